@@ -1,0 +1,85 @@
+package txn
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/moov-io/iso4217"
+)
+
+// Currency is an ISO 4217 numeric code, such as 156 (CNY). Zero is no currency.
+type Currency uint16
+
+// CNY is the renminbi, the currency of the first market.
+const CNY Currency = 156
+
+// exponents holds the number of minor digits by numeric code; -1 is unknown.
+var exponents = func() (t [1000]int8) {
+	for i := range t {
+		t[i] = -1
+	}
+	for i := range t {
+		if c, ok := iso4217.Lookup(fmt.Sprintf("%03d", i)); ok {
+			t[i] = int8(c.DecimalPlaces)
+		}
+	}
+	return t
+}()
+
+// Exponent is the number of decimal digits of the currency's minor unit, and
+// whether ISO 4217 knows the currency.
+func (c Currency) Exponent() (int, bool) {
+	if int(c) >= len(exponents) || exponents[c] < 0 {
+		return 0, false
+	}
+	return int(exponents[c]), true
+}
+
+// String is the three-digit numeric code.
+func (c Currency) String() string { return fmt.Sprintf("%03d", uint16(c)) }
+
+// Amount is money: a number of minor units of one currency (fen, cents).
+// There is no float in this house.
+type Amount struct {
+	Minor    int64
+	Currency Currency
+}
+
+// Errors of Amount.Add.
+var (
+	ErrCurrencyMismatch = errors.New("amounts are of different currencies")
+	ErrAmountOverflow   = errors.New("amount overflows 64 bits")
+)
+
+// Add is a+b. It fails on different currencies and on overflow; the result is
+// then the zero Amount.
+func (a Amount) Add(b Amount) (Amount, error) {
+	if a.Currency != b.Currency {
+		return Amount{}, ErrCurrencyMismatch
+	}
+	if (b.Minor > 0 && a.Minor > math.MaxInt64-b.Minor) || (b.Minor < 0 && a.Minor < math.MinInt64-b.Minor) {
+		return Amount{}, ErrAmountOverflow
+	}
+	return Amount{a.Minor + b.Minor, a.Currency}, nil
+}
+
+// String is the amount in major units with the currency's own number of
+// decimals, such as "123.45 156". Minor units of an unknown currency are
+// printed as they are.
+func (a Amount) String() string {
+	exp, ok := a.Currency.Exponent()
+	if !ok || exp == 0 {
+		return strconv.FormatInt(a.Minor, 10) + " " + a.Currency.String()
+	}
+	sign, n := "", uint64(a.Minor)
+	if a.Minor < 0 {
+		sign, n = "-", -n
+	}
+	pow := uint64(1)
+	for range exp {
+		pow *= 10
+	}
+	return fmt.Sprintf("%s%d.%0*d %s", sign, n/pow, exp, n%pow, a.Currency)
+}

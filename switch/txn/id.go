@@ -1,0 +1,125 @@
+package txn
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+)
+
+// TerminalID is DE41, eight characters, space padded on the right.
+type TerminalID [8]byte
+
+// MerchantID is DE42, fifteen characters, space padded on the right. In China
+// it is institution 3 + CUP area 4 + MCC 4 + sequence 4.
+type MerchantID [15]byte
+
+// IssuerID names an issuer link of the configuration, zero padded.
+type IssuerID [12]byte
+
+// AcquirerID is the acquiring institution's code (DE32) as a number, up to 11
+// digits; China uses 8.
+type AcquirerID uint64
+
+// MakeTerminalID pads s; a longer value is cut, so check lengths where input
+// enters.
+func MakeTerminalID[T string | []byte](s T) (id TerminalID) { return TerminalID(pad8(s)) }
+
+func pad8[T string | []byte](s T) (b [8]byte) {
+	for i := range b {
+		b[i] = ' '
+	}
+	copy(b[:], s)
+	return b
+}
+
+// MakeMerchantID pads s as MakeTerminalID does.
+func MakeMerchantID[T string | []byte](s T) (id MerchantID) {
+	for i := range id {
+		id[i] = ' '
+	}
+	copy(id[:], s)
+	return id
+}
+
+// MakeIssuerID zero-pads s.
+func MakeIssuerID(s string) (id IssuerID) { copy(id[:], s); return id }
+
+func (id TerminalID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
+func (id MerchantID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
+func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x00")) }
+
+// ID identifies a transaction for ever: microseconds since 2020 in the upper
+// bits, the node in the lower ten, so ids rise with time and fit a BIGINT.
+type ID uint64
+
+// Date is a business day as yyyymmdd. It is fixed when a request is admitted
+// and never recomputed (design D8, invariant I18).
+type Date uint32
+
+// MakeDate is the calendar day of t in t's own location.
+func MakeDate(t time.Time) Date {
+	y, m, d := t.Date()
+	return Date(y*10000 + int(m)*100 + d)
+}
+
+// String is yyyy-mm-dd, the form of the ledger.
+func (d Date) String() string {
+	return fmt.Sprintf("%04d-%02d-%02d", uint32(d)/10000, uint32(d)/100%100, uint32(d)%100)
+}
+
+// ParseDate reads String's form.
+func ParseDate(s string) (Date, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return 0, fmt.Errorf("business date %q must be yyyy-mm-dd", s)
+	}
+	return MakeDate(t), nil
+}
+
+// BusinessDay turns instants into business days: the day changes at CutOver in
+// Zone, not at midnight. With a cut-over of 23:00, 23:00:00 belongs to the
+// next day.
+type BusinessDay struct {
+	Zone    *time.Location
+	CutOver time.Duration // since local midnight, 0 to 24 h; 0 is midnight
+}
+
+// Of is the business day of t.
+func (b BusinessDay) Of(t time.Time) Date {
+	t = t.In(b.Zone)
+	if b.CutOver == 0 {
+		return MakeDate(t)
+	}
+	y, m, d := t.Date()
+	if t.Sub(time.Date(y, m, d, 0, 0, 0, 0, b.Zone)) >= b.CutOver {
+		d++
+	}
+	return MakeDate(time.Date(y, m, d, 0, 0, 0, 0, b.Zone))
+}
+
+// Class groups the messages that share a STAN without being the same request:
+// a sale and its reversal carry one STAN.
+type Class uint8
+
+// The classes of Key.
+const (
+	ClassFinancial Class = iota + 1
+	ClassReversal
+	ClassAdvice
+	ClassNetwork
+)
+
+// Key is what makes two requests the same: a second request with the Key and
+// the content of an earlier one is a retransmission and gets the stored
+// answer. Batch is DE60.2 where the dialect has one, else 0.
+type Key struct {
+	Acquirer AcquirerID
+	Terminal TerminalID
+	Batch    uint32
+	STAN     uint32
+	Class    Class
+}
+
+func (k Key) String() string {
+	return fmt.Sprintf("%d/%s/%06d/%06d/%d", k.Acquirer, k.Terminal, k.Batch, k.STAN, k.Class)
+}

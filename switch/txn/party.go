@@ -1,0 +1,137 @@
+package txn
+
+// Region is a GB/T 2260 administrative division code of six digits, such as
+// 310115 (Pudong); its first two digits are the province, its first four the
+// city. Zero is unknown.
+type Region uint32
+
+// Province is the code with city and district zeroed.
+func (r Region) Province() Region { return r / 10000 * 10000 }
+
+// City is the code with the district zeroed. For the four municipalities
+// (Beijing 11, Tianjin 12, Shanghai 31, Chongqing 50) the city is the
+// province, since their "city" digits only tell districts from counties.
+func (r Region) City() Region {
+	switch r / 10000 {
+	case 11, 12, 31, 50:
+		return r.Province()
+	}
+	return r / 100 * 100
+}
+
+// Contains says that s lies in r: 310000 contains 310115.
+func (r Region) Contains(s Region) bool {
+	switch {
+	case r == s:
+		return true
+	case r%10000 == 0:
+		return r.Province() == s.Province()
+	case r%100 == 0:
+		return r.City() == s.City()
+	}
+	return false
+}
+
+// Status is a terminal's or a merchant's.
+type Status uint8
+
+// The statuses. The zero value refuses.
+const (
+	StatusInactive Status = iota
+	StatusActive
+	StatusSuspended
+	StatusClosed
+)
+
+var statusNames = [...]string{"inactive", "active", "suspended", "closed"}
+
+func (s Status) String() string { return name(statusNames[:], s) }
+
+// Mobility is how a terminal may move.
+type Mobility uint8
+
+// The mobilities.
+const (
+	Fixed  Mobility = iota // stays at its premises, within Radius
+	Mobile                 // stays in its listed areas
+	Chain                  // a chain store's: at any of the merchant's areas
+)
+
+var mobilityNames = [...]string{"fixed", "mobile", "chain"}
+
+func (m Mobility) String() string { return name(mobilityNames[:], m) }
+
+// RegionPolicy is what happens when a terminal works outside its merchant's
+// region. The zero value refuses.
+type RegionPolicy uint8
+
+// The policies.
+const (
+	RegionRefuse RegionPolicy = iota // only the merchant's own city
+	RegionListed                     // also the listed areas
+	RegionAllow                      // anywhere in the country
+)
+
+var regionPolicyNames = [...]string{"refuse", "listed", "allow"}
+
+func (p RegionPolicy) String() string { return name(regionPolicyNames[:], p) }
+
+// Limits are what one party may do. Zero is no limit of that kind.
+type Limits struct {
+	Transaction int64  // minor units per transaction
+	DayAmount   int64  // minor units per business day
+	DayCount    uint32 // transactions per business day
+}
+
+// Area is a region a terminal may work in, with the circle that stands for it
+// where a message reports a position instead of a region.
+type Area struct {
+	Region       Region
+	Lat, Lng     int32 // centre, millionths of a degree
+	RadiusMetres uint32
+}
+
+// Profile is how a terminal's messages are secured and read.
+type Profile uint8
+
+// The profiles of message authentication.
+const (
+	MACNone Profile = iota // no MAC is expected or sent
+)
+
+// Terminal is one registered terminal as the switch needs it for every
+// request. It holds no pointers: a million of them cost the collector nothing.
+type Terminal struct {
+	ID       TerminalID
+	Merchant MerchantID // the one merchant it is bound to
+	Status   Status
+	Mobility Mobility
+	Profile  Profile
+	// RequirePosition refuses a request that reports neither position nor region.
+	RequirePosition bool
+	Region          Region
+	Lat, Lng        int32 // premises; zero and zero is not surveyed
+	RadiusMetres    uint32
+	Limits          Limits
+	AreaCount       uint8
+	Areas           [AreasMax]Area
+}
+
+// Merchant is one registered merchant as the switch needs it.
+type Merchant struct {
+	ID       MerchantID
+	Status   Status
+	Policy   RegionPolicy
+	Region   Region
+	Country  uint16 // ISO 3166 numeric, 156 for China
+	MCC      uint16
+	Currency Currency
+	Kinds    uint32 // bit 1<<Kind is an allowed kind
+	Limits   Limits
+	Card     Limits // per card at this merchant's plan; zero fields fall to the switch's default
+	Name     [40]byte
+	City     [13]byte
+}
+
+// Allows says that the merchant may ask for k.
+func (m *Merchant) Allows(k Kind) bool { return m.Kinds&(1<<k) != 0 }

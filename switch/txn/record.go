@@ -1,0 +1,256 @@
+package txn
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// RecordKind is the kind of a durable fact.
+type RecordKind uint8
+
+// The kinds of records. What is owed after each is part of its meaning.
+const (
+	// RecordIntent: a request is about to be sent to an issuer. Until an
+	// Outcome of the same ID follows, the request is open; an open intent found
+	// at start becomes Outcome{Unknown}.
+	RecordIntent RecordKind = iota + 1
+	// RecordOutcome: the request is decided and this is its answer. It repeats
+	// everything the intent said, so it alone makes a ledger row. An Outcome of
+	// OutcomeUnknown owes a reversal of its own leg.
+	RecordOutcome
+	// RecordReversalDue: an approval (Original) must be undone: the terminal
+	// asked for it, or could not be told of it. It owes a reversal.
+	RecordReversalDue
+	// RecordReversalDone: the issuer acknowledged the reversal of Original, or
+	// says it never saw it; nothing is owed any more.
+	RecordReversalDone
+	// RecordLate: an issuer's answer came after the request was decided. It
+	// changes nothing: the reversal that the timeout owed stands.
+	RecordLate
+)
+
+var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late"}
+
+func (k RecordKind) String() string { return name(recordKindNames[:], k) }
+
+// SealedPANSize is the size of a sealed card number: key version 1, nonce 12,
+// length-hidden PAN 20, tag 16.
+const SealedPANSize = 49
+
+// Record is one durable fact of the journal. Card data is in it only sealed
+// (PAN), as a keyed hash (Card) and masked (first six, last four); tracks, PIN
+// blocks and security codes have no field here.
+type Record struct {
+	Kind RecordKind
+	At   time.Time // microsecond resolution
+
+	// The request.
+	ID             ID
+	Key            Key
+	Fingerprint    uint64
+	Request        Kind
+	Dialect        uint8
+	Entry          EntryMode
+	MTI            uint16
+	ProcessingCode [6]byte
+	Condition      [2]byte
+	Merchant       MerchantID
+	MCC            uint16
+	Region         Region
+	Amount         Amount
+	Day            Date
+	Card           CardToken
+	SealedPAN      [SealedPANSize]byte
+	Masked         [PANDigitsMax]byte // zero padded; never more than six and four digits
+	Held           bool               // risk limits are reserved for it
+
+	// The issuer's leg.
+	Leg Leg
+
+	// The result.
+	Outcome        Outcome
+	Reason         Reason
+	Code           [2]byte // DE39 told to the terminal
+	IssuerCode     [2]byte
+	AuthCode       [6]byte
+	RRN            [12]byte
+	Time           [6]byte
+	Date           [4]byte
+	SettlementDate [4]byte
+
+	// Original is the transaction a ReversalDue, ReversalDone or Late is about;
+	// for a terminal's own reversal request, the one it reversed (0: unknown).
+	Original    ID
+	OriginalKey Key
+	// Attempts counts the sends a ReversalDone took.
+	Attempts uint32
+
+	// What the issuer said that the answer repeats.
+	Balance, Chip, IssuerData []byte
+}
+
+// recordVersion is the first byte of every record. A reader refuses a version
+// above its own and reads every one below it.
+const recordVersion = 1
+
+// recordFixed is the size of the fixed part, version byte included.
+const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
+	12 + 4 + 10 + 1 + 1 + 2 + 2 + 6 + 12 + 6 + 4 + 4 + 8 + (8 + 8 + 4 + 4 + 1) + 4
+
+// Errors of Record.Unmarshal.
+var (
+	ErrRecordShort   = errors.New("record is shorter than its own lengths say")
+	ErrRecordLong    = errors.New("record has bytes after its end")
+	ErrRecordVersion = errors.New("record was written by a newer version")
+)
+
+// Append appends the record's binary form to dst: the version, the fixed
+// fields in the order of the struct as big-endian integers, then the three
+// variable fields, each behind a 2-byte length.
+func (r *Record) Append(dst []byte) []byte {
+	be := binary.BigEndian
+	dst = append(dst, recordVersion, byte(r.Kind))
+	dst = be.AppendUint64(dst, uint64(r.At.UnixMicro()))
+	dst = be.AppendUint64(dst, uint64(r.ID))
+	dst = r.Key.append(dst)
+	dst = be.AppendUint64(dst, r.Fingerprint)
+	dst = append(dst, byte(r.Request), r.Dialect, byte(r.Entry))
+	dst = be.AppendUint16(dst, r.MTI)
+	dst = append(dst, r.ProcessingCode[:]...)
+	dst = append(dst, r.Condition[:]...)
+	dst = append(dst, r.Merchant[:]...)
+	dst = be.AppendUint16(dst, r.MCC)
+	dst = be.AppendUint32(dst, uint32(r.Region))
+	dst = be.AppendUint64(dst, uint64(r.Amount.Minor))
+	dst = be.AppendUint16(dst, uint16(r.Amount.Currency))
+	dst = be.AppendUint32(dst, uint32(r.Day))
+	dst = append(dst, r.Card[:]...)
+	dst = append(dst, r.SealedPAN[:]...)
+	dst = append(dst, r.Masked[:]...)
+	dst = append(dst, flag(r.Held))
+	dst = append(dst, r.Leg.Issuer[:]...)
+	dst = be.AppendUint32(dst, r.Leg.STAN)
+	dst = append(dst, r.Leg.Time[:]...)
+	dst = append(dst, byte(r.Outcome), byte(r.Reason))
+	dst = append(dst, r.Code[:]...)
+	dst = append(dst, r.IssuerCode[:]...)
+	dst = append(dst, r.AuthCode[:]...)
+	dst = append(dst, r.RRN[:]...)
+	dst = append(dst, r.Time[:]...)
+	dst = append(dst, r.Date[:]...)
+	dst = append(dst, r.SettlementDate[:]...)
+	dst = be.AppendUint64(dst, uint64(r.Original))
+	dst = r.OriginalKey.append(dst)
+	dst = be.AppendUint32(dst, r.Attempts)
+	for _, v := range [...][]byte{r.Balance, r.Chip, r.IssuerData} {
+		dst = be.AppendUint16(dst, uint16(len(v)))
+		dst = append(dst, v...)
+	}
+	return dst
+}
+
+// Unmarshal reads what Append wrote. Its variable fields alias b.
+func (r *Record) Unmarshal(b []byte) error {
+	if len(b) < 1 || b[0] > recordVersion {
+		if len(b) < 1 {
+			return ErrRecordShort
+		}
+		return fmt.Errorf("%w: %d", ErrRecordVersion, b[0])
+	}
+	if len(b) < recordFixed {
+		return ErrRecordShort
+	}
+	c := cursor(b[1:])
+	r.Kind = RecordKind(c.u8())
+	r.At = time.UnixMicro(int64(c.u64())).UTC()
+	r.ID = ID(c.u64())
+	r.Key = c.key()
+	r.Fingerprint = c.u64()
+	r.Request, r.Dialect, r.Entry = Kind(c.u8()), c.u8(), EntryMode(c.u8())
+	r.MTI = c.u16()
+	c.bytes(r.ProcessingCode[:])
+	c.bytes(r.Condition[:])
+	c.bytes(r.Merchant[:])
+	r.MCC = c.u16()
+	r.Region = Region(c.u32())
+	r.Amount.Minor = int64(c.u64())
+	r.Amount.Currency = Currency(c.u16())
+	r.Day = Date(c.u32())
+	c.bytes(r.Card[:])
+	c.bytes(r.SealedPAN[:])
+	c.bytes(r.Masked[:])
+	r.Held = c.u8() != 0
+	c.bytes(r.Leg.Issuer[:])
+	r.Leg.STAN = c.u32()
+	c.bytes(r.Leg.Time[:])
+	r.Outcome, r.Reason = Outcome(c.u8()), Reason(c.u8())
+	c.bytes(r.Code[:])
+	c.bytes(r.IssuerCode[:])
+	c.bytes(r.AuthCode[:])
+	c.bytes(r.RRN[:])
+	c.bytes(r.Time[:])
+	c.bytes(r.Date[:])
+	c.bytes(r.SettlementDate[:])
+	r.Original = ID(c.u64())
+	r.OriginalKey = c.key()
+	r.Attempts = c.u32()
+	for _, v := range [...]*[]byte{&r.Balance, &r.Chip, &r.IssuerData} {
+		if len(c) < 2 {
+			return ErrRecordShort
+		}
+		n := int(c.u16())
+		if len(c) < n {
+			return ErrRecordShort
+		}
+		*v, c = c[:n:n], c[n:]
+	}
+	if len(c) != 0 {
+		return ErrRecordLong
+	}
+	return nil
+}
+
+// Owes says that after this record, and until a ReversalDone about the same
+// transaction, a reversal is owed to the issuer.
+func (r *Record) Owes() bool {
+	return r.Kind == RecordReversalDue || (r.Kind == RecordOutcome && r.Outcome == OutcomeUnknown)
+}
+
+// Hold is the limit use the record's request reserved.
+func (r *Record) Hold() Hold {
+	return Hold{Card: r.Card, Terminal: r.Key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor}
+}
+
+func (k *Key) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(k.Acquirer))
+	dst = append(dst, k.Terminal[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, k.Batch)
+	dst = binary.BigEndian.AppendUint32(dst, k.STAN)
+	return append(dst, byte(k.Class))
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// cursor reads fixed-size values off the front of a slice whose length was
+// checked before.
+type cursor []byte
+
+func (c *cursor) u8() byte       { v := (*c)[0]; *c = (*c)[1:]; return v }
+func (c *cursor) u16() uint16    { v := binary.BigEndian.Uint16(*c); *c = (*c)[2:]; return v }
+func (c *cursor) u32() uint32    { v := binary.BigEndian.Uint32(*c); *c = (*c)[4:]; return v }
+func (c *cursor) u64() uint64    { v := binary.BigEndian.Uint64(*c); *c = (*c)[8:]; return v }
+func (c *cursor) bytes(d []byte) { *c = (*c)[copy(d, *c):] }
+
+func (c *cursor) key() (k Key) {
+	k.Acquirer = AcquirerID(c.u64())
+	c.bytes(k.Terminal[:])
+	k.Batch, k.STAN, k.Class = c.u32(), c.u32(), Class(c.u8())
+	return k
+}

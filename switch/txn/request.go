@@ -1,0 +1,187 @@
+package txn
+
+import "time"
+
+// Kind is what a request asks for, whatever its dialect calls it.
+type Kind uint8
+
+// The kinds. KindUnknown is parsable but not offered.
+const (
+	KindUnknown Kind = iota
+	KindSale
+	KindBalance
+	KindReversal
+	KindSignOn
+	KindSignOff
+	KindEcho
+)
+
+var kindNames = [...]string{"unknown", "sale", "balance", "reversal", "sign-on", "sign-off", "echo"}
+
+func (k Kind) String() string { return name(kindNames[:], k) }
+
+// MovesMoney says that an approval of this kind changes what somebody owes, so
+// it is limited, reversible and settled.
+func (k Kind) MovesMoney() bool { return k == KindSale }
+
+// Forwarded says that the kind is answered by an issuer, not by us.
+func (k Kind) Forwarded() bool { return k == KindSale || k == KindBalance }
+
+// EntryMode is DE22's first two digits as a number, such as 5 (chip), 2
+// (magnetic stripe), 7 (contactless), 1 (manual).
+type EntryMode uint8
+
+// Position is where a terminal says it is, in millionths of a degree (GCJ-02
+// in China). Known is false when the message carried none.
+type Position struct {
+	Lat, Lng int32
+	Known    bool
+}
+
+// Request is one decoded request of a terminal. It is filled by a dialect,
+// walked through the switch by one goroutine and reused afterwards: nothing
+// may keep a pointer into it, and its Secret fields alias the frame buffer.
+type Request struct {
+	// Set by the dialect.
+	Kind           Kind
+	MTI            uint16 // 0x0200 is 200 decimal digits packed as BCD: 0x0200
+	Repeat         bool   // the MTI's repeat form, such as 0201
+	Key            Key
+	Merchant       MerchantID
+	ProcessingCode [6]byte // DE3
+	Amount         Amount
+	PAN            PAN
+	Expiry         [4]byte // DE14 YYMM, zero bytes when absent
+	Entry          EntryMode
+	PINCapability  byte    // DE22's third digit, ASCII
+	CardSequence   [3]byte // DE23
+	Condition      [2]byte // DE25
+	LocalTime      [6]byte // DE12 hhmmss, zero bytes when absent
+	LocalDate      [4]byte // DE13 MMDD
+	Track2         Secret
+	PINBlock       Secret
+	SecurityInfo   [16]byte // DE53
+	Chip           Secret   // DE55
+	OriginalSTAN   uint32   // of the reversed or voided request
+	OriginalBatch  uint32
+	ReversalReason [2]byte // DE39 of a reversal
+	Position       Position
+	Region         Region // as reported, 0 when the message carried none
+	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
+
+	// Set at admission.
+	ID          ID
+	Received    time.Time // with monotonic clock: deadlines are measured from it
+	Deadline    time.Time // when the answer is of no more use
+	Day         Date
+	Fingerprint uint64
+	CardToken   CardToken
+	Holder      *Terminal // the registered terminal, nil when unknown
+	Owner       *Merchant // the registered merchant of DE42, nil when unknown
+	Trace       Trace
+}
+
+// Reset makes the request as good as new, keeping its memory.
+func (r *Request) Reset() { *r = Request{} }
+
+// CardToken is the keyed hash (HMAC-SHA-256, first 16 bytes) under which a
+// card is counted, indexed and matched. It cannot be reversed without the key.
+type CardToken [16]byte
+
+// Stage is a step of a transaction's life, for timing.
+type Stage uint8
+
+// The stages in order.
+const (
+	StageDecoded Stage = iota
+	StageAdmitted
+	StageAssessed
+	StageIntent
+	StageForwarded
+	StageRecorded
+	StageAnswered
+	StageCount
+)
+
+var stageNames = [...]string{"decode", "admit", "assess", "intent", "forward", "record", "answer"}
+
+func (s Stage) String() string { return name(stageNames[:], s) }
+
+// Trace is when each stage of one transaction ended, as the time since
+// Request.Received; zero is a stage not reached.
+type Trace [StageCount]time.Duration
+
+// Mark notes that stage s of a request received at t0 has ended.
+func (t *Trace) Mark(s Stage, t0 time.Time) { t[s] = time.Since(t0) }
+
+// Leg is the issuer's side of one request: where it goes and under which
+// number. (Issuer, STAN, Time) is what the issuer knows it by.
+type Leg struct {
+	Issuer IssuerID
+	STAN   uint32
+	Time   [10]byte // DE7 MMDDhhmmss, UTC+8 for CUP, UTC else: the link's choice
+}
+
+// Outcome is what we know about a request handed to an issuer link. The zero
+// value is OutcomeUnknown: forgetting to set it costs a reversal, not money.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OutcomeUnknown  Outcome = iota // bytes may have left and no valid answer came: a reversal is owed
+	OutcomeNotSent                 // certainly nothing left
+	OutcomeDeclined                // the issuer said no
+	OutcomeApproved                // the issuer said yes
+	OutcomeLocal                   // no issuer was asked: we decided
+)
+
+var outcomeNames = [...]string{"unknown", "not sent", "declined", "approved", "local"}
+
+func (o Outcome) String() string { return name(outcomeNames[:], o) }
+
+// Reply is what an issuer answered. Its slices are the reply's own memory and
+// are overwritten by the next use.
+type Reply struct {
+	Code           [2]byte // DE39 as the issuer gave it
+	AuthCode       [6]byte // DE38, zero bytes when absent
+	SettlementDate [4]byte // DE15 MMDD, zero bytes when absent
+	Amount         Amount  // DE4 as echoed
+	Balance        []byte  // DE54, up to ResponseDataMax
+	Chip           []byte  // DE55
+	IssuerData     []byte  // DE44
+}
+
+// Reset empties the reply, keeping its memory.
+func (r *Reply) Reset() {
+	*r = Reply{Balance: r.Balance[:0], Chip: r.Chip[:0], IssuerData: r.IssuerData[:0]}
+}
+
+// Answer is what the terminal is told. Together with the request it answers it
+// is enough to build the response frame again, byte for byte.
+type Answer struct {
+	ID       ID
+	Reason   Reason  // why, in our words
+	Code     [2]byte // DE39 in the terminal's dialect
+	RRN      [12]byte
+	Time     [6]byte // DE12 hhmmss
+	Date     [4]byte // DE13 MMDD
+	Acquirer AcquirerID
+	Issuer   IssuerID
+	Reply    Reply
+	Replayed bool // the stored answer of an earlier equal request
+	Silent   bool // no answer is owed: close or ignore
+}
+
+// Reset empties the answer, keeping its memory.
+func (a *Answer) Reset() {
+	reply := a.Reply
+	reply.Reset()
+	*a = Answer{Reply: reply}
+}
+
+func name[T ~uint8](names []string, i T) string {
+	if int(i) < len(names) {
+		return names[i]
+	}
+	return "invalid"
+}

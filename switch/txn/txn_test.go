@@ -1,0 +1,102 @@
+package txn
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRecordRoundTrip(t *testing.T) {
+	r := Record{Kind: RecordOutcome, At: time.UnixMicro(1763800000123456).UTC(), ID: 7, Key: Key{48802900, MakeTerminalID("10000001"), 1, 42, ClassFinancial},
+		Fingerprint: 9, Request: KindSale, Amount: Amount{12345, CNY}, Day: 20261122, Merchant: MakeMerchantID("999290054110001"), MCC: 5411, Region: 310115,
+		Leg: Leg{Issuer: MakeIssuerID("icbc"), STAN: 77}, Outcome: OutcomeApproved, RRN: [12]byte{'1'}, OriginalKey: Key{STAN: 3}, Attempts: 2,
+		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}}
+	b := r.Append(nil)
+	if len(b) > RecordSizeMax {
+		t.Fatalf("record is %d bytes", len(b))
+	}
+	var got Record
+	if err := got.Unmarshal(b); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r, got) {
+		t.Fatalf("\nwrote %+v\nread  %+v", r, got)
+	}
+	for i := range b {
+		if err := got.Unmarshal(b[:i]); err == nil {
+			t.Fatalf("a record cut at %d of %d was read", i, len(b))
+		}
+	}
+	if err := got.Unmarshal(append(b, 0)); err != ErrRecordLong {
+		t.Fatalf("trailing byte: %v", err)
+	}
+	b[0] = recordVersion + 1
+	if err := got.Unmarshal(b); err == nil {
+		t.Fatal("a newer version was read")
+	}
+}
+
+func TestPANNeverPrintsClear(t *testing.T) {
+	p, err := ParsePAN("6222021234567890128")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := p.MarshalText()
+	for _, s := range []string{fmt.Sprint(p), fmt.Sprintf("%v %+v %#v %s", p, &p, p, p), p.LogValue().String(), string(text), fmt.Sprintf("%+v", struct{ P PAN }{p})} {
+		if strings.Contains(s, "1234567") {
+			t.Errorf("clear digits in %q", s)
+		}
+	}
+	if p.Masked() != "622202*********0128" || !p.LuhnValid() {
+		t.Errorf("masked %s, luhn %v", p.Masked(), p.LuhnValid())
+	}
+	for _, bad := range []string{"", "62220212345", "62220212345678901280", "62220212345678901x8"} {
+		if _, err := ParsePAN(bad); err != ErrPANInvalid {
+			t.Errorf("ParsePAN(%q): %v", bad, err)
+		}
+	}
+}
+
+func TestAmount(t *testing.T) {
+	for _, c := range []struct {
+		a    Amount
+		want string
+	}{{Amount{12345, CNY}, "123.45 156"}, {Amount{-5, CNY}, "-0.05 156"}, {Amount{500, 392}, "500 392"}, {Amount{1500, 414}, "1.500 414"}, {Amount{7, 999}, "7 999"}} {
+		if got := c.a.String(); got != c.want {
+			t.Errorf("%d of %d: %q, want %q", c.a.Minor, c.a.Currency, got, c.want)
+		}
+	}
+	if _, err := (Amount{1 << 62, CNY}).Add(Amount{1 << 62, CNY}); err != ErrAmountOverflow {
+		t.Error(err)
+	}
+	if _, err := (Amount{1, CNY}).Add(Amount{1, 840}); err != ErrCurrencyMismatch {
+		t.Error(err)
+	}
+}
+
+func TestBusinessDay(t *testing.T) {
+	zone := time.FixedZone("CST", 8*3600)
+	b := BusinessDay{zone, 23 * time.Hour}
+	for s, want := range map[string]Date{"2026-11-22T22:59:59.999": 20261122, "2026-11-22T23:00:00": 20261123, "2026-12-31T23:30:00": 20270101, "2026-11-22T00:00:00": 20261122} {
+		at, err := time.ParseInLocation("2006-01-02T15:04:05", s, zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Of(at); got != want {
+			t.Errorf("%s: %s, want %s", s, got, want)
+		}
+	}
+}
+
+func TestRegionContains(t *testing.T) {
+	for _, c := range []struct {
+		r, s Region
+		want bool
+	}{{310000, 310115, true}, {310100, 310230, true}, {440300, 440305, true}, {440300, 440106, false}, {440000, 440106, true}, {440305, 440306, false}} {
+		if got := c.r.Contains(c.s); got != c.want {
+			t.Errorf("%d contains %d: %v", c.r, c.s, got)
+		}
+	}
+}

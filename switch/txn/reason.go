@@ -47,6 +47,8 @@ const (
 	IssuerAnsweredNonsense
 	OriginalIsUnknown
 	OriginalAmountDiffers
+	OriginalIsOfAnotherDay
+	AnswerWasNotDelivered
 	JournalIsUnavailable
 	SwitchFailed
 
@@ -64,7 +66,7 @@ var reasonNames = [...]string{
 	"amount must not be zero", "amount is over maximum", "card number is invalid", "card is expired",
 	"amount is over transaction limit", "day amount is over limit", "day count is over limit",
 	"issuer is unknown", "issuer is unavailable", "issuer is busy", "issuer declined", "issuer did not answer", "issuer answered nonsense",
-	"original is unknown", "original amount differs",
+	"original is unknown", "original amount differs", "original is of another day", "answer was not delivered",
 	"journal is unavailable", "switch failed",
 }
 

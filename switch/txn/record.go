@@ -20,11 +20,14 @@ const (
 	// everything the intent said, so it alone makes a ledger row. An Outcome of
 	// OutcomeUnknown owes a reversal of its own leg.
 	RecordOutcome
-	// RecordReversalDue: an approval (Original) must be undone: the terminal
-	// asked for it, or could not be told of it. It owes a reversal.
+	// RecordReversalDue: the approval Original must be undone: the terminal
+	// asked for it (ID and Key are then that reversal request's, and this record
+	// is its answer), or it could not be told of it (Key is then zero). Leg,
+	// amount, card and day are the original's. It owes a reversal.
 	RecordReversalDue
 	// RecordReversalDone: the issuer acknowledged the reversal of Original, or
-	// says it never saw it; nothing is owed any more.
+	// says it never saw it; nothing is owed any more. Leg, amount, card, day and
+	// OriginalKey are the original's, so the limits it held can be given back.
 	RecordReversalDone
 	// RecordLate: an issuer's answer came after the request was decided. It
 	// changes nothing: the reversal that the timeout owed stands.
@@ -64,7 +67,11 @@ type Record struct {
 	Card           CardToken
 	SealedPAN      [SealedPANSize]byte
 	Masked         [PANDigitsMax]byte // zero padded; never more than six and four digits
-	Held           bool               // risk limits are reserved for it
+	// Held says that the request still uses its limits after this record: true
+	// in an intent that reserved them and in its approved or unknown outcome,
+	// false in a refusal. The use of a day is the sum of held outcomes, and of
+	// held intents without outcome, less the ReversalDones about them.
+	Held bool
 
 	// The issuer's leg.
 	Leg Leg
@@ -215,12 +222,24 @@ func (r *Record) Unmarshal(b []byte) error {
 // Owes says that after this record, and until a ReversalDone about the same
 // transaction, a reversal is owed to the issuer.
 func (r *Record) Owes() bool {
-	return r.Kind == RecordReversalDue || (r.Kind == RecordOutcome && r.Outcome == OutcomeUnknown)
+	return r.Kind == RecordReversalDue ||
+		(r.Kind == RecordOutcome && r.Outcome == OutcomeUnknown && r.Request.MovesMoney())
 }
 
-// Hold is the limit use the record's request reserved.
+// Subject is the transaction that the record is about: the original of a
+// reversal or a late answer, else its own.
+func (r *Record) Subject() (ID, Key) {
+	switch r.Kind {
+	case RecordReversalDue, RecordReversalDone, RecordLate:
+		return r.Original, r.OriginalKey
+	}
+	return r.ID, r.Key
+}
+
+// Hold is the limit use that the record's subject reserved.
 func (r *Record) Hold() Hold {
-	return Hold{Card: r.Card, Terminal: r.Key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor}
+	_, key := r.Subject()
+	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor}
 }
 
 func (k *Key) append(dst []byte) []byte {

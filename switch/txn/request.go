@@ -43,6 +43,7 @@ type Position struct {
 // may keep a pointer into it, and its Secret fields alias the frame buffer.
 type Request struct {
 	// Set by the dialect.
+	Dialect        uint8 // index of the dialect that decoded it
 	Kind           Kind
 	MTI            uint16 // 0x0200 is 200 decimal digits packed as BCD: 0x0200
 	Repeat         bool   // the MTI's repeat form, such as 0201

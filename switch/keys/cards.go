@@ -1,0 +1,211 @@
+// Package keys holds what the switch keeps secret.
+//
+// Cards protects card numbers at rest: each is sealed with AES-256-GCM under a
+// versioned key, with the transaction's id as associated data, so a sealed
+// number moved to another record does not open; and each is matched and
+// counted under HMAC-SHA-256 with another key, cut to 16 bytes. The two keys
+// are never the same (PCI DSS 3.5.1.1).
+//
+// Promise: no method returns or wraps key material or card digits in an error.
+// Not here: the terminals' working keys, MAC and PIN translation.
+package keys
+
+import (
+	"bufio"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	keySize     = 32
+	nonceSize   = 12
+	paddedSize  = txn.PANDigitsMax + 1 // length byte and digits: every seal is the same size
+	versionsMax = 256
+)
+
+// ErrSealBroken says that a sealed card number does not open: another key,
+// another transaction, or damaged bytes.
+var ErrSealBroken = errors.New("sealed card number does not open under this key and transaction")
+
+// Cards seals, opens and indexes card numbers. It is safe for concurrent use.
+type Cards struct {
+	current byte // version that seals
+	aeads   [versionsMax]cipher.AEAD
+	macs    sync.Pool // of hash.Hash, HMAC-SHA-256 under the index key
+}
+
+// OpenCards reads the key file, or makes one with fresh random keys (mode
+// 0600) where none exists. Losing the file makes every stored card number
+// unreadable; its backup belongs where keys are kept, not beside the database.
+//
+// The file is lines of "index HEX" (one) and "seal VERSION HEX" (one or more,
+// the highest version seals, all open); # starts a comment.
+func OpenCards(path string) (*Cards, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if text, err = createKeyFile(path); err != nil {
+			return nil, fmt.Errorf("create card key file: %w", err)
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("read card key file: %w", err)
+	}
+	return parseCards(string(text), path)
+}
+
+func parseCards(text, path string) (*Cards, error) {
+	c := &Cards{}
+	var index []byte
+	sealing := false
+	sc := bufio.NewScanner(strings.NewReader(text))
+	for line := 1; sc.Scan(); line++ {
+		words := strings.Fields(strings.SplitN(sc.Text(), "#", 2)[0])
+		if len(words) == 0 {
+			continue
+		}
+		refuse := func(why string) error { return fmt.Errorf("card key file %s line %d: %s", path, line, why) }
+		key, err := hex.DecodeString(words[len(words)-1])
+		if err != nil || len(key) != keySize {
+			return nil, refuse("a key must be 64 hex digits")
+		}
+		switch {
+		case words[0] == "index" && len(words) == 2:
+			if index != nil {
+				return nil, refuse("a second index key; there must be one")
+			}
+			index = key
+		case words[0] == "seal" && len(words) == 3:
+			v, err := strconv.ParseUint(words[1], 10, 8)
+			if err != nil || v == 0 {
+				return nil, refuse("a version must be 1 to 255")
+			}
+			if c.aeads[v] != nil {
+				return nil, refuse("a version appears twice")
+			}
+			block, err := aes.NewCipher(key)
+			if err != nil {
+				return nil, refuse("the key is not an AES-256 key")
+			}
+			if c.aeads[v], err = cipher.NewGCM(block); err != nil {
+				return nil, refuse("the key is not usable with GCM")
+			}
+			c.current, sealing = max(c.current, byte(v)), true
+		default:
+			return nil, refuse(`want "index HEX" or "seal VERSION HEX"`)
+		}
+	}
+	if index == nil || !sealing {
+		return nil, fmt.Errorf("card key file %s: needs one index key and at least one seal key", path)
+	}
+	c.macs.New = func() any { return hmac.New(sha256.New, index) }
+	return c, nil
+}
+
+// createKeyFile writes a new key file so that a crash leaves either none or a
+// whole one: temporary file, fsync, link (which fails if another process was
+// first, whose file is then read), fsync of the directory.
+func createKeyFile(path string) ([]byte, error) {
+	var keys [2][keySize]byte
+	for i := range keys {
+		if _, err := rand.Read(keys[i][:]); err != nil {
+			return nil, err
+		}
+	}
+	text := fmt.Appendf(nil, "# Card number keys. Keep a copy where keys are kept; never beside the data.\nindex %x\nseal 1 %x\n", keys[0], keys[1])
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(dir, ".cards-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Link(f.Name(), path); errors.Is(err, os.ErrExist) {
+		return os.ReadFile(path)
+	} else if err != nil {
+		return nil, err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return text, errors.Join(d.Sync(), d.Close())
+}
+
+// Token is the keyed hash a card is counted and matched under.
+func (c *Cards) Token(pan *txn.PAN) (t txn.CardToken) {
+	m := c.macs.Get().(hash.Hash)
+	m.Reset()
+	var digits [txn.PANDigitsMax]byte
+	m.Write(pan.Append(digits[:0]))
+	var sum [sha256.Size]byte
+	copy(t[:], m.Sum(sum[:0]))
+	c.macs.Put(m)
+	clear(digits[:])
+	return t
+}
+
+// Seal encrypts pan for the transaction id: version, nonce, ciphertext, tag.
+func (c *Cards) Seal(dst *[txn.SealedPANSize]byte, pan *txn.PAN, id txn.ID) error {
+	var plain [paddedSize]byte
+	plain[0] = byte(pan.Len())
+	pan.Append(plain[:1])
+	dst[0] = c.current
+	nonce := dst[1 : 1+nonceSize]
+	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
+		return fmt.Errorf("draw a nonce: %w", err)
+	}
+	var aad [8]byte
+	binary.BigEndian.PutUint64(aad[:], uint64(id))
+	c.aeads[c.current].Seal(dst[1+nonceSize:1+nonceSize], nonce, plain[:], aad[:])
+	clear(plain[:])
+	return nil
+}
+
+// Open decrypts what Seal sealed for the same id.
+func (c *Cards) Open(sealed *[txn.SealedPANSize]byte, id txn.ID) (txn.PAN, error) {
+	aead := c.aeads[sealed[0]]
+	if aead == nil {
+		return txn.PAN{}, fmt.Errorf("%w: no seal key of version %d", ErrSealBroken, sealed[0])
+	}
+	var aad [8]byte
+	binary.BigEndian.PutUint64(aad[:], uint64(id))
+	var buf [paddedSize]byte
+	plain, err := aead.Open(buf[:0], sealed[1:1+nonceSize], sealed[1+nonceSize:], aad[:])
+	if err != nil {
+		return txn.PAN{}, ErrSealBroken
+	}
+	defer clear(buf[:])
+	if int(plain[0]) > txn.PANDigitsMax {
+		return txn.PAN{}, ErrSealBroken
+	}
+	pan, err := txn.ParsePAN(plain[1 : 1+plain[0]])
+	if err != nil {
+		return txn.PAN{}, ErrSealBroken
+	}
+	return pan, nil
+}
+
+// A sealed number is exactly what Record keeps.
+const _ = uint(txn.SealedPANSize-1-nonceSize-paddedSize-16) + uint(1+nonceSize+paddedSize+16-txn.SealedPANSize)

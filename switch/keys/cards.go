@@ -12,6 +12,7 @@ package keys
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -71,7 +72,7 @@ func OpenCards(path string) (*Cards, error) {
 func parseCards(text, path string) (*Cards, error) {
 	c := &Cards{}
 	var index []byte
-	sealing := false
+	var seals [][]byte
 	sc := bufio.NewScanner(strings.NewReader(text))
 	for line := 1; sc.Scan(); line++ {
 		words := strings.Fields(strings.SplitN(sc.Text(), "#", 2)[0])
@@ -104,13 +105,18 @@ func parseCards(text, path string) (*Cards, error) {
 			if c.aeads[v], err = cipher.NewGCM(block); err != nil {
 				return nil, refuse("the key is not usable with GCM")
 			}
-			c.current, sealing = max(c.current, byte(v)), true
+			c.current, seals = max(c.current, byte(v)), append(seals, key)
 		default:
 			return nil, refuse(`want "index HEX" or "seal VERSION HEX"`)
 		}
 	}
-	if index == nil || !sealing {
+	if index == nil || len(seals) == 0 {
 		return nil, fmt.Errorf("card key file %s: needs one index key and at least one seal key", path)
+	}
+	for _, seal := range seals {
+		if bytes.Equal(seal, index) {
+			return nil, fmt.Errorf("card key file %s: the index key is also a seal key; draw another", path)
+		}
 	}
 	c.macs.New = func() any { return hmac.New(sha256.New, index) }
 	return c, nil

@@ -62,6 +62,7 @@ func TestKeyFileRefusals(t *testing.T) {
 		"index " + key + "\nindex " + key:   "line 2: a second index key",
 		"seal 0 " + key:                     "a version must be 1 to 255",
 		"seal 1 " + key + "\nseal 1 " + key: "line 2: a version appears twice",
+		"index " + key + "\nseal 1 " + key:  "also a seal key",
 		"# c\nlock " + key:                  `line 2: want "index HEX"`,
 	} {
 		_, err := parseCards(text, "f")
@@ -75,15 +76,15 @@ func TestKeyFileRefusals(t *testing.T) {
 }
 
 func TestRotationSealsWithTheNewestAndOpensAll(t *testing.T) {
-	a, b := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
-	old, err := parseCards("index "+a+"\nseal 1 "+a, "f")
+	i, a, b := strings.Repeat("12", 32), strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	old, err := parseCards("index "+i+"\nseal 1 "+a, "f")
 	if err != nil {
 		t.Fatal(err)
 	}
 	pan, _ := txn.ParsePAN("4111111111111111")
 	var sealed [txn.SealedPANSize]byte
 	old.Seal(&sealed, &pan, 1)
-	c, err := parseCards("index "+a+"\nseal 1 "+a+"\nseal 2 "+b, "f")
+	c, err := parseCards("index "+i+"\nseal 1 "+a+"\nseal 2 "+b, "f")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,34 @@
+# make alone prints the targets.
+
+FUZZTIME ?= 10s
+BENCH    ?= .
+BENCHPKG ?= ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test bench fuzz fmt clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/acqswitch, one static binary
+	CGO_ENABLED=0 go build -trimpath -o bin/acqswitch ./cmd/acqswitch
+
+run: build ## run the sample day and stay up until Ctrl-C; ARGS=--exit ends instead
+	bin/acqswitch run $(ARGS)
+
+test: ## vet, then every test with the race detector (needs a C compiler; installs PostgreSQL when missing)
+	.ci/postgres.sh
+	go vet ./...
+	go test -race ./...
+
+bench: ## run the benchmarks; BENCH=regexp BENCHPKG=./iso narrow them
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 $(BENCHPKG)
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	.ci/fuzz.sh $(FUZZTIME)
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+clean: ## remove what build and run leave behind
+	rm -rf bin data

@@ -1,0 +1,150 @@
+package ledgertest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	envURL       = "ACQ_TEST_POSTGRES_URL"
+	startTimeout = 60 * time.Second // on a machine that runs other packages' tests too
+)
+
+var errNoServer = errors.New("no PostgreSQL server binaries in /usr/lib/postgresql/*/bin or on PATH: " +
+	"run 'sudo apt-get install postgresql', or set " + envURL)
+
+// lifeline is the write end of the keeper's standard input. It is never closed:
+// the kernel does that when this process ends, whatever ends it.
+var lifeline io.WriteCloser
+
+// serverURL is the server's maintenance database. It starts the private server
+// at the first call.
+var serverURL = sync.OnceValues(func() (*url.URL, error) {
+	if s := os.Getenv(envURL); s != "" {
+		u, err := url.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s must be a postgres:// URL: %w", envURL, err)
+		}
+		return u, nil
+	}
+	u, err := startServer()
+	if err != nil {
+		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+	}
+	return u, nil
+})
+
+// keeper runs the server and outlives this process by the time it takes to
+// clean up: cat ends when the lifeline does. (A parent-death signal would not
+// do: it is tied to the thread that started the child, not to the process.)
+const keeper = `
+"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=50 \
+	-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=32MB >"$2/log" 2>&1 </dev/null &
+server=$!
+cat
+kill -QUIT $server
+wait $server
+rm -rf "$2"
+`
+
+func startServer() (*url.URL, error) {
+	bin, err := findBinaries()
+	if err != nil {
+		return nil, err
+	}
+	// Not $TMPDIR: a socket's path must stay below 108 bytes, and the server's
+	// user must be able to enter.
+	dir, err := os.MkdirTemp("/tmp", "acqswitch-pg-")
+	if err != nil {
+		return nil, err
+	}
+	attr, err := serverUser(dir)
+	if err != nil {
+		return nil, err
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"),
+		"-U", "acqswitch", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	initdb.Dir, initdb.SysProcAttr = dir, attr
+	if out, err := initdb.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	cmd := exec.Command("/bin/sh", "-c", keeper, "acqswitch-test-postgres", bin, dir)
+	cmd.Dir, cmd.SysProcAttr = dir, attr
+	if lifeline, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	u := &url.URL{Scheme: "postgres", User: url.User("acqswitch"), Path: "/postgres",
+		RawQuery: url.Values{"host": {dir}, "sslmode": {"disable"}}.Encode()}
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		err := admin(u, "SELECT 1")
+		if err == nil {
+			return u, nil
+		}
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			return nil, fmt.Errorf("not ready after %s: %w\n%s", startTimeout, err, bytes.TrimSpace(log))
+		}
+	}
+}
+
+// findBinaries is the directory of the newest server on this machine.
+func findBinaries() (string, error) {
+	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	slices.SortFunc(versions, func(a, b string) int { return major(b) - major(a) })
+	if len(versions) > 0 {
+		return filepath.Dir(versions[0]), nil
+	}
+	path, err := exec.LookPath("initdb")
+	if err != nil {
+		return "", errNoServer
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return "", err
+	}
+	return filepath.Dir(path), nil
+}
+
+func major(initdb string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb))))
+	return n
+}
+
+// serverUser says as whom the server runs: as us, or, since PostgreSQL refuses
+// to be root, as an unprivileged user who is given dir. The process group is
+// its own, so that Ctrl-C reaches the tests and not the server below them.
+func serverUser(dir string) (*syscall.SysProcAttr, error) {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if os.Getuid() != 0 {
+		return attr, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.Atoi(u.Uid)
+		gid, err2 := strconv.Atoi(u.Gid)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		return attr, os.Chown(dir, uid, gid)
+	}
+	return nil, errors.New("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
+}

@@ -65,12 +65,18 @@ func (p PAN) Masked() string {
 	if p.n < PANDigitsMin {
 		return "****"
 	}
-	b := [PANDigitsMax]byte{}
-	copy(b[:], p.digits[:p.n])
+	var b [PANDigitsMax]byte
+	return string(p.AppendMasked(b[:0]))
+}
+
+// AppendMasked appends Masked's form to dst; nothing for no card number.
+func (p *PAN) AppendMasked(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, p.digits[:p.n]...)
 	for i := 6; i < int(p.n)-4; i++ {
-		b[i] = '*'
+		dst[start+i] = '*'
 	}
-	return string(b[:p.n])
+	return dst
 }
 
 // String is Masked.

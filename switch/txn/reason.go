@@ -109,4 +109,5 @@ type Hold struct {
 	Merchant MerchantID
 	Day      Date
 	Minor    int64
+	Currency Currency // sums of different currencies are kept apart
 }

@@ -239,7 +239,7 @@ func (r *Record) Subject() (ID, Key) {
 // Hold is the limit use that the record's subject reserved.
 func (r *Record) Hold() Hold {
 	_, key := r.Subject()
-	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor}
+	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor, Currency: r.Amount.Currency}
 }
 
 func (k *Key) append(dst []byte) []byte {

@@ -1,0 +1,237 @@
+// Package risk decides whether this terminal may do this for this merchant,
+// here, now, for this amount, and keeps count of what was allowed.
+//
+// Assess is a decision, not a conversation: no I/O, no clock, no allocation.
+// What it needs arrives in the request: the registered terminal and merchant
+// (nil is unknown), the business day, the instant of reception. A refusal is a
+// value with a name; where several rules are broken the first in the order of
+// the txn.Reason constants is told.
+//
+// An approved sale has already reserved its use of the day's limits, for the
+// terminal, the merchant and the card at once or not at all. Concurrent
+// requests never pass a limit, and no request is refused for the sake of
+// another one that is refused itself. Each use is then settled by exactly one
+// of Confirm and Release, and a confirmed one may end by Reverse.
+//
+// Not promised: durability. After a start the caller rebuilds the counters with
+// Restore, from the records of the days that are kept. Days before the
+// previous one are forgotten: their limits bind nobody any more.
+package risk
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// daysKept is how many business days have counters: the running one and the
+// one before, whose late refusals and reversals still come in after cut-over.
+const daysKept = 2
+
+// CardsPerDayDefault is Config.CardsPerDayMax when it is zero. Counters of so
+// many cards take about 1.1 GB a day.
+const CardsPerDayDefault = 20_000_000
+
+// Config is what an Engine decides by, besides the registry.
+type Config struct {
+	// Card holds the limits of one card by currency, for merchants that state
+	// none of their own. A currency without an entry has no default.
+	Card map[txn.Currency]txn.Limits
+	// SkipCheckDigit admits card numbers whose Luhn digit is wrong.
+	SkipCheckDigit bool
+	// Zone is where cards expire: at the end of their month by the calendar
+	// there, not by the business day, which may be an hour ahead. Nil is UTC.
+	Zone *time.Location
+	// CardsPerDayMax bounds the memory of card counters: a card beyond it is
+	// refused as SwitchIsOverloaded, cards already counted go on.
+	CardsPerDayMax int
+}
+
+// Engine makes the decisions. It is safe for concurrent use.
+type Engine struct {
+	// Immutable after New.
+	cardLimits     []currencyLimits
+	skipCheckDigit bool
+	zone           *time.Location
+	cardsMax       int64
+
+	inFlight  atomic.Int64
+	unmatched atomic.Uint64
+
+	// days is read without a lock. mu serialises the opening of a day.
+	days [daysKept]atomic.Pointer[day]
+	mu   sync.Mutex
+}
+
+type currencyLimits struct {
+	currency txn.Currency
+	limits   txn.Limits
+}
+
+// New checks cfg and returns an engine with empty counters.
+func New(cfg Config) (*Engine, error) {
+	if cfg.CardsPerDayMax < 0 {
+		return nil, fmt.Errorf("set up risk: CardsPerDayMax is %d, give a positive number or 0 for %d", cfg.CardsPerDayMax, CardsPerDayDefault)
+	}
+	e := &Engine{skipCheckDigit: cfg.SkipCheckDigit, zone: cfg.Zone, cardsMax: int64(cfg.CardsPerDayMax)}
+	if e.zone == nil {
+		e.zone = time.UTC
+	}
+	if e.cardsMax == 0 {
+		e.cardsMax = CardsPerDayDefault
+	}
+	for c, l := range cfg.Card {
+		if _, ok := c.Exponent(); !ok {
+			return nil, fmt.Errorf("set up risk: card limits are given for currency %s, which is not in ISO 4217", c)
+		}
+		if l.Transaction < 0 || l.DayAmount < 0 {
+			return nil, fmt.Errorf("set up risk: a card limit in currency %s is negative, give 0 for no limit", c)
+		}
+		e.cardLimits = append(e.cardLimits, currencyLimits{c, l})
+	}
+	return e, nil
+}
+
+// Assess decides on req. When the verdict is Approved and req.Kind.MovesMoney,
+// the use HoldOf(req) is reserved and in flight until Confirm or Release.
+func (e *Engine) Assess(req *txn.Request) txn.Verdict {
+	if r := e.check(req); r != txn.Approved {
+		return txn.Verdict{Reason: r}
+	}
+	if !req.Kind.MovesMoney() {
+		return txn.Verdict{}
+	}
+	limits := [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, e.cardLimitsOf(req.Owner)}
+	if v := overTransaction(&limits, req.Amount.Minor); v.Reason != txn.Approved {
+		return v
+	}
+	d := e.openDay(req.Day)
+	if d == nil { // no day at all, or one that is forgotten: nothing to count on
+		return txn.Verdict{Reason: txn.SwitchFailed}
+	}
+	h := HoldOf(req)
+	v := d.reserve(&h, &limits)
+	if v.Reason == txn.Approved {
+		e.inFlight.Add(1)
+	}
+	return v
+}
+
+// HoldOf is the use of limits that Assess reserves for req.
+func HoldOf(req *txn.Request) txn.Hold {
+	return txn.Hold{Card: req.CardToken, Terminal: req.Holder.ID, Merchant: req.Owner.ID, Day: req.Day,
+		Minor: req.Amount.Minor, Currency: req.Amount.Currency}
+}
+
+// Confirm ends the flight of a reserved use that stands: its request was
+// approved, or nobody knows and a reversal is owed.
+func (e *Engine) Confirm(txn.Hold) { e.inFlight.Add(-1) }
+
+// Release ends the flight of a reserved use that is given back: its request
+// was refused or certainly never sent. It counts for the hold's own day, also
+// after cut-over.
+func (e *Engine) Release(h txn.Hold) {
+	e.giveBack(h)
+	e.inFlight.Add(-1)
+}
+
+// Reverse gives back a use that stood: its transaction was undone.
+func (e *Engine) Reverse(h txn.Hold) { e.giveBack(h) }
+
+// Restore counts, without comparing it to any limit, a use that stood before
+// the start. The limits may have been lowered since; the use is a fact.
+func (e *Engine) Restore(h txn.Hold) {
+	if d := e.openDay(h.Day); d != nil {
+		d.add(&h)
+	}
+}
+
+// InFlight is how many uses are reserved and neither confirmed nor released.
+// It is zero when the switch is idle.
+func (e *Engine) InFlight() int64 { return e.inFlight.Load() }
+
+// Unmatched counts the uses given back that were not counted: zero unless the
+// caller gave something back twice. Counters stop at zero rather than lend.
+func (e *Engine) Unmatched() uint64 { return e.unmatched.Load() }
+
+// Days lists the business days that have counters, oldest first.
+func (e *Engine) Days() []txn.Date {
+	var ds []txn.Date
+	for i := range e.days {
+		if d := e.days[i].Load(); d != nil {
+			ds = append(ds, d.date)
+		}
+	}
+	slices.Sort(ds)
+	return ds
+}
+
+// Usage walks the counters of a day that are not zero, in no order. It copies
+// a small part at a time, so requests go on meanwhile: exact at quiescence,
+// else each counter is right for some instant of the walk.
+func (e *Engine) Usage(date txn.Date) iter.Seq2[Party, Use] {
+	return func(yield func(Party, Use) bool) {
+		if d := e.keptDay(date); d != nil {
+			d.walk(yield)
+		}
+	}
+}
+
+// UsageOf is what p has used on a day.
+func (e *Engine) UsageOf(date txn.Date, p Party) Use {
+	if d := e.keptDay(date); d != nil {
+		return d.use(p)
+	}
+	return Use{}
+}
+
+func (e *Engine) giveBack(h txn.Hold) {
+	if d := e.keptDay(h.Day); d != nil && !d.subtract(&h) {
+		e.unmatched.Add(1)
+	}
+}
+
+// keptDay is the counters of a day, nil when it has none.
+func (e *Engine) keptDay(date txn.Date) *day {
+	for i := range e.days {
+		if d := e.days[i].Load(); d != nil && d.date == date {
+			return d
+		}
+	}
+	return nil
+}
+
+// openDay is keptDay that makes room for a new day by forgetting the oldest.
+// It is nil for a day older than all that are kept. Whoever still holds the
+// forgotten day writes into counters that nobody reads again.
+func (e *Engine) openDay(date txn.Date) *day {
+	if d := e.keptDay(date); d != nil {
+		return d
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d := e.keptDay(date); d != nil {
+		return d
+	}
+	oldest, oldestDate := 0, ^txn.Date(0)
+	for i := range e.days {
+		var kept txn.Date
+		if d := e.days[i].Load(); d != nil {
+			kept = d.date
+		}
+		if kept < oldestDate {
+			oldest, oldestDate = i, kept
+		}
+	}
+	if date <= oldestDate {
+		return nil
+	}
+	d := newDay(date, e.cardsMax)
+	e.days[oldest].Store(d)
+	return d
+}

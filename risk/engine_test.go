@@ -1,0 +1,290 @@
+package risk
+
+import (
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const today txn.Date = 20261122
+
+var (
+	shanghai = time.FixedZone("CST", 8*3600)
+	noon     = time.Date(2026, 11, 22, 12, 0, 0, 0, shanghai)
+)
+
+// good is a request that passes every check, with parties of its own to spoil.
+func good() *txn.Request {
+	m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, MCC: 5411,
+		Currency: txn.CNY, Kinds: 1<<txn.KindSale | 1<<txn.KindBalance}
+	t := &txn.Terminal{ID: txn.MakeTerminalID("10000001"), Merchant: m.ID, Status: txn.StatusActive,
+		Region: 310101, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 500}
+	pan, err := txn.ParsePAN("6222000000000009")
+	if err != nil {
+		panic(err)
+	}
+	return &txn.Request{Kind: txn.KindSale, Merchant: m.ID, Amount: txn.Amount{Minor: 10_00, Currency: txn.CNY}, PAN: pan,
+		Received: noon, Day: today, CardToken: txn.CardToken{1}, Holder: t, Owner: m}
+}
+
+func engine(t testing.TB) *Engine {
+	t.Helper()
+	e, err := New(Config{Zone: shanghai})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// spoilers break one rule each, in precedence order.
+var spoilers = []struct {
+	want  txn.Reason
+	spoil func(*txn.Request)
+}{
+	{txn.KindIsNotOffered, func(r *txn.Request) { r.Kind = txn.KindUnknown }},
+	{txn.MerchantIsUnknown, func(r *txn.Request) { r.Owner = nil }},
+	{txn.MerchantIsNotActive, func(r *txn.Request) { r.Owner.Status = txn.StatusSuspended }},
+	{txn.TerminalIsUnknown, func(r *txn.Request) { r.Holder = nil }},
+	{txn.TerminalIsNotActive, func(r *txn.Request) { r.Holder.Status = txn.StatusInactive }},
+	{txn.TerminalIsBoundToAnotherMerchant, func(r *txn.Request) { r.Holder.Merchant = txn.MakeMerchantID("999290054110002") }},
+	{txn.CountryIsNotAccepted, func(r *txn.Request) { r.Country = 840 }},
+	{txn.TerminalIsFarFromPremises, func(r *txn.Request) { r.Region = 110101 }},
+	{txn.RegionIsNotTheMerchants, func(r *txn.Request) { r.Owner.Region = 440300 }},
+	{txn.KindIsNotAllowed, func(r *txn.Request) { r.Owner.Kinds = 0 }},
+	{txn.CurrencyIsNotAccepted, func(r *txn.Request) { r.Amount.Currency = 840 }},
+	{txn.AmountMustNotBeZero, func(r *txn.Request) { r.Amount.Minor = 0 }},
+	{txn.AmountIsOverMaximum, func(r *txn.Request) { r.Amount.Minor = txn.AmountMax + 1 }},
+	{txn.CardNumberIsInvalid, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6222000000000008") }},
+	{txn.CardIsExpired, func(r *txn.Request) { r.Expiry = [4]byte([]byte("2610")) }},
+	{txn.AmountIsOverTransactionLimit, func(r *txn.Request) { r.Holder.Limits.Transaction = r.Amount.Minor - 1 }},
+	{txn.DayAmountIsOverLimit, func(r *txn.Request) { r.Owner.Limits.DayAmount = r.Amount.Minor - 1 }},
+	{txn.DayCountIsOverLimit, func(r *txn.Request) { r.Holder.Limits.DayCount = 1 }},
+}
+
+// Each request breaks its own rule and every rule below it.
+func TestPrecedence(t *testing.T) {
+	for i, row := range spoilers {
+		t.Run(row.want.String(), func(t *testing.T) {
+			e := engine(t)
+			if v := e.Assess(good()); v.Reason != txn.Approved {
+				t.Fatalf("the unspoilt request: %v", v.Reason)
+			}
+			req := good()
+			for j := len(spoilers) - 1; j >= i; j-- {
+				spoilers[j].spoil(req)
+			}
+			if v := e.Assess(req); v.Reason != row.want {
+				t.Fatalf("got %q", v.Reason)
+			}
+			if n := e.InFlight(); n != 1 {
+				t.Fatalf("%d uses in flight: a refusal reserved one", n)
+			}
+		})
+		if i > 0 && spoilers[i-1].want >= row.want {
+			t.Errorf("%q stands after %q", row.want, spoilers[i-1].want)
+		}
+	}
+}
+
+// Mobile and chain terminals have a refusal of their own in the same place.
+func TestOutsideAreasStandsBetweenCountryAndRegion(t *testing.T) {
+	req := good()
+	req.Holder.Mobility = txn.Mobile
+	req.Holder.RequirePosition = true
+	req.Owner.Region = 440300
+	if v := engine(t).Assess(req); v.Reason != txn.TerminalIsOutsideItsAreas {
+		t.Fatalf("got %q", v.Reason)
+	}
+}
+
+// Which rules a kind is held to: each spoiler refuses it or is of no concern.
+func TestMatrix(t *testing.T) {
+	all := func(r txn.Reason) bool { return true }
+	kinds := map[txn.Kind]func(txn.Reason) bool{
+		txn.KindSale: all,
+		txn.KindBalance: func(r txn.Reason) bool {
+			return r <= txn.KindIsNotAllowed || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
+		},
+		txn.KindReversal: func(r txn.Reason) bool {
+			return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
+		},
+		txn.KindSignOn: func(r txn.Reason) bool { return r <= txn.TerminalIsBoundToAnotherMerchant },
+		txn.KindSignOff: func(r txn.Reason) bool {
+			return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
+		},
+		txn.KindEcho: func(txn.Reason) bool { return false },
+	}
+	for kind, concerns := range kinds {
+		for _, row := range spoilers[1:] {
+			e := engine(t)
+			e.Assess(good())
+			req := good()
+			req.Kind = kind
+			row.spoil(req)
+			want := txn.Approved
+			if concerns(row.want) {
+				want = row.want
+			}
+			if v := e.Assess(req); v.Reason != want {
+				t.Errorf("%v, %q: got %q, want %q", kind, row.want, v.Reason, want)
+			}
+			if kind != txn.KindSale && e.InFlight() != 1 {
+				t.Errorf("%v reserved a use of limits", kind)
+			}
+		}
+	}
+	req := good()
+	if req.Kind = txn.KindEcho + 1; engine(t).Assess(req).Reason != txn.KindIsNotOffered {
+		t.Error("a kind without a row is let through")
+	}
+}
+
+// Values on both sides of every boundary.
+func TestBoundaries(t *testing.T) {
+	at := func(lat, lng int32) func(*txn.Request) {
+		return func(r *txn.Request) { r.Position = txn.Position{Lat: lat, Lng: lng, Known: true} }
+	}
+	area := func(r txn.Region, lat, lng int32, radius uint32) func(*txn.Request) {
+		return func(q *txn.Request) {
+			q.Holder.Areas[q.Holder.AreaCount] = txn.Area{Region: r, Lat: lat, Lng: lng, RadiusMetres: radius}
+			q.Holder.AreaCount++
+		}
+	}
+	region := func(r txn.Region) func(*txn.Request) { return func(q *txn.Request) { q.Region = r } }
+	class := func(m txn.Mobility) func(*txn.Request) { return func(q *txn.Request) { q.Holder.Mobility = m } }
+	policy := func(p txn.RegionPolicy) func(*txn.Request) { return func(q *txn.Request) { q.Owner.Policy = p } }
+	home := func(term, merch txn.Region) func(*txn.Request) {
+		return func(q *txn.Request) { q.Holder.Region, q.Owner.Region = term, merch }
+	}
+	needs := func(q *txn.Request) { q.Holder.RequirePosition = true }
+	expiry := func(s string) func(*txn.Request) { return func(q *txn.Request) { copy(q.Expiry[:], s) } }
+	received := func(t time.Time) func(*txn.Request) { return func(q *txn.Request) { q.Received = t } }
+	amount := func(n int64) func(*txn.Request) { return func(q *txn.Request) { q.Amount.Minor = n } }
+	card := func(s string) func(*txn.Request) {
+		return func(q *txn.Request) {
+			if q.PAN, _ = txn.ParsePAN(s); q.PAN.IsZero() {
+				panic(s)
+			}
+		}
+	}
+	far, outside, foreign := txn.TerminalIsFarFromPremises, txn.TerminalIsOutsideItsAreas, txn.RegionIsNotTheMerchants
+
+	for _, row := range []struct {
+		name string
+		want txn.Reason
+		do   []func(*txn.Request)
+	}{
+		{"country of the merchant", 0, fs(func(q *txn.Request) { q.Country = 156 })},
+		{"country not reported", 0, fs(func(q *txn.Request) { q.Country = 0 })},
+		{"country of nobody", txn.CountryIsNotAccepted, fs(func(q *txn.Request) { q.Country = 157 })},
+
+		// One millionth of a degree of latitude is 0.1112 m.
+		{"fixed, 499.9 m north", 0, fs(at(31_230400+4496, 121_473700))},
+		{"fixed, 500.1 m north", far, fs(at(31_230400+4498, 121_473700))},
+		{"fixed, 499.9 m south", 0, fs(at(31_230400-4496, 121_473700))},
+		{"fixed, 499.9 m east", 0, fs(at(31_230400, 121_473700+5257))},
+		{"fixed, 500.1 m east", far, fs(at(31_230400, 121_473700+5260))},
+		{"fixed, antipode", far, fs(at(-31_230400, -58_526300))},
+		{"fixed, position zero is a position", far, fs(at(0, 0))},
+		{"fixed, not surveyed", far, fs(at(31_230400, 121_473700), func(q *txn.Request) { q.Holder.Lat, q.Holder.Lng = 0, 0 })},
+		{"fixed, across the date line", 0, fs(at(0, -179_999000), func(q *txn.Request) { q.Holder.Lat, q.Holder.Lng = 0, 179_999000 })},
+		{"fixed, another district of the city", 0, fs(region(310115))},
+		{"fixed, the city itself", 0, fs(region(310000))},
+		{"fixed, another city", far, fs(region(320500))},
+		{"fixed, good position does not excuse a wrong region", far, fs(at(31_230400, 121_473700), region(320500))},
+		{"fixed, silent", 0, nil},
+		{"fixed, silent though it must report", far, fs(needs)},
+		{"fixed, region is enough of a report", 0, fs(needs, region(310101))},
+
+		{"mobile, region in its area", 0, fs(class(txn.Mobile), area(310000, 0, 0, 0), region(310115))},
+		{"mobile, region in its second area", 0, fs(class(txn.Mobile), area(110000, 0, 0, 0), area(310000, 0, 0, 0), region(310115))},
+		{"mobile, region in no area", outside, fs(class(txn.Mobile), area(310000, 0, 0, 0), region(320500))},
+		{"mobile, its own region is no area", outside, fs(class(txn.Mobile), region(310101))},
+		{"mobile, inside the circle", 0, fs(class(txn.Mobile), area(310000, 31_000000, 121_000000, 1000), at(31_008990, 121_000000))},
+		{"mobile, outside the circle", outside, fs(class(txn.Mobile), area(310000, 31_000000, 121_000000, 1000), at(31_008995, 121_000000))},
+		{"mobile, its premises are no area", outside, fs(class(txn.Mobile), area(310000, 0, 0, 1), at(31_230400, 121_473700))},
+		{"mobile, silent though it must report", outside, fs(class(txn.Mobile), area(310000, 0, 0, 0), needs)},
+
+		{"chain, at its premises", 0, fs(class(txn.Chain), at(31_230400, 121_473700))},
+		{"chain, at a listed area", 0, fs(class(txn.Chain), area(310000, 31_000000, 121_000000, 1000), at(31_000000, 121_000000))},
+		{"chain, elsewhere", outside, fs(class(txn.Chain), area(310000, 31_000000, 121_000000, 1000), at(32_000000, 121_000000))},
+		{"chain, in the merchant's city", 0, fs(class(txn.Chain), region(310115))},
+		{"chain, in a listed area", 0, fs(class(txn.Chain), policy(txn.RegionListed), area(330100, 0, 0, 0), region(330106))},
+		{"chain, in an area that is not listed", outside, fs(class(txn.Chain), policy(txn.RegionListed), area(330100, 0, 0, 0), region(330200))},
+
+		{"refuse: terminal in another district", 0, fs(home(310115, 310101))},
+		{"refuse: terminal in another city", foreign, fs(home(330106, 310101))},
+		{"refuse: districts of one city", 0, fs(home(440305, 440304))},
+		{"refuse: cities of one province", foreign, fs(home(440106, 440304))},
+		{"refuse: reported area is not the merchant's", foreign, fs(class(txn.Mobile), area(330100, 0, 0, 0), region(330106))},
+		{"listed: terminal in a listed city", 0, fs(policy(txn.RegionListed), home(330106, 310101), area(330100, 0, 0, 0))},
+		{"listed: terminal in another city", foreign, fs(policy(txn.RegionListed), home(330206, 310101), area(330100, 0, 0, 0))},
+		{"listed: reported area is listed", 0, fs(policy(txn.RegionListed), class(txn.Mobile), area(330100, 0, 0, 0), region(330106))},
+		{"allow: another province", 0, fs(policy(txn.RegionAllow), home(110101, 310101))},
+		{"allow: China is not abroad", foreign, fs(policy(txn.RegionAllow), home(110101, 0), func(q *txn.Request) { q.Owner.Country = 840 })},
+		{"abroad, no regions", 0, fs(home(0, 0), func(q *txn.Request) { q.Owner.Country, q.Country = 840, 840 })},
+
+		{"one minor unit", 0, fs(amount(1))},
+		{"nothing", txn.AmountMustNotBeZero, fs(amount(0))},
+		{"less than nothing", txn.AmountMustNotBeZero, fs(amount(-1))},
+		{"the maximum", 0, fs(amount(txn.AmountMax))},
+		{"over the maximum", txn.AmountIsOverMaximum, fs(amount(txn.AmountMax + 1))},
+		{"no currency on either side", txn.CurrencyIsNotAccepted, fs(func(q *txn.Request) { q.Amount.Currency, q.Owner.Currency = 0, 0 })},
+
+		{"no card number", txn.CardNumberIsInvalid, fs(func(q *txn.Request) { q.PAN = txn.PAN{} })},
+		{"check digit right", 0, fs(card("6222000000000009"))},
+		{"check digit wrong", txn.CardNumberIsInvalid, fs(card("6222000000000008"))},
+
+		{"no expiry", 0, nil},
+		{"expires this month", 0, fs(expiry("2611"))},
+		{"expired last month", txn.CardIsExpired, fs(expiry("2610"))},
+		{"expired last year", txn.CardIsExpired, fs(expiry("2512"))},
+		{"49 years ahead", 0, fs(expiry("7501"))},
+		{"50 years ahead is 50 back", txn.CardIsExpired, fs(expiry("7612"))},
+		{"month 0", txn.CardIsExpired, fs(expiry("2700"))},
+		{"month 13", txn.CardIsExpired, fs(expiry("2713"))},
+		{"letters", txn.CardIsExpired, fs(expiry("27a1"))},
+		{"last second of its month", 0, fs(expiry("2611"), received(time.Date(2026, 11, 30, 15, 59, 59, 0, time.UTC)),
+			func(q *txn.Request) { q.Day = 20261201 })},
+		{"first second of the next", txn.CardIsExpired, fs(expiry("2611"), received(time.Date(2026, 11, 30, 16, 0, 0, 0, time.UTC)))},
+
+		{"no business day", txn.SwitchFailed, fs(func(q *txn.Request) { q.Day = 0 })},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			req := good()
+			for _, f := range row.do {
+				f(req)
+			}
+			if v := engine(t).Assess(req); v.Reason != row.want {
+				t.Fatalf("got %q, want %q", v.Reason, row.want)
+			}
+		})
+	}
+}
+
+func fs(f ...func(*txn.Request)) []func(*txn.Request) { return f }
+
+func TestCheckDigitCanBeSkipped(t *testing.T) {
+	e, err := New(Config{SkipCheckDigit: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := good()
+	req.PAN, _ = txn.ParsePAN("6222000000000008")
+	if v := e.Assess(req); v.Reason != txn.Approved {
+		t.Fatalf("got %q", v.Reason)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"currency nobody has": {Card: map[txn.Currency]txn.Limits{1: {}}},
+		"negative limit":      {Card: map[txn.Currency]txn.Limits{txn.CNY: {DayAmount: -1}}},
+		"negative maximum":    {CardsPerDayMax: -1},
+	} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}

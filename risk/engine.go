@@ -11,7 +11,7 @@
 // terminal, the merchant and the card at once or not at all. Concurrent
 // requests never pass a limit, and no request is refused for the sake of
 // another one that is refused itself. Each use is then settled by exactly one
-// of Confirm and Release, and a confirmed one may end by Reverse.
+// of Confirm and Release, and a confirmed one may end by Undo.
 //
 // Not promised: durability. After a start the caller rebuilds the counters with
 // Restore, from the records of the days that are kept. Days before the
@@ -140,8 +140,8 @@ func (e *Engine) Release(h txn.Hold) {
 	e.inFlight.Add(-1)
 }
 
-// Reverse gives back a use that stood: its transaction was undone.
-func (e *Engine) Reverse(h txn.Hold) { e.giveBack(h) }
+// Undo gives back a use that stood: its transaction was reversed.
+func (e *Engine) Undo(h txn.Hold) { e.giveBack(h) }
 
 // Restore counts, without comparing it to any limit, a use that stood before
 // the start. The limits may have been lowered since; the use is a fact.

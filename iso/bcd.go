@@ -1,0 +1,181 @@
+package iso
+
+import "encoding/binary"
+
+// Digits are checked and converted eight bytes at a time: each constant below
+// repeats one nibble or byte through a 64-bit word.
+const (
+	nibbles8 = 0x8888888888888888
+	lowBytes = 0x0F0F0F0F0F0F0F0F
+	zeros    = 0x3030303030303030
+	highs    = 0xF0F0F0F0F0F0F0F0
+	sixes    = 0x0606060606060606
+)
+
+// packedDigits says whether every nibble of b is 0 to 9.
+func packedDigits(b []byte) bool {
+	var bad uint64
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		bad |= x & (x<<1 | x<<2) // bit 3 with bit 2 or bit 1: the nibble is over 9
+		b = b[8:]
+	}
+	for _, c := range b {
+		x := uint64(c)
+		bad |= x & (x<<1 | x<<2)
+	}
+	return bad&nibbles8 == 0
+}
+
+// asciiDigits says whether every byte of b is '0' to '9'.
+func asciiDigits(b []byte) bool {
+	for len(b) >= 8 {
+		if !digits8(binary.LittleEndian.Uint64(b)) {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c-'0' > 9 {
+			return false
+		}
+	}
+	return true
+}
+
+func digits8(x uint64) bool {
+	return (x&highs)^zeros|((x+sixes)&highs)^zeros == 0
+}
+
+// trackNibble holds the nibbles of a packed track: digits and the separator D.
+const trackNibble = 1<<0xD | 0x3FF
+
+// packedTrack says whether every nibble of b is a digit or the separator.
+func packedTrack(b []byte) bool {
+	for _, c := range b {
+		if trackNibble>>(c>>4)&(trackNibble>>(c&15))&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// appendPacked packs ASCII digits, the first in the high nibble. An even
+// number of digits is required.
+func appendPacked(dst, digits []byte) ([]byte, bool) {
+	for len(digits) >= 8 {
+		x := binary.LittleEndian.Uint64(digits)
+		if !digits8(x) {
+			return dst, false
+		}
+		x &= lowBytes
+		x = (x<<4 | x>>8) & 0x00FF00FF00FF00FF
+		x = (x | x>>8) & 0x0000FFFF0000FFFF
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(x|x>>16))
+		digits = digits[8:]
+	}
+	for ; len(digits) >= 2; digits = digits[2:] {
+		h, l := digits[0]-'0', digits[1]-'0'
+		if h > 9 || l > 9 {
+			return dst, false
+		}
+		dst = append(dst, h<<4|l)
+	}
+	return dst, true
+}
+
+// appendPackedOdd packs ASCII digits of any number; an odd one gets a zero
+// nibble, on the right when left-justified.
+func appendPackedOdd(dst, digits []byte, left bool) ([]byte, bool) {
+	if len(digits)%2 == 0 {
+		return appendPacked(dst, digits)
+	}
+	if !left {
+		if digits[0]-'0' > 9 {
+			return dst, false
+		}
+		return appendPacked(append(dst, digits[0]-'0'), digits[1:])
+	}
+	last := digits[len(digits)-1] - '0'
+	dst, ok := appendPacked(dst, digits[:len(digits)-1])
+	return append(dst, last<<4), ok && last <= 9
+}
+
+// appendPackedTrack packs track characters, left-justified, '=' or D as the
+// nibble D.
+func appendPackedTrack(dst, track []byte) ([]byte, bool) {
+	for i := 0; i < len(track); i += 2 {
+		h, l := trackDigit[track[i]], byte(0)
+		if i+1 < len(track) {
+			l = trackDigit[track[i+1]]
+		}
+		if h|l > 15 {
+			return dst, false
+		}
+		dst = append(dst, h<<4|l)
+	}
+	return dst, true
+}
+
+var trackDigit = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 0xFF
+	}
+	for d := range byte(10) {
+		t['0'+d] = d
+	}
+	t['='], t['D'] = 0xD, 0xD
+	return t
+}()
+
+// appendUnpacked appends every nibble of b as an ASCII digit, the separator
+// nibble D as '='.
+func appendUnpacked(dst, b []byte) []byte {
+	for len(b) >= 4 {
+		x := uint64(binary.LittleEndian.Uint32(b))
+		x = (x | x<<16) & 0x0000FFFF0000FFFF
+		x = (x | x<<8) & 0x00FF00FF00FF00FF
+		x = (x>>4 | x<<8) & lowBytes
+		if (x+sixes)&highs != 0 {
+			break // a separator: the loop below spells it
+		}
+		dst = binary.LittleEndian.AppendUint64(dst, x|zeros)
+		b = b[4:]
+	}
+	for _, c := range b {
+		dst = append(dst, nibbleText[c>>4], nibbleText[c&15])
+	}
+	return dst
+}
+
+// nibbleText spells the nibbles that Parse accepts; it never sees the others.
+const nibbleText = "0123456789ABC=EF"
+
+const hexUpper = "0123456789ABCDEF"
+
+// hexNibble is the value of an upper-case hexadecimal digit, or over 15.
+func hexNibble(c byte) byte {
+	switch {
+	case c-'0' <= 9:
+		return c - '0'
+	case c-'A' <= 5:
+		return c - 'A' + 10
+	}
+	return 0xFF
+}
+
+func upperHex(b []byte) bool {
+	for _, c := range b {
+		if hexNibble(c) > 15 {
+			return false
+		}
+	}
+	return true
+}
+
+func appendHex(dst, b []byte) []byte {
+	for _, c := range b {
+		dst = append(dst, hexUpper[c>>4], hexUpper[c&15])
+	}
+	return dst
+}

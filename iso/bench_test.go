@@ -1,0 +1,131 @@
+package iso
+
+import (
+	"testing"
+)
+
+// cupSale is the CUP POS sale of the constructed fixtures: a chip sale with
+// PIN, track 2, terminal information and MAC.
+func cupSale(t testing.TB) []byte {
+	for _, f := range fixtures(t) {
+		if f.ID == "cup-03" {
+			_, raw := f.codec(t)
+			return raw[2:]
+		}
+	}
+	t.Fatal("fixture cup-03 is missing")
+	return nil
+}
+
+// rebuildSale writes m again field by field, as a dialect would: numbers as
+// numbers, digits and text from decoded values, binary as bytes.
+func rebuildSale(c *Codec, dst []byte, m *Message) ([]byte, error) {
+	var digits [64]byte
+	e := c.Begin(dst, m.TPDU(), m.Header(), m.MTI())
+	for n := range m.Fields() {
+		switch n {
+		case 4, 11:
+			v, _ := m.Uint(n)
+			e.Uint(n, v)
+		case 2, 3, 14, 22, 23, 25, 26, 35, 53, 60:
+			e.Digits(n, m.AppendDigits(digits[:0], n))
+		case 41, 42, 49, 59:
+			e.Text(n, m.Value(n))
+		default:
+			e.Bytes(n, m.Value(n))
+		}
+	}
+	return e.Finish()
+}
+
+func TestNoAllocations(t *testing.T) {
+	frame := cupSale(t)
+	var m Message
+	buf := make([]byte, 0, 1024)
+	digits := make([]byte, 0, 64)
+	check := func(name string, f func() error) {
+		t.Helper()
+		if got := testing.AllocsPerRun(100, func() {
+			if err := f(); err != nil {
+				t.Fatal(err)
+			}
+		}); got != 0 {
+			t.Errorf("%s: %v allocations, want 0", name, got)
+		}
+	}
+	check("parse", func() error { return testCUP.Parse(&m, frame) })
+	check("read", func() error {
+		for n := range m.Fields() {
+			digits = m.AppendText(digits[:0], n)[:0]
+		}
+		_, err := m.Uint(4)
+		return err
+	})
+	check("encode from values", func() error { _, err := rebuildSale(testCUP, buf, &m); return err })
+	check("encode by copy", func() error { _, err := testCUP.Append(buf, &m); return err })
+	check("length prefix", func() error { _, err := testCUP.ReadLength([]byte{1, 188}); return err })
+	e := testHex.Begin(buf, nil, nil, m.MTI())
+	check("transcode", func() error {
+		e = testHex.Begin(buf, nil, nil, m.MTI())
+		for n := range m.Fields() {
+			if n != 22 && n != 52 {
+				e.Copy(n, &m)
+			}
+		}
+		_, err := e.Finish()
+		return err
+	})
+}
+
+// BenchmarkCUPSale is the codec's share of one sale, beside moov's Message with
+// this package's fast encodings in the same spec.
+func BenchmarkCUPSale(b *testing.B) {
+	frame := cupSale(b)
+	buf := make([]byte, 0, 1024)
+	b.Run("parse", func(b *testing.B) {
+		b.ReportAllocs()
+		var m Message
+		for b.Loop() {
+			if err := testCUP.Parse(&m, frame); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		var m Message
+		if err := testCUP.Parse(&m, frame); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if _, err := rebuildSale(testCUP, buf, &m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("copy", func(b *testing.B) {
+		b.ReportAllocs()
+		var m Message
+		if err := testCUP.Parse(&m, frame); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if _, err := testCUP.Append(buf, &m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parse+encode", func(b *testing.B) {
+		b.ReportAllocs()
+		var m Message
+		for b.Loop() {
+			if err := testCUP.Parse(&m, frame); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := rebuildSale(testCUP, buf, &m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("moov", benchmarkMoov)
+}

@@ -1,0 +1,367 @@
+package iso
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// Encoder appends one frame to a caller's buffer. Fields go in ascending
+// order. The first error sticks: later calls do nothing and Finish returns it.
+// Get one from Codec.Begin; it is a plain value and needs no closing.
+type Encoder struct {
+	codec *Codec
+	buf   []byte
+	start int // offset of the frame, its length prefix included
+	map_  int // offset of the bitmap
+	last  int // number of the last field written
+	wide  bool
+	has   [2]uint64
+	err   error
+}
+
+// Begin starts a frame behind dst. The TPDU (5 bytes) and the header are given
+// exactly where the framing has them. mti is 0x0200 and the like.
+func (c *Codec) Begin(dst, tpdu, header []byte, mti uint16) Encoder {
+	return c.begin(dst, tpdu, nil, header, mti)
+}
+
+func (c *Codec) begin(dst, tpdu, lri, header []byte, mti uint16) Encoder {
+	e := Encoder{codec: c, buf: dst, start: len(dst), last: 1}
+	wantTPDU := 0
+	if c.framing.TPDU {
+		wantTPDU = tpduSize
+	}
+	switch {
+	case len(tpdu) != wantTPDU:
+		e.err = fmt.Errorf("encode %s: the TPDU must have %d bytes, has %d", c.name, wantTPDU, len(tpdu))
+		return e
+	case len(header) != c.framing.Header:
+		e.err = fmt.Errorf("encode %s: the header must have %d bytes, has %d", c.name, c.framing.Header, len(header))
+		return e
+	case (uint64(mti)&(uint64(mti)<<1|uint64(mti)<<2))&nibbles8 != 0:
+		e.fail(FieldMTI, "must be four decimal digits, as 0x0200")
+		return e
+	}
+	const noPrefix = "\x00\x00\x00\x00"
+	b := append(dst, noPrefix[:c.framing.PrefixSize()]...)
+	b = append(append(append(b, tpdu...), lri...), header...)
+	if c.mtiBCD {
+		b = binary.BigEndian.AppendUint16(b, mti)
+	} else {
+		b = append(b, '0'+byte(mti>>12), '0'+byte(mti>>8)&15, '0'+byte(mti>>4)&15, '0'+byte(mti)&15)
+	}
+	e.map_ = len(b)
+	e.wide = c.bitmap.size == 16
+	e.buf = append(b, bitmapRoom[:c.bitmap.wire(int(c.bitmap.size))]...)
+	return e
+}
+
+// bitmapRoom stands for bitmaps until Finish writes them.
+var bitmapRoom [32]byte
+
+// Digits writes a numeric or track field from ASCII digits; '=' or D separates
+// the parts of a track. A fixed field needs exactly its number of digits.
+func (e *Encoder) Digits(n int, v []byte) {
+	d := e.open(n)
+	if d == nil || !e.length(d, n, len(v)) {
+		return
+	}
+	e.digits(d, n, v)
+}
+
+func (e *Encoder) digits(d *descriptor, n int, v []byte) {
+	ok := true
+	switch d.form {
+	case formBCD:
+		e.buf, ok = appendPackedOdd(e.buf, v, false)
+	case formBCDLeft:
+		e.buf, ok = appendPackedOdd(e.buf, v, true)
+	case formBCDTrack:
+		e.buf, ok = appendPackedTrack(e.buf, v)
+	case formDigits:
+		ok = asciiDigits(v)
+		e.buf = append(e.buf, v...)
+	case formASCII, formText:
+		for _, c := range v {
+			ok = ok && trackDigit[c] <= 15
+		}
+		e.buf = append(e.buf, v...)
+	default:
+		ok = false
+	}
+	if !ok {
+		e.fail(n, "the value must be digits and the field must take them")
+	}
+}
+
+// Text writes a field from characters, padding a short fixed text with spaces
+// (or as the spec says). Numeric fields take it too when v is digits.
+func (e *Encoder) Text(n int, v []byte) {
+	d := e.open(n)
+	if d == nil {
+		return
+	}
+	if d.packed() || d.form == formDigits {
+		if e.length(d, n, len(v)) {
+			e.digits(d, n, v)
+		}
+		return
+	}
+	fill := 0
+	if d.length == lenFixed && d.pad != 0 {
+		fill = max(0, int(d.max)-len(v))
+	}
+	if !e.length(d, n, len(v)+fill) {
+		return
+	}
+	if d.padLeft {
+		e.fill(d.pad, fill)
+	}
+	e.raw(d, n, v)
+	if !d.padLeft {
+		e.fill(d.pad, fill)
+	}
+}
+
+// raw writes the value of a field that is not packed.
+func (e *Encoder) raw(d *descriptor, n int, v []byte) {
+	if d.form == formHex {
+		e.buf = appendHex(e.buf, v)
+		return
+	}
+	if why := d.check(v, len(v)); why != nil {
+		e.fail(n, why.Error())
+		return
+	}
+	e.buf = append(e.buf, v...)
+}
+
+func (e *Encoder) fill(pad byte, n int) {
+	for range n {
+		e.buf = append(e.buf, pad)
+	}
+}
+
+// Bytes writes a binary or text field from raw bytes; a fixed one needs
+// exactly its length.
+func (e *Encoder) Bytes(n int, v []byte) {
+	d := e.open(n)
+	if d == nil {
+		return
+	}
+	switch d.form {
+	case formBinary, formText, formASCII, formHex:
+	default:
+		e.fail(n, "is numeric and takes no raw bytes")
+		return
+	}
+	if e.length(d, n, len(v)) {
+		e.raw(d, n, v)
+	}
+}
+
+// Uint writes a numeric field; a fixed one is padded with zeros on the left.
+func (e *Encoder) Uint(n int, v uint64) {
+	d := e.open(n)
+	if d == nil {
+		return
+	}
+	var buf [20]byte
+	at := len(buf)
+	for {
+		at--
+		buf[at] = '0' + byte(v%10)
+		if v /= 10; v == 0 {
+			break
+		}
+	}
+	if d.length != lenFixed {
+		if e.length(d, n, len(buf)-at) {
+			e.digits(d, n, buf[at:])
+		}
+		return
+	}
+	width := int(d.max)
+	if len(buf)-at > width {
+		e.fail(n, fmt.Sprintf("the value has %d digits, the field %d", len(buf)-at, width))
+		return
+	}
+	if width > len(buf) {
+		e.fail(n, "is too wide for a number")
+		return
+	}
+	for at > len(buf)-width {
+		at--
+		buf[at] = '0'
+	}
+	e.digits(d, n, buf[at:])
+}
+
+// Copy writes field n of m, and nothing when m lacks it. Where both codecs
+// spell the field alike the bytes are copied, length and all; else the value
+// is converted.
+func (e *Encoder) Copy(n int, m *Message) {
+	if e.err != nil || !m.Has(n) {
+		return
+	}
+	d := e.open(n)
+	if d == nil {
+		return
+	}
+	from, s := &m.codec.fields[n], m.spans[n]
+	if *from == *d {
+		e.buf = append(e.buf, m.frame[s.at-uint16(d.lenSize):s.at+s.size]...)
+		return
+	}
+	e.unopen(n)
+	var scratch [1024]byte
+	switch {
+	case d.packed() || d.form == formDigits:
+		e.Digits(n, m.AppendDigits(scratch[:0], n))
+	case d.form == formBinary || d.form == formHex:
+		e.Bytes(n, m.AppendText(scratch[:0], n))
+	default:
+		e.Text(n, m.AppendText(scratch[:0], n))
+	}
+}
+
+// Finish completes the frame, length prefix included, and returns dst with it
+// appended. After an error it returns dst as Begin got it: a frame is whole or
+// absent.
+func (e *Encoder) Finish() ([]byte, error) {
+	c := e.codec
+	if e.err != nil {
+		return e.buf[:e.start], e.err
+	}
+	size := len(e.buf) - e.start - c.framing.PrefixSize()
+	if size > c.framing.SizeMax {
+		return e.buf[:e.start], fmt.Errorf("encode %s: the frame has %d bytes, the limit is %d", c.name, size, c.framing.SizeMax)
+	}
+	c.framing.putLength(e.buf[e.start:], size)
+	e.putBitmap()
+	return e.buf, nil
+}
+
+func (e *Encoder) putBitmap() {
+	words := 1
+	if e.wide {
+		words = 2
+		if e.codec.bitmap.expand {
+			e.has[0] |= bit1
+		}
+	}
+	at := e.buf[e.map_:]
+	for _, w := range e.has[:words] {
+		if !e.codec.bitmap.hex {
+			binary.BigEndian.PutUint64(at, w)
+			at = at[8:]
+			continue
+		}
+		for i := range 16 {
+			at[i] = hexUpper[bits.RotateLeft64(w, 4*(i+1))&15]
+		}
+		at = at[16:]
+	}
+}
+
+// open checks that field n may come next and marks it present.
+func (e *Encoder) open(n int) *descriptor {
+	if e.err != nil {
+		return nil
+	}
+	if n < 2 || n > fieldMax {
+		e.fail(n, "is no data field")
+		return nil
+	}
+	d := &e.codec.fields[n]
+	switch {
+	case d.form == formUnknown:
+		e.fail(n, "the dialect does not know this field")
+		return nil
+	case n <= e.last:
+		e.fail(n, fmt.Sprintf("comes after field %d, fields must ascend", e.last))
+		return nil
+	}
+	if n > 64 && !e.wide {
+		e.widen()
+	}
+	e.last = n
+	e.has[(n-1)>>6] |= bit1 >> ((n - 1) & 63)
+	return d
+}
+
+// unopen forgets that field n was opened, for Copy to write it by value.
+func (e *Encoder) unopen(n int) {
+	e.last = n - 1
+	e.has[(n-1)>>6] &^= bit1 >> ((n - 1) & 63)
+}
+
+// widen makes room for the secondary bitmap behind the first.
+func (e *Encoder) widen() {
+	e.wide = true
+	w := e.codec.bitmap.wire(8)
+	at := e.map_ + w
+	e.buf = append(e.buf, bitmapRoom[:w]...)
+	copy(e.buf[at+w:], e.buf[at:])
+}
+
+// length checks a length in the field's units and writes its prefix.
+func (e *Encoder) length(d *descriptor, n, count int) bool {
+	if d.length == lenFixed {
+		if count != int(d.max) {
+			e.fail(n, fmt.Sprintf("the length must be %d, is %d", d.max, count))
+			return false
+		}
+		return true
+	}
+	if count > int(d.max) {
+		e.fail(n, fmt.Sprintf("the length must be at most %d, is %d", d.max, count))
+		return false
+	}
+	switch d.length {
+	case lenBCD:
+		if d.lenSize == 2 {
+			e.buf = append(e.buf, packed2(count/100))
+		}
+		e.buf = append(e.buf, packed2(count%100))
+	case lenBinary:
+		if d.lenSize == 2 {
+			e.buf = append(e.buf, byte(count>>8))
+		}
+		e.buf = append(e.buf, byte(count))
+	case lenASCII:
+		div := 1
+		for range d.digits - 1 {
+			div *= 10
+		}
+		for ; div > 0; div /= 10 {
+			e.buf = append(e.buf, '0'+byte(count/div%10))
+		}
+	}
+	return true
+}
+
+func (e *Encoder) fail(n int, why string) {
+	if e.err == nil {
+		e.err = fmt.Errorf("encode %s: %w", e.codec.name, &FieldError{Field: n, Offset: len(e.buf) - e.start, Why: why})
+	}
+}
+
+// Append writes the whole of m as a frame of codec c behind dst, converting
+// every field where the codecs differ. TPDU and header are m's; a framing that
+// has them needs an m that has them.
+func (c *Codec) Append(dst []byte, m *Message) ([]byte, error) {
+	var lri []byte
+	if c.framing.LRI {
+		lri = m.LRI()
+	}
+	e := c.begin(dst, m.TPDU(), lri, m.Header(), m.mti)
+	if m.wide && c.bitmap.expand && e.err == nil {
+		e.widen() // also when no field needs it: the peer sent it so
+	}
+	for n := range m.Fields() {
+		e.Copy(n, m)
+	}
+	return e.Finish()
+}

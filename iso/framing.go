@@ -1,0 +1,93 @@
+package iso
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Prefix is how a frame's length precedes it.
+type Prefix uint8
+
+// The length prefixes. A length never counts itself.
+const (
+	PrefixNone    Prefix = iota // the transport delimits frames
+	PrefixBinary2               // two bytes, big endian
+	PrefixASCII4                // four ASCII digits
+)
+
+// Framing is what surrounds the message proper on one kind of link.
+type Framing struct {
+	Prefix  Prefix
+	TPDU    bool // a 5-byte TPDU starts the body
+	LRI     bool // a landline (LRI) block may follow the TPDU; Parse records it
+	Header  int  // bytes of application header before the MTI
+	SizeMax int  // largest body accepted or written, in bytes
+}
+
+const (
+	tpduSize = 5
+	lriFixed = 5 // "LRI" and a two-byte length
+)
+
+// PrefixSize is the number of bytes to read before ReadLength.
+func (f Framing) PrefixSize() int {
+	switch f.Prefix {
+	case PrefixBinary2:
+		return 2
+	case PrefixASCII4:
+		return 4
+	}
+	return 0
+}
+
+// FrameError says that a length prefix cannot announce a message. The stream
+// is out of step: close the connection, there is nothing to answer.
+type FrameError struct {
+	Length int // the announced length, -1 when the prefix is no number
+	Why    string
+}
+
+func (e *FrameError) Error() string {
+	if e.Length < 0 {
+		return "read frame length: " + e.Why
+	}
+	return fmt.Sprintf("read frame length: %d bytes announced, %s", e.Length, e.Why)
+}
+
+// ReadLength reads the body length from PrefixSize bytes. A result is safe to
+// allocate: it is between the smallest possible message and SizeMax.
+func (c *Codec) ReadLength(prefix []byte) (int, error) {
+	n := 0
+	switch c.framing.Prefix {
+	case PrefixBinary2:
+		n = int(binary.BigEndian.Uint16(prefix))
+	case PrefixASCII4:
+		if !asciiDigits(prefix[:4]) {
+			return 0, &FrameError{-1, "the prefix is not four decimal digits"}
+		}
+		for _, d := range prefix[:4] {
+			n = n*10 + int(d-'0')
+		}
+	default:
+		return 0, &FrameError{-1, "this framing has no length prefix"}
+	}
+	if n < c.sizeMin {
+		return 0, &FrameError{n, fmt.Sprintf("the smallest %s message has %d", c.name, c.sizeMin)}
+	}
+	if n > c.framing.SizeMax {
+		return 0, &FrameError{n, fmt.Sprintf("the limit is %d", c.framing.SizeMax)}
+	}
+	return n, nil
+}
+
+func (f Framing) putLength(dst []byte, n int) {
+	switch f.Prefix {
+	case PrefixBinary2:
+		binary.BigEndian.PutUint16(dst, uint16(n))
+	case PrefixASCII4:
+		for i := 3; i >= 0; i-- {
+			dst[i] = '0' + byte(n%10)
+			n /= 10
+		}
+	}
+}

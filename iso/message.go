@@ -1,0 +1,189 @@
+package iso
+
+import (
+	"errors"
+	"iter"
+	"math/bits"
+)
+
+// span is where one field lies in the frame.
+type span struct {
+	at   uint16 // offset of the value
+	size uint16 // wire bytes of the value
+	n    uint16 // length in the form's units: digits, characters or bytes
+}
+
+// Message is a parsed frame: offsets into bytes that belong to the caller. It
+// is meant to be reused; a Message is valid until its frame is overwritten or
+// it is parsed into again. It is not safe for concurrent use.
+type Message struct {
+	codec *Codec
+	frame []byte
+	lri   int // bytes of LRI block, 0 when absent
+	body  int // offset of the MTI
+	map_  int // offset of the bitmap
+	mti   uint16
+	wide  bool // a secondary bitmap was present
+	has   [2]uint64
+	spans [fieldMax + 1]span
+}
+
+// MTI is the message type in its hexadecimal spelling: 0x0200 for a request.
+func (m *Message) MTI() uint16 { return m.mti }
+
+// Codec is the codec that parsed the message.
+func (m *Message) Codec() *Codec { return m.codec }
+
+// Frame is the whole frame body the message points into.
+func (m *Message) Frame() []byte { return m.frame }
+
+// Has says whether field n (2 to 128) is present.
+func (m *Message) Has(n int) bool {
+	return uint(n-1) < fieldMax && m.has[(n-1)>>6]<<((n-1)&63)>>63 != 0
+}
+
+// Fields yields the numbers of the fields present, ascending.
+func (m *Message) Fields() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for w, set := range m.has {
+			for set != 0 {
+				n := bits.LeadingZeros64(set)
+				set &^= 1 << (63 - n)
+				if !yield(w*64 + n + 1) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// TPDU is the five bytes before the header, nil where the framing has none.
+func (m *Message) TPDU() []byte {
+	if !m.codec.framing.TPDU {
+		return nil
+	}
+	return m.frame[:tpduSize:tpduSize]
+}
+
+// LRI is the landline block after the TPDU, nil when there was none.
+func (m *Message) LRI() []byte {
+	if m.lri == 0 {
+		return nil
+	}
+	return m.frame[tpduSize : tpduSize+m.lri : tpduSize+m.lri]
+}
+
+// Header is the application header before the MTI, nil where there is none.
+func (m *Message) Header() []byte {
+	h := m.codec.framing.Header
+	if h == 0 {
+		return nil
+	}
+	return m.frame[m.body-h : m.body : m.body]
+}
+
+// Value is field n as it lies on the wire, without its length; nil when
+// absent. It aliases the frame.
+func (m *Message) Value(n int) []byte {
+	if !m.Has(n) {
+		return nil
+	}
+	s := m.spans[n]
+	return m.frame[s.at : s.at+s.size : s.at+s.size]
+}
+
+// Len is the length of field n in its own units: digits, characters or bytes.
+func (m *Message) Len(n int) int {
+	if !m.Has(n) {
+		return 0
+	}
+	return int(m.spans[n].n)
+}
+
+// Offset is where field n's value starts in the frame body, 0 when absent.
+func (m *Message) Offset(n int) int {
+	if !m.Has(n) {
+		return 0
+	}
+	return int(m.spans[n].at)
+}
+
+// AppendDigits appends field n as ASCII digits, whatever its wire form, with a
+// track's separator as '='. Of a text field the bytes are appended as they are
+// but for D, which becomes '=': the caller checks them.
+func (m *Message) AppendDigits(dst []byte, n int) []byte {
+	v := m.Value(n)
+	if len(v) == 0 {
+		return dst
+	}
+	switch m.codec.fields[n].form {
+	case formBCD:
+		if m.spans[n].n&1 == 1 {
+			dst = append(dst, '0'+v[0]&15)
+			v = v[1:]
+		}
+		return appendUnpacked(dst, v)
+	case formBCDLeft, formBCDTrack:
+		start := len(dst)
+		return appendUnpacked(dst, v)[:start+int(m.spans[n].n)]
+	case formASCII, formText:
+		for _, c := range v {
+			if c == 'D' {
+				c = '='
+			}
+			dst = append(dst, c)
+		}
+		return dst
+	}
+	return append(dst, v...)
+}
+
+// AppendText appends field n decoded: packed digits as ASCII digits,
+// hexadecimal as the bytes it spells, everything else as it lies in the frame
+// (GBK stays GBK).
+func (m *Message) AppendText(dst []byte, n int) []byte {
+	v := m.Value(n)
+	if v == nil {
+		return dst
+	}
+	switch d := &m.codec.fields[n]; {
+	case d.packed():
+		return m.AppendDigits(dst, n)
+	case d.form == formHex:
+		for ; len(v) >= 2; v = v[2:] {
+			dst = append(dst, hexNibble(v[0])<<4|hexNibble(v[1]))
+		}
+		return dst
+	}
+	return append(dst, v...)
+}
+
+// Errors of Uint.
+var (
+	ErrAbsent    = errors.New("field is absent")
+	ErrNotNumber = errors.New("field is no number of up to 19 digits")
+)
+
+// Uint is field n as a number.
+func (m *Message) Uint(n int) (uint64, error) {
+	if !m.Has(n) {
+		return 0, &FieldError{Field: n, Offset: len(m.frame), Why: "is absent", cause: ErrAbsent}
+	}
+	var buf [20]byte
+	s := m.spans[n]
+	if s.n == 0 || s.n > 19 {
+		return 0, m.notNumber(n)
+	}
+	var v uint64
+	for _, c := range m.AppendDigits(buf[:0], n) {
+		if c-'0' > 9 {
+			return 0, m.notNumber(n)
+		}
+		v = v*10 + uint64(c-'0')
+	}
+	return v, nil
+}
+
+func (m *Message) notNumber(n int) error {
+	return &FieldError{Field: n, Offset: int(m.spans[n].at), Why: "is no number of 1 to 19 digits", cause: ErrNotNumber}
+}

@@ -1,0 +1,260 @@
+package iso
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// Numbers of FieldError.Field that are no data elements.
+const (
+	FieldFrame  = -1 // TPDU, LRI block or header
+	FieldMTI    = 0
+	FieldBitmap = 1
+)
+
+// FieldError says which part of a message is wrong, and why. It never quotes
+// the message.
+type FieldError struct {
+	Field  int // data element, or one of the constants above
+	Offset int // byte offset in the frame body
+	Why    string
+	cause  error
+}
+
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s at byte %d: %s", fieldName(e.Field), e.Offset, e.Why)
+}
+
+func (e *FieldError) Unwrap() error { return e.cause }
+
+func fieldName(n int) string {
+	switch n {
+	case FieldFrame:
+		return "frame"
+	case FieldMTI:
+		return "MTI"
+	case FieldBitmap:
+		return "bitmap"
+	}
+	return fmt.Sprintf("field %d", n)
+}
+
+// Parse takes the body of a frame (what ReadLength announced) apart. After an
+// error m holds nothing to use. The frame must not change while m is in use.
+func (c *Codec) Parse(m *Message, frame []byte) error {
+	m.codec, m.frame, m.has = c, frame, [2]uint64{}
+	if len(frame) > c.framing.SizeMax {
+		return &FieldError{Field: FieldFrame, Why: fmt.Sprintf("has %d bytes, the limit is %d", len(frame), c.framing.SizeMax)}
+	}
+	at, err := c.parseHead(m)
+	if err != nil {
+		return err
+	}
+	has, at, err := c.parseBitmap(m, at)
+	if err != nil {
+		return err
+	}
+	last := FieldBitmap
+	for w, set := range has {
+		for set != 0 {
+			z := bits.LeadingZeros64(set)
+			set &^= 1 << (63 - z)
+			last = w*64 + z + 1
+			if at, err = c.parseField(m, last, at); err != nil {
+				return err
+			}
+		}
+	}
+	if at != len(frame) {
+		return &FieldError{Field: last, Offset: at, Why: fmt.Sprintf("%d bytes follow the last field that the bitmap names", len(frame)-at)}
+	}
+	m.has = has
+	return nil
+}
+
+// parseHead finds the MTI and returns the offset behind it.
+func (c *Codec) parseHead(m *Message) (int, error) {
+	frame, at := m.frame, 0
+	if c.framing.TPDU {
+		at = tpduSize
+	}
+	m.lri = 0
+	if c.framing.LRI && len(frame) >= at+lriFixed && string(frame[at:at+3]) == "LRI" {
+		m.lri = lriFixed + int(binary.BigEndian.Uint16(frame[at+3:]))
+		if len(frame) < at+m.lri {
+			return 0, &FieldError{Field: FieldFrame, Offset: at, Why: "the LRI block runs past the end"}
+		}
+		at += m.lri
+	}
+	at += c.framing.Header
+	m.body = at
+	if len(frame) < at+c.mtiSize() {
+		return 0, &FieldError{Field: FieldMTI, Offset: min(at, len(frame)), Why: "the frame ends before it"}
+	}
+	if c.mtiBCD {
+		m.mti = binary.BigEndian.Uint16(frame[at:])
+		if !packedDigits(frame[at : at+2]) {
+			return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be packed decimal digits"}
+		}
+		return at + 2, nil
+	}
+	if !asciiDigits(frame[at : at+4]) {
+		return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be four ASCII digits"}
+	}
+	m.mti = 0
+	for _, d := range frame[at : at+4] {
+		m.mti = m.mti<<4 | uint16(d&15)
+	}
+	return at + 4, nil
+}
+
+const bit1 = 1 << 63
+
+// parseBitmap returns the presence bits of the data fields and the offset
+// behind the bitmap.
+func (c *Codec) parseBitmap(m *Message, at int) (has [2]uint64, end int, err error) {
+	m.map_, m.wide = at, c.bitmap.size == 16
+	if has[0], end, err = c.bitmapWord(m.frame, at); err != nil {
+		return has, 0, err
+	}
+	if has[0]&bit1 != 0 {
+		if !c.bitmap.expand {
+			return has, 0, &FieldError{Field: FieldBitmap, Offset: at, Why: "bit 1 is set, this dialect's bitmap has a fixed size"}
+		}
+		m.wide = true
+		has[0] &^= bit1
+	}
+	if !m.wide {
+		return has, end, nil
+	}
+	at = end
+	if has[1], end, err = c.bitmapWord(m.frame, at); err != nil {
+		return has, 0, err
+	}
+	if has[1]&bit1 != 0 && c.bitmap.expand {
+		return has, 0, &FieldError{Field: FieldBitmap, Offset: at, Why: "bit 65 announces a third bitmap, there is none"}
+	}
+	return has, end, nil
+}
+
+func (c *Codec) bitmapWord(frame []byte, at int) (uint64, int, error) {
+	end := at + c.bitmap.wire(8)
+	if len(frame) < end {
+		return 0, 0, &FieldError{Field: FieldBitmap, Offset: at, Why: fmt.Sprintf("needs %d bytes, %d are left", end-at, len(frame)-at)}
+	}
+	if !c.bitmap.hex {
+		return binary.BigEndian.Uint64(frame[at:]), end, nil
+	}
+	var x uint64
+	for i, h := range frame[at:end] {
+		v := hexNibble(h)
+		if v > 15 {
+			return 0, 0, &FieldError{Field: FieldBitmap, Offset: at + i, Why: "must be upper-case hexadecimal digits"}
+		}
+		x = x<<4 | uint64(v)
+	}
+	return x, end, nil
+}
+
+// parseField checks field n at offset at and returns the offset behind it.
+func (c *Codec) parseField(m *Message, n, at int) (int, error) {
+	d := &c.fields[n]
+	if d.form == formUnknown {
+		return 0, &FieldError{Field: n, Offset: at, Why: "the dialect does not know this field"}
+	}
+	frame, count := m.frame, int(d.max)
+	if d.length != lenFixed {
+		var err error
+		if count, err = d.parseLength(frame, n, at); err != nil {
+			return 0, err
+		}
+		at += int(d.lenSize)
+	}
+	end := at + d.size(count)
+	if end > len(frame) {
+		return 0, &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("needs %d bytes, %d are left", end-at, len(frame)-at)}
+	}
+	if why := d.check(frame[at:end], count); why != nil {
+		return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+	}
+	m.spans[n] = span{uint16(at), uint16(end - at), uint16(count)}
+	return end, nil
+}
+
+func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
+	end := at + int(d.lenSize)
+	if end > len(frame) {
+		return 0, &FieldError{Field: n, Offset: at, Why: "the frame ends before its length"}
+	}
+	p, count, ok := frame[at:end], 0, true
+	switch d.length {
+	case lenBCD:
+		ok = packedDigits(p) && (d.digits&1 == 0 || p[0]>>4 == 0)
+		for _, c := range p {
+			count = count*100 + int(c>>4)*10 + int(c&15)
+		}
+	case lenASCII:
+		ok = asciiDigits(p)
+		for _, c := range p {
+			count = count*10 + int(c&15)
+		}
+	case lenBinary:
+		for _, c := range p {
+			count = count<<8 | int(c)
+		}
+	}
+	if !ok {
+		return 0, &FieldError{Field: n, Offset: at, Why: "its length must be decimal digits", cause: errNotDigits}
+	}
+	if count > int(d.max) {
+		return 0, &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("its length must be at most %d, is %d", d.max, count)}
+	}
+	return count, nil
+}
+
+// check says why b cannot be a value of count units, or nil.
+func (d *descriptor) check(b []byte, count int) error {
+	switch d.form {
+	case formBCD:
+		if !packedDigits(b) {
+			return errNotDigits
+		}
+		if count&1 == 1 && b[0]>>4 != 0 {
+			return errPadNotZero
+		}
+	case formBCDLeft:
+		if !packedDigits(b) {
+			return errNotDigits
+		}
+		if count&1 == 1 && b[len(b)-1]&15 != 0 {
+			return errPadNotZero
+		}
+	case formBCDTrack:
+		if !packedTrack(b) {
+			return errNotTrack
+		}
+		if count&1 == 1 && b[len(b)-1]&15 != 0 {
+			return errPadNotZero
+		}
+	case formDigits:
+		if !asciiDigits(b) {
+			return errNotDigits
+		}
+	case formSigned:
+		if !signedDigits(b) {
+			return errNotSigned
+		}
+	case formASCII:
+		for _, c := range b {
+			if c >= 0x80 {
+				return errNotASCII
+			}
+		}
+	case formHex:
+		if !upperHex(b) {
+			return errNotHex
+		}
+	}
+	return nil
+}

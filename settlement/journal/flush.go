@@ -1,0 +1,165 @@
+package journal
+
+import (
+	"fmt"
+	"time"
+)
+
+// flushLoop writes one flush after another until appends stopped and the queue
+// is empty, or until one fails.
+func (j *Journal) flushLoop() error {
+	for {
+		f := j.take()
+		if f == nil {
+			return nil
+		}
+		start := time.Now()
+		if err := j.write(f); err != nil {
+			// The write may have happened, wholly, partly or not at all. It is
+			// not tried again: a sync that failed once may succeed the next time
+			// although the kernel dropped the pages.
+			return fmt.Errorf("flush journal %s: %w", j.dir, err)
+		}
+		if err := j.land(f); err != nil {
+			return err
+		}
+		if j.cfg.OnFlush != nil {
+			j.cfg.OnFlush(f.count, len(f.buf), time.Since(start))
+		}
+	}
+}
+
+// take waits for records and takes them off the queue; nil is the end.
+func (j *Journal) take() *flush {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.open != nil && j.open.count == 0 && j.state == stateRunning {
+		j.work.Wait()
+	}
+	if j.open == nil || j.open.count == 0 {
+		return nil
+	}
+	f := j.open
+	if f.taken != nil {
+		close(f.taken)
+	}
+	j.flying, j.since = f, time.Now()
+	j.open = newFlush(j.spare, j.next)
+	j.spare = nil
+	return f
+}
+
+func newFlush(buf []byte, first Position) *flush {
+	if cap(buf) < blockHeaderSize {
+		buf = make([]byte, blockHeaderSize, 64<<10)
+	}
+	return &flush{buf: buf[:blockHeaderSize], first: first, done: make(chan struct{})}
+}
+
+// write makes the flush durable as one block, in a new segment when the tail
+// has no room for it. A new segment is itself durable before the first block
+// goes in, and the old one has nothing unsynced: at most one block of the
+// whole journal can ever be torn, the last.
+func (j *Journal) write(f *flush) error {
+	if j.off+int64(len(f.buf)) > j.tail.size {
+		s, err := createSegment(j.fs, j.dir, f.first, j.cfg.SegmentSize)
+		if err != nil {
+			return err
+		}
+		j.mu.Lock()
+		j.segments = append(j.segments, s)
+		j.mu.Unlock()
+		j.tail, j.off = s, segmentHeaderSize
+	}
+	putBlockHeader(f.buf, f.first, f.count, j.tail.salt)
+	if _, err := j.tail.f.WriteAt(f.buf, j.off); err != nil {
+		return fmt.Errorf("write %s: %w", j.tail.name, err)
+	}
+	if err := j.tail.f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", j.tail.name, err)
+	}
+	j.tail.mark(f.first, j.off)
+	j.off += int64(len(f.buf))
+	return nil
+}
+
+// land tells everybody that f is durable. When the journal was failed meanwhile
+// it returns why: f's appenders have been told so and nothing may be
+// acknowledged any more.
+func (j *Journal) land(f *flush) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state >= stateEnded {
+		return j.err
+	}
+	j.flushes.Add(1)
+	j.records.Add(uint64(f.count))
+	j.bytes.Add(uint64(len(f.buf)))
+	j.last.Store(uint64(f.first) + uint64(f.count) - 1)
+	j.flying, j.spare = nil, f.buf
+	close(f.done)
+	j.wakeWaiters()
+	return nil
+}
+
+// stopAppends refuses new records; those queued are still flushed.
+func (j *Journal) stopAppends() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state == stateRunning {
+		j.state = stateClosing
+		j.err = fmt.Errorf("append to journal %s: %w", j.dir, ErrClosed)
+		j.work.Signal()
+	}
+}
+
+// end closes the journal for good, with the cause when it failed. Whoever
+// waits is told; whatever is queued is not written.
+func (j *Journal) end(cause error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state < stateEnded {
+		j.state = stateEnded
+		j.refuseAppends(cause)
+		j.work.Signal()
+	}
+}
+
+// refuseAppends fails what is queued or flying and everything later. mu is held.
+func (j *Journal) refuseAppends(cause error) {
+	if cause != nil {
+		j.err = fmt.Errorf("append to journal: %w: %w", ErrClosed, cause)
+	} else if j.err == nil {
+		j.err = fmt.Errorf("append to journal %s: %w", j.dir, ErrClosed)
+	}
+	for _, f := range []*flush{j.flying, j.open} {
+		if f == nil {
+			continue
+		}
+		f.err = j.err
+		close(f.done)
+		if f.taken != nil && f == j.open {
+			close(f.taken)
+		}
+	}
+	j.flying, j.open = nil, nil
+	j.wakeWaiters()
+}
+
+// wakeWaiters wakes every Wait. mu is held.
+func (j *Journal) wakeWaiters() {
+	if j.progress != nil {
+		close(j.progress)
+		j.progress = nil
+	}
+}
+
+// flyingFor is how long the present flush has taken.
+func (j *Journal) flyingFor() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.flying == nil {
+		return 0
+	}
+	return time.Since(j.since)
+}

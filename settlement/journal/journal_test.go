@@ -1,0 +1,348 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("JOURNAL_TEST_CHILD"); dir != "" {
+		appendUntilKilled(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// running is an open journal whose Run has been started.
+type running struct {
+	*Journal
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func start(t testing.TB, dir string, cfg Config, fs fileSystem) *running {
+	t.Helper()
+	j, err := open(dir, cfg, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{j, cancel, make(chan error, 1)}
+	go func() { r.ended <- j.Run(ctx) }()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// stop ends Run and closes; it returns Run's error. Calling it twice is fine.
+func (r *running) stop() error {
+	r.cancel()
+	err := <-r.ended
+	r.ended <- err
+	return errors.Join(err, r.Close())
+}
+
+func record(pos int) []byte {
+	return []byte(fmt.Sprintf("record %d %s", pos, strings.Repeat("x", pos%300)))
+}
+
+func appendN(t testing.TB, j *Journal, n int) {
+	t.Helper()
+	for range n {
+		want := j.Last() + 1
+		if pos, err := j.Append(record(int(want))); err != nil || pos != want {
+			t.Fatalf("Append = %d, %v, want position %d", pos, err, want)
+		}
+	}
+}
+
+// holds fails the test unless j has exactly the records first..last.
+func holds(t testing.TB, j *Journal, first, last int) {
+	t.Helper()
+	next := first
+	err := j.Scan(Position(first), func(pos Position, rec []byte) error {
+		if int(pos) != next || string(rec) != string(record(next)) {
+			return fmt.Errorf("record %d reads %q, want record %d", pos, rec, next)
+		}
+		next++
+		return nil
+	})
+	if err != nil || next != last+1 || int(j.Last()) != last {
+		t.Fatalf("scan from %d ended before %d with %v; Last is %d, want %d", first, next, err, j.Last(), last)
+	}
+}
+
+const smallSegment = 256 << 10
+
+var small = Config{SegmentSize: smallSegment, QueueSize: 128 << 10}
+
+func TestRecordsSurviveRestarts(t *testing.T) {
+	dir := t.TempDir()
+	last := 0
+	for range 5 {
+		j := start(t, dir, small, osFileSystem{})
+		holds(t, j.Journal, 1, last)
+		appendN(t, j.Journal, 700)
+		last += 700
+		holds(t, j.Journal, 1, last)
+		if err := j.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*.seg")); len(files) < 2 {
+		t.Fatalf("%d segments: the test must rotate", len(files))
+	}
+}
+
+func TestConcurrentAppendsHaveOnePositionEach(t *testing.T) {
+	j := start(t, t.TempDir(), small, osFileSystem{})
+	const workers, each = 64, 100
+	seen := make([]string, workers*each+1)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range each {
+				rec := fmt.Sprintf("%d/%d", w, i)
+				pos, err := j.Append([]byte(rec))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				seen[pos] = rec // two writers of one position are a race
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	err := j.Scan(0, func(pos Position, rec []byte) error {
+		n++
+		if seen[pos] != string(rec) {
+			return fmt.Errorf("position %d reads %q, was given to %q", pos, rec, seen[pos])
+		}
+		return nil
+	})
+	if err != nil || n != workers*each {
+		t.Fatalf("%d records, %v", n, err)
+	}
+	if s := j.Stats(); s.Records != uint64(n) || s.Flushes == 0 || s.Flushes > s.Records {
+		t.Fatalf("stats %+v", s)
+	}
+}
+
+func TestReadAnyPosition(t *testing.T) {
+	dir := t.TempDir()
+	j := start(t, dir, small, osFileSystem{})
+	appendN(t, j.Journal, 3000)
+	check := func(j *Journal) {
+		for _, pos := range []int{3000, 1, 1500, 2, 2999, 1501, 1499} {
+			if rec, err := j.Read(Position(pos), nil); err != nil || string(rec) != string(record(pos)) {
+				t.Fatalf("Read(%d) = %q, %v", pos, rec, err)
+			}
+		}
+		for _, pos := range []Position{0, 3001} {
+			if _, err := j.Read(pos, nil); err == nil {
+				t.Fatalf("Read(%d) did not fail", pos)
+			}
+		}
+	}
+	check(j.Journal)
+	j.stop()
+	again, err := Open(dir, small) // marks are found again by reading
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	check(again)
+	holds(t, again, 1501, 3000)
+}
+
+func TestScanStopsWithTheCallersError(t *testing.T) {
+	j := start(t, t.TempDir(), small, osFileSystem{})
+	appendN(t, j.Journal, 10)
+	stop := errors.New("enough")
+	n := 0
+	err := j.Scan(3, func(Position, []byte) error {
+		if n++; n == 4 {
+			return stop
+		}
+		return nil
+	})
+	if err != stop || n != 4 {
+		t.Fatalf("scan: %v after %d", err, n)
+	}
+	holds(t, j.Journal, 6, 10) // the next scan starts in the right place
+}
+
+func TestTruncateKeepsPositions(t *testing.T) {
+	dir := t.TempDir()
+	j := start(t, dir, small, osFileSystem{})
+	appendN(t, j.Journal, 4000)
+	before := j.Stats().Segments
+	if err := j.Truncate(2000); err != nil {
+		t.Fatal(err)
+	}
+	first := int(j.First())
+	if first == 1 || first > 2000 || j.Stats().Segments >= before {
+		t.Fatalf("First is %d after Truncate(2000), %d segments were %d", first, j.Stats().Segments, before)
+	}
+	holds(t, j.Journal, first, 4000)
+	if err := j.Scan(1, nil); !errors.Is(err, ErrTruncated) {
+		t.Fatalf("scan of truncated positions: %v", err)
+	}
+	// All of it: the newest segment stays, and with it the numbering.
+	if err := j.Truncate(1 << 40); err != nil {
+		t.Fatal(err)
+	}
+	j.stop()
+	j = start(t, dir, small, osFileSystem{})
+	holds(t, j.Journal, int(j.First()), 4000)
+	appendN(t, j.Journal, 1)
+}
+
+func TestTruncateUnderAScan(t *testing.T) {
+	j := start(t, t.TempDir(), small, osFileSystem{})
+	appendN(t, j.Journal, 3000)
+	n := 0
+	err := j.Scan(1, func(pos Position, _ []byte) error {
+		if n++; n == 1 {
+			return j.Truncate(3000)
+		}
+		return nil
+	})
+	// The segment being read stays readable; the next is gone, and that is told.
+	if n < 100 || !errors.Is(err, ErrTruncated) {
+		t.Fatalf("scan gave %d records, then %v", n, err)
+	}
+}
+
+func TestOneProcessAtATime(t *testing.T) {
+	dir := t.TempDir()
+	j := start(t, dir, small, osFileSystem{})
+	appendN(t, j.Journal, 3)
+	_, err := Open(dir, small)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d has it open", os.Getpid())) {
+		t.Fatalf("second open: %v", err)
+	}
+	cfg := small
+	cfg.ReadOnly = true
+	reader, err := Open(dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	holds(t, reader, 1, 3)
+	if _, err := reader.Append([]byte("x")); !errors.Is(err, ErrClosed) {
+		t.Fatalf("append to a read-only journal: %v", err)
+	}
+	if err := reader.Wait(t.Context(), 3); !errors.Is(err, ErrClosed) {
+		t.Fatalf("wait on a read-only journal: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"queue below one record", Config{QueueSize: 1000}, "must hold one record"},
+		{"segment below one queue", Config{SegmentSize: 100_000}, "must hold one full queue"},
+		{"segment over the maximum", Config{SegmentSize: 2 << 30}, "at most"},
+		{"negative wait", Config{QueueWait: -1}, "must not be negative"},
+		{"nothing to read", Config{ReadOnly: true}, "there is none"},
+	} {
+		if j, err := Open(dir, c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, %v", c.name, j, err)
+		}
+	}
+	j := start(t, dir, small, osFileSystem{})
+	for _, rec := range [][]byte{nil, make([]byte, RecordSizeMax+1)} {
+		if _, err := j.Append(rec); err != ErrSize {
+			t.Errorf("append of %d bytes: %v", len(rec), err)
+		}
+	}
+	if _, err := j.Append(make([]byte, RecordSizeMax)); err != nil {
+		t.Errorf("append of the largest record: %v", err)
+	}
+	if err := j.Close(); err == nil {
+		t.Error("a running journal was closed")
+	}
+	if err := j.Run(t.Context()); err == nil {
+		t.Error("a second Run ran")
+	}
+	j.stop()
+	if _, err := j.Append([]byte("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("append after the end: %v", err)
+	}
+	if err := j.Scan(1, nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("scan after Close: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "7.seg"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, small); err == nil || !strings.Contains(err.Error(), "no segment's name") {
+		t.Errorf("stray file: %v", err)
+	}
+}
+
+func TestWaitFollowsTheWriter(t *testing.T) {
+	j := start(t, t.TempDir(), small, osFileSystem{})
+	done := make(chan int)
+	go func() {
+		n := 0
+		for pos := Position(0); j.Wait(t.Context(), pos) == nil; {
+			j.Scan(pos+1, func(p Position, _ []byte) error { n++; pos = p; return nil })
+		}
+		done <- n
+	}()
+	appendN(t, j.Journal, 500)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := j.Wait(ctx, 500); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("wait for what is not there: %v", err)
+	}
+	j.stop() // Wait ends with ErrClosed
+	if n := <-done; n != 500 {
+		t.Fatalf("followed %d records", n)
+	}
+}
+
+func TestQueuedRecordsAreFlushedAtTheEnd(t *testing.T) {
+	j, err := Open(t.TempDir(), small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	results := make(chan error, 10)
+	for range cap(results) {
+		go func() { _, err := j.Append([]byte("before Run")); results <- err }()
+	}
+	for queued := 0; queued < cap(results); {
+		j.mu.Lock()
+		queued = j.open.count
+		j.mu.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := j.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if j.Last() != 10 {
+		t.Errorf("Last is %d", j.Last())
+	}
+}

@@ -41,7 +41,9 @@ func fieldName(n int) string {
 }
 
 // Parse takes the body of a frame (what ReadLength announced) apart. After an
-// error m holds nothing to use. The frame must not change while m is in use.
+// error in a field, m holds the MTI and the fields before that one, enough to
+// say whose message could not be read; after an earlier error it holds nothing.
+// The frame must not change while m is in use.
 func (c *Codec) Parse(m *Message, frame []byte) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
 	if len(frame) > c.framing.SizeMax {
@@ -64,12 +66,12 @@ func (c *Codec) Parse(m *Message, frame []byte) error {
 			if at, err = c.parseField(m, last, at); err != nil {
 				return err
 			}
+			m.has[w] |= bit1 >> z
 		}
 	}
 	if at != len(frame) {
 		return &FieldError{Field: last, Offset: at, Why: fmt.Sprintf("%d bytes follow the last field that the bitmap names", len(frame)-at)}
 	}
-	m.has = has
 	return nil
 }
 
@@ -141,7 +143,7 @@ func (c *Codec) parseBitmap(m *Message, at int) (has [2]uint64, end int, err err
 func (c *Codec) bitmapWord(frame []byte, at int) (uint64, int, error) {
 	end := at + c.bitmap.wire(8)
 	if len(frame) < end {
-		return 0, 0, &FieldError{Field: FieldBitmap, Offset: at, Why: fmt.Sprintf("needs %d bytes, %d are left", end-at, len(frame)-at)}
+		return 0, 0, tooShort(FieldBitmap, at, end-at, len(frame)-at)
 	}
 	if !c.bitmap.hex {
 		return binary.BigEndian.Uint64(frame[at:]), end, nil
@@ -173,10 +175,12 @@ func (c *Codec) parseField(m *Message, n, at int) (int, error) {
 	}
 	end := at + d.size(count)
 	if end > len(frame) {
-		return 0, &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("needs %d bytes, %d are left", end-at, len(frame)-at)}
+		return 0, tooShort(n, at, end-at, len(frame)-at)
 	}
-	if why := d.check(frame[at:end], count); why != nil {
-		return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+	if d.checked {
+		if why := d.check(frame[at:end], count); why != nil {
+			return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+		}
 	}
 	m.spans[n] = span{uint16(at), uint16(end - at), uint16(count)}
 	return end, nil
@@ -211,6 +215,10 @@ func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
 		return 0, &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("its length must be at most %d, is %d", d.max, count)}
 	}
 	return count, nil
+}
+
+func tooShort(n, at, want, left int) error {
+	return &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("needs %d bytes, %d are left", want, left)}
 }
 
 // check says why b cannot be a value of count units, or nil.

@@ -1,0 +1,87 @@
+package dialect
+
+import "github.com/acqswitch/acqswitch/switch/txn"
+
+// cupCodes is DE39 of a CUP POS terminal (cup-pos C5 and C6), iso87Codes of an
+// ISO 8583:1987 one (field E3). An entry left out is system error 96.
+var (
+	cupCodes = codes(map[txn.Reason]string{
+		txn.Approved:                         "00",
+		txn.FormatIsWrong:                    "30",
+		txn.KindIsNotOffered:                 "40",
+		txn.MACIsWrong:                       "A0",
+		txn.MerchantIsUnknown:                "03",
+		txn.MerchantIsNotActive:              "03",
+		txn.TerminalIsUnknown:                "97",
+		txn.TerminalIsNotActive:              "58",
+		txn.TerminalIsBoundToAnotherMerchant: "58",
+		txn.SignOnIsRequired:                 "77",
+		txn.DuplicateWithOtherContent:        "94",
+		txn.ReversedBeforeRequest:            "22",
+		txn.SwitchIsOverloaded:               "96",
+		txn.CountryIsNotAccepted:             "58",
+		txn.TerminalIsFarFromPremises:        "58",
+		txn.TerminalIsOutsideItsAreas:        "58",
+		txn.RegionIsNotTheMerchants:          "58",
+		txn.KindIsNotAllowed:                 "58",
+		txn.CurrencyIsNotAccepted:            "13",
+		txn.AmountMustNotBeZero:              "13",
+		txn.AmountIsOverMaximum:              "13",
+		txn.CardNumberIsInvalid:              "14",
+		txn.CardIsExpired:                    "54",
+		txn.AmountIsOverTransactionLimit:     "61",
+		txn.DayAmountIsOverLimit:             "61",
+		txn.DayCountIsOverLimit:              "65",
+		txn.IssuerIsUnknown:                  "15",
+		txn.IssuerIsUnavailable:              "91",
+		txn.IssuerIsBusy:                     "91",
+		txn.IssuerDeclined:                   "05",
+		txn.IssuerDidNotAnswer:               "98",
+		txn.IssuerAnsweredNonsense:           "98",
+		txn.OriginalIsUnknown:                "25",
+		txn.OriginalAmountDiffers:            "64",
+		txn.OriginalIsOfAnotherDay:           "25",
+		txn.AnswerWasNotDelivered:            "98",
+	})
+	iso87Codes = override(cupCodes, map[txn.Reason]string{
+		txn.KindIsNotOffered:       "12",
+		txn.MACIsWrong:             "63",
+		txn.TerminalIsUnknown:      "58",
+		txn.SignOnIsRequired:       "58",
+		txn.ReversedBeforeRequest:  "12",
+		txn.IssuerDidNotAnswer:     "68",
+		txn.IssuerAnsweredNonsense: "68",
+		txn.AnswerWasNotDelivered:  "68",
+	})
+)
+
+// issuerCodes are the refusals of issuers that terminals of both dialects
+// understand; any other becomes the dialect's code for IssuerDeclined. Codes
+// that mean something else on this side of the switch (77, 97, 98, 99, A0: the
+// terminal's own keys and links) are never passed through.
+var issuerCodes = set(
+	"01", "02", "03", "04", "05", "06", "07", "09", "12", "13", "14", "15", "19", "20", "21", "22", "23", "25", "30",
+	"31", "33", "34", "35", "36", "37", "38", "39", "40", "41", "42", "43", "44", "51", "52", "53", "54", "55", "56",
+	"57", "58", "59", "60", "61", "62", "63", "64", "65", "66", "67", "68", "75", "90", "91", "92", "93", "94", "95", "96")
+
+func codes(m map[txn.Reason]string) (t [txn.Reasons][2]byte) {
+	for r := range t {
+		t[r] = [2]byte{'9', '6'}
+	}
+	return override(t, m)
+}
+
+func override(t [txn.Reasons][2]byte, m map[txn.Reason]string) [txn.Reasons][2]byte {
+	for r, code := range m {
+		t[r] = [2]byte([]byte(code))
+	}
+	return t
+}
+
+func set(codes ...string) map[[2]byte]bool {
+	m := map[[2]byte]bool{}
+	for _, c := range codes {
+		m[[2]byte([]byte(c))] = true
+	}
+	return m
+}

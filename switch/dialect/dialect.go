@@ -1,0 +1,282 @@
+// Package dialect is the only place where a message becomes a request and an
+// answer becomes a message: CUP POS and ISO 8583:1987 terminals on one side,
+// issuers on the other.
+//
+// Promises: a frame that can be read as a request always yields one answer,
+// with a format reason if its fields are bad; decoding copies nothing but the
+// card number and the track into the exchange's own memory; an answer repeats
+// what the specification says it must repeat, from the request's own bytes.
+//
+// Not here: whether the request may be made (package risk) or was made before
+// (package acquirer), frames and fields as such (package iso).
+package dialect
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// ErrResponse says that a terminal sent a response. It is ignored.
+var ErrResponse = errors.New("message is a response; terminals send requests")
+
+// Exchange is the memory of one request on its way through: the frame, what it
+// says, and the answer. It is reused; nothing may keep a pointer into it after
+// its answer was written.
+type Exchange struct {
+	Frame   []byte // the body as read, TPDU included
+	Out     []byte // the answer's frame, length prefix included
+	Request txn.Request
+	Answer  txn.Answer
+	Fault   error // why Answer.Reason is FormatIsWrong
+
+	message iso.Message
+	track   [40]byte
+	tpdu    [5]byte
+}
+
+// Terminal is the dialect of one kind of terminal. It is immutable and safe
+// for concurrent use.
+type Terminal struct {
+	id     uint8
+	codec  *iso.Codec
+	codes  *[txn.Reasons][2]byte
+	decode func(*Exchange) error
+	answer func(*iso.Encoder, *Exchange)
+}
+
+// The numbers under which records remember the dialect of their request. They
+// are in every journal and never change their meaning.
+const (
+	idCUPPOS uint8 = iota + 1
+	idISO87
+	idISO87Binary
+	idISO87ASCII4
+)
+
+var terminals = [...]*Terminal{
+	idCUPPOS: {
+		id: idCUPPOS, codes: &cupCodes, decode: decodeCUP, answer: answerCUP,
+		codec: iso.MustCompile(iso.CUPPOS(), iso.CUPPOSFraming(txn.FrameSizeMax)),
+	},
+	idISO87:       iso87Terminal(idISO87, iso.BitmapHex, iso.PrefixBinary2),
+	idISO87Binary: iso87Terminal(idISO87Binary, iso.BitmapBinary, iso.PrefixBinary2),
+	idISO87ASCII4: iso87Terminal(idISO87ASCII4, iso.BitmapHex, iso.PrefixASCII4),
+}
+
+func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
+	return &Terminal{
+		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87,
+		codec: iso.MustCompile(iso.ISO87(b), iso.ISO87Framing(p, txn.FrameSizeMax)),
+	}
+}
+
+// names are what a configuration calls the dialects.
+var names = [...]string{idCUPPOS: "cup-pos", idISO87: "iso87", idISO87Binary: "iso87-binary", idISO87ASCII4: "iso87-ascii4"}
+
+// Names lists the terminal dialects.
+func Names() []string { return names[1:] }
+
+// ForTerminal finds a terminal dialect by its name.
+func ForTerminal(name string) (*Terminal, error) {
+	for id, n := range names {
+		if n == name && id > 0 {
+			return terminals[id], nil
+		}
+	}
+	return nil, fmt.Errorf("dialect %q is unknown; the terminal dialects are %v", name, Names())
+}
+
+// NameOf is the name of a dialect that a record remembers by number.
+func NameOf(id uint8) string {
+	if int(id) < len(names) && id > 0 {
+		return names[id]
+	}
+	return fmt.Sprintf("dialect %d", id)
+}
+
+// Name is the dialect's name in configurations, metrics and reports.
+func (t *Terminal) Name() string { return names[t.id] }
+
+// Codec is the dialect's field table.
+func (t *Terminal) Codec() *iso.Codec { return t.codec }
+
+// PrefixSize is the number of bytes before a frame that say its length.
+func (t *Terminal) PrefixSize() int { return t.codec.Framing().PrefixSize() }
+
+// ReadLength is the size of the frame that the prefix announces.
+func (t *Terminal) ReadLength(prefix []byte) (int, error) { return t.codec.ReadLength(prefix) }
+
+// Decode reads x.Frame into x.Request. An error means that nobody can be
+// answered: ErrResponse, or bytes in which no request can be made out. A
+// request that can be made out but is badly formed gets FormatIsWrong as its
+// answer's reason, and the fault in x.Fault.
+func (t *Terminal) Decode(x *Exchange, received time.Time) error {
+	x.Request.Reset()
+	x.Answer.Reset()
+	x.Fault = nil
+	req := &x.Request
+	req.Received, req.Dialect = received, t.id
+	m := &x.message
+	parseErr := t.codec.Parse(m, x.Frame)
+	var field *iso.FieldError
+	if errors.As(parseErr, &field) && field.Field < 2 {
+		return parseErr // no MTI or no bitmap: nothing to answer to
+	}
+	req.MTI = m.MTI()
+	if req.MTI&0x0010 != 0 {
+		return ErrResponse
+	}
+	req.Repeat = req.MTI&1 == 1
+	readText(m, 41, req.Key.Terminal[:])
+	readText(m, 42, req.Merchant[:])
+	if stan, err := m.Uint(11); err == nil {
+		req.Key.STAN = uint32(stan)
+	}
+	if parseErr != nil {
+		if !m.Has(41) && !m.Has(11) {
+			return parseErr // whoever it is could not tell what the answer answers
+		}
+		x.Fault = parseErr
+	} else {
+		x.Fault = t.decode(x)
+	}
+	if x.Fault != nil {
+		x.Answer.Reason = txn.FormatIsWrong
+	}
+	req.Trace.Mark(txn.StageDecoded, received)
+	return nil
+}
+
+// AppendAnswer appends the frame that answers x, length prefix included.
+func (t *Terminal) AppendAnswer(dst []byte, x *Exchange) ([]byte, error) {
+	m := &x.message
+	tpdu := m.TPDU()
+	if tpdu != nil { // the answer goes back: source and destination change places
+		x.tpdu = [5]byte{tpdu[0], tpdu[3], tpdu[4], tpdu[1], tpdu[2]}
+		tpdu = x.tpdu[:]
+	}
+	e := t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
+	t.answer(&e, x)
+	frame, err := e.Finish()
+	if err != nil {
+		return dst, fmt.Errorf("answer %04x: %w", x.Request.MTI, err)
+	}
+	return frame, nil
+}
+
+// Code is DE39 for a reason in the dialect a request came in. An issuer's own
+// refusal passes its code through the dialect's list of codes that terminals
+// understand.
+func Code(dialect uint8, kind txn.Kind, reason txn.Reason, issuer [2]byte) [2]byte {
+	codes := &iso87Codes
+	if int(dialect) < len(terminals) && terminals[dialect] != nil {
+		codes = terminals[dialect].codes
+	}
+	if reason == txn.IssuerDeclined && issuerCodes[issuer] {
+		return issuer
+	}
+	return codes[reason]
+}
+
+// errField says which field makes a request badly formed.
+type errField struct {
+	field int
+	why   string
+}
+
+func (e errField) Error() string { return fmt.Sprintf("field %d %s", e.field, e.why) }
+
+func missing(field int) error { return errField{field, "is missing"} }
+
+// readText copies a text field that fills dst exactly when it is present.
+func readText(m *iso.Message, field int, dst []byte) {
+	for i := range dst {
+		dst[i] = ' '
+	}
+	copy(dst, m.Value(field))
+}
+
+// readDigits copies a numeric field's digits; dst stays zero when it is absent.
+func readDigits(m *iso.Message, field int, dst []byte) {
+	var buf [32]byte
+	copy(dst, m.AppendDigits(buf[:0], field))
+}
+
+// decodeCommon reads the fields that all dialects share. It names the first
+// one that is malformed in a way the field table cannot see.
+func decodeCommon(x *Exchange) error {
+	m, req := &x.message, &x.Request
+	readDigits(m, 3, req.ProcessingCode[:])
+	readDigits(m, 12, req.LocalTime[:])
+	readDigits(m, 13, req.LocalDate[:])
+	readDigits(m, 14, req.Expiry[:])
+	readDigits(m, 23, req.CardSequence[:])
+	readDigits(m, 25, req.Condition[:])
+	readDigits(m, 53, req.SecurityInfo[:])
+	if amount, err := m.Uint(4); err == nil {
+		req.Amount.Minor = int64(amount)
+	}
+	if m.Has(49) {
+		currency, err := m.Uint(49)
+		if err != nil {
+			return errField{49, "must be a numeric ISO 4217 code"}
+		}
+		req.Amount.Currency = txn.Currency(currency)
+	}
+	var mode [3]byte
+	if m.Has(22) {
+		readDigits(m, 22, mode[:])
+		req.Entry = txn.EntryMode((mode[0]-'0')*10 + mode[1] - '0')
+		req.PINCapability = mode[2]
+	}
+	req.PINBlock = txn.Secret(m.Value(52))
+	req.Chip = txn.Secret(m.Value(55))
+	return decodeCard(x)
+}
+
+// decodeCard finds the card number and expiry in DE2 and DE14, else on track 2.
+func decodeCard(x *Exchange) error {
+	m, req := &x.message, &x.Request
+	var digits [txn.PANDigitsMax + 1]byte
+	defer clear(digits[:])
+	var err error
+	if m.Has(35) {
+		track := m.AppendDigits(x.track[:0], 35)
+		req.Track2 = track
+		end := 0
+		for end < len(track) && track[end] != '=' {
+			end++
+		}
+		if req.PAN, err = txn.ParsePAN(track[:end]); err != nil {
+			return errField{35, "must start with a card number of 12 to 19 digits and a separator"}
+		}
+		if req.Expiry == [4]byte{} && len(track) >= end+5 {
+			copy(req.Expiry[:], track[end+1:])
+		}
+	}
+	if m.Has(2) {
+		pan, err := txn.ParsePAN(m.AppendDigits(digits[:0], 2))
+		if err != nil {
+			return errField{2, "must be a card number of 12 to 19 digits"}
+		}
+		if !req.PAN.IsZero() && req.PAN != pan {
+			return errField{2, "and track 2 must be one card"}
+		}
+		req.PAN = pan
+	}
+	return nil
+}
+
+// require names the first of the fields that the message lacks.
+func require(m *iso.Message, fields ...int) error {
+	for _, f := range fields {
+		if !m.Has(f) {
+			return missing(f)
+		}
+	}
+	return nil
+}

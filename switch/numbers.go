@@ -1,0 +1,104 @@
+package acquirer
+
+import (
+	"hash/fnv"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	nodeBits = 10
+	nodeMax  = 1<<nodeBits - 1
+	rrnSpan  = 1_000_000_000 // RRN sequence numbers before they wrap
+)
+
+// epoch is where transaction ids start to count microseconds.
+var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// numbers hands out ids and retrieval reference numbers. Recovery moves both
+// past everything the journal holds, so a clock that went back repeats none.
+type numbers struct {
+	node     txn.ID
+	lastID   atomic.Uint64
+	sequence atomic.Uint64
+}
+
+// id is a new transaction id, above every earlier one.
+func (n *numbers) id(at time.Time) txn.ID {
+	now := uint64(at.Sub(epoch).Microseconds()) << nodeBits
+	for {
+		last := n.lastID.Load()
+		next := max(now, last&^nodeMax+1<<nodeBits) | uint64(n.node)
+		if n.lastID.CompareAndSwap(last, next) {
+			return txn.ID(next)
+		}
+	}
+}
+
+// rrn is a new DE37: the business day's number in its year (3 digits) and a
+// sequence (9 digits) that goes on over days and restarts, so that it is unique
+// in a day up to a billion requests.
+func (n *numbers) rrn(day txn.Date) (rrn [12]byte) {
+	seq := n.sequence.Add(1) % rrnSpan
+	yday := time.Date(int(day/10000), time.Month(day/100%100), int(day%100), 0, 0, 0, 0, time.UTC).YearDay()
+	for i := 11; i >= 3; i-- {
+		rrn[i] = '0' + byte(seq%10)
+		seq /= 10
+	}
+	for i := 2; i >= 0; i-- {
+		rrn[i] = '0' + byte(yday%10)
+		yday /= 10
+	}
+	return rrn
+}
+
+// seen moves the numbers past those of a journal record.
+func (n *numbers) seen(rec *txn.Record) {
+	n.lastID.Store(max(n.lastID.Load(), uint64(rec.ID)))
+	if seq, err := strconv.ParseUint(string(rec.RRN[3:]), 10, 64); err == nil {
+		n.sequence.Store(max(n.sequence.Load(), seq))
+	}
+}
+
+// fingerprint is a stable 64-bit digest (FNV-1a) of what a request asks for.
+// Two requests with one Key are the same request if this is equal: who pays
+// (by keyed hash), whom, how much, for what. What a terminal may change between
+// two tries (time, MTI's repeat digit, MAC, chip cryptogram) is not in it.
+func fingerprint(req *txn.Request) uint64 {
+	h := fnv.New64a()
+	var b [96]byte
+	d := append(b[:0], byte(req.Kind))
+	d = append(d, req.ProcessingCode[:]...)
+	d = append(d, req.Condition[:]...)
+	d = append(d, req.Merchant[:]...)
+	d = append(d, req.CardToken[:]...)
+	d = strconv.AppendInt(d, req.Amount.Minor, 10)
+	d = append(d, ' ')
+	d = strconv.AppendUint(d, uint64(req.Amount.Currency), 10)
+	d = append(d, ' ')
+	d = strconv.AppendUint(d, uint64(req.OriginalSTAN), 10)
+	d = append(d, ' ')
+	d = strconv.AppendUint(d, uint64(req.OriginalBatch), 10)
+	h.Write(d)
+	return h.Sum64()
+}
+
+func clock(t time.Time) (b [6]byte) {
+	h, m, s := t.Clock()
+	two(b[0:], h)
+	two(b[2:], m)
+	two(b[4:], s)
+	return b
+}
+
+func monthDay(t time.Time) (b [4]byte) {
+	_, m, d := t.Date()
+	two(b[0:], int(m))
+	two(b[2:], d)
+	return b
+}
+
+func two(b []byte, n int) { b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10) }

@@ -1,0 +1,292 @@
+// Package pos is the terminals' front end: listeners, sessions, frames.
+//
+// Promises: a length prefix is checked before a byte is allocated for it; a
+// frame must be whole within FrameDeadline of its first byte, however slowly
+// its bytes drip; a session holds at most InFlightMax requests, the server at
+// most SessionsMax sessions; a bad frame has one outcome and one counter and
+// costs other sessions nothing; every request decoded is answered on the
+// session it came on, or the acquirer hears that it was not. Drain order: stop
+// accepting, stop reading, answer what is in flight, close.
+//
+// Not here: what a message means (switch/dialect) and what becomes of it
+// (package acquirer).
+package pos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Acquirer decides requests.
+type Acquirer interface {
+	// Authorize fills ans for req. It blocks until the answer may be sent, at
+	// most a little over the request's deadline. Safe for concurrent use.
+	Authorize(req *txn.Request, ans *txn.Answer)
+	// Undelivered hears of an answer that could not be written.
+	Undelivered(req *txn.Request, ans *txn.Answer)
+}
+
+// Observer counts. Its methods are called from every session and must not
+// block.
+type Observer interface {
+	// Finish is called once for each request, after its answer was written.
+	Finish(req *txn.Request, ans *txn.Answer, dialect string)
+	// BadFrame is called for what could not become a request.
+	BadFrame(dialect string, cause Cause)
+}
+
+// Cause is why bytes did not become a request, or a session not a session.
+type Cause string
+
+// The causes.
+const (
+	CauseLength      Cause = "length"       // the prefix announces nothing we accept: closed
+	CauseTruncated   Cause = "truncated"    // the peer left inside a frame
+	CauseSlow        Cause = "slow"         // the frame was not whole in time: closed
+	CauseUnparsable  Cause = "unparsable"   // no request can be made out: closed
+	CauseFormat      Cause = "format"       // a request with bad fields: answered 30
+	CauseResponse    Cause = "response_mti" // a terminal sent a response: ignored
+	CauseUnencodable Cause = "unencodable"  // our answer does not fit its dialect: closed
+	CauseSessions    Cause = "sessions"     // a cap on sessions: closed at accept
+	CauseStalled     Cause = "stalled"      // the peer does not read its answers: closed
+	CausePanic       Cause = "panic"        // a bug of ours: closed
+)
+
+// Config is the front end's part of the configuration.
+type Config struct {
+	// Listeners are the addresses terminals connect to.
+	Listeners []Listener
+	// SessionsMax bounds the sessions of all listeners; a connection above it is
+	// closed at once. Default 20,000.
+	SessionsMax int
+	// SessionsPerAddressMax bounds the sessions of one remote address. Default
+	// SessionsMax: terminals behind one NAT share an address.
+	SessionsPerAddressMax int
+	// InFlightMax bounds the requests of one session that are being decided; the
+	// session is not read while it is reached. 1 serves each session strictly in
+	// order. Default 128.
+	InFlightMax int
+	// FrameDeadline runs from a frame's first byte to its last. Default 10 s.
+	FrameDeadline time.Duration
+	// WriteDeadline is how long a terminal may leave an answer unread before its
+	// session is closed. Default 10 s.
+	WriteDeadline time.Duration
+	// IdleMax closes a session without a request for so long. Default 1 h.
+	IdleMax time.Duration
+	// DrainWithin bounds the drain: what is in flight after it is cut off. It
+	// should exceed the switch's answer_within. Default 35 s.
+	DrainWithin time.Duration
+}
+
+// Listener is one address and the dialect spoken there.
+type Listener struct {
+	Address string
+	Dialect *dialect.Terminal
+}
+
+func (c *Config) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.FrameDeadline, txn.FrameDeadlineDefault)
+	def(&c.WriteDeadline, 10*time.Second)
+	def(&c.IdleMax, time.Hour)
+	def(&c.DrainWithin, 35*time.Second)
+	if c.SessionsMax == 0 {
+		c.SessionsMax = 20_000
+	}
+	if c.SessionsPerAddressMax == 0 {
+		c.SessionsPerAddressMax = c.SessionsMax
+	}
+	if c.InFlightMax == 0 {
+		c.InFlightMax = 128
+	}
+}
+
+// Server is the front end. Listen binds, Run serves.
+type Server struct {
+	cfg       Config
+	acquirer  Acquirer
+	observer  Observer
+	log       *slog.Logger
+	listeners []net.Listener
+	exchanges sync.Pool // of *dialect.Exchange
+	open      atomic.Int64
+	accepts   atomic.Int64
+
+	// mu guards the rest.
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	perAddr  map[string]int
+	draining bool
+}
+
+// New makes a front end that has not bound an address yet.
+func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
+	cfg.setDefaults()
+	s := &Server{cfg: cfg, acquirer: a, observer: o, log: log, sessions: map[*session]struct{}{}, perAddr: map[string]int{}}
+	s.exchanges.New = func() any { return new(dialect.Exchange) }
+	return s
+}
+
+// Listen binds every address, or none.
+func (s *Server) Listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, l := range s.cfg.Listeners {
+		ln, err := lc.Listen(ctx, "tcp", l.Address)
+		if err != nil {
+			for _, bound := range s.listeners {
+				bound.Close()
+			}
+			s.listeners = nil
+			return fmt.Errorf("listen for %s terminals on %s: %w", l.Dialect.Name(), l.Address, err)
+		}
+		s.listeners = append(s.listeners, ln)
+	}
+	return nil
+}
+
+// Addrs are the bound addresses in the order of the configuration.
+func (s *Server) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(s.listeners))
+	for i, ln := range s.listeners {
+		addrs[i] = ln.Addr()
+	}
+	return addrs
+}
+
+// Sessions is the number of open sessions, and of all ever accepted.
+func (s *Server) Sessions() (open, accepted int64) { return s.open.Load(), s.accepts.Load() }
+
+// Run serves until ctx ends and everything in flight is answered or
+// DrainWithin is over. Listen comes before it.
+func (s *Server) Run(ctx context.Context) error {
+	var accepting, serving sync.WaitGroup
+	failed := make(chan error, len(s.listeners))
+	for i, ln := range s.listeners {
+		accepting.Go(func() {
+			if err := s.accept(ln, s.cfg.Listeners[i].Dialect, &serving); err != nil {
+				failed <- err
+			}
+		})
+	}
+	stopSweep := make(chan struct{})
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { s.sweep(stopSweep) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	for _, ln := range s.listeners {
+		ln.Close()
+	}
+	accepting.Wait()
+	s.drain(&serving)
+	close(stopSweep)
+	sweeping.Wait()
+	return err
+}
+
+// accept takes connections until the listener closes. It backs off while the
+// process has no file descriptors left: that passes when sessions close.
+func (s *Server) accept(ln net.Listener, d *dialect.Terminal, serving *sync.WaitGroup) error {
+	for pause := time.Duration(0); ; {
+		conn, err := ln.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Warn("cannot accept a terminal", "address", ln.Addr().String(), "error", err, "retry_in", pause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		s.accepts.Add(1)
+		ss := newSession(s, conn, d)
+		if !s.admit(ss) {
+			s.observer.BadFrame(d.Name(), CauseSessions)
+			conn.Close()
+			continue
+		}
+		serving.Go(func() {
+			defer s.leave(ss)
+			ss.serve()
+		})
+	}
+}
+
+func (s *Server) admit(ss *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || len(s.sessions) >= s.cfg.SessionsMax || s.perAddr[ss.host] >= s.cfg.SessionsPerAddressMax {
+		return false
+	}
+	s.sessions[ss] = struct{}{}
+	s.perAddr[ss.host]++
+	s.open.Add(1)
+	return true
+}
+
+func (s *Server) leave(ss *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, ss)
+	if s.perAddr[ss.host]--; s.perAddr[ss.host] == 0 {
+		delete(s.perAddr, ss.host)
+	}
+	s.open.Add(-1)
+}
+
+// drain stops the sessions' reading, waits for what is in flight, and cuts the
+// rest off.
+func (s *Server) drain(serving *sync.WaitGroup) {
+	s.mu.Lock()
+	s.draining = true
+	for ss := range s.sessions {
+		ss.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	s.mu.Unlock()
+	cut := time.AfterFunc(s.cfg.DrainWithin, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for ss := range s.sessions {
+			ss.conn.Close()
+		}
+	})
+	serving.Wait()
+	cut.Stop()
+}
+
+// sweep enforces the deadlines of all sessions from one goroutine: arming a
+// timer for each frame would cost more than decoding it.
+func (s *Server) sweep(stop <-chan struct{}) {
+	every := min(s.cfg.FrameDeadline, s.cfg.WriteDeadline, s.cfg.IdleMax) / 8
+	ticker := time.NewTicker(min(max(every, time.Millisecond), time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-ticker.C:
+			s.mu.Lock()
+			for ss := range s.sessions {
+				ss.check(now)
+			}
+			s.mu.Unlock()
+		}
+	}
+}

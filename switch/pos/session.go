@@ -1,0 +1,277 @@
+package pos
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// readBufferSize holds a typical burst of a concentrator; longer frames are
+// read past it.
+const readBufferSize = 4096
+
+// session is one terminal's (or concentrator's) connection.
+type session struct {
+	server  *Server
+	conn    net.Conn
+	dialect *dialect.Terminal
+	host    string // of the remote address
+	places  chan struct{}
+
+	// Read by the sweeper. Unix nanoseconds; 0 is "not now".
+	frameBegan atomic.Int64
+	writeBegan atomic.Int64
+	lastActive atomic.Int64
+	closedFor  atomic.Pointer[Cause] // set before the sweeper closes the conn
+
+	// out collects answers while another goroutine is writing.
+	out outbox
+}
+
+func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil {
+		host = conn.RemoteAddr().String()
+	}
+	ss := &session{server: s, conn: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
+	ss.lastActive.Store(time.Now().UnixNano())
+	ss.out.write = ss.write
+	return ss
+}
+
+// serve reads frames until the peer leaves or breaks the rules, and returns
+// when the answers under way are written.
+func (ss *session) serve() {
+	cfg := &ss.server.cfg
+	var inFlight sync.WaitGroup
+	defer ss.conn.Close()
+	defer inFlight.Wait()
+	r := bufio.NewReaderSize(ss.conn, readBufferSize)
+	for {
+		x := ss.server.exchanges.Get().(*dialect.Exchange)
+		if err := ss.read(r, x); err != nil {
+			ss.server.exchanges.Put(x)
+			ss.end(err)
+			return
+		}
+		if cfg.InFlightMax == 1 {
+			if !ss.handle(x) {
+				return
+			}
+			continue
+		}
+		ss.places <- struct{}{} // back-pressure: the peer is not read meanwhile
+		inFlight.Add(1)
+		go func() {
+			defer inFlight.Done()
+			if !ss.handle(x) {
+				ss.conn.Close()
+			}
+			<-ss.places
+		}()
+	}
+}
+
+// errSession ends a session for a cause that is counted.
+type errSession struct {
+	cause Cause
+	err   error
+}
+
+func (e *errSession) Error() string { return string(e.cause) + ": " + e.err.Error() }
+
+// read reads one frame into x. A clean end between frames is io.EOF.
+func (ss *session) read(r *bufio.Reader, x *dialect.Exchange) error {
+	if _, err := r.Peek(1); err != nil {
+		return err
+	}
+	size := ss.dialect.PrefixSize()
+	// The usual frame is buffered whole by now and needs no clock.
+	if r.Buffered() < size {
+		ss.frameBegan.Store(time.Now().UnixNano())
+	}
+	defer ss.frameBegan.Store(0)
+	prefix, err := r.Peek(size)
+	if err != nil {
+		return ss.cut(err)
+	}
+	n, err := ss.dialect.ReadLength(prefix)
+	if err != nil {
+		return &errSession{CauseLength, err}
+	}
+	if r.Buffered() < size+n && ss.frameBegan.Load() == 0 {
+		ss.frameBegan.Store(time.Now().UnixNano())
+	}
+	r.Discard(size)
+	x.Frame = grow(x.Frame, n)
+	if _, err := io.ReadFull(r, x.Frame); err != nil {
+		return ss.cut(err)
+	}
+	return nil
+}
+
+// cut is the end of a session inside a frame.
+func (ss *session) cut(err error) error {
+	if cause := ss.closedFor.Load(); cause != nil {
+		return &errSession{*cause, err}
+	}
+	return &errSession{CauseTruncated, err}
+}
+
+func grow(b []byte, n int) []byte {
+	if cap(b) < n {
+		return make([]byte, n)
+	}
+	return b[:n]
+}
+
+// end counts how a session ended. A peer that left between frames is no news.
+func (ss *session) end(err error) {
+	var why *errSession
+	if !errors.As(err, &why) {
+		return
+	}
+	ss.server.observer.BadFrame(ss.dialect.Name(), why.cause)
+	ss.server.log.Debug("session closed", "dialect", ss.dialect.Name(), "remote", ss.host, "cause", string(why.cause), "error", why.err)
+}
+
+// handle takes one frame from bytes to its written answer. It says whether the
+// session may go on. x is given back.
+func (ss *session) handle(x *dialect.Exchange) (ok bool) {
+	s := ss.server
+	name := ss.dialect.Name()
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.observer.BadFrame(name, CausePanic)
+			s.log.Error("a frame made the front end panic", "dialect", name, "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+			return // ok is false; x is not reused
+		}
+		s.exchanges.Put(x)
+	}()
+	req, ans := &x.Request, &x.Answer
+	received := time.Now()
+	ss.lastActive.Store(received.UnixNano())
+	if err := ss.dialect.Decode(x, received); err != nil {
+		if errors.Is(err, dialect.ErrResponse) {
+			s.observer.BadFrame(name, CauseResponse)
+			return true
+		}
+		s.observer.BadFrame(name, CauseUnparsable)
+		s.log.Debug("frame is no request", "dialect", name, "remote", ss.host, "error", err)
+		return false
+	}
+	if ans.Reason == txn.FormatIsWrong {
+		s.observer.BadFrame(name, CauseFormat)
+		s.log.Debug("request is badly formed", "dialect", name, "remote", ss.host, "error", x.Fault)
+	}
+	s.acquirer.Authorize(req, ans)
+	if ans.Silent {
+		s.observer.Finish(req, ans, name)
+		return false
+	}
+	frame, err := ss.dialect.AppendAnswer(x.Out[:0], x)
+	if err != nil {
+		s.acquirer.Undelivered(req, ans)
+		s.observer.BadFrame(name, CauseUnencodable)
+		s.log.Error("answer cannot be encoded", "dialect", name, "id", uint64(ans.ID), "error", err)
+		return false
+	}
+	x.Out = frame
+	if err := ss.out.send(frame); err != nil {
+		s.acquirer.Undelivered(req, ans)
+		s.log.Debug("answer cannot be written", "dialect", name, "id", uint64(ans.ID), "error", err)
+		ok = false
+	} else {
+		ok = true
+	}
+	req.Trace.Mark(txn.StageAnswered, received)
+	s.observer.Finish(req, ans, name)
+	return ok
+}
+
+// write is one write to the socket, watched by the sweeper.
+func (ss *session) write(b []byte) error {
+	ss.writeBegan.Store(time.Now().UnixNano())
+	_, err := ss.conn.Write(b)
+	ss.writeBegan.Store(0)
+	return err
+}
+
+// check is the sweeper's look at one session.
+func (ss *session) check(now time.Time) {
+	cfg := &ss.server.cfg
+	over := func(at int64, limit time.Duration) bool { return at != 0 && now.Sub(time.Unix(0, at)) > limit }
+	var cause Cause
+	switch {
+	case over(ss.frameBegan.Load(), cfg.FrameDeadline):
+		cause = CauseSlow
+	case over(ss.writeBegan.Load(), cfg.WriteDeadline):
+		cause = CauseStalled
+		ss.server.observer.BadFrame(ss.dialect.Name(), cause)
+	case len(ss.places) == 0 && over(ss.lastActive.Load(), cfg.IdleMax):
+		cause = "idle"
+	default:
+		return
+	}
+	if ss.closedFor.CompareAndSwap(nil, &cause) {
+		ss.conn.Close()
+	}
+}
+
+// outbox joins the answers that become ready while one is being written into
+// the next write. Each sender learns whether its own bytes were written.
+type outbox struct {
+	write func([]byte) error
+
+	mu      sync.Mutex
+	writing bool
+	next    []byte // answers waiting for the write under way to end
+	spare   []byte
+	batch   *batch // of next; nil while next is empty
+}
+
+type batch struct {
+	err  error
+	done chan struct{}
+}
+
+// send returns when frame is written or cannot be.
+func (o *outbox) send(frame []byte) error {
+	o.mu.Lock()
+	if o.writing {
+		if o.batch == nil {
+			o.batch = &batch{done: make(chan struct{})}
+		}
+		o.next = append(o.next, frame...)
+		b := o.batch
+		o.mu.Unlock()
+		<-b.done // bounded: the sweeper closes a session whose write stalls
+		return b.err
+	}
+	o.writing = true
+	o.mu.Unlock()
+
+	err := o.write(frame)
+	o.mu.Lock()
+	for o.batch != nil {
+		b, bytes := o.batch, o.next
+		o.batch, o.next = nil, o.spare[:0]
+		o.mu.Unlock()
+		b.err = o.write(bytes)
+		close(b.done)
+		o.mu.Lock()
+		o.spare = bytes
+	}
+	o.writing = false
+	o.mu.Unlock()
+	return err
+}

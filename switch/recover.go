@@ -1,0 +1,102 @@
+package acquirer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Recovery is what Recover found.
+type Recovery struct {
+	Records  int
+	Open     int // intents without outcome, now unknown outcomes
+	Owed     int // reversals to send
+	Duration time.Duration
+}
+
+// Recover reads the journal once and rebuilds everything the switch keeps in
+// memory: slots, limit use, numbers and the reversals owed. Every open intent
+// becomes an Outcome{Unknown}, durable before Recover returns; a crash during
+// recovery finds the same state or more of it decided. It must be called once,
+// before the first Authorize, with the journal running.
+func (s *Switch) Recover() (Recovery, error) {
+	began := time.Now()
+	var found Recovery
+	open := map[txn.ID]txn.Record{}
+	owed := map[txn.ID]txn.Record{}
+	var rec txn.Record
+	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("journal record %d: %w", pos, err)
+		}
+		found.Records++
+		s.numbers.seen(&rec)
+		subject, key := rec.Subject()
+		switch rec.Kind {
+		case txn.RecordIntent:
+			open[rec.ID] = detach(&rec)
+		case txn.RecordOutcome:
+			delete(open, rec.ID)
+			s.restore(&rec, pos)
+			if rec.Owes() {
+				owed[subject] = detach(&rec)
+			}
+		case txn.RecordReversalDue:
+			if rec.Key != (txn.Key{}) {
+				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{pos, rec.ID, rec.Fingerprint, rec.At.Unix(), slotDecided})
+			}
+			s.slots.undo(&key)
+			owed[subject] = detach(&rec)
+		case txn.RecordReversalDone:
+			delete(owed, subject)
+			s.risk.Undo(rec.Hold())
+		}
+		return nil
+	})
+	if err != nil {
+		return found, fmt.Errorf("recover: %w", err)
+	}
+	found.Open = len(open)
+	for _, rec := range open {
+		rec.Kind, rec.At = txn.RecordOutcome, time.Now()
+		rec.Outcome, rec.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer
+		rec.Code = dialect.Code(rec.Dialect, rec.Request, rec.Reason, rec.IssuerCode)
+		rec.Held = rec.Held && rec.Owes()
+		pos, err := s.journal.Append(rec.Append(nil))
+		if err != nil {
+			return found, fmt.Errorf("recover: decide open request %d: %w", rec.ID, err)
+		}
+		s.restore(&rec, pos)
+		if rec.Owes() {
+			owed[rec.ID] = rec
+		}
+	}
+	for _, rec := range owed {
+		s.reversals.add(&rec)
+	}
+	found.Owed = len(owed)
+	found.Duration = time.Since(began)
+	return found, nil
+}
+
+// restore puts back what an outcome left in memory.
+func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
+	if rec.Held {
+		s.risk.Restore(rec.Hold())
+	}
+	s.slots.restore(&rec.Key, rec.Day, slot{pos, rec.ID, rec.Fingerprint, rec.At.Unix(), stateOf(rec)})
+	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
+		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, pos)
+	}
+}
+
+// detach copies rec away from the scan's buffer. What only an answer needs is
+// left behind.
+func detach(rec *txn.Record) txn.Record {
+	r := *rec
+	r.Balance, r.Chip, r.IssuerData = nil, nil, nil
+	return r
+}

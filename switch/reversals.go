@@ -1,0 +1,290 @@
+package acquirer
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// lanes holds the reversals that are owed and sends each until its issuer
+// acknowledges it. Every entry is backed by a durable record (a ReversalDue or
+// an unknown Outcome), so the memory may be lost at any time: recovery fills it
+// again. One original has at most one entry, so its messages stay in order;
+// different originals go in parallel, at most cfg.ReversalsInFlight at a time.
+type lanes struct {
+	s    *Switch
+	wake chan struct{} // capacity 1: the queue has something earlier than before
+
+	// mu guards the rest. It is held for map and heap operations only.
+	mu      sync.Mutex
+	queue   owedHeap
+	byID    map[txn.ID]*owed
+	waiting map[txn.ID]undelivered // approvals whose terminal may still ask again
+	closed  bool                   // draining: undelivered approvals become due at once
+}
+
+type owed struct {
+	rec      txn.Record
+	attempts int
+	next     time.Time
+}
+
+type undelivered struct {
+	key txn.Key
+	at  time.Time // when it becomes due
+}
+
+func newLanes(s *Switch) *lanes {
+	return &lanes{s: s, wake: make(chan struct{}, 1), byID: map[txn.ID]*owed{}, waiting: map[txn.ID]undelivered{}}
+}
+
+// add takes up the reversal that rec owes. rec is durable; it is copied.
+func (l *lanes) add(rec *txn.Record) {
+	subject, key := rec.Subject()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, subject)
+	if l.byID[subject] != nil {
+		return
+	}
+	o := &owed{rec: detach(rec)}
+	o.rec.Original, o.rec.OriginalKey = subject, key
+	l.byID[subject] = o
+	heap.Push(&l.queue, o)
+	l.poke()
+}
+
+func (l *lanes) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lanes) owed() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.byID))
+}
+
+// find is the owed reversal of a leg: late answers ask for it, rarely.
+func (l *lanes) find(leg txn.Leg) (txn.Record, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.byID {
+		if o.rec.Leg.Issuer == leg.Issuer && o.rec.Leg.STAN == leg.STAN {
+			return o.rec, true
+		}
+	}
+	return txn.Record{}, false
+}
+
+// undelivered starts the grace of an approval that could not be written.
+func (l *lanes) undelivered(key txn.Key, id txn.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := time.Now()
+	if !l.closed {
+		at = at.Add(l.s.cfg.UndeliveredGrace)
+	}
+	l.waiting[id] = undelivered{key, at}
+	l.poke()
+}
+
+// delivered ends the grace: the terminal asked again and is being answered.
+func (l *lanes) delivered(id txn.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, id)
+}
+
+// run sends what is owed until ctx ends, then makes undelivered approvals due
+// and returns when the sends under way have ended. What is still owed then is
+// taken up at the next start.
+func (l *lanes) run(ctx context.Context) error {
+	var sends sync.WaitGroup
+	defer sends.Wait()
+	places := make(chan struct{}, l.s.cfg.ReversalsInFlight)
+	failed := make(chan error, cap(places))
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+serve:
+	for {
+		next, err := l.expire(time.Now())
+		if err != nil {
+			return err
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			l.mu.Lock()
+			l.closed = true
+			for id, u := range l.waiting {
+				u.at = time.Time{}
+				l.waiting[id] = u
+			}
+			l.mu.Unlock()
+			_, err := l.expire(time.Now())
+			return err
+		case err := <-failed:
+			return err
+		case <-l.wake:
+		case <-timer.C:
+		}
+		for o := l.pop(time.Now()); o != nil; o = l.pop(time.Now()) {
+			select {
+			case places <- struct{}{}:
+			case <-ctx.Done():
+				l.push(o, 0)
+				continue serve
+			}
+			sends.Go(func() {
+				if err := l.send(ctx, o); err != nil {
+					failed <- err // at most one per place is unread
+				}
+				<-places
+			})
+		}
+	}
+}
+
+// expire makes undelivered approvals due whose grace is over, and says how long
+// until there is something to do.
+func (l *lanes) expire(now time.Time) (time.Duration, error) {
+	type expired struct {
+		key txn.Key
+		id  txn.ID
+	}
+	var due []expired
+	next := time.Minute
+	l.mu.Lock()
+	for id, u := range l.waiting {
+		if u.at.After(now) {
+			next = min(next, u.at.Sub(now))
+			continue
+		}
+		delete(l.waiting, id)
+		due = append(due, expired{u.key, id})
+	}
+	if len(l.queue) > 0 {
+		next = max(0, min(next, l.queue[0].next.Sub(now)))
+	}
+	l.mu.Unlock()
+	for _, e := range due {
+		if err := l.undo(e.key, e.id); err != nil {
+			return 0, err
+		}
+		next = 0
+	}
+	return next, nil
+}
+
+// undo makes an approval that its terminal never heard of a reversal due.
+func (l *lanes) undo(key txn.Key, id txn.ID) error {
+	sl, _, ok := l.s.slots.look(&key)
+	if !ok || sl.id != id || !l.s.slots.undo(&key) {
+		return nil // reversed meanwhile, or of a day that is gone
+	}
+	b, err := l.s.journal.Read(sl.position, nil)
+	if err != nil {
+		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+	}
+	var orig, rec txn.Record
+	if err := orig.Unmarshal(b); err != nil {
+		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+	}
+	l.s.due(&rec, &orig)
+	rec.ID, rec.Reason, rec.Outcome = l.s.numbers.id(rec.At), txn.AnswerWasNotDelivered, txn.OutcomeLocal
+	if _, err := l.s.journal.Append(rec.Append(nil)); err != nil {
+		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+	}
+	l.add(&rec)
+	return nil
+}
+
+// send tries one reversal once.
+func (l *lanes) send(ctx context.Context, o *owed) error {
+	log := l.s.log.With("id", uint64(o.rec.Original), "issuer", o.rec.Leg.Issuer.String(), "stan", o.rec.Leg.STAN)
+	pan, err := l.s.cards.Open(&o.rec.SealedPAN, o.rec.Original)
+	if err != nil {
+		// Without the number the issuer cannot be asked; it stays owed and is
+		// seen by people through this line, the gauge and verify.
+		log.Error("reversal cannot be built", "error", err)
+		l.push(o, l.s.cfg.ReversalRetryMax)
+		return nil
+	}
+	var digits [txn.PANDigitsMax]byte
+	ok, code, err := l.s.issuers.Reverse(ctx, &o.rec, pan.Append(digits[:0]), o.attempts)
+	clear(digits[:])
+	o.attempts++
+	if !ok {
+		if o.attempts == 1 || o.attempts%10 == 0 {
+			log.Warn("reversal is not acknowledged yet", "attempts", o.attempts, "code", string(code[:]), "error", err)
+		}
+		l.push(o, l.backoff(o.attempts))
+		return nil
+	}
+	done := o.rec
+	done.Kind, done.At, done.ID = txn.RecordReversalDone, time.Now(), l.s.numbers.id(time.Now())
+	done.Key, done.Held = txn.Key{}, false
+	done.Attempts, done.IssuerCode = uint32(o.attempts), code
+	// A crash before this append sends the reversal again after the restart; the
+	// issuer knows it by its number and does nothing twice.
+	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
+		return fmt.Errorf("record acknowledged reversal of %d: %w", done.Original, err)
+	}
+	l.mu.Lock()
+	delete(l.byID, done.Original)
+	l.mu.Unlock()
+	l.s.risk.Undo(done.Hold())
+	return nil
+}
+
+// backoff doubles from ReversalRetry to ReversalRetryMax, with a quarter of
+// jitter so that a returning issuer is not met by all at once.
+func (l *lanes) backoff(attempts int) time.Duration {
+	d := l.s.cfg.ReversalRetry << min(attempts-1, 20)
+	if d <= 0 || d > l.s.cfg.ReversalRetryMax {
+		d = l.s.cfg.ReversalRetryMax
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+}
+
+// pop takes the first reversal whose time has come.
+func (l *lanes) pop(now time.Time) *owed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 || l.queue[0].next.After(now) {
+		return nil
+	}
+	return heap.Pop(&l.queue).(*owed)
+}
+
+// push puts a reversal back to be tried after d.
+func (l *lanes) push(o *owed, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o.next = time.Now().Add(d)
+	heap.Push(&l.queue, o)
+	l.poke()
+}
+
+// owedHeap orders reversals by their next try.
+type owedHeap []*owed
+
+func (h owedHeap) Len() int           { return len(h) }
+func (h owedHeap) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
+func (h owedHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *owedHeap) Push(x any)        { *h = append(*h, x.(*owed)) }
+func (h *owedHeap) Pop() any {
+	old := *h
+	o := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return o
+}

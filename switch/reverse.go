@@ -1,0 +1,111 @@
+package acquirer
+
+import (
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// reverse decides a terminal's reversal request, whose own key is claimed. The
+// terminal deletes its reversal at any answer, so the answer says yes as soon
+// as the reversal is durable here; sending it is our debt, also while the
+// issuer is away.
+//
+//	original            answer                       effect
+//	unknown             00                           tombstone: a late original is refused
+//	in flight           waits for its outcome, then as below
+//	declined, not sent  00                           none
+//	unknown outcome     00                           none: a reversal is owed already
+//	approved            00                           ReversalDue
+//	already undone      00                           none
+//	other amount        64 (OriginalAmountDiffers)   none
+//	an earlier day's    25 (OriginalIsOfAnotherDay)  none; replayGrace after it still counts as its day
+func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
+	original := req.Key
+	original.Class, original.STAN = txn.ClassFinancial, req.OriginalSTAN
+	if req.OriginalBatch != 0 {
+		original.Batch = req.OriginalBatch
+	}
+	verdict := s.risk.Assess(req)
+	req.Trace.Mark(txn.StageAssessed, req.Received)
+	if verdict.Reason != txn.Approved {
+		s.describe(req, ans, w).OriginalKey = original
+		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
+		return
+	}
+
+	sl, flight, known := s.slots.look(&original)
+	for !known || flight != nil {
+		if !known {
+			if s.slots.bury(&original, req.Day, req.Received, 0) {
+				// A crash before the record below forgets the tombstone together
+				// with the answer: the terminal asks again.
+				s.describe(req, ans, w).OriginalKey = original
+				s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
+				return
+			}
+		} else if !wait(flight.done, req.Deadline) {
+			s.describe(req, ans, w).OriginalKey = original
+			s.slots.forget(&req.Key) // the terminal will repeat it
+			s.refuse(req, ans, txn.IssuerDidNotAnswer)
+			return
+		}
+		sl, flight, known = s.slots.look(&original)
+	}
+	if sl.state == slotTombstoned || sl.position == 0 {
+		s.describe(req, ans, w).OriginalKey = original
+		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
+		return
+	}
+
+	b, err := s.journal.Read(sl.position, w.buf[:0])
+	if err != nil {
+		s.fail(req, ans, err)
+		return
+	}
+	var orig txn.Record
+	if err := orig.Unmarshal(b); err != nil {
+		s.fail(req, ans, err)
+		return
+	}
+	reason := txn.Approved
+	switch {
+	case orig.Day != req.Day && req.Received.Sub(orig.At) > replayGrace:
+		reason = txn.OriginalIsOfAnotherDay
+	case orig.Amount != req.Amount:
+		reason = txn.OriginalAmountDiffers
+	}
+	rec := s.describe(req, ans, w)
+	rec.Original, rec.OriginalKey = orig.ID, original
+	if reason != txn.Approved || !s.slots.undo(&original) {
+		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+		return
+	}
+	s.due(rec, &orig)
+	rec.Outcome, rec.Reason = txn.OutcomeLocal, txn.Approved
+	ans.Reason = txn.Approved
+	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+	rec.Code = ans.Code
+	// After this append the reversal is owed whatever happens, and this record
+	// is what a repeat of the terminal's request is answered from.
+	position, err := s.append(w)
+	if err != nil {
+		s.fail(req, ans, err)
+		return
+	}
+	s.reversals.add(rec)
+	s.slots.decide(&req.Key, position, slotDecided)
+	req.Trace.Mark(txn.StageRecorded, req.Received)
+}
+
+// due makes rec a ReversalDue of orig: the leg, amount, card and day of what is
+// to be undone.
+func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
+	rec.Kind, rec.At = txn.RecordReversalDue, time.Now()
+	rec.Original, rec.OriginalKey = orig.ID, orig.Key
+	rec.Leg, rec.Amount, rec.Day = orig.Leg, orig.Amount, orig.Day
+	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
+	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
+	rec.AuthCode = orig.AuthCode
+}

@@ -1,0 +1,493 @@
+// Package acquirer is the life of one transaction: admit, assess, route,
+// record, forward, record, answer; and the reversals that are owed for what
+// could not be finished. (The folder is called switch; the word is taken.)
+//
+// Promises:
+//   - A request reaches an issuer only after its intent is durable.
+//   - An answer leaves Authorize only after its outcome is durable.
+//   - A request that may have reached an issuer and has no valid answer owes a
+//     reversal from the moment that outcome is durable, across restarts, until
+//     the issuer acknowledges it.
+//   - A retransmission gets the stored answer; it never reaches an issuer.
+//   - Limits that a request reserved are given back on anything but an approval
+//     or an unknown outcome, and then when the reversal is acknowledged.
+//
+// Not promised: that an approval was delivered. A terminal that missed its
+// answer repeats the request or reverses it, as its dialect says. Not here:
+// sockets (switch/pos), issuer links (switch/issuer), field layouts
+// (switch/dialect), the rules themselves (package risk).
+package acquirer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Registry finds the registered parties. Lookups are in memory and safe for
+// concurrent use; the rows they return are never changed.
+type Registry interface {
+	Terminal(txn.TerminalID) (*txn.Terminal, bool)
+	Merchant(txn.MerchantID) (*txn.Merchant, bool)
+}
+
+// Assessor decides whether a request may go on, in memory and without I/O.
+type Assessor interface {
+	// Assess checks req and, if its Verdict is Approved and the kind moves
+	// money, has reserved the request's limits. Concurrent calls never pass a
+	// limit together.
+	Assess(req *txn.Request) txn.Verdict
+	// Confirm turns what Assess reserved into use, or Release gives it back: one
+	// of the two, once. Undo gives confirmed use back when it was reversed.
+	// Restore counts use without checking, at recovery.
+	Confirm(txn.Hold)
+	Release(txn.Hold)
+	Undo(txn.Hold)
+	Restore(txn.Hold)
+}
+
+// Forwarder is the issuers' side.
+type Forwarder interface {
+	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
+	// reason other than Approved holds nothing.
+	Begin(req *txn.Request) (txn.Leg, txn.Reason)
+	// Exchange sends req and waits for the reply until req.Deadline or the
+	// issuer's own timeout, whichever is first, and gives the place back. It is
+	// OutcomeNotSent only if certainly no byte left.
+	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason)
+	// Cancel gives the place of a leg back that was never exchanged.
+	Cancel(leg *txn.Leg)
+	// Reverse tries once to undo rec's leg. It returns true when nothing is owed
+	// any more: the issuer undid it or never saw it.
+	Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
+}
+
+// Recorder is the journal. Append returns a nil error only when the record is
+// on stable storage; after any error nobody knows, and the process must end.
+type Recorder interface {
+	Append(rec []byte) (journal.Position, error)
+	Read(pos journal.Position, dst []byte) ([]byte, error)
+	First() journal.Position
+	Scan(from journal.Position, fn func(journal.Position, []byte) error) error
+}
+
+// Config is the switch's part of the configuration.
+type Config struct {
+	// Acquirer is our institution code (DE32). Wrong, and issuers and terminals
+	// refuse or misroute what we send.
+	Acquirer txn.AcquirerID
+	// Day fixes business days. Wrong, and day limits and settlement cut at the
+	// wrong hour.
+	Day txn.BusinessDay
+	// AnswerWithin is how long a request may take from its last byte to its
+	// answer; it must be below the terminals' patience. Default 30 s.
+	AnswerWithin time.Duration
+	// InFlightMax bounds the requests inside Authorize; above it sales are
+	// refused with SwitchIsOverloaded, reversals are not. Default 20,000.
+	InFlightMax int
+	// UndeliveredGrace is how long an approval that could not be written to its
+	// terminal waits for the terminal to ask again before it is reversed.
+	// Default 60 s.
+	UndeliveredGrace time.Duration
+	// Node numbers this process among those that share a ledger, 0 to 1023.
+	Node int
+	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.
+	ReversalsInFlight int
+	// ReversalRetry is the first wait after a reversal that was not
+	// acknowledged; waits double up to ReversalRetryMax. Default 1 s and 60 s.
+	ReversalRetry, ReversalRetryMax time.Duration
+}
+
+func (c *Config) setDefaults() error {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.AnswerWithin, 30*time.Second)
+	def(&c.UndeliveredGrace, time.Minute)
+	def(&c.ReversalRetry, time.Second)
+	def(&c.ReversalRetryMax, time.Minute)
+	if c.InFlightMax == 0 {
+		c.InFlightMax = 20_000
+	}
+	if c.ReversalsInFlight == 0 {
+		c.ReversalsInFlight = 64
+	}
+	if c.Day.Zone == nil {
+		return errors.New("day: a time zone is needed")
+	}
+	if c.Node < 0 || c.Node > nodeMax {
+		return fmt.Errorf("node: %d must be 0 to %d", c.Node, nodeMax)
+	}
+	if c.AnswerWithin < 0 || c.AnswerWithin > txn.PatienceDefault {
+		return fmt.Errorf("answer_within: %v must be at most %v, the terminals' patience", c.AnswerWithin, txn.PatienceDefault)
+	}
+	return nil
+}
+
+// Switch is the one mechanism that every transaction goes through. Authorize
+// and Undelivered are safe for concurrent use after Recover.
+type Switch struct {
+	cfg      Config
+	registry func() Registry
+	risk     Assessor
+	issuers  Forwarder
+	journal  Recorder
+	cards    *keys.Cards
+	log      *slog.Logger
+
+	slots     *slots
+	reversals *lanes
+	numbers   numbers
+	work      sync.Pool // of *work
+	inFlight  atomic.Int64
+	replayed  atomic.Int64
+	late      atomic.Int64
+}
+
+// New wires a switch. registry is called once per request, so a new snapshot
+// is seen by the next one.
+func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, log *slog.Logger) (*Switch, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fmt.Errorf("switch: %w", err)
+	}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots()}
+	s.numbers.node = txn.ID(cfg.Node)
+	s.reversals = newLanes(s)
+	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
+	return s, nil
+}
+
+// Run sends the reversals that are owed. It returns when ctx ends, after the
+// approvals that wait for their terminal to ask again are made reversals due;
+// or with the journal's error, after which the process must end.
+func (s *Switch) Run(ctx context.Context) error { return s.reversals.run(ctx) }
+
+// work is the memory of one Authorize call.
+type work struct {
+	rec txn.Record
+	buf []byte
+}
+
+// Authorize decides req and fills ans. It blocks until the answer may be sent:
+// until its outcome is durable, or the request needed no record. An answer
+// marked Silent must not be sent: the switch itself is failing.
+func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
+	n := s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	s.admit(req, ans)
+	switch {
+	case ans.Reason != txn.Approved: // the dialect refused it
+	case req.Kind == txn.KindUnknown:
+		ans.Reason = txn.KindIsNotOffered
+	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal:
+		ans.Reason = txn.SwitchIsOverloaded
+	case req.Holder == nil || req.Owner == nil || !req.Kind.Forwarded() && req.Kind != txn.KindReversal:
+		// Nothing that changes state, or from nobody we know: answered, counted,
+		// never recorded, so that strangers cannot fill the journal.
+		ans.Reason = s.risk.Assess(req).Reason
+		req.Trace.Mark(txn.StageAssessed, req.Received)
+	default:
+		w := s.work.Get().(*work)
+		s.decide(req, ans, w)
+		s.work.Put(w)
+		return
+	}
+	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+}
+
+// admit identifies the request: number, day, deadline, parties, fingerprint.
+func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
+	req.ID = s.numbers.id(req.Received)
+	req.Day = s.cfg.Day.Of(req.Received)
+	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
+	req.Key.Acquirer = s.cfg.Acquirer
+	reg := s.registry()
+	req.Holder, _ = reg.Terminal(req.Key.Terminal)
+	req.Owner, _ = reg.Merchant(req.Merchant)
+	if !req.PAN.IsZero() {
+		req.CardToken = s.cards.Token(&req.PAN)
+	}
+	req.Fingerprint = fingerprint(req)
+
+	ans.ID, ans.RRN = req.ID, s.numbers.rrn(req.Day)
+	ans.Acquirer = s.cfg.Acquirer
+	local := req.Received.In(s.cfg.Day.Zone)
+	ans.Time, ans.Date = clock(local), monthDay(local)
+	req.Trace.Mark(txn.StageAdmitted, req.Received)
+}
+
+// decide is steps 4 to 9 of an authorization for requests that are recorded.
+func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
+	slot, flight, claimed := s.slots.claim(req)
+	for !claimed {
+		if slot.fingerprint != req.Fingerprint && slot.state != slotTombstoned {
+			s.refuse(req, ans, txn.DuplicateWithOtherContent)
+			return
+		}
+		if flight == nil {
+			s.replay(req, ans, w, slot)
+			return
+		}
+		// The same request is being decided: attach, and tell the same answer.
+		if !wait(flight.done, req.Deadline) {
+			s.refuse(req, ans, txn.IssuerDidNotAnswer)
+			return
+		}
+		slot, flight, claimed = s.slots.claim(req)
+	}
+	defer s.rescue(req, ans, w)
+	w.rec.Kind = 0
+	if req.Kind == txn.KindReversal {
+		s.reverse(req, ans, w)
+		return
+	}
+	verdict := s.risk.Assess(req)
+	req.Trace.Mark(txn.StageAssessed, req.Received)
+	held := verdict.Reason == txn.Approved && req.Kind.MovesMoney()
+	rec := s.describe(req, ans, w)
+	rec.Held = held
+	if verdict.Reason != txn.Approved {
+		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
+		return
+	}
+	leg, reason := s.issuers.Begin(req)
+	if reason != txn.Approved {
+		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+		return
+	}
+	rec.Leg = leg
+	ans.Issuer = leg.Issuer
+	if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
+		s.issuers.Cancel(&leg)
+		s.log.Error("card number cannot be sealed", "error", err)
+		s.conclude(req, ans, w, txn.OutcomeLocal, txn.SwitchFailed)
+		return
+	}
+
+	// Until this append returns nothing has left for the issuer. After it, a
+	// crash at any point finds an open intent and makes it an unknown outcome.
+	rec.Kind = txn.RecordIntent
+	if _, err := s.append(w); err != nil {
+		s.issuers.Cancel(&leg)
+		if errors.Is(err, journal.ErrFull) { // certainly not written: the disk is behind
+			rec.Kind = 0
+			s.risk.Release(rec.Hold())
+			s.slots.forget(&req.Key)
+			s.refuse(req, ans, txn.SwitchIsOverloaded)
+			return
+		}
+		s.fail(req, ans, err)
+		return
+	}
+	req.Trace.Mark(txn.StageIntent, req.Received)
+	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, &ans.Reply)
+	req.Trace.Mark(txn.StageForwarded, req.Received)
+	s.conclude(req, ans, w, outcome, reason)
+}
+
+// rescue keeps a bug that one request triggers from taking the process down:
+// what may have reached an issuer becomes an unknown outcome, anything else is
+// as if it had never come. A panic while an outcome is being recorded is not
+// rescued: then nobody knows what is durable.
+func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.log.Error("a request made the switch panic", "id", uint64(req.ID), "kind", req.Kind.String(), "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+	switch w.rec.Kind {
+	case txn.RecordIntent:
+		s.conclude(req, ans, w, txn.OutcomeUnknown, txn.SwitchFailed)
+	case txn.RecordOutcome, txn.RecordReversalDue:
+		panic(cause)
+	default:
+		if w.rec.Held {
+			s.risk.Release(w.rec.Hold())
+		}
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, txn.SwitchFailed)
+	}
+}
+
+// conclude makes the outcome durable, settles the hold and fills the answer.
+func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome txn.Outcome, reason txn.Reason) {
+	rec := &w.rec
+	ans.Reason = reason
+	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+	rec.Kind, rec.At = txn.RecordOutcome, time.Now()
+	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
+	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
+	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
+	hold, reserved := rec.Hold(), rec.Held
+	rec.Held = reserved && (outcome == txn.OutcomeApproved || outcome == txn.OutcomeUnknown)
+
+	// Until this append returns the terminal has heard nothing. A crash before
+	// it leaves an open intent (reversed at start); after it, this answer.
+	position, err := s.append(w)
+	if err != nil {
+		s.fail(req, ans, err)
+		return
+	}
+	if rec.Held {
+		s.risk.Confirm(hold)
+	} else if reserved {
+		s.risk.Release(hold)
+	}
+	state := stateOf(rec)
+	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
+		s.reversals.add(rec)
+	}
+	s.slots.decide(&req.Key, position, state)
+	req.Trace.Mark(txn.StageRecorded, req.Received)
+}
+
+// stateOf is the slot state that an outcome leaves.
+func stateOf(rec *txn.Record) slotState {
+	switch {
+	case rec.Owes():
+		return slotUndone
+	case rec.Outcome == txn.OutcomeApproved && rec.Request.MovesMoney():
+		return slotApproved
+	}
+	return slotDecided
+}
+
+// replay tells the answer that an equal request got before.
+func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
+	if sl.state == slotTombstoned {
+		s.refuse(req, ans, txn.ReversedBeforeRequest)
+		return
+	}
+	b, err := s.journal.Read(sl.position, w.buf[:0])
+	if err != nil {
+		s.fail(req, ans, fmt.Errorf("read the stored answer of %s: %w", req.Key, err))
+		return
+	}
+	w.buf = b[:0]
+	rec := &w.rec
+	if err := rec.Unmarshal(b); err != nil {
+		s.fail(req, ans, fmt.Errorf("read the stored answer of %s at %d: %w", req.Key, sl.position, err))
+		return
+	}
+	s.replayed.Add(1)
+	ans.Replayed = true
+	ans.ID, ans.Reason, ans.Code = rec.ID, rec.Reason, rec.Code
+	ans.RRN, ans.Time, ans.Date, ans.Issuer = rec.RRN, rec.Time, rec.Date, rec.Leg.Issuer
+	ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate = rec.IssuerCode, rec.AuthCode, rec.SettlementDate
+	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
+	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
+	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
+	// The approval was taken back meanwhile because the terminal could not be
+	// told of it: it must not hear yes now.
+	if sl.state == slotUndone && rec.Reason == txn.Approved && req.Kind.MovesMoney() {
+		s.refuse(req, ans, txn.AnswerWasNotDelivered)
+		return
+	}
+	if sl.state == slotApproved {
+		s.reversals.delivered(rec.ID) // if this write succeeds too late, Undelivered is called again
+	}
+}
+
+// refuse answers without a record: the request changed nothing.
+func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
+	ans.Reply.Reset()
+	ans.Reason = reason
+	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+}
+
+// fail is for our own trouble: nobody knows what is durable, so nobody is told
+// anything. The journal has closed itself and ends the process.
+func (s *Switch) fail(req *txn.Request, ans *txn.Answer, err error) {
+	s.log.Error("transaction cannot be recorded", "id", uint64(req.ID), "terminal", req.Key.Terminal.String(), "error", err)
+	ans.Reason, ans.Silent = txn.JournalIsUnavailable, true
+}
+
+// describe starts the record of req.
+func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Record {
+	rec := &w.rec
+	*rec = txn.Record{
+		At: time.Now(), ID: req.ID, Key: req.Key, Fingerprint: req.Fingerprint,
+		Request: req.Kind, Dialect: req.Dialect, Entry: req.Entry, MTI: req.MTI,
+		ProcessingCode: req.ProcessingCode, Condition: req.Condition,
+		Merchant: req.Merchant, Amount: req.Amount, Day: req.Day, Card: req.CardToken,
+		RRN: ans.RRN, Time: ans.Time, Date: ans.Date,
+	}
+	if req.Owner != nil {
+		rec.MCC = req.Owner.MCC
+	}
+	if req.Holder != nil {
+		rec.Region = req.Holder.Region
+	}
+	req.PAN.AppendMasked(rec.Masked[:0])
+	return rec
+}
+
+// append writes w's record. An intent may be refused while the journal's queue
+// is full; whatever answers a request that was sent waits for its place.
+func (s *Switch) append(w *work) (journal.Position, error) {
+	w.buf = w.rec.Append(w.buf[:0])
+	for {
+		pos, err := s.journal.Append(w.buf)
+		if !errors.Is(err, journal.ErrFull) || w.rec.Kind == txn.RecordIntent {
+			return pos, err
+		}
+	}
+}
+
+// wait is whether done was closed before the deadline.
+func wait(done <-chan struct{}, deadline time.Time) bool {
+	t := time.NewTimer(time.Until(deadline))
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// Undelivered says that the answer to req could not be written to its
+// terminal. An approval then waits UndeliveredGrace for the terminal to ask
+// again, and is reversed after it.
+func (s *Switch) Undelivered(req *txn.Request, ans *txn.Answer) {
+	if ans.Reason == txn.Approved && req.Kind.MovesMoney() && !ans.Silent {
+		s.reversals.undelivered(req.Key, ans.ID)
+	}
+}
+
+// Late notes an issuer's answer that came after its request was decided. The
+// reversal that the timeout owed stands; the record is for people.
+func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) {
+	s.late.Add(1)
+	rec := txn.Record{Kind: txn.RecordLate, At: time.Now(), Leg: leg, IssuerCode: reply.Code, AuthCode: reply.AuthCode, Amount: reply.Amount}
+	if owed, ok := s.reversals.find(leg); ok {
+		rec.Original, rec.OriginalKey = owed.Subject()
+		rec.Merchant, rec.Day, rec.Card, rec.RRN = owed.Merchant, owed.Day, owed.Card, owed.RRN
+	}
+	rec.ID = s.numbers.id(rec.At)
+	if _, err := s.journal.Append(rec.Append(nil)); err != nil {
+		s.log.Error("late answer cannot be recorded", "issuer", leg.Issuer.String(), "stan", leg.STAN, "error", err)
+	}
+}
+
+// Figures are the switch's live numbers.
+type Figures struct {
+	InFlight, ReversalsOwed, Replayed, Late int64
+}
+
+// Figures reads the live numbers.
+func (s *Switch) Figures() Figures {
+	return Figures{s.inFlight.Load(), s.reversals.owed(), s.replayed.Load(), s.late.Load()}
+}

@@ -1,0 +1,189 @@
+package issuer
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// The limits of this package. Those an operator may lower are Config fields
+// checked against them.
+const (
+	connectionsMax = 16
+	inFlightMax    = 65_536
+	queueMax       = 1 << 20 // bytes waiting for a link's writer
+	lateMax        = 65_536  // unanswered requests remembered per issuer
+	readSize       = 64 << 10
+)
+
+// STANs must outnumber the requests that can hold one.
+const _ = uint(txn.STANMax - 8*inFlightMax)
+
+// Config is one issuer. A zero field takes the default named.
+type Config struct {
+	// Name identifies the issuer in records, logs and metrics; 1 to 12 characters.
+	Name string `yaml:"name"`
+	// Address is the issuer's host:port.
+	Address string `yaml:"address"`
+	// Dialect names the codec of its messages. Default iso87.
+	Dialect string `yaml:"dialect"`
+	// BINs are the card number prefixes routed here, 1 to 19 digits each; the
+	// longest prefix of a card number wins. A prefix belongs to one issuer.
+	BINs []string `yaml:"bins"`
+	// Connections is how many links are kept up, 1 to 16. Default 1.
+	Connections int `yaml:"connections"`
+	// InFlightMax is how many requests may be between Begin and their answer;
+	// the next is refused at once. Default 2000, at most 65536. The same number
+	// bounds the reversals in flight, separately.
+	InFlightMax int `yaml:"in_flight_max"`
+	// Timeout is how long the issuer may take for an answer. Default 25s.
+	Timeout time.Duration `yaml:"timeout"`
+	// ConnectTimeout bounds dialing, TLS included. Default 5s.
+	ConnectTimeout time.Duration `yaml:"connect_timeout"`
+	// WriteTimeout bounds one write; a peer that does not read for so long loses
+	// the link. It must be shorter than Timeout, so that what waits behind a
+	// stuck write is known unsent before its reversal is due. Default 5s, or
+	// half of Timeout when that is less.
+	WriteTimeout time.Duration `yaml:"write_timeout"`
+	// EchoEvery is the silence after which an echo (0800/301) is sent; two
+	// unanswered in a row fail the link. Negative: never. Default 30s.
+	EchoEvery time.Duration `yaml:"echo_every"`
+	// EchoTimeout is how long an echo or a sign-on may take. Default 5s.
+	EchoTimeout time.Duration `yaml:"echo_timeout"`
+	// SkipSignOn sends traffic without signing on first (0800/001).
+	SkipSignOn bool `yaml:"skip_sign_on"`
+	// UTCOffset is the zone of DE7. Default 0s (UTC); CUP wants 8h.
+	UTCOffset time.Duration `yaml:"utc_offset"`
+	// ReconnectMin and ReconnectMax bound the jittered, doubling wait before a
+	// reconnect. Default 100ms and 30s.
+	ReconnectMin time.Duration `yaml:"reconnect_min"`
+	ReconnectMax time.Duration `yaml:"reconnect_max"`
+	// Breaker refuses requests to an issuer that does not answer.
+	Breaker BreakerConfig `yaml:"breaker"`
+	// TLS secures the links. Default: plain TCP.
+	TLS *TLSConfig `yaml:"tls"`
+}
+
+// BreakerConfig says when an issuer counts as out of service. Failures are: no
+// answer, a lost link, DE39 91 or 96. A decline is a success.
+type BreakerConfig struct {
+	// Failures in a row that open the breaker. Default 10.
+	Failures uint32 `yaml:"failures"`
+	// FailurePercent of at least RequestsMin requests within Window opens it
+	// too. Default 50 of 100 within 10s.
+	FailurePercent uint32        `yaml:"failure_percent"`
+	RequestsMin    uint32        `yaml:"requests_min"`
+	Window         time.Duration `yaml:"window"`
+	// OpenFor is how long all requests are refused; then an echo is tried, and
+	// once one is answered, Probes requests. Default 5s and 5.
+	OpenFor time.Duration `yaml:"open_for"`
+	Probes  uint32        `yaml:"probes"`
+}
+
+// TLSConfig names PEM files.
+type TLSConfig struct {
+	// CA verifies the issuer; required: issuers are pinned, not trusted by the
+	// system's store.
+	CA string `yaml:"ca"`
+	// Cert and Key are ours, for issuers that want one.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// ServerName is the name in the issuer's certificate. Default: Address's host.
+	ServerName string `yaml:"server_name"`
+}
+
+// withDefaults is c with every zero field that has a default filled in.
+func (c Config) withDefaults() Config {
+	c.Dialect = or(c.Dialect, "iso87")
+	c.Connections = or(c.Connections, 1)
+	c.InFlightMax = or(c.InFlightMax, 2000)
+	c.Timeout = or(c.Timeout, txn.IssuerTimeoutDefault)
+	c.ConnectTimeout = or(c.ConnectTimeout, 5*time.Second)
+	c.WriteTimeout = or(c.WriteTimeout, min(5*time.Second, c.Timeout/2))
+	c.EchoEvery = or(c.EchoEvery, 30*time.Second)
+	c.EchoTimeout = or(c.EchoTimeout, 5*time.Second)
+	c.ReconnectMin = or(c.ReconnectMin, 100*time.Millisecond)
+	c.ReconnectMax = or(c.ReconnectMax, 30*time.Second)
+	b := &c.Breaker
+	b.Failures = or(b.Failures, 10)
+	b.FailurePercent = or(b.FailurePercent, 50)
+	b.RequestsMin = or(b.RequestsMin, 100)
+	b.Window = or(b.Window, 10*time.Second)
+	b.OpenFor = or(b.OpenFor, 5*time.Second)
+	b.Probes = or(b.Probes, 5)
+	return c
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Validate names the first field that cannot work, and why. Zero fields count
+// as their defaults.
+func (c Config) Validate() error {
+	name := c.Name
+	c = c.withDefaults()
+	b := c.Breaker
+	_, _, addressErr := net.SplitHostPort(c.Address)
+	for _, rule := range [...]struct {
+		field string
+		ok    bool
+		why   string
+	}{
+		{"name", len(name) >= 1 && len(name) <= len(txn.IssuerID{}), "must be 1 to 12 characters"},
+		{"address", addressErr == nil, "must be host:port"},
+		{"bins", len(c.BINs) > 0, "must list at least one prefix, or no card is routed here"},
+		{"connections", c.Connections >= 1 && c.Connections <= connectionsMax, "must be 1 to 16"},
+		{"in_flight_max", c.InFlightMax >= 1 && c.InFlightMax <= inFlightMax, "must be 1 to 65536"},
+		{"timeout", c.Timeout > 0, "must be positive"},
+		{"connect_timeout", c.ConnectTimeout > 0, "must be positive"},
+		{"write_timeout", c.WriteTimeout > 0 && c.WriteTimeout < c.Timeout, "must be positive and shorter than timeout"},
+		{"echo_timeout", c.EchoTimeout > 0, "must be positive"},
+		{"utc_offset", c.UTCOffset > -24*time.Hour && c.UTCOffset < 24*time.Hour, "must be less than a day"},
+		{"reconnect_min", c.ReconnectMin > 0 && c.ReconnectMin <= c.ReconnectMax, "must be positive and not above reconnect_max"},
+		{"breaker.failure_percent", b.FailurePercent <= 100, "must be 1 to 100"},
+		{"breaker.window", b.Window >= 10*time.Millisecond, "must be at least 10ms"},
+		{"breaker.open_for", b.OpenFor > 0, "must be positive"},
+		{"tls.ca", c.TLS == nil || c.TLS.CA != "", "must name the file of the issuer's authority"},
+		{"tls.key", c.TLS == nil || (c.TLS.Cert == "") == (c.TLS.Key == ""), "must be given together with tls.cert"},
+	} {
+		if !rule.ok {
+			return fmt.Errorf("issuer %q: %s %s", name, rule.field, rule.why)
+		}
+	}
+	return nil
+}
+
+// load reads the files. It is called once, at start.
+func (t *TLSConfig) load(address string) (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, fmt.Errorf("read tls.ca: %w", err)
+	}
+	host, _, _ := net.SplitHostPort(address)
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: or(t.ServerName, host)}
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, errors.New("read tls.ca: no certificate in " + t.CA)
+	}
+	if t.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,160 @@
+package issuer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// issuer is one configured issuer: its links, its calls and its breaker.
+type issuer struct {
+	cfg     Config // immutable after New, defaults filled in
+	id      txn.IssuerID
+	codec   Codec
+	tls     *tls.Config
+	zone    *time.Location
+	hooks   *Hooks
+	late    chan<- Late
+	links   []*link
+	turn    atomic.Uint32 // spreads calls over the links
+	table   *table
+	breaker *breaker
+	dropped atomic.Int64 // late answers that found the queue full
+}
+
+func (is *issuer) name() string { return is.cfg.Name }
+
+// now is the present as DE7 and as an instant.
+func (is *issuer) now() (de7 [10]byte, at time.Time) {
+	at = time.Now()
+	t := at.In(is.zone)
+	_, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	for i, v := range [...]int{int(month), day, hour, minute, second} {
+		de7[2*i], de7[2*i+1] = byte('0'+v/10), byte('0'+v%10)
+	}
+	return de7, at
+}
+
+// up says whether any link takes requests.
+func (is *issuer) up() bool {
+	for _, l := range is.links {
+		if l.wire.Load() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// send queues c on the next link that takes it. Unless the error is nil,
+// nothing was queued.
+func (is *issuer) send(c *call, encode func([]byte) ([]byte, error)) error {
+	err := errClosed
+	first := int(is.turn.Add(1))
+	for i := range is.links {
+		w := is.links[(first+i)%len(is.links)].wire.Load()
+		if w == nil {
+			continue
+		}
+		if err = w.send(c, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
+			return err
+		}
+	}
+	return err
+}
+
+// await waits until c ended, at most for wait or until one of two other events,
+// and says whether it ended. Either way c is out of the table and its owner's.
+func (is *issuer) await(c *call, wait time.Duration, stop, gone <-chan struct{}) bool {
+	c.timer.Reset(wait)
+	defer c.timer.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-c.timer.C:
+	case <-stop:
+	case <-gone:
+	}
+	if is.table.take(c) {
+		return false
+	}
+	<-c.done // the reader or the link's end was first and is about to say so
+	return true
+}
+
+// manage exchanges a network management message over w.
+func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
+	de7, at := is.now()
+	c := is.table.beginNetwork(2*connectionsMax, is.id, networkCode(code), de7)
+	if c == nil {
+		return errors.New("too many network messages in flight")
+	}
+	defer is.table.release(c)
+	var reply txn.Reply
+	c.reply = &reply
+	if err := w.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
+		is.table.take(c)
+		return err
+	}
+	switch ended := is.await(c, is.cfg.EchoTimeout, ctx.Done(), w.conn.Done()); {
+	case !ended:
+		return fmt.Errorf("0800/%s was not answered", code)
+	case c.ending != endedAnswered:
+		return fmt.Errorf("0800/%s was not answered as asked", code)
+	case reply.Code != approvedCode:
+		return fmt.Errorf("0800/%s was refused with %q", code, reply.Code[:])
+	}
+	return nil
+}
+
+// alive says whether an echo is answered on any link.
+func (is *issuer) alive(ctx context.Context) bool {
+	for _, l := range is.links {
+		if w := l.wire.Load(); w != nil && is.manage(ctx, w, echo) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func networkCode(code string) uint16 {
+	return uint16(code[0]-'0')*100 + uint16(code[1]-'0')*10 + uint16(code[2]-'0')
+}
+
+// received completes the call that a message answers. It runs on a link's
+// reader: it waits for nobody.
+func (is *issuer) received(h *txn.ReplyHead, reply *txn.Reply) {
+	c, why := is.table.match(h)
+	if c != nil {
+		if c.ending == endedAnswered && c.reply != nil {
+			copyReply(c.reply, reply)
+		}
+		c.done <- struct{}{}
+		return
+	}
+	is.hooks.unmatched(is.name(), *h, why)
+	if class, response := classOf(h.MTI); class != classRequest || !response {
+		return
+	}
+	l := Late{Leg: txn.Leg{Issuer: is.id, STAN: h.STAN, Time: h.Time}, Why: why}
+	copyReply(&l.Reply, reply)
+	select {
+	case is.late <- l:
+	default:
+		is.dropped.Add(1)
+	}
+}
+
+// copyReply copies src into dst's own memory.
+func copyReply(dst, src *txn.Reply) {
+	balance, chip, data := dst.Balance, dst.Chip, dst.IssuerData
+	*dst = *src
+	dst.Balance = append(balance[:0], src.Balance...)
+	dst.Chip = append(chip[:0], src.Chip...)
+	dst.IssuerData = append(data[:0], src.IssuerData...)
+}

@@ -1,0 +1,287 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// approvedCode is the plain approval; vipCode approves too.
+var (
+	approvedCode = [2]byte{'0', '0'}
+	vipCode      = [2]byte{'1', '1'}
+	partialCode  = [2]byte{'1', '0'}
+	unknownCode  = [2]byte{'2', '5'} // to a reversal: the original never arrived
+)
+
+// Router knows every issuer. Its verbs may be used by many goroutines at once.
+type Router struct {
+	issuers []*issuer
+	byID    map[txn.IssuerID]*issuer
+	routes  routes
+	hooks   Hooks
+	late    chan Late
+	drain   atomic.Bool
+}
+
+// New checks the configurations and builds the routing table. codecs are by
+// dialect name. Nothing is dialed before Run.
+func New(configs []Config, codecs map[string]Codec, hooks Hooks) (*Router, error) {
+	r := &Router{byID: make(map[txn.IssuerID]*issuer), hooks: hooks, late: make(chan Late, lateQueue)}
+	for i, cfg := range configs {
+		if err := cfg.Validate(); err != nil {
+			return nil, err
+		}
+		is, err := r.build(cfg.withDefaults(), codecs)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
+		}
+		if r.byID[is.id] != nil {
+			return nil, fmt.Errorf("issuer %q: name is used twice", cfg.Name)
+		}
+		r.byID[is.id] = is
+		r.issuers = append(r.issuers, is)
+		for _, bin := range cfg.BINs {
+			if err := r.routes.add(bin, i); err != nil {
+				return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
+			}
+		}
+	}
+	if len(r.issuers) == 0 {
+		return nil, errors.New("issuers: at least one must be configured")
+	}
+	return r, nil
+}
+
+func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
+	codec := codecs[cfg.Dialect]
+	if codec == nil {
+		return nil, fmt.Errorf("dialect: %q is not known", cfg.Dialect)
+	}
+	tls, err := cfg.TLS.load(cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, tls: tls, hooks: &r.hooks, late: r.late,
+		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}
+	// STANs start where the clock says, so that a restart within the day does
+	// not repeat the numbers just used; with DE7 beside it a STAN is unique.
+	is.table = newTable(uint32(time.Now().Unix() % txn.STANMax))
+	is.breaker = newBreaker(&is.cfg, &r.hooks)
+	for i := range cfg.Connections {
+		is.links = append(is.links, &link{is: is, index: i})
+	}
+	return is, nil
+}
+
+// Begin chooses the issuer of req's card, takes a place in flight and numbers
+// the leg. A reason other than Approved holds nothing; after Approved, exactly
+// one of Exchange and Cancel must follow.
+func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
+	n, ok := r.routes.find(&req.PAN)
+	if !ok {
+		return txn.Leg{}, txn.IssuerIsUnknown
+	}
+	is := r.issuers[n]
+	if r.drain.Load() || !is.up() {
+		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
+	}
+	epoch, probe, ok := is.breaker.allow()
+	if !ok {
+		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
+	}
+	de7, _ := is.now()
+	c := is.table.begin(is.cfg.InFlightMax, is.id, req.Key.Terminal, req.Amount, de7)
+	if c == nil {
+		is.breaker.report(epoch, probe, errNothing)
+		return txn.Leg{Issuer: is.id}, txn.IssuerIsBusy
+	}
+	c.epoch, c.probe = epoch, probe
+	return c.leg, txn.Approved
+}
+
+// Exchange sends req and waits for its reply until req.Deadline or the
+// issuer's timeout, whichever is first, and gives the place back. The outcome
+// is NotSent only if certainly no byte left.
+func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+	is, c := r.held(leg)
+	reply.Reset()
+	outcome, reason, result := is.exchange(c, req, rrn, reply)
+	is.breaker.report(c.epoch, c.probe, result)
+	is.table.release(c)
+	return outcome, reason
+}
+
+// Cancel gives the place of a leg back that was never exchanged.
+func (r *Router) Cancel(leg *txn.Leg) {
+	is, c := r.held(leg)
+	is.table.take(c)
+	is.breaker.report(c.epoch, c.probe, errNothing)
+	is.table.release(c)
+}
+
+// held is the call that Begin made for leg.
+func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
+	if is := r.byID[leg.Issuer]; is != nil {
+		if c := is.table.find(leg); c != nil {
+			return is, c
+		}
+	}
+	panic("issuer: a leg was exchanged or cancelled twice, or never begun")
+}
+
+func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
+	wait := is.cfg.Timeout
+	if !req.Deadline.IsZero() {
+		wait = min(wait, time.Until(req.Deadline))
+	}
+	if wait <= 0 { // waited too long on our side: nobody wants the answer
+		is.table.take(c)
+		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
+	}
+	c.reply = reply
+	if err := is.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
+		is.table.take(c)
+		switch {
+		case errors.Is(err, errQueueFull):
+			return txn.OutcomeNotSent, txn.IssuerIsBusy, errFailed
+		case errors.Is(err, errClosed):
+			return txn.OutcomeNotSent, txn.IssuerIsUnavailable, errFailed
+		}
+		is.hooks.malformed(is.name(), fmt.Errorf("build request: %w", err))
+		return txn.OutcomeNotSent, txn.SwitchFailed, errNothing
+	}
+	// From here on bytes may leave. A crash finds the intent and reverses.
+	if !is.await(c, wait, nil, nil) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
+	}
+	switch c.ending {
+	case endedUnsent:
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, errFailed
+	case endedLost:
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
+	case endedNonsense:
+		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, errNothing
+	}
+	return judge(reply.Code)
+}
+
+// judge is what an issuer's DE39 means, and what it says about the issuer.
+func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
+	switch {
+	case code == approvedCode || code == vipCode:
+		return txn.OutcomeApproved, txn.Approved, nil
+	case code == partialCode || code == [2]byte{}:
+		// A partial approval was not asked for, and an answer without a code
+		// promises nothing: whatever the issuer booked must be undone.
+		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, nil
+	case string(code[:]) == "91" || string(code[:]) == "96":
+		return txn.OutcomeDeclined, txn.IssuerDeclined, errFailed
+	}
+	return txn.OutcomeDeclined, txn.IssuerDeclined, nil
+}
+
+// Reverse tries once to undo rec's leg; attempt 0 is the first try. It is true
+// when nothing is owed any more: the issuer undid it (00) or never saw it (25).
+// It passes the breaker by, so that an open one does not keep repairs back.
+func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	is := r.byID[rec.Leg.Issuer]
+	if is == nil {
+		return false, [2]byte{}, fmt.Errorf("reverse: issuer %q is not configured any more; add it again, its reversals are owed", rec.Leg.Issuer)
+	}
+	var reply txn.Reply
+	_, key := rec.Subject()
+	c, err := is.table.beginReversal(is.cfg.InFlightMax, rec.Leg, key.Terminal, rec.Amount)
+	if err != nil {
+		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: %w", is.name(), err)
+	}
+	defer is.table.release(c)
+	c.reply = &reply
+	if err := is.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendReversal(dst, rec, pan, attempt > 0) }); err != nil {
+		is.table.take(c)
+		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: %w", is.name(), err)
+	}
+	switch ended := is.await(c, is.cfg.Timeout, ctx.Done(), nil); {
+	case !ended:
+		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: no answer for STAN %06d", is.name(), rec.Leg.STAN)
+	case c.ending == endedNonsense:
+		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: the answer for STAN %06d echoes another terminal or amount", is.name(), rec.Leg.STAN)
+	case c.ending != endedAnswered:
+		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: link was lost before the answer for STAN %06d", is.name(), rec.Leg.STAN)
+	}
+	return reply.Code == approvedCode || reply.Code == unknownCode, reply.Code, nil
+}
+
+// drainMax bounds the wait for what is in flight at the end of Run. What is
+// still unanswered then loses its link and is Unknown.
+const drainMax = 30 * time.Second
+
+// Run keeps the links up until ctx ends, then drains: Begin refuses, what is
+// in flight is answered or runs into its timeout, links sign off and close,
+// late answers are handed over. It may be called once.
+func (r *Router) Run(ctx context.Context) error {
+	live, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var links, after sync.WaitGroup
+	after.Go(func() {
+		for l := range r.late {
+			if r.hooks.Late != nil {
+				r.hooks.Late(l)
+			}
+		}
+	})
+	for _, is := range r.issuers {
+		for _, l := range is.links {
+			links.Go(func() { l.run(live) })
+		}
+		links.Go(func() { is.breaker.heal(live, is) })
+	}
+	<-ctx.Done()
+	r.drain.Store(true)
+	for limit := time.Now().Add(drainMax); r.inFlight() > 0 && time.Now().Before(limit); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	stop()
+	links.Wait()
+	close(r.late) // no reader is left to send on it
+	after.Wait()
+	return nil
+}
+
+func (r *Router) inFlight() int {
+	n := 0
+	for _, is := range r.issuers {
+		n += is.table.busy(classRequest) + is.table.busy(classReversal)
+	}
+	return n
+}
+
+// Status is one issuer's present state.
+type Status struct {
+	Issuer    string
+	Links, Up int
+	InFlight  int // requests
+	Reversals int // in flight
+	Breaker   string
+	LateLost  int64 // late answers that Hooks.Late was too slow for
+}
+
+// Status is the present state of every issuer, in the order of the configuration.
+func (r *Router) Status() []Status {
+	out := make([]Status, len(r.issuers))
+	for i, is := range r.issuers {
+		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest), Reversals: is.table.busy(classReversal),
+			Breaker: is.breaker.name(), LateLost: is.dropped.Load()}
+		for _, l := range is.links {
+			if l.wire.Load() != nil {
+				out[i].Up++
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,91 @@
+package issuer
+
+import (
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Codec turns requests into an issuer's frames and its frames into replies. It
+// keeps no state: it is used by many goroutines at once.
+type Codec interface {
+	// AppendRequest appends the frame of req, length prefix included, numbered
+	// as leg says. It keeps the class of req's message type (01xx, 02xx).
+	AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error)
+	// AppendReversal appends the reversal (04xx) of rec's leg. Its STAN (DE11) is
+	// the leg's; its time (DE7) may be its own when DE90 names the leg's. repeat
+	// asks for the repeat form of its type.
+	AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error)
+	// AppendNetwork appends a network management request (08xx) with code in
+	// DE70 and at in DE7, in the zone that at is in.
+	AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error)
+	// ReadReply decodes a frame without its length prefix into head and reply,
+	// both reset by the caller. After an error the frame is skipped.
+	ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error
+	// PrefixSize is the size of the length prefix.
+	PrefixSize() int
+	// BodySize is the length that a prefix announces; after an error the
+	// connection is given up.
+	BodySize(prefix []byte) (int, error)
+}
+
+// Hooks are told what happens on the links. Any may be nil. All but Late run
+// on the links' own goroutines and must not wait or call back.
+type Hooks struct {
+	// Late is given answers to requests that nobody waits for any more, or that
+	// were never asked. It runs on one goroutine of its own and may wait; while
+	// it does, lateQueue answers are kept and further ones only counted.
+	Late func(Late)
+	// LinkUp and LinkDown tell of one link of an issuer, by its index.
+	LinkUp   func(issuer string, link int)
+	LinkDown func(issuer string, link int, err error)
+	// Breaker tells the breaker's new state: closed, half-open or open.
+	Breaker func(issuer, state string)
+	// Unmatched tells of a message that answers no waiting request, and which
+	// part of it differs from the nearest one.
+	Unmatched func(issuer string, head txn.ReplyHead, why string)
+	// Malformed tells of a frame that is no message of the dialect, or of a
+	// request that cannot be put into one.
+	Malformed func(issuer string, err error)
+}
+
+// Late is an answer that came after its request was decided.
+type Late struct {
+	Leg   txn.Leg // as the answer names it; Time is zero when it carries no DE7
+	Reply txn.Reply
+	Why   string // why it completed no request
+}
+
+// lateQueue bounds the late answers that wait for Hooks.Late. Losing one loses
+// a note, no money: what the timeout owed stands.
+const lateQueue = 1024
+
+func (h *Hooks) linkUp(issuer string, link int) {
+	if h.LinkUp != nil {
+		h.LinkUp(issuer, link)
+	}
+}
+
+func (h *Hooks) linkDown(issuer string, link int, err error) {
+	if h.LinkDown != nil {
+		h.LinkDown(issuer, link, err)
+	}
+}
+
+func (h *Hooks) breaker(issuer, state string) {
+	if h.Breaker != nil {
+		h.Breaker(issuer, state)
+	}
+}
+
+func (h *Hooks) unmatched(issuer string, head txn.ReplyHead, why string) {
+	if h.Unmatched != nil {
+		h.Unmatched(issuer, head, why)
+	}
+}
+
+func (h *Hooks) malformed(issuer string, err error) {
+	if h.Malformed != nil {
+		h.Malformed(issuer, err)
+	}
+}

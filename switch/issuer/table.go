@@ -1,0 +1,307 @@
+package issuer
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// class is what kind of message a call is. Each class has its own space of
+// STANs, for a reversal carries the STAN of the request it undoes.
+type class uint8
+
+const (
+	classRequest  class = iota + 1 // 01xx, 02xx: STANs are ours, one call each
+	classReversal                  // 04xx
+	classNetwork                   // 08xx
+)
+
+// classOf is the class of a message type. ok is false for a request, which
+// answers nothing, and for classes that are never sent.
+func classOf(mti uint16) (c class, ok bool) {
+	switch mti >> 8 {
+	case 0x01, 0x02:
+		c = classRequest
+	case 0x04:
+		c = classReversal
+	case 0x08:
+		c = classNetwork
+	}
+	return c, c != 0 && mti>>4&1 == 1
+}
+
+// ending is how a call ended.
+type ending uint8
+
+const (
+	endedLost     ending = iota // its link was lost after a byte may have left
+	endedUnsent                 // its link was lost before a byte could have left
+	endedAnswered               // reply holds the answer
+	endedNonsense               // an answer came that contradicts the request
+)
+
+// call is one message of ours that waits for its answer. Calls are pooled.
+type call struct {
+	// Immutable while the call is in the table.
+	class    class
+	leg      txn.Leg
+	terminal txn.TerminalID
+	amount   txn.Amount
+	network  uint16 // DE70 of a network call
+	epoch    uint64 // the breaker's, at Begin
+	probe    func(error)
+	next     *call // the table's: same class and STAN
+
+	// wire and flush are written under wire.mu when the frame is queued: the
+	// connection, and the number of the flush that will carry it.
+	wire  atomic.Pointer[wire]
+	flush uint64
+
+	// Whoever takes the call out of the table writes reply and ending, then
+	// sends on done. Its owner reads them after done, or owns them again when it
+	// took the call out itself.
+	reply  *txn.Reply
+	ending ending
+	done   chan struct{} // holds one
+	timer  *time.Timer
+}
+
+// table holds the calls of one issuer, across its links: an answer may come
+// back on another one. To be taken out of the table is to be decided, and only
+// one goroutine can take: the reader with an answer, the owner whose time is
+// up, or the end of the link. That is the whole of the race between them.
+type table struct {
+	mu    sync.Mutex
+	calls map[uint32]*call // by class<<24 | STAN; chained by next
+	count [classNetwork + 1]int
+	stan  uint32
+	free  []*call
+}
+
+func newTable(stan uint32) *table {
+	return &table{calls: make(map[uint32]*call), stan: stan}
+}
+
+func slot(c class, stan uint32) uint32 { return uint32(c)<<24 | stan }
+
+// begin takes a place for a new request, numbered with a STAN that no other
+// request in flight has. It is nil when limit calls are in flight already.
+func (t *table) begin(limit int, issuer txn.IssuerID, terminal txn.TerminalID, amount txn.Amount, at [10]byte) *call {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count[classRequest] >= limit {
+		return nil
+	}
+	for { // ends: there are more STANs than calls
+		if t.stan++; t.stan > txn.STANMax {
+			t.stan = 1
+		}
+		if t.calls[slot(classRequest, t.stan)] == nil {
+			break
+		}
+	}
+	c := t.get(classRequest)
+	c.leg = txn.Leg{Issuer: issuer, STAN: t.stan, Time: at}
+	c.terminal, c.amount = terminal, amount
+	t.put(c)
+	return c
+}
+
+// beginNetwork takes a place for a network message; limit bounds them.
+func (t *table) beginNetwork(limit int, issuer txn.IssuerID, code uint16, at [10]byte) *call {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count[classNetwork] >= limit {
+		return nil
+	}
+	if t.stan++; t.stan > txn.STANMax {
+		t.stan = 1
+	}
+	if t.calls[slot(classNetwork, t.stan)] != nil {
+		return nil
+	}
+	c := t.get(classNetwork)
+	c.leg = txn.Leg{Issuer: issuer, STAN: t.stan, Time: at}
+	c.network = code
+	t.put(c)
+	return c
+}
+
+// beginReversal takes a place for the reversal of leg. A second one with the
+// same STAN and terminal is refused: their answers could not be told apart.
+func (t *table) beginReversal(limit int, leg txn.Leg, terminal txn.TerminalID, amount txn.Amount) (*call, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count[classReversal] >= limit {
+		return nil, fmt.Errorf("%d reversals are in flight already", limit)
+	}
+	for c := t.calls[slot(classReversal, leg.STAN)]; c != nil; c = c.next {
+		if c.terminal == terminal {
+			return nil, fmt.Errorf("a reversal of STAN %06d is in flight already", leg.STAN)
+		}
+	}
+	c := t.get(classReversal)
+	c.leg, c.terminal, c.amount = leg, terminal, amount
+	t.put(c)
+	return c, nil
+}
+
+func (t *table) get(class class) *call {
+	var c *call
+	if n := len(t.free); n > 0 {
+		c, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		c = &call{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+		c.timer.Stop()
+	}
+	c.class = class
+	return c
+}
+
+func (t *table) put(c *call) {
+	k := slot(c.class, c.leg.STAN)
+	c.next = t.calls[k]
+	t.calls[k] = c
+	t.count[c.class]++
+}
+
+// find is the request call of leg, which its owner began.
+func (t *table) find(leg *txn.Leg) *call {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.calls[slot(classRequest, leg.STAN)]; c != nil && c.leg.Time == leg.Time {
+		return c
+	}
+	return nil
+}
+
+// take takes c out. It is false when another goroutine was first; c.done then
+// tells when its ending stands.
+func (t *table) take(c *call) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.unlink(c)
+}
+
+func (t *table) unlink(c *call) bool {
+	k := slot(c.class, c.leg.STAN)
+	head := t.calls[k]
+	if head == c {
+		if c.next == nil {
+			delete(t.calls, k)
+		} else {
+			t.calls[k] = c.next
+		}
+	} else {
+		for head != nil && head.next != c {
+			head = head.next
+		}
+		if head == nil {
+			return false
+		}
+		head.next = c.next
+	}
+	c.next = nil
+	t.count[c.class]--
+	return true
+}
+
+// release gives a call back for reuse. Its owner calls it, once, when the call
+// is out of the table and nobody else holds it.
+func (t *table) release(c *call) {
+	*c = call{done: c.done, timer: c.timer}
+	t.mu.Lock()
+	t.free = append(t.free, c) // bounded by the most that were ever in flight
+	t.mu.Unlock()
+}
+
+// match takes out the call that a message answers. Without one it says why:
+// which part of the key differs from the call that comes nearest.
+func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
+	class, ok := classOf(h.MTI)
+	if !ok {
+		return nil, "message is not a response to anything we send"
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	why = "no such STAN is waiting"
+	for c := t.calls[slot(class, h.STAN)]; c != nil; c = c.next {
+		if why = c.differs(h); why != "" {
+			continue
+		}
+		c.ending = endedAnswered
+		if !c.echoes(h) {
+			c.ending = endedNonsense
+		}
+		t.unlink(c)
+		return c, ""
+	}
+	return nil, why
+}
+
+// differs says which part of the key keeps h from being the answer to c,
+// whose class and STAN it has; empty is none.
+//
+// A request is known by its transmission time, which no earlier use of its
+// STAN shares. An answer that does not echo it must have the terminal right, or
+// it may be a late one to somebody else. A reversal may go out with a time of
+// its own, so it is known by its terminal.
+func (c *call) differs(h *txn.ReplyHead) string {
+	timed := h.Time != [10]byte{} && c.class != classReversal
+	switch {
+	case c.wire.Load() == nil:
+		return "the message with this STAN was not sent yet"
+	case timed && h.Time != c.leg.Time:
+		return "transmission time (DE7) differs"
+	case timed || c.class == classNetwork:
+		return ""
+	case h.Terminal != c.terminal:
+		return "terminal (DE41) differs"
+	}
+	return ""
+}
+
+// echoes says that the answer to c repeats its terminal, amount and currency,
+// as far as it carries them.
+func (c *call) echoes(h *txn.ReplyHead) bool {
+	switch {
+	case c.class == classNetwork:
+		return h.Network == 0 || h.Network == c.network
+	case h.Terminal != txn.TerminalID{} && h.Terminal != c.terminal:
+		return false
+	case !h.HasAmount:
+		return true
+	}
+	return h.Amount.Minor == c.amount.Minor && (h.Amount.Currency == 0 || h.Amount.Currency == c.amount.Currency)
+}
+
+// lost ends every call whose frame was queued on w, of which the flushes up to
+// flushed may have left.
+func (t *table) lost(w *wire, flushed uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.calls {
+		for c != nil {
+			next := c.next
+			if c.wire.Load() == w {
+				c.ending = endedLost
+				if c.flush > flushed {
+					c.ending = endedUnsent
+				}
+				t.unlink(c)
+				c.done <- struct{}{}
+			}
+			c = next
+		}
+	}
+}
+
+// busy is how many calls of a class are in flight.
+func (t *table) busy(c class) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count[c]
+}

@@ -1,0 +1,203 @@
+// Package ledger keeps decided transactions in SQL: SQLite in a file, or
+// PostgreSQL, behind one schema and the same queries.
+//
+// It is loaded from the journal, behind the sales. Store puts a run of journal
+// records and their position into one SQL transaction, so each record arrives
+// exactly once, however often the run is offered and whatever broke between. A
+// row, once there, is never changed.
+//
+// A ledger that cannot be reached delays settlement, not sales: Open does not
+// connect, and every method fails alone. Rows hold card numbers sealed, hashed
+// under a key, and masked; never in clear.
+//
+// Not here: reading the journal and retrying (package settlement), balances
+// and postings.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Entry is a journal record and where in the journal it stands.
+type Entry struct {
+	Pos uint64
+	Rec *txn.Record
+}
+
+// Errors of Store that no retry can cure.
+var (
+	// ErrGap: the entries do not follow the stored position. The journal was
+	// truncated too early, or is not the one this ledger was loaded from.
+	ErrGap = errors.New("journal records are missing before these")
+	// ErrRepeated: a record breaks the rule of one transaction per terminal,
+	// batch, STAN, class and business day, or stands in the ledger already.
+	ErrRepeated = errors.New("a transaction is already in the ledger")
+	// ErrUnknownKind: a record is of a kind this version has no table for.
+	ErrUnknownKind = errors.New("record is of an unknown kind")
+)
+
+// errMoved: between reading the position and claiming it another writer stored.
+var errMoved = errors.New("another process stores into this ledger: let only one drain run")
+
+// Ledger is safe for concurrent use. Close it.
+type Ledger struct {
+	queries // on the read pool
+	engine  engine
+	write   *sql.DB // one connection
+	read    *sql.DB
+
+	mu      sync.Mutex // one Store at a time; guards what follows
+	rows    map[*table][]value
+	scratch []byte
+	buf     []byte
+}
+
+// Open takes a DSN, sqlite:PATH or postgres://..., and does not connect: a
+// ledger that is away at start must not keep the switch from selling.
+func Open(dsn string) (*Ledger, error) {
+	l := &Ledger{rows: map[*table][]value{}}
+	switch {
+	case strings.HasPrefix(dsn, "sqlite:"):
+		l.engine = sqliteEngine
+	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
+		l.engine = postgresEngine
+	default:
+		scheme, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
+		return nil, fmt.Errorf("open ledger: DSN of scheme %q: it must be sqlite:PATH or postgres://...", scheme)
+	}
+	var err error
+	if l.write, l.read, err = l.engine.open(dsn); err != nil {
+		return nil, err
+	}
+	l.queries = queries{l.read}
+	return l, nil
+}
+
+// Close closes the connections.
+func (l *Ledger) Close() error { return errors.Join(l.read.Close(), l.write.Close()) }
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate brings the schema up to date. It is a step of its own: one process
+// runs it, before the ones that use the ledger.
+func (l *Ledger) Migrate(ctx context.Context) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(l.engine.dialect, l.write, dir, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read ledger migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate ledger: %w", err)
+	}
+	return nil
+}
+
+const claimPosition = `UPDATE drain SET position = $1 WHERE name = 'journal' AND position = $2`
+
+// Store adds entries, which must be in journal order without gaps and begin no
+// later than one past the stored position; those at or below it are skipped.
+// All arrive or none, durable when Store returns nil: the journal below Position
+// is no longer needed here. Intents leave no row; the position passes them.
+//
+// After an error nothing is known of the commit: ask Position and offer again
+// from there. ErrGap, ErrRepeated and ErrUnknownKind will not go away.
+func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	conn, err := l.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to ledger: %w", err)
+	}
+	defer conn.Close()
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin ledger transaction: %w", err)
+	}
+	defer tx.Rollback()
+	stored, err := queries{tx}.Position(ctx)
+	if err != nil {
+		return err
+	}
+	for len(entries) > 0 && entries[0].Pos <= stored {
+		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := l.encode(stored, entries); err != nil {
+		return err
+	}
+	last := entries[len(entries)-1].Pos
+	// First the position: a second writer waits here and then finds it moved.
+	res, err := tx.ExecContext(ctx, claimPosition, int64(last), int64(stored))
+	if err != nil {
+		return fmt.Errorf("move ledger position to %d: %w", last, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errMoved, err)
+	}
+	err = conn.Raw(func(driverConn any) error {
+		for _, t := range []*table{txnTable, eventTable} {
+			if len(l.rows[t]) == 0 {
+				continue
+			}
+			if err := l.engine.insert(ctx, driverConn, t, l.rows[t], &l.buf); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+	case l.engine.isDuplicate(err):
+		return fmt.Errorf("store journal records %d to %d: %w: %w", stored+1, last, ErrRepeated, err)
+	default:
+		return fmt.Errorf("store journal records %d to %d: %w", stored+1, last, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit journal records %d to %d: %w", stored+1, last, err)
+	}
+	return nil
+}
+
+// encode fills l.rows.
+func (l *Ledger) encode(stored uint64, entries []Entry) error {
+	for t, rows := range l.rows {
+		l.rows[t] = rows[:0]
+	}
+	l.scratch = l.scratch[:0]
+	for i := range entries {
+		e := &entries[i]
+		if want := stored + 1 + uint64(i); e.Pos != want {
+			return fmt.Errorf("store journal record %d: the ledger needs %d next: %w", e.Pos, want, ErrGap)
+		}
+		switch e.Rec.Kind {
+		case txn.RecordIntent:
+		case txn.RecordOutcome:
+			l.rows[txnTable] = putRow(l.rows[txnTable], e, &l.scratch)
+		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate:
+			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
+		default:
+			return fmt.Errorf("store journal record %d: kind %d: %w", e.Pos, e.Rec.Kind, ErrUnknownKind)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,485 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// open is a migrated ledger.
+func open(t testing.TB, dsn string) *Ledger {
+	t.Helper()
+	l, err := Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+const day txn.Date = 20261122
+
+// sale is an approved sale; its numbers follow from n.
+func sale(n int) *txn.Record {
+	r := &txn.Record{
+		Kind: txn.RecordOutcome, At: time.UnixMicro(1_763_800_000_000_000 + int64(n)).UTC(), ID: txn.ID(1000 + n),
+		Key:         txn.Key{Acquirer: 48802900, Terminal: txn.MakeTerminalID(fmt.Sprintf("1000%04d", n%7)), Batch: 1, STAN: uint32(n), Class: txn.ClassFinancial},
+		Fingerprint: 1<<63 + uint64(n), Request: txn.KindSale, MTI: 0x0200, Entry: 5,
+		Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Region: 310115,
+		Amount: txn.Amount{Minor: int64(100 + n), Currency: txn.CNY}, Day: day, Held: true,
+		Leg:     txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: uint32(n)},
+		Outcome: txn.OutcomeApproved, Reason: txn.Approved, Code: [2]byte{'0', '0'},
+	}
+	copy(r.ProcessingCode[:], "000000")
+	copy(r.RRN[:], fmt.Sprintf("326%09d", n))
+	copy(r.Masked[:], "622202*********0128")
+	r.Card = txn.CardToken{1, byte(n % 3)}
+	r.SealedPAN[0], r.SealedPAN[48] = 1, byte(n)
+	return r
+}
+
+// about is an event about the transaction of r.
+func about(kind txn.RecordKind, r *txn.Record) *txn.Record {
+	e := *r
+	e.Kind, e.ID, e.Key = kind, r.ID+500_000, txn.Key{}
+	e.Original, e.OriginalKey = r.ID, r.Key
+	e.Outcome, e.Held, e.Fingerprint = txn.OutcomeLocal, false, 0
+	return &e
+}
+
+func entries(first uint64, recs ...*txn.Record) []Entry {
+	es := make([]Entry, len(recs))
+	for i, r := range recs {
+		es[i] = Entry{first + uint64(i), r}
+	}
+	return es
+}
+
+func store(t testing.TB, l *Ledger, es []Entry) {
+	t.Helper()
+	if err := l.Store(context.Background(), es); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func scan(t testing.TB, l *Ledger) []Entry {
+	t.Helper()
+	var got []Entry
+	err := l.Scan(context.Background(), func(e Entry) error {
+		rec := *e.Rec
+		got = append(got, Entry{e.Pos, &rec})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(got, func(a, b Entry) int { return int(a.Pos) - int(b.Pos) })
+	return got
+}
+
+func position(t testing.TB, l *Ledger) uint64 {
+	t.Helper()
+	pos, err := l.Position(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for dsn, want := range map[string]string{
+		"":                           "must be sqlite:PATH or postgres://",
+		"mysql://root:geheim@db/x":   `scheme "mysql"`,
+		"sqlite:":                    "must name a file",
+		"sqlite::memory:":            "must name a file",
+		"postgres://u:geheim@h:port": "open ledger",
+	} {
+		_, err := Open(dsn)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("Open(%q): %v, want %q and no password", dsn, err, want)
+		}
+	}
+}
+
+func TestOpenNeedsNoServer(t *testing.T) {
+	l, err := Open("postgres://nobody@127.0.0.1:1/none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Position(t.Context()); err == nil {
+		t.Fatal("a ledger that is away gave a position")
+	}
+}
+
+func TestMigrateTwiceChangesNothing(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		store(t, l, entries(1, sale(1)))
+		if err := l.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(scan(t, l)); n != 1 || position(t, l) != 1 {
+			t.Fatalf("%d rows at position %d", n, position(t, l))
+		}
+	})
+}
+
+// Whatever bytes a record holds, the ledger gives them back.
+func TestRowsComeBackWhole(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		var want []Entry
+		rapid.Check(t, func(rt *rapid.T) {
+			rec := new(txn.Record)
+			fill(rt, reflect.ValueOf(rec).Elem())
+			rec.Kind = rapid.SampledFrom([]txn.RecordKind{txn.RecordOutcome, txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate}).Draw(rt, "kind")
+			rec.ID = txn.ID(len(want) + 1)
+			rec.Key.STAN = uint32(len(want) + 1)
+			e := Entry{uint64(len(want) + 1), rec}
+			store(t, l, []Entry{e})
+			kept := Kept(*rec)
+			want = append(want, Entry{e.Pos, &kept})
+		})
+		got := scan(t, l)
+		if len(got) != len(want) {
+			t.Fatalf("%d rows of %d", len(got), len(want))
+		}
+		for i := range want {
+			if !reflect.DeepEqual(want[i], got[i]) {
+				t.Fatalf("\nstored %+v\nread   %+v", want[i].Rec, got[i].Rec)
+			}
+		}
+	})
+}
+
+// fill draws every field of a struct.
+func fill(rt *rapid.T, v reflect.Value) {
+	switch x := v.Addr().Interface().(type) {
+	case *time.Time:
+		*x = time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(rt, "at")).UTC()
+		return
+	case *txn.Date:
+		*x = txn.Date(rapid.Uint32Range(0, 99991231).Draw(rt, "day"))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(rt, v.Field(i))
+		}
+	case reflect.Array:
+		text := rapid.Bool().Draw(rt, "text")
+		n := rapid.IntRange(0, v.Len()).Draw(rt, "length")
+		for i := range n {
+			if text {
+				v.Index(i).SetUint(uint64(rapid.ByteRange(' ', '~').Draw(rt, "c")))
+			} else {
+				v.Index(i).SetUint(uint64(rapid.Byte().Draw(rt, "b")))
+			}
+		}
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(rt, "flag"))
+	case reflect.Int64:
+		v.SetInt(rapid.Int64().Draw(rt, "n"))
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(rapid.Uint64Max(1<<v.Type().Bits()-1).Draw(rt, "n"))
+	case reflect.Slice: // what the ledger does not keep
+		v.SetBytes([]byte{1})
+	default:
+		panic("no generator for " + v.Type().String())
+	}
+}
+
+func TestStoreIsExactlyOnce(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		intent := sale(3)
+		intent.Kind = txn.RecordIntent
+		all := entries(1, sale(1), sale(2), intent, sale(3), about(txn.RecordReversalDue, sale(3)), about(txn.RecordReversalDone, sale(3)))
+		for _, run := range [][2]int{{0, 2}, {0, 2}, {1, 4}, {0, 6}, {5, 6}, {2, 2}} {
+			store(t, l, all[run[0]:run[1]])
+		}
+		got := scan(t, l)
+		var positions []uint64
+		for _, e := range got {
+			positions = append(positions, e.Pos)
+		}
+		if !slices.Equal(positions, []uint64{1, 2, 4, 5, 6}) || position(t, l) != 6 {
+			t.Fatalf("rows at %v, position %d", positions, position(t, l))
+		}
+	})
+}
+
+func TestStoreRefuses(t *testing.T) {
+	again := sale(1)
+	again.ID = 77
+	nextDay := sale(1)
+	nextDay.ID, nextDay.Day = 78, day+1
+	refused := func(id txn.ID) *txn.Record {
+		r := sale(1)
+		r.ID, r.Outcome, r.Reason, r.Held = id, txn.OutcomeLocal, txn.SwitchIsOverloaded, false
+		return r
+	}
+	strange := sale(2)
+	strange.Kind = 9
+	for _, c := range []struct {
+		name string
+		add  []Entry
+		want error
+	}{
+		{"kind unknown", entries(2, strange), ErrUnknownKind},
+		{"gap before the entries", entries(3, sale(2)), ErrGap},
+		{"gap between the entries", []Entry{{2, sale(2)}, {4, sale(4)}}, ErrGap},
+		{"entries out of order", []Entry{{2, sale(2)}, {2, sale(3)}}, ErrGap},
+		{"second transaction of one key", entries(2, sale(2), again), ErrRepeated},
+		{"same key on another day", entries(2, sale(2), nextDay), nil},
+		{"refusals with the key of a sale", entries(2, refused(79), refused(80)), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ledgertest.Each(t, func(t *testing.T, dsn string) {
+				l := open(t, dsn)
+				store(t, l, entries(1, sale(1)))
+				err := l.Store(t.Context(), c.add)
+				if !errors.Is(err, c.want) {
+					t.Fatalf("%v, want %v", err, c.want)
+				}
+				want := 1
+				if c.want == nil {
+					want += len(c.add)
+				}
+				if n := len(scan(t, l)); n != want || position(t, l) != uint64(want) {
+					t.Fatalf("%d rows at position %d after %v", n, position(t, l), err)
+				}
+			})
+		})
+	}
+}
+
+// Two drains on one ledger: whatever they do, every record is there once.
+func TestTwoWriters(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		a, b := open(t, dsn), open(t, dsn)
+		var all []Entry
+		for i := range 200 {
+			all = append(all, Entry{uint64(i + 1), sale(i)})
+		}
+		var wg sync.WaitGroup
+		for _, l := range []*Ledger{a, b} {
+			wg.Go(func() {
+				for n := 10; n <= len(all); n += 10 {
+					if err := l.Store(context.Background(), all[:n]); err != nil && !errors.Is(err, errMoved) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		store(t, a, all)
+		if n := len(scan(t, a)); n != len(all) || position(t, b) != 200 {
+			t.Fatalf("%d rows at position %d", n, position(t, b))
+		}
+	})
+}
+
+func TestStoreAfterAnOutage(t *testing.T) {
+	dsn := ledgertest.Postgres(t)
+	l := open(t, dsn)
+	store(t, l, entries(1, sale(1)))
+	end := ledgertest.Outage(t, dsn)
+	if err := l.Store(t.Context(), entries(1, sale(1), sale(2))); err == nil {
+		t.Fatal("stored into a server that is away")
+	}
+	end()
+	store(t, l, entries(1, sale(1), sale(2)))
+	if n := len(scan(t, l)); n != 2 {
+		t.Fatalf("%d rows", n)
+	}
+}
+
+// A ledger restored from a backup lacks the last commits, rows and position
+// together, and is fed again from there.
+func TestRestoredBackupIsFedAgain(t *testing.T) {
+	dsn := ledgertest.SQLite(t)
+	l := open(t, dsn)
+	store(t, l, entries(1, sale(1), sale(2)))
+	old := filepath.Join(t.TempDir(), "old.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(strings.TrimPrefix(dsn, "sqlite:") + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(old+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := entries(1, sale(1), sale(2), sale(3), sale(4))
+	store(t, l, all)
+
+	back := open(t, "sqlite:"+old)
+	if pos, n := position(t, back), len(scan(t, back)); pos != 2 || n != 2 {
+		t.Fatalf("position %d with %d rows", pos, n)
+	}
+	store(t, back, all)
+	if got, want := scan(t, back), scan(t, l); !reflect.DeepEqual(got, want) {
+		t.Fatalf("fed again: %d rows, want %d", len(got), len(want))
+	}
+}
+
+func TestQueries(t *testing.T) {
+	declined := sale(4)
+	declined.Outcome, declined.Reason, declined.Code, declined.Held = txn.OutcomeDeclined, txn.IssuerDeclined, [2]byte{'5', '1'}, false
+	unknown := sale(5)
+	unknown.Outcome, unknown.Reason, unknown.Code = txn.OutcomeUnknown, txn.IssuerDidNotAnswer, [2]byte{'9', '8'}
+	unknownDone := sale(6)
+	unknownDone.Outcome, unknownDone.Reason, unknownDone.Code = txn.OutcomeUnknown, txn.IssuerDidNotAnswer, [2]byte{'9', '8'}
+	asked := about(txn.RecordReversalDue, sale(2))
+	asked.Key, asked.Request = sale(2).Key, txn.KindReversal
+	asked.Key.Class = txn.ClassReversal
+	dollars := sale(7)
+	dollars.Amount.Currency = 840
+	yesterday := sale(8)
+	yesterday.Day = day - 1
+	recs := []*txn.Record{
+		sale(1), sale(2), sale(3), declined, unknown, unknownDone, dollars, yesterday, // 1 to 8
+		asked, about(txn.RecordReversalDue, sale(3)), about(txn.RecordReversalDone, sale(3)), // 9 to 11
+		about(txn.RecordReversalDone, unknownDone), about(txn.RecordLate, unknown), // 12, 13
+	}
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		store(t, l, entries(1, recs...))
+		ctx := t.Context()
+		at := func(es []Entry, err error) (positions []uint64) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range es {
+				positions = append(positions, e.Pos)
+			}
+			return positions
+		}
+		expect := func(what string, got, want any) {
+			t.Helper()
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %v, want %v", what, got, want)
+			}
+		}
+		r := sale(2)
+		expect("by RRN", at(l.ByRRN(ctx, day, string(r.RRN[:]))), []uint64{2})
+		expect("by RRN of another day", at(l.ByRRN(ctx, day-1, string(r.RRN[:]))), []uint64(nil))
+		expect("by key", at(l.ByKey(ctx, r.Merchant, day, r.Key)), []uint64{2})
+		expect("events", at(l.Events(ctx, r.Merchant, sale(3).ID)), []uint64{10, 11})
+		expect("open reversals", at(l.OpenReversals(ctx)), []uint64{5, 9})
+
+		totals, err := l.Totals(ctx, day)
+		expect("totals", totals, []Total{
+			{txn.KindReversal, "00", txn.Approved, 1, txn.Amount{Minor: 102, Currency: txn.CNY}},
+			{txn.KindSale, "00", txn.Approved, 3, txn.Amount{Minor: 306, Currency: txn.CNY}},
+			{txn.KindSale, "00", txn.Approved, 1, txn.Amount{Minor: 107, Currency: 840}},
+			{txn.KindSale, "51", txn.IssuerDeclined, 1, txn.Amount{Minor: 104, Currency: txn.CNY}},
+			{txn.KindSale, "98", txn.IssuerDidNotAnswer, 2, txn.Amount{Minor: 211, Currency: txn.CNY}},
+		})
+		if err != nil {
+			t.Error(err)
+		}
+
+		// Held and not given back: 1, 2 (reversal due, not done), 5 (unknown), 7 in dollars.
+		want := map[Party]Use{}
+		for _, r := range []*txn.Record{recs[0], recs[1], recs[4], recs[6]} {
+			for _, p := range Parties(r.Hold()) {
+				want[p] = Use{want[p].Minor + r.Amount.Minor, want[p].Count + 1}
+			}
+		}
+		got := map[Party]Use{}
+		err = l.Usage(ctx, day, func(p Party, u Use) error { got[p] = u; return nil })
+		if err != nil {
+			t.Error(err)
+		}
+		expect("usage", got, want)
+	})
+}
+
+func TestSnapshotStaysTheSame(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		store(t, l, entries(1, sale(1)))
+		err := l.Read(t.Context(), func(s *Snapshot) error {
+			before, err := s.Position(t.Context())
+			if err != nil {
+				return err
+			}
+			store(t, l, entries(2, sale(2)))
+			n := 0
+			if err := s.Scan(t.Context(), func(Entry) error { n++; return nil }); err != nil {
+				return err
+			}
+			if before != 1 || n != 1 {
+				t.Errorf("position %d, %d rows", before, n)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestScanStopsWithTheCallersError(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		store(t, l, entries(1, sale(1), sale(2)))
+		stop := errors.New("enough")
+		if err := l.Scan(t.Context(), func(Entry) error { return stop }); !errors.Is(err, stop) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// BenchmarkStore loads a ledger in the drain's batches; an op is one record.
+func BenchmarkStore(b *testing.B) {
+	for name, dsn := range map[string]func(testing.TB) string{"sqlite": ledgertest.SQLite, "postgres": ledgertest.Postgres} {
+		for _, size := range []int{64, 1024} {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				l := open(b, dsn(b))
+				batch := make([]Entry, 0, size)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for n := 0; n < b.N; {
+					b.StopTimer()
+					for batch = batch[:0]; len(batch) < size && n < b.N; n++ {
+						r := sale(n)
+						r.Merchant = txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", n*7919%3000))
+						batch = append(batch, Entry{uint64(n + 1), r})
+					}
+					b.StartTimer()
+					store(b, l, batch)
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			})
+		}
+	}
+}

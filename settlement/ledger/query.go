@@ -1,0 +1,245 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// queries are the questions, on a pool or on one transaction's snapshot.
+type queries struct {
+	on interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	}
+}
+
+// Snapshot answers all queries from one state of the ledger.
+type Snapshot struct{ queries }
+
+// Read calls fn with a snapshot, which is of no use after fn returned.
+func (l *Ledger) Read(ctx context.Context, fn func(*Snapshot) error) error {
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{Isolation: l.engine.snapshot, ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin ledger snapshot: %w", err)
+	}
+	defer tx.Rollback()
+	return fn(&Snapshot{queries{tx}})
+}
+
+const selectPosition = `SELECT position FROM drain WHERE name = 'journal'`
+
+// Position is that of the last journal record stored; 0 is none yet.
+func (q queries) Position(ctx context.Context) (uint64, error) {
+	var n int64
+	if err := q.on.QueryRowContext(ctx, selectPosition).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read ledger position: %w", err)
+	}
+	return uint64(n), nil
+}
+
+var (
+	transactions = `SELECT 'outcome' AS kind, ` + columnNames + ` FROM txn`
+	events       = `SELECT kind, ` + columnNames + ` FROM event`
+)
+
+var selectByRRN = transactions + ` WHERE business_date = $1 AND rrn = $2`
+
+// ByRRN finds the transactions of a business day with a retrieval reference
+// number: one, or the switch has given a number twice.
+func (q queries) ByRRN(ctx context.Context, day txn.Date, rrn string) ([]Entry, error) {
+	return q.list(ctx, selectByRRN, day.String(), rrn)
+}
+
+var selectByKey = transactions + ` WHERE merchant_id = $1 AND business_date = $2
+	AND terminal_id = $3 AND batch = $4 AND stan = $5 AND class = $6 ORDER BY repeat_id`
+
+// ByKey finds the transactions of a key and business day: at most one that was
+// put to an issuer, first.
+func (q queries) ByKey(ctx context.Context, merchant txn.MerchantID, day txn.Date, key txn.Key) ([]Entry, error) {
+	return q.list(ctx, selectByKey, merchant.String(), day.String(),
+		key.Terminal.String(), int64(key.Batch), int64(key.STAN), int64(key.Class))
+}
+
+var selectEvents = events + ` WHERE merchant_id = $1 AND original_id = $2 ORDER BY position`
+
+// Events are what happened to a transaction after its outcome, in order.
+func (q queries) Events(ctx context.Context, merchant txn.MerchantID, original txn.ID) ([]Entry, error) {
+	return q.list(ctx, selectEvents, merchant.String(), int64(original))
+}
+
+var selectOpenReversals = transactions + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
+		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.kind = 'reversal done')
+	UNION ALL ` + events + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
+		WHERE done.merchant_id = event.merchant_id AND done.original_id = event.original_id AND done.kind = 'reversal done')
+	ORDER BY position`
+
+// OpenReversals are the records that owe a reversal which is not done.
+func (q queries) OpenReversals(ctx context.Context) ([]Entry, error) {
+	return q.list(ctx, selectOpenReversals)
+}
+
+var selectAll = transactions + ` UNION ALL ` + events
+
+// Scan calls fn with every row, in no order. The entry is overwritten by the
+// next call.
+func (q queries) Scan(ctx context.Context, fn func(Entry) error) error {
+	return q.each(ctx, fn, selectAll)
+}
+
+// Total is one line of a day's totals.
+type Total struct {
+	Request txn.Kind
+	Code    string // DE39 told to the terminal
+	Reason  txn.Reason
+	Count   int64
+	Amount  txn.Amount // what was asked for, also when it was refused
+}
+
+// A terminal's reversal request of an approved sale is decided by the record
+// that makes the reversal due; one without STAN is the switch's own.
+const selectTotals = `SELECT request, code, reason, currency, COUNT(*), CAST(SUM(amount) AS BIGINT) FROM (
+		SELECT request, code, reason, currency, amount FROM txn WHERE business_date = $1
+		UNION ALL
+		SELECT request, code, reason, currency, amount FROM event
+			WHERE business_date = $1 AND kind = 'reversal due' AND stan <> 0
+	) AS decided GROUP BY request, code, reason, currency ORDER BY request, code, reason, currency`
+
+var (
+	kinds   = valuesOf[txn.Kind]()
+	reasons = valuesOf[txn.Reason]()
+)
+
+// Totals counts a business day's decided requests by what they asked and what
+// they were told.
+func (q queries) Totals(ctx context.Context, day txn.Date) ([]Total, error) {
+	rows, err := q.on.QueryContext(ctx, selectTotals, day.String())
+	if err != nil {
+		return nil, fmt.Errorf("read totals of %s: %w", day, err)
+	}
+	defer rows.Close()
+	var totals []Total
+	for rows.Next() {
+		var t Total
+		var request, reason string
+		if err := rows.Scan(&request, &t.Code, &reason, &t.Amount.Currency, &t.Count, &t.Amount.Minor); err != nil {
+			return nil, fmt.Errorf("read totals of %s: %w", day, err)
+		}
+		t.Request, t.Reason = kinds[request], reasons[reason]
+		totals = append(totals, t)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read totals of %s: %w", day, err)
+	}
+	return totals, nil
+}
+
+// Party is one whose use of limits is counted: by Scope a terminal, a merchant
+// or a card, in one currency. ID is the terminal's or merchant's id or the
+// card's token, zero padded.
+type Party struct {
+	Scope    txn.LimitScope
+	ID       [16]byte
+	Currency txn.Currency
+}
+
+// Parties are the three whose limits a hold uses.
+func Parties(h txn.Hold) (p [3]Party) {
+	p[0] = Party{Scope: txn.ScopeTerminal, Currency: h.Currency}
+	copy(p[0].ID[:], h.Terminal[:])
+	p[1] = Party{Scope: txn.ScopeMerchant, Currency: h.Currency}
+	copy(p[1].ID[:], h.Merchant[:])
+	p[2] = Party{Scope: txn.ScopeCard, ID: h.Card, Currency: h.Currency}
+	return p
+}
+
+// Use is how much of a business day's limits a party has used.
+type Use struct {
+	Minor int64
+	Count int64
+}
+
+const selectUsage = `WITH held AS (
+		SELECT terminal_id, merchant_id, card_token, currency, amount FROM txn
+		WHERE business_date = $1 AND held = 1 AND id NOT IN (
+			SELECT original_id FROM event WHERE business_date = $1 AND kind = 'reversal done'))
+	SELECT 1 AS scope, terminal_id, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY terminal_id, currency
+	UNION ALL
+	SELECT 2, merchant_id, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY merchant_id, currency
+	UNION ALL
+	SELECT 3, card_token, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY card_token, currency`
+
+// Usage calls fn with the use of a business day's limits: approved and unknown
+// outcomes that hold limits, less those whose reversal is done.
+func (q queries) Usage(ctx context.Context, day txn.Date, fn func(Party, Use) error) error {
+	rows, err := q.on.QueryContext(ctx, selectUsage, day.String())
+	if err != nil {
+		return fmt.Errorf("read usage of %s: %w", day, err)
+	}
+	defer rows.Close()
+	var id sql.RawBytes
+	for rows.Next() {
+		var p Party
+		var u Use
+		err := rows.Scan(&p.Scope, &id, &p.Currency, &u.Minor, &u.Count)
+		if err == nil {
+			err = p.setID(id)
+		}
+		if err != nil {
+			return fmt.Errorf("read usage of %s: %w", day, err)
+		}
+		if err := fn(p, u); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read usage of %s: %w", day, err)
+	}
+	return nil
+}
+
+func (p *Party) setID(s []byte) error {
+	switch p.Scope {
+	case txn.ScopeTerminal:
+		return untext(p.ID[:len(txn.TerminalID{})], ' ', s)
+	case txn.ScopeMerchant:
+		return untext(p.ID[:len(txn.MerchantID{})], ' ', s)
+	default:
+		return unhexed(p.ID[:], s)
+	}
+}
+
+func (q queries) list(ctx context.Context, query string, args ...any) ([]Entry, error) {
+	var entries []Entry
+	err := q.each(ctx, func(e Entry) error {
+		rec := *e.Rec
+		entries = append(entries, Entry{e.Pos, &rec})
+		return nil
+	}, query, args...)
+	return entries, err
+}
+
+// each decodes the rows of a query for kind and columns.
+func (q queries) each(ctx context.Context, fn func(Entry) error, query string, args ...any) error {
+	rows, err := q.on.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	defer rows.Close()
+	decode := newDecoder()
+	for rows.Next() {
+		e, err := decode(rows)
+		if err != nil {
+			return fmt.Errorf("read ledger: %w", err)
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,363 @@
+package ledger
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// value is one SQL value: TEXT or BIGINT, the only types of the schema.
+type value struct {
+	isText bool
+	n      int64
+	s      []byte // valid as long as the entry and the scratch it came from
+}
+
+// column is how one column and the entry's field become each other.
+type column struct {
+	name   string
+	isText bool
+	put    func(e *Entry, scratch *[]byte) value
+	get    func(e *Entry, v value) error
+}
+
+// columns are what both tables keep of a record: all but the issuer data that
+// only an answer repeats (balance, chip, additional data). txn puts repeat_id
+// before them and event puts kind.
+var columns = []column{
+	text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] }),
+	{"business_date", true, putDay, getDay},
+	text("terminal_id", ' ', func(e *Entry) []byte { return e.Rec.Key.Terminal[:] }),
+	number("batch", func(e *Entry) *uint32 { return &e.Rec.Key.Batch }),
+	number("stan", func(e *Entry) *uint32 { return &e.Rec.Key.STAN }),
+	number("class", func(e *Entry) *txn.Class { return &e.Rec.Key.Class }),
+	number("id", func(e *Entry) *txn.ID { return &e.Rec.ID }),
+	number("position", func(e *Entry) *uint64 { return &e.Pos }),
+	{"at", false, putAt, getAt},
+	number("acquirer", func(e *Entry) *txn.AcquirerID { return &e.Rec.Key.Acquirer }),
+	number("fingerprint", func(e *Entry) *uint64 { return &e.Rec.Fingerprint }),
+	number("dialect", func(e *Entry) *uint8 { return &e.Rec.Dialect }),
+	enum("request", func(e *Entry) *txn.Kind { return &e.Rec.Request }),
+	{"mti", true, putMTI, getMTI},
+	text("processing_code", 0, func(e *Entry) []byte { return e.Rec.ProcessingCode[:] }),
+	text("condition_code", 0, func(e *Entry) []byte { return e.Rec.Condition[:] }),
+	number("entry_mode", func(e *Entry) *txn.EntryMode { return &e.Rec.Entry }),
+	number("mcc", func(e *Entry) *uint16 { return &e.Rec.MCC }),
+	number("region", func(e *Entry) *txn.Region { return &e.Rec.Region }),
+	number("amount", func(e *Entry) *int64 { return &e.Rec.Amount.Minor }),
+	number("currency", func(e *Entry) *txn.Currency { return &e.Rec.Amount.Currency }),
+	hexed("card_token", func(e *Entry) []byte { return e.Rec.Card[:] }),
+	text("pan_masked", 0, func(e *Entry) []byte { return e.Rec.Masked[:] }),
+	hexed("pan_sealed", func(e *Entry) []byte { return e.Rec.SealedPAN[:] }),
+	flag("held", func(e *Entry) bool { return e.Rec.Held }, func(e *Entry, b bool) { e.Rec.Held = b }),
+	flag("owes", func(e *Entry) bool { return e.Rec.Owes() }, func(*Entry, bool) {}), // follows from the rest
+	text("issuer", 0, func(e *Entry) []byte { return e.Rec.Leg.Issuer[:] }),
+	number("issuer_stan", func(e *Entry) *uint32 { return &e.Rec.Leg.STAN }),
+	text("issuer_time", 0, func(e *Entry) []byte { return e.Rec.Leg.Time[:] }),
+	enum("outcome", func(e *Entry) *txn.Outcome { return &e.Rec.Outcome }),
+	enum("reason", func(e *Entry) *txn.Reason { return &e.Rec.Reason }),
+	text("code", 0, func(e *Entry) []byte { return e.Rec.Code[:] }),
+	text("issuer_code", 0, func(e *Entry) []byte { return e.Rec.IssuerCode[:] }),
+	text("auth_code", 0, func(e *Entry) []byte { return e.Rec.AuthCode[:] }),
+	text("rrn", 0, func(e *Entry) []byte { return e.Rec.RRN[:] }),
+	text("local_time", 0, func(e *Entry) []byte { return e.Rec.Time[:] }),
+	text("local_date", 0, func(e *Entry) []byte { return e.Rec.Date[:] }),
+	text("settlement_date", 0, func(e *Entry) []byte { return e.Rec.SettlementDate[:] }),
+	number("original_id", func(e *Entry) *txn.ID { return &e.Rec.Original }),
+	{"original_key", true, putOriginalKey, getOriginalKey},
+	number("attempts", func(e *Entry) *uint32 { return &e.Rec.Attempts }),
+}
+
+// columnNames is the columns as they stand in a statement.
+var columnNames = func() string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	return strings.Join(names, ", ")
+}()
+
+// Kept is what the ledger keeps of rec, for comparing the two.
+func Kept(rec txn.Record) txn.Record {
+	rec.Balance, rec.Chip, rec.IssuerData = nil, nil, nil
+	return rec
+}
+
+// repeatID is 0 for a request that may have reached its issuer: its key is its
+// own for the day, and a second one breaks the primary key.
+func repeatID(r *txn.Record) int64 {
+	switch r.Outcome {
+	case txn.OutcomeApproved, txn.OutcomeDeclined, txn.OutcomeUnknown:
+		return 0
+	}
+	return int64(r.ID)
+}
+
+type integer interface {
+	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64
+}
+
+// number is a BIGINT column. Values above its range wrap and come back whole.
+func number[T integer](name string, field func(*Entry) *T) column {
+	return column{name, false,
+		func(e *Entry, _ *[]byte) value { return value{n: int64(*field(e))} },
+		func(e *Entry, v value) error {
+			if *field(e) = T(v.n); int64(*field(e)) != v.n {
+				return fmt.Errorf("%d is out of range", v.n)
+			}
+			return nil
+		}}
+}
+
+func flag(name string, is func(*Entry) bool, set func(*Entry, bool)) column {
+	return column{name, false,
+		func(e *Entry, _ *[]byte) value {
+			if is(e) {
+				return value{n: 1}
+			}
+			return value{}
+		},
+		func(e *Entry, v value) error { set(e, v.n != 0); return nil }}
+}
+
+// text is a TEXT column of fixed-size bytes, without their padding. What is not
+// printable ASCII, such as bytes an issuer put where digits belong, is kept as
+// \x and hex digits: PostgreSQL refuses it as text, and no byte an issuer sends
+// may stop the ledger.
+func text(name string, pad byte, field func(*Entry) []byte) column {
+	return column{name, true,
+		func(e *Entry, scratch *[]byte) value {
+			b := field(e)
+			n := len(b)
+			for n > 0 && b[n-1] == pad {
+				n--
+			}
+			for _, c := range b[:n] {
+				if c < ' ' || c > '~' || c == '\\' {
+					return hexValue(`\x`, b, scratch)
+				}
+			}
+			return value{isText: true, s: b[:n]}
+		},
+		func(e *Entry, v value) error { return untext(field(e), pad, v.s) }}
+}
+
+func untext(dst []byte, pad byte, s []byte) error {
+	if digits, ok := bytes.CutPrefix(s, []byte(`\x`)); ok {
+		return unhex(dst, digits)
+	}
+	if len(s) > len(dst) {
+		return fmt.Errorf("%d bytes are more than %d", len(s), len(dst))
+	}
+	for i := copy(dst, s); i < len(dst); i++ {
+		dst[i] = pad
+	}
+	return nil
+}
+
+// hexed is a TEXT column of hex digits, empty for zero bytes.
+func hexed(name string, field func(*Entry) []byte) column {
+	return column{name, true,
+		func(e *Entry, scratch *[]byte) value {
+			b := field(e)
+			for _, c := range b {
+				if c != 0 {
+					return hexValue("", b, scratch)
+				}
+			}
+			return value{isText: true}
+		},
+		func(e *Entry, v value) error { return unhexed(field(e), v.s) }}
+}
+
+func unhexed(dst, s []byte) error {
+	if len(s) == 0 {
+		clear(dst)
+		return nil
+	}
+	return unhex(dst, s)
+}
+
+func hexValue(prefix string, b []byte, scratch *[]byte) value {
+	start := len(*scratch)
+	*scratch = hex.AppendEncode(append(*scratch, prefix...), b)
+	return value{isText: true, s: (*scratch)[start:]}
+}
+
+func unhex(dst, digits []byte) error {
+	if len(digits) != hex.EncodedLen(len(dst)) {
+		return fmt.Errorf("%d hex digits are not %d", len(digits), hex.EncodedLen(len(dst)))
+	}
+	_, err := hex.Decode(dst, digits)
+	return err
+}
+
+type named interface {
+	~uint8
+	fmt.Stringer
+}
+
+// enum is a TEXT column of the value's name, so that people can read it and a
+// renumbered constant changes no row. A value without name is # and its number.
+func enum[T named](name string, field func(*Entry) *T) column {
+	var names [256][]byte
+	for i := range names {
+		names[i] = []byte(nameOf(T(i)))
+	}
+	values := valuesOf[T]()
+	return column{name, true,
+		func(e *Entry, _ *[]byte) value { return value{isText: true, s: names[*field(e)]} },
+		func(e *Entry, v value) error {
+			x, ok := values[string(v.s)]
+			if !ok {
+				return fmt.Errorf("%q is not known", v.s)
+			}
+			*field(e) = x
+			return nil
+		}}
+}
+
+func nameOf[T named](x T) string {
+	if s := x.String(); s != "invalid" {
+		return s
+	}
+	return "#" + strconv.Itoa(int(x))
+}
+
+func valuesOf[T named]() map[string]T {
+	values := make(map[string]T, 256)
+	for i := range 256 {
+		values[nameOf(T(i))] = T(i)
+	}
+	return values
+}
+
+func putAt(e *Entry, _ *[]byte) value { return value{n: e.Rec.At.UnixMicro()} }
+
+func getAt(e *Entry, v value) error { e.Rec.At = time.UnixMicro(v.n).UTC(); return nil }
+
+func putDay(e *Entry, scratch *[]byte) value {
+	start := len(*scratch)
+	*scratch = appendDay(*scratch, e.Rec.Day)
+	return value{isText: true, s: (*scratch)[start:]}
+}
+
+// appendDay is d.String without its cost; the zero day is 0000-00-00.
+func appendDay(dst []byte, d txn.Date) []byte {
+	y, m, day := uint32(d)/10000%10000, uint32(d)/100%100, uint32(d)%100
+	return append(dst, '0'+byte(y/1000), '0'+byte(y/100%10), '0'+byte(y/10%10), '0'+byte(y%10), '-',
+		'0'+byte(m/10), '0'+byte(m%10), '-', '0'+byte(day/10), '0'+byte(day%10))
+}
+
+func getDay(e *Entry, v value) error {
+	var d txn.Date
+	if len(v.s) != len("yyyy-mm-dd") {
+		return fmt.Errorf("%q is no date", v.s)
+	}
+	for i, c := range v.s {
+		switch isDash := i == 4 || i == 7; {
+		case isDash && c == '-':
+		case !isDash && c >= '0' && c <= '9':
+			d = d*10 + txn.Date(c-'0')
+		default:
+			return fmt.Errorf("%q is no date", v.s)
+		}
+	}
+	e.Rec.Day = d
+	return nil
+}
+
+func putMTI(e *Entry, scratch *[]byte) value {
+	return hexValue("", []byte{byte(e.Rec.MTI >> 8), byte(e.Rec.MTI)}, scratch)
+}
+
+func getMTI(e *Entry, v value) error {
+	var b [2]byte
+	err := unhex(b[:], v.s)
+	e.Rec.MTI = uint16(b[0])<<8 | uint16(b[1])
+	return err
+}
+
+// putOriginalKey writes acquirer/batch/stan/class/terminal, or nothing.
+func putOriginalKey(e *Entry, scratch *[]byte) value {
+	k := &e.Rec.OriginalKey
+	if *k == (txn.Key{}) {
+		return value{isText: true}
+	}
+	start := len(*scratch)
+	for _, n := range [...]uint64{uint64(k.Acquirer), uint64(k.Batch), uint64(k.STAN), uint64(k.Class)} {
+		*scratch = append(strconv.AppendUint(*scratch, n, 10), '/')
+	}
+	head := len(*scratch)
+	terminal := originalTerminal.put(e, scratch)
+	*scratch = append((*scratch)[:head:head], terminal.s...)
+	return value{isText: true, s: (*scratch)[start:]}
+}
+
+func getOriginalKey(e *Entry, v value) error {
+	e.Rec.OriginalKey = txn.Key{}
+	if len(v.s) == 0 {
+		return nil
+	}
+	parts := bytes.SplitN(v.s, []byte("/"), 5)
+	if len(parts) != 5 {
+		return fmt.Errorf("%q is no key", v.s)
+	}
+	var n [4]uint64
+	for i := range n {
+		var err error
+		if n[i], err = strconv.ParseUint(string(parts[i]), 10, 64); err != nil {
+			return err
+		}
+	}
+	e.Rec.OriginalKey = txn.Key{Acquirer: txn.AcquirerID(n[0]), Batch: uint32(n[1]), STAN: uint32(n[2]), Class: txn.Class(n[3])}
+	return originalTerminal.get(e, value{isText: true, s: parts[4]})
+}
+
+var originalTerminal = text("", ' ', func(e *Entry) []byte { return e.Rec.OriginalKey.Terminal[:] })
+
+var kindColumn = enum("kind", func(e *Entry) *txn.RecordKind { return &e.Rec.Kind })
+
+// putRow appends the row of e to dst. Its values live in e and scratch.
+func putRow(dst []value, e *Entry, scratch *[]byte) []value {
+	if e.Rec.Kind == txn.RecordOutcome {
+		dst = append(dst, value{n: repeatID(e.Rec)})
+	} else {
+		dst = append(dst, kindColumn.put(e, scratch))
+	}
+	for i := range columns {
+		dst = append(dst, columns[i].put(e, scratch))
+	}
+	return dst
+}
+
+// newDecoder reads rows of kind and columns, all into one entry.
+func newDecoder() func(*sql.Rows) (Entry, error) {
+	e := Entry{Rec: &txn.Record{}}
+	all := append([]column{kindColumn}, columns...)
+	numbers := make([]int64, len(all))
+	texts := make([]sql.RawBytes, len(all))
+	dest := make([]any, len(all))
+	for i := range all {
+		if dest[i] = &numbers[i]; all[i].isText {
+			dest[i] = &texts[i]
+		}
+	}
+	return func(rows *sql.Rows) (Entry, error) {
+		if err := rows.Scan(dest...); err != nil {
+			return Entry{}, err
+		}
+		for i := range all {
+			if err := all[i].get(&e, value{all[i].isText, numbers[i], texts[i]}); err != nil {
+				return Entry{}, fmt.Errorf("row of transaction %d, column %s: %w", e.Rec.ID, all[i].name, err)
+			}
+		}
+		return e, nil
+	}
+}

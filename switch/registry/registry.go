@@ -1,0 +1,147 @@
+// Package registry holds the merchants and terminals that the switch serves,
+// and reads and writes them as a file.
+//
+// A Snapshot is complete, checked and never changed: a file with one bad line
+// makes none. A terminal id is bound to one merchant, and so is the machine
+// with its serial number. A Store publishes the current snapshot to requests
+// in flight; Replace swaps it between two lookups of theirs, so a request that
+// needs both parties takes the snapshot once.
+//
+// Rows hold no pointers, so a million terminals cost the garbage collector
+// nothing. Lookups take about 100 ns and allocate nothing; the rows they point
+// to stay valid after a Replace, for as long as somebody holds them.
+//
+// Not here: what is allowed where and how much of it (package risk). The four
+// digits of a CUP merchant id that name an area are not GB/T 2260 and are not
+// compared with the region.
+package registry
+
+import (
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Serial is a machine's serial number (TUSN), at most 50 characters, zero
+// padded.
+type Serial [50]byte
+
+func (s Serial) String() string { return text(s[:]) }
+
+// Circle stands for a region where a message reports a position instead of a
+// region code.
+type Circle struct {
+	Area txn.Area
+	Name [40]byte
+}
+
+// Snapshot is one state of the registry. It is safe for concurrent use.
+type Snapshot struct {
+	circles   []Circle
+	merchants []txn.Merchant
+	terminals []txn.Terminal
+	serials   []Serial // of the terminals, in their order
+
+	byMerchant map[txn.MerchantID]uint32
+	byTerminal map[txn.TerminalID]uint32
+}
+
+// New makes a snapshot of rows that were checked before, and takes the slices
+// over. It fails on an id or serial given twice and on a terminal of no
+// merchant. There are as many serials as terminals.
+func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal, serials []Serial) (*Snapshot, error) {
+	s := &Snapshot{circles: circles, merchants: merchants, terminals: terminals, serials: serials,
+		byMerchant: make(map[txn.MerchantID]uint32, len(merchants)),
+		byTerminal: make(map[txn.TerminalID]uint32, len(terminals)),
+	}
+	if len(serials) != len(terminals) {
+		return nil, fmt.Errorf("make a registry: %d terminals have %d serials", len(terminals), len(serials))
+	}
+	for i := range merchants {
+		id := merchants[i].ID
+		if _, twice := s.byMerchant[id]; twice {
+			return nil, fmt.Errorf("make a registry: merchant %s is there twice", id)
+		}
+		s.byMerchant[id] = uint32(i)
+	}
+	machines := make(map[Serial]txn.TerminalID, len(serials))
+	for i := range terminals {
+		t := &terminals[i]
+		if _, twice := s.byTerminal[t.ID]; twice {
+			return nil, fmt.Errorf("make a registry: terminal %s is there twice", t.ID)
+		}
+		if _, ok := s.byMerchant[t.Merchant]; !ok {
+			return nil, fmt.Errorf("make a registry: terminal %s is bound to merchant %s, who is not there", t.ID, t.Merchant)
+		}
+		if other, twice := machines[serials[i]]; twice {
+			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", other, t.ID, serials[i])
+		}
+		s.byTerminal[t.ID], machines[serials[i]] = uint32(i), t.ID
+	}
+	return s, nil
+}
+
+// Terminal finds a terminal. The row must not be changed.
+func (s *Snapshot) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
+	i, ok := s.byTerminal[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.terminals[i], true
+}
+
+// Merchant finds a merchant. The row must not be changed.
+func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
+	i, ok := s.byMerchant[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.merchants[i], true
+}
+
+// Serial is the serial number of a terminal's machine, zero when the terminal
+// is unknown.
+func (s *Snapshot) Serial(id txn.TerminalID) Serial {
+	i, ok := s.byTerminal[id]
+	if !ok {
+		return Serial{}
+	}
+	return s.serials[i]
+}
+
+// Len is the number of merchants and of terminals.
+func (s *Snapshot) Len() (merchants, terminals int) { return len(s.merchants), len(s.terminals) }
+
+// Merchants walks the merchants in the order of the file.
+func (s *Snapshot) Merchants() iter.Seq[*txn.Merchant] { return rows(s.merchants) }
+
+// Terminals walks the terminals in the order of the file.
+func (s *Snapshot) Terminals() iter.Seq[*txn.Terminal] { return rows(s.terminals) }
+
+// Store holds the snapshot in force.
+type Store struct{ current atomic.Pointer[Snapshot] }
+
+// NewStore returns a store with s in force.
+func NewStore(s *Snapshot) *Store {
+	st := &Store{}
+	st.current.Store(s)
+	return st
+}
+
+// Snapshot is the one in force now.
+func (st *Store) Snapshot() *Snapshot { return st.current.Load() }
+
+// Replace puts s in force. Requests that took the old one finish with it.
+func (st *Store) Replace(s *Snapshot) { st.current.Store(s) }
+
+func rows[T any](s []T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for i := range s {
+			if !yield(&s[i]) {
+				return
+			}
+		}
+	}
+}

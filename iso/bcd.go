@@ -47,17 +47,22 @@ func digits8(x uint64) bool {
 	return (x&highs)^zeros|((x+sixes)&highs)^zeros == 0
 }
 
-// trackNibble holds the nibbles of a packed track: digits and the separator D.
-const trackNibble = 1<<0xD | 0x3FF
-
-// packedTrack says whether every nibble of b is a digit or the separator.
+// packedTrack says whether every nibble of b is a digit or the separator D.
 func packedTrack(b []byte) bool {
-	for _, c := range b {
-		if trackNibble>>(c>>4)&(trackNibble>>(c&15))&1 == 0 {
-			return false
-		}
+	var bad uint64
+	for len(b) >= 8 {
+		bad |= notTrack(binary.LittleEndian.Uint64(b))
+		b = b[8:]
 	}
-	return true
+	for _, c := range b {
+		bad |= notTrack(uint64(c))
+	}
+	return bad&nibbles8 == 0
+}
+
+// notTrack sets bit 3 of every nibble of x that is over 9 and not 1101.
+func notTrack(x uint64) uint64 {
+	return x & (x<<1 | x<<2) &^ (x << 1 &^ (x << 2) & (x << 3))
 }
 
 // appendPacked packs ASCII digits, the first in the high nibble. An even
@@ -68,10 +73,7 @@ func appendPacked(dst, digits []byte) ([]byte, bool) {
 		if !digits8(x) {
 			return dst, false
 		}
-		x &= lowBytes
-		x = (x<<4 | x>>8) & 0x00FF00FF00FF00FF
-		x = (x | x>>8) & 0x0000FFFF0000FFFF
-		dst = binary.LittleEndian.AppendUint32(dst, uint32(x|x>>16))
+		dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
 		digits = digits[8:]
 	}
 	for ; len(digits) >= 2; digits = digits[2:] {
@@ -82,6 +84,14 @@ func appendPacked(dst, digits []byte) ([]byte, bool) {
 		dst = append(dst, h<<4|l)
 	}
 	return dst, true
+}
+
+// pack8 packs eight ASCII digits, the first in the lowest byte.
+func pack8(x uint64) uint32 {
+	x &= lowBytes
+	x = (x<<4 | x>>8) & 0x00FF00FF00FF00FF
+	x = (x | x>>8) & 0x0000FFFF0000FFFF
+	return uint32(x | x>>16)
 }
 
 // appendPackedOdd packs ASCII digits of any number; an odd one gets a zero
@@ -104,10 +114,27 @@ func appendPackedOdd(dst, digits []byte, left bool) ([]byte, bool) {
 // appendPackedTrack packs track characters, left-justified, '=' or D as the
 // nibble D.
 func appendPackedTrack(dst, track []byte) ([]byte, bool) {
-	for i := 0; i < len(track); i += 2 {
-		h, l := trackDigit[track[i]], byte(0)
-		if i+1 < len(track) {
-			l = trackDigit[track[i+1]]
+	for len(track) >= 8 {
+		x := binary.LittleEndian.Uint64(track)
+		if x&highs == zeros && notTrack(x&lowBytes)&nibbles8 == 0 {
+			dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
+			track = track[8:]
+			continue
+		}
+		var ok bool // a D, or no track at all
+		if dst, ok = appendTrackPairs(dst, track[:8]); !ok {
+			return dst, false
+		}
+		track = track[8:]
+	}
+	return appendTrackPairs(dst, track)
+}
+
+func appendTrackPairs(dst, track []byte) ([]byte, bool) {
+	for ; len(track) > 0; track = track[min(2, len(track)):] {
+		h, l := trackDigit(track[0]), byte(0)
+		if len(track) > 1 {
+			l = trackDigit(track[1])
 		}
 		if h|l > 15 {
 			return dst, false
@@ -117,39 +144,44 @@ func appendPackedTrack(dst, track []byte) ([]byte, bool) {
 	return dst, true
 }
 
-var trackDigit = func() (t [256]byte) {
-	for i := range t {
-		t[i] = 0xFF
+// trackDigit is the nibble of a track character, or over 15.
+func trackDigit(c byte) byte {
+	switch {
+	case c-'0' <= 9:
+		return c - '0'
+	case c == '=' || c == 'D':
+		return 0xD
 	}
-	for d := range byte(10) {
-		t['0'+d] = d
-	}
-	t['='], t['D'] = 0xD, 0xD
-	return t
-}()
+	return 0xFF
+}
 
-// appendUnpacked appends every nibble of b as an ASCII digit, the separator
-// nibble D as '='.
+// appendUnpacked appends every nibble of b as an ASCII digit. The separator
+// nibble D becomes '=', which is '0'+13.
 func appendUnpacked(dst, b []byte) []byte {
 	for len(b) >= 4 {
 		x := uint64(binary.LittleEndian.Uint32(b))
 		x = (x | x<<16) & 0x0000FFFF0000FFFF
 		x = (x | x<<8) & 0x00FF00FF00FF00FF
 		x = (x>>4 | x<<8) & lowBytes
-		if (x+sixes)&highs != 0 {
-			break // a separator: the loop below spells it
-		}
 		dst = binary.LittleEndian.AppendUint64(dst, x|zeros)
 		b = b[4:]
 	}
 	for _, c := range b {
-		dst = append(dst, nibbleText[c>>4], nibbleText[c&15])
+		dst = append(dst, '0'+c>>4, '0'+c&15)
 	}
 	return dst
 }
 
-// nibbleText spells the nibbles that Parse accepts; it never sees the others.
-const nibbleText = "0123456789ABC=EF"
+// unpacked2 is the number that a byte of two packed digits spells, or over 99.
+var unpacked2 = func() (t [256]uint8) {
+	for c := range t {
+		t[c] = 0xFF
+		if c>>4 <= 9 && c&15 <= 9 {
+			t[c] = uint8(c>>4*10 + c&15)
+		}
+	}
+	return t
+}()
 
 const hexUpper = "0123456789ABCDEF"
 

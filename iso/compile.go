@@ -49,21 +49,15 @@ type descriptor struct {
 	length  lenForm
 	digits  uint8  // digits (BCD, ASCII) or bytes (binary) of the length
 	lenSize uint8  // bytes of the length on the wire
+	nibbles uint8  // wire nibbles of one unit: 1 packed, 2 a byte, 4 hexadecimal
+	checked bool   // not every byte can be part of a value
 	padLeft bool   // a short fixed text is padded on the left
 	pad     byte   // what pads a short fixed text; 0: nothing does
 	max     uint16 // largest length, or the fixed one, in units of the form
 }
 
 // size is the number of wire bytes of n units.
-func (d *descriptor) size(n int) int {
-	switch d.form {
-	case formBCD, formBCDLeft, formBCDTrack:
-		return (n + 1) / 2
-	case formHex:
-		return 2 * n
-	}
-	return n
-}
+func (d *descriptor) size(n int) int { return (n*int(d.nibbles) + 1) / 2 }
 
 func (d *descriptor) packed() bool { return d.form >= formBCD }
 
@@ -215,6 +209,13 @@ func compileDescriptor(f field.Field) (descriptor, error) {
 	if d.form, err = formOf(f, s.Enc); err != nil {
 		return d, err
 	}
+	switch d.nibbles = 2; {
+	case d.packed():
+		d.nibbles = 1
+	case d.form == formHex:
+		d.nibbles = 4
+	}
+	d.checked = d.form != formText && d.form != formBinary
 	if err = d.setLength(s.Pref); err != nil {
 		return d, err
 	}

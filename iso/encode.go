@@ -43,22 +43,39 @@ func (c *Codec) begin(dst, tpdu, lri, header []byte, mti uint16) Encoder {
 		e.fail(FieldMTI, "must be four decimal digits, as 0x0200")
 		return e
 	}
-	const noPrefix = "\x00\x00\x00\x00"
-	b := append(dst, noPrefix[:c.framing.PrefixSize()]...)
-	b = append(append(append(b, tpdu...), lri...), header...)
-	if c.mtiBCD {
-		b = binary.BigEndian.AppendUint16(b, mti)
-	} else {
-		b = append(b, '0'+byte(mti>>12), '0'+byte(mti>>8)&15, '0'+byte(mti>>4)&15, '0'+byte(mti)&15)
-	}
-	e.map_ = len(b)
+	prefix, mtiSize := c.framing.PrefixSize(), c.mtiSize()
+	at := e.start + prefix
+	e.map_ = at + len(tpdu) + len(lri) + len(header) + mtiSize
 	e.wide = c.bitmap.size == 16
-	e.buf = append(b, bitmapRoom[:c.bitmap.wire(int(c.bitmap.size))]...)
+	size := e.map_ - e.start + c.bitmap.wire(int(c.bitmap.size))
+	if size <= len(headRoom) {
+		e.buf = append(dst, headRoom[:size]...)
+	} else {
+		e.buf = append(dst, make([]byte, size)...)
+	}
+	b := e.buf[at:]
+	b = b[copy(b, tpdu):]
+	b = b[copy(b, lri):]
+	b = b[copy(b, header):]
+	if c.mtiBCD {
+		binary.BigEndian.PutUint16(b, mti)
+	} else {
+		binary.BigEndian.PutUint32(b, spellMTI(mti))
+	}
 	return e
 }
 
-// bitmapRoom stands for bitmaps until Finish writes them.
-var bitmapRoom [32]byte
+// spellMTI is mti as four ASCII digits.
+func spellMTI(mti uint16) uint32 {
+	x := uint32(mti)
+	x = (x | x<<8) & 0x00FF00FF
+	x = (x | x<<4) & 0x0F0F0F0F
+	return x | zeros&0xFFFFFFFF
+}
+
+// headRoom stands for what precedes the fields until it is known. A longer
+// head, with an LRI block or a big header, costs an allocation.
+var headRoom [64]byte
 
 // Digits writes a numeric or track field from ASCII digits; '=' or D separates
 // the parts of a track. A fixed field needs exactly its number of digits.
@@ -84,7 +101,7 @@ func (e *Encoder) digits(d *descriptor, n int, v []byte) {
 		e.buf = append(e.buf, v...)
 	case formASCII, formText:
 		for _, c := range v {
-			ok = ok && trackDigit[c] <= 15
+			ok = ok && trackDigit(c) <= 15
 		}
 		e.buf = append(e.buf, v...)
 	default:
@@ -130,9 +147,11 @@ func (e *Encoder) raw(d *descriptor, n int, v []byte) {
 		e.buf = appendHex(e.buf, v)
 		return
 	}
-	if why := d.check(v, len(v)); why != nil {
-		e.fail(n, why.Error())
-		return
+	if d.checked {
+		if why := d.check(v, len(v)); why != nil {
+			e.fail(n, why.Error())
+			return
+		}
 	}
 	e.buf = append(e.buf, v...)
 }
@@ -209,12 +228,17 @@ func (e *Encoder) Copy(n int, m *Message) {
 	if d == nil {
 		return
 	}
-	from, s := &m.codec.fields[n], m.spans[n]
-	if *from == *d {
-		e.buf = append(e.buf, m.frame[s.at-uint16(d.lenSize):s.at+s.size]...)
+	if m.codec != e.codec && m.codec.fields[n] != *d {
+		e.convert(n, d, m)
 		return
 	}
-	e.unopen(n)
+	s := m.spans[n]
+	e.buf = append(e.buf, m.frame[s.at-uint16(d.lenSize):s.at+s.size]...)
+}
+
+// convert writes field n, already open, from a value spelled otherwise.
+func (e *Encoder) convert(n int, d *descriptor, m *Message) {
+	e.last = n - 1 // the writers below open it themselves
 	var scratch [1024]byte
 	switch {
 	case d.packed() || d.form == formDigits:
@@ -287,14 +311,9 @@ func (e *Encoder) open(n int) *descriptor {
 		e.widen()
 	}
 	e.last = n
-	e.has[(n-1)>>6] |= bit1 >> ((n - 1) & 63)
+	bit := uint(n - 1)
+	e.has[bit>>6&1] |= bit1 >> (bit & 63)
 	return d
-}
-
-// unopen forgets that field n was opened, for Copy to write it by value.
-func (e *Encoder) unopen(n int) {
-	e.last = n - 1
-	e.has[(n-1)>>6] &^= bit1 >> ((n - 1) & 63)
 }
 
 // widen makes room for the secondary bitmap behind the first.
@@ -302,7 +321,7 @@ func (e *Encoder) widen() {
 	e.wide = true
 	w := e.codec.bitmap.wire(8)
 	at := e.map_ + w
-	e.buf = append(e.buf, bitmapRoom[:w]...)
+	e.buf = append(e.buf, headRoom[:w]...)
 	copy(e.buf[at+w:], e.buf[at:])
 }
 

@@ -20,7 +20,7 @@ type Message struct {
 	codec *Codec
 	frame []byte
 	lri   int // bytes of LRI block, 0 when absent
-	body  int // offset of the MTI
+	body  int // offset of the MTI, 0 before it is read or where nothing precedes it
 	map_  int // offset of the bitmap
 	mti   uint16
 	wide  bool // a secondary bitmap was present
@@ -39,7 +39,8 @@ func (m *Message) Frame() []byte { return m.frame }
 
 // Has says whether field n (2 to 128) is present.
 func (m *Message) Has(n int) bool {
-	return uint(n-1) < fieldMax && m.has[(n-1)>>6]<<((n-1)&63)>>63 != 0
+	bit := uint(n - 1)
+	return bit < fieldMax && m.has[bit>>6]<<(bit&63)&bit1 != 0
 }
 
 // Fields yields the numbers of the fields present, ascending.
@@ -59,7 +60,7 @@ func (m *Message) Fields() iter.Seq[int] {
 
 // TPDU is the five bytes before the header, nil where the framing has none.
 func (m *Message) TPDU() []byte {
-	if !m.codec.framing.TPDU {
+	if m.body == 0 || !m.codec.framing.TPDU {
 		return nil
 	}
 	return m.frame[:tpduSize:tpduSize]
@@ -76,7 +77,7 @@ func (m *Message) LRI() []byte {
 // Header is the application header before the MTI, nil where there is none.
 func (m *Message) Header() []byte {
 	h := m.codec.framing.Header
-	if h == 0 {
+	if m.body == 0 || h == 0 {
 		return nil
 	}
 	return m.frame[m.body-h : m.body : m.body]

@@ -46,6 +46,7 @@ func fieldName(n int) string {
 // The frame must not change while m is in use.
 func (c *Codec) Parse(m *Message, frame []byte) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
+	m.body, m.lri, m.mti = 0, 0, 0
 	if len(frame) > c.framing.SizeMax {
 		return &FieldError{Field: FieldFrame, Why: fmt.Sprintf("has %d bytes, the limit is %d", len(frame), c.framing.SizeMax)}
 	}
@@ -77,34 +78,31 @@ func (c *Codec) Parse(m *Message, frame []byte) error {
 
 // parseHead finds the MTI and returns the offset behind it.
 func (c *Codec) parseHead(m *Message) (int, error) {
-	frame, at := m.frame, 0
+	frame, at, lri := m.frame, 0, 0
 	if c.framing.TPDU {
 		at = tpduSize
 	}
-	m.lri = 0
 	if c.framing.LRI && len(frame) >= at+lriFixed && string(frame[at:at+3]) == "LRI" {
-		m.lri = lriFixed + int(binary.BigEndian.Uint16(frame[at+3:]))
-		if len(frame) < at+m.lri {
+		lri = lriFixed + int(binary.BigEndian.Uint16(frame[at+3:]))
+		if len(frame) < at+lri {
 			return 0, &FieldError{Field: FieldFrame, Offset: at, Why: "the LRI block runs past the end"}
 		}
-		at += m.lri
 	}
-	at += c.framing.Header
-	m.body = at
+	at += lri + c.framing.Header
 	if len(frame) < at+c.mtiSize() {
 		return 0, &FieldError{Field: FieldMTI, Offset: min(at, len(frame)), Why: "the frame ends before it"}
 	}
 	if c.mtiBCD {
-		m.mti = binary.BigEndian.Uint16(frame[at:])
 		if !packedDigits(frame[at : at+2]) {
 			return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be packed decimal digits"}
 		}
+		m.lri, m.body, m.mti = lri, at, binary.BigEndian.Uint16(frame[at:])
 		return at + 2, nil
 	}
 	if !asciiDigits(frame[at : at+4]) {
 		return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be four ASCII digits"}
 	}
-	m.mti = 0
+	m.lri, m.body = lri, at
 	for _, d := range frame[at : at+4] {
 		m.mti = m.mti<<4 | uint16(d&15)
 	}
@@ -194,13 +192,14 @@ func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
 	p, count, ok := frame[at:end], 0, true
 	switch d.length {
 	case lenBCD:
-		ok = packedDigits(p) && (d.digits&1 == 0 || p[0]>>4 == 0)
 		for _, c := range p {
-			count = count*100 + int(c>>4)*10 + int(c&15)
+			two := unpacked2[c]
+			ok = ok && two <= 99
+			count = count*100 + int(two)
 		}
 	case lenASCII:
-		ok = asciiDigits(p)
 		for _, c := range p {
+			ok = ok && c-'0' <= 9
 			count = count*10 + int(c&15)
 		}
 	case lenBinary:
@@ -212,9 +211,13 @@ func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
 		return 0, &FieldError{Field: n, Offset: at, Why: "its length must be decimal digits", cause: errNotDigits}
 	}
 	if count > int(d.max) {
-		return 0, &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("its length must be at most %d, is %d", d.max, count)}
+		return 0, tooLong(n, at, d.max, count)
 	}
 	return count, nil
+}
+
+func tooLong(n, at int, max uint16, count int) error {
+	return &FieldError{Field: n, Offset: at, Why: fmt.Sprintf("its length must be at most %d, is %d", max, count)}
 }
 
 func tooShort(n, at, want, left int) error {

@@ -1,0 +1,89 @@
+package issuer_test
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// codec speaks just enough ISO 8583:1987 for these tests.
+type codec struct{ iso *iso.Codec }
+
+var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))}
+
+var codecs = map[string]issuer.Codec{"iso87": iso87}
+
+func (c codec) PrefixSize() int                    { return 2 }
+func (c codec) BodySize(prefix []byte) (int, error) { return c.iso.ReadLength(prefix) }
+
+func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
+	e := c.iso.Begin(dst, nil, nil, req.MTI)
+	var pan [txn.PANDigitsMax]byte
+	e.Digits(2, req.PAN.Append(pan[:0]))
+	e.Digits(3, req.ProcessingCode[:])
+	e.Uint(4, uint64(req.Amount.Minor))
+	e.Digits(7, leg.Time[:])
+	e.Uint(11, uint64(leg.STAN))
+	e.Text(37, rrn[:])
+	e.Text(41, req.Key.Terminal[:])
+	e.Text(42, req.Merchant[:])
+	e.Text(49, []byte(req.Amount.Currency.String()))
+	return e.Finish()
+}
+
+func (c codec) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
+	mti := uint16(0x0400)
+	if repeat {
+		mti = 0x0401
+	}
+	_, key := rec.Subject()
+	e := c.iso.Begin(dst, nil, nil, mti)
+	e.Digits(2, pan)
+	e.Digits(3, []byte("000000"))
+	e.Uint(4, uint64(rec.Amount.Minor))
+	e.Digits(7, rec.Leg.Time[:])
+	e.Uint(11, uint64(rec.Leg.STAN))
+	e.Text(37, rec.RRN[:])
+	e.Text(41, key.Terminal[:])
+	e.Text(49, []byte(rec.Amount.Currency.String()))
+	return e.Finish()
+}
+
+func (c codec) AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error) {
+	e := c.iso.Begin(dst, nil, nil, 0x0800)
+	e.Digits(7, at.AppendFormat(nil, "0102150405"))
+	e.Uint(11, uint64(stan))
+	e.Text(70, []byte(code))
+	return e.Finish()
+}
+
+func (c codec) ReadReply(frame []byte, h *txn.ReplyHead, r *txn.Reply) error {
+	var m iso.Message
+	if err := c.iso.Parse(&m, frame); err != nil {
+		return err
+	}
+	h.MTI = m.MTI()
+	stan, _ := m.Uint(11)
+	h.STAN = uint32(stan)
+	copy(h.Time[:], m.Value(7))
+	copy(h.Terminal[:], m.Value(41))
+	if m.Has(4) {
+		amount, err := m.Uint(4)
+		if err != nil {
+			return err
+		}
+		currency, _ := strconv.Atoi(string(m.Value(49)))
+		h.Amount, h.HasAmount = txn.Amount{Minor: int64(amount), Currency: txn.Currency(currency)}, true
+	}
+	network, _ := m.Uint(70)
+	h.Network = uint16(network)
+	copy(r.Code[:], m.Value(39))
+	copy(r.AuthCode[:], m.Value(38))
+	copy(r.SettlementDate[:], m.Value(15))
+	r.Amount = h.Amount
+	r.Balance = append(r.Balance, m.Value(54)...)
+	return nil
+}

@@ -1,0 +1,156 @@
+package issuer_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const card = "6222021234567890128"
+
+// bench is a router with its links up, and what its hooks were told.
+type bench struct {
+	*issuer.Router
+	t testing.TB
+
+	mu        sync.Mutex
+	late      []issuer.Late
+	unmatched []string
+	malformed int
+	downs     []error
+	states    []string
+}
+
+// start runs a router against one issuer at address until the test ends.
+func start(t testing.TB, address string, change func(*issuer.Config)) *bench {
+	t.Helper()
+	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: 2 * time.Second, ReconnectMin: 5 * time.Millisecond,
+		ReconnectMax: 50 * time.Millisecond, EchoTimeout: time.Second}
+	if change != nil {
+		change(&cfg)
+	}
+	b := &bench{t: t}
+	note := func(f func()) { b.mu.Lock(); defer b.mu.Unlock(); f() }
+	r, err := issuer.New([]issuer.Config{cfg}, codecs, issuer.Hooks{
+		Late:      func(l issuer.Late) { note(func() { b.late = append(b.late, l) }) },
+		Unmatched: func(_ string, _ txn.ReplyHead, why string) { note(func() { b.unmatched = append(b.unmatched, why) }) },
+		Malformed: func(string, error) { note(func() { b.malformed++ }) },
+		LinkDown:  func(_ string, _ int, err error) { note(func() { b.downs = append(b.downs, err) }) },
+		Breaker:   func(_, state string) { note(func() { b.states = append(b.states, state) }) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Router = r
+	run(t, r.Run)
+	return b
+}
+
+// run runs f until the test ends, and fails it on f's error.
+func run(t testing.TB, f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// simulate runs a scripted issuer until the test ends.
+func simulate(t testing.TB, cfg simulator.Config) *simulator.Simulator {
+	t.Helper()
+	if cfg.Book == "" {
+		cfg.Book = filepath.Join(t.TempDir(), "book")
+	}
+	s, err := simulator.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.Run)
+	return s
+}
+
+// eventually waits for a condition that another goroutine makes true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func (b *bench) up(n int) *bench {
+	b.t.Helper()
+	eventually(b.t, "links up", func() bool { return b.Status()[0].Up == n })
+	return b
+}
+
+// sale is a sale of minor units at a terminal.
+func sale(terminal string, minor int64) *txn.Request {
+	pan, err := txn.ParsePAN(card)
+	if err != nil {
+		panic(err)
+	}
+	return &txn.Request{Kind: txn.KindSale, MTI: 0x0200, ProcessingCode: [6]byte{'0', '0', '0', '0', '0', '0'}, PAN: pan,
+		Key: txn.Key{Terminal: txn.MakeTerminalID(terminal), Class: txn.ClassFinancial}, Merchant: txn.MakeMerchantID("999290054110001"),
+		Amount: txn.Amount{Minor: minor, Currency: txn.CNY}, Received: time.Now(), Deadline: time.Now().Add(time.Minute)}
+}
+
+// result is what Exchange said.
+type result struct {
+	leg     txn.Leg
+	outcome txn.Outcome
+	reason  txn.Reason
+	reply   txn.Reply
+}
+
+func (b *bench) exchange(req *txn.Request) result {
+	var r result
+	r.leg, r.reason = b.Begin(req)
+	if r.reason != txn.Approved {
+		r.outcome = txn.OutcomeNotSent
+		return r
+	}
+	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, &r.reply)
+	return r
+}
+
+// want fails the test unless r is what was asked for.
+func (r result) want(t testing.TB, outcome txn.Outcome, reason txn.Reason) result {
+	t.Helper()
+	if r.outcome != outcome || r.reason != reason {
+		t.Errorf("outcome %v, reason %v; want %v, %v", r.outcome, r.reason, outcome, reason)
+	}
+	return r
+}
+
+// record is the record that owes the reversal of r.
+func (r result) record(req *txn.Request) *txn.Record {
+	return &txn.Record{Kind: txn.RecordOutcome, Outcome: txn.OutcomeUnknown, Request: req.Kind, Key: req.Key, Amount: req.Amount, Leg: r.leg,
+		RRN: [12]byte{'1', '1', '2', '2'}}
+}
+
+func (b *bench) reverse(rec *txn.Record, attempt int) (bool, string, error) {
+	ok, code, err := b.Reverse(b.t.Context(), rec, []byte(card), attempt)
+	return ok, string(code[:]), err
+}
+
+func (b *bench) read(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}

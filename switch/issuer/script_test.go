@@ -1,0 +1,69 @@
+package issuer_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// What one request costs and owes, by what the issuer does with it.
+func TestExchange(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		rule    simulator.Rule
+		outcome txn.Outcome
+		reason  txn.Reason
+		booked  []string // kinds, after the request and, if it is owed, its reversal
+	}{
+		{"approved", simulator.Rule{}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
+		{"declined", simulator.Rule{Code: "51"}, txn.OutcomeDeclined, txn.IssuerDeclined, []string{"declined"}},
+		{"partial approval was not asked for", simulator.Rule{Code: "10"}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"declined"}},
+		{"request lost", simulator.Rule{Kind: "sale", Lose: true}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"unknown"}},
+		{"answer lost", simulator.Rule{Drop: true}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
+		{"answer late", simulator.Rule{Latency: simulator.Latency{Fixed: 400 * time.Millisecond}}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
+		{"answer twice", simulator.Rule{Copies: 2}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
+		{"other amount echoed", simulator.Rule{Echo: simulator.Echo{Amount: ptr[int64](1)}}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"approved", "reversed"}},
+		{"other terminal echoed", simulator.Rule{Kind: "sale", Echo: simulator.Echo{Terminal: "99999999"}}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"approved", "reversed"}},
+		{"other STAN echoed", simulator.Rule{Kind: "sale", Echo: simulator.Echo{STAN: ptr[uint32](999_998)}}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
+		{"disconnected", simulator.Rule{Kind: "sale", Disconnect: true, Times: 1}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
+			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Timeout = 200 * time.Millisecond }).up(1)
+			req := sale("10000001", 12345)
+			got := b.exchange(req).want(t, c.outcome, c.reason)
+			if got.outcome == txn.OutcomeApproved && (got.reply.AuthCode == [6]byte{} || got.reply.Amount != req.Amount) {
+				t.Errorf("reply %+v", got.reply)
+			}
+			if got.outcome == txn.OutcomeUnknown {
+				b.up(1)
+				if ok, code, err := b.reverse(got.record(req), 0); !ok {
+					t.Errorf("reversal: code %q, %v", code, err)
+				}
+			}
+			entries, err := sim.Book()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kinds []string
+			for _, e := range entries {
+				kinds = append(kinds, e.Kind)
+				if e.STAN != got.leg.STAN || e.Time != string(got.leg.Time[:]) || e.Amount != 12345 || e.Terminal != "10000001" {
+					t.Errorf("entry %+v is not of leg %+v", e, got.leg)
+				}
+			}
+			if len(kinds) != len(c.booked) || kinds[0] != c.booked[0] || kinds[len(kinds)-1] != c.booked[len(kinds)-1] {
+				t.Errorf("booked %v, want %v", kinds, c.booked)
+			}
+			if s := b.Status()[0]; s.InFlight != 0 || s.Reversals != 0 {
+				t.Errorf("still held: %+v", s)
+			}
+		})
+	}
+}

@@ -283,22 +283,23 @@ var lengthKinds = []struct {
 	name         string
 	form         lenForm
 	digits, size uint8
-	most         int // largest length it can spell
+	most         int             // largest length it can spell
+	prefixer     prefix.Prefixer // what LoadSpec plugs in
 }{
-	{"ASCII.Fixed", lenFixed, 0, 0, 0},
-	{"BCD.Fixed", lenFixed, 0, 0, 0},
-	{"Binary.Fixed", lenFixed, 0, 0, 0},
-	{"Hex.Fixed", lenFixed, 0, 0, 0},
-	{"ASCII.L", lenASCII, 1, 1, 9},
-	{"ASCII.LL", lenASCII, 2, 2, 99},
-	{"ASCII.LLL", lenASCII, 3, 3, 999},
-	{"ASCII.LLLL", lenASCII, 4, 4, 9999},
-	{"BCD.L", lenBCD, 1, 1, 9},
-	{"BCD.LL", lenBCD, 2, 1, 99},
-	{"BCD.LLL", lenBCD, 3, 2, 999},
-	{"BCD.LLLL", lenBCD, 4, 2, 9999},
-	{"Binary.L", lenBinary, 1, 1, 255},
-	{"Binary.LL", lenBinary, 2, 2, 9999},
+	{"ASCII.Fixed", lenFixed, 0, 0, 0, prefix.ASCII.Fixed},
+	{"BCD.Fixed", lenFixed, 0, 0, 0, prefBCDFixed},
+	{"Binary.Fixed", lenFixed, 0, 0, 0, prefix.Binary.Fixed},
+	{"Hex.Fixed", lenFixed, 0, 0, 0, prefix.Hex.Fixed},
+	{"ASCII.L", lenASCII, 1, 1, 9, prefix.ASCII.L},
+	{"ASCII.LL", lenASCII, 2, 2, 99, prefix.ASCII.LL},
+	{"ASCII.LLL", lenASCII, 3, 3, 999, prefix.ASCII.LLL},
+	{"ASCII.LLLL", lenASCII, 4, 4, 9999, prefix.ASCII.LLLL},
+	{"BCD.L", lenBCD, 1, 1, 9, bcdPrefix{1}},
+	{"BCD.LL", lenBCD, 2, 1, 99, prefBCDLL},
+	{"BCD.LLL", lenBCD, 3, 2, 999, prefBCDLLL},
+	{"BCD.LLLL", lenBCD, 4, 2, 9999, bcdPrefix{4}},
+	{"Binary.L", lenBinary, 1, 1, 255, prefix.Binary.L},
+	{"Binary.LL", lenBinary, 2, 2, 9999, prefix.Binary.LL},
 }
 
 func (d *descriptor) setPad(p padding.Padder) error {

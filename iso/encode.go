@@ -10,14 +10,14 @@ import (
 // order. The first error sticks: later calls do nothing and Finish returns it.
 // Get one from Codec.Begin; it is a plain value and needs no closing.
 type Encoder struct {
-	codec *Codec
-	buf   []byte
-	start int // offset of the frame, its length prefix included
-	map_  int // offset of the bitmap
-	last  int // number of the last field written
-	wide  bool
-	has   [2]uint64
-	err   error
+	codec  *Codec
+	buf    []byte
+	start  int // offset of the frame, its length prefix included
+	bitmap int // offset of the bitmap
+	last   int // number of the last field written
+	wide   bool
+	has    [2]uint64
+	err    error
 }
 
 // Begin starts a frame behind dst. The TPDU (5 bytes) and the header are given
@@ -45,9 +45,9 @@ func (c *Codec) begin(dst, tpdu, lri, header []byte, mti uint16) Encoder {
 	}
 	prefix, mtiSize := c.framing.PrefixSize(), c.mtiSize()
 	at := e.start + prefix
-	e.map_ = at + len(tpdu) + len(lri) + len(header) + mtiSize
+	e.bitmap = at + len(tpdu) + len(lri) + len(header) + mtiSize
 	e.wide = c.bitmap.size == 16
-	size := e.map_ - e.start + c.bitmap.wire(int(c.bitmap.size))
+	size := e.bitmap - e.start + c.bitmap.wire(int(c.bitmap.size))
 	if size <= len(headRoom) {
 		e.buf = append(dst, headRoom[:size]...)
 	} else {
@@ -275,7 +275,7 @@ func (e *Encoder) putBitmap() {
 			e.has[0] |= bit1
 		}
 	}
-	at := e.buf[e.map_:]
+	at := e.buf[e.bitmap:]
 	for _, w := range e.has[:words] {
 		if !e.codec.bitmap.hex {
 			binary.BigEndian.PutUint64(at, w)
@@ -320,7 +320,7 @@ func (e *Encoder) open(n int) *descriptor {
 func (e *Encoder) widen() {
 	e.wide = true
 	w := e.codec.bitmap.wire(8)
-	at := e.map_ + w
+	at := e.bitmap + w
 	e.buf = append(e.buf, headRoom[:w]...)
 	copy(e.buf[at+w:], e.buf[at:])
 }

@@ -25,7 +25,7 @@ func ISO87Framing(prefix Prefix, sizeMax int) Framing {
 
 // ISO87 is ISO 8583:1987 in ASCII: every number and length as characters. The
 // eight-byte binary fields (52, 64, 96, 128) are spelled as the bitmap is: raw
-// or in hexadecimal; DE55 is always raw. Tracks are text, since hosts send them
+// or in hexadecimal; DE55 takes any bytes. Tracks are text, since hosts send them
 // in their own character sets.
 func ISO87(bitmap Bitmap) *iso8583.MessageSpec {
 	b := &field.Spec{Length: 8, Description: "bitmap", Enc: encoding.BytesToASCIIHex, Pref: prefix.Hex.Fixed}
@@ -101,7 +101,7 @@ var iso87Fields = []row{
 	{52, "b 8", "PIN block"},
 	{53, "n 16", "security control"},
 	{54, "an...120", "additional amounts"},
-	{55, "b...999", "chip data"},
+	{55, "ans...999", "chip data"},
 	{56, "ans...999", "reserved"},
 	{57, "ans...999", "reserved"},
 	{58, "ans...999", "reserved"},

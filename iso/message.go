@@ -17,15 +17,15 @@ type span struct {
 // is meant to be reused; a Message is valid until its frame is overwritten or
 // it is parsed into again. It is not safe for concurrent use.
 type Message struct {
-	codec *Codec
-	frame []byte
-	lri   int // bytes of LRI block, 0 when absent
-	body  int // offset of the MTI, 0 before it is read or where nothing precedes it
-	map_  int // offset of the bitmap
-	mti   uint16
-	wide  bool // a secondary bitmap was present
-	has   [2]uint64
-	spans [fieldMax + 1]span
+	codec  *Codec
+	frame  []byte
+	lri    int // bytes of LRI block, 0 when absent
+	body   int // offset of the MTI, 0 before it is read or where nothing precedes it
+	bitmap int // offset of the bitmap
+	mti    uint16
+	wide   bool // a secondary bitmap was present
+	has    [2]uint64
+	spans  [fieldMax + 1]span
 }
 
 // MTI is the message type in its hexadecimal spelling: 0x0200 for a request.
@@ -81,6 +81,19 @@ func (m *Message) Header() []byte {
 		return nil
 	}
 	return m.frame[m.body-h : m.body : m.body]
+}
+
+// Bitmap is the bitmap as it lies in the frame, nil before it is read.
+func (m *Message) Bitmap() []byte {
+	size := 8
+	if m.wide {
+		size = 16
+	}
+	end := m.bitmap + m.codec.bitmap.wire(size)
+	if m.bitmap == 0 || end > len(m.frame) {
+		return nil
+	}
+	return m.frame[m.bitmap:end:end]
 }
 
 // Value is field n as it lies on the wire, without its length; nil when

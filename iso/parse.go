@@ -46,7 +46,7 @@ func fieldName(n int) string {
 // The frame must not change while m is in use.
 func (c *Codec) Parse(m *Message, frame []byte) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
-	m.body, m.lri, m.mti = 0, 0, 0
+	m.body, m.bitmap, m.lri, m.mti, m.wide = 0, 0, 0, 0, false
 	if len(frame) > c.framing.SizeMax {
 		return &FieldError{Field: FieldFrame, Why: fmt.Sprintf("has %d bytes, the limit is %d", len(frame), c.framing.SizeMax)}
 	}
@@ -114,7 +114,7 @@ const bit1 = 1 << 63
 // parseBitmap returns the presence bits of the data fields and the offset
 // behind the bitmap.
 func (c *Codec) parseBitmap(m *Message, at int) (has [2]uint64, end int, err error) {
-	m.map_, m.wide = at, c.bitmap.size == 16
+	m.bitmap, m.wide = at, c.bitmap.size == 16
 	if has[0], end, err = c.bitmapWord(m.frame, at); err != nil {
 		return has, 0, err
 	}

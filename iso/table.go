@@ -51,26 +51,21 @@ func newSpec(name string, wire wireForm, bitmap *field.Spec, rows []row) *iso858
 		1: field.NewBitmap(bitmap),
 	}}
 	for _, r := range rows {
-		s, binary, err := wire.field(r.format)
+		f, err := wire.field(r.format, r.name)
 		if err != nil {
 			panic(fmt.Sprintf("field table %s, field %d: %v", name, r.n, err))
 		}
-		s.Description = r.name
-		if binary {
-			spec.Fields[r.n] = field.NewBinary(s)
-		} else {
-			spec.Fields[r.n] = field.NewString(s)
-		}
+		spec.Fields[r.n] = f
 	}
 	return spec
 }
 
-func (w wireForm) field(format string) (s *field.Spec, binary bool, err error) {
-	s = &field.Spec{Pref: w.fixed}
+func (w wireForm) field(format, name string) (field.Field, error) {
+	s := &field.Spec{Description: name, Pref: w.fixed}
 	format, left := strings.CutSuffix(format, " left")
 	end := strings.IndexAny(format, " .")
 	if end < 0 {
-		return nil, false, fmt.Errorf("format %q has no length", format)
+		return nil, fmt.Errorf("format %q has no length", format)
 	}
 	class, length := format[:end], format[end:]
 	switch {
@@ -81,13 +76,15 @@ func (w wireForm) field(format string) (s *field.Spec, binary bool, err error) {
 	default:
 		length = length[1:]
 	}
+	fixed := s.Pref == w.fixed
+	var err error
 	if s.Length, err = strconv.Atoi(length); err != nil {
-		return nil, false, fmt.Errorf("format %q: bad length", format)
+		return nil, fmt.Errorf("format %q: the length must be a number", format)
 	}
 	switch class {
 	case "n":
 		s.Enc = w.digits
-		if left || s.Pref != w.fixed {
+		if left || !fixed {
 			s.Enc = w.digitsLeft
 		}
 	case "z":
@@ -99,11 +96,12 @@ func (w wireForm) field(format string) (s *field.Spec, binary bool, err error) {
 		s.Enc = encText
 	case "b":
 		s.Enc = encoding.Binary
-		if s.Pref == w.fixed {
+		if fixed {
 			s.Enc = w.binary
 		}
+		return field.NewBinary(s), nil
 	default:
-		return nil, false, fmt.Errorf("format %q: unknown class", format)
+		return nil, fmt.Errorf("format %q: unknown class", format)
 	}
-	return s, class == "b", nil
+	return field.NewString(s), nil
 }

@@ -1,0 +1,139 @@
+package iso
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/bits"
+)
+
+// Limits of Inspect. The input may be hexadecimal with spaces.
+const (
+	inspectFrameMax = 9999
+	inspectInputMax = 4 * inspectFrameMax
+)
+
+// Known is a codec for every dialect and framing of this package, the more
+// telling first: Inspect tries them in this order.
+func Known() []*Codec {
+	var all []*Codec
+	add := func(framing Framing, codecs ...*Codec) {
+		for _, c := range codecs {
+			framing.SizeMax = inspectFrameMax
+			all = append(all, MustCompile(c.spec, framing))
+		}
+	}
+	cup := &Codec{spec: CUPPOS()}
+	iso := []*Codec{{spec: ISO87(BitmapHex)}, {spec: ISO87(BitmapHex32)}, {spec: ISO87(BitmapBinary)}}
+	framing := CUPPOSFraming(inspectFrameMax)
+	add(framing, cup)
+	framing.Prefix = PrefixNone
+	add(framing, cup)
+	add(Framing{Prefix: PrefixBinary2}, iso...)
+	add(Framing{Prefix: PrefixASCII4}, iso...)
+	add(Framing{}, iso...)
+	add(Framing{Prefix: PrefixBinary2}, cup)
+	add(Framing{}, cup)
+	return all
+}
+
+// Inspect finds out what the input is: hexadecimal (spaces, line breaks and 0x
+// allowed), base64 or raw bytes, of the first codec that reads it to the last
+// byte, behind its length prefix if it has one. When none does, the error is
+// that of the codec that came furthest, with the message as far as it was read;
+// byte offsets count from behind the length prefix.
+func Inspect(input []byte, codecs []*Codec) (*Message, error) {
+	readings, err := readInput(input)
+	if err != nil {
+		return nil, err
+	}
+	var best attempt
+	for _, raw := range readings {
+		for _, c := range codecs {
+			a := try(c, raw)
+			if a.err == nil {
+				return a.m, nil
+			}
+			if best.m == nil || a.score > best.score {
+				best = a
+			}
+		}
+	}
+	if best.m == nil {
+		return nil, errors.New("inspect: no dialect to try")
+	}
+	return best.m, fmt.Errorf("no dialect reads the message to its end; as %s, %s: %w",
+		best.m.codec.name, best.m.codec.framing.Prefix, best.err)
+}
+
+// String says how a length precedes a frame.
+func (p Prefix) String() string {
+	switch p {
+	case PrefixBinary2:
+		return "behind a 2-byte length"
+	case PrefixASCII4:
+		return "behind a 4-digit length"
+	}
+	return "without a length"
+}
+
+// readInput decodes the input in every way it can be meant.
+func readInput(input []byte) ([][]byte, error) {
+	if len(input) > inspectInputMax {
+		return nil, fmt.Errorf("inspect: the input has %d bytes, the limit is %d", len(input), inspectInputMax)
+	}
+	packed := bytes.Join(bytes.Fields(input), nil)
+	if len(packed) == 0 {
+		return nil, errors.New("inspect: the input is empty")
+	}
+	var all [][]byte
+	digits := bytes.TrimPrefix(bytes.TrimPrefix(packed, []byte("0x")), []byte("0X"))
+	raw, err := hex.DecodeString(string(digits))
+	if err == nil && len(raw) > 0 {
+		all = append(all, raw)
+	}
+	if raw, err := base64.StdEncoding.DecodeString(string(packed)); err == nil {
+		all = append(all, raw)
+	}
+	all = append(all, input)
+	if trimmed := bytes.TrimRight(input, "\r\n"); len(trimmed) < len(input) {
+		all = append(all, trimmed)
+	}
+	return all, nil
+}
+
+// attempt is one codec tried on one reading of the input.
+type attempt struct {
+	m     *Message
+	err   error
+	score int // how far it came, plausible messages first
+}
+
+func try(c *Codec, raw []byte) attempt {
+	a := attempt{m: &Message{codec: c}}
+	size := c.framing.PrefixSize()
+	if len(raw) < size {
+		a.err = &FrameError{-1, "the input ends before it"}
+		return a
+	}
+	body := raw[size:]
+	a.err = c.Parse(a.m, body)
+	if size > 0 {
+		n, err := c.ReadLength(raw[:size])
+		switch {
+		case err == nil && n == len(body):
+			a.score += 20 // a length that fits is no accident
+		case a.err == nil && err != nil:
+			a.err = err
+		case a.err == nil:
+			a.err = &FrameError{n, fmt.Sprintf("%d follow", len(body))}
+		}
+	}
+	a.score += bits.OnesCount64(a.m.has[0]) + bits.OnesCount64(a.m.has[1])
+	if t := a.m.mti; t>>12 <= 2 && t>>8&15 >= 1 && t>>8&15 <= 9 && t&15 <= 5 {
+		a.score += 10
+	}
+	return a
+}

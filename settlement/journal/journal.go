@@ -69,20 +69,24 @@ type Config struct {
 	OnFlush func(records, bytes int, took time.Duration)
 }
 
-func (c Config) withDefaults() (Config, error) {
+func (c Config) withDefaults() Config {
 	setDefault(&c.SegmentSize, 64<<20)
 	setDefault(&c.QueueSize, 4<<20)
 	setDefault(&c.QueueWait, time.Second)
 	setDefault(&c.StallTimeout, 10*time.Second)
+	return c
+}
+
+func (c Config) validate() error {
 	switch {
 	case c.QueueSize < blockHeaderSize+recordHeaderSize+RecordSizeMax:
-		return c, fmt.Errorf("journal queue size %d must hold one record of %d bytes", c.QueueSize, RecordSizeMax)
+		return fmt.Errorf("journal queue size %d must hold one record of %d bytes", c.QueueSize, RecordSizeMax)
 	case c.SegmentSize < int64(segmentHeaderSize+c.QueueSize), c.SegmentSize > segmentSizeMax:
-		return c, fmt.Errorf("journal segment size %d must hold one full queue (%d) and be at most %d", c.SegmentSize, c.QueueSize, segmentSizeMax)
+		return fmt.Errorf("journal segment size %d must hold one full queue (%d) and be at most %d", c.SegmentSize, c.QueueSize, segmentSizeMax)
 	case c.QueueWait < 0, c.StallTimeout < 0:
-		return c, errors.New("journal waits must not be negative")
+		return errors.New("journal waits must not be negative")
 	}
-	return c, nil
+	return nil
 }
 
 func setDefault[T comparable](v *T, to T) {

@@ -31,7 +31,7 @@ type running struct {
 
 func start(t testing.TB, dir string, cfg Config, fs fileSystem) *running {
 	t.Helper()
-	j, err := open(dir, cfg, fs)
+	j, err := open(dir, cfg.withDefaults(), fs)
 	if err != nil {
 		t.Fatal(err)
 	}

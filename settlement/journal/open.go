@@ -17,14 +17,14 @@ import (
 // acknowledged. The directory is locked until Close. Open starts nothing; call
 // Run.
 func Open(dir string, cfg Config) (*Journal, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
 	return open(dir, cfg, osFileSystem{})
 }
 
 func open(dir string, cfg Config, fs fileSystem) (_ *Journal, err error) {
-	cfg, err = cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
 	j := &Journal{cfg: cfg, dir: dir, fs: fs}
 	j.work.L = &j.mu
 	if !cfg.ReadOnly {
@@ -107,7 +107,9 @@ func removeSegment(fs fileSystem, dir, name string) error {
 // was synced; with a good block behind it, it was acknowledged and is damaged.
 func (j *Journal) recoverTail() error {
 	s := j.segments[len(j.segments)-1]
-	r := reader{s: s, off: segmentHeaderSize, next: s.first, buf: make([]byte, 0, chunkSize)}
+	chunk := buffers.Get().(*[chunkSize]byte)
+	defer buffers.Put(chunk)
+	r := reader{s: s, off: segmentHeaderSize, next: s.first, buf: chunk[:0]}
 	var end mark // the last good block
 	bad := &DamageError{s.name, 0, 0, "zeros where a block should be"}
 	for {
@@ -128,10 +130,10 @@ func (j *Journal) recoverTail() error {
 		return nil // what follows may be under the writer's pen
 	}
 	var err error
-	if j.dropped, err = s.tornLength(r.off); err != nil {
+	if j.dropped, err = s.tornLength(r.off, chunk[:]); err != nil {
 		return err
 	}
-	if off, found := s.findBlock(r.off+1, r.off+j.dropped, r.next); found {
+	if off, found := s.findBlock(r.off+1, r.off+j.dropped, r.next, chunk[:0]); found {
 		bad.Offset, bad.Position = max(bad.Offset, r.off), max(bad.Position, r.next)
 		bad.Reason += fmt.Sprintf("; a good block follows at byte %d, so this one was acknowledged: restore the file from a copy", off)
 		return bad
@@ -142,17 +144,16 @@ func (j *Journal) recoverTail() error {
 	return s.writeAgain(end.off, r.off)
 }
 
-// tornLength is how many bytes from off on are not zero.
-func (s *segment) tornLength(off int64) (int64, error) {
+// tornLength is how many bytes from off to the last that is not zero.
+func (s *segment) tornLength(off int64, b []byte) (int64, error) {
 	start, end := off, off
-	b, zeros := make([]byte, chunkSize), make([]byte, chunkSize)
 	for off < s.size {
-		n, err := s.f.ReadAt(b[:min(chunkSize, s.size-off)], off)
+		n, err := s.f.ReadAt(b[:min(int64(len(b)), s.size-off)], off)
 		if n == 0 {
 			return 0, fmt.Errorf("read journal segment %s: %w", s.name, err)
 		}
-		if !bytes.Equal(b[:n], zeros[:n]) {
-			end = off + int64(len(bytes.TrimRight(b[:n], "\x00")))
+		if used := bytes.TrimRight(b[:n], "\x00"); len(used) > 0 {
+			end = off + int64(len(used))
 		}
 		off += int64(n)
 	}
@@ -161,8 +162,8 @@ func (s *segment) tornLength(off int64) (int64, error) {
 
 // findBlock looks for a good block with a position after bad between off and
 // end, at any byte.
-func (s *segment) findBlock(off, end int64, bad Position) (int64, bool) {
-	r := reader{s: s, off: off, buf: make([]byte, 0, chunkSize)}
+func (s *segment) findBlock(off, end int64, bad Position, buf []byte) (int64, bool) {
+	r := reader{s: s, off: off, buf: buf}
 	for ; r.off+blockHeaderSize < end; r.off++ {
 		h, err := r.window(blockHeaderSize)
 		if err != nil {

@@ -113,10 +113,10 @@ func (j *Journal) letGo(s *segment) {
 	}
 }
 
-// buffers holds the chunks that scans read into.
-var buffers = sync.Pool{New: func() any { return new([chunkSize]byte) }}
-
 const chunkSize = 256 << 10
+
+// buffers holds the chunks that files are read into.
+var buffers = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // scan calls fn for the records from..to, which the segment must hold.
 func (s *segment) scan(from, to Position, fn func(Position, []byte) error) error {
@@ -176,6 +176,7 @@ type reader struct {
 	next Position // its first
 	buf  []byte   // the window
 	at   int64    // where it starts
+	take int      // bytes the last read asked for: a long scan asks for more each time
 }
 
 // window returns the next n bytes of the file, or io.EOF where it is shorter.
@@ -186,7 +187,8 @@ func (r *reader) window(n int) ([]byte, error) {
 	if n > cap(r.buf) {
 		r.buf = make([]byte, 0, n) // n was checked against the file's size
 	}
-	got, err := r.s.f.ReadAt(r.buf[:cap(r.buf)], r.off)
+	r.take = min(max(n, 2*r.take, chunkSize/16), cap(r.buf))
+	got, err := r.s.f.ReadAt(r.buf[:r.take], r.off)
 	r.buf, r.at = r.buf[:got], r.off
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read journal segment %s: %w", r.s.name, err)

@@ -128,7 +128,14 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 }
 
 // decode checks the file's form: YAML, known keys, each once, one document.
+// The YAML library panics on some inputs that are none (the corpus of FuzzLoad has
+// one); to the person who wrote the file that is a syntax error.
 func decode(b []byte, name string) (doc *document, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			doc, err = nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
+		}
+	}()
 	d := yaml.NewDecoder(strings.NewReader(string(b)), yaml.Strict())
 	doc = &document{}
 	switch err := d.Decode(doc); {
@@ -141,6 +148,9 @@ func decode(b []byte, name string) (doc *document, err error) {
 			if t := y.GetToken(); t != nil && t.Position != nil {
 				p.Line = t.Position.Line
 			}
+		}
+		if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
+			p.What += ": correct or remove it"
 		}
 		return nil, p
 	}

@@ -1,0 +1,332 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// small is a registry with one of everything; the tests below break one thing.
+const small = `version: 1
+regions:
+  - {code: 310000, name: Shanghai, lat: 31.2304, lng: 121.4737, radius_km: 65}
+merchants:
+  - mid: "999290054110001"
+    name: "Corner \"Shop\" 上海"
+    city: Shanghai
+    mcc: "5411"
+    region: 310101
+    country: CN
+    currency: CNY
+    status: active
+    policy: refuse
+    kinds: [sale, balance]
+    limits: {transaction: 50000.00, day_amount: "2000000", day_count: 20000}
+    card_limits: {transaction: "20000.5"}
+    terminals:
+      - {tid: 00000001, serial: A-1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}
+      - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: none, region: 310115, areas: [310000], require_position: true}
+  - mid: SHOP1
+    name: Shop
+    city: Tokyo
+    mcc: "5812"
+    country: JP
+    currency: JPY
+    status: active
+    policy: allow
+    kinds: [sale]
+    limits: {transaction: 5000}
+    terminals:
+      - {tid: TOKYO1, serial: B-1, class: fixed, status: active, mac: none, premises: {lat: 35.71, lng: 139.79, radius_m: 100}}
+`
+
+func TestLoadSmall(t *testing.T) {
+	s, err := Load(strings.NewReader(small), "small.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := s.Merchant(txn.MakeMerchantID("999290054110001"))
+	if want := (txn.Limits{Transaction: 50_000_00, DayAmount: 2_000_000_00, DayCount: 20_000}); m.Limits != want {
+		t.Errorf("limits %+v", m.Limits)
+	}
+	if m.Card.Transaction != 20_000_50 {
+		t.Errorf("card limits %+v", m.Card)
+	}
+	if got := text(m.Name[:]); got != `Corner "Shop" 上海` {
+		t.Errorf("name %q", got)
+	}
+	first, ok := s.Terminal(txn.MakeTerminalID("00000001"))
+	if !ok || first.RadiusMetres != 500 {
+		t.Errorf("a terminal id written as a number lost its zeros, or the radius its default: %+v", first)
+	}
+	second, _ := s.Terminal(txn.MakeTerminalID("10000002"))
+	if second.AreaCount != 1 || second.Areas[0] != (txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 65_000}) ||
+		!second.RequirePosition || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
+		t.Errorf("terminal %+v", second)
+	}
+	if s.Serial(second.ID).String() != "A-2" {
+		t.Errorf("serial %q", s.Serial(second.ID))
+	}
+	if _, ok := s.Terminal(txn.MakeTerminalID("1")); ok {
+		t.Error("a terminal that is not there was found")
+	}
+}
+
+// A bad file names the line, the field and what is wrong, and gives no rows.
+func TestLoadRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		old, new string // the change to small
+		want     string
+	}{
+		{"not YAML", "regions:", "regions: {", `f:3: could not find flow map content`},
+		{"version of tomorrow", "version: 1", "version: 2", `f:1: version: this program reads version 1`},
+		{"no version", "version: 1\n", "\n", `f:1: version:`},
+		{"unknown key", "policy: refuse", "polcy: refuse", `f:13: unknown field "polcy": correct or remove it`},
+		{"key twice", "city: Shanghai\n", "city: Shanghai\n    city: Beijing\n", `f:8: mapping key "city" already defined`},
+		{"list where a value belongs", "city: Shanghai", "city: [Shanghai]", `f:7: a single value is needed here, not a sequence`},
+		{"value where a list belongs", "kinds: [sale, balance]", "kinds: sale", `f:14: string was used where sequence is expected`},
+		{"second document", "merchants:", "---\nmerchants:", `f:1: there is a second YAML document`},
+
+		{"region circle of no region", "code: 310000", "code: 310200", `f:3: regions[].code: "310200" is no region of GB/T 2260`},
+		{"region circle without centre", "lat: 31.2304, lng: 121.4737, radius_km: 65", "lng: 121.4737, radius_km: 65", `f:3: regions[].lat: "" must be a number`},
+		{"region circle without radius", "radius_km: 65", "radius_km: 0", `f:3: regions[].radius_km: "0" must be a number from 0.001 to 2000.000`},
+
+		{"merchant id missing", `mid: "999290054110001"`, "mid:", `f:6: merchants[].mid: "" must be 1 to 15 letters and digits`},
+		{"merchant id of 14 digits", "999290054110001", "99929005411001", `f:5: merchants[].mid: "99929005411001" must be 15 digits`},
+		{"merchant id says another MCC", "999290054110001", "999290058120001", `f:5: merchants[].mid: 999290058120001 says MCC 5812`},
+		{"merchant id twice", "mid: SHOP1", "mid: \"999290054110001\"", `f:20: merchants[].mid: merchant 999290054110001 is already used on line 5`},
+		{"name too long", "name: Shop", "name: " + strings.Repeat("x", 41), `f:21: merchants[].name:`},
+		{"name with a line break", "name: Shop", `name: "a\nb"`, `f:21: merchants[].name: "a\nb" must be 1 to 40 bytes of printable text`},
+		{"MCC nobody has", `"5812"`, `"5810"`, `f:23: merchants[].mcc: "5810" is no merchant category code`},
+		{"Chinese merchant without region", "    region: 310101\n", "\n", `merchants[].region: "" is no region of GB/T 2260`},
+		{"country in digits", "country: JP", "country: 392", `f:24: merchants[].country: "392" is no ISO 3166 country`},
+		{"country nobody has", "country: JP", "country: XX", `f:24: merchants[].country:`},
+		{"currency in small letters", "currency: JPY", "currency: jpy", `f:25: merchants[].currency: "jpy" is no ISO 4217 currency`},
+		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of inactive, active, suspended, closed`},
+		{"policy missing", "policy: allow", "policy:", `f:20: merchants[].policy: "" must be one of refuse, listed, allow`},
+		{"kinds empty", "kinds: [sale]", "kinds: []", `f:20: merchants[].kinds: is empty`},
+		{"kind that needs no permission", "kinds: [sale]", "kinds: [sale, reversal]", `f:28: merchants[].kinds[]: "reversal" must be one of sale, balance`},
+		{"fractions of a fen", "50000.00", "50000.001", `f:15: merchants[].limits.transaction: "50000.001" must be a number from 0.01 to 9999999999.99 with at most 2 decimals`},
+		{"fractions of a yen", "transaction: 5000}", "transaction: 5000.0}", `f:29: merchants[].limits.transaction: "5000.0" must be a number from 1 to 999999999999 with at most 0 decimals`},
+		{"limit in scientific notation", "50000.00", "5e4", `f:15: merchants[].limits.transaction: "5e4"`},
+		{"limit with commas", "50000.00", `"50,000.00"`, `f:15: merchants[].limits.transaction: "50,000.00"`},
+		{"limit of nothing", "50000.00", "0", `f:15: merchants[].limits.transaction: "0"`},
+		{"negative limit", "50000.00", "-1", `f:15: merchants[].limits.transaction: "-1"`},
+		{"limit over DE4", "50000.00", "10000000000.00", `f:15: merchants[].limits.transaction: "10000000000.00"`},
+		{"count over 32 bits", "20000}", "4294967296}", `f:15: merchants[].limits.day_count: "4294967296"`},
+
+		{"terminal id of 9", "TOKYO1", "TOKYO0001", `f:31: terminals[].tid: "TOKYO0001" must be 1 to 8 letters and digits`},
+		{"terminal id missing", "tid: TOKYO1, ", "", `f:31: terminals[].tid: "" must be`},
+		{"terminal bound twice", "tid: TOKYO1", "tid: 00000001", `f:31: terminals[].tid: terminal 00000001 is already used on line 18: a terminal is bound to one merchant`},
+		{"machine bound twice", "serial: B-1", "serial: A-2", `f:31: terminals[].serial: serial A-2 is already used on line 19: one machine serves one merchant`},
+		{"serial too long", "serial: B-1", "serial: " + strings.Repeat("9", 51), `f:31: terminals[].serial:`},
+		{"class misspelt", "class: mobile", "class: roaming", `f:19: terminals[].class: "roaming" must be one of fixed, mobile, chain`},
+		{"MAC profile missing", "mac: none, premises", "premises", `f:31: terminals[].mac: "" must be none`},
+		{"terminal in no region", "region: 310115", "region: 310199", `f:19: terminals[].region: "310199" is no region of GB/T 2260`},
+		{"region of five digits", "region: 310115", "region: 31011", `f:19: terminals[].region: "31011" is no region`},
+		{"premises of a fixed terminal missing", ", premises: {lat: 35.71, lng: 139.79, radius_m: 100}", "", `f:31: terminals[].premises: is missing`},
+		{"latitude over the pole", "lat: 35.71", "lat: 90.000001", `f:31: terminals[].premises.lat: "90.000001" must be a number from -90.000000 to 90.000000`},
+		{"longitude missing", "lng: 139.79, ", "", `f:31: terminals[].premises.lng: "" must be a number`},
+		{"latitude and longitude changed over", "lat: 31.2304, lng: 121.4737}}", "lat: 12.4737, lng: 31.2304}}", `f:18: terminals[].premises: is not in China`},
+		{"radius of nothing", "radius_m: 100", "radius_m: 0", `f:31: terminals[].premises.radius_m: "0" must be a number from 1 to 2000`},
+		{"areas of a mobile terminal missing", "areas: [310000], ", "", `f:19: terminals[].areas: is empty`},
+		{"areas of a fixed terminal", "serial: A-1,", "serial: A-1, areas: [310000],", `f:18: terminals[].areas: mean nothing to a fixed terminal`},
+		{"area without a circle", "areas: [310000]", "areas: [330100]", `f:19: terminals[].areas[]: 330100 has no circle`},
+		{"area listed twice", "areas: [310000]", "areas: [310000, 310000]", `f:19: terminals[].areas[]: 310000 is listed twice`},
+		{"nine areas", "areas: [310000]", "areas: [310000, 1, 2, 3, 4, 5, 6, 7, 8]", `f:19: terminals[].areas: are 9, at most 8`},
+		{"position perhaps required", "require_position: true", "require_position: yes", `f:19: terminals[].require_position: "yes" must be true or false`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if n := strings.Count(small, row.old); n == 0 {
+				t.Fatalf("%q is not in the file", row.old)
+			}
+			s, err := Load(strings.NewReader(strings.Replace(small, row.old, row.new, 1)), "f")
+			if err == nil || s != nil {
+				t.Fatalf("it was loaded")
+			}
+			if !strings.Contains(err.Error(), row.want) {
+				t.Fatalf("got:  %v\nwant: %s", err, row.want)
+			}
+		})
+	}
+}
+
+func TestLoadRefusesInputs(t *testing.T) {
+	t.Run("empty", func(t *testing.T) {
+		if _, err := Load(strings.NewReader("# nothing\n"), "f"); err == nil || !strings.Contains(err.Error(), "the file is empty") {
+			t.Fatal(err)
+		}
+	})
+	t.Run("unreadable", func(t *testing.T) {
+		if _, err := Load(iotest.ErrReader(os.ErrPermission), "f"); !errors.Is(err, os.ErrPermission) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("over the size", func(t *testing.T) {
+		if _, err := Load(bytes.NewReader(make([]byte, FileSizeMax+1)), "f"); err == nil || !strings.Contains(err.Error(), "larger than") {
+			t.Fatal(err)
+		}
+	})
+	t.Run("many problems are cut off", func(t *testing.T) {
+		_, err := Load(strings.NewReader("version: 1\nmerchants:\n"+strings.Repeat("  - {mid: \"\"}\n", 100)), "f")
+		if n := strings.Count(err.Error(), "\n") + 1; n != problemsMax {
+			t.Fatalf("%d problems", n)
+		}
+		var p *Problem
+		if !errors.As(err, &p) || p.File != "f" || p.Line != 3 {
+			t.Fatalf("%+v", p)
+		}
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	id, other := txn.MakeMerchantID("A"), txn.MakeMerchantID("B")
+	one, two := txn.MakeTerminalID("1"), txn.MakeTerminalID("2")
+	for name, row := range map[string]struct {
+		m []txn.Merchant
+		t []txn.Terminal
+		s []Serial
+	}{
+		"merchant twice":          {m: []txn.Merchant{{ID: id}, {ID: id}}},
+		"terminal twice":          {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}, {ID: one, Merchant: id}}, []Serial{{1}, {2}}},
+		"machine twice":           {[]txn.Merchant{{ID: id}, {ID: other}}, []txn.Terminal{{ID: one, Merchant: id}, {ID: two, Merchant: other}}, []Serial{{1}, {1}}},
+		"terminal of nobody":      {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: other}}, []Serial{{1}}},
+		"terminal without serial": {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}}, nil},
+	} {
+		if _, err := New(nil, row.m, row.t, row.s); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
+// FuzzLoad: no input breaks Load, and what it accepts survives a round trip.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(small))
+	f.Add([]byte("version: 1"))
+	f.Add([]byte("version: 1\nmerchants: &a\n- mid: *a"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := Load(bytes.NewReader(b), "f")
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := s.Export(&out); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Load(&out, "export")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, s, again)
+	})
+}
+
+func TestDecimals(t *testing.T) {
+	for _, row := range []struct {
+		text   string
+		places int
+		want   int64
+		ok     bool
+	}{
+		{"0", 2, 0, true}, {"1", 2, 100, true}, {"1.5", 2, 150, true}, {"1.05", 2, 105, true}, {"-1.05", 2, -105, true},
+		{"0.000001", 6, 1, true}, {"007", 0, 7, true}, {"92233720368547758.07", 2, 9223372036854775807, true},
+		{"92233720368547758.08", 2, 0, false}, {"1.005", 2, 0, false}, {"1.", 2, 0, false}, {".5", 2, 0, false}, {"", 2, 0, false},
+		{"+1", 2, 0, false}, {"--1", 2, 0, false}, {"1e3", 2, 0, false}, {"0x1", 2, 0, false}, {" 1", 2, 0, false}, {"1_000", 2, 0, false}, {"1.-5", 2, 0, false},
+	} {
+		n, err := parseDecimal(row.text, row.places)
+		if (err == nil) != row.ok || row.ok && n != row.want {
+			t.Errorf("%q with %d places: %d, %v", row.text, row.places, n, err)
+		}
+		if row.ok {
+			if back, err := parseDecimal(formatDecimal(n, row.places), row.places); err != nil || back != n {
+				t.Errorf("%q is written %q", row.text, formatDecimal(n, row.places))
+			}
+		}
+	}
+}
+
+func TestStoreReplaces(t *testing.T) {
+	old, err := New(nil, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := NewStore(old)
+	held := st.Snapshot()
+	st.Replace(sample(t))
+	if m, _ := held.Len(); m != 0 {
+		t.Error("a snapshot changed under its holder")
+	}
+	if m, _ := st.Snapshot().Len(); m == 0 {
+		t.Error("the new snapshot is not in force")
+	}
+}
+
+func million(tb testing.TB) *Snapshot {
+	const nm, nt = 200_000, 1_000_000
+	ms, ts, sn := make([]txn.Merchant, nm), make([]txn.Terminal, nt), make([]Serial, nt)
+	for i := range ms {
+		ms[i].ID = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i))
+	}
+	for i := range ts {
+		ts[i].ID, ts[i].Merchant = txn.MakeTerminalID(fmt.Sprintf("%08d", i)), ms[i%nm].ID
+		copy(sn[i][:], fmt.Sprintf("NL-%d", i))
+	}
+	s, err := New(nil, ms, ts, sn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+func TestLookupDoesNotAllocate(t *testing.T) {
+	s := sample(t)
+	tid, mid := txn.MakeTerminalID("10000001"), txn.MakeMerchantID("999290054110001")
+	if n := testing.AllocsPerRun(100, func() {
+		s.Terminal(tid)
+		s.Merchant(mid)
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
+// BenchmarkLookup finds a terminal and its merchant among a million and 200,000.
+func BenchmarkLookup(b *testing.B) {
+	s := million(b)
+	ids := make([]txn.TerminalID, 1<<16)
+	for i := range ids {
+		ids[i] = txn.MakeTerminalID(fmt.Sprintf("%08d", i*7919%1_000_000))
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		t, ok := s.Terminal(ids[i&(len(ids)-1)])
+		if !ok {
+			b.Fatal("not found")
+		}
+		if _, ok := s.Merchant(t.Merchant); !ok {
+			b.Fatal("not found")
+		}
+		i++
+	}
+}
+
+// BenchmarkLoadSample reads the sample file.
+func BenchmarkLoadSample(b *testing.B) {
+	file, err := os.ReadFile(sampleFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(file)))
+	for b.Loop() {
+		if _, err := Load(bytes.NewReader(file), "registry.yaml"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

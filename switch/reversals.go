@@ -238,10 +238,10 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
 		return fmt.Errorf("record acknowledged reversal of %d: %w", done.Original, err)
 	}
+	l.s.risk.Undo(done.Hold())
 	l.mu.Lock()
 	delete(l.byID, done.Original)
 	l.mu.Unlock()
-	l.s.risk.Undo(done.Hold())
 	return nil
 }
 

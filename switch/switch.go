@@ -384,7 +384,11 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	s.replayed.Add(1)
 	ans.Replayed = true
 	ans.ID, ans.Reason, ans.Code = rec.ID, rec.Reason, rec.Code
-	ans.RRN, ans.Time, ans.Date, ans.Issuer = rec.RRN, rec.Time, rec.Date, rec.Leg.Issuer
+	ans.RRN, ans.Time, ans.Date = rec.RRN, rec.Time, rec.Date
+	if rec.Kind == txn.RecordReversalDue {
+		return // leg and authorization code in it are the original's
+	}
+	ans.Issuer = rec.Leg.Issuer
 	ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate = rec.IssuerCode, rec.AuthCode, rec.SettlementDate
 	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
 	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)

@@ -48,10 +48,10 @@ func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
 func (d *Issuer) BodySize(prefix []byte) (int, error) { return d.codec.ReadLength(prefix) }
 
 // AppendRequest appends the frame of req under leg's number, length prefix
-// included. Times are the link's (DE7); DE12 and DE13 are the terminal's where
+// included, in the message class the terminal used (0100 or 0200). Times are the link's (DE7); DE12 and DE13 are the terminal's where
 // it sent them.
 func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
-	e := d.codec.Begin(dst, nil, nil, 0x0200)
+	e := d.codec.Begin(dst, nil, nil, req.MTI&0xFF00)
 	var pan [txn.PANDigitsMax]byte
 	defer clear(pan[:])
 	if !req.PAN.IsZero() {

@@ -1,0 +1,539 @@
+package acquirer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// bank is a Forwarder that behaves as told and polices its caller: a request
+// without a durable intent, a leg used twice or a reversal of something never
+// sent fails the test.
+type bank struct {
+	t       *testing.T
+	journal *journal.Journal
+
+	mu       sync.Mutex
+	stan     uint32
+	held     map[uint32]bool
+	approved map[uint32]txn.ID // by STAN
+	sent     map[uint32]txn.ID
+	reversed map[uint32]int
+	// behave decides an exchange; nil approves.
+	behave func(req *txn.Request) (txn.Outcome, txn.Reason, string)
+	// refuse is what Begin says; Approved by default.
+	refuse txn.Reason
+	// acknowledge says whether a reversal is acknowledged.
+	acknowledge func(attempt int) bool
+}
+
+func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse != txn.Approved {
+		return txn.Leg{}, b.refuse
+	}
+	b.stan++
+	b.held[b.stan] = true
+	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan}, txn.Approved
+}
+
+func (b *bank) release(leg *txn.Leg) {
+	if !b.held[leg.STAN] {
+		b.t.Errorf("leg %d is given back but not held", leg.STAN)
+	}
+	delete(b.held, leg.STAN)
+}
+
+func (b *bank) Cancel(leg *txn.Leg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.release(leg)
+}
+
+func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+	intent := false
+	b.journal.Scan(b.journal.First(), func(_ journal.Position, p []byte) error {
+		var rec txn.Record
+		if err := rec.Unmarshal(p); err != nil {
+			b.t.Error(err)
+		}
+		intent = intent || rec.Kind == txn.RecordIntent && rec.ID == req.ID && rec.Leg == *leg && rec.RRN == rrn
+		return nil
+	})
+	if !intent {
+		b.t.Errorf("request %d reaches the issuer without a durable intent", req.ID)
+	}
+	outcome, reason, code := txn.OutcomeApproved, txn.Approved, "00"
+	if b.behave != nil {
+		outcome, reason, code = b.behave(req)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.release(leg)
+	if outcome != txn.OutcomeNotSent {
+		b.sent[leg.STAN] = req.ID
+	}
+	copy(reply.Code[:], code)
+	if outcome == txn.OutcomeApproved {
+		b.approved[leg.STAN] = req.ID
+		copy(reply.AuthCode[:], fmt.Sprintf("%06d", leg.STAN))
+		reply.IssuerData = append(reply.IssuerData[:0], "bank"...)
+	}
+	return outcome, reason
+}
+
+func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if string(pan) != testPAN {
+		b.t.Errorf("reversal of %d carries another card number", rec.Original)
+	}
+	if b.acknowledge != nil && !b.acknowledge(attempt) {
+		return false, [2]byte{}, errors.New("no answer")
+	}
+	b.reversed[rec.Leg.STAN]++
+	if _, ok := b.sent[rec.Leg.STAN]; !ok {
+		return true, [2]byte{'2', '5'}, nil
+	}
+	return true, [2]byte{'0', '0'}, nil
+}
+
+const testPAN = "6222021234567890128"
+
+// house is a switch on a real journal, risk engine and registry.
+type house struct {
+	t       *testing.T
+	dir     string
+	bank    *bank
+	risk    *risk.Engine
+	journal *journal.Journal
+	s       *Switch
+	stop    func()
+}
+
+var zone = time.FixedZone("CST", 8*3600)
+
+func newHouse(t *testing.T) *house {
+	h := &house{t: t, dir: t.TempDir()}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}}
+	h.open(nil)
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+// open starts a switch on the house's journal; wrap may put faults between.
+func (h *house) open(wrap func(Recorder) Recorder) Recovery {
+	h.t.Helper()
+	j, err := journal.Open(filepath.Join(h.dir, "journal"), journal.Config{SegmentSize: 1 << 20, QueueSize: 256 << 10})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.journal, h.bank.journal = j, j
+	cards, err := keys.OpenCards(filepath.Join(h.dir, "card.keys"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if h.risk, err = risk.New(risk.Config{}); err != nil {
+		h.t.Fatal(err)
+	}
+	merchant := txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310100, Country: 156, MCC: 5411,
+		Currency: txn.CNY, Kinds: 1<<txn.KindSale | 1<<txn.KindBalance | 1<<txn.KindReversal}
+	var terminals []txn.Terminal
+	var serials []registry.Serial
+	for i := range 8 {
+		terminals = append(terminals, txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprintf("1000000%d", i+1)), Merchant: merchant.ID,
+			Status: txn.StatusActive, Region: 310101, Limits: txn.Limits{DayAmount: 100_000}})
+		serials = append(serials, registry.Serial{byte(i + 1)})
+	}
+	snapshot, err := registry.New(nil, []txn.Merchant{merchant}, terminals, serials)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var rec Recorder = j
+	if wrap != nil {
+		rec = wrap(j)
+	}
+	cfg := Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
+	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, slog.New(slog.DiscardHandler))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.s = s
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	jctx, jstop := context.WithCancel(context.Background())
+	var jwg sync.WaitGroup
+	jwg.Go(func() { j.Run(jctx) })
+	found, err := s.Recover()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	wg.Go(func() { s.Run(ctx) })
+	h.stop = func() {
+		cancel()
+		wg.Wait()
+		jstop()
+		jwg.Wait()
+		j.Close()
+	}
+	return found
+}
+
+// restart ends the process without any goodbye to the journal's readers, and
+// starts another.
+func (h *house) restart() Recovery {
+	h.t.Helper()
+	h.stop()
+	return h.open(nil)
+}
+
+func sale(terminal string, stan uint32, minor int64) txn.Request {
+	pan, _ := txn.ParsePAN(testPAN)
+	return txn.Request{Dialect: 1, Kind: txn.KindSale, MTI: 0x0200, Key: txn.Key{Terminal: txn.MakeTerminalID(terminal), Batch: 1, STAN: stan, Class: txn.ClassFinancial},
+		Merchant: txn.MakeMerchantID("999290054110001"), ProcessingCode: [6]byte([]byte("000000")), Condition: [2]byte{'0', '0'},
+		Amount: txn.Amount{Minor: minor, Currency: txn.CNY}, PAN: pan, Received: time.Now()}
+}
+
+func reversal(terminal string, stan uint32, minor int64) txn.Request {
+	r := sale(terminal, stan, minor)
+	r.Kind, r.MTI, r.Key.Class, r.OriginalSTAN, r.OriginalBatch = txn.KindReversal, 0x0400, txn.ClassReversal, stan, 1
+	r.PAN = txn.PAN{}
+	return r
+}
+
+func (h *house) ask(req txn.Request) txn.Answer {
+	var ans txn.Answer
+	req.Received = time.Now()
+	h.s.Authorize(&req, &ans)
+	return ans
+}
+
+// used is the terminal's use of its day limit.
+func (h *house) used(terminal string) int64 {
+	var p risk.Party
+	p.Scope, p.Currency = txn.ScopeTerminal, txn.CNY
+	copy(p.ID[:], terminal)
+	day := h.s.cfg.Day.Of(time.Now())
+	return h.risk.UsageOf(day, p).Minor
+}
+
+// settle waits until nothing is owed.
+func (h *house) settle() {
+	h.t.Helper()
+	for range 10_000 {
+		if h.s.Figures().ReversalsOwed == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	h.t.Fatal("reversals are still owed")
+}
+
+func (h *house) want(what string, got txn.Answer, reason txn.Reason, code string) {
+	h.t.Helper()
+	if got.Reason != reason || string(got.Code[:]) != code {
+		h.t.Errorf("%s: %v %s, want %v %s", what, got.Reason, got.Code, reason, code)
+	}
+}
+
+func TestAnswersAndLimits(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		refuse txn.Reason
+		behave func(*txn.Request) (txn.Outcome, txn.Reason, string)
+		reason txn.Reason
+		code   string
+		used   int64 // after everything owed is done
+		undone int   // reversals the issuer saw
+	}{
+		{"approved", 0, nil, txn.Approved, "00", 1000, 0},
+		{"declined gives the limit back", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
+		}, txn.IssuerDeclined, "51", 0, 0},
+		{"a code of our side is not passed on", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeDeclined, txn.IssuerDeclined, "A0"
+		}, txn.IssuerDeclined, "05", 0, 0},
+		{"unknown owes a reversal", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+		}, txn.IssuerDidNotAnswer, "98", 0, 1},
+		{"nonsense owes a reversal", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, ""
+		}, txn.IssuerAnsweredNonsense, "98", 0, 1},
+		{"not sent owes nothing", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeNotSent, txn.IssuerIsUnavailable, ""
+		}, txn.IssuerIsUnavailable, "91", 0, 0},
+		{"no such issuer", txn.IssuerIsUnknown, nil, txn.IssuerIsUnknown, "15", 0, 0},
+		{"a panic inside the exchange is an unknown outcome", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) { panic("planted") },
+			txn.SwitchFailed, "96", 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.bank.behave, h.bank.refuse = c.behave, c.refuse
+			h.want("sale", h.ask(sale("10000001", 1, 1000)), c.reason, c.code)
+			h.settle()
+			if got := h.used("10000001"); got != c.used {
+				t.Errorf("limit use %d, want %d", got, c.used)
+			}
+			if got := len(h.bank.reversed); got != c.undone {
+				t.Errorf("%d reversals, want %d", got, c.undone)
+			}
+			if n := h.risk.InFlight(); n != 0 {
+				t.Errorf("%d holds are neither confirmed nor released", n)
+			}
+			if n := h.risk.Unmatched(); n != 0 {
+				t.Errorf("%d uses were given back twice", n)
+			}
+			before := h.used("10000001")
+			h.restart()
+			if got := h.used("10000001"); got != before {
+				t.Errorf("limit use %d after a restart, %d before", got, before)
+			}
+		})
+	}
+}
+
+func TestLimitIsExactUnderConcurrency(t *testing.T) {
+	h := newHouse(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	approved := 0
+	for i := range 200 {
+		wg.Go(func() {
+			if ans := h.ask(sale("10000001", uint32(i+1), 1000)); ans.Reason == txn.Approved {
+				mu.Lock()
+				approved++
+				mu.Unlock()
+			} else if ans.Reason != txn.DayAmountIsOverLimit {
+				t.Errorf("sale %d: %v", i, ans.Reason)
+			}
+		})
+	}
+	wg.Wait()
+	if approved != 100 || h.used("10000001") != 100_000 {
+		t.Errorf("%d approved, %d used, want 100 and 100000", approved, h.used("10000001"))
+	}
+}
+
+func same(a, b txn.Answer) bool {
+	return a.ID == b.ID && a.Reason == b.Reason && a.Code == b.Code && a.RRN == b.RRN && a.Time == b.Time && a.Date == b.Date &&
+		a.Reply.AuthCode == b.Reply.AuthCode && string(a.Reply.IssuerData) == string(b.Reply.IssuerData) && a.Issuer == b.Issuer
+}
+
+func TestRetransmissionGetsTheStoredAnswer(t *testing.T) {
+	h := newHouse(t)
+	first := h.ask(sale("10000001", 7, 500))
+	again := h.ask(sale("10000001", 7, 500))
+	if !again.Replayed || !same(first, again) {
+		t.Errorf("again: %+v, first %+v", again, first)
+	}
+	h.restart()
+	if again = h.ask(sale("10000001", 7, 500)); !again.Replayed || !same(first, again) {
+		t.Errorf("after a restart: %+v, first %+v", again, first)
+	}
+	h.want("other amount", h.ask(sale("10000001", 7, 501)), txn.DuplicateWithOtherContent, "94")
+	if len(h.bank.sent) != 1 || h.used("10000001") != 500 {
+		t.Errorf("%d sent, %d used; want one sale of 500", len(h.bank.sent), h.used("10000001"))
+	}
+}
+
+func TestRetransmissionInFlightAttaches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			time.Sleep(5 * time.Second)
+			return txn.OutcomeApproved, txn.Approved, "00"
+		}
+		var wg sync.WaitGroup
+		answers := make([]txn.Answer, 50)
+		for i := range answers {
+			wg.Go(func() { answers[i] = h.ask(sale("10000001", 7, 500)) })
+		}
+		wg.Wait()
+		for i := range answers {
+			if !same(answers[0], answers[i]) || answers[i].Reason != txn.Approved {
+				t.Errorf("copy %d: %+v", i, answers[i])
+			}
+		}
+		if len(h.bank.sent) != 1 {
+			t.Errorf("%d sent to the issuer, want 1", len(h.bank.sent))
+		}
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
+// The table of reverse.go, row by row.
+func TestTerminalReversal(t *testing.T) {
+	decline := func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
+	}
+	unknown := func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	for _, c := range []struct {
+		name   string
+		behave func(*txn.Request) (txn.Outcome, txn.Reason, string)
+		sale   bool
+		minor  int64
+		reason txn.Reason
+		code   string
+		undone int
+	}{
+		{"of an unknown original", nil, false, 500, txn.Approved, "00", 0},
+		{"of a declined original", decline, true, 500, txn.Approved, "00", 0},
+		{"of an unknown outcome", unknown, true, 500, txn.Approved, "00", 1},
+		{"of an approval", nil, true, 500, txn.Approved, "00", 1},
+		{"of another amount", nil, true, 400, txn.OriginalAmountDiffers, "64", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.bank.behave = c.behave
+			if c.sale {
+				h.ask(sale("10000001", 7, 500))
+			}
+			first := h.ask(reversal("10000001", 7, c.minor))
+			h.want("reversal", first, c.reason, c.code)
+			for range 3 {
+				if again := h.ask(reversal("10000001", 7, c.minor)); !same(first, again) {
+					t.Errorf("repeat: %+v, first %+v", again, first)
+				}
+			}
+			h.settle()
+			h.restart()
+			h.settle()
+			if again := h.ask(reversal("10000001", 7, c.minor)); !same(first, again) {
+				t.Errorf("after a restart: %+v, first %+v", again, first)
+			}
+			total := 0
+			for _, n := range h.bank.reversed {
+				total += n
+			}
+			if total != c.undone {
+				t.Errorf("the issuer saw %d reversals, want %d", total, c.undone)
+			}
+			want := int64(0)
+			if c.reason == txn.OriginalAmountDiffers {
+				want = 500
+			}
+			if got := h.used("10000001"); got != want {
+				t.Errorf("limit use %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestSaleAfterItsReversalIsRefused(t *testing.T) {
+	h := newHouse(t)
+	h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")
+	h.want("late sale", h.ask(sale("10000001", 7, 500)), txn.ReversedBeforeRequest, "22")
+	h.restart()
+	h.want("late sale after a restart", h.ask(sale("10000001", 7, 500)), txn.ReversedBeforeRequest, "22")
+	if len(h.bank.sent) != 0 {
+		t.Error("the sale reached the issuer")
+	}
+}
+
+func TestReversalWaitsForItsOriginal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			time.Sleep(5 * time.Second)
+			return txn.OutcomeApproved, txn.Approved, "00"
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { h.want("sale", h.ask(sale("10000001", 7, 500)), txn.Approved, "00") })
+		time.Sleep(time.Second)
+		h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")
+		wg.Wait()
+		h.settle()
+		if h.bank.reversed[1] != 1 || h.used("10000001") != 0 {
+			t.Errorf("reversed %d times, %d used", h.bank.reversed[1], h.used("10000001"))
+		}
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
+func TestReversalIsRepeatedUntilAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		tries := 0
+		h.bank.acknowledge = func(attempt int) bool {
+			if attempt != tries {
+				t.Errorf("try %d says it is number %d", tries, attempt)
+			}
+			tries++
+			return tries > 12
+		}
+		h.ask(sale("10000001", 7, 500))
+		began := time.Now()
+		h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")
+		for h.s.Figures().ReversalsOwed > 0 {
+			if h.used("10000001") != 500 {
+				t.Fatal("the limit came back before the issuer acknowledged")
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if took := time.Since(began); took < 3*time.Minute || took > 12*time.Minute {
+			t.Errorf("12 repeats took %v", took)
+		}
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
+func TestUndeliveredApprovalIsReversedUnlessAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		deliver := func(stan uint32) (txn.Request, txn.Answer) {
+			req := sale("10000001", stan, 500)
+			var ans txn.Answer
+			h.s.Authorize(&req, &ans)
+			return req, ans
+		}
+		req, ans := deliver(1)
+		h.s.Undelivered(&req, &ans)
+		req, ans = deliver(2)
+		h.s.Undelivered(&req, &ans)
+		time.Sleep(30 * time.Second)
+		h.want("asked again in time", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
+		time.Sleep(2 * time.Minute)
+		h.settle()
+		if h.bank.reversed[1] != 1 || h.bank.reversed[2] != 0 {
+			t.Errorf("reversed %v, want the first only", h.bank.reversed)
+		}
+		h.want("asked again too late", h.ask(sale("10000001", 1, 500)), txn.AnswerWasNotDelivered, "98")
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
+func TestStrangersAreAnsweredAndNotRecorded(t *testing.T) {
+	h := newHouse(t)
+	before := h.journal.Last()
+	h.want("unknown terminal", h.ask(sale("99999999", 1, 500)), txn.TerminalIsUnknown, "97")
+	r := sale("10000001", 1, 500)
+	r.Merchant = txn.MakeMerchantID("000000000000000")
+	h.want("unknown merchant", h.ask(r), txn.MerchantIsUnknown, "03")
+	r = sale("10000001", 1, 500)
+	r.Kind = txn.KindUnknown
+	h.want("not offered", h.ask(r), txn.KindIsNotOffered, "40")
+	r.Kind = txn.KindEcho
+	h.want("echo", h.ask(r), txn.Approved, "00")
+	if h.journal.Last() != before {
+		t.Errorf("%d records were written", h.journal.Last()-before)
+	}
+}

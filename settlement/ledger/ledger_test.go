@@ -395,6 +395,14 @@ func TestQueries(t *testing.T) {
 		expect("events", at(l.Events(ctx, r.Merchant, sale(3).ID)), []uint64{10, 11})
 		expect("open reversals", at(l.OpenReversals(ctx)), []uint64{5, 9})
 
+		for position, want := range map[uint64]txn.Date{1: 0, 2: day, 9: day} {
+			got, err := l.LastDayBefore(ctx, position)
+			if err != nil {
+				t.Error(err)
+			}
+			expect("last day before", got, want)
+		}
+
 		totals, err := l.Totals(ctx, day)
 		expect("totals", totals, []Total{
 			{txn.KindReversal, "00", txn.Approved, 1, txn.Amount{Minor: 102, Currency: txn.CNY}},

@@ -89,6 +89,23 @@ func (q queries) Scan(ctx context.Context, fn func(Entry) error) error {
 	return q.each(ctx, fn, selectAll)
 }
 
+const selectLastDayBefore = `SELECT COALESCE(MAX(business_date), '0000-00-00') FROM txn WHERE position < $1`
+
+// LastDayBefore is the latest business day of which there is a transaction from
+// before a journal position; 0 is none.
+func (q queries) LastDayBefore(ctx context.Context, position uint64) (txn.Date, error) {
+	e := Entry{Rec: &txn.Record{}}
+	var s string
+	err := q.on.QueryRowContext(ctx, selectLastDayBefore, int64(position)).Scan(&s)
+	if err == nil {
+		err = getDay(&e, value{isText: true, s: []byte(s)})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read last day before %d: %w", position, err)
+	}
+	return e.Rec.Day, nil
+}
+
 // Total is one line of a day's totals.
 type Total struct {
 	Request txn.Kind
@@ -141,8 +158,8 @@ func (q queries) Totals(ctx context.Context, day txn.Date) ([]Total, error) {
 // card's token, zero padded.
 type Party struct {
 	Scope    txn.LimitScope
-	ID       [16]byte
 	Currency txn.Currency
+	ID       [16]byte
 }
 
 // Parties are the three whose limits a hold uses.

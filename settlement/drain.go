@@ -1,0 +1,287 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Journal is the durable log as its readers need it.
+type Journal interface {
+	// First and Last are the positions that can be read; Last is 0 when there
+	// is none.
+	First() journal.Position
+	Last() journal.Position
+	// Scan calls fn for each durable record from a position to the one that was
+	// Last at the call; rec is valid during fn only.
+	Scan(from journal.Position, fn func(pos journal.Position, rec []byte) error) error
+	// Wait returns when a record after pos is durable, or with
+	// journal.ErrClosed when none will come.
+	Wait(ctx context.Context, pos journal.Position) error
+}
+
+// Store is the ledger as Drain needs it. An error leaves open what was stored;
+// Position says. See ledger.Ledger.
+type Store interface {
+	Position(ctx context.Context) (uint64, error)
+	Store(ctx context.Context, entries []ledger.Entry) error
+}
+
+// ErrAhead says that the ledger has records the journal does not.
+var ErrAhead = errors.New("the ledger is ahead of the journal: this is not the journal it was loaded from, or it lost its end")
+
+const (
+	batchMax = 1024 // records per SQL transaction
+
+	// linger is how long a new record may wait for company. Nobody waits for the
+	// ledger, and a row in a full batch costs half of one in a small batch.
+	linger = 20 * time.Millisecond
+
+	storeTimeout = 30 * time.Second
+	retryMin     = 50 * time.Millisecond
+	retryMax     = 5 * time.Second
+)
+
+// Drain copies the journal into the ledger, behind the sales. Make it with
+// NewDrain and call Run once; the other methods are for any goroutine.
+type Drain struct {
+	journal Journal
+	store   Store
+
+	// Owned by Run.
+	recs    []txn.Record // what batch points to
+	batch   []ledger.Entry
+	backoff time.Duration
+
+	position atomic.Uint64 // of the last record known to be stored
+	lastAt   atomic.Int64  // see DrainStats.Age, in microseconds; 0 before Run
+	stored   atomic.Uint64
+	batches  atomic.Uint64
+	failures atomic.Uint64
+
+	mu      sync.Mutex // guards what follows
+	moved   chan struct{}
+	lastErr error // of the failure being retried
+	ended   error // why Run returned; errEnded for no error
+}
+
+// NewDrain starts nothing.
+func NewDrain(j Journal, s Store) *Drain {
+	return &Drain{journal: j, store: s, recs: make([]txn.Record, batchMax), moved: make(chan struct{})}
+}
+
+var errEnded = errors.New("drain has ended")
+
+// Run copies until ctx ends, or until the journal has ended and all of it is
+// copied; both return nil, and the next Run goes on where this one stopped.
+// While the ledger fails it retries, forever, up to retryMax apart. It returns
+// an error when going on would lose a record: one that cannot be decoded or
+// placed, a gap, a journal that cannot be read. Sales may go on; a person must
+// look.
+func (d *Drain) Run(ctx context.Context) error {
+	d.lastAt.Store(time.Now().UnixMicro())
+	err := d.run(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended = err; err == nil {
+		d.ended = errEnded
+	}
+	d.wake()
+	return err
+}
+
+func (d *Drain) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := d.follow(ctx)
+		if err == nil || errors.As(err, new(fatal)) {
+			return err
+		}
+		// What the failed Store did is unknown: follow asks for the position.
+		d.failures.Add(1)
+		d.mu.Lock()
+		d.lastErr = err
+		d.mu.Unlock()
+		d.backoff = min(max(2*d.backoff, retryMin), retryMax)
+		sleep(ctx, d.backoff/2+rand.N(d.backoff/2))
+	}
+	return nil
+}
+
+// fatal is an error that a retry cannot cure.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+// follow copies from the ledger's position on until the journal ends.
+func (d *Drain) follow(ctx context.Context) error {
+	pos, err := d.storedPosition(ctx)
+	if err != nil {
+		return err
+	}
+	if last := d.journal.Last(); pos > last {
+		return fatal{fmt.Errorf("drain at %d, journal at %d: %w", pos, last, ErrAhead)}
+	}
+	d.reached(pos, time.Time{})
+	for {
+		if pos, err = d.copy(ctx, pos); err != nil {
+			return err
+		}
+		d.lastAt.Store(time.Now().UnixMicro())
+		switch err := d.journal.Wait(ctx, pos); {
+		case err == nil:
+			sleep(ctx, linger)
+		case errors.Is(err, journal.ErrClosed):
+			// The last flush may have come after copy read Last.
+			_, err := d.copy(ctx, pos)
+			return err
+		case ctx.Err() != nil:
+			return nil
+		default:
+			return fatal{fmt.Errorf("wait for the journal after %d: %w", pos, err)}
+		}
+	}
+}
+
+func (d *Drain) storedPosition(ctx context.Context) (journal.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	pos, err := d.store.Position(ctx)
+	return journal.Position(pos), err
+}
+
+// copy stores what the journal has after pos, batch by batch.
+func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Position, error) {
+	if pos >= d.journal.Last() {
+		return pos, nil
+	}
+	d.batch = d.batch[:0]
+	var storeErr error
+	err := d.journal.Scan(pos+1, func(at journal.Position, b []byte) error {
+		rec := &d.recs[len(d.batch)]
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", at, err)
+		}
+		*rec = ledger.Kept(*rec) // nothing may point into b
+		d.batch = append(d.batch, ledger.Entry{Pos: uint64(at), Rec: rec})
+		if len(d.batch) == batchMax {
+			pos, storeErr = d.flush(ctx, pos)
+		}
+		return storeErr
+	})
+	switch {
+	case storeErr != nil:
+		return pos, storeErr
+	case err != nil:
+		return pos, fatal{fmt.Errorf("drain journal: %w", err)}
+	}
+	return d.flush(ctx, pos)
+}
+
+// flush stores the batch. pos is the position before it.
+func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Position, error) {
+	if len(d.batch) == 0 {
+		return pos, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := d.store.Store(ctx, d.batch)
+	switch {
+	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrRepeated), errors.Is(err, ledger.ErrUnknownKind):
+		return pos, fatal{fmt.Errorf("drain journal: %w", err)}
+	case err != nil:
+		return pos, err
+	}
+	last := d.batch[len(d.batch)-1]
+	d.stored.Add(uint64(len(d.batch)))
+	d.batches.Add(1)
+	d.backoff = 0
+	d.batch = d.batch[:0]
+	d.reached(journal.Position(last.Pos), last.Rec.At)
+	return journal.Position(last.Pos), nil
+}
+
+// reached notes that the ledger holds everything up to pos.
+func (d *Drain) reached(pos journal.Position, at time.Time) {
+	if !at.IsZero() {
+		d.lastAt.Store(at.UnixMicro())
+	}
+	d.position.Store(uint64(pos))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lastErr = nil
+	d.wake()
+}
+
+// wake needs mu.
+func (d *Drain) wake() {
+	close(d.moved)
+	d.moved = make(chan struct{})
+}
+
+// CatchUp waits until the ledger holds all that is in the journal now. It
+// fails when ctx ends or Run does.
+func (d *Drain) CatchUp(ctx context.Context) error {
+	want := uint64(d.journal.Last())
+	for {
+		d.mu.Lock()
+		moved, ended, lastErr := d.moved, d.ended, d.lastErr
+		d.mu.Unlock()
+		got := d.position.Load()
+		switch {
+		case got >= want:
+			return nil
+		case ended != nil:
+			return fmt.Errorf("catch up from %d to %d: %w", got, want, ended)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("catch up from %d to %d: %w", got, want, errors.Join(context.Cause(ctx), lastErr))
+		}
+	}
+}
+
+// DrainStats are the live figures of a Drain.
+type DrainStats struct {
+	Position uint64 // of the last record known to be in the ledger
+	Lag      uint64 // records in the journal after it
+	// Age is how far the ledger is behind in time: since the last stored record
+	// was made, or there was nothing more to copy, or Run began.
+	Age      time.Duration
+	Stored   uint64 // records since NewDrain
+	Batches  uint64 // SQL transactions since NewDrain
+	Failures uint64 // ones that failed and were tried again
+	Err      error  // why the ledger fails now; nil when it does not
+}
+
+// Stats reads the live figures.
+func (d *Drain) Stats() DrainStats {
+	s := DrainStats{Position: d.position.Load(), Stored: d.stored.Load(), Batches: d.batches.Load(), Failures: d.failures.Load()}
+	d.mu.Lock()
+	s.Err = d.lastErr
+	d.mu.Unlock()
+	if last := uint64(d.journal.Last()); last > s.Position {
+		s.Lag = last - s.Position
+		if at := d.lastAt.Load(); at != 0 {
+			s.Age = max(0, time.Since(time.UnixMicro(at)))
+		}
+	}
+	return s
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

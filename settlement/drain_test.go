@@ -1,0 +1,264 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run starts a drain; stop ends it and gives what Run returned.
+func run(t *testing.T, d *Drain) (stop func() error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	return func() error { cancel(); return <-ended }
+}
+
+func records(first, n int) []*txn.Record {
+	recs := make([]*txn.Record, n)
+	for i := range recs {
+		recs[i] = &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(first + i), At: time.UnixMicro(int64(first + i)).UTC(), Chip: []byte("chip")}
+	}
+	return recs
+}
+
+func holds(t *testing.T, s *memStore, n int) {
+	t.Helper()
+	if len(s.got) != n {
+		t.Fatalf("%d records stored, want %d", len(s.got), n)
+	}
+	for i, r := range s.got {
+		if r.ID != txn.ID(i+1) || r.Chip != nil {
+			t.Fatalf("record %d has id %d and chip %q", i+1, r.ID, r.Chip)
+		}
+	}
+}
+
+func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s := newMemJournal(t, records(1, 2500)...), &memStore{t: t}
+		d := NewDrain(j, s)
+		if st := d.Stats(); st.Lag != 2500 {
+			t.Errorf("before Run: %+v", st)
+		}
+		stop := run(t, d)
+		if err := d.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 { // one by one, closer together than the drain looks
+			j.append(records(2501+i, 1)...)
+			time.Sleep(time.Millisecond)
+		}
+		if err := d.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, s, 2600)
+		if st := d.Stats(); st.Position != 2600 || st.Lag != 0 || st.Age != 0 || st.Stored != 2600 || st.Batches > 3+6 || st.Err != nil {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
+	away := errors.New("ledger is away")
+	for _, c := range []struct {
+		name string
+		fail func(call int) (error, bool)
+	}{
+		{"fails", func(call int) (error, bool) { return away, false }},
+		{"fails but persists", func(call int) (error, bool) { return away, call == 1 }},
+		{"fails in the middle", func(call int) (error, bool) {
+			if call < 2 {
+				return nil, true
+			}
+			return away, false
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, s := newMemJournal(t, records(1, 3000)...), &memStore{t: t}
+				start := time.Now()
+				s.fail = func(call int) (error, bool) {
+					if time.Since(start) < time.Minute {
+						return c.fail(call)
+					}
+					return nil, true
+				}
+				d := NewDrain(j, s)
+				stop := run(t, d)
+				time.Sleep(30 * time.Second)
+				if st := d.Stats(); st.Lag == 0 || st.Age < 29*time.Second || st.Failures == 0 || st.Failures > 30 {
+					t.Errorf("during the outage: %+v", st)
+				}
+				if err := d.CatchUp(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took > time.Minute+2*retryMax {
+					t.Errorf("caught up after %s", took)
+				}
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				holds(t, s, 3000)
+			})
+		})
+	}
+}
+
+func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  func(*memJournal, *memStore)
+		want string
+		is   error
+	}{
+		{"record that cannot be decoded", func(j *memJournal, _ *memStore) { j.appendRaw("\x01short") }, "record 11", txn.ErrRecordShort},
+		{"record of a newer version", func(j *memJournal, _ *memStore) { j.appendRaw("\xff") }, "record 11", txn.ErrRecordVersion},
+		{"ledger ahead of the journal", func(j *memJournal, s *memStore) { s.got = make([]txn.Record, 12) }, "drain at 12, journal at 10", ErrAhead},
+		{"record that is already there", func(_ *memJournal, s *memStore) {
+			s.fail = func(int) (error, bool) { return ledger.ErrRepeated, false }
+		}, "already in the ledger", ledger.ErrRepeated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
+				c.set(j, s)
+				d := NewDrain(j, s)
+				err := d.Run(t.Context())
+				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("%v, want %q", err, c.want)
+				}
+				if c.is == txn.ErrRecordShort && len(s.got) != 0 {
+					t.Error("a batch was stored past the record")
+				}
+				if err := d.CatchUp(t.Context()); c.is != ErrAhead && !errors.Is(err, c.is) {
+					t.Errorf("CatchUp after the end: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestDrainEndsWithTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t}
+		d := NewDrain(j, s)
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(t.Context()) }()
+		time.Sleep(time.Second)
+		j.append(records(6, 5)...)
+		j.end()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		holds(t, s, 10)
+		if err := d.CatchUp(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCatchUpEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := errors.New("ledger is away")
+		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t, fail: func(int) (error, bool) { return away, false }}
+		d := NewDrain(j, s)
+		stop := run(t, d)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := d.CatchUp(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, away) {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The server goes away in the middle; afterwards journal and ledger are equal.
+func TestDrainThroughAnOutage(t *testing.T) {
+	dsn := ledgertest.Postgres(t)
+	l, err := ledger.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h := newHistoryMaker(1)
+	j := newMemJournal(t, h.history(500)...)
+	d := NewDrain(j, l)
+	stop := run(t, d)
+	for range 3 {
+		end := ledgertest.Outage(t, dsn)
+		j.append(h.history(300)...)
+		time.Sleep(100 * time.Millisecond)
+		end()
+		j.append(h.history(300)...)
+		if err := d.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if d.Stats().Failures == 0 {
+		t.Error("the outage was not noticed")
+	}
+	r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() || r.Lag != 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// BenchmarkDrain copies a journal in memory into a ledger; an op is one record,
+// of which about half are intents that leave no row.
+func BenchmarkDrain(b *testing.B) {
+	for name, dsn := range map[string]func(testing.TB) string{"sqlite": ledgertest.SQLite, "postgres": ledgertest.Postgres} {
+		b.Run(name, func(b *testing.B) {
+			l, err := ledger.Open(dsn(b))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			if err := l.Migrate(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			h := newHistoryMaker(1)
+			j := newMemJournal(b, h.history(b.N/2+1)...)
+			j.end()
+			n := float64(j.Last())
+			b.ResetTimer()
+			if err := NewDrain(j, l).Run(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+			b.StopTimer()
+			r, err := Verify(b.Context(), VerifyInput{Journal: j, Ledger: l})
+			if err != nil || !r.OK() {
+				b.Fatal(err, fmt.Sprint(reflect.ValueOf(r)))
+			}
+			b.ReportMetric(n/r.Took.Seconds(), "verified/s")
+		})
+	}
+}

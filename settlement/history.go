@@ -1,0 +1,418 @@
+package settlement
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// history is one pass over the journal: the rules that the journal must keep
+// by itself, and what the ledger and the live switch are held against.
+type history struct {
+	report  *Report
+	journal Journal
+	seed    maphash.Seed
+	buf     []byte
+
+	digests []uint64 // of what the ledger keeps, by position - first; 0: nothing
+	seen    []bool   // by position - first: the ledger has it
+	txns    map[txn.ID]life
+	rrns    map[rrnOfDay]txn.ID
+	keys    map[keyOfDay]answer
+	early   usage // up to the ledger's position
+	late    usage // after it
+
+	// Of a truncated journal: the last business day of which it lacks records,
+	// and until when outcomes may follow whose intent it lacks. Else zero.
+	truncatedDay txn.Date
+	strayUntil   time.Time
+}
+
+// strayMax is longer than any request waits for its outcome.
+const strayMax = 10 * time.Minute
+
+// life is what the journal says of one transaction. Positions are 0 for no such
+// record.
+type life struct {
+	intent, outcome, due, done uint64
+	digest                     uint64 // of the intent's request and leg
+	state                      txn.Outcome
+	held, owes                 bool // by its outcome
+}
+
+type rrnOfDay struct {
+	day txn.Date
+	rrn [12]byte
+}
+
+type keyOfDay struct {
+	day txn.Date
+	key txn.Key
+}
+
+type answer struct {
+	id          txn.ID
+	fingerprint uint64
+	digest      uint64 // of what the terminal was told
+}
+
+type usage map[txn.Date]map[ledger.Party]ledger.Use
+
+func newHistory(ctx context.Context, r *Report, j Journal, s *ledger.Snapshot) (_ *history, err error) {
+	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), txns: map[txn.ID]life{},
+		rrns: map[rrnOfDay]txn.ID{}, keys: map[keyOfDay]answer{}, early: usage{}, late: usage{}}
+	r.JournalFirst = uint64(j.First())
+	r.JournalLast = r.JournalFirst - 1
+	if r.JournalFirst > 1 {
+		if h.truncatedDay, err = s.LastDayBefore(ctx, r.JournalFirst); err != nil {
+			return nil, err
+		}
+	}
+	return h, h.read(ctx)
+}
+
+func (h *history) read(ctx context.Context) error {
+	r := h.report
+	var rec txn.Record
+	err := h.journal.Scan(journal.Position(r.JournalFirst), func(at journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", at, err)
+		}
+		pos := uint64(at)
+		r.JournalLast = pos
+		if pos == r.JournalFirst && pos > 1 {
+			h.strayUntil = rec.At.Add(strayMax)
+		}
+		h.digests = append(h.digests, 0)
+		if rec.Kind != txn.RecordIntent {
+			h.digests[len(h.digests)-1] = h.digest(ledger.Kept(rec))
+		}
+		h.add(pos, &rec)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	h.seen = make([]bool, len(h.digests))
+	return h.findOpen(ctx)
+}
+
+// add takes the next record into account.
+func (h *history) add(pos uint64, rec *txn.Record) {
+	r := h.report
+	switch rec.Kind {
+	case txn.RecordIntent:
+		r.Intents++
+		h.intent(pos, rec)
+	case txn.RecordOutcome:
+		r.Outcomes++
+		h.outcome(pos, rec)
+		h.answered(rec)
+	case txn.RecordReversalDue:
+		r.ReversalsDue++
+		h.reversalDue(pos, rec)
+		if rec.Key != (txn.Key{}) { // a terminal asked for it and got this answer
+			h.answered(rec)
+		}
+	case txn.RecordReversalDone:
+		r.ReversalsDone++
+		h.reversalDone(pos, rec)
+	case txn.RecordLate:
+		r.LateAnswers++
+	default:
+		r.broken(RuleOutcome, 0, "the journal's record %d is of unknown kind %d", pos, rec.Kind)
+	}
+}
+
+func (h *history) intent(pos uint64, rec *txn.Record) {
+	t := h.txns[rec.ID]
+	if t.intent != 0 {
+		h.report.broken(RuleIntent, rec.ID, "the intent of position %d is repeated at %d", t.intent, pos)
+	}
+	if t.outcome != 0 {
+		h.report.broken(RuleIntent, rec.ID, "the intent of position %d comes after the outcome at %d", pos, t.outcome)
+	}
+	t.intent, t.digest, t.held = pos, h.digest(promise(rec)), rec.Held
+	h.txns[rec.ID] = t
+}
+
+// promise is the part of a record that an intent and its outcome share.
+func promise(rec *txn.Record) txn.Record {
+	return txn.Record{ID: rec.ID, Key: rec.Key, Fingerprint: rec.Fingerprint, Request: rec.Request,
+		Merchant: rec.Merchant, Amount: rec.Amount, Day: rec.Day, Card: rec.Card, Leg: rec.Leg}
+}
+
+func (h *history) outcome(pos uint64, rec *txn.Record) {
+	r := h.report
+	t := h.txns[rec.ID]
+	r.check(RuleOutcome).Checked++
+	if t.outcome != 0 {
+		r.broken(RuleOutcome, rec.ID, "the outcome of position %d is followed by another at %d", t.outcome, pos)
+		return
+	}
+	if rec.Outcome == txn.OutcomeLocal && rec.Reason == txn.Approved && rec.Request.MovesMoney() {
+		r.broken(RuleOutcome, rec.ID, "a %s was approved at %d without an issuer", rec.Request, pos)
+	}
+	if (rec.Outcome == txn.OutcomeApproved) != (rec.Reason == txn.Approved) && rec.Outcome != txn.OutcomeLocal {
+		r.broken(RuleOutcome, rec.ID, "the issuer's answer at %d was %q and the terminal was told %q", pos, rec.Outcome, rec.Reason)
+	}
+	if rec.Outcome != txn.OutcomeLocal {
+		r.check(RuleIntent).Checked++
+		switch {
+		case t.intent == 0 && rec.At.Before(h.strayUntil):
+		case t.intent == 0:
+			r.broken(RuleIntent, rec.ID, "the outcome of position %d has no intent before it", pos)
+		case t.digest != h.digest(promise(rec)):
+			r.broken(RuleIntent, rec.ID, "the outcome of position %d is of another request than the intent at %d", pos, t.intent)
+		}
+	}
+	r.check(RuleHold).Checked++
+	stands := (rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown) && rec.Request.MovesMoney()
+	if rec.Held != stands {
+		r.broken(RuleHold, rec.ID, "the %s %s at %d holds limits: %t", rec.Outcome, rec.Request, pos, rec.Held)
+	}
+	if rec.Held {
+		h.use(pos, rec.Hold(), 1)
+	}
+	if rec.Owes() {
+		r.check(RuleReversal).Checked++
+	}
+	t.outcome, t.state, t.held, t.owes = pos, rec.Outcome, rec.Held, rec.Owes()
+	h.txns[rec.ID] = t
+}
+
+func (h *history) reversalDue(pos uint64, rec *txn.Record) {
+	r := h.report
+	r.check(RuleReversal).Checked++
+	t, known := h.txns[rec.Original]
+	switch {
+	case !known && h.maybeTruncated(rec.Day):
+	case t.outcome == 0 || t.state != txn.OutcomeApproved:
+		r.broken(RuleReversal, rec.Original, "a reversal is due at %d for what was not approved", pos)
+	case t.due != 0:
+		r.broken(RuleReversal, rec.Original, "the reversal due at %d is due again at %d", t.due, pos)
+	}
+	if t.due == 0 {
+		t.due = pos
+	}
+	h.txns[rec.Original] = t
+}
+
+func (h *history) reversalDone(pos uint64, rec *txn.Record) {
+	r := h.report
+	t, known := h.txns[rec.Original]
+	switch {
+	case !known && h.maybeTruncated(rec.Day):
+		return
+	case t.done != 0:
+		r.broken(RuleReversal, rec.Original, "the reversal done at %d is done again at %d", t.done, pos)
+		return
+	case t.due == 0 && !t.owes:
+		r.broken(RuleReversal, rec.Original, "a reversal is done at %d that nothing owed", pos)
+	}
+	if t.held {
+		h.use(pos, rec.Hold(), -1)
+	}
+	t.done = pos
+	h.txns[rec.Original] = t
+}
+
+func (h *history) maybeTruncated(day txn.Date) bool { return day <= h.truncatedDay }
+
+// answered holds a decided request against the others of its day.
+func (h *history) answered(rec *txn.Record) {
+	r := h.report
+	if rec.RRN != ([12]byte{}) {
+		r.check(RuleRRN).Checked++
+		k := rrnOfDay{rec.Day, rec.RRN}
+		if other, ok := h.rrns[k]; ok && other != rec.ID {
+			r.broken(RuleRRN, rec.ID, "RRN %s of %s is also that of transaction %d", trimmed(rec.RRN[:]), rec.Day, other)
+		}
+		h.rrns[k] = rec.ID
+	}
+	r.check(RuleKey).Checked++
+	k := keyOfDay{rec.Day, rec.Key}
+	told := answer{rec.ID, rec.Fingerprint, h.digest(txn.Record{RRN: rec.RRN, AuthCode: rec.AuthCode, Code: rec.Code})}
+	switch other, ok := h.keys[k]; {
+	case !ok:
+		h.keys[k] = told
+	case other.id == rec.ID: // RuleOutcome told of it
+	case other.fingerprint != told.fingerprint:
+		r.broken(RuleKey, rec.ID, "the key of %s is also that of transaction %d, which asked for something else", rec.Day, other.id)
+	case other.digest != told.digest:
+		r.broken(RuleKey, rec.ID, "transaction %d of %s was the same request and was told something else", other.id, rec.Day)
+	default:
+		r.broken(RuleKey, rec.ID, "transaction %d of %s was the same request", other.id, rec.Day)
+	}
+}
+
+// use counts a hold, or takes it back, where the ledger will see it.
+func (h *history) use(pos uint64, hold txn.Hold, sign int64) {
+	u := h.early
+	if pos > h.report.LedgerPosition {
+		u = h.late
+	}
+	if u[hold.Day] == nil {
+		u[hold.Day] = map[ledger.Party]ledger.Use{}
+	}
+	for _, p := range ledger.Parties(hold) {
+		v := u[hold.Day][p]
+		u[hold.Day][p] = ledger.Use{Minor: v.Minor + sign*hold.Minor, Count: v.Count + sign}
+	}
+}
+
+// usageAt is the use of limits after the records up to the ledger's position
+// or, for any later one, after all. The caller may take it apart.
+func (h *history) usageAt(position uint64) usage {
+	sum := usage{}
+	parts := []usage{h.early}
+	if position > h.report.LedgerPosition {
+		parts = append(parts, h.late)
+	}
+	for _, part := range parts {
+		for day, uses := range part {
+			if sum[day] == nil {
+				sum[day] = make(map[ledger.Party]ledger.Use, len(uses))
+			}
+			for p, u := range uses {
+				v := sum[day][p]
+				sum[day][p] = ledger.Use{Minor: v.Minor + u.Minor, Count: v.Count + u.Count}
+			}
+		}
+	}
+	for _, uses := range sum {
+		for p, u := range uses {
+			if u == (ledger.Use{}) {
+				delete(uses, p)
+			}
+		}
+	}
+	return sum
+}
+
+func (l life) open() bool { return l.intent != 0 && l.outcome == 0 }
+
+// owedAt says that after the records up to pos a reversal is owed.
+func (l life) owedAt(pos uint64) bool {
+	due := l.due != 0 && l.due <= pos || l.owes && l.outcome <= pos
+	return due && (l.done == 0 || l.done > pos)
+}
+
+func (h *history) owedAt(id txn.ID, pos uint64) bool { return h.txns[id].owedAt(pos) }
+
+// owed are the transactions that owe a reversal at the journal's end, or owed
+// it after the ledger's position.
+func (h *history) owed() iter.Seq[txn.ID] {
+	return func(yield func(txn.ID) bool) {
+		for id, t := range h.txns {
+			if (t.owedAt(h.report.JournalLast) || t.owedAt(h.report.LedgerPosition)) && !yield(id) {
+				return
+			}
+		}
+	}
+}
+
+// findOpen counts what is not finished and lists the first of it.
+func (h *history) findOpen(ctx context.Context) error {
+	r := h.report
+	list := map[txn.ID]bool{}
+	for id, t := range h.txns {
+		switch {
+		case t.open():
+			r.OpenCount++
+		case t.owedAt(r.JournalLast):
+			r.OwedCount++
+		default:
+			continue
+		}
+		if len(list) < 2*openMax {
+			list[id] = true
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	var rec txn.Record
+	return h.journal.Scan(journal.Position(r.JournalFirst), func(at journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", at, err)
+		}
+		id := subjectID(&rec)
+		if !list[id] {
+			return ctx.Err()
+		}
+		o := Open{id, uint64(at), rec.At, describe(uint64(at), &rec)}
+		switch t := h.txns[id]; uint64(at) {
+		case t.intent:
+			if t.open() && len(r.OpenRequests) < openMax {
+				r.OpenRequests = append(r.OpenRequests, o)
+			}
+		case t.due, t.outcome:
+			owes := uint64(at) == t.due || t.owes
+			if owes && len(r.OpenReversals) < openMax {
+				r.OpenReversals = append(r.OpenReversals, o)
+				delete(list, id)
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// copied is what the ledger's row is to the journal.
+func (h *history) copied(e ledger.Entry) copyState {
+	i := e.Pos - h.report.JournalFirst
+	switch {
+	case i >= uint64(len(h.digests)) || h.digests[i] == 0:
+		return copyUnknown
+	case h.seen[i]:
+		return copyTwice
+	}
+	h.seen[i] = true
+	if h.digests[i] != h.digest(*e.Rec) {
+		return copyDiffers
+	}
+	return copyEqual
+}
+
+type copyState uint8
+
+const (
+	copyEqual copyState = iota
+	copyDiffers
+	copyTwice
+	copyUnknown
+)
+
+// missing calls fn for the records up to pos that the ledger has not shown.
+func (h *history) missing(ctx context.Context, pos uint64, fn func(pos uint64, rec *txn.Record)) error {
+	first := h.report.JournalFirst
+	lacks := func(pos uint64) bool { return h.digests[pos-first] != 0 && !h.seen[pos-first] }
+	for p := first; p <= min(pos, h.report.JournalLast); p++ {
+		if !lacks(p) {
+			continue
+		}
+		var rec txn.Record
+		return h.journal.Scan(journal.Position(p), func(at journal.Position, b []byte) error {
+			if uint64(at) <= min(pos, h.report.JournalLast) && lacks(uint64(at)) {
+				if err := rec.Unmarshal(b); err != nil {
+					return fmt.Errorf("decode journal record %d: %w", at, err)
+				}
+				fn(uint64(at), &rec)
+			}
+			return ctx.Err()
+		})
+	}
+	return nil
+}
+
+// digest is never 0.
+func (h *history) digest(rec txn.Record) uint64 {
+	h.buf = rec.Append(h.buf[:0])
+	return maphash.Bytes(h.seed, h.buf) | 1
+}

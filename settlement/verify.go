@@ -1,0 +1,315 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// VerifyInput is what Verify holds against each other. Nothing is changed, and
+// the switch may run meanwhile.
+type VerifyInput struct {
+	Journal Journal
+	Ledger  Reader
+	Live    Live // nil when the switch is not running in this process
+}
+
+// Reader gives a view of the ledger that stays the same; see ledger.Ledger.
+type Reader interface {
+	Read(ctx context.Context, fn func(*ledger.Snapshot) error) error
+}
+
+// Live is the running switch's memory.
+type Live interface {
+	// Idle says that no request is being decided and no reversal being sent.
+	Idle() bool
+	// Usage is the counters of the business days that are kept, without zeros.
+	Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]]
+	// Owed is the number of reversals that are owed.
+	Owed() int64
+}
+
+// Verify checks what the Report's Checks promise. It needs about 300 bytes of
+// memory for each transaction in the journal. An error says that something
+// could not be read; breaks are in the Report.
+//
+// The order makes it right on a running switch: the ledger's snapshot is taken
+// first, then the journal is read past it, then the live counters, which are
+// compared only if nothing moved meanwhile.
+func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
+	began := time.Now()
+	r := &Report{Checks: newChecks()}
+	err := in.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		position, err := s.Position(ctx)
+		if err != nil {
+			return err
+		}
+		r.LedgerPosition = position
+		h, err := newHistory(ctx, r, in.Journal, s)
+		if err != nil {
+			return err
+		}
+		v := verifier{in: in, report: r, history: h, ledger: s}
+		v.position()
+		if err := v.copied(ctx); err != nil {
+			return err
+		}
+		if err := v.reversals(ctx); err != nil {
+			return err
+		}
+		if err := v.usage(ctx); err != nil {
+			return err
+		}
+		v.live()
+		return v.tell()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	r.Took = time.Since(began)
+	return r, nil
+}
+
+type verifier struct {
+	in      VerifyInput
+	report  *Report
+	history *history
+	ledger  *ledger.Snapshot
+}
+
+func (v *verifier) position() {
+	r := v.report
+	r.check(RulePosition).Checked = 1
+	if r.LedgerPosition > r.JournalLast {
+		r.broken(RulePosition, 0, "the ledger holds records up to %d, the journal ends at %d", r.LedgerPosition, r.JournalLast)
+		return
+	}
+	r.Lag = r.JournalLast - r.LedgerPosition
+}
+
+// copied holds each ledger row against the journal record it came from.
+func (v *verifier) copied(ctx context.Context) error {
+	r, h := v.report, v.history
+	c := r.check(RuleCopied)
+	var before int64
+	err := v.ledger.Scan(ctx, func(e ledger.Entry) error {
+		if e.Pos < r.JournalFirst {
+			before++
+			return nil
+		}
+		c.Checked++
+		id := subjectID(e.Rec)
+		switch h.copied(e) {
+		case copyEqual:
+		case copyUnknown:
+			r.broken(RuleCopied, id, "the ledger has a row of position %d, where the journal has no decided record", e.Pos)
+		case copyTwice:
+			r.broken(RuleCopied, id, "the ledger has position %d twice", e.Pos)
+		case copyDiffers:
+			field, err := v.firstDifference(e)
+			if err != nil {
+				return err
+			}
+			r.broken(RuleCopied, id, "the ledger's row of position %d differs from the journal in %s", e.Pos, field)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	if before > 0 {
+		c.Note = fmt.Sprintf("%d rows are older than the journal and were not compared", before)
+	}
+	return h.missing(ctx, r.LedgerPosition, func(pos uint64, rec *txn.Record) {
+		r.broken(RuleCopied, subjectID(rec), "the ledger is at %d and lacks the record of position %d", r.LedgerPosition, pos)
+	})
+}
+
+var errFound = errors.New("found")
+
+// firstDifference names the first field in which the ledger's row is not the
+// journal's record.
+func (v *verifier) firstDifference(e ledger.Entry) (string, error) {
+	var rec txn.Record
+	err := v.in.Journal.Scan(journal.Position(e.Pos), func(_ journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return err
+		}
+		rec = ledger.Kept(rec)
+		return errFound
+	})
+	if !errors.Is(err, errFound) {
+		return "", fmt.Errorf("read journal record %d: %w", e.Pos, err)
+	}
+	a, b := reflect.ValueOf(rec), reflect.ValueOf(*e.Rec)
+	for i := range a.NumField() {
+		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			return a.Type().Field(i).Name, nil
+		}
+	}
+	return "its stored form", nil
+}
+
+// reversals holds the ledger's list of open reversals against the journal's.
+func (v *verifier) reversals(ctx context.Context) error {
+	r, h := v.report, v.history
+	entries, err := v.ledger.OpenReversals(ctx)
+	if err != nil {
+		return err
+	}
+	listed := map[txn.ID]bool{}
+	for _, e := range entries {
+		id := subjectID(e.Rec)
+		if e.Pos < r.JournalFirst {
+			continue
+		}
+		if listed[id] = true; !h.owedAt(id, r.LedgerPosition) {
+			r.broken(RuleReversal, id, "the ledger lists a reversal as open which the journal does not owe at %d", r.LedgerPosition)
+		}
+	}
+	for id := range h.owed() {
+		if h.owedAt(id, r.LedgerPosition) && !listed[id] {
+			r.broken(RuleReversal, id, "a reversal is owed and the ledger does not list it as open")
+		}
+	}
+	return nil
+}
+
+// usage recomputes the use of limits from both sides.
+func (v *verifier) usage(ctx context.Context) error {
+	r, h := v.report, v.history
+	c := r.check(RuleUsage)
+	for day, use := range h.usageAt(r.LedgerPosition) {
+		if day <= h.truncatedDay {
+			c.Note = "days of which the journal no longer has all records were not compared"
+			continue
+		}
+		err := v.ledger.Usage(ctx, day, func(p ledger.Party, u ledger.Use) error {
+			c.Checked++
+			if want := use[p]; want != u {
+				r.broken(RuleUsage, 0, "%s on %s: the ledger sums up to %s, the journal to %s", party(p), day, useOf(p, u), useOf(p, want))
+			}
+			delete(use, p)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for p, want := range use {
+			if want != (ledger.Use{}) {
+				c.Checked++
+				r.broken(RuleUsage, 0, "%s on %s: the ledger has no use, the journal %s", party(p), day, useOf(p, want))
+			}
+		}
+	}
+	return nil
+}
+
+// live compares the running switch with the journal, if both stood still.
+func (v *verifier) live() {
+	r, h := v.report, v.history
+	c := r.check(RuleLive)
+	if v.in.Live == nil {
+		c.Note = "not checked: the switch does not run here"
+		return
+	}
+	type counter struct {
+		day txn.Date
+		p   ledger.Party
+	}
+	const busy = "not checked: the switch was at work"
+	if !v.in.Live.Idle() {
+		c.Note = busy
+		return
+	}
+	want := h.usageAt(r.JournalLast)
+	got := map[counter]ledger.Use{}
+	kept := map[txn.Date]bool{}
+	for day, uses := range v.in.Live.Usage() {
+		kept[day] = true
+		for p, u := range uses {
+			got[counter{day, p}] = u
+		}
+	}
+	owed := v.in.Live.Owed()
+	if !v.in.Live.Idle() || uint64(v.in.Journal.Last()) != r.JournalLast {
+		c.Note = busy
+		return
+	}
+	c.Checked++
+	if r.OpenCount != 0 {
+		r.broken(RuleLive, 0, "the switch is idle and %d requests have no outcome", r.OpenCount)
+	}
+	if owed != r.OwedCount {
+		r.broken(RuleLive, 0, "the switch owes %d reversals, the journal %d", owed, r.OwedCount)
+	}
+	for day, use := range want {
+		switch {
+		case day <= h.truncatedDay:
+			c.Note = "days of which the journal no longer has all records were not compared"
+			continue
+		case !kept[day]:
+			continue // forgotten after its cut-over
+		}
+		for p, w := range use {
+			c.Checked++
+			if g := got[counter{day, p}]; g != w {
+				r.broken(RuleLive, 0, "%s on %s: the switch counts %s, the journal sums up to %s", party(p), day, useOf(p, g), useOf(p, w))
+			}
+			delete(got, counter{day, p})
+		}
+	}
+	for k, g := range got {
+		if k.day > h.truncatedDay && g != (ledger.Use{}) {
+			c.Checked++
+			r.broken(RuleLive, 0, "%s on %s: the switch counts %s, the journal has no use", party(k.p), k.day, useOf(k.p, g))
+		}
+	}
+}
+
+func party(p ledger.Party) string {
+	switch p.Scope {
+	case txn.ScopeTerminal, txn.ScopeMerchant:
+		return fmt.Sprintf("%s %s", p.Scope, trimmed(p.ID[:]))
+	}
+	return fmt.Sprintf("%s %x", p.Scope, p.ID)
+}
+
+func useOf(p ledger.Party, u ledger.Use) string {
+	return fmt.Sprintf("%s in %d", txn.Amount{Minor: u.Minor, Currency: p.Currency}, u.Count)
+}
+
+// tell adds the histories of broken transactions.
+func (v *verifier) tell() error {
+	about := map[txn.ID][]string{}
+	for _, b := range v.report.Breaks {
+		if b.ID != 0 {
+			about[b.ID] = nil
+		}
+	}
+	if len(about) == 0 {
+		return nil
+	}
+	var rec txn.Record
+	err := v.in.Journal.Scan(v.in.Journal.First(), func(pos journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", pos, err)
+		}
+		if lines, ok := about[subjectID(&rec)]; ok && len(lines) < openMax {
+			about[subjectID(&rec)] = append(lines, describe(uint64(pos), &rec))
+		}
+		return nil
+	})
+	for i := range v.report.Breaks {
+		b := &v.report.Breaks[i]
+		b.History = about[b.ID]
+	}
+	return err
+}

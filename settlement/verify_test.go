@@ -1,0 +1,498 @@
+package settlement
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const day txn.Date = 20261122
+
+// historyMaker makes journals as a correct switch writes them.
+type historyMaker struct {
+	rng  *rand.Rand
+	next int
+	day  txn.Date // and the one before
+}
+
+func newHistoryMaker(seed uint64) *historyMaker {
+	return &historyMaker{rng: rand.New(rand.NewPCG(seed, 0)), day: day}
+}
+
+// history is n transactions of every kind, their records mixed as they would be
+// with many terminals.
+func (m *historyMaker) history(n int) (recs []*txn.Record) {
+	var open [][]*txn.Record
+	for n > 0 || len(open) > 0 {
+		if n > 0 && (len(open) == 0 || m.rng.IntN(4) > 0) {
+			open = append(open, m.transaction())
+			n--
+		}
+		i := m.rng.IntN(len(open))
+		recs = append(recs, open[i][0])
+		if open[i] = open[i][1:]; len(open[i]) == 0 {
+			open = slices.Delete(open, i, i+1)
+		}
+	}
+	return recs
+}
+
+func (m *historyMaker) number() int { m.next++; return m.next }
+
+func (m *historyMaker) request(kind txn.Kind) txn.Record {
+	n := m.number()
+	r := txn.Record{
+		At: time.UnixMicro(1_763_800_000_000_000 + int64(n)).UTC(), ID: txn.ID(n),
+		Key:         txn.Key{Acquirer: 48802900, Terminal: txn.MakeTerminalID(fmt.Sprintf("1000%04d", m.rng.IntN(50))), Batch: 1, STAN: uint32(n), Class: txn.ClassFinancial},
+		Fingerprint: uint64(n), Request: kind, MTI: 0x0200,
+		Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", m.rng.IntN(20))),
+		Amount:   txn.Amount{Minor: 100 + m.rng.Int64N(10_000), Currency: txn.CNY}, Day: m.day - txn.Date(m.rng.IntN(2)),
+		Card: txn.CardToken{1, byte(m.rng.IntN(30))},
+	}
+	copy(r.RRN[:], fmt.Sprintf("326%09d", n))
+	copy(r.Masked[:], "622202******0128")
+	return r
+}
+
+func decided(r txn.Record, o txn.Outcome, why txn.Reason, code string) *txn.Record {
+	r.Kind, r.Outcome, r.Reason = txn.RecordOutcome, o, why
+	copy(r.Code[:], code)
+	r.Held = r.Request.MovesMoney() && (o == txn.OutcomeApproved || o == txn.OutcomeUnknown)
+	return &r
+}
+
+// transaction is one transaction's records in order.
+func (m *historyMaker) transaction() []*txn.Record {
+	kind := txn.KindSale
+	if m.rng.IntN(8) == 0 {
+		kind = txn.KindBalance
+	}
+	r := m.request(kind)
+	if m.rng.IntN(6) == 0 {
+		return []*txn.Record{decided(r, txn.OutcomeLocal, txn.DayAmountIsOverLimit, "61")}
+	}
+	r.Leg = txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: uint32(r.ID)}
+	intent := r
+	intent.Kind, intent.Held = txn.RecordIntent, kind.MovesMoney()
+	recs := []*txn.Record{&intent}
+	switch m.rng.IntN(10) {
+	case 0:
+		return append(recs, decided(r, txn.OutcomeDeclined, txn.IssuerDeclined, "51"))
+	case 1:
+		return append(recs, decided(r, txn.OutcomeNotSent, txn.IssuerIsUnavailable, "91"))
+	case 2:
+		recs = append(recs, decided(r, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, "98"))
+		if kind.MovesMoney() {
+			recs = append(recs, m.after(&r, txn.RecordLate), m.after(&r, txn.RecordReversalDone))
+		}
+		return recs
+	}
+	copy(r.AuthCode[:], "A12345")
+	recs = append(recs, decided(r, txn.OutcomeApproved, txn.Approved, "00"))
+	if !kind.MovesMoney() {
+		return recs
+	}
+	switch m.rng.IntN(10) {
+	case 0: // the terminal reverses it
+		due := m.after(&r, txn.RecordReversalDue)
+		due.Request, due.Key = txn.KindReversal, r.Key
+		due.Key.Class = txn.ClassReversal
+		copy(due.RRN[:], fmt.Sprintf("326%09d", due.ID))
+		copy(due.Code[:], "00")
+		recs = append(recs, due, m.after(&r, txn.RecordReversalDone))
+	case 1: // the terminal could not be told
+		recs = append(recs, m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
+	}
+	return recs
+}
+
+// after is an event about r.
+func (m *historyMaker) after(r *txn.Record, kind txn.RecordKind) *txn.Record {
+	e := *r
+	e.Kind, e.ID, e.Key = kind, txn.ID(m.number()), txn.Key{}
+	e.Original, e.OriginalKey = r.ID, r.Key
+	e.Outcome, e.Held, e.RRN = txn.OutcomeLocal, false, [12]byte{}
+	return &e
+}
+
+// fakeLive is a switch's memory, computed from its journal.
+type fakeLive struct {
+	use  map[txn.Date]map[ledger.Party]ledger.Use
+	owed int64
+	idle bool
+}
+
+func liveOf(recs []*txn.Record) *fakeLive {
+	l := &fakeLive{use: map[txn.Date]map[ledger.Party]ledger.Use{}, idle: true}
+	held := map[txn.ID]bool{}
+	count := func(h txn.Hold, sign int64) {
+		if l.use[h.Day] == nil {
+			l.use[h.Day] = map[ledger.Party]ledger.Use{}
+		}
+		for _, p := range ledger.Parties(h) {
+			u := l.use[h.Day][p]
+			l.use[h.Day][p] = ledger.Use{Minor: u.Minor + sign*h.Minor, Count: u.Count + sign}
+		}
+	}
+	for _, r := range recs {
+		if r.Kind == txn.RecordOutcome && r.Held {
+			held[r.ID] = true
+			count(r.Hold(), 1)
+		}
+		if r.Owes() {
+			l.owed++
+		}
+		if r.Kind == txn.RecordReversalDone {
+			l.owed--
+			if held[r.Original] {
+				count(r.Hold(), -1)
+			}
+		}
+	}
+	return l
+}
+
+func (l *fakeLive) Idle() bool  { return l.idle }
+func (l *fakeLive) Owed() int64 { return l.owed }
+func (l *fakeLive) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
+		for d, uses := range l.use {
+			if !yield(d, maps.All(uses)) {
+				return
+			}
+		}
+	}
+}
+
+// verify loads stored into a ledger and verifies it against the journal.
+func verify(t testing.TB, dsn string, j *memJournal, stored []*txn.Record, live Live) *Report {
+	t.Helper()
+	l, err := ledger.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var entries []ledger.Entry
+	for i, r := range stored {
+		entries = append(entries, ledger.Entry{Pos: uint64(i + 1), Rec: r})
+	}
+	if err := l.Store(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l, Live: live})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func text(t testing.TB, r *Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// Whatever a correct switch does, and wherever the drain stands, verify is
+// clean; and it has looked at something.
+func TestVerifyIsCleanForEveryValidHistory(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		recs := newHistoryMaker(rapid.Uint64().Draw(rt, "seed")).history(rapid.IntRange(20, 120).Draw(rt, "transactions"))
+		cut := rapid.IntRange(0, len(recs)).Draw(rt, "journal ends") // the rest is still going on
+		recs = recs[:cut]
+		drained := rapid.IntRange(0, len(recs)).Draw(rt, "drained")
+		live := liveOf(recs)
+		live.idle = rapid.Bool().Draw(rt, "idle")
+		r := verify(t, ledgertest.SQLite(t), newMemJournal(t, recs...), recs[:drained], live)
+		if slices.ContainsFunc(recs, func(r *txn.Record) bool { return r.Kind == txn.RecordIntent }) && r.OpenCount > 0 && live.idle {
+			// An idle switch has no open requests: the one break that is right here.
+			for _, b := range r.Breaks {
+				if b.Rule != RuleLive || !strings.Contains(b.What, "have no outcome") {
+					rt.Fatalf("%s", text(t, r))
+				}
+			}
+			return
+		}
+		if !r.OK() || r.Lag != uint64(len(recs)-drained) {
+			rt.Fatalf("lag %d of %d\n%s", r.Lag, len(recs)-drained, text(t, r))
+		}
+	})
+}
+
+// world is what a mutation can break.
+type world struct {
+	t       *testing.T
+	journal []*txn.Record // what the journal says
+	ledger  []*txn.Record // what the ledger was loaded with
+	live    *fakeLive
+	rng     *rand.Rand
+}
+
+// pick is the index of a record of which is is true.
+func (w *world) pick(recs []*txn.Record, is func(*txn.Record) bool) int {
+	var at []int
+	for i, r := range recs {
+		if is(r) {
+			at = append(at, i)
+		}
+	}
+	if len(at) == 0 {
+		w.t.Fatal("this history has no such record")
+	}
+	return at[w.rng.IntN(len(at))]
+}
+
+// change replaces a record by a changed copy.
+func change(recs []*txn.Record, i int, fn func(*txn.Record)) {
+	r := *recs[i]
+	fn(&r)
+	recs[i] = &r
+}
+
+// both changes the journal's record and the ledger's copy of it.
+func (w *world) both(i int, fn func(*txn.Record)) { change(w.journal, i, fn); change(w.ledger, i, fn) }
+
+func (w *world) addBoth(r *txn.Record) {
+	w.journal, w.ledger = append(w.journal, r), append(w.ledger, r)
+}
+
+func sold(r *txn.Record) bool {
+	return r.Kind == txn.RecordOutcome && r.Outcome == txn.OutcomeApproved && r.Request == txn.KindSale
+}
+func kindIs(k txn.RecordKind) func(*txn.Record) bool {
+	return func(r *txn.Record) bool { return r.Kind == k }
+}
+func outcomeIs(o txn.Outcome) func(*txn.Record) bool {
+	return func(r *txn.Record) bool { return r.Kind == txn.RecordOutcome && r.Outcome == o }
+}
+
+// vanish makes a record one that leaves no row and changes nothing.
+func vanish(r *txn.Record) {
+	*r = txn.Record{Kind: txn.RecordLate, At: r.At, Day: r.Day, ID: r.ID}
+}
+
+var mutations = []struct {
+	name string
+	do   func(*world)
+	want Rule
+}{
+	{"the ledger lost a row", func(w *world) {
+		i := w.pick(w.ledger, sold)
+		change(w.ledger, i, func(r *txn.Record) { r.Kind = txn.RecordIntent })
+	}, RuleCopied},
+	{"the ledger has a row too many", func(w *world) {
+		i := w.pick(w.ledger, kindIs(txn.RecordIntent))
+		change(w.ledger, i, func(r *txn.Record) { r.Kind, r.Outcome, r.ID = txn.RecordOutcome, txn.OutcomeLocal, r.ID+1_000_000 })
+	}, RuleCopied},
+	{"an amount changed in the ledger", func(w *world) {
+		change(w.ledger, w.pick(w.ledger, sold), func(r *txn.Record) { r.Amount.Minor++ })
+	}, RuleCopied},
+	{"an amount changed in the ledger, seen by its sums", func(w *world) {
+		i := w.pick(w.ledger, func(r *txn.Record) bool {
+			return sold(r) && !slices.ContainsFunc(w.ledger, func(d *txn.Record) bool { return d.Kind == txn.RecordReversalDone && d.Original == r.ID })
+		})
+		change(w.ledger, i, func(r *txn.Record) { r.Amount.Minor++ })
+	}, RuleUsage},
+	{"an outcome changed in the ledger", func(w *world) {
+		change(w.ledger, w.pick(w.ledger, outcomeIs(txn.OutcomeDeclined)), func(r *txn.Record) { r.Outcome = txn.OutcomeApproved })
+	}, RuleCopied},
+	{"the ledger lost a reversal done", func(w *world) {
+		change(w.ledger, w.pick(w.ledger, kindIs(txn.RecordReversalDone)), vanish)
+	}, RuleReversal},
+	{"the ledger lost a reversal due", func(w *world) {
+		i := w.pick(w.ledger, kindIs(txn.RecordReversalDue))
+		id := w.ledger[i].Original
+		change(w.ledger, i, vanish)
+		for k, r := range w.journal { // still open, or nobody would miss it
+			if r.Kind == txn.RecordReversalDone && r.Original == id {
+				w.both(k, vanish)
+			}
+		}
+		w.live = liveOf(w.journal)
+	}, RuleReversal},
+	{"an outcome is repeated", func(w *world) {
+		w.journal = append(w.journal, w.journal[w.pick(w.journal, kindIs(txn.RecordOutcome))])
+	}, RuleOutcome},
+	{"a sale is approved without an issuer", func(w *world) {
+		w.both(w.pick(w.journal, sold), func(r *txn.Record) { r.Outcome = txn.OutcomeLocal })
+	}, RuleOutcome},
+	{"a terminal is told yes when the issuer said no", func(w *world) {
+		w.both(w.pick(w.journal, outcomeIs(txn.OutcomeDeclined)), func(r *txn.Record) { r.Reason = txn.Approved })
+	}, RuleOutcome},
+	{"an outcome lost its intent", func(w *world) {
+		w.both(w.pick(w.journal, kindIs(txn.RecordIntent)), vanish)
+	}, RuleIntent},
+	{"an outcome is for more than its intent", func(w *world) {
+		w.both(w.pick(w.journal, sold), func(r *txn.Record) { r.Amount.Minor *= 10 })
+	}, RuleIntent},
+	{"the intent comes after the outcome", func(w *world) {
+		i := w.pick(w.journal, outcomeIs(txn.OutcomeDeclined))
+		k := slices.IndexFunc(w.journal, func(r *txn.Record) bool {
+			return r.Kind == txn.RecordIntent && r.ID == w.journal[i].ID
+		})
+		w.journal[i], w.journal[k] = w.journal[k], w.journal[i]
+		w.ledger[i], w.ledger[k] = w.ledger[k], w.ledger[i]
+	}, RuleIntent},
+	{"a reversal is done that nothing owed", func(w *world) {
+		r := *w.journal[w.pick(w.journal, outcomeIs(txn.OutcomeDeclined))]
+		r.Kind, r.Original, r.OriginalKey, r.Key, r.ID = txn.RecordReversalDone, r.ID, r.Key, txn.Key{}, 5_000_000
+		w.addBoth(&r)
+	}, RuleReversal},
+	{"an approval is reversed without a reversal due", func(w *world) {
+		w.both(w.pick(w.journal, kindIs(txn.RecordReversalDue)), vanish)
+	}, RuleReversal},
+	{"a reversal is done twice", func(w *world) {
+		r := *w.journal[w.pick(w.journal, kindIs(txn.RecordReversalDone))]
+		r.ID = 5_000_000
+		w.addBoth(&r)
+	}, RuleReversal},
+	{"a declined sale is due to be reversed", func(w *world) {
+		r := *w.journal[w.pick(w.journal, outcomeIs(txn.OutcomeDeclined))]
+		r.Kind, r.Original, r.OriginalKey, r.Key, r.ID = txn.RecordReversalDue, r.ID, r.Key, txn.Key{}, 5_000_000
+		w.addBoth(&r)
+	}, RuleReversal},
+	{"an RRN is given twice", func(w *world) {
+		i, k := w.pick(w.journal, sold), w.pick(w.journal, outcomeIs(txn.OutcomeLocal))
+		w.both(k, func(r *txn.Record) { r.RRN, r.Day = w.journal[i].RRN, w.journal[i].Day })
+	}, RuleRRN},
+	{"a key is used for two requests", func(w *world) {
+		i, k := w.pick(w.journal, sold), w.pick(w.journal, outcomeIs(txn.OutcomeLocal))
+		w.both(k, func(r *txn.Record) { r.Key, r.Day = w.journal[i].Key, w.journal[i].Day })
+	}, RuleKey},
+	{"one request gets two answers", func(w *world) {
+		i, k := w.pick(w.journal, sold), w.pick(w.journal, outcomeIs(txn.OutcomeLocal))
+		w.both(k, func(r *txn.Record) {
+			r.Key, r.Day, r.Fingerprint = w.journal[i].Key, w.journal[i].Day, w.journal[i].Fingerprint
+		})
+	}, RuleKey},
+	{"an approved sale holds no limits", func(w *world) {
+		w.both(w.pick(w.journal, sold), func(r *txn.Record) { r.Held = false })
+	}, RuleHold},
+	{"a declined sale holds limits", func(w *world) {
+		w.both(w.pick(w.journal, outcomeIs(txn.OutcomeDeclined)), func(r *txn.Record) { r.Held = true })
+	}, RuleHold},
+	{"a counter has leaked", func(w *world) {
+		w.live.use[day][ledger.Party{Scope: txn.ScopeTerminal, Currency: txn.CNY}] = ledger.Use{Minor: 1, Count: 1}
+	}, RuleLive},
+	{"a counter has lost", func(w *world) {
+		for p, u := range w.live.use[day] {
+			if u.Count > 0 {
+				w.live.use[day][p] = ledger.Use{Minor: u.Minor - 1, Count: u.Count}
+				break
+			}
+		}
+	}, RuleLive},
+	{"the switch forgot a reversal", func(w *world) { w.live.owed-- }, RuleLive},
+	{"an idle switch left a request open", func(w *world) {
+		w.both(w.pick(w.journal, sold), vanish)
+		w.live = liveOf(w.journal)
+	}, RuleLive},
+	{"the journal lost its end", func(w *world) { w.journal = w.journal[:len(w.journal)-1] }, RulePosition},
+}
+
+func TestVerifyNamesEveryMutation(t *testing.T) {
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			for seed := range uint64(5) {
+				recs := newHistoryMaker(seed).history(100)
+				w := &world{t: t, journal: slices.Clone(recs), ledger: slices.Clone(recs), live: liveOf(recs), rng: rand.New(rand.NewPCG(seed, 1))}
+				m.do(w)
+				r := verify(t, ledgertest.SQLite(t), newMemJournal(t, w.journal...), w.ledger, w.live)
+				if r.check(m.want).Breaks == 0 {
+					t.Fatalf("seed %d: rule %s did not notice\n%s", seed, m.want, text(t, r))
+				}
+			}
+		})
+	}
+}
+
+func TestVerifyOnBothEngines(t *testing.T) {
+	recs := newHistoryMaker(7).history(300)
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		r := verify(t, dsn, newMemJournal(t, recs...), recs, liveOf(recs))
+		if !r.OK() {
+			t.Fatal(text(t, r))
+		}
+		for _, c := range r.Checks {
+			if c.Checked == 0 && c.Rule != RulePosting {
+				t.Errorf("%s checked nothing", c.Rule)
+			}
+		}
+	})
+}
+
+func TestVerifySaysWhatItCouldNotCheck(t *testing.T) {
+	recs := newHistoryMaker(7).history(50)
+	live := liveOf(recs)
+	live.idle = false
+	for want, in := range map[string]Live{"does not run here": nil, "was at work": live} {
+		r := verify(t, ledgertest.SQLite(t), newMemJournal(t, recs...), recs, in)
+		if c := r.check(RuleLive); !r.OK() || c.Checked != 0 || !strings.Contains(c.Note, want) {
+			t.Errorf("want %q: %+v", want, c)
+		}
+		if s := text(t, r); !strings.Contains(s, want) || !strings.Contains(s, "no postings yet") {
+			t.Error(s)
+		}
+	}
+}
+
+func TestVerifyOfATruncatedJournal(t *testing.T) {
+	m := newHistoryMaker(7)
+	m.day = day - 5
+	recs := m.history(100)
+	old := len(recs)
+	m.day = day
+	recs = append(recs, m.history(100)...)
+	for _, first := range []int{2, 57, old, old + 1, old + 57, len(recs)} {
+		j := newMemJournal(t, recs...)
+		j.truncate(first)
+		r := verify(t, ledgertest.SQLite(t), j, recs, liveOf(recs))
+		noRowIsOlder := first == 2 // the first record is an intent
+		if !r.OK() || (r.check(RuleCopied).Note == "") != noRowIsOlder {
+			t.Errorf("from %d: %s", first, text(t, r))
+		}
+		if n := r.check(RuleUsage).Checked; (first <= old+1) != (n > 0) {
+			t.Errorf("from %d, with the last days from %d: %d uses checked", first, old+1, n)
+		}
+	}
+}
+
+func TestReportTellsTheHistory(t *testing.T) {
+	recs := newHistoryMaker(7).history(100)
+	i := slices.IndexFunc(recs, sold)
+	stored := slices.Clone(recs)
+	change(stored, i, func(r *txn.Record) { r.Amount.Minor++ })
+	r := verify(t, ledgertest.SQLite(t), newMemJournal(t, recs...), stored, nil)
+	s := text(t, r)
+	for _, want := range []string{"NOT CLEAN", "BROKEN copied", "differs from the journal in Amount", "sale intent of", "sale outcome of", "622202******0128"} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(b, &back); err != nil || back.OK() {
+		t.Errorf("%v: %s", err, b)
+	}
+}

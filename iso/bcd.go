@@ -43,8 +43,10 @@ func asciiDigits(b []byte) bool {
 	return true
 }
 
+// digits8 says whether all eight bytes are '0' to '9': the high nibble is 3, and
+// still is after adding six.
 func digits8(x uint64) bool {
-	return (x&highs)^zeros|((x+sixes)&highs)^zeros == 0
+	return x&highs == zeros && (x+sixes)&highs == zeros
 }
 
 // packedTrack says whether every nibble of b is a digit or the separator D.

@@ -9,9 +9,9 @@
 //
 // An approved sale has already reserved its use of the day's limits, for the
 // terminal, the merchant and the card at once or not at all. Concurrent
-// requests never pass a limit, and no request is refused for the sake of
-// another one that is refused itself. Each use is then settled by exactly one
-// of Confirm and Release, and a confirmed one may end by Undo.
+// requests never pass a limit, and what Assess refuses never stands in the way
+// of another request. Each use is then settled by exactly one of Confirm and
+// Release, and a confirmed one may end by Undo.
 //
 // Not promised: durability. After a start the caller rebuilds the counters with
 // Restore, from the records of the days that are kept. Days before the

@@ -1,0 +1,100 @@
+package risk
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// BenchmarkAssess decides on sales of random terminals and cards, with a
+// million terminals, 200 thousand merchants and the counters of ten million
+// cards in memory, and gives every use back. The percentiles are of Assess
+// alone and include about 60 ns of reading the clock.
+func BenchmarkAssess(b *testing.B) {
+	const terminals, merchants, cards = 1_000_000, 200_000, 10_000_000
+	e := engine(b)
+	ms, ts := make([]txn.Merchant, merchants), make([]txn.Terminal, terminals)
+	for i := range ms {
+		m := *good().Owner
+		m.ID = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i))
+		m.Limits = txn.Limits{Transaction: 50_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
+		m.Card = txn.Limits{Transaction: 20_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
+		ms[i] = m
+	}
+	for i := range ts {
+		t := *good().Holder
+		t.ID, t.Merchant, t.Limits = txn.MakeTerminalID(fmt.Sprintf("%08d", i)), ms[i%merchants].ID, ms[0].Limits
+		ts[i] = t
+	}
+	token := func(i uint64) (c txn.CardToken) { // as random as a keyed hash
+		r := rand.NewPCG(i, 42)
+		binary.LittleEndian.PutUint64(c[:], r.Uint64())
+		binary.LittleEndian.PutUint64(c[8:], r.Uint64())
+		return c
+	}
+	began := time.Now()
+	for i := range cards {
+		t := &ts[i%terminals]
+		e.Restore(txn.Hold{Card: token(uint64(i)), Terminal: t.ID, Merchant: t.Merchant, Day: today, Minor: 1, Currency: txn.CNY})
+	}
+	b.Logf("restored %d uses in %v", cards, time.Since(began).Round(time.Millisecond))
+
+	times := hdrhistogram.New(1, 1_000_000_000, 3)
+	req, rnd := good(), rand.New(rand.NewPCG(1, 2))
+	req.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
+	copy(req.Expiry[:], "3012")
+	b.ReportAllocs()
+	b.ResetTimer()
+	for b.Loop() {
+		terminal := rnd.IntN(terminals)
+		req.Holder = &ts[terminal]
+		req.Owner = &ms[terminal%merchants]
+		req.Merchant = req.Owner.ID
+		req.CardToken = token(rnd.Uint64N(cards))
+		t0 := time.Now()
+		v := e.Assess(req)
+		_ = times.RecordValue(int64(time.Since(t0)))
+		if v.Reason != txn.Approved {
+			b.Fatal(v.Reason)
+		}
+		e.Release(HoldOf(req))
+	}
+	for _, p := range []float64{50, 99, 99.9} {
+		b.ReportMetric(float64(times.ValueAtPercentile(p)), fmt.Sprintf("ns-p%v", p))
+	}
+}
+
+// BenchmarkAssessParallel is what the processors cost each other: at one busy
+// merchant, and at merchants of their own.
+func BenchmarkAssessParallel(b *testing.B) {
+	for _, name := range []string{"one merchant", "own merchants"} {
+		b.Run(name, func(b *testing.B) {
+			e := engine(b)
+			var worker atomic.Uint32
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				n := worker.Add(1)
+				req := good()
+				req.Holder.ID = txn.MakeTerminalID(fmt.Sprint(n))
+				req.CardToken = txn.CardToken{byte(n)}
+				if name == "own merchants" {
+					req.Owner.ID = txn.MakeMerchantID(fmt.Sprint(n))
+				}
+				for pb.Next() {
+					if v := e.Assess(req); v.Reason != txn.Approved {
+						b.Error(v.Reason)
+						return
+					}
+					e.Confirm(HoldOf(req))
+				}
+			})
+		})
+	}
+}

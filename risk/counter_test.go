@@ -1,0 +1,476 @@
+package risk
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"unsafe"
+
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Both sides of every limit, the smallest of several, and the values told.
+func TestLimits(t *testing.T) {
+	lim := func(transaction, amount int64, count uint32) txn.Limits {
+		return txn.Limits{Transaction: transaction, DayAmount: amount, DayCount: count}
+	}
+	for _, row := range []struct {
+		name                     string
+		terminal, merchant, card txn.Limits
+		before                   []int64 // sales that pass
+		minor                    int64
+		want                     txn.Verdict
+	}{
+		{"none", lim(0, 0, 0), lim(0, 0, 0), lim(0, 0, 0), []int64{5, 5}, txn.AmountMax, txn.Verdict{}},
+		{"transaction at the limit", lim(100, 0, 0), lim(0, 0, 0), lim(0, 0, 0), nil, 100, txn.Verdict{}},
+		{"transaction over the terminal's", lim(100, 0, 0), lim(0, 0, 0), lim(0, 0, 0), nil, 101, txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: txn.ScopeTerminal, Limit: 100, Used: 101}},
+		{"transaction over the merchant's", lim(0, 0, 0), lim(100, 0, 0), lim(0, 0, 0), nil, 101, txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: txn.ScopeMerchant, Limit: 100, Used: 101}},
+		{"transaction over the card's", lim(0, 0, 0), lim(0, 0, 0), lim(100, 0, 0), nil, 101, txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: txn.ScopeCard, Limit: 100, Used: 101}},
+		{"transaction over all: the smallest", lim(30, 0, 0), lim(20, 0, 0), lim(10, 0, 0), nil, 40, txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: txn.ScopeCard, Limit: 10, Used: 40}},
+		{"transaction over all alike: the first", lim(10, 0, 0), lim(10, 0, 0), lim(10, 0, 0), nil, 40, txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: txn.ScopeTerminal, Limit: 10, Used: 40}},
+		{"day amount at the limit", lim(0, 100, 0), lim(0, 100, 0), lim(0, 100, 0), []int64{60}, 40, txn.Verdict{}},
+		{"day amount over the terminal's", lim(0, 100, 0), lim(0, 0, 0), lim(0, 0, 0), []int64{60}, 41, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeTerminal, Limit: 100, Used: 101}},
+		{"day amount over the merchant's", lim(0, 0, 0), lim(0, 100, 0), lim(0, 0, 0), []int64{60}, 41, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeMerchant, Limit: 100, Used: 101}},
+		{"day amount over the card's", lim(0, 0, 0), lim(0, 0, 0), lim(0, 100, 0), []int64{60}, 41, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeCard, Limit: 100, Used: 101}},
+		{"day amount over all: the smallest", lim(0, 90, 0), lim(0, 80, 0), lim(0, 85, 0), []int64{60}, 40, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeMerchant, Limit: 80, Used: 100}},
+		{"day amount over with the first sale", lim(0, 100, 0), lim(0, 0, 0), lim(0, 0, 0), nil, 101, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeTerminal, Limit: 100, Used: 101}},
+		{"day count at the limit", lim(0, 0, 2), lim(0, 0, 2), lim(0, 0, 2), []int64{1}, 1, txn.Verdict{}},
+		{"day count over the terminal's", lim(0, 0, 2), lim(0, 0, 0), lim(0, 0, 0), []int64{1, 1}, 1, txn.Verdict{Reason: txn.DayCountIsOverLimit, Scope: txn.ScopeTerminal, Limit: 2, Used: 3}},
+		{"day count over the merchant's", lim(0, 0, 0), lim(0, 0, 2), lim(0, 0, 0), []int64{1, 1}, 1, txn.Verdict{Reason: txn.DayCountIsOverLimit, Scope: txn.ScopeMerchant, Limit: 2, Used: 3}},
+		{"day count over the card's", lim(0, 0, 0), lim(0, 0, 0), lim(0, 0, 2), []int64{1, 1}, 1, txn.Verdict{Reason: txn.DayCountIsOverLimit, Scope: txn.ScopeCard, Limit: 2, Used: 3}},
+		{"the card's amount comes before the terminal's count", lim(0, 0, 1), lim(0, 0, 0), lim(0, 100, 0), []int64{60}, 41, txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: txn.ScopeCard, Limit: 100, Used: 101}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := engine(t)
+			req := good()
+			req.Holder.Limits, req.Owner.Limits, req.Owner.Card = row.terminal, row.merchant, row.card
+			var sum int64
+			for _, minor := range row.before {
+				req.Amount.Minor = minor
+				if v := e.Assess(req); v.Reason != txn.Approved {
+					t.Fatalf("before: %+v", v)
+				}
+				sum += minor
+			}
+			req.Amount.Minor = row.minor
+			if v := e.Assess(req); v != row.want {
+				t.Fatalf("got %+v, want %+v", v, row.want)
+			} else if v.Reason == txn.Approved {
+				sum += row.minor
+			}
+			for _, p := range PartiesOf(HoldOf(req)) {
+				if u := e.UsageOf(today, p); u.Minor != sum {
+					t.Errorf("%v used %d of %d", p, u.Minor, sum)
+				}
+			}
+		})
+	}
+}
+
+func TestCardDefaultsFillWhatTheMerchantLeavesOut(t *testing.T) {
+	e, err := New(Config{Card: map[txn.Currency]txn.Limits{txn.CNY: {Transaction: 100, DayAmount: 1000, DayCount: 3}, 840: {Transaction: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &txn.Merchant{Currency: txn.CNY, Card: txn.Limits{DayAmount: 5000}}
+	if l := e.cardLimitsOf(m); l != (txn.Limits{Transaction: 100, DayAmount: 5000, DayCount: 3}) {
+		t.Errorf("%+v", l)
+	}
+	m.Currency = 978
+	if l := e.cardLimitsOf(m); l != m.Card {
+		t.Errorf("another currency's default was taken: %+v", l)
+	}
+}
+
+func TestCurrenciesAreCountedApart(t *testing.T) {
+	e := engine(t)
+	yuan, dollars := good(), good()
+	dollars.Owner.Currency, dollars.Amount.Currency = 840, 840
+	for _, r := range []*txn.Request{yuan, dollars} {
+		r.Owner.Card.DayAmount = r.Amount.Minor
+		if v := e.Assess(r); v.Reason != txn.Approved {
+			t.Fatalf("%v: %q", r.Amount.Currency, v.Reason)
+		}
+		if v := e.Assess(r); v.Reason != txn.DayAmountIsOverLimit {
+			t.Fatalf("%v twice: %q", r.Amount.Currency, v.Reason)
+		}
+	}
+}
+
+// A thousand requests race for limits that a tenth of them fit in.
+func TestConcurrentRequestsNeverPassALimit(t *testing.T) {
+	const requests, fit, minor = 1000, 100, 7
+	for scope, limit := range map[string]func(*txn.Request){
+		"terminal amount": func(r *txn.Request) { r.Holder.Limits.DayAmount = fit*minor + minor - 1 },
+		"merchant amount": func(r *txn.Request) { r.Owner.Limits.DayAmount = fit * minor },
+		"card amount":     func(r *txn.Request) { r.Owner.Card.DayAmount = fit * minor },
+		"merchant count":  func(r *txn.Request) { r.Owner.Limits.DayCount = fit },
+	} {
+		t.Run(scope, func(t *testing.T) {
+			e := engine(t)
+			var passed atomic.Int64
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for range requests {
+				req := good()
+				req.Amount.Minor = minor
+				limit(req)
+				wg.Go(func() {
+					<-start
+					if e.Assess(req).Reason == txn.Approved {
+						passed.Add(1)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if n := passed.Load(); n != fit {
+				t.Errorf("%d passed", n)
+			}
+			if n := e.InFlight(); n != fit {
+				t.Errorf("%d in flight", n)
+			}
+			for _, p := range PartiesOf(HoldOf(good())) {
+				if u := e.UsageOf(today, p); u != (Use{fit * minor, fit}) {
+					t.Errorf("%v used %+v", p, u)
+				}
+			}
+		})
+	}
+}
+
+// Requests of different terminals and cards that meet at one merchant, half of
+// them given back, leave exactly the other half.
+func TestConcurrentHoldsAndReleasesAddUp(t *testing.T) {
+	e := engine(t)
+	const workers, each = 8, 2000
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			req := good()
+			req.Holder.ID = txn.MakeTerminalID(fmt.Sprint(w))
+			for i := range each {
+				binary.LittleEndian.PutUint32(req.CardToken[:], uint32(i))
+				if v := e.Assess(req); v.Reason != txn.Approved {
+					t.Errorf("%q", v.Reason)
+				}
+				if i%2 == 0 {
+					e.Release(HoldOf(req))
+				} else {
+					e.Confirm(HoldOf(req))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sums := map[txn.LimitScope]Use{}
+	for p, u := range e.Usage(today) {
+		s := sums[p.Scope]
+		sums[p.Scope] = Use{s.Minor + u.Minor, s.Count + u.Count}
+	}
+	for scope := txn.ScopeTerminal; scope <= txn.ScopeCard; scope++ {
+		if want := (Use{workers * each / 2 * 10_00, workers * each / 2}); sums[scope] != want {
+			t.Errorf("%v: %+v, want %+v", scope, sums[scope], want)
+		}
+	}
+	if e.InFlight() != 0 || e.Unmatched() != 0 {
+		t.Errorf("in flight %d, unmatched %d", e.InFlight(), e.Unmatched())
+	}
+}
+
+func TestDays(t *testing.T) {
+	e := engine(t)
+	hold := func(d txn.Date) txn.Hold {
+		req := good()
+		req.Day = d
+		return HoldOf(req)
+	}
+	use := func(d txn.Date) Use { return e.UsageOf(d, PartiesOf(hold(d))[0]) }
+	sale := func(d txn.Date) txn.Reason {
+		req := good()
+		req.Day, req.Holder.Limits.DayCount = d, 1
+		return e.Assess(req).Reason
+	}
+	one := Use{10_00, 1}
+	if sale(20261122) != txn.Approved || sale(20261122) != txn.DayCountIsOverLimit || sale(20261123) != txn.Approved {
+		t.Fatal("each day has limits of its own")
+	}
+	if sale(20261122) != txn.DayCountIsOverLimit {
+		t.Fatal("a request admitted before the cut-over counts for its own day")
+	}
+	e.Release(hold(20261122))
+	if use(20261122) != (Use{}) || use(20261123) != one {
+		t.Fatal("a release after the cut-over goes to the hold's own day")
+	}
+	if sale(20261124) != txn.Approved || use(20261123) != one {
+		t.Fatal("the previous day is kept")
+	}
+	if got := e.Days(); !slices.Equal(got, []txn.Date{20261123, 20261124}) {
+		t.Fatalf("kept %v", got)
+	}
+	if sale(20261122) != txn.SwitchFailed {
+		t.Fatal("a forgotten day has no counters to decide by")
+	}
+	e.Release(hold(20261122))
+	e.Undo(hold(20261122))
+	e.Restore(hold(20261122))
+	if e.Unmatched() != 0 || use(20261122) != (Use{}) {
+		t.Fatal("a forgotten day is of no concern")
+	}
+	// A clock that jumped ahead for one request costs the day before, not today.
+	if sale(20991231) != txn.Approved || use(20261124) != one || sale(20261124) != txn.DayCountIsOverLimit {
+		t.Fatal("today was lost")
+	}
+	if sale(20261125) != txn.Approved || sale(20261125) != txn.DayCountIsOverLimit {
+		t.Fatal("tomorrow can't begin")
+	}
+}
+
+func TestRestoreCountsWhatLimitsWouldRefuse(t *testing.T) {
+	e := engine(t)
+	req := good()
+	req.Holder.Limits.DayAmount = 10_00
+	e.Restore(HoldOf(req))
+	e.Restore(HoldOf(req))
+	if v := e.Assess(req); v.Reason != txn.DayAmountIsOverLimit || v.Used != 30_00 {
+		t.Fatalf("%+v", v)
+	}
+	if e.InFlight() != 0 {
+		t.Fatal("a restored use is in flight")
+	}
+	e.Undo(HoldOf(req))
+	e.Undo(HoldOf(req))
+	if v := e.Assess(req); v.Reason != txn.Approved {
+		t.Fatalf("%+v", v)
+	}
+}
+
+func TestGivingBackTwiceLendsNothing(t *testing.T) {
+	e := engine(t)
+	req := good()
+	e.Assess(req)
+	e.Release(HoldOf(req))
+	e.Undo(HoldOf(req))
+	if e.Unmatched() != 1 {
+		t.Errorf("unmatched %d", e.Unmatched())
+	}
+	for p, u := range e.Usage(today) {
+		t.Errorf("%v used %+v", p, u)
+	}
+}
+
+func TestCardsAreBounded(t *testing.T) {
+	e, err := New(Config{CardsPerDayMax: 2, Zone: shanghai})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sale := func(card byte) txn.Reason {
+		req := good()
+		req.CardToken[0] = card
+		return e.Assess(req).Reason
+	}
+	if sale(1) != txn.Approved || sale(2) != txn.Approved || sale(3) != txn.SwitchIsOverloaded || sale(2) != txn.Approved {
+		t.Error("want two cards counted, a third refused, the two going on")
+	}
+	if u := e.UsageOf(today, PartiesOf(HoldOf(good()))[1]); u.Count != 3 {
+		t.Errorf("the refused sale was counted for the merchant: %+v", u)
+	}
+	req := good()
+	req.CardToken[0] = 4
+	e.Restore(HoldOf(req))
+	if u := e.UsageOf(today, PartiesOf(HoldOf(req))[2]); u.Count != 1 {
+		t.Error("a fact was refused for want of room")
+	}
+}
+
+func TestSumsDoNotOverflow(t *testing.T) {
+	e := engine(t)
+	h := HoldOf(good())
+	h.Minor = math.MaxInt64
+	e.Restore(h)
+	if v := e.Assess(good()); v.Reason != txn.DayAmountIsOverLimit || v.Used != math.MaxInt64 {
+		t.Fatalf("%+v", v)
+	}
+}
+
+// The counters against a plain map, whatever the order of events.
+func TestCountersEqualTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e, err := New(Config{Zone: shanghai})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, Currency: txn.CNY, Kinds: 1 << txn.KindSale}
+		small := rapid.Int64Range(0, 60)
+		m.Limits = txn.Limits{DayAmount: small.Draw(t, "merchant amount") * 3, DayCount: uint32(small.Draw(t, "merchant count"))}
+		m.Card = txn.Limits{DayAmount: small.Draw(t, "card amount"), DayCount: uint32(small.Draw(t, "card count")) / 4}
+		var terminals [3]txn.Terminal
+		for i := range terminals {
+			terminals[i] = txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprint(i)), Merchant: m.ID, Status: txn.StatusActive, Region: 310101,
+				Limits: txn.Limits{DayAmount: small.Draw(t, "terminal amount") * 2, DayCount: uint32(small.Draw(t, "terminal count")) / 2}}
+		}
+		type counter struct {
+			day   txn.Date
+			party Party
+		}
+		model := map[counter]Use{}
+		count := func(h txn.Hold, sign int64) {
+			for _, p := range PartiesOf(h) {
+				u := model[counter{h.Day, p}]
+				u.Minor, u.Count = u.Minor+sign*h.Minor, uint32(int64(u.Count)+sign)
+				model[counter{h.Day, p}] = u
+			}
+		}
+		fits := func(h txn.Hold, limits [scopes]txn.Limits) txn.Reason {
+			count := txn.Approved
+			for i, p := range PartiesOf(h) {
+				u := model[counter{h.Day, p}]
+				if l := limits[i].DayAmount; l > 0 && u.Minor+h.Minor > l {
+					return txn.DayAmountIsOverLimit
+				}
+				if l := limits[i].DayCount; l > 0 && u.Count >= l {
+					count = txn.DayCountIsOverLimit
+				}
+			}
+			return count
+		}
+		var flying, standing []txn.Hold
+		take := func(hs *[]txn.Hold, label string) txn.Hold {
+			i := rapid.IntRange(0, len(*hs)-1).Draw(t, label)
+			h := (*hs)[i]
+			*hs = slices.Delete(*hs, i, i+1)
+			return h
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"assess": func(t *rapid.T) {
+				req := good()
+				req.Owner, req.Holder = m, &terminals[rapid.IntRange(0, 2).Draw(t, "terminal")]
+				req.CardToken = txn.CardToken{byte(rapid.IntRange(0, 4).Draw(t, "card"))}
+				req.Day = today + txn.Date(rapid.IntRange(0, 1).Draw(t, "day"))
+				req.Amount.Minor = rapid.Int64Range(1, 20).Draw(t, "minor")
+				h := HoldOf(req)
+				want := fits(h, [scopes]txn.Limits{req.Holder.Limits, m.Limits, m.Card})
+				if v := e.Assess(req); v.Reason != want {
+					t.Fatalf("got %q, want %q", v.Reason, want)
+				}
+				if want == txn.Approved {
+					count(h, 1)
+					flying = append(flying, h)
+				}
+			},
+			"confirm": func(t *rapid.T) {
+				if len(flying) > 0 {
+					h := take(&flying, "confirmed")
+					e.Confirm(h)
+					standing = append(standing, h)
+				}
+			},
+			"release": func(t *rapid.T) {
+				if len(flying) > 0 {
+					h := take(&flying, "released")
+					e.Release(h)
+					count(h, -1)
+				}
+			},
+			"undo": func(t *rapid.T) {
+				if len(standing) > 0 {
+					h := take(&standing, "undone")
+					e.Undo(h)
+					count(h, -1)
+				}
+			},
+			"": func(t *rapid.T) {
+				for c, want := range model {
+					if got := e.UsageOf(c.day, c.party); got != want {
+						t.Fatalf("%v on %v used %+v, want %+v", c.party, c.day, got, want)
+					}
+				}
+				if e.InFlight() != int64(len(flying)) || e.Unmatched() != 0 {
+					t.Fatalf("in flight %d of %d, unmatched %d", e.InFlight(), len(flying), e.Unmatched())
+				}
+			},
+		})
+		got := map[counter]Use{}
+		for _, d := range e.Days() {
+			for p, u := range e.Usage(d) {
+				got[counter{d, p}] = u
+			}
+		}
+		maps.DeleteFunc(model, func(_ counter, u Use) bool { return u == Use{} })
+		if !maps.Equal(got, model) {
+			t.Fatalf("\ngot   %v\nmodel %v", got, model)
+		}
+	})
+}
+
+// Ids that people number in sequence must not crowd into a few slots.
+func TestSequentialIDsSpread(t *testing.T) {
+	d := newDay(today, math.MaxInt64)
+	for i := range 200_000 {
+		d.add(&txn.Hold{Terminal: txn.MakeTerminalID(fmt.Sprintf("%08d", 10_000_000+i)), Merchant: txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), Currency: txn.CNY})
+	}
+	for i := range 2 {
+		for j := range d.tables[i].shards {
+			s := &d.tables[i].shards[j]
+			if mean := 200_000 / shardCount; s.used > 2*mean {
+				t.Errorf("%v shard %d holds %d, the mean is %d", scopeOf(i), j, s.used, mean)
+			}
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	if n := unsafe.Sizeof(slot{}); n != 32 {
+		t.Errorf("a slot is %d bytes", n)
+	}
+	if n := unsafe.Sizeof(shard{}); n != 64 {
+		t.Errorf("a shard is %d bytes", n)
+	}
+}
+
+func TestPartiesName(t *testing.T) {
+	var names []string
+	for _, p := range PartiesOf(HoldOf(good())) {
+		names = append(names, p.String())
+	}
+	want := []string{"terminal 10000001 in 156", "merchant 999290054110001 in 156", "card 01000000... in 156"}
+	if !slices.Equal(names, want) {
+		t.Errorf("%q", names)
+	}
+}
+
+func TestUsageCanBeStopped(t *testing.T) {
+	e := engine(t)
+	e.Assess(good())
+	n := 0
+	for range e.Usage(today) {
+		n++
+		break
+	}
+	if n != 1 || e.UsageOf(today, Party{}) != (Use{}) {
+		t.Error("want one counter, and none for nobody")
+	}
+}
+
+func TestAssessDoesNotAllocate(t *testing.T) {
+	e := engine(t)
+	req := good()
+	req.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
+	copy(req.Expiry[:], "3012")
+	h := HoldOf(req)
+	if n := testing.AllocsPerRun(1000, func() {
+		if v := e.Assess(req); v.Reason != txn.Approved {
+			t.Fatal(v)
+		}
+		e.Release(h)
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}

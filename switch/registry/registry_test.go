@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -57,5 +58,12 @@ func TestExportRoundTrips(t *testing.T) {
 	mustEqual(t, s, again)
 	if err := again.Export(&second); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
 		t.Fatalf("the second export differs: %v", err)
+	}
+}
+
+func mustEqual(t *testing.T, a, b *Snapshot) {
+	t.Helper()
+	if !slices.Equal(a.circles, b.circles) || !slices.Equal(a.merchants, b.merchants) || !slices.Equal(a.terminals, b.terminals) || !slices.Equal(a.serials, b.serials) {
+		t.Fatalf("\n%+v\n%+v", a, b)
 	}
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -73,6 +74,21 @@ func BenchmarkFollow(b *testing.B) {
 		reading += time.Since(at)
 	}
 	b.ReportMetric(float64(reading.Nanoseconds())/float64(pos), "ns/record")
+}
+
+// BenchmarkRead reads one record anywhere, as the replay of an old answer does.
+func BenchmarkRead(b *testing.B) {
+	j := start(b, b.TempDir(), Config{}, osFileSystem{})
+	const records = 300_000
+	fill(b, j.Journal, records)
+	b.ReportAllocs()
+	var rec []byte
+	for b.Loop() {
+		var err error
+		if rec, err = j.Read(Position(rand.IntN(records-1000)+1), rec[:0]); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // fill appends n records with 1,000 appenders or n.

@@ -274,6 +274,11 @@ func TestBitFlipInClosedSegment(t *testing.T) {
 		if errors.As(err, &damaged) && (damaged.Segment != segmentName(first) || damaged.Position < first || damaged.Position > first+6) {
 			t.Fatalf("bit flipped in byte %d: %v", at, err)
 		}
+		for pos := first; pos < first+6 && j != nil; pos++ { // reading one by one is no less careful
+			if rec, err := j.Read(pos, nil); err == nil && !bytes.Equal(rec, largeRecord(pos)) || err != nil && !errors.As(err, &damaged) {
+				t.Fatalf("bit flipped in byte %d: position %d: %v", at, pos, err)
+			}
+		}
 		mem[at] ^= bit
 	}
 }

@@ -27,11 +27,12 @@ func (j *Journal) Read(pos Position, dst []byte) ([]byte, error) {
 	if pos == 0 || pos > j.Last() {
 		return dst, fmt.Errorf("read journal position %d: the last is %d", pos, j.Last())
 	}
-	err := j.scan(pos, pos, func(_ Position, rec []byte) error {
-		dst = append(dst, rec...)
-		return nil
-	})
-	return dst, err
+	s, _, err := j.hold(pos)
+	if err != nil {
+		return dst, err
+	}
+	defer j.letGo(s)
+	return s.read(pos, dst)
 }
 
 // Truncate removes segments whose records are all before the given position.
@@ -150,6 +151,58 @@ func (s *segment) scan(from, to Position, fn func(Position, []byte) error) error
 	return nil
 }
 
+// read appends the record at pos to dst. It steps over the records before it by
+// their lengths alone: the check of the one it ends at has its position in it.
+func (s *segment) read(pos Position, dst []byte) ([]byte, error) {
+	chunk := buffers.Get().(*[chunkSize]byte)
+	defer buffers.Put(chunk)
+	start := s.before(pos)
+	r := reader{s: s, off: start.off, next: start.first, buf: chunk[:0]}
+	for {
+		h, err := r.window(blockHeaderSize)
+		if err == io.EOF {
+			return dst, r.damage(0, r.next, fmt.Sprintf("it ends before position %d", pos))
+		}
+		if err != nil {
+			return dst, err
+		}
+		size, b, reason := r.parseHeader(h)
+		if reason != "" {
+			return dst, r.damage(0, r.next, reason)
+		}
+		if pos < b.first+Position(b.count) {
+			break
+		}
+		r.off += int64(blockHeaderSize + size)
+		r.next += Position(b.count)
+	}
+	r.off += blockHeaderSize
+	for ; ; r.next++ {
+		h, err := r.window(recordHeaderSize)
+		if err != nil {
+			return dst, r.damage(0, pos, "the file ends inside a block")
+		}
+		n := int(binary.BigEndian.Uint32(h))
+		if n < 1 || n > RecordSizeMax {
+			return dst, r.damage(0, r.next, "the record's length cannot be")
+		}
+		if r.next < pos {
+			r.off += int64(recordHeaderSize + n)
+			continue
+		}
+		rec, err := r.window(recordHeaderSize + n)
+		if err != nil || !intact(rec, pos) {
+			return dst, r.damage(0, pos, "the record's checksum is wrong")
+		}
+		return append(dst, rec[recordHeaderSize:]...), nil
+	}
+}
+
+// intact says that a record's frame is as it was written, at this position.
+func intact(frame []byte, pos Position) bool {
+	return crc32.Checksum(frame[recordHeaderSize:], castagnoli)^uint32(pos) == binary.BigEndian.Uint32(frame[4:])
+}
+
 // block is one checked block.
 type block struct {
 	first   Position
@@ -254,8 +307,7 @@ func (r *reader) check(b block) error {
 		if n == 0 || n > RecordSizeMax || n > uint64(len(rest)-recordHeaderSize) {
 			return r.damage(off, pos, "the record's length cannot be")
 		}
-		data := rest[recordHeaderSize : recordHeaderSize+n]
-		if crc32.Checksum(data, castagnoli)^uint32(pos) != binary.BigEndian.Uint32(rest[4:]) {
+		if !intact(rest[:recordHeaderSize+n], pos) {
 			return r.damage(off, pos, "the record's checksum is wrong")
 		}
 		rest = rest[recordHeaderSize+n:]

@@ -1,0 +1,65 @@
+package telemetry
+
+// Metric names a metric family in OpenTelemetry's way; Prometheus sees
+// acq.txn.duration in s as acq_txn_duration_seconds.
+type Metric struct{ Name, Unit, Help string }
+
+// The metrics of the house. Labels are in braces. Values of labels are from
+// closed sets; a terminal, a merchant or a card is never one.
+var (
+	// {dialect, kind, response_code}
+	Requests = Metric{"acq.txn", "{transaction}", "Transactions answered."}
+	// {decision}
+	Decisions = Metric{"acq.txn.decisions", "{transaction}", "Transactions by the switch's own reason."}
+	// {kind}
+	Durations = Metric{"acq.txn.duration", "s", "From the frame's last byte to the answer."}
+	// {stage}
+	Stages   = Metric{"acq.txn.stage.duration", "s", "Time in one stage of a transaction."}
+	InFlight = Metric{"acq.txn.inflight", "{transaction}", "Transactions between request and answer."}
+	Replayed = Metric{"acq.txn.replayed", "{transaction}", "Retransmissions that got the stored answer."}
+
+	// {dialect}
+	Sessions = Metric{"acq.pos.sessions", "{session}", "Terminal sessions open."}
+	// {dialect}
+	Accepts = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
+	// {dialect, cause}
+	BadFrames = Metric{"acq.pos.bad_frames", "{frame}", "Frames refused."}
+
+	// {issuer}; 1 is up
+	LinkUp = Metric{"acq.link.up", "1", "Whether the issuer's link is signed on."}
+	// {issuer}
+	LinkInFlight = Metric{"acq.link.inflight", "{request}", "Requests waiting for the issuer."}
+	// {issuer}; 0 closed, 1 half open, 2 open
+	LinkBreaker = Metric{"acq.link.breaker", "1", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
+	// {issuer}
+	LinkLate = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
+	// {issuer}
+	LinkUnmatched = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
+	// {issuer}
+	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
+
+	FlushRecords  = Metric{"acq.journal.flush.records", "{record}", "Records per journal flush."}
+	FlushDuration = Metric{"acq.journal.flush.duration", "s", "Time of one journal flush."}
+	DrainLag      = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}
+
+	TracesRationed = Metric{"acq.traces.rationed", "{trace}", "Failed or slow transactions not traced: over the ration."}
+	TracesLost     = Metric{"acq.traces.lost", "{span}", "Spans that could not be exported."}
+)
+
+// Label is one label of an instrument.
+type Label struct{ Key, Value string }
+
+// Bounds are the upper bounds of a histogram's exported buckets and the factor
+// from recorded values to exported ones.
+type Bounds struct {
+	upper []float64
+	scale float64
+}
+
+// Bounds for waiting on others, for own work, and for counts. The first two
+// record nanoseconds and export seconds.
+var (
+	Seconds     = Bounds{[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}, 1e-9}
+	FineSeconds = Bounds{[]float64{.000001, .0000025, .000005, .00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5, 30}, 1e-9}
+	Counts      = Bounds{[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, 1}
+)

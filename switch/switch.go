@@ -488,10 +488,15 @@ func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) {
 
 // Figures are the switch's live numbers.
 type Figures struct {
-	InFlight, ReversalsOwed, Replayed, Late int64
+	InFlight         int64 // requests inside Authorize
+	ReversalsOwed    int64
+	ReversalsSending int64 // of those owed
+	Replayed         int64 // answers told again
+	Late             int64 // issuers' answers that came too late
 }
 
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
-	return Figures{s.inFlight.Load(), s.reversals.owed(), s.replayed.Load(), s.late.Load()}
+	owed, sending := s.reversals.figures()
+	return Figures{s.inFlight.Load(), owed, sending, s.replayed.Load(), s.late.Load()}
 }

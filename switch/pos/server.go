@@ -61,6 +61,10 @@ const (
 	CausePanic       Cause = "panic"        // a bug of ours: closed
 )
 
+// Causes lists them all.
+var Causes = []Cause{CauseLength, CauseTruncated, CauseSlow, CauseUnparsable, CauseFormat, CauseResponse,
+	CauseUnencodable, CauseSessions, CauseStalled, CausePanic}
+
 // Config is the front end's part of the configuration.
 type Config struct {
 	// Listeners are the addresses terminals connect to.

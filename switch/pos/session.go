@@ -138,7 +138,11 @@ func grow(b []byte, n int) []byte {
 func (ss *session) end(err error) {
 	var why *errSession
 	if !errors.As(err, &why) {
-		return
+		cause := ss.closedFor.Load()
+		if cause == nil {
+			return
+		}
+		why = &errSession{*cause, err}
 	}
 	ss.server.observer.BadFrame(ss.dialect.Name(), why.cause)
 	ss.server.log.Debug("session closed", "dialect", ss.dialect.Name(), "remote", ss.host, "cause", string(why.cause), "error", why.err)
@@ -216,9 +220,9 @@ func (ss *session) check(now time.Time) {
 		cause = CauseSlow
 	case over(ss.writeBegan.Load(), cfg.WriteDeadline):
 		cause = CauseStalled
-		ss.server.observer.BadFrame(ss.dialect.Name(), cause)
-	case len(ss.places) == 0 && over(ss.lastActive.Load(), cfg.IdleMax):
-		cause = "idle"
+	case len(ss.places) == 0 && ss.frameBegan.Load() == 0 && over(ss.lastActive.Load(), cfg.IdleMax):
+		ss.conn.Close() // nothing is wrong with it
+		return
 	default:
 		return
 	}

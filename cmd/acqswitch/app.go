@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// app is one switch, wired. It reads as the architecture: terminals at the
+// front, the acquirer in the middle, issuers behind it, the journal below and
+// the ledger behind the journal.
+type app struct {
+	cfg       *config
+	log       *slog.Logger
+	telemetry *telemetry.Telemetry
+	registry  *registry.Store
+	journal   *journal.Journal
+	ledger    *ledger.Ledger
+	drain     *settlement.Drain
+	risk      *risk.Engine
+	issuers   *issuer.Router
+	acquirer  *acquirer.Switch
+	terminals *pos.Server
+	admin     net.Listener
+	recovery  acquirer.Recovery
+
+	closers []func() error
+}
+
+// newApp opens everything and binds every address; nothing is served yet.
+// After an error nothing stays open.
+func newApp(ctx context.Context, cfg *config, logs io.Writer) (a *app, err error) {
+	a = &app{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if a.log, err = newLogger(cfg, logs); err != nil {
+		return nil, usage(err)
+	}
+	ratio := cfg.Trace.Ratio
+	if ratio == 0 {
+		ratio = -1 // failures only
+	}
+	a.telemetry, err = telemetry.New(telemetry.Config{Endpoint: cfg.Trace.Endpoint, SampleRatio: ratio, Slow: cfg.Trace.Slow, Version: version()})
+	if err != nil {
+		return nil, fmt.Errorf("set up telemetry: %w", err)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	snapshot, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	a.registry = registry.NewStore(snapshot)
+	cards, err := keys.OpenCards(cfg.path(cfg.CardKeys, "card.keys"))
+	if err != nil {
+		return nil, err
+	}
+	if a.journal, err = journal.Open(filepath.Join(cfg.DataDir, "journal"), journal.Config{OnFlush: a.telemetry.Flushed}); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	a.closers = append(a.closers, a.journal.Close)
+	if a.ledger, err = openLedger(cfg); err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, a.ledger.Close)
+	if err := a.ledger.Migrate(ctx); err != nil {
+		return nil, fmt.Errorf("migrate ledger: %w", err)
+	}
+	a.drain = settlement.NewDrain(a.journal, a.ledger)
+	if a.risk, err = newRisk(cfg); err != nil {
+		return nil, usage(err)
+	}
+	if err := a.wireSwitch(cards); err != nil {
+		return nil, err
+	}
+	front, err := cfg.posConfig()
+	if err != nil {
+		return nil, usage(err)
+	}
+	a.terminals = pos.New(front, a.acquirer, newObserver(a.telemetry, front.Listeners), a.log)
+	if cfg.Admin.Address != "" {
+		if a.admin, err = net.Listen("tcp", cfg.Admin.Address); err != nil {
+			return nil, fmt.Errorf("listen for operators: %w", err)
+		}
+		a.closers = append(a.closers, a.admin.Close)
+	}
+	a.measure()
+	return a, nil
+}
+
+func newLogger(cfg *config, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return nil, err
+	}
+	return telemetry.Logger(w, level, cfg.Log.Format)
+}
+
+func newRisk(cfg *config) (*risk.Engine, error) {
+	day, err := cfg.businessDay()
+	if err != nil {
+		return nil, err
+	}
+	limits := map[txn.Currency]txn.Limits{}
+	for _, l := range cfg.Risk.CardLimits {
+		limits[txn.Currency(l.Currency)] = txn.Limits{Transaction: l.Transaction, DayAmount: l.DayAmount, DayCount: l.DayCount}
+	}
+	return risk.New(risk.Config{Card: limits, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
+}
+
+// openLedger opens the ledger of a configuration; a relative SQLite path is
+// one of the data directory.
+func openLedger(cfg *config) (*ledger.Ledger, error) {
+	dsn := cfg.Ledger.DSN
+	if path, ok := strings.CutPrefix(dsn, "sqlite:"); ok && !filepath.IsAbs(path) {
+		dsn = "sqlite:" + filepath.Join(cfg.DataDir, path)
+	}
+	l, err := ledger.Open(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	return l, nil
+}
+
+// wireSwitch builds the acquirer between its issuers, its rules and the
+// journal. The late answers of the issuers come back to it.
+func (a *app) wireSwitch(cards *keys.Cards) (err error) {
+	cfg, err := a.cfg.switchConfig()
+	if err != nil {
+		return usage(err)
+	}
+	codecs := map[string]issuer.Codec{}
+	for name, d := range dialect.ForIssuers(cfg.Acquirer) {
+		codecs[name] = d
+	}
+	hooks := issuer.Hooks{
+		Late: func(l issuer.Late) { a.acquirer.Late(l.Leg, &l.Reply) },
+		LinkUp: func(name string, link int) {
+			a.log.Info("issuer link is up", "issuer", name, "link", link)
+		},
+		LinkDown: func(name string, link int, err error) {
+			a.log.Warn("issuer link is down", "issuer", name, "link", link, "error", err)
+		},
+		Breaker: func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
+		Unmatched: func(name string, head txn.ReplyHead, why string) {
+			a.log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
+		},
+		Malformed: func(name string, err error) {
+			a.log.Warn("issuer message cannot be used", "issuer", name, "error", err)
+		},
+	}
+	if a.issuers, err = issuer.New(a.cfg.Issuers, codecs, hooks); err != nil {
+		return usage(fmt.Errorf("configuration: %w", err))
+	}
+	current := func() acquirer.Registry { return a.registry.Snapshot() }
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.log)
+	if err != nil {
+		return usage(fmt.Errorf("configuration: %w", err))
+	}
+	return nil
+}
+
+// stage is a part of the app that runs. Stages start in order and stop in
+// reverse: whoever uses another stops before it.
+type stage struct {
+	name string
+	run  func(context.Context) error
+}
+
+// run serves until ctx ends or a stage fails, then drains: terminals stop
+// being read and everything in flight is answered; then reversals pause (they
+// are durable), issuers sign off, the ledger catches up for a moment, and the
+// journal closes. ready is called once terminals can connect.
+func (a *app) run(ctx context.Context, ready func()) (err error) {
+	defer func() { err = errors.Join(err, a.close()) }()
+	failed := make(chan error, 8)
+	var stop []func()
+	defer func() {
+		for i := len(stop) - 1; i >= 0; i-- {
+			stop[i]()
+		}
+		for {
+			select {
+			case failure := <-failed:
+				err = errors.Join(err, failure)
+				continue
+			default:
+			}
+			return
+		}
+	}()
+	start := func(st stage) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := st.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				failed <- fmt.Errorf("%s: %w", st.name, err)
+			}
+		}()
+		stop = append(stop, func() { cancel(); <-done })
+	}
+
+	start(stage{"journal", a.journal.Run})
+	if a.recovery, err = a.acquirer.Recover(); err != nil {
+		return err
+	}
+	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
+	if err := a.terminals.Listen(ctx); err != nil {
+		return err
+	}
+	start(stage{"telemetry", a.telemetry.Run})
+	start(stage{"ledger", a.runDrain})
+	start(stage{"issuers", a.issuers.Run})
+	start(stage{"reversals", a.acquirer.Run})
+	if a.admin != nil {
+		start(stage{"admin", a.serveAdmin})
+	}
+	start(stage{"terminals", a.terminals.Run})
+	for i, addr := range a.terminals.Addrs() {
+		a.log.Info("terminals can connect", "dialect", a.cfg.Terminals.Listeners[i].Dialect, "address", addr.String())
+	}
+	ready()
+	select {
+	case <-ctx.Done():
+		a.log.Info("stopping")
+		return nil
+	case err := <-failed:
+		a.log.Error("stopping", "error", err)
+		return err
+	}
+}
+
+// catchUpMax bounds how long a stop waits for the ledger. What is not copied
+// by then is copied at the next start.
+const catchUpMax = 5 * time.Second
+
+// runDrain copies the journal into the ledger until ctx ends, and then the rest.
+func (a *app) runDrain(ctx context.Context) error {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var wg sync.WaitGroup
+	var err error
+	wg.Go(func() { err = a.drain.Run(running) })
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ctx.Done():
+		late, stop := context.WithTimeout(running, catchUpMax)
+		defer stop()
+		if err := a.drain.CatchUp(late); err != nil {
+			a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+		}
+		cancel()
+	case <-ended:
+	}
+	<-ended
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serveAdmin answers operators until ctx ends.
+func (a *app) serveAdmin(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           a.telemetry.Handler(a.notReady),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+	}
+	go func() {
+		<-ctx.Done()
+		late, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		srv.Shutdown(late)
+	}()
+	if err := srv.Serve(a.admin); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// notReady says why sales cannot be made now, or nothing.
+func (a *app) notReady(context.Context) error {
+	for _, is := range a.issuers.Status() {
+		if is.Up > 0 {
+			return nil
+		}
+	}
+	return errors.New("no issuer link is up")
+}
+
+func (a *app) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// reload reads the registry file again; a bad one leaves the old in force.
+func (a *app) reload() {
+	path := a.cfg.path(a.cfg.Registry, "registry.yaml")
+	snapshot, err := readRegistry(path)
+	if err != nil {
+		a.log.Error("registry not reloaded, the old one stays in force", "error", err)
+		return
+	}
+	a.registry.Replace(snapshot)
+	merchants, terminals := snapshot.Len()
+	a.log.Info("registry reloaded", "file", path, "merchants", merchants, "terminals", terminals)
+}
+
+// live is the running switch's memory for verify.
+type live struct{ a *app }
+
+func (l live) Idle() bool {
+	f := l.a.acquirer.Figures()
+	return f.InFlight == 0 && f.ReversalsSending == 0 && l.a.risk.InFlight() == 0
+}
+
+func (l live) Owed() int64 { return l.a.acquirer.Figures().ReversalsOwed }
+
+func (l live) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
+		for _, day := range l.a.risk.Days() {
+			if !yield(day, func(yield func(ledger.Party, ledger.Use) bool) {
+				for p, u := range l.a.risk.Usage(day) {
+					if !yield(ledger.Party(p), ledger.Use{Minor: u.Minor, Count: int64(u.Count)}) {
+						return
+					}
+				}
+			}) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// reference is the configuration with every key, its default and what it is
+// for. It is printed by `acqswitch config init` and is itself a valid file.
+//
+//go:embed acqswitch.yaml
+var reference []byte
+
+// config is the one configuration file. acqswitch.yaml beside this file says
+// what every key means and what goes wrong when it is wrong.
+type config struct {
+	Acquirer     string          `yaml:"acquirer"`
+	Node         int             `yaml:"node"`
+	DataDir      string          `yaml:"data_dir"`
+	Zone         string          `yaml:"zone"`
+	CutOver      string          `yaml:"cut_over"`
+	AnswerWithin time.Duration   `yaml:"answer_within"`
+	InFlightMax  int             `yaml:"in_flight_max"`
+	Terminals    terminalsConfig `yaml:"terminals"`
+	Registry     string          `yaml:"registry"`
+	CardKeys     string          `yaml:"card_keys"`
+	Ledger       ledgerConfig    `yaml:"ledger"`
+	Risk         riskConfig      `yaml:"risk"`
+	Reversals    reversalsConfig `yaml:"reversals"`
+	Admin        adminConfig     `yaml:"admin"`
+	Log          logConfig       `yaml:"log"`
+	Trace        traceConfig     `yaml:"trace"`
+	Issuers      []issuer.Config `yaml:"issuers"`
+}
+
+type terminalsConfig struct {
+	Listeners             []listenerConfig `yaml:"listeners"`
+	SessionsMax           int              `yaml:"sessions_max"`
+	SessionsPerAddressMax int              `yaml:"sessions_per_address_max"`
+	InFlightMax           int              `yaml:"in_flight_max"`
+	FrameDeadline         time.Duration    `yaml:"frame_deadline"`
+	WriteDeadline         time.Duration    `yaml:"write_deadline"`
+	IdleMax               time.Duration    `yaml:"idle_max"`
+	DrainWithin           time.Duration    `yaml:"drain_within"`
+}
+
+type listenerConfig struct {
+	Address string `yaml:"address"`
+	Dialect string `yaml:"dialect"`
+}
+
+type ledgerConfig struct {
+	DSN string `yaml:"dsn"`
+}
+
+type riskConfig struct {
+	CardLimits     []cardLimit `yaml:"card_limits"`
+	SkipCheckDigit bool        `yaml:"skip_check_digit"`
+	CardsPerDayMax int         `yaml:"cards_per_day_max"`
+}
+
+type cardLimit struct {
+	Currency    uint16 `yaml:"currency"`
+	Transaction int64  `yaml:"transaction"`
+	DayAmount   int64  `yaml:"day_amount"`
+	DayCount    uint32 `yaml:"day_count"`
+}
+
+type reversalsConfig struct {
+	InFlight         int           `yaml:"in_flight"`
+	Retry            time.Duration `yaml:"retry"`
+	RetryMax         time.Duration `yaml:"retry_max"`
+	UndeliveredGrace time.Duration `yaml:"undelivered_grace"`
+}
+
+type adminConfig struct {
+	Address string `yaml:"address"`
+}
+
+type logConfig struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+type traceConfig struct {
+	Endpoint string        `yaml:"endpoint"`
+	Ratio    float64       `yaml:"ratio"`
+	Slow     time.Duration `yaml:"slow"`
+}
+
+// loadConfig reads the reference defaults, then the file, then the environment
+// (ACQ_ and the key's path, as ACQ_LEDGER_DSN), each over the one before.
+// Relative paths are relative to the file.
+func loadConfig(path string, environ []string) (*config, error) {
+	cfg := new(config)
+	if err := yaml.UnmarshalWithOptions(reference, cfg, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("read built-in configuration: %w", err)
+	}
+	cfg.Issuers = nil // the reference's issuer is an example, not a default
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, usage(fmt.Errorf("read configuration: %w", err))
+		}
+		cfg.Terminals.Listeners = nil
+		defaults := *cfg
+		if err := yaml.UnmarshalWithOptions(text, cfg, yaml.Strict()); err != nil {
+			return nil, usage(fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, false)))
+		}
+		if cfg.Terminals.Listeners == nil {
+			cfg.Terminals.Listeners = defaults.Terminals.Listeners
+		}
+	}
+	if err := overlay(reflect.ValueOf(cfg).Elem(), "ACQ", environment(environ)); err != nil {
+		return nil, usage(err)
+	}
+	if path != "" {
+		base := filepath.Dir(path)
+		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(base, *p)
+			}
+		}
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, usage(fmt.Errorf("configuration %s: %w", or(path, "(built in)"), err))
+	}
+	return cfg, nil
+}
+
+func environment(environ []string) map[string]string {
+	m := map[string]string{}
+	for _, e := range environ {
+		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, "ACQ_") {
+			m[k] = v
+		}
+	}
+	return m
+}
+
+// overlay sets every scalar of v whose variable is in env. Lists are set in the
+// file only.
+func overlay(v reflect.Value, name string, env map[string]string) error {
+	t := v.Type()
+	for i := range t.NumField() {
+		key := name + "_" + strings.ToUpper(strings.Split(t.Field(i).Tag.Get("yaml"), ",")[0])
+		f := v.Field(i)
+		if f.Kind() == reflect.Struct {
+			if err := overlay(f, key, env); err != nil {
+				return err
+			}
+			continue
+		}
+		text, ok := env[key]
+		if !ok {
+			continue
+		}
+		var err error
+		switch f.Kind() {
+		case reflect.String:
+			f.SetString(text)
+		case reflect.Bool:
+			var b bool
+			b, err = strconv.ParseBool(text)
+			f.SetBool(b)
+		case reflect.Float64:
+			var x float64
+			x, err = strconv.ParseFloat(text, 64)
+			f.SetFloat(x)
+		case reflect.Int, reflect.Int64:
+			if f.Type() == reflect.TypeFor[time.Duration]() {
+				var d time.Duration
+				d, err = time.ParseDuration(text)
+				f.SetInt(int64(d))
+				break
+			}
+			var n int64
+			n, err = strconv.ParseInt(text, 10, 64)
+			f.SetInt(n)
+		default:
+			err = errors.New("is a list; set it in the file")
+		}
+		if err != nil {
+			return fmt.Errorf("environment variable %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// validate names the first key that cannot work, and why. What a package
+// checks itself when it is built is left to it.
+func (c *config) validate() error {
+	for _, rule := range [...]struct {
+		key string
+		err error
+	}{
+		{"acquirer", func() error { _, err := c.acquirerID(); return err }()},
+		{"zone, cut_over", func() error { _, err := c.businessDay(); return err }()},
+		{"data_dir", needed(c.DataDir)},
+		{"ledger.dsn", needed(c.Ledger.DSN)},
+		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
+		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
+		{"log.format", oneOf(c.Log.Format, "json", "text")},
+		{"terminals.listeners", func() error { _, err := c.listeners(); return err }()},
+	} {
+		if rule.err != nil {
+			return fmt.Errorf("%s: %w", rule.key, rule.err)
+		}
+	}
+	return nil
+}
+
+func needed(s string) error {
+	if s == "" {
+		return errors.New("must be given")
+	}
+	return nil
+}
+
+func between(x, low, high float64) error {
+	if !(x >= low && x <= high) {
+		return fmt.Errorf("%v must be between %v and %v", x, low, high)
+	}
+	return nil
+}
+
+func oneOf(s string, allowed ...string) error {
+	for _, a := range allowed {
+		if s == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q must be one of %s", s, strings.Join(allowed, ", "))
+}
+
+func (c *config) acquirerID() (txn.AcquirerID, error) {
+	id, err := strconv.ParseUint(c.Acquirer, 10, 64)
+	if err != nil || len(c.Acquirer) > 11 || id == 0 {
+		return 0, fmt.Errorf("%q must be an institution code of 1 to 11 digits", c.Acquirer)
+	}
+	return txn.AcquirerID(id), nil
+}
+
+func (c *config) businessDay() (txn.BusinessDay, error) {
+	zone, err := time.LoadLocation(c.Zone)
+	if err != nil {
+		return txn.BusinessDay{}, err
+	}
+	at, err := time.Parse("15:04", c.CutOver)
+	if err != nil {
+		return txn.BusinessDay{}, fmt.Errorf("%q must be a time as 23:00", c.CutOver)
+	}
+	return txn.BusinessDay{Zone: zone, CutOver: time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute}, nil
+}
+
+func (c *config) listeners() ([]pos.Listener, error) {
+	if len(c.Terminals.Listeners) == 0 {
+		return nil, errors.New("at least one is needed, or no terminal can connect")
+	}
+	var ls []pos.Listener
+	for _, l := range c.Terminals.Listeners {
+		d, err := dialect.ForTerminal(l.Dialect)
+		if err != nil {
+			return nil, err
+		}
+		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d})
+	}
+	return ls, nil
+}
+
+func (c *config) posConfig() (pos.Config, error) {
+	ls, err := c.listeners()
+	t := &c.Terminals
+	return pos.Config{
+		Listeners: ls, SessionsMax: t.SessionsMax, SessionsPerAddressMax: t.SessionsPerAddressMax, InFlightMax: t.InFlightMax,
+		FrameDeadline: t.FrameDeadline, WriteDeadline: t.WriteDeadline, IdleMax: t.IdleMax, DrainWithin: t.DrainWithin,
+	}, err
+}
+
+func (c *config) switchConfig() (acquirer.Config, error) {
+	id, err := c.acquirerID()
+	if err != nil {
+		return acquirer.Config{}, err
+	}
+	day, err := c.businessDay()
+	r := &c.Reversals
+	return acquirer.Config{
+		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
+		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,
+	}, err
+}
+
+// path is a file of the data directory unless given.
+func (c *config) path(given, name string) string {
+	if given != "" {
+		return given
+	}
+	return filepath.Join(c.DataDir, name)
+}
+
+// configCommand prints and checks configurations.
+func configCommand(c *console) *cobra.Command {
+	var file string
+	initial := &cobra.Command{
+		Use: "init", Short: "Print a configuration with every key, its default and its meaning", Args: noArgs,
+		Example: "  acqswitch config init > acqswitch.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := c.out.Write(reference)
+			return err
+		},
+	}
+	check := &cobra.Command{
+		Use: "check", Short: "Say whether a configuration can be used", Args: noArgs,
+		Example: "  acqswitch config check --config acqswitch.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			for _, is := range cfg.Issuers {
+				if err := is.Validate(); err != nil {
+					return usage(fmt.Errorf("configuration %s: %w", file, err))
+				}
+			}
+			_, err = fmt.Fprintln(c.out, "ok")
+			return err
+		},
+	}
+	check.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	return group("config", "Print or check a configuration", initial, check)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func journalCommand(c *console) *cobra.Command {
+	var file, data string
+	var from, count uint64
+	dump := &cobra.Command{
+		Use:   "dump",
+		Short: "Print journal records, one a line",
+		Long:  `dump prints the records of a running or stopped switch. Card numbers are masked.`,
+		Example: `  acqswitch journal dump --data data/run --from 100 --count 20
+  acqswitch journal dump --output json | jq 'select(.rrn == "326000000012")'`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			if data != "" {
+				cfg.DataDir = data
+			}
+			j, err := openJournalReadOnly(cfg.DataDir)
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			lines := json.NewEncoder(c.out)
+			start := max(journal.Position(from), j.First())
+			err = j.Scan(start, func(pos journal.Position, b []byte) error {
+				if count > 0 && uint64(pos-start) >= count {
+					return errEnough
+				}
+				var rec txn.Record
+				if err := rec.Unmarshal(b); err != nil {
+					return fmt.Errorf("record %d: %w", pos, err)
+				}
+				if c.json() {
+					return lines.Encode(recordLine(pos, &rec))
+				}
+				_, err := fmt.Fprintln(c.out, recordText(pos, &rec))
+				return err
+			})
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			return err
+		},
+	}
+	f := dump.Flags()
+	f.StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	f.Uint64Var(&from, "from", 1, "first position")
+	f.Uint64VarP(&count, "count", "n", 0, "number of records; 0 is all")
+	return group("journal", "Look into the journal", dump)
+}
+
+var errEnough = errors.New("enough")
+
+func recordText(pos journal.Position, r *txn.Record) string {
+	s := fmt.Sprintf("%d %s %s id=%d %s term=%s stan=%06d batch=%06d %s rrn=%s card=%s",
+		pos, r.At.Format(time.RFC3339Nano), r.Kind, r.ID, r.Request, r.Key.Terminal, r.Key.STAN, r.Key.Batch, r.Amount, text(r.RRN[:]), text(r.Masked[:]))
+	if r.Leg.STAN != 0 {
+		s += fmt.Sprintf(" issuer=%s/%06d", r.Leg.Issuer, r.Leg.STAN)
+	}
+	if r.Kind == txn.RecordOutcome {
+		s += fmt.Sprintf(" outcome=%s code=%s (%s)", r.Outcome, text(r.Code[:]), r.Reason)
+	}
+	if r.Original != 0 {
+		s += fmt.Sprintf(" original=%d", r.Original)
+	}
+	return s
+}
+
+func recordLine(pos journal.Position, r *txn.Record) map[string]any {
+	m := map[string]any{
+		"position": pos, "at": r.At, "record": r.Kind.String(), "id": r.ID, "kind": r.Request.String(), "dialect": dialect.NameOf(r.Dialect),
+		"terminal": r.Key.Terminal.String(), "merchant": r.Merchant.String(), "stan": r.Key.STAN, "batch": r.Key.Batch,
+		"amount": r.Amount.Minor, "currency": r.Amount.Currency, "day": r.Day.String(), "card": text(r.Masked[:]), "rrn": text(r.RRN[:]),
+	}
+	if r.Leg.STAN != 0 {
+		m["issuer"], m["issuer_stan"], m["issuer_time"] = r.Leg.Issuer.String(), r.Leg.STAN, text(r.Leg.Time[:])
+	}
+	if r.Kind == txn.RecordOutcome {
+		m["outcome"], m["reason"], m["code"], m["issuer_code"], m["auth_code"] = r.Outcome.String(), r.Reason.String(), text(r.Code[:]), text(r.IssuerCode[:]), text(r.AuthCode[:])
+	}
+	if r.Original != 0 {
+		m["original"] = r.Original
+	}
+	if r.Attempts != 0 {
+		m["attempts"] = r.Attempts
+	}
+	return m
+}
+
+// text is a fixed field without its padding.
+func text(b []byte) string {
+	n := len(b)
+	for n > 0 && (b[n-1] == 0 || b[n-1] == ' ') {
+		n--
+	}
+	return string(b[:n])
+}

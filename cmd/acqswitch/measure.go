@@ -1,0 +1,57 @@
+package main
+
+import (
+	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// measure publishes the live numbers of every part.
+func (a *app) measure() {
+	t := a.telemetry
+	t.Gauge(telemetry.InFlight, func() int64 { return a.acquirer.Figures().InFlight })
+	t.Gauge(telemetry.ReversalsQueued, func() int64 { return a.acquirer.Figures().ReversalsOwed })
+	t.Gauge(telemetry.Sessions, func() int64 { open, _ := a.terminals.Sessions(); return open })
+	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
+	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
+	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
+	for i, is := range a.issuers.Status() {
+		label := telemetry.Label{Key: "issuer", Value: is.Issuer}
+		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)
+		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
+		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)
+	}
+}
+
+var breakerStates = map[string]int64{"closed": 0, "half-open": 1, "open": 2}
+
+// observer counts for the front end. Its counters are made once: a frame costs
+// an atomic addition.
+type observer struct {
+	*telemetry.Telemetry
+	bad map[badFrame]*telemetry.Counter
+}
+
+type badFrame struct {
+	dialect string
+	cause   pos.Cause
+}
+
+func newObserver(t *telemetry.Telemetry, listeners []pos.Listener) observer {
+	o := observer{t, map[badFrame]*telemetry.Counter{}}
+	for _, l := range listeners {
+		for _, cause := range pos.Causes {
+			k := badFrame{l.Dialect.Name(), cause}
+			if o.bad[k] == nil {
+				o.bad[k] = t.Counter(telemetry.BadFrames, telemetry.Label{Key: "dialect", Value: k.dialect}, telemetry.Label{Key: "cause", Value: string(cause)})
+			}
+		}
+	}
+	return o
+}
+
+func (o observer) Finish(req *txn.Request, ans *txn.Answer, dialect string) {
+	o.Telemetry.Finish(req, ans, dialect)
+}
+
+func (o observer) BadFrame(dialect string, cause pos.Cause) { o.bad[badFrame{dialect, cause}].Add(1) }

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	_ "time/tzdata" // business days need zones on machines that have no zone files
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, the same for every subcommand.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // the work could not be done
+	exitUsage       = 2 // the command line, the configuration or an input file is wrong
+	exitRefused     = 3 // it was done, and the answer is no: declined, not found, broken books
+	exitUnreachable = 4 // the other side could not be reached or did not answer
+)
+
+// exitError carries an exit code. With a nil err nothing is printed: the
+// command has said it already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error       { return &exitError{exitUsage, err} }
+func unreachable(err error) error { return &exitError{exitUnreachable, err} }
+func refused() error              { return &exitError{exitRefused, nil} }
+
+func exitCode(err error) int {
+	var e *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &e):
+		return e.code
+	}
+	return exitFailed
+}
+
+// console is where a subcommand writes, and how.
+type console struct {
+	out, errs io.Writer
+	output    string // table or json
+}
+
+func (c *console) json() bool { return c.output == "json" }
+
+// print writes v as one JSON document.
+func (c *console) print(v any) error {
+	e := json.NewEncoder(c.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// command is the whole command tree.
+func command(out, errs io.Writer) *cobra.Command {
+	c := &console{out: out, errs: errs}
+	root := &cobra.Command{
+		Use:   "acqswitch",
+		Short: "An acquiring switch for ISO 8583 terminals",
+		Long: `acqswitch takes POS terminals' ISO 8583 requests over TCP, checks them, routes
+them to issuers, records every result durably and keeps the settlement ledger.
+
+Exit codes: 0 done; 1 failed; 2 wrong command line, configuration or input;
+3 done, and the answer is no (declined, not found, books broken); 4 the other
+side could not be reached.`,
+		Example: `  acqswitch run                         # a switch, two issuers and a sample day, in one process
+  acqswitch serve --config acqswitch.yaml
+  acqswitch terminal sale --amount 12.50 --card 6222020000000000
+  acqswitch inspect 0057600003...       # what is in this message?`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if c.output != "table" && c.output != "json" {
+				return usage(fmt.Errorf("--output %q must be table or json", c.output))
+			}
+			return nil
+		},
+	}
+	root.SetOut(out)
+	root.SetErr(errs)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+	})
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
+	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddCommand(
+		serveCommand(c), issuerCommand(c), inspectCommand(c),
+		registryCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
+	)
+	return root
+}
+
+// args makes a wrong number of arguments a usage error that says what is meant.
+func args(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if len(given) != n {
+			return usage(fmt.Errorf("%s takes %s; see %s --help", cmd.CommandPath(), what, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
+var noArgs = args(0, "no arguments")
+
+// group is a command that only holds others.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, given []string) error {
+		if len(given) == 0 {
+			return cmd.Help()
+		}
+		return usage(fmt.Errorf("%s has no %q; see %s --help", cmd.CommandPath(), given[0], cmd.CommandPath()))
+	}}
+	g.AddCommand(children...)
+	return g
+}
+
+func versionCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if c.json() {
+				return c.print(map[string]string{"version": version()})
+			}
+			_, err := fmt.Fprintln(c.out, "acqswitch", version())
+			return err
+		},
+	}
+}
+
+// version is the module's version, or the revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && strings.HasPrefix(v, "(") && len(s.Value) >= 12 {
+			v = s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}

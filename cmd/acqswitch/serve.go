@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func serveCommand(c *console) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the switch",
+		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
+accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
+reads the registry file again. Logs go to standard error.`,
+		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
+  acqswitch registry import merchants.yaml --config acqswitch.yaml
+  acqswitch serve --config acqswitch.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			a, err := newApp(cmd.Context(), cfg, c.errs)
+			if err != nil {
+				return err
+			}
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			go func() {
+				for {
+					select {
+					case <-hup:
+						a.reload()
+					case <-ctx.Done():
+						return
+					}
+				}
+			}()
+			return a.run(ctx, func() {
+				for i, addr := range a.terminals.Addrs() {
+					fmt.Fprintf(c.out, "%s terminals can connect to %s\n", cfg.Terminals.Listeners[i].Dialect, addr)
+				}
+				if a.admin != nil {
+					fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	return cmd
+}

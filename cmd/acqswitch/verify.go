@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+)
+
+func verifyCommand(c *console) *cobra.Command {
+	var file, data string
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Hold journal and ledger against each other",
+		Long: `verify reads the journal and the ledger of a running or stopped switch and
+checks what the switch promises; it changes nothing. Exit code 3 when something
+is broken; each break comes with the transaction's history.`,
+		Example: `  acqswitch verify --config acqswitch.yaml
+  acqswitch verify --data data/run --output json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			if data != "" {
+				cfg.DataDir = data
+			}
+			report, err := verifyFiles(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				err = c.print(report)
+			} else {
+				err = report.WriteText(c.out)
+			}
+			if err == nil && !report.OK() {
+				return refused()
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	return cmd
+}
+
+// verifyFiles checks a data directory from outside, with or without a switch
+// running on it.
+func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
+	j, err := openJournalReadOnly(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	l, err := openLedger(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return settlement.Verify(ctx, settlement.VerifyInput{Journal: j, Ledger: l})
+}
+
+func openJournalReadOnly(dataDir string) (*journal.Journal, error) {
+	dir := filepath.Join(dataDir, "journal")
+	if _, err := os.Stat(dir); err != nil {
+		return nil, usage(fmt.Errorf("no journal: %w", err))
+	}
+	j, err := journal.Open(dir, journal.Config{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	return j, nil
+}

@@ -327,14 +327,18 @@ func (e *Encoder) widen() {
 
 // length checks a length in the field's units and writes its prefix.
 func (e *Encoder) length(d *descriptor, n, count int) bool {
-	if d.length == lenFixed {
-		if count != int(d.max) {
-			e.fail(n, fmt.Sprintf("the length must be %d, is %d", d.max, count))
-			return false
-		}
+	if d.length == lenFixed && count == int(d.max) {
 		return true
 	}
-	if count > int(d.max) {
+	return e.varLength(d, n, count)
+}
+
+func (e *Encoder) varLength(d *descriptor, n, count int) bool {
+	switch {
+	case d.length == lenFixed:
+		e.fail(n, fmt.Sprintf("the length must be %d, is %d", d.max, count))
+		return false
+	case count > int(d.max):
 		e.fail(n, fmt.Sprintf("the length must be at most %d, is %d", d.max, count))
 		return false
 	}

@@ -135,5 +135,8 @@ func try(c *Codec, raw []byte) attempt {
 	if t := a.m.mti; t>>12 <= 2 && t>>8&15 >= 1 && t>>8&15 <= 9 && t&15 <= 5 {
 		a.score += 10
 	}
+	if !c.bitmap.hex && upperHex(a.m.Bitmap()) && a.m.Bitmap() != nil {
+		a.score -= 30 // a binary bitmap that spells hexadecimal is one
+	}
 	return a
 }

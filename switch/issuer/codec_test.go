@@ -16,7 +16,7 @@ var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso
 
 var codecs = map[string]issuer.Codec{"iso87": iso87}
 
-func (c codec) PrefixSize() int                    { return 2 }
+func (c codec) PrefixSize() int                     { return 2 }
 func (c codec) BodySize(prefix []byte) (int, error) { return c.iso.ReadLength(prefix) }
 
 func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
@@ -78,8 +78,10 @@ func (c codec) ReadReply(frame []byte, h *txn.ReplyHead, r *txn.Reply) error {
 		currency, _ := strconv.Atoi(string(m.Value(49)))
 		h.Amount, h.HasAmount = txn.Amount{Minor: int64(amount), Currency: txn.Currency(currency)}, true
 	}
-	network, _ := m.Uint(70)
-	h.Network = uint16(network)
+	if m.Has(70) {
+		network, _ := m.Uint(70)
+		h.Network = uint16(network)
+	}
 	copy(r.Code[:], m.Value(39))
 	copy(r.AuthCode[:], m.Value(38))
 	copy(r.SettlementDate[:], m.Value(15))

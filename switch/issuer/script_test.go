@@ -35,17 +35,18 @@ func TestExchange(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
-			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Timeout = 200 * time.Millisecond }).up(1)
+			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Timeout = 20 * time.Second }).up(1)
 			req := sale("10000001", 12345)
+			if c.reason == txn.IssuerDidNotAnswer {
+				req.Deadline = time.Now().Add(200 * time.Millisecond)
+			}
 			got := b.exchange(req).want(t, c.outcome, c.reason)
 			if got.outcome == txn.OutcomeApproved && (got.reply.AuthCode == [6]byte{} || got.reply.Amount != req.Amount) {
 				t.Errorf("reply %+v", got.reply)
 			}
 			if got.outcome == txn.OutcomeUnknown {
-				b.up(1)
-				if ok, code, err := b.reverse(got.record(req), 0); !ok {
-					t.Errorf("reversal: code %q, %v", code, err)
-				}
+				attempt := 0
+				eventually(t, "reversal", func() bool { attempt++; ok, _, _ := b.reverse(got.record(req), attempt-1); return ok })
 			}
 			entries, err := sim.Book()
 			if err != nil {

@@ -14,8 +14,9 @@ import (
 type Config struct {
 	// Listen is the address to listen on. Default 127.0.0.1:0, any free port.
 	Listen string `yaml:"listen"`
-	// Bitmap of the iso87 messages: hex or binary. Default hex.
-	Bitmap string `yaml:"bitmap"`
+	// Dialect of the messages: iso87 (hexadecimal bitmap, 2-byte length),
+	// iso87-binary (binary bitmap) or iso87-ascii4 (4-digit length). Default iso87.
+	Dialect string `yaml:"dialect"`
 	// Book is the file that money movements are written to. Required.
 	Book string `yaml:"book"`
 	// LogSync says when the book is fsynced: group (before the answers of a
@@ -79,18 +80,18 @@ type Echo struct {
 }
 
 // Load reads a YAML configuration. A key it does not know is an error that
-// names the line.
+// names the line; values are checked by New, once Book is known.
 func Load(r io.Reader) (Config, error) {
 	var cfg Config
 	if err := yaml.NewDecoder(r, yaml.Strict()).Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
 		return Config{}, fmt.Errorf("read issuer script: %w", err)
 	}
-	return cfg, cfg.Validate()
+	return cfg, nil
 }
 
 func (c Config) withDefaults() Config {
 	c.Listen = or(c.Listen, "127.0.0.1:0")
-	c.Bitmap = or(c.Bitmap, "hex")
+	c.Dialect = or(c.Dialect, "iso87")
 	c.LogSync = or(c.LogSync, "group")
 	c.Balance = or(c.Balance, 1_000_000)
 	c.Remember = or(c.Remember, 1<<20)
@@ -119,9 +120,10 @@ const copiesMax = 10
 // from 1.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	_, known := dialects[c.Dialect]
 	switch {
-	case c.Bitmap != "hex" && c.Bitmap != "binary":
-		return fmt.Errorf("bitmap: %q must be hex or binary", c.Bitmap)
+	case !known:
+		return fmt.Errorf("dialect: %q must be iso87, iso87-binary or iso87-ascii4", c.Dialect)
 	case c.LogSync != "every" && c.LogSync != "group" && c.LogSync != "none":
 		return fmt.Errorf("log_sync: %q must be every, group or none", c.LogSync)
 	case c.Book == "":

@@ -35,6 +35,16 @@ const (
 	writeTimeout = time.Minute
 )
 
+// dialects are the wire forms by name.
+var dialects = map[string]struct {
+	bitmap iso.Bitmap
+	prefix iso.Prefix
+}{
+	"iso87":        {iso.BitmapHex, iso.PrefixBinary2},
+	"iso87-binary": {iso.BitmapBinary, iso.PrefixBinary2},
+	"iso87-ascii4": {iso.BitmapHex, iso.PrefixASCII4},
+}
+
 // Simulator is one running issuer.
 type Simulator struct {
 	cfg      Config
@@ -62,13 +72,10 @@ func New(cfg Config) (*Simulator, error) {
 		return nil, err
 	}
 	s := &Simulator{cfg: cfg.withDefaults()}
-	bitmap := iso.BitmapHex
-	if s.cfg.Bitmap == "binary" {
-		bitmap = iso.BitmapBinary
-	}
+	d := dialects[s.cfg.Dialect]
 	var err error
-	if s.codec, err = iso.Compile(iso.ISO87(bitmap), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax)); err != nil {
-		return nil, fmt.Errorf("compile iso87: %w", err)
+	if s.codec, err = iso.Compile(iso.ISO87(d.bitmap), iso.ISO87Framing(d.prefix, txn.FrameSizeMax)); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", s.cfg.Dialect, err)
 	}
 	var entries []Entry
 	if s.book, entries, err = openBook(s.cfg.Book, s.cfg.LogSync); err != nil {

@@ -1,0 +1,461 @@
+package issuer_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestNoRequestGoesOutBeforeTheSignOn(t *testing.T) {
+	var refuse atomic.Bool
+	refuse.Store(true)
+	var early atomic.Int64
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case m.MTI() != 0x0800:
+			early.Add(1)
+			c.answer(m, "00")
+		case refuse.Load():
+			c.answer(m, "05")
+		default:
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), nil)
+	eventually(t, "three refused sign-ons", func() (ok bool) { b.read(func() { ok = len(b.downs) >= 3 }); return ok })
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable)
+	if early.Load() != 0 {
+		t.Error("a request went out on a link that was not signed on")
+	}
+	refuse.Store(false)
+	b.up(1).exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+}
+
+// The peer is gone and no RST tells of it: only echoes find out.
+func TestSilentPeerLosesItsLink(t *testing.T) {
+	var silent atomic.Bool
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if !silent.Load() || c.index > 0 {
+			network(c, m)
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.EchoEvery, cfg.EchoTimeout = 20*time.Millisecond, 300*time.Millisecond }).up(1)
+	time.Sleep(100 * time.Millisecond)
+	b.read(func() {
+		if len(b.downs) != 0 {
+			t.Fatalf("a link that answers echoes was lost: %v", b.downs)
+		}
+	})
+	silent.Store(true)
+	eventually(t, "second connection", func() bool { return p.conn(1) != nil })
+	b.read(func() {
+		if len(b.downs) != 1 || !strings.Contains(b.downs[0].Error(), "silent") {
+			t.Errorf("downs %v", b.downs)
+		}
+	})
+	b.up(1)
+}
+
+func TestAnswerMayComeOverTheOtherLink(t *testing.T) {
+	var p *peer
+	p = listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			p.conn(1-c.index).answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Connections = 2 }).up(2)
+	for range 10 {
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	}
+}
+
+func TestOneLinkCarriesOnWhileTheOtherIsDown(t *testing.T) {
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) {
+		cfg.Connections, cfg.ReconnectMin, cfg.ReconnectMax = 2, time.Minute, time.Minute
+	}).up(2)
+	p.conn(0).reset()
+	b.up(1)
+	for range 10 {
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	}
+}
+
+func TestGarbageEndsTheLinkAndBadMessagesDoNot(t *testing.T) {
+	request, err := iso87.AppendNetwork(nil, "301", 1, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		bytes string
+		lost  bool
+	}{
+		{"length over the maximum", "\xff\xff", true},
+		{"HTTP", "HTTP/1.1 400 Bad Request\r\n\r\n", true},
+		{"not a message", "\x00\x1cthis is no ISO 8583 message!", false},
+		{"a request instead of an answer", string(request), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := listen(t, nil, func(p *peerConn, m *iso.Message) {
+				if !network(p, m) {
+					p.answer(m, "00")
+				}
+			})
+			b := start(t, p.addr(), nil).up(1)
+			p.conn(0).Write([]byte(c.bytes))
+			if c.lost {
+				eventually(t, "link lost", func() (ok bool) { b.read(func() { ok = len(b.downs) == 1 }); return ok })
+			}
+			b.up(1).exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+			if !c.lost && p.conn(1) != nil {
+				t.Error("a whole but bad message cost the link")
+			}
+		})
+	}
+}
+
+func TestBusyAndCancel(t *testing.T) {
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) { network(c, m) })
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.InFlightMax = 2 }).up(1)
+	unknown := sale("10000001", 100)
+	unknown.PAN, _ = txn.ParsePAN("5100000000000016")
+	b.exchange(unknown).want(t, txn.OutcomeNotSent, txn.IssuerIsUnknown)
+
+	req := sale("10000001", 100)
+	first, _ := b.Begin(req)
+	second, reason := b.Begin(req)
+	if reason != txn.Approved || first.STAN == second.STAN {
+		t.Fatalf("legs %+v, %+v", first, second)
+	}
+	if leg, reason := b.Begin(req); reason != txn.IssuerIsBusy || leg.STAN != 0 {
+		t.Fatalf("third leg: %+v, %v", leg, reason)
+	}
+	b.Cancel(&first)
+	third, reason := b.Begin(req)
+	if reason != txn.Approved {
+		t.Fatalf("after a cancel: %v", reason)
+	}
+	b.Cancel(&third)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("a leg was cancelled twice")
+			}
+		}()
+		b.Cancel(&first)
+	}()
+	req.Deadline = time.Now().Add(-time.Second)
+	var reply txn.Reply
+	if outcome, reason := b.Exchange(req, &second, [12]byte{}, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {
+		t.Errorf("a request whose time was up: %v, %v", outcome, reason)
+	}
+}
+
+func TestDeadlineOfTheRequestComesBeforeTheIssuersTimeout(t *testing.T) {
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) { network(c, m) })
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Timeout = time.Minute }).up(1)
+	req := sale("10000001", 100)
+	req.Deadline = time.Now().Add(50 * time.Millisecond)
+	b.exchange(req).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	if late := time.Since(req.Deadline); late > time.Second {
+		t.Errorf("returned %v after the deadline", late)
+	}
+}
+
+func TestReverse(t *testing.T) {
+	var codes sync.Map // STAN -> DE39
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		stan, _ := m.Uint(11)
+		if code, ok := codes.Load(uint32(stan)); ok && !network(c, m) {
+			c.answer(m, code.(string))
+		} else {
+			network(c, m)
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Timeout = 100 * time.Millisecond }).up(1)
+	rec := result{leg: txn.Leg{Issuer: txn.MakeIssuerID("icbc"), Time: [10]byte{'1', '1', '2', '2', '0', '0', '0', '0', '0', '0'}}}.record(sale("10000001", 100))
+	for i, c := range []struct {
+		code string
+		ok   bool
+	}{{"00", true}, {"25", true}, {"96", false}, {"30", false}, {"", false}} {
+		rec.Leg.STAN = uint32(i + 1)
+		if c.code != "" {
+			codes.Store(rec.Leg.STAN, c.code)
+		}
+		ok, code, err := b.reverse(rec, 0)
+		if ok != c.ok || (err == nil) != (c.code != "") || err == nil && code != c.code {
+			t.Errorf("answer %q: %v, %q, %v", c.code, ok, code, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if ok, _, err := b.Reverse(ctx, rec, []byte(card), 1); ok || err == nil {
+		t.Error("acknowledged without an answer")
+	}
+	rec.Leg.Issuer = txn.MakeIssuerID("gone")
+	if _, _, err := b.reverse(rec, 0); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("an issuer that is not configured: %v", err)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	release := make(chan struct{})
+	var signedOff atomic.Bool
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if string(m.Value(70)) == "002" {
+			signedOff.Store(true)
+		}
+		if !network(c, m) {
+			go func() { <-release; c.answer(m, "00") }()
+		}
+	})
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: p.addr(), BINs: []string{"6"}}}, codecs, issuer.Hooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	b := (&bench{Router: r, t: t}).up(1)
+	got := make(chan result, 1)
+	go func() { got <- b.exchange(sale("10000001", 100)) }()
+	eventually(t, "in flight", func() bool { return r.Status()[0].InFlight == 1 })
+	cancel()
+	eventually(t, "refusing", func() bool {
+		leg, reason := b.Begin(sale("10000001", 100))
+		if reason == txn.Approved {
+			b.Cancel(&leg)
+		}
+		return reason == txn.IssuerIsUnavailable
+	})
+	select {
+	case <-ended:
+		t.Fatal("ended with a request in flight")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	(<-got).want(t, txn.OutcomeApproved, txn.Approved)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if !signedOff.Load() {
+		t.Error("left without signing off")
+	}
+}
+
+func TestTLS(t *testing.T) {
+	ca, pair := certificate(t)
+	p := listen(t, &tls.Config{Certificates: []tls.Certificate{pair}}, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: ca} }).up(1)
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+
+	other, _ := certificate(t)
+	b = start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: other} })
+	var unknown x509.UnknownAuthorityError
+	eventually(t, "refused certificate", func() (ok bool) {
+		b.read(func() { ok = len(b.downs) > 0 && errors.As(b.downs[0], &unknown) })
+		return ok
+	})
+}
+
+// certificate is a new self-signed one for 127.0.0.1, as a CA file and as a pair.
+func certificate(t *testing.T) (file string, pair tls.Certificate) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, of, of, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// What opens the breaker, and what passes an open one.
+func TestBreaker(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rule simulator.Rule
+		open bool
+	}{
+		{"no answer", simulator.Rule{Kind: "sale", Drop: true}, true},
+		{"issuer inoperative", simulator.Rule{Kind: "sale", Code: "91"}, true},
+		{"issuer malfunction", simulator.Rule{Kind: "sale", Code: "96"}, true},
+		{"decline", simulator.Rule{Kind: "sale", Code: "05"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
+			b := start(t, sim.Addr(), func(cfg *issuer.Config) {
+				cfg.Timeout, cfg.Breaker = 10*time.Second, issuer.BreakerConfig{Failures: 3, OpenFor: time.Minute}
+			}).up(1)
+			var last result
+			for range 3 {
+				req := sale("10000001", 100)
+				if c.rule.Drop {
+					req.Deadline = time.Now().Add(50 * time.Millisecond)
+				}
+				last = b.exchange(req)
+			}
+			if open := b.Status()[0].Breaker == "open"; open != c.open {
+				t.Fatalf("breaker is %s", b.Status()[0].Breaker)
+			}
+			if reason := b.exchange(sale("10000001", 100)).reason; (reason == txn.IssuerIsUnavailable) != c.open {
+				t.Errorf("next request: %v", reason)
+			}
+			if ok, code, err := b.reverse(last.record(sale("10000001", 100)), 0); !ok {
+				t.Errorf("reversal at an open breaker: %q, %v", code, err)
+			}
+		})
+	}
+}
+
+func TestBreakerAsksWithAnEchoFirst(t *testing.T) {
+	var deaf, sick atomic.Bool
+	var sales atomic.Int64
+	sick.Store(true)
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case string(m.Value(70)) == "301" && deaf.Load():
+		case network(c, m):
+		case sick.Load():
+			sales.Add(1)
+			c.answer(m, "96")
+		default:
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) {
+		cfg.EchoTimeout = 30 * time.Millisecond
+		cfg.Breaker = issuer.BreakerConfig{Failures: 3, OpenFor: 20 * time.Millisecond, Probes: 2}
+	}).up(1)
+	deaf.Store(true)
+	for range 3 {
+		b.exchange(sale("10000001", 100))
+	}
+	eventually(t, "half-open", func() bool { return b.Status()[0].Breaker == "half-open" })
+	for range 20 {
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable)
+		time.Sleep(5 * time.Millisecond)
+	}
+	if sales.Load() != 3 {
+		t.Fatalf("%d requests reached a sick issuer before an echo did", sales.Load())
+	}
+	// The echo is answered, but the probe finds the issuer still sick.
+	deaf.Store(false)
+	eventually(t, "a failing probe", func() bool { return b.exchange(sale("10000001", 100)).outcome == txn.OutcomeDeclined })
+	sick.Store(false)
+	eventually(t, "closed", func() bool { b.exchange(sale("10000001", 100)); return b.Status()[0].Breaker == "closed" })
+	b.read(func() {
+		if want := []string{"open", "half-open", "open", "half-open", "closed"}; !slices.Equal(b.states, want) {
+			t.Errorf("states %v, want %v", b.states, want)
+		}
+	})
+}
+
+func TestResetsUnderLoadLoseNothing(t *testing.T) {
+	sim := simulate(t, simulator.Config{Seed: 7, Rules: []simulator.Rule{
+		{Kind: "sale", Percent: 2, Disconnect: true},
+		{Kind: "sale", Percent: 2, Drop: true},
+		{Kind: "sale", Percent: 2, Lose: true},
+		{Kind: "sale", Percent: 5, Latency: simulator.Latency{Fixed: 120 * time.Millisecond}},
+		{Kind: "sale", Percent: 5, Copies: 3},
+		{Kind: "sale", Percent: 10, Code: "51"},
+	}})
+	b := start(t, sim.Addr(), func(cfg *issuer.Config) {
+		cfg.Connections, cfg.Timeout = 2, 100*time.Millisecond
+		cfg.Breaker = issuer.BreakerConfig{Failures: 1 << 30, RequestsMin: 1 << 30}
+	}).up(2)
+	var mu sync.Mutex
+	approved := map[txn.Leg]bool{}
+	reversed := map[txn.Leg]bool{}
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for range 60 {
+				req := sale("10000001", 100)
+				r := b.exchange(req)
+				switch r.outcome {
+				case txn.OutcomeApproved:
+					mu.Lock()
+					approved[r.leg] = true
+					mu.Unlock()
+				case txn.OutcomeUnknown:
+					for attempt := 0; ; attempt++ {
+						if ok, _, _ := b.reverse(r.record(req), attempt); ok {
+							break
+						}
+						time.Sleep(time.Millisecond)
+					}
+					mu.Lock()
+					reversed[r.leg] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	entries, err := sim.Book()
+	if err != nil {
+		t.Fatal(err)
+	}
+	standing := map[txn.Leg]bool{}
+	for _, e := range entries {
+		leg := txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: e.STAN}
+		copy(leg.Time[:], e.Time)
+		switch e.Kind {
+		case simulator.Approved:
+			standing[leg] = true
+		case simulator.Reversed:
+			delete(standing, leg)
+			fallthrough
+		case simulator.Unknown:
+			if !reversed[leg] {
+				t.Errorf("the issuer reversed %+v, which nobody asked for", leg)
+			}
+		}
+	}
+	for leg := range standing {
+		if !approved[leg] {
+			t.Errorf("the issuer holds an approval of %+v, we do not", leg)
+		}
+	}
+	if len(standing) != len(approved) || len(approved) == 0 || len(reversed) == 0 {
+		t.Errorf("issuer %d approvals, we %d; %d reversed", len(standing), len(approved), len(reversed))
+	}
+}

@@ -1,0 +1,328 @@
+package issuer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestRoutes(t *testing.T) {
+	var r routes
+	for i, bin := range []string{"62", "622202", "6222021", "6222021234567890128", "4"} {
+		if err := r.add(bin, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		pan    string
+		issuer int
+		ok     bool
+	}{
+		{"6222021234567890128", 3, true}, // the whole card number is a prefix too
+		{"6222021234567890136", 2, true},
+		{"6222029234567890128", 1, true},
+		{"6212029234567890128", 0, true},
+		{"4111111111111111", 4, true},
+		{"622202123456", 2, true},
+		{"5111111111111111", 0, false},
+		{"6000000000000000", 0, false},
+	} {
+		pan, err := txn.ParsePAN(c.pan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := r.find(&pan); ok != c.ok || ok && got != c.issuer {
+			t.Errorf("%s...: issuer %d, %v; want %d, %v", c.pan[:6], got, ok, c.issuer, c.ok)
+		}
+	}
+	for _, bin := range []string{"", "62220212345678901281", "62a", "622202"} {
+		if err := r.add(bin, 0); err == nil {
+			t.Errorf("prefix %q was taken", bin)
+		}
+	}
+}
+
+// The longest prefix is what a search of the plain list finds.
+func TestRoutesAgainstList(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var r routes
+	list := map[string]int{}
+	for i := range 2000 {
+		bin := fmt.Sprint(rng.Uint64N(1e18))[:1+rng.IntN(8)]
+		if r.add(bin, i) == nil {
+			list[bin] = i
+		}
+	}
+	for range 20_000 {
+		digits := fmt.Sprintf("%016d", rng.Uint64N(1e16))
+		pan, _ := txn.ParsePAN(digits)
+		want, found := 0, false
+		for n := len(digits); n > 0 && !found; n-- {
+			want, found = list[digits[:n]]
+		}
+		if got, ok := r.find(&pan); ok != found || ok && got != want {
+			t.Fatalf("%s: %d, %v; want %d, %v", digits, got, ok, want, found)
+		}
+	}
+}
+
+var (
+	terminal = txn.MakeTerminalID("10000001")
+	other    = txn.MakeTerminalID("10000002")
+	ten      = txn.Amount{Minor: 1000, Currency: txn.CNY}
+	noon     = [10]byte{'1', '1', '2', '2', '1', '2', '0', '0', '0', '0'}
+	later    = [10]byte{'1', '1', '2', '2', '1', '2', '0', '0', '0', '1'}
+)
+
+// Which message answers a request (STAN 42, noon, terminal 10000001, 10.00),
+// and if none, the reason given. Rows are in precedence order.
+func TestMatch(t *testing.T) {
+	head := func(change func(*txn.ReplyHead)) txn.ReplyHead {
+		h := txn.ReplyHead{MTI: 0x0210, STAN: 42, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
+		if change != nil {
+			change(&h)
+		}
+		return h
+	}
+	for _, c := range []struct {
+		name   string
+		head   txn.ReplyHead
+		unsent bool
+		want   ending
+		why    string // empty: it is the answer
+	}{
+		{"a request", head(func(h *txn.ReplyHead) { h.MTI = 0x0200 }), false, 0, "not a response"},
+		{"an unknown class", head(func(h *txn.ReplyHead) { h.MTI = 0x0610 }), false, 0, "not a response"},
+		{"other STAN", head(func(h *txn.ReplyHead) { h.STAN = 43 }), false, 0, "no such STAN"},
+		{"other class", head(func(h *txn.ReplyHead) { h.MTI = 0x0410 }), false, 0, "no such STAN"},
+		{"not sent yet", head(nil), true, 0, "not sent"},
+		{"other time", head(func(h *txn.ReplyHead) { h.Time = later }), false, 0, "DE7"},
+		{"other time and terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = later, other }), false, 0, "DE7"},
+		{"no time, other terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = [10]byte{}, other }), false, 0, "DE41"},
+		{"neither time nor terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = [10]byte{}, txn.TerminalID{} }), false, 0, "DE41"},
+		{"other terminal", head(func(h *txn.ReplyHead) { h.Terminal = other }), false, endedNonsense, ""},
+		{"other amount", head(func(h *txn.ReplyHead) { h.Amount.Minor++ }), false, endedNonsense, ""},
+		{"other currency", head(func(h *txn.ReplyHead) { h.Amount.Currency = 840 }), false, endedNonsense, ""},
+		{"no currency", head(func(h *txn.ReplyHead) { h.Amount.Currency = 0 }), false, endedAnswered, ""},
+		{"no amount", head(func(h *txn.ReplyHead) { h.Amount, h.HasAmount = txn.Amount{}, false }), false, endedAnswered, ""},
+		{"no time", head(func(h *txn.ReplyHead) { h.Time = [10]byte{} }), false, endedAnswered, ""},
+		{"no terminal", head(func(h *txn.ReplyHead) { h.Terminal = txn.TerminalID{} }), false, endedAnswered, ""},
+		{"the answer", head(nil), false, endedAnswered, ""},
+		{"the answer of an authorization", head(func(h *txn.ReplyHead) { h.MTI = 0x0110 }), false, endedAnswered, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := newTable(41)
+			sent := table.begin(1, txn.IssuerID{}, terminal, ten, noon)
+			if !c.unsent {
+				sent.wire.Store(&wire{})
+			}
+			got, why := table.match(&c.head)
+			switch {
+			case c.why != "":
+				if got != nil || !strings.Contains(why, c.why) {
+					t.Errorf("matched %v, why %q; want why %q", got != nil, why, c.why)
+				}
+			case got != sent:
+				t.Errorf("no match: %s", why)
+			case got.ending != c.want:
+				t.Errorf("ending %d, want %d", got.ending, c.want)
+			}
+			if taken := table.take(sent); taken != (got == nil) {
+				t.Errorf("taken %v after a match of %v", taken, got != nil)
+			}
+			if _, why := table.match(&c.head); why == "" {
+				t.Error("one message was the answer twice")
+			}
+		})
+	}
+}
+
+// Reversals are known by STAN and terminal: their time may be their own.
+func TestMatchReversals(t *testing.T) {
+	table := newTable(0)
+	begin := func(id txn.TerminalID) *call {
+		c, err := table.beginReversal(10, txn.Leg{STAN: 42, Time: noon}, id, ten)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wire.Store(&wire{})
+		return c
+	}
+	first, second := begin(terminal), begin(other)
+	if _, err := table.beginReversal(10, txn.Leg{STAN: 42, Time: later}, terminal, ten); err == nil {
+		t.Fatal("a second reversal with one STAN and terminal was let in")
+	}
+	if _, err := table.beginReversal(2, txn.Leg{STAN: 43}, terminal, ten); err == nil {
+		t.Fatal("the limit was passed")
+	}
+	for _, c := range []struct {
+		id   txn.TerminalID
+		want *call
+	}{{txn.MakeTerminalID("10000003"), nil}, {terminal, first}, {terminal, nil}, {other, second}} {
+		h := txn.ReplyHead{MTI: 0x0430, STAN: 42, Terminal: c.id, Time: later}
+		if got, why := table.match(&h); got != c.want {
+			t.Errorf("terminal %s: %v, %s", c.id, got, why)
+		}
+	}
+	if len(table.calls) != 0 || table.busy(classReversal) != 0 {
+		t.Error("the table is not empty")
+	}
+}
+
+func TestNumbersWrapAndSkipThoseInFlight(t *testing.T) {
+	table := newTable(txn.STANMax - 1)
+	var got []uint32
+	for range 3 {
+		got = append(got, table.begin(10, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
+	}
+	table.stan = txn.STANMax - 1
+	got = append(got, table.begin(10, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
+	if want := []uint32{txn.STANMax, 1, 2, 3}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("numbers %v, want %v", got, want)
+	}
+	if table.begin(4, txn.IssuerID{}, terminal, ten, noon) != nil {
+		t.Error("a fifth call at a limit of four")
+	}
+}
+
+// What is certainly unsent when a connection is lost, and what is not.
+func TestLost(t *testing.T) {
+	table := newTable(0)
+	gone, stays := &wire{}, &wire{}
+	var calls []*call
+	for i, w := range []*wire{gone, gone, gone, stays, nil} {
+		c := table.begin(10, txn.IssuerID{}, terminal, ten, noon)
+		c.flush = uint64(i + 1)
+		c.wire.Store(w)
+		calls = append(calls, c)
+	}
+	table.lost(gone, 2)
+	for i, want := range []ending{endedLost, endedLost, endedUnsent} {
+		select {
+		case <-calls[i].done:
+			if calls[i].ending != want {
+				t.Errorf("flush %d: ending %d, want %d", i+1, calls[i].ending, want)
+			}
+		default:
+			t.Errorf("flush %d was not decided", i+1)
+		}
+	}
+	if !table.take(calls[3]) || !table.take(calls[4]) {
+		t.Error("a call of another connection, or of none, was decided too")
+	}
+}
+
+// A result counts when it arrives, however long ago its request was sent: the
+// window is shorter than the timeout here.
+func TestBreakerCountsTimeoutsLongerThanItsWindow(t *testing.T) {
+	cfg := Config{Breaker: BreakerConfig{Failures: 1000, RequestsMin: 4, Window: 20 * time.Millisecond, OpenFor: time.Hour}}.withDefaults()
+	b := newBreaker(&cfg, &Hooks{})
+	type let struct {
+		epoch uint64
+		probe func(error)
+	}
+	var sent []let
+	for range 6 {
+		epoch, probe, ok := b.allow()
+		if !ok {
+			t.Fatal("a closed breaker refused")
+		}
+		sent = append(sent, let{epoch, probe})
+	}
+	time.Sleep(60 * time.Millisecond)
+	for i, s := range sent {
+		b.report(s.epoch, s.probe, errFailed)
+		if open := b.name() == "open"; open != (i >= 3) {
+			t.Fatalf("after %d failures the breaker is %s", i+1, b.name())
+		}
+	}
+}
+
+func TestBreakerIgnoresResultsOfBeforeItOpened(t *testing.T) {
+	cfg := Config{Breaker: BreakerConfig{Failures: 2, OpenFor: time.Millisecond, Probes: 1}}.withDefaults()
+	b := newBreaker(&cfg, &Hooks{})
+	epoch, _, _ := b.allow()
+	for range 2 {
+		b.report(epoch, nil, errFailed)
+	}
+	time.Sleep(5 * time.Millisecond)
+	b.cb.State() // half-opens
+	b.probed.Store(true)
+	probeEpoch, probe, ok := b.allow()
+	if _, _, again := b.allow(); !ok || again {
+		t.Fatal("half-open must let one probe in, and only one")
+	}
+	b.report(epoch, nil, errFailed) // a timeout of the outage
+	b.report(probeEpoch, probe, nil)
+	b.report(epoch, nil, errFailed)
+	b.report(epoch, nil, errFailed)
+	if b.name() != "closed" {
+		t.Errorf("breaker is %s", b.name())
+	}
+	closed, _, _ := b.allow()
+	for range 5 {
+		b.report(closed, nil, errNothing)
+	}
+	if b.name() != "closed" {
+		t.Error("results that say nothing opened the breaker")
+	}
+}
+
+func TestConfigNamesWhatIsWrong(t *testing.T) {
+	good := func(change func(*Config)) Config {
+		c := Config{Name: "icbc", Address: "127.0.0.1:9000", BINs: []string{"622202"}}
+		change(&c)
+		return c
+	}
+	codecs := map[string]Codec{"iso87": nil}
+	for _, c := range []struct {
+		field  string
+		change func(*Config)
+	}{
+		{"name", func(c *Config) { c.Name = "" }},
+		{"name", func(c *Config) { c.Name = "industrial-and-commercial" }},
+		{"address", func(c *Config) { c.Address = "nowhere" }},
+		{"bins", func(c *Config) { c.BINs = nil }},
+		{"bins", func(c *Config) { c.BINs = []string{"62x"} }},
+		{"connections", func(c *Config) { c.Connections = 17 }},
+		{"in_flight_max", func(c *Config) { c.InFlightMax = 65_537 }},
+		{"timeout", func(c *Config) { c.Timeout = -time.Second }},
+		{"connect_timeout", func(c *Config) { c.ConnectTimeout = -1 }},
+		{"write_timeout", func(c *Config) { c.WriteTimeout = time.Minute }},
+		{"echo_timeout", func(c *Config) { c.EchoTimeout = -1 }},
+		{"utc_offset", func(c *Config) { c.UTCOffset = 25 * time.Hour }},
+		{"reconnect_min", func(c *Config) { c.ReconnectMin = time.Hour }},
+		{"breaker.failure_percent", func(c *Config) { c.Breaker.FailurePercent = 101 }},
+		{"breaker.window", func(c *Config) { c.Breaker.Window = 1 }},
+		{"breaker.open_for", func(c *Config) { c.Breaker.OpenFor = -1 }},
+		{"tls.ca", func(c *Config) { c.TLS = &TLSConfig{} }},
+		{"tls.ca", func(c *Config) { c.TLS = &TLSConfig{CA: "no such file"} }},
+		{"tls.key", func(c *Config) { c.TLS = &TLSConfig{CA: "x", Cert: "y"} }},
+		{"dialect", func(c *Config) { c.Dialect = "klingon" }},
+	} {
+		cfg := good(c.change)
+		codecs["iso87"] = struct{ Codec }{}
+		_, err := New([]Config{cfg}, codecs, Hooks{})
+		if err == nil || !strings.Contains(err.Error(), c.field) || !strings.Contains(err.Error(), cfg.Name) {
+			t.Errorf("%s: %v", c.field, err)
+		}
+	}
+	same := good(func(*Config) {})
+	for _, list := range [][]Config{nil, {same, same}} {
+		if _, err := New(list, codecs, Hooks{}); err == nil {
+			t.Errorf("%d issuers of one name were taken", len(list))
+		}
+	}
+	second := good(func(c *Config) { c.Name = "ccb" })
+	if _, err := New([]Config{same, second}, codecs, Hooks{}); err == nil || !strings.Contains(err.Error(), "listed twice") {
+		t.Errorf("one prefix of two issuers: %v", err)
+	}
+	if err := errors.Join(same.Validate(), second.Validate()); err != nil {
+		t.Error(err)
+	}
+}

@@ -129,12 +129,12 @@ func (d *Drain) follow(ctx context.Context) error {
 	if last := d.journal.Last(); pos > last {
 		return fatal{fmt.Errorf("drain at %d, journal at %d: %w", pos, last, ErrAhead)}
 	}
-	d.reached(pos, time.Time{})
+	d.reached(pos)
 	for {
 		if pos, err = d.copy(ctx, pos); err != nil {
 			return err
 		}
-		d.lastAt.Store(time.Now().UnixMicro())
+		d.works(time.Now())
 		switch err := d.journal.Wait(ctx, pos); {
 		case err == nil:
 			sleep(ctx, linger)
@@ -204,19 +204,24 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	d.batches.Add(1)
 	d.backoff = 0
 	d.batch = d.batch[:0]
-	d.reached(journal.Position(last.Pos), last.Rec.At)
+	d.works(last.Rec.At)
+	d.reached(journal.Position(last.Pos))
 	return journal.Position(last.Pos), nil
 }
 
-// reached notes that the ledger holds everything up to pos.
-func (d *Drain) reached(pos journal.Position, at time.Time) {
-	if !at.IsZero() {
-		d.lastAt.Store(at.UnixMicro())
-	}
-	d.position.Store(uint64(pos))
+// works notes that the ledger does, and holds what was made until at.
+func (d *Drain) works(at time.Time) {
+	d.lastAt.Store(at.UnixMicro())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lastErr = nil
+}
+
+// reached notes that the ledger holds everything up to pos.
+func (d *Drain) reached(pos journal.Position) {
+	d.position.Store(uint64(pos))
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.wake()
 }
 

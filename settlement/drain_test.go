@@ -3,8 +3,6 @@ package settlement
 import (
 	"context"
 	"errors"
-	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -191,6 +190,58 @@ func TestCatchUpEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A real journal, written while a drain follows, ends and is replaced.
+func TestDrainBehindAJournalOnDisk(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		j, err := journal.Open(t.TempDir(), journal.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		l, err := ledger.Open(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if err := l.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- j.Run(ctx) }()
+		recs := newHistoryMaker(3).history(600)
+		stop := run(t, NewDrain(j, l))
+		for i, rec := range recs {
+			if _, err := j.Append(rec.Append(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if i%300 == 299 {
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				stop = run(t, NewDrain(j, l))
+			}
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if err := NewDrain(j, l).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
+			t.Fatal(err)
+		}
+		r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l, Live: liveOf(recs)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.OK() || r.Lag != 0 || r.JournalLast != uint64(len(recs)) {
+			t.Fatal(text(t, r))
+		}
+	})
+}
+
 // The server goes away in the middle; afterwards journal and ledger are equal.
 func TestDrainThroughAnOutage(t *testing.T) {
 	dsn := ledgertest.Postgres(t)
@@ -227,7 +278,7 @@ func TestDrainThroughAnOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !r.OK() || r.Lag != 0 {
-		t.Fatalf("%+v", r)
+		t.Fatal(text(t, r))
 	}
 }
 
@@ -255,8 +306,11 @@ func BenchmarkDrain(b *testing.B) {
 			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
 			b.StopTimer()
 			r, err := Verify(b.Context(), VerifyInput{Journal: j, Ledger: l})
-			if err != nil || !r.OK() {
-				b.Fatal(err, fmt.Sprint(reflect.ValueOf(r)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if !r.OK() {
+				b.Fatal(text(b, r))
 			}
 			b.ReportMetric(n/r.Took.Seconds(), "verified/s")
 		})

@@ -1,0 +1,218 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Options are how a terminal behaves. The zero value will do.
+type Options struct {
+	// Patience is how long it waits for an answer. Default 60 s.
+	Patience time.Duration
+	// Log makes reversals owed, batch and trace numbers survive the process. It
+	// may be shared by a fleet. Nil keeps them in memory.
+	Log *Log
+	// Recorder records the sessions. Nil records none.
+	Recorder *Recorder
+	// STAN is the trace number to start with where the Log knows none. Default 1.
+	STAN uint32
+}
+
+// reversalTries is how often a reversal is sent before the terminal gives the
+// next online transaction up (CUP parameter 23 is 3 repeats).
+const reversalTries = 4
+
+// Client is one terminal. It is not safe for concurrent use: a terminal does
+// one thing at a time.
+type Client struct {
+	profile  Profile
+	patience time.Duration
+	line     line
+	log      *Log
+	stan     uint32 // the last one used
+	owed     []byte // the frame of the reversal to send before the next sale, nil when none
+	owedFor  Event
+}
+
+// Dial connects a terminal to a switch. dialectName is a terminal dialect of
+// package dialect.
+func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (*Client, error) {
+	d, err := dialect.ForTerminal(dialectName)
+	if err != nil {
+		return nil, err
+	}
+	p.Batch = or(p.Batch, 1)
+	p.Currency = or(p.Currency, txn.CNY)
+	tid := p.Terminal.String()
+	c := &Client{profile: p, patience: or(o.Patience, txn.PatienceDefault), log: o.Log,
+		line: line{addr: addr, dialect: d, recorder: o.Recorder, name: tid}}
+	m := o.Log.memory(tid)
+	c.stan = or(m.stan, stanBefore(or(o.STAN, 1)))
+	if m.owed != nil {
+		c.owedFor = *m.owed
+		if c.owed, err = reversalFor(d, &p, m.owed); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.line.dial(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close hangs up.
+func (c *Client) Close() error { c.line.hangUp(); return nil }
+
+// Sale asks for money. Without a valid answer the sale is owed a reversal,
+// which is sent before the next Sale or Balance, or by Settle.
+func (c *Client) Sale(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
+	return c.online(ctx, &message{kind: txn.KindSale, card: card, amount: amount})
+}
+
+// Balance asks what the card holds.
+func (c *Client) Balance(ctx context.Context, card Card) (Answer, error) {
+	return c.online(ctx, &message{kind: txn.KindBalance, card: card})
+}
+
+// Echo asks whether the switch is alive.
+func (c *Client) Echo(ctx context.Context) (Answer, error) {
+	return c.ask(ctx, &message{kind: txn.KindEcho})
+}
+
+// SignOn opens the terminal's day.
+func (c *Client) SignOn(ctx context.Context) (Answer, error) {
+	return c.ask(ctx, &message{kind: txn.KindSignOn})
+}
+
+// SignOff closes it.
+func (c *Client) SignOff(ctx context.Context) (Answer, error) {
+	return c.ask(ctx, &message{kind: txn.KindSignOff})
+}
+
+// Reversal undoes the sale with a trace number of this terminal and batch.
+func (c *Client) Reversal(ctx context.Context, stan uint32, amount txn.Amount) (Answer, error) {
+	e := c.event(txn.KindReversal, stan, txn.Amount{Minor: amount.Minor, Currency: or(amount.Currency, c.profile.Currency)})
+	frame, err := reversalFor(c.line.dialect, &c.profile, &e)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.send(ctx, frame, e)
+}
+
+// STAN is the trace number of the last request.
+func (c *Client) STAN() uint32 { return c.stan }
+
+// Owes is the trace number of a sale whose reversal is owed, 0 when none is.
+func (c *Client) Owes() uint32 {
+	if c.owed == nil {
+		return 0
+	}
+	return c.owedFor.STAN
+}
+
+// Exchange sends a frame as it is, length prefix included, and waits for its
+// answer. Nothing is noted or owed.
+func (c *Client) Exchange(ctx context.Context, frame []byte) (Answer, error) {
+	return c.line.exchange(ctx, frame, c.patience)
+}
+
+// Settle sends the reversal that is owed, if any, until it is answered.
+func (c *Client) Settle(ctx context.Context) error {
+	if c.owed == nil {
+		return nil
+	}
+	e := c.owedFor
+	e.Kind, e.MTI = txn.KindReversal.String(), "0400"
+	var err error
+	for range reversalTries {
+		if err = c.log.Sent(e); err != nil {
+			return err
+		}
+		var answer Answer
+		if answer, err = c.line.exchange(ctx, c.owed, c.patience); err == nil {
+			e.Code, e.RRN = answer.Code, answer.RRN
+			c.owed = nil
+			return c.log.Answered(e)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("reverse %06d of terminal %s, which had no answer: %w", e.STAN, e.Terminal, err)
+}
+
+// online settles what is owed and asks m. From the moment it is noted as sent,
+// the sale is owed a reversal; a valid answer, also a refusal, ends that.
+func (c *Client) online(ctx context.Context, m *message) (Answer, error) {
+	if err := c.Settle(ctx); err != nil {
+		return Answer{}, err
+	}
+	return c.ask(ctx, m)
+}
+
+func (c *Client) ask(ctx context.Context, m *message) (Answer, error) {
+	m.at = time.Now()
+	if m.kind != txn.KindEcho || !isCUP(c.line.dialect) {
+		c.stan = stanAfter(c.stan)
+		m.stan = c.stan
+	}
+	frame, err := m.encode(nil, c.line.dialect, &c.profile)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.send(ctx, frame, c.event(m.kind, m.stan, txn.Amount{Minor: m.amount.Minor, Currency: m.currency(&c.profile)}))
+}
+
+func (c *Client) send(ctx context.Context, frame []byte, e Event) (Answer, error) {
+	if err := c.log.Sent(e); err != nil {
+		return Answer{}, err
+	}
+	answer, err := c.line.exchange(ctx, frame, c.patience)
+	if err != nil {
+		if e.Kind == txn.KindSale.String() || e.Kind == txn.KindReversal.String() {
+			c.owedFor = e
+			owed, rerr := c.owedFrame(frame, e)
+			c.owed = owed
+			err = errors.Join(err, rerr)
+		}
+		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", e.Kind, e.STAN, e.Terminal, err)
+	}
+	e.Code, e.RRN = answer.Code, answer.RRN
+	return answer, c.log.Answered(e)
+}
+
+func (c *Client) owedFrame(frame []byte, e Event) ([]byte, error) {
+	if e.Kind == txn.KindReversal.String() {
+		return frame, nil
+	}
+	return reversalOf(nil, c.line.dialect, frame[c.line.dialect.PrefixSize():], "98")
+}
+
+func (c *Client) event(k txn.Kind, stan uint32, amount txn.Amount) Event {
+	return Event{Terminal: c.profile.Terminal.String(), Step: -1, Kind: k.String(), MTI: fmt.Sprintf("%04x", mtis[k]),
+		STAN: stan, Batch: c.profile.Batch, Amount: amount.Minor, Currency: amount.Currency}
+}
+
+// reversalFor builds the reversal of a sale of which only the event is left:
+// the card number is not in it and need not be, for terminal, batch and trace
+// number name the sale.
+func reversalFor(d *dialect.Terminal, p *Profile, e *Event) ([]byte, error) {
+	q := *p
+	q.Batch = or(e.Batch, p.Batch)
+	m := message{kind: txn.KindReversal, stan: e.STAN, amount: txn.Amount{Minor: e.Amount, Currency: e.Currency}, at: time.Now()}
+	return m.encode(nil, d, &q)
+}
+
+func stanAfter(n uint32) uint32 { return n%txn.STANMax + 1 }
+
+func stanBefore(n uint32) uint32 {
+	if n <= 1 {
+		return txn.STANMax
+	}
+	return n - 1
+}

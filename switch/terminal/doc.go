@@ -1,0 +1,21 @@
+// Package terminal is the other end of the wire: a POS terminal as a library,
+// a fleet of them playing a day's traffic, and that traffic as a capture.
+//
+// A Client is one terminal. It does one thing at a time, numbers its requests,
+// and takes an answer only if it answers what was asked. It is faithful: with
+// a Log it notes a sale before the first byte leaves, and a sale without a
+// valid answer is reversed before the next sale, by this process or by the
+// next one that opens the Log after a kill.
+//
+// A Day is what a fleet of terminals sends and what each message should be
+// answered. It comes from Plan (the sample day), or from a capture (pcap) that
+// ReadCapture reads. Play plays it against a switch; given a Recorder, what is
+// played becomes a capture that Wireshark opens.
+//
+// Card numbers are invented: they begin with 9999, which ISO 7812 leaves to
+// national standards bodies of a country that does not exist.
+//
+// Not here: PIN and MAC. A frame is whole when encode has written DE60; DE52,
+// DE53 and DE64 go in there and the answer's MAC is checked in checkAnswer,
+// once terminals have keys.
+package terminal

@@ -1,0 +1,119 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+)
+
+// ErrNoAnswer says that a request was sent and no answer came in time. Nobody
+// knows what became of it.
+var ErrNoAnswer = errors.New("no answer came in time")
+
+// connectTimeout bounds dialing.
+const connectTimeout = 5 * time.Second
+
+// line is a terminal's way to the switch: dialed when it is first used, and
+// again after it broke. One request is on it at a time. A line on which an
+// answer failed to come is hung up, so that a late answer is never taken for
+// the next one's.
+type line struct {
+	addr     string
+	dialect  *dialect.Terminal
+	recorder *Recorder // nil: not recorded
+	name     string    // the terminal, for the recorder
+
+	conn net.Conn
+	tap  *tap
+	in   []byte
+}
+
+// exchange sends a frame, length prefix included, and waits for its answer.
+func (l *line) exchange(ctx context.Context, frame []byte, patience time.Duration) (Answer, error) {
+	if err := l.dial(ctx); err != nil {
+		return Answer{}, err
+	}
+	conn := l.conn
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	began := time.Now()
+	body, err := l.roundTrip(frame, began.Add(patience))
+	latency := time.Since(began)
+	var answer Answer
+	if err == nil {
+		answer, err = readAnswer(l.dialect, frame[l.dialect.PrefixSize():], body)
+		answer.Latency = latency
+	}
+	if err != nil {
+		l.hangUp()
+		if cause := ctx.Err(); cause != nil {
+			err = cause
+		}
+		return Answer{}, err
+	}
+	return answer, nil
+}
+
+func (l *line) dial(ctx context.Context) error {
+	if l.conn != nil {
+		return nil
+	}
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", l.addr)
+	if err != nil {
+		return fmt.Errorf("connect to the switch: %w", err)
+	}
+	l.conn = conn
+	l.tap = l.recorder.open(l.name, l.dialect)
+	return nil
+}
+
+// roundTrip writes the frame and reads the next one.
+func (l *line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
+	l.conn.SetDeadline(deadline)
+	l.tap.sent(frame)
+	if _, err := l.conn.Write(frame); err != nil {
+		return nil, fmt.Errorf("send request: %w", timely(err))
+	}
+	size := l.dialect.PrefixSize()
+	l.in = append(l.in[:0], make([]byte, size)...)
+	if _, err := io.ReadFull(l.conn, l.in); err != nil {
+		return nil, fmt.Errorf("wait for answer: %w", timely(err))
+	}
+	n, err := l.dialect.ReadLength(l.in)
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	whole := make([]byte, size+n)
+	copy(whole, l.in)
+	if _, err := io.ReadFull(l.conn, whole[size:]); err != nil {
+		return nil, fmt.Errorf("read answer: %w", timely(err))
+	}
+	l.tap.received(whole)
+	return whole[size:], nil
+}
+
+// timely names a passed deadline and a closed session as what they mean here.
+func timely(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrNoAnswer
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: the switch closed the session", ErrNoAnswer)
+	}
+	return err
+}
+
+func (l *line) hangUp() {
+	if l.conn == nil {
+		return
+	}
+	l.conn.Close()
+	l.tap.close()
+	l.conn, l.tap = nil, nil
+}

@@ -1,0 +1,349 @@
+package terminal
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Profile is who a terminal is: what it puts into every message of its own.
+type Profile struct {
+	Terminal txn.TerminalID
+	Merchant txn.MerchantID
+	// Serial of the machine, sent at sign-on and with each sale (CUP POS).
+	Serial   string
+	Currency txn.Currency
+	// Country is DE19, ISO 3166 numeric (ISO 8583:1987). Zero leaves it out.
+	Country uint16
+	// Position is reported with each sale (CUP POS) when it is known.
+	Position txn.Position
+	// Batch is DE60.2 (CUP POS). Default 1.
+	Batch uint32
+}
+
+// Entry is how the card is read.
+type Entry uint8
+
+// The entries.
+const (
+	Chip Entry = iota
+	Contactless
+	Stripe
+	Manual
+)
+
+// entryModes are DE22 without a PIN.
+var entryModes = [...]string{Chip: "052", Contactless: "072", Stripe: "022", Manual: "012"}
+
+var entryNames = [...]string{Chip: "chip", Contactless: "contactless", Stripe: "stripe", Manual: "manual"}
+
+func (e Entry) String() string { return entryNames[e] }
+
+// ParseEntry reads String's form.
+func ParseEntry(s string) (Entry, error) {
+	for e, name := range entryNames {
+		if s == name {
+			return Entry(e), nil
+		}
+	}
+	return 0, fmt.Errorf("card entry %q must be one of %v", s, entryNames)
+}
+
+// Card is a card at the terminal.
+type Card struct {
+	PAN    txn.PAN
+	Expiry string // YYMM; empty leaves it out
+	Entry  Entry
+}
+
+// TestPAN is the 16-digit card number of an account under a prefix, with the
+// right check digit.
+func TestPAN(prefix string, account uint64) (txn.PAN, error) {
+	const digits = 16
+	if len(prefix) > digits-1 {
+		return txn.PAN{}, fmt.Errorf("card prefix of %d digits leaves no room for an account", len(prefix))
+	}
+	body := fmt.Sprintf("%s%0*d", prefix, digits-1-len(prefix), account)
+	if len(body) != digits-1 {
+		return txn.PAN{}, fmt.Errorf("account %d does not fit behind a card prefix of %d digits", account, len(prefix))
+	}
+	for check := byte('0'); ; check++ {
+		pan, err := txn.ParsePAN(body + string(check))
+		if err != nil || pan.LuhnValid() {
+			return pan, err
+		}
+	}
+}
+
+// message is one request before it is encoded. Its zero fields are those of an
+// ordinary request; the odd ones make odd requests.
+type message struct {
+	kind   txn.Kind
+	stan   uint32
+	amount txn.Amount
+	card   Card
+	at     time.Time // DE7, DE12 and DE13 (ISO 8583:1987)
+	repeat bool      // the MTI's repeat form
+
+	processing string // DE3, if not the kind's
+	detail     string // DE60.1 (CUP POS), if not the kind's
+	omit       []int  // fields left out
+	noPlace    bool   // DE59 left out
+}
+
+// The header and address of a CUP POS terminal's messages.
+var (
+	cupTPDU   = []byte{0x60, 0x00, 0x03, 0x00, 0x00}
+	cupHeader = []byte{0x60, 0x31, 0x00, 0x31, 0x00, 0x00}
+)
+
+// sampleChip is DE55 of a chip transaction with a fixed cryptogram: amounts and
+// counters in it are nobody's.
+var sampleChip = []byte("\x9F\x26\x08\xAA\xBB\xCC\xDD\xEE\xFF\x00\x11\x9F\x27\x01\x80\x9F\x10\x07\x07\x01\x01\x03\xA0\xA8\x02" +
+	"\x9F\x37\x04\x01\x02\x03\x04\x9F\x36\x02\x00\x01\x95\x05\x00\x00\x00\x08\x00\x82\x02\x7C\x00\x9F\x1A\x02\x01\x56")
+
+var mtis = [...]uint16{txn.KindSale: 0x0200, txn.KindBalance: 0x0200, txn.KindReversal: 0x0400,
+	txn.KindSignOn: 0x0800, txn.KindSignOff: 0x0820, txn.KindEcho: 0x0820}
+
+// encode appends the frame of m, length prefix included. p's batch is set.
+func (m *message) encode(dst []byte, d *dialect.Terminal, p *Profile) ([]byte, error) {
+	mti := mtis[m.kind]
+	if m.repeat {
+		mti++
+	}
+	w := writer{omit: m.omit, country: p.Country}
+	if isCUP(d) {
+		w.Encoder = d.Codec().Begin(dst, cupTPDU, cupHeader, mti)
+		m.cup(&w, p)
+	} else {
+		if m.kind == txn.KindSignOff || m.kind == txn.KindEcho {
+			mti = 0x0800
+		}
+		w.Encoder = d.Codec().Begin(dst, nil, nil, mti)
+		m.iso87(&w, p)
+	}
+	frame, err := w.Finish()
+	if err != nil {
+		return dst, fmt.Errorf("build %s of terminal %s: %w", m.kind, p.Terminal, err)
+	}
+	return frame, nil
+}
+
+func isCUP(d *dialect.Terminal) bool { return d.Codec().Framing().TPDU }
+
+// cup writes the fields of a CUP POS request.
+func (m *message) cup(w *writer, p *Profile) {
+	switch m.kind {
+	case txn.KindSignOn:
+		w.stan(m.stan)
+		w.party(p)
+		w.digits(60, fmt.Sprintf("00%06d003", p.Batch))
+		w.text(62, fmt.Sprintf("Sequence No%02d%s", len(p.Serial), p.Serial))
+		w.text(63, "001")
+	case txn.KindSignOff:
+		w.stan(m.stan)
+		w.party(p)
+		w.digits(60, fmt.Sprintf("00%06d002", p.Batch))
+	case txn.KindEcho:
+		w.party(p)
+		w.digits(60, fmt.Sprintf("00%06d301", p.Batch))
+	case txn.KindReversal:
+		m.reversal(w, p, "")
+		w.digits(60, fmt.Sprintf("22%06d00060", p.Batch))
+	default:
+		m.cardFields(w, "")
+		w.party(p)
+		w.text(49, m.currency(p).String())
+		m.chip(w)
+		if place := m.place(p); place != "" {
+			w.text(59, place)
+		}
+		w.digits(60, fmt.Sprintf("%s%06d00060", or(m.detail, map[txn.Kind]string{txn.KindSale: "22", txn.KindBalance: "01"}[m.kind]), p.Batch))
+	}
+}
+
+// iso87 writes the fields of an ISO 8583:1987 request.
+func (m *message) iso87(w *writer, p *Profile) {
+	switch m.kind {
+	case txn.KindSignOn, txn.KindSignOff, txn.KindEcho:
+		w.digits(7, m.at.Format("0102150405"))
+		w.stan(m.stan)
+		w.party(p)
+		w.digits(70, map[txn.Kind]string{txn.KindSignOn: "001", txn.KindSignOff: "002", txn.KindEcho: "301"}[m.kind])
+	case txn.KindReversal: // DE90: MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
+		m.reversal(w, p, m.at.Format("0102150405"))
+		w.digits(90, fmt.Sprintf("0200%06d%032d", m.stan, 0))
+	default:
+		m.cardFields(w, m.at.Format("0102150405"))
+		w.party(p)
+		w.text(49, m.currency(p).String())
+		m.chip(w)
+	}
+}
+
+// reversal writes what both dialects say of a sale that is known by its number.
+func (m *message) reversal(w *writer, p *Profile, sent string) {
+	w.digits(3, "000000")
+	w.digits(4, fmt.Sprintf("%012d", m.amount.Minor))
+	w.sent(7, sent)
+	w.stan(m.stan)
+	w.digits(25, "00")
+	w.text(39, "98")
+	w.party(p)
+	w.text(49, m.currency(p).String())
+}
+
+// cardFields writes DE2 to DE35 of a financial request. sent is DE7, empty
+// where the dialect has none.
+func (m *message) cardFields(w *writer, sent string) {
+	var digits [txn.PANDigitsMax]byte
+	pan := string(m.card.PAN.Append(digits[:0]))
+	if m.card.Entry != Stripe {
+		w.digits(2, pan)
+	}
+	w.digits(3, or(m.processing, map[txn.Kind]string{txn.KindSale: "000000", txn.KindBalance: "310000"}[m.kind]))
+	if m.kind == txn.KindSale {
+		w.digits(4, fmt.Sprintf("%012d", m.amount.Minor))
+	}
+	w.sent(7, sent)
+	w.stan(m.stan)
+	if sent != "" {
+		w.digits(12, sent[4:])
+		w.digits(13, sent[:4])
+	}
+	if m.card.Entry != Stripe && m.card.Expiry != "" {
+		w.digits(14, m.card.Expiry)
+	}
+	if sent != "" && w.country != 0 {
+		w.digits(19, fmt.Sprintf("%03d", w.country))
+	}
+	w.digits(22, entryModes[m.card.Entry])
+	if m.card.Entry == Chip {
+		w.digits(23, "001")
+	}
+	w.digits(25, "00")
+	if m.card.Entry == Stripe {
+		w.digits(35, pan+"="+or(m.card.Expiry, "0000")+"2010000000000")
+	}
+}
+
+func (m *message) currency(p *Profile) txn.Currency { return or(m.amount.Currency, p.Currency) }
+
+func (m *message) chip(w *writer) {
+	if m.card.Entry == Chip || m.card.Entry == Contactless {
+		w.bytes(55, sampleChip)
+	}
+}
+
+// place is DE59: the machine (A2) and, when it is known, the position (A5).
+// A2.03 and A2.04, the factor and cipher of the serial, come with the keys.
+func (m *message) place(p *Profile) string {
+	if m.noPlace {
+		return ""
+	}
+	element := func(tag, v string) string { return fmt.Sprintf("%s%03d%s", tag, len(v), v) }
+	place := ""
+	if p.Serial != "" {
+		place = element("A2", element("01", "04")+element("02", p.Serial)+element("05", "100000  "))
+	}
+	if p.Position.Known {
+		degrees := func(micro int32) string { return fmt.Sprintf("%+.5f", float64(micro)/1e6) }
+		place += element("A5", element("01", degrees(p.Position.Lng))+element("02", degrees(p.Position.Lat))+element("05", "GCJ02"))
+	}
+	return place
+}
+
+// reversalOf builds the frame that reverses the sale in body, whose reason is
+// DE39: 98 no answer, 06 other. It says the same of the sale every time.
+func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]byte, error) {
+	var sale iso.Message
+	if err := d.Codec().Parse(&sale, body); err != nil {
+		return dst, fmt.Errorf("build reversal: the sale: %w", err)
+	}
+	e := d.Codec().Begin(dst, sale.TPDU(), sale.Header(), 0x0400)
+	if sale.Has(2) {
+		e.Copy(2, &sale)
+	} else {
+		var track [40]byte
+		n, digits := 0, sale.AppendDigits(track[:0], 35)
+		for n < len(digits) && digits[n] != '=' {
+			n++
+		}
+		e.Digits(2, digits[:n])
+	}
+	for _, field := range [...]int{3, 4, 7, 11, 12, 13, 14, 22, 23, 25} {
+		e.Copy(field, &sale)
+	}
+	e.Text(39, []byte(reason))
+	for _, field := range [...]int{41, 42, 49} {
+		e.Copy(field, &sale)
+	}
+	if isCUP(d) {
+		e.Copy(60, &sale)
+	} else { // MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
+		e.Digits(90, fmt.Appendf(nil, "0200%06s%010s%022d", sale.AppendDigits(nil, 11), sale.AppendDigits(nil, 7), 0))
+	}
+	frame, err := e.Finish()
+	if err != nil {
+		return dst, fmt.Errorf("build reversal: %w", err)
+	}
+	return frame, nil
+}
+
+// writer is an encoder that leaves fields out when told to.
+type writer struct {
+	iso.Encoder
+	omit    []int
+	country uint16
+}
+
+func (w *writer) leaveOut(n int) bool {
+	for _, o := range w.omit {
+		if o == n {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *writer) digits(n int, v string) {
+	if !w.leaveOut(n) {
+		w.Digits(n, []byte(v))
+	}
+}
+
+func (w *writer) text(n int, v string) {
+	if !w.leaveOut(n) {
+		w.Text(n, []byte(v))
+	}
+}
+
+func (w *writer) bytes(n int, v []byte) {
+	if !w.leaveOut(n) {
+		w.Bytes(n, v)
+	}
+}
+
+func (w *writer) sent(n int, at string) {
+	if at != "" {
+		w.digits(n, at)
+	}
+}
+
+func (w *writer) stan(n uint32) { w.digits(11, fmt.Sprintf("%06d", n)) }
+
+func (w *writer) party(p *Profile) {
+	w.text(41, p.Terminal.String())
+	w.text(42, p.Merchant.String())
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,366 @@
+package terminal
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// SampleIssuers are the card prefixes of the sample day's two issuers by name,
+// whose scripts are testdata/issuers/NAME.yaml. The sample day's own cards are
+// under 9999; the other prefixes let people try the usual test cards.
+var SampleIssuers = map[string][]string{
+	"east": {binEast, "62"},
+	"west": {binWest, "3", "4", "5"},
+}
+
+// The sample day's card prefixes. What an issuer does with a card is said by
+// the two digits behind its prefix: the classes below, and its script.
+const (
+	binEast   = "999901"
+	binWest   = "999902"
+	binNobody = "999909"
+)
+
+const (
+	cardGood   = "00" // approved
+	cardLost   = "80" // the request never arrives
+	cardSilent = "81" // booked and not answered
+	cardLate   = "82" // booked and answered too late
+	cardAmount = "83" // answered with another amount
+	cardSTAN   = "84" // answered with another trace number
+	cardTwice  = "85" // answered twice
+	cardSlow   = "86" // answered after a terminal that gives up, in time for one that does not
+)
+
+// giveUp is how long an impatient terminal waits: well short of cardSlow.
+const giveUp = 250 * time.Millisecond
+
+// How much a terminal does. The scenarios that fit fewer terminals are played
+// by all of them.
+const (
+	scenariosEach = 6
+	chatterMin    = 14
+	chatterMax    = 26
+)
+
+// Plan is the sample day of a registry: what each of its terminals sends, and
+// what the switch should answer when its issuers follow the scripts of
+// SampleIssuers and time out after about a second. Each expectation holds
+// whatever the other terminals do meanwhile: cards belong to one terminal, and
+// limits that a terminal runs into are its own or it stays far from shared
+// ones. One seed gives one day.
+func Plan(reg *registry.Snapshot, seed uint64) (*Day, error) {
+	p := &planner{reg: reg, rng: rand.New(rand.NewPCG(seed, 8583)), used: map[string]int{}}
+	var cup, iso87 *txn.Merchant // whom strangers claim to be
+	for t := range reg.Terminals() {
+		m, _ := reg.Merchant(t.Merchant)
+		pr := p.begin(t.ID, m, t)
+		if m.Status == txn.StatusActive && isCUP(pr.dialect) {
+			cup = or(cup, m)
+		} else if m.Status == txn.StatusActive {
+			iso87 = or(iso87, m)
+		}
+		p.day(pr)
+		if err := p.end(pr); err != nil {
+			return nil, err
+		}
+	}
+	for _, stranger := range [...]struct {
+		tid     string
+		claimed *txn.Merchant
+	}{{"99999999", cup}, {"STRANGER", iso87}} {
+		if stranger.claimed == nil {
+			continue
+		}
+		pr := p.begin(txn.MakeTerminalID(stranger.tid), stranger.claimed, nil)
+		pr.refusedEverywhere(txn.TerminalIsUnknown)
+		if err := p.end(pr); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(p.scripts, func(a, b Script) int { return cmp.Compare(a.Terminal, b.Terminal) })
+	return &Day{Scripts: p.scripts}, nil
+}
+
+// planner writes the scripts.
+type planner struct {
+	reg     *registry.Snapshot
+	rng     *rand.Rand
+	used    map[string]int // how often each scenario is played
+	scripts []Script
+}
+
+// program is the script of one terminal being written.
+type program struct {
+	rng      *rand.Rand
+	dialect  *dialect.Terminal
+	profile  Profile
+	terminal *txn.Terminal // nil: a stranger
+	merchant *txn.Merchant
+	number   uint64 // of the terminal, for its cards
+	cards    uint64
+	stan     uint32
+	session  int
+	scenario string
+	at       time.Time
+	messages []message // by step
+	script   Script
+	err      error // sticks
+}
+
+// begin starts a terminal's script: Chinese terminals speak CUP POS, those
+// abroad and those that may stand anywhere in China ISO 8583:1987.
+func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *program {
+	name := "cup-pos"
+	if m.Country != 156 || m.Policy == txn.RegionAllow {
+		name = "iso87"
+	}
+	d, err := dialect.ForTerminal(name)
+	pr := &program{
+		rng: p.rng, dialect: d, terminal: t, merchant: m, number: uint64(len(p.scripts)), err: err,
+		profile: Profile{Terminal: tid, Merchant: m.ID, Serial: p.reg.Serial(tid).String(), Currency: m.Currency, Country: m.Country, Batch: 1},
+		script:  Script{Terminal: tid.String()},
+		at:      time.Date(2026, 11, 22, 8, 0, p.rng.IntN(3600), 0, time.UTC),
+	}
+	if t != nil {
+		pr.profile.Position = pr.usualPlace()
+	}
+	return pr
+}
+
+func (p *planner) end(pr *program) error {
+	if pr.err != nil {
+		return fmt.Errorf("plan the day of terminal %s: %w", pr.script.Terminal, pr.err)
+	}
+	p.scripts = append(p.scripts, pr.script)
+	return nil
+}
+
+// day writes the day of a registered terminal, by what the registry lets it do.
+func (p *planner) day(pr *program) {
+	t, m := pr.terminal, pr.merchant
+	switch {
+	case m.Status != txn.StatusActive:
+		pr.refusedEverywhere(txn.MerchantIsNotActive)
+	case t.Status != txn.StatusActive:
+		pr.refusedEverywhere(txn.TerminalIsNotActive)
+	case m.Policy == txn.RegionRefuse && !m.Region.City().Contains(t.Region):
+		pr.moved()
+	case !m.Allows(txn.KindSale):
+		pr.balancesOnly()
+	case tight(t.Limits) || tight(m.Limits) || tight(m.Card):
+		pr.limited()
+	default:
+		p.ordinary(pr)
+	}
+}
+
+// tight says that a day limit is so low that ordinary sales would run into it.
+func tight(l txn.Limits) bool {
+	return l.DayAmount > 0 && l.DayAmount <= 1_000_00 || l.DayCount > 0 && l.DayCount <= 100 || l.Transaction > 0 && l.Transaction <= 100_00
+}
+
+// ordinary is a day of customers, with odd things between them.
+func (p *planner) ordinary(pr *program) {
+	plays := p.choose(pr)
+	for range chatterMin + p.rng.IntN(chatterMax-chatterMin+1) {
+		plays = append(plays, scenario{play: (*program).customer})
+	}
+	p.rng.Shuffle(len(plays), func(i, j int) { plays[i], plays[j] = plays[j], plays[i] })
+	pr.network(txn.KindSignOn, txn.Approved)
+	for i, s := range plays {
+		pr.scenario = ""
+		if s.name != "" {
+			pr.scenario = fmt.Sprintf("%s, %d", s.name, i)
+		}
+		s.play(pr)
+		if p.rng.IntN(8) == 0 {
+			pr.session++
+		}
+	}
+	pr.scenario = ""
+	if p.rng.IntN(2) == 0 {
+		pr.network(txn.KindSignOff, txn.Approved)
+	}
+}
+
+// choose takes the scenarios that fit the terminal and were played least.
+func (p *planner) choose(pr *program) []scenario {
+	var fit []scenario
+	for _, s := range scenarios {
+		if s.fits == nil || s.fits(pr) {
+			fit = append(fit, s)
+		}
+	}
+	slices.SortStableFunc(fit, func(a, b scenario) int { return cmp.Compare(p.used[a.name], p.used[b.name]) })
+	fit = fit[:min(scenariosEach, len(fit))]
+	for _, s := range fit {
+		p.used[s.name]++
+	}
+	return fit
+}
+
+// want is what a message should be answered.
+type want struct {
+	reason txn.Reason
+	issuer string // DE39 of the issuer's refusal
+	sameAs int    // 1 + the step; 0 is none
+	giveUp bool   // hang up before the answer
+	frame  []byte // sent instead of the encoded message
+}
+
+// send appends a step and returns its number.
+func (pr *program) send(m message, w want) int {
+	step := Step{Dialect: pr.dialect, Frame: w.frame, Session: pr.session}
+	n := len(pr.script.Steps)
+	if w.frame == nil && pr.err == nil {
+		step.Frame, pr.err = m.encode(nil, pr.dialect, &pr.profile)
+	}
+	if pr.err != nil {
+		return n
+	}
+	step.Step = n
+	number := step.describe()
+	step.Terminal, step.event.Terminal = pr.script.Terminal, pr.script.Terminal
+	step.Scenario = pr.scenario
+	kind := kindOf(step.Kind)
+	if w.reason == txn.FormatIsWrong {
+		kind, step.Kind = m.kind, m.kind.String()
+	}
+	step.Reason = w.reason.String()
+	if w.giveUp {
+		step.GiveUp, step.Reason = giveUp, "the terminal gives up"
+	} else {
+		var issuer [2]byte
+		copy(issuer[:], w.issuer)
+		code := dialect.Code(number, kind, w.reason, issuer)
+		step.Code = string(code[:])
+	}
+	if w.sameAs > 0 {
+		before := w.sameAs - 1
+		step.SameAs = &before
+	}
+	pr.script.Steps = append(pr.script.Steps, step)
+	pr.messages = append(pr.messages, m)
+	pr.at = pr.at.Add(time.Duration(5+pr.rng.IntN(600)) * time.Second)
+	return n
+}
+
+func kindOf(name string) txn.Kind {
+	for k := txn.KindUnknown; k <= txn.KindEcho; k++ {
+		if k.String() == name {
+			return k
+		}
+	}
+	return txn.KindUnknown
+}
+
+// next is a new message with the next trace number.
+func (pr *program) next(k txn.Kind) message {
+	m := message{kind: k, at: pr.at}
+	if k != txn.KindEcho || !isCUP(pr.dialect) {
+		pr.stan = stanAfter(pr.stan)
+		m.stan = pr.stan
+	}
+	return m
+}
+
+// sale is a new sale of an ordinary amount on a card of a class.
+func (pr *program) sale(class string) message {
+	m := pr.next(txn.KindSale)
+	m.card = pr.card(class)
+	m.amount = pr.amount()
+	return m
+}
+
+// card is a new card of this terminal's, at either issuer.
+func (pr *program) card(class string) Card {
+	bin := [...]string{binEast, binWest}[pr.rng.IntN(2)]
+	return pr.cardOf(bin + class)
+}
+
+func (pr *program) cardOf(prefix string) Card {
+	pan, err := TestPAN(prefix, pr.number*1000+pr.cards)
+	if err != nil && pr.err == nil {
+		pr.err = err
+	}
+	pr.cards++
+	return Card{PAN: pan, Expiry: "4912", Entry: [...]Entry{Chip, Chip, Contactless, Contactless, Stripe, Manual}[pr.rng.IntN(6)]}
+}
+
+// amount is that of an everyday purchase: mostly small, far below any limit
+// that is not tight.
+func (pr *program) amount() txn.Amount {
+	minor := int64(500 + pr.rng.ExpFloat64()*4000)
+	return txn.Amount{Minor: min(minor, 30_000), Currency: pr.merchant.Currency}
+}
+
+// usualPlace is a position where the terminal may be, unknown where nothing is
+// known of its premises.
+func (pr *program) usualPlace() txn.Position {
+	t := pr.terminal
+	jitter := func(at int32) int32 { return at + int32(pr.rng.IntN(200)) - 100 } // some 10 m
+	switch {
+	case t.Mobility == txn.Mobile:
+		a := t.Areas[0]
+		return txn.Position{Lat: jitter(a.Lat), Lng: jitter(a.Lng), Known: true}
+	case t.Lat == 0 && t.Lng == 0 || !t.RequirePosition && pr.rng.IntN(3) == 0:
+		return txn.Position{}
+	}
+	return txn.Position{Lat: jitter(t.Lat), Lng: jitter(t.Lng), Known: true}
+}
+
+// repeat sends step n again, byte for byte or as the dialect's repeat.
+func (pr *program) repeat(n int, asRepeat bool, w want) int {
+	if pr.err != nil {
+		return n
+	}
+	m := pr.messages[n]
+	if m.repeat = asRepeat; !asRepeat {
+		w.frame = pr.script.Steps[n].Frame
+	}
+	return pr.send(m, w)
+}
+
+// reverse sends the reversal of the sale in step n.
+func (pr *program) reverse(n int, reason string, w want) int {
+	if pr.err != nil {
+		return n
+	}
+	m := pr.messages[n]
+	return pr.reverseMessage(m, reason, w)
+}
+
+// reverseMessage sends the reversal of a sale, sent or not.
+func (pr *program) reverseMessage(m message, reason string, w want) int {
+	sale, err := m.encode(nil, pr.dialect, &pr.profile)
+	if err == nil {
+		w.frame, err = reversalOf(nil, pr.dialect, sale[pr.dialect.PrefixSize():], reason)
+	}
+	if err != nil && pr.err == nil {
+		pr.err = err
+	}
+	m.kind = txn.KindReversal
+	return pr.send(m, w)
+}
+
+// network sends a sign-on, sign-off or echo.
+func (pr *program) network(k txn.Kind, r txn.Reason) int { return pr.send(pr.next(k), want{reason: r}) }
+
+// damage is the frame of a CUP POS sale whose last field, DE60, is no number.
+func (pr *program) damage(m message) []byte {
+	frame, err := m.encode(nil, pr.dialect, &pr.profile)
+	if err != nil {
+		pr.err = err
+		return nil
+	}
+	frame[len(frame)-2] = 0xAA
+	return frame
+}

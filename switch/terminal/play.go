@@ -1,0 +1,248 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// PlayOptions are how a day is played. The zero value will do.
+type PlayOptions struct {
+	// Patience is how long a terminal waits for an answer before it hangs up and
+	// reverses. It must exceed what the switch takes at worst. Default 60 s.
+	Patience time.Duration
+	// Parallel bounds the terminals that are connected at one time. Default 1000.
+	Parallel int
+	// PauseMax bounds the pauses between messages that a capture holds. Default
+	// zero: the next message goes out as soon as the answer is in.
+	PauseMax time.Duration
+	// Log makes the run survive a kill: played again with the same Log, each
+	// terminal first reverses what it had no answer to and then goes on. Nil
+	// keeps none.
+	Log *Log
+	// Recorder records what is played. Nil records nothing.
+	Recorder *Recorder
+	// Progress, when given, is called every ProgressEvery (default 100 ms) and
+	// once at the end, from one goroutine.
+	Progress      func(Progress)
+	ProgressEvery time.Duration
+}
+
+// Play plays the day against a switch; addrs are by dialect name. Terminals
+// play side by side, each its own script in order. It returns what happened,
+// also together with an error: ctx's, the log's, or that of a terminal that
+// could not reach the switch any more.
+func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions) (*Result, error) {
+	for i := range day.Scripts {
+		for _, step := range day.Scripts[i].Steps {
+			if addrs[step.Dialect.Name()] == "" {
+				return nil, fmt.Errorf("play: terminal %s speaks %s, for which no address is given", step.Terminal, step.Dialect.Name())
+			}
+		}
+	}
+	o.Patience = or(o.Patience, txn.PatienceDefault)
+	o.Parallel = or(o.Parallel, 1000)
+	t := newTally(day, o.Log)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stopProgress := t.report(o.Progress, or(o.ProgressEvery, 100*time.Millisecond))
+
+	var playing sync.WaitGroup
+	places := make(chan struct{}, o.Parallel)
+	for i := range day.Scripts {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		playing.Go(func() {
+			defer func() { <-places }()
+			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]Answer{}, disturbed: map[string]bool{}}
+			if err := p.play(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	playing.Wait()
+	stopProgress()
+	return t.result(), context.Cause(ctx)
+}
+
+// player is one terminal at work.
+type player struct {
+	script *Script
+	addrs  map[string]string
+	o      *PlayOptions
+	tally  *tally
+
+	line      line
+	session   int
+	answers   map[int]Answer  // by step, in this run
+	disturbed map[string]bool // scenarios in which a kill or a lost answer made us reverse
+}
+
+// play plays the script from where the log says the terminal was. Its error
+// ends the whole run.
+func (p *player) play(ctx context.Context) error {
+	p.tally.starts()
+	defer p.tally.ends()
+	defer p.line.hangUp()
+	m := p.o.Log.memory(p.script.Terminal)
+	if m.owed != nil && m.owed.Step >= 0 && m.owed.Step < len(p.script.Steps) {
+		if err := p.reverse(ctx, &p.script.Steps[m.owed.Step]); err != nil {
+			return err
+		}
+	}
+	for i := m.next; i < len(p.script.Steps); i++ {
+		if err := p.step(ctx, &p.script.Steps[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step plays one message. A sale from which no valid answer comes is reversed
+// before the next message, unless the script itself says what comes of it.
+func (p *player) step(ctx context.Context, s *Step) error {
+	p.connect(s)
+	if err := sleep(ctx, min(s.Pause, p.o.PauseMax)); err != nil {
+		return err
+	}
+	if err := p.o.Log.Sent(s.event); err != nil {
+		return err
+	}
+	patience := p.o.Patience
+	if s.GiveUp > 0 {
+		patience = s.GiveUp
+	}
+	// From here until the answer is noted, a kill leaves the step sent and
+	// unanswered: the next run reverses it and goes on behind it.
+	answer, err := p.line.exchange(ctx, s.Frame, patience)
+	switch {
+	case err == nil:
+		e := s.event
+		e.Code, e.RRN = answer.Code, answer.RRN
+		if err := p.o.Log.Answered(e); err != nil {
+			return err
+		}
+		p.answered(s, answer)
+		if s.GiveUp > 0 {
+			p.line.hangUp()
+		}
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.GiveUp > 0 && errors.Is(err, ErrNoAnswer):
+		p.tally.gaveUp(s)
+		return nil
+	}
+	p.tally.unanswered(s, err)
+	if s.owing() {
+		return p.reverse(ctx, s)
+	}
+	return nil
+}
+
+// connect hangs up when the script changes sessions.
+func (p *player) connect(s *Step) {
+	if p.line.dialect == s.Dialect && p.session == s.Session {
+		return
+	}
+	p.line.hangUp()
+	p.line = line{addr: p.addrs[s.Dialect.Name()], dialect: s.Dialect, recorder: p.o.Recorder, name: p.script.Terminal}
+	p.session = s.Session
+}
+
+// answered compares an answer with the expected one.
+func (p *player) answered(s *Step, a Answer) {
+	got := ""
+	switch {
+	case a.Code != s.Code:
+		got = a.Code
+	case s.SameAs != nil:
+		before, known := p.answers[*s.SameAs]
+		if known && (before.Code != a.Code || before.RRN != a.RRN || before.AuthCode != a.AuthCode || before.Time != a.Time) {
+			got = fmt.Sprintf("%s, but not the answer of step %d", a.Code, *s.SameAs)
+		}
+	}
+	if s.Scenario != "" {
+		p.answers[s.Step] = a
+	}
+	p.tally.answered(s, a)
+	switch {
+	case got == "":
+	case s.Scenario != "" && p.disturbed[s.Scenario]:
+		p.tally.excuse()
+	default:
+		p.tally.mismatch(s, got)
+	}
+}
+
+// Waits of a terminal that cannot get a reversal through.
+const (
+	reversePause  = 100 * time.Millisecond
+	reversePauses = 50
+)
+
+// reverse sends the reversal that step s owes until it is answered: 0400 with
+// DE39 98 for a sale, the same message again for a reversal. It gives up after
+// reversalTries unanswered tries, or when the switch cannot be reached for
+// reversePauses pauses; the reversal stays owed.
+func (p *player) reverse(ctx context.Context, s *Step) error {
+	p.connect(s)
+	frame, e := s.Frame, s.event
+	if e.Kind == txn.KindSale.String() {
+		p.disturbed[s.Scenario] = true
+		var err error
+		if frame, err = reversalOf(nil, s.Dialect, s.Frame[s.Dialect.PrefixSize():], "98"); err != nil {
+			return err
+		}
+		e.Kind, e.MTI = txn.KindReversal.String(), "0400"
+	}
+	unanswered, unreached := 0, 0
+	for {
+		if err := p.o.Log.Sent(e); err != nil {
+			return err
+		}
+		answer, err := p.line.exchange(ctx, frame, p.o.Patience)
+		if err == nil {
+			e.Code, e.RRN = answer.Code, answer.RRN
+			p.tally.reversed()
+			return p.o.Log.Answered(e)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, ErrNoAnswer) {
+			unanswered++
+		} else {
+			unreached++
+		}
+		if unanswered == reversalTries || unreached == reversePauses {
+			return fmt.Errorf("terminal %s owes the reversal of %06d: %w", s.Terminal, s.STAN, err)
+		}
+		if err := sleep(ctx, reversePause); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,344 @@
+package terminal
+
+import (
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// scenario is something that happens at a terminal.
+type scenario struct {
+	name string
+	fits func(*program) bool // nil: at any
+	play func(*program)
+}
+
+// scenarios are the odd things of a day. Those of one terminal's own kind come
+// first: they are chosen before the others while all are played as often.
+var scenarios = []scenario{
+	{"far from premises", (*program).fixedCUP, func(p *program) { p.elsewhere(txn.TerminalIsFarFromPremises) }},
+	{"outside its areas", (*program).movingCUP, func(p *program) { p.elsewhere(txn.TerminalIsOutsideItsAreas) }},
+	{"position is missing", (*program).placedCUP, (*program).positionMissing},
+	{"another country", (*program).overISO87, (*program).anotherCountry},
+
+	{"repeated after the answer", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.repeat(n, false, want{sameAs: n + 1})
+	}},
+	{"repeated as a repeat", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.session++
+		p.repeat(n, true, want{sameAs: n + 1})
+	}},
+	{"refusal repeated", nil, func(p *program) {
+		n := p.send(p.sale("51"), want{reason: txn.IssuerDeclined, issuer: "51"})
+		p.repeat(n, false, want{reason: txn.IssuerDeclined, issuer: "51", sameAs: n + 1})
+	}},
+	{"repeated before the answer", nil, func(p *program) {
+		n := p.send(p.sale(cardSlow), want{giveUp: true})
+		p.session++
+		n = p.repeat(n, false, want{})
+		p.repeat(n, false, want{sameAs: n + 1})
+	}},
+	{"number used again", nil, func(p *program) {
+		m := p.sale(cardGood)
+		n := p.send(m, want{})
+		m.amount.Minor += 100
+		p.send(m, want{reason: txn.DuplicateWithOtherContent})
+		p.repeat(n, false, want{sameAs: n + 1})
+	}},
+	{"reversed", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		r := p.reverse(n, "06", want{})
+		p.repeat(r, false, want{sameAs: r + 1})
+	}},
+	{"reversed, then repeated", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.reverse(n, "98", want{})
+		p.repeat(n, false, want{reason: txn.AnswerWasNotDelivered})
+	}},
+	{"reversed with another amount", nil, func(p *program) {
+		m := p.sale(cardGood)
+		p.send(m, want{})
+		m.amount.Minor++
+		p.reverseMessage(m, "98", want{reason: txn.OriginalAmountDiffers})
+	}},
+	{"reversal of a refusal", nil, func(p *program) {
+		n := p.send(p.sale("05"), want{reason: txn.IssuerDeclined, issuer: "05"})
+		p.reverse(n, "06", want{})
+	}},
+	{"reversal overtakes its sale", nil, func(p *program) {
+		m := p.sale(cardGood)
+		p.reverseMessage(m, "98", want{})
+		p.send(m, want{reason: txn.ReversedBeforeRequest})
+	}},
+	{"given up and reversed", nil, func(p *program) {
+		n := p.send(p.sale(cardSlow), want{giveUp: true})
+		p.session++
+		p.reverse(n, "98", want{})
+	}},
+	{"request lost on the way to the issuer", nil, unanswered(cardLost, txn.IssuerDidNotAnswer)},
+	{"issuer never answers", nil, unanswered(cardSilent, txn.IssuerDidNotAnswer)},
+	{"issuer answers too late", nil, unanswered(cardLate, txn.IssuerDidNotAnswer)},
+	{"issuer answers another amount", nil, unanswered(cardAmount, txn.IssuerAnsweredNonsense)},
+	{"issuer answers another number", nil, unanswered(cardSTAN, txn.IssuerDidNotAnswer)},
+	{"issuer answers twice", nil, func(p *program) { p.send(p.sale(cardTwice), want{}) }},
+
+	{"unknown merchant", nil, func(p *program) {
+		p.as("999000099990000", func() { p.send(p.sale(cardGood), want{reason: txn.MerchantIsUnknown}) })
+	}},
+	{"another merchant", nil, (*program).anotherMerchant},
+	{"refused for its form", nil, (*program).malformed},
+	{"not offered", nil, func(p *program) { // a void
+		m := p.sale(cardGood)
+		m.processing, m.detail = "200000", "23"
+		p.send(m, want{reason: txn.KindIsNotOffered})
+	}},
+	{"another currency", nil, func(p *program) {
+		m := p.sale(cardGood)
+		if m.amount.Currency = 840; p.merchant.Currency == 840 {
+			m.amount.Currency = txn.CNY
+		}
+		p.send(m, want{reason: txn.CurrencyIsNotAccepted})
+	}},
+	{"amount zero", nil, func(p *program) {
+		m := p.sale(cardGood)
+		m.amount.Minor = 0
+		p.send(m, want{reason: txn.AmountMustNotBeZero})
+	}},
+	{"card number mistyped", nil, (*program).mistyped},
+	{"card expired", nil, func(p *program) {
+		m := p.sale(cardGood)
+		m.card.Expiry = "2001"
+		n := p.send(m, want{reason: txn.CardIsExpired})
+		p.repeat(n, false, want{reason: txn.CardIsExpired, sameAs: n + 1})
+	}},
+	{"over the transaction limit", func(p *program) bool { return p.transactionLimit() > 0 }, func(p *program) {
+		m := p.sale(cardGood)
+		m.amount.Minor = p.transactionLimit() + 1
+		p.send(m, want{reason: txn.AmountIsOverTransactionLimit})
+	}},
+	{"nobody's card", nil, func(p *program) {
+		m := p.sale(cardGood)
+		m.card = p.cardOf(binNobody + cardGood)
+		p.send(m, want{reason: txn.IssuerIsUnknown})
+	}},
+	{"declined", nil, func(p *program) {
+		for _, code := range [...]string{"51", "05", "55", "41", "75"} {
+			p.send(p.sale(code), want{reason: txn.IssuerDeclined, issuer: code})
+		}
+	}},
+	{"balance declined", nil, func(p *program) {
+		m := p.next(txn.KindBalance)
+		m.card = p.card("55")
+		p.send(m, want{reason: txn.IssuerDeclined, issuer: "55"})
+	}},
+	{"echo", nil, func(p *program) { p.network(txn.KindEcho, txn.Approved) }},
+	{"signs on again", nil, func(p *program) {
+		p.network(txn.KindSignOff, txn.Approved)
+		p.session++
+		p.network(txn.KindSignOn, txn.Approved)
+	}},
+}
+
+// unanswered is a sale on which the switch gives up, and its reversal by a
+// terminal that was told so.
+func unanswered(class string, reason txn.Reason) func(*program) {
+	return func(p *program) {
+		n := p.send(p.sale(class), want{reason: reason})
+		p.reverse(n, "98", want{})
+	}
+}
+
+// customer is what happens most: somebody pays, or asks what is left.
+func (pr *program) customer() {
+	if pr.rng.IntN(12) == 0 {
+		pr.balance(want{})
+		return
+	}
+	pr.send(pr.sale(cardGood), want{})
+}
+
+func (pr *program) balance(w want) {
+	m := pr.next(txn.KindBalance)
+	m.card = pr.card(cardGood)
+	pr.send(m, w)
+}
+
+func (pr *program) overISO87() bool { return !isCUP(pr.dialect) }
+func (pr *program) placedCUP() bool { return isCUP(pr.dialect) && pr.terminal.RequirePosition }
+func (pr *program) movingCUP() bool { return isCUP(pr.dialect) && pr.terminal.Mobility != txn.Fixed }
+func (pr *program) fixedCUP() bool {
+	return isCUP(pr.dialect) && pr.terminal.Mobility == txn.Fixed && pr.terminal.Lat != 0
+}
+
+// elsewhere is a sale in Urumqi, where no merchant of the sample is.
+func (pr *program) elsewhere(reason txn.Reason) {
+	usual := pr.profile.Position
+	pr.profile.Position = txn.Position{Lat: 43_825600, Lng: 87_616800, Known: true}
+	pr.send(pr.sale(cardGood), want{reason: reason})
+	pr.profile.Position = usual
+}
+
+func (pr *program) positionMissing() {
+	m := pr.sale(cardGood)
+	m.noPlace = true
+	reason := txn.TerminalIsOutsideItsAreas
+	if pr.terminal.Mobility == txn.Fixed {
+		reason = txn.TerminalIsFarFromPremises
+	}
+	pr.send(m, want{reason: reason})
+}
+
+func (pr *program) anotherCountry() {
+	usual := pr.profile.Country
+	if pr.profile.Country = 643; usual == 643 {
+		pr.profile.Country = 156
+	}
+	pr.send(pr.sale(cardGood), want{reason: txn.CountryIsNotAccepted})
+	pr.profile.Country = usual
+}
+
+// as does something under another merchant's number.
+func (pr *program) as(mid string, do func()) {
+	usual := pr.profile.Merchant
+	pr.profile.Merchant = txn.MakeMerchantID(mid)
+	do()
+	pr.profile.Merchant = usual
+}
+
+func (pr *program) anotherMerchant() {
+	mid := "999290054110001"
+	if pr.merchant.ID.String() == mid {
+		mid = "999290054110002"
+	}
+	pr.as(mid, func() { pr.send(pr.sale(cardGood), want{reason: txn.TerminalIsBoundToAnotherMerchant}) })
+}
+
+// malformed are messages that can be read and make no sense.
+func (pr *program) malformed() {
+	for _, field := range [...]int{49, 4} {
+		m := pr.sale(cardGood)
+		m.omit = []int{field}
+		pr.send(m, want{reason: txn.FormatIsWrong})
+	}
+	if isCUP(pr.dialect) {
+		m := pr.sale(cardGood)
+		pr.send(m, want{reason: txn.FormatIsWrong, frame: pr.damage(m)})
+	}
+}
+
+// mistyped is a card number whose check digit is wrong.
+func (pr *program) mistyped() {
+	m := pr.sale(cardGood)
+	var digits [txn.PANDigitsMax]byte
+	number := m.card.PAN.Append(digits[:0])
+	number[len(number)-1] = '0' + (number[len(number)-1]-'0'+1)%10
+	pan, err := txn.ParsePAN(number)
+	if err != nil {
+		pr.err = err
+		return
+	}
+	m.card.PAN, m.card.Entry = pan, Manual
+	pr.send(m, want{reason: txn.CardNumberIsInvalid})
+}
+
+// transactionLimit is the lowest limit of one transaction here, 0 when there is
+// none.
+func (pr *program) transactionLimit() int64 {
+	var lowest int64
+	for _, l := range [...]int64{pr.terminal.Limits.Transaction, pr.merchant.Limits.Transaction, pr.merchant.Card.Transaction} {
+		if l > 0 && (lowest == 0 || l < lowest) {
+			lowest = l
+		}
+	}
+	return lowest
+}
+
+// refusedEverywhere is the day of a terminal that is not served. An echo is
+// answered all the same, and so is the reversal of a sale that never was, if
+// the terminal is known.
+func (pr *program) refusedEverywhere(reason txn.Reason) {
+	pr.network(txn.KindEcho, txn.Approved)
+	pr.network(txn.KindSignOn, reason)
+	for range 4 {
+		pr.send(pr.sale(cardGood), want{reason: reason})
+	}
+	pr.balance(want{reason: reason})
+	pr.session++
+	if pr.terminal != nil {
+		reason = txn.Approved
+	}
+	pr.scenario = "reversal of nothing"
+	pr.reverseMessage(pr.sale(cardGood), "98", want{reason: reason})
+	pr.scenario = ""
+	pr.network(txn.KindSignOff, reason)
+}
+
+// moved is the day of a terminal that stands outside its merchant's city.
+func (pr *program) moved() {
+	pr.network(txn.KindSignOn, txn.Approved)
+	for range 4 {
+		pr.send(pr.sale(cardGood), want{reason: txn.RegionIsNotTheMerchants})
+	}
+	pr.balance(want{reason: txn.RegionIsNotTheMerchants})
+}
+
+// balancesOnly is the day of a terminal whose merchant may not sell.
+func (pr *program) balancesOnly() {
+	pr.network(txn.KindSignOn, txn.Approved)
+	for i := range 16 {
+		if i%4 == 3 {
+			pr.send(pr.sale(cardGood), want{reason: txn.KindIsNotAllowed})
+			continue
+		}
+		pr.balance(want{})
+	}
+}
+
+// limited is the day of a terminal with low limits. Each limit is run into from
+// both sides: what fits goes through after what does not. Terminals that share
+// a low limit of their merchant stay below it together, each by its own limit;
+// a terminal without one there makes only sales that are too large for one
+// transaction.
+func (pr *program) limited() {
+	t, m := pr.terminal, pr.merchant
+	alone := m.Limits.DayCount == 0 // else the merchant's count is shared
+	pr.network(txn.KindSignOn, txn.Approved)
+	pr.scenario = "limits"
+	if limit := pr.transactionLimit(); limit > 0 {
+		pr.pay(pr.card(cardGood), limit+1, txn.AmountIsOverTransactionLimit)
+	}
+	switch {
+	case t.Limits.DayCount > 0:
+		for range t.Limits.DayCount {
+			pr.pay(pr.card(cardGood), 10_00, txn.Approved)
+		}
+		pr.pay(pr.card(cardGood), 10_00, txn.DayCountIsOverLimit)
+	case t.Limits.DayAmount > 0:
+		pr.pay(pr.card(cardGood), t.Limits.DayAmount-10_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 10_01, txn.DayAmountIsOverLimit)
+	case m.Card.DayCount > 0:
+		c := pr.card(cardGood)
+		for range m.Card.DayCount {
+			pr.pay(c, 10_00, txn.Approved)
+		}
+		pr.pay(c, 10_00, txn.DayCountIsOverLimit)
+		pr.scenario = "another card's limits"
+		c = pr.card(cardGood)
+		pr.pay(c, m.Card.Transaction, txn.Approved)
+		pr.pay(c, m.Card.DayAmount-m.Card.Transaction+1, txn.DayAmountIsOverLimit)
+		pr.pay(c, m.Card.DayAmount-m.Card.Transaction, txn.Approved)
+	case m.Limits.DayAmount > 0 && alone:
+		pr.pay(pr.card(cardGood), m.Limits.DayAmount-400_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 400_01, txn.DayAmountIsOverLimit)
+		pr.pay(pr.card(cardGood), 400_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 1, txn.DayAmountIsOverLimit)
+	}
+	pr.scenario = ""
+	pr.balance(want{})
+}
+
+func (pr *program) pay(c Card, minor int64, reason txn.Reason) {
+	m := pr.next(txn.KindSale)
+	m.card, m.amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
+	pr.send(m, want{reason: reason})
+}

@@ -51,8 +51,9 @@ type Config struct {
 	// stuck write is known unsent before its reversal is due. Default 5s, or
 	// half of Timeout when that is less.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// EchoEvery is the silence after which an echo (0800/301) is sent; two
-	// unanswered in a row fail the link. Negative: never. Default 30s.
+	// EchoEvery is the period after which, if no frame came in it, an echo
+	// (0800/301) is sent; two unanswered in a row fail the link. Negative: never.
+	// Default 30s.
 	EchoEvery time.Duration `yaml:"echo_every"`
 	// EchoTimeout is how long an echo or a sign-on may take. Default 5s.
 	EchoTimeout time.Duration `yaml:"echo_timeout"`

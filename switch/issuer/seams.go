@@ -36,7 +36,8 @@ type Hooks struct {
 	// were never asked. It runs on one goroutine of its own and may wait; while
 	// it does, lateQueue answers are kept and further ones only counted.
 	Late func(Late)
-	// LinkUp and LinkDown tell of one link of an issuer, by its index.
+	// LinkUp and LinkDown tell of one link of an issuer, by its index. LinkDown
+	// also tells of each failed attempt to connect or to sign on.
 	LinkUp   func(issuer string, link int)
 	LinkDown func(issuer string, link int, err error)
 	// Breaker tells the breaker's new state: closed, half-open or open.

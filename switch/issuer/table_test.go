@@ -217,6 +217,29 @@ func TestLost(t *testing.T) {
 	}
 }
 
+func TestBookkeepingAllocatesNothing(t *testing.T) {
+	table, w := newTable(0), &wire{}
+	var r routes
+	if err := r.add("622202", 0); err != nil {
+		t.Fatal(err)
+	}
+	pan, _ := txn.ParsePAN("6222021234567890128")
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, ok := r.find(&pan); !ok {
+			t.Fatal("no route")
+		}
+		c := table.begin(1, txn.IssuerID{}, terminal, ten, noon)
+		c.wire.Store(w)
+		h := txn.ReplyHead{MTI: 0x0210, STAN: c.leg.STAN, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
+		if got, why := table.match(&h); got != c {
+			t.Fatal(why)
+		}
+		table.release(c)
+	}); n != 0 {
+		t.Errorf("%v allocations per request", n)
+	}
+}
+
 // A result counts when it arrives, however long ago its request was sent: the
 // window is shorter than the timeout here.
 func TestBreakerCountsTimeoutsLongerThanItsWindow(t *testing.T) {

@@ -42,18 +42,27 @@ func Postgres(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "acqtest_" + strings.ToLower(rand.Text()[:12])
-	if err := admin(base, "CREATE DATABASE "+name); err != nil {
+	dsn, drop, err := Create(base)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := admin(base, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		if err := drop(); err != nil {
 			t.Error(err)
 		}
 	})
-	u := *base
+	return dsn
+}
+
+// Create makes an empty database on a server and says how to drop it.
+func Create(server *url.URL) (dsn string, drop func() error, err error) {
+	name := "acqtest_" + strings.ToLower(rand.Text()[:12])
+	if err := admin(server, "CREATE DATABASE "+name); err != nil {
+		return "", nil, err
+	}
+	u := *server
 	u.Path = "/" + name
-	return u.String()
+	return u.String(), func() error { return admin(server, "DROP DATABASE "+name+" WITH (FORCE)") }, nil
 }
 
 // Outage makes the PostgreSQL database of dsn refuse connections, and drops

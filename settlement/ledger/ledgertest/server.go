@@ -25,9 +25,9 @@ const (
 var errNoServer = errors.New("no PostgreSQL server binaries in /usr/lib/postgresql/*/bin or on PATH: " +
 	"run 'sudo apt-get install postgresql', or set " + envURL)
 
-// lifeline is the write end of the keeper's standard input. It is never closed:
-// the kernel does that when this process ends, whatever ends it.
-var lifeline io.WriteCloser
+// lifelines are the write ends of the keepers' standard inputs. They are never
+// closed: the kernel does that when this process ends, whatever ends it.
+var lifelines []io.WriteCloser
 
 // serverURL is the server's maintenance database. It starts the private server
 // at the first call.
@@ -39,27 +39,35 @@ var serverURL = sync.OnceValues(func() (*url.URL, error) {
 		}
 		return u, nil
 	}
-	u, err := startServer()
-	if err != nil {
-		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
-	}
-	return u, nil
+	return Start("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
 })
 
 // keeper runs the server and outlives this process by the time it takes to
 // clean up: cat ends when the lifeline does. (A parent-death signal would not
 // do: it is tied to the thread that started the child, not to the process.)
 const keeper = `
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=50 \
-	-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=32MB >"$2/log" 2>&1 </dev/null &
+bin=$1 dir=$2
+shift 2
+"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=50 "$@" >"$dir/log" 2>&1 </dev/null &
 server=$!
 cat
 kill -QUIT $server
 wait $server
-rm -rf "$2"
+rm -rf "$dir"
 `
 
-func startServer() (*url.URL, error) {
+// Start starts a private server with settings, such as "shared_buffers=32MB",
+// over PostgreSQL's own defaults, which are durable. It ends with this process.
+// It is called from one goroutine at a time.
+func Start(settings ...string) (*url.URL, error) {
+	u, err := start(settings)
+	if err != nil {
+		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+	}
+	return u, nil
+}
+
+func start(settings []string) (*url.URL, error) {
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
@@ -82,10 +90,15 @@ func startServer() (*url.URL, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	cmd := exec.Command("/bin/sh", "-c", keeper, "acqswitch-test-postgres", bin, dir)
+	for _, s := range settings {
+		cmd.Args = append(cmd.Args, "-c", s)
+	}
 	cmd.Dir, cmd.SysProcAttr = dir, attr
-	if lifeline, err = cmd.StdinPipe(); err != nil {
+	lifeline, err := cmd.StdinPipe()
+	if err != nil {
 		return nil, err
 	}
+	lifelines = append(lifelines, lifeline)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -27,9 +27,10 @@ func checkPlace(req *txn.Request, t *txn.Terminal, m *txn.Merchant) txn.Reason {
 	if req.Country != 0 && req.Country != m.Country {
 		return txn.CountryIsNotAccepted
 	}
-	silent := !req.Position.Known && req.Region == 0
-	if silent && t.RequirePosition ||
-		req.Position.Known && !positionFits(req.Position, t) ||
+	if t.RequirePosition && !req.Position.Known && req.Region == 0 {
+		return txn.PositionIsRequired
+	}
+	if req.Position.Known && !positionFits(req.Position, t) ||
 		req.Region != 0 && !regionFits(req.Region, t, m) {
 		if t.Mobility == txn.Fixed {
 			return txn.TerminalIsFarFromPremises

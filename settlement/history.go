@@ -232,7 +232,7 @@ func (h *history) answered(rec *txn.Record) {
 		r.check(RuleRRN).Checked++
 		k := rrnOfDay{rec.Day, rec.RRN}
 		if other, ok := h.rrns[k]; ok && other != rec.ID {
-			r.broken(RuleRRN, rec.ID, "RRN %s of %s is also that of transaction %d", trimmed(rec.RRN[:]), rec.Day, other)
+			r.broken(RuleRRN, rec.ID, "RRN %s of %s is also that of transaction %s", trimmed(rec.RRN[:]), rec.Day, other)
 		}
 		h.rrns[k] = rec.ID
 	}
@@ -244,7 +244,7 @@ func (h *history) answered(rec *txn.Record) {
 		h.keys[k] = told
 	case other.id == rec.ID: // RuleOutcome told of it
 	case other.fingerprint != told.fingerprint:
-		r.broken(RuleKey, rec.ID, "the key of %s is also that of transaction %d, which asked for something else", rec.Day, other.id)
+		r.broken(RuleKey, rec.ID, "the key of %s is also that of transaction %s, which asked for something else", rec.Day, other.id)
 	case other.digest != told.digest:
 		r.broken(RuleKey, rec.ID, "transaction %d of %s was the same request and was told something else", other.id, rec.Day)
 	default:

@@ -67,7 +67,7 @@ func (s *Switch) Recover() (Recovery, error) {
 		rec.Held = rec.Held && rec.Owes()
 		pos, err := s.journal.Append(rec.Append(nil))
 		if err != nil {
-			return found, fmt.Errorf("recover: decide open request %d: %w", rec.ID, err)
+			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
 		}
 		s.restore(&rec, pos)
 		if rec.Owes() {

@@ -192,16 +192,16 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	}
 	b, err := l.s.journal.Read(sl.position, nil)
 	if err != nil {
-		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	var orig, rec txn.Record
 	if err := orig.Unmarshal(b); err != nil {
-		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	l.s.due(&rec, &orig)
 	rec.ID, rec.Reason, rec.Outcome = l.s.numbers.id(rec.At), txn.AnswerWasNotDelivered, txn.OutcomeLocal
 	if _, err := l.s.journal.Append(rec.Append(nil)); err != nil {
-		return fmt.Errorf("undo undelivered approval %d: %w", id, err)
+		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	l.add(&rec)
 	return nil
@@ -209,7 +209,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 
 // send tries one reversal once.
 func (l *lanes) send(ctx context.Context, o *owed) error {
-	log := l.s.log.With("id", uint64(o.rec.Original), "issuer", o.rec.Leg.Issuer.String(), "stan", o.rec.Leg.STAN)
+	log := l.s.log.With("id", o.rec.Original, "issuer", o.rec.Leg.Issuer.String(), "stan", o.rec.Leg.STAN)
 	pan, err := l.s.cards.Open(&o.rec.SealedPAN, o.rec.Original)
 	if err != nil {
 		// Without the number the issuer cannot be asked; it stays owed and is
@@ -236,7 +236,7 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	// A crash before this append sends the reversal again after the restart; the
 	// issuer knows it by its number and does nothing twice.
 	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
-		return fmt.Errorf("record acknowledged reversal of %d: %w", done.Original, err)
+		return fmt.Errorf("record acknowledged reversal of %s: %w", done.Original, err)
 	}
 	l.s.risk.Undo(done.Hold())
 	l.mu.Lock()

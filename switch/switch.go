@@ -215,6 +215,9 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	req.Key.Acquirer = s.cfg.Acquirer
 	reg := s.registry()
 	req.Holder, _ = reg.Terminal(req.Key.Terminal)
+	if req.Merchant == noMerchant && req.Holder != nil && req.Key.Class == txn.ClassNetwork {
+		req.Merchant = req.Holder.Merchant // a sign-on need not name it
+	}
 	req.Owner, _ = reg.Merchant(req.Merchant)
 	if !req.PAN.IsZero() {
 		req.CardToken = s.cards.Token(&req.PAN)
@@ -227,6 +230,8 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	ans.Time, ans.Date = clock(local), monthDay(local)
 	req.Trace.Mark(txn.StageAdmitted, req.Received)
 }
+
+var noMerchant = txn.MakeMerchantID("")
 
 // decide is steps 4 to 9 of an authorization for requests that are recorded.
 func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
@@ -306,7 +311,7 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 	if cause == nil {
 		return
 	}
-	s.log.Error("a request made the switch panic", "id", uint64(req.ID), "kind", req.Kind.String(), "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
+	s.log.Error("a request made the switch panic", "id", req.ID, "kind", req.Kind.String(), "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
 	switch w.rec.Kind {
 	case txn.RecordIntent:
 		s.conclude(req, ans, w, txn.OutcomeUnknown, txn.SwitchFailed)
@@ -414,7 +419,7 @@ func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 // fail is for our own trouble: nobody knows what is durable, so nobody is told
 // anything. The journal has closed itself and ends the process.
 func (s *Switch) fail(req *txn.Request, ans *txn.Answer, err error) {
-	s.log.Error("transaction cannot be recorded", "id", uint64(req.ID), "terminal", req.Key.Terminal.String(), "error", err)
+	s.log.Error("transaction cannot be recorded", "id", req.ID, "terminal", req.Key.Terminal.String(), "error", err)
 	ans.Reason, ans.Silent = txn.JournalIsUnavailable, true
 }
 

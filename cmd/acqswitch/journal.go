@@ -70,7 +70,7 @@ func journalCommand(c *console) *cobra.Command {
 var errEnough = errors.New("enough")
 
 func recordText(pos journal.Position, r *txn.Record) string {
-	s := fmt.Sprintf("%d %s %s id=%d %s term=%s stan=%06d batch=%06d %s rrn=%s card=%s",
+	s := fmt.Sprintf("%d %s %s id=%s %s term=%s stan=%06d batch=%06d %s rrn=%s card=%s",
 		pos, r.At.Format(time.RFC3339Nano), r.Kind, r.ID, r.Request, r.Key.Terminal, r.Key.STAN, r.Key.Batch, r.Amount, text(r.RRN[:]), text(r.Masked[:]))
 	if r.Leg.STAN != 0 {
 		s += fmt.Sprintf(" issuer=%s/%06d", r.Leg.Issuer, r.Leg.STAN)
@@ -79,7 +79,7 @@ func recordText(pos journal.Position, r *txn.Record) string {
 		s += fmt.Sprintf(" outcome=%s code=%s (%s)", r.Outcome, text(r.Code[:]), r.Reason)
 	}
 	if r.Original != 0 {
-		s += fmt.Sprintf(" original=%d", r.Original)
+		s += fmt.Sprintf(" original=%s", r.Original)
 	}
 	return s
 }

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
 
 func serveCommand(c *console) *cobra.Command {
-	var file string
+	var file, profile string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the switch",
@@ -36,6 +38,11 @@ reads the registry file again. Logs go to standard error.`,
 			defer signal.Stop(hup)
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
+			if profile != "" {
+				if err := profileCPU(ctx, profile); err != nil {
+					return err
+				}
+			}
 			go func() {
 				for {
 					select {
@@ -57,5 +64,24 @@ reads the registry file again. Logs go to standard error.`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of the time until it is told to stop")
+	cmd.Flags().MarkHidden("cpuprofile")
 	return cmd
+}
+
+// profileCPU writes a CPU profile of the time until ctx ends: what stopping
+// costs is not in it.
+func profileCPU(ctx context.Context, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("create CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(fmt.Errorf("start CPU profile: %w", err), f.Close())
+	}
+	context.AfterFunc(ctx, func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	})
+	return nil
 }

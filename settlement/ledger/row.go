@@ -355,7 +355,7 @@ func newDecoder() func(*sql.Rows) (Entry, error) {
 		}
 		for i := range all {
 			if err := all[i].get(&e, value{all[i].isText, numbers[i], texts[i]}); err != nil {
-				return Entry{}, fmt.Errorf("row of transaction %d, column %s: %w", e.Rec.ID, all[i].name, err)
+				return Entry{}, fmt.Errorf("row of transaction %s, column %s: %w", e.Rec.ID, all[i].name, err)
 			}
 		}
 		return e, nil

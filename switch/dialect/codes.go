@@ -20,6 +20,7 @@ var (
 		txn.ReversedBeforeRequest:            "22",
 		txn.SwitchIsOverloaded:               "96",
 		txn.CountryIsNotAccepted:             "58",
+		txn.PositionIsRequired:               "58",
 		txn.TerminalIsFarFromPremises:        "58",
 		txn.TerminalIsOutsideItsAreas:        "58",
 		txn.RegionIsNotTheMerchants:          "58",

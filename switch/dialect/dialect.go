@@ -35,6 +35,7 @@ type Exchange struct {
 
 	message iso.Message
 	track   [40]byte
+	pin     [8]byte
 	tpdu    [5]byte
 }
 
@@ -55,6 +56,7 @@ const (
 	idISO87
 	idISO87Binary
 	idISO87ASCII4
+	idISO87Hex32
 )
 
 var terminals = [...]*Terminal{
@@ -65,6 +67,7 @@ var terminals = [...]*Terminal{
 	idISO87:       iso87Terminal(idISO87, iso.BitmapHex, iso.PrefixBinary2),
 	idISO87Binary: iso87Terminal(idISO87Binary, iso.BitmapBinary, iso.PrefixBinary2),
 	idISO87ASCII4: iso87Terminal(idISO87ASCII4, iso.BitmapHex, iso.PrefixASCII4),
+	idISO87Hex32:  iso87Terminal(idISO87Hex32, iso.BitmapHex32, iso.PrefixBinary2),
 }
 
 func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
@@ -75,7 +78,7 @@ func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
 }
 
 // names are what a configuration calls the dialects.
-var names = [...]string{idCUPPOS: "cup-pos", idISO87: "iso87", idISO87Binary: "iso87-binary", idISO87ASCII4: "iso87-ascii4"}
+var names = [...]string{idCUPPOS: "cup-pos", idISO87: "iso87", idISO87Binary: "iso87-binary", idISO87ASCII4: "iso87-ascii4", idISO87Hex32: "iso87-hex32"}
 
 // Names lists the terminal dialects.
 func Names() []string { return names[1:] }
@@ -233,7 +236,9 @@ func decodeCommon(x *Exchange) error {
 		req.Entry = txn.EntryMode((mode[0]-'0')*10 + mode[1] - '0')
 		req.PINCapability = mode[2]
 	}
-	req.PINBlock = txn.Secret(m.Value(52))
+	if m.Has(52) {
+		req.PINBlock = m.AppendText(x.pin[:0], 52)
+	}
 	req.Chip = txn.Secret(m.Value(55))
 	return decodeCard(x)
 }
@@ -247,15 +252,20 @@ func decodeCard(x *Exchange) error {
 	if m.Has(35) {
 		track := m.AppendDigits(x.track[:0], 35)
 		req.Track2 = track
-		end := 0
-		for end < len(track) && track[end] != '=' {
-			end++
+		end := len(track)
+		for i, c := range track {
+			switch {
+			case c == '=' && end == len(track):
+				end = i
+			case c != '=' && (c < '0' || c > '9'):
+				return errField{35, "must be digits and separators"}
+			}
 		}
 		if req.PAN, err = txn.ParsePAN(track[:end]); err != nil {
 			return errField{35, "must start with a card number of 12 to 19 digits and a separator"}
 		}
-		if req.Expiry == [4]byte{} && len(track) >= end+5 {
-			copy(req.Expiry[:], track[end+1:])
+		if req.Expiry == [4]byte{} && len(track) >= end+5 && track[end+1] != '=' {
+			copy(req.Expiry[:], track[end+1:]) // absent dates are a second separator
 		}
 	}
 	if m.Has(2) {

@@ -19,6 +19,10 @@ import (
 // read past it.
 const readBufferSize = 4096
 
+// writeBufferSize bounds the answers that the kernel keeps for a peer that does
+// not read them.
+const writeBufferSize = 64 << 10
+
 // session is one terminal's (or concentrator's) connection.
 type session struct {
 	server  *Server
@@ -41,6 +45,9 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
 	if err != nil {
 		host = conn.RemoteAddr().String()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetWriteBuffer(writeBufferSize)
 	}
 	ss := &session{server: s, conn: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
 	ss.lastActive.Store(time.Now().UnixNano())
@@ -186,13 +193,13 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 	if err != nil {
 		s.acquirer.Undelivered(req, ans)
 		s.observer.BadFrame(name, CauseUnencodable)
-		s.log.Error("answer cannot be encoded", "dialect", name, "id", uint64(ans.ID), "error", err)
+		s.log.Error("answer cannot be encoded", "dialect", name, "id", ans.ID, "error", err)
 		return false
 	}
 	x.Out = frame
 	if err := ss.out.send(frame); err != nil {
 		s.acquirer.Undelivered(req, ans)
-		s.log.Debug("answer cannot be written", "dialect", name, "id", uint64(ans.ID), "error", err)
+		s.log.Debug("answer cannot be written", "dialect", name, "id", ans.ID, "error", err)
 		ok = false
 	} else {
 		ok = true

@@ -3,6 +3,7 @@ package txn
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -51,6 +52,23 @@ func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x0
 // ID identifies a transaction for ever: microseconds since 2020 in the upper
 // bits, the node in the lower ten, so ids rise with time and fit a BIGINT.
 type ID uint64
+
+// String is 16 hexadecimal digits. In decimal one id in ten would pass for a
+// card number, and masks and scanners would be right to stop it.
+func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
+// MarshalText is String.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads String's form.
+func (id *ID) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 16, 64)
+	if err != nil {
+		return fmt.Errorf("transaction id %q must be hexadecimal", b)
+	}
+	*id = ID(n)
+	return nil
+}
 
 // Date is a business day as yyyymmdd. It is fixed when a request is admitted
 // and never recomputed (design D8, invariant I18).

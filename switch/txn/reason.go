@@ -27,6 +27,7 @@ const (
 	ReversedBeforeRequest
 	SwitchIsOverloaded
 	CountryIsNotAccepted
+	PositionIsRequired
 	TerminalIsFarFromPremises
 	TerminalIsOutsideItsAreas
 	RegionIsNotTheMerchants
@@ -61,7 +62,7 @@ var reasonNames = [...]string{
 	"merchant is unknown", "merchant is not active",
 	"terminal is unknown", "terminal is not active", "terminal is bound to another merchant",
 	"sign-on is required", "duplicate with other content", "reversed before request", "switch is overloaded",
-	"country is not accepted", "terminal is far from premises", "terminal is outside its areas", "region is not the merchant's",
+	"country is not accepted", "position is required", "terminal is far from premises", "terminal is outside its areas", "region is not the merchant's",
 	"kind is not allowed", "currency is not accepted",
 	"amount must not be zero", "amount is over maximum", "card number is invalid", "card is expired",
 	"amount is over transaction limit", "day amount is over limit", "day count is over limit",

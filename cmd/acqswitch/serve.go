@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,9 +40,11 @@ reads the registry file again. Logs go to standard error.`,
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			if profile != "" {
-				if err := profileCPU(ctx, profile); err != nil {
+				stop, err := profileCPU(ctx, profile)
+				if err != nil {
 					return err
 				}
+				defer stop()
 			}
 			go func() {
 				for {
@@ -71,17 +74,18 @@ reads the registry file again. Logs go to standard error.`,
 
 // profileCPU writes a CPU profile of the time until ctx ends: what stopping
 // costs is not in it.
-func profileCPU(ctx context.Context, path string) error {
+func profileCPU(ctx context.Context, path string) (stop func(), err error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return fmt.Errorf("create CPU profile: %w", err)
+		return nil, fmt.Errorf("create CPU profile: %w", err)
 	}
 	if err := pprof.StartCPUProfile(f); err != nil {
-		return errors.Join(fmt.Errorf("start CPU profile: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("start CPU profile: %w", err), f.Close())
 	}
-	context.AfterFunc(ctx, func() {
+	stop = sync.OnceFunc(func() {
 		pprof.StopCPUProfile()
 		f.Close()
 	})
-	return nil
+	context.AfterFunc(ctx, stop)
+	return stop, nil
 }

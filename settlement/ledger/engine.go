@@ -171,5 +171,9 @@ func insertPostgres(ctx context.Context, driverConn any, into *table, rows []val
 	b = append(b, 0xff, 0xff)
 	*buf = b
 	_, err := driverConn.(*stdlib.Conn).Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b), into.copy)
+	if err != nil {
+		// CopyFrom may return while its sender still reads: never write there again.
+		*buf = nil
+	}
 	return err
 }

@@ -320,6 +320,32 @@ func TestStoreAfterAnOutage(t *testing.T) {
 	}
 }
 
+// A Store cut off at any moment stores all of its batch or none of it.
+func TestStoreCutOff(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		var all []Entry
+		for i := range 2000 {
+			all = append(all, Entry{uint64(i + 1), sale(i)})
+		}
+		const size = 200
+		for cut := range 60 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cut)*200*time.Microsecond)
+			before := position(t, l)
+			next := min(before+size, 2000)
+			err := l.Store(ctx, all[before:next])
+			cancel()
+			if after := position(t, l); after != next && (err == nil || after != before) {
+				t.Fatalf("from %d to %d: position %d after %v", before, next, after, err)
+			}
+		}
+		store(t, l, all)
+		if n := len(scan(t, l)); n != len(all) {
+			t.Fatalf("%d rows", n)
+		}
+	})
+}
+
 // A ledger restored from a backup lacks the last commits, rows and position
 // together, and is fed again from there.
 func TestRestoredBackupIsFedAgain(t *testing.T) {

@@ -1,5 +1,9 @@
 // Package testdata holds the sample registry, the scripts of the simulated
 // issuers and the sample day, for the binary and for tests.
+//
+// The sample day is recorded: after a change of the registry, the issuers or
+// the plan it must be recorded again (acqswitch sample-day record, or the test
+// TestRecordSampleDay of switch/terminal with -update).
 package testdata
 
 import "embed"
@@ -7,5 +11,5 @@ import "embed"
 // Files are registry.yaml, issuers/*.yaml and the sample day: day/day.pcap is
 // its traffic, day/expected.jsonl what each message should be answered.
 //
-//go:embed registry.yaml issuers/*.yaml
+//go:embed registry.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
 var Files embed.FS

@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"testing"
 
@@ -31,6 +32,8 @@ func samplePlan(t testing.TB) *Day {
 	}
 	return day
 }
+
+func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
 // The refusals that no well-behaved fleet can bring about, and why.
 var beyondTheDay = map[txn.Reason]string{

@@ -1,0 +1,157 @@
+package terminal
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+func TestLogMemory(t *testing.T) {
+	sale := func(step int, stan uint32) Event {
+		return Event{Terminal: "T", Step: step, Kind: "sale", MTI: "0200", STAN: stan, Batch: 1}
+	}
+	reversal := func(step int, stan uint32) Event {
+		return Event{Terminal: "T", Step: step, Kind: "reversal", MTI: "0400", STAN: stan, Batch: 1}
+	}
+	echo := Event{Terminal: "T", Step: 3, Kind: "echo", MTI: "0820"}
+	sent := func(e Event) Event { e.Event = EventSent; return e }
+	answered := func(e Event) Event { e.Event = EventAnswered; e.Code = "00"; return e }
+	for _, row := range []struct {
+		name   string
+		events []Event
+		next   int
+		stan   uint32
+		owed   uint32
+	}{
+		{"nothing", nil, 0, 0, 0},
+		{"sale without an answer", []Event{sent(sale(0, 7))}, 1, 7, 7},
+		{"sale answered", []Event{sent(sale(0, 7)), answered(sale(0, 7))}, 1, 7, 0},
+		{"echo without an answer", []Event{sent(echo)}, 4, 0, 0},
+		{"sale reversed later", []Event{sent(sale(0, 7)), sent(reversal(0, 7)), answered(reversal(0, 7))}, 1, 7, 0},
+		{"reversal without an answer", []Event{sent(sale(0, 7)), answered(sale(0, 7)), sent(reversal(1, 7))}, 2, 7, 7},
+		{"answer of another number", []Event{sent(sale(0, 7)), answered(sale(0, 6))}, 1, 7, 7},
+		{"outside of a day", []Event{sent(sale(-1, 9)), answered(sale(-1, 9))}, 0, 9, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			l, err := OpenLog(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range row.events {
+				add := l.Sent
+				if e.Event == EventAnswered {
+					add = l.Answered
+				}
+				if err := add(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			check := func(l *Log) {
+				t.Helper()
+				m := l.memory("T")
+				owed := uint32(0)
+				if m.owed != nil {
+					owed = m.owed.STAN
+				}
+				if m.next != row.next || m.stan != row.stan || owed != row.owed {
+					t.Errorf("next %d, STAN %d, owed %d", m.next, m.stan, owed)
+				}
+			}
+			check(l)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if l.Sent(echo) == nil {
+				t.Error("a closed log took an event")
+			}
+			if l, err = OpenLog(path); err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			check(l)
+		})
+	}
+}
+
+// Cut at any byte, a log is a log of the events that were whole.
+func TestLogTornAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	l, err := OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends []int64
+	for i := range 3 {
+		if err := l.Sent(Event{Terminal: "T", Step: i, Kind: "sale", STAN: uint32(i + 1)}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, info.Size())
+	}
+	l.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := ReadLog(path)
+	if err != nil || len(all) != 3 {
+		t.Fatal(all, err)
+	}
+	for n := range len(whole) {
+		want := 0
+		for want < len(ends) && ends[want] <= int64(n) {
+			want++
+		}
+		torn := filepath.Join(dir, "torn")
+		if err := os.WriteFile(torn, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := OpenLog(torn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Sent(Event{Terminal: "T", Step: 9, Kind: "echo"}); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		got, err := ReadLog(torn)
+		if err != nil || len(got) != want+1 || !reflect.DeepEqual(got[:want], all[:want]) {
+			t.Fatalf("cut at %d: %+v, %v", n, got, err)
+		}
+	}
+	if err := os.WriteFile(path, append([]byte("no event\n"), whole...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLog(path); err == nil {
+		t.Error("a damaged log was opened")
+	}
+}
+
+// brokenFile takes some writes and fails for good.
+type brokenFile struct {
+	left int
+	file *os.File
+}
+
+var errDisk = errors.New("disk is full")
+
+func (f *brokenFile) Write(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, errDisk
+	}
+	f.left--
+	return f.file.Write(b)
+}
+
+func (f *brokenFile) Close() error { return f.file.Close() }
+
+// breakAfter makes the log fail after n more events, as if the process had
+// been killed there.
+func (l *Log) breakAfter(n int) { l.file = &brokenFile{n, l.file.(*os.File)} }

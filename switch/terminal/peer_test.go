@@ -1,0 +1,151 @@
+package terminal
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// peer is a switch of a hundred lines: it decodes and encodes for real, keeps
+// its sales by key, and answers as told. It never forgets, so what a fleet owes
+// it can be counted.
+type peer struct {
+	dialect *dialect.Terminal
+	addr    string
+
+	// mu guards the rest.
+	mu      sync.Mutex
+	sales   map[txn.Key]*booked
+	seen    int
+	answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
+}
+
+// booked is a sale as the peer knows it.
+type booked struct {
+	answer   txn.Answer
+	reversed bool
+}
+
+func startPeer(t testing.TB, dialectName string) *peer {
+	t.Helper()
+	d, err := dialect.ForTerminal(dialectName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{dialect: d, addr: ln.Addr().String(), sales: map[txn.Key]*booked{}}
+	var serving sync.WaitGroup
+	conns := make(chan net.Conn, 1024)
+	serving.Go(func() {
+		defer close(conns)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns <- c
+			serving.Go(func() { p.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		for c := range conns {
+			c.Close()
+		}
+		serving.Wait()
+	})
+	return p
+}
+
+func (p *peer) serve(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for {
+		prefix := make([]byte, p.dialect.PrefixSize())
+		if _, err := io.ReadFull(r, prefix); err != nil {
+			return
+		}
+		n, err := p.dialect.ReadLength(prefix)
+		if err != nil {
+			return
+		}
+		x := dialect.Exchange{Frame: make([]byte, n)}
+		if _, err := io.ReadFull(r, x.Frame); err != nil {
+			return
+		}
+		if err := p.dialect.Decode(&x, time.Now()); err != nil {
+			return
+		}
+		out := p.decide(&x)
+		if out == nil {
+			continue
+		}
+		if _, err := c.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+func (p *peer) decide(x *dialect.Exchange) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen++
+	req := &x.Request
+	x.Answer.Acquirer = 48802900
+	copy(x.Answer.Time[:], "093000")
+	copy(x.Answer.Date[:], "1122")
+	copy(x.Answer.RRN[:], "326000000000")
+	x.Answer.RRN[11] += byte(p.seen % 10)
+	x.Answer.RRN[10] += byte(p.seen / 10 % 10)
+	key := req.Key
+	key.Class = txn.ClassFinancial
+	switch req.Kind {
+	case txn.KindSale:
+		if old := p.sales[key]; old != nil {
+			x.Answer = old.answer
+			if old.reversed {
+				x.Answer.Reason = txn.ReversedBeforeRequest
+			}
+		} else {
+			copy(x.Answer.Reply.AuthCode[:], "123456")
+			p.sales[key] = &booked{answer: x.Answer}
+		}
+	case txn.KindReversal:
+		if p.sales[key] == nil {
+			p.sales[key] = &booked{answer: x.Answer}
+		}
+		p.sales[key].reversed = true
+	}
+	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
+	out, err := p.dialect.AppendAnswer(nil, x)
+	if err != nil {
+		return nil
+	}
+	if p.answers != nil {
+		return p.answers(req, out)
+	}
+	return out
+}
+
+// sale is what the peer knows of a terminal's trace number.
+func (p *peer) sale(tid string, batch, stan uint32) (known, reversed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.sales[txn.Key{Terminal: txn.MakeTerminalID(tid), Batch: batch, STAN: stan, Class: txn.ClassFinancial}]
+	return b != nil, b != nil && b.reversed
+}
+
+func (p *peer) setAnswers(f func(*txn.Request, []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = f
+}

@@ -1,0 +1,169 @@
+package terminal_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/testdata"
+)
+
+// stack is a whole switch with the sample registry and issuers, in process and
+// over real sockets.
+type stack struct {
+	registry *registry.Snapshot
+	addrs    map[string]string
+	books    map[string]*simulator.Simulator
+	switch_  *acquirer.Switch
+	stop     func()
+}
+
+type observer struct{}
+
+func (observer) Finish(*txn.Request, *txn.Answer, string) {}
+func (observer) BadFrame(string, pos.Cause)               {}
+
+func sampleFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := fs.ReadFile(testdata.Files, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// startStack starts a switch in dir; what was started in dir before goes on.
+func startStack(t testing.TB, dir string) *stack {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stops []func()
+	run := func(name string, f func(context.Context) error) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+		stops = append(stops, func() { cancel(); <-done })
+	}
+	s := &stack{addrs: map[string]string{}, books: map[string]*simulator.Simulator{}}
+	s.stop = func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			stops[i]()
+		}
+		stops = nil
+	}
+	t.Cleanup(s.stop)
+
+	var err error
+	s.registry, err = registry.Load(bytes.NewReader(sampleFile(t, "registry.yaml")), "registry.yaml")
+	must(err)
+	var issuers []issuer.Config
+	for name, bins := range terminal.SampleIssuers {
+		cfg, err := simulator.Load(bytes.NewReader(sampleFile(t, "issuers/"+name+".yaml")))
+		must(err)
+		cfg.Book, cfg.LogSync = filepath.Join(dir, name+".book"), "none"
+		sim, err := simulator.New(cfg)
+		must(err)
+		s.books[name] = sim
+		run(name, sim.Run)
+		issuers = append(issuers, issuer.Config{Name: name, Address: sim.Addr(), BINs: bins, Timeout: time.Second})
+	}
+	codecs := map[string]issuer.Codec{}
+	for name, d := range dialect.ForIssuers(48802900) {
+		codecs[name] = d
+	}
+	router, err := issuer.New(issuers, codecs, issuer.Hooks{Late: func(l issuer.Late) { s.switch_.Late(l.Leg, &l.Reply) }})
+	must(err)
+	rules, err := risk.New(risk.Config{})
+	must(err)
+	cards, err := keys.OpenCards(filepath.Join(dir, "card.keys"))
+	must(err)
+	j, err := journal.Open(filepath.Join(dir, "journal"), journal.Config{})
+	must(err)
+	stops = append(stops, func() { j.Close() })
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC}},
+		func() acquirer.Registry { return s.registry }, rules, router, j, cards, quiet)
+	must(err)
+	run("journal", j.Run)
+	_, err = s.switch_.Recover()
+	must(err)
+	run("issuers", router.Run)
+	run("switch", s.switch_.Run)
+	var listeners []pos.Listener
+	names := []string{"cup-pos", "iso87"}
+	for _, name := range names {
+		d, err := dialect.ForTerminal(name)
+		must(err)
+		listeners = append(listeners, pos.Listener{Address: "127.0.0.1:0", Dialect: d})
+	}
+	front := pos.New(pos.Config{Listeners: listeners, DrainWithin: time.Second}, s.switch_, observer{}, quiet)
+	must(front.Listen(context.Background()))
+	for i, addr := range front.Addrs() {
+		s.addrs[names[i]] = addr.(*net.TCPAddr).String()
+	}
+	run("terminals", front.Run)
+	for up := 0; up < len(issuers); {
+		time.Sleep(5 * time.Millisecond)
+		up = 0
+		for _, st := range router.Status() {
+			up += st.Up
+		}
+	}
+	return s
+}
+
+var update = flag.Bool("update", false, "record testdata/day again")
+
+const dayFolder = "../../testdata/day"
+
+// TestRecordSampleDay plays the plan of the sample day. With -update it becomes
+// the recording.
+func TestRecordSampleDay(t *testing.T) {
+	s := startStack(t, t.TempDir())
+	day, err := terminal.Plan(s.registry, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pcap, expected bytes.Buffer
+	r, err := terminal.Record(t.Context(), day, s.addrs, &pcap, &expected, terminal.PlayOptions{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d messages in %v, %+v, %d bytes of capture", r.Messages, r.Elapsed, r.Latency, pcap.Len())
+	if !*update {
+		return
+	}
+	for name, b := range map[string][]byte{"day.pcap": pcap.Bytes(), "expected.jsonl": expected.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dayFolder, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -34,6 +34,7 @@ type Exchange struct {
 	Fault   error // why Answer.Reason is FormatIsWrong
 
 	message iso.Message
+	encoder iso.Encoder // here and not on a stack, which it would escape
 	track   [40]byte
 	pin     [8]byte
 	tpdu    [5]byte
@@ -125,9 +126,11 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	req.Received, req.Dialect = received, t.id
 	m := &x.message
 	parseErr := t.codec.Parse(m, x.Frame)
-	var field *iso.FieldError
-	if errors.As(parseErr, &field) && field.Field < 2 {
-		return parseErr // no MTI or no bitmap: nothing to answer to
+	if parseErr != nil {
+		var field *iso.FieldError
+		if errors.As(parseErr, &field) && field.Field < 2 {
+			return parseErr // no MTI or no bitmap: nothing to answer to
+		}
 	}
 	req.MTI = m.MTI()
 	if req.MTI&0x0010 != 0 {
@@ -136,9 +139,7 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	req.Repeat = req.MTI&1 == 1
 	readText(m, 41, req.Key.Terminal[:])
 	readText(m, 42, req.Merchant[:])
-	if stan, err := m.Uint(11); err == nil {
-		req.Key.STAN = uint32(stan)
-	}
+	req.Key.STAN = uint32(number(m, 11))
 	if parseErr != nil {
 		if !m.Has(41) && !m.Has(11) {
 			return parseErr // whoever it is could not tell what the answer answers
@@ -162,9 +163,9 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange) ([]byte, error) {
 		x.tpdu = [5]byte{tpdu[0], tpdu[3], tpdu[4], tpdu[1], tpdu[2]}
 		tpdu = x.tpdu[:]
 	}
-	e := t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
-	t.answer(&e, x)
-	frame, err := e.Finish()
+	x.encoder = t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
+	t.answer(&x.encoder, x)
+	frame, err := x.encoder.Finish()
 	if err != nil {
 		return dst, fmt.Errorf("answer %04x: %w", x.Request.MTI, err)
 	}
@@ -209,6 +210,15 @@ func readDigits(m *iso.Message, field int, dst []byte) {
 	copy(dst, m.AppendDigits(buf[:0], field))
 }
 
+// number is a numeric field's value, 0 when it is absent.
+func number(m *iso.Message, field int) uint64 {
+	if !m.Has(field) {
+		return 0 // the error would cost an allocation
+	}
+	v, _ := m.Uint(field) // the field table checked the digits
+	return v
+}
+
 // decodeCommon reads the fields that all dialects share. It names the first
 // one that is malformed in a way the field table cannot see.
 func decodeCommon(x *Exchange) error {
@@ -220,9 +230,7 @@ func decodeCommon(x *Exchange) error {
 	readDigits(m, 23, req.CardSequence[:])
 	readDigits(m, 25, req.Condition[:])
 	readDigits(m, 53, req.SecurityInfo[:])
-	if amount, err := m.Uint(4); err == nil {
-		req.Amount.Minor = int64(amount)
-	}
+	req.Amount.Minor = int64(number(m, 4))
 	if m.Has(49) {
 		currency, err := m.Uint(49)
 		if err != nil {

@@ -13,9 +13,7 @@ func decodeISO87(x *Exchange) error {
 	if err := decodeCommon(x); err != nil {
 		return err
 	}
-	if country, err := m.Uint(19); err == nil {
-		req.Country = uint16(country)
-	}
+	req.Country = uint16(number(m, 19))
 	operation := string(req.ProcessingCode[:2])
 	switch mti := req.MTI &^ 1; mti {
 	case 0x0200:
@@ -43,11 +41,10 @@ func decodeISO87(x *Exchange) error {
 		}
 	case 0x0800, 0x0820:
 		req.Key.Class = txn.ClassNetwork
-		code, err := m.Uint(70)
-		if err != nil {
+		if !m.Has(70) {
 			return missing(70)
 		}
-		switch code {
+		switch number(m, 70) {
 		case 1, 61:
 			req.Kind = txn.KindSignOn
 		case 2, 62:
@@ -72,9 +69,6 @@ func decodeISO87(x *Exchange) error {
 	case txn.KindBalance:
 		if err := require(m, 3, 11, 41, 42); err != nil {
 			return err
-		}
-		if !m.Has(49) {
-			req.Amount.Currency = 0
 		}
 	default:
 		return nil // not offered, whatever else it lacks

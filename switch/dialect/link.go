@@ -179,17 +179,11 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 		return err
 	}
 	h.MTI = m.MTI()
-	if stan, err := m.Uint(11); err == nil {
-		h.STAN = uint32(stan)
-	}
+	h.STAN = uint32(number(&m, 11))
 	readText(&m, 41, h.Terminal[:])
 	readDigits(&m, 7, h.Time[:])
 	if m.Has(4) {
-		amount, err := m.Uint(4)
-		if err != nil {
-			return err
-		}
-		h.Amount.Minor, h.HasAmount = int64(amount), true
+		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
 		if m.Has(49) {
 			currency, err := strconv.ParseUint(string(m.Value(49)), 10, 16)
 			if err != nil {
@@ -199,9 +193,7 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 		}
 		reply.Amount = h.Amount
 	}
-	if network, err := m.Uint(70); err == nil {
-		h.Network = uint16(network)
-	}
+	h.Network = uint16(number(&m, 70))
 	copy(reply.Code[:], m.Value(39))
 	copy(reply.AuthCode[:], m.Value(38))
 	readDigits(&m, 15, reply.SettlementDate[:])

@@ -100,7 +100,7 @@ side could not be reached.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		serveCommand(c), issuerCommand(c), inspectCommand(c),
+		runCommand(c), serveCommand(c), issuerCommand(c), terminalCommand(c), inspectCommand(c),
 		registryCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
 	)
 	return root

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/moov-io/iso4217"
 )
@@ -52,6 +53,25 @@ var (
 	ErrCurrencyMismatch = errors.New("amounts are of different currencies")
 	ErrAmountOverflow   = errors.New("amount overflows 64 bits")
 )
+
+// ParseAmount reads a decimal number of major units, such as "12.5" or "1000",
+// exactly. More decimals than the currency has, a sign, or more than AmountMax
+// are errors.
+func ParseAmount(s string, c Currency) (Amount, error) {
+	exp, ok := c.Exponent()
+	if !ok {
+		return Amount{}, fmt.Errorf("currency %s is not in ISO 4217", c)
+	}
+	whole, frac, point := strings.Cut(s, ".")
+	if whole == "" || point && frac == "" || len(frac) > exp {
+		return Amount{}, fmt.Errorf("amount %q must be a number with at most %d decimals", s, exp)
+	}
+	minor, err := strconv.ParseUint(whole+frac+strings.Repeat("0", exp-len(frac)), 10, 63)
+	if err != nil || minor > AmountMax {
+		return Amount{}, fmt.Errorf("amount %q must be a number of at most 12 digits in minor units", s)
+	}
+	return Amount{int64(minor), c}, nil
+}
 
 // Add is a+b. It fails on different currencies and on overflow; the result is
 // then the zero Amount.

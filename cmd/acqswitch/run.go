@@ -1,0 +1,474 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/testdata"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	data      string
+	dsn       string
+	cup       string
+	iso87     string
+	admin     string
+	exit      bool
+	settleMax time.Duration
+}
+
+func runCommand(c *console) *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a switch with two simulated issuers and a sample day",
+		Long: `run starts a switch, two simulated issuers over TCP and an embedded ledger in a
+fresh directory below --data, plays the sample day's captured traffic through
+the terminal ports, compares every answer with the expected one, and holds the
+books of terminals, switch and issuers against each other. It stays up until
+Ctrl-C, so that you can send more (acqswitch terminal sale) or look around.
+
+A run that was killed is taken up by the next: the switch recovers, terminals
+reverse what they had no answer to, and the day goes on.
+
+Exit code 3 if an answer was not the expected one or the books disagree.`,
+		Example: `  acqswitch run
+  acqswitch run --exit
+  acqswitch run --ledger postgres://localhost/acqswitch --exit`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := &sampleRun{c: c, o: o}
+			return r.run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "data/run", "directory of runs; each has one of its own in it")
+	f.StringVar(&o.dsn, "ledger", "sqlite:ledger.db", "ledger: sqlite:PATH or postgres://USER@HOST/DATABASE (empty or of this run)")
+	f.StringVar(&o.cup, "cup", "127.0.0.1:8583", "address for CUP POS terminals")
+	f.StringVar(&o.iso87, "iso87", "127.0.0.1:8587", "address for ISO 8583:1987 terminals")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9583", "address of metrics and health")
+	f.BoolVar(&o.exit, "exit", false, "end after the day instead of staying up")
+	f.DurationVar(&o.settleMax, "settle", time.Minute, "how long to wait after the day for reversals and the ledger")
+	return cmd
+}
+
+// finishedFile marks a run's directory whose day was played to its end.
+const finishedFile = "finished"
+
+// sampleRun is one run of the sample day.
+type sampleRun struct {
+	c       *console
+	o       runOptions
+	dir     string
+	resumed bool
+	cfg     *config
+	app     *app
+	books   map[string]string // book files of the issuers by name
+}
+
+// summary is what a run reports.
+type summary struct {
+	Directory string             `json:"directory"`
+	Resumed   bool               `json:"resumed"`
+	Day       *terminal.Result   `json:"day"`
+	Totals    []ledgerTotal      `json:"ledger_totals"`
+	Verify    *settlement.Report `json:"verify"`
+	Books     *booksReport       `json:"books"`
+	OK        bool               `json:"ok"`
+}
+
+func (r *sampleRun) run(ctx context.Context) (err error) {
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	logs, err := os.OpenFile(filepath.Join(r.dir, "acqswitch.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer logs.Close()
+
+	// Issuers outlive the switch: its last reversals and sign-offs find them.
+	issuers, stopIssuers := context.WithCancel(context.WithoutCancel(ctx))
+	var simulators sync.WaitGroup
+	defer simulators.Wait()
+	defer stopIssuers()
+	if err := r.startIssuers(issuers, &simulators); err != nil {
+		return err
+	}
+	if r.app, err = newApp(ctx, r.cfg, logs); err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- r.app.run(serving, func() { close(ready) }) }()
+	defer func() {
+		stop()
+		if e := <-ended; err == nil {
+			err = e
+		}
+	}()
+	select {
+	case <-ready:
+	case e := <-ended:
+		ended <- nil
+		return e
+	}
+	s, err := r.day(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.report(s); err != nil {
+		return err
+	}
+	if !r.o.exit && ctx.Err() == nil {
+		if !r.c.json() {
+			fmt.Fprintf(r.c.out, "\nStill up: try  acqswitch terminal sale --amount 12.50    Ctrl-C ends.\n")
+		}
+		select {
+		case <-ctx.Done():
+		case e := <-ended:
+			ended <- nil
+			return e
+		}
+	}
+	if !s.OK {
+		return refused()
+	}
+	return nil
+}
+
+// prepare finds the directory of the run: a killed run's, or a fresh one.
+func (r *sampleRun) prepare() error {
+	all, err := filepath.Glob(filepath.Join(r.o.data, "2*"))
+	if err != nil {
+		return usage(err)
+	}
+	slices.Sort(all)
+	if len(all) > 0 {
+		last := all[len(all)-1]
+		if _, err := os.Stat(filepath.Join(last, finishedFile)); errors.Is(err, os.ErrNotExist) {
+			r.dir, r.resumed = last, true
+		}
+	}
+	if r.dir == "" {
+		if err := os.MkdirAll(r.o.data, 0o755); err != nil {
+			return usage(fmt.Errorf("make data directory: %w", err))
+		}
+		r.dir = filepath.Join(r.o.data, time.Now().Format("20060102-150405.000"))
+		if err := os.Mkdir(r.dir, 0o700); err != nil {
+			return fmt.Errorf("make the run's directory: %w", err)
+		}
+	}
+	registryText, err := testdata.Files.ReadFile("registry.yaml")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(r.dir, "registry.yaml"), func(w io.Writer) error { _, err := w.Write(registryText); return err }); err != nil {
+		return fmt.Errorf("write the sample registry: %w", err)
+	}
+	if r.cfg, err = loadConfig("", nil); err != nil {
+		return err
+	}
+	cfg := r.cfg
+	cfg.DataDir, cfg.Ledger.DSN, cfg.Admin.Address = r.dir, r.o.dsn, r.o.admin
+	cfg.Terminals.Listeners = []listenerConfig{{r.o.cup, "cup-pos"}, {r.o.iso87, "iso87"}}
+	cfg.Log.Level = "info"
+	// A sample day has no time for a real issuer's patience.
+	cfg.Reversals.Retry, cfg.Reversals.RetryMax = 100*time.Millisecond, 2*time.Second
+	cfg.Reversals.UndeliveredGrace = 5 * time.Second
+	cfg.AnswerWithin = 5 * time.Second
+	return nil
+}
+
+// sampleIssuers are the two issuers of the sample day and their card prefixes.
+var sampleIssuers = []struct {
+	name string
+	bins []string
+}{
+	{"east", []string{"999901", "62"}},
+	{"west", []string{"999902", "4", "5"}},
+}
+
+// startIssuers runs the simulated issuers on free ports.
+func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error {
+	r.books = map[string]string{}
+	for _, is := range sampleIssuers {
+		script, err := testdata.Files.Open("issuers/" + is.name + ".yaml")
+		if err != nil {
+			return err
+		}
+		cfg, err := simulator.Load(script)
+		if err != nil {
+			return fmt.Errorf("issuer %s: %w", is.name, err)
+		}
+		cfg.Listen, cfg.Book = "127.0.0.1:0", filepath.Join(r.dir, is.name+".book")
+		sim, err := simulator.New(cfg)
+		if err != nil {
+			return fmt.Errorf("issuer %s: %w", is.name, err)
+		}
+		wg.Go(func() {
+			if err := sim.Run(ctx); err != nil {
+				fmt.Fprintf(r.c.errs, "acqswitch: issuer %s: %v\n", is.name, err)
+			}
+		})
+		r.books[is.name] = cfg.Book
+		r.cfg.Issuers = append(r.cfg.Issuers, issuer.Config{
+			Name: is.name, Address: sim.Addr(), BINs: is.bins, Timeout: time.Second, UTCOffset: 8 * time.Hour,
+			ReconnectMax: time.Second,
+			// The day has timeouts on purpose; they must not cost other cards their issuer.
+			Breaker: issuer.BreakerConfig{Failures: 1000, FailurePercent: 100, RequestsMin: 1_000_000},
+		})
+	}
+	return nil
+}
+
+// day plays the sample day and lets everything owed come to rest.
+func (r *sampleRun) day(ctx context.Context) (*summary, error) {
+	quiet := r.c.json()
+	say := func(format string, args ...any) {
+		if !quiet {
+			fmt.Fprintf(r.c.out, format, args...)
+		}
+	}
+	if r.resumed {
+		rec := r.app.recovery
+		say("taking up the killed run in %s: %d records recovered in %v, %d requests were open, %d reversals owed\n",
+			r.dir, rec.Records, rec.Duration.Round(time.Millisecond), rec.Open, rec.Owed)
+	}
+	addrs := map[string]string{}
+	for i, l := range r.cfg.Terminals.Listeners {
+		addrs[l.Dialect] = r.app.terminals.Addrs()[i].String()
+		say("%-8s terminals connect to %s\n", l.Dialect, addrs[l.Dialect])
+	}
+	for _, is := range r.cfg.Issuers {
+		say("issuer   %s listens on %s, cards %v\n", is.Name, is.Address, is.BINs)
+	}
+	say("metrics  http://%s/metrics\nledger   %s, journal and log in %s\n\n", r.app.admin.Addr(), r.cfg.Ledger.DSN, r.dir)
+	if err := r.awaitLinks(ctx); err != nil {
+		return nil, err
+	}
+	day, err := sampleDay()
+	if err != nil {
+		return nil, err
+	}
+	log, err := terminal.OpenLog(filepath.Join(r.dir, "terminals.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	opts := terminal.PlayOptions{Log: log, Patience: 20 * time.Second}
+	if !quiet {
+		opts.Progress = progressPrinter(r.c.out)
+	}
+	s := &summary{Directory: r.dir, Resumed: r.resumed}
+	if s.Day, err = terminal.Play(ctx, day, addrs, opts); err != nil {
+		if ctx.Err() != nil {
+			say("\nstopped; the next run takes it up\n")
+			return nil, refused()
+		}
+		return nil, fmt.Errorf("play the sample day: %w", err)
+	}
+	if err := r.settle(ctx); err != nil {
+		return nil, err
+	}
+	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}}); err != nil {
+		return nil, err
+	}
+	if s.Books, err = compareBooks(ctx, r.app.ledger, r.books, filepath.Join(r.dir, "terminals.log")); err != nil {
+		return nil, err
+	}
+	if s.Totals, err = r.totals(ctx); err != nil {
+		return nil, err
+	}
+	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK()
+	return s, os.WriteFile(filepath.Join(r.dir, finishedFile), nil, 0o600)
+}
+
+// sampleDay is the captured traffic with the answers it should get.
+func sampleDay() (*terminal.Day, error) {
+	pcap, err := testdata.Files.Open("day/day.pcap")
+	if err != nil {
+		return nil, err
+	}
+	defer pcap.Close()
+	capture, err := terminal.ReadCapture(pcap, terminal.Ports())
+	if err != nil {
+		return nil, fmt.Errorf("read the sample day: %w", err)
+	}
+	lines, err := testdata.Files.Open("day/expected.jsonl")
+	if err != nil {
+		return nil, err
+	}
+	defer lines.Close()
+	expected, err := terminal.ReadExpected(lines)
+	if err != nil {
+		return nil, fmt.Errorf("read the sample day: %w", err)
+	}
+	return capture.Day(expected)
+}
+
+func (r *sampleRun) awaitLinks(ctx context.Context) error {
+	late := time.After(10 * time.Second)
+	for {
+		up := 0
+		for _, is := range r.app.issuers.Status() {
+			if is.Up > 0 {
+				up++
+			}
+		}
+		if up == len(r.cfg.Issuers) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return refused()
+		case <-late:
+			return unreachable(fmt.Errorf("the links to the simulated issuers did not come up in 10 s; see %s", filepath.Join(r.dir, "acqswitch.log")))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// settle waits until nothing is in flight or owed and the ledger has it all.
+func (r *sampleRun) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.o.settleMax)
+	defer cancel()
+	for {
+		f := r.app.acquirer.Figures()
+		if f.InFlight == 0 && f.ReversalsOwed == 0 && f.Undelivered == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d requests are in flight and %d reversals owed after %v; see %s",
+				f.InFlight, f.ReversalsOwed, r.o.settleMax, filepath.Join(r.dir, "acqswitch.log"))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return r.app.drain.CatchUp(ctx)
+}
+
+// ledgerTotal is one line of the ledger's day.
+type ledgerTotal struct {
+	Day    string `json:"day"`
+	Kind   string `json:"kind"`
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	Count  int64  `json:"count"`
+	Amount string `json:"amount"`
+}
+
+func (r *sampleRun) totals(ctx context.Context) ([]ledgerTotal, error) {
+	var out []ledgerTotal
+	err := r.app.ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		for _, day := range r.app.risk.Days() {
+			totals, err := s.Totals(ctx, day)
+			if err != nil {
+				return err
+			}
+			for _, t := range totals {
+				out = append(out, ledgerTotal{day.String(), t.Request.String(), t.Code, t.Reason.String(), t.Count, t.Amount.String()})
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// progressPrinter redraws one line on a terminal and prints a line every few
+// seconds elsewhere.
+func progressPrinter(w io.Writer) func(terminal.Progress) {
+	tty := false
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil {
+			tty = info.Mode()&os.ModeCharDevice != 0
+		}
+	}
+	var last time.Duration
+	return func(p terminal.Progress) {
+		done := p.Done >= p.Total
+		if !tty && !done && p.Elapsed-last < 2*time.Second {
+			return
+		}
+		last = p.Elapsed
+		const width = 30
+		filled := 0
+		if p.Total > 0 {
+			filled = min(width, width*p.Done/p.Total)
+		}
+		bar := "==============================          "[:filled] + "                              "[:width-filled]
+		line := fmt.Sprintf("[%s] %5d of %d messages, %3d terminals at work, %d approved, %d unexpected, %.1fs",
+			bar, p.Done, p.Total, p.Open, p.Approved, p.Mismatches, p.Elapsed.Seconds())
+		if tty {
+			fmt.Fprintf(w, "\r%s\033[K", line)
+			if done {
+				fmt.Fprintln(w)
+			}
+			return
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+// report prints what happened.
+func (r *sampleRun) report(s *summary) error {
+	if r.c.json() {
+		return r.c.print(s)
+	}
+	w := r.c.out
+	d := s.Day
+	fmt.Fprintf(w, "\nThe day: %d messages of %d terminals in %v (%.0f/s), %d answered, %d hung up on, %d reversals by terminals\n",
+		d.Messages, d.Terminals, d.Elapsed.Round(10*time.Millisecond), d.PerSecond, d.Answered, d.GaveUp, d.Reversals)
+	if d.Earlier > 0 {
+		fmt.Fprintf(w, "         %d messages were sent by the killed run; %d answers differ because of its reversals\n", d.Earlier, d.Excused)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "\nMTI\tkind\tDE39\t%7s\t%8s\t%8s\t%8s\treason\n", "count", "p50", "p99", "max")
+	for _, n := range d.Counts {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%7d\t%8s\t%8s\t%8s\t%s\n", n.MTI, n.Kind, or(n.Code, "-"), n.N, ms(n.Latency.P50), ms(n.Latency.P99), ms(n.Latency.Max), n.Reason)
+	}
+	t.Flush()
+	fmt.Fprintf(w, "\nLatency with the issuers' own: p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ms(d.Latency.P50), ms(d.Latency.P90), ms(d.Latency.P99), ms(d.Latency.P999), ms(d.Latency.Max))
+
+	fmt.Fprintln(w, "\nLedger:")
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "business day\tkind\tDE39\t%7s\t%14s\treason\n", "count", "amount")
+	for _, l := range s.Totals {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%7d\t%14s\t%s\n", l.Day, l.Kind, l.Code, l.Count, l.Amount, l.Reason)
+	}
+	t.Flush()
+	fmt.Fprintln(w)
+	if err := s.Verify.WriteText(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	s.Books.writeText(w)
+	for i := range d.Mismatches {
+		fmt.Fprintf(w, "UNEXPECTED %s\n", &d.Mismatches[i])
+	}
+	verdict := "Everything came out as it should."
+	if !s.OK {
+		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books.",
+			d.MismatchCount, len(s.Verify.Breaks), len(s.Books.Breaks))
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
+	return err
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1fms", float64(d)/1e6) }

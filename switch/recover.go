@@ -27,6 +27,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	var found Recovery
 	open := map[txn.ID]txn.Record{}
 	owed := map[txn.ID]txn.Record{}
+	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
 	var rec txn.Record
 	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
 		if err := rec.Unmarshal(b); err != nil {
@@ -37,7 +38,7 @@ func (s *Switch) Recover() (Recovery, error) {
 		subject, key := rec.Subject()
 		switch rec.Kind {
 		case txn.RecordIntent:
-			open[rec.ID] = detach(&rec)
+			open[rec.ID], legs[rec.Leg.Issuer] = detach(&rec), rec.Leg
 		case txn.RecordOutcome:
 			delete(open, rec.ID)
 			s.restore(&rec, pos)
@@ -58,6 +59,9 @@ func (s *Switch) Recover() (Recovery, error) {
 	})
 	if err != nil {
 		return found, fmt.Errorf("recover: %w", err)
+	}
+	for _, leg := range legs {
+		s.issuers.Resume(leg)
 	}
 	found.Open = len(open)
 	for _, rec := range open {

@@ -66,10 +66,10 @@ func (l *lanes) poke() {
 	}
 }
 
-func (l *lanes) figures() (owed, sending int64) {
+func (l *lanes) figures() (owed, sending, undelivered int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(len(l.byID)), int64(len(l.byID) - len(l.queue))
+	return int64(len(l.byID)), int64(len(l.byID) - len(l.queue)), int64(len(l.waiting))
 }
 
 // find is the owed reversal of a leg: late answers ask for it, rarely.

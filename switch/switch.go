@@ -58,6 +58,9 @@ type Assessor interface {
 
 // Forwarder is the issuers' side.
 type Forwarder interface {
+	// Resume goes on numbering after the last leg that an earlier process gave
+	// an issuer. It is called at recovery, before any Begin.
+	Resume(leg txn.Leg)
 	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
 	// reason other than Approved holds nothing.
 	Begin(req *txn.Request) (txn.Leg, txn.Reason)
@@ -496,12 +499,13 @@ type Figures struct {
 	InFlight         int64 // requests inside Authorize
 	ReversalsOwed    int64
 	ReversalsSending int64 // of those owed
+	Undelivered      int64 // approvals whose terminal may still ask again
 	Replayed         int64 // answers told again
 	Late             int64 // issuers' answers that came too late
 }
 
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
-	owed, sending := s.reversals.figures()
-	return Figures{s.inFlight.Load(), owed, sending, s.replayed.Load(), s.late.Load()}
+	owed, sending, undelivered := s.reversals.figures()
+	return Figures{s.inFlight.Load(), owed, sending, undelivered, s.replayed.Load(), s.late.Load()}
 }

@@ -39,6 +39,17 @@ type bank struct {
 	acknowledge func(attempt int) bool
 }
 
+func (b *bank) Resume(leg txn.Leg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for stan := range b.sent {
+		if stan > leg.STAN {
+			b.t.Errorf("numbering resumes after %d, %d was sent", leg.STAN, stan)
+		}
+	}
+	b.stan = leg.STAN
+}
+
 func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

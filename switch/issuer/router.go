@@ -69,14 +69,24 @@ func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
 	}
 	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, tls: tls, hooks: &r.hooks, late: r.late,
 		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}
-	// STANs start where the clock says, so that a restart within the day does
-	// not repeat the numbers just used; with DE7 beside it a STAN is unique.
+	// Where no earlier leg is known (Resume), STANs start where the clock says;
+	// with DE7 beside it a STAN is unique.
 	is.table = newTable(uint32(time.Now().Unix() % txn.STANMax))
 	is.breaker = newBreaker(&is.cfg, &r.hooks)
 	for i := range cfg.Connections {
 		is.links = append(is.links, &link{is: is, index: i})
 	}
 	return is, nil
+}
+
+// Resume goes on numbering after leg, the last one an earlier process gave out.
+// Without it a restart within the second could give a terminal a STAN and time
+// that it had already, and the issuer would take one request for the other.
+// Call it before Run.
+func (r *Router) Resume(leg txn.Leg) {
+	if is := r.byID[leg.Issuer]; is != nil {
+		is.table.resume(leg.STAN)
+	}
 }
 
 // Begin chooses the issuer of req's card, takes a place in flight and numbers

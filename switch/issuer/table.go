@@ -85,6 +85,13 @@ func newTable(stan uint32) *table {
 	return &table{calls: make(map[uint32]*call), stan: stan}
 }
 
+// resume makes the next STAN the one after stan.
+func (t *table) resume(stan uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stan = stan
+}
+
 func slot(c class, stan uint32) uint32 { return uint32(c)<<24 | stan }
 
 // begin takes a place for a new request, numbered with a STAN that no other

@@ -1,8 +1,7 @@
 # make alone prints the targets.
 
 FUZZTIME ?= 10s
-BENCH    ?= .
-BENCHPKG ?= ./...
+BENCH    ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test bench fuzz fmt clean
@@ -21,8 +20,11 @@ test: ## vet, then every test with the race detector (needs a C compiler; instal
 	go vet ./...
 	go test -race ./...
 
-bench: ## run the benchmarks; BENCH=regexp BENCHPKG=./iso narrow them
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 $(BENCHPKG)
+bench: build ## measure codec, risk, journal and the whole switch (5 min); BENCH='-only sqlite' narrows the last
+	go test -run '^$$' -bench 'CUPSale' ./iso
+	go test -run '^$$' -bench 'Assess$$' ./risk
+	go test -run '^$$' -bench 'Append' ./settlement/journal
+	go run ./cmd/bench $(BENCH)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	.ci/fuzz.sh $(FUZZTIME)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -133,7 +134,7 @@ func sameDay(t testing.TB, got, want *Day) {
 		for j := range w.Steps {
 			a, b := g.Steps[j], w.Steps[j]
 			newA, newB := j > 0 && a.Session != g.Steps[j-1].Session, j > 0 && b.Session != w.Steps[j-1].Session
-			if !bytes.Equal(a.Frame, b.Frame) || (a.GiveUp > 0) != (b.GiveUp > 0) || a.event != b.event || a.Code != b.Code || a.Scenario != b.Scenario || newA != newB && !afterGiveUp(w.Steps, j) {
+			if !bytes.Equal(a.Frame, b.Frame) || (a.GiveUp > 0) != (b.GiveUp > 0) || a.event != b.event || a.Code != b.Code || a.Reason != b.Reason || !reflect.DeepEqual(a.SameAs, b.SameAs) || a.Scenario != b.Scenario || newA != newB && !afterGiveUp(w.Steps, j) {
 				t.Fatalf("terminal %s step %d:\n%+v\n%+v", g.Terminal, j, a, b)
 			}
 		}

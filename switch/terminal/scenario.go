@@ -181,11 +181,7 @@ func (pr *program) elsewhere(reason txn.Reason) {
 func (pr *program) positionMissing() {
 	m := pr.sale(cardGood)
 	m.noPlace = true
-	reason := txn.TerminalIsOutsideItsAreas
-	if pr.terminal.Mobility == txn.Fixed {
-		reason = txn.TerminalIsFarFromPremises
-	}
-	pr.send(m, want{reason: reason})
+	pr.send(m, want{reason: txn.PositionIsRequired})
 }
 
 func (pr *program) anotherCountry() {

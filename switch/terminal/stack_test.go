@@ -3,6 +3,7 @@ package terminal_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -164,6 +166,127 @@ func TestRecordSampleDay(t *testing.T) {
 	for name, b := range map[string][]byte{"day.pcap": pcap.Bytes(), "expected.jsonl": expected.Bytes()} {
 		if err := os.WriteFile(filepath.Join(dayFolder, name), b, 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// sampleDay is the recorded day.
+func sampleDay(t testing.TB) *terminal.Day {
+	t.Helper()
+	expected, err := terminal.ReadExpected(bytes.NewReader(sampleFile(t, "day/expected.jsonl")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := terminal.ReadCapture(bytes.NewReader(sampleFile(t, "day/day.pcap")), terminal.Ports())
+	if err != nil {
+		t.Fatal(err)
+	}
+	day, err := c.Day(expected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return day
+}
+
+// The fleet and the switch stop in the middle of the recorded day and go on in
+// a next life. At its end the issuers' books hold exactly the sales that the
+// terminals know approved and did not reverse.
+func TestSampleDayInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	logPath := filepath.Join(dir, "terminals.log")
+	day := sampleDay(t)
+	half := day.Len() / 2
+	play := func(ctx context.Context, s *stack, progress func(terminal.Progress)) (*terminal.Result, error) {
+		log, err := terminal.OpenLog(logPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		return terminal.Play(ctx, day, s.addrs, terminal.PlayOptions{Patience: 20 * time.Second, Log: log, Progress: progress})
+	}
+
+	s := startStack(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := play(ctx, s, func(p terminal.Progress) {
+		if p.Done > half {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	s.stop()
+
+	s = startStack(t, dir)
+	r, err := play(t.Context(), s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Earlier < half || r.Reversals == 0 {
+		t.Errorf("%d messages were sent before, %d reversals owed", r.Earlier, r.Reversals)
+	}
+	t.Logf("%d messages before, %d after, %d reversals, %d excused", r.Earlier, r.Messages, r.Reversals, r.Excused)
+	for _, m := range r.Mismatches {
+		t.Error(m.String())
+	}
+	for s.switch_.Figures().ReversalsOwed > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	compareBooks(t, s, logPath)
+}
+
+func compareBooks(t *testing.T, s *stack, logPath string) {
+	t.Helper()
+	events, err := terminal.ReadLog(logPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type number struct {
+		terminal string
+		stan     uint32
+	}
+	rrns := map[number]string{} // of the sales that stand for their terminals
+	for _, e := range events {
+		n := number{e.Terminal, e.STAN}
+		switch {
+		case e.Event != terminal.EventAnswered:
+		case e.Kind == "sale" && e.Code == "00":
+			rrns[n] = e.RRN
+		case e.Kind == "reversal" && e.Code == "00":
+			delete(rrns, n)
+		}
+	}
+	known := map[string]bool{}
+	for _, rrn := range rrns {
+		known[rrn] = true
+	}
+	standing := map[string]bool{}
+	for name, sim := range s.books {
+		entries, err := sim.Book()
+		if err != nil {
+			t.Fatal(err)
+		}
+		undone := map[string]bool{}
+		for _, e := range entries {
+			if e.Kind == simulator.Reversed {
+				undone[e.Terminal+e.Time+strconv.Itoa(int(e.STAN))] = true
+			}
+		}
+		for _, e := range entries {
+			if e.Kind == simulator.Approved && !undone[e.Terminal+e.Time+strconv.Itoa(int(e.STAN))] {
+				standing[e.RRN] = true
+				if !known[e.RRN] {
+					t.Errorf("%s approved %s of terminal %s, which stands and its terminal does not know", name, e.RRN, e.Terminal)
+				}
+			}
+		}
+	}
+	if len(standing) < 1000 {
+		t.Errorf("only %d approvals stand", len(standing))
+	}
+	for n, rrn := range rrns {
+		if !standing[rrn] {
+			t.Errorf("terminal %s knows %06d approved as %s, which stands at no issuer", n.terminal, n.stan, rrn)
 		}
 	}
 }

@@ -2,8 +2,8 @@
 // issuers and the sample day, for the binary and for tests.
 //
 // The sample day is recorded: after a change of the registry, the issuers or
-// the plan it must be recorded again (acqswitch sample-day record, or the test
-// TestRecordSampleDay of switch/terminal with -update).
+// the plan it must be recorded again, by the test TestRecordSampleDay of
+// switch/terminal with -update.
 package testdata
 
 import "embed"

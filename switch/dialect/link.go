@@ -1,7 +1,6 @@
 package dialect
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -102,7 +101,9 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	}
 	if len(req.PINBlock) == 8 {
 		e.Bytes(52, req.PINBlock)
-		e.Digits(53, req.SecurityInfo[:])
+		if req.SecurityInfo != [16]byte{} {
+			e.Digits(53, req.SecurityInfo[:])
+		}
 	}
 	if len(req.Chip) > 0 {
 		e.Bytes(55, req.Chip)
@@ -180,7 +181,7 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 	}
 	h.MTI = m.MTI()
 	h.STAN = uint32(number(&m, 11))
-	readText(&m, 41, h.Terminal[:])
+	copy(h.Terminal[:], m.Value(41)) // absent: zero, not blank
 	readDigits(&m, 7, h.Time[:])
 	if m.Has(4) {
 		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
@@ -201,11 +202,7 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 		field int
 		dst   *[]byte
 	}{{44, &reply.IssuerData}, {54, &reply.Balance}, {55, &reply.Chip}} {
-		v := m.Value(f.field)
-		if len(v) > txn.ResponseDataMax {
-			return errField{f.field, fmt.Sprintf("is longer than %d bytes", txn.ResponseDataMax)}
-		}
-		*f.dst = append((*f.dst)[:0], v...)
+		*f.dst = append((*f.dst)[:0], m.Value(f.field)...) // at most ResponseDataMax, by the field table
 	}
 	return nil
 }

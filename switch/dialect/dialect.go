@@ -12,6 +12,7 @@
 package dialect
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -260,20 +261,18 @@ func decodeCard(x *Exchange) error {
 	if m.Has(35) {
 		track := m.AppendDigits(x.track[:0], 35)
 		req.Track2 = track
-		end := len(track)
-		for i, c := range track {
-			switch {
-			case c == '=' && end == len(track):
-				end = i
-			case c != '=' && (c < '0' || c > '9'):
+		for _, c := range track {
+			if c != '=' && (c < '0' || c > '9') {
 				return errField{35, "must be digits and separators"}
 			}
 		}
-		if req.PAN, err = txn.ParsePAN(track[:end]); err != nil {
+		pan, rest, ok := bytes.Cut(track, []byte{'='})
+		if req.PAN, err = txn.ParsePAN(pan); err != nil || !ok {
 			return errField{35, "must start with a card number of 12 to 19 digits and a separator"}
 		}
-		if req.Expiry == [4]byte{} && len(track) >= end+5 && track[end+1] != '=' {
-			copy(req.Expiry[:], track[end+1:]) // absent dates are a second separator
+		// A track without an expiry has a second separator in its place.
+		if req.Expiry == [4]byte{} && len(rest) >= 4 && bytes.IndexByte(rest[:4], '=') < 0 {
+			copy(req.Expiry[:], rest)
 		}
 	}
 	if m.Has(2) {

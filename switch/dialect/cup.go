@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -117,7 +118,8 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Copy(23, m)
 	}
 	e.Copy(25, m)
-	e.Digits(32, acquirerDigits(ans.Acquirer))
+	acquirer := acquirerDigits(ans.Acquirer)
+	e.Digits(32, acquirer)
 	if ans.RRN != [12]byte{} && req.Kind != txn.KindEcho {
 		e.Text(37, ans.RRN[:])
 	}
@@ -127,8 +129,11 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	e.Text(39, ans.Code[:])
 	e.Copy(41, m)
 	e.Copy(42, m)
-	if len(ans.Reply.IssuerData) > 0 {
+	switch {
+	case len(ans.Reply.IssuerData) > 0:
 		e.Text(44, ans.Reply.IssuerData)
+	case approved && financial:
+		e.Text(44, institutions(acquirer))
 	}
 	e.Copy(49, m)
 	if req.Kind == txn.KindSale {
@@ -137,13 +142,32 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	if len(ans.Reply.Balance) > 0 {
 		e.Text(54, ans.Reply.Balance)
 	}
-	if len(ans.Reply.Chip) > 0 {
+	if n := len(ans.Reply.Chip); n > 0 && n <= cupChipMax { // more than it holds helps no terminal
 		e.Bytes(55, ans.Reply.Chip)
 	}
 	e.Copy(60, m)
-	if approved && financial && req.PAN.Len() > 2 && req.PAN.Digit(0) == 6 && req.PAN.Digit(1) == 2 {
-		e.Text(63, []byte("CUP"))
+	if approved && financial {
+		e.Text(63, organization(m))
 	}
+}
+
+// cupChipMax is the size of DE55 of a CUP terminal; an issuer's may be larger.
+const cupChipMax = 255
+
+// institutions is DE44 where the issuer gave none: its code, which we do not
+// know, and the acquirer's, 11 characters each.
+func institutions(acquirer []byte) []byte {
+	b := [22]byte([]byte("                      "))
+	copy(b[11:], acquirer)
+	return b[:]
+}
+
+// organization is DE63.1, whose card it is: what the terminal said, else CUP.
+func organization(m *iso.Message) []byte {
+	if v := m.Value(63); len(v) >= 3 {
+		return v[:3]
+	}
+	return []byte("CUP")
 }
 
 // acquirerDigits is DE32: the institution code, 8 digits at least.
@@ -200,17 +224,38 @@ func element(v []byte, tag string) ([]byte, bool) {
 	return nil, false
 }
 
-// microdegrees reads "+121.4737", at most bound degrees either way.
-func microdegrees(v []byte, bound float64) (int32, bool) {
-	for len(v) > 0 && v[len(v)-1] == ' ' {
-		v = v[:len(v)-1]
+// microdegrees reads "+121.4737", at most bound degrees either way. Decimals
+// beyond the sixth, a tenth of a metre, are dropped.
+func microdegrees(v []byte, bound int64) (int32, bool) {
+	v = bytes.TrimRight(v, " ")
+	negative := len(v) > 0 && v[0] == '-'
+	if negative || len(v) > 0 && v[0] == '+' {
+		v = v[1:]
 	}
-	f, err := strconv.ParseFloat(string(v), 64)
-	if err != nil || !(f >= -bound && f <= bound) {
+	degrees, fraction, _ := bytes.Cut(v, []byte{'.'})
+	if len(degrees) < 1 || len(degrees) > 3 {
 		return 0, false
 	}
-	if f < 0 {
-		return int32(f*1e6 - 0.5), true
+	var micro int64
+	for i := range len(degrees) + max(6, len(fraction)) {
+		d := byte('0')
+		if i < len(degrees) {
+			d = degrees[i]
+		} else if j := i - len(degrees); j < len(fraction) {
+			d = fraction[j]
+		}
+		if d < '0' || d > '9' {
+			return 0, false
+		}
+		if i < len(degrees)+6 {
+			micro = micro*10 + int64(d-'0')
+		}
 	}
-	return int32(f*1e6 + 0.5), true
+	if micro > bound*1_000_000 {
+		return 0, false
+	}
+	if negative {
+		micro = -micro
+	}
+	return int32(micro), true
 }

@@ -95,7 +95,7 @@ func decide(x *Exchange, reason txn.Reason) {
 	a.Reason, a.RRN, a.Acquirer = reason, testRRN, testAcquirer
 	copy(a.Time[:], "093105")
 	copy(a.Date[:], "1121")
-	if reason == txn.Approved {
+	if reason == txn.Approved && x.Request.Key.Class != txn.ClassNetwork {
 		copy(a.Reply.SettlementDate[:], "1122")
 		if x.Request.Kind.Forwarded() {
 			copy(a.Reply.Code[:], "00")

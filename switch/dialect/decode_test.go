@@ -1,0 +1,275 @@
+package dialect
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// cupSale, cupReversal, isoSale and isoReversal are the requests that the tables
+// below change one thing of.
+var (
+	cupSale = fields{2: testPAN, 3: "000000", 4: "000000012345", 11: "000042", 14: "3012", 22: "051", 25: "00",
+		41: "10000001", 42: "999290054110001", 49: "156", 60: "2200000100060"}
+	cupReversal = cupSale.with(fields{39: "98"})
+	isoSale     = fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000042", 12: "173105", 13: "1122", 14: "3012", 22: "051",
+		41: "10000001", 42: "999290054110001", 49: "156"}
+	isoReversal = isoSale.with(fields{39: "06"})
+)
+
+const (
+	cupSaleFacts = "sale 10000001 999290054110001 batch 1 stan 42 123.45 156 622202*********0128 exp 3012 entry 051"
+	isoSaleFacts = "sale 10000001 999290054110001 batch 0 stan 42 123.45 156 622202*********0128 exp 3012 entry 051"
+)
+
+// position is DE59 with a position only.
+func position(lng, lat string) string {
+	place := fmt.Sprintf("01%03d%s02%03d%s", len(lng), lng, len(lat), lat)
+	return fmt.Sprintf("A5%03d%s", len(place), place)
+}
+
+// TestDecode changes one thing of a good request at a time. In each dialect's
+// block rows are in precedence order: what a row breaks, no row above it does.
+func TestDecode(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		dialect string
+		mti     uint16
+		base    fields
+		change  fields
+		facts   string
+		fault   string
+	}{
+		{name: "cup sale", dialect: "cup-pos", mti: 0x0200, base: cupSale, facts: cupSaleFacts},
+		{name: "cup sale said again", dialect: "cup-pos", mti: 0x0201, base: cupSale, facts: strings.Replace(cupSaleFacts, "sale", "sale again", 1)},
+		{name: "cup pre-authorization is not offered", dialect: "cup-pos", mti: 0x0100, base: cupSale, change: fields{3: "030000", 25: "06", 60: "1000000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
+		{name: "cup sale by mail is not offered", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "08"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
+		{name: "cup not offered, whatever it lacks", dialect: "cup-pos", mti: 0x0200, base: fields{60: "2300000100060"}, facts: "unknown   batch 1 stan 0"},
+
+		{name: "cup without DE60", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: ""}, fault: "field 60 is missing"},
+		{name: "cup DE60 without a batch", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: "2200000"}, fault: "field 60 must have at least a transaction type and a batch"},
+		{name: "cup DE60 just long enough", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: "22000001"}, facts: cupSaleFacts},
+		{name: "cup currency by letters", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{49: "CNY"}, fault: "field 49 must be a numeric"},
+		{name: "cup without amount", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{4: ""}, fault: "field 4 is missing"},
+		{name: "cup without trace number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{11: ""}, fault: "field 11 is missing"},
+		{name: "cup without entry mode", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{22: ""}, fault: "field 22 is missing"},
+		{name: "cup without terminal", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{41: ""}, fault: "field 41 is missing"},
+		{name: "cup without merchant", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{42: ""}, fault: "field 42 is missing"},
+		{name: "cup without currency", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{49: ""}, fault: "field 49 is missing"},
+		{name: "cup trace number 0", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{11: "000000"}, fault: "field 11 must be 000001 to 999999"},
+		{name: "cup without card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: ""}, fault: "field 2 is missing"},
+
+		{name: "cup card from track 2 only", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 14: "", 35: testPAN + "=30122201000"}, facts: cupSaleFacts + " track"},
+		{name: "cup card from both", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{35: testPAN + "D30122201000"}, facts: cupSaleFacts + " track"},
+		{name: "cup DE14 stands above the track", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{35: testPAN + "=29012201000"}, facts: cupSaleFacts + " track"},
+		{name: "cup track without an expiry", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "==2201000"}, facts: strings.Replace(cupSaleFacts, " exp 3012", "", 1) + " track"},
+		{name: "cup track with half an expiry", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "=30=2"}, facts: strings.Replace(cupSaleFacts, " exp 3012", "", 1) + " track"},
+		{name: "cup track cut short", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "=301"}, facts: strings.Replace(cupSaleFacts, " exp 3012", "", 1) + " track"},
+		{name: "cup track of another card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{35: "6222020000000000=3012"}, fault: "field 2 and track 2 must be one card"},
+		{name: "cup track without a separator", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 35: testPAN}, fault: "field 35 must start with a card number"},
+		{name: "cup track without a card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 35: "=3012"}, fault: "field 35 must start with a card number"},
+		{name: "cup card too short", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "62220212345"}, fault: "field 2 must be a card number"},
+		{name: "cup manual entry", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{22: "012"}, facts: strings.Replace(cupSaleFacts, "051", "012", 1)},
+		{name: "cup code scanned: the card is not in DE2", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 14: "", 22: "032"}, facts: "sale 10000001 999290054110001 batch 1 stan 42 123.45 156 entry 032"},
+		{name: "cup PIN", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{52: "hex:BDFD42DCF960C8B6", 53: "2600000000000000"}, facts: cupSaleFacts + " PIN"},
+
+		{name: "cup position", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+31.23040")}, facts: cupSaleFacts + " at 31230400,121473730"},
+		{name: "cup position in the south west, padded", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A2003abc" + position("-70.66927 ", "-33.4489  ")}, facts: cupSaleFacts + " at -33448900,-70669270"},
+		{name: "cup position without signs, to the last digit", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("121.473737", "31.2304099")}, facts: cupSaleFacts + " at 31230409,121473737"},
+		{name: "cup position without fractions", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("180", "-90")}, facts: cupSaleFacts + " at -90000000,180000000"},
+		{name: "cup position without latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A501501010+121.47373"}, facts: cupSaleFacts},
+		{name: "cup position with an empty latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "")}, facts: cupSaleFacts},
+		{name: "cup position with a blank latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+         ")}, facts: cupSaleFacts},
+		{name: "cup position off the globe", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+90.00001")}, facts: cupSaleFacts},
+		{name: "cup position of many digits", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "99999999999999999999")}, facts: cupSaleFacts},
+		{name: "cup position that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("NaN", "NaN")}, facts: cupSaleFacts},
+		{name: "cup position in hexadecimal", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("0x1p4", "0x1p4")}, facts: cupSaleFacts},
+		{name: "cup position with two points", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("1.2000000.3", "1.2")}, facts: cupSaleFacts},
+		{name: "cup element longer than the field", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A5099" + position("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
+		{name: "cup element length that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A50x9" + position("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
+		{name: "cup terminal information only", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A2007" + "0100204"}, facts: cupSaleFacts},
+
+		{name: "cup balance", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "310000", 4: "", 60: "0100000100060"}, facts: "balance 10000001 999290054110001 batch 1 stan 42 0.00 156 622202*********0128 exp 3012 entry 051"},
+		{name: "cup balance without currency", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "310000", 4: "", 49: "", 60: "0100000100060"}, fault: "field 49 is missing"},
+
+		{name: "cup reversal", dialect: "cup-pos", mti: 0x0400, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal", 1) + " of 1/42 because 98"},
+		{name: "cup reversal said again", dialect: "cup-pos", mti: 0x0401, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal again", 1) + " of 1/42 because 98"},
+		{name: "cup reversal of a void is not offered", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{3: "200000", 60: "2300000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1) + " of 1/42 because 98"},
+		{name: "cup reversal without its reason", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{39: ""}, fault: "field 39 is missing"},
+		{name: "cup reversal without amount", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{4: ""}, fault: "field 4 is missing"},
+		{name: "cup reversal of trace number 0", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{11: "000000"}, fault: "field 11 must be 000001 to 999999"},
+		{name: "cup reversal without card", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{2: "", 14: ""}, facts: "reversal 10000001 999290054110001 batch 1 stan 42 123.45 156 entry 051 of 1/42 because 98"},
+
+		{name: "cup network without a code", dialect: "cup-pos", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 42: "999290054110001", 60: "00000001"}, fault: "field 60 must have a network management code"},
+		{name: "cup network without terminal", dialect: "cup-pos", mti: 0x0820, base: fields{42: "999290054110001", 60: "00000001301"}, fault: "field 41 is missing"},
+		{name: "cup sign-on, single-length keys", dialect: "cup-pos", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 42: "999290054110001", 60: "00000001001"}, facts: "sign-on 10000001 999290054110001 batch 1 stan 1"},
+		{name: "cup sign-on, SM4 keys", dialect: "cup-pos", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 42: "999290054110001", 60: "00000001006"}, facts: "sign-on 10000001 999290054110001 batch 1 stan 1"},
+		{name: "cup sign-off is no 0800", dialect: "cup-pos", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 42: "999290054110001", 60: "00000001002"}, facts: "unknown 10000001 999290054110001 batch 1 stan 1"},
+
+		{name: "iso sale", dialect: "iso87", mti: 0x0200, base: isoSale, facts: isoSaleFacts},
+		{name: "iso sale, binary bitmap", dialect: "iso87-binary", mti: 0x0200, base: isoSale, facts: isoSaleFacts},
+		{name: "iso sale, wide bitmap", dialect: "iso87-hex32", mti: 0x0200, base: isoSale, facts: isoSaleFacts},
+		{name: "iso sale said again", dialect: "iso87-ascii4", mti: 0x0201, base: isoSale, facts: strings.Replace(isoSaleFacts, "sale", "sale again", 1)},
+		{name: "iso refund is not offered", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "200000", 41: ""}, facts: strings.NewReplacer("sale", "unknown", "10000001 ", " ").Replace(isoSaleFacts)},
+		{name: "iso authorization is not offered", dialect: "iso87", mti: 0x0100, base: isoSale, facts: strings.Replace(isoSaleFacts, "sale", "unknown", 1)},
+		{name: "iso currency by letters", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{49: "CNY"}, fault: "field 49 must be a numeric"},
+		{name: "iso track of another alphabet", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{35: ";" + testPAN + "=3012?"}, fault: "field 35 must be digits and separators"},
+		{name: "iso without amount", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{4: ""}, fault: "field 4 is missing"},
+		{name: "iso without merchant", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{42: ""}, fault: "field 42 is missing"},
+		{name: "iso trace number 0", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{11: "000000"}, fault: "field 11 must be 000001 to 999999"},
+		{name: "iso without card", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{2: ""}, fault: "field 2 is missing"},
+		{name: "iso card from track 2 only", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{2: "", 14: "", 35: testPAN + "=30122201000"}, facts: isoSaleFacts + " track"},
+		{name: "iso PIN in hexadecimal", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{52: "hex:BDFD42DCF960C8B6"}, facts: isoSaleFacts + " PIN"},
+		{name: "iso PIN in binary", dialect: "iso87-binary", mti: 0x0200, base: isoSale, change: fields{52: "hex:BDFD42DCF960C8B6"}, facts: isoSaleFacts + " PIN"},
+		{name: "iso balance", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "311000", 4: ""}, facts: "balance 10000001 999290054110001 batch 0 stan 42 0.00 156 622202*********0128 exp 3012 entry 051"},
+		{name: "iso balance as authorization, no currency", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "310000", 4: "", 49: ""}, facts: "balance 10000001 999290054110001 batch 0 stan 42 622202*********0128 exp 3012 entry 051"},
+		{name: "iso reversal of its own number", dialect: "iso87", mti: 0x0400, base: isoReversal, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/42 because 06"},
+		{name: "iso reversal that names its original", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/11 because 06"},
+		{name: "iso reversal advice said again", dialect: "iso87-hex32", mti: 0x0421, base: isoReversal, change: fields{39: "", 90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal again", 1) + " of 0/11"},
+		{name: "iso reversal without amount", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{4: ""}, fault: "field 4 is missing"},
+		{name: "iso network without a code", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001"}, fault: "field 70 is missing"},
+		{name: "iso network without terminal", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 70: "301"}, fault: "field 41 is missing"},
+		{name: "iso sign-on", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "001"}, facts: "sign-on 10000001  batch 0 stan 1"},
+		{name: "iso sign-on, 061", dialect: "iso87", mti: 0x0820, base: fields{11: "000001", 41: "10000001", 70: "061"}, facts: "sign-on 10000001  batch 0 stan 1"},
+		{name: "iso sign-off", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "002"}, facts: "sign-off 10000001  batch 0 stan 1"},
+		{name: "iso echo", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "301"}, facts: "echo 10000001  batch 0 stan 1"},
+		{name: "iso cut-over is not offered", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "201"}, facts: "unknown 10000001  batch 0 stan 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := terminal(t, c.dialect)
+			x := decoded(t, d, build(t, d.Codec(), c.mti, c.base.with(c.change)))
+			checkFault(t, x, c.fault)
+			if got := facts(&x.Request); c.fault == "" && got != c.facts {
+				t.Errorf("\n got %s\nwant %s", got, c.facts)
+			}
+			reason := x.Answer.Reason
+			decide(x, reason)
+			checkAnswer(t, x, answered(t, d, x))
+		})
+	}
+}
+
+// TestRequestFields holds the fields that facts leaves out.
+func TestRequestFields(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	x := decoded(t, d, build(t, d.Codec(), 0x0200, cupSale.with(fields{12: "093105", 13: "1122", 23: "001", 52: "hex:BDFD42DCF960C8B6", 53: "2600000000000000"})))
+	r := &x.Request
+	for _, f := range []struct{ name, got, want string }{
+		{"processing code", string(r.ProcessingCode[:]), "000000"},
+		{"condition", string(r.Condition[:]), "00"},
+		{"local time", string(r.LocalTime[:]), "093105"},
+		{"local date", string(r.LocalDate[:]), "1122"},
+		{"card sequence", string(r.CardSequence[:]), "001"},
+		{"security information", string(r.SecurityInfo[:]), "2600000000000000"},
+		{"PIN block", string(r.PINBlock), "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6"},
+	} {
+		if f.got != f.want {
+			t.Errorf("%s: got %q, want %q", f.name, f.got, f.want)
+		}
+	}
+	if r.Key.Class != txn.ClassFinancial || r.Dialect != idCUPPOS {
+		t.Errorf("class %d of dialect %d", r.Key.Class, r.Dialect)
+	}
+
+	iso := terminal(t, "iso87")
+	x = decoded(t, iso, build(t, iso.Codec(), 0x0200, isoSale.with(fields{19: "156", 52: "hex:BDFD42DCF960C8B6"})))
+	if x.Request.Country != 156 || string(x.Request.PINBlock) != "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6" {
+		t.Errorf("country %d, PIN block %X", x.Request.Country, []byte(x.Request.PINBlock))
+	}
+}
+
+// TestNobodyToAnswer holds the frames that get no answer: the terminal's
+// session ends, or the frame is ignored.
+func TestNobodyToAnswer(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	sale := build(t, d.Codec(), 0x0200, cupSale)
+	change := func(at int, b byte) []byte {
+		f := append([]byte(nil), sale...)
+		f[at] = b
+		return f
+	}
+	var field *iso.FieldError
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		is    error
+		as    any
+	}{
+		{"no byte", nil, nil, &field},
+		{"a TPDU", sale[:5], nil, &field},
+		{"cut in its bitmap", sale[:15], nil, &field},
+		{"a message type of hexadecimal digits", change(11, 0xFF), nil, &field},
+		{"a first bitmap bit", change(13, sale[13]|0x80), nil, &field},
+		{"a fault before trace number and terminal", change(21, 0x99), nil, &field}, // the length of DE2
+		{"a response", change(12, 0x10), ErrResponse, nil},
+		{"longer than any frame", make([]byte, txn.FrameSizeMax+1), nil, &field},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := d.Decode(&Exchange{Frame: c.frame}, time.Now())
+			switch {
+			case err == nil:
+				t.Error("got a request")
+			case c.is != nil && !errors.Is(err, c.is), c.as != nil && !errors.As(err, c.as):
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestExchangeIsReused decodes a poor request into an exchange that held a rich
+// one: nothing of the first may show.
+func TestExchangeIsReused(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	x := decoded(t, d, fixtureFrame(t, "cup-03"))
+	decide(x, txn.Approved)
+	answered(t, d, x)
+	x.Frame = build(t, d.Codec(), 0x0820, fields{41: "10000009", 42: "999290054110009", 60: "00000001301"})
+	if err := d.Decode(x, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := facts(&x.Request), "echo 10000009 999290054110009 batch 1 stan 0"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if a := &x.Answer; len(a.Reply.Balance)+len(a.Reply.Chip)+len(a.Reply.IssuerData) != 0 || a.Reply.AuthCode != [6]byte{} {
+		t.Errorf("the answer still says %+v", a.Reply)
+	}
+}
+
+// TestDialects holds the names of the dialects, and that records keep theirs.
+func TestDialects(t *testing.T) {
+	for id, name := range map[uint8]string{1: "cup-pos", 2: "iso87", 3: "iso87-binary", 4: "iso87-ascii4", 5: "iso87-hex32"} {
+		d := terminal(t, name)
+		if d.id != id || d.Name() != name || NameOf(id) != name {
+			t.Errorf("dialect %q has number %d, is called %q, and %d is %q", name, d.id, d.Name(), id, NameOf(id))
+		}
+	}
+	if len(Names()) != 5 {
+		t.Errorf("%d dialects: %v", len(Names()), Names())
+	}
+	for _, name := range []string{"", "cup", "CUP-POS"} {
+		if _, err := ForTerminal(name); err == nil || !strings.Contains(err.Error(), "cup-pos") {
+			t.Errorf("ForTerminal(%q): %v, want an error that names the dialects", name, err)
+		}
+	}
+	if NameOf(0) != "dialect 0" || NameOf(99) != "dialect 99" {
+		t.Errorf("unknown dialects are %q and %q", NameOf(0), NameOf(99))
+	}
+}
+
+// TestErrorsQuoteNoCard holds the faults of requests with bad card data.
+func TestErrorsQuoteNoCard(t *testing.T) {
+	d := terminal(t, "iso87")
+	for _, change := range []fields{
+		{35: "6222021234567890129=3012"}, {35: "6222021234567890128"}, {35: "x222021234567890128=3012"}, {2: "62220212345"}, {2: "", 35: "62220212345=3012"},
+	} {
+		x := decoded(t, d, build(t, d.Codec(), 0x0200, isoSale.with(change)))
+		if x.Fault == nil || strings.Contains(x.Fault.Error(), "22202") {
+			t.Errorf("%v: fault %v", change, x.Fault)
+		}
+	}
+}

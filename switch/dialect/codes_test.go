@@ -1,0 +1,109 @@
+package dialect
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// TestCodes holds DE39 of every reason in both kinds of dialect. A new reason
+// needs a row: system error 96 is never an accident.
+func TestCodes(t *testing.T) {
+	rows := []struct {
+		reason     txn.Reason
+		cup, iso87 string
+	}{
+		{txn.Approved, "00", "00"},
+		{txn.FormatIsWrong, "30", "30"},
+		{txn.KindIsNotOffered, "40", "12"},
+		{txn.MACIsWrong, "A0", "63"},
+		{txn.MerchantIsUnknown, "03", "03"},
+		{txn.MerchantIsNotActive, "03", "03"},
+		{txn.TerminalIsUnknown, "97", "58"},
+		{txn.TerminalIsNotActive, "58", "58"},
+		{txn.TerminalIsBoundToAnotherMerchant, "58", "58"},
+		{txn.SignOnIsRequired, "77", "58"},
+		{txn.DuplicateWithOtherContent, "94", "94"},
+		{txn.ReversedBeforeRequest, "22", "12"},
+		{txn.SwitchIsOverloaded, "96", "96"},
+		{txn.CountryIsNotAccepted, "58", "58"},
+		{txn.PositionIsRequired, "58", "58"},
+		{txn.TerminalIsFarFromPremises, "58", "58"},
+		{txn.TerminalIsOutsideItsAreas, "58", "58"},
+		{txn.RegionIsNotTheMerchants, "58", "58"},
+		{txn.KindIsNotAllowed, "58", "58"},
+		{txn.CurrencyIsNotAccepted, "13", "13"},
+		{txn.AmountMustNotBeZero, "13", "13"},
+		{txn.AmountIsOverMaximum, "13", "13"},
+		{txn.CardNumberIsInvalid, "14", "14"},
+		{txn.CardIsExpired, "54", "54"},
+		{txn.AmountIsOverTransactionLimit, "61", "61"},
+		{txn.DayAmountIsOverLimit, "61", "61"},
+		{txn.DayCountIsOverLimit, "65", "65"},
+		{txn.IssuerIsUnknown, "15", "15"},
+		{txn.IssuerIsUnavailable, "91", "91"},
+		{txn.IssuerIsBusy, "91", "91"},
+		{txn.IssuerDeclined, "05", "05"},
+		{txn.IssuerDidNotAnswer, "98", "68"},
+		{txn.IssuerAnsweredNonsense, "98", "68"},
+		{txn.OriginalIsUnknown, "25", "25"},
+		{txn.OriginalAmountDiffers, "64", "64"},
+		{txn.OriginalIsOfAnotherDay, "25", "25"},
+		{txn.AnswerWasNotDelivered, "98", "68"},
+		{txn.JournalIsUnavailable, "96", "96"},
+		{txn.SwitchFailed, "96", "96"},
+	}
+	if len(rows) != txn.Reasons {
+		t.Errorf("%d rows for %d reasons", len(rows), txn.Reasons)
+	}
+	for i, row := range rows {
+		if int(row.reason) != i {
+			t.Fatalf("row %d is of reason %q; rows are in the order of the reasons", i, row.reason)
+		}
+		for id := idCUPPOS; id <= idISO87Hex32; id++ {
+			want := row.iso87
+			if id == idCUPPOS {
+				want = row.cup
+			}
+			for _, issuer := range []string{"\x00\x00", "00"} {
+				got := Code(id, txn.KindSale, row.reason, [2]byte([]byte(issuer)))
+				if string(got[:]) != want {
+					t.Errorf("%s, %q, issuer said %q: got %q, want %q", NameOf(id), row.reason, issuer, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestIssuerCodes holds which of an issuer's refusals terminals are told.
+func TestIssuerCodes(t *testing.T) {
+	passed := " 01 02 03 04 05 06 07 09 12 13 14 15 19 20 21 22 23 25 30 31 33 34 35 36 37 38 39 40 41 42 43 44" +
+		" 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 75 90 91 92 93 96 "
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ \x00"
+	for _, a := range alphabet {
+		for _, b := range alphabet {
+			said := string([]rune{a, b})
+			want := "05"
+			if strings.Contains(passed, " "+said+" ") && strings.TrimSpace(said) == said {
+				want = said
+			}
+			for _, id := range []uint8{idCUPPOS, idISO87, 0, 99} {
+				if got := Code(id, txn.KindSale, txn.IssuerDeclined, [2]byte([]byte(said))); string(got[:]) != want {
+					t.Errorf("%s: issuer said %q: got %q, want %q", NameOf(id), said, got, want)
+				}
+			}
+		}
+	}
+
+	// What means something else between a terminal and its switch is never an
+	// issuer's to say, and an issuer's refusal is told only as the reason.
+	for _, own := range []string{"00", "77", "94", "95", "97", "98", "99", "A0"} {
+		if got := Code(idCUPPOS, txn.KindSale, txn.IssuerDeclined, [2]byte([]byte(own))); string(got[:]) != "05" {
+			t.Errorf("issuer said %s: the terminal is told %s", own, got)
+		}
+	}
+	if got := Code(idCUPPOS, txn.KindSale, txn.IssuerDidNotAnswer, [2]byte([]byte("51"))); string(got[:]) != "98" {
+		t.Errorf("no answer that counts, code 51 in it: the terminal is told %s", got)
+	}
+}

@@ -1,0 +1,280 @@
+package dialect
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// links are the link dialects in a steady order.
+func links(t testing.TB) map[string]*Issuer {
+	t.Helper()
+	all := ForIssuers(testAcquirer)
+	if got := slices.Sorted(maps.Keys(all)); !slices.Equal(got, []string{"iso87", "iso87-ascii4", "iso87-binary"}) {
+		t.Fatalf("link dialects: %v", got)
+	}
+	return all
+}
+
+// sent is a frame as its issuer reads it, behind bytes that were queued before.
+func sent(t *testing.T, d *Issuer, encode func([]byte) ([]byte, error)) *iso.Message {
+	t.Helper()
+	queue := []byte("what is queued")
+	frame, err := encode(bytes.Clone(queue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, ok := bytes.CutPrefix(frame, queue)
+	if !ok {
+		t.Fatal("the frame was written over what was queued")
+	}
+	size := d.PrefixSize()
+	if n, err := d.BodySize(frame[:size]); err != nil || n != len(frame)-size {
+		t.Fatalf("length prefix: got %d, %v, want %d", n, err, len(frame)-size)
+	}
+	m := new(iso.Message)
+	if err := d.Codec().Parse(m, frame[size:]); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// checkMessage holds a message to its type and to exactly its fields.
+func checkMessage(t *testing.T, m *iso.Message, mti uint16, want fields) {
+	t.Helper()
+	if m.MTI() != mti {
+		t.Errorf("MTI: got %04x, want %04x", m.MTI(), mti)
+	}
+	for n := range m.Fields() {
+		if _, ok := want[n]; !ok {
+			t.Errorf("field %d (%q) is not wanted", n, text(m, n))
+		}
+	}
+	for n, v := range want {
+		if got := text(m, n); got != v || !m.Has(n) {
+			t.Errorf("field %d: got %q, want %q", n, got, v)
+		}
+	}
+}
+
+// TestAppendRequest follows terminals' requests to the issuer.
+func TestAppendRequest(t *testing.T) {
+	owner := &txn.Merchant{MCC: 5411, Country: 156}
+	copy(owner.Name[:], "Bund Books \xC9\xCF\xBA\xA3") // half of it GBK
+	copy(owner.City[:], "Shanghai")
+	const place = "Bund Books               Shanghai     CN"
+	abroad := &txn.Merchant{MCC: 5812, Country: 392}
+	copy(abroad.Name[:], "Ginza Noodles with a name as long as it gets")
+
+	sale := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 14: "3012",
+		18: "5411", 19: "156", 22: "051", 25: "00", 32: "48802900", 37: string(testRRN[:]), 41: "10000001", 42: "999290054110001", 43: place, 49: "156"}
+	for _, c := range []struct {
+		name    string
+		dialect string
+		mti     uint16
+		request fields
+		owner   *txn.Merchant
+		wantMTI uint16
+		want    fields
+	}{
+		{"cup sale, the link's time", "cup-pos", 0x0200, cupSale, owner, 0x0200, sale},
+		{"cup sale, the terminal's time", "cup-pos", 0x0200, cupSale.with(fields{12: "173000", 13: "1121"}), owner, 0x0200, sale.with(fields{12: "173000", 13: "1121"})},
+		{"cup sale, half a terminal's time", "cup-pos", 0x0200, cupSale.with(fields{12: "173000"}), owner, 0x0200, sale},
+		{"cup sale said again is one sale", "cup-pos", 0x0201, cupSale, owner, 0x0200, sale},
+		{"cup sale from track, with PIN and chip", "cup-pos", 0x0200,
+			cupSale.with(fields{2: "", 14: "", 23: "001", 35: testPAN + "=30122201000", 52: "hex:BDFD42DCF960C8B6", 53: "2600000000000000", 55: "hex:9F260101"}), owner, 0x0200,
+			sale.with(fields{23: "001", 35: testPAN + "=30122201000", 52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6", 53: "2600000000000000", 55: "\x9F\x26\x01\x01"})},
+		{"cup balance has no amount", "cup-pos", 0x0200, cupSale.with(fields{3: "310000", 4: "", 60: "0100000100060"}), owner, 0x0200, sale.with(fields{3: "310000", 4: ""})},
+		{"cup scanned code has no card", "cup-pos", 0x0200, cupSale.with(fields{2: "", 14: "", 22: "032"}), owner, 0x0200, sale.with(fields{2: "", 14: "", 22: "032"})},
+		{"iso sale without entry mode, abroad", "iso87", 0x0200, isoSale.with(fields{14: "", 22: "", 49: "392"}), abroad, 0x0200,
+			sale.with(fields{12: "173105", 14: "", 18: "5812", 19: "392", 22: "000", 25: "", 43: "Ginza Noodles with a name               ", 49: "392"})},
+		{"iso sale of a merchant nobody knows", "iso87", 0x0200, isoSale, nil, 0x0200, sale.with(fields{12: "173105", 18: "", 19: "", 25: "", 43: ""})},
+		{"iso PIN without security information", "iso87", 0x0200, isoSale.with(fields{52: "hex:BDFD42DCF960C8B6"}), owner, 0x0200, sale.with(fields{12: "173105", 25: "", 52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6"})},
+		{"iso balance as authorization", "iso87", 0x0100, isoSale.with(fields{3: "310000", 4: "", 49: ""}), owner, 0x0100, sale.with(fields{3: "310000", 4: "", 12: "173105", 25: "", 49: ""})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := terminal(t, c.dialect)
+			x := decoded(t, d, build(t, d.Codec(), c.mti, c.request))
+			checkFault(t, x, "")
+			x.Request.Owner = c.owner
+			for name, link := range links(t) {
+				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
+				t.Log(name)
+				checkMessage(t, m, c.wantMTI, c.want)
+			}
+		})
+	}
+}
+
+// TestAppendRequestRefuses holds that a request which cannot be spelled leaves
+// the queue as it was and names the field, not its content.
+func TestAppendRequestRefuses(t *testing.T) {
+	d := terminal(t, "iso87")
+	x := decoded(t, d, build(t, d.Codec(), 0x0200, isoSale))
+	x.Request.Amount.Minor = txn.AmountMax + 1
+	for _, link := range links(t) {
+		queue := []byte("what is queued")
+		got, err := link.AppendRequest(queue, &x.Request, &testLeg, testRRN)
+		if err == nil || !strings.Contains(err.Error(), "field 4") || strings.Contains(err.Error(), testPAN) {
+			t.Errorf("got %v, want an error that names field 4", err)
+		}
+		if string(got) != "what is queued" {
+			t.Errorf("the queue holds %q", got)
+		}
+	}
+}
+
+// TestAppendReversal holds what an issuer needs to undo a request: its own
+// numbers in DE11, DE7 and DE90, and the reason.
+func TestAppendReversal(t *testing.T) {
+	original := txn.Record{
+		Kind: txn.RecordOutcome, Key: txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 42}, Request: txn.KindSale, MTI: 0x0200,
+		ProcessingCode: [6]byte([]byte("000000")), Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411,
+		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, Outcome: txn.OutcomeUnknown, Reason: txn.IssuerDidNotAnswer, RRN: testRRN,
+	}
+	due := original // what the terminal's own reversal makes of it
+	due.Kind, due.Reason, due.AuthCode = txn.RecordReversalDue, txn.Approved, [6]byte([]byte("A1B2C3"))
+	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
+	undelivered := due
+	undelivered.Key, undelivered.Reason = txn.Key{}, txn.AnswerWasNotDelivered
+	late := original
+	late.Reason, late.Amount = txn.IssuerAnsweredNonsense, txn.Amount{Minor: 500, Currency: 36}
+
+	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 32: "48802900",
+		37: string(testRRN[:]), 39: "98", 41: "10000001", 42: "999290054110001", 49: "156",
+		90: "0200" + "000077" + "1122093105" + "00048802900" + "00000000000"}
+	for _, c := range []struct {
+		name   string
+		rec    txn.Record
+		repeat bool
+		mti    uint16
+		want   fields
+	}{
+		{"no answer came", original, false, 0x0400, want},
+		{"no answer came, asked again", original, true, 0x0401, want},
+		{"the answer was nonsense, in another currency", late, false, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
+		{"the terminal asks", due, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal cannot be told", undelivered, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, link := range links(t) {
+				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &c.rec, []byte(testPAN), c.repeat) })
+				checkMessage(t, m, c.mti, c.want)
+			}
+		})
+	}
+
+	// The acquirer's code fills 8 digits, or up to 11.
+	for code, digits := range map[txn.AcquirerID]string{1: "00000001", 99_999_999_999: "99999999999"} {
+		link := ForIssuers(code)["iso87"]
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), false) })
+		zeros := strings.Repeat("0", 11-len(digits))
+		checkMessage(t, m, 0x0400, want.with(fields{32: digits, 90: "0200" + "000077" + "1122093105" + zeros + digits + "00000000000"}))
+	}
+}
+
+func TestAppendNetwork(t *testing.T) {
+	at := time.Date(2026, 11, 22, 9, 31, 5, 0, time.FixedZone("", 8*3600))
+	for name, link := range links(t) {
+		for _, code := range []string{"001", "002", "301"} {
+			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetwork(dst, code, 5, at) })
+			checkMessage(t, m, 0x0800, fields{7: "1122093105", 11: "000005", 70: code})
+		}
+		if _, err := link.AppendNetwork(nil, "30x", 5, at); err == nil {
+			t.Errorf("%s: a network code of letters was encoded", name)
+		}
+	}
+}
+
+// TestReadReply holds what is read from an issuer, and that what is not there
+// is zero.
+func TestReadReply(t *testing.T) {
+	full := fields{4: "000000012345", 7: "1122093105", 11: "000077", 15: "1122", 38: "A1B2C3", 39: "00", 41: "10000001", 44: "01020000", 49: "156", 54: "1002156C000000500000", 55: "hex:91023030"}
+	head := txn.ReplyHead{MTI: 0x0210, STAN: 77, Terminal: txn.MakeTerminalID("10000001"), Time: [10]byte([]byte("1122093105")), Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, HasAmount: true}
+	code := func(s string) (b [2]byte) { copy(b[:], s); return b }
+	longest := strings.Repeat("x", txn.ResponseDataMax)
+	for _, c := range []struct {
+		name  string
+		mti   uint16
+		f     fields
+		head  txn.ReplyHead
+		reply txn.Reply
+	}{
+		{"approval", 0x0210, full, head, txn.Reply{Code: code("00"), AuthCode: [6]byte([]byte("A1B2C3")), SettlementDate: [4]byte([]byte("1122")), Amount: head.Amount,
+			IssuerData: []byte("01020000"), Balance: []byte("1002156C000000500000"), Chip: []byte{0x91, 0x02, 0x30, 0x30}}},
+		{"refusal with nothing but its number", 0x0210, fields{11: "000077", 39: "51"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("51")}},
+		{"amount without a currency", 0x0210, fields{4: "000000012345", 11: "000077", 39: "00"},
+			txn.ReplyHead{MTI: 0x0210, STAN: 77, Amount: txn.Amount{Minor: 12345}, HasAmount: true}, txn.Reply{Code: code("00"), Amount: txn.Amount{Minor: 12345}}},
+		{"currency without an amount", 0x0210, fields{11: "000077", 39: "00", 49: "156"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"zero amount", 0x0210, fields{4: "000000000000", 11: "000077"}, txn.ReplyHead{MTI: 0x0210, STAN: 77, HasAmount: true}, txn.Reply{}},
+		{"the longest chip data", 0x0210, fields{11: "000077", 39: "00", 55: longest}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), Chip: []byte(longest)}},
+		{"reversal answer", 0x0410, fields{11: "000077", 39: "25", 41: "10000001"}, txn.ReplyHead{MTI: 0x0410, STAN: 77, Terminal: head.Terminal}, txn.Reply{Code: code("25")}},
+		{"echo", 0x0810, fields{7: "1122093105", 11: "000005", 39: "00", 70: "301"}, txn.ReplyHead{MTI: 0x0810, STAN: 5, Time: head.Time, Network: 301}, txn.Reply{Code: code("00")}},
+		{"an issuer's own echo", 0x0800, fields{7: "1122093105", 11: "000009", 70: "301"}, txn.ReplyHead{MTI: 0x0800, STAN: 9, Time: head.Time, Network: 301}, txn.Reply{}},
+		{"a message without any field", 0x0210, fields{}, txn.ReplyHead{MTI: 0x0210}, txn.Reply{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, link := range links(t) {
+				frame := build(t, link.Codec(), c.mti, c.f)
+				var got txn.ReplyHead
+				var reply txn.Reply
+				if err := link.ReadReply(frame, &got, &reply); err != nil {
+					t.Fatal(err)
+				}
+				clear(frame) // the reply has its own memory
+				if got != c.head {
+					t.Errorf("\n got %+v\nwant %+v", got, c.head)
+				}
+				for _, v := range [...][2][]byte{{reply.IssuerData, c.reply.IssuerData}, {reply.Balance, c.reply.Balance}, {reply.Chip, c.reply.Chip}} {
+					if !bytes.Equal(v[0], v[1]) {
+						t.Errorf("variable field: got %q, want %q", v[0], v[1])
+					}
+				}
+				if reply.Code != c.reply.Code || reply.AuthCode != c.reply.AuthCode || reply.SettlementDate != c.reply.SettlementDate || reply.Amount != c.reply.Amount {
+					t.Errorf("\n got %+v\nwant %+v", reply, c.reply)
+				}
+			}
+		})
+	}
+}
+
+func TestReadReplyRefuses(t *testing.T) {
+	for name, link := range links(t) {
+		good := build(t, link.Codec(), 0x0210, fields{11: "000077", 39: "00", 49: "156", 4: "000000000001"})
+		letters := build(t, link.Codec(), 0x0210, fields{11: "000077", 39: "00", 49: "CNY", 4: "000000000001"})
+		for what, frame := range map[string][]byte{
+			"nothing":             nil,
+			"a frame cut short":   good[:len(good)-1],
+			"a byte too many":     append(bytes.Clone(good), '0'),
+			"currency by letters": letters,
+			"an oversized frame":  make([]byte, txn.FrameSizeMax+1),
+		} {
+			var head txn.ReplyHead
+			var reply txn.Reply
+			err := link.ReadReply(frame, &head, &reply)
+			var field *iso.FieldError
+			var own errField
+			if !errors.As(err, &field) && !errors.As(err, &own) {
+				t.Errorf("%s, %s: got %v, want an error that names the field", name, what, err)
+			}
+		}
+	}
+}
+
+// TestReplyDataFitsARecord holds the field table to the limit that records are
+// made for.
+func TestReplyDataFitsARecord(t *testing.T) {
+	spec := iso.ISO87(iso.BitmapHex)
+	for _, n := range []int{44, 54, 55} {
+		if size := spec.Fields[n].Spec().Length; size > txn.ResponseDataMax {
+			t.Errorf("field %d of an issuer may have %d bytes, a record holds %d", n, size, txn.ResponseDataMax)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package dialect
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// FuzzDecode gives any bytes to every terminal dialect. Nothing panics; what
+// decodes can be answered whatever is decided, and the answer answers it; what
+// is to be forwarded can be forwarded.
+func FuzzDecode(f *testing.F) {
+	for _, x := range fixtures(f) {
+		d, frame := x.read(f)
+		f.Add(d.id-1, frame)
+	}
+	owner := &txn.Merchant{MCC: 5411, Country: 156}
+	all := ForIssuers(testAcquirer)
+	f.Fuzz(func(t *testing.T, id uint8, frame []byte) {
+		d := terminals[1+int(id)%(len(terminals)-1)]
+		x := &Exchange{Frame: frame}
+		if err := d.Decode(x, time.Now()); err != nil {
+			return
+		}
+		if (x.Fault != nil) != (x.Answer.Reason == txn.FormatIsWrong) {
+			t.Fatalf("fault %v with reason %q", x.Fault, x.Answer.Reason)
+		}
+		if card := string(x.Request.PAN.Append(nil)); x.Fault != nil && card != "" && strings.Contains(x.Fault.Error(), card) {
+			t.Fatal("the fault quotes the card")
+		}
+		for _, reason := range []txn.Reason{txn.Approved, txn.FormatIsWrong, txn.IssuerDidNotAnswer} {
+			decide(x, reason)
+			checkAnswer(t, x, answered(t, d, x))
+		}
+		if x.Fault != nil || !x.Request.Kind.Forwarded() {
+			return
+		}
+		x.Request.Owner = owner
+		for name, link := range all {
+			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
+			if m.MTI() != x.Request.MTI&0xFF00 || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {
+				t.Errorf("%s: what is forwarded is not what was asked", name)
+			}
+		}
+	})
+}
+
+// FuzzReadReply gives any bytes to every link. Nothing panics; what is read
+// stays within the bounds of a record and can be told to any terminal.
+func FuzzReadReply(f *testing.F) {
+	all := ForIssuers(testAcquirer)
+	for name, link := range all {
+		f.Add(name == "iso87-binary", approvedReply(f, link))
+	}
+	type asking struct {
+		d *Terminal
+		x *Exchange
+	}
+	askings := []asking{
+		{terminals[idCUPPOS], &Exchange{Frame: build(f, terminals[idCUPPOS].Codec(), 0x0200, cupSale)}},
+		{terminals[idISO87], &Exchange{Frame: build(f, terminals[idISO87].Codec(), 0x0200, isoSale)}},
+	}
+	f.Fuzz(func(t *testing.T, binary bool, frame []byte) {
+		link := all["iso87"]
+		if binary {
+			link = all["iso87-binary"]
+		}
+		var head txn.ReplyHead
+		var reply txn.Reply
+		if err := link.ReadReply(frame, &head, &reply); err != nil {
+			return
+		}
+		rec := txn.Record{Balance: reply.Balance, Chip: reply.Chip, IssuerData: reply.IssuerData}
+		if size := len(rec.Append(nil)); size > txn.RecordSizeMax {
+			t.Fatalf("the record of this reply has %d bytes", size)
+		}
+		for _, a := range askings {
+			if err := a.d.Decode(a.x, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			for _, reason := range []txn.Reason{txn.Approved, txn.IssuerDeclined} {
+				decide(a.x, reason)
+				a.x.Answer.Reply = reply
+				a.x.Answer.Code = Code(a.d.id, txn.KindSale, reason, reply.Code)
+				checkAnswer(t, a.x, answered(t, a.d, a.x))
+			}
+		}
+	})
+}

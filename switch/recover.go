@@ -26,7 +26,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	began := time.Now()
 	var found Recovery
 	open := map[txn.ID]txn.Record{}
-	owed := map[txn.ID]txn.Record{}
+	owed := map[txn.ID]owedAt{}
 	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
 	var rec txn.Record
 	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
@@ -34,6 +34,7 @@ func (s *Switch) Recover() (Recovery, error) {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
 		found.Records++
+		s.starts.saw(rec.Day, pos)
 		s.numbers.seen(&rec)
 		subject, key := rec.Subject()
 		switch rec.Kind {
@@ -43,14 +44,14 @@ func (s *Switch) Recover() (Recovery, error) {
 			delete(open, rec.ID)
 			s.restore(&rec, pos)
 			if rec.Owes() {
-				owed[subject] = detach(&rec)
+				owed[subject] = owedAt{detach(&rec), pos}
 			}
 		case txn.RecordReversalDue:
 			if rec.Key != (txn.Key{}) {
-				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{pos, rec.ID, rec.Fingerprint, rec.At.Unix(), slotDecided})
+				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
 			}
-			s.slots.undo(&key)
-			owed[subject] = detach(&rec)
+			s.slots.undo(&key, false)
+			owed[subject] = owedAt{detach(&rec), pos}
 		case txn.RecordReversalDone:
 			delete(owed, subject)
 			s.risk.Undo(rec.Hold())
@@ -75,15 +76,21 @@ func (s *Switch) Recover() (Recovery, error) {
 		}
 		s.restore(&rec, pos)
 		if rec.Owes() {
-			owed[rec.ID] = rec
+			owed[rec.ID] = owedAt{rec, pos}
 		}
 	}
-	for _, rec := range owed {
-		s.reversals.add(&rec)
+	for _, o := range owed {
+		s.reversals.add(&o.rec, o.pos)
 	}
 	found.Owed = len(owed)
 	found.Duration = time.Since(began)
 	return found, nil
+}
+
+// owedAt is a record that owes a reversal and where it stands.
+type owedAt struct {
+	rec txn.Record
+	pos journal.Position
 }
 
 // restore puts back what an outcome left in memory.
@@ -91,7 +98,7 @@ func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 	if rec.Held {
 		s.risk.Restore(rec.Hold())
 	}
-	s.slots.restore(&rec.Key, rec.Day, slot{pos, rec.ID, rec.Fingerprint, rec.At.Unix(), stateOf(rec)})
+	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
 		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, pos)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -30,6 +31,7 @@ type lanes struct {
 
 type owed struct {
 	rec      txn.Record
+	position journal.Position // of the record that owes it
 	attempts int
 	next     time.Time
 }
@@ -43,8 +45,9 @@ func newLanes(s *Switch) *lanes {
 	return &lanes{s: s, wake: make(chan struct{}, 1), byID: map[txn.ID]*owed{}, waiting: map[txn.ID]undelivered{}}
 }
 
-// add takes up the reversal that rec owes. rec is durable; it is copied.
-func (l *lanes) add(rec *txn.Record) {
+// add takes up the reversal that rec owes. rec is durable at position; it is
+// copied.
+func (l *lanes) add(rec *txn.Record, position journal.Position) {
 	subject, key := rec.Subject()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,7 +55,7 @@ func (l *lanes) add(rec *txn.Record) {
 	if l.byID[subject] != nil {
 		return
 	}
-	o := &owed{rec: detach(rec)}
+	o := &owed{rec: detach(rec), position: position}
 	o.rec.Original, o.rec.OriginalKey = subject, key
 	l.byID[subject] = o
 	heap.Push(&l.queue, o)
@@ -70,6 +73,18 @@ func (l *lanes) figures() (owed, sending, undelivered int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return int64(len(l.byID)), int64(len(l.byID) - len(l.queue)), int64(len(l.waiting))
+}
+
+// oldest is the first position of the records that owe a reversal.
+func (l *lanes) oldest() (first journal.Position, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.byID {
+		if !ok || o.position < first {
+			first, ok = o.position, true
+		}
+	}
+	return first, ok
 }
 
 // find is the owed reversal of a leg: late answers ask for it, rarely.
@@ -94,13 +109,6 @@ func (l *lanes) undelivered(key txn.Key, id txn.ID) {
 	}
 	l.waiting[id] = undelivered{key, at}
 	l.poke()
-}
-
-// delivered ends the grace: the terminal asked again and is being answered.
-func (l *lanes) delivered(id txn.ID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.waiting, id)
 }
 
 // run sends what is owed until ctx ends, then makes undelivered approvals due
@@ -187,8 +195,8 @@ func (l *lanes) expire(now time.Time) (time.Duration, error) {
 // undo makes an approval that its terminal never heard of a reversal due.
 func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	sl, _, ok := l.s.slots.look(&key)
-	if !ok || sl.id != id || !l.s.slots.undo(&key) {
-		return nil // reversed meanwhile, or of a day that is gone
+	if !ok || sl.id != id || !l.s.slots.undo(&key, true) {
+		return nil // told or reversed meanwhile, or of a day that is gone
 	}
 	b, err := l.s.journal.Read(sl.position, nil)
 	if err != nil {
@@ -200,10 +208,11 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	}
 	l.s.due(&rec, &orig)
 	rec.ID, rec.Reason, rec.Outcome = l.s.numbers.id(rec.At), txn.AnswerWasNotDelivered, txn.OutcomeLocal
-	if _, err := l.s.journal.Append(rec.Append(nil)); err != nil {
+	position, err := l.s.journal.Append(rec.Append(nil))
+	if err != nil {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
-	l.add(&rec)
+	l.add(&rec, position)
 	return nil
 }
 

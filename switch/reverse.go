@@ -20,7 +20,7 @@ import (
 //	approved            00                           ReversalDue
 //	already undone      00                           none
 //	other amount        64 (OriginalAmountDiffers)   none
-//	an earlier day's    25 (OriginalIsOfAnotherDay)  none; replayGrace after it still counts as its day
+//	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	original := req.Key
 	original.Class, original.STAN = txn.ClassFinancial, req.OriginalSTAN
@@ -71,14 +71,14 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	reason := txn.Approved
 	switch {
-	case orig.Day != req.Day && req.Received.Sub(orig.At) > replayGrace:
+	case orig.Day != req.Day && req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace:
 		reason = txn.OriginalIsOfAnotherDay
 	case orig.Amount != req.Amount:
 		reason = txn.OriginalAmountDiffers
 	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, original
-	if reason != txn.Approved || !s.slots.undo(&original) {
+	if reason != txn.Approved || !s.slots.undo(&original, false) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
@@ -94,7 +94,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
-	s.reversals.add(rec)
+	s.reversals.add(rec, position)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }

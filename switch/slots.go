@@ -14,9 +14,10 @@ import (
 // slot is 56 bytes without pointers; the answer itself stays in the journal,
 // where a replay reads it back.
 //
-// A key of an earlier day matches only within replayGrace of that request:
+// A key of the day before matches only within replayGrace of the cut-over:
 // terminals number from 1 again, and yesterday's 000042 is not today's.
 type slots struct {
+	day    txn.BusinessDay
 	hash   maphash.Seed
 	shards [slotShards]slotShard
 }
@@ -31,6 +32,7 @@ const (
 type slotShard struct {
 	mu    sync.Mutex // held for map operations only, never across I/O
 	day   txn.Date   // of now
+	began time.Time  // when it did
 	now   map[txn.Key]slot
 	past  map[txn.Key]slot // the day before
 	fight map[txn.Key]*flight
@@ -41,8 +43,11 @@ type slot struct {
 	position    journal.Position // of the record that answers it; 0 while in flight
 	id          txn.ID
 	fingerprint uint64
-	at          int64 // unix seconds
 	state       slotState
+	// copies of an approval that were handed to a session and are not known to
+	// have failed: the first answer and every replay. At zero the terminal has
+	// certainly not heard yes.
+	copies uint8
 }
 
 type slotState uint8
@@ -59,8 +64,8 @@ const (
 // about. done is closed when the slot is decided or given up.
 type flight struct{ done chan struct{} }
 
-func newSlots() *slots {
-	s := &slots{hash: maphash.MakeSeed()}
+func newSlots(day txn.BusinessDay) *slots {
+	s := &slots{day: day, hash: maphash.MakeSeed()}
 	for i := range s.shards {
 		s.shards[i].now = map[txn.Key]slot{}
 		s.shards[i].past = map[txn.Key]slot{}
@@ -73,13 +78,14 @@ func (s *slots) shard(k *txn.Key) *slotShard {
 	return &s.shards[maphash.Comparable(s.hash, *k)%slotShards]
 }
 
-// turn moves the shard to a later day. Requests in flight keep their slots:
-// a flight's slot is found in past by decide.
-func (sh *slotShard) turn(day txn.Date) {
+// turn moves a shard to a later day. Requests in flight keep their slots: a
+// flight's slot is found in past by decide.
+func (s *slots) turn(sh *slotShard, day txn.Date) {
 	if day <= sh.day {
 		return
 	}
-	sh.day, sh.past, sh.now = day, sh.now, map[txn.Key]slot{}
+	sh.day, sh.began = day, s.day.Start(day)
+	sh.past, sh.now = sh.now, map[txn.Key]slot{}
 }
 
 func (sh *slotShard) find(k txn.Key, at time.Time) (slot, bool) {
@@ -87,7 +93,7 @@ func (sh *slotShard) find(k txn.Key, at time.Time) (slot, bool) {
 		return sl, true
 	}
 	sl, ok := sh.past[k]
-	if ok && sl.position != 0 && at.Sub(time.Unix(sl.at, 0)) > replayGrace {
+	if ok && sl.position != 0 && at.Sub(sh.began) > replayGrace {
 		return slot{}, false
 	}
 	return sl, ok
@@ -99,11 +105,11 @@ func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
 	sh := s.shard(&req.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.turn(req.Day)
+	s.turn(sh, req.Day)
 	if sl, ok := sh.find(req.Key, req.Received); ok {
 		return sl, sh.fight[req.Key], false
 	}
-	sl = slot{id: req.ID, fingerprint: req.Fingerprint, at: req.Received.Unix()}
+	sl = slot{id: req.ID, fingerprint: req.Fingerprint}
 	sh.now[req.Key] = sl
 	fl = &flight{done: make(chan struct{})}
 	sh.fight[req.Key] = fl
@@ -117,7 +123,7 @@ func (s *slots) decide(k *txn.Key, position journal.Position, state slotState) {
 	defer sh.mu.Unlock()
 	for _, m := range [...]map[txn.Key]slot{sh.now, sh.past} {
 		if sl, ok := m[*k]; ok {
-			sl.position, sl.state = position, state
+			sl.position, sl.state, sl.copies = position, state, 1
 			m[*k] = sl
 			break
 		}
@@ -142,22 +148,44 @@ func (sh *slotShard) land(k txn.Key) {
 }
 
 // undo marks an approved original as undone, once: of any number of callers
-// exactly one is told yes, and must make the reversal durable.
-func (s *slots) undo(k *txn.Key) bool {
+// exactly one is told yes, and must make the reversal durable. With unheard set
+// it does so only if no copy of the approval may have reached the terminal.
+func (s *slots) undo(k *txn.Key, unheard bool) (undone bool) {
+	s.change(k, func(sl *slot) {
+		if undone = sl.state == slotApproved && !(unheard && sl.copies > 0); undone {
+			sl.state = slotUndone
+		}
+	})
+	return undone
+}
+
+// told notes that one more copy of an approval goes to its terminal.
+func (s *slots) told(k *txn.Key) {
+	s.change(k, func(sl *slot) { sl.copies = min(sl.copies, 254) + 1 })
+}
+
+// untold takes a copy back that could not be written, and says whether none is
+// left.
+func (s *slots) untold(k *txn.Key) (none bool) {
+	s.change(k, func(sl *slot) {
+		sl.copies = max(sl.copies, 1) - 1
+		none = sl.copies == 0
+	})
+	return none
+}
+
+// change applies f to the key's slot, if there is one.
+func (s *slots) change(k *txn.Key, f func(*slot)) {
 	sh := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for _, m := range [...]map[txn.Key]slot{sh.now, sh.past} {
 		if sl, ok := m[*k]; ok {
-			if sl.state != slotApproved {
-				return false
-			}
-			sl.state = slotUndone
+			f(&sl)
 			m[*k] = sl
-			return true
+			return
 		}
 	}
-	return false
 }
 
 // look returns the slot of a key, of whatever age, and its flight while
@@ -180,18 +208,19 @@ func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, position journal.Po
 	sh := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.turn(day)
+	s.turn(sh, day)
 	if _, ok := sh.find(*k, at); ok {
 		return false
 	}
-	sh.now[*k] = slot{position: position, at: at.Unix(), state: slotTombstoned}
+	sh.now[*k] = slot{position: position, state: slotTombstoned}
 	return true
 }
 
 // restore puts a slot back while the journal is read at start.
 func (s *slots) restore(k *txn.Key, day txn.Date, sl slot) {
 	sh := s.shard(k)
-	sh.turn(day)
+	s.turn(sh, day)
+	sl.copies = 1 // nobody knows; the terminal asks again or reverses
 	switch {
 	case day == sh.day:
 		sh.now[*k] = sl

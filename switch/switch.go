@@ -102,7 +102,8 @@ type Config struct {
 	// terminal waits for the terminal to ask again before it is reversed.
 	// Default 60 s.
 	UndeliveredGrace time.Duration
-	// Node numbers this process among those that share a ledger, 0 to 1023.
+	// Node numbers this switch among an acquirer's, 0 to 1023: it is part of
+	// transaction ids.
 	Node int
 	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.
 	ReversalsInFlight int
@@ -151,6 +152,7 @@ type Switch struct {
 	log      *slog.Logger
 
 	slots     *slots
+	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
 	work      sync.Pool // of *work
@@ -165,7 +167,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots()}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots(cfg.Day)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -355,7 +357,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	}
 	state := stateOf(rec)
 	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
-		s.reversals.add(rec)
+		s.reversals.add(rec, position)
 	}
 	s.slots.decide(&req.Key, position, state)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
@@ -408,7 +410,7 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 		return
 	}
 	if sl.state == slotApproved {
-		s.reversals.delivered(rec.ID) // if this write succeeds too late, Undelivered is called again
+		s.slots.told(&req.Key)
 	}
 }
 
@@ -452,6 +454,9 @@ func (s *Switch) append(w *work) (journal.Position, error) {
 	w.buf = w.rec.Append(w.buf[:0])
 	for {
 		pos, err := s.journal.Append(w.buf)
+		if err == nil {
+			s.starts.saw(w.rec.Day, pos)
+		}
 		if !errors.Is(err, journal.ErrFull) || w.rec.Kind == txn.RecordIntent {
 			return pos, err
 		}
@@ -474,7 +479,7 @@ func wait(done <-chan struct{}, deadline time.Time) bool {
 // terminal. An approval then waits UndeliveredGrace for the terminal to ask
 // again, and is reversed after it.
 func (s *Switch) Undelivered(req *txn.Request, ans *txn.Answer) {
-	if ans.Reason == txn.Approved && req.Kind.MovesMoney() && !ans.Silent {
+	if ans.Reason == txn.Approved && req.Kind.MovesMoney() && !ans.Silent && s.slots.untold(&req.Key) {
 		s.reversals.undelivered(req.Key, ans.ID)
 	}
 }

@@ -76,7 +76,8 @@ func (b *bank) Cancel(leg *txn.Leg) {
 
 func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	intent := false
-	b.journal.Scan(b.journal.First(), func(_ journal.Position, p []byte) error {
+	newest := max(b.journal.First(), b.journal.Last()-min(b.journal.Last(), 1000))
+	b.journal.Scan(newest, func(_ journal.Position, p []byte) error {
 		var rec txn.Record
 		if err := rec.Unmarshal(p); err != nil {
 			b.t.Error(err)
@@ -532,6 +533,47 @@ func TestUndeliveredApprovalIsReversedUnlessAskedForAgain(t *testing.T) {
 	})
 }
 
+// The first answer's write may fail after a retransmission was answered.
+func TestLateWriteFailureDoesNotUndoAnApprovalThatWasHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		req := sale("10000001", 1, 500)
+		var ans, again txn.Answer
+		h.s.Authorize(&req, &ans)
+		repeat := sale("10000001", 1, 500)
+		h.s.Authorize(&repeat, &again)
+		h.s.Undelivered(&req, &ans)
+		time.Sleep(10 * time.Minute)
+		if len(h.bank.reversed) != 0 {
+			t.Error("an approval that its terminal heard was reversed")
+		}
+		h.s.Undelivered(&repeat, &again)
+		time.Sleep(10 * time.Minute)
+		if len(h.bank.reversed) != 1 {
+			t.Error("an approval that nobody heard stands")
+		}
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
+func TestReversalAcrossTheCutOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		day := h.s.cfg.Day
+		cut := day.Start(day.Of(time.Now()) + 1)
+		time.Sleep(time.Until(cut) - 15*time.Minute)
+		h.ask(sale("10000001", 1, 500))
+		h.ask(sale("10000001", 2, 500))
+		time.Sleep(time.Until(cut) + 5*time.Minute)
+		h.want("soon after the cut-over", h.ask(reversal("10000001", 1, 500)), txn.Approved, "00")
+		time.Sleep(time.Until(cut) + 11*time.Minute)
+		h.want("too long after it", h.ask(reversal("10000001", 2, 500)), txn.OriginalIsOfAnotherDay, "25")
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
 func TestStrangersAreAnsweredAndNotRecorded(t *testing.T) {
 	h := newHouse(t)
 	before := h.journal.Last()
@@ -547,4 +589,38 @@ func TestStrangersAreAnsweredAndNotRecorded(t *testing.T) {
 	if h.journal.Last() != before {
 		t.Errorf("%d records were written", h.journal.Last()-before)
 	}
+}
+
+// What a restart needs stays: the previous day, this day, and whatever is owed.
+func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.s.cfg.InFlightMax = 2
+		const slack = 4
+		h.bank.acknowledge = func(int) bool { return false }
+		h.ask(sale("10000001", 1, 500))
+		owed := h.journal.Last() + 1
+		h.ask(reversal("10000001", 1, 500))
+		var starts []journal.Position
+		for day := range uint32(4) {
+			time.Sleep(24 * time.Hour)
+			starts = append(starts, h.journal.Last()+1)
+			for stan := range uint32(20) {
+				h.ask(sale("10000002", 20*day+stan+1, 1))
+			}
+		}
+		today := h.s.cfg.Day.Of(time.Now())
+		if got := h.s.Floor(today); got > owed {
+			t.Errorf("floor %d drops the reversal owed at %d", got, owed)
+		}
+		h.bank.mu.Lock()
+		h.bank.acknowledge = nil
+		h.bank.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if got := h.s.Floor(today); got != starts[2]-slack {
+			t.Errorf("floor %d, the previous day begins at %d", got, starts[2])
+		}
+		h.stop()
+		h.stop = func() {}
+	})
 }

@@ -80,6 +80,11 @@ func MakeDate(t time.Time) Date {
 	return Date(y*10000 + int(m)*100 + d)
 }
 
+// Before is the calendar day before d.
+func (d Date) Before() Date {
+	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)-1, 0, 0, 0, 0, time.UTC))
+}
+
 // String is yyyy-mm-dd, the form of the ledger.
 func (d Date) String() string {
 	return fmt.Sprintf("%04d-%02d-%02d", uint32(d)/10000, uint32(d)/100%100, uint32(d)%100)
@@ -100,6 +105,15 @@ func ParseDate(s string) (Date, error) {
 type BusinessDay struct {
 	Zone    *time.Location
 	CutOver time.Duration // since local midnight, 0 to 24 h; 0 is midnight
+}
+
+// Start is the instant at which the business day d begins.
+func (b BusinessDay) Start(d Date) time.Time {
+	day := int(d % 100)
+	if b.CutOver != 0 {
+		day--
+	}
+	return time.Date(int(d/10000), time.Month(d/100%100), day, 0, 0, 0, 0, b.Zone).Add(b.CutOver)
 }
 
 // Of is the business day of t.

@@ -10,71 +10,94 @@ package txn
 // route, issuer.
 type Reason uint8
 
-// The reasons.
+// The reasons. Their numbers are in every journal: a new one takes the next free
+// number wherever it stands in the list, and no number is used again.
 const (
-	Approved Reason = iota
-
-	FormatIsWrong
-	KindIsNotOffered
-	MACIsWrong
-	MerchantIsUnknown
-	MerchantIsNotActive
-	TerminalIsUnknown
-	TerminalIsNotActive
-	TerminalIsBoundToAnotherMerchant
-	SignOnIsRequired
-	DuplicateWithOtherContent
-	ReversedBeforeRequest
-	SwitchIsOverloaded
-	CountryIsNotAccepted
-	PositionIsRequired
-	TerminalIsFarFromPremises
-	TerminalIsOutsideItsAreas
-	RegionIsNotTheMerchants
-	KindIsNotAllowed
-	CurrencyIsNotAccepted
-	AmountMustNotBeZero
-	AmountIsOverMaximum
-	CardNumberIsInvalid
-	CardIsExpired
-	AmountIsOverTransactionLimit
-	DayAmountIsOverLimit
-	DayCountIsOverLimit
-	IssuerIsUnknown
-	IssuerIsUnavailable
-	IssuerIsBusy
-	IssuerDeclined
-	IssuerDidNotAnswer
-	IssuerAnsweredNonsense
-	OriginalIsUnknown
-	OriginalAmountDiffers
-	OriginalIsOfAnotherDay
-	AnswerWasNotDelivered
-	JournalIsUnavailable
-	SwitchFailed
-
-	reasonCount
+	Approved                         Reason = 0
+	FormatIsWrong                    Reason = 1
+	KindIsNotOffered                 Reason = 2
+	MACIsWrong                       Reason = 3
+	MerchantIsUnknown                Reason = 4
+	MerchantIsNotActive              Reason = 5
+	TerminalIsUnknown                Reason = 6
+	TerminalIsNotActive              Reason = 7
+	TerminalIsBoundToAnotherMerchant Reason = 8
+	SignOnIsRequired                 Reason = 9
+	DuplicateWithOtherContent        Reason = 10
+	ReversedBeforeRequest            Reason = 11
+	SwitchIsOverloaded               Reason = 12
+	CountryIsNotAccepted             Reason = 13
+	PositionIsRequired               Reason = 14
+	TerminalIsFarFromPremises        Reason = 15
+	TerminalIsOutsideItsAreas        Reason = 16
+	RegionIsNotTheMerchants          Reason = 17
+	KindIsNotAllowed                 Reason = 18
+	CurrencyIsNotAccepted            Reason = 19
+	AmountMustNotBeZero              Reason = 20
+	AmountIsOverMaximum              Reason = 21
+	CardNumberIsInvalid              Reason = 22
+	CardIsExpired                    Reason = 23
+	AmountIsOverTransactionLimit     Reason = 24
+	DayAmountIsOverLimit             Reason = 25
+	DayCountIsOverLimit              Reason = 26
+	IssuerIsUnknown                  Reason = 27
+	IssuerIsUnavailable              Reason = 28
+	IssuerIsBusy                     Reason = 29
+	IssuerDeclined                   Reason = 30
+	IssuerDidNotAnswer               Reason = 31
+	IssuerAnsweredNonsense           Reason = 32
+	OriginalIsUnknown                Reason = 33
+	OriginalAmountDiffers            Reason = 34
+	OriginalIsOfAnotherDay           Reason = 35
+	AnswerWasNotDelivered            Reason = 36
+	JournalIsUnavailable             Reason = 37
+	SwitchFailed                     Reason = 38
 )
 
 var reasonNames = [...]string{
-	"approved",
-	"format is wrong", "kind is not offered", "MAC is wrong",
-	"merchant is unknown", "merchant is not active",
-	"terminal is unknown", "terminal is not active", "terminal is bound to another merchant",
-	"sign-on is required", "duplicate with other content", "reversed before request", "switch is overloaded",
-	"country is not accepted", "position is required", "terminal is far from premises", "terminal is outside its areas", "region is not the merchant's",
-	"kind is not allowed", "currency is not accepted",
-	"amount must not be zero", "amount is over maximum", "card number is invalid", "card is expired",
-	"amount is over transaction limit", "day amount is over limit", "day count is over limit",
-	"issuer is unknown", "issuer is unavailable", "issuer is busy", "issuer declined", "issuer did not answer", "issuer answered nonsense",
-	"original is unknown", "original amount differs", "original is of another day", "answer was not delivered",
-	"journal is unavailable", "switch failed",
+	Approved:                         "approved",
+	FormatIsWrong:                    "format is wrong",
+	KindIsNotOffered:                 "kind is not offered",
+	MACIsWrong:                       "MAC is wrong",
+	MerchantIsUnknown:                "merchant is unknown",
+	MerchantIsNotActive:              "merchant is not active",
+	TerminalIsUnknown:                "terminal is unknown",
+	TerminalIsNotActive:              "terminal is not active",
+	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
+	SignOnIsRequired:                 "sign-on is required",
+	DuplicateWithOtherContent:        "duplicate with other content",
+	ReversedBeforeRequest:            "reversed before request",
+	SwitchIsOverloaded:               "switch is overloaded",
+	CountryIsNotAccepted:             "country is not accepted",
+	PositionIsRequired:               "position is required",
+	TerminalIsFarFromPremises:        "terminal is far from premises",
+	TerminalIsOutsideItsAreas:        "terminal is outside its areas",
+	RegionIsNotTheMerchants:          "region is not the merchant's",
+	KindIsNotAllowed:                 "kind is not allowed",
+	CurrencyIsNotAccepted:            "currency is not accepted",
+	AmountMustNotBeZero:              "amount must not be zero",
+	AmountIsOverMaximum:              "amount is over maximum",
+	CardNumberIsInvalid:              "card number is invalid",
+	CardIsExpired:                    "card is expired",
+	AmountIsOverTransactionLimit:     "amount is over transaction limit",
+	DayAmountIsOverLimit:             "day amount is over limit",
+	DayCountIsOverLimit:              "day count is over limit",
+	IssuerIsUnknown:                  "issuer is unknown",
+	IssuerIsUnavailable:              "issuer is unavailable",
+	IssuerIsBusy:                     "issuer is busy",
+	IssuerDeclined:                   "issuer declined",
+	IssuerDidNotAnswer:               "issuer did not answer",
+	IssuerAnsweredNonsense:           "issuer answered nonsense",
+	OriginalIsUnknown:                "original is unknown",
+	OriginalAmountDiffers:            "original amount differs",
+	OriginalIsOfAnotherDay:           "original is of another day",
+	AnswerWasNotDelivered:            "answer was not delivered",
+	JournalIsUnavailable:             "journal is unavailable",
+	SwitchFailed:                     "switch failed",
 }
 
 // Reasons is the number of reasons; values at and above it are invalid.
-const Reasons = int(reasonCount)
-
-var _ = [1]struct{}{}[len(reasonNames)-Reasons] // one name per reason
+const Reasons = len(reasonNames)
 
 func (r Reason) String() string { return name(reasonNames[:], r) }
 

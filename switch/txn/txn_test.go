@@ -87,6 +87,9 @@ func TestBusinessDay(t *testing.T) {
 		if got := b.Of(at); got != want {
 			t.Errorf("%s: %s, want %s", s, got, want)
 		}
+		if start := b.Start(want); b.Of(start) != want || b.Of(start.Add(-1)) != want.Before() {
+			t.Errorf("%s starts at %s", want, start)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,11 +40,21 @@ type Store interface {
 var ErrAhead = errors.New("the ledger is ahead of the journal: this is not the journal it was loaded from, or it lost its end")
 
 const (
-	batchMax = 1024 // records per SQL transaction
+	// batchMax is the records of one SQL transaction. Half of them are intents,
+	// which are no rows; a row in a batch of 1024 costs a third more.
+	batchMax = 4096
 
 	// linger is how long a new record may wait for company. Nobody waits for the
 	// ledger, and a row in a full batch costs half of one in a small batch.
 	linger = 20 * time.Millisecond
+
+	// turnMax is how late a turn on a processor may come before the processors
+	// count as busy. The drain then rests restShare times as long as its last
+	// batch took: sales first. From behindMax records on it does not rest any
+	// more, so that the journal on disk stays bounded.
+	turnMax   = 200 * time.Microsecond
+	restShare = 3
+	behindMax = 2_000_000
 
 	storeTimeout = 30 * time.Second
 	retryMin     = 50 * time.Millisecond
@@ -66,6 +77,7 @@ type Drain struct {
 	stored   atomic.Uint64
 	batches  atomic.Uint64
 	failures atomic.Uint64
+	rests    atomic.Uint64
 
 	mu      sync.Mutex // guards what follows
 	moved   chan struct{}
@@ -172,7 +184,10 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 		*rec = ledger.Kept(*rec) // nothing may point into b
 		d.batch = append(d.batch, ledger.Entry{Pos: uint64(at), Rec: rec})
 		if len(d.batch) == batchMax {
-			pos, storeErr = d.flush(ctx, pos)
+			began := time.Now()
+			if pos, storeErr = d.flush(ctx, pos); storeErr == nil {
+				d.giveWay(ctx, pos, time.Since(began))
+			}
 		}
 		return storeErr
 	})
@@ -207,6 +222,21 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	d.works(last.Rec.At)
 	d.reached(journal.Position(last.Pos))
 	return journal.Position(last.Pos), nil
+}
+
+// giveWay lets sales have the processors that a batch which took so long had. A
+// scheduler is fair to goroutines, not to the terminals behind a thousand of
+// them: without it the drain takes a processor of its own while it is behind.
+func (d *Drain) giveWay(ctx context.Context, pos journal.Position, took time.Duration) {
+	if d.journal.Last() > pos+behindMax {
+		return
+	}
+	asked := time.Now()
+	runtime.Gosched()
+	if time.Since(asked) > turnMax {
+		d.rests.Add(1)
+		sleep(ctx, restShare*took)
+	}
 }
 
 // works notes that the ledger does, and holds what was made until at.
@@ -264,12 +294,13 @@ type DrainStats struct {
 	Stored   uint64 // records since NewDrain
 	Batches  uint64 // SQL transactions since NewDrain
 	Failures uint64 // ones that failed and were tried again
+	Rests    uint64 // times sales were given the processors
 	Err      error  // why the ledger fails now; nil when it does not
 }
 
 // Stats reads the live figures.
 func (d *Drain) Stats() DrainStats {
-	s := DrainStats{Position: d.position.Load(), Stored: d.stored.Load(), Batches: d.batches.Load(), Failures: d.failures.Load()}
+	s := DrainStats{Position: d.position.Load(), Stored: d.stored.Load(), Batches: d.batches.Load(), Failures: d.failures.Load(), Rests: d.rests.Load()}
 	d.mu.Lock()
 	s.Err = d.lastErr
 	d.mu.Unlock()

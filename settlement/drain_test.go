@@ -3,7 +3,10 @@ package settlement
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,17 +51,18 @@ func holds(t *testing.T, s *memStore, n int) {
 
 func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, s := newMemJournal(t, records(1, 2500)...), &memStore{t: t}
+		const there, come = 2*batchMax + 500, 100
+		j, s := newMemJournal(t, records(1, there)...), &memStore{t: t}
 		d := NewDrain(j, s)
-		if st := d.Stats(); st.Lag != 2500 {
+		if st := d.Stats(); st.Lag != there {
 			t.Errorf("before Run: %+v", st)
 		}
 		stop := run(t, d)
 		if err := d.CatchUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for i := range 100 { // one by one, closer together than the drain looks
-			j.append(records(2501+i, 1)...)
+		for i := range come { // one by one, closer together than the drain looks
+			j.append(records(there+1+i, 1)...)
 			time.Sleep(time.Millisecond)
 		}
 		if err := d.CatchUp(t.Context()); err != nil {
@@ -67,11 +71,36 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		holds(t, s, 2600)
-		if st := d.Stats(); st.Position != 2600 || st.Lag != 0 || st.Age != 0 || st.Stored != 2600 || st.Batches > 3+6 || st.Err != nil {
+		holds(t, s, there+come)
+		if st := d.Stats(); st.Position != there+come || st.Lag != 0 || st.Age != 0 || st.Stored != there+come || st.Batches > 3+6 || st.Err != nil {
 			t.Errorf("%+v", st)
 		}
 	})
+}
+
+// While others want the processors, the drain rests between batches.
+func TestDrainGivesWay(t *testing.T) {
+	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
+	d := NewDrain(j, s)
+	var busy sync.WaitGroup
+	var enough atomic.Bool
+	for range 4 * runtime.GOMAXPROCS(0) {
+		busy.Go(func() {
+			for !enough.Load() {
+			}
+		})
+	}
+	stop := run(t, d)
+	err := d.CatchUp(t.Context())
+	enough.Store(true)
+	busy.Wait()
+	if err := errors.Join(err, stop()); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, s, 4*batchMax)
+	if d.Stats().Rests == 0 {
+		t.Error("the drain never rested among busy goroutines")
+	}
 }
 
 func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
@@ -91,7 +120,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				j, s := newMemJournal(t, records(1, 3000)...), &memStore{t: t}
+				j, s := newMemJournal(t, records(1, 3*batchMax)...), &memStore{t: t}
 				start := time.Now()
 				s.fail = func(call int) (error, bool) {
 					if time.Since(start) < time.Minute {
@@ -114,7 +143,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 				if err := stop(); err != nil {
 					t.Fatal(err)
 				}
-				holds(t, s, 3000)
+				holds(t, s, 3*batchMax)
 			})
 		})
 	}

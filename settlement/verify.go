@@ -17,8 +17,12 @@ import (
 // the switch may run meanwhile.
 type VerifyInput struct {
 	Journal Journal
-	Ledger  Reader
-	Live    Live // nil when the switch is not running in this process
+	// OpenJournal gives the journal instead, where it must be opened after the
+	// ledger's view was taken: a journal opened read-only ends where it ended
+	// then, and the ledger must not be ahead of it. Called once.
+	OpenJournal func() (Journal, error)
+	Ledger      Reader
+	Live        Live // nil when the switch is not running in this process
 }
 
 // Reader gives a view of the ledger that stays the same; see ledger.Ledger.
@@ -52,6 +56,11 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 			return err
 		}
 		r.LedgerPosition = position
+		if in.Journal == nil {
+			if in.Journal, err = in.OpenJournal(); err != nil {
+				return err
+			}
+		}
 		h, err := newHistory(ctx, r, in.Journal, s)
 		if err != nil {
 			return err

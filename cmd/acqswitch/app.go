@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
@@ -52,15 +51,18 @@ type app struct {
 
 // newApp opens everything and binds every address; nothing is served yet.
 // After an error nothing stays open.
-func newApp(ctx context.Context, cfg *config, logs io.Writer) (a *app, err error) {
-	a = &app{cfg: cfg}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.close())
-		}
-	}()
+func newApp(cfg *config, logs io.Writer) (*app, error) {
+	a := &app{cfg: cfg}
+	if err := a.build(logs); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *app) build(logs io.Writer) (err error) {
+	cfg := a.cfg
 	if a.log, err = newLogger(cfg, logs); err != nil {
-		return nil, usage(err)
+		return usage(err)
 	}
 	ratio := cfg.Trace.Ratio
 	if ratio == 0 {
@@ -68,51 +70,48 @@ func newApp(ctx context.Context, cfg *config, logs io.Writer) (a *app, err error
 	}
 	a.telemetry, err = telemetry.New(telemetry.Config{Endpoint: cfg.Trace.Endpoint, SampleRatio: ratio, Slow: cfg.Trace.Slow, Version: version()})
 	if err != nil {
-		return nil, fmt.Errorf("set up telemetry: %w", err)
+		return fmt.Errorf("set up telemetry: %w", err)
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return fmt.Errorf("make data directory: %w", err)
 	}
 	snapshot, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a.registry = registry.NewStore(snapshot)
 	cards, err := keys.OpenCards(cfg.path(cfg.CardKeys, "card.keys"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if a.journal, err = journal.Open(filepath.Join(cfg.DataDir, "journal"), journal.Config{OnFlush: a.telemetry.Flushed}); err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
+		return fmt.Errorf("open journal: %w", err)
 	}
 	a.closers = append(a.closers, a.journal.Close)
 	if a.ledger, err = openLedger(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	a.closers = append(a.closers, a.ledger.Close)
-	if err := a.ledger.Migrate(ctx); err != nil {
-		return nil, fmt.Errorf("migrate ledger: %w", err)
-	}
 	a.drain = settlement.NewDrain(a.journal, a.ledger)
 	if a.risk, err = newRisk(cfg); err != nil {
-		return nil, usage(err)
+		return usage(err)
 	}
 	if err := a.wireSwitch(cards); err != nil {
-		return nil, err
+		return err
 	}
 	front, err := cfg.posConfig()
 	if err != nil {
-		return nil, usage(err)
+		return usage(err)
 	}
 	a.terminals = pos.New(front, a.acquirer, newObserver(a.telemetry, front.Listeners), a.log)
 	if cfg.Admin.Address != "" {
 		if a.admin, err = net.Listen("tcp", cfg.Admin.Address); err != nil {
-			return nil, fmt.Errorf("listen for operators: %w", err)
+			return fmt.Errorf("listen for operators: %w", err)
 		}
 		a.closers = append(a.closers, a.admin.Close)
 	}
 	a.measure()
-	return a, nil
+	return nil
 }
 
 func newLogger(cfg *config, w io.Writer) (*slog.Logger, error) {
@@ -238,6 +237,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start(stage{"telemetry", a.telemetry.Run})
 	start(stage{"ledger", a.runDrain})
+	start(stage{"retention", a.truncate})
 	start(stage{"issuers", a.issuers.Run})
 	start(stage{"reversals", a.acquirer.Run})
 	if a.admin != nil {
@@ -262,30 +262,79 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 // by then is copied at the next start.
 const catchUpMax = 5 * time.Second
 
-// runDrain copies the journal into the ledger until ctx ends, and then the rest.
+// runDrain brings the ledger's schema up to date and copies the journal into it
+// until ctx ends, and then the rest. Sales do not depend on it: while the
+// ledger is away it tries again, and where copying cannot go on at all it says
+// so and lets the switch sell; what is not copied stays in the journal.
 func (a *app) runDrain(ctx context.Context) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var wg sync.WaitGroup
-	var err error
-	wg.Go(func() { err = a.drain.Run(running) })
 	ended := make(chan struct{})
-	go func() { wg.Wait(); close(ended) }()
-	select {
-	case <-ctx.Done():
-		late, stop := context.WithTimeout(running, catchUpMax)
-		defer stop()
-		if err := a.drain.CatchUp(late); err != nil {
-			a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+	go func() {
+		defer close(ended)
+		if err := a.migrate(ctx); err != nil {
+			return // stopped before the ledger was there
 		}
-		cancel()
-	case <-ended:
+		if err := a.drain.Run(running); err != nil && !errors.Is(err, context.Canceled) {
+			a.log.Error("the ledger cannot follow the journal until somebody repairs it; sales go on", "error", err)
+		}
+	}()
+	<-ctx.Done()
+	late, stop := context.WithTimeout(running, catchUpMax)
+	defer stop()
+	if err := a.drain.CatchUp(late); err != nil {
+		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
 	}
+	cancel()
 	<-ended
-	if errors.Is(err, context.Canceled) {
-		return nil
+	return nil
+}
+
+// migrateRetry is the wait between two tries to reach the ledger at start.
+const migrateRetry = time.Second
+
+// migrate brings the schema up to date, however long the ledger is away.
+func (a *app) migrate(ctx context.Context) error {
+	for try := 0; ; try++ {
+		err := a.ledger.Migrate(ctx)
+		if err == nil {
+			return nil
+		}
+		if try%30 == 0 {
+			a.log.Error("the ledger cannot be used yet; sales go on", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(migrateRetry):
+		}
 	}
-	return err
+}
+
+// truncateEvery is how often the head of the journal is dropped.
+const truncateEvery = 10 * time.Minute
+
+// truncate drops what neither the ledger nor a restart needs any more, until
+// ctx ends. What stays is the previous business day, this one, and whatever
+// owes a reversal.
+func (a *app) truncate(ctx context.Context) error {
+	day, err := a.cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(truncateEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			floor := min(a.acquirer.Floor(day.Of(now)), journal.Position(a.drain.Stats().Position+1))
+			if err := a.journal.Truncate(floor); err != nil {
+				a.log.Error("the journal's head cannot be dropped; it grows until it can", "error", err)
+			}
+		}
+	}
 }
 
 // serveAdmin answers operators until ctx ends.

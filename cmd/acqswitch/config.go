@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -118,17 +120,20 @@ func loadConfig(path string, environ []string) (*config, error) {
 		if err != nil {
 			return nil, usage(fmt.Errorf("read configuration: %w", err))
 		}
-		cfg.Terminals.Listeners = nil
-		defaults := *cfg
-		if err := yaml.UnmarshalWithOptions(text, cfg, yaml.Strict()); err != nil {
-			return nil, usage(fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, false)))
+		given := cfg // a file without any key makes it nil
+		if err := yaml.UnmarshalWithOptions(text, &given, yaml.Strict()); err != nil {
+			return nil, usage(fmt.Errorf("configuration %s: %w", path, yamlFault(err)))
 		}
-		if cfg.Terminals.Listeners == nil {
-			cfg.Terminals.Listeners = defaults.Terminals.Listeners
+		if given != nil {
+			cfg = given
 		}
 	}
-	if err := overlay(reflect.ValueOf(cfg).Elem(), "ACQ", environment(environ)); err != nil {
+	env := environment(environ)
+	if err := overlay(reflect.ValueOf(cfg).Elem(), "ACQ", env); err != nil {
 		return nil, usage(err)
+	}
+	for name := range env { // overlay took out what it knows
+		return nil, usage(fmt.Errorf("environment variable %s: no key of the configuration is called so", name))
 	}
 	if path != "" {
 		base := filepath.Dir(path)
@@ -154,8 +159,44 @@ func environment(environ []string) map[string]string {
 	return m
 }
 
-// overlay sets every scalar of v whose variable is in env. Lists are set in the
-// file only.
+// yamlFault is a fault of the file without the library's way of telling it: the
+// line, the key where one is wrong, and what is.
+func yamlFault(err error) error {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil {
+		return err
+	}
+	token, why := at.GetToken(), at.GetMessage()
+	var mismatch *yaml.TypeError
+	if errors.As(err, &mismatch) {
+		why = "must be " + kindName(mismatch.DstType)
+		if colon := token.Prev; colon != nil && colon.Prev != nil && colon.Value == ":" {
+			why = colon.Prev.Value + ": " + why
+		}
+	}
+	return fmt.Errorf("line %d: %s", token.Position.Line, why)
+}
+
+func kindName(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration with its unit, as 30s"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.String:
+		return "text"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	case t.Kind() == reflect.Struct:
+		return "keys and values"
+	case t.Kind() == reflect.Float64:
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// overlay sets every scalar of v whose variable is in env, and takes it out of
+// env. Lists are set in the file only.
 func overlay(v reflect.Value, name string, env map[string]string) error {
 	t := v.Type()
 	for i := range t.NumField() {
@@ -171,6 +212,7 @@ func overlay(v reflect.Value, name string, env map[string]string) error {
 		if !ok {
 			continue
 		}
+		delete(env, key)
 		var err error
 		switch f.Kind() {
 		case reflect.String:
@@ -210,21 +252,38 @@ func or(s, def string) string {
 	return s
 }
 
-// validate names the first key that cannot work, and why. What a package
-// checks itself when it is built is left to it.
+// validate names the first key that cannot work, and why.
 func (c *config) validate() error {
+	t, r := &c.Terminals, &c.Reversals
 	for _, rule := range [...]struct {
 		key string
 		err error
 	}{
 		{"acquirer", func() error { _, err := c.acquirerID(); return err }()},
-		{"zone, cut_over", func() error { _, err := c.businessDay(); return err }()},
+		{"node", between(c.Node, 0, 1023)},
 		{"data_dir", needed(c.DataDir)},
-		{"ledger.dsn", needed(c.Ledger.DSN)},
-		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
+		{"zone, cut_over", func() error { _, err := c.businessDay(); return err }()},
+		{"answer_within", between(c.AnswerWithin, time.Millisecond, txn.PatienceDefault)},
+		{"in_flight_max", atLeast(c.InFlightMax, 1)},
+		{"terminals.listeners", func() error { _, err := c.listeners(); return err }()},
+		{"terminals.sessions_max", atLeast(t.SessionsMax, 1)},
+		{"terminals.sessions_per_address_max", atLeast(t.SessionsPerAddressMax, 0)},
+		{"terminals.in_flight_max", atLeast(t.InFlightMax, 1)},
+		{"terminals.frame_deadline", atLeast(t.FrameDeadline, time.Millisecond)},
+		{"terminals.write_deadline", atLeast(t.WriteDeadline, time.Millisecond)},
+		{"terminals.idle_max", atLeast(t.IdleMax, time.Millisecond)},
+		{"terminals.drain_within", atLeast(t.DrainWithin, time.Millisecond)},
+		{"ledger.dsn", dsn(c.Ledger.DSN)},
+		{"risk", func() error { _, err := newRisk(c); return err }()},
+		{"reversals.in_flight", atLeast(r.InFlight, 1)},
+		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},
+		{"reversals.retry_max", atLeast(r.RetryMax, r.Retry)},
+		{"reversals.undelivered_grace", atLeast(r.UndeliveredGrace, time.Millisecond)},
+		{"admin.address", address(c.Admin.Address, true)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},
-		{"terminals.listeners", func() error { _, err := c.listeners(); return err }()},
+		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
+		{"trace.slow", atLeast(c.Trace.Slow, 0)},
 	} {
 		if rule.err != nil {
 			return fmt.Errorf("%s: %w", rule.key, rule.err)
@@ -240,11 +299,36 @@ func needed(s string) error {
 	return nil
 }
 
-func between(x, low, high float64) error {
+func between[T cmp.Ordered](x, low, high T) error {
 	if !(x >= low && x <= high) {
 		return fmt.Errorf("%v must be between %v and %v", x, low, high)
 	}
 	return nil
+}
+
+func atLeast[T cmp.Ordered](x, low T) error {
+	if x < low {
+		return fmt.Errorf("%v must be at least %v", x, low)
+	}
+	return nil
+}
+
+// address is host:port, or nothing where that means none.
+func address(s string, mayBeEmpty bool) error {
+	if _, _, err := net.SplitHostPort(s); err != nil && !(mayBeEmpty && s == "") {
+		return fmt.Errorf("%q must be host:port, as 127.0.0.1:8583", s)
+	}
+	return nil
+}
+
+// dsn checks the kind of ledger only: the rest may hold a password.
+func dsn(s string) error {
+	for _, scheme := range []string{"sqlite:", "postgres://", "postgresql://"} {
+		if strings.HasPrefix(s, scheme) && len(s) > len(scheme) {
+			return nil
+		}
+	}
+	return errors.New("must be sqlite:PATH or postgres://USER@HOST/DATABASE")
 }
 
 func oneOf(s string, allowed ...string) error {
@@ -286,6 +370,9 @@ func (c *config) listeners() ([]pos.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := address(l.Address, false); err != nil {
+			return nil, err
+		}
 		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d})
 	}
 	return ls, nil
@@ -311,6 +398,19 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
 		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,
 	}, err
+}
+
+// router builds the issuers; nothing is dialed.
+func (c *config) router(hooks issuer.Hooks) (*issuer.Router, error) {
+	id, err := c.acquirerID()
+	if err != nil {
+		return nil, err
+	}
+	codecs := map[string]issuer.Codec{}
+	for name, d := range dialect.ForIssuers(id) {
+		codecs[name] = d
+	}
+	return issuer.New(c.Issuers, codecs, hooks)
 }
 
 // path is a file of the data directory unless given.
@@ -340,10 +440,10 @@ func configCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, is := range cfg.Issuers {
-				if err := is.Validate(); err != nil {
-					return usage(fmt.Errorf("configuration %s: %w", file, err))
-				}
+			// An issuer's certificates may be missing where books are only read, so
+			// issuers are not part of loading.
+			if _, err := cfg.router(issuer.Hooks{}); err != nil {
+				return usage(fmt.Errorf("configuration %s: %w", file, err))
 			}
 			_, err = fmt.Fprintln(c.out, "ok")
 			return err

@@ -21,7 +21,7 @@ func journalCommand(c *console) *cobra.Command {
 		Use:   "dump",
 		Short: "Print journal records, one a line",
 		Long:  `dump prints the records of a running or stopped switch. Card numbers are masked.`,
-		Example: `  acqswitch journal dump --data data/run --from 100 --count 20
+		Example: `  acqswitch journal dump --data data/run/20261122-093000.000 --from 100 --count 20
   acqswitch journal dump --output json | jq 'select(.rrn == "326000000012")'`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -89,7 +89,7 @@ func readRegistry(path string) (*registry.Snapshot, error) {
 // replaceFile writes a file so that a crash leaves the old one or the new one.
 func replaceFile(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")

@@ -85,6 +85,13 @@ side could not be reached.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return cmd.Help()
+			}
+			return usage(fmt.Errorf("there is no command %q; see acqswitch --help", given[0]))
+		},
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if c.output != "table" && c.output != "json" {
 				return usage(fmt.Errorf("--output %q must be table or json", c.output))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,7 +112,7 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 	if err := r.startIssuers(issuers, &simulators); err != nil {
 		return err
 	}
-	if r.app, err = newApp(ctx, r.cfg, logs); err != nil {
+	if r.app, err = newApp(r.cfg, logs); err != nil {
 		return err
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -196,40 +197,31 @@ func (r *sampleRun) prepare() error {
 	return nil
 }
 
-// sampleIssuers are the two issuers of the sample day and their card prefixes.
-var sampleIssuers = []struct {
-	name string
-	bins []string
-}{
-	{"east", []string{"999901", "62"}},
-	{"west", []string{"999902", "4", "5"}},
-}
-
 // startIssuers runs the simulated issuers on free ports.
 func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error {
 	r.books = map[string]string{}
-	for _, is := range sampleIssuers {
-		script, err := testdata.Files.Open("issuers/" + is.name + ".yaml")
+	for _, name := range slices.Sorted(maps.Keys(terminal.SampleIssuers)) {
+		script, err := testdata.Files.Open("issuers/" + name + ".yaml")
 		if err != nil {
 			return err
 		}
 		cfg, err := simulator.Load(script)
 		if err != nil {
-			return fmt.Errorf("issuer %s: %w", is.name, err)
+			return fmt.Errorf("issuer %s: %w", name, err)
 		}
-		cfg.Listen, cfg.Book = "127.0.0.1:0", filepath.Join(r.dir, is.name+".book")
+		cfg.Listen, cfg.Book = "127.0.0.1:0", filepath.Join(r.dir, name+".book")
 		sim, err := simulator.New(cfg)
 		if err != nil {
-			return fmt.Errorf("issuer %s: %w", is.name, err)
+			return fmt.Errorf("issuer %s: %w", name, err)
 		}
 		wg.Go(func() {
 			if err := sim.Run(ctx); err != nil {
-				fmt.Fprintf(r.c.errs, "acqswitch: issuer %s: %v\n", is.name, err)
+				fmt.Fprintf(r.c.errs, "acqswitch: issuer %s: %v\n", name, err)
 			}
 		})
-		r.books[is.name] = cfg.Book
+		r.books[name] = cfg.Book
 		r.cfg.Issuers = append(r.cfg.Issuers, issuer.Config{
-			Name: is.name, Address: sim.Addr(), BINs: is.bins, Timeout: time.Second, UTCOffset: 8 * time.Hour,
+			Name: name, Address: sim.Addr(), BINs: terminal.SampleIssuers[name], Timeout: time.Second, UTCOffset: 8 * time.Hour,
 			ReconnectMax: time.Second,
 			// The day has timeouts on purpose; they must not cost other cards their issuer.
 			Breaker: issuer.BreakerConfig{Failures: 1000, FailurePercent: 100, RequestsMin: 1_000_000},

@@ -30,7 +30,7 @@ reads the registry file again. Logs go to standard error.`,
 			if err != nil {
 				return err
 			}
-			a, err := newApp(cmd.Context(), cfg, c.errs)
+			a, err := newApp(cfg, c.errs)
 			if err != nil {
 				return err
 			}

@@ -125,7 +125,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 	}
 	stan := f.stan
 	if stan == 0 {
-		stan = uint32(time.Now().UnixMilli()/100%txn.STANMax) + 1
+		stan = uint32(time.Now().UnixMilli()%txn.STANMax) + 1
 	}
 	addr := f.addr
 	if addr == "" {
@@ -143,7 +143,11 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 	if err != nil {
 		return unreachable(err)
 	}
-	if err := printAnswer(c, &ans, t.STAN()); err != nil {
+	used := t.STAN()
+	if f.stan != 0 {
+		used = f.stan // a reversal repeats the sale's number
+	}
+	if err := printAnswer(c, &ans, used); err != nil {
 		return err
 	}
 	if !ans.Approved() {
@@ -158,7 +162,7 @@ func (f *terminalFlags) readCard() (card terminal.Card, err error) {
 	}
 	card.Expiry = f.expiry
 	if f.card == "" {
-		card.PAN, err = terminal.TestPAN(sampleIssuers[0].bins[0], 1)
+		card.PAN, err = terminal.TestPAN(terminal.SampleIssuers["east"][0], 1)
 	} else {
 		card.PAN, err = txn.ParsePAN(f.card)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,7 @@ func verifyCommand(c *console) *cobra.Command {
 checks what the switch promises; it changes nothing. Exit code 3 when something
 is broken; each break comes with the transaction's history.`,
 		Example: `  acqswitch verify --config acqswitch.yaml
-  acqswitch verify --data data/run --output json`,
+  acqswitch verify --data data/run/20261122-093000.000 --output json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file, os.Environ())
@@ -54,17 +55,21 @@ is broken; each break comes with the transaction's history.`,
 // verifyFiles checks a data directory from outside, with or without a switch
 // running on it.
 func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
-	j, err := openJournalReadOnly(cfg.DataDir)
-	if err != nil {
-		return nil, err
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, "journal")); err != nil {
+		return nil, usage(fmt.Errorf("no journal: %w", err))
 	}
-	defer j.Close()
 	l, err := openLedger(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	return settlement.Verify(ctx, settlement.VerifyInput{Journal: j, Ledger: l})
+	j := sync.OnceValues(func() (settlement.Journal, error) { return openJournalReadOnly(cfg.DataDir) })
+	defer func() {
+		if opened, err := j(); err == nil {
+			opened.(*journal.Journal).Close()
+		}
+	}()
+	return settlement.Verify(ctx, settlement.VerifyInput{OpenJournal: j, Ledger: l})
 }
 
 func openJournalReadOnly(dataDir string) (*journal.Journal, error) {

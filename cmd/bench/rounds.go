@@ -20,9 +20,9 @@ type variant struct {
 	bar    float64 // the ratio it should reach; 0 is none
 }
 
-// lagMax is how many records the ledger may be behind when it keeps up: an
-// eighth of a second of a busy switch.
-const lagMax = 4096
+// lagMax is how many records the ledger may be behind when it keeps up:
+// less than a second of a busy switch.
+const lagMax = 16_384
 
 // variants are the wanted ones. Each is compared with a forwarder of its shape
 // that runs just before it.

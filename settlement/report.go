@@ -192,7 +192,7 @@ func (e *errWriter) Write(b []byte) (int, error) {
 // describe is one record as a line of history.
 func describe(pos uint64, r *txn.Record) string {
 	_, key := r.Subject()
-	s := fmt.Sprintf("#%d %s %s %s of %d: %s, merchant %s, terminal %s batch %06d STAN %06d, card %s",
+	s := fmt.Sprintf("#%d %s %s %s of %s: %s, merchant %s, terminal %s batch %06d STAN %06d, card %s",
 		pos, r.At.Format("2006-01-02T15:04:05.000000Z"), r.Request, r.Kind, subjectID(r), r.Amount,
 		r.Merchant, key.Terminal, key.Batch, key.STAN, trimmed(r.Masked[:]))
 	if r.Kind == txn.RecordOutcome {

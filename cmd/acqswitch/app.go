@@ -159,6 +159,12 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	for name, d := range dialect.ForIssuers(cfg.Acquirer) {
 		codecs[name] = d
 	}
+	unmatched := map[string]*telemetry.Counter{}
+	for _, is := range a.cfg.Issuers {
+		if unmatched[is.Name] == nil {
+			unmatched[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, telemetry.Label{Key: "issuer", Value: is.Name})
+		}
+	}
 	hooks := issuer.Hooks{
 		Late: func(l issuer.Late) { a.acquirer.Late(l.Leg, &l.Reply) },
 		LinkUp: func(name string, link int) {
@@ -169,6 +175,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		},
 		Breaker: func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
 		Unmatched: func(name string, head txn.ReplyHead, why string) {
+			unmatched[name].Add(1)
 			a.log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
 		},
 		Malformed: func(name string, err error) {

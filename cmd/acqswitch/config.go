@@ -8,12 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	acquirer "github.com/acqswitch/acqswitch/switch"
@@ -104,145 +102,6 @@ type traceConfig struct {
 	Endpoint string        `yaml:"endpoint"`
 	Ratio    float64       `yaml:"ratio"`
 	Slow     time.Duration `yaml:"slow"`
-}
-
-// loadConfig reads the reference defaults, then the file, then the environment
-// (ACQ_ and the key's path, as ACQ_LEDGER_DSN), each over the one before.
-// Relative paths are relative to the file.
-func loadConfig(path string, environ []string) (*config, error) {
-	cfg := new(config)
-	if err := yaml.UnmarshalWithOptions(reference, cfg, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("read built-in configuration: %w", err)
-	}
-	cfg.Issuers = nil // the reference's issuer is an example, not a default
-	if path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, usage(fmt.Errorf("read configuration: %w", err))
-		}
-		given := cfg // a file without any key makes it nil
-		if err := yaml.UnmarshalWithOptions(text, &given, yaml.Strict()); err != nil {
-			return nil, usage(fmt.Errorf("configuration %s: %w", path, yamlFault(err)))
-		}
-		if given != nil {
-			cfg = given
-		}
-	}
-	env := environment(environ)
-	if err := overlay(reflect.ValueOf(cfg).Elem(), "ACQ", env); err != nil {
-		return nil, usage(err)
-	}
-	for name := range env { // overlay took out what it knows
-		return nil, usage(fmt.Errorf("environment variable %s: no key of the configuration is called so", name))
-	}
-	if path != "" {
-		base := filepath.Dir(path)
-		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys} {
-			if *p != "" && !filepath.IsAbs(*p) {
-				*p = filepath.Join(base, *p)
-			}
-		}
-	}
-	if err := cfg.validate(); err != nil {
-		return nil, usage(fmt.Errorf("configuration %s: %w", or(path, "(built in)"), err))
-	}
-	return cfg, nil
-}
-
-func environment(environ []string) map[string]string {
-	m := map[string]string{}
-	for _, e := range environ {
-		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, "ACQ_") {
-			m[k] = v
-		}
-	}
-	return m
-}
-
-// yamlFault is a fault of the file without the library's way of telling it: the
-// line, the key where one is wrong, and what is.
-func yamlFault(err error) error {
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil {
-		return err
-	}
-	token, why := at.GetToken(), at.GetMessage()
-	var mismatch *yaml.TypeError
-	if errors.As(err, &mismatch) {
-		why = "must be " + kindName(mismatch.DstType)
-		if colon := token.Prev; colon != nil && colon.Prev != nil && colon.Value == ":" {
-			why = colon.Prev.Value + ": " + why
-		}
-	}
-	return fmt.Errorf("line %d: %s", token.Position.Line, why)
-}
-
-func kindName(t reflect.Type) string {
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		return "a duration with its unit, as 30s"
-	case t.Kind() == reflect.Bool:
-		return "true or false"
-	case t.Kind() == reflect.String:
-		return "text"
-	case t.Kind() == reflect.Slice:
-		return "a list"
-	case t.Kind() == reflect.Struct:
-		return "keys and values"
-	case t.Kind() == reflect.Float64:
-		return "a number"
-	}
-	return "a whole number"
-}
-
-// overlay sets every scalar of v whose variable is in env, and takes it out of
-// env. Lists are set in the file only.
-func overlay(v reflect.Value, name string, env map[string]string) error {
-	t := v.Type()
-	for i := range t.NumField() {
-		key := name + "_" + strings.ToUpper(strings.Split(t.Field(i).Tag.Get("yaml"), ",")[0])
-		f := v.Field(i)
-		if f.Kind() == reflect.Struct {
-			if err := overlay(f, key, env); err != nil {
-				return err
-			}
-			continue
-		}
-		text, ok := env[key]
-		if !ok {
-			continue
-		}
-		delete(env, key)
-		var err error
-		switch f.Kind() {
-		case reflect.String:
-			f.SetString(text)
-		case reflect.Bool:
-			var b bool
-			b, err = strconv.ParseBool(text)
-			f.SetBool(b)
-		case reflect.Float64:
-			var x float64
-			x, err = strconv.ParseFloat(text, 64)
-			f.SetFloat(x)
-		case reflect.Int, reflect.Int64:
-			if f.Type() == reflect.TypeFor[time.Duration]() {
-				var d time.Duration
-				d, err = time.ParseDuration(text)
-				f.SetInt(int64(d))
-				break
-			}
-			var n int64
-			n, err = strconv.ParseInt(text, 10, 64)
-			f.SetInt(n)
-		default:
-			err = errors.New("is a list; set it in the file")
-		}
-		if err != nil {
-			return fmt.Errorf("environment variable %s: %w", key, err)
-		}
-	}
-	return nil
 }
 
 func or(s, def string) string {

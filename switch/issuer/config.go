@@ -18,7 +18,6 @@ const (
 	connectionsMax = 16
 	inFlightMax    = 65_536
 	queueMax       = 1 << 20 // bytes waiting for a link's writer
-	lateMax        = 65_536  // unanswered requests remembered per issuer
 	readSize       = 64 << 10
 )
 

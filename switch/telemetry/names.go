@@ -18,24 +18,20 @@ var (
 	InFlight = Metric{"acq.txn.inflight", "{transaction}", "Transactions between request and answer."}
 	Replayed = Metric{"acq.txn.replayed", "{transaction}", "Retransmissions that got the stored answer."}
 
-	// {dialect}
 	Sessions = Metric{"acq.pos.sessions", "{session}", "Terminal sessions open."}
-	// {dialect}
-	Accepts = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
+	Accepts  = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
 	// {dialect, cause}
 	BadFrames = Metric{"acq.pos.bad_frames", "{frame}", "Frames refused."}
 
-	// {issuer}; 1 is up
-	LinkUp = Metric{"acq.link.up", "1", "Whether the issuer's link is signed on."}
+	// {issuer}
+	LinkUp = Metric{"acq.link.up", "{link}", "Links to the issuer that are signed on."}
 	// {issuer}
 	LinkInFlight = Metric{"acq.link.inflight", "{request}", "Requests waiting for the issuer."}
 	// {issuer}; 0 closed, 1 half open, 2 open
-	LinkBreaker = Metric{"acq.link.breaker", "1", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
+	LinkBreaker = Metric{"acq.link.breaker", "{state}", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
+	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}
-	LinkLate = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
-	// {issuer}
-	LinkUnmatched = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
-	// {issuer}
+	LinkUnmatched   = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
 
 	FlushRecords  = Metric{"acq.journal.flush.records", "{record}", "Records per journal flush."}

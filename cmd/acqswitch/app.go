@@ -19,7 +19,6 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	acquirer "github.com/acqswitch/acqswitch/switch"
-	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
@@ -155,10 +154,6 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if err != nil {
 		return usage(err)
 	}
-	codecs := map[string]issuer.Codec{}
-	for name, d := range dialect.ForIssuers(cfg.Acquirer) {
-		codecs[name] = d
-	}
 	unmatched := map[string]*telemetry.Counter{}
 	for _, is := range a.cfg.Issuers {
 		if unmatched[is.Name] == nil {
@@ -182,7 +177,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			a.log.Warn("issuer message cannot be used", "issuer", name, "error", err)
 		},
 	}
-	if a.issuers, err = issuer.New(a.cfg.Issuers, codecs, hooks); err != nil {
+	if a.issuers, err = a.cfg.router(hooks); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }

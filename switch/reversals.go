@@ -141,6 +141,8 @@ serve:
 			return err
 		case err := <-failed:
 			return err
+		case err := <-l.s.broken:
+			return err
 		case <-l.wake:
 		case <-timer.C:
 		}

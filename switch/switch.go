@@ -155,7 +155,8 @@ type Switch struct {
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
-	work      sync.Pool // of *work
+	work      sync.Pool  // of *work
+	broken    chan error // holds one: why the process must end
 	inFlight  atomic.Int64
 	replayed  atomic.Int64
 	late      atomic.Int64
@@ -167,7 +168,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots(cfg.Day)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots(cfg.Day), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -194,6 +195,8 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	s.admit(req, ans)
 	switch {
 	case ans.Reason != txn.Approved: // the dialect refused it
+	case !authentic(req): // before anything that changes state
+		ans.Reason = txn.MACIsWrong
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
 	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal:
@@ -238,6 +241,12 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 
 var noMerchant = txn.MakeMerchantID("")
 
+// authentic says that the request's MAC is what its terminal's profile asks
+// for. The only profile so far asks for none.
+func authentic(req *txn.Request) bool {
+	return req.Holder == nil || req.Holder.Profile == txn.MACNone
+}
+
 // decide is steps 4 to 9 of an authorization for requests that are recorded.
 func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	slot, flight, claimed := s.slots.claim(req)
@@ -257,8 +266,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		slot, flight, claimed = s.slots.claim(req)
 	}
+	w.rec = txn.Record{}
 	defer s.rescue(req, ans, w)
-	w.rec.Kind = 0
 	if req.Kind == txn.KindReversal {
 		s.reverse(req, ans, w)
 		return
@@ -309,8 +318,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 
 // rescue keeps a bug that one request triggers from taking the process down:
 // what may have reached an issuer becomes an unknown outcome, anything else is
-// as if it had never come. A panic while an outcome is being recorded is not
-// rescued: then nobody knows what is durable.
+// as if it had never come. After a panic while an outcome is being recorded
+// nobody knows what is durable: Run fails, and the next start decides.
 func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 	cause := recover()
 	if cause == nil {
@@ -321,8 +330,16 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 	case txn.RecordIntent:
 		s.conclude(req, ans, w, txn.OutcomeUnknown, txn.SwitchFailed)
 	case txn.RecordOutcome, txn.RecordReversalDue:
-		panic(cause)
+		err := fmt.Errorf("panic while %s was being recorded", req.Key)
+		s.fail(req, ans, err)
+		select {
+		case s.broken <- err:
+		default: // Run has been told already
+		}
 	default:
+		if w.rec.Leg.STAN != 0 {
+			s.issuers.Cancel(&w.rec.Leg)
+		}
 		if w.rec.Held {
 			s.risk.Release(w.rec.Hold())
 		}

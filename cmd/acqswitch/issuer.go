@@ -28,7 +28,7 @@ approved and reversed is kept in its own book.`,
 				}
 				defer f.Close()
 				if cfg, err = simulator.Load(f); err != nil {
-					return usage(fmt.Errorf("%s: %w", script, err))
+					return usage(fmt.Errorf("issuer script %s: %w", script, yamlFault(err, nil)))
 				}
 			}
 			if listen != "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -90,7 +91,6 @@ Without --stan the trace number comes from the clock.`
 		}
 		if v.amount {
 			fs.StringVar(&f.amount, "amount", "", "amount in major units, as 12.50")
-			cmd.MarkFlagRequired("amount")
 		}
 		g.AddCommand(cmd)
 	}
@@ -102,6 +102,9 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 ) error {
 	var card terminal.Card
 	var amount txn.Amount
+	if _, err := dialect.ForTerminal(f.dialect); err != nil {
+		return usage(fmt.Errorf("--dialect: %w", err))
+	}
 	var err error
 	if needCard {
 		if card, err = f.readCard(); err != nil {
@@ -109,6 +112,9 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 		}
 	}
 	if needAmount {
+		if f.amount == "" {
+			return usage(errors.New("--amount must say how much, in major units, as 12.50"))
+		}
 		if amount, err = txn.ParseAmount(f.amount, txn.Currency(f.currency)); err != nil {
 			return usage(fmt.Errorf("--amount: %w", err))
 		}
@@ -118,6 +124,9 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 	}
 	if f.stan > txn.STANMax {
 		return usage(fmt.Errorf("--stan %d must be 1 to %d", f.stan, txn.STANMax))
+	}
+	if f.batch > 999_999 || f.currency > 999 {
+		return usage(fmt.Errorf("--batch %d must be up to 999999, --currency %d up to 999", f.batch, f.currency))
 	}
 	profile := terminal.Profile{Terminal: txn.MakeTerminalID(f.terminal), Merchant: txn.MakeMerchantID(f.merchant), Currency: txn.Currency(f.currency), Batch: f.batch}
 	if profile.Position, err = readPosition(f.position); err != nil {
@@ -159,6 +168,9 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 func (f *terminalFlags) readCard() (card terminal.Card, err error) {
 	if card.Entry, err = terminal.ParseEntry(f.entry); err != nil {
 		return card, fmt.Errorf("--entry: %w", err)
+	}
+	if _, err := time.Parse("0601", f.expiry); err != nil {
+		return card, fmt.Errorf("--expiry %q must be YYMM", f.expiry)
 	}
 	card.Expiry = f.expiry
 	if f.card == "" {

@@ -81,6 +81,16 @@ func readYAML(text []byte, cfg *config) error {
 	default:
 		return fmt.Errorf("line %d: a second document begins; a configuration is one", docs[1].Body.GetToken().Position.Line)
 	}
+	ast.Walk(visitor(func(n ast.Node) {
+		// The library would cut fractions off. The one key that takes them is ratio.
+		pair, ok := n.(*ast.MappingValueNode)
+		if ok && pair.Value.Type() == ast.FloatType && pair.Key.String() != "ratio" && err == nil {
+			err = fmt.Errorf("line %d: %s: must be a whole number", pair.Value.GetToken().Position.Line, pair.Key)
+		}
+	}), docs[0])
+	if err != nil {
+		return err
+	}
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(cfg); err != nil {
 		return yamlFault(err, docs[0])
 	}

@@ -1,0 +1,408 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	signOn  = "0057600003000060310031000008000020000000C0001600000131303030303030313939393239303035343131303030310011000000010030002553657175656E6365204E6F313233313030534E3030303030310003303031"
+	testPAN = "6222021234567890128"
+)
+
+// TestCommandLine holds exit codes and messages of command lines that need no
+// running switch. acqswitch checks that errors are one line.
+func TestCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	write(t, dir, "unknown.yaml", "acquirer: \"1\"\nlog: {colour: red}\n")
+	write(t, dir, "script.yaml", "seed: 1\nrules:\n  - {colour: red}\n")
+	write(t, dir, "rule.yaml", "rules: [{percent: 101}]\n")
+	for _, c := range []struct {
+		args      string
+		code      int
+		out, errs string
+	}{
+		{"", exitOK, "Available Commands", ""},
+		{"--help", exitOK, "Exit codes: 0 done", ""},
+		{"serve --help", exitOK, "Examples:", ""},
+		{"--version", exitOK, "acqswitch version", ""},
+		{"version", exitOK, "acqswitch ", ""},
+		{"version --output json", exitOK, `"version":`, ""},
+		{"completion bash", exitOK, "bash completion", ""},
+		{"config", exitOK, "Available Commands", ""},
+
+		{"nonsense", exitUsage, "", `"nonsense"`},
+		{"config nonsense", exitUsage, "", `acqswitch config has no "nonsense"`},
+		{"version again", exitUsage, "", "takes no arguments"},
+		{"serve --colour red", exitUsage, "", "unknown flag: --colour; see acqswitch serve --help"},
+		{"--output xml version", exitUsage, "", `--output "xml" must be table or json`},
+		{"registry import", exitUsage, "", "takes one registry file"},
+
+		{"config check --config good.yaml", exitOK, "ok\n", ""},
+		{"config check", exitUsage, "", "open acqswitch.yaml: no such file"},
+		{"config check --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
+		{"serve --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
+		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
+		{"verify --config unknown.yaml", exitUsage, "", `unknown field "colour"`},
+		{"verify --data nowhere", exitUsage, "", "no journal: stat nowhere/journal"},
+		{"journal dump --data nowhere", exitUsage, "", "no journal: stat nowhere/journal"},
+		{"registry export - --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
+
+		{"issuer --script nowhere.yaml", exitUsage, "", "open issuer script: open nowhere.yaml"},
+		{"issuer --script script.yaml", exitUsage, "", `issuer script script.yaml: line 3: unknown field "colour"`},
+		{"issuer --script rule.yaml", exitUsage, "", "rule 1: percent: must be 0 to 100"},
+
+		{"terminal sale", exitUsage, "", "--amount must say how much"},
+		{"terminal sale --amount 12.345", exitUsage, "", "--amount"},
+		{"terminal sale --amount -1", exitUsage, "", "--amount"},
+		{"terminal sale --amount 1 --card 62220212345", exitUsage, "", "--card: card number must be 12 to 19 digits"},
+		{"terminal sale --amount 1 --entry telepathy", exitUsage, "", "--entry"},
+		{"terminal sale --amount 1 --expiry 1399", exitUsage, "", "--expiry"},
+		{"terminal sale --amount 1 --position here", exitUsage, "", "--position"},
+		{"terminal echo --dialect klingon", exitUsage, "", `--dialect: dialect "klingon" is unknown`},
+		{"terminal echo --terminal 123456789", exitUsage, "", "--terminal takes 1 to 8 characters"},
+		{"terminal echo --stan 1000000", exitUsage, "", "--stan 1000000 must be 1 to 999999"},
+		{"terminal reversal --amount 1", exitUsage, "", "--stan must say which sale to undo"},
+		{"terminal echo --addr 127.0.0.1:1", exitUnreachable, "", "connection refused"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			acqswitch(t, dir, nil, "", strings.Fields(c.args)...).check(t, c.code, c.out, c.errs)
+		})
+	}
+}
+
+// TestConfigRefusals holds what is said about each way a configuration can be
+// wrong: the line of what cannot be read, the key of what cannot be.
+func TestConfigRefusals(t *testing.T) {
+	const is = "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"no YAML", "acquirer: [", "line 1: sequence end token ']' not found"},
+		{"a list", "- acquirer", "line 1: sequence was used where mapping is expected"},
+		{"a key twice", "node: 1\nnode: 2\n", `line 2: mapping key "node" already defined`},
+		{"two documents", "node: 1\n---\nnode: 2\n", "line 3: a second document"},
+		{"unknown key", "\nnode: 1\ncolour: red\n", `line 3: unknown field "colour"`},
+		{"unknown key below", "terminals:\n  sessions: 5\n", `line 2: unknown field "sessions"`},
+		{"unknown key of an issuer", "issuers:\n  - {name: east, colour: red}\n", `line 2: unknown field "colour"`},
+		{"text for a number", "node: x\n", "line 1: node: must be a whole number"},
+		{"fraction for a number", "node: 1.5\n", "line 1: node: must be a whole number"},
+		{"number too large", "node: 99999999999999999999\n", "line 1: node: is too large"},
+		{"number for a duration", "answer_within: 30\n", "line 1: answer_within: must be a duration with its unit, as 30s"},
+		{"text for a duration", "log: {}\nanswer_within: soon\n", `line 2: answer_within: "soon" must be a duration with its unit`},
+		{"text for a duration of an issuer", "issuers:\n  - name: east\n    timeout: soon\n", `line 3: timeout: "soon" must be a duration`},
+		{"text for a switch", "risk: {skip_check_digit: maybe}\n", "line 1: skip_check_digit: must be true or false"},
+		{"text for a share", "trace: {ratio: some}\n", "line 1: ratio: must be a number"},
+
+		{"acquirer of letters", "acquirer: abc", `acquirer: "abc" must be an institution code of 1 to 11 digits`},
+		{"acquirer of 12 digits", `acquirer: "123456789012"`, "acquirer:"},
+		{"acquirer 0", `acquirer: "0"`, "acquirer:"},
+		{"node", "node: 1024", "node: 1024 must be between 0 and 1023"},
+		{"no data directory", `data_dir: ""`, "data_dir: must be given"},
+		{"zone", "zone: Mars/Olympus", "zone, cut_over: unknown time zone Mars/Olympus"},
+		{"cut-over", `cut_over: "24:00"`, `zone, cut_over: "24:00" must be a time as 23:00`},
+		{"answer later than any terminal waits", "answer_within: 61s", "answer_within: 1m1s must be between 1ms and 1m0s"},
+		{"answer before it is asked", "answer_within: -1s", "answer_within: -1s"},
+		{"nothing in flight", "in_flight_max: 0", "in_flight_max: 0 must be at least 1"},
+		{"no listener", "terminals: {listeners: []}", "terminals.listeners: at least one is needed"},
+		{"listener's dialect", `terminals: {listeners: [{address: ":1", dialect: klingon}]}`, `terminals.listeners: dialect "klingon" is unknown; the terminal dialects are [cup-pos`},
+		{"listener's address", `terminals: {listeners: [{address: here, dialect: cup-pos}]}`, `terminals.listeners: "here" must be host:port`},
+		{"sessions", "terminals: {sessions_max: 0}", "terminals.sessions_max: 0 must be at least 1"},
+		{"sessions of an address", "terminals: {sessions_per_address_max: -1}", "terminals.sessions_per_address_max: -1"},
+		{"in flight of a session", "terminals: {in_flight_max: 0}", "terminals.in_flight_max: 0"},
+		{"frame deadline", "terminals: {frame_deadline: 0s}", "terminals.frame_deadline: 0s must be at least 1ms"},
+		{"write deadline", "terminals: {write_deadline: 0s}", "terminals.write_deadline"},
+		{"idle time", "terminals: {idle_max: 0s}", "terminals.idle_max"},
+		{"drain", "terminals: {drain_within: 0s}", "terminals.drain_within"},
+		{"ledger, without its password", "ledger: {dsn: \"mysql://u:secret@h/d\"}", "ledger.dsn: must be sqlite:PATH or postgres://USER@HOST/DATABASE\n"},
+		{"ledger nowhere", "ledger: {dsn: \"sqlite:\"}", "ledger.dsn: must be sqlite:PATH"},
+		{"card limit of no currency", "risk: {card_limits: [{currency: 1}]}", "currency 001, which is not in ISO 4217"},
+		{"card limit below zero", "risk: {card_limits: [{currency: 156, day_amount: -1}]}", "a card limit in currency 156 is negative"},
+		{"cards", "risk: {cards_per_day_max: -1}", "risk:"},
+		{"reversals", "reversals: {in_flight: 0}", "reversals.in_flight: 0"},
+		{"reversal's retry", "reversals: {retry: 0s}", "reversals.retry: 0s"},
+		{"reversal's longest retry", "reversals: {retry: 2m}", "reversals.retry_max: 1m0s must be at least 2m0s"},
+		{"grace", "reversals: {undelivered_grace: 0s}", "reversals.undelivered_grace"},
+		{"admin", "admin: {address: here}", `admin.address: "here" must be host:port`},
+		{"log level", "log: {level: loud}", `log.level: "loud" must be one of debug, info, warn, error`},
+		{"log format", "log: {format: xml}", `log.format: "xml" must be one of json, text`},
+		{"trace ratio", "trace: {ratio: 1.1}", "trace.ratio: 1.1 must be between 0 and 1"},
+		{"trace ratio that is none", "trace: {ratio: .nan}", "trace.ratio: NaN"},
+		{"slow", "trace: {slow: -1s}", "trace.slow: -1s"},
+
+		{"no issuer", "node: 1", "issuers: at least one must be configured"},
+		{"issuer's name", "issuers: [{address: \"h:1\", bins: [\"1\"]}]", `issuer "": name must be 1 to 12 characters`},
+		{"issuer's address", "issuers: [{name: east, bins: [\"1\"]}]", `issuer "east": address must be host:port`},
+		{"issuer's dialect", "issuers: [{name: east, address: \"h:1\", dialect: klingon, bins: [\"1\"]}]", `issuer "east": dialect: "klingon" is not known`},
+		{"issuer's prefix", "issuers: [{name: east, address: \"h:1\", bins: [\"6x\"]}]", `issuer "east": bins: prefix "6x" must be digits`},
+		{"issuer's authority", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"], tls: {ca: nowhere.pem}}]", "read tls.ca: open nowhere.pem"},
+		{"issuers with one name", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"]}, {name: east, address: \"h:1\", bins: [\"2\"]}]", "name is used twice"},
+		{"issuers with one prefix", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"]}, {name: west, address: \"h:1\", bins: [\"1\"]}]", `issuer "west": bins: prefix "1" is listed twice`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			text := c.text
+			if !strings.Contains(text, "\n") && !strings.Contains(text, "issuers") && c.name != "no issuer" && !strings.HasPrefix(text, "-") && !strings.HasSuffix(text, "[") {
+				text += "\n" + is
+			}
+			write(t, dir, "acqswitch.yaml", text)
+			acqswitch(t, dir, nil, "", "config", "check").check(t, exitUsage, "", "acqswitch: configuration acqswitch.yaml: ")
+			acqswitch(t, dir, nil, "", "config", "check").check(t, exitUsage, "", c.want)
+		})
+	}
+}
+
+// TestConfigInit holds that the reference is a valid file, and that a file
+// without any key is the reference without its example.
+func TestConfigInit(t *testing.T) {
+	dir := t.TempDir()
+	r := acqswitch(t, dir, nil, "", "config", "init")
+	r.check(t, exitOK, "acquirer:", "")
+	path := write(t, dir, "acqswitch.yaml", r.out)
+	acqswitch(t, dir, nil, "", "config", "check").check(t, exitOK, "ok\n", "")
+
+	initial, err := loadConfig(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(initial.Issuers) != 1 {
+		t.Errorf("the reference shows %d issuers", len(initial.Issuers))
+	}
+	initial.Issuers = nil
+	for _, text := range []string{"", "\n", "# nothing changed\n", "---\n", "log: {level: info}\n", "terminals:\n"} {
+		cfg, err := loadConfig(write(t, dir, "empty.yaml", text), nil)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+		} else if !reflect.DeepEqual(cfg, initial) {
+			t.Errorf("%q:\n got %+v\nwant %+v", text, cfg, initial)
+		}
+	}
+	builtIn, err := loadConfig("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	builtIn.DataDir = initial.DataDir // relative to the file, where there is one
+	if !reflect.DeepEqual(builtIn, initial) {
+		t.Errorf("\n got %+v\nwant %+v", builtIn, initial)
+	}
+}
+
+// TestConfigFile holds that a key given changes that key only, and that a list
+// given replaces the default's.
+func TestConfigFile(t *testing.T) {
+	dir := t.TempDir()
+	want, err := loadConfig("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(write(t, dir, "c.yaml", `
+data_dir: books
+registry: /etc/merchants.yaml
+terminals: {listeners: [{address: "127.0.0.1:1", dialect: iso87}], idle_max: 5m}
+risk: {card_limits: [{currency: 840, day_count: 3}]}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.DataDir, want.Registry = dir+"/books", "/etc/merchants.yaml"
+	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{"127.0.0.1:1", "iso87"}}, 5*time.Minute
+	want.Risk.CardLimits = []cardLimit{{Currency: 840, DayCount: 3}}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("\n got %+v\nwant %+v", cfg, want)
+	}
+}
+
+// TestConfigEnvironment holds that every scalar can be set by its variable,
+// over the file, and that a wrong variable is named.
+func TestConfigEnvironment(t *testing.T) {
+	path := write(t, t.TempDir(), "c.yaml", "node: 1\nlog: {level: warn}\n")
+	cfg, err := loadConfig(path, []string{
+		"ACQ_ACQUIRER=7", "ACQ_NODE=3", "ACQ_DATA_DIR=/var/acq", "ACQ_ANSWER_WITHIN=20s", "ACQ_TERMINALS_SESSIONS_MAX=9",
+		"ACQ_LEDGER_DSN=postgres://acq@db/acq", "ACQ_RISK_SKIP_CHECK_DIGIT=true", "ACQ_TRACE_RATIO=0.5", "ACQ_ADMIN_ADDRESS=",
+		"ACQSWITCH=not ours", "PATH=/bin",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := loadConfig("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Acquirer, want.Node, want.DataDir, want.AnswerWithin, want.Terminals.SessionsMax = "7", 3, "/var/acq", 20*time.Second, 9
+	want.Ledger.DSN, want.Risk.SkipCheckDigit, want.Trace.Ratio, want.Admin.Address, want.Log.Level = "postgres://acq@db/acq", true, 0.5, "", "warn"
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("\n got %+v\nwant %+v", cfg, want)
+	}
+
+	for _, c := range []struct{ variable, want string }{
+		{"ACQ_LEGDER_DSN=x", "environment variable ACQ_LEGDER_DSN: no key of the configuration is called so"},
+		{"ACQ_NODE=x", `environment variable ACQ_NODE: "x" must be a whole number`},
+		{"ACQ_ANSWER_WITHIN=30", `environment variable ACQ_ANSWER_WITHIN: "30" must be a duration`},
+		{"ACQ_RISK_SKIP_CHECK_DIGIT=maybe", "environment variable ACQ_RISK_SKIP_CHECK_DIGIT"},
+		{"ACQ_TRACE_RATIO=half", "environment variable ACQ_TRACE_RATIO"},
+		{"ACQ_ISSUERS=east", "environment variable ACQ_ISSUERS: is a list; set it in the file"},
+		{"ACQ_TERMINALS_LISTENERS=:1", "environment variable ACQ_TERMINALS_LISTENERS: is a list"},
+		{"ACQ_NODE=1024", "node: 1024 must be between 0 and 1023"},
+	} {
+		if _, err := loadConfig(path, []string{c.variable}); err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != exitUsage {
+			t.Errorf("%s: got %v, want %q", c.variable, err, c.want)
+		}
+	}
+	dir := t.TempDir()
+	write(t, dir, "acqswitch.yaml", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"]}]")
+	acqswitch(t, dir, []string{"ACQ_LOG_LEVEL=loud"}, "", "config", "check").check(t, exitUsage, "", `log.level: "loud"`)
+}
+
+// TestInspect breaks one message down, however it is given.
+func TestInspect(t *testing.T) {
+	dir := t.TempDir()
+	raw, err := hex.DecodeString(signOn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "message.bin", string(raw))
+	write(t, dir, "message.hex", "0x"+signOn[:20]+"\n"+signOn[20:]+"\n")
+	write(t, dir, "spec.json", `{"name": "x"`)
+	for _, c := range []struct {
+		name      string
+		args      []string
+		stdin     string
+		code      int
+		out, errs string
+	}{
+		{"hexadecimal", []string{signOn}, "", exitOK, "11     21      3      000001", ""},
+		{"hexadecimal in a file", []string{"--file", "message.hex"}, "", exitOK, "999290054110001", ""},
+		{"base64", []string{base64.StdEncoding.EncodeToString(raw)}, "", exitOK, "999290054110001", ""},
+		{"bytes in a file", []string{"-f", "message.bin"}, "", exitOK, "999290054110001", ""},
+		{"bytes from standard input", []string{"-"}, string(raw), exitOK, "999290054110001", ""},
+		{"one dialect", []string{"--dialect", "cup-pos", signOn}, "", exitOK, "dialect  cup-pos", ""},
+
+		{"cut short", []string{signOn[:len(signOn)-2]}, "", exitUsage, "62     57", "field 63 at byte 84: needs 3 bytes, 2 are left"},
+		{"cut short, for a program", []string{"-o", "json", signOn[:len(signOn)-2]}, "", exitUsage, "", "field 63 at byte 84"},
+		{"as another dialect", []string{"--dialect", "iso87-hex", signOn}, "", exitUsage, "", "as iso87-hex"},
+		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, iso87-binary, iso87-hex, iso87-hex32"},
+		{"own dialect that is none", []string{"--spec", "spec.json", signOn}, "", exitUsage, "", "spec spec.json"},
+		{"no such file", []string{"--file", "nowhere"}, "", exitUsage, "", "open nowhere"},
+		{"file and message", []string{"--file", "message.bin", signOn}, "", exitUsage, "", "not both"},
+		{"nothing", nil, "", exitUsage, "", "no message given"},
+		{"nothing on standard input", []string{"-"}, "", exitUsage, "", "the input is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			acqswitch(t, dir, nil, c.stdin, append([]string{"inspect"}, c.args...)...).check(t, c.code, c.out, c.errs)
+		})
+	}
+
+	type message struct {
+		Dialect, TPDU, Header, MTI, Bitmap string
+		Fields                             map[string]string
+	}
+	var got message
+	r := acqswitch(t, dir, nil, "", "inspect", "-o", "json", signOn)
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatalf("%v in %s", err, r.out)
+	}
+	want := message{"cup-pos", "6000030000", "603100310000", "0800", "0020000000C00016", map[string]string{"11": "000001", "41": "10000001", "42": "999290054110001",
+		"60": "00000001003", "62": "53657175656E6365204E6F313233313030534E303030303031", "63": "001"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+// TestInspectMasks holds that card data shows only where it was asked for.
+func TestInspectMasks(t *testing.T) {
+	sale := hex.EncodeToString(frame(t, "cup-03"))
+	secrets := []string{testPAN, "D3012", "BDFD42DCF960C8B6", "9F2608"}
+	for _, output := range []string{"table", "json"} {
+		r := acqswitch(t, t.TempDir(), nil, "", "inspect", "-o", output, sale)
+		r.check(t, exitOK, "622202*********0128", "")
+		for _, s := range secrets {
+			if strings.Contains(r.out, s) {
+				t.Errorf("%s shows %s", output, s)
+			}
+		}
+		clear := acqswitch(t, t.TempDir(), nil, "", "inspect", "--unmask", "-o", output, sale)
+		for _, s := range secrets {
+			clear.check(t, exitOK, s, "")
+		}
+	}
+}
+
+const registryText = `version: 1
+merchants:
+  - mid: "999290054110001"
+    name: Bund Books
+    city: Shanghai
+    mcc: 5411
+    region: 310101
+    country: CN
+    currency: CNY
+    status: active
+    policy: refuse
+    kinds: [sale, balance]
+    terminals:
+      - {tid: "10000001", serial: SN1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}
+`
+
+// TestRegistry imports, refuses and exports registries. A file with one bad
+// line changes nothing.
+func TestRegistry(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "acqswitch.yaml", "data_dir: books\n")
+	good := write(t, dir, "good.yaml", registryText)
+	cli := func(args ...string) result {
+		return acqswitch(t, dir, nil, "", append([]string{"registry", "--config", "acqswitch.yaml"}, args...)...)
+	}
+	cli("import", "good.yaml").check(t, exitOK, "1 merchants with 1 terminals are in books/registry.yaml", "")
+	inForce := read(t, dir+"/books/registry.yaml")
+
+	for _, c := range []struct{ name, text, want string }{
+		{"no YAML", "version: [", "bad.yaml:1"},
+		{"unknown key", strings.Replace(registryText, "mcc:", "mmc:", 1), "bad.yaml:6"},
+		{"bad value", strings.Replace(registryText, "5411\n", "54x1\n", 1), "bad.yaml:6: merchants[].mcc: \"54x1\" is no merchant category code"},
+		{"region of nowhere", strings.Replace(registryText, "region: 310101\n", "region: 999999\n", 1), "bad.yaml:7: merchants[].region: \"999999\" is no region"},
+		{"empty", "", "bad.yaml"},
+	} {
+		write(t, dir, "bad.yaml", c.text)
+		cli("import", "bad.yaml").check(t, exitUsage, "", c.want)
+		if read(t, dir+"/books/registry.yaml") != inForce {
+			t.Fatalf("%s: the registry in force was changed", c.name)
+		}
+	}
+	cli("import", "nowhere.yaml").check(t, exitUsage, "", "open nowhere.yaml")
+
+	r := cli("export", "-")
+	r.check(t, exitOK, "999290054110001", "")
+	cli("export", "out.yaml").check(t, exitOK, "", "")
+	if out := read(t, dir+"/out.yaml"); out != r.out {
+		t.Errorf("export to a file:\n%s\nto standard output:\n%s", out, r.out)
+	}
+	cli("import", "out.yaml").check(t, exitOK, "", "") // what was exported can be imported
+	if read(t, dir+"/books/registry.yaml") != inForce {
+		t.Error("an export and an import changed the registry")
+	}
+	var counts struct{ Merchants, Terminals int }
+	if err := json.Unmarshal([]byte(cli("import", "-o", "json", good).out), &counts); err != nil || counts.Merchants != 1 || counts.Terminals != 1 {
+		t.Errorf("import for a program: %+v, %v", counts, err)
+	}
+
+	entries, err := os.ReadDir(dir + "/books")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	if !maps.Equal(names, map[string]bool{"registry.yaml": true}) {
+		t.Errorf("left behind: %v", names)
+	}
+}

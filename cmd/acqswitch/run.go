@@ -190,6 +190,11 @@ func (r *sampleRun) prepare() error {
 	cfg.DataDir, cfg.Ledger.DSN, cfg.Admin.Address = r.dir, r.o.dsn, r.o.admin
 	cfg.Terminals.Listeners = []listenerConfig{{r.o.cup, "cup-pos"}, {r.o.iso87, "iso87"}}
 	cfg.Log.Level = "info"
+	// The day's limits are expected to hold for the whole day: one that is played
+	// around the cut-over would see them start again.
+	if zone, err := time.LoadLocation(cfg.Zone); err == nil && time.Now().In(zone).Hour() >= 22 {
+		cfg.CutOver = "12:00"
+	}
 	// A sample day has no time for a real issuer's patience.
 	cfg.Reversals.Retry, cfg.Reversals.RetryMax = 100*time.Millisecond, 2*time.Second
 	cfg.Reversals.UndeliveredGrace = 5 * time.Second

@@ -40,7 +40,7 @@ func binary(t *testing.T, ctx context.Context, dir string, env []string, args ..
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = dir
-	cmd.Env = append([]string{beBinary, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}, env...)
+	cmd.Env = append([]string{beBinary, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), "GORACE=atexit_sleep_ms=0"}, env...)
 	return cmd
 }
 

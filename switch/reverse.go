@@ -99,12 +99,13 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
 
-// due makes rec a ReversalDue of orig: the leg, amount, card and day of what is
-// to be undone.
+// due makes rec a ReversalDue of orig: the leg, amount, card, day and processing
+// code of what is to be undone, which is all that its message is made of.
 func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Kind, rec.At = txn.RecordReversalDue, time.Now()
 	rec.Original, rec.OriginalKey = orig.ID, orig.Key
 	rec.Leg, rec.Amount, rec.Day = orig.Leg, orig.Amount, orig.Day
+	rec.ProcessingCode = orig.ProcessingCode
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode = orig.AuthCode

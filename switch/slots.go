@@ -93,7 +93,7 @@ func (sh *slotShard) find(k txn.Key, at time.Time) (slot, bool) {
 		return sl, true
 	}
 	sl, ok := sh.past[k]
-	if ok && sl.position != 0 && at.Sub(sh.began) > replayGrace {
+	if ok && sl.state != slotInFlight && at.Sub(sh.began) > replayGrace {
 		return slot{}, false
 	}
 	return sl, ok
@@ -136,7 +136,11 @@ func (s *slots) forget(k *txn.Key) {
 	sh := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	delete(sh.now, *k)
+	if _, ok := sh.now[*k]; ok {
+		delete(sh.now, *k)
+	} else {
+		delete(sh.past, *k) // it came before the cut-over
+	}
 	sh.land(*k)
 }
 

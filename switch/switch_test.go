@@ -13,6 +13,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -58,7 +59,7 @@ func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	}
 	b.stan++
 	b.held[b.stan] = true
-	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan}, txn.Approved
+	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan, Time: [10]byte([]byte("1122093000"))}, txn.Approved
 }
 
 func (b *bank) release(leg *txn.Leg) {
@@ -113,6 +114,9 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	if string(pan) != testPAN {
 		b.t.Errorf("reversal of %d carries another card number", rec.Original)
 	}
+	if _, err := issuerDialect.AppendReversal(nil, rec, pan, attempt > 0); err != nil {
+		b.t.Errorf("reversal of %d cannot be sent: %v", rec.Original, err)
+	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")
 	}
@@ -136,6 +140,9 @@ func (b *bank) undone(stan uint32) (n int) {
 }
 
 const testPAN = "6222021234567890128"
+
+// issuerDialect is what every reversal must be able to be written in.
+var issuerDialect = dialect.ForIssuers(48802900)["iso87"]
 
 // house is a switch on a real journal, risk engine and registry.
 type house struct {
@@ -466,6 +473,22 @@ func TestSaleAfterItsReversalIsRefused(t *testing.T) {
 	}
 }
 
+// Terminals number from 1 again: what came to nothing yesterday is not today's.
+func TestTombstoneIsOfItsDayOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")
+		day := h.s.cfg.Day
+		cut := day.Start(day.Of(time.Now()) + 1)
+		time.Sleep(time.Until(cut) + 5*time.Minute)
+		h.want("soon after the cut-over", h.ask(sale("10000001", 7, 500)), txn.ReversedBeforeRequest, "22")
+		time.Sleep(6 * time.Minute)
+		h.want("of the next day", h.ask(sale("10000001", 7, 500)), txn.Approved, "00")
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
 func TestReversalWaitsForItsOriginal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -631,4 +654,19 @@ func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
 		h.stop()
 		h.stop = func() {}
 	})
+}
+
+// A request that is given up after the cut-over leaves no slot behind.
+func TestForgetFindsYesterdaysFlight(t *testing.T) {
+	zone := time.FixedZone("", 8*3600)
+	day := txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}
+	s := newSlots(day)
+	req := sale("10000001", 1, 500)
+	req.Day = day.Of(req.Received)
+	s.claim(&req)
+	s.turn(s.shard(&req.Key), req.Day+1)
+	s.forget(&req.Key)
+	if _, _, claimed := s.claim(&req); !claimed {
+		t.Error("the key is still taken")
+	}
 }

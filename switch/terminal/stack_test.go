@@ -111,7 +111,7 @@ func startStack(t testing.TB, dir string) *stack {
 	must(err)
 	stops = append(stops, func() { j.Close() })
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC}},
+	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC, CutOver: time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour}},
 		func() acquirer.Registry { return s.registry }, rules, router, j, cards, quiet)
 	must(err)
 	run("journal", j.Run)

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestRunKilled plays the sample day, kills it at some moment, and lets the next
+// run take it up: every answer is the expected one, every promise holds, and
+// the books of terminals, switch and issuers agree.
+func TestRunKilled(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"run", "--exit", "--output", "json", "--cup", "127.0.0.1:0", "--iso87", "127.0.0.1:0", "--admin", "127.0.0.1:0"}
+	killed := start(t, dir, args...)
+	after := time.Duration(1+rand.IntN(4000)) * time.Millisecond
+	time.Sleep(after) // any moment will do
+	killed.stop(syscall.SIGKILL)
+
+	next := start(t, dir, args...)
+	text := ""
+	late := time.After(4 * binaryWait)
+	for running := true; running; {
+		select {
+		case line := <-next.lines:
+			text += line
+		case <-next.ended:
+			running = false
+		case <-late:
+			t.Fatalf("killed after %v: the next run does not end", after)
+		}
+	}
+	for len(next.lines) > 0 {
+		text += <-next.lines
+	}
+	var s struct {
+		OK      bool
+		Resumed bool
+		Day     struct {
+			Messages   int
+			Mismatches []json.RawMessage
+		}
+		Verify report
+		Books  struct{ Breaks []string }
+	}
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		t.Fatalf("killed after %v: %v in %s", after, err, text)
+	}
+	if code := next.cmd.ProcessState.ExitCode(); code != exitOK || !s.OK || s.Verify.OpenRequests+s.Verify.OpenReversals != 0 {
+		t.Errorf("killed after %v: exit %d, %+v", after, code, s)
+	}
+	t.Logf("killed after %v, resumed: %v, %d messages", after, s.Resumed, s.Day.Messages)
+}

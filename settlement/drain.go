@@ -66,11 +66,13 @@ const (
 type Drain struct {
 	journal Journal
 	store   Store
+	found   journal.Position // the journal's last when it was opened: the ledger holds none after it
 
 	// Owned by Run.
-	recs    []txn.Record // what batch points to
-	batch   []ledger.Entry
-	backoff time.Duration
+	recs     []txn.Record // what batch points to
+	batch    []ledger.Entry
+	backoff  time.Duration
+	compared bool // the ledger was not ahead of found
 
 	position atomic.Uint64 // of the last record known to be stored
 	lastAt   atomic.Int64  // see DrainStats.Age, in microseconds; 0 before Run
@@ -85,9 +87,10 @@ type Drain struct {
 	ended   error // why Run returned; errEnded for no error
 }
 
-// NewDrain starts nothing.
+// NewDrain starts nothing. It comes before the first append, for records made
+// since then hide that the journal lost its end.
 func NewDrain(j Journal, s Store) *Drain {
-	return &Drain{journal: j, store: s, recs: make([]txn.Record, batchMax), moved: make(chan struct{})}
+	return &Drain{journal: j, store: s, found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{})}
 }
 
 var errEnded = errors.New("drain has ended")
@@ -138,9 +141,14 @@ func (d *Drain) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if last := d.journal.Last(); pos > last {
+	last := d.journal.Last()
+	if !d.compared { // nothing was stored since the journal was opened
+		last = min(last, d.found)
+	}
+	if pos > last {
 		return fatal{fmt.Errorf("drain at %d, journal at %d: %w", pos, last, ErrAhead)}
 	}
+	d.compared = true
 	d.reached(pos)
 	for {
 		if pos, err = d.copy(ctx, pos); err != nil {

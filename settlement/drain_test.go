@@ -183,6 +183,21 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 	}
 }
 
+// What a restart appends at once must not hide that the journal lost its end.
+func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t, got: make([]txn.Record, 12)}
+		d := NewDrain(j, s)
+		j.append(records(11, 5)...)
+		if err := d.Run(t.Context()); !errors.Is(err, ErrAhead) || !strings.Contains(err.Error(), "drain at 12, journal at 10") {
+			t.Errorf("%v, want %v", err, ErrAhead)
+		}
+		if len(s.got) != 12 {
+			t.Error("records were stored behind another journal's")
+		}
+	})
+}
+
 func TestDrainEndsWithTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t}

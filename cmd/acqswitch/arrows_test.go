@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // levels are the module's packages from the bottom up. A package may import
 // only packages of lower levels. A new package gets its place here.
 var levels = [...][]string{
-	0: {"iso", "switch/txn", "settlement/journal", "testdata"},
+	0: {"iso", "switch/txn", "switch/keys/algo", "settlement/journal", "testdata"},
 	1: {"switch/dialect", "switch/keys", "switch/registry", "switch/telemetry", "risk", "settlement/ledger", "settlement/ledger/ledgertest"},
 	2: {"switch", "settlement"},
 	3: {"switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal"},

@@ -101,4 +101,11 @@ func monthDay(t time.Time) (b [4]byte) {
 	return b
 }
 
+// settlementDate is DE15 MMDD of a business day.
+func settlementDate(day txn.Date) (b [4]byte) {
+	two(b[0:], int(day/100%100))
+	two(b[2:], int(day%100))
+	return b
+}
+
 func two(b []byte, n int) { b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10) }

@@ -87,6 +87,8 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	ans.Reason = txn.Approved
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
 	rec.Code = ans.Code
+	ans.Reply.SettlementDate = settlementDate(req.Day)
+	rec.SettlementDate = ans.Reply.SettlementDate
 	// After this append the reversal is owed whatever happens, and this record
 	// is what a repeat of the terminal's request is answered from.
 	position, err := s.append(w)

@@ -353,6 +353,9 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	rec := &w.rec
 	ans.Reason = reason
 	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+	if reason == txn.Approved && ans.Reply.SettlementDate == ([4]byte{}) {
+		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
+	}
 	rec.Kind, rec.At = txn.RecordOutcome, time.Now()
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
@@ -412,11 +415,12 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	ans.Replayed = true
 	ans.ID, ans.Reason, ans.Code = rec.ID, rec.Reason, rec.Code
 	ans.RRN, ans.Time, ans.Date = rec.RRN, rec.Time, rec.Date
+	ans.Reply.SettlementDate = rec.SettlementDate
 	if rec.Kind == txn.RecordReversalDue {
 		return // leg and authorization code in it are the original's
 	}
 	ans.Issuer = rec.Leg.Issuer
-	ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate = rec.IssuerCode, rec.AuthCode, rec.SettlementDate
+	ans.Reply.Code, ans.Reply.AuthCode = rec.IssuerCode, rec.AuthCode
 	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
 	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
 	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)

@@ -360,7 +360,7 @@ func TestLimitIsExactUnderConcurrency(t *testing.T) {
 
 func same(a, b txn.Answer) bool {
 	return a.ID == b.ID && a.Reason == b.Reason && a.Code == b.Code && a.RRN == b.RRN && a.Time == b.Time && a.Date == b.Date &&
-		a.Reply.AuthCode == b.Reply.AuthCode && string(a.Reply.IssuerData) == string(b.Reply.IssuerData) && a.Issuer == b.Issuer
+		a.Reply.AuthCode == b.Reply.AuthCode && a.Reply.SettlementDate == b.Reply.SettlementDate && string(a.Reply.IssuerData) == string(b.Reply.IssuerData) && a.Issuer == b.Issuer
 }
 
 func TestRetransmissionGetsTheStoredAnswer(t *testing.T) {

@@ -179,3 +179,14 @@ func insertPostgres(ctx context.Context, driverConn any, into *table, rows []val
 	}
 	return err
 }
+
+// noTable says that a statement failed for want of a table: 42P01, or SQLite's
+// generic error 1 with this text.
+func noTable(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "42P01"
+	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && strings.Contains(lite.Error(), "no such table")
+}

@@ -35,6 +35,9 @@ const selectPosition = `SELECT position FROM drain WHERE name = 'journal'`
 func (q queries) Position(ctx context.Context) (uint64, error) {
 	var n int64
 	if err := q.on.QueryRowContext(ctx, selectPosition).Scan(&n); err != nil {
+		if noTable(err) {
+			return 0, ErrNoSchema
+		}
 		return 0, fmt.Errorf("read ledger position: %w", err)
 	}
 	return uint64(n), nil

@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	open := map[txn.ID]txn.Record{}
 	owed := map[txn.ID]owedAt{}
 	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
-	var rec txn.Record
+	var rec, sealed txn.Record         // sealed is the last one with a card number
 	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
 		if err := rec.Unmarshal(b); err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
@@ -39,7 +40,11 @@ func (s *Switch) Recover() (Recovery, error) {
 		subject, key := rec.Subject()
 		switch rec.Kind {
 		case txn.RecordIntent:
-			open[rec.ID], legs[rec.Leg.Issuer] = detach(&rec), rec.Leg
+			open[rec.ID] = detach(&rec)
+			if last, ok := legs[rec.Leg.Issuer]; !ok || follows(rec.Leg.STAN, last.STAN) {
+				legs[rec.Leg.Issuer] = rec.Leg
+			}
+			sealed = rec
 		case txn.RecordOutcome:
 			delete(open, rec.ID)
 			s.restore(&rec, pos)
@@ -59,6 +64,9 @@ func (s *Switch) Recover() (Recovery, error) {
 		return nil
 	})
 	if err != nil {
+		return found, fmt.Errorf("recover: %w", err)
+	}
+	if err := s.opens(&sealed); err != nil {
 		return found, fmt.Errorf("recover: %w", err)
 	}
 	for _, leg := range legs {
@@ -85,6 +93,27 @@ func (s *Switch) Recover() (Recovery, error) {
 	found.Owed = len(owed)
 	found.Duration = time.Since(began)
 	return found, nil
+}
+
+// follows is whether STAN a was given out after b: requests side by side are
+// recorded in another order than they were numbered, and STANs wrap.
+func follows(a, b uint32) bool { return (a+txn.STANMax-b)%txn.STANMax < txn.STANMax/2 }
+
+// opens refuses card keys that are not the journal's: with others, repeats
+// would not be known, card limits would begin anew, and no reversal could be
+// built.
+func (s *Switch) opens(rec *txn.Record) error {
+	if rec.ID == 0 {
+		return nil
+	}
+	pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)
+	if err == nil && s.cards.Token(&pan) != rec.Card {
+		err = errors.New("the index key is another")
+	}
+	if err != nil {
+		return fmt.Errorf("the card keys are not those of this journal, bring back the file it was written with: %w", err)
+	}
+	return nil
 }
 
 // owedAt is a record that owes a reversal and where it stands.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -654,6 +655,52 @@ func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
 		h.stop()
 		h.stop = func() {}
 	})
+}
+
+func TestRecoverRefusesOtherCardKeys(t *testing.T) {
+	h := newHouse(t)
+	h.ask(sale("10000001", 1, 500))
+	other, err := keys.OpenCards(filepath.Join(t.TempDir(), "card.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.s.cards = other
+	if _, err := h.s.Recover(); err == nil || !strings.Contains(err.Error(), "card keys are not those of this journal") {
+		t.Errorf("recovered with other keys: %v", err)
+	}
+}
+
+// Requests side by side are numbered in one order and recorded in another.
+func TestNumberingResumesAfterTheLastSTANNotTheLastRecord(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stans [2]uint32
+		want  uint32
+	}{
+		{"in order", [2]uint32{11, 12}, 12},
+		{"out of order", [2]uint32{12, 11}, 12},
+		{"over the wrap", [2]uint32{txn.STANMax, 1}, 1},
+		{"out of order over the wrap", [2]uint32{1, txn.STANMax}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			for i, stan := range c.stans {
+				req := sale("10000001", uint32(i+1), 500)
+				rec := txn.Record{Kind: txn.RecordIntent, ID: txn.ID(i + 1), Key: req.Key, Request: txn.KindBalance, Day: h.s.cfg.Day.Of(req.Received),
+					Leg: txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: stan}, Card: h.s.cards.Token(&req.PAN)}
+				if err := h.s.cards.Seal(&rec.SealedPAN, &req.PAN, rec.ID); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := h.journal.Append(rec.Append(nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.restart()
+			if h.bank.stan != c.want {
+				t.Errorf("numbering resumes after %d, want %d", h.bank.stan, c.want)
+			}
+		})
+	}
 }
 
 // A request that is given up after the cut-over leaves no slot behind.

@@ -7,11 +7,13 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
@@ -102,6 +104,10 @@ func (a *app) build(logs io.Writer) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if most := sessionsWithin(fileLimit(), cfg.Issuers); front.SessionsMax > most {
+		a.log.Warn("the limit of open files allows fewer terminals than sessions_max", "sessions_max", front.SessionsMax, "allowed", most)
+		front.SessionsMax = most
+	}
 	a.terminals = pos.New(front, a.acquirer, newObserver(a.telemetry, front.Listeners), a.log)
 	if cfg.Admin.Address != "" {
 		if a.admin, err = net.Listen("tcp", cfg.Admin.Address); err != nil {
@@ -111,6 +117,32 @@ func (a *app) build(logs io.Writer) (err error) {
 	}
 	a.measure()
 	return nil
+}
+
+// filesKept are for what must never wait for a terminal to leave: journal
+// segments, the ledger and operators. A journal that finds no descriptor for
+// its next segment ends the process.
+const filesKept = 64
+
+// sessionsWithin is how many terminals a limit of open files has room for.
+func sessionsWithin(files uint64, issuers []issuer.Config) int {
+	kept := uint64(filesKept)
+	for _, is := range issuers {
+		kept += 2 * uint64(max(is.Connections, 1)) // one closing, one being dialed
+	}
+	if files <= kept {
+		return 1
+	}
+	return int(min(files-kept, math.MaxInt32))
+}
+
+// fileLimit is the process's limit of open files.
+func fileLimit() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt32
+	}
+	return uint64(limit.Cur)
 }
 
 func newLogger(cfg *config, w io.Writer) (*slog.Logger, error) {

@@ -96,6 +96,17 @@ func (m *Message) Bitmap() []byte {
 	return m.frame[m.bitmap:end:end]
 }
 
+// Before is the message from its MTI up to field n's value: what a MAC in field
+// n covers where n is a fixed field. It is nil when n is absent, and aliases
+// the frame.
+func (m *Message) Before(n int) []byte {
+	if !m.Has(n) {
+		return nil
+	}
+	at := m.spans[n].at
+	return m.frame[m.body:at:at]
+}
+
 // Value is field n as it lies on the wire, without its length; nil when
 // absent. It aliases the frame.
 func (m *Message) Value(n int) []byte {

@@ -19,7 +19,7 @@ import (
 //	unknown outcome     00                           none: a reversal is owed already
 //	approved            00                           ReversalDue
 //	already undone      00                           none
-//	other amount        64 (OriginalAmountDiffers)   none
+//	other amount        64 (OriginalAmountDiffers)   none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	original := req.Key
@@ -76,9 +76,15 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	case orig.Amount != req.Amount:
 		reason = txn.OriginalAmountDiffers
 	}
+	if reason != txn.Approved {
+		// Not recorded: the key stays free for the reversal with the right amount.
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, reason)
+		return
+	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, original
-	if reason != txn.Approved || !s.slots.undo(&original, false) {
+	if !s.slots.undo(&original, false) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}

@@ -149,6 +149,7 @@ type Switch struct {
 	issuers  Forwarder
 	journal  Recorder
 	cards    *keys.Cards
+	guard    Guard // nil where no terminal has keys
 	log      *slog.Logger
 
 	slots     *slots
@@ -163,12 +164,12 @@ type Switch struct {
 }
 
 // New wires a switch. registry is called once per request, so a new snapshot
-// is seen by the next one.
-func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, log *slog.Logger) (*Switch, error) {
+// is seen by the next one. guard may be nil where no terminal has keys.
+func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, log *slog.Logger) (*Switch, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, log: log, slots: newSlots(cfg.Day), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, log: log, slots: newSlots(cfg.Day), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -193,10 +194,10 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	n := s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
 	s.admit(req, ans)
+	defer s.owe(req, ans)
 	switch {
 	case ans.Reason != txn.Approved: // the dialect refused it
-	case !authentic(req): // before anything that changes state
-		ans.Reason = txn.MACIsWrong
+	case s.refused(req, ans): // before anything that changes state
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
 	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal:
@@ -205,6 +206,9 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
 		ans.Reason = s.risk.Assess(req).Reason
+		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn && guarded(req) && s.guard != nil {
+			ans.Reason = s.guard.SignOn(req, ans)
+		}
 		req.Trace.Mark(txn.StageAssessed, req.Received)
 	default:
 		w := s.work.Get().(*work)
@@ -213,6 +217,18 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		return
 	}
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+}
+
+// refused says that the request does not authenticate, and why.
+func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
+	ans.Reason = s.authenticate(req)
+	return ans.Reason != txn.Approved
+}
+
+// owe notes that the answer must carry a MAC: an approval does, a refusal may
+// do without.
+func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
+	ans.Signed = ans.Reason == txn.Approved && guarded(req) && req.Key.Class != txn.ClassNetwork
 }
 
 // admit identifies the request: number, day, deadline, parties, fingerprint.
@@ -241,10 +257,41 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 
 var noMerchant = txn.MakeMerchantID("")
 
-// authentic says that the request's MAC is what its terminal's profile asks
-// for. The only profile so far asks for none.
-func authentic(req *txn.Request) bool {
-	return req.Holder == nil || req.Holder.Profile == txn.MACNone
+// Guard authenticates terminals whose profile asks for it.
+type Guard interface {
+	// Check says whether req's MAC is its terminal's: Approved, MACIsWrong, or
+	// SignOnIsRequired when the terminal has no keys for today.
+	Check(req *txn.Request) txn.Reason
+	// SignOn makes the terminal's working keys, durable before it returns, and
+	// puts them into ans.
+	SignOn(req *txn.Request, ans *txn.Answer) txn.Reason
+	// Sign makes the MAC of the answer to req.
+	Sign(req *txn.Request, signed []byte) ([8]byte, error)
+}
+
+// guarded says that the request's terminal is one the Guard answers for.
+func guarded(req *txn.Request) bool {
+	return req.Holder != nil && req.Holder.Profile != txn.MACNone
+}
+
+// authenticate is Approved for requests whose terminal's profile asks for no
+// MAC, and for network management, which carries none.
+func (s *Switch) authenticate(req *txn.Request) txn.Reason {
+	switch {
+	case !guarded(req) || req.Key.Class == txn.ClassNetwork:
+		return txn.Approved
+	case s.guard == nil:
+		return txn.SignOnIsRequired // no keys are kept here
+	}
+	return s.guard.Check(req)
+}
+
+// Sign makes the MAC of an answer that asks for one.
+func (s *Switch) Sign(req *txn.Request, signed []byte) ([8]byte, error) {
+	if s.guard == nil {
+		return [8]byte{}, errors.New("sign an answer: no keys are kept here")
+	}
+	return s.guard.Sign(req, signed)
 }
 
 // decide is steps 4 to 9 of an authorization for requests that are recorded.

@@ -213,7 +213,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.log)
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, nil, a.log)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
@@ -303,17 +303,26 @@ const catchUpMax = 5 * time.Second
 func (a *app) runDrain(ctx context.Context) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		defer close(ended)
 		if err := a.migrate(ctx); err != nil {
-			return // stopped before the ledger was there
+			ended <- nil // stopped before the ledger was there
+			return
 		}
-		if err := a.drain.Run(running); err != nil && !errors.Is(err, context.Canceled) {
+		ended <- a.drain.Run(running)
+	}()
+	select {
+	case <-ctx.Done():
+	case err := <-ended:
+		if errors.Is(err, settlement.ErrAhead) {
+			return err // without its history the switch would sell twice what it sold
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
 			a.log.Error("the ledger cannot follow the journal until somebody repairs it; sales go on", "error", err)
 		}
-	}()
-	<-ctx.Done()
+		<-ctx.Done()
+		return nil
+	}
 	late, stop := context.WithTimeout(running, catchUpMax)
 	defer stop()
 	if err := a.drain.CatchUp(late); err != nil {

@@ -43,7 +43,7 @@ func TestAllocations(t *testing.T) {
 		}},
 		{"read reply", func() error { return link.ReadReply(reply, &head, &x.Answer.Reply) }},
 		{"append answer", func() (err error) {
-			x.Out, err = d.AppendAnswer(x.Out[:0], x)
+			x.Out, err = d.AppendAnswer(x.Out[:0], x, nil)
 			return err
 		}},
 	} {
@@ -76,7 +76,7 @@ func BenchmarkAppendAnswer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var err error
-		if x.Out, err = d.AppendAnswer(x.Out[:0], x); err != nil {
+		if x.Out, err = d.AppendAnswer(x.Out[:0], x, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -53,7 +53,10 @@ func decodeCUP(x *Exchange) error {
 			return errField{60, "must have a network management code"}
 		}
 		want.detail = string(custom[8:11])
-		req.Kind = cupKinds[want]
+		if req.Kind = cupKinds[want]; req.Kind == txn.KindSignOn {
+			set, _ := strconv.ParseUint(want.detail, 10, 16)
+			req.KeySet = uint16(set)
+		}
 		return require(m, 41, 42)
 	case 0x0400:
 		req.Key.Class = txn.ClassReversal
@@ -146,6 +149,9 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Bytes(55, ans.Reply.Chip)
 	}
 	e.Copy(60, m)
+	if approved && len(ans.Keys) > 0 {
+		e.Bytes(62, ans.Keys)
+	}
 	if approved && financial {
 		e.Text(63, organization(m))
 	}

@@ -140,6 +140,7 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	req.Repeat = req.MTI&1 == 1
 	readText(m, 41, req.Key.Terminal[:])
 	readText(m, 42, req.Merchant[:])
+	req.MAC, req.Signed = m.Value(macField), m.Before(macField)
 	req.Key.STAN = uint32(number(m, 11))
 	if parseErr != nil {
 		if !m.Has(41) && !m.Has(11) {
@@ -156,8 +157,13 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	return nil
 }
 
-// AppendAnswer appends the frame that answers x, length prefix included.
-func (t *Terminal) AppendAnswer(dst []byte, x *Exchange) ([]byte, error) {
+// Signer makes the MAC of an answer to req over the answer's bytes from its MTI
+// to the MAC's field.
+type Signer func(req *txn.Request, signed []byte) ([8]byte, error)
+
+// AppendAnswer appends the frame that answers x, length prefix included. sign
+// is called when x.Answer.Signed asks for a MAC.
+func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, error) {
 	m := &x.message
 	tpdu := m.TPDU()
 	if tpdu != nil { // the answer goes back: source and destination change places
@@ -166,7 +172,18 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange) ([]byte, error) {
 	}
 	x.encoder = t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
 	t.answer(&x.encoder, x)
+	if x.Answer.Signed {
+		x.encoder.Bytes(macField, noMAC[:])
+	}
 	frame, err := x.encoder.Finish()
+	if err == nil && x.Answer.Signed {
+		// The bitmap announces the MAC already, so the MAC covers that.
+		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(m.Header()), len(frame)-len(noMAC)
+		var mac [8]byte
+		if mac, err = sign(&x.Request, frame[body:at]); err == nil {
+			copy(frame[at:], mac[:])
+		}
+	}
 	if err != nil {
 		return dst, fmt.Errorf("answer %04x: %w", x.Request.MTI, err)
 	}
@@ -186,6 +203,12 @@ func Code(dialect uint8, kind txn.Kind, reason txn.Reason, issuer [2]byte) [2]by
 	}
 	return codes[reason]
 }
+
+// macField is the MAC of messages whose last field it is.
+const macField = 64
+
+// noMAC holds the place of a MAC that is not made yet.
+var noMAC [8]byte
 
 // errField says which field makes a request badly formed.
 type errField struct {

@@ -111,7 +111,7 @@ func decide(x *Exchange, reason txn.Reason) {
 func answered(tb testing.TB, d *Terminal, x *Exchange) *iso.Message {
 	tb.Helper()
 	before := []byte("what stands before")
-	frame, err := d.AppendAnswer(bytes.Clone(before), x)
+	frame, err := d.AppendAnswer(bytes.Clone(before), x, nil)
 	if err != nil {
 		tb.Fatalf("append answer: %v", err)
 	}

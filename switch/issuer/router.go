@@ -15,9 +15,12 @@ import (
 var (
 	approvedCode = [2]byte{'0', '0'}
 	vipCode      = [2]byte{'1', '1'}
-	partialCode  = [2]byte{'1', '0'}
 	unknownCode  = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )
+
+// conditional are the approvals that are not plain: 08 with identification, 10
+// partial, 16 update track 3 (ISO 8583:1987), and CUP's "flawed successes".
+var conditional = map[string]bool{"08": true, "10": true, "16": true, "A2": true, "A4": true, "A5": true, "A6": true}
 
 // Router knows every issuer. Its verbs may be used by many goroutines at once.
 type Router struct {
@@ -186,9 +189,9 @@ func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
 	switch {
 	case code == approvedCode || code == vipCode:
 		return txn.OutcomeApproved, txn.Approved, nil
-	case code == partialCode || code == [2]byte{}:
-		// A partial approval was not asked for, and an answer without a code
-		// promises nothing: whatever the issuer booked must be undone.
+	case conditional[string(code[:])] || code == [2]byte{}:
+		// An approval on conditions that no terminal here can meet, or an answer
+		// without a code: whatever the issuer booked must be undone.
 		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, nil
 	case string(code[:]) == "91" || string(code[:]) == "96":
 		return txn.OutcomeDeclined, txn.IssuerDeclined, errFailed

@@ -1,13 +1,3 @@
-// Package keys holds what the switch keeps secret.
-//
-// Cards protects card numbers at rest: each is sealed with AES-256-GCM under a
-// versioned key, with the transaction's id as associated data, so a sealed
-// number moved to another record does not open; and each is matched and
-// counted under HMAC-SHA-256 with another key, cut to 16 bytes. The two keys
-// are never the same (PCI DSS 3.5.1.1).
-//
-// Promise: no method returns or wraps key material or card digits in an error.
-// Not here: the terminals' working keys, MAC and PIN translation.
 package keys
 
 import (
@@ -25,7 +15,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,7 +33,11 @@ const (
 // another transaction, or damaged bytes.
 var ErrSealBroken = errors.New("sealed card number does not open under this key and transaction")
 
-// Cards seals, opens and indexes card numbers. It is safe for concurrent use.
+// Cards protects card numbers at rest: each is sealed with AES-256-GCM under a
+// versioned key, with the transaction's id as associated data, so a sealed
+// number moved to another record does not open; and each is matched and
+// counted under HMAC-SHA-256 with another key, cut to 16 bytes. The two keys
+// are never the same (PCI DSS 3.5.1.1). It is safe for concurrent use.
 type Cards struct {
 	current byte // version that seals
 	aeads   [versionsMax]cipher.AEAD
@@ -65,6 +58,11 @@ func OpenCards(path string) (*Cards, error) {
 		}
 	} else if err != nil {
 		return nil, fmt.Errorf("read card key file: %w", err)
+	}
+	if info, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("read card key file: %w", err)
+	} else if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("card key file %s: others may read it (mode %o); chmod 600 it, and draw new keys if they did", path, info.Mode().Perm())
 	}
 	return parseCards(string(text), path)
 }
@@ -122,9 +120,6 @@ func parseCards(text, path string) (*Cards, error) {
 	return c, nil
 }
 
-// createKeyFile writes a new key file so that a crash leaves either none or a
-// whole one: temporary file, fsync, link (which fails if another process was
-// first, whose file is then read), fsync of the directory.
 func createKeyFile(path string) ([]byte, error) {
 	var keys [2][keySize]byte
 	for i := range keys {
@@ -132,31 +127,7 @@ func createKeyFile(path string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	text := fmt.Appendf(nil, "# Card number keys. Keep a copy where keys are kept; never beside the data.\nindex %x\nseal 1 %x\n", keys[0], keys[1])
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(dir, ".cards-*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Link(f.Name(), path); errors.Is(err, os.ErrExist) {
-		return os.ReadFile(path)
-	} else if err != nil {
-		return nil, err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	return text, errors.Join(d.Sync(), d.Close())
+	return writeNewFile(path, fmt.Appendf(nil, "# Card number keys. Keep a copy where keys are kept; never beside the data.\nindex %x\nseal 1 %x\n", keys[0], keys[1]))
 }
 
 // Token is the keyed hash a card is counted and matched under.

@@ -48,6 +48,10 @@ func (d *desk) Authorize(req *txn.Request, ans *txn.Answer) {
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
 }
 
+func (d *desk) Sign(*txn.Request, []byte) ([8]byte, error) {
+	return [8]byte{}, errors.New("nothing is signed")
+}
+
 func (d *desk) Undelivered(*txn.Request, *txn.Answer) { d.mu.Lock(); d.undelivered++; d.mu.Unlock() }
 
 func (d *desk) Finish(*txn.Request, *txn.Answer, string) { d.mu.Lock(); d.finished++; d.mu.Unlock() }

@@ -31,6 +31,8 @@ type Acquirer interface {
 	// Authorize fills ans for req. It blocks until the answer may be sent, at
 	// most a little over the request's deadline. Safe for concurrent use.
 	Authorize(req *txn.Request, ans *txn.Answer)
+	// Sign makes the MAC of an answer that asks for one.
+	Sign(req *txn.Request, signed []byte) ([8]byte, error)
 	// Undelivered hears of an answer that could not be written.
 	Undelivered(req *txn.Request, ans *txn.Answer)
 }

@@ -189,7 +189,7 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 		s.observer.Finish(req, ans, name)
 		return false
 	}
-	frame, err := ss.dialect.AppendAnswer(x.Out[:0], x)
+	frame, err := ss.dialect.AppendAnswer(x.Out[:0], x, s.acquirer.Sign)
 	if err != nil {
 		s.acquirer.Undelivered(req, ans)
 		s.observer.BadFrame(name, CauseUnencodable)

@@ -126,7 +126,7 @@ func (p *peer) decide(x *dialect.Exchange) []byte {
 		p.sales[key].reversed = true
 	}
 	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
-	out, err := p.dialect.AppendAnswer(nil, x)
+	out, err := p.dialect.AppendAnswer(nil, x, nil)
 	if err != nil {
 		return nil
 	}

@@ -91,13 +91,19 @@ type Area struct {
 	RadiusMetres uint32
 }
 
-// Profile is how a terminal's messages are secured and read.
+// Profile is how a terminal's messages are secured.
 type Profile uint8
 
-// The profiles of message authentication.
+// The profiles of message authentication. Their order is that of the registry
+// file's words.
 const (
-	MACNone Profile = iota // no MAC is expected or sent
+	MACNone   Profile = iota // no MAC is expected or sent
+	MACCUPECB                // CUP "ECB" MAC in DE64 under the terminal's TAK
 )
+
+var profileNames = [...]string{"none", "cup-ecb"}
+
+func (p Profile) String() string { return name(profileNames[:], p) }
 
 // Terminal is one registered terminal as the switch needs it for every
 // request. It holds no pointers: a million of them cost the collector nothing.

@@ -68,6 +68,9 @@ type Request struct {
 	ReversalReason [2]byte // DE39 of a reversal
 	Position       Position
 	Region         Region // as reported, 0 when the message carried none
+	MAC            Secret // DE64, empty when absent
+	Signed         []byte // what the MAC covers; aliases the frame
+	KeySet         uint16 // the working keys a sign-on asks for (DE60.3), 0 none
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
 
 	// Set at admission.
@@ -77,6 +80,7 @@ type Request struct {
 	Day         Date
 	Fingerprint uint64
 	CardToken   CardToken
+	KeyAge      uint8     // which of the terminal's MAC keys the MAC was made with
 	Holder      *Terminal // the registered terminal, nil when unknown
 	Owner       *Merchant // the registered merchant of DE42, nil when unknown
 	Trace       Trace
@@ -169,15 +173,17 @@ type Answer struct {
 	Acquirer AcquirerID
 	Issuer   IssuerID
 	Reply    Reply
-	Replayed bool // the stored answer of an earlier equal request
-	Silent   bool // no answer is owed: close or ignore
+	Keys     Secret // DE62 of a sign-on's answer: the terminal's new working keys, enciphered
+	Signed   bool   // a MAC is owed: it is made when the answer's frame is built
+	Replayed bool   // the stored answer of an earlier equal request
+	Silent   bool   // no answer is owed: close or ignore
 }
 
 // Reset empties the answer, keeping its memory.
 func (a *Answer) Reset() {
 	reply := a.Reply
 	reply.Reset()
-	*a = Answer{Reply: reply}
+	*a = Answer{Reply: reply, Keys: a.Keys[:0]}
 }
 
 func name[T ~uint8](names []string, i T) string {

@@ -62,7 +62,8 @@ func exportMerchant(w io.Writer, m *txn.Merchant) {
 }
 
 func exportTerminal(w io.Writer, t *txn.Terminal, serial Serial, c txn.Currency) {
-	fmt.Fprintf(w, "      - tid: %q\n        serial: %s\n        class: %s\n        status: %s\n        mac: none\n", t.ID.String(), quote(serial[:]), t.Mobility, t.Status)
+	fmt.Fprintf(w, "      - tid: %q\n        serial: %s\n        class: %s\n        status: %s\n        mac: %s\n",
+		t.ID.String(), quote(serial[:]), t.Mobility, t.Status, t.Profile)
 	if t.Region != 0 {
 		fmt.Fprintf(w, "        region: %06d\n", t.Region)
 	}

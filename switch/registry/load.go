@@ -277,9 +277,7 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent scalar) {
 	l.once(serial, "terminals[].serial", "serial", "one machine serves one merchant, unbind it there first")
 	t.Mobility = oneOf[txn.Mobility](l, at.or(y.Class), "terminals[].class")
 	t.Status = oneOf[txn.Status](l, at.or(y.Status), "terminals[].status")
-	if y.MAC.text != "none" {
-		l.problem(at.or(y.MAC), "terminals[].mac", "%q must be none: no other profile is known", y.MAC.text)
-	}
+	t.Profile = oneOf[txn.Profile](l, at.or(y.MAC), "terminals[].mac")
 	t.Region = l.region(at.or(y.Region), "terminals[].region", chinese)
 	t.RequirePosition = l.yes(y.RequirePosition, "terminals[].require_position")
 	t.Limits = l.limits(&y.Limits, "terminals[].limits", m.Currency)

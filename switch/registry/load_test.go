@@ -31,7 +31,7 @@ merchants:
     card_limits: {transaction: "20000.5"}
     terminals:
       - {tid: 00000001, serial: A-1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}
-      - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: none, region: 310115, areas: [310000], require_position: true}
+      - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: cup-ecb, region: 310115, areas: [310000], require_position: true}
   - mid: SHOP1
     name: Shop
     city: Tokyo
@@ -62,12 +62,12 @@ func TestLoadSmall(t *testing.T) {
 		t.Errorf("name %q", got)
 	}
 	first, ok := s.Terminal(txn.MakeTerminalID("00000001"))
-	if !ok || first.RadiusMetres != 500 {
+	if !ok || first.RadiusMetres != 500 || first.Profile != txn.MACNone {
 		t.Errorf("a terminal id written as a number lost its zeros, or the radius its default: %+v", first)
 	}
 	second, _ := s.Terminal(txn.MakeTerminalID("10000002"))
 	if second.AreaCount != 1 || second.Areas[0] != (txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 65_000}) ||
-		!second.RequirePosition || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
+		!second.RequirePosition || second.Profile != txn.MACCUPECB || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
 		t.Errorf("terminal %+v", second)
 	}
 	if s.Serial(second.ID).String() != "A-2" {
@@ -128,7 +128,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"machine bound twice", "serial: B-1", "serial: A-2", `f:31: terminals[].serial: serial A-2 is already used on line 19: one machine serves one merchant`},
 		{"serial too long", "serial: B-1", "serial: " + strings.Repeat("9", 51), `f:31: terminals[].serial:`},
 		{"class misspelt", "class: mobile", "class: roaming", `f:19: terminals[].class: "roaming" must be one of fixed, mobile, chain`},
-		{"MAC profile missing", "mac: none, premises", "premises", `f:31: terminals[].mac: "" must be none`},
+		{"MAC profile missing", "mac: none, premises", "premises", `f:31: terminals[].mac: "" must be one of none, cup-ecb`},
+		{"MAC profile misspelt", "mac: cup-ecb", "mac: ecb", `f:19: terminals[].mac: "ecb" must be one of none, cup-ecb`},
+		{"MAC profile for nobody", "mac: cup-ecb", "mac: invalid", `f:19: terminals[].mac: "invalid" must be one of none, cup-ecb`},
 		{"terminal in no region", "region: 310115", "region: 310199", `f:19: terminals[].region: "310199" is no region of GB/T 2260`},
 		{"region of five digits", "region: 310115", "region: 31011", `f:19: terminals[].region: "31011" is no region`},
 		{"premises of a fixed terminal missing", ", premises: {lat: 35.71, lng: 139.79, radius_m: 100}", "", `f:31: terminals[].premises: is missing`},

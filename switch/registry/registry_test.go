@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -46,18 +47,25 @@ func TestSample(t *testing.T) {
 }
 
 func TestExportRoundTrips(t *testing.T) {
-	s := sample(t)
-	var first, second bytes.Buffer
-	if err := s.Export(&first); err != nil {
+	secured, err := Load(strings.NewReader(small), "small.yaml")
+	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Load(bytes.NewReader(first.Bytes()), "export")
-	if err != nil {
-		t.Fatalf("%v\n%s", err, first.Bytes())
-	}
-	mustEqual(t, s, again)
-	if err := again.Export(&second); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
-		t.Fatalf("the second export differs: %v", err)
+	for name, s := range map[string]*Snapshot{"sample": sample(t), "with a MAC profile": secured} {
+		t.Run(name, func(t *testing.T) {
+			var first, second bytes.Buffer
+			if err := s.Export(&first); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Load(bytes.NewReader(first.Bytes()), "export")
+			if err != nil {
+				t.Fatalf("%v\n%s", err, first.Bytes())
+			}
+			mustEqual(t, s, again)
+			if err := again.Export(&second); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
+				t.Fatalf("the second export differs: %v", err)
+			}
+		})
 	}
 }
 

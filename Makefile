@@ -15,8 +15,9 @@ build: ## build bin/acqswitch, one static binary
 run: build ## run the sample day and stay up until Ctrl-C; ARGS=--exit ends instead
 	bin/acqswitch run $(ARGS)
 
-test: ## vet, then every test with the race detector (needs a C compiler; installs PostgreSQL when missing)
+test: ## vet, then every test with the race detector (needs a C compiler; installs PostgreSQL and SoftHSM2 when missing)
 	.ci/postgres.sh
+	.ci/softhsm.sh
 	go vet ./...
 	go test -race ./...
 

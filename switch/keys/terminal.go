@@ -229,6 +229,12 @@ func (t *Terminal) Close() {
 	t.previous.close()
 }
 
+// String says nothing of what is inside.
+func (t *Terminal) String() string { return "[terminal's keys]" }
+
+// GoString is String.
+func (t *Terminal) GoString() string { return t.String() }
+
 // Zone is the keys shared with an issuer, ready for use.
 type Zone struct {
 	mu     sync.RWMutex // as Terminal's
@@ -254,6 +260,12 @@ func (z *Zone) Close() {
 		z.zpk.Close()
 	}
 }
+
+// String says nothing of what is inside.
+func (z *Zone) String() string { return "[issuer's keys]" }
+
+// GoString is String.
+func (z *Zone) GoString() string { return z.String() }
 
 // VerifySerial checks the serial number's ciphertext that a terminal reports
 // (DE59 A2.04) under its maker's key.

@@ -185,6 +185,12 @@ type held interface {
 	Close()
 }
 
+// String says nothing of what is inside.
+func (v *Vault) String() string { return "[key vault]" }
+
+// GoString is String.
+func (v *Vault) GoString() string { return v.String() }
+
 // Close ends the vault. Keys opened from it are not usable afterwards.
 func (v *Vault) Close() error { return v.engine.close() }
 
@@ -219,6 +225,12 @@ func (c Component) String() string { return "[key component]" }
 // GoString is String.
 func (c Component) GoString() string { return c.String() }
 
+// LogValue is String.
+func (c Component) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText is String.
+func (c Component) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // Combine makes a key from two or three components. The caller shows the
 // result's check value (Info) to the custodians, and clears its copies.
 func (v *Vault) Combine(owner Owner, purpose Purpose, kind algo.Kind, parts ...Component) (Key, error) {
@@ -238,6 +250,9 @@ func (v *Vault) Combine(owner Owner, purpose Purpose, kind algo.Kind, parts ...C
 			return Key{}, fmt.Errorf("combine components: component %d: %w", i+1, err)
 		}
 		subtle.XORBytes(sum, sum, p.Part)
+	}
+	if subtle.ConstantTimeCompare(sum, make([]byte, len(sum))) == 1 {
+		return Key{}, errors.New("combine components: they cancel out; the same component was given twice")
 	}
 	return v.seal(owner, purpose, kind, sum)
 }

@@ -241,10 +241,8 @@ func panMask(mask []byte, f PINFormat, pan []byte) error {
 	if !f.bindsPAN() {
 		return nil
 	}
-	for _, d := range pan {
-		if d < '0' || d > '9' {
-			return errPAN
-		}
+	if !digits(pan) {
+		return errPAN
 	}
 	if f == PINISO4 {
 		return panField(mask, pan)
@@ -252,8 +250,7 @@ func panMask(mask []byte, f PINFormat, pan []byte) error {
 	if len(pan) < 13 || len(pan) > 19 {
 		return errPAN
 	}
-	digits := pan[len(pan)-13 : len(pan)-1] // the last 12 but for the check digit
-	for i, d := range digits {
+	for i, d := range pan[len(pan)-13 : len(pan)-1] { // the last 12 but for the check digit
 		setNibble(mask, 2*len(mask)-12+i, d-'0')
 	}
 	return nil

@@ -22,6 +22,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	acquirer "github.com/acqswitch/acqswitch/switch"
 	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
@@ -42,6 +43,8 @@ type app struct {
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router
+	keys      *keyring.Ring
+	keyLog    *journal.Journal
 	acquirer  *acquirer.Switch
 	terminals *pos.Server
 	admin     net.Listener
@@ -97,6 +100,10 @@ func (a *app) build(logs io.Writer) (err error) {
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
 	}
+	if a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.keyLog.Close, a.keys.Close)
 	if err := a.wireSwitch(cards); err != nil {
 		return err
 	}
@@ -179,6 +186,19 @@ func openLedger(cfg *config) (*ledger.Ledger, error) {
 	return l, nil
 }
 
+// openKeys opens the key vault and the log of the terminals' keys.
+func openKeys(cfg *config, log *slog.Logger) (*keyring.Ring, *journal.Journal, error) {
+	vault, err := keys.OpenSoft(cfg.path(cfg.LMK, "lmk.keys"))
+	if err != nil {
+		return nil, nil, err
+	}
+	keyLog, err := journal.Open(filepath.Join(cfg.DataDir, "keys"), journal.Config{SegmentSize: 16 << 20})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the log of terminals' keys: %w", err)
+	}
+	return keyring.New(vault, keyLog, log), keyLog, nil
+}
+
 // wireSwitch builds the acquirer between its issuers, its rules and the
 // journal. The late answers of the issuers come back to it.
 func (a *app) wireSwitch(cards *keys.Cards) (err error) {
@@ -213,7 +233,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, nil, a.log)
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.log)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
@@ -262,6 +282,10 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 
 	start(stage{"journal", a.journal.Run})
+	start(stage{"terminals' keys", a.keyLog.Run})
+	if err := a.keys.Recover(); err != nil {
+		return err
+	}
 	if a.recovery, err = a.acquirer.Recover(); err != nil {
 		return err
 	}

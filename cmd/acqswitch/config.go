@@ -40,6 +40,7 @@ type config struct {
 	Terminals    terminalsConfig `yaml:"terminals"`
 	Registry     string          `yaml:"registry"`
 	CardKeys     string          `yaml:"card_keys"`
+	LMK          string          `yaml:"lmk"`
 	Ledger       ledgerConfig    `yaml:"ledger"`
 	Risk         riskConfig      `yaml:"risk"`
 	Reversals    reversalsConfig `yaml:"reversals"`

@@ -44,7 +44,7 @@ func loadConfig(path string, environ []string) (*config, error) {
 	}
 	if path != "" {
 		base := filepath.Dir(path)
-		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys} {
+		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys, &cfg.LMK} {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(base, *p)
 			}

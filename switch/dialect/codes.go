@@ -15,6 +15,7 @@ var (
 		txn.TerminalIsUnknown:                "97",
 		txn.TerminalIsNotActive:              "58",
 		txn.TerminalIsBoundToAnotherMerchant: "58",
+		txn.TerminalHasNoKeys:                "58",
 		txn.SignOnIsRequired:                 "77",
 		txn.DuplicateWithOtherContent:        "94",
 		txn.ReversedBeforeRequest:            "22",

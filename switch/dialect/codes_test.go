@@ -23,6 +23,7 @@ func TestCodes(t *testing.T) {
 		{txn.TerminalIsUnknown, "97", "58"},
 		{txn.TerminalIsNotActive, "58", "58"},
 		{txn.TerminalIsBoundToAnotherMerchant, "58", "58"},
+		{txn.TerminalHasNoKeys, "58", "58"},
 		{txn.SignOnIsRequired, "77", "58"},
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
@@ -57,10 +58,12 @@ func TestCodes(t *testing.T) {
 	if len(rows) != txn.Reasons {
 		t.Errorf("%d rows for %d reasons", len(rows), txn.Reasons)
 	}
-	for i, row := range rows {
-		if int(row.reason) != i {
-			t.Fatalf("row %d is of reason %q; rows are in the order of the reasons", i, row.reason)
+	seen := map[txn.Reason]bool{}
+	for _, row := range rows {
+		if seen[row.reason] {
+			t.Fatalf("reason %q has two rows", row.reason)
 		}
+		seen[row.reason] = true
 		for id := idCUPPOS; id <= idISO87Hex32; id++ {
 			want := row.iso87
 			if id == idCUPPOS {

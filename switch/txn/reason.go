@@ -22,6 +22,7 @@ const (
 	TerminalIsUnknown                Reason = 6
 	TerminalIsNotActive              Reason = 7
 	TerminalIsBoundToAnotherMerchant Reason = 8
+	TerminalHasNoKeys                Reason = 39
 	SignOnIsRequired                 Reason = 9
 	DuplicateWithOtherContent        Reason = 10
 	ReversedBeforeRequest            Reason = 11
@@ -64,6 +65,7 @@ var reasonNames = [...]string{
 	TerminalIsUnknown:                "terminal is unknown",
 	TerminalIsNotActive:              "terminal is not active",
 	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
+	TerminalHasNoKeys:                "terminal has no keys",
 	SignOnIsRequired:                 "sign-on is required",
 	DuplicateWithOtherContent:        "duplicate with other content",
 	ReversedBeforeRequest:            "reversed before request",

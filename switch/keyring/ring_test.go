@@ -1,0 +1,249 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// desk is a ring on a real vault and log, and the terminal's side of it.
+type desk struct {
+	t    testing.TB
+	dir  string
+	ring *Ring
+	stop func()
+	tmk  []byte // clear, as the terminal has it
+	tak  *algo.Local
+	day  txn.Date
+}
+
+var (
+	tid      = txn.MakeTerminalID("10000001")
+	testTMK  = []byte{0xCA, 0x5D, 0x92, 0x59, 0x8D, 0xCA, 0x48, 0xCE, 0x8A, 0x4C, 0x76, 0x36, 0x1A, 0x92, 0x69, 0xE9}
+	testLine = []byte("0200 and all the rest of a message up to its MAC")
+)
+
+func newDesk(t testing.TB) *desk {
+	d := &desk{t: t, dir: t.TempDir(), tmk: testTMK, day: 20261122}
+	d.open()
+	t.Cleanup(func() { d.stop() })
+	return d
+}
+
+func (d *desk) open() {
+	d.t.Helper()
+	must := func(err error) {
+		d.t.Helper()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	vault, err := keys.OpenSoft(filepath.Join(d.dir, "lmk"))
+	must(err)
+	log, err := journal.Open(filepath.Join(d.dir, "keys"), journal.Config{SegmentSize: 1 << 20, QueueSize: 256 << 10})
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- log.Run(ctx) }()
+	d.ring = New(vault, log, slog.New(slog.DiscardHandler))
+	must(d.ring.Recover())
+	d.stop = func() {
+		d.ring.Close()
+		cancel()
+		<-done
+		log.Close()
+	}
+}
+
+// restart is a new process on the same files.
+func (d *desk) restart() {
+	d.stop()
+	d.open()
+}
+
+// load gives the terminal its master key, as two custodians would.
+func (d *desk) load() {
+	d.t.Helper()
+	first := bytes.Repeat([]byte{0x5A}, len(d.tmk))
+	second := make([]byte, len(d.tmk))
+	for i := range second {
+		second[i] = d.tmk[i] ^ first[i]
+	}
+	key, err := d.ring.vault.Combine(keys.OfTerminal(tid), keys.PurposeTMK, algo.TDES2, d.component(first), d.component(second))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.ring.SetMaster(tid, key); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) component(part []byte) keys.Component {
+	k, err := algo.NewLocal(algo.TDES2, part)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	kcv, err := algo.CheckValue(k)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return keys.Component{Part: part, KCV: kcv[:]}
+}
+
+// signOn signs on with key set 003 and takes the MAC key out of DE62 as a
+// terminal does.
+func (d *desk) signOn() txn.Reason {
+	d.t.Helper()
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3}
+	var ans txn.Answer
+	reason := d.ring.SignOn(&req, &ans)
+	if reason != txn.Approved {
+		return reason
+	}
+	if len(ans.Keys) != 40 {
+		d.t.Fatalf("DE62 has %d bytes, want 40", len(ans.Keys))
+	}
+	master, err := algo.NewLocal(algo.TDES2, d.tmk)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	clearKey := make([]byte, 8)
+	if err := master.Decrypt(clearKey, ans.Keys[20:28]); err != nil {
+		d.t.Fatal(err)
+	}
+	if d.tak, err = algo.NewLocal(algo.DES, clearKey); err != nil {
+		d.t.Fatal(err)
+	}
+	kcv, err := algo.CheckValue(d.tak)
+	if err != nil || !bytes.Equal(kcv[:], ans.Keys[36:40]) {
+		d.t.Fatalf("check value %X of the delivered TAK, want %v", ans.Keys[36:40], kcv)
+	}
+	return reason
+}
+
+// request is a sale with the terminal's MAC, one byte of which is changed by
+// flip (0 leaves it).
+func (d *desk) request(flip byte) *txn.Request {
+	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid, Class: txn.ClassFinancial}, Day: d.day, Signed: testLine}
+	if d.tak != nil {
+		mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: d.tak}, testLine)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		mac[3] ^= flip
+		req.MAC = mac[:]
+	}
+	return req
+}
+
+func (d *desk) want(what string, got, want txn.Reason) {
+	d.t.Helper()
+	if got != want {
+		d.t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func TestATerminalsDay(t *testing.T) {
+	d := newDesk(t)
+	d.want("sign-on without a master key", d.signOn(), txn.TerminalHasNoKeys)
+	d.want("sale without keys", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
+	d.load()
+	d.want("sale before the sign-on", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
+	d.want("sign-on", d.signOn(), txn.Approved)
+	d.want("sale", d.ring.Check(d.request(0)), txn.Approved)
+	d.restart()
+	req := d.request(0)
+	d.want("sale after a restart", d.ring.Check(req), txn.Approved)
+	mac, err := d.ring.Sign(req, testLine)
+	if err != nil || !bytes.Equal(mac[:], req.MAC) {
+		t.Errorf("answer's MAC %q %v, want %q", mac, err, req.MAC)
+	}
+	d.day++
+	d.want("sale after the cut-over", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
+	d.want("sign-on of the next day", d.signOn(), txn.Approved)
+	d.want("sale of the next day", d.ring.Check(d.request(0)), txn.Approved)
+}
+
+func TestWrongMACs(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.signOn()
+	for bit := range 8 {
+		d.want("one bit flipped", d.ring.Check(d.request(1<<bit)), map[bool]txn.Reason{true: txn.MACIsWrong, false: txn.SignOnIsRequired}[bit < FailuresMax-1])
+	}
+	d.want("right again: the terminal works on", d.ring.Check(d.request(0)), txn.Approved)
+	req := d.request(0)
+	req.MAC = nil
+	d.want("no MAC", d.ring.Check(req), txn.MACIsWrong)
+	req = d.request(0)
+	req.MAC = req.MAC[:7]
+	d.want("short MAC", d.ring.Check(req), txn.MACIsWrong)
+}
+
+// The answer of a sign-on may be lost: the terminal then still has its old key.
+func TestLostSignOnLeavesTheOldKeyGoodForOneMessage(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.signOn()
+	old := d.tak
+	d.signOn()
+	lost := d.tak
+	d.tak = old
+	req := d.request(0)
+	d.want("under the old key", d.ring.Check(req), txn.Approved)
+	if mac, err := d.ring.Sign(req, testLine); err != nil || !bytes.Equal(mac[:], req.MAC) {
+		t.Errorf("the answer is not under the old key: %v", err)
+	}
+	d.want("under the old key once more", d.ring.Check(d.request(0)), txn.MACIsWrong)
+	d.tak = lost
+	d.want("under the new key", d.ring.Check(d.request(0)), txn.Approved)
+}
+
+func TestNewMasterKeyEndsTheWorkingKeys(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.signOn()
+	d.load()
+	d.want("sale under keys of the old master key", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
+	d.restart()
+	d.want("and after a restart", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
+}
+
+func TestStoreIsWrittenAnew(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	for range compactAbove/64 + 1 { // enough records without a thousand sign-ons
+		d.signOn()
+	}
+	if err := d.ring.compact(); err != nil {
+		t.Fatal(err)
+	}
+	d.restart()
+	d.want("sale after the log was written anew", d.ring.Check(d.request(0)), txn.Approved)
+	if d.ring.Len() != 1 {
+		t.Errorf("%d terminals", d.ring.Len())
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	d := newDesk(b)
+	d.load()
+	d.signOn()
+	req := d.request(0)
+	req.Signed = bytes.Repeat([]byte{0x42}, 256)
+	mac, _ := algo.MACCUPECB.MAC(algo.MACKey{Whole: d.tak}, req.Signed)
+	req.MAC = mac[:]
+	b.ReportAllocs()
+	for b.Loop() {
+		if d.ring.Check(req) != txn.Approved {
+			b.Fatal("wrong MAC")
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -21,11 +22,13 @@ import (
 // A call into a module cannot be interrupted. So each runs on a goroutine of
 // its own, which keeps its session until the module returns; the caller waits
 // no longer than the timeout. At most cfg.Sessions such goroutines exist, and
-// one that connects; while all are stuck every call fails.
+// one that connects; while all of them are overdue every call fails at once.
 type module struct {
 	cfg    PKCS11Config
 	ctx    *pkcs11.Ctx
 	closed chan struct{}
+
+	overdue atomic.Int32 // calls that run although nobody waits for them any more
 
 	// mu guards what follows. It is never held across a call into the module.
 	mu         sync.Mutex
@@ -153,6 +156,9 @@ func (m *module) do(fn func(session) ([]byte, error)) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if int(m.overdue.Load()) >= m.cfg.Sessions {
+		return nil, fmt.Errorf("%w: none of %d sessions answers", ErrDown, m.cfg.Sessions)
+	}
 	timer := time.NewTimer(m.cfg.Timeout)
 	defer timer.Stop()
 	s := session{ctx: m.ctx, connection: connection}
@@ -168,8 +174,12 @@ func (m *module) do(fn func(session) ([]byte, error)) ([]byte, error) {
 		err error
 	}
 	done := make(chan result, 1)
+	var given atomic.Bool // up by the caller, or done by the call, whichever is first
 	go func() {
 		out, err := fn(s)
+		if !given.CompareAndSwap(false, true) {
+			m.overdue.Add(-1)
+		}
 		isLost := lost(err)
 		if isLost {
 			err = fmt.Errorf("%w: %w", ErrDown, err)
@@ -181,6 +191,9 @@ func (m *module) do(fn func(session) ([]byte, error)) ([]byte, error) {
 	case r := <-done:
 		return r.out, r.err
 	case <-timer.C:
+		if given.CompareAndSwap(false, true) {
+			m.overdue.Add(1)
+		}
 		return nil, fmt.Errorf("%w: no answer within %v", ErrDown, m.cfg.Timeout)
 	}
 }

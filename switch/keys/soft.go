@@ -145,9 +145,8 @@ func (s *soft) generate(kind algo.Kind, head func(algo.KCV) []byte) ([]byte, err
 }
 
 // seal is AES-256-GCM with a random nonce and the head as associated data:
-// nonce, ciphertext, tag. At a thousand keys a second the nonces of one LMK
-// stay safe (2^32) for 50 days of nothing else, at a sign-on a day of a
-// million terminals for years: rotate the LMK yearly.
+// nonce, ciphertext, tag. One LMK may seal 2^32 keys: three a day for a million
+// terminals over three years.
 func (s *soft) seal(head []byte, _ algo.Kind, _ bool, key []byte) ([]byte, error) {
 	body := make([]byte, nonceSize, nonceSize+len(key)+16)
 	if err := s.random(body); err != nil {

@@ -120,7 +120,9 @@ func (t *Terminal) VerifyMAC(alg algo.MACAlgorithm, data, mac []byte) (Generatio
 	}
 	err := alg.Verify(t.tak.algo(), data, mac)
 	if err == nil {
-		t.spent.Store(true)
+		if !t.spent.Load() {
+			t.spent.Store(true)
+		}
 		return Current, nil
 	}
 	if !errors.Is(err, ErrMACWrong) || t.previous == nil || t.spent.Load() || !t.previous.suits(t.tak) {

@@ -285,6 +285,21 @@ func (v *Vault) ImportCryptogram(owner Owner, purpose Purpose, kind algo.Kind, z
 	return v.seal(owner, purpose, kind, clearKey)
 }
 
+// Reseal seals a key under the newest local master key, after a rotation. The
+// PKCS#11 vault, which has only one, cannot.
+func (v *Vault) Reseal(k Key) (Key, error) {
+	info, err := k.Sealed.Info()
+	if err != nil {
+		return Key{}, fmt.Errorf("reseal a key of %s: %w", k.Owner, err)
+	}
+	clearKey, err := v.reveal(k, info)
+	if err != nil {
+		return Key{}, fmt.Errorf("reseal a %v of %s: %w", info.Purpose, k.Owner, err)
+	}
+	defer clear(clearKey)
+	return v.seal(k.Owner, info.Purpose, info.Kind, clearKey)
+}
+
 // generateClear makes a key whose clear bytes the vault's own code needs once,
 // to encipher them for a terminal. The caller clears them.
 func (v *Vault) generateClear(owner Owner, purpose Purpose, kind algo.Kind) (Key, []byte, algo.KCV, error) {
@@ -389,5 +404,10 @@ func checkValue(kind algo.Kind, key, want []byte) error {
 
 // strength orders kinds: a key is not sent under a weaker one.
 func strength(k algo.Kind) int {
-	return map[algo.Kind]int{algo.DES: 1, algo.TDES2: 2, algo.TDES3: 3, algo.SM4: 4, algo.AES128: 4, algo.AES192: 5, algo.AES256: 6}[k]
+	switch k {
+	case algo.SM4:
+		return int(algo.AES128)
+	default:
+		return int(k)
+	}
 }

@@ -265,6 +265,9 @@ type Guard interface {
 	// SignOn makes the terminal's working keys, durable before it returns, and
 	// puts them into ans.
 	SignOn(req *txn.Request, ans *txn.Answer) txn.Reason
+	// TranslatePIN replaces req's PIN block by one under the issuer's key.
+	// PINBlockIsWrong says that there is no PIN for this card in it.
+	TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason
 	// Sign makes the MAC of the answer to req.
 	Sign(req *txn.Request, signed []byte) ([8]byte, error)
 }
@@ -335,6 +338,14 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	rec.Leg = leg
 	ans.Issuer = leg.Issuer
+	if guarded(req) && len(req.PINBlock) > 0 {
+		if reason := s.guard.TranslatePIN(req, leg.Issuer); reason != txn.Approved {
+			s.issuers.Cancel(&leg)
+			rec.Leg = txn.Leg{}
+			s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+			return
+		}
+	}
 	if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
 		s.issuers.Cancel(&leg)
 		s.log.Error("card number cannot be sealed", "error", err)

@@ -100,7 +100,7 @@ func (a *app) build(logs io.Writer) (err error) {
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
 	}
-	if a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
+	if _, a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.keyLog.Close, a.keys.Close)
@@ -187,16 +187,16 @@ func openLedger(cfg *config) (*ledger.Ledger, error) {
 }
 
 // openKeys opens the key vault and the log of the terminals' keys.
-func openKeys(cfg *config, log *slog.Logger) (*keyring.Ring, *journal.Journal, error) {
+func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journal.Journal, error) {
 	vault, err := keys.OpenSoft(cfg.path(cfg.LMK, "lmk.keys"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	keyLog, err := journal.Open(filepath.Join(cfg.DataDir, "keys"), journal.Config{SegmentSize: 16 << 20})
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the log of terminals' keys: %w", err)
+		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
 	}
-	return keyring.New(vault, keyLog, log), keyLog, nil
+	return vault, keyring.New(vault, keyLog, log), keyLog, nil
 }
 
 // wireSwitch builds the acquirer between its issuers, its rules and the

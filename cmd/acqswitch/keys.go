@@ -21,49 +21,81 @@ import (
 
 func keysCommand(c *console) *cobra.Command {
 	var file, kind string
-	cmd := &cobra.Command{
-		Use:   "load TERMINAL",
-		Short: "Give a terminal its master key from two or three components",
-		Long: `load reads key components from standard input, one a line: the component and its
-check value in hexadecimal, as its custodian has them. The key is their XOR; it
-is sealed under the local master key and never printed. The switch must not be
-running on the data directory. The terminal's profile in the registry says
-mac: cup-ecb for the key to be used.`,
-		Example: `  acqswitch keys load 10000001 --config acqswitch.yaml < components
-  printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
-    acqswitch keys load 10000001   # a test key`,
-		Args: args(1, "one terminal id"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			if len(given[0]) == 0 || len(given[0]) > len(txn.TerminalID{}) {
-				return usage(fmt.Errorf("terminal %q must have 1 to %d characters", given[0], len(txn.TerminalID{})))
-			}
-			kinds := map[string]algo.Kind{"tdes": algo.TDES2, "sm4": algo.SM4}
-			k, ok := kinds[kind]
-			if !ok {
-				return usage(fmt.Errorf("--kind %q must be tdes or sm4", kind))
-			}
-			parts, err := readComponents(cmd.InOrStdin())
-			if err != nil {
-				return usage(err)
-			}
-			cfg, err := loadConfig(file, os.Environ())
-			if err != nil {
+	kinds := map[string]algo.Kind{"tdes": algo.TDES2, "sm4": algo.SM4}
+	load := func(use, short, what, example string, sizeMax int, store func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error)) *cobra.Command {
+		cmd := &cobra.Command{
+			Use:   use,
+			Short: short,
+			Long: short + `.
+
+It reads two or three key components from standard input, one a line: the
+component and its check value in hexadecimal, as its custodian has them. The key
+is their XOR; it is sealed under the local master key and never printed. The
+switch must not be running on the data directory.`,
+			Example: example,
+			Args:    args(1, what),
+			RunE: func(cmd *cobra.Command, given []string) error {
+				if len(given[0]) == 0 || len(given[0]) > sizeMax {
+					return usage(fmt.Errorf("%q must have 1 to %d characters", given[0], sizeMax))
+				}
+				k, ok := kinds[kind]
+				if !ok {
+					return usage(fmt.Errorf("--kind %q must be tdes or sm4", kind))
+				}
+				parts, err := readComponents(cmd.InOrStdin())
+				if err != nil {
+					return usage(err)
+				}
+				cfg, err := loadConfig(file, os.Environ())
+				if err != nil {
+					return err
+				}
+				var key keys.Key
+				err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) (err error) {
+					key, err = store(r, vault, given[0], k, parts)
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				info, err := key.Sealed.Info()
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(map[string]string{"owner": string(key.Owner), "purpose": info.Purpose.String(), "kcv": info.KCV.String()})
+				}
+				_, err = fmt.Fprintf(c.out, "%s has a %s of kind %s with check value %s\n", key.Owner, info.Purpose, kind, info.KCV)
 				return err
-			}
-			kcv, err := loadMaster(cmd.Context(), cfg, txn.MakeTerminalID(given[0]), k, parts)
-			if err != nil {
-				return err
-			}
-			if c.json() {
-				return c.print(map[string]string{"terminal": given[0], "kcv": kcv.String()})
-			}
-			_, err = fmt.Fprintf(c.out, "terminal %s has a %s master key with check value %s; it must sign on\n", given[0], kind, kcv)
-			return err
-		},
+			},
+		}
+		cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+		cmd.Flags().StringVar(&kind, "kind", "tdes", "tdes (double length) or sm4")
+		return cmd
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
-	cmd.Flags().StringVar(&kind, "kind", "tdes", "tdes (double length) or sm4")
-	return group("keys", "Manage terminals' keys", cmd)
+	terminal := load("load-terminal TERMINAL", "Give a terminal its master key (TMK); it must sign on then", "one terminal id",
+		`  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
+  printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
+    acqswitch keys load-terminal 10000001   # a test key`, len(txn.TerminalID{}),
+		func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error) {
+			id := txn.MakeTerminalID(name)
+			key, err := vault.Combine(keys.OfTerminal(id), keys.PurposeTMK, k, parts...)
+			if err != nil {
+				return key, usage(err)
+			}
+			return key, r.SetMaster(id, key)
+		})
+	issuer := load("load-issuer ISSUER", "Give an issuer the PIN key it shares with us (ZPK)", "one issuer's name",
+		`  acqswitch keys load-issuer example --config acqswitch.yaml < components`, len(txn.IssuerID{}),
+		func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error) {
+			id := txn.MakeIssuerID(name)
+			key, err := vault.Combine(keys.OfIssuer(id), keys.PurposeZPK, k, parts...)
+			if err != nil {
+				return key, usage(err)
+			}
+			return key, r.SetZone(id, key)
+		})
+	return group("keys", "Load terminals' and issuers' keys", terminal, issuer)
 }
 
 // readComponents reads "COMPONENT CHECKVALUE" lines. Errors do not quote them.
@@ -92,28 +124,12 @@ func readComponents(r io.Reader) ([]keys.Component, error) {
 	return parts, nil
 }
 
-// loadMaster combines a terminal's master key and stores it.
-func loadMaster(ctx context.Context, cfg *config, id txn.TerminalID, kind algo.Kind, parts []keys.Component) (kcv algo.KCV, err error) {
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return kcv, fmt.Errorf("make data directory: %w", err)
-	}
-	vault, err := keys.OpenSoft(cfg.path(cfg.LMK, "lmk.keys"))
-	if err != nil {
-		return kcv, err
-	}
-	defer vault.Close()
-	key, err := vault.Combine(keys.OfTerminal(id), keys.PurposeTMK, kind, parts...)
-	if err != nil {
-		return kcv, usage(err)
-	}
-	err = withKeys(ctx, cfg, func(r *keyring.Ring) error { return r.SetMaster(id, key) })
-	info, infoErr := key.Sealed.Info()
-	return info.KCV, errors.Join(err, infoErr)
-}
-
 // withKeys opens the log of terminals' keys, which no switch may have open.
-func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring) error) (err error) {
-	ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler))
+func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vault) error) (err error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -131,5 +147,5 @@ func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring) error) (e
 	if err := ring.Recover(); err != nil {
 		return err
 	}
-	return do(ring)
+	return do(ring, vault)
 }

@@ -44,6 +44,8 @@ func TestCodes(t *testing.T) {
 		{txn.DayCountIsOverLimit, "65", "65"},
 		{txn.IssuerIsUnknown, "15", "15"},
 		{txn.IssuerIsUnavailable, "91", "91"},
+		{txn.PINBlockIsWrong, "99", "55"},
+		{txn.PINCannotBeTranslated, "96", "96"},
 		{txn.IssuerIsBusy, "91", "91"},
 		{txn.IssuerDeclined, "05", "05"},
 		{txn.IssuerDidNotAnswer, "98", "68"},

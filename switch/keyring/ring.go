@@ -1,6 +1,6 @@
-// Package keyring keeps the terminals' keys in use: which master key a terminal
-// has, which working keys its last sign-on gave it, and how often in a row its
-// MAC was wrong. It is the acquirer's Guard.
+// Package keyring keeps the keys in use: which master key a terminal has, which
+// working keys its last sign-on gave it, how often in a row its MAC was wrong,
+// and the PIN keys shared with issuers. It is the acquirer's Guard.
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
@@ -49,8 +49,15 @@ type Ring struct {
 	store Store
 	log   *slog.Logger
 
-	mu        sync.RWMutex // guards the map, not the rows
+	mu        sync.RWMutex // guards the maps, not the rows
 	terminals map[txn.TerminalID]*terminal
+	zones     map[txn.IssuerID]zone
+}
+
+// zone is the PIN key shared with one issuer.
+type zone struct {
+	sealed keys.Sealed
+	open   *keys.Zone
 }
 
 // terminal is one terminal's keys.
@@ -66,14 +73,15 @@ type terminal struct {
 
 // New makes an empty ring on a vault and a log.
 func New(vault *keys.Vault, store Store, log *slog.Logger) *Ring {
-	return &Ring{vault: vault, store: store, log: log, terminals: map[txn.TerminalID]*terminal{}}
+	return &Ring{vault: vault, store: store, log: log, terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}}
 }
 
-// The kinds of records. One is a kind byte, DE41, the business day and what
-// the vault sealed.
+// The kinds of records. One is a kind byte, DE41 and the business day (for a
+// zone: the issuer's name in their twelve bytes), and what the vault sealed.
 const (
 	recordMaster  byte = 1
 	recordWorking byte = 2
+	recordZone    byte = 3
 )
 
 const recordHead = 1 + len(txn.TerminalID{}) + 4
@@ -109,6 +117,9 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	if len(b) < recordHead {
 		return fmt.Errorf("record %d is cut off", pos)
 	}
+	if b[0] == recordZone {
+		return r.openZone(txn.IssuerID(b[1:recordHead]), append([]byte(nil), b[recordHead:]...))
+	}
 	id := txn.TerminalID(b[1:9])
 	day, sealed := txn.Date(binary.BigEndian.Uint32(b[9:])), append([]byte(nil), b[recordHead:]...)
 	t := r.terminal(id, true)
@@ -143,7 +154,83 @@ func (r *Ring) compact() error {
 			}
 		}
 	}
+	for issuer, z := range r.zones {
+		if _, err := r.store.Append(append(append([]byte{recordZone}, issuer[:]...), z.sealed...)); err != nil {
+			return err
+		}
+	}
 	return r.store.Truncate(last + 1)
+}
+
+// SetZone gives an issuer its PIN key (ZPK), durably.
+func (r *Ring) SetZone(issuer txn.IssuerID, zpk keys.Key) error {
+	if zpk.Owner != keys.OfIssuer(issuer) {
+		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, keys.ErrPurpose)
+	}
+	opened, err := r.vault.OpenZone(zpk) // before it is stored: a key that does not open would stop the next start
+	if err != nil {
+		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, err)
+	}
+	opened.Close()
+	if _, err := r.store.Append(append(append([]byte{recordZone}, issuer[:]...), zpk.Sealed...)); err != nil {
+		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, err)
+	}
+	return r.openZone(issuer, zpk.Sealed)
+}
+
+func (r *Ring) openZone(issuer txn.IssuerID, sealed keys.Sealed) error {
+	opened, err := r.vault.OpenZone(keys.Key{Owner: keys.OfIssuer(issuer), Sealed: sealed})
+	if err != nil {
+		return fmt.Errorf("open PIN key of issuer %s: %w", issuer, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.zones[issuer]; old.open != nil {
+		old.open.Close()
+	}
+	r.zones[issuer] = zone{sealed, opened}
+	return nil
+}
+
+// TranslatePIN replaces req's PIN block, under its terminal's TPK in the format
+// that DE53 names, by one of ISO 9564 format 0 under the issuer's ZPK. No clear
+// PIN leaves the vault.
+func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
+	refuse := func(err error) txn.Reason {
+		r.log.Error("a PIN cannot be translated", "terminal", req.Key.Terminal.String(), "issuer", issuer.String(), "error", err)
+		return txn.PINCannotBeTranslated
+	}
+	var format algo.PINFormat
+	switch req.SecurityInfo[0] {
+	case '1':
+		format = algo.PINCUPPlain
+	case '2':
+		format = algo.PINISO0
+	default:
+		return txn.PINBlockIsWrong // a PIN block, and DE53 says there is none
+	}
+	r.mu.RLock()
+	t, z := r.terminals[req.Key.Terminal], r.zones[issuer]
+	r.mu.RUnlock()
+	if t == nil || z.open == nil {
+		return refuse(errors.New("the terminal or the issuer has no keys"))
+	}
+	open, _, err := r.use(t)
+	if err == nil && open == nil {
+		err = errors.New("the terminal has not signed on")
+	}
+	if err != nil {
+		return refuse(err)
+	}
+	block, err := open.TranslatePIN(make([]byte, 0, 8), format, req.PINBlock, &req.PAN, z.open, algo.PINISO0)
+	switch {
+	case errors.Is(err, keys.ErrPINBlock):
+		return txn.PINBlockIsWrong
+	case err != nil:
+		return refuse(err)
+	}
+	req.PINBlock = block
+	return txn.Approved
 }
 
 func (r *Ring) append(id txn.TerminalID, day txn.Date, k *keys.TerminalKeys) error {
@@ -331,6 +418,9 @@ func (r *Ring) Close() error {
 		t.mu.Lock()
 		t.close()
 		t.mu.Unlock()
+	}
+	for _, z := range r.zones {
+		z.open.Close()
 	}
 	return r.vault.Close()
 }

@@ -232,6 +232,82 @@ func TestStoreIsWrittenAnew(t *testing.T) {
 	}
 }
 
+func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3}
+	var ans txn.Answer
+	d.want("sign-on", d.ring.SignOn(&req, &ans), txn.Approved)
+	decipher := func(kind algo.Kind, cipher []byte) *algo.Local {
+		master, err := algo.NewLocal(algo.TDES2, d.tmk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clearKey := make([]byte, len(cipher))
+		if err := master.Decrypt(clearKey, cipher); err != nil {
+			t.Fatal(err)
+		}
+		k, err := algo.NewLocal(kind, clearKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	tpk := decipher(algo.TDES2, ans.Keys[:16])
+	const pan, other = "6222021234567890128", "6222021234567890136"
+	block, err := algo.EncipherPIN(nil, tpk, algo.PINISO0, []byte("123456"), []byte(pan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sale := func(pan string) *txn.Request {
+		r := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, PINBlock: bytes.Clone(block)}
+		copy(r.SecurityInfo[:], "2600000000000000")
+		r.PAN, _ = txn.ParsePAN(pan)
+		return r
+	}
+	east := txn.MakeIssuerID("east")
+	d.want("issuer without a key", d.ring.TranslatePIN(sale(pan), east), txn.PINCannotBeTranslated)
+	zpkClear := bytes.Repeat([]byte{0x13, 0x57}, 8)
+	zpkClear[15] ^= 0x31
+	mask := bytes.Repeat([]byte{0x31}, 16)
+	second := make([]byte, 16)
+	for i := range second {
+		second[i] = zpkClear[i] ^ mask[i]
+	}
+	zpk, err := d.ring.vault.Combine(keys.OfIssuer(east), keys.PurposeZPK, algo.TDES2, d.component(mask), d.component(second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ring.SetZone(east, zpk); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string) {
+		t.Helper()
+		r := sale(pan)
+		d.want(what, d.ring.TranslatePIN(r, east), txn.Approved)
+		issuer, _ := algo.NewLocal(algo.TDES2, zpkClear)
+		pin, err := algo.DecipherPIN(nil, issuer, algo.PINISO0, r.PINBlock, []byte(pan))
+		if err != nil || string(pin) != "123456" {
+			t.Errorf("%s: the issuer deciphers %d digits: %v", what, len(pin), err)
+		}
+	}
+	check("translated")
+	d.restart()
+	check("translated after a restart")
+	if err := d.ring.compact(); err != nil {
+		t.Fatal(err)
+	}
+	d.restart()
+	check("translated after the log was written anew")
+	d.want("PIN of another card", d.ring.TranslatePIN(sale(other), east), txn.PINBlockIsWrong)
+	garbage := sale(pan)
+	garbage.PINBlock[0] ^= 0xFF
+	d.want("garbage", d.ring.TranslatePIN(garbage, east), txn.PINBlockIsWrong)
+	undeclared := sale(pan)
+	undeclared.SecurityInfo = [16]byte{}
+	d.want("DE53 names no PIN", d.ring.TranslatePIN(undeclared, east), txn.PINBlockIsWrong)
+}
+
 func BenchmarkCheck(b *testing.B) {
 	d := newDesk(b)
 	d.load()

@@ -43,6 +43,8 @@ const (
 	DayCountIsOverLimit              Reason = 26
 	IssuerIsUnknown                  Reason = 27
 	IssuerIsUnavailable              Reason = 28
+	PINBlockIsWrong                  Reason = 40
+	PINCannotBeTranslated            Reason = 41
 	IssuerIsBusy                     Reason = 29
 	IssuerDeclined                   Reason = 30
 	IssuerDidNotAnswer               Reason = 31
@@ -86,6 +88,8 @@ var reasonNames = [...]string{
 	DayCountIsOverLimit:              "day count is over limit",
 	IssuerIsUnknown:                  "issuer is unknown",
 	IssuerIsUnavailable:              "issuer is unavailable",
+	PINBlockIsWrong:                  "PIN block is wrong",
+	PINCannotBeTranslated:            "PIN cannot be translated",
 	IssuerIsBusy:                     "issuer is busy",
 	IssuerDeclined:                   "issuer declined",
 	IssuerDidNotAnswer:               "issuer did not answer",

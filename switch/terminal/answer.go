@@ -38,6 +38,13 @@ func (a *Answer) Describe(unmask bool) (iso.Breakdown, error) {
 	return iso.Describe(&m, unmask), nil
 }
 
+// keys is DE62, the working keys in a sign-on's answer.
+func (a *Answer) keys() []byte {
+	var m iso.Message
+	a.dialect.Codec().Parse(&m, a.body) // it was parsed before
+	return m.Value(62)
+}
+
 // WrongAnswerError says that what came back does not answer what was asked. A
 // terminal treats it as no answer: it hangs up and owes a reversal.
 type WrongAnswerError struct {
@@ -55,9 +62,9 @@ func (e *WrongAnswerError) Error() string {
 	return fmt.Sprintf("wrong answer: field %d %s", e.Field, e.Why)
 }
 
-// readAnswer takes body as the answer to the request frame (prefix excluded).
-// Its error is a *WrongAnswerError or the codec's.
-func readAnswer(d *dialect.Terminal, request, body []byte) (Answer, error) {
+// readAnswer takes body as the answer to the request frame (prefix excluded) of
+// a terminal with the keys k. Its error is a *WrongAnswerError or the codec's.
+func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, error) {
 	var asked, got iso.Message
 	if err := d.Codec().Parse(&got, body); err != nil {
 		return Answer{}, fmt.Errorf("read answer: %w", err)
@@ -66,6 +73,9 @@ func readAnswer(d *dialect.Terminal, request, body []byte) (Answer, error) {
 	// before the fault is what the answer must repeat.
 	d.Codec().Parse(&asked, request)
 	if err := checkAnswer(&asked, &got); err != nil {
+		return Answer{}, err
+	}
+	if err := k.verify(&asked, &got); err != nil {
 		return Answer{}, err
 	}
 	text := func(n int) string { return string(bytes.TrimRight(got.AppendText(nil, n), " ")) }

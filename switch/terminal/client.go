@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -30,7 +31,7 @@ const reversalTries = 4
 // Client is one terminal. It is not safe for concurrent use: a terminal does
 // one thing at a time.
 type Client struct {
-	profile  Profile
+	profile  Profile // without its TMK, which is in line.keys
 	patience time.Duration
 	line     line
 	log      *Log
@@ -48,14 +49,20 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	}
 	p.Batch = or(p.Batch, 1)
 	p.Currency = or(p.Currency, txn.CNY)
+	p.KeySet = or(p.KeySet, keys.KeySetDouble)
 	tid := p.Terminal.String()
+	ring, err := newKeyring(d, p.KeySet, p.TMK)
+	if err != nil {
+		return nil, fmt.Errorf("terminal %s: %w", tid, err)
+	}
+	p.TMK = nil // printing a Client must not print it
 	c := &Client{profile: p, patience: or(o.Patience, txn.PatienceDefault), log: o.Log,
-		line: line{addr: addr, dialect: d, recorder: o.Recorder, name: tid}}
+		line: line{addr: addr, dialect: d, recorder: o.Recorder, name: tid, keys: ring}}
 	m := o.Log.memory(tid)
 	c.stan = or(m.stan, stanBefore(or(o.STAN, 1)))
 	if m.owed != nil {
 		c.owedFor = *m.owed
-		if c.owed, err = reversalFor(d, &p, m.owed); err != nil {
+		if c.owed, err = c.reversalFor(m.owed); err != nil {
 			return nil, err
 		}
 	}
@@ -70,6 +77,10 @@ func (c *Client) Close() error { c.line.hangUp(); return nil }
 
 // Sale asks for money. Without a valid answer the sale is owed a reversal,
 // which is sent before the next Sale or Balance, or by Settle.
+//
+// A terminal with a master key must have signed on (ErrSignOnFirst). Told to
+// sign on again (77, 99, A0), it does so and asks once more under a new trace
+// number; the answer returned is then the second one.
 func (c *Client) Sale(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
 	return c.online(ctx, &message{kind: txn.KindSale, card: card, amount: amount})
 }
@@ -84,9 +95,19 @@ func (c *Client) Echo(ctx context.Context) (Answer, error) {
 	return c.ask(ctx, &message{kind: txn.KindEcho})
 }
 
-// SignOn opens the terminal's day.
+// SignOn opens the terminal's day. With a master key it takes the working keys
+// of an approval; if any of their check values is wrong, that is an error and
+// the terminal has none. After a refusal or no answer it keeps those it had: a
+// switch takes them until it sees the new ones.
 func (c *Client) SignOn(ctx context.Context) (Answer, error) {
-	return c.ask(ctx, &message{kind: txn.KindSignOn})
+	answer, err := c.ask(ctx, &message{kind: txn.KindSignOn})
+	if err != nil || c.line.keys == nil || !answer.Approved() {
+		return answer, err
+	}
+	if err := c.line.keys.take(answer.keys()); err != nil {
+		return Answer{}, fmt.Errorf("sign-on %06d of terminal %s: %w", c.stan, c.profile.Terminal, err)
+	}
+	return answer, nil
 }
 
 // SignOff closes it.
@@ -97,11 +118,11 @@ func (c *Client) SignOff(ctx context.Context) (Answer, error) {
 // Reversal undoes the sale with a trace number of this terminal and batch.
 func (c *Client) Reversal(ctx context.Context, stan uint32, amount txn.Amount) (Answer, error) {
 	e := c.event(txn.KindReversal, stan, txn.Amount{Minor: amount.Minor, Currency: or(amount.Currency, c.profile.Currency)})
-	frame, err := reversalFor(c.line.dialect, &c.profile, &e)
+	frame, err := c.reversalFor(&e)
 	if err != nil {
 		return Answer{}, err
 	}
-	return c.send(ctx, frame, e)
+	return c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, e) })
 }
 
 // STAN is the trace number of the last request.
@@ -126,33 +147,72 @@ func (c *Client) Settle(ctx context.Context) error {
 	if c.owed == nil {
 		return nil
 	}
-	e := c.owedFor
+	frame, e := c.owed, c.owedFor
 	e.Kind, e.MTI = txn.KindReversal.String(), "0400"
 	var err error
 	for range reversalTries {
-		if err = c.log.Sent(e); err != nil {
-			return err
-		}
 		var answer Answer
-		if answer, err = c.line.exchange(ctx, c.owed, c.patience); err == nil {
-			e.Code, e.RRN = answer.Code, answer.RRN
+		answer, err = c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, e) })
+		switch {
+		case err == nil && wantsSignOn(answer.Code):
+			return fmt.Errorf("a reversal is owed: that of %06d of terminal %s was answered %s: sign on", e.STAN, e.Terminal, answer.Code)
+		case err == nil:
 			c.owed = nil
-			return c.log.Answered(e)
+			return nil
+		case ctx.Err() != nil || errors.Is(err, ErrSignOnFirst):
+			return fmt.Errorf("a reversal is owed: %w", err)
 		}
-		if ctx.Err() != nil {
-			break
+		if rerr := c.renew(ctx); rerr != nil {
+			return fmt.Errorf("a reversal is owed: %w; %w", err, rerr)
 		}
 	}
-	return fmt.Errorf("reverse %06d of terminal %s, which had no answer: %w", e.STAN, e.Terminal, err)
+	return fmt.Errorf("a reversal is owed: %w", err)
 }
 
 // online settles what is owed and asks m. From the moment it is noted as sent,
 // the sale is owed a reversal; a valid answer, also a refusal, ends that.
 func (c *Client) online(ctx context.Context, m *message) (Answer, error) {
+	if err := c.line.keys.ready(); err != nil {
+		return Answer{}, fmt.Errorf("%s of terminal %s: %w", m.kind, c.profile.Terminal, err)
+	}
 	if err := c.Settle(ctx); err != nil {
 		return Answer{}, err
 	}
-	return c.ask(ctx, m)
+	if err := c.renew(ctx); err != nil {
+		return Answer{}, err
+	}
+	m.mac = c.line.keys != nil
+	return c.insist(ctx, func() (Answer, error) { return c.ask(ctx, m) })
+}
+
+// renew signs on again if an answer's MAC was wrong since the last sign-on: by
+// then that answer's sale is reversed.
+func (c *Client) renew(ctx context.Context) error {
+	if c.line.keys == nil || !c.line.keys.doubted {
+		return nil
+	}
+	answer, err := c.SignOn(ctx)
+	if err == nil && !answer.Approved() {
+		err = fmt.Errorf("sign-on %06d of terminal %s, after an answer with a wrong MAC: refused with %s", c.stan, c.profile.Terminal, answer.Code)
+	}
+	return err
+}
+
+// insist asks; told to sign on, a terminal with a master key does so and asks
+// once more. If the sign-on is refused, the first answer stands.
+func (c *Client) insist(ctx context.Context, ask func() (Answer, error)) (Answer, error) {
+	first, err := ask()
+	if err != nil || c.line.keys == nil || !wantsSignOn(first.Code) {
+		return first, err
+	}
+	again, err := c.SignOn(ctx)
+	switch {
+	case err != nil:
+		return Answer{}, fmt.Errorf("sign on again after %s: %w", first.Code, err)
+	case !again.Approved():
+		return first, nil
+	}
+	return ask()
 }
 
 func (c *Client) ask(ctx context.Context, m *message) (Answer, error) {
@@ -168,7 +228,12 @@ func (c *Client) ask(ctx context.Context, m *message) (Answer, error) {
 	return c.send(ctx, frame, c.event(m.kind, m.stan, txn.Amount{Minor: m.amount.Minor, Currency: m.currency(&c.profile)}))
 }
 
+// send is one request and its answer, both noted. It makes the frame's MAC: a
+// frame that waited gets that of today's keys.
 func (c *Client) send(ctx context.Context, frame []byte, e Event) (Answer, error) {
+	if err := c.line.keys.seal(c.line.dialect, frame); err != nil {
+		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", e.Kind, e.STAN, e.Terminal, err)
+	}
 	if err := c.log.Sent(e); err != nil {
 		return Answer{}, err
 	}
@@ -176,21 +241,29 @@ func (c *Client) send(ctx context.Context, frame []byte, e Event) (Answer, error
 	if err != nil {
 		if e.Kind == txn.KindSale.String() || e.Kind == txn.KindReversal.String() {
 			c.owedFor = e
-			owed, rerr := c.owedFrame(frame, e)
+			owed, rerr := c.owedFrame(frame, e, err)
 			c.owed = owed
 			err = errors.Join(err, rerr)
 		}
 		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", e.Kind, e.STAN, e.Terminal, err)
 	}
 	e.Code, e.RRN = answer.Code, answer.RRN
+	if e.Kind == txn.KindReversal.String() && wantsSignOn(answer.Code) {
+		c.owedFor, c.owed = e, frame
+	}
 	return answer, c.log.Answered(e)
 }
 
-func (c *Client) owedFrame(frame []byte, e Event) ([]byte, error) {
+// owedFrame is the reversal that a request owes because of err.
+func (c *Client) owedFrame(frame []byte, e Event, err error) ([]byte, error) {
 	if e.Kind == txn.KindReversal.String() {
 		return frame, nil
 	}
-	return reversalOf(nil, c.line.dialect, frame[c.line.dialect.PrefixSize():], "98")
+	reason := "98"
+	if isMACWrong(err) {
+		reason = "A0"
+	}
+	return reversalOf(nil, c.line.dialect, frame[c.line.dialect.PrefixSize():], reason)
 }
 
 func (c *Client) event(k txn.Kind, stan uint32, amount txn.Amount) Event {
@@ -201,11 +274,11 @@ func (c *Client) event(k txn.Kind, stan uint32, amount txn.Amount) Event {
 // reversalFor builds the reversal of a sale of which only the event is left:
 // the card number is not in it and need not be, for terminal, batch and trace
 // number name the sale.
-func reversalFor(d *dialect.Terminal, p *Profile, e *Event) ([]byte, error) {
-	q := *p
-	q.Batch = or(e.Batch, p.Batch)
-	m := message{kind: txn.KindReversal, stan: e.STAN, amount: txn.Amount{Minor: e.Amount, Currency: e.Currency}, at: time.Now()}
-	return m.encode(nil, d, &q)
+func (c *Client) reversalFor(e *Event) ([]byte, error) {
+	p := c.profile
+	p.Batch = or(e.Batch, p.Batch)
+	m := message{kind: txn.KindReversal, stan: e.STAN, amount: txn.Amount{Minor: e.Amount, Currency: e.Currency}, at: time.Now(), mac: c.line.keys != nil}
+	return m.encode(nil, c.line.dialect, &p)
 }
 
 func stanAfter(n uint32) uint32 { return n%txn.STANMax + 1 }

@@ -182,7 +182,7 @@ func answeredCode(d *dialect.Terminal, e *Exchange) string {
 	if e.Answer == nil {
 		return ""
 	}
-	answer, err := readAnswer(d, e.Request[d.PrefixSize():], e.Answer[d.PrefixSize():])
+	answer, err := readAnswer(d, nil, e.Request[d.PrefixSize():], e.Answer[d.PrefixSize():])
 	if err != nil {
 		return ""
 	}

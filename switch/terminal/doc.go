@@ -15,7 +15,10 @@
 // Card numbers are invented: they begin with 9999, which ISO 7812 leaves to
 // national standards bodies of a country that does not exist.
 //
-// Not here: PIN and MAC. A frame is whole when encode has written DE60; DE52,
-// DE53 and DE64 go in there and the answer's MAC is checked in checkAnswer,
-// once terminals have keys.
+// With a test master key a Client signs on for working keys, sends each 0200
+// and 0400 with a MAC and believes no approval without its own. Keys are in
+// memory only, and in no log, error or printed form.
+//
+// Not here: PINs. DE52, DE53 and the serial's cipher in DE59 would be written
+// by encode, with the TPK that take checks and does not keep.
 package terminal

@@ -28,6 +28,7 @@ type line struct {
 	dialect  *dialect.Terminal
 	recorder *Recorder // nil: not recorded
 	name     string    // the terminal, for the recorder
+	keys     *keyring  // nil: answers carry no MAC
 
 	conn net.Conn
 	tap  *tap
@@ -47,7 +48,7 @@ func (l *line) exchange(ctx context.Context, frame []byte, patience time.Duratio
 	latency := time.Since(began)
 	var answer Answer
 	if err == nil {
-		answer, err = readAnswer(l.dialect, frame[l.dialect.PrefixSize():], body)
+		answer, err = readAnswer(l.dialect, l.keys, frame[l.dialect.PrefixSize():], body)
 		answer.Latency = latency
 	}
 	if err != nil {

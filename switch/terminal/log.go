@@ -135,8 +135,10 @@ func (l *Log) apply(e *Event) {
 			owed := *e
 			m.owed = &owed
 		}
+	case e.Kind == txn.KindReversal.String() && wantsSignOn(e.Code):
+		// The switch did not look at the reversal: it is still owed.
 	case owing && m.owed != nil && m.owed.STAN == e.STAN && m.owed.Batch == e.Batch:
-		// Any valid answer settles it, a refusal too.
+		// Any other valid answer settles it, a refusal too.
 		m.owed = nil
 	}
 }

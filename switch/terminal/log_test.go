@@ -17,7 +17,8 @@ func TestLogMemory(t *testing.T) {
 	}
 	echo := Event{Terminal: "T", Step: 3, Kind: "echo", MTI: "0820"}
 	sent := func(e Event) Event { e.Event = EventSent; return e }
-	answered := func(e Event) Event { e.Event = EventAnswered; e.Code = "00"; return e }
+	told := func(e Event, code string) Event { e.Event = EventAnswered; e.Code = code; return e }
+	answered := func(e Event) Event { return told(e, "00") }
 	for _, row := range []struct {
 		name   string
 		events []Event
@@ -31,6 +32,9 @@ func TestLogMemory(t *testing.T) {
 		{"echo without an answer", []Event{sent(echo)}, 4, 0, 0},
 		{"sale reversed later", []Event{sent(sale(0, 7)), sent(reversal(0, 7)), answered(reversal(0, 7))}, 1, 7, 0},
 		{"reversal without an answer", []Event{sent(sale(0, 7)), answered(sale(0, 7)), sent(reversal(1, 7))}, 2, 7, 7},
+		{"reversal told to sign on", []Event{sent(sale(0, 7)), sent(reversal(0, 7)), told(reversal(0, 7), "77"), told(reversal(0, 7), "A0")}, 1, 7, 7},
+		{"reversal refused", []Event{sent(sale(0, 7)), sent(reversal(0, 7)), told(reversal(0, 7), "25")}, 1, 7, 0},
+		{"sale told to sign on", []Event{sent(sale(0, 7)), told(sale(0, 7), "A0")}, 1, 7, 0},
 		{"answer of another number", []Event{sent(sale(0, 7)), answered(sale(0, 6))}, 1, 7, 7},
 		{"outside of a day", []Event{sent(sale(-1, 9)), answered(sale(-1, 9))}, 0, 9, 0},
 	} {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -22,6 +23,12 @@ type Profile struct {
 	Position txn.Position
 	// Batch is DE60.2 (CUP POS). Default 1.
 	Batch uint32
+	// TMK is the clear master key of a simulated terminal (CUP POS), 16 bytes:
+	// never a real one's. With it the terminal must sign on before it trades,
+	// and its requests and the approvals it takes carry MACs.
+	TMK txn.Secret
+	// KeySet is which working keys it asks for at sign-on (DE60.3). Default 003.
+	KeySet keys.KeySet
 }
 
 // Entry is how the card is read.
@@ -92,6 +99,7 @@ type message struct {
 	detail     string // DE60.1 (CUP POS), if not the kind's
 	omit       []int  // fields left out
 	noPlace    bool   // DE59 left out
+	mac        bool   // a place for DE64 where the kind has one (CUP POS)
 }
 
 // The header and address of a CUP POS terminal's messages.
@@ -140,7 +148,7 @@ func (m *message) cup(w *writer, p *Profile) {
 	case txn.KindSignOn:
 		w.stan(m.stan)
 		w.party(p)
-		w.digits(60, fmt.Sprintf("00%06d003", p.Batch))
+		w.digits(60, fmt.Sprintf("00%06d%03d", p.Batch, or(p.KeySet, keys.KeySetDouble)))
 		w.text(62, fmt.Sprintf("Sequence No%02d%s", len(p.Serial), p.Serial))
 		w.text(63, "001")
 	case txn.KindSignOff:
@@ -153,6 +161,7 @@ func (m *message) cup(w *writer, p *Profile) {
 	case txn.KindReversal:
 		m.reversal(w, p, "")
 		w.digits(60, fmt.Sprintf("22%06d00060", p.Batch))
+		m.noMAC(w)
 	default:
 		m.cardFields(w, "")
 		w.party(p)
@@ -162,6 +171,14 @@ func (m *message) cup(w *writer, p *Profile) {
 			w.text(59, place)
 		}
 		w.digits(60, fmt.Sprintf("%s%06d00060", or(m.detail, map[txn.Kind]string{txn.KindSale: "22", txn.KindBalance: "01"}[m.kind]), p.Batch))
+		m.noMAC(w)
+	}
+}
+
+// noMAC writes a place for the MAC, which is made when the frame is sent.
+func (m *message) noMAC(w *writer) {
+	if m.mac {
+		w.bytes(macField, noMAC[:])
 	}
 }
 
@@ -257,7 +274,8 @@ func (m *message) place(p *Profile) string {
 }
 
 // reversalOf builds the frame that reverses the sale in body, whose reason is
-// DE39: 98 no answer, 06 other. It says the same of the sale every time.
+// DE39: 98 no answer, A0 an answer whose MAC is wrong, 06 other. It says the
+// same of the sale every time, and has a place for a MAC if the sale has a MAC.
 func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]byte, error) {
 	var sale iso.Message
 	if err := d.Codec().Parse(&sale, body); err != nil {
@@ -283,6 +301,9 @@ func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]
 	}
 	if isCUP(d) {
 		e.Copy(60, &sale)
+		if sale.Has(macField) {
+			e.Bytes(macField, noMAC[:])
+		}
 	} else { // MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
 		e.Digits(90, fmt.Appendf(nil, "0200%06s%010s%022d", sale.AppendDigits(nil, 11), sale.AppendDigits(nil, 7), 0))
 	}

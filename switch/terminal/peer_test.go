@@ -23,6 +23,7 @@ type peer struct {
 	mu      sync.Mutex
 	sales   map[txn.Key]*booked
 	seen    int
+	host    *host                                        // nil: terminals have no keys
 	answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
 }
 
@@ -106,6 +107,27 @@ func (p *peer) decide(x *dialect.Exchange) []byte {
 	copy(x.Answer.RRN[:], "326000000000")
 	x.Answer.RRN[11] += byte(p.seen % 10)
 	x.Answer.RRN[10] += byte(p.seen / 10 % 10)
+	if p.host != nil {
+		x.Answer.Reason = p.host.admit(req, &x.Answer)
+	}
+	if x.Answer.Reason == txn.Approved {
+		p.book(x)
+	}
+	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
+	x.Answer.Signed = p.host != nil && x.Answer.Reason == txn.Approved && req.Key.Class != txn.ClassNetwork
+	out, err := p.dialect.AppendAnswer(nil, x, p.host.sign)
+	if err != nil {
+		return nil
+	}
+	if p.answers != nil {
+		return p.answers(req, out)
+	}
+	return out
+}
+
+// book does to the sales what the request asks for.
+func (p *peer) book(x *dialect.Exchange) {
+	req := &x.Request
 	key := req.Key
 	key.Class = txn.ClassFinancial
 	switch req.Kind {
@@ -125,15 +147,6 @@ func (p *peer) decide(x *dialect.Exchange) []byte {
 		}
 		p.sales[key].reversed = true
 	}
-	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
-	out, err := p.dialect.AppendAnswer(nil, x, nil)
-	if err != nil {
-		return nil
-	}
-	if p.answers != nil {
-		return p.answers(req, out)
-	}
-	return out
 }
 
 // sale is what the peer knows of a terminal's trace number.

@@ -37,8 +37,11 @@ func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
 // The refusals that no well-behaved fleet can bring about, and why.
 var beyondTheDay = map[txn.Reason]string{
-	txn.MACIsWrong:             "terminals have no keys yet",
-	txn.SignOnIsRequired:       "terminals have no keys yet",
+	txn.MACIsWrong:             "the day's terminals have no MACs",
+	txn.TerminalHasNoKeys:      "the day's terminals have no MACs",
+	txn.SignOnIsRequired:       "the day's terminals have no MACs",
+	txn.PINBlockIsWrong:        "the day's terminals send no PINs",
+	txn.PINCannotBeTranslated:  "the day's terminals send no PINs",
 	txn.SwitchIsOverloaded:     "depends on load",
 	txn.AmountIsOverMaximum:    "DE4 cannot hold it",
 	txn.IssuerIsUnavailable:    "both issuers are up",

@@ -1,0 +1,236 @@
+package terminal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// ErrSignOnFirst says that a terminal with a master key has no working keys:
+// it did not sign on, or what it was given had a wrong check value. Nothing
+// was sent.
+var ErrSignOnFirst = errors.New("there are no working keys: sign on first")
+
+// tmkSize is the length of a TMK: TDES-2 or SM4, as the key set says.
+const tmkSize = 16
+
+// macField is the MAC, the last field of what carries one; noMAC holds its
+// place until the frame is sent.
+const macField = 64
+
+var noMAC [algo.MACSize]byte
+
+// ParseTMK reads a test terminal's master key, 32 hexadecimal digits. Its error
+// does not quote them.
+func ParseTMK(s string) (txn.Secret, error) {
+	tmk, err := hex.DecodeString(s)
+	if err != nil || len(tmk) != tmkSize {
+		return nil, fmt.Errorf("terminal master key must be %d hexadecimal digits", 2*tmkSize)
+	}
+	return tmk, nil
+}
+
+// keySet is what DE62 of a sign-on's answer holds: TPK, TAK and, of three keys,
+// TDK; each enciphered under the TMK in ECB, with its check value behind it.
+type keySet struct {
+	number      keys.KeySet
+	under, kind algo.Kind // of the TMK, and of the keys
+	keys        int
+}
+
+var keySets = [...]keySet{
+	{keys.KeySetSingle, algo.TDES2, algo.DES, 2},
+	{keys.KeySetDouble, algo.TDES2, algo.TDES2, 2},
+	{keys.KeySetDoubleTrack, algo.TDES2, algo.TDES2, 3},
+	{keys.KeySetSM4, algo.SM4, algo.SM4, 3},
+	{keys.KeySetSM4Alt, algo.SM4, algo.SM4, 3},
+}
+
+var keyNames = [...]string{"TPK", "TAK", "TDK"}
+
+// slot is the bytes of one key with its check value.
+func (s *keySet) slot() int { return s.kind.KeySize() + len(algo.KCV{}) }
+
+func findKeySet(number keys.KeySet) (*keySet, error) {
+	for i := range keySets {
+		if keySets[i].number == number {
+			return &keySets[i], nil
+		}
+	}
+	return nil, fmt.Errorf("key set %03d is unknown; the sets are 001, 003, 004, 005 and 006", number)
+}
+
+// ParseKeySet reads a key set as DE60.3 says it, such as 003.
+func ParseKeySet(s string) (keys.KeySet, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || len(s) != 3 {
+		return 0, fmt.Errorf("key set %q must be 001, 003, 004, 005 or 006", s)
+	}
+	set, err := findKeySet(keys.KeySet(n))
+	if err != nil {
+		return 0, err
+	}
+	return set.number, nil
+}
+
+// keyring is a terminal's master key and the MAC key of its last sign-on. It is
+// in memory only: a terminal that was switched off signs on again. A nil
+// keyring is a terminal's without MACs.
+type keyring struct {
+	set *keySet
+	tmk *algo.Local
+	tak *algo.Local // nil before sign-on
+	// doubted says that an answer's MAC was wrong: either it was forged, or the
+	// switch has other keys.
+	doubted bool
+}
+
+// newKeyring is nil without a TMK.
+func newKeyring(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*keyring, error) {
+	set, err := findKeySet(number)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(tmk) == 0:
+		return nil, nil
+	case len(tmk) != tmkSize:
+		return nil, fmt.Errorf("terminal master key has %d bytes, must have %d", len(tmk), tmkSize)
+	case !isCUP(d):
+		return nil, fmt.Errorf("terminal master key: dialect %s hands out no working keys; use cup-pos", d.Name())
+	}
+	master, err := algo.NewLocal(set.under, tmk)
+	if err != nil {
+		return nil, fmt.Errorf("terminal master key: %w", err)
+	}
+	return &keyring{set: set, tmk: master}, nil
+}
+
+func (k *keyring) ready() error {
+	if k != nil && k.tak == nil {
+		return ErrSignOnFirst
+	}
+	return nil
+}
+
+// take replaces the working keys by those in DE62 of a sign-on's answer. If any
+// of them is wrong there are none: the switch has forgotten the old ones.
+func (k *keyring) take(de62 []byte) error {
+	k.drop()
+	if want := k.set.keys * k.set.slot(); len(de62) != want {
+		return &WrongAnswerError{62, fmt.Sprintf("has %d bytes of keys, key set %03d has %d", len(de62), k.set.number, want)}
+	}
+	for i, name := range keyNames[:k.set.keys] {
+		key, err := k.open(name, de62[i*k.set.slot():][:k.set.slot()])
+		if err != nil {
+			k.drop()
+			return err
+		}
+		if name == "TAK" {
+			k.tak = key
+		} else {
+			key.Close() // checked, and not used yet
+		}
+	}
+	k.doubted = false
+	return nil
+}
+
+func (k *keyring) drop() {
+	if k.tak != nil {
+		k.tak.Close()
+		k.tak = nil
+	}
+}
+
+// open deciphers a key and holds it to its check value. A TAK with eight zeros
+// in place of its second half is a DES key.
+func (k *keyring) open(name string, slot []byte) (*algo.Local, error) {
+	kind, size := k.set.kind, k.set.kind.KeySize()
+	text, check := slot[:size], slot[size:]
+	if half := algo.DES.KeySize(); name == "TAK" && kind == algo.TDES2 && bytes.Equal(text[half:], make([]byte, half)) {
+		kind, text = algo.DES, text[:half]
+	}
+	key := make([]byte, len(text))
+	defer clear(key)
+	err := k.tmk.Decrypt(key, text)
+	var opened *algo.Local
+	if err == nil {
+		opened, err = algo.NewLocal(kind, key)
+	}
+	var kcv algo.KCV
+	if err == nil {
+		kcv, err = algo.CheckValue(opened)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decipher %s: %w", name, err)
+	}
+	if !bytes.Equal(kcv[:], check) {
+		opened.Close()
+		return nil, &WrongAnswerError{62, "holds a " + name + " whose check value is wrong: the switch has another TMK for this terminal"}
+	}
+	return opened, nil
+}
+
+// seal makes the MAC of a frame, length prefix included, that has a place for
+// one. It can be sealed again with later keys.
+func (k *keyring) seal(d *dialect.Terminal, frame []byte) error {
+	if k == nil {
+		return nil
+	}
+	var m iso.Message
+	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
+		return fmt.Errorf("make a MAC: %w", err)
+	}
+	if !m.Has(macField) {
+		return nil
+	}
+	if err := k.ready(); err != nil {
+		return err
+	}
+	mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: k.tak}, m.Before(macField))
+	if err != nil {
+		return fmt.Errorf("make a MAC: %w", err)
+	}
+	copy(m.Value(macField), mac[:])
+	return nil
+}
+
+// verify holds an approval of what was asked with a MAC to its own MAC. A
+// refusal need have none and changes nothing.
+func (k *keyring) verify(asked, got *iso.Message) error {
+	if k == nil || !asked.Has(macField) || string(got.Value(39)) != "00" {
+		return nil
+	}
+	if err := k.ready(); err != nil {
+		return err
+	}
+	why := "is missing from an approval"
+	if got.Has(macField) {
+		err := algo.MACCUPECB.Verify(algo.MACKey{Whole: k.tak}, got.Before(macField), got.Value(macField))
+		if err == nil {
+			return nil
+		}
+		why = "of an approval: " + err.Error()
+	}
+	k.doubted = true
+	return &WrongAnswerError{macField, why}
+}
+
+// isMACWrong says that an answer was not believed for its MAC.
+func isMACWrong(err error) bool {
+	var wrong *WrongAnswerError
+	return errors.As(err, &wrong) && wrong.Field == macField
+}
+
+// wantsSignOn says that a code tells the terminal to sign on and try again: 77
+// says so, 99 and A0 that its keys are not the switch's. The request itself was
+// not looked at.
+func wantsSignOn(code string) bool { return code == "77" || code == "99" || code == "A0" }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,6 +17,9 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// tmkVariable of the environment is --tmk out of the list of processes.
+const tmkVariable = "ACQ_TEST_TMK"
+
 // terminalFlags are common to all terminal commands.
 type terminalFlags struct {
 	addr, dialect      string
@@ -24,6 +29,7 @@ type terminalFlags struct {
 	card, expiry       string
 	entry, amount      string
 	position           string
+	tmk, keySet        string
 	timeout            time.Duration
 }
 
@@ -59,10 +65,14 @@ func terminalCommand(c *console) *cobra.Command {
 by field with card data masked. Exit code 0 only if approved; 3 if refused; 4 if
 the switch could not be reached or did not answer.
 
-Without --stan the trace number comes from the clock.`
+Without --stan the trace number comes from the clock.
+
+With a test master key (` + tmkVariable + ` or --tmk) sale, balance and reversal sign on
+first, carry a MAC and believe no approval without its own.`
 	g.Example = `  acqswitch terminal sale --amount 12.50
   acqswitch terminal sale --amount 12.50 --stan 42 && acqswitch terminal reversal --amount 12.50 --stan 42
-  acqswitch terminal echo --dialect iso87 --addr 127.0.0.1:8587`
+  acqswitch terminal echo --dialect iso87 --addr 127.0.0.1:8587
+  ` + tmkVariable + `=0123456789ABCDEFFEDCBA9876543210 acqswitch terminal sale --amount 12.50`
 	for _, v := range verbs {
 		cmd := &cobra.Command{
 			Use: v.use, Short: v.short, Args: noArgs,
@@ -82,6 +92,8 @@ Without --stan the trace number comes from the clock.`
 		fs.Uint16Var(&f.currency, "currency", uint16(txn.CNY), "ISO 4217 number (DE49)")
 		fs.Uint32Var(&f.stan, "stan", 0, "trace number (DE11), 1 to 999999")
 		fs.Uint32Var(&f.batch, "batch", 1, "batch number (DE60.2)")
+		fs.StringVar(&f.tmk, "tmk", "", "test master key, 32 hexadecimal digits (cup-pos); better in "+tmkVariable+", which other users cannot list. Never a real one")
+		fs.StringVar(&f.keySet, "key-set", "003", "working keys to ask for at sign-on (DE60.3): 001, 003, 004, 005 or 006")
 		fs.DurationVar(&f.timeout, "timeout", 60*time.Second, "how long to wait for the answer")
 		if v.card {
 			fs.StringVar(&f.card, "card", "", "test card number; empty is one that the sample issuers approve. Never a real one")
@@ -132,9 +144,16 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 	if profile.Position, err = readPosition(f.position); err != nil {
 		return usage(err)
 	}
+	if err := f.readKeys(&profile); err != nil {
+		return usage(err)
+	}
 	stan := f.stan
 	if stan == 0 {
 		stan = uint32(time.Now().UnixMilli()%txn.STANMax) + 1
+	}
+	signOn := len(profile.TMK) > 0 && (needCard || needAmount)
+	if signOn { // it takes the number before
+		stan = (stan+txn.STANMax-2)%txn.STANMax + 1
 	}
 	addr := f.addr
 	if addr == "" {
@@ -148,19 +167,48 @@ func (f *terminalFlags) run(ctx context.Context, c *console, needCard, needAmoun
 		return unreachable(err)
 	}
 	defer t.Close()
+	if signOn {
+		ans, err := t.SignOn(ctx)
+		if err != nil {
+			return unreachable(err)
+		}
+		if !ans.Approved() {
+			return &exitError{exitRefused, fmt.Errorf("sign-on of terminal %s was refused with %s; nothing else was sent", f.terminal, ans.Code)}
+		}
+	}
 	ans, err := do(ctx, t, f, card, amount)
 	if err != nil {
 		return unreachable(err)
 	}
 	used := t.STAN()
-	if f.stan != 0 {
-		used = f.stan // a reversal repeats the sale's number
+	if n, err := strconv.ParseUint(ans.STAN, 10, 32); err == nil {
+		used = uint32(n) // a reversal repeats the sale's number
 	}
 	if err := printAnswer(c, &ans, used); err != nil {
 		return err
 	}
 	if !ans.Approved() {
 		return refused()
+	}
+	return nil
+}
+
+func (f *terminalFlags) readKeys(p *terminal.Profile) (err error) {
+	if p.KeySet, err = terminal.ParseKeySet(f.keySet); err != nil {
+		return fmt.Errorf("--key-set: %w", err)
+	}
+	tmk, from := f.tmk, "--tmk"
+	if tmk == "" {
+		tmk, from = os.Getenv(tmkVariable), tmkVariable
+	}
+	if tmk == "" {
+		return nil
+	}
+	if !strings.HasPrefix(f.dialect, "cup") {
+		return fmt.Errorf("%s: dialect %s has no keys; leave it out", from, f.dialect)
+	}
+	if p.TMK, err = terminal.ParseTMK(tmk); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	return nil
 }

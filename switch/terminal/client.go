@@ -159,7 +159,7 @@ func (c *Client) Settle(ctx context.Context) error {
 		case err == nil:
 			c.owed = nil
 			return nil
-		case ctx.Err() != nil || errors.Is(err, ErrSignOnFirst):
+		case ctx.Err() != nil:
 			return fmt.Errorf("a reversal is owed: %w", err)
 		}
 		if rerr := c.renew(ctx); rerr != nil {

@@ -1,0 +1,229 @@
+package terminal
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// withoutMAC is an answer whose last field, the MAC, is cut off.
+func withoutMAC(answer []byte) []byte {
+	const bitmap = 2 + 5 + 6 + 2
+	answer[bitmap+7] &^= 1
+	answer = answer[:len(answer)-8]
+	answer[0], answer[1] = byte((len(answer)-2)>>8), byte(len(answer)-2)
+	return answer
+}
+
+// An approval is believed only with its own MAC. Else a sale is reversed with
+// reason A0, then the terminal signs on, then it goes on.
+func TestTamperedAnswers(t *testing.T) {
+	replace := func(from, to string) func([]byte) []byte {
+		return func(answer []byte) []byte { return bytes.Replace(answer, []byte(from), []byte(to), 1) }
+	}
+	for _, row := range []struct {
+		name  string
+		alter func([]byte) []byte
+		want  string // of the error; empty: believed
+	}{
+		{"as it is", func(b []byte) []byte { return b }, ""},
+		{"no MAC", withoutMAC, "field 64 is missing from an approval"},
+		{"another MAC", func(b []byte) []byte { copy(b[len(b)-8:], "00000000"); return b }, "field 64 of an approval: MAC is wrong"},
+		{"MAC in small letters", func(b []byte) []byte { return append(b[:len(b)-8], bytes.ToLower(b[len(b)-8:])...) }, "field 64 of an approval"},
+		{"another authorization", replace("123456", "123457"), "field 64 of an approval"},
+		{"a refusal without a MAC", func(b []byte) []byte { return withoutMAC(replace("00100000019", "51100000019")(b)) }, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, c := startHost(t, nil, Options{})
+			mustSignOn(t, p, c)
+			p.setAnswers(func(_ *txn.Request, answer []byte) []byte { return row.alter(answer) })
+			// The MAC in small letters is the same one if it has no letters: ask until it has.
+			a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
+			for n := 0; row.name == "MAC in small letters" && err == nil && n < 20; n++ {
+				a, err = c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
+			}
+			p.setAnswers(nil)
+			stan := c.STAN()
+			if row.want == "" {
+				if err != nil || c.Owes() != 0 {
+					t.Fatalf("%+v, %v", a, err)
+				}
+				return
+			}
+			var wrong *WrongAnswerError
+			if !errors.As(err, &wrong) || wrong.Field != 64 || !strings.Contains(err.Error(), row.want) || c.Owes() != stan {
+				t.Fatalf("error is %v, %06d is owed", err, c.Owes())
+			}
+			p.came()
+			for range 2 {
+				if a, err := c.Balance(t.Context(), testCard(t)); err != nil || !a.Approved() {
+					t.Fatalf("%+v, %v", a, err)
+				}
+			}
+			if got := p.came(); !slices.Equal(got, []string{"reversal A0", "sign-on", "balance", "balance"}) {
+				t.Errorf("%v were sent", got)
+			}
+			if _, reversed := p.sale("10000001", 1, stan); !reversed {
+				t.Error("the sale was not reversed")
+			}
+		})
+	}
+}
+
+// A balance that is not believed owes nothing; a reversal's answer that is not
+// believed leaves it owed, and it goes out again under new keys.
+func TestTamperedAnswersThatOweNoReversal(t *testing.T) {
+	p, c := startHost(t, nil, Options{})
+	mustSignOn(t, p, c)
+	only := func(k txn.Kind) {
+		p.setAnswers(func(req *txn.Request, answer []byte) []byte {
+			if req.Kind == k {
+				p.answers = nil // once
+				return withoutMAC(answer)
+			}
+			return answer
+		})
+	}
+	only(txn.KindBalance)
+	if _, err := c.Balance(t.Context(), testCard(t)); !isMACWrong(err) || c.Owes() != 0 {
+		t.Errorf("balance: %v, %06d is owed", err, c.Owes())
+	}
+	a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
+	if err != nil || !a.Approved() {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	only(txn.KindReversal)
+	if _, err := c.Reversal(t.Context(), c.STAN(), txn.Amount{Minor: 1}); !isMACWrong(err) || c.Owes() != c.STAN() {
+		t.Errorf("reversal: %v, %06d is owed", err, c.Owes())
+	}
+	only(txn.KindReversal)
+	if err := c.Settle(t.Context()); err != nil || c.Owes() != 0 {
+		t.Error(err)
+	}
+	want := []string{"balance", "sign-on", "sale", "reversal 98", "reversal 98", "sign-on", "reversal 98"}
+	if got := p.came(); !slices.Equal(got, want) {
+		t.Errorf("%v were sent, want %v", got, want)
+	}
+}
+
+// Told to sign on, the terminal does and asks once more, under a new number.
+func TestSignsOnAgain(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		disturb func(*peer)
+		came    []string
+		code    string
+		want    string // of the error, empty: none
+	}{
+		{"77", func(p *peer) { p.host.forgetKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
+		{"A0", func(p *peer) { p.host.changeKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
+		{"99", func(p *peer) {
+			p.answers = func(_ *txn.Request, answer []byte) []byte {
+				p.answers = nil
+				return bytes.Replace(answer, []byte("00100000019"), []byte("99100000019"), 1)
+			}
+		}, []string{"sale", "sign-on", "sale"}, "00", ""},
+		{"A0 for ever", func(p *peer) { p.host.refuse = func(*txn.Request) bool { return true } }, []string{"sale", "sign-on", "sale"}, "A0", ""},
+		{"sign-on refused", func(p *peer) {
+			p.host.forgetKeys()
+			p.answers = func(req *txn.Request, answer []byte) []byte {
+				if req.Kind == txn.KindSignOn {
+					return bytes.Replace(answer, []byte("00100000019"), []byte("58100000019"), 1)
+				}
+				return answer
+			}
+		}, []string{"sale", "sign-on"}, "77", ""},
+		{"sign-on with a wrong key", func(p *peer) {
+			p.host.forgetKeys()
+			p.host.alter = func(b []byte) []byte { b[20] ^= 1; return b }
+		}, []string{"sale", "sign-on"}, "", "sign on again after 77: sign-on 000003 of terminal 10000001: wrong answer: field 62"},
+		{"sign-on not answered", func(p *peer) {
+			p.host.changeKeys()
+			p.answers = func(req *txn.Request, answer []byte) []byte {
+				if req.Kind == txn.KindSignOn {
+					return nil
+				}
+				return answer
+			}
+		}, []string{"sale", "sign-on"}, "", "sign on again after A0: sign-on 000003 of terminal 10000001: wait for answer: no answer"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, c := startHost(t, nil, Options{Patience: time.Second})
+			mustSignOn(t, p, c)
+			p.mu.Lock()
+			row.disturb(p)
+			p.mu.Unlock()
+			a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
+			if row.want == "" && (err != nil || a.Code != row.code) || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			if got := p.came(); !slices.Equal(got, row.came) {
+				t.Errorf("%v were sent", got)
+			}
+			if int(c.STAN()) != 1+len(row.came) || c.Owes() != 0 {
+				t.Errorf("STAN %06d, %06d is owed", c.STAN(), c.Owes())
+			}
+		})
+	}
+}
+
+// A terminal without a master key has nothing to sign on for.
+func TestWithoutKeysToldToSignOn(t *testing.T) {
+	p, _ := startHost(t, nil, Options{})
+	c := dialHost(t, p, func(p *Profile) { p.TMK = nil }, Options{})
+	if a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil || a.Code != "77" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if got := p.came(); !slices.Equal(got, []string{"sale"}) {
+		t.Errorf("%v were sent", got)
+	}
+}
+
+// A reversal that the switch did not look at for its MAC keeps its number and
+// stays owed, also across a restart; the restarted terminal has no keys.
+func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	log, err := OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, c := startHost(t, nil, Options{Log: log})
+	mustSignOn(t, p, c)
+	a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 7})
+	if err != nil || !a.Approved() {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	sale := c.STAN()
+	p.with(func(h *host) { h.refuse = func(*txn.Request) bool { return true } })
+	if a, err = c.Reversal(t.Context(), sale, txn.Amount{Minor: 7}); err != nil || a.Code != "A0" || c.Owes() != sale {
+		t.Fatalf("%+v, %v, %06d is owed", a, err, c.Owes())
+	}
+	if err := c.Settle(t.Context()); err == nil || !strings.Contains(err.Error(), "answered A0: sign on") || c.Owes() != sale {
+		t.Fatalf("%v, %06d is owed", err, c.Owes())
+	}
+	c.Close()
+	log.Close()
+	p.with(func(h *host) { h.refuse = nil })
+	p.came()
+	if log, err = OpenLog(path); err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	c = dialHost(t, p, nil, Options{Log: log})
+	if err := c.Settle(t.Context()); !errors.Is(err, ErrSignOnFirst) || c.Owes() != sale {
+		t.Fatalf("%v, %06d is owed", err, c.Owes())
+	}
+	mustSignOn(t, p, c)
+	if err := c.Settle(t.Context()); err != nil || c.Owes() != 0 {
+		t.Fatal(err)
+	}
+	if _, reversed := p.sale("10000001", 1, sale); !reversed {
+		t.Error("the sale was not reversed")
+	}
+}

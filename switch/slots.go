@@ -107,13 +107,11 @@ func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
 	defer sh.mu.Unlock()
 	s.turn(sh, req.Day)
 	if sl, ok := sh.find(req.Key, req.Received); ok {
-		return sl, sh.fight[req.Key], false
+		return sl, sh.follow(req.Key, sl), false
 	}
 	sl = slot{id: req.ID, fingerprint: req.Fingerprint}
 	sh.now[req.Key] = sl
-	fl = &flight{done: make(chan struct{})}
-	sh.fight[req.Key] = fl
-	return sl, fl, true
+	return sl, nil, true
 }
 
 // decide stores how the request ended and lets everybody who waits go on.
@@ -144,7 +142,24 @@ func (s *slots) forget(k *txn.Key) {
 	sh.land(*k)
 }
 
+// follow is the flight of a slot while it is undecided, made for the first who
+// waits for it: nearly nobody does.
+func (sh *slotShard) follow(k txn.Key, sl slot) *flight {
+	if sl.state != slotInFlight {
+		return nil
+	}
+	fl := sh.fight[k]
+	if fl == nil {
+		fl = &flight{done: make(chan struct{})}
+		sh.fight[k] = fl
+	}
+	return fl
+}
+
 func (sh *slotShard) land(k txn.Key) {
+	if len(sh.fight) == 0 {
+		return
+	}
 	if fl := sh.fight[k]; fl != nil {
 		delete(sh.fight, k)
 		close(fl.done)
@@ -202,7 +217,10 @@ func (s *slots) look(k *txn.Key) (slot, *flight, bool) {
 	if !ok {
 		sl, ok = sh.past[*k]
 	}
-	return sl, sh.fight[*k], ok
+	if !ok {
+		return sl, nil, false
+	}
+	return sl, sh.follow(*k, sl), true
 }
 
 // bury leaves a tombstone where no request was: its reversal came first, and

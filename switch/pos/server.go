@@ -128,6 +128,8 @@ type Server struct {
 	log       *slog.Logger
 	listeners []net.Listener
 	exchanges sync.Pool // of *dialect.Exchange
+	jobs      chan job  // to workers that wait for one
+	workers   sync.WaitGroup
 	open      atomic.Int64
 	accepts   atomic.Int64
 
@@ -142,6 +144,7 @@ type Server struct {
 func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 	cfg.setDefaults()
 	s := &Server{cfg: cfg, acquirer: a, observer: o, log: log, sessions: map[*session]struct{}{}, perAddr: map[string]int{}}
+	s.jobs = make(chan job)
 	s.exchanges.New = func() any { return new(dialect.Exchange) }
 	return s
 }
@@ -201,9 +204,33 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	accepting.Wait()
 	s.drain(&serving)
+	close(s.jobs) // nobody is left to give one
+	s.workers.Wait()
 	close(stopSweep)
 	sweeping.Wait()
 	return err
+}
+
+// job is one frame and the session it came on.
+type job struct {
+	session *session
+	x       *dialect.Exchange
+}
+
+// hand gives a job to a worker. Workers stay for the next job: a goroutine for
+// each frame would grow its stack anew each time, which costs more than
+// decoding does. There are at most as many as frames were ever in flight
+// together, which SessionsMax and InFlightMax bound.
+func (s *Server) hand(j job) {
+	select {
+	case s.jobs <- j:
+	default:
+		s.workers.Go(func() {
+			for ok := true; ok; j, ok = <-s.jobs {
+				j.session.work(j.x)
+			}
+		})
+	}
 }
 
 // accept takes connections until the listener closes. It backs off while the

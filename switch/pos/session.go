@@ -25,11 +25,12 @@ const writeBufferSize = 64 << 10
 
 // session is one terminal's (or concentrator's) connection.
 type session struct {
-	server  *Server
-	conn    net.Conn
-	dialect *dialect.Terminal
-	host    string // of the remote address
-	places  chan struct{}
+	server   *Server
+	conn     net.Conn
+	dialect  *dialect.Terminal
+	host     string // of the remote address
+	places   chan struct{}
+	inFlight sync.WaitGroup // frames given to workers
 
 	// Read by the sweeper. Unix nanoseconds; 0 is "not now".
 	frameBegan atomic.Int64
@@ -59,9 +60,8 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 // when the answers under way are written.
 func (ss *session) serve() {
 	cfg := &ss.server.cfg
-	var inFlight sync.WaitGroup
 	defer ss.conn.Close()
-	defer inFlight.Wait()
+	defer ss.inFlight.Wait()
 	r := bufio.NewReaderSize(ss.conn, readBufferSize)
 	for {
 		x := ss.server.exchanges.Get().(*dialect.Exchange)
@@ -77,15 +77,18 @@ func (ss *session) serve() {
 			continue
 		}
 		ss.places <- struct{}{} // back-pressure: the peer is not read meanwhile
-		inFlight.Add(1)
-		go func() {
-			defer inFlight.Done()
-			if !ss.handle(x) {
-				ss.conn.Close()
-			}
-			<-ss.places
-		}()
+		ss.inFlight.Add(1)
+		ss.server.hand(job{ss, x})
 	}
+}
+
+// work handles one frame beside the reader.
+func (ss *session) work(x *dialect.Exchange) {
+	defer ss.inFlight.Done()
+	if !ss.handle(x) {
+		ss.conn.Close()
+	}
+	<-ss.places
 }
 
 // errSession ends a session for a cause that is counted.

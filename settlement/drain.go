@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
+	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +48,13 @@ const (
 	// ledger, and a row in a full batch costs half of one in a small batch.
 	linger = 20 * time.Millisecond
 
-	// turnMax is how late a turn on a processor may come before the processors
-	// count as busy. The drain then rests restShare times as long as its last
-	// batch took: sales first. From behindMax records on it does not rest any
-	// more, so that the journal on disk stays bounded.
+	// A goroutine that waits longer than turnMax for a processor waits for
+	// others. While more than a quarter do, the drain rests after a batch,
+	// restShare times as long as it took: sales first. From behindMax records on
+	// it does not rest any more, so that the journal on disk stays bounded.
 	turnMax   = 200 * time.Microsecond
-	restShare = 3
+	restShare = 7
+	restStep  = 10 * time.Millisecond
 	behindMax = 2_000_000
 
 	storeTimeout = 30 * time.Second
@@ -72,6 +73,7 @@ type Drain struct {
 	recs     []txn.Record // what batch points to
 	batch    []ledger.Entry
 	backoff  time.Duration
+	turns    turns
 	compared bool // the ledger was not ahead of found
 
 	position atomic.Uint64 // of the last record known to be stored
@@ -90,7 +92,8 @@ type Drain struct {
 // NewDrain starts nothing. It comes before the first append, for records made
 // since then hide that the journal lost its end.
 func NewDrain(j Journal, s Store) *Drain {
-	return &Drain{journal: j, store: s, found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{})}
+	return &Drain{journal: j, store: s, found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{}),
+		turns: turns{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}}
 }
 
 var errEnded = errors.New("drain has ended")
@@ -232,19 +235,41 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	return journal.Position(last.Pos), nil
 }
 
-// giveWay lets sales have the processors that a batch which took so long had. A
-// scheduler is fair to goroutines, not to the terminals behind a thousand of
-// them: without it the drain takes a processor of its own while it is behind.
+// giveWay rests after a batch that took so long while goroutines wait for a
+// processor. A scheduler is fair to goroutines, not to the terminals behind a
+// thousand of them: without rests the drain has a processor of its own while it
+// is behind. The rest ends when nobody waits any more.
 func (d *Drain) giveWay(ctx context.Context, pos journal.Position, took time.Duration) {
 	if d.journal.Last() > pos+behindMax {
 		return
 	}
-	asked := time.Now()
-	runtime.Gosched()
-	if time.Since(asked) > turnMax {
+	for until := time.Now().Add(restShare * took); d.turns.late() && time.Now().Before(until) && ctx.Err() == nil; {
 		d.rests.Add(1)
-		sleep(ctx, restShare*took)
+		sleep(ctx, restStep)
 	}
+}
+
+// turns watches how long this process's goroutines wait for a processor.
+type turns struct {
+	sample    []metrics.Sample
+	seen, bad uint64 // waits so far, and those longer than turnMax; the runtime samples
+}
+
+// late says whether more than a quarter of the waits since the last call were
+// longer than turnMax.
+func (t *turns) late() bool {
+	metrics.Read(t.sample)
+	h := t.sample[0].Value.Float64Histogram()
+	var seen, bad uint64
+	for i, n := range h.Counts {
+		seen += n
+		if h.Buckets[i] >= turnMax.Seconds() {
+			bad += n
+		}
+	}
+	newSeen, newBad := seen-t.seen, bad-t.bad
+	t.seen, t.bad = seen, bad
+	return newBad*4 > newSeen
 }
 
 // works notes that the ledger does, and holds what was made until at.

@@ -112,7 +112,7 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 			name := strings.NewReplacer(", ", "-", " ", "-").Replace(v.name)
 			profile = filepath.Join(b.opts.profile, fmt.Sprintf("%s-%d.pprof", name, round+1))
 		}
-		s, err = b.switchSystem(ctx, v.engine, v.shape.terminals(), profile)
+		s, err = b.switchSystem(ctx, v.engine, v.shape, profile)
 	}
 	if err != nil {
 		return res, err

@@ -54,12 +54,14 @@ func forwarderSystem() (s *system, err error) {
 	return s, err
 }
 
-// configuration is the switch's: everything else is as it comes. The listener's
-// one address and the issuer's are chosen by the machine.
+// configuration is the switch's: everything else is as it comes. Terminals that
+// ask one at a time are served one at a time, which saves a goroutine for each
+// request.
 const configuration = `
 terminals:
   listeners:
     - { address: "127.0.0.1:0", dialect: cup-pos }
+  in_flight_max: %d
 registry: registry.yaml
 ledger:
   dsn: %q
@@ -74,9 +76,9 @@ issuers:
 `
 
 // switchSystem starts an issuer and a switch with the ledger of an engine,
-// sqlite or postgres, for n terminals. profile is where the switch writes a CPU
+// sqlite or postgres, for a shape's terminals. profile is where the switch writes a CPU
 // profile when it is stopped; empty is nowhere.
-func (b *bench) switchSystem(ctx context.Context, engine string, n int, profile string) (s *system, err error) {
+func (b *bench) switchSystem(ctx context.Context, engine string, load shape, profile string) (s *system, err error) {
 	s = &system{right: approved}
 	defer closeUnless(&err, s)
 	dir, err := os.MkdirTemp(b.opts.dir, "acqswitch-bench-")
@@ -101,8 +103,8 @@ func (b *bench) switchSystem(ctx context.Context, engine string, n int, profile 
 	}
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
-		writeRegistry(filepath.Join(dir, "registry.yaml"), n),
-		os.WriteFile(config, fmt.Appendf(nil, configuration, dsn, issuer), 0o600)); err != nil {
+		writeRegistry(filepath.Join(dir, "registry.yaml"), load.terminals()),
+		os.WriteFile(config, fmt.Appendf(nil, configuration, load.inFlight, dsn, issuer), 0o600)); err != nil {
 		return nil, err
 	}
 	args := []string{b.opts.binary, "serve", "--config", config}

@@ -51,11 +51,12 @@ const (
 	// A goroutine that waits longer than turnMax for a processor waits for
 	// others. While more than a quarter do, the drain rests after a batch,
 	// restShare times as long as it took: sales first. From behindMax records on
-	// it does not rest any more, so that the journal on disk stays bounded.
+	// it does not rest any more: a peak of seconds is put off, a load that lasts
+	// is shared.
 	turnMax   = 200 * time.Microsecond
 	restShare = 7
 	restStep  = 10 * time.Millisecond
-	behindMax = 2_000_000
+	behindMax = 500_000
 
 	storeTimeout = 30 * time.Second
 	retryMin     = 50 * time.Millisecond

@@ -16,13 +16,17 @@ type variant struct {
 	name   string
 	engine string // sqlite or postgres; empty is the forwarder
 	shape  shape
-	keepUp bool    // the ledger is loaded as fast as terminals sell
+	keepUp bool    // the ledger is loaded as fast as terminals sell, behindMax behind
 	bar    float64 // the ratio it should reach; 0 is none
 }
 
-// lagMax is how many records the ledger may be behind when it keeps up:
-// less than a second of a busy switch.
-const lagMax = 16_384
+// behindMax is how many records behind the drain stops giving way to sales
+// (settlement.behindMax): from there on the two share the processors, and the
+// ledger keeps up. lagMax is where terminals are held back if it does not.
+const (
+	behindMax = 500_000
+	lagMax    = 600_000
+)
 
 // variants are the wanted ones. Each is compared with a forwarder of its shape
 // that runs just before it.
@@ -128,6 +132,15 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 	var used map[string]time.Duration
 	var before, behind int64 // the ledger's lag at the ends of the measured time
 	var errs [3]error
+	if v.keepUp {
+		var last int64
+		l.warmed = func() (bool, error) {
+			lag, err := s.lag(ctx)
+			grows := lag > last
+			last = lag
+			return lag >= behindMax || !grows, err
+		}
+	}
 	m, err := l.run(ctx, func() {
 		used = s.used()
 		before, errs[0] = s.lag(ctx)

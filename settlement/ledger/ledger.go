@@ -158,6 +158,13 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 		return errors.Join(errMoved, err)
 	}
 	err = conn.Raw(func(driverConn any) error {
+		// When ctx ends, database/sql rolls back from a goroutine of its own as
+		// soon as it gets the connection, and what ran on it after that would
+		// commit row by row, without the position. We hold the connection now: if
+		// ctx has not ended yet, the transaction lives until we let go.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		for _, t := range []*table{txnTable, eventTable} {
 			if len(l.rows[t]) == 0 {
 				continue

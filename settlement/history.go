@@ -43,7 +43,8 @@ type life struct {
 	intent, outcome, due, done uint64
 	digest                     uint64 // of the intent's request and leg
 	state                      txn.Outcome
-	held, owes                 bool // by its outcome
+	held                       txn.Effect // by its outcome
+	owes                       bool       // likewise
 }
 
 type rrnOfDay struct {
@@ -173,18 +174,28 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 		}
 	}
 	r.check(RuleHold).Checked++
-	stands := (rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown) && rec.Request.MovesMoney()
-	if rec.Held != stands {
-		r.broken(RuleHold, rec.ID, "the %s %s at %d holds limits: %t", rec.Outcome, rec.Request, pos, rec.Held)
+	if !mayHold(rec) {
+		r.broken(RuleHold, rec.ID, "the %s %s at %d holds limits: %d", rec.Outcome, rec.Request, pos, rec.Held)
 	}
-	if rec.Held {
-		h.use(pos, rec.Hold(), 1)
-	}
+	h.use(pos, rec.Hold(), int64(rec.Held))
 	if rec.Owes() {
 		r.check(RuleReversal).Checked++
 	}
 	t.outcome, t.state, t.held, t.owes = pos, rec.Outcome, rec.Held, rec.Owes()
 	h.txns[rec.ID] = t
+}
+
+// mayHold says that an outcome does to the limits what its kind may. Whether a
+// void gives something back depends on the day and terminal of its original.
+func mayHold(rec *txn.Record) bool {
+	limits := rec.Request.Limits()
+	switch rec.Outcome {
+	case txn.OutcomeApproved:
+		return rec.Held == limits || limits == txn.Credit && rec.Held == txn.NoEffect
+	case txn.OutcomeUnknown:
+		return rec.Held == max(limits, txn.NoEffect)
+	}
+	return rec.Held == txn.NoEffect
 }
 
 func (h *history) reversalDue(pos uint64, rec *txn.Record) {
@@ -216,9 +227,10 @@ func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 	case t.due == 0 && !t.owes:
 		r.broken(RuleReversal, rec.Original, "a reversal is done at %d that nothing owed", pos)
 	}
-	if t.held {
-		h.use(pos, rec.Hold(), -1)
+	if t.outcome != 0 && rec.Held != -t.held {
+		r.broken(RuleHold, rec.Original, "the reversal done at %d holds limits: %d, and what it undid %d", pos, rec.Held, t.held)
 	}
+	h.use(pos, rec.Hold(), int64(rec.Held))
 	t.done = pos
 	h.txns[rec.Original] = t
 }
@@ -254,6 +266,9 @@ func (h *history) answered(rec *txn.Record) {
 
 // use counts a hold, or takes it back, where the ledger will see it.
 func (h *history) use(pos uint64, hold txn.Hold, sign int64) {
+	if sign == 0 {
+		return
+	}
 	u := h.early
 	if pos > h.report.LedgerPosition {
 		u = h.late

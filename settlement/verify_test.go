@@ -75,7 +75,9 @@ func (m *historyMaker) request(kind txn.Kind) txn.Record {
 func decided(r txn.Record, o txn.Outcome, why txn.Reason, code string) *txn.Record {
 	r.Kind, r.Outcome, r.Reason = txn.RecordOutcome, o, why
 	copy(r.Code[:], code)
-	r.Held = r.Request.MovesMoney() && (o == txn.OutcomeApproved || o == txn.OutcomeUnknown)
+	if o == txn.OutcomeApproved || o == txn.OutcomeUnknown {
+		r.Held = r.Request.Limits()
+	}
 	return &r
 }
 
@@ -91,7 +93,7 @@ func (m *historyMaker) transaction() []*txn.Record {
 	}
 	r.Leg = txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: uint32(r.ID)}
 	intent := r
-	intent.Kind, intent.Held = txn.RecordIntent, kind.MovesMoney()
+	intent.Kind, intent.Held = txn.RecordIntent, kind.Limits()
 	recs := []*txn.Record{&intent}
 	switch m.rng.IntN(10) {
 	case 0:
@@ -129,7 +131,10 @@ func (m *historyMaker) after(r *txn.Record, kind txn.RecordKind) *txn.Record {
 	e := *r
 	e.Kind, e.ID, e.Key = kind, txn.ID(m.number()), txn.Key{}
 	e.Original, e.OriginalKey = r.ID, r.Key
-	e.Outcome, e.Held, e.RRN = txn.OutcomeLocal, false, [12]byte{}
+	e.Outcome, e.Held, e.RRN = txn.OutcomeLocal, r.Request.Limits(), [12]byte{}
+	if kind == txn.RecordReversalDone {
+		e.Held = -e.Held
+	}
 	return &e
 }
 
@@ -153,7 +158,7 @@ func liveOf(recs []*txn.Record) *fakeLive {
 		}
 	}
 	for _, r := range recs {
-		if r.Kind == txn.RecordOutcome && r.Held {
+		if r.Kind == txn.RecordOutcome && r.Held == txn.Debit {
 			held[r.ID] = true
 			count(r.Hold(), 1)
 		}
@@ -417,10 +422,10 @@ var mutations = []struct {
 		})
 	}, RuleKey},
 	{"an approved sale holds no limits", func(w *world) {
-		w.both(w.pick(w.journal, sold), func(r *txn.Record) { r.Held = false })
+		w.both(w.pick(w.journal, sold), func(r *txn.Record) { r.Held = txn.NoEffect })
 	}, RuleHold},
 	{"a declined sale holds limits", func(w *world) {
-		w.both(w.pick(w.journal, outcomeIs(txn.OutcomeDeclined)), func(r *txn.Record) { r.Held = true })
+		w.both(w.pick(w.journal, outcomeIs(txn.OutcomeDeclined)), func(r *txn.Record) { r.Held = txn.Debit })
 	}, RuleHold},
 	{"a counter has leaked", func(w *world) {
 		w.live.use[day][ledger.Party{Scope: txn.ScopeTerminal, Currency: txn.CNY}] = ledger.Use{Minor: 1, Count: 1}

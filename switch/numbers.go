@@ -79,9 +79,9 @@ func fingerprint(req *txn.Request) uint64 {
 	d = append(d, ' ')
 	d = strconv.AppendUint(d, uint64(req.Amount.Currency), 10)
 	d = append(d, ' ')
-	d = strconv.AppendUint(d, uint64(req.OriginalSTAN), 10)
+	d = strconv.AppendUint(d, uint64(req.Original.STAN), 10)
 	d = append(d, ' ')
-	d = strconv.AppendUint(d, uint64(req.OriginalBatch), 10)
+	d = strconv.AppendUint(d, uint64(req.Original.Batch), 10)
 	h.Write(d)
 	return h.Sum64()
 }

@@ -77,7 +77,9 @@ func (s *Switch) Recover() (Recovery, error) {
 		rec.Kind, rec.At = txn.RecordOutcome, time.Now()
 		rec.Outcome, rec.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer
 		rec.Code = dialect.Code(rec.Dialect, rec.Request, rec.Reason, rec.IssuerCode)
-		rec.Held = rec.Held && rec.Owes()
+		if !rec.Owes() {
+			rec.Held = txn.NoEffect
+		}
 		pos, err := s.journal.Append(rec.Append(nil))
 		if err != nil {
 			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
@@ -124,7 +126,7 @@ type owedAt struct {
 
 // restore puts back what an outcome left in memory.
 func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
-	if rec.Held {
+	if rec.Held == txn.Debit {
 		s.risk.Restore(rec.Hold())
 	}
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})

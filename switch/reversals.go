@@ -242,7 +242,7 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	}
 	done := o.rec
 	done.Kind, done.At, done.ID = txn.RecordReversalDone, time.Now(), l.s.numbers.id(time.Now())
-	done.Key, done.Held = txn.Key{}, false
+	done.Key, done.Held = txn.Key{}, -o.rec.Held
 	done.Attempts, done.IssuerCode = uint32(o.attempts), code
 	// A crash before this append sends the reversal again after the restart; the
 	// issuer knows it by its number and does nothing twice.

@@ -23,9 +23,9 @@ import (
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	original := req.Key
-	original.Class, original.STAN = txn.ClassFinancial, req.OriginalSTAN
-	if req.OriginalBatch != 0 {
-		original.Batch = req.OriginalBatch
+	original.Class, original.STAN = txn.ClassFinancial, req.Original.STAN
+	if req.Original.Batch != 0 {
+		original.Batch = req.Original.Batch
 	}
 	verdict := s.risk.Assess(req)
 	req.Trace.Mark(txn.StageAssessed, req.Received)
@@ -116,5 +116,5 @@ func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.ProcessingCode = orig.ProcessingCode
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
-	rec.AuthCode = orig.AuthCode
+	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held
 }

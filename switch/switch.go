@@ -326,7 +326,9 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	req.Trace.Mark(txn.StageAssessed, req.Received)
 	held := verdict.Reason == txn.Approved && req.Kind.MovesMoney()
 	rec := s.describe(req, ans, w)
-	rec.Held = held
+	if held {
+		rec.Held = txn.Debit
+	}
 	if verdict.Reason != txn.Approved {
 		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
 		return
@@ -398,7 +400,7 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 		if w.rec.Leg.STAN != 0 {
 			s.issuers.Cancel(&w.rec.Leg)
 		}
-		if w.rec.Held {
+		if w.rec.Held == txn.Debit {
 			s.risk.Release(w.rec.Hold())
 		}
 		s.slots.forget(&req.Key)
@@ -418,8 +420,10 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
-	hold, reserved := rec.Hold(), rec.Held
-	rec.Held = reserved && (outcome == txn.OutcomeApproved || outcome == txn.OutcomeUnknown)
+	hold, reserved := rec.Hold(), rec.Held == txn.Debit
+	if outcome != txn.OutcomeApproved && outcome != txn.OutcomeUnknown {
+		rec.Held = txn.NoEffect
+	}
 
 	// Until this append returns the terminal has heard nothing. A crash before
 	// it leaves an open intent (reversed at start); after it, this answer.
@@ -428,7 +432,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 		s.fail(req, ans, err)
 		return
 	}
-	if rec.Held {
+	if rec.Held == txn.Debit {
 		s.risk.Confirm(hold)
 	} else if reserved {
 		s.risk.Release(hold)

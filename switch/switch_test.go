@@ -241,7 +241,7 @@ func sale(terminal string, stan uint32, minor int64) txn.Request {
 
 func reversal(terminal string, stan uint32, minor int64) txn.Request {
 	r := sale(terminal, stan, minor)
-	r.Kind, r.MTI, r.Key.Class, r.OriginalSTAN, r.OriginalBatch = txn.KindReversal, 0x0400, txn.ClassReversal, stan, 1
+	r.Kind, r.MTI, r.Key.Class, r.Original.STAN, r.Original.Batch = txn.KindReversal, 0x0400, txn.ClassReversal, stan, 1
 	r.PAN = txn.PAN{}
 	return r
 }

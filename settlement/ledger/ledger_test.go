@@ -49,7 +49,7 @@ func sale(n int) *txn.Record {
 		Key:         txn.Key{Acquirer: 48802900, Terminal: txn.MakeTerminalID(fmt.Sprintf("1000%04d", n%7)), Batch: 1, STAN: uint32(n), Class: txn.ClassFinancial},
 		Fingerprint: 1<<63 + uint64(n), Request: txn.KindSale, MTI: 0x0200, Entry: 5,
 		Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Region: 310115,
-		Amount: txn.Amount{Minor: int64(100 + n), Currency: txn.CNY}, Day: day, Held: true,
+		Amount: txn.Amount{Minor: int64(100 + n), Currency: txn.CNY}, Day: day, Held: txn.Debit,
 		Leg:     txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: uint32(n)},
 		Outcome: txn.OutcomeApproved, Reason: txn.Approved, Code: [2]byte{'0', '0'},
 	}
@@ -66,7 +66,10 @@ func about(kind txn.RecordKind, r *txn.Record) *txn.Record {
 	e := *r
 	e.Kind, e.ID, e.Key = kind, r.ID+500_000, txn.Key{}
 	e.Original, e.OriginalKey = r.ID, r.Key
-	e.Outcome, e.Held, e.Fingerprint = txn.OutcomeLocal, false, 0
+	e.Outcome, e.Held, e.Fingerprint = txn.OutcomeLocal, r.Held, 0
+	if kind == txn.RecordReversalDone {
+		e.Held = -r.Held
+	}
 	return &e
 }
 
@@ -201,14 +204,12 @@ func fill(rt *rapid.T, v reflect.Value) {
 				v.Index(i).SetUint(uint64(rapid.Byte().Draw(rt, "b")))
 			}
 		}
-	case reflect.Bool:
-		v.SetBool(rapid.Bool().Draw(rt, "flag"))
-	case reflect.Int64:
-		v.SetInt(rapid.Int64().Draw(rt, "n"))
+	case reflect.Int8, reflect.Int32, reflect.Int64:
+		v.SetInt(rapid.Int64().Draw(rt, "n") >> (64 - v.Type().Bits()))
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(rapid.Uint64Max(1<<v.Type().Bits()-1).Draw(rt, "n"))
-	case reflect.Slice: // what the ledger does not keep
-		v.SetBytes([]byte{1})
+	case reflect.Slice: // mostly what the ledger does not keep
+		v.SetBytes(rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(rt, "bytes"))
 	default:
 		panic("no generator for " + v.Type().String())
 	}
@@ -241,7 +242,7 @@ func TestStoreRefuses(t *testing.T) {
 	nextDay.ID, nextDay.Day = 78, day+1
 	refused := func(id txn.ID) *txn.Record {
 		r := sale(1)
-		r.ID, r.Outcome, r.Reason, r.Held = id, txn.OutcomeLocal, txn.SwitchIsOverloaded, false
+		r.ID, r.Outcome, r.Reason, r.Held = id, txn.OutcomeLocal, txn.SwitchIsOverloaded, txn.NoEffect
 		return r
 	}
 	strange := sale(2)
@@ -377,7 +378,7 @@ func TestRestoredBackupIsFedAgain(t *testing.T) {
 
 func TestQueries(t *testing.T) {
 	declined := sale(4)
-	declined.Outcome, declined.Reason, declined.Code, declined.Held = txn.OutcomeDeclined, txn.IssuerDeclined, [2]byte{'5', '1'}, false
+	declined.Outcome, declined.Reason, declined.Code, declined.Held = txn.OutcomeDeclined, txn.IssuerDeclined, [2]byte{'5', '1'}, txn.NoEffect
 	unknown := sale(5)
 	unknown.Outcome, unknown.Reason, unknown.Code = txn.OutcomeUnknown, txn.IssuerDidNotAnswer, [2]byte{'9', '8'}
 	unknownDone := sale(6)

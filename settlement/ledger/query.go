@@ -181,18 +181,24 @@ type Use struct {
 	Count int64
 }
 
+// A reversal done is of its original's day and card, and has no terminal.
 const selectUsage = `WITH held AS (
-		SELECT terminal_id, merchant_id, card_token, currency, amount FROM txn
-		WHERE business_date = $1 AND held = 1 AND id NOT IN (
-			SELECT original_id FROM event WHERE business_date = $1 AND kind = 'reversal done'))
-	SELECT 1 AS scope, terminal_id, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY terminal_id, currency
-	UNION ALL
-	SELECT 2, merchant_id, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY merchant_id, currency
-	UNION ALL
-	SELECT 3, card_token, currency, CAST(SUM(amount) AS BIGINT), COUNT(*) FROM held GROUP BY card_token, currency`
+		SELECT terminal_id, merchant_id, card_token, currency, held * amount AS amount, held FROM txn
+			WHERE business_date = $1 AND held <> 0
+		UNION ALL
+		SELECT txn.terminal_id, event.merchant_id, event.card_token, event.currency, event.held * event.amount, event.held
+			FROM event JOIN txn ON txn.merchant_id = event.merchant_id AND txn.id = event.original_id
+			WHERE event.business_date = $1 AND txn.business_date = $1 AND event.kind = 'reversal done' AND event.held <> 0)
+	SELECT * FROM (
+		SELECT 1 AS scope, terminal_id, currency, CAST(SUM(amount) AS BIGINT) AS minor, CAST(SUM(held) AS BIGINT) AS used FROM held GROUP BY terminal_id, currency
+		UNION ALL
+		SELECT 2, merchant_id, currency, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM held GROUP BY merchant_id, currency
+		UNION ALL
+		SELECT 3, card_token, currency, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM held GROUP BY card_token, currency
+	) AS uses WHERE minor <> 0 OR used <> 0`
 
-// Usage calls fn with the use of a business day's limits: approved and unknown
-// outcomes that hold limits, less those whose reversal is done.
+// Usage calls fn with the use of a business day's limits: what approved and
+// unknown outcomes hold, less what voids and reversals gave back.
 func (q queries) Usage(ctx context.Context, day txn.Date, fn func(Party, Use) error) error {
 	rows, err := q.on.QueryContext(ctx, selectUsage, day.String())
 	if err != nil {

@@ -27,8 +27,8 @@ type column struct {
 	get    func(e *Entry, v value) error
 }
 
-// columns are what both tables keep of a record: all but the issuer data that
-// only an answer repeats (balance, chip, additional data). txn puts repeat_id
+// columns are what both tables keep of a record: all but what only an answer
+// repeats (balance, chip, additional data) and what settlements and uploads said. txn puts repeat_id
 // before them and event puts kind.
 var columns = []column{
 	text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] }),
@@ -55,7 +55,7 @@ var columns = []column{
 	hexed("card_token", func(e *Entry) []byte { return e.Rec.Card[:] }),
 	text("pan_masked", 0, func(e *Entry) []byte { return e.Rec.Masked[:] }),
 	hexed("pan_sealed", func(e *Entry) []byte { return e.Rec.SealedPAN[:] }),
-	flag("held", func(e *Entry) bool { return e.Rec.Held }, func(e *Entry, b bool) { e.Rec.Held = b }),
+	number("held", func(e *Entry) *txn.Effect { return &e.Rec.Held }),
 	flag("owes", func(e *Entry) bool { return e.Rec.Owes() }, func(*Entry, bool) {}), // follows from the rest
 	text("issuer", 0, func(e *Entry) []byte { return e.Rec.Leg.Issuer[:] }),
 	number("issuer_stan", func(e *Entry) *uint32 { return &e.Rec.Leg.STAN }),
@@ -72,6 +72,9 @@ var columns = []column{
 	number("original_id", func(e *Entry) *txn.ID { return &e.Rec.Original }),
 	{"original_key", true, putOriginalKey, getOriginalKey},
 	number("attempts", func(e *Entry) *uint32 { return &e.Rec.Attempts }),
+	{"serial", true, putSerial, getSerial},
+	number("lat", func(e *Entry) *int32 { return &e.Rec.Lat }),
+	number("lng", func(e *Entry) *int32 { return &e.Rec.Lng }),
 }
 
 // columnNames is the columns as they stand in a statement.
@@ -85,7 +88,7 @@ var columnNames = func() string {
 
 // Kept is what the ledger keeps of rec, for comparing the two.
 func Kept(rec txn.Record) txn.Record {
-	rec.Balance, rec.Chip, rec.IssuerData = nil, nil, nil
+	rec.Balance, rec.Chip, rec.IssuerData, rec.Data = nil, nil, nil, nil
 	return rec
 }
 
@@ -100,7 +103,7 @@ func repeatID(r *txn.Record) int64 {
 }
 
 type integer interface {
-	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64
+	~int8 | ~uint8 | ~uint16 | ~int32 | ~uint32 | ~int64 | ~uint64
 }
 
 // number is a BIGINT column. Values above its range wrap and come back whole.
@@ -236,6 +239,27 @@ func valuesOf[T named]() map[string]T {
 		values[nameOf(T(i))] = T(i)
 	}
 	return values
+}
+
+func putSerial(e *Entry, scratch *[]byte) value {
+	for _, c := range e.Rec.Serial {
+		if c < ' ' || c > '~' || c == '\\' {
+			return hexValue(`\x`, e.Rec.Serial, scratch)
+		}
+	}
+	return value{isText: true, s: e.Rec.Serial}
+}
+
+func getSerial(e *Entry, v value) error {
+	e.Rec.Serial = nil
+	if digits, ok := bytes.CutPrefix(v.s, []byte(`\x`)); ok {
+		e.Rec.Serial = make([]byte, hex.DecodedLen(len(digits)))
+		return unhex(e.Rec.Serial, digits)
+	}
+	if len(v.s) > 0 {
+		e.Rec.Serial = bytes.Clone(v.s)
+	}
+	return nil
 }
 
 func putAt(e *Entry, _ *[]byte) value { return value{n: e.Rec.At.UnixMicro()} }

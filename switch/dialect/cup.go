@@ -53,15 +53,13 @@ func decodeCUP(x *Exchange) error {
 			return errField{60, "must have a network management code"}
 		}
 		want.detail = string(custom[8:11])
-		if req.Kind = cupKinds[want]; req.Kind == txn.KindSignOn {
-			set, _ := strconv.ParseUint(want.detail, 10, 16)
-			req.KeySet = uint16(set)
-		}
+		code, _ := strconv.ParseUint(want.detail, 10, 16)
+		req.Kind, req.Network = cupKinds[want], uint16(code)
 		return require(m, 41, 42)
 	case 0x0400:
 		req.Key.Class = txn.ClassReversal
 		// The reversal carries the number and batch of what it reverses.
-		req.OriginalSTAN, req.OriginalBatch = req.Key.STAN, req.Key.Batch
+		req.Original.STAN, req.Original.Batch = req.Key.STAN, req.Key.Batch
 		readText(m, 39, req.ReversalReason[:])
 	case 0x0220, 0x0320, 0x0620:
 		req.Key.Class = txn.ClassAdvice

@@ -133,8 +133,8 @@ func facts(r *txn.Request) string {
 			s += " " + secret.name
 		}
 	}
-	if r.OriginalSTAN != 0 {
-		s += fmt.Sprintf(" of %d/%d", r.OriginalBatch, r.OriginalSTAN)
+	if r.Original.STAN != 0 {
+		s += fmt.Sprintf(" of %d/%d", r.Original.Batch, r.Original.STAN)
 	}
 	if reason := strings.Trim(string(r.ReversalReason[:]), " \x00"); reason != "" {
 		s += " because " + reason

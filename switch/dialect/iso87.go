@@ -26,14 +26,14 @@ func decodeISO87(x *Exchange) error {
 		}
 	case 0x0400, 0x0420:
 		req.Key.Class = txn.ClassReversal
-		req.OriginalSTAN = req.Key.STAN
+		req.Original.STAN = req.Key.STAN
 		if m.Has(90) { // MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
 			var original [42]byte
 			stan, err := strconv.ParseUint(string(m.AppendDigits(original[:0], 90)[4:10]), 10, 32)
 			if err != nil {
 				return errField{90, "must hold the original's trace number"}
 			}
-			req.OriginalSTAN = uint32(stan)
+			req.Original.STAN = uint32(stan)
 		}
 		readText(m, 39, req.ReversalReason[:])
 		if operation == "00" {

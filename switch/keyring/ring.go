@@ -371,7 +371,7 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		return txn.SwitchFailed
 	}
 	master := keys.Key{Owner: keys.OfTerminal(id), Sealed: t.master}
-	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.KeySet), keys.IssueOptions{}, t.stored)
+	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.Network), keys.IssueOptions{}, t.stored)
 	if err != nil {
 		return fail(err)
 	}

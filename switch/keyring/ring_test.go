@@ -101,7 +101,7 @@ func (d *desk) component(part []byte) keys.Component {
 // terminal does.
 func (d *desk) signOn() txn.Reason {
 	d.t.Helper()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, Network: 3}
 	var ans txn.Answer
 	reason := d.ring.SignOn(&req, &ans)
 	if reason != txn.Approved {
@@ -235,7 +235,7 @@ func TestStoreIsWrittenAnew(t *testing.T) {
 func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 	d := newDesk(t)
 	d.load()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, Network: 3}
 	var ans txn.Answer
 	d.want("sign-on", d.ring.SignOn(&req, &ans), txn.Approved)
 	decipher := func(kind algo.Kind, cipher []byte) *algo.Local {

@@ -38,7 +38,7 @@ func (h *host) admit(req *txn.Request, ans *txn.Answer) txn.Reason {
 	h.got = append(h.got, what)
 	switch {
 	case req.Kind == txn.KindSignOn:
-		ans.Keys = h.issue(req.KeySet)
+		ans.Keys = h.issue(req.Network)
 		return txn.Approved
 	case req.Key.Class == txn.ClassNetwork:
 		return txn.Approved

@@ -139,6 +139,7 @@ const (
 	ClassReversal
 	ClassAdvice
 	ClassNetwork
+	ClassUpload // settlements and what a batch holds: an upload repeats the number of what it uploads
 )
 
 // Key is what makes two requests the same: a second request with the Key and

@@ -67,11 +67,13 @@ type Record struct {
 	Card           CardToken
 	SealedPAN      [SealedPANSize]byte
 	Masked         [PANDigitsMax]byte // zero padded; never more than six and four digits
-	// Held says that the request still uses its limits after this record: true
-	// in an intent that reserved them and in its approved or unknown outcome,
-	// false in a refusal. The use of a day is the sum of held outcomes, and of
-	// held intents without outcome, less the ReversalDones about them.
-	Held bool
+	// Held is what the record does to the use of its day's limits, which is the
+	// sum over outcomes, ReversalDones and open intents: Debit in an intent that
+	// reserved them and in its approved or unknown outcome, Credit in the approval
+	// of a void (it gives back what its original used, on the same day and
+	// terminal), and the contrary of either in the ReversalDone about it. A
+	// ReversalDue repeats its original's and counts for nothing.
+	Held Effect
 
 	// The issuer's leg.
 	Leg Leg
@@ -96,11 +98,19 @@ type Record struct {
 
 	// What the issuer said that the answer repeats.
 	Balance, Chip, IssuerData []byte
+
+	// The terminal's machine and where it said it was, in millionths of a degree;
+	// empty and zero where it said nothing.
+	Serial   []byte
+	Lat, Lng int32
+	// Data is what a settlement or an upload said and was told; package batch
+	// reads it.
+	Data []byte
 }
 
 // recordVersion is the first byte of every record. A reader refuses a version
 // above its own and reads every one below it.
-const recordVersion = 1
+const recordVersion = 2
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -136,7 +146,7 @@ func (r *Record) Append(dst []byte) []byte {
 	dst = append(dst, r.Card[:]...)
 	dst = append(dst, r.SealedPAN[:]...)
 	dst = append(dst, r.Masked[:]...)
-	dst = append(dst, flag(r.Held))
+	dst = append(dst, byte(r.Held))
 	dst = append(dst, r.Leg.Issuer[:]...)
 	dst = be.AppendUint32(dst, r.Leg.STAN)
 	dst = append(dst, r.Leg.Time[:]...)
@@ -151,11 +161,12 @@ func (r *Record) Append(dst []byte) []byte {
 	dst = be.AppendUint64(dst, uint64(r.Original))
 	dst = r.OriginalKey.append(dst)
 	dst = be.AppendUint32(dst, r.Attempts)
-	for _, v := range [...][]byte{r.Balance, r.Chip, r.IssuerData} {
+	for _, v := range [...][]byte{r.Balance, r.Chip, r.IssuerData, r.Serial, r.Data} {
 		dst = be.AppendUint16(dst, uint16(len(v)))
 		dst = append(dst, v...)
 	}
-	return dst
+	dst = be.AppendUint32(dst, uint32(r.Lat))
+	return be.AppendUint32(dst, uint32(r.Lng))
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -188,7 +199,7 @@ func (r *Record) Unmarshal(b []byte) error {
 	c.bytes(r.Card[:])
 	c.bytes(r.SealedPAN[:])
 	c.bytes(r.Masked[:])
-	r.Held = c.u8() != 0
+	r.Held = Effect(c.u8())
 	c.bytes(r.Leg.Issuer[:])
 	r.Leg.STAN = c.u32()
 	c.bytes(r.Leg.Time[:])
@@ -203,7 +214,19 @@ func (r *Record) Unmarshal(b []byte) error {
 	r.Original = ID(c.u64())
 	r.OriginalKey = c.key()
 	r.Attempts = c.u32()
-	for _, v := range [...]*[]byte{&r.Balance, &r.Chip, &r.IssuerData} {
+	variable := [...]*[]byte{&r.Balance, &r.Chip, &r.IssuerData, &r.Serial, &r.Data}
+	n := len(variable)
+	if b[0] < 2 {
+		n = 3
+		r.Serial, r.Data, r.Lat, r.Lng = nil, nil, 0, 0
+		switch r.Kind { // only sales were undone then
+		case RecordReversalDue:
+			r.Held = Debit
+		case RecordReversalDone:
+			r.Held = Credit
+		}
+	}
+	for _, v := range variable[:n] {
 		if len(c) < 2 {
 			return ErrRecordShort
 		}
@@ -212,6 +235,12 @@ func (r *Record) Unmarshal(b []byte) error {
 			return ErrRecordShort
 		}
 		*v, c = c[:n:n], c[n:]
+	}
+	if b[0] >= 2 {
+		if len(c) < 8 {
+			return ErrRecordShort
+		}
+		r.Lat, r.Lng = int32(c.u32()), int32(c.u32())
 	}
 	if len(c) != 0 {
 		return ErrRecordLong
@@ -248,13 +277,6 @@ func (k *Key) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, k.Batch)
 	dst = binary.BigEndian.AppendUint32(dst, k.STAN)
 	return append(dst, byte(k.Class))
-}
-
-func flag(b bool) byte {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // cursor reads fixed-size values off the front of a slice whose length was

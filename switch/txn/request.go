@@ -2,31 +2,6 @@ package txn
 
 import "time"
 
-// Kind is what a request asks for, whatever its dialect calls it.
-type Kind uint8
-
-// The kinds. KindUnknown is parsable but not offered.
-const (
-	KindUnknown Kind = iota
-	KindSale
-	KindBalance
-	KindReversal
-	KindSignOn
-	KindSignOff
-	KindEcho
-)
-
-var kindNames = [...]string{"unknown", "sale", "balance", "reversal", "sign-on", "sign-off", "echo"}
-
-func (k Kind) String() string { return name(kindNames[:], k) }
-
-// MovesMoney says that an approval of this kind changes what somebody owes, so
-// it is limited, reversible and settled.
-func (k Kind) MovesMoney() bool { return k == KindSale }
-
-// Forwarded says that the kind is answered by an issuer, not by us.
-func (k Kind) Forwarded() bool { return k == KindSale || k == KindBalance }
-
 // EntryMode is DE22's first two digits as a number, such as 5 (chip), 2
 // (magnetic stripe), 7 (contactless), 1 (manual).
 type EntryMode uint8
@@ -63,14 +38,15 @@ type Request struct {
 	PINBlock       Secret
 	SecurityInfo   [16]byte // DE53
 	Chip           Secret   // DE55
-	OriginalSTAN   uint32   // of the reversed or voided request
-	OriginalBatch  uint32
+	Original       Reference
 	ReversalReason [2]byte // DE39 of a reversal
 	Position       Position
 	Region         Region // as reported, 0 when the message carried none
 	MAC            Secret // DE64, empty when absent
 	Signed         []byte // what the MAC covers; aliases the frame
-	KeySet         uint16 // the working keys a sign-on asks for (DE60.3), 0 none
+	Network        uint16 // what is asked of management, or uploaded: DE60.3 or DE70, such as 301
+	Additional     []byte // DE48, digits; aliases the exchange
+	Custom         Secret // DE62 as sent; aliases the frame
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
 
 	// Set at admission.
@@ -84,6 +60,16 @@ type Request struct {
 	Holder      *Terminal // the registered terminal, nil when unknown
 	Owner       *Merchant // the registered merchant of DE42, nil when unknown
 	Trace       Trace
+}
+
+// Reference is what a request says of the earlier transaction it is about. What
+// it does not say is zero.
+type Reference struct {
+	STAN     uint32
+	Batch    uint32
+	Date     [4]byte // MMDD
+	RRN      [12]byte
+	AuthCode [6]byte
 }
 
 // Reset makes the request as good as new, keeping its memory.
@@ -174,16 +160,22 @@ type Answer struct {
 	Issuer   IssuerID
 	Reply    Reply
 	Keys     Secret // DE62 of a sign-on's answer: the terminal's new working keys, enciphered
-	Signed   bool   // a MAC is owed: it is made when the answer's frame is built
-	Replayed bool   // the stored answer of an earlier equal request
-	Silent   bool   // no answer is owed: close or ignore
+	// Additional is DE48, and Custom DE62, of an answer that carries more than an
+	// authorization does: totals, parameters, lists.
+	Additional, Custom []byte
+	// Asks is what the terminal is asked to do next: the processing-request digit
+	// of a CUP header, as cup-pos A2 numbers it, 0 nothing.
+	Asks     uint8
+	Signed   bool // a MAC is owed: it is made when the answer's frame is built
+	Replayed bool // the stored answer of an earlier equal request
+	Silent   bool // no answer is owed: close or ignore
 }
 
 // Reset empties the answer, keeping its memory.
 func (a *Answer) Reset() {
 	reply := a.Reply
 	reply.Reset()
-	*a = Answer{Reply: reply, Keys: a.Keys[:0]}
+	*a = Answer{Reply: reply, Keys: a.Keys[:0], Additional: a.Additional[:0], Custom: a.Custom[:0]}
 }
 
 func name[T ~uint8](names []string, i T) string {

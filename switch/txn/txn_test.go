@@ -12,7 +12,8 @@ func TestRecordRoundTrip(t *testing.T) {
 	r := Record{Kind: RecordOutcome, At: time.UnixMicro(1763800000123456).UTC(), ID: 7, Key: Key{48802900, MakeTerminalID("10000001"), 1, 42, ClassFinancial},
 		Fingerprint: 9, Request: KindSale, Amount: Amount{12345, CNY}, Day: 20261122, Merchant: MakeMerchantID("999290054110001"), MCC: 5411, Region: 310115,
 		Leg: Leg{Issuer: MakeIssuerID("icbc"), STAN: 77}, Outcome: OutcomeApproved, RRN: [12]byte{'1'}, OriginalKey: Key{STAN: 3}, Attempts: 2,
-		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}}
+		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}, Held: Credit,
+		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d")}
 	b := r.Append(nil)
 	if len(b) > RecordSizeMax {
 		t.Fatalf("record is %d bytes", len(b))
@@ -35,6 +36,26 @@ func TestRecordRoundTrip(t *testing.T) {
 	b[0] = recordVersion + 1
 	if err := got.Unmarshal(b); err == nil {
 		t.Fatal("a newer version was read")
+	}
+}
+
+// Records of version 1 had no serial, place and data, and a reversal was always
+// a sale's.
+func TestRecordOfVersion1(t *testing.T) {
+	for kind, held := range map[RecordKind]Effect{RecordOutcome: Debit, RecordReversalDue: Debit, RecordReversalDone: Credit} {
+		r := Record{Kind: kind, At: time.UnixMicro(1).UTC(), Balance: []byte{}, Chip: []byte{4}, IssuerData: []byte{}}
+		if kind == RecordOutcome {
+			r.Held = Debit
+		}
+		b := r.Append(nil)
+		b[0] = 1
+		got := Record{Serial: []byte("of another"), Lat: 1}
+		if err := got.Unmarshal(b[:len(b)-2-2-4-4]); err != nil {
+			t.Fatal(err)
+		}
+		if r.Held = held; !reflect.DeepEqual(r, got) {
+			t.Errorf("\nwrote %+v\nread  %+v", r, got)
+		}
 	}
 }
 

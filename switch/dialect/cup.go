@@ -2,31 +2,100 @@ package dialect
 
 import (
 	"bytes"
-	"strconv"
+	"maps"
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// cupKinds maps MTI, processing code and DE60.1 (financial) or DE60.3 (network)
-// to what is asked for: the CUP transaction table.
-var cupKinds = map[cupKind]txn.Kind{
-	{0x0200, "000000", "00", "22"}: txn.KindSale,
-	{0x0200, "310000", "00", "01"}: txn.KindBalance,
-	{0x0400, "000000", "00", "22"}: txn.KindReversal,
-	{0x0800, "", "", "001"}:        txn.KindSignOn,
-	{0x0800, "", "", "003"}:        txn.KindSignOn,
-	{0x0800, "", "", "004"}:        txn.KindSignOn,
-	{0x0800, "", "", "005"}:        txn.KindSignOn,
-	{0x0800, "", "", "006"}:        txn.KindSignOn,
-	{0x0820, "", "", "002"}:        txn.KindSignOff,
-	{0x0820, "", "", "301"}:        txn.KindEcho,
+// cupKey is what tells a CUP POS message's kind: MTI, DE3, DE25, DE60.1, or
+// MTI and DE60.3 for network management (in detail).
+type cupKey struct {
+	mti        uint16
+	processing uint32
+	condition  uint8
+	detail     uint16
 }
 
-type cupKind struct {
-	mti                           uint16
-	processing, condition, detail string
+// cupKinds is the CUP transaction table (cup-pos A6). A reversal repeats the
+// codes of what it reverses. Mail and telephone order (DE25 08 and 18) are the
+// same kinds; whether a merchant may sell so is risk's business.
+var cupKinds = func() map[cupKey]txn.Kind {
+	kinds := map[cupKey]txn.Kind{
+		{0x0200, 310000, 0, 1}:   txn.KindBalance,
+		{0x0200, 0, 0, 22}:       txn.KindSale,
+		{0x0200, 200000, 0, 23}:  txn.KindVoid,
+		{0x0220, 200000, 0, 25}:  txn.KindRefund,
+		{0x0220, 200000, 0, 27}:  txn.KindRefund, // of an electronic cash sale
+		{0x0100, 30000, 6, 10}:   txn.KindPreauth,
+		{0x0100, 30000, 60, 10}:  txn.KindIncrement,
+		{0x0100, 200000, 6, 11}:  txn.KindPreauthVoid,
+		{0x0200, 0, 6, 20}:       txn.KindCompletion,
+		{0x0200, 200000, 6, 21}:  txn.KindCompletionVoid,
+		{0x0220, 0, 6, 24}:       txn.KindCompletionAdvice,
+		{0x0220, 0, 0, 30}:       txn.KindOfflineSale,
+		{0x0200, 0, 0, 36}:       txn.KindOfflineSale, // electronic cash
+		{0x0220, 0, 0, 32}:       txn.KindAdjustment,
+		{0x0220, 0, 0, 34}:       txn.KindTip,
+		{0x0200, 0, 64, 22}:      txn.KindInstalment,
+		{0x0200, 200000, 64, 23}: txn.KindInstalmentVoid,
+		{0x0100, 330000, 0, 1}:   txn.KindVerify,
+	}
+	byMail := map[uint8]uint8{0: 8, 6: 18}
+	for key, kind := range maps.Clone(kinds) {
+		if c, ok := byMail[key.condition]; ok && kind != txn.KindBalance && kind != txn.KindVerify {
+			key.condition = c
+			kinds[key] = kind
+		}
+	}
+	for key, kind := range maps.Clone(kinds) {
+		if kind.Remedy() == txn.Reverse {
+			key.mti = 0x0400
+			kinds[key] = txn.KindReversal
+		}
+	}
+	return kinds
+}()
+
+// cupManagement is what DE60.3 asks for.
+var cupManagement = map[cupKey]txn.Kind{
+	{mti: 0x0800, detail: 1}:   txn.KindSignOn,
+	{mti: 0x0800, detail: 3}:   txn.KindSignOn,
+	{mti: 0x0800, detail: 4}:   txn.KindSignOn,
+	{mti: 0x0800, detail: 5}:   txn.KindSignOn,
+	{mti: 0x0800, detail: 6}:   txn.KindSignOn,
+	{mti: 0x0820, detail: 2}:   txn.KindSignOff,
+	{mti: 0x0820, detail: 301}: txn.KindEcho,
 }
+
+// cupNeeds are the fields that a kind's request must have (cup-pos A7). A kind
+// without a row is not offered, whatever it lacks.
+var cupNeeds = [txn.Kinds][]int{
+	txn.KindSale:             {3, 4, 11, 22, 25, 41, 42, 49},
+	txn.KindBalance:          {3, 11, 22, 25, 41, 42, 49},
+	txn.KindVerify:           {3, 11, 22, 25, 41, 42},
+	txn.KindVoid:             {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindRefund:           {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindPreauth:          {3, 4, 11, 22, 25, 41, 42, 49},
+	txn.KindIncrement:        {3, 4, 11, 22, 25, 38, 41, 42, 49},
+	txn.KindPreauthVoid:      {3, 4, 11, 22, 25, 38, 41, 42, 49, 61},
+	txn.KindCompletion:       {3, 4, 11, 22, 25, 38, 41, 42, 49, 61},
+	txn.KindCompletionAdvice: {3, 4, 11, 22, 25, 38, 41, 42, 49, 61},
+	txn.KindCompletionVoid:   {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindOfflineSale:      {3, 4, 11, 22, 25, 41, 42, 49},
+	txn.KindAdjustment:       {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindTip:              {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindInstalment:       {3, 4, 11, 22, 25, 41, 42, 49, 62},
+	txn.KindInstalmentVoid:   {3, 4, 11, 22, 25, 37, 41, 42, 49, 61},
+	txn.KindReversal:         {3, 4, 11, 25, 39, 41, 42, 49},
+	txn.KindScriptResult:     {3, 11, 41, 42, 55, 61},
+	txn.KindSettlement:       {11, 41, 42, 48, 49},
+	txn.KindUpload:           {11, 41, 42},
+}
+
+// cupCardless are the kinds whose card is their original's where they name none.
+var cupCardless = 1<<txn.KindReversal | 1<<txn.KindVoid | 1<<txn.KindCompletionVoid | 1<<txn.KindInstalmentVoid |
+	1<<txn.KindAdjustment | 1<<txn.KindTip | 1<<txn.KindScriptResult | 1<<txn.KindSettlement | 1<<txn.KindUpload
 
 // decodeCUP fills the request from a CUP POS message.
 func decodeCUP(x *Exchange) error {
@@ -39,66 +108,116 @@ func decodeCUP(x *Exchange) error {
 		}
 		return errField{60, "must have at least a transaction type and a batch number"}
 	}
-	batch, _ := strconv.ParseUint(string(custom[2:8]), 10, 32)
-	req.Key.Batch = uint32(batch)
+	req.Detail, req.Key.Batch = uint8(decimal(custom[:2])), decimal(custom[2:8])
+	if len(custom) >= 11 {
+		req.Network = uint16(decimal(custom[8:11]))
+	}
 	if err := decodeCommon(x); err != nil {
 		return err
 	}
+	req.Custom = m.Value(62)
 	mti := req.MTI &^ 1
-	want := cupKind{mti: mti}
 	switch mti {
 	case 0x0800, 0x0820:
 		req.Key.Class = txn.ClassNetwork
 		if len(custom) < 11 {
 			return errField{60, "must have a network management code"}
 		}
-		want.detail = string(custom[8:11])
-		code, _ := strconv.ParseUint(want.detail, 10, 16)
-		req.Kind, req.Network = cupKinds[want], uint16(code)
+		req.Kind = cupManagement[cupKey{mti: mti, detail: req.Network}]
 		return require(m, 41, 42)
+	case 0x0500:
+		req.Key.Class, req.Kind = txn.ClassUpload, txn.KindSettlement
+	case 0x0320:
+		req.Key.Class, req.Kind = txn.ClassUpload, txn.KindUpload
+	case 0x0620:
+		req.Key.Class, req.Kind = txn.ClassAdvice, txn.KindScriptResult
 	case 0x0400:
 		req.Key.Class = txn.ClassReversal
-		// The reversal carries the number and batch of what it reverses.
-		req.Original.STAN, req.Original.Batch = req.Key.STAN, req.Key.Batch
-		readText(m, 39, req.ReversalReason[:])
-	case 0x0220, 0x0320, 0x0620:
+	case 0x0220:
 		req.Key.Class = txn.ClassAdvice
 	default:
 		req.Key.Class = txn.ClassFinancial
 	}
-	want.processing, want.condition, want.detail = string(req.ProcessingCode[:]), string(req.Condition[:]), string(custom[:2])
-	req.Kind = cupKinds[want]
+	if req.Kind == txn.KindUnknown {
+		req.Kind = cupKinds[cupKey{mti, decimal(req.ProcessingCode[:]), uint8(decimal(req.Condition[:])), uint16(req.Detail)}]
+	}
+	if err := decodeReference(x); err != nil {
+		return err
+	}
+	if m.Has(48) {
+		req.Additional = m.AppendDigits(x.additional[:0], 48)
+	}
 	decodePlace(m.Value(59), req)
-	switch req.Kind {
-	case txn.KindSale:
-		if err := require(m, 3, 4, 11, 22, 25, 41, 42, 49); err != nil {
-			return err
-		}
-	case txn.KindBalance:
-		if err := require(m, 3, 11, 22, 25, 41, 42, 49); err != nil {
-			return err
-		}
-	case txn.KindReversal:
-		if err := require(m, 3, 4, 11, 25, 39, 41, 42, 49); err != nil {
-			return err
-		}
-	default:
-		return nil // not offered, whatever else it lacks
+	if err := require(m, cupNeeds[req.Kind]...); err != nil || cupNeeds[req.Kind] == nil {
+		return err
 	}
 	if req.Key.STAN == 0 {
 		return errField{11, "must be 000001 to 999999"}
 	}
-	if req.PAN.IsZero() && req.Kind != txn.KindReversal && req.Entry != 3 {
+	if req.PAN.IsZero() && req.Entry == txn.EntryCode {
+		if err := decodeCode(m.Value(59), req); err != nil {
+			return err
+		}
+	}
+	if req.PAN.IsZero() && req.Entry != txn.EntryCode && cupCardless&(1<<req.Kind) == 0 {
 		return missing(2)
 	}
 	return nil
+}
+
+// decodeReference reads which earlier transaction the request is about: DE61
+// (batch 6, trace 6, date 4, ...), DE37 and DE38. A reversal has the number and
+// batch of what it reverses; what terminals put into its DE61 differs (cup-pos
+// C2), so it is not read.
+func decodeReference(x *Exchange) error {
+	m, req := &x.message, &x.Request
+	if req.Key.Class == txn.ClassReversal {
+		req.Original.STAN, req.Original.Batch = req.Key.STAN, req.Key.Batch
+		readText(m, 39, req.ReversalReason[:])
+		return nil
+	}
+	if m.Has(61) {
+		var buf [29]byte
+		v := m.AppendDigits(buf[:0], 61)
+		if len(v) < 12 {
+			return errField{61, "must have a batch number and a trace number"}
+		}
+		req.Original.Batch, req.Original.STAN = decimal(v[:6]), decimal(v[6:12])
+		if len(v) >= 16 && string(v[12:16]) != "0000" {
+			copy(req.Original.Date[:], v[12:16])
+		}
+	}
+	copy(req.Original.RRN[:], m.Value(37))
+	copy(req.Original.AuthCode[:], m.Value(38))
+	return nil
+}
+
+// decodeCode takes the number that a customer's code shows (DE59 A3) for the
+// card's: it is routed and matched like one, and has no check digit.
+func decodeCode(v []byte, req *txn.Request) (err error) {
+	code, ok := element(v, "A3")
+	if !ok {
+		return nil
+	}
+	if req.PAN, err = txn.ParsePAN(bytes.TrimRight(code, " ")); err != nil {
+		return errField{59, "must hold a payment code of 12 to 19 digits in A3"}
+	}
+	return nil
+}
+
+// decimal is the number that digits write.
+func decimal(digits []byte) (n uint32) {
+	for _, c := range digits {
+		n = n*10 + uint32(c-'0')
+	}
+	return n
 }
 
 // answerCUP writes the response fields of the CUP presence matrix.
 func answerCUP(e *iso.Encoder, x *Exchange) {
 	m, req, ans := &x.message, &x.Request, &x.Answer
 	approved := ans.Reason == txn.Approved
-	financial := req.Kind == txn.KindSale || req.Kind == txn.KindBalance
+	financial := req.Kind.Forwarded()
 	if m.Has(2) {
 		e.Copy(2, m)
 	} else if !req.PAN.IsZero() {
@@ -137,7 +256,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Text(44, institutions(acquirer))
 	}
 	e.Copy(49, m)
-	if req.Kind == txn.KindSale {
+	if req.Kind.MovesMoney() {
 		e.Copy(53, m)
 	}
 	if len(ans.Reply.Balance) > 0 {

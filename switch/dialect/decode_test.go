@@ -47,9 +47,9 @@ func TestDecode(t *testing.T) {
 	}{
 		{name: "cup sale", dialect: "cup-pos", mti: 0x0200, base: cupSale, facts: cupSaleFacts},
 		{name: "cup sale said again", dialect: "cup-pos", mti: 0x0201, base: cupSale, facts: strings.Replace(cupSaleFacts, "sale", "sale again", 1)},
-		{name: "cup pre-authorization is not offered", dialect: "cup-pos", mti: 0x0100, base: cupSale, change: fields{3: "030000", 25: "06", 60: "1000000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
-		{name: "cup sale by mail is not offered", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "08"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
-		{name: "cup not offered, whatever it lacks", dialect: "cup-pos", mti: 0x0200, base: fields{60: "2300000100060"}, facts: "unknown   batch 1 stan 0"},
+		{name: "cup sale by mail", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "08"}, facts: cupSaleFacts},
+		{name: "cup sale for points is not offered", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "65"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
+		{name: "cup not offered, whatever it lacks", dialect: "cup-pos", mti: 0x0200, base: fields{60: "9900000100060"}, facts: "unknown   batch 1 stan 0"},
 
 		{name: "cup without DE60", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: ""}, fault: "field 60 is missing"},
 		{name: "cup DE60 without a batch", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: "2200000"}, fault: "field 60 must have at least a transaction type and a batch"},
@@ -99,7 +99,8 @@ func TestDecode(t *testing.T) {
 
 		{name: "cup reversal", dialect: "cup-pos", mti: 0x0400, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal", 1) + " of 1/42 because 98"},
 		{name: "cup reversal said again", dialect: "cup-pos", mti: 0x0401, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal again", 1) + " of 1/42 because 98"},
-		{name: "cup reversal of a void is not offered", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{3: "200000", 60: "2300000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1) + " of 1/42 because 98"},
+		{name: "cup reversal of a void", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{3: "200000", 60: "2300000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "reversal", 1) + " of 1/42 because 98"},
+		{name: "cup reversal of a refund is not offered", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{3: "200000", 60: "2500000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1) + " of 1/42 because 98"},
 		{name: "cup reversal without its reason", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{39: ""}, fault: "field 39 is missing"},
 		{name: "cup reversal without amount", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{4: ""}, fault: "field 4 is missing"},
 		{name: "cup reversal of trace number 0", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{11: "000000"}, fault: "field 11 must be 000001 to 999999"},

@@ -37,8 +37,10 @@ type Exchange struct {
 	message iso.Message
 	encoder iso.Encoder // here and not on a stack, which it would escape
 	track   [40]byte
-	pin     [8]byte
-	tpdu    [5]byte
+	// additional is DE48's digits.
+	additional [322]byte
+	pin        [8]byte
+	tpdu       [5]byte
 }
 
 // Terminal is the dialect of one kind of terminal. It is immutable and safe

@@ -29,24 +29,24 @@ var wants = []want{
 	{id: "cup-02", err: response},
 	{id: "cup-03", facts: "sale 10000001 999290054110001 batch 1 stan 2 123.45 156 622202*********0128 exp 3012 entry 051 track chip PIN at 31230400,121473700"},
 	{id: "cup-04", err: response},
-	{id: "cup-05", facts: "unknown 10000001 999290054110001 batch 1 stan 3 123.45 156 622202*********0128 exp 3012 entry 051 track PIN"},
-	{id: "cup-06", facts: "unknown 10000001 999290054110001 batch 2 stan 4 100.00 156 622202*********0128 exp 3012 entry 022 track"},
-	{id: "cup-07", facts: "unknown 10000001 999290054110001 batch 1 stan 5 1000.00 156 622202*********0128 exp 3012 entry 051 track chip PIN at 31230400,121473700"},
-	{id: "cup-08", facts: "unknown 10000001 999290054110001 batch 1 stan 6 1000.00 156 622202*********0128 exp 3012 entry 051 track PIN"},
-	{id: "cup-09", facts: "unknown 10000001 999290054110001 batch 1 stan 7 950.00 156 622202*********0128 exp 3012 entry 051 track PIN"},
-	{id: "cup-10", facts: "unknown 10000001 999290054110001 batch 1 stan 8 950.00 156 622202*********0128 exp 3012 entry 051 track PIN"},
-	{id: "cup-11", facts: "unknown 10000001 999290054110001 batch 1 stan 9 950.00 156 622202*********0128 exp 3012 entry 012"},
+	{id: "cup-05", facts: "void 10000001 999290054110001 batch 1 stan 3 123.45 156 622202*********0128 exp 3012 entry 051 track PIN of 1/2 RRN 112109310002 auth A1B2C3"},
+	{id: "cup-06", facts: "refund 10000001 999290054110001 batch 2 stan 4 100.00 156 622202*********0128 exp 3012 entry 022 track of 1/2 on 1121 RRN 112109310002 auth A1B2C3"},
+	{id: "cup-07", facts: "preauth 10000001 999290054110001 batch 1 stan 5 1000.00 156 622202*********0128 exp 3012 entry 051 track chip PIN at 31230400,121473700"},
+	{id: "cup-08", facts: "preauth-void 10000001 999290054110001 batch 1 stan 6 1000.00 156 622202*********0128 exp 3012 entry 051 track PIN of 1/5 on 1121 auth B1B2B3"},
+	{id: "cup-09", facts: "completion 10000001 999290054110001 batch 1 stan 7 950.00 156 622202*********0128 exp 3012 entry 051 track PIN of 1/5 on 1121 auth B1B2B3"},
+	{id: "cup-10", facts: "completion-void 10000001 999290054110001 batch 1 stan 8 950.00 156 622202*********0128 exp 3012 entry 051 track PIN of 1/7 on 1121 RRN 112109350007 auth B1B2B3"},
+	{id: "cup-11", facts: "completion-advice 10000001 999290054110001 batch 1 stan 9 950.00 156 622202*********0128 exp 3012 entry 012 on 1121 auth B1B2B3"},
 	{id: "cup-12", facts: "balance 10000001 999290054110001 batch 1 stan 10 0.00 156 622202*********0128 exp 3012 entry 051 track PIN"},
 	{id: "cup-13", err: response},
 	{id: "cup-14", facts: "reversal 10000001 999290054110001 batch 1 stan 2 123.45 156 622202*********0128 exp 3012 entry 051 chip of 1/2 because 98"},
 	{id: "cup-15", err: response},
-	{id: "cup-16", facts: "unknown 10000001 999290054110001 batch 1 stan 11 0.00 156"},
+	{id: "cup-16", facts: "settlement 10000001 999290054110001 batch 1 stan 11 0.00 156 totals 00000010734500200000001234500100000000000000000000000000000000"},
 	{id: "cup-17", err: response},
 	{id: "cup-18", err: response},
-	{id: "cup-19", facts: "unknown 10000001 999290054110001 batch 1 stan 12"},
+	{id: "cup-19", facts: "upload 10000001 999290054110001 batch 1 stan 12 totals 03000000020622202123456789012800000001234500000003062220212345678901280000000123450000000706222021234567890128000000095000"},
 	{id: "cup-20", err: response},
-	{id: "cup-21", facts: "unknown 10000001 999290054110001 batch 1 stan 13"},
-	{id: "cup-22", facts: "unknown 10000001 999290054110001 batch 1 stan 13"},
+	{id: "cup-21", facts: "upload 10000001 999290054110001 batch 1 stan 13 totals 0003"},
+	{id: "cup-22", facts: "upload 10000001 999290054110001 batch 1 stan 13 totals 0000"},
 	{id: "cup-23", facts: "echo 10000001 999290054110001 batch 1 stan 0"},
 	{id: "cup-24", err: response},
 	{id: "cup-25", facts: "unknown 10000001 999290054110001 batch 1 stan 0"},
@@ -59,7 +59,7 @@ var wants = []want{
 	{id: "cup-32", facts: "unknown 10000001 999290054110001 batch 1 stan 0"},
 	{id: "cup-33", facts: "sign-off 10000001 999290054110001 batch 1 stan 14"},
 	{id: "cup-34", err: response},
-	{id: "cup-35", facts: "unknown 10000001 999290054110001 batch 1 stan 15 123.45 156 622202*********0128 entry 051 chip"},
+	{id: "cup-35", facts: "script-result 10000001 999290054110001 batch 1 stan 15 123.45 156 622202*********0128 entry 051 chip of 1/2 on 1121"},
 
 	{id: "iso8583-parser-01", facts: "unknown 10016919 84329004582000B batch 1 stan 0"},
 	{id: "iso8583-parser-02", err: response},
@@ -67,7 +67,7 @@ var wants = []want{
 	{id: "iso8583-parser-04", err: response},
 	{id: "iso8583-parser-05", facts: "sale 10016919 84329004582000B batch 727 stan 79 11.11 156 622424******0069 exp 2903 entry 071 chip PIN"},
 	{id: "iso8583-parser-06", err: response},
-	{id: "iso8583-parser-07", facts: "unknown 10016919 84329004582000B batch 727 stan 79 1111 000 622424******0069 chip"},
+	{id: "iso8583-parser-07", facts: "unknown 10016919 84329004582000B batch 727 stan 79 1111 000 622424******0069 chip RRN X00004002761"},
 	{id: "iso8583-parser-08", err: response},
 
 	{id: "Java8583-01", facts: "sign-on 50080001 309310083985008 batch 172 stan 172"},
@@ -135,6 +135,14 @@ func facts(r *txn.Request) string {
 	}
 	if r.Original.STAN != 0 {
 		s += fmt.Sprintf(" of %d/%d", r.Original.Batch, r.Original.STAN)
+	}
+	for _, said := range []struct{ word, value string }{{"on", string(r.Original.Date[:])}, {"RRN", string(r.Original.RRN[:])}, {"auth", string(r.Original.AuthCode[:])}} {
+		if v := strings.Trim(said.value, " \x00"); v != "" {
+			s += " " + said.word + " " + v
+		}
+	}
+	if len(r.Additional) > 0 {
+		s += fmt.Sprintf(" totals %s", r.Additional)
 	}
 	if reason := strings.Trim(string(r.ReversalReason[:]), " \x00"); reason != "" {
 		s += " because " + reason

@@ -6,6 +6,15 @@ import "time"
 // (magnetic stripe), 7 (contactless), 1 (manual).
 type EntryMode uint8
 
+// The entry modes that rules ask for.
+const (
+	EntryManual      EntryMode = 1
+	EntryStripe      EntryMode = 2
+	EntryCode        EntryMode = 3 // a bar or QR code
+	EntryChip        EntryMode = 5
+	EntryContactless EntryMode = 7
+)
+
 // Position is where a terminal says it is, in millionths of a degree (GCJ-02
 // in China). Known is false when the message carried none.
 type Position struct {
@@ -45,6 +54,7 @@ type Request struct {
 	MAC            Secret // DE64, empty when absent
 	Signed         []byte // what the MAC covers; aliases the frame
 	Network        uint16 // what is asked of management, or uploaded: DE60.3 or DE70, such as 301
+	Detail         uint8  // DE60.1 of a CUP message, its transaction type
 	Additional     []byte // DE48, digits; aliases the exchange
 	Custom         Secret // DE62 as sent; aliases the frame
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent

@@ -17,16 +17,32 @@ const (
 
 // matrix says which rules apply to which kind. Rules that would keep money
 // where it doesn't belong are left out: a reversal of a suspended merchant
-// must go through, and so must its sign-off. An echo asks whether the line is
-// alive and may come from a concentrator that is no terminal.
-var matrix = [...]checks{
-	txn.KindUnknown:  0,
-	txn.KindSale:     offered | parties | active | place | allowed | price | card,
-	txn.KindBalance:  offered | parties | active | place | allowed | card,
-	txn.KindReversal: offered | parties,
-	txn.KindSignOn:   offered | parties | active,
-	txn.KindSignOff:  offered | parties,
-	txn.KindEcho:     offered,
+// must go through, and so must what has happened at a terminal already, and its
+// sign-off. The card of what is about an earlier transaction is held against
+// that one's. An echo asks whether the line is alive and may come from a
+// concentrator that is no terminal.
+var matrix = [txn.Kinds]checks{
+	txn.KindSale:             offered | parties | active | place | allowed | price | card,
+	txn.KindBalance:          offered | parties | active | place | allowed | card,
+	txn.KindReversal:         offered | parties,
+	txn.KindSignOn:           offered | parties | active,
+	txn.KindSignOff:          offered | parties,
+	txn.KindEcho:             offered,
+	txn.KindVoid:             offered | parties | active | allowed | price,
+	txn.KindRefund:           offered | parties | active | allowed | price,
+	txn.KindPreauth:          offered | parties | active | place | allowed | price | card,
+	txn.KindIncrement:        offered | parties | active | allowed | price | card,
+	txn.KindPreauthVoid:      offered | parties | active | allowed | price,
+	txn.KindCompletion:       offered | parties | active | allowed | price,
+	txn.KindCompletionAdvice: offered | parties | allowed | price,
+	txn.KindCompletionVoid:   offered | parties | active | allowed | price,
+	txn.KindOfflineSale:      offered | parties | allowed | price,
+	txn.KindAdjustment:       offered | parties | allowed | price,
+	txn.KindTip:              offered | parties | allowed | price,
+	txn.KindInstalment:       offered | parties | active | place | allowed | price | card,
+	txn.KindInstalmentVoid:   offered | parties | active | allowed | price,
+	txn.KindVerify:           offered | parties | active | place | allowed | card,
+	txn.KindScriptResult:     offered | parties,
 }
 
 // check applies every rule that needs no counter, in precedence order.

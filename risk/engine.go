@@ -97,16 +97,20 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Assess decides on req. When the verdict is Approved and req.Kind.MovesMoney,
-// the use HoldOf(req) is reserved and in flight until Confirm or Release.
+// Assess decides on req. When the verdict is Approved and req.Kind.Limits is
+// Debit, the use HoldOf(req) is reserved and in flight until Confirm or Release.
+// What has happened at a terminal already is counted and meets no limit.
 func (e *Engine) Assess(req *txn.Request) txn.Verdict {
 	if r := e.check(req); r != txn.Approved {
 		return txn.Verdict{Reason: r}
 	}
-	if !req.Kind.MovesMoney() {
+	if req.Kind.Limits() != txn.Debit {
 		return txn.Verdict{}
 	}
-	limits := [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, e.cardLimitsOf(req.Owner)}
+	var limits [scopes]txn.Limits
+	if !req.Kind.Told() {
+		limits = [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, e.cardLimitsOf(req.Owner)}
+	}
 	if v := overTransaction(&limits, req.Amount.Minor); v.Reason != txn.Approved {
 		return v
 	}

@@ -17,7 +17,7 @@ var (
 // good is a request that passes every check, with parties of its own to spoil.
 func good() *txn.Request {
 	m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, MCC: 5411,
-		Currency: txn.CNY, Kinds: 1<<txn.KindSale | 1<<txn.KindBalance}
+		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1}
 	t := &txn.Terminal{ID: txn.MakeTerminalID("10000001"), Merchant: m.ID, Status: txn.StatusActive,
 		Region: 310101, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 500}
 	pan, err := txn.ParsePAN("6222000000000009")
@@ -101,19 +101,46 @@ func TestOutsideAreasStandsBetweenCountryAndRegion(t *testing.T) {
 // Which rules a kind is held to: each spoiler refuses it or is of no concern.
 func TestMatrix(t *testing.T) {
 	all := func(r txn.Reason) bool { return true }
+	place := func(r txn.Reason) bool {
+		return r >= txn.CountryIsNotAccepted && r <= txn.RegionIsNotTheMerchants
+	}
+	limit := func(r txn.Reason) bool {
+		return r >= txn.AmountIsOverTransactionLimit && r <= txn.DayCountIsOverLimit
+	}
+	card := func(r txn.Reason) bool { return r == txn.CardNumberIsInvalid || r == txn.CardIsExpired }
+	later := func(r txn.Reason) bool { return !place(r) && !card(r) && !limit(r) } // about an original
+	told := func(r txn.Reason) bool {
+		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive
+	}
+	known := func(r txn.Reason) bool {
+		return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
+	}
 	kinds := map[txn.Kind]func(txn.Reason) bool{
 		txn.KindSale: all,
 		txn.KindBalance: func(r txn.Reason) bool {
 			return r <= txn.KindIsNotAllowed || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
 		},
-		txn.KindReversal: func(r txn.Reason) bool {
-			return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
+		txn.KindReversal:         known,
+		txn.KindSignOn:           func(r txn.Reason) bool { return r <= txn.TerminalIsBoundToAnotherMerchant },
+		txn.KindSignOff:          known,
+		txn.KindEcho:             func(txn.Reason) bool { return false },
+		txn.KindVoid:             later,
+		txn.KindRefund:           later,
+		txn.KindPreauth:          all,
+		txn.KindIncrement:        func(r txn.Reason) bool { return !place(r) },
+		txn.KindPreauthVoid:      later,
+		txn.KindCompletion:       later,
+		txn.KindCompletionAdvice: told,
+		txn.KindCompletionVoid:   later,
+		txn.KindOfflineSale:      told,
+		txn.KindAdjustment:       told,
+		txn.KindTip:              told,
+		txn.KindInstalment:       all,
+		txn.KindInstalmentVoid:   later,
+		txn.KindVerify: func(r txn.Reason) bool {
+			return r <= txn.KindIsNotAllowed || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
 		},
-		txn.KindSignOn: func(r txn.Reason) bool { return r <= txn.TerminalIsBoundToAnotherMerchant },
-		txn.KindSignOff: func(r txn.Reason) bool {
-			return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
-		},
-		txn.KindEcho: func(txn.Reason) bool { return false },
+		txn.KindScriptResult: known,
 	}
 	for kind, concerns := range kinds {
 		for _, row := range spoilers[1:] {
@@ -129,13 +156,17 @@ func TestMatrix(t *testing.T) {
 			if v := e.Assess(req); v.Reason != want {
 				t.Errorf("%v, %q: got %q, want %q", kind, row.want, v.Reason, want)
 			}
-			if kind != txn.KindSale && e.InFlight() != 1 {
-				t.Errorf("%v reserved a use of limits", kind)
+			reserved := int64(1)
+			if kind.Limits() == txn.Debit && want == txn.Approved {
+				reserved++
+			}
+			if e.InFlight() != reserved {
+				t.Errorf("%v, %q: %d uses of limits are reserved, want %d", kind, row.want, e.InFlight(), reserved)
 			}
 		}
 	}
 	req := good()
-	if req.Kind = txn.KindEcho + 1; engine(t).Assess(req).Reason != txn.KindIsNotOffered {
+	if req.Kind = txn.KindStatus + 1; engine(t).Assess(req).Reason != txn.KindIsNotOffered {
 		t.Error("a kind without a row is let through")
 	}
 }

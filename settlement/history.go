@@ -124,6 +124,9 @@ func (h *history) add(pos uint64, rec *txn.Record) {
 	case txn.RecordReversalDone:
 		r.ReversalsDone++
 		h.reversalDone(pos, rec)
+	case txn.RecordAdviceDone:
+		r.AdvicesDone++
+		h.adviceDone(pos, rec)
 	case txn.RecordLate:
 		r.LateAnswers++
 	default:
@@ -160,7 +163,8 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 	if rec.Outcome == txn.OutcomeLocal && rec.Reason == txn.Approved && rec.Request.MovesMoney() {
 		r.broken(RuleOutcome, rec.ID, "a %s was approved at %d without an issuer", rec.Request, pos)
 	}
-	if (rec.Outcome == txn.OutcomeApproved) != (rec.Reason == txn.Approved) && rec.Outcome != txn.OutcomeLocal {
+	told := rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown && rec.Request.Told()
+	if told != (rec.Reason == txn.Approved) && rec.Outcome != txn.OutcomeLocal {
 		r.broken(RuleOutcome, rec.ID, "the issuer's answer at %d was %q and the terminal was told %q", pos, rec.Outcome, rec.Reason)
 	}
 	if rec.Outcome != txn.OutcomeLocal {
@@ -231,6 +235,21 @@ func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 		r.broken(RuleHold, rec.Original, "the reversal done at %d holds limits: %d, and what it undid %d", pos, rec.Held, t.held)
 	}
 	h.use(pos, rec.Hold(), int64(rec.Held))
+	t.done = pos
+	h.txns[rec.Original] = t
+}
+
+func (h *history) adviceDone(pos uint64, rec *txn.Record) {
+	t, known := h.txns[rec.Original]
+	switch {
+	case !known && h.maybeTruncated(rec.Day):
+		return
+	case t.done != 0:
+		h.report.broken(RuleReversal, rec.Original, "the advice done at %d is done again at %d", t.done, pos)
+		return
+	case !t.owes || rec.Request.Remedy() != txn.Repeat:
+		h.report.broken(RuleReversal, rec.Original, "an advice is done at %d that nothing owed", pos)
+	}
 	t.done = pos
 	h.txns[rec.Original] = t
 }

@@ -22,6 +22,7 @@ type Report struct {
 	Outcomes      int64 `json:"outcomes"`
 	ReversalsDue  int64 `json:"reversals_due"`
 	ReversalsDone int64 `json:"reversals_done"`
+	AdvicesDone   int64 `json:"advices_done"`
 	LateAnswers   int64 `json:"late_answers"`
 
 	// What is not finished, which is no break: requests at an issuer now, or cut
@@ -133,8 +134,8 @@ func (r *Report) broken(rule Rule, id txn.ID, format string, args ...any) {
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
 	e := &errWriter{w: w}
-	fmt.Fprintf(e, "journal  %d to %d: %d intents, %d outcomes, %d reversals due, %d done, %d late answers\n",
-		r.JournalFirst, r.JournalLast, r.Intents, r.Outcomes, r.ReversalsDue, r.ReversalsDone, r.LateAnswers)
+	fmt.Fprintf(e, "journal  %d to %d: %d intents, %d outcomes, %d reversals due, %d done, %d advices done, %d late answers\n",
+		r.JournalFirst, r.JournalLast, r.Intents, r.Outcomes, r.ReversalsDue, r.ReversalsDone, r.AdvicesDone, r.LateAnswers)
 	fmt.Fprintf(e, "ledger   at %d, %d records behind\n", r.LedgerPosition, r.Lag)
 	fmt.Fprintf(e, "open     %d requests, %d reversals\n\n", r.OpenCount, r.OwedCount)
 	t := tabwriter.NewWriter(e, 0, 0, 2, ' ', 0)

@@ -56,10 +56,12 @@ func (s *Switch) Recover() (Recovery, error) {
 				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
 			}
 			s.slots.undo(&key, false)
+			s.originals.learn(&rec)
 			owed[subject] = owedAt{detach(&rec), pos}
-		case txn.RecordReversalDone:
+		case txn.RecordReversalDone, txn.RecordAdviceDone:
 			delete(owed, subject)
-			s.risk.Undo(rec.Hold())
+			s.settle(&rec)
+			s.originals.learn(&rec)
 		}
 		return nil
 	})
@@ -76,6 +78,9 @@ func (s *Switch) Recover() (Recovery, error) {
 	for _, rec := range open {
 		rec.Kind, rec.At = txn.RecordOutcome, time.Now()
 		rec.Outcome, rec.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer
+		if rec.Request.Told() {
+			rec.Reason = txn.Approved
+		}
 		rec.Code = dialect.Code(rec.Dialect, rec.Request, rec.Reason, rec.IssuerCode)
 		if !rec.Owes() {
 			rec.Held = txn.NoEffect
@@ -126,9 +131,13 @@ type owedAt struct {
 
 // restore puts back what an outcome left in memory.
 func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
-	if rec.Held == txn.Debit {
+	switch rec.Held {
+	case txn.Debit:
 		s.risk.Restore(rec.Hold())
+	case txn.Credit:
+		s.risk.Undo(rec.Hold())
 	}
+	s.originals.learn(rec)
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
 		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, pos)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -12,10 +13,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// lanes holds the reversals that are owed and sends each until its issuer
-// acknowledges it. Every entry is backed by a durable record (a ReversalDue or
-// an unknown Outcome), so the memory may be lost at any time: recovery fills it
-// again. One original has at most one entry, so its messages stay in order;
+// lanes holds the reversals and advices that are owed and sends each until its
+// issuer acknowledges it. Every entry is backed by a durable record (a
+// ReversalDue or an unknown Outcome), so the memory may be lost at any time:
+// recovery fills it again. One original has at most one entry, so its messages stay in order;
 // different originals go in parallel, at most cfg.ReversalsInFlight at a time.
 type lanes struct {
 	s    *Switch
@@ -197,8 +198,8 @@ func (l *lanes) expire(now time.Time) (time.Duration, error) {
 // undo makes an approval that its terminal never heard of a reversal due.
 func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	sl, _, ok := l.s.slots.look(&key)
-	if !ok || sl.id != id || !l.s.slots.undo(&key, true) {
-		return nil // told or reversed meanwhile, or of a day that is gone
+	if !ok || sl.id != id || l.s.originals.used(id) || !l.s.slots.undo(&key, true) {
+		return nil // told, built on or reversed meanwhile, or of a day that is gone
 	}
 	b, err := l.s.journal.Read(sl.position, nil)
 	if err != nil {
@@ -214,11 +215,12 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	if err != nil {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
+	l.s.originals.learn(&rec)
 	l.add(&rec, position)
 	return nil
 }
 
-// send tries one reversal once.
+// send tries one reversal or advice once.
 func (l *lanes) send(ctx context.Context, o *owed) error {
 	log := l.s.log.With("id", o.rec.Original, "issuer", o.rec.Leg.Issuer.String(), "stan", o.rec.Leg.STAN)
 	pan, err := l.s.cards.Open(&o.rec.SealedPAN, o.rec.Original)
@@ -230,31 +232,60 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 		return nil
 	}
 	var digits [txn.PANDigitsMax]byte
-	ok, code, err := l.s.issuers.Reverse(ctx, &o.rec, pan.Append(digits[:0]), o.attempts)
+	tell, done := l.s.issuers.Reverse, txn.RecordReversalDone
+	if o.rec.Kind == txn.RecordOutcome && o.rec.Request.Remedy() == txn.Repeat {
+		tell, done = l.s.issuers.Advise, txn.RecordAdviceDone
+	}
+	ok, code, err := tell(ctx, &o.rec, pan.Append(digits[:0]), o.attempts)
 	clear(digits[:])
 	o.attempts++
 	if !ok {
 		if o.attempts == 1 || o.attempts%10 == 0 {
-			log.Warn("reversal is not acknowledged yet", "attempts", o.attempts, "code", string(code[:]), "error", err)
+			log.Warn("what is owed is not acknowledged yet", "owed", o.rec.Request.Remedy().String(), "attempts", o.attempts, "code", string(code[:]), "error", err)
 		}
 		l.push(o, l.backoff(o.attempts))
 		return nil
 	}
+	return l.settle(o, done, code, log)
+}
+
+// settle records that the issuer acknowledged what it was owed.
+func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Logger) error {
 	done := o.rec
-	done.Kind, done.At, done.ID = txn.RecordReversalDone, time.Now(), l.s.numbers.id(time.Now())
-	done.Key, done.Held = txn.Key{}, -o.rec.Held
+	done.Kind, done.At, done.ID = kind, time.Now(), l.s.numbers.id(time.Now())
+	done.Key, done.Held = txn.Key{}, txn.NoEffect
 	done.Attempts, done.IssuerCode = uint32(o.attempts), code
-	// A crash before this append sends the reversal again after the restart; the
+	if kind == txn.RecordReversalDone {
+		done.Held = -o.rec.Held
+	} else if done.Reason = txn.Approved; code != approvedCode {
+		done.Reason = txn.IssuerDeclined
+		log.Warn("the issuer refuses what happened already; people must look at it", "kind", done.Request.String(), "code", string(code[:]))
+	}
+	// A crash before this append sends the message again after the restart; the
 	// issuer knows it by its number and does nothing twice.
 	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
-		return fmt.Errorf("record acknowledged reversal of %s: %w", done.Original, err)
+		return fmt.Errorf("record what is acknowledged of %s: %w", done.Original, err)
 	}
-	l.s.risk.Undo(done.Hold())
+	l.s.settle(&done)
+	l.s.originals.learn(&done)
 	l.mu.Lock()
 	delete(l.byID, done.Original)
 	l.mu.Unlock()
 	return nil
 }
+
+// settle does to the limits what a ReversalDone says.
+func (s *Switch) settle(rec *txn.Record) {
+	switch rec.Held {
+	case txn.Credit:
+		s.risk.Undo(rec.Hold())
+	case txn.Debit: // a void was reversed: the sale stands again
+		s.risk.Restore(rec.Hold())
+	}
+}
+
+// approvedCode is DE39 of an approval in every dialect of an issuer.
+var approvedCode = [2]byte{'0', '0'}
 
 // backoff doubles from ReversalRetry to ReversalRetryMax, with a quarter of
 // jitter so that a returning issuer is not met by all at once.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -19,42 +20,43 @@ import (
 //	unknown outcome     00                           none: a reversal is owed already
 //	approved            00                           ReversalDue
 //	already undone      00                           none
+//	voided, refunded... 00                           none: its terminal has built on it
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
-	original := req.Key
-	original.Class, original.STAN = txn.ClassFinancial, req.Original.STAN
+	reversed := req.Key
+	reversed.Class, reversed.STAN = txn.ClassFinancial, req.Original.STAN
 	if req.Original.Batch != 0 {
-		original.Batch = req.Original.Batch
+		reversed.Batch = req.Original.Batch
 	}
 	verdict := s.risk.Assess(req)
 	req.Trace.Mark(txn.StageAssessed, req.Received)
 	if verdict.Reason != txn.Approved {
-		s.describe(req, ans, w).OriginalKey = original
+		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
 		return
 	}
 
-	sl, flight, known := s.slots.look(&original)
+	sl, flight, known := s.slots.look(&reversed)
 	for !known || flight != nil {
 		if !known {
-			if s.slots.bury(&original, req.Day, req.Received, 0) {
+			if s.slots.bury(&reversed, req.Day, req.Received, 0) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.
-				s.describe(req, ans, w).OriginalKey = original
+				s.describe(req, ans, w).OriginalKey = reversed
 				s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 				return
 			}
 		} else if !wait(flight.done, req.Deadline) {
-			s.describe(req, ans, w).OriginalKey = original
+			s.describe(req, ans, w).OriginalKey = reversed
 			s.slots.forget(&req.Key) // the terminal will repeat it
 			s.refuse(req, ans, txn.IssuerDidNotAnswer)
 			return
 		}
-		sl, flight, known = s.slots.look(&original)
+		sl, flight, known = s.slots.look(&reversed)
 	}
 	if sl.state == slotTombstoned || sl.position == 0 {
-		s.describe(req, ans, w).OriginalKey = original
+		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 		return
 	}
@@ -82,9 +84,17 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.refuse(req, ans, reason)
 		return
 	}
+	if !s.originals.acquire(orig.ID, req.Deadline) {
+		s.describe(req, ans, w).OriginalKey = reversed
+		s.slots.forget(&req.Key) // the terminal will repeat it
+		s.refuse(req, ans, txn.OriginalIsBusy)
+		return
+	}
+	defer s.originals.release(orig.ID)
+	deeds, _ := s.originals.deeds(orig.ID)
 	rec := s.describe(req, ans, w)
-	rec.Original, rec.OriginalKey = orig.ID, original
-	if !s.slots.undo(&original, false) {
+	rec.Original, rec.OriginalKey = orig.ID, reversed
+	if original.Used(deeds) || !s.slots.undo(&reversed, false) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
@@ -102,18 +112,20 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
+	s.originals.learn(rec)
 	s.reversals.add(rec, position)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
 
-// due makes rec a ReversalDue of orig: the leg, amount, card, day and processing
-// code of what is to be undone, which is all that its message is made of.
+// due makes rec a ReversalDue of orig: the MTI, leg, amount, card, day and
+// processing code of what is to be undone, which is all that its message is made
+// of.
 func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Kind, rec.At = txn.RecordReversalDue, time.Now()
 	rec.Original, rec.OriginalKey = orig.ID, orig.Key
 	rec.Leg, rec.Amount, rec.Day = orig.Leg, orig.Amount, orig.Day
-	rec.ProcessingCode = orig.ProcessingCode
+	rec.MTI, rec.ProcessingCode, rec.Condition = orig.MTI, orig.ProcessingCode, orig.Condition
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held

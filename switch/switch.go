@@ -31,6 +31,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -70,6 +71,10 @@ type Forwarder interface {
 	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)
+	// Advise tries once to tell the issuer of rec, whose kind is told until it
+	// takes note. It returns true with the issuer's code when it did, whatever it
+	// thinks of it.
+	Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 	// Reverse tries once to undo rec's leg. It returns true when nothing is owed
 	// any more: the issuer undid it or never saw it.
 	Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
@@ -105,6 +110,8 @@ type Config struct {
 	// Node numbers this switch among an acquirer's, 0 to 1023: it is part of
 	// transaction ids.
 	Node int
+	// Originals are the limits of what may be done about earlier transactions.
+	Originals original.Rules
 	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.
 	ReversalsInFlight int
 	// ReversalRetry is the first wait after a reversal that was not
@@ -128,6 +135,7 @@ func (c *Config) setDefaults() error {
 	if c.ReversalsInFlight == 0 {
 		c.ReversalsInFlight = 64
 	}
+	c.Originals = c.Originals.WithDefaults()
 	if c.Day.Zone == nil {
 		return errors.New("day: a time zone is needed")
 	}
@@ -149,10 +157,12 @@ type Switch struct {
 	issuers  Forwarder
 	journal  Recorder
 	cards    *keys.Cards
-	guard    Guard // nil where no terminal has keys
+	guard    Guard   // nil where no terminal has keys
+	archive  Archive // nil where only today's and yesterday's transactions are known
 	log      *slog.Logger
 
 	slots     *slots
+	originals *originals
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
@@ -164,12 +174,13 @@ type Switch struct {
 }
 
 // New wires a switch. registry is called once per request, so a new snapshot
-// is seen by the next one. guard may be nil where no terminal has keys.
-func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, log *slog.Logger) (*Switch, error) {
+// is seen by the next one. guard may be nil where no terminal has keys, and
+// archive where nothing older than yesterday is to be voided or refunded.
+func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, archive Archive, log *slog.Logger) (*Switch, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, log: log, slots: newSlots(cfg.Day), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -185,6 +196,12 @@ func (s *Switch) Run(ctx context.Context) error { return s.reversals.run(ctx) }
 type work struct {
 	rec txn.Record
 	buf []byte
+
+	// Of a request about an earlier transaction: which, and whether an approval
+	// gives back the limits that it used.
+	original    txn.ID
+	originalKey txn.Key
+	gives       bool
 }
 
 // Authorize decides req and fills ans. It blocks until the answer may be sent:
@@ -202,7 +219,7 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		ans.Reason = txn.KindIsNotOffered
 	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal:
 		ans.Reason = txn.SwitchIsOverloaded
-	case req.Holder == nil || req.Owner == nil || !req.Kind.Forwarded() && req.Kind != txn.KindReversal:
+	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
 		ans.Reason = s.risk.Assess(req).Reason
@@ -217,6 +234,13 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		return
 	}
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+}
+
+// recorded says that requests of this kind become records: what an issuer
+// answers, what changes something here, and what must be told the same when it
+// is asked again.
+func recorded(k txn.Kind) bool {
+	return k.Forwarded() || k == txn.KindReversal || k == txn.KindScriptResult
 }
 
 // refused says that the request does not authenticate, and why.
@@ -316,21 +340,26 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		slot, flight, claimed = s.slots.claim(req)
 	}
-	w.rec = txn.Record{}
+	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	defer s.rescue(req, ans, w)
 	if req.Kind == txn.KindReversal {
 		s.reverse(req, ans, w)
 		return
 	}
-	verdict := s.risk.Assess(req)
+	reason := s.risk.Assess(req).Reason
 	req.Trace.Mark(txn.StageAssessed, req.Received)
-	held := verdict.Reason == txn.Approved && req.Kind.MovesMoney()
+	held := reason == txn.Approved && req.Kind.Limits() == txn.Debit
+	if reason == txn.Approved && req.Kind.Forwarded() && req.Kind.NamesOriginal() {
+		var release func()
+		release, reason = s.concern(req, w)
+		defer release()
+	}
 	rec := s.describe(req, ans, w)
 	if held {
 		rec.Held = txn.Debit
 	}
-	if verdict.Reason != txn.Approved {
-		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
+	if reason != txn.Approved || !req.Kind.Forwarded() {
+		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
 	leg, reason := s.issuers.Begin(req)
@@ -411,6 +440,10 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 // conclude makes the outcome durable, settles the hold and fills the answer.
 func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome txn.Outcome, reason txn.Reason) {
 	rec := &w.rec
+	if rec.Request.Told() && rec.Leg.STAN != 0 && (outcome == txn.OutcomeUnknown || outcome == txn.OutcomeNotSent) {
+		// It has happened at the terminal, which may forget it: we go on telling.
+		outcome, reason = txn.OutcomeUnknown, txn.Approved
+	}
 	ans.Reason = reason
 	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
 	if reason == txn.Approved && ans.Reply.SettlementDate == ([4]byte{}) {
@@ -421,7 +454,10 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
 	hold, reserved := rec.Hold(), rec.Held == txn.Debit
-	if outcome != txn.OutcomeApproved && outcome != txn.OutcomeUnknown {
+	switch {
+	case outcome == txn.OutcomeApproved && w.gives:
+		rec.Held = txn.Credit
+	case outcome != txn.OutcomeApproved && outcome != txn.OutcomeUnknown:
 		rec.Held = txn.NoEffect
 	}
 
@@ -432,11 +468,15 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 		s.fail(req, ans, err)
 		return
 	}
-	if rec.Held == txn.Debit {
+	switch {
+	case rec.Held == txn.Debit:
 		s.risk.Confirm(hold)
-	} else if reserved {
+	case reserved:
 		s.risk.Release(hold)
+	case rec.Held == txn.Credit:
+		s.risk.Undo(hold)
 	}
+	s.originals.learn(rec)
 	state := stateOf(rec)
 	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
 		s.reversals.add(rec, position)
@@ -448,9 +488,10 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 // stateOf is the slot state that an outcome leaves.
 func stateOf(rec *txn.Record) slotState {
 	switch {
+	case rec.Request.Remedy() != txn.Reverse: // a reversal does not concern it
 	case rec.Owes():
 		return slotUndone
-	case rec.Outcome == txn.OutcomeApproved && rec.Request.MovesMoney():
+	case rec.Outcome == txn.OutcomeApproved:
 		return slotApproved
 	}
 	return slotDecided
@@ -488,7 +529,7 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
 	// The approval was taken back meanwhile because the terminal could not be
 	// told of it: it must not hear yes now.
-	if sl.state == slotUndone && rec.Reason == txn.Approved && req.Kind.MovesMoney() {
+	if sl.state == slotUndone && rec.Reason == txn.Approved {
 		s.refuse(req, ans, txn.AnswerWasNotDelivered)
 		return
 	}
@@ -520,6 +561,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 		ProcessingCode: req.ProcessingCode, Condition: req.Condition,
 		Merchant: req.Merchant, Amount: req.Amount, Day: req.Day, Card: req.CardToken,
 		RRN: ans.RRN, Time: ans.Time, Date: ans.Date,
+		Original: w.original, OriginalKey: w.originalKey,
 	}
 	if req.Owner != nil {
 		rec.MCC = req.Owner.MCC
@@ -562,7 +604,7 @@ func wait(done <-chan struct{}, deadline time.Time) bool {
 // terminal. An approval then waits UndeliveredGrace for the terminal to ask
 // again, and is reversed after it.
 func (s *Switch) Undelivered(req *txn.Request, ans *txn.Answer) {
-	if ans.Reason == txn.Approved && req.Kind.MovesMoney() && !ans.Silent && s.slots.untold(&req.Key) {
+	if ans.Reason == txn.Approved && req.Kind.Remedy() == txn.Reverse && !ans.Silent && s.slots.untold(&req.Key) {
 		s.reversals.undelivered(req.Key, ans.ID)
 	}
 }

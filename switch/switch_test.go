@@ -36,8 +36,10 @@ type bank struct {
 	// behave decides an exchange; nil approves.
 	behave func(req *txn.Request) (txn.Outcome, txn.Reason, string)
 	// refuse is what Begin says; Approved by default.
-	refuse txn.Reason
-	// acknowledge says whether a reversal is acknowledged.
+	refuse  txn.Reason
+	advised []uint32
+	opinion [2]byte // of an advice
+	// acknowledge says whether a reversal or advice is acknowledged.
 	acknowledge func(attempt int) bool
 }
 
@@ -128,6 +130,19 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	return true, [2]byte{'0', '0'}, nil
 }
 
+func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if string(pan) != testPAN {
+		b.t.Errorf("advice of %d carries another card number", rec.Original)
+	}
+	if b.acknowledge != nil && !b.acknowledge(attempt) {
+		return false, [2]byte{}, errors.New("no answer")
+	}
+	b.advised = append(b.advised, rec.Leg.STAN)
+	return true, b.opinion, nil
+}
+
 // undone is how often the issuer was asked to undo a leg, or any with 0.
 func (b *bank) undone(stan uint32) (n int) {
 	b.mu.Lock()
@@ -160,7 +175,7 @@ var zone = time.FixedZone("CST", 8*3600)
 
 func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
-	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, opinion: approvedCode}
 	h.open(nil)
 	t.Cleanup(func() { h.stop() })
 	return h
@@ -182,7 +197,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		h.t.Fatal(err)
 	}
 	merchant := txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310100, Country: 156, MCC: 5411,
-		Currency: txn.CNY, Kinds: 1<<txn.KindSale | 1<<txn.KindBalance | 1<<txn.KindReversal}
+		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1}
 	var terminals []txn.Terminal
 	var serials []registry.Serial
 	for i := range 8 {
@@ -199,7 +214,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		rec = wrap(j)
 	}
 	cfg := Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
-	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, slog.New(slog.DiscardHandler))
+	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -233,7 +233,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.log)
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.ledger.Archive(), a.log)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}

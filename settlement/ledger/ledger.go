@@ -203,7 +203,7 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 		case txn.RecordIntent:
 		case txn.RecordOutcome:
 			l.rows[txnTable] = putRow(l.rows[txnTable], e, &l.scratch)
-		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate:
+		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone:
 			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
 		default:
 			return fmt.Errorf("store journal record %d: kind %d: %w", e.Pos, e.Rec.Kind, ErrUnknownKind)

@@ -74,12 +74,13 @@ func (q queries) Events(ctx context.Context, merchant txn.MerchantID, original t
 }
 
 var selectOpenReversals = transactions + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
-		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.kind = 'reversal done')
+		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.kind IN ('reversal done', 'advice done'))
 	UNION ALL ` + events + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
 		WHERE done.merchant_id = event.merchant_id AND done.original_id = event.original_id AND done.kind = 'reversal done')
 	ORDER BY position`
 
-// OpenReversals are the records that owe a reversal which is not done.
+// OpenReversals are the records that owe a reversal or an advice which is not
+// done.
 func (q queries) OpenReversals(ctx context.Context) ([]Entry, error) {
 	return q.list(ctx, selectOpenReversals)
 }

@@ -81,11 +81,12 @@ func oneOf[T enum](l *loader, s scalar, field string) T {
 	return 0
 }
 
-// kind is one that merchants are allowed apart: what an issuer answers.
+// kind is one that merchants are allowed apart: what an issuer answers and what
+// does not come with another kind.
 func (l *loader) kind(s scalar, field string) txn.Kind {
 	var names []string
 	for k := txn.Kind(0); k.String() != "invalid"; k++ {
-		if !k.Forwarded() {
+		if !k.Forwarded() || k.Licence() != k {
 			continue
 		}
 		if k.String() == s.text {

@@ -85,6 +85,11 @@ func (d Date) Before() Date {
 	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)-1, 0, 0, 0, 0, time.UTC))
 }
 
+// After is the calendar day after d.
+func (d Date) After() Date {
+	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)+1, 0, 0, 0, 0, time.UTC))
+}
+
 // String is yyyy-mm-dd, the form of the ledger.
 func (d Date) String() string {
 	return fmt.Sprintf("%04d-%02d-%02d", uint32(d)/10000, uint32(d)/100%100, uint32(d)%100)

@@ -55,6 +55,10 @@ const (
 	Repeat                 // it is a fact: tell it until that is acknowledged
 )
 
+var remedyNames = [...]string{"nothing", "reversal", "advice"}
+
+func (r Remedy) String() string { return name(remedyNames[:], r) }
+
 // nature is what there is to know of a kind.
 type nature struct {
 	name      string
@@ -129,6 +133,20 @@ func (k Kind) NamesOriginal() bool { return k.nature().original }
 // it is recorded whatever the limits say, and told to the issuer until that
 // takes note.
 func (k Kind) Told() bool { return k.nature().remedy == Repeat && k != KindRefund }
+
+// Licence is the kind that a merchant must be allowed for k: what undoes or
+// finishes a transaction comes with it.
+func (k Kind) Licence() Kind {
+	switch k {
+	case KindVoid:
+		return KindSale
+	case KindInstalmentVoid:
+		return KindInstalment
+	case KindIncrement, KindPreauthVoid, KindCompletion, KindCompletionAdvice, KindCompletionVoid:
+		return KindPreauth
+	}
+	return k
+}
 
 // ParseKind reads String's form.
 func ParseKind(s string) (Kind, bool) {

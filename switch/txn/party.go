@@ -132,7 +132,7 @@ type Merchant struct {
 	Country  uint16 // ISO 3166 numeric, 156 for China
 	MCC      uint16
 	Currency Currency
-	Kinds    uint32 // bit 1<<Kind is an allowed kind
+	Kinds    uint32 // bit 1<<Kind is an allowed kind, by its Licence
 	Limits   Limits
 	Card     Limits // per card at this merchant's plan; zero fields fall to the switch's default
 	Name     [40]byte
@@ -140,4 +140,4 @@ type Merchant struct {
 }
 
 // Allows says that the merchant may ask for k.
-func (m *Merchant) Allows(k Kind) bool { return m.Kinds&(1<<k) != 0 }
+func (m *Merchant) Allows(k Kind) bool { return m.Kinds&(1<<k.Licence()) != 0 }

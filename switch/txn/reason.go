@@ -49,7 +49,15 @@ const (
 	IssuerDeclined                   Reason = 30
 	IssuerDidNotAnswer               Reason = 31
 	IssuerAnsweredNonsense           Reason = 32
+	RecordsAreUnavailable            Reason = 42
 	OriginalIsUnknown                Reason = 33
+	OriginalIsOfAnotherKind          Reason = 43
+	OriginalDoesNotStand             Reason = 44
+	OriginalIsBusy                   Reason = 45
+	OriginalIsTooOld                 Reason = 46
+	OriginalIsOfAnotherBatch         Reason = 47
+	OriginalIsCompleted              Reason = 48
+	CardIsNotTheOriginals            Reason = 49
 	OriginalAmountDiffers            Reason = 34
 	OriginalIsOfAnotherDay           Reason = 35
 	AnswerWasNotDelivered            Reason = 36
@@ -95,6 +103,14 @@ var reasonNames = [...]string{
 	IssuerDidNotAnswer:               "issuer did not answer",
 	IssuerAnsweredNonsense:           "issuer answered nonsense",
 	OriginalIsUnknown:                "original is unknown",
+	RecordsAreUnavailable:            "records are unavailable",
+	OriginalIsOfAnotherKind:          "original is of another kind",
+	OriginalDoesNotStand:             "original does not stand",
+	OriginalIsBusy:                   "original is busy",
+	OriginalIsTooOld:                 "original is too old",
+	OriginalIsOfAnotherBatch:         "original is of another batch",
+	OriginalIsCompleted:              "original is completed",
+	CardIsNotTheOriginals:            "card is not the original's",
 	OriginalAmountDiffers:            "original amount differs",
 	OriginalIsOfAnotherDay:           "original is of another day",
 	AnswerWasNotDelivered:            "answer was not delivered",

@@ -32,9 +32,14 @@ const (
 	// RecordLate: an issuer's answer came after the request was decided. It
 	// changes nothing: the reversal that the timeout owed stands.
 	RecordLate
+	// RecordAdviceDone: the issuer took note of Original, whose kind is told until
+	// it does (Remedy Repeat); IssuerCode is what it said, and when that is no
+	// approval Reason is IssuerDeclined: people must look at it. Nothing is owed
+	// any more. Leg, amount, card, day and OriginalKey are the original's.
+	RecordAdviceDone
 )
 
-var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late"}
+var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late", "advice done"}
 
 func (k RecordKind) String() string { return name(recordKindNames[:], k) }
 
@@ -248,8 +253,8 @@ func (r *Record) Unmarshal(b []byte) error {
 	return nil
 }
 
-// Owes says that after this record, and until a ReversalDone about the same
-// transaction, a reversal is owed to the issuer.
+// Owes says that after this record, and until a ReversalDone or AdviceDone about
+// the same transaction, a reversal or an advice is owed to the issuer.
 func (r *Record) Owes() bool {
 	return r.Kind == RecordReversalDue ||
 		(r.Kind == RecordOutcome && r.Outcome == OutcomeUnknown && r.Request.MovesMoney())
@@ -259,7 +264,7 @@ func (r *Record) Owes() bool {
 // reversal or a late answer, else its own.
 func (r *Record) Subject() (ID, Key) {
 	switch r.Kind {
-	case RecordReversalDue, RecordReversalDone, RecordLate:
+	case RecordReversalDue, RecordReversalDone, RecordLate, RecordAdviceDone:
 		return r.Original, r.OriginalKey
 	}
 	return r.ID, r.Key

@@ -70,6 +70,10 @@ type Request struct {
 	Holder      *Terminal // the registered terminal, nil when unknown
 	Owner       *Merchant // the registered merchant of DE42, nil when unknown
 	Trace       Trace
+	// OriginalLeg and OriginalMTI are how the issuer knows the transaction that
+	// this one is about; zero when there is none.
+	OriginalLeg Leg
+	OriginalMTI uint16
 }
 
 // Reference is what a request says of the earlier transaction it is about. What

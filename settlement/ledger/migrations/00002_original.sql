@@ -16,3 +16,4 @@ UPDATE event SET held = 1 WHERE kind = 'reversal due';
 
 -- What was done about a transaction: voids, refunds, completions.
 CREATE INDEX txn_original ON txn (merchant_id, original_id) WHERE original_id <> 0;
+CREATE INDEX txn_preauth ON txn (merchant_id, card_token) WHERE request = 'preauth';

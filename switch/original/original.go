@@ -1,0 +1,248 @@
+// Package original decides what may still be done about an earlier transaction:
+// void it, refund it, complete or widen a pre-authorization, add a tip. It is
+// the state machine of cup-pos C1 and C3 in one place.
+//
+// The state of a transaction is not stored. It follows from what it was and
+// from the deeds about it that stand, so it cannot disagree with the records.
+// Permit is a pure function of those; whoever calls it sees to it that one deed
+// at a time is being done about one transaction (package acquirer does).
+//
+//	sale, instalment   voided once, in its batch and on its day, while nothing was refunded
+//	                   refunded (not an instalment) in parts up to its amount, within RefundDays
+//	                   raised by adjustments and tips up to TipPercent of its amount
+//	pre-authorization  raised, voided or completed (once, up to CompletionPercent), within PreauthDays
+//	completion         voided as a sale is, and refunded as a sale is
+//
+// A deed that was reversed never happened. One that an issuer may still have to
+// undo or take note of keeps all others out until that is known.
+package original
+
+import (
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Rules are the limits that an acquirer sets. The zero value of each field is
+// its default.
+type Rules struct {
+	// RefundDays is how many days after its business day a transaction can be
+	// refunded. Default 30; issuers and schemes give up to 180.
+	RefundDays int
+	// PreauthDays is how long a pre-authorization can be completed, raised or
+	// voided. Default 30.
+	PreauthDays int
+	// CompletionPercent is the most that a completion may take of what was
+	// pre-authorized. Default 115; some acquirers allow 100.
+	CompletionPercent int
+	// TipPercent is the most that tips and adjustments together may add to a
+	// sale. Default 15.
+	TipPercent int
+	// PreauthReopens lets a pre-authorization be used again after its completion
+	// was voided. Default false: issuers differ, and a promise that is gone is
+	// the safer reading.
+	PreauthReopens bool
+}
+
+// WithDefaults fills what is zero.
+func (r Rules) WithDefaults() Rules {
+	def := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	def(&r.RefundDays, 30)
+	def(&r.PreauthDays, 30)
+	def(&r.CompletionPercent, 115)
+	def(&r.TipPercent, 15)
+	return r
+}
+
+// Transaction is an approved transaction that a request is about.
+type Transaction struct {
+	ID       txn.ID
+	Kind     txn.Kind
+	Key      txn.Key
+	Merchant txn.MerchantID
+	Card     txn.CardToken
+	Amount   txn.Amount
+	Day      txn.Date
+	AuthCode [6]byte
+	// Stands is false once the transaction was reversed or a reversal is owed.
+	Stands bool
+}
+
+// Deed is something that was done about a transaction.
+type Deed struct {
+	ID    txn.ID
+	Kind  txn.Kind
+	Minor int64
+	State State
+	// Voided says of a completion that a void of it stands.
+	Voided bool
+}
+
+// State is whether a deed counts.
+type State uint8
+
+// The states.
+const (
+	Standing  State = iota // approved, or told and taken note of
+	Uncertain              // an issuer has still to undo it or to take note of it
+	Undone                 // it never happened
+)
+
+// Permit says whether req may be done about t, of which deeds were done, in the
+// order of cup-pos C3. The request is one whose Kind.NamesOriginal.
+func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reason {
+	done := r.tally(deeds)
+	switch {
+	case !about(req.Kind, t.Kind):
+		return txn.OriginalIsOfAnotherKind
+	case t.Merchant != req.Merchant:
+		return txn.OriginalIsUnknown // not to be told of another's
+	case !t.Stands:
+		return txn.OriginalDoesNotStand
+	case done.uncertain:
+		return txn.OriginalIsBusy
+	case done.voids > 0:
+		return txn.OriginalDoesNotStand
+	case r.late(t, req):
+		return txn.OriginalIsTooOld
+	case inBatch(req.Kind) && (t.Day != req.Day || t.Key.Batch != req.Key.Batch || t.Key.Terminal != req.Key.Terminal):
+		return txn.OriginalIsOfAnotherBatch
+	case done.completions > 0:
+		return txn.OriginalIsCompleted
+	case !req.PAN.IsZero() && req.CardToken != t.Card:
+		return txn.CardIsNotTheOriginals
+	case named(req.Original.AuthCode) && named(t.AuthCode) && req.Original.AuthCode != t.AuthCode:
+		return txn.OriginalIsUnknown
+	case t.Amount.Currency != req.Amount.Currency:
+		return txn.OriginalAmountDiffers
+	}
+	return r.amount(t, &done, req)
+}
+
+// about says that a request of this kind can be about a transaction of that.
+func about(kind, original txn.Kind) bool {
+	switch kind {
+	case txn.KindVoid:
+		return original == txn.KindSale
+	case txn.KindInstalmentVoid:
+		return original == txn.KindInstalment
+	case txn.KindRefund:
+		return original == txn.KindSale || original == txn.KindOfflineSale ||
+			original == txn.KindCompletion || original == txn.KindCompletionAdvice
+	case txn.KindAdjustment, txn.KindTip:
+		return original == txn.KindSale || original == txn.KindOfflineSale
+	case txn.KindIncrement, txn.KindPreauthVoid, txn.KindCompletion, txn.KindCompletionAdvice:
+		return original == txn.KindPreauth
+	case txn.KindCompletionVoid:
+		return original == txn.KindCompletion || original == txn.KindCompletionAdvice
+	}
+	return false
+}
+
+// inBatch says that the kind undoes what was done in the same batch on the same
+// day at the same terminal.
+func inBatch(k txn.Kind) bool {
+	switch k {
+	case txn.KindVoid, txn.KindInstalmentVoid, txn.KindCompletionVoid, txn.KindAdjustment, txn.KindTip:
+		return true
+	}
+	return false
+}
+
+// late says that the time in which the request could be made is over.
+func (r *Rules) late(t *Transaction, req *txn.Request) bool {
+	days := r.PreauthDays
+	if t.Kind != txn.KindPreauth {
+		days = r.RefundDays
+	}
+	return DaysBetween(t.Day, req.Day) > days
+}
+
+// amount holds the request's amount against the transaction's.
+func (r *Rules) amount(t *Transaction, done *sums, req *txn.Request) txn.Reason {
+	asked, whole := req.Amount.Minor, t.Amount.Minor
+	within := true
+	switch req.Kind {
+	case txn.KindVoid, txn.KindInstalmentVoid, txn.KindCompletionVoid:
+		if done.refunds > 0 {
+			return txn.OriginalDoesNotStand
+		}
+		within = asked == whole
+	case txn.KindPreauthVoid:
+		within = asked == whole+done.increments
+	case txn.KindRefund:
+		within = asked <= whole+done.tips-done.refunds
+	case txn.KindCompletion, txn.KindCompletionAdvice:
+		within = asked <= percent(whole+done.increments, r.CompletionPercent)
+	case txn.KindAdjustment, txn.KindTip:
+		if done.refunds > 0 {
+			return txn.OriginalDoesNotStand
+		}
+		within = done.tips+asked <= percent(whole, r.TipPercent)
+	}
+	if !within {
+		return txn.OriginalAmountDiffers
+	}
+	return txn.Approved
+}
+
+// percent is p hundredths of minor units, rounded down. Amounts have 12 digits,
+// so the product fits.
+func percent(minor int64, p int) int64 { return minor/100*int64(p) + minor%100*int64(p)/100 }
+
+// sums are what the standing deeds come to.
+type sums struct {
+	uncertain                 bool
+	voids, completions        int
+	refunds, increments, tips int64
+}
+
+func (r *Rules) tally(deeds []Deed) (s sums) {
+	for _, d := range deeds {
+		if d.State == Undone {
+			continue
+		}
+		s.uncertain = s.uncertain || d.State == Uncertain
+		switch d.Kind {
+		case txn.KindVoid, txn.KindInstalmentVoid, txn.KindPreauthVoid, txn.KindCompletionVoid:
+			s.voids++
+		case txn.KindCompletion, txn.KindCompletionAdvice:
+			if !d.Voided || !r.PreauthReopens {
+				s.completions++
+			}
+		case txn.KindRefund:
+			s.refunds += d.Minor
+		case txn.KindIncrement:
+			s.increments += d.Minor
+		case txn.KindAdjustment, txn.KindTip:
+			s.tips += d.Minor
+		}
+	}
+	return s
+}
+
+// Used says that something stands that was done about a transaction: its
+// terminal knows of it then, and it cannot be reversed under what was built on
+// it.
+func Used(deeds []Deed) bool {
+	for _, d := range deeds {
+		if d.State != Undone {
+			return true
+		}
+	}
+	return false
+}
+
+func named(code [6]byte) bool { return code != [6]byte{} && code != [6]byte([]byte("      ")) }
+
+// DaysBetween is how many calendar days b is after a.
+func DaysBetween(a, b txn.Date) int {
+	at := func(d txn.Date) time.Time {
+		return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC)
+	}
+	return int(at(b).Sub(at(a)) / (24 * time.Hour))
+}

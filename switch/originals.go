@@ -1,0 +1,409 @@
+package acquirer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/original"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Archive finds transactions that the journal has let go of. It may lag behind
+// by what was decided last: what is of today or yesterday is also in memory.
+type Archive interface {
+	// ByKey and ByRRN find decided transactions of one business day.
+	ByKey(ctx context.Context, m txn.MerchantID, day txn.Date, key txn.Key) ([]txn.Record, error)
+	ByRRN(ctx context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error)
+	// Preauths finds the pre-authorizations of a card at a merchant with an
+	// authorization code, since a day, the latest first.
+	Preauths(ctx context.Context, m txn.MerchantID, card txn.CardToken, auth [6]byte, since txn.Date) ([]txn.Record, error)
+	// Deeds are the outcomes that name an original, and the events about it and
+	// about those.
+	Deeds(ctx context.Context, m txn.MerchantID, id txn.ID) ([]txn.Record, error)
+}
+
+// originals remembers what was done about earlier transactions during this
+// business day and the one before, and lets one request at a time do something
+// about each. It holds nothing of a transaction that nothing was done about.
+type originals struct {
+	mu      sync.Mutex // held for memory operations only, never across I/O
+	affairs map[txn.ID]*affair
+	owner   map[txn.ID]txn.ID // of a deed: the transaction it was done about
+	day     txn.Date          // the latest seen
+}
+
+// affair is what was done about one transaction.
+type affair struct {
+	deeds []original.Deed
+	day   txn.Date      // of the latest deed
+	whole bool          // the archive's deeds are among them
+	busy  chan struct{} // closed when whoever is doing something is done; nil: nobody is
+}
+
+func newOriginals() *originals {
+	return &originals{affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}}
+}
+
+// acquire keeps everybody else from doing something about id until release. It
+// is false when that takes longer than deadline.
+func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
+	for {
+		o.mu.Lock()
+		a := o.affairs[id]
+		if a == nil {
+			a = &affair{}
+			o.affairs[id] = a
+		}
+		if a.busy == nil {
+			a.busy = make(chan struct{})
+			o.mu.Unlock()
+			return true
+		}
+		busy := a.busy
+		o.mu.Unlock()
+		if !wait(busy, deadline) {
+			return false
+		}
+	}
+}
+
+func (o *originals) release(id txn.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.affairs[id]
+	close(a.busy)
+	a.busy = nil
+	if len(a.deeds) == 0 {
+		delete(o.affairs, id)
+	}
+}
+
+// deeds are those about id, and whether the archive's are among them.
+func (o *originals) deeds(id txn.ID) (deeds []original.Deed, whole bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a := o.affairs[id]; a != nil {
+		return append(deeds, a.deeds...), a.whole
+	}
+	return nil, false
+}
+
+// add notes a deed about a transaction, and says whether it is a new one: of a
+// known deed memory knows best.
+func (o *originals) add(id txn.ID, d original.Deed, day txn.Date) (added bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turn(day)
+	a := o.affairs[id]
+	if a == nil {
+		a = &affair{}
+		o.affairs[id] = a
+	}
+	a.day = max(a.day, day)
+	if _, known := o.owner[d.ID]; known {
+		return false
+	}
+	o.owner[d.ID] = id
+	a.deeds = append(a.deeds, d)
+	o.void(id, &d)
+	return true
+}
+
+// complete notes that the archive's deeds about id have been added.
+func (o *originals) complete(id txn.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a := o.affairs[id]; a != nil {
+		a.whole = true
+	}
+}
+
+// change puts a deed into another state; it does nothing for what is no deed.
+func (o *originals) change(deed txn.ID, to original.State) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := o.owner[deed]
+	if d := o.deed(id, deed); d != nil {
+		d.State = to
+		o.void(id, d)
+	}
+}
+
+func (o *originals) deed(id, deed txn.ID) *original.Deed {
+	if a := o.affairs[id]; a != nil {
+		for i := range a.deeds {
+			if a.deeds[i].ID == deed {
+				return &a.deeds[i]
+			}
+		}
+	}
+	return nil
+}
+
+// void carries the void of a completion on to the pre-authorization, whose deed
+// the completion is. mu is held.
+func (o *originals) void(completion txn.ID, d *original.Deed) {
+	if d.Kind != txn.KindCompletionVoid {
+		return
+	}
+	if c := o.deed(o.owner[completion], completion); c != nil {
+		c.Voided = d.State == original.Standing
+	}
+}
+
+// used says that something was done about a transaction, or is being done.
+func (o *originals) used(id txn.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.affairs[id]
+	return a != nil && (a.busy != nil || original.Used(a.deeds))
+}
+
+// turn forgets what nothing was done about since the day before the latest: the
+// archive has it.
+func (o *originals) turn(day txn.Date) {
+	if day <= o.day {
+		return
+	}
+	o.day = day
+	for id, a := range o.affairs {
+		if a.busy == nil && a.day < day.Before() {
+			for _, d := range a.deeds {
+				delete(o.owner, d.ID)
+			}
+			delete(o.affairs, id)
+		}
+	}
+}
+
+// deedOf is the deed that a decided request is, and false if nothing came of it.
+func deedOf(rec *txn.Record) (original.Deed, bool) {
+	d := original.Deed{ID: rec.ID, Kind: rec.Request, Minor: rec.Amount.Minor}
+	switch {
+	case rec.Original == 0 || !rec.Request.MovesMoney():
+		return d, false
+	case rec.Outcome == txn.OutcomeApproved, rec.Outcome == txn.OutcomeUnknown && rec.Request.Told():
+		return d, true
+	case rec.Outcome == txn.OutcomeUnknown:
+		d.State = original.Uncertain
+		return d, true
+	}
+	return d, false
+}
+
+// learn takes what a durable record says about deeds, and says whether it is
+// news.
+func (o *originals) learn(rec *txn.Record) (news bool) {
+	switch rec.Kind {
+	case txn.RecordOutcome:
+		if d, ok := deedOf(rec); ok {
+			return o.add(rec.Original, d, rec.Day)
+		}
+	case txn.RecordReversalDue:
+		o.change(rec.Original, original.Uncertain)
+	case txn.RecordReversalDone:
+		o.change(rec.Original, original.Undone)
+	case txn.RecordAdviceDone:
+		to := original.Standing
+		if rec.Reason != txn.Approved && !rec.Request.Told() {
+			to = original.Undone
+		}
+		o.change(rec.Original, to)
+	}
+	return false
+}
+
+// concern finds the transaction that req is about, keeps others from it, and
+// says whether req may be done. release is to be called when req is decided,
+// whatever the reason.
+func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.Reason) {
+	release = func() {}
+	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	defer cancel()
+	rec, stands, reason := s.find(ctx, req)
+	if reason != txn.Approved {
+		return release, reason
+	}
+	if !s.originals.acquire(rec.ID, req.Deadline) {
+		return release, txn.OriginalIsBusy
+	}
+	release = func() { s.originals.release(rec.ID) }
+	if sl, _, ok := s.slots.look(&rec.Key); ok && sl.id == rec.ID { // it may have been reversed while we waited
+		stands = standing(sl, &rec)
+	}
+	deeds, whole := s.originals.deeds(rec.ID)
+	if !whole && rec.Day < req.Day.Before() {
+		undone, err := s.recall(ctx, &rec)
+		if err != nil {
+			s.log.Error("what was done about a transaction cannot be read", "id", rec.ID, "error", err)
+			return release, txn.RecordsAreUnavailable
+		}
+		stands = stands && !undone
+		deeds, _ = s.originals.deeds(rec.ID)
+	}
+	t := original.Transaction{ID: rec.ID, Kind: rec.Request, Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
+		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
+	if req.PAN.IsZero() { // the card is the original's
+		pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)
+		if err != nil {
+			s.log.Error("an original's card number cannot be opened", "id", rec.ID, "error", err)
+			return release, txn.SwitchFailed
+		}
+		req.PAN, req.CardToken = pan, rec.Card
+	}
+	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
+	w.original, w.originalKey = rec.ID, rec.Key
+	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
+	return release, s.cfg.Originals.Permit(&t, deeds, req)
+}
+
+// find is the transaction that req names, and whether it stood when it was
+// looked at.
+func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, stands bool, reason txn.Reason) {
+	if req.Original.STAN != 0 {
+		for _, class := range [...]txn.Class{txn.ClassFinancial, txn.ClassAdvice} {
+			rec, stands, reason = s.recent(req, class)
+			if reason != txn.OriginalIsUnknown {
+				return rec, stands, reason
+			}
+		}
+	}
+	if s.archive == nil {
+		return rec, false, txn.OriginalIsUnknown
+	}
+	found, err := s.search(ctx, req)
+	if err != nil {
+		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+		return rec, false, txn.RecordsAreUnavailable
+	}
+	for i := range found {
+		r := &found[i]
+		approved := r.Outcome == txn.OutcomeApproved || r.Outcome == txn.OutcomeUnknown && r.Request.Told()
+		if approved && r.Merchant == req.Merchant && r.Request.MovesMoney() && names(req, r) {
+			return *r, true, txn.Approved
+		}
+	}
+	return rec, false, txn.OriginalIsUnknown
+}
+
+// recent looks for the original among the requests of this business day and the
+// one before.
+func (s *Switch) recent(req *txn.Request, class txn.Class) (rec txn.Record, stands bool, reason txn.Reason) {
+	key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: req.Original.Batch, STAN: req.Original.STAN, Class: class}
+	sl, flight, known := s.slots.look(&key)
+	switch {
+	case !known || sl.state == slotTombstoned:
+		return rec, false, txn.OriginalIsUnknown
+	case flight != nil:
+		return rec, false, txn.OriginalIsBusy
+	case sl.position == 0:
+		return rec, false, txn.OriginalIsUnknown
+	}
+	b, err := s.journal.Read(sl.position, nil)
+	if err == nil {
+		err = rec.Unmarshal(b)
+	}
+	switch {
+	case err != nil:
+		s.log.Error("an original cannot be read", "position", sl.position, "error", err)
+		return rec, false, txn.RecordsAreUnavailable
+	case !names(req, &rec):
+		return rec, false, txn.OriginalIsUnknown
+	}
+	return rec, standing(sl, &rec), txn.Approved
+}
+
+// standing says that what rec decided is approved and not undone, as far as its
+// slot knows: what is told by repeating is never undone.
+func standing(sl slot, rec *txn.Record) bool {
+	return sl.state == slotApproved || rec.Request.Remedy() == txn.Repeat && rec.Reason == txn.Approved
+}
+
+// names says that what req says of its original is true of r: reference number,
+// date and authorization code, as far as it says them.
+func names(req *txn.Request, r *txn.Record) bool {
+	ref := &req.Original
+	return (ref.RRN == [12]byte{} || ref.RRN == r.RRN) &&
+		(ref.Date == [4]byte{} || ref.Date == r.Date || ref.Date == settlementDate(r.Day)) &&
+		(ref.STAN == 0 || ref.STAN == r.Key.STAN && ref.Batch == r.Key.Batch)
+}
+
+// search asks the archive.
+func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, error) {
+	ref := &req.Original
+	days := []txn.Date{req.Day, req.Day.Before()}
+	if day, ok := dateOf(ref.Date, req.Day); ok {
+		days = []txn.Date{day, day.After()} // sold after the cut-over, it is of the next business day
+	}
+	if ref.RRN == [12]byte{} && ref.STAN == 0 {
+		since := req.Day
+		for range s.cfg.Originals.PreauthDays + 1 {
+			since = since.Before()
+		}
+		return s.archive.Preauths(ctx, req.Merchant, req.CardToken, ref.AuthCode, since)
+	}
+	for _, day := range days {
+		var found []txn.Record
+		var err error
+		if ref.RRN != [12]byte{} {
+			found, err = s.archive.ByRRN(ctx, req.Merchant, day, ref.RRN)
+		} else {
+			key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: ref.Batch, STAN: ref.STAN, Class: txn.ClassFinancial}
+			found, err = s.archive.ByKey(ctx, req.Merchant, day, key)
+		}
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+// dateOf is the latest day not after tomorrow that MMDD can mean.
+func dateOf(mmdd [4]byte, today txn.Date) (txn.Date, bool) {
+	if mmdd == [4]byte{} {
+		return 0, false
+	}
+	n := txn.Date(0)
+	for _, c := range mmdd {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + txn.Date(c-'0')
+	}
+	day := today/10000*10000 + n
+	if day > today.After() {
+		day -= 10000
+	}
+	return day, true
+}
+
+// recall adds the archive's deeds about rec to those in memory, and says
+// whether rec itself was undone. It is called with rec acquired.
+func (s *Switch) recall(ctx context.Context, rec *txn.Record) (undone bool, err error) {
+	if s.archive == nil {
+		return false, nil
+	}
+	found, err := s.archive.Deeds(ctx, rec.Merchant, rec.ID)
+	if err != nil {
+		return false, fmt.Errorf("read deeds of %s: %w", rec.ID, err)
+	}
+	news := map[txn.ID]bool{}
+	for i := range found {
+		if r := &found[i]; r.Kind == txn.RecordOutcome {
+			news[r.ID] = s.originals.learn(r)
+		}
+	}
+	for i := range found {
+		switch r := &found[i]; {
+		case r.Kind == txn.RecordOutcome:
+		case r.Original == rec.ID:
+			undone = undone || r.Kind == txn.RecordReversalDue || r.Kind == txn.RecordReversalDone
+		case news[r.Original]:
+			s.originals.learn(r)
+		}
+	}
+	s.originals.complete(rec.ID)
+	return undone, nil
+}

@@ -1,0 +1,435 @@
+package acquirer
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// about makes a request about an earlier one, in the same batch.
+func about(kind txn.Kind, stan uint32, minor int64, of uint32) txn.Request {
+	r := sale("10000001", stan, minor)
+	r.Kind = kind
+	if kind.Remedy() == txn.Repeat {
+		r.MTI, r.Key.Class = 0x0220, txn.ClassAdvice
+	}
+	if of != 0 {
+		r.Original = txn.Reference{STAN: of, Batch: 1}
+	}
+	return r
+}
+
+// shelf is an archive that holds what the test files in it.
+type shelf struct {
+	recs []txn.Record
+	err  error
+}
+
+func (s *shelf) pick(fits func(*txn.Record) bool) (found []txn.Record, err error) {
+	for i := range s.recs {
+		if fits(&s.recs[i]) {
+			found = append(found, s.recs[i])
+		}
+	}
+	return found, s.err
+}
+
+func (s *shelf) ByKey(_ context.Context, m txn.MerchantID, day txn.Date, key txn.Key) ([]txn.Record, error) {
+	return s.pick(func(r *txn.Record) bool {
+		return r.Kind == txn.RecordOutcome && r.Merchant == m && r.Day == day && r.Key == key
+	})
+}
+
+func (s *shelf) ByRRN(_ context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error) {
+	return s.pick(func(r *txn.Record) bool {
+		return r.Kind == txn.RecordOutcome && r.Merchant == m && r.Day == day && r.RRN == rrn
+	})
+}
+
+func (s *shelf) Preauths(_ context.Context, m txn.MerchantID, card txn.CardToken, auth [6]byte, since txn.Date) ([]txn.Record, error) {
+	return s.pick(func(r *txn.Record) bool {
+		return r.Request == txn.KindPreauth && r.Merchant == m && r.Card == card && r.AuthCode == auth && r.Day >= since
+	})
+}
+
+func (s *shelf) Deeds(_ context.Context, m txn.MerchantID, id txn.ID) ([]txn.Record, error) {
+	deeds := map[txn.ID]bool{id: true}
+	for i := range s.recs {
+		if s.recs[i].Original == id {
+			deeds[s.recs[i].ID] = true
+		}
+	}
+	return s.pick(func(r *txn.Record) bool { return r.Merchant == m && deeds[r.Original] })
+}
+
+// records are all of the house's.
+func (h *house) records() (recs []txn.Record) {
+	h.t.Helper()
+	err := h.journal.Scan(h.journal.First(), func(_ journal.Position, b []byte) error {
+		var rec txn.Record
+		err := rec.Unmarshal(append([]byte(nil), b...))
+		recs = append(recs, rec)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return recs
+}
+
+// What may be done about a sale, and what it does to the limits; the same after
+// a restart.
+func TestVoid(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.want("void of another amount", h.ask(about(txn.KindVoid, 2, 999, 1)), txn.OriginalAmountDiffers, "64")
+	h.want("void of nothing", h.ask(about(txn.KindVoid, 3, 1000, 77)), txn.OriginalIsUnknown, "25")
+	if h.used("10000001") != 1000 {
+		t.Errorf("refused voids gave limits back: %d are used", h.used("10000001"))
+	}
+	first := h.ask(about(txn.KindVoid, 4, 1000, 1))
+	h.want("void", first, txn.Approved, "00")
+	if h.used("10000001") != 0 {
+		t.Errorf("a void left %d used", h.used("10000001"))
+	}
+	h.want("void again", h.ask(about(txn.KindVoid, 5, 1000, 1)), txn.OriginalDoesNotStand, "25")
+	if again := h.ask(about(txn.KindVoid, 4, 1000, 1)); again.RRN != first.RRN || again.Reason != txn.Approved {
+		t.Errorf("the same void was told %v %s", again.Reason, again.RRN)
+	}
+	h.want("reversal of a voided sale", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
+	h.want("refund of a voided sale", h.ask(about(txn.KindRefund, 6, 100, 1)), txn.OriginalDoesNotStand, "25")
+
+	h.restart()
+	if h.used("10000001") != 0 {
+		t.Errorf("after a restart %d are used", h.used("10000001"))
+	}
+	h.want("void after a restart", h.ask(about(txn.KindVoid, 7, 1000, 1)), txn.OriginalDoesNotStand, "25")
+	h.want("reversal of the void", h.ask(reversal("10000001", 4, 1000)), txn.Approved, "00")
+	h.settle()
+	if h.used("10000001") != 1000 {
+		t.Errorf("a reversed void leaves %d used, the sale stands again", h.used("10000001"))
+	}
+	h.want("void after the reversal of the first", h.ask(about(txn.KindVoid, 8, 1000, 1)), txn.Approved, "00")
+	h.restart()
+	if h.used("10000001") != 0 || h.bank.undone(0) != 1 {
+		t.Errorf("%d used, %d reversals", h.used("10000001"), h.bank.undone(0))
+	}
+}
+
+// A void whose fate is unknown is undone; until then nothing else may be done
+// about the sale.
+func TestVoidWithoutAnswer(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	acknowledged := make(chan struct{})
+	h.bank.acknowledge = func(int) bool {
+		select {
+		case <-acknowledged:
+			return true
+		default:
+			return false
+		}
+	}
+	h.s.cfg.ReversalRetry = time.Millisecond
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	h.want("void", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.IssuerDidNotAnswer, "98")
+	h.bank.behave = nil
+	h.want("void while the first is being undone", h.ask(about(txn.KindVoid, 3, 1000, 1)), txn.OriginalIsBusy, "09")
+	if h.used("10000001") != 1000 {
+		t.Errorf("%d are used", h.used("10000001"))
+	}
+	close(acknowledged)
+	h.settle()
+	if h.used("10000001") != 1000 {
+		t.Errorf("an undone void left %d used", h.used("10000001"))
+	}
+	h.want("void", h.ask(about(txn.KindVoid, 4, 1000, 1)), txn.Approved, "00")
+}
+
+// Refunds come in parts, and an unknown one is told to the issuer until it
+// takes note.
+func TestRefund(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.want("part", h.ask(about(txn.KindRefund, 2, 400, 1)), txn.Approved, "00")
+	h.want("void of what is refunded", h.ask(about(txn.KindVoid, 3, 1000, 1)), txn.OriginalDoesNotStand, "25")
+	h.want("too much", h.ask(about(txn.KindRefund, 4, 601, 1)), txn.OriginalAmountDiffers, "64")
+	other := about(txn.KindRefund, 5, 100, 1)
+	other.PAN, _ = txn.ParsePAN("6222020000000007")
+	h.want("another card", h.ask(other), txn.CardIsNotTheOriginals, "14")
+	if h.used("10000001") != 1000 {
+		t.Errorf("a refund moved the limits to %d", h.used("10000001"))
+	}
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	h.want("the rest, without an answer", h.ask(about(txn.KindRefund, 6, 600, 1)), txn.IssuerDidNotAnswer, "98")
+	h.bank.behave = nil
+	h.settle()
+	if len(h.bank.advised) != 1 || h.bank.undone(0) != 0 {
+		t.Errorf("%d advices, %d reversals", len(h.bank.advised), h.bank.undone(0))
+	}
+	h.want("nothing is left", h.ask(about(txn.KindRefund, 7, 1, 1)), txn.OriginalAmountDiffers, "64")
+	h.restart()
+	h.want("also after a restart", h.ask(about(txn.KindRefund, 8, 1, 1)), txn.OriginalAmountDiffers, "64")
+}
+
+// A refund that the issuer takes note of and refuses has not happened.
+func TestRefundRefusedLate(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.bank.opinion = [2]byte{'1', '4'}
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	h.want("refund", h.ask(about(txn.KindRefund, 2, 1000, 1)), txn.IssuerDidNotAnswer, "98")
+	h.settle()
+	h.bank.behave = nil
+	h.want("refund again", h.ask(about(txn.KindRefund, 3, 1000, 1)), txn.Approved, "00")
+}
+
+// The whole life of a pre-authorization.
+func TestPreauth(t *testing.T) {
+	h := newHouse(t)
+	authorize := func(stan uint32) (auth [6]byte) {
+		ans := h.ask(about(txn.KindPreauth, stan, 1000, 0))
+		h.want("preauth", ans, txn.Approved, "00")
+		return ans.Reply.AuthCode
+	}
+	with := func(r txn.Request, auth [6]byte) txn.Request { r.Original.AuthCode = auth; return r }
+	auth := authorize(1)
+	h.want("increment", h.ask(with(about(txn.KindIncrement, 2, 200, 1), auth)), txn.Approved, "00")
+	if h.used("10000001") != 1200 {
+		t.Errorf("%d are used", h.used("10000001"))
+	}
+	h.want("completion of too much", h.ask(with(about(txn.KindCompletion, 3, 1381, 1), auth)), txn.OriginalAmountDiffers, "64")
+	h.want("completion with another code", h.ask(with(about(txn.KindCompletion, 4, 1000, 1), [6]byte{'9'})), txn.OriginalIsUnknown, "25")
+	h.want("completion", h.ask(with(about(txn.KindCompletion, 5, 1380, 1), auth)), txn.Approved, "00")
+	h.want("a second completion", h.ask(with(about(txn.KindCompletion, 6, 1, 1), auth)), txn.OriginalIsCompleted, "12")
+	h.want("void of what is completed", h.ask(with(about(txn.KindPreauthVoid, 7, 1200, 1), auth)), txn.OriginalIsCompleted, "12")
+	h.want("sale's void of a completion", h.ask(about(txn.KindVoid, 8, 1380, 5)), txn.OriginalIsOfAnotherKind, "12")
+	h.want("void of the completion", h.ask(about(txn.KindCompletionVoid, 9, 1380, 5)), txn.Approved, "00")
+	h.want("completion after that", h.ask(with(about(txn.KindCompletion, 10, 1000, 1), auth)), txn.OriginalIsCompleted, "12")
+	h.s.cfg.Originals.PreauthReopens = true
+	h.want("where it may reopen", h.ask(with(about(txn.KindCompletion, 11, 1000, 1), auth)), txn.Approved, "00")
+
+	auth = authorize(20)
+	h.want("void of a part", h.ask(with(about(txn.KindPreauthVoid, 21, 900, 20), auth)), txn.OriginalAmountDiffers, "64")
+	h.want("void", h.ask(with(about(txn.KindPreauthVoid, 22, 1000, 20), auth)), txn.Approved, "00")
+	h.want("completion of what is void", h.ask(with(about(txn.KindCompletion, 23, 1000, 20), auth)), txn.OriginalDoesNotStand, "25")
+	h.want("sale of the same trade", h.ask(about(txn.KindRefund, 24, 1000, 20)), txn.OriginalIsOfAnotherKind, "12")
+}
+
+// What has happened at a terminal is taken note of whatever the limits say, and
+// told to the issuer until that does.
+func TestToldIsNeverLost(t *testing.T) {
+	h := newHouse(t)
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, ""
+	}
+	h.bank.acknowledge = func(attempt int) bool { return attempt > 1 }
+	h.s.cfg.ReversalRetry = time.Millisecond
+	h.want("offline sale over the day's limit", h.ask(about(txn.KindOfflineSale, 1, 200_000, 0)), txn.Approved, "00")
+	if h.used("10000001") != 200_000 {
+		t.Errorf("%d are used", h.used("10000001"))
+	}
+	h.settle()
+	if len(h.bank.advised) != 1 || h.bank.undone(0) != 0 {
+		t.Errorf("%d advices, %d reversals", len(h.bank.advised), h.bank.undone(0))
+	}
+	var done *txn.Record
+	for _, rec := range h.records() {
+		if rec.Kind == txn.RecordAdviceDone {
+			done = &rec
+		}
+	}
+	if done == nil || done.Attempts != 3 || done.Reason != txn.Approved {
+		t.Errorf("advice done: %+v", done)
+	}
+	h.bank.refuse = txn.IssuerIsUnavailable
+	h.want("no link at all: the terminal keeps it", h.ask(about(txn.KindOfflineSale, 2, 100, 0)), txn.IssuerIsUnavailable, "91")
+	h.restart()
+	if h.used("10000001") != 200_000 || h.s.Figures().ReversalsOwed != 0 {
+		t.Errorf("after a restart %d used, %+v", h.used("10000001"), h.s.Figures())
+	}
+}
+
+func TestTips(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.want("tip", h.ask(about(txn.KindTip, 2, 100, 1)), txn.Approved, "00")
+	h.want("tip that makes it too much", h.ask(about(txn.KindTip, 3, 51, 1)), txn.OriginalAmountDiffers, "64")
+	h.want("adjustment up to the percentage", h.ask(about(txn.KindAdjustment, 4, 50, 1)), txn.Approved, "00")
+	h.want("refund of it all", h.ask(about(txn.KindRefund, 5, 1150, 1)), txn.Approved, "00")
+}
+
+// What a script did to a card is kept and told nobody.
+func TestScriptResult(t *testing.T) {
+	h := newHouse(t)
+	r := about(txn.KindScriptResult, 2, 0, 1)
+	r.MTI, r.Key.Class = 0x0620, txn.ClassAdvice
+	h.want("script result", h.ask(r), txn.Approved, "00")
+	recs := h.records()
+	if len(recs) != 1 || recs[0].Request != txn.KindScriptResult || recs[0].Outcome != txn.OutcomeLocal {
+		t.Errorf("records: %+v", recs)
+	}
+}
+
+// What is older than yesterday is found in the archive, with all that was done
+// about it.
+func TestOriginalsOfTheArchive(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	old := h.records()[1]
+	for range 10 {
+		old.Day = old.Day.Before()
+	}
+	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, [12]byte([]byte("000000000005")), settlementDate(old.Day)
+	pan, _ := txn.ParsePAN(testPAN)
+	if err := h.s.cards.Seal(&old.SealedPAN, &pan, old.ID); err != nil {
+		t.Fatal(err)
+	}
+	part := old
+	part.ID, part.Request, part.Original, part.OriginalKey, part.Amount.Minor = 6, txn.KindRefund, old.ID, old.Key, 300
+	undone := part
+	undone.ID = 7
+	event := undone
+	event.Kind, event.ID, event.Original, event.Reason = txn.RecordAdviceDone, 8, undone.ID, txn.IssuerDeclined
+	archive := &shelf{recs: []txn.Record{old, part, undone, event}}
+	h.s.archive = archive
+	byRRN := about(txn.KindRefund, 2, 701, 0)
+	byRRN.Original = txn.Reference{RRN: old.RRN, Date: old.Date}
+	h.want("more than is left", h.ask(byRRN), txn.OriginalAmountDiffers, "64")
+	byRRN.Key.STAN, byRRN.Amount.Minor, byRRN.PAN = 3, 700, txn.PAN{}
+	h.want("what is left, without the card", h.ask(byRRN), txn.Approved, "00")
+	byRRN.Key.STAN, byRRN.Amount.Minor = 4, 1
+	h.want("nothing is left", h.ask(byRRN), txn.OriginalAmountDiffers, "64")
+
+	h.s.cfg.Originals.RefundDays = 9
+	byRRN.Key.STAN = 5
+	h.want("too late", h.ask(byRRN), txn.OriginalIsTooOld, "22")
+	h.s.cfg.Originals.RefundDays = 10
+
+	preauth := old
+	preauth.ID, preauth.Request, preauth.Key.STAN, preauth.AuthCode = 9, txn.KindPreauth, 901, [6]byte([]byte("A1B2C3"))
+	if err := h.s.cards.Seal(&preauth.SealedPAN, &pan, preauth.ID); err != nil {
+		t.Fatal(err)
+	}
+	archive.recs = append(archive.recs, preauth)
+	complete := about(txn.KindCompletion, 10, 1000, 0)
+	complete.Original.AuthCode = preauth.AuthCode
+	h.want("completion by card and code", h.ask(complete), txn.Approved, "00")
+	complete.Key.STAN = 11
+	h.want("only once", h.ask(complete), txn.OriginalIsCompleted, "12")
+
+	archive.recs = append(archive.recs, txn.Record{Kind: txn.RecordReversalDone, Merchant: old.Merchant, Original: old.ID})
+	h.restart()
+	h.s.archive = archive
+	byRRN.Key.STAN = 12
+	h.want("reversed long ago", h.ask(byRRN), txn.OriginalDoesNotStand, "25")
+	archive.err = context.DeadlineExceeded
+	byRRN.Key.STAN = 13
+	h.want("archive away", h.ask(byRRN), txn.RecordsAreUnavailable, "96")
+}
+
+// After any deeds in any order, with repeats, reversals and restarts between:
+// what stands about one sale or pre-authorization fits it, and the limits are
+// used by exactly what stands.
+func TestDeedsInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h := newHouse(t)
+		defer h.stop()
+		h.t = t
+		kind := rapid.SampledFrom([]txn.Kind{txn.KindSale, txn.KindPreauth, txn.KindInstalment}).Draw(rt, "original")
+		first := h.ask(about(kind, 1, 1000, 0))
+		if first.Reason != txn.Approved {
+			rt.Fatal(first.Reason)
+		}
+		type deed struct {
+			req      txn.Request
+			approved bool
+		}
+		deeds := []deed{{about(kind, 1, 1000, 0), true}}
+		standing := map[uint32]bool{1: true}
+		for stan := uint32(2); stan < 12; stan++ {
+			switch rapid.IntRange(0, 9).Draw(rt, "what") {
+			case 0: // asked again
+				d := deeds[rapid.IntRange(0, len(deeds)-1).Draw(rt, "again")]
+				if again := h.ask(d.req); d.approved && standing[d.req.Key.STAN] && again.Reason != txn.Approved {
+					rt.Fatalf("%v %d was approved and is told %v when asked again", d.req.Kind, d.req.Key.STAN, again.Reason)
+				}
+			case 1, 2: // reversed
+				d := deeds[rapid.IntRange(0, len(deeds)-1).Draw(rt, "reversed")]
+				if d.req.Kind.Remedy() != txn.Reverse {
+					continue
+				}
+				before := h.bank.undone(0)
+				if ans := h.ask(reversal("10000001", d.req.Key.STAN, d.req.Amount.Minor)); ans.Reason != txn.Approved {
+					rt.Fatalf("reversal of %v: %v", d.req.Kind, ans.Reason)
+				}
+				h.settle()
+				if h.bank.undone(0) > before {
+					standing[d.req.Key.STAN] = false
+				}
+			case 3:
+				h.restart()
+			default:
+				k := rapid.SampledFrom([]txn.Kind{txn.KindVoid, txn.KindRefund, txn.KindTip, txn.KindAdjustment, txn.KindIncrement, txn.KindPreauthVoid,
+					txn.KindCompletion, txn.KindCompletionAdvice, txn.KindCompletionVoid, txn.KindInstalmentVoid}).Draw(rt, "kind")
+				of := deeds[rapid.IntRange(0, len(deeds)-1).Draw(rt, "of")].req.Key.STAN
+				d := deed{req: about(k, stan, int64(rapid.SampledFrom([]int{1, 50, 150, 500, 1000, 1100, 1150}).Draw(rt, "minor")), of)}
+				d.approved = h.ask(d.req).Reason == txn.Approved
+				standing[stan] = d.approved
+				deeds = append(deeds, d)
+			}
+		}
+		h.restart()
+		var refunds, increments, tips, completed, used int64
+		voids := map[uint32]int{}
+		for _, d := range deeds {
+			r := &d.req
+			if !standing[r.Key.STAN] {
+				continue
+			}
+			if of := r.Original.STAN; of != 0 && !standing[of] {
+				rt.Fatalf("%v %d stands about %d, which does not", r.Kind, r.Key.STAN, of)
+			}
+			switch r.Kind {
+			case txn.KindRefund:
+				refunds += r.Amount.Minor
+			case txn.KindIncrement:
+				increments += r.Amount.Minor
+			case txn.KindTip, txn.KindAdjustment:
+				tips += r.Amount.Minor
+			case txn.KindCompletion, txn.KindCompletionAdvice:
+				completed++
+			case txn.KindVoid, txn.KindPreauthVoid, txn.KindCompletionVoid, txn.KindInstalmentVoid:
+				voids[r.Original.STAN]++
+			}
+			switch r.Kind.Limits() {
+			case txn.Debit:
+				used += r.Amount.Minor
+			case txn.Credit:
+				used -= r.Amount.Minor
+			}
+		}
+		for of, n := range voids {
+			if n > 1 {
+				rt.Fatalf("%d voids of %d stand", n, of)
+			}
+		}
+		switch {
+		case tips > 150, completed > 1, voids[1] > 0 && refunds+completed > 0, kind == txn.KindSale && refunds > 1000+tips:
+			rt.Fatalf("refunds %d, tips %d, completions %d, voids %v", refunds, tips, completed, voids)
+		case h.used("10000001") != used:
+			rt.Fatalf("%d are used, %d stand", h.used("10000001"), used)
+		}
+	})
+}

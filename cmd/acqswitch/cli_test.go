@@ -130,6 +130,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"reversal's retry", "reversals: {retry: 0s}", "reversals.retry: 0s"},
 		{"reversal's longest retry", "reversals: {retry: 2m}", "reversals.retry_max: 1m0s must be at least 2m0s"},
 		{"grace", "reversals: {undelivered_grace: 0s}", "reversals.undelivered_grace"},
+		{"refunds", "originals: {refund_days: 181}", "originals.refund_days"},
+		{"completions", "originals: {completion_percent: 0}", "originals.completion_percent"},
 		{"admin", "admin: {address: here}", `admin.address: "here" must be host:port`},
 		{"log level", "log: {level: loud}", `log.level: "loud" must be one of debug, info, warn, error`},
 		{"log format", "log: {format: xml}", `log.format: "xml" must be one of json, text`},

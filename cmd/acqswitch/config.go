@@ -17,6 +17,7 @@ import (
 	acquirer "github.com/acqswitch/acqswitch/switch"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -44,6 +45,7 @@ type config struct {
 	Ledger       ledgerConfig    `yaml:"ledger"`
 	Risk         riskConfig      `yaml:"risk"`
 	Reversals    reversalsConfig `yaml:"reversals"`
+	Originals    originalsConfig `yaml:"originals"`
 	Admin        adminConfig     `yaml:"admin"`
 	Log          logConfig       `yaml:"log"`
 	Trace        traceConfig     `yaml:"trace"`
@@ -88,6 +90,14 @@ type reversalsConfig struct {
 	Retry            time.Duration `yaml:"retry"`
 	RetryMax         time.Duration `yaml:"retry_max"`
 	UndeliveredGrace time.Duration `yaml:"undelivered_grace"`
+}
+
+type originalsConfig struct {
+	RefundDays        int  `yaml:"refund_days"`
+	PreauthDays       int  `yaml:"preauth_days"`
+	CompletionPercent int  `yaml:"completion_percent"`
+	TipPercent        int  `yaml:"tip_percent"`
+	PreauthReopens    bool `yaml:"preauth_reopens"`
 }
 
 type adminConfig struct {
@@ -139,6 +149,10 @@ func (c *config) validate() error {
 		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},
 		{"reversals.retry_max", atLeast(r.RetryMax, r.Retry)},
 		{"reversals.undelivered_grace", atLeast(r.UndeliveredGrace, time.Millisecond)},
+		{"originals.refund_days", between(c.Originals.RefundDays, 1, 180)},
+		{"originals.preauth_days", between(c.Originals.PreauthDays, 1, 180)},
+		{"originals.completion_percent", between(c.Originals.CompletionPercent, 1, 200)},
+		{"originals.tip_percent", between(c.Originals.TipPercent, 1, 100)},
 		{"admin.address", address(c.Admin.Address, true)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},
@@ -257,6 +271,7 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 	return acquirer.Config{
 		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
 		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,
+		Originals: original.Rules(c.Originals),
 	}, err
 }
 

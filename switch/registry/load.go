@@ -232,7 +232,7 @@ func (l *loader) merchant(y *merchantYAML) {
 	m.Status = oneOf[txn.Status](l, at.or(y.Status), "merchants[].status")
 	m.Policy = oneOf[txn.RegionPolicy](l, at.or(y.Policy), "merchants[].policy")
 	if len(y.Kinds) == 0 {
-		l.problem(at, "merchants[].kinds", "is empty: list what the merchant may ask for, such as [sale, balance]")
+		l.problem(at, "merchants[].kinds", "is empty: list what the merchant may ask for, such as [sale, balance, refund]")
 	}
 	for _, k := range y.Kinds {
 		m.Kinds |= 1 << l.kind(k, "merchants[].kinds[]")

@@ -139,6 +139,12 @@ func decodeCUP(x *Exchange) error {
 		req.Key.Class = txn.ClassFinancial
 	}
 	if req.Kind == txn.KindUnknown {
+		switch mti {
+		case 0x0100, 0x0200, 0x0220, 0x0400:
+			if err := require(m, 3, 25); err != nil {
+				return err // nobody can say what it asks for
+			}
+		}
 		req.Kind = cupKinds[cupKey{mti, decimal(req.ProcessingCode[:]), uint8(decimal(req.Condition[:])), uint16(req.Detail)}]
 	}
 	if err := decodeReference(x); err != nil {

@@ -49,7 +49,7 @@ func TestDecode(t *testing.T) {
 		{name: "cup sale said again", dialect: "cup-pos", mti: 0x0201, base: cupSale, facts: strings.Replace(cupSaleFacts, "sale", "sale again", 1)},
 		{name: "cup sale by mail", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "08"}, facts: cupSaleFacts},
 		{name: "cup sale for points is not offered", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{25: "65"}, facts: strings.Replace(cupSaleFacts, "sale", "unknown", 1)},
-		{name: "cup not offered, whatever it lacks", dialect: "cup-pos", mti: 0x0200, base: fields{60: "9900000100060"}, facts: "unknown   batch 1 stan 0"},
+		{name: "cup not offered, whatever it lacks", dialect: "cup-pos", mti: 0x0200, base: fields{3: "000000", 25: "00", 60: "9900000100060"}, facts: "unknown   batch 1 stan 0"},
 
 		{name: "cup without DE60", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: ""}, fault: "field 60 is missing"},
 		{name: "cup DE60 without a batch", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{60: "2200000"}, fault: "field 60 must have at least a transaction type and a batch"},

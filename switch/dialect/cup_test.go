@@ -1,0 +1,128 @@
+package dialect
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// cupRows is the CUP transaction table (cup-pos A6), a row of it a test.
+var cupRows = []struct {
+	name                  string
+	mti                   uint16
+	processing, condition string
+	detail                string // DE60.1
+	kind                  txn.Kind
+	more                  fields
+}{
+	{"余额查询", 0x0200, "310000", "00", "01", txn.KindBalance, nil},
+	{"消费", 0x0200, "000000", "00", "22", txn.KindSale, nil},
+	{"消费撤销", 0x0200, "200000", "00", "23", txn.KindVoid, fields{37: "112109310002", 61: "000001000002"}},
+	{"退货", 0x0220, "200000", "00", "25", txn.KindRefund, fields{37: "112109310002", 61: "0000010000021121"}},
+	{"EC脱机退货", 0x0220, "200000", "00", "27", txn.KindRefund, fields{37: "112109310002", 61: "0000010000021121"}},
+	{"预授权", 0x0100, "030000", "06", "10", txn.KindPreauth, nil},
+	{"追加预授权", 0x0100, "030000", "60", "10", txn.KindIncrement, fields{38: "B1B2B3", 61: "0000000000000000"}},
+	{"预授权撤销", 0x0100, "200000", "06", "11", txn.KindPreauthVoid, fields{38: "B1B2B3", 61: "0000010000051121"}},
+	{"预授权完成(请求)", 0x0200, "000000", "06", "20", txn.KindCompletion, fields{38: "B1B2B3", 61: "0000010000051121"}},
+	{"预授权完成撤销", 0x0200, "200000", "06", "21", txn.KindCompletionVoid, fields{37: "112109350007", 38: "B1B2B3", 61: "0000010000071121"}},
+	{"预授权完成(通知)", 0x0220, "000000", "06", "24", txn.KindCompletionAdvice, fields{38: "B1B2B3", 61: "0000000000001121"}},
+	{"离线结算", 0x0220, "000000", "00", "30", txn.KindOfflineSale, fields{61: "00000100000211210048802900000"}},
+	{"结算调整", 0x0220, "000000", "00", "32", txn.KindAdjustment, fields{37: "112109310002", 61: "00000100000211210048802900000"}},
+	{"小费", 0x0220, "000000", "00", "34", txn.KindTip, fields{37: "112109310002", 61: "00000100000211210048802900000"}},
+	{"EC脱机消费", 0x0200, "000000", "00", "36", txn.KindOfflineSale, nil},
+	{"分期消费", 0x0200, "000000", "64", "22", txn.KindInstalment, fields{62: "12"}},
+	{"分期消费撤销", 0x0200, "200000", "64", "23", txn.KindInstalmentVoid, fields{37: "112109310002", 61: "000001000002"}},
+	{"MOTO消费", 0x0200, "000000", "08", "22", txn.KindSale, nil},
+	{"MOTO消费撤销", 0x0200, "200000", "08", "23", txn.KindVoid, fields{37: "112109310002", 61: "000001000002"}},
+	{"MOTO预授权", 0x0100, "030000", "18", "10", txn.KindPreauth, nil},
+	{"MOTO预授权撤销", 0x0100, "200000", "18", "11", txn.KindPreauthVoid, fields{38: "B1B2B3", 61: "0000010000051121"}},
+	{"MOTO预授权完成(请求)", 0x0200, "000000", "18", "20", txn.KindCompletion, fields{38: "B1B2B3", 61: "0000010000051121"}},
+	{"MOTO预授权完成撤销", 0x0200, "200000", "18", "21", txn.KindCompletionVoid, fields{37: "112109350007", 38: "B1B2B3", 61: "0000010000071121"}},
+	{"MOTO预授权完成(通知)", 0x0220, "000000", "18", "24", txn.KindCompletionAdvice, fields{38: "B1B2B3", 61: "0000000000001121"}},
+	{"账户验证", 0x0100, "330000", "00", "01", txn.KindVerify, nil},
+	{"脚本结果通知", 0x0620, "000000", "00", "00", txn.KindScriptResult, fields{55: "hex:9F3602000195050000000800", 61: "0000010000021121"}},
+	{"积分消费 is not offered", 0x0200, "000000", "65", "22", txn.KindUnknown, nil},
+	{"电子钱包 is not offered", 0x0200, "000000", "91", "40", txn.KindUnknown, nil},
+	{"圈存 is not offered", 0x0200, "600000", "91", "45", txn.KindUnknown, nil},
+	{"预约消费 is not offered", 0x0200, "000000", "67", "54", txn.KindUnknown, nil},
+}
+
+// TestCUPKinds decodes each row, finds each field missing that the kind needs,
+// answers it, and decodes its reversal where it has one.
+func TestCUPKinds(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	for _, row := range cupRows {
+		t.Run(row.name, func(t *testing.T) {
+			good := cupSale.with(fields{3: row.processing, 25: row.condition, 60: row.detail + "00000100060"}).with(row.more)
+			if row.kind == txn.KindBalance || row.kind == txn.KindVerify {
+				delete(good, 4)
+			}
+			x := decoded(t, d, build(t, d.Codec(), row.mti, good))
+			if x.Fault != nil || x.Request.Kind != row.kind {
+				t.Fatalf("%v, %v", x.Request.Kind, x.Fault)
+			}
+			for _, n := range cupNeeds[row.kind] {
+				x := decoded(t, d, build(t, d.Codec(), row.mti, good.with(fields{n: ""})))
+				if want := fmt.Sprintf("field %d is missing", n); x.Fault == nil || x.Fault.Error() != want {
+					t.Errorf("without field %d: %v", n, x.Fault)
+				}
+			}
+			if row.kind == txn.KindUnknown {
+				return
+			}
+			decide(x, txn.Approved)
+			m := answered(t, d, x)
+			if m.MTI() != row.mti+0x10 {
+				t.Errorf("answered with %04x", m.MTI())
+			}
+			for _, n := range []int{3, 11, 12, 13, 25, 32, 37, 39, 41, 42, 60} {
+				if !m.Has(n) {
+					t.Errorf("the answer has no field %d", n)
+				}
+			}
+			for _, n := range []int{22, 26, 35, 36, 48, 52, 61, 62} { // of requests only
+				if m.Has(n) {
+					t.Errorf("the answer has field %d", n)
+				}
+			}
+			reversal := decoded(t, d, build(t, d.Codec(), 0x0400, good.with(fields{4: "000000012345", 39: "98"})))
+			want := txn.KindUnknown
+			if row.kind.Remedy() == txn.Reverse {
+				want = txn.KindReversal
+			}
+			if reversal.Request.Kind != want {
+				t.Errorf("its reversal is %v", reversal.Request.Kind)
+			}
+		})
+	}
+}
+
+// A payment code stands for the card.
+func TestCUPPaymentCode(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	for code, want := range map[string]string{
+		"A30196222020000000000123":           "622202*********0123",
+		"A20070100204xxA3015999901001234567": "999901*****4567",
+		"A3016999901001234567 ":              "999901*****4567",
+		"A301999990100123456789x":            "fault",
+		"A301162220200000":                   "fault",
+		"A3099622202":                        "",
+	} {
+		x := &Exchange{Frame: build(t, d.Codec(), 0x0200, cupSale.with(fields{2: "", 14: "", 22: "032", 59: code}))}
+		if err := d.Decode(x, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		switch {
+		case x.Fault != nil:
+			got = "fault"
+		case !x.Request.PAN.IsZero():
+			got = x.Request.PAN.Masked()
+		}
+		if got != want {
+			t.Errorf("%s: %s (%v), want %s", code, got, x.Fault, want)
+		}
+	}
+}

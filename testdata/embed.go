@@ -3,7 +3,7 @@
 //
 // The sample day is recorded: after a change of the registry, the issuers or
 // the plan it must be recorded again, by the test TestRecordSampleDay of
-// switch/terminal with -update.
+// switch/terminal/fleet with -update.
 package testdata
 
 import "embed"

@@ -20,6 +20,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -87,7 +88,7 @@ type sampleRun struct {
 type summary struct {
 	Directory string             `json:"directory"`
 	Resumed   bool               `json:"resumed"`
-	Day       *terminal.Result   `json:"day"`
+	Day       *fleet.Result      `json:"day"`
 	Totals    []ledgerTotal      `json:"ledger_totals"`
 	Verify    *settlement.Report `json:"verify"`
 	Books     *booksReport       `json:"books"`
@@ -205,7 +206,7 @@ func (r *sampleRun) prepare() error {
 // startIssuers runs the simulated issuers on free ports.
 func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error {
 	r.books = map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(terminal.SampleIssuers)) {
+	for _, name := range slices.Sorted(maps.Keys(fleet.SampleIssuers)) {
 		script, err := testdata.Files.Open("issuers/" + name + ".yaml")
 		if err != nil {
 			return err
@@ -226,7 +227,7 @@ func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error 
 		})
 		r.books[name] = cfg.Book
 		r.cfg.Issuers = append(r.cfg.Issuers, issuer.Config{
-			Name: name, Address: sim.Addr(), BINs: terminal.SampleIssuers[name], Timeout: time.Second, UTCOffset: 8 * time.Hour,
+			Name: name, Address: sim.Addr(), BINs: fleet.SampleIssuers[name], Timeout: time.Second, UTCOffset: 8 * time.Hour,
 			ReconnectMax: time.Second,
 			// The day has timeouts on purpose; they must not cost other cards their issuer.
 			Breaker: issuer.BreakerConfig{Failures: 1000, FailurePercent: 100, RequestsMin: 1_000_000},
@@ -269,12 +270,12 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 		return nil, err
 	}
 	defer log.Close()
-	opts := terminal.PlayOptions{Log: log, Patience: 20 * time.Second}
+	opts := fleet.PlayOptions{Log: log, Patience: 20 * time.Second}
 	if !quiet {
 		opts.Progress = progressPrinter(r.c.out)
 	}
 	s := &summary{Directory: r.dir, Resumed: r.resumed}
-	if s.Day, err = terminal.Play(ctx, day, addrs, opts); err != nil {
+	if s.Day, err = fleet.Play(ctx, day, addrs, opts); err != nil {
 		if ctx.Err() != nil {
 			say("\nstopped; the next run takes it up\n")
 			return nil, refused()
@@ -298,13 +299,13 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 }
 
 // sampleDay is the captured traffic with the answers it should get.
-func sampleDay() (*terminal.Day, error) {
+func sampleDay() (*fleet.Day, error) {
 	pcap, err := testdata.Files.Open("day/day.pcap")
 	if err != nil {
 		return nil, err
 	}
 	defer pcap.Close()
-	capture, err := terminal.ReadCapture(pcap, terminal.Ports())
+	capture, err := fleet.ReadCapture(pcap, fleet.Ports())
 	if err != nil {
 		return nil, fmt.Errorf("read the sample day: %w", err)
 	}
@@ -313,7 +314,7 @@ func sampleDay() (*terminal.Day, error) {
 		return nil, err
 	}
 	defer lines.Close()
-	expected, err := terminal.ReadExpected(lines)
+	expected, err := fleet.ReadExpected(lines)
 	if err != nil {
 		return nil, fmt.Errorf("read the sample day: %w", err)
 	}
@@ -390,7 +391,7 @@ func (r *sampleRun) totals(ctx context.Context) ([]ledgerTotal, error) {
 
 // progressPrinter redraws one line on a terminal and prints a line every few
 // seconds elsewhere.
-func progressPrinter(w io.Writer) func(terminal.Progress) {
+func progressPrinter(w io.Writer) func(fleet.Progress) {
 	tty := false
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil {
@@ -398,7 +399,7 @@ func progressPrinter(w io.Writer) func(terminal.Progress) {
 		}
 	}
 	var last time.Duration
-	return func(p terminal.Progress) {
+	return func(p fleet.Progress) {
 		done := p.Done >= p.Total
 		if !tty && !done && p.Elapsed-last < 2*time.Second {
 			return

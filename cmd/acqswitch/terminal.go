@@ -14,6 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -222,7 +223,7 @@ func (f *terminalFlags) readCard() (card terminal.Card, err error) {
 	}
 	card.Expiry = f.expiry
 	if f.card == "" {
-		card.PAN, err = terminal.TestPAN(terminal.SampleIssuers["east"][0], 1)
+		card.PAN, err = terminal.TestPAN(fleet.SampleIssuers["east"][0], 1)
 	} else {
 		card.PAN, err = txn.ParsePAN(f.card)
 	}

@@ -84,7 +84,11 @@ func (a Archive) Deeds(ctx context.Context, merchant txn.MerchantID, id txn.ID) 
 	return found, nil
 }
 
+// records is what a query found; a ledger without tables has nothing in it yet.
 func records(entries []Entry, err error) ([]txn.Record, error) {
+	if err != nil && noTable(err) {
+		return nil, nil
+	}
 	recs := make([]txn.Record, len(entries))
 	for i, e := range entries {
 		recs[i] = *e.Rec

@@ -20,6 +20,7 @@ type Answer struct {
 	Date     string        `json:"date,omitempty"`    // DE13 MMDD
 	Balance  string        `json:"balance,omitempty"` // DE54
 	Latency  time.Duration `json:"latency_ns"`
+	Size     int           `json:"-"` // of its frame
 
 	body    []byte
 	dialect *dialect.Terminal
@@ -62,8 +63,12 @@ func (e *WrongAnswerError) Error() string {
 	return fmt.Sprintf("wrong answer: field %d %s", e.Field, e.Why)
 }
 
-// readAnswer takes body as the answer to the request frame (prefix excluded) of
-// a terminal with the keys k. Its error is a *WrongAnswerError or the codec's.
+// ReadAnswer takes body as the answer to the request frame (prefix excluded) of
+// a terminal without keys. Its error is a *WrongAnswerError or the codec's.
+func ReadAnswer(d *dialect.Terminal, request, body []byte) (Answer, error) {
+	return readAnswer(d, nil, request, body)
+}
+
 func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, error) {
 	var asked, got iso.Message
 	if err := d.Codec().Parse(&got, body); err != nil {
@@ -81,7 +86,7 @@ func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, 
 	text := func(n int) string { return string(bytes.TrimRight(got.AppendText(nil, n), " ")) }
 	return Answer{
 		MTI: fmt.Sprintf("%04x", got.MTI()), Code: text(39), RRN: text(37), AuthCode: text(38), STAN: text(11),
-		Time: text(12), Date: text(13), Balance: text(54), body: body, dialect: d,
+		Time: text(12), Date: text(13), Balance: text(54), body: body, dialect: d, Size: d.PrefixSize() + len(body),
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,21 +20,21 @@ type Options struct {
 	// may be shared by a fleet. Nil keeps them in memory.
 	Log *Log
 	// Recorder records the sessions. Nil records none.
-	Recorder *Recorder
+	Recorder Recorder
 	// STAN is the trace number to start with where the Log knows none. Default 1.
 	STAN uint32
 }
 
-// reversalTries is how often a reversal is sent before the terminal gives the
+// ReversalTries is how often a reversal is sent before the terminal gives the
 // next online transaction up (CUP parameter 23 is 3 repeats).
-const reversalTries = 4
+const ReversalTries = 4
 
 // Client is one terminal. It is not safe for concurrent use: a terminal does
 // one thing at a time.
 type Client struct {
 	profile  Profile // without its TMK, which is in line.keys
 	patience time.Duration
-	line     line
+	line     Line
 	log      *Log
 	stan     uint32 // the last one used
 	owed     []byte // the frame of the reversal to send before the next sale, nil when none
@@ -47,22 +48,22 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	if err != nil {
 		return nil, err
 	}
-	p.Batch = or(p.Batch, 1)
-	p.Currency = or(p.Currency, txn.CNY)
-	p.KeySet = or(p.KeySet, keys.KeySetDouble)
+	p.Batch = cmp.Or(p.Batch, 1)
+	p.Currency = cmp.Or(p.Currency, txn.CNY)
+	p.KeySet = cmp.Or(p.KeySet, keys.KeySetDouble)
 	tid := p.Terminal.String()
 	ring, err := newKeyring(d, p.KeySet, p.TMK)
 	if err != nil {
 		return nil, fmt.Errorf("terminal %s: %w", tid, err)
 	}
 	p.TMK = nil // printing a Client must not print it
-	c := &Client{profile: p, patience: or(o.Patience, txn.PatienceDefault), log: o.Log,
-		line: line{addr: addr, dialect: d, recorder: o.Recorder, name: tid, keys: ring}}
-	m := o.Log.memory(tid)
-	c.stan = or(m.stan, stanBefore(or(o.STAN, 1)))
-	if m.owed != nil {
-		c.owedFor = *m.owed
-		if c.owed, err = c.reversalFor(m.owed); err != nil {
+	c := &Client{profile: p, patience: cmp.Or(o.Patience, txn.PatienceDefault), log: o.Log,
+		line: Line{Addr: addr, Dialect: d, Recorder: o.Recorder, Name: tid, keys: ring}}
+	m := o.Log.Memory(tid)
+	c.stan = cmp.Or(m.STAN, stanBefore(cmp.Or(o.STAN, 1)))
+	if m.Owed != nil {
+		c.owedFor = *m.Owed
+		if c.owed, err = c.reversalFor(m.Owed); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +74,7 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 }
 
 // Close hangs up.
-func (c *Client) Close() error { c.line.hangUp(); return nil }
+func (c *Client) Close() error { c.line.HangUp(); return nil }
 
 // Sale asks for money. Without a valid answer the sale is owed a reversal,
 // which is sent before the next Sale or Balance, or by Settle.
@@ -82,17 +83,17 @@ func (c *Client) Close() error { c.line.hangUp(); return nil }
 // sign on again (77, 99, A0), it does so and asks once more under a new trace
 // number; the answer returned is then the second one.
 func (c *Client) Sale(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
-	return c.online(ctx, &message{kind: txn.KindSale, card: card, amount: amount})
+	return c.online(ctx, &Message{Kind: txn.KindSale, Card: card, Amount: amount})
 }
 
 // Balance asks what the card holds.
 func (c *Client) Balance(ctx context.Context, card Card) (Answer, error) {
-	return c.online(ctx, &message{kind: txn.KindBalance, card: card})
+	return c.online(ctx, &Message{Kind: txn.KindBalance, Card: card})
 }
 
 // Echo asks whether the switch is alive.
 func (c *Client) Echo(ctx context.Context) (Answer, error) {
-	return c.ask(ctx, &message{kind: txn.KindEcho})
+	return c.ask(ctx, &Message{Kind: txn.KindEcho})
 }
 
 // SignOn opens the terminal's day. With a master key it takes the working keys
@@ -100,7 +101,7 @@ func (c *Client) Echo(ctx context.Context) (Answer, error) {
 // the terminal has none. After a refusal or no answer it keeps those it had: a
 // switch takes them until it sees the new ones.
 func (c *Client) SignOn(ctx context.Context) (Answer, error) {
-	answer, err := c.ask(ctx, &message{kind: txn.KindSignOn})
+	answer, err := c.ask(ctx, &Message{Kind: txn.KindSignOn})
 	if err != nil || c.line.keys == nil || !answer.Approved() {
 		return answer, err
 	}
@@ -112,12 +113,12 @@ func (c *Client) SignOn(ctx context.Context) (Answer, error) {
 
 // SignOff closes it.
 func (c *Client) SignOff(ctx context.Context) (Answer, error) {
-	return c.ask(ctx, &message{kind: txn.KindSignOff})
+	return c.ask(ctx, &Message{Kind: txn.KindSignOff})
 }
 
 // Reversal undoes the sale with a trace number of this terminal and batch.
 func (c *Client) Reversal(ctx context.Context, stan uint32, amount txn.Amount) (Answer, error) {
-	e := c.event(txn.KindReversal, stan, txn.Amount{Minor: amount.Minor, Currency: or(amount.Currency, c.profile.Currency)})
+	e := c.event(txn.KindReversal, stan, txn.Amount{Minor: amount.Minor, Currency: cmp.Or(amount.Currency, c.profile.Currency)})
 	frame, err := c.reversalFor(&e)
 	if err != nil {
 		return Answer{}, err
@@ -139,7 +140,7 @@ func (c *Client) Owes() uint32 {
 // Exchange sends a frame as it is, length prefix included, and waits for its
 // answer. Nothing is noted or owed.
 func (c *Client) Exchange(ctx context.Context, frame []byte) (Answer, error) {
-	return c.line.exchange(ctx, frame, c.patience)
+	return c.line.Exchange(ctx, frame, c.patience)
 }
 
 // Settle sends the reversal that is owed, if any, until it is answered.
@@ -150,7 +151,7 @@ func (c *Client) Settle(ctx context.Context) error {
 	frame, e := c.owed, c.owedFor
 	e.Kind, e.MTI = txn.KindReversal.String(), "0400"
 	var err error
-	for range reversalTries {
+	for range ReversalTries {
 		var answer Answer
 		answer, err = c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, e) })
 		switch {
@@ -171,9 +172,9 @@ func (c *Client) Settle(ctx context.Context) error {
 
 // online settles what is owed and asks m. From the moment it is noted as sent,
 // the sale is owed a reversal; a valid answer, also a refusal, ends that.
-func (c *Client) online(ctx context.Context, m *message) (Answer, error) {
+func (c *Client) online(ctx context.Context, m *Message) (Answer, error) {
 	if err := c.line.keys.ready(); err != nil {
-		return Answer{}, fmt.Errorf("%s of terminal %s: %w", m.kind, c.profile.Terminal, err)
+		return Answer{}, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, err)
 	}
 	if err := c.Settle(ctx); err != nil {
 		return Answer{}, err
@@ -181,7 +182,7 @@ func (c *Client) online(ctx context.Context, m *message) (Answer, error) {
 	if err := c.renew(ctx); err != nil {
 		return Answer{}, err
 	}
-	m.mac = c.line.keys != nil
+	m.MAC = c.line.keys != nil
 	return c.insist(ctx, func() (Answer, error) { return c.ask(ctx, m) })
 }
 
@@ -215,29 +216,29 @@ func (c *Client) insist(ctx context.Context, ask func() (Answer, error)) (Answer
 	return ask()
 }
 
-func (c *Client) ask(ctx context.Context, m *message) (Answer, error) {
-	m.at = time.Now()
-	if m.kind != txn.KindEcho || !isCUP(c.line.dialect) {
-		c.stan = stanAfter(c.stan)
-		m.stan = c.stan
+func (c *Client) ask(ctx context.Context, m *Message) (Answer, error) {
+	m.At = time.Now()
+	if m.Kind != txn.KindEcho || !IsCUP(c.line.Dialect) {
+		c.stan = STANAfter(c.stan)
+		m.STAN = c.stan
 	}
-	frame, err := m.encode(nil, c.line.dialect, &c.profile)
+	frame, err := m.Append(nil, c.line.Dialect, &c.profile)
 	if err != nil {
 		return Answer{}, err
 	}
-	return c.send(ctx, frame, c.event(m.kind, m.stan, txn.Amount{Minor: m.amount.Minor, Currency: m.currency(&c.profile)}))
+	return c.send(ctx, frame, c.event(m.Kind, m.STAN, txn.Amount{Minor: m.Amount.Minor, Currency: m.currency(&c.profile)}))
 }
 
 // send is one request and its answer, both noted. It makes the frame's MAC: a
 // frame that waited gets that of today's keys.
 func (c *Client) send(ctx context.Context, frame []byte, e Event) (Answer, error) {
-	if err := c.line.keys.seal(c.line.dialect, frame); err != nil {
+	if err := c.line.keys.seal(c.line.Dialect, frame); err != nil {
 		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", e.Kind, e.STAN, e.Terminal, err)
 	}
 	if err := c.log.Sent(e); err != nil {
 		return Answer{}, err
 	}
-	answer, err := c.line.exchange(ctx, frame, c.patience)
+	answer, err := c.line.Exchange(ctx, frame, c.patience)
 	if err != nil {
 		if e.Kind == txn.KindSale.String() || e.Kind == txn.KindReversal.String() {
 			c.owedFor = e
@@ -263,7 +264,7 @@ func (c *Client) owedFrame(frame []byte, e Event, err error) ([]byte, error) {
 	if isMACWrong(err) {
 		reason = "A0"
 	}
-	return reversalOf(nil, c.line.dialect, frame[c.line.dialect.PrefixSize():], reason)
+	return ReversalOf(nil, c.line.Dialect, frame[c.line.Dialect.PrefixSize():], reason)
 }
 
 func (c *Client) event(k txn.Kind, stan uint32, amount txn.Amount) Event {
@@ -276,12 +277,13 @@ func (c *Client) event(k txn.Kind, stan uint32, amount txn.Amount) Event {
 // number name the sale.
 func (c *Client) reversalFor(e *Event) ([]byte, error) {
 	p := c.profile
-	p.Batch = or(e.Batch, p.Batch)
-	m := message{kind: txn.KindReversal, stan: e.STAN, amount: txn.Amount{Minor: e.Amount, Currency: e.Currency}, at: time.Now(), mac: c.line.keys != nil}
-	return m.encode(nil, c.line.dialect, &p)
+	p.Batch = cmp.Or(e.Batch, p.Batch)
+	m := Message{Kind: txn.KindReversal, STAN: e.STAN, Amount: txn.Amount{Minor: e.Amount, Currency: e.Currency}, At: time.Now(), MAC: c.line.keys != nil}
+	return m.Append(nil, c.line.Dialect, &p)
 }
 
-func stanAfter(n uint32) uint32 { return n%txn.STANMax + 1 }
+// STANAfter is the trace number after n.
+func STANAfter(n uint32) uint32 { return n%txn.STANMax + 1 }
 
 func stanBefore(n uint32) uint32 {
 	if n <= 1 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -24,16 +25,16 @@ var testProfile = Profile{
 
 func testCard(t testing.TB) Card {
 	t.Helper()
-	pan, err := TestPAN(binEast+cardGood, 7)
+	pan, err := TestPAN("99990100", 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Card{PAN: pan, Expiry: "4912"}
 }
 
-func dialPeer(t testing.TB, p *peer, o Options) *Client {
+func dialPeer(t testing.TB, p *terminaltest.Peer, o Options) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), p.addr, p.dialect.Name(), testProfile, o)
+	c, err := Dial(t.Context(), p.Addr, p.Dialect.Name(), testProfile, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func dialPeer(t testing.TB, p *peer, o Options) *Client {
 func TestClientVerbs(t *testing.T) {
 	for _, name := range dialect.Names() {
 		t.Run(name, func(t *testing.T) {
-			p := startPeer(t, name)
+			p := terminaltest.Start(t, name)
 			c := dialPeer(t, p, Options{STAN: 999_998})
 			card, amount := testCard(t), txn.Amount{Minor: 123_45, Currency: txn.CNY}
 			for _, step := range []struct {
@@ -69,22 +70,22 @@ func TestClientVerbs(t *testing.T) {
 			if a, err := c.Echo(t.Context()); err != nil || !a.Approved() {
 				t.Errorf("echo: %+v, %v", a, err)
 			}
-			if _, reversed := p.sale("10000001", batchOf(p), 999_999); !reversed {
+			if _, reversed := p.Sale("10000001", batchOf(p), 999_999); !reversed {
 				t.Error("the sale was not reversed")
 			}
 		})
 	}
 }
 
-func batchOf(p *peer) uint32 {
-	if isCUP(p.dialect) {
+func batchOf(p *terminaltest.Peer) uint32 {
+	if IsCUP(p.Dialect) {
 		return 1
 	}
 	return 0
 }
 
 func TestAnswerIsMaskedUnlessAsked(t *testing.T) {
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	a, err := dialPeer(t, p, Options{}).Sale(t.Context(), testCard(t), txn.Amount{Minor: 1, Currency: txn.CNY})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +103,7 @@ func TestAnswerIsMaskedUnlessAsked(t *testing.T) {
 // Each answer is wrong in one way; the sale is then without an answer and owed
 // a reversal, which is sent before the next sale.
 func TestWrongAnswersAreNone(t *testing.T) {
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	patch := func(at int, b ...byte) func([]byte) []byte {
 		return func(answer []byte) []byte { copy(answer[at:], b); return answer }
 	}
@@ -125,7 +126,7 @@ func TestWrongAnswersAreNone(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := dialPeer(t, p, Options{Patience: 200 * time.Millisecond})
-			p.setAnswers(func(req *txn.Request, answer []byte) []byte { return row.alter(answer) })
+			p.SetAnswers(func(req *txn.Request, answer []byte) []byte { return row.alter(answer) })
 			_, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 12_34, Currency: txn.CNY})
 			var wrong *WrongAnswerError
 			switch {
@@ -136,16 +137,16 @@ func TestWrongAnswersAreNone(t *testing.T) {
 			case c.Owes() != 1:
 				t.Fatalf("%06d is owed", c.Owes())
 			}
-			p.setAnswers(nil)
+			p.SetAnswers(nil)
 			if a, err := c.Balance(t.Context(), testCard(t)); err != nil || !a.Approved() {
 				t.Fatalf("%+v, %v", a, err)
 			}
-			if _, reversed := p.sale("10000001", 1, 1); !reversed || c.Owes() != 0 {
+			if _, reversed := p.Sale("10000001", 1, 1); !reversed || c.Owes() != 0 {
 				t.Error("the sale was not reversed before the next transaction")
 			}
-			p.mu.Lock()
-			clear(p.sales)
-			p.mu.Unlock()
+			p.Mu.Lock()
+			clear(p.Sales)
+			p.Mu.Unlock()
 		})
 	}
 }
@@ -154,20 +155,20 @@ func TestWrongAnswersAreNone(t *testing.T) {
 func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 	for _, name := range []string{"cup-pos", "iso87"} {
 		t.Run(name, func(t *testing.T) {
-			p := startPeer(t, name)
+			p := terminaltest.Start(t, name)
 			path := filepath.Join(t.TempDir(), "terminals.log")
 			log, err := OpenLog(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.setAnswers(func(*txn.Request, []byte) []byte { return nil })
+			p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
 			c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond, Log: log})
 			if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5, Currency: txn.CNY}); !errors.Is(err, ErrNoAnswer) {
 				t.Fatal(err)
 			}
 			c.Close()
 			log.Close()
-			p.setAnswers(nil)
+			p.SetAnswers(nil)
 			if log, err = OpenLog(path); err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +180,7 @@ func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 			if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 6, Currency: txn.CNY}); err != nil {
 				t.Fatal(err)
 			}
-			if _, reversed := p.sale("10000001", batchOf(p), 1); !reversed || c.STAN() != 2 {
+			if _, reversed := p.Sale("10000001", batchOf(p), 1); !reversed || c.STAN() != 2 {
 				t.Errorf("reversed %v, STAN %d", reversed, c.STAN())
 			}
 			text, err := os.ReadFile(path)
@@ -210,10 +211,10 @@ func TestPlaceIsReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := message{kind: txn.KindSale, stan: 1, card: testCard(t), amount: txn.Amount{Minor: 1, Currency: txn.CNY}}
+	m := Message{Kind: txn.KindSale, STAN: 1, Card: testCard(t), Amount: txn.Amount{Minor: 1, Currency: txn.CNY}}
 	p := testProfile
 	p.Batch = 3
-	frame, err := m.encode(nil, d, &p)
+	frame, err := m.Append(nil, d, &p)
 	if err != nil {
 		t.Fatal(err)
 	}

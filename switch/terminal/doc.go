@@ -1,5 +1,4 @@
-// Package terminal is the other end of the wire: a POS terminal as a library,
-// a fleet of them playing a day's traffic, and that traffic as a capture.
+// Package terminal is the other end of the wire: a POS terminal as a library.
 //
 // A Client is one terminal. It does one thing at a time, numbers its requests,
 // and takes an answer only if it answers what was asked. It is faithful: with
@@ -7,18 +6,10 @@
 // valid answer is reversed before the next sale, by this process or by the
 // next one that opens the Log after a kill.
 //
-// A Day is what a fleet of terminals sends and what each message should be
-// answered. It comes from Plan (the sample day), or from a capture (pcap) that
-// ReadCapture reads. Play plays it against a switch; given a Recorder, what is
-// played becomes a capture that Wireshark opens.
-//
-// Card numbers are invented: they begin with 9999, which ISO 7812 leaves to
-// national standards bodies of a country that does not exist.
-//
 // With a test master key a Client signs on for working keys, sends each 0200
 // and 0400 with a MAC and believes no approval without its own. Keys are in
 // memory only, and in no log, error or printed form.
 //
 // Not here: PINs. DE52, DE53 and the serial's cipher in DE59 would be written
-// by encode, with the TPK that take checks and does not keep.
+// by Append, with the TPK that take checks and does not keep.
 package terminal

@@ -103,7 +103,7 @@ func newKeyring(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*keyri
 		return nil, nil
 	case len(tmk) != tmkSize:
 		return nil, fmt.Errorf("terminal master key has %d bytes, must have %d", len(tmk), tmkSize)
-	case !isCUP(d):
+	case !IsCUP(d):
 		return nil, fmt.Errorf("terminal master key: dialect %s hands out no working keys; use cup-pos", d.Name())
 	}
 	master, err := algo.NewLocal(set.under, tmk)

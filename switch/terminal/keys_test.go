@@ -18,6 +18,7 @@ import (
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -121,7 +122,7 @@ func TestKeySets(t *testing.T) {
 				t.Fatal(err)
 			}
 			p, c := startHost(t, func(p *Profile) { p.KeySet = set }, Options{})
-			p.with(func(h *host) { h.double = row.double })
+			p.With(func(h *terminaltest.Host) { h.Double = row.double })
 			card, amount := testCard(t), txn.Amount{Minor: 1, Currency: txn.CNY}
 			for range 2 { // the second sign-on's keys replace the first's
 				mustSignOn(t, p, c)
@@ -135,12 +136,12 @@ func TestKeySets(t *testing.T) {
 					}
 				}
 			}
-			p.with(func(h *host) {
-				if want := map[string]int{"sale": 2, "balance": 2, "reversal": 2}; !reflect.DeepEqual(h.signed, want) {
-					t.Errorf("requests with the right MAC: %v", h.signed)
+			p.With(func(h *terminaltest.Host) {
+				if want := map[string]int{"sale": 2, "balance": 2, "reversal": 2}; !reflect.DeepEqual(h.Signed, want) {
+					t.Errorf("requests with the right MAC: %v", h.Signed)
 				}
-				if want := []uint16{uint16(set), uint16(set)}; !slices.Equal(h.asked, want) {
-					t.Errorf("key sets asked for: %v", h.asked)
+				if want := []uint16{uint16(set), uint16(set)}; !slices.Equal(h.Asked, want) {
+					t.Errorf("key sets asked for: %v", h.Asked)
 				}
 			})
 		})
@@ -172,20 +173,20 @@ func TestWrongKeysAreDropped(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			p, c := startHost(t, func(p *Profile) { p.KeySet = keys.KeySetDoubleTrack }, Options{})
 			mustSignOn(t, p, c)
-			p.with(func(h *host) { h.alter = row.alter })
+			p.With(func(h *terminaltest.Host) { h.Alter = row.alter })
 			_, err := c.SignOn(t.Context())
 			var wrong *WrongAnswerError
 			if !errors.As(err, &wrong) || wrong.Field != 62 || !strings.Contains(err.Error(), row.want) {
 				t.Fatalf("error is %v", err)
 			}
-			p.came()
+			p.Came()
 			if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); !errors.Is(err, ErrSignOnFirst) {
 				t.Errorf("sale: %v", err)
 			}
-			if got := p.came(); len(got) > 0 {
+			if got := p.Came(); len(got) > 0 {
 				t.Errorf("%v were sent", got)
 			}
-			p.with(func(h *host) { h.alter = nil })
+			p.With(func(h *terminaltest.Host) { h.Alter = nil })
 			mustSignOn(t, p, c)
 			if a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil || !a.Approved() {
 				t.Errorf("%+v, %v", a, err)
@@ -194,7 +195,7 @@ func TestWrongKeysAreDropped(t *testing.T) {
 	}
 	t.Run("another TMK", func(t *testing.T) {
 		p, c := startHost(t, nil, Options{})
-		p.with(func(h *host) { h.tmk[0] ^= 0x80 })
+		p.With(func(h *terminaltest.Host) { h.TMK[0] ^= 0x80 })
 		if _, err := c.SignOn(t.Context()); err == nil || !strings.Contains(err.Error(), "another TMK") {
 			t.Errorf("error is %v", err)
 		}
@@ -230,7 +231,7 @@ func TestNothingBeforeSignOn(t *testing.T) {
 	if a, err := c.SignOn(t.Context()); err != nil || a.STAN != "000005" {
 		t.Errorf("sign-on: %+v, %v", a, err)
 	}
-	if got := p.came(); !slices.Equal(got, []string{"echo", "sign-on"}) {
+	if got := p.Came(); !slices.Equal(got, []string{"echo", "sign-on"}) {
 		t.Errorf("%v were sent", got)
 	}
 }
@@ -265,9 +266,9 @@ func TestKeysAreNeverSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen = append(seen, string(text))
-	p.with(func(h *host) { h.alter = func(b []byte) []byte { b[0] ^= 1; return b } })
+	p.With(func(h *terminaltest.Host) { h.Alter = func(b []byte) []byte { b[0] ^= 1; return b } })
 	_, wrong := c.SignOn(t.Context())
-	_, short := newKeyring(c.line.dialect, keys.KeySetDouble, unhex(t, publishedTMK)[:15])
+	_, short := newKeyring(c.line.Dialect, keys.KeySetDouble, unhex(t, publishedTMK)[:15])
 	_, odd := ParseTMK(publishedTMK + "0")
 	for _, err := range []error{wrong, short, odd} {
 		if err == nil {
@@ -280,7 +281,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 	}
 	seen = append(seen, string(text))
 	all := strings.ToUpper(strings.Join(seen, "\n"))
-	for _, key := range append(p.host.issued, unhex(t, publishedTMK)) {
+	for _, key := range append(p.Host.Issued, unhex(t, publishedTMK)) {
 		numbers, hexes := fmt.Sprint(key[:4]), fmt.Sprintf("%#v", key[:4])
 		for _, form := range []string{string(key[:4]), hex.EncodeToString(key[:4]), strings.Trim(numbers, "[]"), hexes[len("[]byte{") : len(hexes)-1]} {
 			if strings.Contains(all, strings.ToUpper(form)) {
@@ -291,7 +292,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 }
 
 func TestDialRefusesKeys(t *testing.T) {
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	for _, row := range []struct {
 		name, dialect string
 		change        func(*Profile)
@@ -305,7 +306,7 @@ func TestDialRefusesKeys(t *testing.T) {
 			profile := testProfile
 			profile.TMK = unhex(t, publishedTMK)
 			row.change(&profile)
-			if _, err := Dial(t.Context(), p.addr, row.dialect, profile, Options{}); err == nil || !strings.Contains(err.Error(), row.want) {
+			if _, err := Dial(t.Context(), p.Addr, row.dialect, profile, Options{}); err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("error is %v", err)
 			}
 		})

@@ -16,27 +16,40 @@ import (
 // knows what became of it.
 var ErrNoAnswer = errors.New("no answer came in time")
 
+// Recorder is told of sessions as they open.
+type Recorder interface {
+	// Open returns nil when it does not record this one.
+	Open(terminal string, d *dialect.Terminal) Tap
+}
+
+// Tap is told the bytes of one session, in order.
+type Tap interface {
+	Sent(frame []byte)
+	Received(frame []byte)
+	Close()
+}
+
 // connectTimeout bounds dialing.
 const connectTimeout = 5 * time.Second
 
-// line is a terminal's way to the switch: dialed when it is first used, and
+// Line is a terminal's way to the switch: dialed when it is first used, and
 // again after it broke. One request is on it at a time. A line on which an
 // answer failed to come is hung up, so that a late answer is never taken for
 // the next one's.
-type line struct {
-	addr     string
-	dialect  *dialect.Terminal
-	recorder *Recorder // nil: not recorded
-	name     string    // the terminal, for the recorder
-	keys     *keyring  // nil: answers carry no MAC
+type Line struct {
+	Addr     string
+	Dialect  *dialect.Terminal
+	Recorder Recorder // nil: not recorded
+	Name     string   // the terminal, for the recorder
+	keys     *keyring // nil: answers carry no MAC
 
 	conn net.Conn
-	tap  *tap
+	tap  Tap // nil: not recorded
 	in   []byte
 }
 
-// exchange sends a frame, length prefix included, and waits for its answer.
-func (l *line) exchange(ctx context.Context, frame []byte, patience time.Duration) (Answer, error) {
+// Exchange sends a frame, length prefix included, and waits for its answer.
+func (l *Line) Exchange(ctx context.Context, frame []byte, patience time.Duration) (Answer, error) {
 	if err := l.dial(ctx); err != nil {
 		return Answer{}, err
 	}
@@ -48,11 +61,11 @@ func (l *line) exchange(ctx context.Context, frame []byte, patience time.Duratio
 	latency := time.Since(began)
 	var answer Answer
 	if err == nil {
-		answer, err = readAnswer(l.dialect, l.keys, frame[l.dialect.PrefixSize():], body)
+		answer, err = readAnswer(l.Dialect, l.keys, frame[l.Dialect.PrefixSize():], body)
 		answer.Latency = latency
 	}
 	if err != nil {
-		l.hangUp()
+		l.HangUp()
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
@@ -61,32 +74,36 @@ func (l *line) exchange(ctx context.Context, frame []byte, patience time.Duratio
 	return answer, nil
 }
 
-func (l *line) dial(ctx context.Context) error {
+func (l *Line) dial(ctx context.Context) error {
 	if l.conn != nil {
 		return nil
 	}
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", l.addr)
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", l.Addr)
 	if err != nil {
 		return fmt.Errorf("connect to the switch: %w", err)
 	}
 	l.conn = conn
-	l.tap = l.recorder.open(l.name, l.dialect)
+	if l.Recorder != nil {
+		l.tap = l.Recorder.Open(l.Name, l.Dialect)
+	}
 	return nil
 }
 
 // roundTrip writes the frame and reads the next one.
-func (l *line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
+func (l *Line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
 	l.conn.SetDeadline(deadline)
-	l.tap.sent(frame)
+	if l.tap != nil {
+		l.tap.Sent(frame)
+	}
 	if _, err := l.conn.Write(frame); err != nil {
 		return nil, fmt.Errorf("send request: %w", timely(err))
 	}
-	size := l.dialect.PrefixSize()
+	size := l.Dialect.PrefixSize()
 	l.in = append(l.in[:0], make([]byte, size)...)
 	if _, err := io.ReadFull(l.conn, l.in); err != nil {
 		return nil, fmt.Errorf("wait for answer: %w", timely(err))
 	}
-	n, err := l.dialect.ReadLength(l.in)
+	n, err := l.Dialect.ReadLength(l.in)
 	if err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
@@ -95,7 +112,9 @@ func (l *line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
 	if _, err := io.ReadFull(l.conn, whole[size:]); err != nil {
 		return nil, fmt.Errorf("read answer: %w", timely(err))
 	}
-	l.tap.received(whole)
+	if l.tap != nil {
+		l.tap.Received(whole)
+	}
 	return whole[size:], nil
 }
 
@@ -110,11 +129,14 @@ func timely(err error) error {
 	return err
 }
 
-func (l *line) hangUp() {
+// HangUp ends the session, if there is one.
+func (l *Line) HangUp() {
 	if l.conn == nil {
 		return
 	}
 	l.conn.Close()
-	l.tap.close()
+	if l.tap != nil {
+		l.tap.Close()
+	}
 	l.conn, l.tap = nil, nil
 }

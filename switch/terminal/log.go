@@ -47,14 +47,14 @@ type Log struct {
 	mu    sync.Mutex
 	file  io.WriteCloser
 	err   error // sticks: after a failed write nobody knows what is in the file
-	state map[string]*memory
+	state map[string]*Memory
 }
 
-// memory is what a terminal must know after a restart.
-type memory struct {
-	next int    // the first step of the day that was not sent
-	stan uint32 // the last one used
-	owed *Event // sale or reversal sent and not answered: a reversal is owed
+// Memory is what a terminal must know after a restart.
+type Memory struct {
+	Next int    // the first step of the day that was not sent
+	STAN uint32 // the last one used
+	Owed *Event // sale or reversal sent and not answered: a reversal is owed
 }
 
 // OpenLog opens or creates a log, cuts a torn last line off and takes up what
@@ -64,7 +64,7 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open terminals' log: %w", err)
 	}
-	l, err := takeUp(file)
+	l, err := NewLog(file)
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("open terminals' log %s: %w", path, err)
@@ -72,12 +72,19 @@ func OpenLog(path string) (*Log, error) {
 	return l, nil
 }
 
-func takeUp(file *os.File) (*Log, error) {
+// File is what a Log needs of its file, which is open for appending.
+type File interface {
+	io.ReadWriteCloser
+	Truncate(size int64) error
+}
+
+// NewLog takes up what is in an open file, which it owns once it succeeds.
+func NewLog(file File) (*Log, error) {
 	data, err := io.ReadAll(file)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{file: file, state: map[string]*memory{}}
+	l := &Log{file: file, state: map[string]*Memory{}}
 	end, err := parseLog(data, func(e *Event) { l.apply(e) })
 	if err != nil {
 		return nil, err
@@ -121,25 +128,25 @@ func parseLog(data []byte, take func(*Event)) (end int, err error) {
 func (l *Log) apply(e *Event) {
 	m := l.state[e.Terminal]
 	if m == nil {
-		m = &memory{}
+		m = &Memory{}
 		l.state[e.Terminal] = m
 	}
 	owing := e.Kind == txn.KindSale.String() || e.Kind == txn.KindReversal.String()
 	switch {
 	case e.Event == EventSent:
-		m.next = max(m.next, e.Step+1)
+		m.Next = max(m.Next, e.Step+1)
 		if e.Kind != txn.KindReversal.String() && e.STAN != 0 {
-			m.stan = e.STAN
+			m.STAN = e.STAN
 		}
 		if owing {
 			owed := *e
-			m.owed = &owed
+			m.Owed = &owed
 		}
 	case e.Kind == txn.KindReversal.String() && wantsSignOn(e.Code):
 		// The switch did not look at the reversal: it is still owed.
-	case owing && m.owed != nil && m.owed.STAN == e.STAN && m.owed.Batch == e.Batch:
+	case owing && m.Owed != nil && m.Owed.STAN == e.STAN && m.Owed.Batch == e.Batch:
 		// Any other valid answer settles it, a refusal too.
-		m.owed = nil
+		m.Owed = nil
 	}
 }
 
@@ -171,17 +178,17 @@ func (l *Log) add(e Event, event string) error {
 	return nil
 }
 
-// memory is what the log knows of a terminal.
-func (l *Log) memory(terminal string) memory {
+// Memory is what the log knows of a terminal.
+func (l *Log) Memory(terminal string) Memory {
 	if l == nil {
-		return memory{}
+		return Memory{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.state[terminal]; m != nil {
 		return *m
 	}
-	return memory{}
+	return Memory{}
 }
 
 // Close closes the file.

@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -55,13 +54,13 @@ func TestLogMemory(t *testing.T) {
 			}
 			check := func(l *Log) {
 				t.Helper()
-				m := l.memory("T")
+				m := l.Memory("T")
 				owed := uint32(0)
-				if m.owed != nil {
-					owed = m.owed.STAN
+				if m.Owed != nil {
+					owed = m.Owed.STAN
 				}
-				if m.next != row.next || m.stan != row.stan || owed != row.owed {
-					t.Errorf("next %d, STAN %d, owed %d", m.next, m.stan, owed)
+				if m.Next != row.next || m.STAN != row.stan || owed != row.owed {
+					t.Errorf("next %d, STAN %d, owed %d", m.Next, m.STAN, owed)
 				}
 			}
 			check(l)
@@ -137,25 +136,3 @@ func TestLogTornAnywhere(t *testing.T) {
 		t.Error("a damaged log was opened")
 	}
 }
-
-// brokenFile takes some writes and fails for good.
-type brokenFile struct {
-	left int
-	file *os.File
-}
-
-var errDisk = errors.New("disk is full")
-
-func (f *brokenFile) Write(b []byte) (int, error) {
-	if f.left == 0 {
-		return 0, errDisk
-	}
-	f.left--
-	return f.file.Write(b)
-}
-
-func (f *brokenFile) Close() error { return f.file.Close() }
-
-// breakAfter makes the log fail after n more events, as if the process had
-// been killed there.
-func (l *Log) breakAfter(n int) { l.file = &brokenFile{n, l.file.(*os.File)} }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -42,13 +43,13 @@ func TestTamperedAnswers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			p, c := startHost(t, nil, Options{})
 			mustSignOn(t, p, c)
-			p.setAnswers(func(_ *txn.Request, answer []byte) []byte { return row.alter(answer) })
+			p.SetAnswers(func(_ *txn.Request, answer []byte) []byte { return row.alter(answer) })
 			// The MAC in small letters is the same one if it has no letters: ask until it has.
 			a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
 			for n := 0; row.name == "MAC in small letters" && err == nil && n < 20; n++ {
 				a, err = c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
 			}
-			p.setAnswers(nil)
+			p.SetAnswers(nil)
 			stan := c.STAN()
 			if row.want == "" {
 				if err != nil || c.Owes() != 0 {
@@ -60,16 +61,16 @@ func TestTamperedAnswers(t *testing.T) {
 			if !errors.As(err, &wrong) || wrong.Field != 64 || !strings.Contains(err.Error(), row.want) || c.Owes() != stan {
 				t.Fatalf("error is %v, %06d is owed", err, c.Owes())
 			}
-			p.came()
+			p.Came()
 			for range 2 {
 				if a, err := c.Balance(t.Context(), testCard(t)); err != nil || !a.Approved() {
 					t.Fatalf("%+v, %v", a, err)
 				}
 			}
-			if got := p.came(); !slices.Equal(got, []string{"reversal A0", "sign-on", "balance", "balance"}) {
+			if got := p.Came(); !slices.Equal(got, []string{"reversal A0", "sign-on", "balance", "balance"}) {
 				t.Errorf("%v were sent", got)
 			}
-			if _, reversed := p.sale("10000001", 1, stan); !reversed {
+			if _, reversed := p.Sale("10000001", 1, stan); !reversed {
 				t.Error("the sale was not reversed")
 			}
 		})
@@ -82,9 +83,9 @@ func TestTamperedAnswersThatOweNoReversal(t *testing.T) {
 	p, c := startHost(t, nil, Options{})
 	mustSignOn(t, p, c)
 	only := func(k txn.Kind) {
-		p.setAnswers(func(req *txn.Request, answer []byte) []byte {
+		p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
 			if req.Kind == k {
-				p.answers = nil // once
+				p.Answers = nil // once
 				return withoutMAC(answer)
 			}
 			return answer
@@ -107,7 +108,7 @@ func TestTamperedAnswersThatOweNoReversal(t *testing.T) {
 		t.Error(err)
 	}
 	want := []string{"balance", "sign-on", "sale", "reversal 98", "reversal 98", "sign-on", "reversal 98"}
-	if got := p.came(); !slices.Equal(got, want) {
+	if got := p.Came(); !slices.Equal(got, want) {
 		t.Errorf("%v were sent, want %v", got, want)
 	}
 }
@@ -116,36 +117,36 @@ func TestTamperedAnswersThatOweNoReversal(t *testing.T) {
 func TestSignsOnAgain(t *testing.T) {
 	for _, row := range []struct {
 		name    string
-		disturb func(*peer)
+		disturb func(*terminaltest.Peer)
 		came    []string
 		code    string
 		want    string // of the error, empty: none
 	}{
-		{"77", func(p *peer) { p.host.forgetKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
-		{"A0", func(p *peer) { p.host.changeKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
-		{"99", func(p *peer) {
-			p.answers = func(_ *txn.Request, answer []byte) []byte {
-				p.answers = nil
+		{"77", func(p *terminaltest.Peer) { p.Host.ForgetKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
+		{"A0", func(p *terminaltest.Peer) { p.Host.ChangeKeys() }, []string{"sale", "sign-on", "sale"}, "00", ""},
+		{"99", func(p *terminaltest.Peer) {
+			p.Answers = func(_ *txn.Request, answer []byte) []byte {
+				p.Answers = nil
 				return bytes.Replace(answer, []byte("00100000019"), []byte("99100000019"), 1)
 			}
 		}, []string{"sale", "sign-on", "sale"}, "00", ""},
-		{"A0 for ever", func(p *peer) { p.host.refuse = func(*txn.Request) bool { return true } }, []string{"sale", "sign-on", "sale"}, "A0", ""},
-		{"sign-on refused", func(p *peer) {
-			p.host.forgetKeys()
-			p.answers = func(req *txn.Request, answer []byte) []byte {
+		{"A0 for ever", func(p *terminaltest.Peer) { p.Host.Refuse = func(*txn.Request) bool { return true } }, []string{"sale", "sign-on", "sale"}, "A0", ""},
+		{"sign-on refused", func(p *terminaltest.Peer) {
+			p.Host.ForgetKeys()
+			p.Answers = func(req *txn.Request, answer []byte) []byte {
 				if req.Kind == txn.KindSignOn {
 					return bytes.Replace(answer, []byte("00100000019"), []byte("58100000019"), 1)
 				}
 				return answer
 			}
 		}, []string{"sale", "sign-on"}, "77", ""},
-		{"sign-on with a wrong key", func(p *peer) {
-			p.host.forgetKeys()
-			p.host.alter = func(b []byte) []byte { b[20] ^= 1; return b }
+		{"sign-on with a wrong key", func(p *terminaltest.Peer) {
+			p.Host.ForgetKeys()
+			p.Host.Alter = func(b []byte) []byte { b[20] ^= 1; return b }
 		}, []string{"sale", "sign-on"}, "", "sign on again after 77: sign-on 000003 of terminal 10000001: wrong answer: field 62"},
-		{"sign-on not answered", func(p *peer) {
-			p.host.changeKeys()
-			p.answers = func(req *txn.Request, answer []byte) []byte {
+		{"sign-on not answered", func(p *terminaltest.Peer) {
+			p.Host.ChangeKeys()
+			p.Answers = func(req *txn.Request, answer []byte) []byte {
 				if req.Kind == txn.KindSignOn {
 					return nil
 				}
@@ -156,14 +157,14 @@ func TestSignsOnAgain(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			p, c := startHost(t, nil, Options{Patience: time.Second})
 			mustSignOn(t, p, c)
-			p.mu.Lock()
+			p.Mu.Lock()
 			row.disturb(p)
-			p.mu.Unlock()
+			p.Mu.Unlock()
 			a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1})
 			if row.want == "" && (err != nil || a.Code != row.code) || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Fatalf("%+v, %v", a, err)
 			}
-			if got := p.came(); !slices.Equal(got, row.came) {
+			if got := p.Came(); !slices.Equal(got, row.came) {
 				t.Errorf("%v were sent", got)
 			}
 			if int(c.STAN()) != 1+len(row.came) || c.Owes() != 0 {
@@ -180,7 +181,7 @@ func TestWithoutKeysToldToSignOn(t *testing.T) {
 	if a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil || a.Code != "77" {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if got := p.came(); !slices.Equal(got, []string{"sale"}) {
+	if got := p.Came(); !slices.Equal(got, []string{"sale"}) {
 		t.Errorf("%v were sent", got)
 	}
 }
@@ -200,7 +201,7 @@ func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	sale := c.STAN()
-	p.with(func(h *host) { h.refuse = func(*txn.Request) bool { return true } })
+	p.With(func(h *terminaltest.Host) { h.Refuse = func(*txn.Request) bool { return true } })
 	if a, err = c.Reversal(t.Context(), sale, txn.Amount{Minor: 7}); err != nil || a.Code != "A0" || c.Owes() != sale {
 		t.Fatalf("%+v, %v, %06d is owed", a, err, c.Owes())
 	}
@@ -209,8 +210,8 @@ func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 	}
 	c.Close()
 	log.Close()
-	p.with(func(h *host) { h.refuse = nil })
-	p.came()
+	p.With(func(h *terminaltest.Host) { h.Refuse = nil })
+	p.Came()
 	if log, err = OpenLog(path); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 	if err := c.Settle(t.Context()); err != nil || c.Owes() != 0 {
 		t.Fatal(err)
 	}
-	if _, reversed := p.sale("10000001", 1, sale); !reversed {
+	if _, reversed := p.Sale("10000001", 1, sale); !reversed {
 		t.Error("the sale was not reversed")
 	}
 }

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -85,21 +86,21 @@ func TestPAN(prefix string, account uint64) (txn.PAN, error) {
 	}
 }
 
-// message is one request before it is encoded. Its zero fields are those of an
+// Message is one request before it is encoded. Its zero fields are those of an
 // ordinary request; the odd ones make odd requests.
-type message struct {
-	kind   txn.Kind
-	stan   uint32
-	amount txn.Amount
-	card   Card
-	at     time.Time // DE7, DE12 and DE13 (ISO 8583:1987)
-	repeat bool      // the MTI's repeat form
+type Message struct {
+	Kind   txn.Kind
+	STAN   uint32
+	Amount txn.Amount
+	Card   Card
+	At     time.Time // DE7, DE12 and DE13 (ISO 8583:1987)
+	Repeat bool      // the MTI's repeat form
 
-	processing string // DE3, if not the kind's
-	detail     string // DE60.1 (CUP POS), if not the kind's
-	omit       []int  // fields left out
-	noPlace    bool   // DE59 left out
-	mac        bool   // a place for DE64 where the kind has one (CUP POS)
+	Processing string // DE3, if not the kind's
+	Detail     string // DE60.1 (CUP POS), if not the kind's
+	Omit       []int  // fields left out
+	NoPlace    bool   // DE59 left out
+	MAC        bool   // a place for DE64 where the kind has one (CUP POS)
 }
 
 // The header and address of a CUP POS terminal's messages.
@@ -116,18 +117,18 @@ var sampleChip = []byte("\x9F\x26\x08\xAA\xBB\xCC\xDD\xEE\xFF\x00\x11\x9F\x27\x0
 var mtis = [...]uint16{txn.KindSale: 0x0200, txn.KindBalance: 0x0200, txn.KindReversal: 0x0400,
 	txn.KindSignOn: 0x0800, txn.KindSignOff: 0x0820, txn.KindEcho: 0x0820}
 
-// encode appends the frame of m, length prefix included. p's batch is set.
-func (m *message) encode(dst []byte, d *dialect.Terminal, p *Profile) ([]byte, error) {
-	mti := mtis[m.kind]
-	if m.repeat {
+// Append appends the frame of m, length prefix included. p's batch is set.
+func (m *Message) Append(dst []byte, d *dialect.Terminal, p *Profile) ([]byte, error) {
+	mti := mtis[m.Kind]
+	if m.Repeat {
 		mti++
 	}
-	w := writer{omit: m.omit, country: p.Country}
-	if isCUP(d) {
+	w := writer{omit: m.Omit, country: p.Country}
+	if IsCUP(d) {
 		w.Encoder = d.Codec().Begin(dst, cupTPDU, cupHeader, mti)
 		m.cup(&w, p)
 	} else {
-		if m.kind == txn.KindSignOff || m.kind == txn.KindEcho {
+		if m.Kind == txn.KindSignOff || m.Kind == txn.KindEcho {
 			mti = 0x0800
 		}
 		w.Encoder = d.Codec().Begin(dst, nil, nil, mti)
@@ -135,24 +136,26 @@ func (m *message) encode(dst []byte, d *dialect.Terminal, p *Profile) ([]byte, e
 	}
 	frame, err := w.Finish()
 	if err != nil {
-		return dst, fmt.Errorf("build %s of terminal %s: %w", m.kind, p.Terminal, err)
+		return dst, fmt.Errorf("build %s of terminal %s: %w", m.Kind, p.Terminal, err)
 	}
 	return frame, nil
 }
 
-func isCUP(d *dialect.Terminal) bool { return d.Codec().Framing().TPDU }
+// IsCUP says that the dialect is CUP POS or one of its kin: its frames have a
+// TPDU.
+func IsCUP(d *dialect.Terminal) bool { return d.Codec().Framing().TPDU }
 
 // cup writes the fields of a CUP POS request.
-func (m *message) cup(w *writer, p *Profile) {
-	switch m.kind {
+func (m *Message) cup(w *writer, p *Profile) {
+	switch m.Kind {
 	case txn.KindSignOn:
-		w.stan(m.stan)
+		w.stan(m.STAN)
 		w.party(p)
-		w.digits(60, fmt.Sprintf("00%06d%03d", p.Batch, or(p.KeySet, keys.KeySetDouble)))
+		w.digits(60, fmt.Sprintf("00%06d%03d", p.Batch, cmp.Or(p.KeySet, keys.KeySetDouble)))
 		w.text(62, fmt.Sprintf("Sequence No%02d%s", len(p.Serial), p.Serial))
 		w.text(63, "001")
 	case txn.KindSignOff:
-		w.stan(m.stan)
+		w.stan(m.STAN)
 		w.party(p)
 		w.digits(60, fmt.Sprintf("00%06d002", p.Batch))
 	case txn.KindEcho:
@@ -170,31 +173,31 @@ func (m *message) cup(w *writer, p *Profile) {
 		if place := m.place(p); place != "" {
 			w.text(59, place)
 		}
-		w.digits(60, fmt.Sprintf("%s%06d00060", or(m.detail, map[txn.Kind]string{txn.KindSale: "22", txn.KindBalance: "01"}[m.kind]), p.Batch))
+		w.digits(60, fmt.Sprintf("%s%06d00060", cmp.Or(m.Detail, map[txn.Kind]string{txn.KindSale: "22", txn.KindBalance: "01"}[m.Kind]), p.Batch))
 		m.noMAC(w)
 	}
 }
 
 // noMAC writes a place for the MAC, which is made when the frame is sent.
-func (m *message) noMAC(w *writer) {
-	if m.mac {
+func (m *Message) noMAC(w *writer) {
+	if m.MAC {
 		w.bytes(macField, noMAC[:])
 	}
 }
 
 // iso87 writes the fields of an ISO 8583:1987 request.
-func (m *message) iso87(w *writer, p *Profile) {
-	switch m.kind {
+func (m *Message) iso87(w *writer, p *Profile) {
+	switch m.Kind {
 	case txn.KindSignOn, txn.KindSignOff, txn.KindEcho:
-		w.digits(7, m.at.Format("0102150405"))
-		w.stan(m.stan)
+		w.digits(7, m.At.Format("0102150405"))
+		w.stan(m.STAN)
 		w.party(p)
-		w.digits(70, map[txn.Kind]string{txn.KindSignOn: "001", txn.KindSignOff: "002", txn.KindEcho: "301"}[m.kind])
+		w.digits(70, map[txn.Kind]string{txn.KindSignOn: "001", txn.KindSignOff: "002", txn.KindEcho: "301"}[m.Kind])
 	case txn.KindReversal: // DE90: MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
-		m.reversal(w, p, m.at.Format("0102150405"))
-		w.digits(90, fmt.Sprintf("0200%06d%032d", m.stan, 0))
+		m.reversal(w, p, m.At.Format("0102150405"))
+		w.digits(90, fmt.Sprintf("0200%06d%032d", m.STAN, 0))
 	default:
-		m.cardFields(w, m.at.Format("0102150405"))
+		m.cardFields(w, m.At.Format("0102150405"))
 		w.party(p)
 		w.text(49, m.currency(p).String())
 		m.chip(w)
@@ -202,11 +205,11 @@ func (m *message) iso87(w *writer, p *Profile) {
 }
 
 // reversal writes what both dialects say of a sale that is known by its number.
-func (m *message) reversal(w *writer, p *Profile, sent string) {
+func (m *Message) reversal(w *writer, p *Profile, sent string) {
 	w.digits(3, "000000")
-	w.digits(4, fmt.Sprintf("%012d", m.amount.Minor))
+	w.digits(4, fmt.Sprintf("%012d", m.Amount.Minor))
 	w.sent(7, sent)
-	w.stan(m.stan)
+	w.stan(m.STAN)
 	w.digits(25, "00")
 	w.text(39, "98")
 	w.party(p)
@@ -215,50 +218,50 @@ func (m *message) reversal(w *writer, p *Profile, sent string) {
 
 // cardFields writes DE2 to DE35 of a financial request. sent is DE7, empty
 // where the dialect has none.
-func (m *message) cardFields(w *writer, sent string) {
+func (m *Message) cardFields(w *writer, sent string) {
 	var digits [txn.PANDigitsMax]byte
-	pan := string(m.card.PAN.Append(digits[:0]))
-	if m.card.Entry != Stripe {
+	pan := string(m.Card.PAN.Append(digits[:0]))
+	if m.Card.Entry != Stripe {
 		w.digits(2, pan)
 	}
-	w.digits(3, or(m.processing, map[txn.Kind]string{txn.KindSale: "000000", txn.KindBalance: "310000"}[m.kind]))
-	if m.kind == txn.KindSale {
-		w.digits(4, fmt.Sprintf("%012d", m.amount.Minor))
+	w.digits(3, cmp.Or(m.Processing, map[txn.Kind]string{txn.KindSale: "000000", txn.KindBalance: "310000"}[m.Kind]))
+	if m.Kind == txn.KindSale {
+		w.digits(4, fmt.Sprintf("%012d", m.Amount.Minor))
 	}
 	w.sent(7, sent)
-	w.stan(m.stan)
+	w.stan(m.STAN)
 	if sent != "" {
 		w.digits(12, sent[4:])
 		w.digits(13, sent[:4])
 	}
-	if m.card.Entry != Stripe && m.card.Expiry != "" {
-		w.digits(14, m.card.Expiry)
+	if m.Card.Entry != Stripe && m.Card.Expiry != "" {
+		w.digits(14, m.Card.Expiry)
 	}
 	if sent != "" && w.country != 0 {
 		w.digits(19, fmt.Sprintf("%03d", w.country))
 	}
-	w.digits(22, entryModes[m.card.Entry])
-	if m.card.Entry == Chip {
+	w.digits(22, entryModes[m.Card.Entry])
+	if m.Card.Entry == Chip {
 		w.digits(23, "001")
 	}
 	w.digits(25, "00")
-	if m.card.Entry == Stripe {
-		w.digits(35, pan+"="+or(m.card.Expiry, "0000")+"2010000000000")
+	if m.Card.Entry == Stripe {
+		w.digits(35, pan+"="+cmp.Or(m.Card.Expiry, "0000")+"2010000000000")
 	}
 }
 
-func (m *message) currency(p *Profile) txn.Currency { return or(m.amount.Currency, p.Currency) }
+func (m *Message) currency(p *Profile) txn.Currency { return cmp.Or(m.Amount.Currency, p.Currency) }
 
-func (m *message) chip(w *writer) {
-	if m.card.Entry == Chip || m.card.Entry == Contactless {
+func (m *Message) chip(w *writer) {
+	if m.Card.Entry == Chip || m.Card.Entry == Contactless {
 		w.bytes(55, sampleChip)
 	}
 }
 
 // place is DE59: the machine (A2) and, when it is known, the position (A5).
 // A2.03 and A2.04, the factor and cipher of the serial, come with the keys.
-func (m *message) place(p *Profile) string {
-	if m.noPlace {
+func (m *Message) place(p *Profile) string {
+	if m.NoPlace {
 		return ""
 	}
 	element := func(tag, v string) string { return fmt.Sprintf("%s%03d%s", tag, len(v), v) }
@@ -273,10 +276,10 @@ func (m *message) place(p *Profile) string {
 	return place
 }
 
-// reversalOf builds the frame that reverses the sale in body, whose reason is
+// ReversalOf builds the frame that reverses the sale in body, whose reason is
 // DE39: 98 no answer, A0 an answer whose MAC is wrong, 06 other. It says the
 // same of the sale every time, and has a place for a MAC if the sale has a MAC.
-func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]byte, error) {
+func ReversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]byte, error) {
 	var sale iso.Message
 	if err := d.Codec().Parse(&sale, body); err != nil {
 		return dst, fmt.Errorf("build reversal: the sale: %w", err)
@@ -299,7 +302,7 @@ func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]
 	for _, field := range [...]int{41, 42, 49} {
 		e.Copy(field, &sale)
 	}
-	if isCUP(d) {
+	if IsCUP(d) {
 		e.Copy(60, &sale)
 		if sale.Has(macField) {
 			e.Bytes(macField, noMAC[:])
@@ -359,12 +362,4 @@ func (w *writer) stan(n uint32) { w.digits(11, fmt.Sprintf("%06d", n)) }
 func (w *writer) party(p *Profile) {
 	w.text(41, p.Terminal.String())
 	w.text(42, p.Merchant.String())
-}
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -62,10 +63,10 @@ func Plan(reg *registry.Snapshot, seed uint64) (*Day, error) {
 	for t := range reg.Terminals() {
 		m, _ := reg.Merchant(t.Merchant)
 		pr := p.begin(t.ID, m, t)
-		if m.Status == txn.StatusActive && isCUP(pr.dialect) {
-			cup = or(cup, m)
+		if m.Status == txn.StatusActive && terminal.IsCUP(pr.dialect) {
+			cup = cmp.Or(cup, m)
 		} else if m.Status == txn.StatusActive {
-			iso87 = or(iso87, m)
+			iso87 = cmp.Or(iso87, m)
 		}
 		p.day(pr)
 		if err := p.end(pr); err != nil {
@@ -101,7 +102,7 @@ type planner struct {
 type program struct {
 	rng      *rand.Rand
 	dialect  *dialect.Terminal
-	profile  Profile
+	profile  terminal.Profile
 	terminal *txn.Terminal // nil: a stranger
 	merchant *txn.Merchant
 	number   uint64 // of the terminal, for its cards
@@ -110,7 +111,7 @@ type program struct {
 	session  int
 	scenario string
 	at       time.Time
-	messages []message // by step
+	messages []terminal.Message // by step
 	script   Script
 	err      error // sticks
 }
@@ -125,7 +126,7 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 	d, err := dialect.ForTerminal(name)
 	pr := &program{
 		rng: p.rng, dialect: d, terminal: t, merchant: m, number: uint64(len(p.scripts)), err: err,
-		profile: Profile{Terminal: tid, Merchant: m.ID, Serial: p.reg.Serial(tid).String(), Currency: m.Currency, Country: m.Country, Batch: 1},
+		profile: terminal.Profile{Terminal: tid, Merchant: m.ID, Serial: p.reg.Serial(tid).String(), Currency: m.Currency, Country: m.Country, Batch: 1},
 		script:  Script{Terminal: tid.String()},
 		at:      time.Date(2026, 11, 22, 8, 0, p.rng.IntN(3600), 0, time.UTC),
 	}
@@ -217,11 +218,11 @@ type want struct {
 }
 
 // send appends a step and returns its number.
-func (pr *program) send(m message, w want) int {
+func (pr *program) send(m terminal.Message, w want) int {
 	step := Step{Dialect: pr.dialect, Frame: w.frame, Session: pr.session}
 	n := len(pr.script.Steps)
 	if w.frame == nil && pr.err == nil {
-		step.Frame, pr.err = m.encode(nil, pr.dialect, &pr.profile)
+		step.Frame, pr.err = m.Append(nil, pr.dialect, &pr.profile)
 	}
 	if pr.err != nil {
 		return n
@@ -232,7 +233,7 @@ func (pr *program) send(m message, w want) int {
 	step.Scenario = pr.scenario
 	kind := kindOf(step.Kind)
 	if w.reason == txn.FormatIsWrong {
-		kind, step.Kind = m.kind, m.kind.String()
+		kind, step.Kind = m.Kind, m.Kind.String()
 	}
 	step.Reason = w.reason.String()
 	if w.giveUp {
@@ -263,36 +264,36 @@ func kindOf(name string) txn.Kind {
 }
 
 // next is a new message with the next trace number.
-func (pr *program) next(k txn.Kind) message {
-	m := message{kind: k, at: pr.at}
-	if k != txn.KindEcho || !isCUP(pr.dialect) {
-		pr.stan = stanAfter(pr.stan)
-		m.stan = pr.stan
+func (pr *program) next(k txn.Kind) terminal.Message {
+	m := terminal.Message{Kind: k, At: pr.at}
+	if k != txn.KindEcho || !terminal.IsCUP(pr.dialect) {
+		pr.stan = terminal.STANAfter(pr.stan)
+		m.STAN = pr.stan
 	}
 	return m
 }
 
 // sale is a new sale of an ordinary amount on a card of a class.
-func (pr *program) sale(class string) message {
+func (pr *program) sale(class string) terminal.Message {
 	m := pr.next(txn.KindSale)
-	m.card = pr.card(class)
-	m.amount = pr.amount()
+	m.Card = pr.card(class)
+	m.Amount = pr.amount()
 	return m
 }
 
 // card is a new card of this terminal's, at either issuer.
-func (pr *program) card(class string) Card {
+func (pr *program) card(class string) terminal.Card {
 	bin := [...]string{binEast, binWest}[pr.rng.IntN(2)]
 	return pr.cardOf(bin + class)
 }
 
-func (pr *program) cardOf(prefix string) Card {
-	pan, err := TestPAN(prefix, pr.number*1000+pr.cards)
+func (pr *program) cardOf(prefix string) terminal.Card {
+	pan, err := terminal.TestPAN(prefix, pr.number*1000+pr.cards)
 	if err != nil && pr.err == nil {
 		pr.err = err
 	}
 	pr.cards++
-	return Card{PAN: pan, Expiry: "4912", Entry: [...]Entry{Chip, Chip, Contactless, Contactless, Stripe, Manual}[pr.rng.IntN(6)]}
+	return terminal.Card{PAN: pan, Expiry: "4912", Entry: [...]terminal.Entry{terminal.Chip, terminal.Chip, terminal.Contactless, terminal.Contactless, terminal.Stripe, terminal.Manual}[pr.rng.IntN(6)]}
 }
 
 // amount is that of an everyday purchase: mostly small, far below any limit
@@ -323,7 +324,7 @@ func (pr *program) repeat(n int, asRepeat bool, w want) int {
 		return n
 	}
 	m := pr.messages[n]
-	if m.repeat = asRepeat; !asRepeat {
+	if m.Repeat = asRepeat; !asRepeat {
 		w.frame = pr.script.Steps[n].Frame
 	}
 	return pr.send(m, w)
@@ -339,15 +340,15 @@ func (pr *program) reverse(n int, reason string, w want) int {
 }
 
 // reverseMessage sends the reversal of a sale, sent or not.
-func (pr *program) reverseMessage(m message, reason string, w want) int {
-	sale, err := m.encode(nil, pr.dialect, &pr.profile)
+func (pr *program) reverseMessage(m terminal.Message, reason string, w want) int {
+	sale, err := m.Append(nil, pr.dialect, &pr.profile)
 	if err == nil {
-		w.frame, err = reversalOf(nil, pr.dialect, sale[pr.dialect.PrefixSize():], reason)
+		w.frame, err = terminal.ReversalOf(nil, pr.dialect, sale[pr.dialect.PrefixSize():], reason)
 	}
 	if err != nil && pr.err == nil {
 		pr.err = err
 	}
-	m.kind = txn.KindReversal
+	m.Kind = txn.KindReversal
 	return pr.send(m, w)
 }
 
@@ -355,8 +356,8 @@ func (pr *program) reverseMessage(m message, reason string, w want) int {
 func (pr *program) network(k txn.Kind, r txn.Reason) int { return pr.send(pr.next(k), want{reason: r}) }
 
 // damage is the frame of a CUP POS sale whose last field, DE60, is no number.
-func (pr *program) damage(m message) []byte {
-	frame, err := m.encode(nil, pr.dialect, &pr.profile)
+func (pr *program) damage(m terminal.Message) []byte {
+	frame, err := m.Append(nil, pr.dialect, &pr.profile)
 	if err != nil {
 		pr.err = err
 		return nil

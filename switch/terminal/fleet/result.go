@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"cmp"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/acqswitch/acqswitch/switch/terminal"
 )
 
 // Result is what came of playing a day.
@@ -102,11 +104,11 @@ const latencyMax = 2 * time.Minute
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, latencyMax.Microseconds(), 2) }
 
-func newTally(day *Day, log *Log) *tally {
+func newTally(day *Day, log *terminal.Log) *tally {
 	t := &tally{began: time.Now(), total: day.Len(), all: newHistogram(), counts: map[Count]*hdrhistogram.Histogram{}}
 	t.r.Terminals = len(day.Scripts)
 	for i := range day.Scripts {
-		t.r.Earlier += min(log.memory(day.Scripts[i].Terminal).next, len(day.Scripts[i].Steps))
+		t.r.Earlier += min(log.Memory(day.Scripts[i].Terminal).Next, len(day.Scripts[i].Steps))
 	}
 	return t
 }
@@ -114,7 +116,7 @@ func newTally(day *Day, log *Log) *tally {
 func (t *tally) starts() { t.mu.Lock(); t.open++; t.mu.Unlock() }
 func (t *tally) ends()   { t.mu.Lock(); t.open--; t.mu.Unlock() }
 
-func (t *tally) answered(s *Step, a Answer) {
+func (t *tally) answered(s *Step, a terminal.Answer) {
 	reason := ""
 	if a.Code == s.Code {
 		reason = s.Reason
@@ -123,7 +125,7 @@ func (t *tally) answered(s *Step, a Answer) {
 	defer t.mu.Unlock()
 	t.sent(s)
 	t.r.Answered++
-	t.r.BytesIn += int64(len(a.body) + s.Dialect.PrefixSize())
+	t.r.BytesIn += int64(a.Size)
 	if a.Approved() {
 		t.approved++
 	}

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 
 func sampleRegistry(t testing.TB) *registry.Snapshot {
 	t.Helper()
-	b, err := os.ReadFile("../../testdata/registry.yaml")
+	b, err := os.ReadFile("../../../testdata/registry.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package terminal_test
+package fleet_test
 
 import (
 	"bytes"
@@ -25,6 +25,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
 )
@@ -87,7 +88,7 @@ func startStack(t testing.TB, dir string) *stack {
 	s.registry, err = registry.Load(bytes.NewReader(sampleFile(t, "registry.yaml")), "registry.yaml")
 	must(err)
 	var issuers []issuer.Config
-	for name, bins := range terminal.SampleIssuers {
+	for name, bins := range fleet.SampleIssuers {
 		cfg, err := simulator.Load(bytes.NewReader(sampleFile(t, "issuers/"+name+".yaml")))
 		must(err)
 		cfg.Book, cfg.LogSync = filepath.Join(dir, name+".book"), "none"
@@ -144,18 +145,18 @@ func startStack(t testing.TB, dir string) *stack {
 
 var update = flag.Bool("update", false, "record testdata/day again")
 
-const dayFolder = "../../testdata/day"
+const dayFolder = "../../../testdata/day"
 
 // TestRecordSampleDay plays the plan of the sample day. With -update it becomes
 // the recording.
 func TestRecordSampleDay(t *testing.T) {
 	s := startStack(t, t.TempDir())
-	day, err := terminal.Plan(s.registry, 1)
+	day, err := fleet.Plan(s.registry, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var pcap, expected bytes.Buffer
-	r, err := terminal.Record(t.Context(), day, s.addrs, &pcap, &expected, terminal.PlayOptions{Patience: 20 * time.Second})
+	r, err := fleet.Record(t.Context(), day, s.addrs, &pcap, &expected, fleet.PlayOptions{Patience: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,13 +172,13 @@ func TestRecordSampleDay(t *testing.T) {
 }
 
 // sampleDay is the recorded day.
-func sampleDay(t testing.TB) *terminal.Day {
+func sampleDay(t testing.TB) *fleet.Day {
 	t.Helper()
-	expected, err := terminal.ReadExpected(bytes.NewReader(sampleFile(t, "day/expected.jsonl")))
+	expected, err := fleet.ReadExpected(bytes.NewReader(sampleFile(t, "day/expected.jsonl")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := terminal.ReadCapture(bytes.NewReader(sampleFile(t, "day/day.pcap")), terminal.Ports())
+	c, err := fleet.ReadCapture(bytes.NewReader(sampleFile(t, "day/day.pcap")), fleet.Ports())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,18 +197,18 @@ func TestSampleDayInterrupted(t *testing.T) {
 	logPath := filepath.Join(dir, "terminals.log")
 	day := sampleDay(t)
 	half := day.Len() / 2
-	play := func(ctx context.Context, s *stack, progress func(terminal.Progress)) (*terminal.Result, error) {
+	play := func(ctx context.Context, s *stack, progress func(fleet.Progress)) (*fleet.Result, error) {
 		log, err := terminal.OpenLog(logPath)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer log.Close()
-		return terminal.Play(ctx, day, s.addrs, terminal.PlayOptions{Patience: 20 * time.Second, Log: log, Progress: progress})
+		return fleet.Play(ctx, day, s.addrs, fleet.PlayOptions{Patience: 20 * time.Second, Log: log, Progress: progress})
 	}
 
 	s := startStack(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := play(ctx, s, func(p terminal.Progress) {
+	_, err := play(ctx, s, func(p fleet.Progress) {
 		if p.Done > half {
 			cancel()
 		}

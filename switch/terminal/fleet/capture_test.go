@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"bytes"
@@ -18,12 +18,13 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 )
 
 // The recording is that of the plan: its registry, scenarios and expectations
 // have not changed since. If this fails, record the sample day again.
 func TestSampleDayIsTheRecordedPlan(t *testing.T) {
-	f, err := os.Open("../../testdata/day/expected.jsonl")
+	f, err := os.Open("../../../testdata/day/expected.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestSampleDayIsTheRecordedPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pcap, err := os.Open("../../testdata/day/day.pcap")
+	pcap, err := os.Open("../../../testdata/day/day.pcap")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +73,11 @@ type packet struct {
 // recordedPackets are the packets of a short day.
 func recordedPackets(t testing.TB) ([]packet, *Day) {
 	t.Helper()
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	day := shortDay(t, "cup-pos")
-	p.setAnswers(silentFor(day))
+	p.SetAnswers(silentFor(day))
 	var pcap, expected bytes.Buffer
-	if _, err := Record(context.Background(), day, map[string]string{"cup-pos": p.addr}, &pcap, &expected, PlayOptions{}); err != nil {
+	if _, err := Record(context.Background(), day, map[string]string{"cup-pos": p.Addr}, &pcap, &expected, PlayOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := pcapgo.NewReader(&pcap)
@@ -288,9 +289,9 @@ func TestCaptureOfAnotherProtocol(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := Ports()[PortCUP]
-	s := r.open("T", d)
-	s.sent([]byte("GET / HTTP/1.1\r\n\r\n"))
-	s.close()
+	s := r.Open("T", d)
+	s.Sent([]byte("GET / HTTP/1.1\r\n\r\n"))
+	s.Close()
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +332,7 @@ func TestExpectedOfAnotherRecording(t *testing.T) {
 // FuzzReadCapture holds the reader to an error or a capture whose messages are
 // whole: never a panic.
 func FuzzReadCapture(f *testing.F) {
-	day, err := os.ReadFile("../../testdata/day/day.pcap")
+	day, err := os.ReadFile("../../../testdata/day/day.pcap")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,6 +1,7 @@
-package terminal
+package fleet
 
 import (
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -41,7 +42,7 @@ var scenarios = []scenario{
 	{"number used again", nil, func(p *program) {
 		m := p.sale(cardGood)
 		n := p.send(m, want{})
-		m.amount.Minor += 100
+		m.Amount.Minor += 100
 		p.send(m, want{reason: txn.DuplicateWithOtherContent})
 		p.repeat(n, false, want{sameAs: n + 1})
 	}},
@@ -58,7 +59,7 @@ var scenarios = []scenario{
 	{"reversed with another amount", nil, func(p *program) {
 		m := p.sale(cardGood)
 		p.send(m, want{})
-		m.amount.Minor++
+		m.Amount.Minor++
 		p.reverseMessage(m, "98", want{reason: txn.OriginalAmountDiffers})
 	}},
 	{"reversal of a refusal", nil, func(p *program) {
@@ -89,36 +90,36 @@ var scenarios = []scenario{
 	{"refused for its form", nil, (*program).malformed},
 	{"not offered", nil, func(p *program) { // a void
 		m := p.sale(cardGood)
-		m.processing, m.detail = "200000", "23"
+		m.Processing, m.Detail = "200000", "23"
 		p.send(m, want{reason: txn.KindIsNotOffered})
 	}},
 	{"another currency", nil, func(p *program) {
 		m := p.sale(cardGood)
-		if m.amount.Currency = 840; p.merchant.Currency == 840 {
-			m.amount.Currency = txn.CNY
+		if m.Amount.Currency = 840; p.merchant.Currency == 840 {
+			m.Amount.Currency = txn.CNY
 		}
 		p.send(m, want{reason: txn.CurrencyIsNotAccepted})
 	}},
 	{"amount zero", nil, func(p *program) {
 		m := p.sale(cardGood)
-		m.amount.Minor = 0
+		m.Amount.Minor = 0
 		p.send(m, want{reason: txn.AmountMustNotBeZero})
 	}},
 	{"card number mistyped", nil, (*program).mistyped},
 	{"card expired", nil, func(p *program) {
 		m := p.sale(cardGood)
-		m.card.Expiry = "2001"
+		m.Card.Expiry = "2001"
 		n := p.send(m, want{reason: txn.CardIsExpired})
 		p.repeat(n, false, want{reason: txn.CardIsExpired, sameAs: n + 1})
 	}},
 	{"over the transaction limit", func(p *program) bool { return p.transactionLimit() > 0 }, func(p *program) {
 		m := p.sale(cardGood)
-		m.amount.Minor = p.transactionLimit() + 1
+		m.Amount.Minor = p.transactionLimit() + 1
 		p.send(m, want{reason: txn.AmountIsOverTransactionLimit})
 	}},
 	{"nobody's card", nil, func(p *program) {
 		m := p.sale(cardGood)
-		m.card = p.cardOf(binNobody + cardGood)
+		m.Card = p.cardOf(binNobody + cardGood)
 		p.send(m, want{reason: txn.IssuerIsUnknown})
 	}},
 	{"declined", nil, func(p *program) {
@@ -128,7 +129,7 @@ var scenarios = []scenario{
 	}},
 	{"balance declined", nil, func(p *program) {
 		m := p.next(txn.KindBalance)
-		m.card = p.card("55")
+		m.Card = p.card("55")
 		p.send(m, want{reason: txn.IssuerDeclined, issuer: "55"})
 	}},
 	{"echo", nil, func(p *program) { p.network(txn.KindEcho, txn.Approved) }},
@@ -159,15 +160,17 @@ func (pr *program) customer() {
 
 func (pr *program) balance(w want) {
 	m := pr.next(txn.KindBalance)
-	m.card = pr.card(cardGood)
+	m.Card = pr.card(cardGood)
 	pr.send(m, w)
 }
 
-func (pr *program) overISO87() bool { return !isCUP(pr.dialect) }
-func (pr *program) placedCUP() bool { return isCUP(pr.dialect) && pr.terminal.RequirePosition }
-func (pr *program) movingCUP() bool { return isCUP(pr.dialect) && pr.terminal.Mobility != txn.Fixed }
+func (pr *program) overISO87() bool { return !terminal.IsCUP(pr.dialect) }
+func (pr *program) placedCUP() bool { return terminal.IsCUP(pr.dialect) && pr.terminal.RequirePosition }
+func (pr *program) movingCUP() bool {
+	return terminal.IsCUP(pr.dialect) && pr.terminal.Mobility != txn.Fixed
+}
 func (pr *program) fixedCUP() bool {
-	return isCUP(pr.dialect) && pr.terminal.Mobility == txn.Fixed && pr.terminal.Lat != 0
+	return terminal.IsCUP(pr.dialect) && pr.terminal.Mobility == txn.Fixed && pr.terminal.Lat != 0
 }
 
 // elsewhere is a sale in Urumqi, where no merchant of the sample is.
@@ -180,7 +183,7 @@ func (pr *program) elsewhere(reason txn.Reason) {
 
 func (pr *program) positionMissing() {
 	m := pr.sale(cardGood)
-	m.noPlace = true
+	m.NoPlace = true
 	pr.send(m, want{reason: txn.PositionIsRequired})
 }
 
@@ -213,10 +216,10 @@ func (pr *program) anotherMerchant() {
 func (pr *program) malformed() {
 	for _, field := range [...]int{49, 4} {
 		m := pr.sale(cardGood)
-		m.omit = []int{field}
+		m.Omit = []int{field}
 		pr.send(m, want{reason: txn.FormatIsWrong})
 	}
-	if isCUP(pr.dialect) {
+	if terminal.IsCUP(pr.dialect) {
 		m := pr.sale(cardGood)
 		pr.send(m, want{reason: txn.FormatIsWrong, frame: pr.damage(m)})
 	}
@@ -226,14 +229,14 @@ func (pr *program) malformed() {
 func (pr *program) mistyped() {
 	m := pr.sale(cardGood)
 	var digits [txn.PANDigitsMax]byte
-	number := m.card.PAN.Append(digits[:0])
+	number := m.Card.PAN.Append(digits[:0])
 	number[len(number)-1] = '0' + (number[len(number)-1]-'0'+1)%10
 	pan, err := txn.ParsePAN(number)
 	if err != nil {
 		pr.err = err
 		return
 	}
-	m.card.PAN, m.card.Entry = pan, Manual
+	m.Card.PAN, m.Card.Entry = pan, terminal.Manual
 	pr.send(m, want{reason: txn.CardNumberIsInvalid})
 }
 
@@ -333,8 +336,8 @@ func (pr *program) limited() {
 	pr.balance(want{})
 }
 
-func (pr *program) pay(c Card, minor int64, reason txn.Reason) {
+func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) {
 	m := pr.next(txn.KindSale)
-	m.card, m.amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
+	m.Card, m.Amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
 	pr.send(m, want{reason: reason})
 }

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"bufio"
@@ -13,6 +13,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 )
 
 // The ports under which sessions of a dialect stand in a capture.
@@ -68,7 +69,7 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// tap is one session being recorded. A nil tap records nothing.
+// tap is one session being recorded.
 type tap struct {
 	recorder       *Recorder
 	client, server endpoint
@@ -82,22 +83,19 @@ type endpoint struct {
 	next uint32 // sequence number of its next byte
 }
 
-// open records the handshake of a terminal's new session.
-func (r *Recorder) open(terminal string, d *dialect.Terminal) *tap {
-	if r == nil {
-		return nil
-	}
+// Open records the handshake of a terminal's new session.
+func (r *Recorder) Open(name string, d *dialect.Terminal) terminal.Tap {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.terminals[terminal]
+	h := r.terminals[name]
 	if h == nil {
 		n := len(r.terminals) + 10
 		h = &hostPort{ip: net.IPv4(10, byte(1+n>>16), byte(n>>8), byte(n)).To4(), port: 40000}
-		r.terminals[terminal] = h
+		r.terminals[name] = h
 	}
 	h.port++
 	port := layers.TCPPort(PortISO87)
-	if isCUP(d) {
+	if terminal.IsCUP(d) {
 		port = PortCUP
 	}
 	t := &tap{
@@ -112,23 +110,14 @@ func (r *Recorder) open(terminal string, d *dialect.Terminal) *tap {
 	return t
 }
 
-func (t *tap) sent(b []byte) {
-	if t != nil {
-		t.recorder.data(&t.client, &t.server, b)
-	}
-}
+// Sent records what the terminal wrote.
+func (t *tap) Sent(b []byte) { t.recorder.data(&t.client, &t.server, b) }
 
-func (t *tap) received(b []byte) {
-	if t != nil {
-		t.recorder.data(&t.server, &t.client, b)
-	}
-}
+// Received records what it read.
+func (t *tap) Received(b []byte) { t.recorder.data(&t.server, &t.client, b) }
 
-// close records that the terminal hung up.
-func (t *tap) close() {
-	if t == nil {
-		return
-	}
+// Close records that the terminal hung up.
+func (t *tap) Close() {
 	r := t.recorder
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,10 +1,11 @@
-package terminal
+package fleet
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -84,12 +87,12 @@ func silentFor(day *Day) func(*txn.Request, []byte) []byte {
 func TestPlayRecordReadPlay(t *testing.T) {
 	for _, name := range []string{"cup-pos", "iso87"} {
 		t.Run(name, func(t *testing.T) {
-			p := startPeer(t, name)
+			p := terminaltest.Start(t, name)
 			day := shortDay(t, name)
-			p.setAnswers(silentFor(day))
+			p.SetAnswers(silentFor(day))
 			var pcap, expected bytes.Buffer
 			var last Progress
-			r, err := Record(t.Context(), day, map[string]string{name: p.addr}, &pcap, &expected, PlayOptions{Progress: func(p Progress) { last = p }})
+			r, err := Record(t.Context(), day, map[string]string{name: p.Addr}, &pcap, &expected, PlayOptions{Progress: func(p Progress) { last = p }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,9 +113,9 @@ func TestPlayRecordReadPlay(t *testing.T) {
 			}
 			sameDay(t, again, day)
 			// Another switch, which knows nothing, is played the capture.
-			p = startPeer(t, name)
-			p.setAnswers(silentFor(day))
-			if r, err = Play(t.Context(), again, map[string]string{name: p.addr}, PlayOptions{}); err != nil || r.MismatchCount != 0 {
+			p = terminaltest.Start(t, name)
+			p.SetAnswers(silentFor(day))
+			if r, err = Play(t.Context(), again, map[string]string{name: p.Addr}, PlayOptions{}); err != nil || r.MismatchCount != 0 {
 				t.Errorf("%v, %v", r.Mismatches, err)
 			}
 		})
@@ -165,23 +168,19 @@ func TestKilledAnywhereAndResumed(t *testing.T) {
 // killedAfter plays a day that is killed after n events. It is false when the
 // day has no more.
 func killedAfter(t *testing.T, name string, n int) bool {
-	p := startPeer(t, name)
+	p := terminaltest.Start(t, name)
 	day := shortDay(t, name)
-	p.setAnswers(silentFor(day))
-	addrs := map[string]string{name: p.addr}
+	p.SetAnswers(silentFor(day))
+	addrs := map[string]string{name: p.Addr}
 	path := filepath.Join(t.TempDir(), "log")
-	l, err := OpenLog(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.breakAfter(n)
-	_, err = Play(t.Context(), day, addrs, PlayOptions{Patience: 5 * time.Second, Log: l})
+	l := openBroken(t, path, n)
+	_, err := Play(t.Context(), day, addrs, PlayOptions{Patience: 5 * time.Second, Log: l})
 	l.Close()
 	killed := errors.Is(err, errDisk)
 	if err != nil && !killed {
 		t.Fatal(err)
 	}
-	if l, err = OpenLog(path); err != nil {
+	if l, err = terminal.OpenLog(path); err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
@@ -189,7 +188,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 	if err != nil || r.MismatchCount != 0 {
 		t.Fatalf("killed after %d events: %v, %v", n, r.Mismatches, err)
 	}
-	events, err := ReadLog(path)
+	events, err := terminal.ReadLog(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +198,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 	for _, e := range events {
 		sale := fmt.Sprint(e.Terminal, " ", e.STAN)
 		switch {
-		case e.Event == EventSent:
+		case e.Event == terminal.EventSent:
 			sent[fmt.Sprint(e.Terminal, " ", e.Step)] = true
 		case e.Kind == "sale" && e.Code == "00":
 			told[sale] = true
@@ -212,7 +211,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 			if !sent[fmt.Sprint(s.Terminal, " ", step.Step)] {
 				t.Errorf("killed after %d events: step %d of %s was never sent", n, step.Step, s.Terminal)
 			}
-			known, reversed := p.sale(s.Terminal, step.event.Batch, step.STAN)
+			known, reversed := p.Sale(s.Terminal, step.event.Batch, step.STAN)
 			sale := fmt.Sprint(s.Terminal, " ", step.STAN)
 			if step.Kind == "sale" && known && !reversed && (!told[sale] || takenBack[sale]) {
 				t.Errorf("killed after %d events: sale %s stands and its terminal does not know", n, sale)
@@ -227,11 +226,11 @@ func killedAfter(t *testing.T, name string, n int) bool {
 
 // A terminal whose answer fails to come reverses at once and goes on.
 func TestUnansweredSaleIsReversed(t *testing.T) {
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	day := shortDay(t, "cup-pos")
 	quiet := silentFor(day)
 	lost := 0
-	p.setAnswers(func(req *txn.Request, answer []byte) []byte {
+	p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
 		if req.Key.STAN == 2 && req.Kind == txn.KindSale || req.Key.STAN == 2 && lost < 3 {
 			if req.Kind == txn.KindReversal {
 				lost++ // the reversal, too, needs some tries
@@ -240,24 +239,24 @@ func TestUnansweredSaleIsReversed(t *testing.T) {
 		}
 		return quiet(req, answer)
 	})
-	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.addr}, PlayOptions{Patience: 100 * time.Millisecond})
+	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.Addr}, PlayOptions{Patience: 100 * time.Millisecond})
 	if err != nil || r.MismatchCount != 2 || r.Reversals != 2 || r.Messages != day.Len() {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if got := r.Mismatches[0].String(); !strings.Contains(got, "expected 00 (approved), got no valid answer") {
 		t.Error(got)
 	}
-	if _, reversed := p.sale("10000001", 1, 2); !reversed {
+	if _, reversed := p.Sale("10000001", 1, 2); !reversed {
 		t.Error("the sale is not reversed")
 	}
 }
 
 func TestWrongCodesAndRepeatsAreNamed(t *testing.T) {
-	p := startPeer(t, "cup-pos")
+	p := terminaltest.Start(t, "cup-pos")
 	day := shortDay(t, "cup-pos")
 	quiet := silentFor(day)
 	repeats := 0
-	p.setAnswers(func(req *txn.Request, answer []byte) []byte {
+	p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
 		switch {
 		case req.Kind == txn.KindBalance:
 			answer = bytes.Replace(answer, []byte("0010000001"), []byte("9110000001"), 1) // DE39 before DE41
@@ -270,7 +269,7 @@ func TestWrongCodesAndRepeatsAreNamed(t *testing.T) {
 	})
 	day.Scripts = day.Scripts[:1]
 	repeats = 1
-	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.addr}, PlayOptions{})
+	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.Addr}, PlayOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,16 +288,47 @@ func TestWrongCodesAndRepeatsAreNamed(t *testing.T) {
 }
 
 func TestPlayEndsWithItsContext(t *testing.T) {
-	p := startPeer(t, "cup-pos")
-	p.setAnswers(func(*txn.Request, []byte) []byte { return nil })
+	p := terminaltest.Start(t, "cup-pos")
+	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := Play(ctx, shortDay(t, "cup-pos"), map[string]string{"cup-pos": p.addr}, PlayOptions{})
+	_, err := Play(ctx, shortDay(t, "cup-pos"), map[string]string{"cup-pos": p.Addr}, PlayOptions{})
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	if _, err := Play(t.Context(), shortDay(t, "cup-pos"), nil, PlayOptions{}); err == nil || !strings.Contains(err.Error(), "cup-pos") {
 		t.Error(err)
 	}
+}
+
+// brokenFile takes some writes and fails for good.
+type brokenFile struct {
+	*os.File
+	left int
+}
+
+var errDisk = errors.New("disk is full")
+
+func (f *brokenFile) Write(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, errDisk
+	}
+	f.left--
+	return f.File.Write(b)
+}
+
+// openBroken opens a log that fails after n more events, as if the process had
+// been killed there.
+func openBroken(t *testing.T, path string, n int) *terminal.Log {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := terminal.NewLog(&brokenFile{file, n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -56,7 +57,7 @@ type Step struct {
 	// answer; zero when it waits for one.
 	GiveUp time.Duration
 
-	event Event // what the log says of it
+	event terminal.Event // what the log says of it
 }
 
 // Expected is what a message should be answered: a line of expected.jsonl.
@@ -118,7 +119,7 @@ func (c *Capture) Day(expected []Expected) (*Day, error) {
 			e := &s.Exchanges[i]
 			step := Step{Dialect: s.Dialect, Frame: e.Request, Session: number}
 			step.describe()
-			name := or(step.Terminal, s.Client.String())
+			name := cmp.Or(step.Terminal, s.Client.String())
 			step.Terminal, step.event.Terminal = name, name
 			step.Code = answeredCode(s.Dialect, e)
 			if e.Answer == nil {
@@ -182,7 +183,7 @@ func answeredCode(d *dialect.Terminal, e *Exchange) string {
 	if e.Answer == nil {
 		return ""
 	}
-	answer, err := readAnswer(d, nil, e.Request[d.PrefixSize():], e.Answer[d.PrefixSize():])
+	answer, err := terminal.ReadAnswer(d, e.Request[d.PrefixSize():], e.Answer[d.PrefixSize():])
 	if err != nil {
 		return ""
 	}
@@ -199,7 +200,7 @@ func (s *Step) describe() uint8 {
 	req := &x.Request
 	s.Terminal, s.STAN = req.Key.Terminal.String(), req.Key.STAN
 	s.MTI, s.Kind = fmt.Sprintf("%04x", req.MTI), req.Kind.String()
-	s.event = Event{Terminal: s.Terminal, Step: s.Step, Kind: s.Kind, MTI: s.MTI, STAN: s.STAN, Batch: req.Key.Batch,
+	s.event = terminal.Event{Terminal: s.Terminal, Step: s.Step, Kind: s.Kind, MTI: s.MTI, STAN: s.STAN, Batch: req.Key.Batch,
 		Amount: req.Amount.Minor, Currency: req.Amount.Currency}
 	if !s.owing() {
 		s.event.Amount, s.event.Currency = 0, 0

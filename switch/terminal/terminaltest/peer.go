@@ -1,4 +1,5 @@
-package terminal
+// Package terminaltest is a small switch for the tests of terminals.
+package terminaltest
 
 import (
 	"bufio"
@@ -12,19 +13,19 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// peer is a switch of a hundred lines: it decodes and encodes for real, keeps
+// Peer is a switch of a hundred lines: it decodes and encodes for real, keeps
 // its sales by key, and answers as told. It never forgets, so what a fleet owes
 // it can be counted.
-type peer struct {
-	dialect *dialect.Terminal
-	addr    string
+type Peer struct {
+	Dialect *dialect.Terminal
+	Addr    string
 
-	// mu guards the rest.
-	mu      sync.Mutex
-	sales   map[txn.Key]*booked
+	// Mu guards the rest.
+	Mu      sync.Mutex
+	Sales   map[txn.Key]*booked
 	seen    int
-	host    *host                                        // nil: terminals have no keys
-	answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
+	Host    *Host                                        // nil: terminals have no keys
+	Answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
 }
 
 // booked is a sale as the peer knows it.
@@ -33,7 +34,8 @@ type booked struct {
 	reversed bool
 }
 
-func startPeer(t testing.TB, dialectName string) *peer {
+// Start starts a peer that ends with the test.
+func Start(t testing.TB, dialectName string) *Peer {
 	t.Helper()
 	d, err := dialect.ForTerminal(dialectName)
 	if err != nil {
@@ -43,7 +45,7 @@ func startPeer(t testing.TB, dialectName string) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{dialect: d, addr: ln.Addr().String(), sales: map[txn.Key]*booked{}}
+	p := &Peer{Dialect: d, Addr: ln.Addr().String(), Sales: map[txn.Key]*booked{}}
 	var serving sync.WaitGroup
 	conns := make(chan net.Conn, 1024)
 	serving.Go(func() {
@@ -67,15 +69,15 @@ func startPeer(t testing.TB, dialectName string) *peer {
 	return p
 }
 
-func (p *peer) serve(c net.Conn) {
+func (p *Peer) serve(c net.Conn) {
 	defer c.Close()
 	r := bufio.NewReader(c)
 	for {
-		prefix := make([]byte, p.dialect.PrefixSize())
+		prefix := make([]byte, p.Dialect.PrefixSize())
 		if _, err := io.ReadFull(r, prefix); err != nil {
 			return
 		}
-		n, err := p.dialect.ReadLength(prefix)
+		n, err := p.Dialect.ReadLength(prefix)
 		if err != nil {
 			return
 		}
@@ -83,7 +85,7 @@ func (p *peer) serve(c net.Conn) {
 		if _, err := io.ReadFull(r, x.Frame); err != nil {
 			return
 		}
-		if err := p.dialect.Decode(&x, time.Now()); err != nil {
+		if err := p.Dialect.Decode(&x, time.Now()); err != nil {
 			return
 		}
 		out := p.decide(&x)
@@ -96,9 +98,9 @@ func (p *peer) serve(c net.Conn) {
 	}
 }
 
-func (p *peer) decide(x *dialect.Exchange) []byte {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *Peer) decide(x *dialect.Exchange) []byte {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
 	p.seen++
 	req := &x.Request
 	x.Answer.Acquirer = 48802900
@@ -107,58 +109,59 @@ func (p *peer) decide(x *dialect.Exchange) []byte {
 	copy(x.Answer.RRN[:], "326000000000")
 	x.Answer.RRN[11] += byte(p.seen % 10)
 	x.Answer.RRN[10] += byte(p.seen / 10 % 10)
-	if p.host != nil {
-		x.Answer.Reason = p.host.admit(req, &x.Answer)
+	if p.Host != nil {
+		x.Answer.Reason = p.Host.admit(req, &x.Answer)
 	}
 	if x.Answer.Reason == txn.Approved {
 		p.book(x)
 	}
 	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
-	x.Answer.Signed = p.host != nil && x.Answer.Reason == txn.Approved && req.Key.Class != txn.ClassNetwork
-	out, err := p.dialect.AppendAnswer(nil, x, p.host.sign)
+	x.Answer.Signed = p.Host != nil && x.Answer.Reason == txn.Approved && req.Key.Class != txn.ClassNetwork
+	out, err := p.Dialect.AppendAnswer(nil, x, p.Host.sign)
 	if err != nil {
 		return nil
 	}
-	if p.answers != nil {
-		return p.answers(req, out)
+	if p.Answers != nil {
+		return p.Answers(req, out)
 	}
 	return out
 }
 
 // book does to the sales what the request asks for.
-func (p *peer) book(x *dialect.Exchange) {
+func (p *Peer) book(x *dialect.Exchange) {
 	req := &x.Request
 	key := req.Key
 	key.Class = txn.ClassFinancial
 	switch req.Kind {
 	case txn.KindSale:
-		if old := p.sales[key]; old != nil {
+		if old := p.Sales[key]; old != nil {
 			x.Answer = old.answer
 			if old.reversed {
 				x.Answer.Reason = txn.ReversedBeforeRequest
 			}
 		} else {
 			copy(x.Answer.Reply.AuthCode[:], "123456")
-			p.sales[key] = &booked{answer: x.Answer}
+			p.Sales[key] = &booked{answer: x.Answer}
 		}
 	case txn.KindReversal:
-		if p.sales[key] == nil {
-			p.sales[key] = &booked{answer: x.Answer}
+		if p.Sales[key] == nil {
+			p.Sales[key] = &booked{answer: x.Answer}
 		}
-		p.sales[key].reversed = true
+		p.Sales[key].reversed = true
 	}
 }
 
-// sale is what the peer knows of a terminal's trace number.
-func (p *peer) sale(tid string, batch, stan uint32) (known, reversed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b := p.sales[txn.Key{Terminal: txn.MakeTerminalID(tid), Batch: batch, STAN: stan, Class: txn.ClassFinancial}]
+// Sale is what the peer knows of a terminal's trace number.
+func (p *Peer) Sale(tid string, batch, stan uint32) (known, reversed bool) {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	b := p.Sales[txn.Key{Terminal: txn.MakeTerminalID(tid), Batch: batch, STAN: stan, Class: txn.ClassFinancial}]
 	return b != nil, b != nil && b.reversed
 }
 
-func (p *peer) setAnswers(f func(*txn.Request, []byte) []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answers = f
+// SetAnswers sets Answers while the peer serves.
+func (p *Peer) SetAnswers(f func(*txn.Request, []byte) []byte) {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	p.Answers = f
 }

@@ -1,12 +1,14 @@
-package terminal
+package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -23,7 +25,7 @@ type PlayOptions struct {
 	// Log makes the run survive a kill: played again with the same Log, each
 	// terminal first reverses what it had no answer to and then goes on. Nil
 	// keeps none.
-	Log *Log
+	Log *terminal.Log
 	// Recorder records what is played. Nil records nothing.
 	Recorder *Recorder
 	// Progress, when given, is called every ProgressEvery (default 100 ms) and
@@ -44,12 +46,12 @@ func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions)
 			}
 		}
 	}
-	o.Patience = or(o.Patience, txn.PatienceDefault)
-	o.Parallel = or(o.Parallel, 1000)
+	o.Patience = cmp.Or(o.Patience, txn.PatienceDefault)
+	o.Parallel = cmp.Or(o.Parallel, 1000)
 	t := newTally(day, o.Log)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stopProgress := t.report(o.Progress, or(o.ProgressEvery, 100*time.Millisecond))
+	stopProgress := t.report(o.Progress, cmp.Or(o.ProgressEvery, 100*time.Millisecond))
 
 	var playing sync.WaitGroup
 	places := make(chan struct{}, o.Parallel)
@@ -63,7 +65,7 @@ func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions)
 		}
 		playing.Go(func() {
 			defer func() { <-places }()
-			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]Answer{}, disturbed: map[string]bool{}}
+			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]terminal.Answer{}, disturbed: map[string]bool{}}
 			if err := p.play(ctx); err != nil {
 				cancel(err)
 			}
@@ -81,10 +83,10 @@ type player struct {
 	o      *PlayOptions
 	tally  *tally
 
-	line      line
+	line      terminal.Line
 	session   int
-	answers   map[int]Answer  // by step, in this run
-	disturbed map[string]bool // scenarios in which a kill or a lost answer made us reverse
+	answers   map[int]terminal.Answer // by step, in this run
+	disturbed map[string]bool         // scenarios in which a kill or a lost answer made us reverse
 }
 
 // play plays the script from where the log says the terminal was. Its error
@@ -92,14 +94,14 @@ type player struct {
 func (p *player) play(ctx context.Context) error {
 	p.tally.starts()
 	defer p.tally.ends()
-	defer p.line.hangUp()
-	m := p.o.Log.memory(p.script.Terminal)
-	if m.owed != nil && m.owed.Step >= 0 && m.owed.Step < len(p.script.Steps) {
-		if err := p.reverse(ctx, &p.script.Steps[m.owed.Step]); err != nil {
+	defer p.line.HangUp()
+	m := p.o.Log.Memory(p.script.Terminal)
+	if m.Owed != nil && m.Owed.Step >= 0 && m.Owed.Step < len(p.script.Steps) {
+		if err := p.reverse(ctx, &p.script.Steps[m.Owed.Step]); err != nil {
 			return err
 		}
 	}
-	for i := m.next; i < len(p.script.Steps); i++ {
+	for i := m.Next; i < len(p.script.Steps); i++ {
 		if err := p.step(ctx, &p.script.Steps[i]); err != nil {
 			return err
 		}
@@ -123,7 +125,7 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	}
 	// From here until the answer is noted, a kill leaves the step sent and
 	// unanswered: the next run reverses it and goes on behind it.
-	answer, err := p.line.exchange(ctx, s.Frame, patience)
+	answer, err := p.line.Exchange(ctx, s.Frame, patience)
 	switch {
 	case err == nil:
 		e := s.event
@@ -133,12 +135,12 @@ func (p *player) step(ctx context.Context, s *Step) error {
 		}
 		p.answered(s, answer)
 		if s.GiveUp > 0 {
-			p.line.hangUp()
+			p.line.HangUp()
 		}
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.GiveUp > 0 && errors.Is(err, ErrNoAnswer):
+	case s.GiveUp > 0 && errors.Is(err, terminal.ErrNoAnswer):
 		p.tally.gaveUp(s)
 		return nil
 	}
@@ -151,16 +153,19 @@ func (p *player) step(ctx context.Context, s *Step) error {
 
 // connect hangs up when the script changes sessions.
 func (p *player) connect(s *Step) {
-	if p.line.dialect == s.Dialect && p.session == s.Session {
+	if p.line.Dialect == s.Dialect && p.session == s.Session {
 		return
 	}
-	p.line.hangUp()
-	p.line = line{addr: p.addrs[s.Dialect.Name()], dialect: s.Dialect, recorder: p.o.Recorder, name: p.script.Terminal}
+	p.line.HangUp()
+	p.line = terminal.Line{Addr: p.addrs[s.Dialect.Name()], Dialect: s.Dialect, Name: p.script.Terminal}
+	if p.o.Recorder != nil {
+		p.line.Recorder = p.o.Recorder
+	}
 	p.session = s.Session
 }
 
 // answered compares an answer with the expected one.
-func (p *player) answered(s *Step, a Answer) {
+func (p *player) answered(s *Step, a terminal.Answer) {
 	got := ""
 	switch {
 	case a.Code != s.Code:
@@ -192,7 +197,7 @@ const (
 
 // reverse sends the reversal that step s owes until it is answered: 0400 with
 // DE39 98 for a sale, the same message again for a reversal. It gives up after
-// reversalTries unanswered tries, or when the switch cannot be reached for
+// terminal.ReversalTries unanswered tries, or when the switch cannot be reached for
 // reversePauses pauses; the reversal stays owed.
 func (p *player) reverse(ctx context.Context, s *Step) error {
 	p.connect(s)
@@ -200,7 +205,7 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 	if e.Kind == txn.KindSale.String() {
 		p.disturbed[s.Scenario] = true
 		var err error
-		if frame, err = reversalOf(nil, s.Dialect, s.Frame[s.Dialect.PrefixSize():], "98"); err != nil {
+		if frame, err = terminal.ReversalOf(nil, s.Dialect, s.Frame[s.Dialect.PrefixSize():], "98"); err != nil {
 			return err
 		}
 		e.Kind, e.MTI = txn.KindReversal.String(), "0400"
@@ -210,7 +215,7 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		if err := p.o.Log.Sent(e); err != nil {
 			return err
 		}
-		answer, err := p.line.exchange(ctx, frame, p.o.Patience)
+		answer, err := p.line.Exchange(ctx, frame, p.o.Patience)
 		if err == nil {
 			e.Code, e.RRN = answer.Code, answer.RRN
 			p.tally.reversed()
@@ -219,12 +224,12 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, ErrNoAnswer) {
+		if errors.Is(err, terminal.ErrNoAnswer) {
 			unanswered++
 		} else {
 			unreached++
 		}
-		if unanswered == reversalTries || unreached == reversePauses {
+		if unanswered == terminal.ReversalTries || unreached == reversePauses {
 			return fmt.Errorf("terminal %s owes the reversal of %06d: %w", s.Terminal, s.STAN, err)
 		}
 		if err := sleep(ctx, reversePause); err != nil {

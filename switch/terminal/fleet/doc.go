@@ -1,0 +1,11 @@
+// Package fleet is a fleet of terminals playing a day's traffic, and that
+// traffic as a capture.
+//
+// A Day is what a fleet of terminals sends and what each message should be
+// answered. It comes from Plan (the sample day), or from a capture (pcap) that
+// ReadCapture reads. Play plays it against a switch; given a Recorder, what is
+// played becomes a capture that Wireshark opens.
+//
+// Card numbers are invented: they begin with 9999, which ISO 7812 leaves to
+// national standards bodies of a country that does not exist.
+package fleet

@@ -204,7 +204,7 @@ func TestServe(t *testing.T) {
 	if n := s.booked(simulator.Approved); n != 1 {
 		t.Errorf("the issuer booked the sale %d times", n)
 	}
-	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-05"), 9)), 0x0210, "40") // a void is not offered
+	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-05"), 9)), 0x0210, "25") // a void of another RRN
 	checkAnswer(t, s.tell(frame(t, "cup-12")), 0x0210, "00")                   // balance
 	checkAnswer(t, s.tell(reversal), 0x0410, "00")
 	checkAnswer(t, s.tell(reversal), 0x0410, "00")

@@ -48,8 +48,17 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.IssuerIsBusy:           "depends on load",
 	txn.OriginalIsUnknown:      "reversals of nothing are answered 00",
 	txn.OriginalIsOfAnotherDay: "the day is one day",
-	txn.JournalIsUnavailable:   "the disk works",
-	txn.SwitchFailed:           "the switch works",
+	txn.RecordsAreUnavailable:  "the ledger is up",
+	txn.OriginalIsBusy:         "depends on load",
+	txn.OriginalIsTooOld:       "the day is one day",
+
+	txn.OriginalIsOfAnotherKind:  "the day has no voids yet",
+	txn.OriginalDoesNotStand:     "the day has no voids yet",
+	txn.OriginalIsOfAnotherBatch: "the day has no voids yet",
+	txn.OriginalIsCompleted:      "the day has no voids yet",
+	txn.CardIsNotTheOriginals:    "the day has no voids yet",
+	txn.JournalIsUnavailable:     "the disk works",
+	txn.SwitchFailed:             "the switch works",
 }
 
 func TestPlanHasEveryReachableReason(t *testing.T) {

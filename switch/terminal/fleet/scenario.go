@@ -88,9 +88,9 @@ var scenarios = []scenario{
 	}},
 	{"another merchant", nil, (*program).anotherMerchant},
 	{"refused for its form", nil, (*program).malformed},
-	{"not offered", nil, func(p *program) { // a void
+	{"not offered", nil, func(p *program) { // cash onto a card
 		m := p.sale(cardGood)
-		m.Processing, m.Detail = "200000", "23"
+		m.Processing, m.Detail = "620000", "46"
 		p.send(m, want{reason: txn.KindIsNotOffered})
 	}},
 	{"another currency", nil, func(p *program) {

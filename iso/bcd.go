@@ -49,24 +49,6 @@ func digits8(x uint64) bool {
 	return x&highs == zeros && (x+sixes)&highs == zeros
 }
 
-// packedTrack says whether every nibble of b is a digit or the separator D.
-func packedTrack(b []byte) bool {
-	var bad uint64
-	for len(b) >= 8 {
-		bad |= notTrack(binary.LittleEndian.Uint64(b))
-		b = b[8:]
-	}
-	for _, c := range b {
-		bad |= notTrack(uint64(c))
-	}
-	return bad&nibbles8 == 0
-}
-
-// notTrack sets bit 3 of every nibble of x that is over 9 and not 1101.
-func notTrack(x uint64) uint64 {
-	return x & (x<<1 | x<<2) &^ (x << 1 &^ (x << 2) & (x << 3))
-}
-
 // appendPacked packs ASCII digits, the first in the high nibble. An even
 // number of digits is required.
 func appendPacked(dst, digits []byte) ([]byte, bool) {
@@ -113,12 +95,14 @@ func appendPackedOdd(dst, digits []byte, left bool) ([]byte, bool) {
 	return append(dst, last<<4), ok && last <= 9
 }
 
-// appendPackedTrack packs track characters, left-justified, '=' or D as the
-// nibble D.
+// appendPackedTrack packs track characters, left-justified. Their alphabet is
+// that of tracks 2 and 3 (ISO/IEC 7811), the sixteen characters from 0 to ?, of
+// which = separates; D is another way to write it. An enciphered track has them
+// all.
 func appendPackedTrack(dst, track []byte) ([]byte, bool) {
 	for len(track) >= 8 {
 		x := binary.LittleEndian.Uint64(track)
-		if x&highs == zeros && notTrack(x&lowBytes)&nibbles8 == 0 {
+		if x&highs == zeros {
 			dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
 			track = track[8:]
 			continue
@@ -149,16 +133,16 @@ func appendTrackPairs(dst, track []byte) ([]byte, bool) {
 // trackDigit is the nibble of a track character, or over 15.
 func trackDigit(c byte) byte {
 	switch {
-	case c-'0' <= 9:
+	case c-'0' <= 15:
 		return c - '0'
-	case c == '=' || c == 'D':
+	case c == 'D':
 		return 0xD
 	}
 	return 0xFF
 }
 
-// appendUnpacked appends every nibble of b as an ASCII digit. The separator
-// nibble D becomes '=', which is '0'+13.
+// appendUnpacked appends every nibble of b as an ASCII digit, or as the track
+// character that follows the digits: the separator D is '=', which is '0'+13.
 func appendUnpacked(dst, b []byte) []byte {
 	for len(b) >= 4 {
 		x := uint64(binary.LittleEndian.Uint32(b))

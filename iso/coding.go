@@ -29,7 +29,7 @@ var (
 // Errors of the encodings. They never quote the value.
 var (
 	errNotDigits  = errors.New("must be decimal digits")
-	errNotTrack   = errors.New("must be digits and the separator = or D")
+	errNotTrack   = errors.New("must be track characters: 0 to ?, or D for the separator")
 	errNotSigned  = errors.New("must be C or D followed by digits")
 	errNotASCII   = errors.New("must be ASCII")
 	errNotHex     = errors.New("must be upper-case hexadecimal digits")
@@ -87,7 +87,7 @@ func (textCoding) Decode(b []byte, n int) ([]byte, int, error) {
 
 // bcdCoding packs two digits into a byte. With left the value is left-justified
 // and an odd last digit is followed by a zero nibble; without, an odd first
-// digit is preceded by one. With track, '=' is the nibble D.
+// digit is preceded by one. With track every nibble is a character.
 type bcdCoding struct{ left, track bool }
 
 func (c bcdCoding) Encode(v []byte) ([]byte, error) {
@@ -113,8 +113,6 @@ func (c bcdCoding) Decode(b []byte, n int) ([]byte, int, error) {
 	}
 	b = b[:size]
 	switch {
-	case c.track && !packedTrack(b):
-		return nil, 0, errNotTrack
 	case !c.track && !packedDigits(b):
 		return nil, 0, errNotDigits
 	case n%2 == 1 && padNibble(b, c.left) != 0:

@@ -77,8 +77,8 @@ func spellMTI(mti uint16) uint32 {
 // head, with an LRI block or a big header, costs an allocation.
 var headRoom [64]byte
 
-// Digits writes a numeric or track field from ASCII digits; '=' or D separates
-// the parts of a track. A fixed field needs exactly its number of digits.
+// Digits writes a numeric field from ASCII digits, or a track field from track
+// characters, of which = or D separates the parts. A fixed field needs exactly its number of digits.
 func (e *Encoder) Digits(n int, v []byte) {
 	d := e.open(n)
 	if d == nil || !e.length(d, n, len(v)) {
@@ -266,6 +266,9 @@ func (e *Encoder) Finish() ([]byte, error) {
 	e.putBitmap()
 	return e.buf, nil
 }
+
+// Last is the number of the field written last, 0 before any.
+func (e *Encoder) Last() int { return e.last }
 
 func (e *Encoder) putBitmap() {
 	words := 1

@@ -163,8 +163,8 @@ func randomMessage(t testing.TB, c *Codec, rng *rand.Rand) []byte {
 		case formASCII:
 			e.Text(n, v)
 		case formBCDTrack:
-			if size > 0 {
-				v[rng.IntN(size)] = '='
+			for i := range v {
+				v[i] = '0' + byte(rng.IntN(16))
 			}
 			fallthrough
 		default:

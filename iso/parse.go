@@ -242,9 +242,6 @@ func (d *descriptor) check(b []byte, count int) error {
 			return errPadNotZero
 		}
 	case formBCDTrack:
-		if !packedTrack(b) {
-			return errNotTrack
-		}
 		if count&1 == 1 && b[len(b)-1]&15 != 0 {
 			return errPadNotZero
 		}

@@ -64,6 +64,15 @@ func exportMerchant(w io.Writer, m *txn.Merchant) {
 func exportTerminal(w io.Writer, t *txn.Terminal, serial Serial, c txn.Currency) {
 	fmt.Fprintf(w, "      - tid: %q\n        serial: %s\n        class: %s\n        status: %s\n        mac: %s\n",
 		t.ID.String(), quote(serial[:]), t.Mobility, t.Status, t.Profile)
+	if t.Keys != txn.KeysNone {
+		fmt.Fprintf(w, "        keys: %s\n", t.Keys)
+	}
+	if t.Keys.DUKPT() {
+		fmt.Fprintf(w, "        ksn: \"%X\"\n", t.Device[:])
+	}
+	if t.DoubleTAK {
+		fmt.Fprint(w, "        double_tak: true\n")
+	}
 	if t.Region != 0 {
 		fmt.Fprintf(w, "        region: %06d\n", t.Region)
 	}

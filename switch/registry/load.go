@@ -71,6 +71,9 @@ type terminalYAML struct {
 	Class           scalar       `yaml:"class"`
 	Status          scalar       `yaml:"status"`
 	MAC             scalar       `yaml:"mac"`
+	Keys            scalar       `yaml:"keys"`
+	KSN             scalar       `yaml:"ksn"`
+	DoubleTAK       scalar       `yaml:"double_tak"`
 	Region          scalar       `yaml:"region"`
 	Premises        premisesYAML `yaml:"premises"`
 	Areas           []scalar     `yaml:"areas"`
@@ -277,7 +280,7 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent scalar) {
 	l.once(serial, "terminals[].serial", "serial", "one machine serves one merchant, unbind it there first")
 	t.Mobility = oneOf[txn.Mobility](l, at.or(y.Class), "terminals[].class")
 	t.Status = oneOf[txn.Status](l, at.or(y.Status), "terminals[].status")
-	t.Profile = oneOf[txn.Profile](l, at.or(y.MAC), "terminals[].mac")
+	l.security(y, &t, at)
 	t.Region = l.region(at.or(y.Region), "terminals[].region", chinese)
 	t.RequirePosition = l.yes(y.RequirePosition, "terminals[].require_position")
 	t.Limits = l.limits(&y.Limits, "terminals[].limits", m.Currency)

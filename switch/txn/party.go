@@ -91,20 +91,6 @@ type Area struct {
 	RadiusMetres uint32
 }
 
-// Profile is how a terminal's messages are secured.
-type Profile uint8
-
-// The profiles of message authentication. Their order is that of the registry
-// file's words.
-const (
-	MACNone   Profile = iota // no MAC is expected or sent
-	MACCUPECB                // CUP "ECB" MAC in DE64 under the terminal's TAK
-)
-
-var profileNames = [...]string{"none", "cup-ecb"}
-
-func (p Profile) String() string { return name(profileNames[:], p) }
-
 // Terminal is one registered terminal as the switch needs it for every
 // request. It holds no pointers: a million of them cost the collector nothing.
 type Terminal struct {
@@ -113,6 +99,10 @@ type Terminal struct {
 	Status   Status
 	Mobility Mobility
 	Profile  Profile
+	Keys     KeyScheme
+	Device   DeviceID // of a DUKPT terminal
+	// DoubleTAK gives a master-session terminal a double-length MAC key.
+	DoubleTAK bool
 	// RequirePosition refuses a request that reports neither position nor region.
 	RequirePosition bool
 	Region          Region

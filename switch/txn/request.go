@@ -44,19 +44,24 @@ type Request struct {
 	LocalTime      [6]byte // DE12 hhmmss, zero bytes when absent
 	LocalDate      [4]byte // DE13 MMDD
 	Track2         Secret
+	// TrackDigits is not 0 while Track2 is packed and enciphered: so many digits
+	// are in it, and the card number may be among them.
+	TrackDigits    uint8
 	PINBlock       Secret
 	SecurityInfo   [16]byte // DE53
+	KSN            Secret   // a DUKPT terminal's key serial number, in hexadecimal
 	Chip           Secret   // DE55
 	Original       Reference
 	ReversalReason [2]byte // DE39 of a reversal
 	Position       Position
 	Region         Region // as reported, 0 when the message carried none
-	MAC            Secret // DE64, empty when absent
+	MAC            Secret // DE64 or DE128, empty when absent
 	Signed         []byte // what the MAC covers; aliases the frame
 	Network        uint16 // what is asked of management, or uploaded: DE60.3 or DE70, such as 301
 	Detail         uint8  // DE60.1 of a CUP message, its transaction type
 	Additional     []byte // DE48, digits; aliases the exchange
 	Custom         Secret // DE62 as sent; aliases the frame
+	KeySet         uint16 // which working keys a sign-on asks for, as CUP numbers the sets (DE60.3)
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
 
 	// Set at admission.

@@ -1,0 +1,38 @@
+package registry
+
+import (
+	"encoding/hex"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// security reads how a terminal's messages are secured. Without keys said, a
+// terminal with MACs is a master-session one and any other has no keys.
+func (l *loader) security(y *terminalYAML, t *txn.Terminal, at scalar) {
+	t.Profile = oneOf[txn.Profile](l, at.or(y.MAC), "terminals[].mac")
+	switch {
+	case y.Keys.line > 0:
+		t.Keys = oneOf[txn.KeyScheme](l, y.Keys, "terminals[].keys")
+	case t.Profile != txn.MACNone:
+		t.Keys = txn.KeysMasterSession
+	}
+	if !t.Keys.Suits(t.Profile) {
+		l.problem(at.or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.Profile)
+	}
+	t.DoubleTAK = l.yes(y.DoubleTAK, "terminals[].double_tak")
+	if t.DoubleTAK && t.Keys != txn.KeysMasterSession {
+		l.problem(y.DoubleTAK, "terminals[].double_tak", "is for terminals with keys: master-session")
+	}
+	t.DoubleTAK = t.DoubleTAK || t.Keys == txn.KeysMasterSession && t.Profile.NeedsDouble()
+	switch id, err := hex.DecodeString(y.KSN.text); {
+	case y.KSN.line == 0 && !t.Keys.DUKPT():
+	case !t.Keys.DUKPT():
+		l.problem(y.KSN, "terminals[].ksn", "is for terminals with DUKPT keys")
+	case err != nil || len(id) != len(t.Device):
+		l.problem(at.or(y.KSN), "terminals[].ksn", "%q must be %d hexadecimal digits: the serial number of the terminal's first key without its counter", y.KSN.text, 2*len(t.Device))
+	case t.Keys == txn.KeysDUKPTTDES && id[len(id)-1]&0x1f != 0:
+		l.problem(y.KSN, "terminals[].ksn", "%s has counter bits: its last five bits must be 0", y.KSN.text)
+	default:
+		t.Device = txn.DeviceID(id)
+	}
+}

@@ -1,0 +1,77 @@
+package txn
+
+// Profile is how a terminal's messages are authenticated: the algorithm of the
+// MAC in their last field (DE64, or DE128 where that bitmap is used), or none.
+type Profile uint8
+
+// The profiles. Their order is that of the registry file's words and of package
+// algo's algorithms; their keys are the terminal's KeyScheme's.
+const (
+	MACNone    Profile = iota // no MAC is expected or sent
+	MACCUPECB                 // UnionPay's "ECB"
+	MACCUPFold                // a processor's variant: the XOR of the blocks enciphered once, 8 raw bytes
+	MACX99                    // ANSI X9.9
+	MACX919                   // ANSI X9.19, the retail MAC
+	MACCMAC                   // NIST SP 800-38B
+	MACCBC                    // GB/T 15852.1
+)
+
+var profileNames = [...]string{"none", "cup-ecb", "cup-fold", "x9.9", "x9.19", "cmac", "cbc-mac"}
+
+func (p Profile) String() string { return name(profileNames[:], p) }
+
+// NeedsDouble says that the algorithm is made for double-length TDES keys.
+func (p Profile) NeedsDouble() bool { return p == MACCUPFold || p == MACX919 || p == MACCMAC }
+
+// KeyScheme is where a terminal's keys for MACs, PINs and tracks come from.
+type KeyScheme uint8
+
+// The schemes.
+const (
+	KeysNone          KeyScheme = iota // it has none
+	KeysMasterSession                  // given at every sign-on, under its master key
+	KeysDUKPTTDES                      // derived for each message (X9.24-1) from a base key
+	KeysDUKPTAES128                    // likewise (X9.24-3)
+	KeysDUKPTAES192
+	KeysDUKPTAES256
+)
+
+var keySchemeNames = [...]string{"none", "master-session", "dukpt-tdes", "dukpt-aes128", "dukpt-aes192", "dukpt-aes256"}
+
+func (s KeyScheme) String() string { return name(keySchemeNames[:], s) }
+
+// DUKPT says that every message has keys of its own.
+func (s KeyScheme) DUKPT() bool { return s >= KeysDUKPTTDES }
+
+// Suits says that the scheme's keys go with the profile's algorithm.
+func (s KeyScheme) Suits(p Profile) bool {
+	switch {
+	case p == MACNone:
+		return true
+	case s == KeysNone:
+		return false
+	case s == KeysDUKPTTDES:
+		return p != MACCBC
+	case s.DUKPT():
+		return p == MACCMAC
+	}
+	return true
+}
+
+// DeviceID names a DUKPT terminal's initial key: the serial number of its keys
+// (KSN) without the counter. Its head names the base key it was derived from.
+type DeviceID [8]byte
+
+// BaseKey is the name of the base key it was derived from, as people write it:
+// in hexadecimal, 10 digits for TDES and 8 for AES. It appends to dst.
+func (d DeviceID) BaseKey(dst []byte, s KeyScheme) []byte {
+	const digits = "0123456789ABCDEF"
+	size := 4
+	if s == KeysDUKPTTDES {
+		size = 5
+	}
+	for _, b := range d[:size] {
+		dst = append(dst, digits[b>>4], digits[b&15])
+	}
+	return dst
+}

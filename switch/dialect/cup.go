@@ -165,7 +165,7 @@ func decodeCUP(x *Exchange) error {
 			return err
 		}
 	}
-	if req.PAN.IsZero() && req.Entry != txn.EntryCode && cupCardless&(1<<req.Kind) == 0 {
+	if !req.HasCard() && req.Entry != txn.EntryCode && cupCardless&(1<<req.Kind) == 0 {
 		return missing(2)
 	}
 	return nil

@@ -12,7 +12,6 @@
 package dialect
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -39,7 +38,8 @@ type Exchange struct {
 	track   [40]byte
 	// additional is DE48's digits.
 	additional [322]byte
-	pin        [8]byte
+	pin        [16]byte
+	mac        [macSize]byte
 	tpdu       [5]byte
 }
 
@@ -48,6 +48,7 @@ type Exchange struct {
 type Terminal struct {
 	id     uint8
 	codec  *iso.Codec
+	hex    bool // eight-byte binary fields are spelled in hexadecimal
 	codes  *[txn.Reasons][2]byte
 	decode func(*Exchange) error
 	answer func(*iso.Encoder, *Exchange)
@@ -76,7 +77,7 @@ var terminals = [...]*Terminal{
 
 func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
 	return &Terminal{
-		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87,
+		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87, hex: b != iso.BitmapBinary,
 		codec: iso.MustCompile(iso.ISO87(b), iso.ISO87Framing(p, txn.FrameSizeMax)),
 	}
 }
@@ -142,7 +143,7 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	req.Repeat = req.MTI&1 == 1
 	readText(m, 41, req.Key.Terminal[:])
 	readText(m, 42, req.Merchant[:])
-	req.MAC, req.Signed = m.Value(macField), m.Before(macField)
+	readMAC(x)
 	req.Key.STAN = uint32(number(m, 11))
 	if parseErr != nil {
 		if !m.Has(41) && !m.Has(11) {
@@ -151,6 +152,7 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 		x.Fault = parseErr
 	} else {
 		x.Fault = t.decode(x)
+		req.KeySet = keySet(req)
 	}
 	if x.Fault != nil {
 		x.Answer.Reason = txn.FormatIsWrong
@@ -175,15 +177,15 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 	x.encoder = t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
 	t.answer(&x.encoder, x)
 	if x.Answer.Signed {
-		x.encoder.Bytes(macField, noMAC[:])
+		holdMAC(&x.encoder, m)
 	}
 	frame, err := x.encoder.Finish()
 	if err == nil && x.Answer.Signed {
 		// The bitmap announces the MAC already, so the MAC covers that.
-		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(m.Header()), len(frame)-len(noMAC)
-		var mac [8]byte
+		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(m.Header()), len(frame)-t.macWidth()
+		var mac [macSize]byte
 		if mac, err = sign(&x.Request, frame[body:at]); err == nil {
-			copy(frame[at:], mac[:])
+			t.putMAC(frame, mac)
 		}
 	}
 	if err != nil {
@@ -205,12 +207,6 @@ func Code(dialect uint8, kind txn.Kind, reason txn.Reason, issuer [2]byte) [2]by
 	}
 	return codes[reason]
 }
-
-// macField is the MAC of messages whose last field it is.
-const macField = 64
-
-// noMAC holds the place of a MAC that is not made yet.
-var noMAC [8]byte
 
 // errField says which field makes a request badly formed.
 type errField struct {
@@ -270,34 +266,22 @@ func decodeCommon(x *Exchange) error {
 		req.Entry = txn.EntryMode((mode[0]-'0')*10 + mode[1] - '0')
 		req.PINCapability = mode[2]
 	}
-	if m.Has(52) {
-		req.PINBlock = m.AppendText(x.pin[:0], 52)
-	}
 	req.Chip = txn.Secret(m.Value(55))
+	if err := decodePIN(x); err != nil {
+		return err
+	}
 	return decodeCard(x)
 }
 
-// decodeCard finds the card number and expiry in DE2 and DE14, else on track 2.
+// decodeCard finds the card number and expiry in DE2 and DE14, else on track 2;
+// of a track that is enciphered, ReadTrack does later.
 func decodeCard(x *Exchange) error {
 	m, req := &x.message, &x.Request
 	var digits [txn.PANDigitsMax + 1]byte
 	defer clear(digits[:])
-	var err error
-	if m.Has(35) {
-		track := m.AppendDigits(x.track[:0], 35)
-		req.Track2 = track
-		for _, c := range track {
-			if c != '=' && (c < '0' || c > '9') {
-				return errField{35, "must be digits and separators"}
-			}
-		}
-		pan, rest, ok := bytes.Cut(track, []byte{'='})
-		if req.PAN, err = txn.ParsePAN(pan); err != nil || !ok {
-			return errField{35, "must start with a card number of 12 to 19 digits and a separator"}
-		}
-		// A track without an expiry has a second separator in its place.
-		if req.Expiry == [4]byte{} && len(rest) >= 4 && bytes.IndexByte(rest[:4], '=') < 0 {
-			copy(req.Expiry[:], rest)
+	if m.Has(35) && !keepTrack(x) {
+		if err := cardOnTrack(req, m.AppendDigits(x.track[:0], 35)); err != nil {
+			return err
 		}
 	}
 	if m.Has(2) {

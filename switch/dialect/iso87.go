@@ -76,7 +76,7 @@ func decodeISO87(x *Exchange) error {
 	if req.Key.STAN == 0 {
 		return errField{11, "must be 000001 to 999999"}
 	}
-	if req.PAN.IsZero() && req.Kind != txn.KindReversal {
+	if !req.HasCard() && req.Kind != txn.KindReversal {
 		return missing(2)
 	}
 	return nil
@@ -128,6 +128,9 @@ func answerISO87(e *iso.Encoder, x *Exchange) {
 	}
 	if len(ans.Reply.Chip) > 0 {
 		e.Bytes(55, ans.Reply.Chip)
+	}
+	if approved {
+		answerKeys(e, ans.Keys)
 	}
 	if req.Key.Class == txn.ClassNetwork {
 		e.Copy(70, m)

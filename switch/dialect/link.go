@@ -99,14 +99,21 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	if req.Amount.Currency != 0 {
 		d.currency(&e, req.Amount.Currency)
 	}
-	if len(req.PINBlock) == 8 {
+	switch len(req.PINBlock) {
+	case 0:
+	case len(zeroPIN):
 		e.Bytes(52, req.PINBlock)
-		if req.SecurityInfo != [16]byte{} {
-			e.Digits(53, req.SecurityInfo[:])
-		}
+	default:
+		e.Bytes(52, zeroPIN[:])
+	}
+	if len(req.PINBlock) > 0 && req.SecurityInfo != [16]byte{} {
+		e.Digits(53, req.SecurityInfo[:])
 	}
 	if len(req.Chip) > 0 {
 		e.Bytes(55, req.Chip)
+	}
+	if len(req.PINBlock) > len(zeroPIN) {
+		putPIN63(&e, req)
 	}
 	return e.Finish()
 }

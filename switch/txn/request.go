@@ -91,6 +91,10 @@ type Reference struct {
 	AuthCode [6]byte
 }
 
+// HasCard says that the card number is known, or will be once the track is
+// deciphered.
+func (r *Request) HasCard() bool { return !r.PAN.IsZero() || r.TrackDigits > 0 }
+
 // Reset makes the request as good as new, keeping its memory.
 func (r *Request) Reset() { *r = Request{} }
 

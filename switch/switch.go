@@ -215,16 +215,19 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	switch {
 	case ans.Reason != txn.Approved: // the dialect refused it
 	case s.refused(req, ans): // before anything that changes state
+	case s.covered(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
-	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal:
+	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal && req.Kind != txn.KindSignOn:
 		ans.Reason = txn.SwitchIsOverloaded
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
 		ans.Reason = s.risk.Assess(req).Reason
 		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn && guarded(req) && s.guard != nil {
+			s.inFlight.Add(-1) // it may wait long for its turn, and takes no sale's place
 			ans.Reason = s.guard.SignOn(req, ans)
+			s.inFlight.Add(1)
 		}
 		req.Trace.Mark(txn.StageAssessed, req.Received)
 	default:
@@ -252,7 +255,7 @@ func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
 // owe notes that the answer must carry a MAC: an approval does, a refusal may
 // do without.
 func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
-	ans.Signed = ans.Reason == txn.Approved && guarded(req) && req.Key.Class != txn.ClassNetwork
+	ans.Signed = ans.Reason == txn.Approved && authenticated(req)
 }
 
 // admit identifies the request: number, day, deadline, parties, fingerprint.
@@ -267,10 +270,7 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 		req.Merchant = req.Holder.Merchant // a sign-on need not name it
 	}
 	req.Owner, _ = reg.Merchant(req.Merchant)
-	if !req.PAN.IsZero() {
-		req.CardToken = s.cards.Token(&req.PAN)
-	}
-	req.Fingerprint = fingerprint(req)
+	s.identify(req)
 
 	ans.ID, ans.RRN = req.ID, s.numbers.rrn(req.Day)
 	ans.Acquirer = s.cfg.Acquirer
@@ -286,6 +286,8 @@ type Guard interface {
 	// Check says whether req's MAC is its terminal's: Approved, MACIsWrong, or
 	// SignOnIsRequired when the terminal has no keys for today.
 	Check(req *txn.Request) txn.Reason
+	// DecipherTrack deciphers req's track in place.
+	DecipherTrack(req *txn.Request) txn.Reason
 	// SignOn makes the terminal's working keys, durable before it returns, and
 	// puts them into ans.
 	SignOn(req *txn.Request, ans *txn.Answer) txn.Reason
@@ -294,23 +296,6 @@ type Guard interface {
 	TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason
 	// Sign makes the MAC of the answer to req.
 	Sign(req *txn.Request, signed []byte) ([8]byte, error)
-}
-
-// guarded says that the request's terminal is one the Guard answers for.
-func guarded(req *txn.Request) bool {
-	return req.Holder != nil && req.Holder.Profile != txn.MACNone
-}
-
-// authenticate is Approved for requests whose terminal's profile asks for no
-// MAC, and for network management, which carries none.
-func (s *Switch) authenticate(req *txn.Request) txn.Reason {
-	switch {
-	case !guarded(req) || req.Key.Class == txn.ClassNetwork:
-		return txn.Approved
-	case s.guard == nil:
-		return txn.SignOnIsRequired // no keys are kept here
-	}
-	return s.guard.Check(req)
 }
 
 // Sign makes the MAC of an answer that asks for one.

@@ -188,7 +188,11 @@ func openLedger(cfg *config) (*ledger.Ledger, error) {
 
 // openKeys opens the key vault and the log of the terminals' keys.
 func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journal.Journal, error) {
-	vault, err := keys.OpenSoft(cfg.path(cfg.LMK, "lmk.keys"))
+	day, err := cfg.businessDay()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	vault, err := cfg.Vault.open(cfg)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -196,7 +200,8 @@ func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journ
 	if err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
 	}
-	return vault, keyring.New(vault, keyLog, log), keyLog, nil
+	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsInFlight: cfg.SignOn.InFlight}, vault, keyLog, log)
+	return vault, ring, keyLog, nil
 }
 
 // wireSwitch builds the acquirer between its issuers, its rules and the

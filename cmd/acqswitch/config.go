@@ -41,7 +41,8 @@ type config struct {
 	Terminals    terminalsConfig `yaml:"terminals"`
 	Registry     string          `yaml:"registry"`
 	CardKeys     string          `yaml:"card_keys"`
-	LMK          string          `yaml:"lmk"`
+	Vault        vaultConfig     `yaml:"vault"`
+	SignOn       signOnConfig    `yaml:"sign_on"`
 	Ledger       ledgerConfig    `yaml:"ledger"`
 	Risk         riskConfig      `yaml:"risk"`
 	Reversals    reversalsConfig `yaml:"reversals"`
@@ -143,6 +144,9 @@ func (c *config) validate() error {
 		{"terminals.write_deadline", atLeast(t.WriteDeadline, time.Millisecond)},
 		{"terminals.idle_max", atLeast(t.IdleMax, time.Millisecond)},
 		{"terminals.drain_within", atLeast(t.DrainWithin, time.Millisecond)},
+		{"vault", c.Vault.validate()},
+		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
+		{"sign_on.in_flight", atLeast(c.SignOn.InFlight, 1)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
 		{"risk", func() error { _, err := newRisk(c); return err }()},
 		{"reversals.in_flight", atLeast(r.InFlight, 1)},

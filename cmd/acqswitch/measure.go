@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/telemetry"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -15,6 +16,9 @@ func (a *app) measure() {
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
+	for _, e := range keyring.Events() {
+		t.CounterFunc(telemetry.KeyEvents, func() uint64 { return a.keys.Count(e) }, telemetry.Label{Key: "event", Value: e.String()})
+	}
 	for i, is := range a.issuers.Status() {
 		label := telemetry.Label{Key: "issuer", Value: is.Issuer}
 		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/switch/keys"
 )
 
 func serveCommand(c *console) *cobra.Command {
@@ -30,9 +32,16 @@ reads the registry file again. Logs go to standard error.`,
 			if err != nil {
 				return err
 			}
+			var unlocked error
+			if cfg.Vault.LockMemory { // before a key is read
+				unlocked = keys.LockMemory()
+			}
 			a, err := newApp(cfg, c.errs)
 			if err != nil {
 				return err
+			}
+			if unlocked != nil {
+				a.log.Warn("keys in memory may be written to disk", "error", unlocked)
 			}
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)

@@ -5,7 +5,8 @@
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
 // been lost; a MAC that cannot be checked is never taken for a right one; keys
-// are stored only as the vault seals them.
+// are stored only as the vault seals them; sign-ons wait for each other, so
+// that a herd of them leaves processors and disk to sales.
 //
 // The keys live in an append-only log of their own, of which the last record
 // of each kind and terminal counts. It is read once at start and written anew
@@ -17,21 +18,29 @@ package keyring
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/keys"
-	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// FailuresMax is how many wrong MACs in a row a terminal may send before it is
-// told to sign on again (cup-pos S03).
-const FailuresMax = 3
+// Config is the ring's part of the configuration.
+type Config struct {
+	// Day is the switch's: a terminal signs on once in every business day.
+	Day txn.BusinessDay
+	// Grace is how long after the cut-over the keys of the day before are still
+	// taken, so that not every terminal has to sign on in the first minute. 0 is
+	// the rule of UnionPay: none of yesterday's.
+	Grace time.Duration
+	// SignOnsInFlight bounds the sign-ons that are making keys at one time; the
+	// others wait. Default 4.
+	SignOnsInFlight int
+}
 
 // Store is the ring's log: a journal of its own. Append returns a nil error
 // only when the record is on stable storage.
@@ -45,13 +54,19 @@ type Store interface {
 
 // Ring is safe for concurrent use after Recover.
 type Ring struct {
+	cfg   Config
 	vault *keys.Vault
 	store Store
 	log   *slog.Logger
 
+	turns   chan struct{} // holds one for every sign-on that makes keys
+	waiting atomic.Int64  // sign-ons that wait for a turn
+	counts  [events]atomic.Uint64
+
 	mu        sync.RWMutex // guards the maps, not the rows
 	terminals map[txn.TerminalID]*terminal
 	zones     map[txn.IssuerID]zone
+	shared    map[sharedID]keys.Key
 }
 
 // zone is the PIN key shared with one issuer.
@@ -63,25 +78,35 @@ type zone struct {
 // terminal is one terminal's keys.
 type terminal struct {
 	failures atomic.Int32 // MACs that were wrong, in a row
+	unused   atomic.Int32 // sign-ons of one day, in a row, whose keys made no right MAC
 
 	mu     sync.RWMutex // held for writing by a sign-on
 	master keys.Sealed
 	stored *keys.TerminalKeys // of the last sign-on, nil before the first
 	day    txn.Date           // of the last sign-on
 	open   *keys.Terminal     // of stored; nil until used
+	count  counter            // of a DUKPT terminal
 }
 
 // New makes an empty ring on a vault and a log.
-func New(vault *keys.Vault, store Store, log *slog.Logger) *Ring {
-	return &Ring{vault: vault, store: store, log: log, terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}}
+func New(cfg Config, vault *keys.Vault, store Store, log *slog.Logger) *Ring {
+	if cfg.SignOnsInFlight == 0 {
+		cfg.SignOnsInFlight = 4
+	}
+	return &Ring{cfg: cfg, vault: vault, store: store, log: log, turns: make(chan struct{}, cfg.SignOnsInFlight),
+		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}}
 }
 
-// The kinds of records. One is a kind byte, DE41 and the business day (for a
-// zone: the issuer's name in their twelve bytes), and what the vault sealed.
+// The kinds of records. One is a kind byte, DE41 and the business day (for keys
+// of no terminal: their name in these twelve bytes), and what the vault sealed;
+// a counter's is the device and the counter.
 const (
 	recordMaster  byte = 1
 	recordWorking byte = 2
 	recordZone    byte = 3
+	recordBaseKey byte = 5
+	recordBlocks  byte = 6
+	recordCounter byte = 7
 )
 
 const recordHead = 1 + len(txn.TerminalID{}) + 4
@@ -105,7 +130,7 @@ func (r *Ring) Recover() error {
 	if err != nil {
 		return fmt.Errorf("recover terminals' keys: %w", err)
 	}
-	if records > 2*2*len(r.terminals)+compactAbove {
+	if records > 2*3*len(r.terminals)+compactAbove {
 		if err := r.compact(); err != nil {
 			return fmt.Errorf("write the log of terminals' keys anew: %w", err)
 		}
@@ -117,8 +142,13 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	if len(b) < recordHead {
 		return fmt.Errorf("record %d is cut off", pos)
 	}
-	if b[0] == recordZone {
+	switch b[0] {
+	case recordZone:
 		return r.openZone(txn.IssuerID(b[1:recordHead]), append([]byte(nil), b[recordHead:]...))
+	case recordBaseKey, recordBlocks:
+		id := sharedID{b[0], txn.IssuerID(b[1:recordHead])}
+		r.shared[id] = keys.Key{Owner: id.owner(), Sealed: append([]byte(nil), b[recordHead:]...)}
+		return nil
 	}
 	id := txn.TerminalID(b[1:9])
 	day, sealed := txn.Date(binary.BigEndian.Uint32(b[9:])), append([]byte(nil), b[recordHead:]...)
@@ -132,6 +162,11 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 			return fmt.Errorf("record %d: %w", pos, err)
 		}
 		t.stored, t.day = stored, day
+	case recordCounter:
+		if len(sealed) != counterSize {
+			return fmt.Errorf("record %d has a counter of %d bytes", pos, len(sealed))
+		}
+		t.count = parseCounter(day, sealed)
 	default:
 		return fmt.Errorf("record %d is of kind %d, written by a newer version", pos, b[0])
 	}
@@ -152,6 +187,16 @@ func (r *Ring) compact() error {
 			if err := r.append(id, t.day, t.stored); err != nil {
 				return err
 			}
+		}
+		if t.count.day != 0 {
+			if _, err := r.store.Append(t.count.append(record(recordCounter, id, t.count.day))); err != nil {
+				return err
+			}
+		}
+	}
+	for id, k := range r.shared {
+		if _, err := r.store.Append(append(append([]byte{id.record}, id.name[:]...), k.Sealed...)); err != nil {
+			return err
 		}
 	}
 	for issuer, z := range r.zones {
@@ -190,47 +235,6 @@ func (r *Ring) openZone(issuer txn.IssuerID, sealed keys.Sealed) error {
 	}
 	r.zones[issuer] = zone{sealed, opened}
 	return nil
-}
-
-// TranslatePIN replaces req's PIN block, under its terminal's TPK in the format
-// that DE53 names, by one of ISO 9564 format 0 under the issuer's ZPK. No clear
-// PIN leaves the vault.
-func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
-	refuse := func(err error) txn.Reason {
-		r.log.Error("a PIN cannot be translated", "terminal", req.Key.Terminal.String(), "issuer", issuer.String(), "error", err)
-		return txn.PINCannotBeTranslated
-	}
-	var format algo.PINFormat
-	switch req.SecurityInfo[0] {
-	case '1':
-		format = algo.PINCUPPlain
-	case '2':
-		format = algo.PINISO0
-	default:
-		return txn.PINBlockIsWrong // a PIN block, and DE53 says there is none
-	}
-	r.mu.RLock()
-	t, z := r.terminals[req.Key.Terminal], r.zones[issuer]
-	r.mu.RUnlock()
-	if t == nil || z.open == nil {
-		return refuse(errors.New("the terminal or the issuer has no keys"))
-	}
-	open, _, err := r.use(t)
-	if err == nil && open == nil {
-		err = errors.New("the terminal has not signed on")
-	}
-	if err != nil {
-		return refuse(err)
-	}
-	block, err := open.TranslatePIN(make([]byte, 0, 8), format, req.PINBlock, &req.PAN, z.open, algo.PINISO0)
-	switch {
-	case errors.Is(err, keys.ErrPINBlock):
-		return txn.PINBlockIsWrong
-	case err != nil:
-		return refuse(err)
-	}
-	req.PINBlock = block
-	return txn.Approved
 }
 
 func (r *Ring) append(id txn.TerminalID, day txn.Date, k *keys.TerminalKeys) error {
@@ -293,121 +297,6 @@ func (r *Ring) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return len(r.terminals)
-}
-
-// Check says whether req's MAC was made by its terminal, with the keys of a
-// sign-on of its business day. After FailuresMax wrong MACs in a row the
-// terminal must sign on.
-func (r *Ring) Check(req *txn.Request) txn.Reason {
-	t := r.terminal(req.Key.Terminal, false)
-	if t == nil {
-		return txn.SignOnIsRequired
-	}
-	open, day, err := r.use(t)
-	switch {
-	case err != nil:
-		r.log.Error("a terminal's keys cannot be used", "terminal", req.Key.Terminal.String(), "error", err)
-		return txn.SwitchFailed
-	case open == nil || day != req.Day:
-		return txn.SignOnIsRequired
-	}
-	generation, err := open.VerifyMAC(algo.MACCUPECB, req.Signed, req.MAC)
-	switch {
-	case err == nil:
-		t.failures.Store(0)
-		req.KeyAge = uint8(generation)
-		return txn.Approved
-	case errors.Is(err, keys.ErrClosed): // a sign-on came meanwhile
-		return txn.MACIsWrong
-	case !errors.Is(err, keys.ErrMACWrong):
-		r.log.Error("a MAC cannot be checked", "terminal", req.Key.Terminal.String(), "error", err)
-		return txn.SwitchFailed
-	}
-	if n := t.failures.Add(1); n >= FailuresMax {
-		r.log.Warn("a terminal's MAC is wrong again and again; it must sign on", "terminal", req.Key.Terminal.String(), "in_a_row", n)
-		return txn.SignOnIsRequired
-	}
-	return txn.MACIsWrong
-}
-
-// use opens the terminal's stored keys the first time.
-func (r *Ring) use(t *terminal) (*keys.Terminal, txn.Date, error) {
-	t.mu.RLock()
-	open, day, stored := t.open, t.day, t.stored
-	t.mu.RUnlock()
-	if open != nil || stored == nil {
-		return open, day, nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.open == nil && t.stored != nil {
-		var err error
-		if t.open, err = r.vault.OpenTerminal(t.stored); err != nil {
-			return nil, 0, err
-		}
-	}
-	return t.open, t.day, nil
-}
-
-// SignOn makes working keys for the terminal and puts them into ans. Until they
-// are durable nothing changes; after that the old MAC key verifies one message
-// more.
-func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
-	id := req.Key.Terminal
-	t := r.terminal(id, false)
-	if t == nil {
-		return txn.TerminalHasNoKeys
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.master == nil {
-		return txn.TerminalHasNoKeys
-	}
-	fail := func(err error) txn.Reason {
-		r.log.Error("a terminal cannot be given keys", "terminal", id.String(), "error", err)
-		if errors.Is(err, keys.ErrUnsupported) || errors.Is(err, keys.ErrPurpose) {
-			return txn.TerminalHasNoKeys // it asks for keys of a kind that its master key cannot carry
-		}
-		return txn.SwitchFailed
-	}
-	master := keys.Key{Owner: keys.OfTerminal(id), Sealed: t.master}
-	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.Network), keys.IssueOptions{}, t.stored)
-	if err != nil {
-		return fail(err)
-	}
-	open, err := r.vault.OpenTerminal(stored)
-	if err != nil {
-		return fail(err)
-	}
-	if err := r.append(id, req.Day, stored); err != nil {
-		open.Close()
-		return fail(err)
-	}
-	t.close()
-	t.open, t.stored, t.day = open, stored, req.Day
-	t.failures.Store(0)
-	ans.Keys = append(ans.Keys[:0], de62...)
-	return txn.Approved
-}
-
-// Sign makes the MAC of the answer to req, with the key that req's was made
-// with.
-func (r *Ring) Sign(req *txn.Request, signed []byte) (mac [8]byte, err error) {
-	t := r.terminal(req.Key.Terminal, false)
-	if t == nil {
-		return mac, fmt.Errorf("sign an answer to terminal %s: it has no keys", req.Key.Terminal)
-	}
-	open, _, err := r.use(t)
-	if err == nil && open == nil {
-		err = errors.New("it has not signed on")
-	}
-	if err == nil {
-		mac, err = open.MAC(keys.Generation(req.KeyAge), algo.MACCUPECB, signed)
-	}
-	if err != nil {
-		return mac, fmt.Errorf("sign an answer to terminal %s: %w", req.Key.Terminal, err)
-	}
-	return mac, nil
 }
 
 // Close ends all open keys and the vault.

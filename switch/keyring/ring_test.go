@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/keys"
@@ -22,6 +23,11 @@ type desk struct {
 	tmk  []byte // clear, as the terminal has it
 	tak  *algo.Local
 	day  txn.Date
+	// holder is the terminal's registration, cfg the ring's configuration, log all
+	// that it logged.
+	holder txn.Terminal
+	cfg    Config
+	log    bytes.Buffer
 }
 
 var (
@@ -32,6 +38,8 @@ var (
 
 func newDesk(t testing.TB) *desk {
 	d := &desk{t: t, dir: t.TempDir(), tmk: testTMK, day: 20261122}
+	d.holder = txn.Terminal{ID: tid, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
+	d.cfg = Config{Day: txn.BusinessDay{Zone: time.FixedZone("", 8*3600), CutOver: 23 * time.Hour}}
 	d.open()
 	t.Cleanup(func() { d.stop() })
 	return d
@@ -52,7 +60,7 @@ func (d *desk) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
-	d.ring = New(vault, log, slog.New(slog.DiscardHandler))
+	d.ring = New(d.cfg, vault, log, slog.New(slog.NewJSONHandler(&d.log, nil)))
 	must(d.ring.Recover())
 	d.stop = func() {
 		d.ring.Close()
@@ -101,7 +109,7 @@ func (d *desk) component(part []byte) keys.Component {
 // terminal does.
 func (d *desk) signOn() txn.Reason {
 	d.t.Helper()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, Network: 3}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Holder: &d.holder, Deadline: time.Now().Add(time.Minute)}
 	var ans txn.Answer
 	reason := d.ring.SignOn(&req, &ans)
 	if reason != txn.Approved {
@@ -131,7 +139,7 @@ func (d *desk) signOn() txn.Reason {
 // request is a sale with the terminal's MAC, one byte of which is changed by
 // flip (0 leaves it).
 func (d *desk) request(flip byte) *txn.Request {
-	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid, Class: txn.ClassFinancial}, Day: d.day, Signed: testLine}
+	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid, Class: txn.ClassFinancial}, Day: d.day, Signed: testLine, Holder: &d.holder}
 	if d.tak != nil {
 		mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: d.tak}, testLine)
 		if err != nil {
@@ -235,7 +243,7 @@ func TestStoreIsWrittenAnew(t *testing.T) {
 func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 	d := newDesk(t)
 	d.load()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, Network: 3}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Holder: &d.holder, Deadline: time.Now().Add(time.Minute)}
 	var ans txn.Answer
 	d.want("sign-on", d.ring.SignOn(&req, &ans), txn.Approved)
 	decipher := func(kind algo.Kind, cipher []byte) *algo.Local {
@@ -260,7 +268,7 @@ func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	sale := func(pan string) *txn.Request {
-		r := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, PINBlock: bytes.Clone(block)}
+		r := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, PINBlock: bytes.Clone(block)}
 		copy(r.SecurityInfo[:], "2600000000000000")
 		r.PAN, _ = txn.ParsePAN(pan)
 		return r
@@ -304,7 +312,7 @@ func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 	garbage.PINBlock[0] ^= 0xFF
 	d.want("garbage", d.ring.TranslatePIN(garbage, east), txn.PINBlockIsWrong)
 	undeclared := sale(pan)
-	undeclared.SecurityInfo = [16]byte{}
+	undeclared.SecurityInfo[0] = '0'
 	d.want("DE53 names no PIN", d.ring.TranslatePIN(undeclared, east), txn.PINBlockIsWrong)
 }
 

@@ -98,6 +98,8 @@ func TestPKCS11Configuration(t *testing.T) {
 		"token label must":      func(c *PKCS11Config) { c.TokenLabel = "" },
 		"none has that label":   func(c *PKCS11Config) { c.TokenLabel = "nobody" },
 		"PIN file must":         func(c *PKCS11Config) { c.PINFile = "" },
+		"or else PIN variable":  func(c *PKCS11Config) { c.PINEnv = "HOME" },
+		"holds no PIN":          func(c *PKCS11Config) { c.PINFile, c.PINEnv = "", "ACQ_TEST_NO_SUCH_VARIABLE" },
 		"no such file":          func(c *PKCS11Config) { c.PINFile += "x" },
 		"sessions must":         func(c *PKCS11Config) { c.Sessions = 1000 },
 		"timeout must":          func(c *PKCS11Config) { c.Timeout = time.Hour },

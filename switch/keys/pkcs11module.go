@@ -116,7 +116,7 @@ func (m *module) sessions() (chan pkcs11.SessionHandle, error) {
 
 // login reads the PIN each time, so that it is not kept.
 func (m *module) login(s pkcs11.SessionHandle) error {
-	pin, err := readSecret(m.cfg.PINFile)
+	pin, err := m.cfg.pin()
 	if err != nil {
 		return fmt.Errorf("read the PIN: %w", err)
 	}

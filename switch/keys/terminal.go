@@ -189,6 +189,17 @@ func (t *Terminal) TranslatePIN(dst []byte, in algo.PINFormat, block []byte, pan
 	return translated, err
 }
 
+// PINKind is the kind of the terminal's PIN key: it says which formats its
+// blocks can have.
+func (t *Terminal) PINKind() algo.Kind {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed {
+		return 0
+	}
+	return t.tpk.Kind()
+}
+
 var panDigits = sync.Pool{New: func() any { return new([txn.PANDigitsMax]byte) }}
 
 // DecipherTrack deciphers, in place, track data in BCD of which the terminal
@@ -204,7 +215,7 @@ func (t *Terminal) DecipherTrack(track []byte) error {
 	}
 	size, end := t.tdk.Kind().BlockSize(), len(track)-1
 	if end < size {
-		return fmt.Errorf("decipher a track: %d bytes do not hold an enciphered block", len(track))
+		return fmt.Errorf("decipher a track of %d bytes: %w", len(track), ErrTrack)
 	}
 	block := track[end-size : end]
 	if err := t.tdk.Decrypt(block, block); err != nil {
@@ -251,6 +262,16 @@ func (v *Vault) OpenZone(zpk Key) (*Zone, error) {
 		return nil, err
 	}
 	return &Zone{zpk: k}, nil
+}
+
+// Kind is the kind of the issuer's PIN key.
+func (z *Zone) Kind() algo.Kind {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	if z.closed {
+		return 0
+	}
+	return z.zpk.Kind()
 }
 
 // Close ends the keys and overwrites them. It waits for calls in progress.

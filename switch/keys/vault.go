@@ -65,6 +65,12 @@ func OfTerminal(id txn.TerminalID) Owner { return Owner("terminal " + id.String(
 // OfIssuer is an issuer's name as an owner.
 func OfIssuer(id txn.IssuerID) Owner { return Owner("issuer " + id.String()) }
 
+// OfBaseKey is the owner of the base derivation key of that name.
+func OfBaseKey(name string) Owner { return Owner("base key " + name) }
+
+// OfBlocks is the owner of the key block protection key of that name.
+func OfBlocks(name string) Owner { return Owner("key blocks " + name) }
+
 const ownerSizeMax = 64
 
 // Sealed is a key as it is stored: enciphered under the vault's local master
@@ -142,6 +148,8 @@ var (
 	ErrCheckValue = errors.New("key check value is wrong")
 	// ErrUnsupported says that this kind of vault cannot do it.
 	ErrUnsupported = errors.New("this kind of key vault cannot do that")
+	// ErrTrack says that a track is too short to have an enciphered block.
+	ErrTrack = errors.New("track has no enciphered block")
 	// ErrClosed says that the keys were closed.
 	ErrClosed = errors.New("keys are closed")
 

@@ -70,6 +70,9 @@ func exportTerminal(w io.Writer, t *txn.Terminal, serial Serial, c txn.Currency)
 	if t.Keys.DUKPT() {
 		fmt.Fprintf(w, "        ksn: \"%X\"\n", t.Device[:])
 	}
+	if t.PINFormat != txn.PINByDE53 {
+		fmt.Fprintf(w, "        pin: %s\n", t.PINFormat)
+	}
 	if t.DoubleTAK {
 		fmt.Fprint(w, "        double_tak: true\n")
 	}

@@ -74,6 +74,7 @@ type terminalYAML struct {
 	Keys            scalar       `yaml:"keys"`
 	KSN             scalar       `yaml:"ksn"`
 	DoubleTAK       scalar       `yaml:"double_tak"`
+	PIN             scalar       `yaml:"pin"`
 	Region          scalar       `yaml:"region"`
 	Premises        premisesYAML `yaml:"premises"`
 	Areas           []scalar     `yaml:"areas"`

@@ -53,7 +53,7 @@ func TestExportRoundTrips(t *testing.T) {
 	}
 	cases := map[string]*Snapshot{"sample": sample(t), "with a MAC profile": secured}
 	for _, security := range []string{"mac: none, keys: dukpt-tdes, ksn: FFFF9876543210E0", "mac: cmac, keys: dukpt-aes256, ksn: 1234567890123456",
-		"mac: x9.19", "mac: cup-ecb, double_tak: true", "mac: none, keys: master-session"} {
+		"mac: x9.19", "mac: cup-ecb, double_tak: true", "mac: none, keys: master-session, pin: iso-3"} {
 		s, err := Load(strings.NewReader(strings.Replace(small, "mac: none, premises", security+", premises", 1)), "small.yaml")
 		if err != nil {
 			t.Fatal(err)

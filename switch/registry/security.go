@@ -19,6 +19,9 @@ func (l *loader) security(y *terminalYAML, t *txn.Terminal, at scalar) {
 	if !t.Keys.Suits(t.Profile) {
 		l.problem(at.or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.Profile)
 	}
+	if y.PIN.line > 0 {
+		t.PINFormat = oneOf[txn.PINFormat](l, y.PIN, "terminals[].pin")
+	}
 	t.DoubleTAK = l.yes(y.DoubleTAK, "terminals[].double_tak")
 	if t.DoubleTAK && t.Keys != txn.KeysMasterSession {
 		l.problem(y.DoubleTAK, "terminals[].double_tak", "is for terminals with keys: master-session")

@@ -23,6 +23,9 @@ var (
 	// {dialect, cause}
 	BadFrames = Metric{"acq.pos.bad_frames", "{frame}", "Frames refused."}
 
+	// {event}
+	KeyEvents = Metric{"acq.keys.events", "{event}", "What people should watch about terminals' keys: wrong MACs, stale keys, wrong PIN blocks."}
+
 	// {issuer}
 	LinkUp = Metric{"acq.link.up", "{link}", "Links to the issuer that are signed on."}
 	// {issuer}

@@ -94,13 +94,14 @@ type Area struct {
 // Terminal is one registered terminal as the switch needs it for every
 // request. It holds no pointers: a million of them cost the collector nothing.
 type Terminal struct {
-	ID       TerminalID
-	Merchant MerchantID // the one merchant it is bound to
-	Status   Status
-	Mobility Mobility
-	Profile  Profile
-	Keys     KeyScheme
-	Device   DeviceID // of a DUKPT terminal
+	ID        TerminalID
+	Merchant  MerchantID // the one merchant it is bound to
+	Status    Status
+	Mobility  Mobility
+	Profile   Profile
+	Keys      KeyScheme
+	Device    DeviceID // of a DUKPT terminal
+	PINFormat PINFormat
 	// DoubleTAK gives a master-session terminal a double-length MAC key.
 	DoubleTAK bool
 	// RequirePosition refuses a request that reports neither position nor region.

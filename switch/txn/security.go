@@ -58,6 +58,22 @@ func (s KeyScheme) Suits(p Profile) bool {
 	return true
 }
 
+// PINFormat is how a terminal lays out its PIN blocks.
+type PINFormat uint8
+
+// The formats: as DE53 says, or one of ISO 9564-1.
+const (
+	PINByDE53 PINFormat = iota
+	PINISO0
+	PINISO1
+	PINISO3
+	PINISO4
+)
+
+var pinFormatNames = [...]string{"by-de53", "iso-0", "iso-1", "iso-3", "iso-4"}
+
+func (f PINFormat) String() string { return name(pinFormatNames[:], f) }
+
 // DeviceID names a DUKPT terminal's initial key: the serial number of its keys
 // (KSN) without the counter. Its head names the base key it was derived from.
 type DeviceID [8]byte

@@ -1,0 +1,58 @@
+package acquirer
+
+import (
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// guarded says that the request's terminal is one the Guard has keys for.
+func guarded(req *txn.Request) bool {
+	return req.Holder != nil && req.Holder.Keys != txn.KeysNone
+}
+
+// authenticated says that the request must have a MAC, and so must its approval:
+// its terminal's profile asks for one, and it is not network management, which
+// carries none.
+func authenticated(req *txn.Request) bool {
+	return guarded(req) && req.Holder.Profile != txn.MACNone && req.Key.Class != txn.ClassNetwork
+}
+
+// authenticate checks the MAC of a request that must have one.
+func (s *Switch) authenticate(req *txn.Request) txn.Reason {
+	switch {
+	case !authenticated(req):
+		return txn.Approved
+	case s.guard == nil:
+		return txn.SignOnIsRequired // no keys are kept here
+	}
+	return s.guard.Check(req)
+}
+
+// covered says that the card of a request on an enciphered track cannot be
+// read, and why. One of a stranger stays as it is: nobody has its key.
+func (s *Switch) covered(req *txn.Request, ans *txn.Answer) bool {
+	if req.TrackDigits == 0 || req.Holder == nil {
+		return false
+	}
+	if s.guard == nil || !guarded(req) {
+		ans.Reason = txn.TerminalHasNoKeys
+		return true
+	}
+	if ans.Reason = s.guard.DecipherTrack(req); ans.Reason != txn.Approved {
+		return true
+	}
+	if err := dialect.ReadTrack(req); err != nil {
+		ans.Reason = txn.FormatIsWrong
+		return true
+	}
+	s.identify(req)
+	return false
+}
+
+// identify sets what tells one request from another: card and content.
+func (s *Switch) identify(req *txn.Request) {
+	if !req.PAN.IsZero() {
+		req.CardToken = s.cards.Token(&req.PAN)
+	}
+	req.Fingerprint = fingerprint(req)
+}

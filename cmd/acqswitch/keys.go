@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -19,87 +20,343 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// keyKinds are the words for kinds of keys.
+var keyKinds = map[string]algo.Kind{
+	"tdes": algo.TDES2, "tdes3": algo.TDES3, "aes128": algo.AES128, "aes192": algo.AES192, "aes256": algo.AES256, "sm4": algo.SM4,
+}
+
+// keyHolder is whose key a command is about: how it is named, of which kinds it
+// may be and where the ring keeps it.
+type keyHolder struct {
+	word    string // in commands
+	what    string
+	sizeMax int // of a name
+	kinds   []string
+	purpose keys.Purpose
+	owner   func(name string) keys.Owner
+	check   func(name string, k algo.Kind) error // nil: none
+	store   func(r *keyring.Ring, name string, k keys.Key) error
+	find    func(r *keyring.Ring, name string) (keys.Key, error) // nil: it is not exported
+}
+
+var keyHolders = []keyHolder{
+	{
+		word: "terminal", what: "a terminal its master key (TMK); it must sign on then", sizeMax: len(txn.TerminalID{}),
+		kinds: []string{"tdes", "sm4"}, purpose: keys.PurposeTMK,
+		owner: func(name string) keys.Owner { return keys.OfTerminal(txn.MakeTerminalID(name)) },
+		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetMaster(txn.MakeTerminalID(name), k) },
+		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.Master(txn.MakeTerminalID(name)) },
+	},
+	{
+		word: "issuer", what: "an issuer the PIN key it shares with us (ZPK)", sizeMax: len(txn.IssuerID{}),
+		kinds: []string{"tdes", "tdes3", "aes128", "aes192", "aes256", "sm4"}, purpose: keys.PurposeZPK,
+		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
+		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetZone(txn.MakeIssuerID(name), k) },
+		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.ZonePIN(txn.MakeIssuerID(name)) },
+	},
+	{
+		word: "bdk", what: "DUKPT terminals their base key (BDK), named by how their serial numbers begin", sizeMax: 10,
+		kinds: []string{"tdes", "aes128", "aes192", "aes256"}, purpose: keys.PurposeBDK,
+		owner: keys.OfBaseKey, check: keyring.CheckBaseKeyName,
+		store: (*keyring.Ring).SetBaseKey,
+	},
+	{
+		word: "kbpk", what: "TR-31 key blocks the key that protects them (KBPK), under a name", sizeMax: len(txn.IssuerID{}),
+		kinds: []string{"tdes", "tdes3", "aes128", "aes192", "aes256"}, purpose: keys.PurposeKBPK,
+		owner: keys.OfBlocks,
+		store: (*keyring.Ring).SetBlocks,
+	},
+}
+
+func (h *keyHolder) named(name string) error {
+	if len(name) == 0 || len(name) > h.sizeMax {
+		return usage(fmt.Errorf("%s %q must have 1 to %d characters", h.word, name, h.sizeMax))
+	}
+	return nil
+}
+
+// suits says why a key of this kind is of no use to the holder.
+func (h *keyHolder) suits(k keys.Key) error {
+	info, err := k.Sealed.Info()
+	if err != nil {
+		return err
+	}
+	for _, word := range h.kinds {
+		if keyKinds[word] == info.Kind {
+			return nil
+		}
+	}
+	return fmt.Errorf("the key is of kind %s; %s keys are of %s", info.Kind, h.word, strings.Join(h.kinds, ", "))
+}
+
+// blocksKey finds the key that --kbpk names.
+func blocksKey(r *keyring.Ring, name string) (keys.Key, error) {
+	if name == "" {
+		return keys.Key{}, usage(errors.New("--kbpk must name a key that was loaded with keys load-kbpk"))
+	}
+	k, err := r.Blocks(name)
+	if err != nil {
+		err = usage(err)
+	}
+	return k, err
+}
+
 func keysCommand(c *console) *cobra.Command {
+	g := group("keys", "Load, list, import and export terminals' and issuers' keys")
+	for i := range keyHolders {
+		g.AddCommand(loadKeyCommand(c, &keyHolders[i]))
+	}
+	g.AddCommand(listKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
+	return g
+}
+
+const notRunning = "The switch must not be running on the data directory."
+
+// loadKeyCommand makes a key of components.
+func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
 	var file, kind string
-	kinds := map[string]algo.Kind{"tdes": algo.TDES2, "sm4": algo.SM4}
-	load := func(use, short, what, example string, sizeMax int, store func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error)) *cobra.Command {
-		cmd := &cobra.Command{
-			Use:   use,
-			Short: short,
-			Long: short + `.
+	cmd := &cobra.Command{
+		Use:   "load-" + h.word + " " + strings.ToUpper(h.word),
+		Short: "Give " + h.what,
+		Long: "Give " + h.what + `.
 
 It reads two or three key components from standard input, one a line: the
 component and its check value in hexadecimal, as its custodian has them. The key
-is their XOR; it is sealed under the local master key and never printed. The
-switch must not be running on the data directory.`,
-			Example: example,
-			Args:    args(1, what),
-			RunE: func(cmd *cobra.Command, given []string) error {
-				if len(given[0]) == 0 || len(given[0]) > sizeMax {
-					return usage(fmt.Errorf("%q must have 1 to %d characters", given[0], sizeMax))
+is their XOR; it is sealed under the local master key and never printed.
+` + notRunning,
+		Example: `  acqswitch keys load-` + h.word + ` ` + strings.ToUpper(h.word) + ` --config acqswitch.yaml < components`,
+		Args:    args(1, "one "+h.word),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			name := given[0]
+			if err := h.named(name); err != nil {
+				return err
+			}
+			if err := oneOf(kind, h.kinds...); err != nil {
+				return usage(fmt.Errorf("--kind %w", err))
+			}
+			k := keyKinds[kind]
+			if h.check != nil {
+				if err := h.check(name, k); err != nil {
+					return usage(err)
 				}
-				k, ok := kinds[kind]
-				if !ok {
-					return usage(fmt.Errorf("--kind %q must be tdes or sm4", kind))
+			}
+			parts, err := readComponents(cmd.InOrStdin(), k)
+			if err != nil {
+				return usage(err)
+			}
+			return c.storeKey(cmd.Context(), file, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
+				key, err := vault.Combine(h.owner(name), h.purpose, k, parts...)
+				if err != nil {
+					return key, usage(err)
 				}
-				parts, err := readComponents(cmd.InOrStdin())
+				return key, h.store(r, name, key)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	cmd.Flags().StringVar(&kind, "kind", "tdes", "one of "+strings.Join(h.kinds, ", ")+"; tdes is double length, tdes3 triple")
+	if h.word == "terminal" {
+		cmd.Example = `  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
+  printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
+    acqswitch keys load-terminal 10000001   # a test key`
+	}
+	return cmd
+}
+
+// storeKey makes a key in the configuration's ring and says what it is.
+func (c *console) storeKey(ctx context.Context, file string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
+	cfg, err := loadConfig(file, os.Environ())
+	if err != nil {
+		return err
+	}
+	var key keys.Key
+	err = withKeys(ctx, cfg, func(r *keyring.Ring, vault *keys.Vault) (err error) {
+		key, err = do(r, vault)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	info, err := key.Sealed.Info()
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return c.print(keyRow{Owner: string(key.Owner), Purpose: info.Purpose.String(), Kind: info.Kind.String(), KCV: info.KCV.String()})
+	}
+	_, err = fmt.Fprintf(c.out, "%s has a %s of kind %s with check value %s\n", key.Owner, info.Purpose, info.Kind, info.KCV)
+	return err
+}
+
+// keyRow is a key without the key.
+type keyRow struct {
+	Owner   string `json:"owner"`
+	Purpose string `json:"purpose"`
+	Kind    string `json:"kind"`
+	KCV     string `json:"kcv"`
+	Day     string `json:"day,omitempty"` // of the sign-on that gave it
+}
+
+func listKeysCommand(c *console) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List all keys by owner, purpose, kind and check value",
+		Long: `List all keys by owner, purpose, kind and check value; of a terminal's working
+keys also the business day of the sign-on that gave them. No key is opened.
+` + notRunning,
+		Example: "  acqswitch keys list --config acqswitch.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			rows := []keyRow{}
+			err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, _ *keys.Vault) error {
+				all, err := r.List()
+				for _, e := range all {
+					row := keyRow{string(e.Owner), e.Purpose.String(), e.Kind.String(), e.KCV.String(), ""}
+					if e.Day != 0 {
+						row.Day = e.Day.String()
+					}
+					rows = append(rows, row)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(rows)
+			}
+			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "OWNER\tPURPOSE\tKIND\tCHECK VALUE\tSIGN-ON OF")
+			for _, r := range rows {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Owner, r.Purpose, r.Kind, r.KCV, r.Day)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	return cmd
+}
+
+// holderOf finds a holder that a command can be about.
+func holderOf(word string, can func(*keyHolder) bool) (*keyHolder, error) {
+	var words []string
+	for i := range keyHolders {
+		if h := &keyHolders[i]; can(h) {
+			if words = append(words, h.word); h.word == word {
+				return h, nil
+			}
+		}
+	}
+	return nil, usage(oneOf(word, words...))
+}
+
+func importKeyCommand(c *console) *cobra.Command {
+	var file, kbpk string
+	cmd := &cobra.Command{
+		Use:   "import terminal|issuer|bdk NAME --kbpk KBPK",
+		Short: "Take a key out of a TR-31 key block",
+		Long: `Take a terminal's master key, an issuer's PIN key or a base key out of a TR-31 key
+block of version B or D, read from standard input. Its usage must be the key's
+(K0, P0, B0), its protection key loaded (keys load-kbpk) and as strong.
+` + notRunning,
+		Example: "  acqswitch keys import issuer example --kbpk bank --config acqswitch.yaml < block",
+		Args:    args(2, "terminal, issuer or bdk, and a name"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			name := given[1]
+			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK })
+			if err == nil {
+				err = h.named(name)
+			}
+			if err != nil {
+				return err
+			}
+			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), blockSizeMax))
+			if err != nil {
+				return err
+			}
+			return c.storeKey(cmd.Context(), file, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
+				protect, err := blocksKey(r, kbpk)
+				if err != nil {
+					return protect, usage(err)
+				}
+				key, err := vault.ImportTR31(h.owner(name), h.purpose, protect, strings.TrimSpace(string(text)))
+				if err == nil {
+					err = h.suits(key)
+				}
+				if err != nil {
+					return key, usage(err)
+				}
+				return key, h.store(r, name, key)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
+	return cmd
+}
+
+// blockSizeMax is the longest TR-31 key block, whose length is four digits.
+const blockSizeMax = 9999
+
+func exportKeyCommand(c *console) *cobra.Command {
+	var file, kbpk string
+	cmd := &cobra.Command{
+		Use:   "export terminal|issuer NAME --kbpk KBPK",
+		Short: "Print a key as a TR-31 key block",
+		Long: `Print a terminal's master key or an issuer's PIN key as a TR-31 key block: version
+D under an AES protection key (keys load-kbpk), else B. Whoever has that key has
+the exported one. Keys in a module (vault kind pkcs11) are not exported.
+` + notRunning,
+		Example: "  acqswitch keys export terminal 10000001 --kbpk factory --config acqswitch.yaml > block",
+		Args:    args(2, "terminal or issuer, and a name"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			name := given[1]
+			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.find != nil })
+			if err == nil {
+				err = h.named(name)
+			}
+			if err != nil {
+				return err
+			}
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			var block string
+			err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) error {
+				protect, err := blocksKey(r, kbpk)
 				if err != nil {
 					return usage(err)
 				}
-				cfg, err := loadConfig(file, os.Environ())
+				key, err := h.find(r, name)
 				if err != nil {
-					return err
+					return usage(err)
 				}
-				var key keys.Key
-				err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) (err error) {
-					key, err = store(r, vault, given[0], k, parts)
-					return err
-				})
-				if err != nil {
-					return err
-				}
-				info, err := key.Sealed.Info()
-				if err != nil {
-					return err
-				}
-				if c.json() {
-					return c.print(map[string]string{"owner": string(key.Owner), "purpose": info.Purpose.String(), "kcv": info.KCV.String()})
-				}
-				_, err = fmt.Fprintf(c.out, "%s has a %s of kind %s with check value %s\n", key.Owner, info.Purpose, kind, info.KCV)
+				block, err = vault.ExportTR31(protect, key)
 				return err
-			},
-		}
-		cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
-		cmd.Flags().StringVar(&kind, "kind", "tdes", "tdes (double length) or sm4")
-		return cmd
+			})
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(map[string]string{"block": block})
+			}
+			_, err = fmt.Fprintln(c.out, block)
+			return err
+		},
 	}
-	terminal := load("load-terminal TERMINAL", "Give a terminal its master key (TMK); it must sign on then", "one terminal id",
-		`  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
-  printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
-    acqswitch keys load-terminal 10000001   # a test key`, len(txn.TerminalID{}),
-		func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error) {
-			id := txn.MakeTerminalID(name)
-			key, err := vault.Combine(keys.OfTerminal(id), keys.PurposeTMK, k, parts...)
-			if err != nil {
-				return key, usage(err)
-			}
-			return key, r.SetMaster(id, key)
-		})
-	issuer := load("load-issuer ISSUER", "Give an issuer the PIN key it shares with us (ZPK)", "one issuer's name",
-		`  acqswitch keys load-issuer example --config acqswitch.yaml < components`, len(txn.IssuerID{}),
-		func(r *keyring.Ring, vault *keys.Vault, name string, k algo.Kind, parts []keys.Component) (keys.Key, error) {
-			id := txn.MakeIssuerID(name)
-			key, err := vault.Combine(keys.OfIssuer(id), keys.PurposeZPK, k, parts...)
-			if err != nil {
-				return key, usage(err)
-			}
-			return key, r.SetZone(id, key)
-		})
-	return group("keys", "Load terminals' and issuers' keys", terminal, issuer)
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
+	return cmd
 }
 
 // readComponents reads "COMPONENT CHECKVALUE" lines. Errors do not quote them.
-func readComponents(r io.Reader) ([]keys.Component, error) {
+func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 	var parts []keys.Component
 	sc := bufio.NewScanner(io.LimitReader(r, 4096))
 	for line := 1; sc.Scan(); line++ {
@@ -107,13 +364,13 @@ func readComponents(r io.Reader) ([]keys.Component, error) {
 		if len(words) == 0 {
 			continue
 		}
-		refuse := fmt.Errorf("component on line %d must be 32 hexadecimal digits, a space, and a check value of 4 to 8", line)
+		refuse := fmt.Errorf("component on line %d must be %d hexadecimal digits, a space, and a check value of 4 to 8", line, 2*kind.KeySize())
 		if len(words) != 2 {
 			return nil, refuse
 		}
 		part, err := hex.DecodeString(words[0])
 		kcv, err2 := hex.DecodeString(words[1])
-		if errors.Join(err, err2) != nil || len(part) != 16 || len(kcv) < 2 || len(kcv) > 4 {
+		if errors.Join(err, err2) != nil || len(part) != kind.KeySize() || len(kcv) < 2 || len(kcv) > 4 {
 			return nil, refuse
 		}
 		parts = append(parts, keys.Component{Part: part, KCV: kcv})

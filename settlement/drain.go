@@ -50,24 +50,26 @@ const (
 
 	// A goroutine that waits longer than turnMax for a processor waits for
 	// others. While more than a quarter do, the drain rests after a batch,
-	// restShare times as long as it took: sales first. From behindMax records on
-	// it does not rest any more: a peak of seconds is put off, a load that lasts
-	// is shared.
+	// restShare times as long as it took: sales first.
 	turnMax   = 200 * time.Microsecond
 	restShare = 7
 	restStep  = 10 * time.Millisecond
-	behindMax = 500_000
 
 	storeTimeout = 30 * time.Second
 	retryMin     = 50 * time.Millisecond
 	retryMax     = 5 * time.Second
 )
 
+// LagMaxDefault is how many records the ledger falls behind at most for the
+// sales' sake: ten seconds of a full load on two processors.
+const LagMaxDefault = 500_000
+
 // Drain copies the journal into the ledger, behind the sales. Make it with
 // NewDrain and call Run once; the other methods are for any goroutine.
 type Drain struct {
 	journal Journal
 	store   Store
+	lagMax  journal.Position // records; see NewDrain
 	found   journal.Position // the journal's last when it was opened: the ledger holds none after it
 
 	// Owned by Run.
@@ -91,9 +93,12 @@ type Drain struct {
 }
 
 // NewDrain starts nothing. It comes before the first append, for records made
-// since then hide that the journal lost its end.
-func NewDrain(j Journal, s Store) *Drain {
-	return &Drain{journal: j, store: s, found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{}),
+// since then hide that the journal lost its end. While sales wait for a
+// processor the drain gives way to them until the ledger is lagMax records
+// behind; from there on it takes its share: a peak of seconds is put off, a
+// load that lasts is carried along. With 0 it never gives way.
+func NewDrain(j Journal, s Store, lagMax uint64) *Drain {
+	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{}),
 		turns: turns{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}}
 }
 
@@ -241,10 +246,7 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 // thousand of them: without rests the drain has a processor of its own while it
 // is behind. The rest ends when nobody waits any more.
 func (d *Drain) giveWay(ctx context.Context, pos journal.Position, took time.Duration) {
-	if d.journal.Last() > pos+behindMax {
-		return
-	}
-	for until := time.Now().Add(restShare * took); d.turns.late() && time.Now().Before(until) && ctx.Err() == nil; {
+	for until := time.Now().Add(restShare * took); d.journal.Last() < pos+d.lagMax && d.turns.late() && time.Now().Before(until) && ctx.Err() == nil; {
 		d.rests.Add(1)
 		sleep(ctx, restStep)
 	}

@@ -53,7 +53,7 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const there, come = 2*batchMax + 500, 100
 		j, s := newMemJournal(t, records(1, there)...), &memStore{t: t}
-		d := NewDrain(j, s)
+		d := NewDrain(j, s, LagMaxDefault)
 		if st := d.Stats(); st.Lag != there {
 			t.Errorf("before Run: %+v", st)
 		}
@@ -81,7 +81,7 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 // While others want the processors, the drain rests between batches.
 func TestDrainGivesWay(t *testing.T) {
 	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
-	d := NewDrain(j, s)
+	d := NewDrain(j, s, LagMaxDefault)
 	var busy sync.WaitGroup
 	var enough atomic.Bool
 	for range 4 * runtime.GOMAXPROCS(0) {
@@ -128,7 +128,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 					}
 					return nil, true
 				}
-				d := NewDrain(j, s)
+				d := NewDrain(j, s, LagMaxDefault)
 				stop := run(t, d)
 				time.Sleep(30 * time.Second)
 				if st := d.Stats(); st.Lag == 0 || st.Age < 29*time.Second || st.Failures == 0 || st.Failures > 30 {
@@ -167,7 +167,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
 				c.set(j, s)
-				d := NewDrain(j, s)
+				d := NewDrain(j, s, LagMaxDefault)
 				err := d.Run(t.Context())
 				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("%v, want %q", err, c.want)
@@ -187,7 +187,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t, got: make([]txn.Record, 12)}
-		d := NewDrain(j, s)
+		d := NewDrain(j, s, LagMaxDefault)
 		j.append(records(11, 5)...)
 		if err := d.Run(t.Context()); !errors.Is(err, ErrAhead) || !strings.Contains(err.Error(), "drain at 12, journal at 10") {
 			t.Errorf("%v, want %v", err, ErrAhead)
@@ -201,7 +201,7 @@ func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 func TestDrainEndsWithTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t}
-		d := NewDrain(j, s)
+		d := NewDrain(j, s, LagMaxDefault)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(t.Context()) }()
 		time.Sleep(time.Second)
@@ -221,7 +221,7 @@ func TestCatchUpEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("ledger is away")
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t, fail: func(int) (error, bool) { return away, false }}
-		d := NewDrain(j, s)
+		d := NewDrain(j, s, LagMaxDefault)
 		stop := run(t, d)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -254,7 +254,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- j.Run(ctx) }()
 		recs := newHistoryMaker(3).history(600)
-		stop := run(t, NewDrain(j, l))
+		stop := run(t, NewDrain(j, l, LagMaxDefault))
 		for i, rec := range recs {
 			if _, err := j.Append(rec.Append(nil)); err != nil {
 				t.Fatal(err)
@@ -263,7 +263,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 				if err := stop(); err != nil {
 					t.Fatal(err)
 				}
-				stop = run(t, NewDrain(j, l))
+				stop = run(t, NewDrain(j, l, LagMaxDefault))
 			}
 		}
 		if err := stop(); err != nil {
@@ -273,7 +273,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if err := NewDrain(j, l).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
+		if err := NewDrain(j, l, LagMaxDefault).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
 			t.Fatal(err)
 		}
 		r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l, Live: liveOf(recs)})
@@ -299,7 +299,7 @@ func TestDrainThroughAnOutage(t *testing.T) {
 	}
 	h := newHistoryMaker(1)
 	j := newMemJournal(t, h.history(500)...)
-	d := NewDrain(j, l)
+	d := NewDrain(j, l, LagMaxDefault)
 	stop := run(t, d)
 	for range 3 {
 		end := ledgertest.Outage(t, dsn)
@@ -344,7 +344,7 @@ func BenchmarkDrain(b *testing.B) {
 			j.end()
 			n := float64(j.Last())
 			b.ResetTimer()
-			if err := NewDrain(j, l).Run(b.Context()); err != nil {
+			if err := NewDrain(j, l, LagMaxDefault).Run(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")

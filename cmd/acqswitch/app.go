@@ -96,7 +96,7 @@ func (a *app) build(logs io.Writer) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.ledger.Close)
-	a.drain = settlement.NewDrain(a.journal, a.ledger)
+	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax))
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
 	}

@@ -70,7 +70,8 @@ type listenerConfig struct {
 }
 
 type ledgerConfig struct {
-	DSN string `yaml:"dsn"`
+	DSN    string `yaml:"dsn"`
+	LagMax int    `yaml:"lag_max"`
 }
 
 type riskConfig struct {
@@ -148,6 +149,7 @@ func (c *config) validate() error {
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
 		{"sign_on.in_flight", atLeast(c.SignOn.InFlight, 1)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
+		{"ledger.lag_max", atLeast(c.Ledger.LagMax, 0)},
 		{"risk", func() error { _, err := newRisk(c); return err }()},
 		{"reversals.in_flight", atLeast(r.InFlight, 1)},
 		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},

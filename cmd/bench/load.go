@@ -28,7 +28,6 @@ type load struct {
 	address  string
 	right    func(*iso.Message) bool // whether an answer is the one wanted
 	warm     time.Duration           // before the measured time
-	warmed   func() (bool, error)    // if set, asked until it says so, for warmMax
 	duration time.Duration           // measured
 	gate     *gate                   // nil: never closed
 
@@ -39,13 +38,6 @@ const (
 	warming int32 = iota
 	measuring
 	stopping
-)
-
-// warmMax bounds the wait for a load to be in its stride; warmStep is between
-// two looks.
-const (
-	warmMax  = 30 * time.Second
-	warmStep = 250 * time.Millisecond
 )
 
 // answerMax is how long a terminal waits. Beyond it the run has failed.
@@ -62,7 +54,7 @@ type measured struct {
 // run offers the load. began and ended are called at the ends of the measured
 // time. When it returns, every sale sent has been answered.
 func (l *load) run(ctx context.Context, began, ended func()) (measured, error) {
-	deadline := time.Now().Add(l.warm + warmMax + l.duration + answerMax)
+	deadline := time.Now().Add(l.warm + l.duration + answerMax)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	sessions := make([]*session, l.shape.sessions)
@@ -94,12 +86,6 @@ func (l *load) run(ctx context.Context, began, ended func()) (measured, error) {
 		}
 	}
 	err := wait(l.warm)
-	for until := time.Now().Add(warmMax); l.warmed != nil && err == nil && time.Now().Before(until); err = wait(warmStep) {
-		var ok bool
-		if ok, err = l.warmed(); ok || err != nil {
-			break
-		}
-	}
 	began()
 	from := time.Now()
 	l.phase.Store(measuring)

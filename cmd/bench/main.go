@@ -7,9 +7,10 @@
 // Terminals sell in a closed loop: each sends its next sale when it has the
 // answer to the one before. "drain may lag" lets them sell as fast as they are
 // answered while the SQL ledger is loaded behind, and then waits for it to catch
-// up. "drain keeps up" lets them sell until the drain gives way no more (half a
-// million records), and measures from there: it counts the sales that reach the
-// ledger in the measured time, and holds terminals back if that falls behind.
+// up. "drain keeps up" configures the drain to give way for no more than a tenth
+// of a second of sales (ledger.lag_max), holds the terminals back whenever the
+// ledger is half a second behind nevertheless, and takes off the sales by which
+// it fell behind in the measured time: what counts has reached the ledger.
 //
 // Rounds are interleaved and figures are medians over them. Every answer but an
 // approval is an error, and any error makes the exit status 1. Nothing is left

@@ -56,6 +56,9 @@ func (r result) line() string {
 	if r.Ratio > 0 {
 		s += fmt.Sprintf("  %.2f of the forwarder  %d behind, caught up in %.1f s", r.Ratio, r.Lag, r.CatchUp)
 	}
+	if r.Held > 0 {
+		s += fmt.Sprintf("  held back %d times", r.Held)
+	}
 	if r.Wrong > 0 {
 		s += fmt.Sprintf("  %d ERRORS", r.Wrong)
 	}

@@ -16,18 +16,17 @@ type variant struct {
 	name   string
 	engine string // sqlite or postgres; empty is the forwarder
 	shape  shape
-	keepUp bool    // the ledger is loaded as fast as terminals sell, behindMax behind
+	keepUp bool    // the ledger is loaded as fast as terminals sell
 	bar    float64 // the ratio it should reach; 0 is none
 }
 
-// behindMax is how many records behind the drain stops giving way to sales
-// (settlement.behindMax): from there on the two share the processors, and the
-// ledger keeps up. It keeps up without that when it is less than a batch
-// behind. lagMax is where terminals are held back if it does not.
+// In records, of which a sale makes two: how far behind the drain stops giving
+// way to sales, by default and, two of its batches, in a run that keeps up; and
+// where the terminals of such a run are held back.
 const (
-	behindMax = 500_000
-	batch     = 4096
-	lagMax    = 600_000
+	mayLagMax    = 500_000
+	keepUpLagMax = 8192
+	holdBackFrom = 5 * keepUpLagMax
 )
 
 // variants are the wanted ones. Each is compared with a forwarder of its shape
@@ -118,7 +117,7 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 			name := strings.NewReplacer(", ", "-", " ", "-").Replace(v.name)
 			profile = filepath.Join(b.opts.profile, fmt.Sprintf("%s-%d.pprof", name, round+1))
 		}
-		s, err = b.switchSystem(ctx, v.engine, v.shape, profile)
+		s, err = b.switchSystem(ctx, v, profile)
 	}
 	if err != nil {
 		return res, err
@@ -134,12 +133,6 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 	var used map[string]time.Duration
 	var before, behind int64 // the ledger's lag at the ends of the measured time
 	var errs [3]error
-	if v.keepUp {
-		l.warmed = func() (bool, error) {
-			lag, err := s.lag(ctx)
-			return lag >= behindMax || lag < batch, err
-		}
-	}
 	m, err := l.run(ctx, func() {
 		used = s.used()
 		before, errs[0] = s.lag(ctx)
@@ -154,8 +147,8 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 		return res, err
 	}
 	sales := float64(m.answers)
-	if v.keepUp { // a sale is two records: those that reached the ledger count
-		sales -= float64(behind-before) / 2
+	if v.keepUp {
+		sales -= float64(max(0, behind-before)) / 2
 		res.Held = l.gate.shut.Load()
 	}
 	res.TPS = sales / m.took.Seconds()
@@ -175,18 +168,18 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 	return res, err
 }
 
-// pace closes the gate while the ledger is more than lagMax records behind,
-// until it is stopped.
+// pace closes the gate while the ledger is more than holdBackFrom records
+// behind, until it is stopped.
 func pace(ctx context.Context, s *system, g *gate) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- every(ctx, 50*time.Millisecond, func() error {
+		ended <- every(ctx, 100*time.Millisecond, func() error {
 			lag, err := s.lag(ctx)
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
-			g.set(lag <= lagMax)
+			g.set(lag <= holdBackFrom)
 			return nil
 		})
 	}()

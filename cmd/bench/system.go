@@ -65,6 +65,7 @@ terminals:
 registry: registry.yaml
 ledger:
   dsn: %q
+  lag_max: %d
 risk:
   card_limits: [] # the terminals' cards buy all day
 admin:
@@ -75,10 +76,10 @@ issuers:
   - { name: bench, address: %q, bins: ["622202"], in_flight_max: 65536 }
 `
 
-// switchSystem starts an issuer and a switch with the ledger of an engine,
-// sqlite or postgres, for a shape's terminals. profile is where the switch writes a CPU
-// profile when it is stopped; empty is nowhere.
-func (b *bench) switchSystem(ctx context.Context, engine string, load shape, profile string) (s *system, err error) {
+// switchSystem starts an issuer and a switch with a variant's ledger for its
+// terminals. profile is where the switch writes a CPU profile when it is
+// stopped; empty is nowhere.
+func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s *system, err error) {
 	s = &system{right: approved}
 	defer closeUnless(&err, s)
 	dir, err := os.MkdirTemp(b.opts.dir, "acqswitch-bench-")
@@ -87,7 +88,7 @@ func (b *bench) switchSystem(ctx context.Context, engine string, load shape, pro
 	}
 	s.cleanup = append(s.cleanup, func() { os.RemoveAll(dir) })
 	dsn := "sqlite:ledger.db"
-	if engine == "postgres" {
+	if v.engine == "postgres" {
 		if dsn, err = s.database(b.postgres); err != nil {
 			return nil, err
 		}
@@ -101,10 +102,14 @@ func (b *bench) switchSystem(ctx context.Context, engine string, load shape, pro
 	if err != nil {
 		return nil, err
 	}
+	lagMax := mayLagMax
+	if v.keepUp {
+		lagMax = keepUpLagMax
+	}
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
-		writeRegistry(filepath.Join(dir, "registry.yaml"), load.terminals()),
-		os.WriteFile(config, fmt.Appendf(nil, configuration, load.inFlight, dsn, issuer), 0o600)); err != nil {
+		writeRegistry(filepath.Join(dir, "registry.yaml"), v.shape.terminals()),
+		os.WriteFile(config, fmt.Appendf(nil, configuration, v.shape.inFlight, dsn, lagMax, issuer), 0o600)); err != nil {
 		return nil, err
 	}
 	args := []string{b.opts.binary, "serve", "--config", config}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/pprof"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ reads the registry file again. Logs go to standard error.`,
 			if unlocked != nil {
 				a.log.Warn("keys in memory may be written to disk", "error", unlocked)
 			}
+			oneMoreProcessor()
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
@@ -79,6 +81,17 @@ reads the registry file again. Logs go to standard error.`,
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of the time until it is told to stop")
 	cmd.Flags().MarkHidden("cpuprofile")
 	return cmd
+}
+
+// oneMoreProcessor lets one goroutine more run at a time than there are
+// processors, unless GOMAXPROCS says how many. The journal's flusher spends much
+// of its time in fdatasync, and keeps its place among the running until the Go
+// runtime takes it away: on two processors that left every third place unused
+// while a thousand sales waited.
+func oneMoreProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }
 
 // profileCPU writes a CPU profile of the time until ctx ends: what stopping

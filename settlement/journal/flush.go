@@ -99,8 +99,8 @@ func (j *Journal) write(f *flush) error {
 // acknowledged any more.
 func (j *Journal) land(f *flush) error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	if j.state >= stateEnded {
+		defer j.mu.Unlock()
 		return j.err
 	}
 	j.flushes.Add(1)
@@ -108,8 +108,11 @@ func (j *Journal) land(f *flush) error {
 	j.bytes.Add(uint64(len(f.buf)))
 	j.last.Store(uint64(f.first) + uint64(f.count) - 1)
 	j.flying, j.spare = nil, f.buf
-	close(f.done)
 	j.wakeWaiters()
+	j.mu.Unlock()
+	// f is ours alone now: who fails the journal from here on no longer finds it.
+	// Its appenders are woken outside the lock, which those woken first want next.
+	close(f.done)
 	return nil
 }
 

@@ -75,15 +75,17 @@ type call struct {
 // up, or the end of the link. That is the whole of the race between them.
 type table struct {
 	mu    sync.Mutex
-	calls map[uint32]*call // by class<<24 | STAN; chained by next
+	calls [classNetwork + 1][tableSize]*call // by class and STAN % tableSize; chained by next
 	count [classNetwork + 1]int
 	stan  uint32
 	free  []*call
 }
 
-func newTable(stan uint32) *table {
-	return &table{calls: make(map[uint32]*call), stan: stan}
-}
+// tableSize is how many requests can be in flight before their chains grow
+// beyond one: STANs are given out in turn.
+const tableSize = 1 << 12
+
+func newTable(stan uint32) *table { return &table{stan: stan} }
 
 // resume makes the next STAN the one after stan.
 func (t *table) resume(stan uint32) {
@@ -92,7 +94,18 @@ func (t *table) resume(stan uint32) {
 	t.stan = stan
 }
 
-func slot(c class, stan uint32) uint32 { return uint32(c)<<24 | stan }
+// chain is where the calls of a class and STAN hang, among others.
+func (t *table) chain(c class, stan uint32) **call { return &t.calls[c][stan%tableSize] }
+
+// used says whether a call with the STAN is in flight.
+func (t *table) used(class class, stan uint32) bool {
+	for c := *t.chain(class, stan); c != nil; c = c.next {
+		if c.leg.STAN == stan {
+			return true
+		}
+	}
+	return false
+}
 
 // begin takes a place for a new request, numbered with a STAN that no other
 // request in flight has. It is nil when limit calls are in flight already.
@@ -106,7 +119,7 @@ func (t *table) begin(limit int, issuer txn.IssuerID, terminal txn.TerminalID, a
 		if t.stan++; t.stan > txn.STANMax {
 			t.stan = 1
 		}
-		if t.calls[slot(classRequest, t.stan)] == nil {
+		if !t.used(classRequest, t.stan) {
 			break
 		}
 	}
@@ -127,7 +140,7 @@ func (t *table) beginNetwork(limit int, issuer txn.IssuerID, code uint16, at [10
 	if t.stan++; t.stan > txn.STANMax {
 		t.stan = 1
 	}
-	if t.calls[slot(classNetwork, t.stan)] != nil {
+	if t.used(classNetwork, t.stan) {
 		return nil
 	}
 	c := t.get(classNetwork)
@@ -145,8 +158,8 @@ func (t *table) beginReversal(limit int, leg txn.Leg, terminal txn.TerminalID, a
 	if t.count[classReversal] >= limit {
 		return nil, fmt.Errorf("%d reversals are in flight already", limit)
 	}
-	for c := t.calls[slot(classReversal, leg.STAN)]; c != nil; c = c.next {
-		if c.terminal == terminal {
+	for c := *t.chain(classReversal, leg.STAN); c != nil; c = c.next {
+		if c.leg.STAN == leg.STAN && c.terminal == terminal {
 			return nil, fmt.Errorf("a reversal of STAN %06d is in flight already", leg.STAN)
 		}
 	}
@@ -169,9 +182,8 @@ func (t *table) get(class class) *call {
 }
 
 func (t *table) put(c *call) {
-	k := slot(c.class, c.leg.STAN)
-	c.next = t.calls[k]
-	t.calls[k] = c
+	head := t.chain(c.class, c.leg.STAN)
+	c.next, *head = *head, c
 	t.count[c.class]++
 }
 
@@ -179,10 +191,11 @@ func (t *table) put(c *call) {
 func (t *table) find(leg *txn.Leg) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c := t.calls[slot(classRequest, leg.STAN)]; c != nil && c.leg.Time == leg.Time {
-		return c
+	c := *t.chain(classRequest, leg.STAN)
+	for c != nil && (c.leg.STAN != leg.STAN || c.leg.Time != leg.Time) {
+		c = c.next
 	}
-	return nil
+	return c
 }
 
 // take takes c out. It is false when another goroutine was first; c.done then
@@ -194,24 +207,14 @@ func (t *table) take(c *call) bool {
 }
 
 func (t *table) unlink(c *call) bool {
-	k := slot(c.class, c.leg.STAN)
-	head := t.calls[k]
-	if head == c {
-		if c.next == nil {
-			delete(t.calls, k)
-		} else {
-			t.calls[k] = c.next
-		}
-	} else {
-		for head != nil && head.next != c {
-			head = head.next
-		}
-		if head == nil {
+	at := t.chain(c.class, c.leg.STAN)
+	for *at != c {
+		if *at == nil {
 			return false
 		}
-		head.next = c.next
+		at = &(*at).next
 	}
-	c.next = nil
+	*at, c.next = c.next, nil
 	t.count[c.class]--
 	return true
 }
@@ -235,7 +238,10 @@ func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	why = "no such STAN is waiting"
-	for c := t.calls[slot(class, h.STAN)]; c != nil; c = c.next {
+	for c := *t.chain(class, h.STAN); c != nil; c = c.next {
+		if c.leg.STAN != h.STAN {
+			continue
+		}
 		if why = c.differs(h); why != "" {
 			continue
 		}
@@ -290,18 +296,20 @@ func (c *call) echoes(h *txn.ReplyHead) bool {
 func (t *table) lost(w *wire, flushed uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range t.calls {
-		for c != nil {
-			next := c.next
-			if c.wire.Load() == w {
-				c.ending = endedLost
-				if c.flush > flushed {
-					c.ending = endedUnsent
+	for class := range t.calls {
+		for _, c := range &t.calls[class] {
+			for c != nil {
+				next := c.next
+				if c.wire.Load() == w {
+					c.ending = endedLost
+					if c.flush > flushed {
+						c.ending = endedUnsent
+					}
+					t.unlink(c)
+					c.done <- struct{}{}
 				}
-				t.unlink(c)
-				c.done <- struct{}{}
+				c = next
 			}
-			c = next
 		}
 	}
 }

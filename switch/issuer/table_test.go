@@ -169,7 +169,7 @@ func TestMatchReversals(t *testing.T) {
 			t.Errorf("terminal %s: %v, %s", c.id, got, why)
 		}
 	}
-	if len(table.calls) != 0 || table.busy(classReversal) != 0 {
+	if table.used(classReversal, 42) || table.busy(classReversal) != 0 {
 		t.Error("the table is not empty")
 	}
 }

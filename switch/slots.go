@@ -10,9 +10,8 @@ import (
 )
 
 // slots remembers, by Key, every request of the current and the previous
-// business day: it is what makes a retransmission get the stored answer. A
-// slot is 56 bytes without pointers; the answer itself stays in the journal,
-// where a replay reads it back.
+// business day: it is what makes a retransmission get the stored answer. The
+// answer itself stays in the journal, where a replay reads it back.
 //
 // A key of the day before matches only within replayGrace of the cut-over:
 // terminals number from 1 again, and yesterday's 000042 is not today's.
@@ -22,20 +21,21 @@ type slots struct {
 	shards [slotShards]slotShard
 }
 
-const (
-	slotShards = 64
-	// replayGrace is how long after a cut-over a retransmission of a request of
-	// the day before is still recognised.
-	replayGrace = 10 * time.Minute
-)
+// replayGrace is how long after a cut-over a retransmission of a request of the
+// day before is still recognised.
+const replayGrace = 10 * time.Minute
+
+// slotShards trades memory for the longest wait: a shard's table doubles under
+// its lock, and at ten million requests a day it holds 2,400.
+const slotShards = 1 << 12
 
 type slotShard struct {
-	mu    sync.Mutex // held for map operations only, never across I/O
+	mu    sync.Mutex // held for memory operations only, never across I/O
 	day   txn.Date   // of now
 	began time.Time  // when it did
-	now   map[txn.Key]slot
-	past  map[txn.Key]slot // the day before
-	fight map[txn.Key]*flight
+	now   slotTable
+	past  slotTable           // the day before
+	fight map[txn.Key]*flight // nil until the first who waits
 }
 
 // slot is one decided or undecided request.
@@ -48,16 +48,18 @@ type slot struct {
 	// have failed: the first answer and every replay. At zero the terminal has
 	// certainly not heard yes.
 	copies uint8
+	hash   uint32 // of its key; the table's
 }
 
 type slotState uint8
 
 const (
-	slotInFlight   slotState = iota
-	slotDecided              // answered, and nothing to undo
-	slotApproved             // answered with an approval that stands
-	slotUndone               // answered; a reversal is owed or done
-	slotTombstoned           // never seen: its reversal came first
+	slotFree slotState = iota // no request: a place in a table
+	slotInFlight
+	slotDecided    // answered, and nothing to undo
+	slotApproved   // answered with an approval that stands
+	slotUndone     // answered; a reversal is owed or done
+	slotTombstoned // never seen: its reversal came first
 )
 
 // flight lets retransmissions and reversals wait for the request they are
@@ -65,17 +67,13 @@ const (
 type flight struct{ done chan struct{} }
 
 func newSlots(day txn.BusinessDay) *slots {
-	s := &slots{day: day, hash: maphash.MakeSeed()}
-	for i := range s.shards {
-		s.shards[i].now = map[txn.Key]slot{}
-		s.shards[i].past = map[txn.Key]slot{}
-		s.shards[i].fight = map[txn.Key]*flight{}
-	}
-	return s
+	return &slots{day: day, hash: maphash.MakeSeed()}
 }
 
-func (s *slots) shard(k *txn.Key) *slotShard {
-	return &s.shards[maphash.Comparable(s.hash, *k)%slotShards]
+// shard is where a key's slot is, and the hash that finds it there.
+func (s *slots) shard(k *txn.Key) (*slotShard, uint32) {
+	hash := maphash.Comparable(s.hash, *k)
+	return &s.shards[hash%slotShards], uint32(hash >> 32)
 }
 
 // turn moves a shard to a later day. Requests in flight keep their slots: a
@@ -85,59 +83,63 @@ func (s *slots) turn(sh *slotShard, day txn.Date) {
 		return
 	}
 	sh.day, sh.began = day, s.day.Start(day)
-	sh.past, sh.now = sh.now, map[txn.Key]slot{}
+	sh.past, sh.now = sh.now, slotTable{}
 }
 
-func (sh *slotShard) find(k txn.Key, at time.Time) (slot, bool) {
-	if sl, ok := sh.now[k]; ok {
-		return sl, true
+// find is the slot of a key of whatever age, nil when there is none. It is valid
+// while the shard is locked and nothing is put.
+func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
+	if sl := sh.now.find(k, hash); sl != nil {
+		return sl
 	}
-	sl, ok := sh.past[k]
-	if ok && sl.state != slotInFlight && at.Sub(sh.began) > replayGrace {
-		return slot{}, false
+	return sh.past.find(k, hash)
+}
+
+// recall is find without those of the day before that are too old to be meant.
+func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time) *slot {
+	if sl := sh.now.find(k, hash); sl != nil {
+		return sl
 	}
-	return sl, ok
+	sl := sh.past.find(k, hash)
+	if sl != nil && sl.state != slotInFlight && at.Sub(sh.began) > replayGrace {
+		return nil
+	}
+	return sl
 }
 
 // claim takes the key for a new request. When the key is taken, it returns the
 // slot, and the flight if the request is undecided; claimed is then false.
 func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
-	sh := s.shard(&req.Key)
+	sh, hash := s.shard(&req.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, req.Day)
-	if sl, ok := sh.find(req.Key, req.Received); ok {
-		return sl, sh.follow(req.Key, sl), false
+	if sl := sh.recall(&req.Key, hash, req.Received); sl != nil {
+		return *sl, sh.follow(req.Key, *sl), false
 	}
-	sl = slot{id: req.ID, fingerprint: req.Fingerprint}
-	sh.now[req.Key] = sl
+	sl = slot{id: req.ID, fingerprint: req.Fingerprint, state: slotInFlight}
+	sh.now.put(&req.Key, hash, sl)
 	return sl, nil, true
 }
 
 // decide stores how the request ended and lets everybody who waits go on.
 func (s *slots) decide(k *txn.Key, position journal.Position, state slotState) {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, m := range [...]map[txn.Key]slot{sh.now, sh.past} {
-		if sl, ok := m[*k]; ok {
-			sl.position, sl.state, sl.copies = position, state, 1
-			m[*k] = sl
-			break
-		}
+	if sl := sh.find(k, hash); sl != nil {
+		sl.position, sl.state, sl.copies = position, state, 1
 	}
 	sh.land(*k)
 }
 
 // forget gives the key back as if the request had never come.
 func (s *slots) forget(k *txn.Key) {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if _, ok := sh.now[*k]; ok {
-		delete(sh.now, *k)
-	} else {
-		delete(sh.past, *k) // it came before the cut-over
+	if !sh.now.remove(k, hash) {
+		sh.past.remove(k, hash) // it came before the cut-over
 	}
 	sh.land(*k)
 }
@@ -151,6 +153,9 @@ func (sh *slotShard) follow(k txn.Key, sl slot) *flight {
 	fl := sh.fight[k]
 	if fl == nil {
 		fl = &flight{done: make(chan struct{})}
+		if sh.fight == nil {
+			sh.fight = map[txn.Key]*flight{}
+		}
 		sh.fight[k] = fl
 	}
 	return fl
@@ -195,58 +200,51 @@ func (s *slots) untold(k *txn.Key) (none bool) {
 
 // change applies f to the key's slot, if there is one.
 func (s *slots) change(k *txn.Key, f func(*slot)) {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, m := range [...]map[txn.Key]slot{sh.now, sh.past} {
-		if sl, ok := m[*k]; ok {
-			f(&sl)
-			m[*k] = sl
-			return
-		}
+	if sl := sh.find(k, hash); sl != nil {
+		f(sl)
 	}
 }
 
 // look returns the slot of a key, of whatever age, and its flight while
 // undecided.
 func (s *slots) look(k *txn.Key) (slot, *flight, bool) {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sl, ok := sh.now[*k]
-	if !ok {
-		sl, ok = sh.past[*k]
+	sl := sh.find(k, hash)
+	if sl == nil {
+		return slot{}, nil, false
 	}
-	if !ok {
-		return sl, nil, false
-	}
-	return sl, sh.follow(*k, sl), true
+	return *sl, sh.follow(*k, *sl), true
 }
 
 // bury leaves a tombstone where no request was: its reversal came first, and
 // the request, should it still come, must be refused. It says false if the
 // request has come meanwhile.
 func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, position journal.Position) bool {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, day)
-	if _, ok := sh.find(*k, at); ok {
+	if sh.recall(k, hash, at) != nil {
 		return false
 	}
-	sh.now[*k] = slot{position: position, state: slotTombstoned}
+	sh.now.put(k, hash, slot{position: position, state: slotTombstoned})
 	return true
 }
 
 // restore puts a slot back while the journal is read at start.
 func (s *slots) restore(k *txn.Key, day txn.Date, sl slot) {
-	sh := s.shard(k)
+	sh, hash := s.shard(k)
 	s.turn(sh, day)
 	sl.copies = 1 // nobody knows; the terminal asks again or reverses
 	switch {
 	case day == sh.day:
-		sh.now[*k] = sl
+		sh.now.put(k, hash, sl)
 	default: // a record of an earlier day, written after a later day's first
-		sh.past[*k] = sl
+		sh.past.put(k, hash, sl)
 	}
 }

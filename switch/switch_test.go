@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement/journal"
@@ -730,9 +732,43 @@ func TestForgetFindsYesterdaysFlight(t *testing.T) {
 	req := sale("10000001", 1, 500)
 	req.Day = day.Of(req.Received)
 	s.claim(&req)
-	s.turn(s.shard(&req.Key), req.Day+1)
+	sh, _ := s.shard(&req.Key)
+	s.turn(sh, req.Day+1)
 	s.forget(&req.Key)
 	if _, _, claimed := s.claim(&req); !claimed {
 		t.Error("the key is still taken")
+	}
+}
+
+// The table holds what a map would, whatever is put and removed, and a slot is
+// a cache line.
+func TestSlotTableIsAMap(t *testing.T) {
+	if size := unsafe.Sizeof(slotEntry{}); size != 64 {
+		t.Errorf("an entry has %d bytes", size)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var table slotTable
+	want := map[txn.Key]txn.ID{}
+	hash := func(k txn.Key) uint32 { return k.STAN % 37 } // nearly everything collides
+	for n := range 20_000 {
+		k := txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: rng.Uint32N(400)}
+		if rng.Uint32N(2) == 0 {
+			table.put(&k, hash(k), slot{id: txn.ID(n), state: slotDecided})
+			want[k] = txn.ID(n)
+		} else {
+			_, ok := want[k]
+			if table.remove(&k, hash(k)) != ok {
+				t.Fatalf("step %d: remove does not say whether %s was there", n, k)
+			}
+			delete(want, k)
+		}
+		if table.used != len(want) {
+			t.Fatalf("step %d: %d used, want %d", n, table.used, len(want))
+		}
+		k.STAN = rng.Uint32N(400)
+		sl := table.find(&k, hash(k))
+		if id, ok := want[k]; ok != (sl != nil) || ok && sl.id != id {
+			t.Fatalf("step %d: %s is %v, want %d, %v", n, k, sl, id, ok)
+		}
 	}
 }

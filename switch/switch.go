@@ -537,17 +537,16 @@ func (s *Switch) fail(req *txn.Request, ans *txn.Answer, err error) {
 	ans.Reason, ans.Silent = txn.JournalIsUnavailable, true
 }
 
-// describe starts the record of req.
+// describe starts the record of req in w, which is zero. It sets field by field:
+// a literal would be made elsewhere and copied.
 func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Record {
 	rec := &w.rec
-	*rec = txn.Record{
-		At: time.Now(), ID: req.ID, Key: req.Key, Fingerprint: req.Fingerprint,
-		Request: req.Kind, Dialect: req.Dialect, Entry: req.Entry, MTI: req.MTI,
-		ProcessingCode: req.ProcessingCode, Condition: req.Condition,
-		Merchant: req.Merchant, Amount: req.Amount, Day: req.Day, Card: req.CardToken,
-		RRN: ans.RRN, Time: ans.Time, Date: ans.Date,
-		Original: w.original, OriginalKey: w.originalKey,
-	}
+	rec.At, rec.ID, rec.Key, rec.Fingerprint = time.Now(), req.ID, req.Key, req.Fingerprint
+	rec.Request, rec.Dialect, rec.Entry, rec.MTI = req.Kind, req.Dialect, req.Entry, req.MTI
+	rec.ProcessingCode, rec.Condition = req.ProcessingCode, req.Condition
+	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken
+	rec.RRN, rec.Time, rec.Date = ans.RRN, ans.Time, ans.Date
+	rec.Original, rec.OriginalKey = w.original, w.originalKey
 	if req.Owner != nil {
 		rec.MCC = req.Owner.MCC
 	}

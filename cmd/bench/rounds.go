@@ -147,8 +147,8 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 		return res, err
 	}
 	sales := float64(m.answers)
-	if v.keepUp {
-		sales -= float64(max(0, behind-before)) / 2
+	if v.keepUp { // what fell behind by more than the drain is meant to be
+		sales -= float64(max(0, behind-max(before, keepUpLagMax))) / 2
 		res.Held = l.gate.shut.Load()
 	}
 	res.TPS = sales / m.took.Seconds()

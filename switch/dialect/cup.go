@@ -93,8 +93,8 @@ var cupNeeds = [txn.Kinds][]int{
 	txn.KindUpload:           {11, 41, 42},
 }
 
-// cupCardless are the kinds whose card is their original's where they name none.
-var cupCardless = 1<<txn.KindReversal | 1<<txn.KindVoid | 1<<txn.KindCompletionVoid | 1<<txn.KindInstalmentVoid |
+// cardless are the kinds whose card is their original's where they name none.
+var cardless = 1<<txn.KindReversal | 1<<txn.KindVoid | 1<<txn.KindCompletionVoid | 1<<txn.KindInstalmentVoid |
 	1<<txn.KindAdjustment | 1<<txn.KindTip | 1<<txn.KindScriptResult | 1<<txn.KindSettlement | 1<<txn.KindUpload
 
 // decodeCUP fills the request from a CUP POS message.
@@ -165,7 +165,7 @@ func decodeCUP(x *Exchange) error {
 			return err
 		}
 	}
-	if !req.HasCard() && req.Entry != txn.EntryCode && cupCardless&(1<<req.Kind) == 0 {
+	if !req.HasCard() && req.Entry != txn.EntryCode && cardless&(1<<req.Kind) == 0 {
 		return missing(2)
 	}
 	return nil

@@ -22,6 +22,22 @@ var (
 	isoReversal = isoSale.with(fields{39: "06"})
 )
 
+// isoTotals is a batch's end, isoOriginal DE90 of an earlier request and
+// isoNothing one that names none.
+var isoTotals = fields{3: "920000", 11: "000042", 41: "10000001", 42: "999290054110001", 49: "156",
+	74: "0000000001", 76: "0000000002", 86: "0000000000012345", 88: "0000000000107345"}
+
+const (
+	isoOriginal = "0200" + "000011" + "1122093105" + "00048802900" + "00000000000"
+	isoNothing  = "0000" + "000000" + "0000000000" + "00000000000" + "00000000000"
+	zeros30     = "000000000000000000000000000000"
+)
+
+// isoFacts are isoSale's facts as another kind's, with more at their end.
+func isoFacts(kind, more string) string {
+	return strings.Replace(isoSaleFacts, "sale", kind, 1) + more
+}
+
 const (
 	cupSaleFacts = "sale 10000001 999290054110001 batch 1 stan 42 123.45 156 622202*********0128 exp 3012 entry 051"
 	isoSaleFacts = "sale 10000001 999290054110001 batch 0 stan 42 123.45 156 622202*********0128 exp 3012 entry 051"
@@ -116,8 +132,9 @@ func TestDecode(t *testing.T) {
 		{name: "iso sale, binary bitmap", dialect: "iso87-binary", mti: 0x0200, base: isoSale, facts: isoSaleFacts},
 		{name: "iso sale, wide bitmap", dialect: "iso87-hex32", mti: 0x0200, base: isoSale, facts: isoSaleFacts},
 		{name: "iso sale said again", dialect: "iso87-ascii4", mti: 0x0201, base: isoSale, facts: strings.Replace(isoSaleFacts, "sale", "sale again", 1)},
-		{name: "iso refund is not offered", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "200000", 41: ""}, facts: strings.NewReplacer("sale", "unknown", "10000001 ", " ").Replace(isoSaleFacts)},
-		{name: "iso authorization is not offered", dialect: "iso87", mti: 0x0100, base: isoSale, facts: strings.Replace(isoSaleFacts, "sale", "unknown", 1)},
+		{name: "iso credit adjustment is not offered, whatever it lacks", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "220000", 41: ""}, facts: strings.NewReplacer("sale", "unknown", "10000001 ", " ").Replace(isoSaleFacts)},
+		{name: "iso authorization advice is not offered", dialect: "iso87", mti: 0x0120, base: isoSale, facts: isoFacts("unknown", "")},
+		{name: "iso inquiry is not offered", dialect: "iso87", mti: 0x0600, base: isoSale, facts: isoFacts("unknown", "")},
 		{name: "iso currency by letters", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{49: "CNY"}, fault: "field 49 must be a numeric"},
 		{name: "iso track of another alphabet", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{35: ";" + testPAN + "=3012?"}, fault: "field 35 must be digits and separators"},
 		{name: "iso without amount", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{4: ""}, fault: "field 4 is missing"},
@@ -130,8 +147,8 @@ func TestDecode(t *testing.T) {
 		{name: "iso balance", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "311000", 4: ""}, facts: "balance 10000001 999290054110001 batch 0 stan 42 0.00 156 622202*********0128 exp 3012 entry 051"},
 		{name: "iso balance as authorization, no currency", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "310000", 4: "", 49: ""}, facts: "balance 10000001 999290054110001 batch 0 stan 42 622202*********0128 exp 3012 entry 051"},
 		{name: "iso reversal of its own number", dialect: "iso87", mti: 0x0400, base: isoReversal, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/42 because 06"},
-		{name: "iso reversal that names its original", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/11 because 06"},
-		{name: "iso reversal advice said again", dialect: "iso87-hex32", mti: 0x0421, base: isoReversal, change: fields{39: "", 90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal again", 1) + " of 0/11"},
+		{name: "iso reversal that names its original", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/11 on 1122 because 06"},
+		{name: "iso reversal advice said again", dialect: "iso87-hex32", mti: 0x0421, base: isoReversal, change: fields{39: "", 90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal again", 1) + " of 0/11 on 1122"},
 		{name: "iso reversal without amount", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{4: ""}, fault: "field 4 is missing"},
 		{name: "iso network without a code", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001"}, fault: "field 70 is missing"},
 		{name: "iso network without terminal", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 70: "301"}, fault: "field 41 is missing"},
@@ -139,6 +156,64 @@ func TestDecode(t *testing.T) {
 		{name: "iso sign-on, 061", dialect: "iso87", mti: 0x0820, base: fields{11: "000001", 41: "10000001", 70: "061"}, facts: "sign-on 10000001  batch 0 stan 1"},
 		{name: "iso sign-off", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "002"}, facts: "sign-off 10000001  batch 0 stan 1"},
 		{name: "iso echo", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "301"}, facts: "echo 10000001  batch 0 stan 1"},
+		{name: "iso authorization", dialect: "iso87", mti: 0x0100, base: isoSale, facts: isoFacts("preauth", "")},
+		{name: "iso authorization of what was pre-authorized", dialect: "iso87", mti: 0x0101, base: isoSale, change: fields{25: "06"}, facts: isoFacts("preauth again", "")},
+		{name: "iso authorization, as CUP terminals code it", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "030000", 25: "06"}, facts: isoFacts("preauth", "")},
+		{name: "iso authorization with a reference of its own", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{37: string(testRRN[:])}, facts: isoFacts("preauth", "")},
+		{name: "iso authorization without amount", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{4: ""}, fault: "field 4 is missing"},
+		{name: "iso increment", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{25: "60", 38: "A1B2C3", 90: isoOriginal}, facts: isoFacts("increment", " of 0/11 on 1122 auth A1B2C3")},
+		{name: "iso increment without the promise's code", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{25: "60", 90: isoOriginal}, fault: "field 38 is missing"},
+		{name: "iso pre-authorization given back", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "200000", 25: "06", 38: "A1B2C3"}, facts: isoFacts("preauth-void", " auth A1B2C3")},
+		{name: "iso pre-authorization voided", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "020000", 38: "A1B2C3", 37: "326112000041"}, facts: isoFacts("preauth-void", " RRN 326112000041 auth A1B2C3")},
+		{name: "iso pre-authorization voided without its code", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "020000"}, fault: "field 38 is missing"},
+		{name: "iso account verification", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: "330000", 4: "", 49: ""}, facts: strings.Replace(isoFacts("verify", ""), " 123.45 156", "", 1)},
+		{name: "iso account verification by condition", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{4: "000000000000", 25: "51"}, facts: strings.Replace(isoFacts("verify", ""), "123.45", "0.00", 1)},
+		{name: "iso account verification without a card", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{2: "", 3: "330000"}, fault: "field 2 is missing"},
+		{name: "iso completion", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{25: "06", 38: "A1B2C3", 90: isoOriginal}, facts: isoFacts("completion", " of 0/11 on 1122 auth A1B2C3")},
+		{name: "iso completion by telephone", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{25: "18", 38: "A1B2C3"}, facts: isoFacts("completion", " auth A1B2C3")},
+		{name: "iso completion without its code", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{25: "06", 90: isoOriginal}, fault: "field 38 is missing"},
+		{name: "iso completion advice", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{25: "06", 38: "A1B2C3", 90: isoNothing}, facts: isoFacts("completion-advice", " auth A1B2C3")},
+		{name: "iso completion advice without its code", dialect: "iso87", mti: 0x0221, base: isoSale, change: fields{25: "06"}, fault: "field 38 is missing"},
+		{name: "iso completion void", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 25: "06", 37: "326112000041"}, facts: isoFacts("completion-void", " RRN 326112000041")},
+		{name: "iso completion void of nothing", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 25: "06", 38: "A1B2C3"}, fault: "field 90 or field 37 must name"},
+		{name: "iso void", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 90: isoOriginal}, facts: isoFacts("void", " of 0/11 on 1122")},
+		{name: "iso void by reference, without the card", dialect: "iso87", mti: 0x0201, base: isoSale, change: fields{2: "", 3: "022000", 37: "326112000041", 38: "A1B2C3"}, facts: strings.Replace(isoFacts("void again", " RRN 326112000041 auth A1B2C3"), " 622202*********0128", "", 1)},
+		{name: "iso void without amount", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 4: "", 90: isoOriginal}, fault: "field 4 is missing"},
+		{name: "iso void of nothing", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 90: isoNothing}, fault: "field 90 or field 37 must name"},
+		{name: "iso refund", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "200000", 37: "326112000041", 90: isoOriginal}, facts: isoFacts("refund", " of 0/11 on 1122 RRN 326112000041")},
+		{name: "iso refund advice", dialect: "iso87", mti: 0x0221, base: isoSale, change: fields{3: "200000", 90: isoOriginal}, facts: isoFacts("refund again", " of 0/11 on 1122")},
+		{name: "iso refund of nothing", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "200000"}, fault: "field 90 or field 37 must name"},
+		{name: "iso refund without a card", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{2: "", 3: "200000", 90: isoOriginal}, fault: "field 2 is missing"},
+		{name: "iso instalment", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{67: "12"}, facts: isoFacts("instalment", " in 12")},
+		{name: "iso instalment by condition, without their number", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{25: "64"}, fault: "field 67 is missing"},
+		{name: "iso instalment void", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "020000", 25: "64", 90: isoOriginal}, facts: isoFacts("instalment-void", " of 0/11 on 1122")},
+		{name: "iso offline sale", dialect: "iso87", mti: 0x0220, base: isoSale, facts: isoFacts("offline-sale", "")},
+		{name: "iso offline sale without currency", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{49: ""}, fault: "field 49 is missing"},
+		{name: "iso adjustment", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 90: isoOriginal}, facts: isoFacts("adjustment", " of 0/11 on 1122")},
+		{name: "iso adjustment of nothing", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000"}, fault: "field 90 or field 37 must name"},
+		{name: "iso tip", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "000000012345", 90: isoOriginal}, facts: isoFacts("tip", " of 0/11 on 1122")},
+		{name: "iso tip on top of the bill", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "0044156D000000001000", 90: isoOriginal}, fault: "field 54 must end with the tip"},
+		{name: "iso tip by letters", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "ten yuan", 90: isoOriginal}, fault: "field 54 must end with the tip"},
+		{name: "iso reversal of a void", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{3: "020000", 90: isoOriginal}, facts: isoFacts("reversal", " of 0/11 on 1122 because 06")},
+		{name: "iso reversal of an authorization", dialect: "iso87", mti: 0x0420, base: isoReversal, change: fields{90: "0100" + isoOriginal[4:]}, facts: isoFacts("reversal", " of 0/11 on 1122 because 06")},
+		{name: "iso reversal of an advice is not offered", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: "0220" + isoOriginal[4:]}, facts: isoFacts("unknown", " of 0/11 on 1122 because 06")},
+		{name: "iso reversal of nothing", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: isoNothing}, fault: "field 90 must name the original's trace number"},
+		{name: "iso partial reversal", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{95: "000000010000" + zeros30}, facts: isoFacts("reversal", " of 0/42 leaving 100.00 156 because 06")},
+		{name: "iso reversal of the whole, said so", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{95: "000000000000" + zeros30}, facts: isoFacts("reversal", " of 0/42 because 06")},
+		{name: "iso partial reversal that leaves all", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{95: "000000012345" + zeros30}, fault: "field 95 must begin with 12 digits that are less"},
+		{name: "iso partial reversal by letters", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{95: "C00000010000" + zeros30}, fault: "field 95 must begin with 12 digits"},
+		{name: "iso script result", dialect: "iso87", mti: 0x0620, base: isoSale, change: fields{55: "hex:9F260101", 90: isoOriginal}, facts: strings.Replace(isoFacts("script-result", " of 0/11 on 1122"), "entry 051", "entry 051 chip", 1)},
+		{name: "iso script result without one", dialect: "iso87", mti: 0x0621, base: isoSale, change: fields{90: isoOriginal}, fault: "field 55 is missing"},
+		{name: "iso settlement", dialect: "iso87", mti: 0x0500, base: isoTotals, facts: "settlement 10000001 999290054110001 batch 0 stan 42 0.00 156 totals " + "000000107345002" + "000000012345001" + "0" + zeros30 + "0"},
+		{name: "iso settlement advice", dialect: "iso87", mti: 0x0521, base: isoTotals, facts: "settlement again 10000001 999290054110001 batch 0 stan 42 0.00 156 totals " + "000000107345002" + "000000012345001" + "0" + zeros30 + "0"},
+		{name: "iso settlement without its debits", dialect: "iso87", mti: 0x0500, base: isoTotals, change: fields{88: ""}, fault: "field 88 is missing"},
+		{name: "iso settlement of too much", dialect: "iso87", mti: 0x0500, base: isoTotals, change: fields{86: "0001000000000000"}, fault: "field 86 must be at most 12 digits"},
+		{name: "iso settlement of too many", dialect: "iso87", mti: 0x0500, base: isoTotals, change: fields{76: "0000001000"}, fault: "field 76 must be at most 999"},
+		{name: "iso upload", dialect: "iso87", mti: 0x0320, base: isoSale, change: fields{90: isoOriginal}, facts: isoFacts("upload", " of 0/11 on 1122 totals 0100"+"000011"+"0"+testPAN+"000000012345")},
+		{name: "iso upload under its own number", dialect: "iso87", mti: 0x0321, base: isoSale, facts: isoFacts("upload again", " of 0/42 totals 0100"+"000042"+"0"+testPAN+"000000012345")},
+		{name: "iso upload without a terminal", dialect: "iso87", mti: 0x0320, base: isoSale, change: fields{41: ""}, fault: "field 41 is missing"},
+		{name: "iso end of an upload", dialect: "iso87", mti: 0x0500, base: isoTotals, change: fields{3: "960000"}, facts: "upload 10000001 999290054110001 batch 0 stan 42 0.00 156 of 0/42 totals 0003"},
+		{name: "iso asks for keys", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "161"}, facts: "sign-on 10000001  batch 0 stan 1"},
 		{name: "iso cut-over is not offered", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "201"}, facts: "unknown 10000001  batch 0 stan 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

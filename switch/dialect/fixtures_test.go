@@ -77,13 +77,13 @@ var wants = []want{
 	{id: "iso8583-01", fault: "field 55 at byte 185"},
 	{id: "iso8583-02", facts: "unknown  0800411 batch 0 stan 11392 0.00 360"},
 	{id: "iso8583-03", err: response},
-	{id: "iso8583-04", facts: "unknown  00003430003948 batch 0 stan 100331 300.00 360 111111*********0000 chip of 0/3316"},
+	{id: "iso8583-04", fault: "field 41 is missing"},
 	{id: "iso8583-05", fault: "field 2 must be a card number"},
 	{id: "iso8583-06", fault: "field 2 must be a card number"},
 	{id: "iso8583-07", fault: "field 2 must be a card number"},
-	{id: "iso8583-08", facts: "unknown  00003430003948 batch 0 stan 100331 300.00 360 111111*********0000 chip of 0/3316"},
+	{id: "iso8583-08", fault: "field 41 is missing"},
 	{id: "iso8583-09", err: response},
-	{id: "iso8583-10", facts: "unknown again  00003430003948 batch 0 stan 200331 300.00 360 111111*********0000 chip of 0/20000"},
+	{id: "iso8583-10", fault: "field 41 is missing"},
 	{id: "iso8583-11", err: response},
 	{id: "iso8583-12", fault: "field 70 is missing"},
 	{id: "iso8583-13", fault: "field 28 at byte 66"},
@@ -93,12 +93,12 @@ var wants = []want{
 	{id: "iso8583-22", fault: "field 35 must be digits and separators"},
 	{id: "iso8583-23", facts: "unknown   batch 0 stan 0 100 000 424242******4242"},
 
-	{id: "iso8583tool-01", facts: "unknown TERMID01 MERCHANT0000001 batch 0 stan 123456 5000 392 411111******1111 chip"},
-	{id: "iso8583tool-02", facts: "unknown TERMID01 MERCHANT0000001 batch 0 stan 123456 5000 392 411111******1111 exp 2912 entry 051 track chip"},
+	{id: "iso8583tool-01", facts: "preauth TERMID01 MERCHANT0000001 batch 0 stan 123456 5000 392 411111******1111 chip"},
+	{id: "iso8583tool-02", facts: "preauth TERMID01 MERCHANT0000001 batch 0 stan 123456 5000 392 411111******1111 exp 2912 entry 051 track chip"},
 	{id: "iso8583tool-03", err: response},
 	{id: "iso8583tool-04", facts: "sale TERMID02 MERCHANT0000002 batch 0 stan 223344 123.45 840 411111******1111 exp 2912 entry 071 track chip"},
 	{id: "iso8583tool-05", err: response},
-	{id: "iso8583tool-06", facts: "reversal TERMID02 MERCHANT0000002 batch 0 stan 223355 123.45 840 411111******1111 exp 2912 entry 071 track chip of 0/223344"},
+	{id: "iso8583tool-06", facts: "reversal TERMID02 MERCHANT0000002 batch 0 stan 223355 123.45 840 411111******1111 exp 2912 entry 071 track chip of 0/223344 on 0604 RRN REV223355001"},
 	{id: "iso8583tool-07", err: response},
 	{id: "iso8583tool-08", facts: "echo TERMNET1  batch 0 stan 654321"},
 	{id: "iso8583tool-09", err: response},
@@ -140,6 +140,12 @@ func facts(r *txn.Request) string {
 		if v := strings.Trim(said.value, " \x00"); v != "" {
 			s += " " + said.word + " " + v
 		}
+	}
+	if r.Instalments > 0 {
+		s += fmt.Sprintf(" in %d", r.Instalments)
+	}
+	if r.Replacement != (txn.Amount{}) {
+		s += " leaving " + r.Replacement.String()
 	}
 	if len(r.Additional) > 0 {
 		s += fmt.Sprintf(" totals %s", r.Additional)

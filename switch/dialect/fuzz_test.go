@@ -40,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 		x.Request.Owner = owner
 		for name, link := range all {
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
-			if m.MTI() != x.Request.MTI&0xFF00 || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {
+			if KindISO87(m) != x.Request.Kind || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {
 				t.Errorf("%s: what is forwarded is not what was asked", name)
 			}
 		}

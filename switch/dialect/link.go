@@ -46,17 +46,66 @@ func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
 // BodySize is the size of the frame that the prefix announces.
 func (d *Issuer) BodySize(prefix []byte) (int, error) { return d.codec.ReadLength(prefix) }
 
+// linkForm is how a kind is spelled on an issuer link: message type, the first
+// two digits of DE3, and DE25 where that tells the kind. KindISO87 reads it.
+type linkForm struct {
+	mti                  uint16 // 0: 0100 or 0200 as the terminal had it
+	operation, condition string
+}
+
+// linkForms are the kinds that an issuer answers. What is repeated until it is
+// acknowledged goes as an advice from the start.
+var linkForms = [txn.Kinds]linkForm{
+	txn.KindSale:             {0x0200, "00", ""},
+	txn.KindBalance:          {0, "31", ""},
+	txn.KindVoid:             {0x0200, "02", ""},
+	txn.KindRefund:           {0x0220, "20", ""},
+	txn.KindPreauth:          {0x0100, "00", "06"},
+	txn.KindIncrement:        {0x0100, "00", "60"},
+	txn.KindPreauthVoid:      {0x0100, "20", "06"},
+	txn.KindCompletion:       {0x0200, "00", "06"},
+	txn.KindCompletionAdvice: {0x0220, "00", "06"},
+	txn.KindCompletionVoid:   {0x0200, "02", "06"},
+	txn.KindOfflineSale:      {0x0220, "00", ""},
+	txn.KindAdjustment:       {0x0220, "02", ""},
+	txn.KindTip:              {0x0220, "02", ""},
+	txn.KindInstalment:       {0x0200, "00", "64"},
+	txn.KindInstalmentVoid:   {0x0200, "02", "64"},
+	txn.KindVerify:           {0x0100, "33", ""},
+}
+
+// processing is DE3: the form's operation on the accounts the terminal named.
+func (f *linkForm) processing(code [6]byte) [6]byte {
+	copy(code[:2], f.operation)
+	return code
+}
+
+// conditionOf is DE25: the terminal's, unless that would tell another kind.
+func (f *linkForm) conditionOf(terminal [2]byte) [2]byte {
+	if f.condition != "" && string(terminal[:]) != "18" {
+		copy(terminal[:], f.condition)
+	}
+	return terminal
+}
+
 // AppendRequest appends the frame of req under leg's number, length prefix
-// included, in the message class the terminal used (0100 or 0200). Times are the link's (DE7); DE12 and DE13 are the terminal's where
-// it sent them.
+// included, in the form of its kind. What it is about is named by OriginalLeg
+// (DE90) and the original's authorization code (DE38). DE7 is the link's time;
+// DE12 and DE13 are the terminal's where it sent them.
 func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
-	e := d.codec.Begin(dst, nil, nil, req.MTI&0xFF00)
+	form := &linkForms[req.Kind]
+	mti := form.mti
+	if mti == 0 {
+		mti = req.MTI & 0xFF00
+	}
+	e := d.codec.Begin(dst, nil, nil, mti)
 	var pan [txn.PANDigitsMax]byte
 	defer clear(pan[:])
 	if !req.PAN.IsZero() {
 		e.Digits(2, req.PAN.Append(pan[:0]))
 	}
-	e.Digits(3, req.ProcessingCode[:])
+	code := form.processing(req.ProcessingCode)
+	e.Digits(3, code[:])
 	if req.Kind.MovesMoney() {
 		e.Uint(4, uint64(req.Amount.Minor))
 	}
@@ -82,14 +131,17 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	if req.CardSequence != [3]byte{} {
 		e.Digits(23, req.CardSequence[:])
 	}
-	if req.Condition != [2]byte{} {
-		e.Digits(25, req.Condition[:])
+	if condition := form.conditionOf(req.Condition); condition != [2]byte{} {
+		e.Digits(25, condition[:])
 	}
 	e.Digits(32, d.acquirer)
 	if len(req.Track2) > 0 {
 		e.Text(35, req.Track2)
 	}
 	e.Text(37, rrn[:])
+	if req.Kind.NamesOriginal() && req.Original.AuthCode != [6]byte{} {
+		e.Text(38, req.Original.AuthCode[:])
+	}
 	e.Text(41, req.Key.Terminal[:])
 	e.Text(42, req.Merchant[:])
 	if req.Owner != nil {
@@ -109,11 +161,18 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	if len(req.PINBlock) > 0 && req.SecurityInfo != [16]byte{} {
 		e.Digits(53, req.SecurityInfo[:])
 	}
+	d.tip(&e, req.Kind, req.Amount)
 	if len(req.Chip) > 0 {
 		e.Bytes(55, req.Chip)
 	}
 	if len(req.PINBlock) > len(zeroPIN) {
 		putPIN63(&e, req)
+	}
+	if req.Kind == txn.KindInstalment && req.Instalments > 0 {
+		e.Uint(67, uint64(req.Instalments))
+	}
+	if req.OriginalLeg.STAN != 0 {
+		d.original(&e, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
 	}
 	return e.Finish()
 }
@@ -126,9 +185,14 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat 
 		mti++
 	}
 	_, key := rec.Subject()
+	original := rec.MTI &^ 0xF
+	if original>>8 != 0x01 && original>>8 != 0x02 {
+		original = 0x0200 // a due reversal's own type: only sales were undone by those
+	}
 	e := d.codec.Begin(dst, nil, nil, mti)
 	e.Digits(2, pan)
-	e.Digits(3, rec.ProcessingCode[:])
+	code := undoneCode(original, rec.ProcessingCode)
+	e.Digits(3, code[:])
 	e.Uint(4, uint64(rec.Amount.Minor))
 	d.number(&e, &rec.Leg)
 	e.Digits(12, rec.Leg.Time[4:10])
@@ -145,16 +209,122 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat 
 	e.Text(41, key.Terminal[:])
 	e.Text(42, rec.Merchant[:])
 	d.currency(&e, rec.Amount.Currency)
-	var original [42]byte // MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11
-	copy(original[:], "0200")
-	digits(original[4:10], uint64(rec.Leg.STAN))
-	copy(original[10:20], rec.Leg.Time[:])
-	for i := 20; i < 42; i++ {
-		original[i] = '0'
-	}
-	copy(original[31-len(d.acquirer):31], d.acquirer)
-	e.Digits(90, original[:])
+	d.original(&e, original, rec.Leg.STAN, rec.Leg.Time)
 	return e.Finish()
+}
+
+// undoneCode is DE3 of a request as it was sent, from the terminal's: what can
+// be undone is a debit (00) or takes an earlier one back. A void is 20 at a CUP
+// terminal, and that is a refund on a link.
+func undoneCode(mti uint16, code [6]byte) [6]byte {
+	switch operation := string(code[:2]); {
+	case mti == 0x0100 && operation == "03":
+		copy(code[:], "00")
+	case mti == 0x0100 && operation == "02":
+		copy(code[:], "20")
+	case mti == 0x0200 && operation == "20":
+		copy(code[:], "02")
+	}
+	return code
+}
+
+// AppendAdvice appends the advice (0220, 0221 when it is a repeat) that tells
+// of rec, an outcome of a kind whose remedy is Repeat, under rec's leg. Its
+// original is what AppendOriginal put into rec.Data.
+func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
+	form := &linkForms[rec.Request]
+	mti := form.mti
+	if repeat {
+		mti++
+	}
+	e := d.codec.Begin(dst, nil, nil, mti)
+	if len(pan) > 0 {
+		e.Digits(2, pan)
+	}
+	code := form.processing(rec.ProcessingCode)
+	e.Digits(3, code[:])
+	e.Uint(4, uint64(rec.Amount.Minor))
+	d.number(&e, &rec.Leg)
+	e.Digits(12, rec.Leg.Time[4:10])
+	e.Digits(13, rec.Leg.Time[0:4])
+	e.Uint(18, uint64(rec.MCC))
+	e.Digits(22, []byte{'0' + byte(rec.Entry/10), '0' + byte(rec.Entry%10), '0'})
+	if condition := form.conditionOf(rec.Condition); condition != [2]byte{} {
+		e.Digits(25, condition[:])
+	}
+	e.Digits(32, d.acquirer)
+	e.Text(37, rec.RRN[:])
+	original := rec.Data
+	if len(original) == originalSize+6 {
+		e.Text(38, original[originalSize:])
+	}
+	e.Text(41, rec.Key.Terminal[:])
+	e.Text(42, rec.Merchant[:])
+	d.currency(&e, rec.Amount.Currency)
+	d.tip(&e, rec.Request, rec.Amount)
+	if len(original) >= originalSize && string(original[4:10]) != "000000" {
+		d.original(&e, mtiOf(original), decimal(original[4:10]), [10]byte(original[10:originalSize]))
+	}
+	return e.Finish()
+}
+
+// originalSize is MTI 4, STAN 6 and DE7 10: an issuer's name for a request.
+const originalSize = 4 + 6 + 10
+
+// AppendOriginal appends what the record of an advice keeps (Record.Data) of
+// the transaction that req is about, for its issuer to be told again: the
+// issuer's name for it, zeros where it has none, and its authorization code
+// where the terminal gave it. It is nothing for a request about nothing.
+func AppendOriginal(dst []byte, req *txn.Request) []byte {
+	if !req.Kind.NamesOriginal() {
+		return dst
+	}
+	var b [originalSize]byte
+	putName(&b, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
+	dst = append(dst, b[:]...)
+	if req.Original.AuthCode != [6]byte{} {
+		dst = append(dst, req.Original.AuthCode[:]...)
+	}
+	return dst
+}
+
+func putName(b *[originalSize]byte, mti uint16, stan uint32, at [10]byte) {
+	for i := range 4 {
+		b[i] = '0' + byte(mti>>(12-4*i)&0xF)
+	}
+	digits(b[4:10], uint64(stan))
+	if at == [10]byte{} {
+		at = [10]byte([]byte("0000000000"))
+	}
+	copy(b[10:], at[:])
+}
+
+func mtiOf(name []byte) (mti uint16) {
+	for _, c := range name[:4] {
+		mti = mti<<4 | uint16(c-'0')
+	}
+	return mti
+}
+
+// original writes DE90: the issuer's name for an earlier request (the type it
+// was sent as), acquirer 11, forwarder 11.
+func (d *Issuer) original(e *iso.Encoder, mti uint16, stan uint32, at [10]byte) {
+	var b [42]byte
+	putName((*[originalSize]byte)(b[:originalSize]), mti&^0xF, stan, at)
+	for i := originalSize; i < len(b); i++ {
+		b[i] = '0'
+	}
+	copy(b[31-len(d.acquirer):31], d.acquirer)
+	e.Digits(90, b[:])
+}
+
+// tip writes DE54 of a tip, which tells it from an adjustment.
+func (d *Issuer) tip(e *iso.Encoder, kind txn.Kind, amount txn.Amount) {
+	if kind == txn.KindTip {
+		var b [12]byte
+		digits(b[:], uint64(amount.Minor))
+		e.Text(54, b[:])
+	}
 }
 
 // reversalReason is DE39 of a reversal: 98 no answer, 06 asked for or anything
@@ -176,6 +346,19 @@ func (d *Issuer) AppendNetwork(dst []byte, code string, stan uint32, at time.Tim
 	at.AppendFormat(leg.Time[:0], "0102150405")
 	d.number(&e, &leg)
 	e.Digits(70, []byte(code))
+	return e.Finish()
+}
+
+// AppendNetworkAnswer appends the answer to an issuer's own network management
+// request (0800 or 0820), with code as DE39.
+func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error) {
+	e := d.codec.Begin(dst, nil, nil, h.MTI&^1+0x0010)
+	if h.Time != [10]byte{} {
+		e.Digits(7, h.Time[:])
+	}
+	e.Uint(11, uint64(h.STAN))
+	e.Text(39, code[:])
+	e.Uint(70, uint64(h.Network))
 	return e.Finish()
 }
 

@@ -64,6 +64,9 @@ func checkMessage(t *testing.T, m *iso.Message, mti uint16, want fields) {
 	}
 }
 
+// testOriginal is DE90 of an earlier request under its issuer's name.
+const testOriginal = "0200" + "000070" + "1122090000" + "00048802900" + "00000000000"
+
 // TestAppendRequest follows terminals' requests to the issuer.
 func TestAppendRequest(t *testing.T) {
 	owner := &txn.Merchant{MCC: 5411, Country: 156}
@@ -93,6 +96,13 @@ func TestAppendRequest(t *testing.T) {
 			sale.with(fields{23: "001", 35: testPAN + "=30122201000", 52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6", 53: "2600000000000000", 55: "\x9F\x26\x01\x01"})},
 		{"cup balance has no amount", "cup-pos", 0x0200, cupSale.with(fields{3: "310000", 4: "", 60: "0100000100060"}), owner, 0x0200, sale.with(fields{3: "310000", 4: ""})},
 		{"cup scanned code has no card", "cup-pos", 0x0200, cupSale.with(fields{2: "", 14: "", 22: "032"}), owner, 0x0200, sale.with(fields{2: "", 14: "", 22: "032"})},
+		{"cup void is no refund", "cup-pos", 0x0200, cupSale.with(fields{3: "200000", 37: "326112000041", 38: "A1B2C3", 60: "2300000100060", 61: "000001000002"}), owner, 0x0200,
+			sale.with(fields{3: "020000", 38: "A1B2C3", 90: testOriginal})},
+		{"cup refund", "cup-pos", 0x0220, cupSale.with(fields{3: "200000", 37: "326112000041", 60: "2500000100060", 61: "0000010000021121"}), owner, 0x0220,
+			sale.with(fields{3: "200000", 90: testOriginal})},
+		{"cup pre-authorization by telephone", "cup-pos", 0x0100, cupSale.with(fields{3: "030000", 25: "18", 60: "1000000100060"}), owner, 0x0100, sale.with(fields{25: "18"})},
+		{"iso refund as a request goes as an advice", "iso87", 0x0201, isoSale.with(fields{3: "201000", 90: isoOriginal}), owner, 0x0220,
+			sale.with(fields{3: "201000", 12: "173105", 25: "", 90: testOriginal})},
 		{"iso sale without entry mode, abroad", "iso87", 0x0200, isoSale.with(fields{14: "", 22: "", 49: "392"}), abroad, 0x0200,
 			sale.with(fields{12: "173105", 14: "", 18: "5812", 19: "392", 22: "000", 25: "", 43: "Ginza Noodles with a name               ", 49: "392"})},
 		{"iso sale of a merchant nobody knows", "iso87", 0x0200, isoSale, nil, 0x0200, sale.with(fields{12: "173105", 18: "", 19: "", 25: "", 43: ""})},
@@ -104,6 +114,9 @@ func TestAppendRequest(t *testing.T) {
 			x := decoded(t, d, build(t, d.Codec(), c.mti, c.request))
 			checkFault(t, x, "")
 			x.Request.Owner = c.owner
+			if x.Request.Kind.NamesOriginal() {
+				x.Request.OriginalMTI, x.Request.OriginalLeg = 0x0200, txn.Leg{STAN: 70, Time: [10]byte([]byte("1122090000"))}
+			}
 			for name, link := range links(t) {
 				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
 				t.Log(name)
@@ -142,6 +155,13 @@ func TestAppendReversal(t *testing.T) {
 	due := original // what the terminal's own reversal makes of it
 	due.Kind, due.Reason, due.AuthCode = txn.RecordReversalDue, txn.Approved, [6]byte([]byte("A1B2C3"))
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
+	void, preauth, completion := due, due, due
+	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
+	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
+	completion.MTI = 0x0201
+	gone := original // a pre-authorization given back, without an answer
+	gone.MTI, gone.ProcessingCode = 0x0100, [6]byte([]byte("020000"))
+	due.MTI = 0x0400 // as they were recorded when only sales could be undone
 	undelivered := due
 	undelivered.Key, undelivered.Reason = txn.Key{}, txn.AnswerWasNotDelivered
 	late := original
@@ -161,6 +181,10 @@ func TestAppendReversal(t *testing.T) {
 		{"no answer came, asked again", original, true, 0x0401, want},
 		{"the answer was nonsense, in another currency", late, false, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
 		{"the terminal asks", due, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"a void", void, false, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"a pre-authorization", preauth, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a completion that was said twice", completion, true, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"a pre-authorization's void", gone, false, 0x0400, want.with(fields{3: "200000", 90: "0100" + want[90][4:]})},
 		{"the terminal cannot be told", undelivered, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,6 +201,81 @@ func TestAppendReversal(t *testing.T) {
 		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), false) })
 		zeros := strings.Repeat("0", 11-len(digits))
 		checkMessage(t, m, 0x0400, want.with(fields{32: digits, 90: "0200" + "000077" + "1122093105" + zeros + digits + "00000000000"}))
+	}
+}
+
+// TestAppendAdvice holds that a repeat tells an issuer what the first telling
+// did, as far as its record goes.
+func TestAppendAdvice(t *testing.T) {
+	req := txn.Request{Kind: txn.KindCompletionAdvice, OriginalMTI: 0x0101, OriginalLeg: txn.Leg{STAN: 70, Time: [10]byte([]byte("1122090000"))}}
+	copy(req.Original.AuthCode[:], "A1B2C3")
+	voice := req
+	voice.OriginalMTI, voice.OriginalLeg = 0, txn.Leg{}
+	plain := req
+	plain.Original.AuthCode = [6]byte{}
+	rec := txn.Record{
+		Kind: txn.RecordOutcome, Key: txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 42, Class: txn.ClassAdvice}, MTI: 0x0220,
+		Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Entry: txn.EntryManual, Condition: [2]byte{'0', '0'},
+		ProcessingCode: [6]byte([]byte("200000")), Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, RRN: testRRN,
+	}
+	want := fields{2: testPAN, 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 22: "010", 25: "00", 32: "48802900",
+		37: string(testRRN[:]), 41: "10000001", 42: "999290054110001", 49: "156"}
+	for _, c := range []struct {
+		kind  txn.Kind
+		about *txn.Request
+		want  fields
+	}{
+		{txn.KindOfflineSale, nil, want.with(fields{3: "000000"})},
+		{txn.KindRefund, &plain, want.with(fields{3: "200000", 90: "0100" + testOriginal[4:]})},
+		{txn.KindCompletionAdvice, &req, want.with(fields{3: "000000", 25: "06", 38: "A1B2C3", 90: "0100" + testOriginal[4:]})},
+		{txn.KindCompletionAdvice, &voice, want.with(fields{3: "000000", 25: "06", 38: "A1B2C3"})},
+		{txn.KindAdjustment, &plain, want.with(fields{3: "020000", 90: "0100" + testOriginal[4:]})},
+		{txn.KindTip, &plain, want.with(fields{3: "020000", 54: "000000012345", 90: "0100" + testOriginal[4:]})},
+	} {
+		t.Run(c.kind.String(), func(t *testing.T) {
+			rec := rec
+			rec.Request = c.kind
+			if c.about != nil {
+				rec.Data = AppendOriginal(nil, c.about)
+			}
+			for _, link := range links(t) {
+				for mti, repeat := range map[uint16]bool{0x0220: false, 0x0221: true} {
+					m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &rec, []byte(testPAN), repeat) })
+					checkMessage(t, m, mti, c.want)
+					if KindISO87(m) != c.kind {
+						t.Errorf("it reaches the issuer as a %s", KindISO87(m))
+					}
+				}
+			}
+		})
+	}
+	if data := AppendOriginal(nil, &txn.Request{Kind: txn.KindOfflineSale}); len(data) != 0 {
+		t.Errorf("a request about nothing leaves %q in its record", data)
+	}
+}
+
+// TestLinkFormsAreAdvicesWhereTheyAreRepeated holds the forms to the kinds'
+// remedies, by which a link knows what its answer will be.
+func TestLinkFormsAreAdvicesWhereTheyAreRepeated(t *testing.T) {
+	for k := range txn.Kind(txn.Kinds) {
+		form := linkForms[k]
+		if k.Forwarded() != (form.operation != "") {
+			t.Errorf("%s: forwarded %v, form %+v", k, k.Forwarded(), form)
+		}
+		if advice := form.mti == 0x0220; advice != (k.Remedy() == txn.Repeat) {
+			t.Errorf("%s goes as %04x", k, form.mti)
+		}
+	}
+}
+
+func TestAppendNetworkAnswer(t *testing.T) {
+	for name, link := range links(t) {
+		for asked, answer := range map[uint16]uint16{0x0800: 0x0810, 0x0801: 0x0810, 0x0820: 0x0830} {
+			h := txn.ReplyHead{MTI: asked, STAN: 9, Time: [10]byte([]byte("1122093105")), Network: 301}
+			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'0', '0'}) })
+			t.Log(name)
+			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "00", 70: "301"})
+		}
 	}
 }
 

@@ -63,6 +63,8 @@ type Request struct {
 	Custom         Secret // DE62 as sent; aliases the frame
 	KeySet         uint16 // which working keys a sign-on asks for, as CUP numbers the sets (DE60.3)
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
+	Instalments    uint8  // in how many the cardholder pays, 0 where the message does not say
+	Replacement    Amount // what a partial reversal leaves of its original (DE95), 0: nothing
 
 	// Set at admission.
 	ID          ID

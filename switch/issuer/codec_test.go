@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -58,6 +59,15 @@ func (c codec) AppendNetwork(dst []byte, code string, stan uint32, at time.Time)
 	e.Uint(11, uint64(stan))
 	e.Text(70, []byte(code))
 	return e.Finish()
+}
+
+// The tests of advices and of issuers' own requests use the real dialect.
+func (c codec) AppendAdvice(dst []byte, _ *txn.Record, _ []byte, _ bool) ([]byte, error) {
+	return dst, errors.ErrUnsupported
+}
+
+func (c codec) AppendNetworkAnswer(dst []byte, _ *txn.ReplyHead, _ [2]byte) ([]byte, error) {
+	return dst, errors.ErrUnsupported
 }
 
 func (c codec) ReadReply(frame []byte, h *txn.ReplyHead, r *txn.Reply) error {

@@ -126,9 +126,20 @@ func networkCode(code string) uint16 {
 	return uint16(code[0]-'0')*100 + uint16(code[1]-'0')*10 + uint16(code[2]-'0')
 }
 
-// received completes the call that a message answers. It runs on a link's
-// reader: it waits for nobody.
-func (is *issuer) received(h *txn.ReplyHead, reply *txn.Reply) {
+// asked are the network management codes (DE70) of issuers that we agree to:
+// sign-on and sign-off, cut-over begins and ends, echo. They change nothing
+// here: whether a link is up is seen by what is answered on it.
+var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, 201: true, 202: true, 301: true}
+
+// received completes the call that a message answers, and answers an issuer's
+// own network management on the wire it came by. It runs on a link's reader: it
+// waits for nobody.
+func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
+	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 && asked[h.Network] {
+		// A full queue drops the answer: a peer that does not read asks again.
+		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, approvedCode) })
+		return
+	}
 	c, why := is.table.match(h)
 	if c != nil {
 		if c.ending == endedAnswered && c.reply != nil {
@@ -138,7 +149,7 @@ func (is *issuer) received(h *txn.ReplyHead, reply *txn.Reply) {
 		return
 	}
 	is.hooks.unmatched(is.name(), *h, why)
-	if class, response := classOf(h.MTI); class != classRequest || !response {
+	if class, response := classOf(h.MTI); class != classRequest && class != classAdvice || !response {
 		return
 	}
 	l := Late{Leg: txn.Leg{Issuer: is.id, STAN: h.STAN, Time: h.Time}, Why: why}

@@ -18,6 +18,10 @@ var (
 	unknownCode  = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )
 
+// passing are refusals that say nothing of the message: in progress, too late,
+// cut-over, issuer away, no route, malfunction. Told again, it may be taken.
+var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true}
+
 // conditional are the approvals that are not plain: 08 with identification, 10
 // partial, 16 update track 3 (ISO 8583:1987), and CUP's "flawed successes".
 var conditional = map[string]bool{"08": true, "10": true, "16": true, "A2": true, "A4": true, "A5": true, "A6": true}
@@ -109,7 +113,7 @@ func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
 	de7, _ := is.now()
-	c := is.table.begin(is.cfg.InFlightMax, is.id, req.Key.Terminal, req.Amount, de7)
+	c := is.table.begin(is.cfg.InFlightMax, sentAs(req.Kind), is.id, req.Key.Terminal, req.Amount, de7)
 	if c == nil {
 		is.breaker.report(epoch, probe, errNothing)
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsBusy
@@ -203,31 +207,51 @@ func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
 // when nothing is owed any more: the issuer undid it (00) or never saw it (25).
 // It passes the breaker by, so that an open one does not keep repairs back.
 func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	code, err := r.tell(ctx, "reverse", classReversal, rec, func(is *issuer, dst []byte) ([]byte, error) {
+		return is.codec.AppendReversal(dst, rec, pan, attempt > 0)
+	})
+	return code == approvedCode || code == unknownCode, code, err
+}
+
+// Advise tells rec's issuer once of what rec says happened, under rec's leg;
+// attempt 0 is the first telling. It is true when the issuer took note: it
+// agreed (00) or said no, which the code tells and another telling would not
+// change. It passes the breaker by, as Reverse does.
+func (r *Router) Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	code, err := r.tell(ctx, "advise", classAdvice, rec, func(is *issuer, dst []byte) ([]byte, error) {
+		return is.codec.AppendAdvice(dst, rec, pan, attempt > 0)
+	})
+	return code != [2]byte{} && !passing[code], code, err
+}
+
+// tell sends one message about rec under rec's leg and waits for its answer's
+// code, at most for the issuer's timeout. verb names it in errors.
+func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Record, encode func(*issuer, []byte) ([]byte, error)) ([2]byte, error) {
 	is := r.byID[rec.Leg.Issuer]
 	if is == nil {
-		return false, [2]byte{}, fmt.Errorf("reverse: issuer %q is not configured any more; add it again, its reversals are owed", rec.Leg.Issuer)
+		return [2]byte{}, fmt.Errorf("%s: issuer %q is not configured any more; add it again, it is owed this", verb, rec.Leg.Issuer)
 	}
 	var reply txn.Reply
 	_, key := rec.Subject()
-	c, err := is.table.beginReversal(is.cfg.InFlightMax, rec.Leg, key.Terminal, rec.Amount)
+	c, err := is.table.again(is.cfg.InFlightMax, class, rec.Leg, key.Terminal, rec.Amount)
 	if err != nil {
-		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: %w", is.name(), err)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
 	}
 	defer is.table.release(c)
 	c.reply = &reply
-	if err := is.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendReversal(dst, rec, pan, attempt > 0) }); err != nil {
+	if err := is.send(c, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)
-		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: %w", is.name(), err)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
 	}
 	switch ended := is.await(c, is.cfg.Timeout, ctx.Done(), nil); {
 	case !ended:
-		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: no answer for STAN %06d", is.name(), rec.Leg.STAN)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: no answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	case c.ending == endedNonsense:
-		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: the answer for STAN %06d echoes another terminal or amount", is.name(), rec.Leg.STAN)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: the answer for STAN %06d echoes another terminal or amount", verb, is.name(), rec.Leg.STAN)
 	case c.ending != endedAnswered:
-		return false, [2]byte{}, fmt.Errorf("reverse at issuer %s: link was lost before the answer for STAN %06d", is.name(), rec.Leg.STAN)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: link was lost before the answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	}
-	return reply.Code == approvedCode || reply.Code == unknownCode, reply.Code, nil
+	return reply.Code, nil
 }
 
 // drainMax bounds the wait for what is in flight at the end of Run. What is
@@ -269,7 +293,7 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) inFlight() int {
 	n := 0
 	for _, is := range r.issuers {
-		n += is.table.busy(classRequest) + is.table.busy(classReversal)
+		n += is.table.busy(classRequest) + is.table.busy(classAdvice) + is.table.busy(classReversal)
 	}
 	return n
 }
@@ -279,6 +303,7 @@ type Status struct {
 	Issuer    string
 	Links, Up int
 	InFlight  int // requests
+	Advices   int // in flight
 	Reversals int // in flight
 	Breaker   string
 	LateLost  int64 // late answers that Hooks.Late was too slow for
@@ -288,7 +313,7 @@ type Status struct {
 func (r *Router) Status() []Status {
 	out := make([]Status, len(r.issuers))
 	for i, is := range r.issuers {
-		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest), Reversals: is.table.busy(classReversal),
+		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest), Advices: is.table.busy(classAdvice), Reversals: is.table.busy(classReversal),
 			Breaker: is.breaker.name(), LateLost: is.dropped.Load()}
 		for _, l := range is.links {
 			if l.wire.Load() != nil {

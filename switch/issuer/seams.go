@@ -10,15 +10,23 @@ import (
 // keeps no state: it is used by many goroutines at once.
 type Codec interface {
 	// AppendRequest appends the frame of req, length prefix included, numbered
-	// as leg says. It keeps the class of req's message type (01xx, 02xx).
+	// as leg says. A kind whose remedy is Repeat becomes an advice (022x), every
+	// other a request (01xx, 02xx).
 	AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error)
 	// AppendReversal appends the reversal (04xx) of rec's leg. Its STAN (DE11) is
 	// the leg's; its time (DE7) may be its own when DE90 names the leg's. repeat
 	// asks for the repeat form of its type.
 	AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error)
+	// AppendAdvice appends the advice (022x) that tells of rec, whose kind's remedy
+	// is Repeat, as AppendRequest did or would have done under rec's leg. repeat
+	// asks for the repeat form of its type.
+	AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error)
 	// AppendNetwork appends a network management request (08xx) with code in
 	// DE70 and at in DE7, in the zone that at is in.
 	AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error)
+	// AppendNetworkAnswer appends the answer, with code, to the network management
+	// request that h was read from.
+	AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error)
 	// ReadReply decodes a frame without its length prefix into head and reply,
 	// both reset by the caller. After an error the frame is skipped.
 	ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error

@@ -15,6 +15,7 @@ type class uint8
 
 const (
 	classRequest  class = iota + 1 // 01xx, 02xx: STANs are ours, one call each
+	classAdvice                    // 012x, 022x: likewise, and their repeats
 	classReversal                  // 04xx
 	classNetwork                   // 08xx
 )
@@ -25,6 +26,9 @@ func classOf(mti uint16) (c class, ok bool) {
 	switch mti >> 8 {
 	case 0x01, 0x02:
 		c = classRequest
+		if mti&0x20 != 0 {
+			c = classAdvice
+		}
 	case 0x04:
 		c = classReversal
 	case 0x08:
@@ -107,23 +111,32 @@ func (t *table) used(class class, stan uint32) bool {
 	return false
 }
 
+// sentAs is the class in which a kind is sent: what is repeated until it is
+// acknowledged goes as an advice from its first sending.
+func sentAs(k txn.Kind) class {
+	if k.Remedy() == txn.Repeat {
+		return classAdvice
+	}
+	return classRequest
+}
+
 // begin takes a place for a new request, numbered with a STAN that no other
-// request in flight has. It is nil when limit calls are in flight already.
-func (t *table) begin(limit int, issuer txn.IssuerID, terminal txn.TerminalID, amount txn.Amount, at [10]byte) *call {
+// of its class in flight has. It is nil when limit calls are in flight already.
+func (t *table) begin(limit int, class class, issuer txn.IssuerID, terminal txn.TerminalID, amount txn.Amount, at [10]byte) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[classRequest] >= limit {
+	if t.count[class] >= limit {
 		return nil
 	}
 	for { // ends: there are more STANs than calls
 		if t.stan++; t.stan > txn.STANMax {
 			t.stan = 1
 		}
-		if !t.used(classRequest, t.stan) {
+		if !t.used(class, t.stan) {
 			break
 		}
 	}
-	c := t.get(classRequest)
+	c := t.get(class)
 	c.leg = txn.Leg{Issuer: issuer, STAN: t.stan, Time: at}
 	c.terminal, c.amount = terminal, amount
 	t.put(c)
@@ -150,20 +163,21 @@ func (t *table) beginNetwork(limit int, issuer txn.IssuerID, code uint16, at [10
 	return c
 }
 
-// beginReversal takes a place for the reversal of leg. A second one with the
-// same STAN and terminal is refused: their answers could not be told apart.
-func (t *table) beginReversal(limit int, leg txn.Leg, terminal txn.TerminalID, amount txn.Amount) (*call, error) {
+// again takes a place for a message under a leg that was given out before: its
+// reversal, or an advice once more. A second one whose answer could not be told
+// from the first one's is refused.
+func (t *table) again(limit int, class class, leg txn.Leg, terminal txn.TerminalID, amount txn.Amount) (*call, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[classReversal] >= limit {
-		return nil, fmt.Errorf("%d reversals are in flight already", limit)
+	if t.count[class] >= limit {
+		return nil, fmt.Errorf("%d of its class are in flight already", limit)
 	}
-	for c := *t.chain(classReversal, leg.STAN); c != nil; c = c.next {
-		if c.leg.STAN == leg.STAN && c.terminal == terminal {
-			return nil, fmt.Errorf("a reversal of STAN %06d is in flight already", leg.STAN)
+	for c := *t.chain(class, leg.STAN); c != nil; c = c.next {
+		if c.leg.STAN == leg.STAN && c.terminal == terminal && (class == classReversal || c.leg.Time == leg.Time) {
+			return nil, fmt.Errorf("STAN %06d is in flight already", leg.STAN)
 		}
 	}
-	c := t.get(classReversal)
+	c := t.get(class)
 	c.leg, c.terminal, c.amount = leg, terminal, amount
 	t.put(c)
 	return c, nil
@@ -187,15 +201,18 @@ func (t *table) put(c *call) {
 	t.count[c.class]++
 }
 
-// find is the request call of leg, which its owner began.
+// find is the call of leg, which its owner began.
 func (t *table) find(leg *txn.Leg) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := *t.chain(classRequest, leg.STAN)
-	for c != nil && (c.leg.STAN != leg.STAN || c.leg.Time != leg.Time) {
-		c = c.next
+	for _, class := range [...]class{classRequest, classAdvice} {
+		for c := *t.chain(class, leg.STAN); c != nil; c = c.next {
+			if c.leg.STAN == leg.STAN && c.leg.Time == leg.Time {
+				return c
+			}
+		}
 	}
-	return c
+	return nil
 }
 
 // take takes c out. It is false when another goroutine was first; c.done then
@@ -258,8 +275,8 @@ func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
 // differs says which part of the key keeps h from being the answer to c,
 // whose class and STAN it has; empty is none.
 //
-// A request is known by its transmission time, which no earlier use of its
-// STAN shares. An answer that does not echo it must have the terminal right, or
+// A request or an advice is known by its transmission time, which no earlier use
+// of its STAN shares. An answer that does not echo it must have the terminal right, or
 // it may be a late one to somebody else. A reversal may go out with a time of
 // its own, so it is known by its terminal.
 func (c *call) differs(h *txn.ReplyHead) string {

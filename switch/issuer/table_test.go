@@ -100,6 +100,7 @@ func TestMatch(t *testing.T) {
 		{"an unknown class", head(func(h *txn.ReplyHead) { h.MTI = 0x0610 }), false, 0, "not a response"},
 		{"other STAN", head(func(h *txn.ReplyHead) { h.STAN = 43 }), false, 0, "no such STAN"},
 		{"other class", head(func(h *txn.ReplyHead) { h.MTI = 0x0410 }), false, 0, "no such STAN"},
+		{"the answer of an advice", head(func(h *txn.ReplyHead) { h.MTI = 0x0230 }), false, 0, "no such STAN"},
 		{"not sent yet", head(nil), true, 0, "not sent"},
 		{"other time", head(func(h *txn.ReplyHead) { h.Time = later }), false, 0, "DE7"},
 		{"other time and terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = later, other }), false, 0, "DE7"},
@@ -117,7 +118,7 @@ func TestMatch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			table := newTable(41)
-			sent := table.begin(1, txn.IssuerID{}, terminal, ten, noon)
+			sent := table.begin(1, classRequest, txn.IssuerID{}, terminal, ten, noon)
 			if !c.unsent {
 				sent.wire.Store(&wire{})
 			}
@@ -146,7 +147,7 @@ func TestMatch(t *testing.T) {
 func TestMatchReversals(t *testing.T) {
 	table := newTable(0)
 	begin := func(id txn.TerminalID) *call {
-		c, err := table.beginReversal(10, txn.Leg{STAN: 42, Time: noon}, id, ten)
+		c, err := table.again(10, classReversal, txn.Leg{STAN: 42, Time: noon}, id, ten)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,10 +155,10 @@ func TestMatchReversals(t *testing.T) {
 		return c
 	}
 	first, second := begin(terminal), begin(other)
-	if _, err := table.beginReversal(10, txn.Leg{STAN: 42, Time: later}, terminal, ten); err == nil {
+	if _, err := table.again(10, classReversal, txn.Leg{STAN: 42, Time: later}, terminal, ten); err == nil {
 		t.Fatal("a second reversal with one STAN and terminal was let in")
 	}
-	if _, err := table.beginReversal(2, txn.Leg{STAN: 43}, terminal, ten); err == nil {
+	if _, err := table.again(2, classReversal, txn.Leg{STAN: 43}, terminal, ten); err == nil {
 		t.Fatal("the limit was passed")
 	}
 	for _, c := range []struct {
@@ -174,18 +175,50 @@ func TestMatchReversals(t *testing.T) {
 	}
 }
 
+// Advices have STANs of the same numbering, are known by their time as requests
+// are, and may be told again under the number of a newer one.
+func TestMatchAdvices(t *testing.T) {
+	table := newTable(41)
+	fresh := table.begin(10, sentAs(txn.KindRefund), txn.IssuerID{}, terminal, ten, noon)
+	if next := table.begin(10, sentAs(txn.KindSale), txn.IssuerID{}, terminal, ten, noon); fresh.class != classAdvice || next.class != classRequest || next.leg.STAN != 43 {
+		t.Fatalf("a refund is of class %d, the sale after it of class %d with STAN %d", fresh.class, next.class, next.leg.STAN)
+	}
+	old, err := table.again(10, classAdvice, txn.Leg{STAN: 42, Time: later}, terminal, ten)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.again(10, classAdvice, old.leg, terminal, ten); err == nil {
+		t.Error("one advice was told twice at a time")
+	}
+	if table.find(&old.leg) != old || table.find(&fresh.leg) != fresh {
+		t.Error("a leg is not found by its time")
+	}
+	fresh.wire.Store(&wire{})
+	old.wire.Store(&wire{})
+	for _, c := range []struct {
+		mti  uint16
+		time [10]byte
+		want *call
+	}{{0x0210, later, nil}, {0x0230, later, old}, {0x0230, later, nil}, {0x0230, noon, fresh}} {
+		h := txn.ReplyHead{MTI: c.mti, STAN: 42, Terminal: terminal, Time: c.time}
+		if got, why := table.match(&h); got != c.want {
+			t.Errorf("%04x at %s: %v, %s", c.mti, c.time, got, why)
+		}
+	}
+}
+
 func TestNumbersWrapAndSkipThoseInFlight(t *testing.T) {
 	table := newTable(txn.STANMax - 1)
 	var got []uint32
 	for range 3 {
-		got = append(got, table.begin(10, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
+		got = append(got, table.begin(10, classRequest, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
 	}
 	table.stan = txn.STANMax - 1
-	got = append(got, table.begin(10, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
+	got = append(got, table.begin(10, classRequest, txn.IssuerID{}, terminal, ten, noon).leg.STAN)
 	if want := []uint32{txn.STANMax, 1, 2, 3}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("numbers %v, want %v", got, want)
 	}
-	if table.begin(4, txn.IssuerID{}, terminal, ten, noon) != nil {
+	if table.begin(4, classRequest, txn.IssuerID{}, terminal, ten, noon) != nil {
 		t.Error("a fifth call at a limit of four")
 	}
 }
@@ -196,7 +229,7 @@ func TestLost(t *testing.T) {
 	gone, stays := &wire{}, &wire{}
 	var calls []*call
 	for i, w := range []*wire{gone, gone, gone, stays, nil} {
-		c := table.begin(10, txn.IssuerID{}, terminal, ten, noon)
+		c := table.begin(10, classRequest, txn.IssuerID{}, terminal, ten, noon)
 		c.flush = uint64(i + 1)
 		c.wire.Store(w)
 		calls = append(calls, c)
@@ -228,7 +261,7 @@ func TestBookkeepingAllocatesNothing(t *testing.T) {
 		if _, ok := r.find(&pan); !ok {
 			t.Fatal("no route")
 		}
-		c := table.begin(1, txn.IssuerID{}, terminal, ten, noon)
+		c := table.begin(1, classRequest, txn.IssuerID{}, terminal, ten, noon)
 		c.wire.Store(w)
 		h := txn.ReplyHead{MTI: 0x0210, STAN: c.leg.STAN, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
 		if got, why := table.match(&h); got != c {

@@ -64,6 +64,22 @@ func newWire(l *link, nc net.Conn) (*wire, error) {
 func (w *wire) send(c *call, encode func(dst []byte) ([]byte, error)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.enqueue(encode); err != nil {
+		return err
+	}
+	c.flush = w.flush
+	c.wire.Store(w)
+	return nil
+}
+
+// post queues a frame that waits for no answer.
+func (w *wire) post(encode func(dst []byte) ([]byte, error)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.enqueue(encode)
+}
+
+func (w *wire) enqueue(encode func(dst []byte) ([]byte, error)) error {
 	switch {
 	case w.closed:
 		return errClosed
@@ -75,8 +91,6 @@ func (w *wire) send(c *call, encode func(dst []byte) ([]byte, error)) error {
 		return err
 	}
 	w.queue = queue
-	c.flush = w.flush
-	c.wire.Store(w)
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -176,7 +190,7 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 			is.hooks.malformed(is.name(), fmt.Errorf("read issuer's message: %w", err))
 			continue
 		}
-		is.received(&head, &reply)
+		is.received(w, &head, &reply)
 	}
 }
 

@@ -14,20 +14,71 @@ import (
 )
 
 // Entry is one movement of money, or the refusal of one, in the issuer's own
-// words. STAN, Time (DE7) and Terminal are the acquirer's name for the request.
+// words. STAN and Time (DE7) are the acquirer's name for the request, and
+// OriginalSTAN and OriginalTime its name for the earlier one that it is about.
 type Entry struct {
 	// Kind is approved, declined, reversed (an approval was undone) or unknown (a
 	// reversal of something that never arrived; if it still does, it is declined).
-	Kind     string `json:"kind"`
-	STAN     uint32 `json:"stan"`
-	Time     string `json:"time"`
-	Terminal string `json:"terminal"`
-	Amount   int64  `json:"amount"` // minor units
-	Currency string `json:"currency,omitempty"`
-	RRN      string `json:"rrn,omitempty"`
-	Card     string `json:"card,omitempty"` // first six and last four digits
-	Code     string `json:"code"`
-	Auth     string `json:"auth,omitempty"`
+	Kind         string `json:"kind"`
+	Txn          string `json:"txn,omitempty"` // what was asked for, such as refund; of a reversed entry, what was undone
+	STAN         uint32 `json:"stan"`
+	Time         string `json:"time"`
+	OriginalSTAN uint32 `json:"original_stan,omitempty"`
+	OriginalTime string `json:"original_time,omitempty"`
+	Terminal     string `json:"terminal"`
+	Amount       int64  `json:"amount"` // minor units
+	Currency     string `json:"currency,omitempty"`
+	RRN          string `json:"rrn,omitempty"`
+	Card         string `json:"card,omitempty"` // first six and last four digits
+	Code         string `json:"code"`
+	Auth         string `json:"auth,omitempty"`
+}
+
+// Transaction is the kind that Txn names. Books of before there were others
+// hold sales and do not say so.
+func (e *Entry) Transaction() txn.Kind {
+	if k, ok := txn.ParseKind(e.Txn); ok {
+		return k
+	}
+	return txn.KindSale
+}
+
+// Standing are the approvals of a book that were not reversed, in its order. A
+// void stands beside the sale it voided.
+func Standing(entries []Entry) []Entry {
+	type name struct {
+		stan uint32
+		time string
+	}
+	undone := map[name]bool{}
+	for i := range entries {
+		if e := &entries[i]; e.Kind == Reversed {
+			undone[name{e.STAN, e.Time}] = true
+		}
+	}
+	var standing []Entry
+	for _, e := range entries {
+		if e.Kind == Approved && !undone[name{e.STAN, e.Time}] {
+			standing = append(standing, e)
+		}
+	}
+	return standing
+}
+
+// Total is the sum of the standing approvals of one kind; currencies are added.
+type Total struct {
+	Count int
+	Minor int64
+}
+
+// Totals are the sums of a book's standing approvals by kind.
+func Totals(entries []Entry) map[txn.Kind]Total {
+	totals := map[txn.Kind]Total{}
+	for _, e := range Standing(entries) {
+		t := totals[e.Transaction()]
+		totals[e.Transaction()] = Total{t.Count + 1, t.Minor + e.Amount}
+	}
+	return totals
 }
 
 // The kinds of entries.
@@ -70,12 +121,22 @@ func parseBook(data []byte) (entries []Entry, end int, err error) {
 func appendEntry(dst []byte, r *request, d *decision) []byte {
 	dst = append(dst, `{"kind":"`...)
 	dst = append(dst, d.entry...)
+	if d.kind != txn.KindUnknown {
+		dst = append(dst, `","txn":"`...)
+		dst = append(dst, d.kind.String()...)
+	}
 	dst = append(dst, `","stan":`...)
 	dst = strconv.AppendUint(dst, uint64(r.id.stan), 10)
 	dst = append(dst, `,"time":"`...)
 	dst = append(dst, strconv.FormatUint(1e10+uint64(r.id.time), 10)[1:]...)
+	if d.about != (transaction{}) {
+		dst = append(dst, `","original_stan":`...)
+		dst = strconv.AppendUint(dst, uint64(d.about.stan), 10)
+		dst = append(dst, `,"original_time":"`...)
+		dst = append(dst, strconv.FormatUint(1e10+uint64(d.about.time), 10)[1:]...)
+	}
 	dst = append(dst, `","terminal":`...)
-	dst = appendText(dst, r.id.terminal[:])
+	dst = appendText(dst, r.terminal[:])
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, r.amount, 10)
 	dst = append(dst, `,"currency":`...)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +46,9 @@ type Rule struct {
 	Amount    *int64 `yaml:"amount"`
 	AmountMin *int64 `yaml:"amount_min"`
 	AmountMax *int64 `yaml:"amount_max"`
-	// Kind is sale, balance, reversal, sign-on, sign-off or echo. Default: sales
-	// and balance inquiries.
+	// Kind is reversal, sign-on, sign-off, echo or one of the kinds that an issuer
+	// answers, such as sale, void, refund, preauth or completion-advice. Default:
+	// any of the latter.
 	Kind string `yaml:"kind"`
 	// Percent of the matching requests, chosen by Seed. Default 100.
 	Percent float64 `yaml:"percent"`
@@ -140,14 +142,13 @@ func (c Config) Validate() error {
 }
 
 func (r *Rule) validate() error {
-	_, kind := kinds[r.Kind]
 	switch {
 	case strings.Trim(r.Card, "0123456789") != "" || len(r.Card) > 19:
 		return errors.New("card: must be up to 19 digits")
 	case r.Amount != nil && (r.AmountMin != nil || r.AmountMax != nil):
 		return errors.New("amount: must not be given together with amount_min or amount_max")
-	case !kind:
-		return fmt.Errorf("kind: %q must be sale, balance, reversal, sign-on, sign-off or echo", r.Kind)
+	case r.Kind != "" && !slices.Contains(kindNames, r.Kind):
+		return fmt.Errorf("kind: %q must be one of %s", r.Kind, strings.Join(kindNames, ", "))
 	case r.Percent < 0 || r.Percent > 100:
 		return errors.New("percent: must be 0 to 100")
 	case r.Times < 0:

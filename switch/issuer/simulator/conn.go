@@ -135,7 +135,7 @@ func (c *conn) take(frame []byte) {
 		figures.Withheld.Add(1)
 		return
 	}
-	c.money = c.money || r.kind == txn.KindSale || r.kind == txn.KindReversal
+	c.money = c.money || r.kind.MovesMoney() || r.kind == txn.KindReversal
 	if d.entry != "" {
 		c.lines = appendEntry(c.lines, r, &d)
 	}
@@ -185,7 +185,7 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	for _, n := range [...]int{12, 13} {
 		e.Copy(n, m)
 	}
-	if c.request.kind == txn.KindSale && m.Has(13) {
+	if c.request.kind.MovesMoney() && m.Has(13) {
 		e.Digits(15, m.Value(13)) // settles on the day it was made
 	}
 	for _, n := range [...]int{25, 32, 37} {
@@ -207,6 +207,7 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 		e.Text(54, c.balance(d.balance))
 	}
 	e.Copy(70, m)
+	e.Copy(90, m)
 	return e.Finish()
 }
 

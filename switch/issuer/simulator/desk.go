@@ -6,38 +6,53 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// kinds are the kinds a rule may name; the empty one is sales and balances.
-var kinds = map[string]txn.Kind{"": txn.KindUnknown, "sale": txn.KindSale, "balance": txn.KindBalance, "reversal": txn.KindReversal,
-	"sign-on": txn.KindSignOn, "sign-off": txn.KindSignOff, "echo": txn.KindEcho}
+// kindNames are the kinds a rule may name.
+var kindNames = func() (names []string) {
+	for k := range txn.Kind(txn.Kinds) {
+		switch {
+		case k.Forwarded(), k == txn.KindReversal, k == txn.KindSignOn, k == txn.KindSignOff, k == txn.KindEcho:
+			names = append(names, k.String())
+		}
+	}
+	return names
+}()
 
 // request is what the desk needs of a message.
 type request struct {
 	kind     txn.Kind
-	id       transaction
+	id       transaction // of a reversal, what it undoes
+	original transaction // zero: none is named
+	terminal txn.TerminalID
 	amount   int64
+	partial  bool // a reversal that would leave some of it (DE95)
 	card     [txn.PANDigitsMax]byte
 	cardSize int
 	currency [3]byte
 	rrn      [12]byte
 }
 
-// transaction is the acquirer's name for a request: what repeats and
-// reversals are recognised by. It holds no pointers, for there are millions.
+// transaction is the acquirer's name for a request: what repeats, reversals and
+// later transactions know it by. It holds no pointers, for there are millions.
 type transaction struct {
-	stan     uint32
-	time     uint32 // DE7 as a number
-	terminal [8]byte
+	stan uint32
+	time uint32 // DE7 as a number
 }
 
 // fate is what became of a transaction.
 type fate struct {
-	amount int64
-	code   [2]byte
-	auth   [6]byte
-	state  fateState
+	kind     txn.Kind
+	state    fateState
+	ended    bool // voided or, a promise, completed
+	code     [2]byte
+	auth     [6]byte
+	amount   int64
+	added    int64 // by increments, adjustments and tips
+	refunded int64
+	original transaction
 }
 
 type fateState uint8
@@ -55,6 +70,8 @@ type decision struct {
 	auth    [6]byte // zero: none
 	balance int64   // of an inquiry
 	entry   string  // kind of the entry to write; empty: nothing moved
+	kind    txn.Kind
+	about   transaction // the original of what the entry is about
 	rule    *Rule
 	latency time.Duration
 }
@@ -73,23 +90,41 @@ var (
 	code00 = [2]byte{'0', '0'}
 	code12 = [2]byte{'1', '2'}
 	code25 = [2]byte{'2', '5'}
+	code61 = [2]byte{'6', '1'}
 	code64 = [2]byte{'6', '4'}
 	code94 = [2]byte{'9', '4'}
 )
 
+// passing are refusals that say nothing of a message: issuer away, malfunction
+// and the like.
+var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true}
+
 // approveAtOnce is the rule of requests that no rule matches.
 var approveAtOnce = Rule{Code: "00", Copies: 1}
 
+// newDesk goes on where entries end.
 func newDesk(cfg *Config, entries []Entry) *desk {
 	d := &desk{cfg: cfg, used: make([]int, len(cfg.Rules)), rng: rand.New(rand.NewPCG(cfg.Seed, 0x9E3779B97F4A7C15)), known: make(map[transaction]fate)}
 	for i := range entries {
 		e := &entries[i]
-		id := transaction{stan: e.STAN, time: number(e.Time), terminal: txn.MakeTerminalID(e.Terminal)}
+		id := transaction{stan: e.STAN, time: number(e.Time)}
 		f := d.known[id]
-		copy(f.code[:], e.Code)
-		copy(f.auth[:], e.Auth)
-		f.amount = e.Amount
-		f.state = map[string]fateState{Approved: fateApproved, Declined: fateDeclined, Reversed: fateReversed, Unknown: fateBarred}[e.Kind]
+		switch e.Kind {
+		case Reversed:
+			d.effect(&f, -1)
+			f.state = fateReversed
+		case Unknown:
+			f.state, f.amount = fateBarred, e.Amount
+			copy(f.code[:], e.Code)
+		default:
+			f = fate{kind: e.Transaction(), amount: e.Amount, original: transaction{e.OriginalSTAN, number(e.OriginalTime)}}
+			copy(f.code[:], e.Code)
+			copy(f.auth[:], e.Auth)
+			if e.Kind == Approved {
+				f.state = fateApproved
+				d.effect(&f, 1)
+			}
+		}
 		d.remember(id, f)
 	}
 	return d
@@ -104,41 +139,47 @@ func (d *desk) decide(r *request) decision {
 	if rule.Lose {
 		return dec
 	}
-	switch r.kind {
-	case txn.KindSale:
-		d.sale(r, &dec)
-	case txn.KindReversal:
+	switch {
+	case r.kind.MovesMoney():
+		d.authorize(r, &dec)
+	case r.kind == txn.KindReversal:
 		d.reversal(r, &dec)
-	case txn.KindBalance:
+	case r.kind == txn.KindBalance:
 		dec.balance = d.cfg.Balance
 		if rule.Balance != nil {
 			dec.balance = *rule.Balance
 		}
-	case txn.KindUnknown:
+	case r.kind == txn.KindUnknown:
 		dec.code = code12
 	}
 	return dec
 }
 
-// sale approves or declines a new request and repeats itself to a known one.
-func (d *desk) sale(r *request, dec *decision) {
+// authorize approves or declines a new request and repeats itself to a known
+// one.
+func (d *desk) authorize(r *request, dec *decision) {
 	if f, ok := d.known[r.id]; ok {
 		switch {
 		case f.state == fateBarred:
 			// Its reversal overtook it: what was promised undone is not done.
 			dec.code = code94
-			dec.entry = Declined
-			f.state, f.code, f.amount = fateDeclined, code94, r.amount
-			d.known[r.id] = f
-		case f.amount != r.amount:
+			dec.entry, dec.kind, dec.about = Declined, r.kind, r.original
+			d.known[r.id] = fate{kind: r.kind, code: code94, amount: r.amount, original: r.original}
+		case f.amount != r.amount || f.kind != r.kind || f.original != r.original:
 			dec.code = code94
 		default:
 			dec.code, dec.auth = f.code, f.auth
 		}
 		return
 	}
-	f := fate{amount: r.amount, code: dec.code}
-	dec.entry = Declined
+	switch {
+	case dec.code == code00:
+		dec.code = d.possible(r)
+	case passing[dec.code] && r.kind.Remedy() == txn.Repeat:
+		return // said again, it may be taken
+	}
+	f := fate{kind: r.kind, amount: r.amount, code: dec.code, original: r.original}
+	dec.entry, dec.kind, dec.about = Declined, r.kind, r.original
 	if dec.code == code00 {
 		for i := range f.auth {
 			f.auth[i] = byte('0' + d.rng.IntN(10))
@@ -146,17 +187,101 @@ func (d *desk) sale(r *request, dec *decision) {
 		dec.auth = f.auth
 		f.state = fateApproved
 		dec.entry = Approved
+		d.effect(&f, 1)
 	}
 	d.remember(r.id, f)
 }
 
-// reversal undoes an approval once, and bars a request that never arrived.
+// completionPercent is how much of what was promised may be taken (cup-pos C3).
+const completionPercent = 115
+
+// possible is what the account says to r: 00, or why it cannot be. Rows are in
+// precedence order.
+func (d *desk) possible(r *request) [2]byte {
+	if !r.kind.NamesOriginal() || r.kind == txn.KindCompletionAdvice && r.original == (transaction{}) { // authorized by telephone
+		return code00
+	}
+	f := d.known[r.original]
+	total := f.amount + f.added
+	whole := f.amount // a tip stays with the sale it was added to
+	if f.kind == txn.KindPreauth {
+		whole = total
+	}
+	switch {
+	case f.state != fateApproved:
+		return code25
+	case !follows(r.kind, f.kind), f.ended:
+		return code12
+	case (takesBack(r.kind) || r.kind == txn.KindAdjustment || r.kind == txn.KindTip) && f.refunded > 0:
+		return code12
+	case takesBack(r.kind) && r.amount != whole:
+		return code64
+	case r.kind == txn.KindRefund && r.amount > total-f.refunded:
+		return code61
+	case f.kind == txn.KindPreauth && r.kind.Totals() == txn.Debit && r.amount > total*completionPercent/100:
+		return code64
+	}
+	return code00
+}
+
+// takesBack says that kind undoes the whole of its original.
+func takesBack(kind txn.Kind) bool {
+	switch kind {
+	case txn.KindVoid, txn.KindInstalmentVoid, txn.KindPreauthVoid, txn.KindCompletionVoid:
+		return true
+	}
+	return false
+}
+
+// follows says that a transaction of kind may be about one of kind original.
+func follows(kind, original txn.Kind) bool {
+	sold := original == txn.KindSale || original == txn.KindOfflineSale
+	taken := original == txn.KindCompletion || original == txn.KindCompletionAdvice
+	switch kind {
+	case txn.KindVoid:
+		return original == txn.KindSale
+	case txn.KindAdjustment, txn.KindTip:
+		return sold
+	case txn.KindRefund:
+		return sold || taken
+	case txn.KindInstalmentVoid:
+		return original == txn.KindInstalment
+	case txn.KindIncrement, txn.KindPreauthVoid, txn.KindCompletion, txn.KindCompletionAdvice:
+		return original == txn.KindPreauth
+	case txn.KindCompletionVoid:
+		return taken
+	}
+	return false
+}
+
+// effect does to f's original what an approval of f does, or with -1 undoes it.
+// A completion that is voided leaves its promise ended.
+func (d *desk) effect(f *fate, sign int64) {
+	o, ok := d.known[f.original]
+	if !ok || !follows(f.kind, o.kind) {
+		return
+	}
+	switch f.kind {
+	case txn.KindRefund:
+		o.refunded += sign * f.amount
+	case txn.KindIncrement, txn.KindAdjustment, txn.KindTip:
+		o.added += sign * f.amount
+	default:
+		o.ended = sign > 0
+	}
+	d.known[f.original] = o
+}
+
+// reversal undoes an approval once, and bars a request that never arrived. What
+// a later transaction stands on cannot be undone before that is.
 func (d *desk) reversal(r *request, dec *decision) {
 	if dec.code != code00 {
 		return // the rule refuses reversals
 	}
 	f, ok := d.known[r.id]
 	switch {
+	case r.partial:
+		dec.code = code12 // nobody asks that of this issuer
 	case !ok:
 		dec.code, dec.entry = code25, Unknown
 		d.remember(r.id, fate{state: fateBarred, amount: r.amount, code: code25})
@@ -164,10 +289,13 @@ func (d *desk) reversal(r *request, dec *decision) {
 		dec.code = code25
 	case f.state == fateApproved && f.amount != r.amount:
 		dec.code = code64
+	case f.state == fateApproved && (f.ended || f.added != 0 || f.refunded != 0):
+		dec.code = code12
 	case f.state == fateApproved:
+		d.effect(&f, -1)
 		f.state = fateReversed
 		d.known[r.id] = f
-		dec.entry = Reversed
+		dec.entry, dec.kind, dec.about = Reversed, f.kind, f.original
 	}
 }
 
@@ -189,8 +317,8 @@ func (d *desk) rule(r *request) *Rule {
 
 func (c *Rule) matches(r *request) bool {
 	switch {
-	case c.Kind == "" && r.kind != txn.KindSale && r.kind != txn.KindBalance:
-	case c.Kind != "" && kinds[c.Kind] != r.kind:
+	case c.Kind == "" && !r.kind.Forwarded():
+	case c.Kind != "" && c.Kind != r.kind.String():
 	case c.Card != "" && !strings.HasPrefix(string(r.card[:r.cardSize]), c.Card):
 	case c.Amount != nil && r.amount != *c.Amount:
 	case c.AmountMin != nil && r.amount < *c.AmountMin:
@@ -217,41 +345,27 @@ func (d *desk) remember(id transaction, f fate) {
 
 // read takes what the desk needs from a message.
 func (r *request) read(m *iso.Message) {
-	*r = request{kind: kindOf(m)}
+	*r = request{kind: dialect.KindISO87(m)}
 	stan, _ := m.Uint(11)
 	at, _ := m.Uint(7)
 	r.id = transaction{stan: uint32(stan), time: uint32(at)}
-	copy(r.id.terminal[:], m.Value(41))
-	if original := m.Value(90); r.kind == txn.KindReversal && len(original) >= 20 {
+	copy(r.terminal[:], m.Value(41))
+	if v := m.Value(90); len(v) >= 20 {
 		// MTI 4, STAN 6, DE7 10: the request as it was known.
-		r.id.stan, r.id.time = number(string(original[4:10])), number(string(original[10:20]))
+		r.original = transaction{number(string(v[4:10])), number(string(v[10:20]))}
+	}
+	if r.kind == txn.KindReversal {
+		if r.original != (transaction{}) {
+			r.id, r.original = r.original, transaction{}
+		}
+		actual := m.Value(95)
+		r.partial = len(actual) >= 12 && string(actual[:12]) != "000000000000"
 	}
 	amount, _ := m.Uint(4)
 	r.amount = int64(amount)
 	r.cardSize = copy(r.card[:], m.Value(2))
 	copy(r.currency[:], m.Value(49))
 	copy(r.rrn[:], m.Value(37))
-}
-
-func kindOf(m *iso.Message) txn.Kind {
-	switch m.MTI() &^ 0xF {
-	case 0x0100, 0x0200, 0x0220:
-		if code := m.Value(3); len(code) > 0 && code[0] == '3' {
-			return txn.KindBalance
-		}
-		return txn.KindSale
-	case 0x0400, 0x0420:
-		return txn.KindReversal
-	case 0x0800, 0x0820:
-		switch code, _ := m.Uint(70); code {
-		case 1:
-			return txn.KindSignOn
-		case 2:
-			return txn.KindSignOff
-		}
-		return txn.KindEcho
-	}
-	return txn.KindUnknown
 }
 
 // number is the value of a string of digits; 0 for anything else.

@@ -1,17 +1,21 @@
 // Package simulator is a card issuer for tests, benchmarks and demonstrations:
 // a TCP server that speaks ISO 8583:1987, does what a script says (approve,
 // decline, delay, lose, drop, repeat, answer with wrong echoes, disconnect) and
-// keeps a book of what it approved and reversed.
+// keeps a book of what it approved and reversed, each with the earlier
+// transaction that it is about.
 //
 // Promises. An approval or a reversal is in the book before its answer is
 // sent, so a book read after kill -9 holds everything that anybody was told.
-// Requests are known by STAN, DE7 and terminal: a repeat gets the first answer
-// and moves nothing. The reversal of a request that never arrived is answered
-// 25 and remembered; the request, should it come later, is declined. One seed
-// and one order of requests give one result.
+// Requests are known by STAN and DE7, so a simulator serves one acquirer: a
+// repeat gets the first answer and moves nothing. The reversal of a request that
+// never arrived is answered 25 and remembered; the request, should it come
+// later, is declined. What cannot be is refused: a void or completion of
+// something unknown (25), of the wrong kind or already ended (12), of another
+// amount (64), a refund of more than is left (61). One seed and one order of
+// requests give one result.
 //
-// Not here: accounts, limits, PIN and MAC checks. Card numbers reach the book
-// masked.
+// Not here: accounts, limits, PIN and MAC checks, partial reversals. Card
+// numbers reach the book masked.
 package simulator
 
 import (

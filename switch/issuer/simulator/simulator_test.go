@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // killed names the book of a child process that is to be killed.
@@ -319,15 +321,17 @@ func FuzzEntry(f *testing.F) {
 	f.Add([]byte("\"}\n{\"kin"), []byte("\\\xff\x00\u2028"), int64(-1))
 	f.Fuzz(func(t *testing.T, terminal, rrn []byte, minor int64) {
 		r := &request{amount: minor, id: transaction{stan: 42, time: 1122120000}}
+		about := transaction{stan: 41, time: 101000000}
 		r.cardSize = copy(r.card[:], card)
-		copy(r.id.terminal[:], terminal)
+		copy(r.terminal[:], terminal)
 		copy(r.rrn[:], rrn)
-		d := &decision{code: code00, entry: Approved}
+		d := &decision{code: code00, entry: Approved, kind: txn.KindRefund, about: about}
 		entries, _, err := parseBook(appendEntry(appendEntry(nil, r, d), r, d))
 		if err != nil || len(entries) != 2 {
 			t.Fatalf("%d entries, %v", len(entries), err)
 		}
-		if e := entries[1]; e.STAN != 42 || e.Time != "1122120000" || e.Amount != minor || e.Kind != Approved || e.Code != "00" {
+		if e := entries[1]; e.STAN != 42 || e.Time != "1122120000" || e.Amount != minor || e.Kind != Approved || e.Code != "00" ||
+			e.Transaction() != txn.KindRefund || e.OriginalSTAN != 41 || e.OriginalTime != "0101000000" {
 			t.Errorf("%+v", e)
 		}
 	})
@@ -370,7 +374,7 @@ func TestScriptNamesWhatIsWrong(t *testing.T) {
 		{"rulez: []", "rulez"},
 		{"rules: [{card: 6222x}]", "rule 1: card"},
 		{"rules: [{code: '00'}, {amount: 1, amount_min: 2}]", "rule 2: amount"},
-		{"rules: [{kind: refund}]", "kind"},
+		{"rules: [{kind: settlement}]", "kind"},
 		{"rules: [{percent: 101}]", "percent"},
 		{"rules: [{times: -1}]", "times"},
 		{"rules: [{code: '0'}]", "code"},

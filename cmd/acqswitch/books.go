@@ -15,20 +15,31 @@ import (
 // what the terminals were told, what the switch's ledger says, and what the
 // issuers booked.
 type booksReport struct {
-	Terminals booksSide `json:"terminals"` // sales told approved and not reversed
+	Terminals booksSide `json:"terminals"` // told approved and not reversed
 	Ledger    booksSide `json:"ledger"`    // approved and not reversed
 	Issuers   booksSide `json:"issuers"`   // approved and not reversed
 	Breaks    []string  `json:"breaks,omitempty"`
 }
 
-// booksSide is one book's standing sales. Amounts of different currencies are
-// added only to be compared.
+// booksSide is one book's standing approvals. Amounts of different currencies
+// are added only to be compared.
 type booksSide struct {
-	Count int   `json:"count"`
+	Count int `json:"count"`
+	// Minor is what cardholders paid in the end: sales and completions less
+	// voids and refunds.
 	Minor int64 `json:"minor"`
 }
 
-func (s *booksSide) add(minor int64) { s.Count++; s.Minor += minor }
+func (s *booksSide) add(d deal) {
+	s.Count++
+	s.Minor += int64(d.kind.Totals()) * d.minor
+}
+
+// deal is one approval that moved or promised money.
+type deal struct {
+	kind  txn.Kind
+	minor int64
+}
 
 // OK says that the books agree.
 func (r *booksReport) OK() bool { return len(r.Breaks) == 0 }
@@ -38,7 +49,7 @@ func (r *booksReport) broken(format string, args ...any) {
 }
 
 func (r *booksReport) writeText(w io.Writer) {
-	fmt.Fprintf(w, "Three books of standing sales: terminals %d (%d), ledger %d (%d), issuers %d (%d): ",
+	fmt.Fprintf(w, "Three books of standing approvals: terminals %d (%d), ledger %d (%d), issuers %d (%d): ",
 		r.Terminals.Count, r.Terminals.Minor, r.Ledger.Count, r.Ledger.Minor, r.Issuers.Count, r.Issuers.Minor)
 	if r.OK() {
 		fmt.Fprintln(w, "they agree")
@@ -58,8 +69,8 @@ type legKey struct {
 	terminal string
 }
 
-// saleKey is what a terminal and the ledger both call a sale.
-type saleKey struct {
+// dealKey is what a terminal and the ledger both call a deal.
+type dealKey struct {
 	terminal    string
 	batch, stan uint32
 }
@@ -82,16 +93,16 @@ func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string
 	return r, r.compareTerminals(terminalsLog, byTerminal)
 }
 
-// readLedger returns the standing sales under both their names.
-func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[legKey]int64, map[saleKey]int64, error) {
-	sales := map[txn.ID]txn.Record{}
+// readLedger returns the standing deals under both their names.
+func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[legKey]deal, map[dealKey]deal, error) {
+	deals := map[txn.ID]txn.Record{}
 	undone := map[txn.ID]bool{}
 	err := l.Read(ctx, func(s *ledger.Snapshot) error {
 		return s.Scan(ctx, func(e ledger.Entry) error {
 			switch rec := e.Rec; rec.Kind {
 			case txn.RecordOutcome:
 				if rec.Outcome == txn.OutcomeApproved && rec.Request.MovesMoney() {
-					sales[rec.ID] = *rec
+					deals[rec.ID] = *rec
 				}
 			case txn.RecordReversalDue:
 				undone[rec.Original] = true
@@ -102,42 +113,34 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 	if err != nil {
 		return nil, nil, err
 	}
-	byLeg, byTerminal := map[legKey]int64{}, map[saleKey]int64{}
-	for id, rec := range sales {
+	byLeg, byTerminal := map[legKey]deal{}, map[dealKey]deal{}
+	for id, rec := range deals {
 		if undone[id] {
 			continue
 		}
-		r.Ledger.add(rec.Amount.Minor)
-		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = rec.Amount.Minor
-		byTerminal[saleKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}] = rec.Amount.Minor
+		d := deal{rec.Request, rec.Amount.Minor}
+		r.Ledger.add(d)
+		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
+		byTerminal[dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}] = d
 	}
 	return byLeg, byTerminal, nil
 }
 
 // compareIssuer strikes an issuer's standing approvals off the ledger's.
-func (r *booksReport) compareIssuer(name, path string, standing map[legKey]int64) error {
+func (r *booksReport) compareIssuer(name, path string, standing map[legKey]deal) error {
 	entries, err := simulator.ReadBook(path)
 	if err != nil {
 		return err
 	}
-	approved := map[legKey]int64{}
-	for _, e := range entries {
-		k := legKey{name, e.STAN, e.Time, e.Terminal}
-		switch e.Kind {
-		case simulator.Approved:
-			approved[k] = e.Amount
-		case simulator.Reversed:
-			delete(approved, k)
-		}
-	}
-	for k, minor := range approved {
-		r.Issuers.add(minor)
+	for _, e := range simulator.Standing(entries) {
+		k, d := legKey{name, e.STAN, e.Time, e.Terminal}, deal{e.Transaction(), e.Amount}
+		r.Issuers.add(d)
 		ours, ok := standing[k]
 		switch {
 		case !ok:
-			r.broken("issuer %s stands by an approval of %d for STAN %06d at %s of terminal %s that the ledger does not have", name, minor, k.stan, k.time, k.terminal)
-		case ours != minor:
-			r.broken("issuer %s approved %d for STAN %06d of terminal %s, the ledger says %d", name, minor, k.stan, k.terminal, ours)
+			r.broken("issuer %s stands by a %s of %d for STAN %06d at %s of terminal %s that the ledger does not have", name, d.kind, d.minor, k.stan, k.time, k.terminal)
+		case ours != d:
+			r.broken("issuer %s approved a %s of %d for STAN %06d of terminal %s, the ledger says a %s of %d", name, d.kind, d.minor, k.stan, k.terminal, ours.kind, ours.minor)
 		}
 		delete(standing, k)
 	}
@@ -145,33 +148,33 @@ func (r *booksReport) compareIssuer(name, path string, standing map[legKey]int64
 }
 
 // compareTerminals compares what the terminals were told with the ledger.
-func (r *booksReport) compareTerminals(path string, ledger map[saleKey]int64) error {
+func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) error {
 	events, err := terminal.ReadLog(path)
 	if err != nil {
 		return err
 	}
-	told := map[saleKey]int64{}
+	told := map[dealKey]deal{}
 	for _, e := range events {
 		if e.Event != terminal.EventAnswered || e.Code != "00" {
 			continue
 		}
-		k := saleKey{e.Terminal, e.Batch, e.STAN}
-		switch e.Kind {
-		case txn.KindSale.String():
-			told[k] = e.Amount
-		case txn.KindReversal.String():
+		k := dealKey{e.Terminal, e.Batch, e.STAN}
+		switch kind, _ := txn.ParseKind(e.Kind); {
+		case kind.MovesMoney():
+			told[k] = deal{kind, e.Amount}
+		case kind == txn.KindReversal:
 			delete(told, k)
 		}
 	}
-	for k, minor := range told {
-		r.Terminals.add(minor)
-		if ours, ok := ledger[k]; !ok || ours != minor {
-			r.broken("terminal %s was told its sale %06d of %d was approved; the ledger says %d", k.terminal, k.stan, minor, ours)
+	for k, d := range told {
+		r.Terminals.add(d)
+		if ours, ok := ledger[k]; !ok || ours != d {
+			r.broken("terminal %s was told its %s %06d of %d was approved; the ledger says a %s of %d", k.terminal, d.kind, k.stan, d.minor, ours.kind, ours.minor)
 		}
 		delete(ledger, k)
 	}
-	for k, minor := range ledger {
-		r.broken("the ledger has sale %06d of %d of terminal %s, which was not told so or reversed it", k.stan, minor, k.terminal)
+	for k, d := range ledger {
+		r.broken("the ledger has a %s %06d of %d of terminal %s, which was not told so or reversed it", d.kind, k.stan, d.minor, k.terminal)
 	}
 	return nil
 }

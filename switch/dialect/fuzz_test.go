@@ -16,6 +16,9 @@ func FuzzDecode(f *testing.F) {
 		d, frame := x.read(f)
 		f.Add(d.id-1, frame)
 	}
+	for _, row := range isoDay {
+		f.Add(idISO87Binary-1, build(f, terminals[idISO87Binary].Codec(), row.mti, row.f))
+	}
 	owner := &txn.Merchant{MCC: 5411, Country: 156}
 	all := ForIssuers(testAcquirer)
 	f.Fuzz(func(t *testing.T, id uint8, frame []byte) {
@@ -29,6 +32,14 @@ func FuzzDecode(f *testing.F) {
 		}
 		if card := string(x.Request.PAN.Append(nil)); x.Fault != nil && card != "" && strings.Contains(x.Fault.Error(), card) {
 			t.Fatal("the fault quotes the card")
+		}
+		if r := &x.Request; x.Fault == nil && d.id != idCUPPOS {
+			if told := len(r.Additional); told != 0 != (r.Kind == txn.KindSettlement || r.Kind == txn.KindUpload) || strings.Trim(string(r.Additional), "0123456789") != "" {
+				t.Errorf("a %s says %q of its batch", r.Kind, r.Additional)
+			}
+			if r.Replacement.Minor != 0 && (r.Kind != txn.KindReversal || r.Replacement.Minor >= r.Amount.Minor) {
+				t.Errorf("a %s of %d leaves %d", r.Kind, r.Amount.Minor, r.Replacement.Minor)
+			}
 		}
 		for _, reason := range []txn.Reason{txn.Approved, txn.FormatIsWrong, txn.IssuerDidNotAnswer} {
 			decide(x, reason)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -15,7 +16,8 @@ type codec struct{ iso *iso.Codec }
 
 var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))}
 
-var codecs = map[string]issuer.Codec{"iso87": iso87}
+// "dialect" is the real one.
+var codecs = map[string]issuer.Codec{"iso87": iso87, "dialect": dialect.ForIssuers(48802900)["iso87"]}
 
 func (c codec) PrefixSize() int                     { return 2 }
 func (c codec) BodySize(prefix []byte) (int, error) { return c.iso.ReadLength(prefix) }

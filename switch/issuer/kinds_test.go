@@ -1,0 +1,194 @@
+package issuer_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// ask is one request of a kind about an earlier one, over the real dialect.
+func (b *bench) ask(kind txn.Kind, minor int64, about *result) (*txn.Request, result) {
+	req := sale("10000001", minor)
+	req.Kind = kind
+	if about != nil {
+		req.OriginalLeg, req.OriginalMTI = about.leg, 0x0200
+		req.Original.AuthCode = about.reply.AuthCode
+	}
+	return req, b.exchange(req)
+}
+
+// TestEveryKindReachesTheIssuer sends one of each kind over a connection to the
+// issuer and undoes what can be undone, in an order in which each is possible.
+func TestEveryKindReachesTheIssuer(t *testing.T) {
+	sim := simulate(t, simulator.Config{})
+	b := start(t, sim.Addr(), func(c *issuer.Config) { c.Dialect = "dialect" }).up(1)
+	var names []string
+	done := map[txn.Kind]*result{} // the latest of each kind
+	for _, step := range []struct {
+		kind  txn.Kind
+		minor int64
+		about txn.Kind
+		undo  bool
+	}{
+		{kind: txn.KindVerify},
+		{kind: txn.KindBalance},
+		{kind: txn.KindSale, minor: 100},
+		{kind: txn.KindVoid, minor: 100, about: txn.KindSale, undo: true},
+		{kind: txn.KindRefund, minor: 40, about: txn.KindSale},
+		{kind: txn.KindPreauth, minor: 100},
+		{kind: txn.KindIncrement, minor: 50, about: txn.KindPreauth, undo: true},
+		{kind: txn.KindPreauthVoid, minor: 100, about: txn.KindPreauth, undo: true},
+		{kind: txn.KindCompletion, minor: 90, about: txn.KindPreauth, undo: true},
+		{kind: txn.KindCompletionAdvice, minor: 95, about: txn.KindPreauth},
+		{kind: txn.KindCompletionVoid, minor: 95, about: txn.KindCompletionAdvice, undo: true},
+		{kind: txn.KindOfflineSale, minor: 70},
+		{kind: txn.KindAdjustment, minor: 7, about: txn.KindOfflineSale},
+		{kind: txn.KindTip, minor: 3, about: txn.KindOfflineSale},
+		{kind: txn.KindInstalment, minor: 1200},
+		{kind: txn.KindInstalmentVoid, minor: 1200, about: txn.KindInstalment, undo: true},
+	} {
+		names = append(names, step.kind.String())
+		var about *result
+		if step.about != 0 {
+			about = done[step.about]
+		}
+		req, got := b.ask(step.kind, step.minor, about)
+		got.want(t, txn.OutcomeApproved, txn.Approved)
+		done[step.kind] = &got
+		rec := got.record(req)
+		rec.MTI, rec.Merchant, rec.ProcessingCode = 0x0200, req.Merchant, req.ProcessingCode
+		if step.kind == txn.KindPreauth || step.kind == txn.KindIncrement || step.kind == txn.KindPreauthVoid {
+			rec.MTI = 0x0100
+		}
+		switch {
+		case step.undo:
+			for attempt := range 2 {
+				if ok, code, err := b.reverse(rec, attempt); !ok || code != "00" {
+					t.Errorf("reversal of %s, attempt %d: %v, %q, %v", step.kind, attempt, ok, code, err)
+				}
+			}
+		case step.kind.Remedy() == txn.Repeat: // as if its answer had been lost
+			rec.Data = dialect.AppendOriginal(nil, req)
+			for attempt := range 2 {
+				if ok, code, err := b.Advise(t.Context(), rec, []byte(card), attempt); !ok || string(code[:]) != "00" || err != nil {
+					t.Errorf("%s told again, attempt %d: %v, %q, %v", step.kind, attempt, ok, code, err)
+				}
+			}
+		}
+	}
+	for k := range txn.Kind(txn.Kinds) {
+		if k.Forwarded() && !slices.Contains(names, k.String()) {
+			t.Errorf("no %s was sent", k)
+		}
+	}
+	entries, err := sim.Book()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stands []string
+	for _, e := range simulator.Standing(entries) {
+		stands = append(stands, fmt.Sprint(e.Txn, " ", e.Amount))
+	}
+	want := "sale 100, refund 40, preauth 100, completion-advice 95, offline-sale 70, adjustment 7, tip 3, instalment 1200"
+	if got := strings.Join(stands, ", "); got != want {
+		t.Errorf("the book stands at\n%s, want\n%s", got, want)
+	}
+}
+
+// TestAdvise holds when an advice need not be told again, by what the issuer
+// does with it.
+func TestAdvise(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rule   simulator.Rule
+		taken  bool
+		code   string
+		booked int
+	}{
+		{"agreed", simulator.Rule{}, true, "00", 1},
+		{"refused", simulator.Rule{Code: "14"}, true, "14", 1},
+		{"malfunction", simulator.Rule{Code: "96"}, false, "96", 0},
+		{"away", simulator.Rule{Code: "91"}, false, "91", 0},
+		{"lost", simulator.Rule{Kind: "offline-sale", Lose: true}, false, "\x00\x00", 0},
+		{"answer lost", simulator.Rule{Drop: true}, false, "\x00\x00", 1},
+		{"disconnected", simulator.Rule{Kind: "offline-sale", Disconnect: true}, false, "\x00\x00", 1},
+		{"other amount echoed", simulator.Rule{Echo: simulator.Echo{Amount: ptr[int64](1)}}, false, "\x00\x00", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
+			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Dialect = "dialect" }).up(1)
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			req := sale("10000001", 100)
+			rec := result{leg: txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: 7, Time: [10]byte([]byte("1122120000"))}}.record(req)
+			rec.Request, rec.Merchant, rec.ProcessingCode = txn.KindOfflineSale, req.Merchant, req.ProcessingCode
+			taken, code, err := b.Advise(ctx, rec, []byte(card), 0)
+			if taken != c.taken || string(code[:]) != c.code || (err == nil) != (code != [2]byte{}) {
+				t.Errorf("taken %v, code %q, %v; want %v, %q", taken, code, err, c.taken, c.code)
+			}
+			if entries, err := sim.Book(); err != nil || len(entries) != c.booked {
+				t.Errorf("%d entries, %v; want %d", len(entries), err, c.booked)
+			}
+			if s := b.Status()[0]; s.Advices != 0 {
+				t.Errorf("still held: %+v", s)
+			}
+		})
+	}
+	b := start(t, "127.0.0.1:1", func(cfg *issuer.Config) { cfg.Dialect = "dialect" })
+	rec := &txn.Record{Request: txn.KindOfflineSale, Leg: txn.Leg{Issuer: txn.MakeIssuerID("gone")}}
+	if taken, _, err := b.Advise(t.Context(), rec, []byte(card), 0); taken || err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("an issuer that is not configured: %v, %v", taken, err)
+	}
+}
+
+// TestIssuersOwnRequestsAreAnswered holds what is told to an issuer that asks
+// us: yes to an echo and a cut-over, nothing to what we do not know.
+func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
+	answers := make(chan *iso.Message, 10)
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if m.MTI()&0x10 != 0 {
+			answers <- m
+			return
+		}
+		network(c, m)
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Dialect = "dialect" }).up(1)
+	link := dialect.ForIssuers(48802900)["iso87"]
+	ask := func(code string, stan uint32) {
+		frame, err := link.AppendNetwork(nil, code, stan, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.conn(0).Write(frame)
+	}
+	for i, code := range []string{"301", "201", "202", "001"} {
+		ask(code, uint32(i+1))
+		select {
+		case m := <-answers:
+			stan, _ := m.Uint(11)
+			if m.MTI() != 0x0810 || stan != uint64(i+1) || string(m.Value(39)) != "00" || string(m.Value(70)) != code {
+				t.Errorf("0800/%s is answered %04x, STAN %d, %q, %q", code, m.MTI(), stan, m.Value(39), m.Value(70))
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("0800/%s is not answered", code)
+		}
+	}
+	ask("999", 9)
+	eventually(t, "the unknown one is reported", func() (told bool) {
+		b.read(func() { told = len(b.unmatched) == 1 })
+		return told
+	})
+	if len(answers) != 0 {
+		t.Error("the unknown one was answered")
+	}
+}

@@ -322,11 +322,13 @@ func standing(sl slot, rec *txn.Record) bool {
 }
 
 // names says that what req says of its original is true of r: reference number,
-// date and authorization code, as far as it says them.
+// date and authorization code, as far as it says them. The date may be a day
+// off: a DE7 in DE90 is often UTC, and a sale after the cut-over is of the next
+// business day.
 func names(req *txn.Request, r *txn.Record) bool {
 	ref := &req.Original
 	return (ref.RRN == [12]byte{} || ref.RRN == r.RRN) &&
-		(ref.Date == [4]byte{} || ref.Date == r.Date || ref.Date == settlementDate(r.Day)) &&
+		(ref.Date == [4]byte{} || near(ref.Date, r.Day)) &&
 		(ref.STAN == 0 || ref.STAN == r.Key.STAN && ref.Batch == r.Key.Batch)
 }
 
@@ -358,6 +360,11 @@ func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, er
 		}
 	}
 	return nil, nil
+}
+
+// near says that MMDD is day, or the one before or after it.
+func near(mmdd [4]byte, day txn.Date) bool {
+	return mmdd == settlementDate(day) || mmdd == settlementDate(day.Before()) || mmdd == settlementDate(day.After())
 }
 
 // dateOf is the latest day not after tomorrow that MMDD can mean.

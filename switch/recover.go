@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -148,6 +149,7 @@ func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 // left behind.
 func detach(rec *txn.Record) txn.Record {
 	r := *rec
-	r.Balance, r.Chip, r.IssuerData = nil, nil, nil
+	r.Balance, r.Chip, r.IssuerData, r.Serial = nil, nil, nil, nil
+	r.Data = bytes.Clone(rec.Data) // an advice tells what is in it
 	return r
 }

@@ -202,6 +202,7 @@ type work struct {
 	original    txn.ID
 	originalKey txn.Key
 	gives       bool
+	about       [32]byte // its record's Data
 }
 
 // Authorize decides req and fills ans. It blocks until the answer may be sent:
@@ -547,6 +548,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken
 	rec.RRN, rec.Time, rec.Date = ans.RRN, ans.Time, ans.Date
 	rec.Original, rec.OriginalKey = w.original, w.originalKey
+	rec.Data = dialect.AppendOriginal(w.about[:0], req)
 	if req.Owner != nil {
 		rec.MCC = req.Owner.MCC
 	}

@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,6 +138,13 @@ func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt in
 	defer b.mu.Unlock()
 	if string(pan) != testPAN {
 		b.t.Errorf("advice of %d carries another card number", rec.Original)
+	}
+	frame, err := issuerDialect.AppendAdvice(nil, rec, pan, attempt > 0)
+	if err != nil {
+		b.t.Errorf("advice of %d cannot be sent: %v", rec.Original, err)
+	}
+	if rec.Request.NamesOriginal() && (len(rec.Data) < 20 || !bytes.Contains(frame, rec.Data[:20])) {
+		b.t.Errorf("the %s of %d is told without its original", rec.Request, rec.Original)
 	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")

@@ -274,9 +274,10 @@ const originalSize = 4 + 6 + 10
 // AppendOriginal appends what the record of an advice keeps (Record.Data) of
 // the transaction that req is about, for its issuer to be told again: the
 // issuer's name for it, zeros where it has none, and its authorization code
-// where the terminal gave it. It is nothing for a request about nothing.
+// where the terminal gave it. It is nothing for what is no advice or about
+// nothing.
 func AppendOriginal(dst []byte, req *txn.Request) []byte {
-	if !req.Kind.NamesOriginal() {
+	if req.Kind.Remedy() != txn.Repeat || !req.Kind.NamesOriginal() {
 		return dst
 	}
 	var b [originalSize]byte

@@ -109,7 +109,8 @@ type Record struct {
 	Serial   []byte
 	Lat, Lng int32
 	// Data is what a settlement or an upload said and was told; package batch
-	// reads it.
+	// reads it. Of an advice about an earlier transaction it is how the issuer
+	// knows that one; switch/dialect reads it.
 	Data []byte
 }
 

@@ -11,10 +11,16 @@ func guarded(req *txn.Request) bool {
 }
 
 // authenticated says that the request must have a MAC, and so must its approval:
-// its terminal's profile asks for one, and it is not network management, which
-// carries none.
+// its terminal's profile asks for one. Network management carries none; totals
+// and uploads need not (cup-pos B3), but one that is there must be right.
 func authenticated(req *txn.Request) bool {
-	return guarded(req) && req.Holder.Profile != txn.MACNone && req.Key.Class != txn.ClassNetwork
+	switch {
+	case !guarded(req) || req.Holder.Profile == txn.MACNone || req.Key.Class == txn.ClassNetwork:
+		return false
+	case req.Key.Class == txn.ClassUpload:
+		return len(req.MAC) > 0
+	}
+	return true
 }
 
 // authenticate checks the MAC of a request that must have one.

@@ -96,7 +96,13 @@ type process struct {
 // start runs the binary in the background until the test ends or stops it.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: binary(t, context.Background(), dir, nil, args...), lines: make(chan string, 64), ended: make(chan struct{})}
+	return startIn(t, dir, nil, args...)
+}
+
+// startIn adds env to the binary's environment.
+func startIn(t *testing.T, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: binary(t, context.Background(), dir, env, args...), lines: make(chan string, 64), ended: make(chan struct{})}
 	log, err := os.CreateTemp(dir, args[0]+"-*.log")
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ type stack struct {
 	cup    string // addresses of the running switch
 	iso87  string
 	admin  string
+	env    []string // of the switch
 }
 
 // newStack starts an issuer of script and a switch in a fresh directory.
@@ -59,7 +60,7 @@ issuers:
 // start starts the switch and waits until sales can be made.
 func (s *stack) start() {
 	s.t.Helper()
-	s.server = start(s.t, s.dir, "serve", "--config", "acqswitch.yaml")
+	s.server = startIn(s.t, s.dir, s.env, "serve", "--config", "acqswitch.yaml")
 	s.cup = s.server.await("cup-pos terminals can connect to")
 	s.iso87 = s.server.await("iso87 terminals can connect to")
 	s.admin = s.server.await("metrics and health are on")

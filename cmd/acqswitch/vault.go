@@ -45,7 +45,13 @@ func (v *vaultConfig) validate() error {
 	case (v.PINFile == "") == (v.PINEnv == ""):
 		return errors.New("kind: pkcs11 needs one of pin_file and pin_env")
 	}
-	return errors.Join(between(v.Sessions, 1, 256), between(v.Timeout, time.Millisecond, time.Minute))
+	if err := between(v.Sessions, 1, 256); err != nil {
+		return fmt.Errorf("sessions: %w", err)
+	}
+	if err := between(v.Timeout, time.Millisecond, time.Minute); err != nil {
+		return fmt.Errorf("timeout: %w", err)
+	}
+	return nil
 }
 
 // open opens the vault of a configuration.

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
+)
+
+// components are a key as two custodians type it.
+func components(t *testing.T, kind algo.Kind, clearKey []byte) string {
+	t.Helper()
+	first, second := bytes.Repeat([]byte{0x5A}, len(clearKey)), bytes.Clone(clearKey)
+	var lines strings.Builder
+	for i := range second {
+		second[i] ^= first[i]
+	}
+	for _, part := range [][]byte{first, second} {
+		k, err := algo.NewLocal(kind, part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kcv, err := algo.CheckValue(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&lines, "%X %v\n", part, kcv)
+	}
+	return lines.String()
+}
+
+// testKey is n bytes that no key has by chance, and their check value.
+func testKey(t *testing.T, kind algo.Kind, seed byte) (clearKey []byte, kcv string) {
+	t.Helper()
+	for i := range kind.KeySize() {
+		clearKey = append(clearKey, seed+byte(i)*7)
+	}
+	k, err := algo.NewLocal(kind, clearKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := algo.CheckValue(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clearKey, v.String()
+}
+
+// A ceremony: keys are loaded, listed, sent under a key block key to a second
+// vault, and are the same there. No output has a key in it.
+func TestKeyCeremony(t *testing.T) {
+	here, there := t.TempDir(), t.TempDir()
+	var secrets []string
+	run := func(dir, stdin string, args ...string) result {
+		t.Helper()
+		r := acqswitch(t, dir, nil, stdin, append([]string{"keys"}, args...)...)
+		for _, s := range secrets {
+			if strings.Contains(strings.ToUpper(r.out+r.errs), s) {
+				t.Errorf("keys %v prints a key", args)
+			}
+		}
+		return r
+	}
+	load := func(dir, word, name, word2 string, kind algo.Kind, seed byte) string {
+		t.Helper()
+		clearKey, kcv := testKey(t, kind, seed)
+		secrets = append(secrets, strings.ToUpper(hex.EncodeToString(clearKey)))
+		run(dir, components(t, kind, clearKey), "load-"+word, name, "--kind", word2).check(t, exitOK, "with check value "+kcv, "")
+		return kcv
+	}
+	tmk := load(here, "terminal", "10000001", "tdes", algo.TDES2, 1)
+	zpk := load(here, "issuer", "east", "aes128", algo.AES128, 2)
+	for i, word := range []string{"tdes3", "aes192", "aes256", "sm4"} {
+		load(here, "issuer", "i"+word, word, keyKinds[word], byte(20+i))
+	}
+	bdk := load(here, "bdk", "FFFF987654", "tdes", algo.TDES2, 3)
+	load(here, "bdk", "12345678", "aes256", algo.AES256, 4)
+	load(here, "kbpk", "factory", "aes256", algo.AES256, 5)
+	load(here, "kbpk", "old", "tdes", algo.TDES2, 6)
+
+	r := run(here, "", "list")
+	for _, want := range []string{"OWNER", "terminal 10000001", tmk, "issuer east", zpk, "base key FFFF987654", bdk, "key blocks factory", "key blocks old"} {
+		r.check(t, exitOK, want, "")
+	}
+	var rows []keyRow
+	if err := json.Unmarshal([]byte(run(here, "", "list", "--output", "json").out), &rows); err != nil || len(rows) != 10 || rows[0].Purpose == "" || rows[0].KCV == "" {
+		t.Errorf("%v: %+v", err, rows)
+	}
+
+	load(there, "kbpk", "factory", "aes256", algo.AES256, 5)
+	load(there, "kbpk", "old", "tdes", algo.TDES2, 6)
+	var block string
+	for _, c := range []struct{ word, name, kbpk, version, kcv string }{
+		{"issuer", "east", "factory", "D", zpk},
+		{"terminal", "10000001", "factory", "D", tmk},
+		{"terminal", "10000001", "old", "B", tmk},
+	} {
+		r := run(here, "", "export", c.word, c.name, "--kbpk", c.kbpk)
+		r.check(t, exitOK, c.version, "")
+		block = r.out
+		if !strings.HasPrefix(block, c.version) {
+			t.Errorf("block is of version %.1s, want %s", block, c.version)
+		}
+		run(there, block, "import", c.word, c.name, "--kbpk", c.kbpk).check(t, exitOK, c.kcv, "")
+	}
+	run(there, "", "list").check(t, exitOK, tmk, "")
+
+	tampered := []byte(block)
+	tampered[len(tampered)-3] ^= 1
+	weak := components(t, algo.AES256, bytes.Repeat([]byte{9}, 32))
+	for _, c := range []struct {
+		name, stdin string
+		args        string
+		code        int
+		want        string
+	}{
+		{"a tampered block", string(tampered), "import terminal 10000001 --kbpk old", exitUsage, "import a key block"},
+		{"a block under another key", block, "import terminal 10000001 --kbpk factory", exitUsage, "import a key block"},
+		{"a block of another use", block, "import issuer east --kbpk old", exitUsage, "import a key block"},
+		{"no block", "", "import terminal 10000001 --kbpk old", exitUsage, "import a key block"},
+		{"a key nobody has", "", "export terminal 10000009 --kbpk old", exitUsage, "there is no such key"},
+		{"a strong key under a weak one", "", "export issuer iaes256 --kbpk old", exitFailed, "key is not for this use"},
+		{"an unknown key block key", "", "export terminal 10000001 --kbpk new", exitUsage, "key block protection key new: there is no such key"},
+		{"no key block key", "", "export terminal 10000001", exitUsage, "--kbpk must name a key"},
+		{"a key that is not exported", "", "export bdk FFFF987654 --kbpk old", exitUsage, `"bdk" must be one of terminal, issuer`},
+		{"a holder of no keys", block, "import merchant 1 --kbpk old", exitUsage, `"merchant" must be one of terminal, issuer, bdk`},
+		{"a name too long", weak, "load-terminal 100000001", exitUsage, `terminal "100000001" must have 1 to 8 characters`},
+		{"a kind that terminals have not", weak, "load-terminal 10000001 --kind aes256", exitUsage, `--kind "aes256" must be one of tdes, sm4`},
+		{"components of another size", weak, "load-terminal 10000001", exitUsage, "component on line 1 must be 32 hexadecimal digits"},
+		{"a base key's name", weak, "load-bdk FFFF9876 --kind tdes", exitUsage, `"FFFF9876" must be the first 10 hexadecimal digits`},
+		{"a base key's name of small letters", weak, "load-bdk ffff9876 --kind aes256", exitUsage, "hexadecimal digits"},
+		{"the same component twice", strings.Repeat(strings.SplitAfter(weak, "\n")[0], 2), "load-kbpk x --kind aes256", exitUsage, "they cancel out"},
+	} {
+		r := run(here, c.stdin, strings.Fields(c.args)...)
+		if r.code != c.code || !strings.Contains(r.errs, c.want) {
+			t.Errorf("%s: exit %d, %q, want %d, %q", c.name, r.code, r.errs, c.code, c.want)
+		}
+	}
+}

@@ -26,6 +26,7 @@ bench: build ## measure codec, risk, journal and the whole switch (5 min); BENCH
 	go test -run '^$$' -bench 'Assess$$' ./risk
 	go test -run '^$$' -bench 'Append' ./settlement/journal
 	go run ./cmd/bench $(BENCH)
+	go run ./cmd/bench herd
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	.ci/fuzz.sh $(FUZZTIME)

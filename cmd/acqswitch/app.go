@@ -200,7 +200,7 @@ func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journ
 	if err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
 	}
-	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsInFlight: cfg.SignOn.InFlight}, vault, keyLog, log)
+	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsPerSecond: cfg.SignOn.PerSecond}, vault, keyLog, log)
 	return vault, ring, keyLog, nil
 }
 

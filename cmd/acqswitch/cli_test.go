@@ -129,7 +129,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"master key file of a module", "vault: {kind: pkcs11, module: x.so, token: t, pin_env: P, lmk: f}", "vault: lmk is for kind: software"},
 		{"vault's sessions", "vault: {kind: pkcs11, module: x.so, token: t, pin_env: P, sessions: 0}", "vault: sessions: 0 must be between 1 and 256"},
 		{"grace at sign-on", "sign_on: {grace: 24h}", "sign_on.grace: 24h0m0s must be between 0s and 12h0m0s"},
-		{"sign-ons", "sign_on: {in_flight: 0}", "sign_on.in_flight: 0 must be at least 1"},
+		{"sign-ons", "sign_on: {per_second: 0}", "sign_on.per_second: 0 must be between 1 and 1000000"},
 		{"ledger, without its password", "ledger: {dsn: \"mysql://u:secret@h/d\"}", "ledger.dsn: must be sqlite:PATH or postgres://USER@HOST/DATABASE\n"},
 		{"ledger nowhere", "ledger: {dsn: \"sqlite:\"}", "ledger.dsn: must be sqlite:PATH"},
 		{"card limit of no currency", "risk: {card_limits: [{currency: 1}]}", "currency 001, which is not in ISO 4217"},

@@ -147,7 +147,7 @@ func (c *config) validate() error {
 		{"terminals.drain_within", atLeast(t.DrainWithin, time.Millisecond)},
 		{"vault", c.Vault.validate()},
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
-		{"sign_on.in_flight", atLeast(c.SignOn.InFlight, 1)},
+		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
 		{"ledger.lag_max", atLeast(c.Ledger.LagMax, 0)},
 		{"risk", func() error { _, err := newRisk(c); return err }()},

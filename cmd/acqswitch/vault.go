@@ -25,8 +25,8 @@ type vaultConfig struct {
 
 // signOnConfig is about the keys that terminals are given every day.
 type signOnConfig struct {
-	Grace    time.Duration `yaml:"grace"`
-	InFlight int           `yaml:"in_flight"`
+	Grace     time.Duration `yaml:"grace"`
+	PerSecond int           `yaml:"per_second"`
 }
 
 func (v *vaultConfig) validate() error {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -94,6 +95,13 @@ func TestWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("herd", func(t *testing.T) {
+		var out bytes.Buffer
+		err := run(t.Context(), []string{"herd", "-binary", binary, "-sign-ons", "200", "-sessions", "10", "-sellers", "5", "-quiet", "300ms", "-dir", t.TempDir()}, &out, io.Discard)
+		if err != nil || !strings.Contains(out.String(), "200 sign-ons sent within 1s over 10 sessions") || !strings.Contains(out.String(), " 0 refused") {
+			t.Errorf("%v\n%s", err, &out)
+		}
+	})
 	var report struct {
 		Runs []result `json:"runs"`
 	}
@@ -126,6 +134,11 @@ func TestProcessEndsWithUs(t *testing.T) {
 }
 
 func TestCommandLineIsChecked(t *testing.T) {
+	for _, args := range [][]string{{"-sign-ons", "0"}, {"-sessions", "0"}, {"-sign-ons", "1000", "-sessions", "1"}, {"-every", "0s"}, {"-quiet", "2m"}, {"more"}} {
+		if err := runHerd(t.Context(), args, io.Discard, io.Discard); err == nil {
+			t.Errorf("herd %v: accepted", args)
+		}
+	}
 	for _, args := range [][]string{{"-rounds", "0"}, {"-duration", "0s"}, {"-terminals", "20001"}, {"-output", "xml"}, {"-only", "("}, {"more"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v: accepted", args)

@@ -12,6 +12,8 @@
 // ledger is half a second behind nevertheless, and takes off the sales by which
 // it fell behind in the measured time: what counts has reached the ledger.
 //
+// bench herd measures what a morning's sign-ons do to sales; see its -help.
+//
 // Rounds are interleaved and figures are medians over them. Every answer but an
 // approval is an error, and any error makes the exit status 1. Nothing is left
 // behind, however this process ends.
@@ -95,6 +97,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if len(args) > 0 && args[0] == "child" {
 		return child(args[1:])
+	}
+	if len(args) > 0 && args[0] == "herd" {
+		return runHerd(ctx, args[1:], out, progress)
 	}
 	opts, err := parse(args, progress)
 	if err != nil {

@@ -15,10 +15,6 @@ import (
 // it keys that it does not use before somebody should look at it.
 const FailuresMax = 3
 
-// SignOnsWaitingMax bounds the sign-ons that wait for their turn; beyond it they
-// are told that the switch is overloaded.
-const SignOnsWaitingMax = 50_000
-
 // Event is something about keys that people watch.
 type Event int
 
@@ -30,7 +26,7 @@ const (
 	KSNOld                     // a DUKPT serial number that was used before
 	KeysUnused                 // sign-ons again and again, and never a right MAC: the terminal's master key is another
 	PINWrong                   // a block without a PIN
-	SignOnRefused              // too many sign-ons at one time
+	SignOnRefused              // more sign-ons than can be served in their time
 	events
 )
 
@@ -283,9 +279,8 @@ func (r *Ring) DecipherTrack(req *txn.Request) txn.Reason {
 
 // SignOn makes working keys for the terminal and puts them into ans. Until they
 // are durable nothing changes; after that the old MAC key verifies one message
-// more. A DUKPT terminal needs none. It waits for its turn until the request's
-// deadline: making keys is work for processors and disk, and in the morning all
-// terminals come at once.
+// more. A DUKPT terminal needs none. It waits for its turn, if that comes before
+// the request's deadline.
 func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	if req.Holder.Keys.DUKPT() {
 		return txn.Approved
@@ -299,7 +294,6 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		r.note(SignOnRefused)
 		return txn.SwitchIsOverloaded
 	}
-	defer func() { <-r.turns }()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.master == nil {
@@ -339,26 +333,31 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	return txn.Approved
 }
 
-// turn waits until fewer than SignOnsInFlight make keys, and takes a place among
-// them.
+// turnSlot is the grid of turns: sign-ons of one slot are served together, and
+// share a flush of the log.
+const turnSlot = 10 * time.Millisecond
+
+// turn waits for a sign-on's turn. Turns are numbered out, SignOnsPerSecond of
+// them, and when there are few every sign-on's is now: making keys is work for
+// processors and disk, and when all terminals come at once in the morning sales
+// must not notice. False, at once, says that the turn would come too late.
 func (r *Ring) turn(deadline time.Time) bool {
-	select {
-	case r.turns <- struct{}{}:
-		return true
-	default:
+	now := time.Now()
+	r.pace.Lock()
+	at := r.next
+	if at.Before(now) {
+		at = now
 	}
-	defer r.waiting.Add(-1)
-	if r.waiting.Add(1) > SignOnsWaitingMax {
-		return false
+	late := at.After(deadline)
+	if !late {
+		r.next = at.Add(time.Second / time.Duration(r.cfg.SignOnsPerSecond))
 	}
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case r.turns <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
+	r.pace.Unlock()
+	if !late && at.Sub(now) >= turnSlot {
+		slots := (at.Sub(r.began) + turnSlot - 1) / turnSlot
+		time.Sleep(time.Until(r.began.Add(slots * turnSlot)))
 	}
+	return !late
 }
 
 // Sign makes the MAC of the answer to req, with the key that req's was made

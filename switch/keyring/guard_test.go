@@ -563,62 +563,72 @@ func TestDUKPTTerminals(t *testing.T) {
 	}
 }
 
-// blocked is a log whose appends wait.
-type blocked struct {
+// quick is a log that keeps nothing and says when records came.
+type quick struct {
 	*journal.Journal
-	gate    chan struct{}
-	mu      sync.Mutex
-	at, max int
+	began time.Time
+	mu    sync.Mutex
+	at    []time.Duration
 }
 
-func (b *blocked) Append(rec []byte) (journal.Position, error) {
-	b.mu.Lock()
-	b.at++
-	b.max = max(b.max, b.at)
-	b.mu.Unlock()
-	<-b.gate
-	b.mu.Lock()
-	b.at--
-	b.mu.Unlock()
+func (q *quick) Append([]byte) (journal.Position, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.at = append(q.at, time.Since(q.began))
 	return 0, nil
 }
 
-// A herd of sign-ons waits for turns and is refused when its time is up; those
-// that have a turn are not more than the configuration says.
+// A herd of sign-ons is served at the pace of the configuration; those whose
+// turn would come too late are told so at once. A few are served at once.
 func TestSignOnsTakeTurns(t *testing.T) {
 	d := newDesk(t)
-	d.load()
 	synctest.Test(t, func(t *testing.T) {
-		store := &blocked{gate: make(chan struct{})}
-		ring := New(Config{SignOnsInFlight: 3}, d.ring.vault, store, d.ring.log)
-		const herd = 40
-		reasons := make(chan txn.Reason, herd)
-		for i := range herd {
-			id := txn.MakeTerminalID(fmt.Sprintf("2%07d", i))
-			key := d.combine(keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2, d.tmk)
-			ring.terminal(id, true).master = key.Sealed
-			holder := &txn.Terminal{ID: id, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
-			go func() {
-				req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: id}, Day: 20261122, KeySet: 3, Holder: holder, Deadline: time.Now().Add(30 * time.Second)}
-				var ans txn.Answer
-				reasons <- ring.SignOn(&req, &ans)
-			}()
+		store := &quick{began: time.Now()}
+		ring := New(Config{SignOnsPerSecond: 500}, d.ring.vault, store, d.ring.log)
+		signOns := func(n int, patience time.Duration) (reasons map[txn.Reason]int, took time.Duration) {
+			answers := make(chan txn.Reason, n)
+			began := time.Now()
+			for i := range n {
+				id := txn.MakeTerminalID(fmt.Sprintf("2%07d", i))
+				if ring.terminal(id, false) == nil {
+					ring.terminal(id, true).master = d.combine(keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2, d.tmk).Sealed
+				}
+				holder := &txn.Terminal{ID: id, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
+				go func() {
+					req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: id}, Day: 20261122, KeySet: 3, Holder: holder, Deadline: began.Add(patience)}
+					var ans txn.Answer
+					answers <- ring.SignOn(&req, &ans)
+				}()
+			}
+			reasons = map[txn.Reason]int{}
+			for range n {
+				reasons[<-answers]++
+			}
+			return reasons, time.Since(began)
 		}
-		synctest.Wait()
-		for range 10 {
-			store.gate <- struct{}{}
-			synctest.Wait()
+		if got, took := signOns(5, time.Minute); got[txn.Approved] != 5 || took != 0 {
+			t.Errorf("five sign-ons: %v after %v", got, took)
 		}
-		time.Sleep(31 * time.Second)
-		close(store.gate)
-		synctest.Wait()
-		got := map[txn.Reason]int{}
-		for range herd {
-			got[<-reasons]++
+		time.Sleep(time.Second)
+		store.began, store.at = time.Now(), nil
+		got, took := signOns(2000, 3*time.Second)
+		// Of 500 a second 1501 have their turn within three seconds, the first at once.
+		if got[txn.Approved] != 1501 || got[txn.SwitchIsOverloaded] != 499 || took < 2900*time.Millisecond || took > 3*time.Second+turnSlot {
+			t.Errorf("a herd: %v after %v", got, took)
 		}
-		// Ten were let go, three held their turns to the end.
-		if got[txn.Approved] != 13 || got[txn.SwitchIsOverloaded] != herd-13 || store.max != 3 || ring.waiting.Load() != 0 {
-			t.Errorf("%v, at most %d at one time, %d wait", got, store.max, ring.waiting.Load())
+		for _, end := range []time.Duration{time.Second, 2 * time.Second} {
+			n := 0
+			for _, at := range store.at {
+				if at > end-time.Second && at <= end {
+					n++
+				}
+			}
+			if n > 500+5 {
+				t.Errorf("%d were served in the second before %v", n, end)
+			}
+		}
+		if n := ring.Count(SignOnRefused); n != 499 {
+			t.Errorf("%d are counted as refused", n)
 		}
 	})
 }

@@ -5,8 +5,8 @@
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
 // been lost; a MAC that cannot be checked is never taken for a right one; keys
-// are stored only as the vault seals them; sign-ons wait for each other, so
-// that a herd of them leaves processors and disk to sales.
+// are stored only as the vault seals them; sign-ons are served at a steady
+// pace, so that a herd of them leaves processors and disk to sales.
 //
 // The keys live in an append-only log of their own, of which the last record
 // of each kind and terminal counts. It is read once at start and written anew
@@ -37,9 +37,9 @@ type Config struct {
 	// taken, so that not every terminal has to sign on in the first minute. 0 is
 	// the rule of UnionPay: none of yesterday's.
 	Grace time.Duration
-	// SignOnsInFlight bounds the sign-ons that are making keys at one time; the
-	// others wait. Default 4.
-	SignOnsInFlight int
+	// SignOnsPerSecond is how many sign-ons are given keys in a second; more wait
+	// for their turn. Default 1,000.
+	SignOnsPerSecond int
 }
 
 // Store is the ring's log: a journal of its own. Append returns a nil error
@@ -59,9 +59,11 @@ type Ring struct {
 	store Store
 	log   *slog.Logger
 
-	turns   chan struct{} // holds one for every sign-on that makes keys
-	waiting atomic.Int64  // sign-ons that wait for a turn
-	counts  [events]atomic.Uint64
+	counts [events]atomic.Uint64
+
+	began time.Time  // the origin of turns
+	pace  sync.Mutex // guards next
+	next  time.Time  // the next turn of a sign-on that is free
 
 	mu        sync.RWMutex // guards the maps, not the rows
 	terminals map[txn.TerminalID]*terminal
@@ -90,10 +92,10 @@ type terminal struct {
 
 // New makes an empty ring on a vault and a log.
 func New(cfg Config, vault *keys.Vault, store Store, log *slog.Logger) *Ring {
-	if cfg.SignOnsInFlight == 0 {
-		cfg.SignOnsInFlight = 4
+	if cfg.SignOnsPerSecond == 0 {
+		cfg.SignOnsPerSecond = 1000
 	}
-	return &Ring{cfg: cfg, vault: vault, store: store, log: log, turns: make(chan struct{}, cfg.SignOnsInFlight),
+	return &Ring{cfg: cfg, vault: vault, store: store, log: log, began: time.Now(),
 		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}}
 }
 

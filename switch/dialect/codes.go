@@ -53,6 +53,7 @@ var (
 		txn.CardIsNotTheOriginals:            "14",
 		txn.OriginalAmountDiffers:            "64",
 		txn.OriginalIsOfAnotherDay:           "25",
+		txn.ItemIsUnknown:                    "25", // no such record here; 30 would blame the message, which is well-formed
 		txn.AnswerWasNotDelivered:            "98",
 	})
 	iso87Codes = override(cupCodes, map[txn.Reason]string{

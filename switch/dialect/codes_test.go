@@ -61,6 +61,7 @@ func TestCodes(t *testing.T) {
 		{txn.CardIsNotTheOriginals, "14", "14"},
 		{txn.OriginalAmountDiffers, "64", "64"},
 		{txn.OriginalIsOfAnotherDay, "25", "25"},
+		{txn.ItemIsUnknown, "25", "25"},
 		{txn.AnswerWasNotDelivered, "98", "68"},
 		{txn.JournalIsUnavailable, "96", "96"},
 		{txn.SwitchFailed, "96", "96"},

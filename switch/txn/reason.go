@@ -60,6 +60,7 @@ const (
 	CardIsNotTheOriginals            Reason = 49
 	OriginalAmountDiffers            Reason = 34
 	OriginalIsOfAnotherDay           Reason = 35
+	ItemIsUnknown                    Reason = 50
 	AnswerWasNotDelivered            Reason = 36
 	JournalIsUnavailable             Reason = 37
 	SwitchFailed                     Reason = 38
@@ -113,6 +114,7 @@ var reasonNames = [...]string{
 	CardIsNotTheOriginals:            "card is not the original's",
 	OriginalAmountDiffers:            "original amount differs",
 	OriginalIsOfAnotherDay:           "original is of another day",
+	ItemIsUnknown:                    "item is unknown",
 	AnswerWasNotDelivered:            "answer was not delivered",
 	JournalIsUnavailable:             "journal is unavailable",
 	SwitchFailed:                     "switch failed",

@@ -51,6 +51,7 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.RecordsAreUnavailable:  "the ledger is up",
 	txn.OriginalIsBusy:         "depends on load",
 	txn.OriginalIsTooOld:       "the day is one day",
+	txn.ItemIsUnknown:          "the day has no downloads",
 
 	txn.OriginalIsOfAnotherKind:  "the day has no voids yet",
 	txn.OriginalDoesNotStand:     "the day has no voids yet",

@@ -43,6 +43,8 @@ var matrix = [txn.Kinds]checks{
 	txn.KindInstalmentVoid:   offered | parties | active | allowed | price,
 	txn.KindVerify:           offered | parties | active | place | allowed | card,
 	txn.KindScriptResult:     offered | parties,
+	txn.KindDownload:         offered | parties | active,
+	txn.KindStatus:           offered | parties | active,
 }
 
 // check applies every rule that needs no counter, in precedence order.

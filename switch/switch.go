@@ -159,7 +159,9 @@ type Switch struct {
 	cards    *keys.Cards
 	guard    Guard   // nil where no terminal has keys
 	archive  Archive // nil where only today's and yesterday's transactions are known
-	log      *slog.Logger
+	// librarian is nil where terminals download nothing.
+	librarian Librarian
+	log       *slog.Logger
 
 	slots     *slots
 	originals *originals
@@ -174,13 +176,14 @@ type Switch struct {
 }
 
 // New wires a switch. registry is called once per request, so a new snapshot
-// is seen by the next one. guard may be nil where no terminal has keys, and
-// archive where nothing older than yesterday is to be voided or refunded.
-func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, archive Archive, log *slog.Logger) (*Switch, error) {
+// is seen by the next one. guard may be nil where no terminal has keys,
+// archive where nothing older than yesterday is to be voided or refunded, and
+// librarian where terminals download nothing.
+func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, archive Archive, librarian Librarian, log *slog.Logger) (*Switch, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -224,11 +227,8 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
-		ans.Reason = s.risk.Assess(req).Reason
-		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn && guarded(req) && s.guard != nil {
-			s.inFlight.Add(-1) // it may wait long for its turn, and takes no sale's place
-			ans.Reason = s.guard.SignOn(req, ans)
-			s.inFlight.Add(1)
+		if ans.Reason = s.risk.Assess(req).Reason; ans.Reason == txn.Approved {
+			ans.Reason = s.attend(req, ans)
 		}
 		req.Trace.Mark(txn.StageAssessed, req.Received)
 	default:
@@ -247,15 +247,39 @@ func recorded(k txn.Kind) bool {
 	return k.Forwarded() || k == txn.KindReversal || k == txn.KindScriptResult
 }
 
+// attend does what a request that is not recorded asks for.
+func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
+	switch {
+	case req.Kind == txn.KindSignOn && guarded(req) && s.guard != nil:
+		s.inFlight.Add(-1) // it may wait long for its turn, and takes no sale's place
+		defer s.inFlight.Add(1)
+		return s.guard.SignOn(req, ans)
+	case req.Kind != txn.KindDownload && req.Kind != txn.KindStatus:
+		return txn.Approved
+	case s.librarian == nil:
+		return txn.KindIsNotOffered
+	}
+	return s.librarian.Serve(req, ans)
+}
+
 // refused says that the request does not authenticate, and why.
 func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
 	ans.Reason = s.authenticate(req)
 	return ans.Reason != txn.Approved
 }
 
+// The processing-request digit that asks for a sign-on (cup-pos A2).
+const asksSignOn = 3
+
 // owe notes that the answer must carry a MAC: an approval does, a refusal may
-// do without.
+// do without. And it notes what else the terminal is asked to do.
 func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
+	switch {
+	case ans.Reason == txn.SignOnIsRequired:
+		ans.Asks = asksSignOn
+	case ans.Reason == txn.Approved && ans.Asks == 0 && s.librarian != nil && req.Holder != nil:
+		ans.Asks = s.librarian.Pending(req)
+	}
 	ans.Signed = ans.Reason == txn.Approved && authenticated(req)
 }
 
@@ -297,6 +321,18 @@ type Guard interface {
 	TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason
 	// Sign makes the MAC of the answer to req.
 	Sign(req *txn.Request, signed []byte) ([8]byte, error)
+}
+
+// Librarian has what terminals download, and knows which of them lack what.
+// Both are safe for concurrent use.
+type Librarian interface {
+	// Serve answers a KindDownload into ans.Custom, or takes a KindStatus in. What
+	// it notes of the terminal is durable before it returns. ItemIsUnknown says
+	// that there is no such thing.
+	Serve(req *txn.Request, ans *txn.Answer) txn.Reason
+	// Pending is what req's terminal should be asked for, as Answer.Asks. It is in
+	// memory, and is called for every approval of a registered terminal.
+	Pending(req *txn.Request) uint8
 }
 
 // Sign makes the MAC of an answer that asks for one.

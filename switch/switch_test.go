@@ -224,7 +224,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		rec = wrap(j)
 	}
 	cfg := Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
-	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, slog.New(slog.DiscardHandler))
+	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Fatal(err)
 	}

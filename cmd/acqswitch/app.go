@@ -21,6 +21,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/download"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
@@ -45,6 +46,8 @@ type app struct {
 	issuers   *issuer.Router
 	keys      *keyring.Ring
 	keyLog    *journal.Journal
+	downloads *download.Library // nil: terminals download nothing
+	takenLog  *journal.Journal  // what they have; nil as well
 	acquirer  *acquirer.Switch
 	terminals *pos.Server
 	admin     net.Listener
@@ -104,6 +107,11 @@ func (a *app) build(logs io.Writer) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.keyLog.Close, a.keys.Close)
+	if cfg.Downloads != "" {
+		if err := a.openDownloads(); err != nil {
+			return err
+		}
+	}
 	if err := a.wireSwitch(cards); err != nil {
 		return err
 	}
@@ -204,6 +212,21 @@ func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journ
 	return vault, ring, keyLog, nil
 }
 
+// openDownloads opens what terminals download and the log of what they have.
+func (a *app) openDownloads() error {
+	contents, err := readDownloads(a.cfg.Downloads)
+	if err != nil {
+		return err
+	}
+	a.takenLog, err = journal.Open(filepath.Join(a.cfg.DataDir, downloadsDir), journal.Config{SegmentSize: 16 << 20})
+	if err != nil {
+		return fmt.Errorf("open the log of downloads: %w", err)
+	}
+	a.closers = append(a.closers, a.takenLog.Close)
+	a.downloads = download.New(contents, a.takenLog, func(id txn.TerminalID) [50]byte { return a.registry.Snapshot().Serial(id) }, a.log)
+	return nil
+}
+
 // wireSwitch builds the acquirer between its issuers, its rules and the
 // journal. The late answers of the issuers come back to it.
 func (a *app) wireSwitch(cards *keys.Cards) (err error) {
@@ -238,7 +261,11 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.ledger.Archive(), a.log)
+	var librarian acquirer.Librarian
+	if a.downloads != nil {
+		librarian = a.downloads
+	}
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.ledger.Archive(), librarian, a.log)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
@@ -290,6 +317,12 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	start(stage{"terminals' keys", a.keyLog.Run})
 	if err := a.keys.Recover(); err != nil {
 		return err
+	}
+	if a.downloads != nil {
+		start(stage{"downloads", a.takenLog.Run})
+		if err := a.downloads.Recover(a.takenLog); err != nil {
+			return err
+		}
 	}
 	if a.recovery, err = a.acquirer.Recover(); err != nil {
 		return err
@@ -449,8 +482,23 @@ func (a *app) close() error {
 	return errors.Join(errs...)
 }
 
-// reload reads the registry file again; a bad one leaves the old in force.
+// reload reads the files of the registry and of the downloads again; a bad one
+// leaves the old in force.
 func (a *app) reload() {
+	a.reloadRegistry()
+	if a.downloads == nil {
+		return
+	}
+	contents, err := readDownloads(a.cfg.Downloads)
+	if err != nil {
+		a.log.Error("downloads not reloaded, the old ones stay in force", "error", err)
+		return
+	}
+	a.downloads.Replace(contents)
+	a.log.Info("downloads reloaded", "file", a.cfg.Downloads)
+}
+
+func (a *app) reloadRegistry() {
 	path := a.cfg.path(a.cfg.Registry, "registry.yaml")
 	snapshot, err := readRegistry(path)
 	if err != nil {

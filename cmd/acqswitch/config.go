@@ -41,6 +41,7 @@ type config struct {
 	Terminals    terminalsConfig `yaml:"terminals"`
 	Registry     string          `yaml:"registry"`
 	CardKeys     string          `yaml:"card_keys"`
+	Downloads    string          `yaml:"downloads"`
 	Vault        vaultConfig     `yaml:"vault"`
 	SignOn       signOnConfig    `yaml:"sign_on"`
 	Ledger       ledgerConfig    `yaml:"ledger"`

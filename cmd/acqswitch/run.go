@@ -177,18 +177,21 @@ func (r *sampleRun) prepare() error {
 			return fmt.Errorf("make the run's directory: %w", err)
 		}
 	}
-	registryText, err := testdata.Files.ReadFile("registry.yaml")
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(filepath.Join(r.dir, "registry.yaml"), func(w io.Writer) error { _, err := w.Write(registryText); return err }); err != nil {
-		return fmt.Errorf("write the sample registry: %w", err)
+	for _, name := range []string{"registry.yaml", "downloads.yaml"} {
+		text, err := testdata.Files.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(filepath.Join(r.dir, name), func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
+			return fmt.Errorf("write the sample %s: %w", name, err)
+		}
 	}
 	if r.cfg, err = loadConfig("", nil); err != nil {
 		return err
 	}
 	cfg := r.cfg
 	cfg.DataDir, cfg.Ledger.DSN, cfg.Admin.Address = r.dir, r.o.dsn, r.o.admin
+	cfg.Downloads = filepath.Join(r.dir, "downloads.yaml")
 	cfg.Terminals.Listeners = []listenerConfig{{r.o.cup, "cup-pos"}, {r.o.iso87, "iso87"}}
 	cfg.Log.Level = "info"
 	// The day's limits are expected to hold for the whole day: one that is played

@@ -23,7 +23,7 @@ func serveCommand(c *console) *cobra.Command {
 		Short: "Run the switch",
 		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
 accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
-reads the registry file again. Logs go to standard error.`,
+reads the registry file again, and what terminals download. Logs go to standard error.`,
 		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
   acqswitch registry import merchants.yaml --config acqswitch.yaml
   acqswitch serve --config acqswitch.yaml`,

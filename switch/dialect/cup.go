@@ -66,6 +66,25 @@ var cupManagement = map[cupKey]txn.Kind{
 	{mti: 0x0800, detail: 6}:   txn.KindSignOn,
 	{mti: 0x0820, detail: 2}:   txn.KindSignOff,
 	{mti: 0x0820, detail: 301}: txn.KindEcho,
+	{mti: 0x0800, detail: 360}: txn.KindDownload, // parameters, and their end
+	{mti: 0x0800, detail: 361}: txn.KindDownload,
+	{mti: 0x0800, detail: 364}: txn.KindDownload, // TMS
+	{mti: 0x0800, detail: 365}: txn.KindDownload,
+	{mti: 0x0800, detail: 370}: txn.KindDownload, // CA public keys
+	{mti: 0x0800, detail: 371}: txn.KindDownload,
+	{mti: 0x0820, detail: 372}: txn.KindDownload,
+	{mti: 0x0800, detail: 380}: txn.KindDownload, // chip applications
+	{mti: 0x0800, detail: 381}: txn.KindDownload,
+	{mti: 0x0820, detail: 382}: txn.KindDownload,
+	{mti: 0x0800, detail: 390}: txn.KindDownload, // black list of card BINs
+	{mti: 0x0800, detail: 391}: txn.KindDownload,
+	{mti: 0x0800, detail: 394}: txn.KindDownload, // contactless parameters
+	{mti: 0x0800, detail: 395}: txn.KindDownload,
+	{mti: 0x0800, detail: 396}: txn.KindDownload, // BINs that need no PIN
+	{mti: 0x0800, detail: 397}: txn.KindDownload,
+	{mti: 0x0800, detail: 398}: txn.KindDownload, // and those that need one all the same
+	{mti: 0x0800, detail: 399}: txn.KindDownload,
+	{mti: 0x0820, detail: 362}: txn.KindStatus,
 }
 
 // cupNeeds are the fields that a kind's request must have (cup-pos A7). A kind
@@ -272,8 +291,12 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Bytes(55, ans.Reply.Chip)
 	}
 	e.Copy(60, m)
-	if approved && len(ans.Keys) > 0 {
+	switch {
+	case !approved:
+	case len(ans.Keys) > 0:
 		e.Bytes(62, ans.Keys)
+	case len(ans.Custom) > 0:
+		e.Bytes(62, ans.Custom)
 	}
 	if approved && financial {
 		e.Text(63, organization(m))

@@ -41,6 +41,7 @@ type Exchange struct {
 	pin        [16]byte
 	mac        [macSize]byte
 	tpdu       [5]byte
+	header     [6]byte
 }
 
 // Terminal is the dialect of one kind of terminal. It is immutable and safe
@@ -174,7 +175,13 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 		x.tpdu = [5]byte{tpdu[0], tpdu[3], tpdu[4], tpdu[1], tpdu[2]}
 		tpdu = x.tpdu[:]
 	}
-	x.encoder = t.codec.Begin(dst, tpdu, m.Header(), x.Request.MTI&^1+0x0010)
+	header := m.Header()
+	if header != nil { // repeated, but for the sixth digit: what the terminal is asked to do
+		copy(x.header[:], header)
+		x.header[2] = x.header[2]&0xF0 | x.Answer.Asks&0x0F
+		header = x.header[:]
+	}
+	x.encoder = t.codec.Begin(dst, tpdu, header, x.Request.MTI&^1+0x0010)
 	t.answer(&x.encoder, x)
 	if x.Answer.Signed {
 		holdMAC(&x.encoder, m)
@@ -182,7 +189,7 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 	frame, err := x.encoder.Finish()
 	if err == nil && x.Answer.Signed {
 		// The bitmap announces the MAC already, so the MAC covers that.
-		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(m.Header()), len(frame)-t.macWidth()
+		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(header), len(frame)-t.macWidth()
 		var mac [macSize]byte
 		if mac, err = sign(&x.Request, frame[body:at]); err == nil {
 			t.putMAC(frame, mac)

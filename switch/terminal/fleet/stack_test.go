@@ -113,7 +113,7 @@ func startStack(t testing.TB, dir string) *stack {
 	stops = append(stops, func() { j.Close() })
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC, CutOver: time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour}},
-		func() acquirer.Registry { return s.registry }, rules, router, j, cards, nil, nil, quiet)
+		func() acquirer.Registry { return s.registry }, rules, router, j, cards, nil, nil, nil, quiet)
 	must(err)
 	run("journal", j.Run)
 	_, err = s.switch_.Recover()

@@ -95,23 +95,31 @@ func (h *herd) run(ctx context.Context, out io.Writer) error {
 		}
 	}()
 	time.Sleep(herdSettled)
+	serving := s.processes[len(s.processes)-1].pid
+	used := -cpuTime(serving)
 	before := sales.measure(func() { time.Sleep(h.quiet) })
+	used += cpuTime(serving)
 	var slowest time.Duration
 	var refused int64
+	herdUsed := -cpuTime(serving)
 	during := sales.measure(func() { slowest, refused, err = h.signOn(conns) })
+	herdUsed += cpuTime(serving)
 	if err = errors.Join(err, sales.stop()); err != nil {
 		return err
 	}
 	ms := func(h *hdrhistogram.Histogram, p float64) float64 { return float64(h.ValueAtPercentile(p)) / 1e6 }
+	perSale := float64(used) / float64(max(before.TotalCount(), 1))
 	ratio := ms(during, 99) / ms(before, 99)
 	fmt.Fprintf(out, `%d sign-ons sent within %v over %d sessions: the last answered after %v (patience %v), %d refused
 sales at %.0f a second   p50 ms   p99 ms   sales
 without the herd       %8.2f %8.2f %7d
 until its last answer  %8.2f %8.2f %7d
 p99 with to without: %.2f, should be at most %.1f
+processor time of the switch: %.0f us a sale without the herd, %.0f us a sign-on beside as many sales
 `, h.signOns, herdWithin, h.sessions, slowest.Round(time.Millisecond), txn.PatienceDefault, refused,
 		float64(h.sellers)/h.every.Seconds(), ms(before, 50), ms(before, 99), before.TotalCount(),
-		ms(during, 50), ms(during, 99), during.TotalCount(), ratio, herdRatio)
+		ms(during, 50), ms(during, 99), during.TotalCount(), ratio, herdRatio,
+		perSale/1e3, (float64(herdUsed)-perSale*float64(during.TotalCount()))/float64(h.signOns)/1e3)
 	if refused > 0 || slowest > txn.PatienceDefault {
 		return fmt.Errorf("%d sign-ons were refused, the last was answered after %v", refused, slowest)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -31,10 +32,13 @@ type secured struct {
 	tpk, tak, tdk *algo.Local
 	zpk           *algo.Local
 	asked         []txn.Request // what the bank got
+	ring          *keyring.Ring
+	vault         *keys.Vault
+	mac           algo.MACAlgorithm
 }
 
 func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *secured {
-	x := &secured{house: newHouse(t)}
+	x := &secured{house: newHouse(t), mac: algo.MACCUPECB}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -62,9 +66,9 @@ func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *s
 	})
 	x.tmk, _ = hex.DecodeString("CA5D92598DCA48CE8A4C76361A9269E9")
 	id := txn.MakeTerminalID("10000001")
-	must(ring.SetMaster(id, combined(t, vault, keys.OfTerminal(id), keys.PurposeTMK, x.tmk)))
+	must(ring.SetMaster(id, combined(t, vault, keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2, x.tmk)))
 	bank, zpk := txn.MakeIssuerID("bank"), bytes.Repeat([]byte{0x13, 0x57}, 8)
-	must(ring.SetZone(bank, combined(t, vault, keys.OfIssuer(bank), keys.PurposeZPK, zpk)))
+	must(ring.SetZone(bank, combined(t, vault, keys.OfIssuer(bank), keys.PurposeZPK, algo.TDES2, zpk)))
 	x.zpk, err = algo.NewLocal(algo.TDES2, zpk)
 	must(err)
 
@@ -79,7 +83,7 @@ func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *s
 	snapshot, err := registry.New(nil, []txn.Merchant{*merchant}, []txn.Terminal{row}, []registry.Serial{{1}})
 	must(err)
 	x.s.registry = func() Registry { return snapshot }
-	x.s.guard, x.s.log = ring, logger
+	x.s.guard, x.s.log, x.ring, x.vault = ring, logger, ring, vault
 	x.bank.behave = func(req *txn.Request) (txn.Outcome, txn.Reason, string) {
 		seen := *req
 		seen.PINBlock, seen.Track2 = bytes.Clone(req.PINBlock), bytes.Clone(req.Track2)
@@ -90,7 +94,7 @@ func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *s
 }
 
 // combined makes a key of two components, as two custodians would.
-func combined(t *testing.T, vault *keys.Vault, owner keys.Owner, purpose keys.Purpose, clearKey []byte) keys.Key {
+func combined(t *testing.T, vault *keys.Vault, owner keys.Owner, purpose keys.Purpose, kind algo.Kind, clearKey []byte) keys.Key {
 	t.Helper()
 	first, second := bytes.Repeat([]byte{0x5A}, len(clearKey)), bytes.Clone(clearKey)
 	var parts []keys.Component
@@ -98,14 +102,14 @@ func combined(t *testing.T, vault *keys.Vault, owner keys.Owner, purpose keys.Pu
 		second[i] ^= first[i]
 	}
 	for _, part := range [][]byte{first, second} {
-		k, err := algo.NewLocal(algo.TDES2, part)
+		k, err := algo.NewLocal(kind, part)
 		if err != nil {
 			t.Fatal(err)
 		}
 		kcv, _ := algo.CheckValue(k)
 		parts = append(parts, keys.Component{Part: part, KCV: kcv[:]})
 	}
-	key, err := vault.Combine(owner, purpose, algo.TDES2, parts...)
+	key, err := vault.Combine(owner, purpose, kind, parts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +160,7 @@ func (x *secured) seal(b []byte, field int) {
 	if err := x.dialect.Codec().Parse(&m, b); err != nil {
 		x.t.Fatal(err)
 	}
-	mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: x.tak}, m.Before(field))
+	mac, err := x.mac.MAC(algo.MACKey{Whole: x.tak}, m.Before(field))
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -399,6 +403,64 @@ func TestMACsOfISO8583(t *testing.T) {
 			x.noSecrets()
 		})
 	}
+}
+
+// A DUKPT terminal has keys of its own for every message, whose number is in
+// field 63 together with a PIN block that field 52 has no room for.
+func TestDUKPTOverISO8583(t *testing.T) {
+	device, _ := hex.DecodeString("1234567890123456")
+	x := newSecured(t, "iso87", func(r *txn.Terminal) {
+		r.Profile, r.Keys, r.Device = txn.MACCMAC, txn.KeysDUKPTAES128, txn.DeviceID(device)
+	})
+	bdk, _ := hex.DecodeString("FEDCBA9876543210F1F1F1F1F1F1F1F1")
+	if err := x.ring.SetBaseKey("12345678", combined(t, x.vault, keys.OfBaseKey("12345678"), keys.PurposeBDK, algo.AES128, bdk)); err != nil {
+		t.Fatal(err)
+	}
+	sale := func(stan string, n byte) (body []byte, answer *algo.Local) {
+		ksn := append(bytes.Clone(device), 0, 0, 0, n)
+		ik, err := algo.DUKPTInitialKey(algo.AES128, bdk, ksn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		derived, err := algo.DUKPTDerive(algo.AES128, ik, ksn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := func(b []byte) *algo.Local {
+			k, err := algo.NewLocal(algo.AES128, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+		block, err := algo.EncipherPIN(nil, local(derived.PIN), algo.PINISO4, []byte("123456"), []byte(testPAN))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.tak = local(derived.MACRequest)
+		x.mac = algo.MACCMAC
+		return x.frame(0x0200, 64, put{2, testPAN, false}, put{3, "000000", false}, put{4, "000000001000", false}, put{11, stan, false}, put{22, "051", false},
+			put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
+			put{63, fmt.Sprintf("KS024%XPB032%X", ksn, block), false}), local(derived.MACResponse)
+	}
+	body, key := sale("000002", 1)
+	m, ans := x.tell(body)
+	x.want("sale", ans, txn.Approved, "00")
+	if want, _ := algo.MACCMAC.MAC(algo.MACKey{Whole: key}, m.Before(64)); !bytes.Equal(m.AppendText(nil, 64), want[:]) {
+		t.Error("the answer's MAC is wrong")
+	}
+	if pin, err := algo.DecipherPIN(nil, x.zpk, algo.PINISO0, x.asked[0].PINBlock, []byte(testPAN)); err != nil || string(pin) != "123456" {
+		t.Errorf("the bank finds a PIN of %d digits: %v", len(pin), err)
+	}
+	later, _ := sale("000003", 2)
+	_, ans = x.tell(later)
+	x.want("the next sale", ans, txn.Approved, "00")
+	before := x.journal.Last()
+	_, ans = x.tell(body)
+	if x.want("the first one again, out of order", ans, txn.MACIsWrong, "63"); x.journal.Last() != before {
+		t.Error("a replay left a record")
+	}
+	x.noSecrets()
 }
 
 // A terminal without MACs may have PINs under keys that its messages number.

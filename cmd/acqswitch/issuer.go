@@ -15,8 +15,10 @@ func issuerCommand(c *console) *cobra.Command {
 		Use:   "issuer",
 		Short: "Run a simulated issuer",
 		Long: `issuer listens for a switch's link and answers ISO 8583:1987 requests as its
-script says: approve, decline, answer late, twice, wrongly or never. What it
-approved and reversed is kept in its own book.`,
+script says: approve, decline, answer late, twice, wrongly or never. It knows
+every kind of transaction that a switch forwards, keeps what it approved and
+reversed in its own book, and refuses what cannot be: a void of something
+unknown, a second completion, a refund of more than is left.`,
 		Example: `  acqswitch issuer --listen 127.0.0.1:9101 --script issuer.yaml --book issuer.book`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+var isoCodec = iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))
+
+// isoTerminal is an ISO 8583:1987 terminal on one connection.
+type isoTerminal struct {
+	t    *testing.T
+	conn net.Conn
+	auth map[uint32]string // DE38 of its answers, by STAN
+}
+
+// ask sends what row says, about an earlier request of the terminal's own (0:
+// none), and returns DE39. "0200 02 06" is MTI, DE3 and DE25.
+func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) string {
+	c.t.Helper()
+	var mti uint16
+	var operation, condition string
+	if _, err := fmt.Sscanf(spelled, "%x %s %s", &mti, &operation, &condition); err != nil {
+		c.t.Fatal(err)
+	}
+	e := isoCodec.Begin(nil, nil, nil, mti)
+	e.Digits(2, []byte(testPAN))
+	e.Digits(3, []byte(operation+"0000"))
+	e.Uint(4, uint64(minor))
+	e.Digits(7, []byte("0101000000")) // a clock that was never set
+	e.Uint(11, uint64(stan))
+	e.Digits(14, []byte("3012"))
+	e.Digits(22, []byte("051"))
+	if condition != "-" {
+		e.Digits(25, []byte(condition))
+	}
+	if code := c.auth[about]; code != "" && mti>>8 != 0x04 {
+		e.Text(38, []byte(code))
+	}
+	e.Text(41, []byte("10000001"))
+	e.Text(42, []byte("999290054110001"))
+	e.Text(49, []byte("156"))
+	if about != 0 {
+		e.Digits(90, fmt.Appendf(nil, "0200%06d%032d", about, 0))
+	}
+	frame, err := e.Finish()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.conn.Write(frame); err != nil {
+		c.t.Fatal(err)
+	}
+	answer, err := receive(c.conn)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m := new(iso.Message)
+	if err := isoCodec.Parse(m, answer); err != nil {
+		c.t.Fatal(err)
+	}
+	if got, _ := m.Uint(11); m.MTI() != mti&^1+0x10 || got != uint64(stan) {
+		c.t.Errorf("%s, STAN %d: answered %04x, STAN %d", spelled, stan, m.MTI(), got)
+	}
+	c.auth[stan] = string(m.Value(38))
+	return string(m.Value(39))
+}
+
+// TestISO87Day has a terminal make one transaction of each kind through a switch
+// to an issuer, and holds the three of them to one result.
+func TestISO87Day(t *testing.T) {
+	// The second refund's answer is lost, which its terminal is told; it is told again.
+	s := newStack(t, "rules: [{kind: refund, amount: 11, times: 1, drop: true}]")
+	write(t, s.dir, "merchants.yaml", strings.Replace(registryText, "[sale, balance]",
+		"[sale, balance, refund, preauth, offline-sale, adjustment, tip, instalment, verify]", 1))
+	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("the switch ended with %d", code)
+	}
+	s.start()
+	c := &isoTerminal{t, dial(t, s.iso87), map[uint32]string{}}
+	for i, step := range []struct {
+		asks        string
+		stan, about uint32
+		minor       int64
+		code        string
+	}{
+		{"0100 33 -", 1, 0, 0, "00"},
+		{"0200 31 -", 2, 0, 0, "00"},
+		{"0200 00 -", 3, 0, 1000, "00"},
+		{"0200 02 -", 4, 3, 999, "64"},
+		{"0200 02 -", 5, 3, 1000, "00"},
+		{"0201 02 -", 5, 3, 1000, "00"}, // a repeat
+		{"0200 02 -", 6, 3, 1000, "25"},
+		{"0400 02 -", 7, 5, 1000, "00"}, // the void never was
+		{"0420 02 -", 8, 5, 1000, "00"},
+		{"0200 02 -", 9, 77, 1000, "25"},
+		{"0100 00 06", 10, 0, 2000, "00"},
+		{"0100 00 60", 11, 10, 500, "00"},
+		{"0200 00 06", 12, 10, 2900, "64"}, // over 115 percent
+		{"0200 00 06", 13, 10, 2800, "00"},
+		{"0200 00 06", 14, 10, 100, "12"},
+		{"0200 02 06", 15, 13, 2800, "00"},
+		{"0100 00 -", 16, 0, 300, "00"},
+		{"0100 20 06", 17, 16, 300, "00"},
+		{"0220 00 -", 18, 0, 400, "00"},
+		{"0220 20 -", 19, 18, 100, "00"},
+		{"0220 20 -", 20, 18, 11, "68"},
+	} {
+		if got := c.ask(step.asks, step.stan, step.about, step.minor); got != step.code {
+			t.Errorf("step %d, %s: %s, want %s", i+1, step.asks, got, step.code)
+		}
+	}
+	standing := func() (all []string) {
+		entries, err := simulator.ReadBook(filepath.Join(s.dir, "issuer.book"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range simulator.Standing(entries) {
+			all = append(all, fmt.Sprint(e.Txn, " ", e.Amount))
+		}
+		return all
+	}
+	want := []string{"sale 1000", "preauth 2000", "increment 500", "completion 2800", "completion-void 2800", "preauth 300", "preauth-void 300",
+		"offline-sale 400", "refund 100", "refund 11"}
+	s.until("the issuer undid the void", func() bool { return slices.Equal(standing(), want) || t.Failed() })
+	if got := standing(); !slices.Equal(got, want) {
+		t.Errorf("the issuer stands by\n%q, want\n%q", got, want)
+	}
+	s.until("nothing is owed", func() bool { r := s.verify(); return r.OpenReversals == 0 && r.OpenRequests == 0 })
+	if r := s.verify(); len(r.Breaks) != 0 {
+		t.Errorf("verify: %s", r.Breaks)
+	}
+}

@@ -151,6 +151,7 @@ func TestMischief(t *testing.T) {
 			if _, ok := cl.read(20 * time.Millisecond); ok {
 				t.Error("one answer too many")
 			}
+			cl.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 			if !c.hungUp {
 				if code := cl.ask("301", 2, 0); code != "00" {
 					t.Errorf("the connection did not live on: %q", code)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
-	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -149,13 +149,13 @@ func (r *booksReport) compareIssuer(name, path string, standing map[legKey]deal)
 
 // compareTerminals compares what the terminals were told with the ledger.
 func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) error {
-	events, err := terminal.ReadLog(path)
+	events, err := fleet.ReadLog(path)
 	if err != nil {
 		return err
 	}
 	told := map[dealKey]deal{}
 	for _, e := range events {
-		if e.Event != terminal.EventAnswered || e.Code != "00" {
+		if e.Event != fleet.EventAnswered || e.Code != "00" {
 			continue
 		}
 		k := dealKey{e.Terminal, e.Batch, e.STAN}

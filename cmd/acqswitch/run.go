@@ -19,7 +19,6 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
-	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/testdata"
 )
@@ -268,7 +267,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := terminal.OpenLog(filepath.Join(r.dir, "terminals.log"))
+	log, err := fleet.OpenLog(filepath.Join(r.dir, "terminals.log"))
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func TestTerminalWithKeys(t *testing.T) {
 		return acqswitch(t, s.dir, []string{tmkVariable + "=" + tmk}, "", append([]string{"terminal", verb, "--addr", s.cup}, args...)...)
 	}
 	sale := []string{"--amount", "12.50", "--card", testPAN}
-	terminal("", "sale", sale...).check(t, exitRefused, "refused: code 77", "")
+	terminal("", "sale", sale...).check(t, exitRefused, "refused: code A0", "")
 	terminal(testTMK, "sign-on", "--stan", "7").check(t, exitOK, "approved: code 00, STAN 000007", "")
 	for i, set := range []string{"001", "003", "004"} {
 		stan := "4" + string(rune('0'+i))

@@ -15,6 +15,7 @@ type Answer struct {
 	Code     string        `json:"code"` // DE39
 	RRN      string        `json:"rrn,omitempty"`
 	AuthCode string        `json:"auth_code,omitempty"`
+	Acquirer string        `json:"acquirer,omitempty"` // DE32
 	STAN     string        `json:"stan,omitempty"`
 	Time     string        `json:"time,omitempty"`    // DE12 hhmmss
 	Date     string        `json:"date,omitempty"`    // DE13 MMDD
@@ -39,11 +40,21 @@ func (a *Answer) Describe(unmask bool) (iso.Breakdown, error) {
 	return iso.Describe(&m, unmask), nil
 }
 
-// keys is DE62, the working keys in a sign-on's answer.
-func (a *Answer) keys() []byte {
+// raw is the value of a field as it stands in the answer.
+func (a *Answer) raw(n int) []byte {
 	var m iso.Message
 	a.dialect.Codec().Parse(&m, a.body) // it was parsed before
-	return m.Value(62)
+	return m.Value(n)
+}
+
+// batch is DE60.2, 0 where there is none.
+func (a *Answer) batch() uint32 {
+	var m iso.Message
+	a.dialect.Codec().Parse(&m, a.body)
+	if v := string(m.AppendDigits(nil, 60)); IsCUP(a.dialect) && len(v) >= 8 {
+		return uint32(decimal(v[2:8]))
+	}
+	return 0
 }
 
 // WrongAnswerError says that what came back does not answer what was asked. A
@@ -84,8 +95,12 @@ func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, 
 		return Answer{}, err
 	}
 	text := func(n int) string { return string(bytes.TrimRight(got.AppendText(nil, n), " ")) }
+	code := text(39)
+	if code == "" { // the answer to totals is in DE48
+		code = "00"
+	}
 	return Answer{
-		MTI: fmt.Sprintf("%04x", got.MTI()), Code: text(39), RRN: text(37), AuthCode: text(38), STAN: text(11),
+		MTI: fmt.Sprintf("%04x", got.MTI()), Code: code, Acquirer: text(32), RRN: text(37), AuthCode: text(38), STAN: text(11),
 		Time: text(12), Date: text(13), Balance: text(54), body: body, dialect: d, Size: d.PrefixSize() + len(body),
 	}, nil
 }
@@ -94,7 +109,8 @@ func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, 
 // processing code, amount, trace number and terminal must be those asked for.
 // The amount may differ in a partial approval (10), and the merchant need only
 // agree in an approval. A field that an answer leaves out does not disagree,
-// but trace number, terminal and code must be there.
+// but trace number, terminal and code must be there; the code may be missing
+// where totals are answered.
 func checkAnswer(asked, got *iso.Message) error {
 	if got.MTI() != asked.MTI()&^1+0x10 {
 		return &WrongAnswerError{0, fmt.Sprintf("%04x answers no %04x", got.MTI(), asked.MTI())}
@@ -103,7 +119,7 @@ func checkAnswer(asked, got *iso.Message) error {
 		return &WrongAnswerError{1, "is not the request's with its addresses swapped"}
 	}
 	code := string(got.Value(39))
-	if len(code) != 2 {
+	if len(code) != 2 && !(got.MTI() == 0x0510 && got.Has(48)) {
 		return &WrongAnswerError{39, "is missing"}
 	}
 	for _, rule := range [...]struct {

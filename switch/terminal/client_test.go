@@ -55,7 +55,7 @@ func TestClientVerbs(t *testing.T) {
 			}{
 				{"sign-on", c.SignOn, 999_998},
 				{"sale", func(ctx context.Context) (Answer, error) { return c.Sale(ctx, card, amount) }, 999_999},
-				{"reversal", func(ctx context.Context) (Answer, error) { return c.Reversal(ctx, 999_999, amount) }, 999_999},
+				{"reversal", func(ctx context.Context) (Answer, error) { return c.Reversal(ctx, amount, Original{STAN: 999_999}) }, 999_999},
 				{"balance", func(ctx context.Context) (Answer, error) { return c.Balance(ctx, card) }, 1},
 				{"sign-off", c.SignOff, 2},
 			} {
@@ -156,24 +156,24 @@ func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 	for _, name := range []string{"cup-pos", "iso87"} {
 		t.Run(name, func(t *testing.T) {
 			p := terminaltest.Start(t, name)
-			path := filepath.Join(t.TempDir(), "terminals.log")
-			log, err := OpenLog(path)
+			path := filepath.Join(t.TempDir(), "terminal")
+			store, err := OpenStore(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
-			c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond, Log: log})
+			c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond, Store: store})
 			if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5, Currency: txn.CNY}); !errors.Is(err, ErrNoAnswer) {
 				t.Fatal(err)
 			}
 			c.Close()
-			log.Close()
+			store.Close()
 			p.SetAnswers(nil)
-			if log, err = OpenLog(path); err != nil {
+			if store, err = OpenStore(path); err != nil {
 				t.Fatal(err)
 			}
-			defer log.Close()
-			c = dialPeer(t, p, Options{Log: log})
+			defer store.Close()
+			c = dialPeer(t, p, Options{Store: store})
 			if c.Owes() != 1 {
 				t.Fatalf("%06d is owed", c.Owes())
 			}

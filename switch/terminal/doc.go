@@ -1,15 +1,22 @@
-// Package terminal is the other end of the wire: a POS terminal as a library.
+// Package terminal is the other end of the wire: a POS terminal as a library,
+// of CUP POS and ISO 8583:1987.
 //
 // A Client is one terminal. It does one thing at a time, numbers its requests,
-// and takes an answer only if it answers what was asked. It is faithful: with
-// a Log it notes a sale before the first byte leaves, and a sale without a
-// valid answer is reversed before the next sale, by this process or by the
-// next one that opens the Log after a kill.
+// and takes an answer only if it answers what was asked. It is faithful: what
+// it asks and tells is noted in its Store before the first byte leaves. A
+// reversible request without a valid answer is owed a reversal, a refund its
+// repeat; what happened at the terminal is told until the switch takes note of
+// it. All that goes out before the next online transaction, in the order of a
+// CUP terminal, by this process or by the next one that opens the Store after a
+// kill. The batch, its totals and each step of its settlement are in the Store
+// too, so that a settlement goes on at the very message where it was cut off.
 //
-// With a test master key a Client signs on for working keys, sends each 0200
-// and 0400 with a MAC and believes no approval without its own. Keys are in
-// memory only, and in no log, error or printed form.
+// With a test master key a Client signs on for working keys, sends PINs
+// enciphered and requests with MACs, and believes no approval without its own.
+// Keys are in memory only, and in no store, error or printed form. Card numbers
+// are in the Store only sealed; tracks and PINs not at all.
 //
-// Not here: PINs. DE52, DE53 and the serial's cipher in DE59 would be written
-// by Append, with the TPK that take checks and does not keep.
+// Not here: the fleet that plays recorded traffic (package fleet), a day by a
+// script (package day), a card's own cryptography: DE55 is a sample with the
+// transaction's amount and date.
 package terminal

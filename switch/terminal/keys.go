@@ -81,12 +81,13 @@ func ParseKeySet(s string) (keys.KeySet, error) {
 	return set.number, nil
 }
 
-// keyring is a terminal's master key and the MAC key of its last sign-on. It is
-// in memory only: a terminal that was switched off signs on again. A nil
-// keyring is a terminal's without MACs.
+// keyring is a terminal's master key and the working keys of its last sign-on.
+// It is in memory only: a terminal that was switched off signs on again. A nil
+// keyring is a terminal's without MACs and PINs.
 type keyring struct {
 	set *keySet
 	tmk *algo.Local
+	tpk *algo.Local // nil before sign-on
 	tak *algo.Local // nil before sign-on
 	// doubted says that an answer's MAC was wrong: either it was forged, or the
 	// switch has other keys.
@@ -133,10 +134,13 @@ func (k *keyring) take(de62 []byte) error {
 			k.drop()
 			return err
 		}
-		if name == "TAK" {
+		switch name {
+		case "TPK":
+			k.tpk = key
+		case "TAK":
 			k.tak = key
-		} else {
-			key.Close() // checked, and not used yet
+		default:
+			key.Close() // checked, and not used: tracks travel as they are
 		}
 	}
 	k.doubted = false
@@ -144,10 +148,39 @@ func (k *keyring) take(de62 []byte) error {
 }
 
 func (k *keyring) drop() {
-	if k.tak != nil {
-		k.tak.Close()
-		k.tak = nil
+	for _, key := range [...]**algo.Local{&k.tpk, &k.tak} {
+		if *key != nil {
+			(*key).Close()
+			*key = nil
+		}
 	}
+}
+
+// ErrNoPINKey says that a terminal without a master key cannot send a PIN.
+var ErrNoPINKey = errors.New("a PIN needs a terminal master key: it is sent enciphered or not at all")
+
+// encipher is the card's PIN as it travels: ISO 9564 format 0 under a DES key,
+// UnionPay's form under an SM4 key. Nil without a PIN.
+func (k *keyring) encipher(c *Card) ([]byte, error) {
+	switch {
+	case len(c.PIN) == 0:
+		return nil, nil
+	case k == nil:
+		return nil, ErrNoPINKey
+	case k.tpk == nil:
+		return nil, ErrSignOnFirst
+	}
+	format := algo.PINISO0
+	if k.tpk.Kind() == algo.SM4 {
+		format = algo.PINCUPSM4
+	}
+	var digits [txn.PANDigitsMax]byte
+	defer clear(digits[:])
+	block, err := algo.EncipherPIN(nil, k.tpk, format, c.PIN, c.PAN.Append(digits[:0]))
+	if err != nil {
+		return nil, fmt.Errorf("encipher PIN: %w", err)
+	}
+	return block, nil
 }
 
 // open deciphers a key and holds it to its check value. A TAK with eight zeros
@@ -230,7 +263,7 @@ func isMACWrong(err error) bool {
 	return errors.As(err, &wrong) && wrong.Field == macField
 }
 
-// wantsSignOn says that a code tells the terminal to sign on and try again: 77
+// WantsSignOn says that a code tells the terminal to sign on and try again: 77
 // says so, 99 and A0 that its keys are not the switch's. The request itself was
 // not looked at.
-func wantsSignOn(code string) bool { return code == "77" || code == "99" || code == "A0" }
+func WantsSignOn(code string) bool { return code == "77" || code == "99" || code == "A0" }

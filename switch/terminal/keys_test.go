@@ -73,10 +73,10 @@ func TestPublishedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(signedOn.keys(), unhex(t, publishedDE62)) {
-		t.Fatalf("DE62 is %X", signedOn.keys())
+	if !bytes.Equal(signedOn.raw(62), unhex(t, publishedDE62)) {
+		t.Fatalf("DE62 is %X", signedOn.raw(62))
 	}
-	if err := k.take(signedOn.keys()); err != nil {
+	if err := k.take(signedOn.raw(62)); err != nil {
 		t.Fatal(err)
 	}
 	sealed := 0
@@ -129,7 +129,7 @@ func TestKeySets(t *testing.T) {
 				for what, do := range map[string]func(context.Context) (Answer, error){
 					"sale":     func(ctx context.Context) (Answer, error) { return c.Sale(ctx, card, amount) },
 					"balance":  func(ctx context.Context) (Answer, error) { return c.Balance(ctx, card) },
-					"reversal": func(ctx context.Context) (Answer, error) { return c.Reversal(ctx, 700, amount) },
+					"reversal": func(ctx context.Context) (Answer, error) { return c.Reversal(ctx, amount, Original{STAN: 700}) },
 				} {
 					if a, err := do(t.Context()); err != nil || !a.Approved() {
 						t.Errorf("%s: %+v, %v", what, a, err)
@@ -206,17 +206,17 @@ func TestWrongKeysAreDropped(t *testing.T) {
 // MAC, notes nothing and uses no number up.
 func TestNothingBeforeSignOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	log, err := OpenLog(path)
+	store, err := OpenStore(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	p, c := startHost(t, nil, Options{Log: log, STAN: 5})
+	defer store.Close()
+	p, c := startHost(t, nil, Options{Store: store, STAN: 5})
 	amount := txn.Amount{Minor: 1}
 	for what, do := range map[string]func() error{
 		"sale":     func() error { _, err := c.Sale(t.Context(), testCard(t), amount); return err },
 		"balance":  func() error { _, err := c.Balance(t.Context(), testCard(t)); return err },
-		"reversal": func() error { _, err := c.Reversal(t.Context(), 3, amount); return err },
+		"reversal": func() error { _, err := c.Reversal(t.Context(), amount, Original{STAN: 3}); return err },
 	} {
 		if err := do(); !errors.Is(err, ErrSignOnFirst) || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
@@ -239,13 +239,13 @@ func TestNothingBeforeSignOn(t *testing.T) {
 // Nothing that a terminal prints, says or writes holds a key.
 func TestKeysAreNeverSeen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	log, err := OpenLog(path)
+	store, err := OpenStore(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
+	defer store.Close()
 	var profile Profile
-	p, c := startHost(t, func(p *Profile) { profile = *p }, Options{Log: log})
+	p, c := startHost(t, func(p *Profile) { profile = *p }, Options{Store: store})
 	var seen []string
 	see := func(args ...any) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
@@ -259,7 +259,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	see(c, *c, c.line.keys.tmk, c.line.keys.tak, answer)
+	see(c, *c, c.line.keys.tmk, c.line.keys.tpk, c.line.keys.tak, answer)
 	seen = append(seen, fmt.Sprintf("%v %+v %#v", profile, profile, profile))
 	text, err := json.Marshal(profile)
 	if err != nil {

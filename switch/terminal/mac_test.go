@@ -100,14 +100,14 @@ func TestTamperedAnswersThatOweNoReversal(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	only(txn.KindReversal)
-	if _, err := c.Reversal(t.Context(), c.STAN(), txn.Amount{Minor: 1}); !isMACWrong(err) || c.Owes() != c.STAN() {
+	if _, err := c.Reversal(t.Context(), txn.Amount{Minor: 1}, Original{STAN: c.STAN()}); !isMACWrong(err) || c.Owes() != c.STAN() {
 		t.Errorf("reversal: %v, %06d is owed", err, c.Owes())
 	}
 	only(txn.KindReversal)
 	if err := c.Settle(t.Context()); err != nil || c.Owes() != 0 {
 		t.Error(err)
 	}
-	want := []string{"balance", "sign-on", "sale", "reversal 98", "reversal 98", "sign-on", "reversal 98"}
+	want := []string{"balance", "sign-on", "sale", "reversal 06", "reversal 06", "sign-on", "reversal 06"}
 	if got := p.Came(); !slices.Equal(got, want) {
 		t.Errorf("%v were sent, want %v", got, want)
 	}
@@ -174,14 +174,15 @@ func TestSignsOnAgain(t *testing.T) {
 	}
 }
 
-// A terminal without a master key has nothing to sign on for.
+// A terminal without a master key signs on at 77, for its batch's sake, and gets
+// no keys by it.
 func TestWithoutKeysToldToSignOn(t *testing.T) {
 	p, _ := startHost(t, nil, Options{})
 	c := dialHost(t, p, func(p *Profile) { p.TMK = nil }, Options{})
-	if a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil || a.Code != "77" {
+	if a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil || a.Code != "A0" {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if got := p.Came(); !slices.Equal(got, []string{"sale"}) {
+	if got := p.Came(); !slices.Equal(got, []string{"sale", "sign-on", "sale"}) {
 		t.Errorf("%v were sent", got)
 	}
 }
@@ -190,11 +191,11 @@ func TestWithoutKeysToldToSignOn(t *testing.T) {
 // stays owed, also across a restart; the restarted terminal has no keys.
 func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	log, err := OpenLog(path)
+	store, err := OpenStore(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, c := startHost(t, nil, Options{Log: log})
+	p, c := startHost(t, nil, Options{Store: store})
 	mustSignOn(t, p, c)
 	a, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 7})
 	if err != nil || !a.Approved() {
@@ -202,21 +203,21 @@ func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 	}
 	sale := c.STAN()
 	p.With(func(h *terminaltest.Host) { h.Refuse = func(*txn.Request) bool { return true } })
-	if a, err = c.Reversal(t.Context(), sale, txn.Amount{Minor: 7}); err != nil || a.Code != "A0" || c.Owes() != sale {
+	if a, err = c.Reversal(t.Context(), txn.Amount{Minor: 7}, Original{STAN: sale}); err != nil || a.Code != "A0" || c.Owes() != sale {
 		t.Fatalf("%+v, %v, %06d is owed", a, err, c.Owes())
 	}
 	if err := c.Settle(t.Context()); err == nil || !strings.Contains(err.Error(), "answered A0: sign on") || c.Owes() != sale {
 		t.Fatalf("%v, %06d is owed", err, c.Owes())
 	}
 	c.Close()
-	log.Close()
+	store.Close()
 	p.With(func(h *terminaltest.Host) { h.Refuse = nil })
 	p.Came()
-	if log, err = OpenLog(path); err != nil {
+	if store, err = OpenStore(path); err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	c = dialHost(t, p, nil, Options{Log: log})
+	defer store.Close()
+	c = dialHost(t, p, nil, Options{Store: store})
 	if err := c.Settle(t.Context()); !errors.Is(err, ErrSignOnFirst) || c.Owes() != sale {
 		t.Fatalf("%v, %06d is owed", err, c.Owes())
 	}

@@ -57,7 +57,7 @@ type Step struct {
 	// answer; zero when it waits for one.
 	GiveUp time.Duration
 
-	event terminal.Event // what the log says of it
+	event Event // what the log says of it
 }
 
 // Expected is what a message should be answered: a line of expected.jsonl.
@@ -200,7 +200,7 @@ func (s *Step) describe() uint8 {
 	req := &x.Request
 	s.Terminal, s.STAN = req.Key.Terminal.String(), req.Key.STAN
 	s.MTI, s.Kind = fmt.Sprintf("%04x", req.MTI), req.Kind.String()
-	s.event = terminal.Event{Terminal: s.Terminal, Step: s.Step, Kind: s.Kind, MTI: s.MTI, STAN: s.STAN, Batch: req.Key.Batch,
+	s.event = Event{Terminal: s.Terminal, Step: s.Step, Kind: s.Kind, MTI: s.MTI, STAN: s.STAN, Batch: req.Key.Batch,
 		Amount: req.Amount.Minor, Currency: req.Amount.Currency}
 	if !s.owing() {
 		s.event.Amount, s.event.Currency = 0, 0

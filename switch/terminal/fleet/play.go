@@ -25,7 +25,7 @@ type PlayOptions struct {
 	// Log makes the run survive a kill: played again with the same Log, each
 	// terminal first reverses what it had no answer to and then goes on. Nil
 	// keeps none.
-	Log *terminal.Log
+	Log *Log
 	// Recorder records what is played. Nil records nothing.
 	Recorder *Recorder
 	// Progress, when given, is called every ProgressEvery (default 100 ms) and

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -180,7 +179,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 	if err != nil && !killed {
 		t.Fatal(err)
 	}
-	if l, err = terminal.OpenLog(path); err != nil {
+	if l, err = OpenLog(path); err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
@@ -188,7 +187,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 	if err != nil || r.MismatchCount != 0 {
 		t.Fatalf("killed after %d events: %v, %v", n, r.Mismatches, err)
 	}
-	events, err := terminal.ReadLog(path)
+	events, err := ReadLog(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +197,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 	for _, e := range events {
 		sale := fmt.Sprint(e.Terminal, " ", e.STAN)
 		switch {
-		case e.Event == terminal.EventSent:
+		case e.Event == EventSent:
 			sent[fmt.Sprint(e.Terminal, " ", e.Step)] = true
 		case e.Kind == "sale" && e.Code == "00":
 			told[sale] = true
@@ -320,13 +319,13 @@ func (f *brokenFile) Write(b []byte) (int, error) {
 
 // openBroken opens a log that fails after n more events, as if the process had
 // been killed there.
-func openBroken(t *testing.T, path string, n int) *terminal.Log {
+func openBroken(t *testing.T, path string, n int) *Log {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := terminal.NewLog(&brokenFile{file, n})
+	l, err := NewLog(&brokenFile{file, n})
 	if err != nil {
 		t.Fatal(err)
 	}

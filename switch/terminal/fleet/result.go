@@ -104,7 +104,7 @@ const latencyMax = 2 * time.Minute
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, latencyMax.Microseconds(), 2) }
 
-func newTally(day *Day, log *terminal.Log) *tally {
+func newTally(day *Day, log *Log) *tally {
 	t := &tally{began: time.Now(), total: day.Len(), all: newHistogram(), counts: map[Count]*hdrhistogram.Histogram{}}
 	t.r.Terminals = len(day.Scripts)
 	for i := range day.Scripts {

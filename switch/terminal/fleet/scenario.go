@@ -90,7 +90,7 @@ var scenarios = []scenario{
 	{"refused for its form", nil, (*program).malformed},
 	{"not offered", nil, func(p *program) { // cash onto a card
 		m := p.sale(cardGood)
-		m.Processing, m.Detail = "620000", "46"
+		m.Processing, m.Type = "620000", "46"
 		p.send(m, want{reason: txn.KindIsNotOffered})
 	}},
 	{"another currency", nil, func(p *program) {

@@ -24,7 +24,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
-	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
@@ -198,7 +197,7 @@ func TestSampleDayInterrupted(t *testing.T) {
 	day := sampleDay(t)
 	half := day.Len() / 2
 	play := func(ctx context.Context, s *stack, progress func(fleet.Progress)) (*fleet.Result, error) {
-		log, err := terminal.OpenLog(logPath)
+		log, err := fleet.OpenLog(logPath)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +237,7 @@ func TestSampleDayInterrupted(t *testing.T) {
 
 func compareBooks(t *testing.T, s *stack, logPath string) {
 	t.Helper()
-	events, err := terminal.ReadLog(logPath)
+	events, err := fleet.ReadLog(logPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +249,7 @@ func compareBooks(t *testing.T, s *stack, logPath string) {
 	for _, e := range events {
 		n := number{e.Terminal, e.STAN}
 		switch {
-		case e.Event != terminal.EventAnswered:
+		case e.Event != fleet.EventAnswered:
 		case e.Kind == "sale" && e.Code == "00":
 			rrns[n] = e.RRN
 		case e.Kind == "reversal" && e.Code == "00":

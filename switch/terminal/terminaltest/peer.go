@@ -18,12 +18,19 @@ import (
 // it can be counted.
 type Peer struct {
 	Dialect *dialect.Terminal
+	t       testing.TB
 	Addr    string
 
 	// Mu guards the rest.
 	Mu      sync.Mutex
 	Sales   map[txn.Key]*booked
 	seen    int
+	told    map[txn.Key][]byte // answers of settlements and uploads, to be said again
+	// Got is what came, in order, in short; Closed the batches that were settled to
+	// their end, in order.
+	Got    []string
+	Closed []uint32
+	Chip   []byte // DE55 of approvals
 	Host    *Host                                        // nil: terminals have no keys
 	Answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
 }
@@ -31,6 +38,8 @@ type Peer struct {
 // booked is a sale as the peer knows it.
 type booked struct {
 	answer   txn.Answer
+	kind     txn.Kind
+	minor    int64
 	reversed bool
 }
 
@@ -45,7 +54,7 @@ func Start(t testing.TB, dialectName string) *Peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Peer{Dialect: d, Addr: ln.Addr().String(), Sales: map[txn.Key]*booked{}}
+	p := &Peer{Dialect: d, t: t, Addr: ln.Addr().String(), Sales: map[txn.Key]*booked{}, told: map[txn.Key][]byte{}}
 	var serving sync.WaitGroup
 	conns := make(chan net.Conn, 1024)
 	serving.Go(func() {
@@ -112,13 +121,18 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 	if p.Host != nil {
 		x.Answer.Reason = p.Host.admit(req, &x.Answer)
 	}
+	p.Got = append(p.Got, short(x))
 	if x.Answer.Reason == txn.Approved {
 		p.book(x)
 	}
 	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
 	x.Answer.Signed = p.Host != nil && x.Answer.Reason == txn.Approved && req.Key.Class != txn.ClassNetwork
-	out, err := p.Dialect.AppendAnswer(nil, x, p.Host.sign)
+	out, err := p.settle(x)
+	if out == nil && err == nil {
+		out, err = p.Dialect.AppendAnswer(nil, x, p.Host.sign)
+	}
 	if err != nil {
+		p.t.Errorf("answer %s: %v", short(x), err)
 		return nil
 	}
 	if p.Answers != nil {
@@ -127,27 +141,32 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 	return out
 }
 
-// book does to the sales what the request asks for.
+// book does to the books what the request asks for. The same request has the
+// same answer; another one under its number is the terminal's mistake.
 func (p *Peer) book(x *dialect.Exchange) {
 	req := &x.Request
 	key := req.Key
-	key.Class = txn.ClassFinancial
-	switch req.Kind {
-	case txn.KindSale:
-		if old := p.Sales[key]; old != nil {
-			x.Answer = old.answer
-			if old.reversed {
-				x.Answer.Reason = txn.ReversedBeforeRequest
-			}
-		} else {
-			copy(x.Answer.Reply.AuthCode[:], "123456")
-			p.Sales[key] = &booked{answer: x.Answer}
-		}
-	case txn.KindReversal:
+	switch {
+	case req.Kind == txn.KindReversal:
+		key.Class = txn.ClassFinancial
 		if p.Sales[key] == nil {
 			p.Sales[key] = &booked{answer: x.Answer}
 		}
 		p.Sales[key].reversed = true
+	case req.Kind.MovesMoney():
+		old := p.Sales[key]
+		switch {
+		case old == nil:
+			copy(x.Answer.Reply.AuthCode[:], "123456")
+			x.Answer.Reply.Chip = p.Chip
+			p.Sales[key] = &booked{answer: x.Answer, kind: req.Kind, minor: req.Amount.Minor}
+		case old.reversed:
+			x.Answer.Reason = txn.ReversedBeforeRequest
+		case old.kind != req.Kind || old.minor != req.Amount.Minor:
+			p.t.Errorf("terminal %s used %06d of batch %06d for a %s of %d and for a %s of %d", key.Terminal, key.STAN, key.Batch, old.kind, old.minor, req.Kind, req.Amount.Minor)
+		default:
+			x.Answer = old.answer
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-package terminal
+package fleet
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -142,7 +143,7 @@ func (l *Log) apply(e *Event) {
 			owed := *e
 			m.Owed = &owed
 		}
-	case e.Kind == txn.KindReversal.String() && wantsSignOn(e.Code):
+	case e.Kind == txn.KindReversal.String() && terminal.WantsSignOn(e.Code):
 		// The switch did not look at the reversal: it is still owed.
 	case owing && m.Owed != nil && m.Owed.STAN == e.STAN && m.Owed.Batch == e.Batch:
 		// Any other valid answer settles it, a refusal too.

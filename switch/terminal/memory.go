@@ -1,0 +1,216 @@
+package terminal
+
+import (
+	"slices"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// memory is what a terminal knows: the sum of its store's facts.
+type memory struct {
+	stan  uint32 // the last number used
+	used  int    // numbers used in this batch
+	batch uint32 // 0: no fact said yet
+
+	// What is owed to the switch, in the order in which it goes out before the
+	// next online transaction.
+	scripts []fact // results of issuers' scripts
+	owed    *fact  // a request whose fate is unknown, to be reversed
+	told    []fact // told of afterwards, or a refund without an answer
+
+	items    []fact    // answers that approved something, of this batch, with their requests' frames
+	settling *settling // nil: the batch is open
+
+	asked fact // the last request sent, until its answer
+}
+
+// settling is how far the settlement of the batch is.
+type settling struct {
+	pending  *fact // sent and not answered: it goes out again as it is
+	compared comparison
+	host     Totals // the switch's, where they differ
+	uploaded int    // messages that were answered
+}
+
+// comparison is a switch's answer to totals: an answer digit of DE48, or DE66.
+type comparison uint8
+
+const (
+	notCompared comparison = iota
+	even
+	uneven
+)
+
+// apply moves the memory past a fact.
+func (m *memory) apply(f *fact) {
+	k := f.kind()
+	switch f.Event {
+	case opened:
+		*m = memory{stan: m.stan, batch: f.Batch, scripts: m.scripts, owed: m.owed, told: m.told}
+	case kept:
+		m.number(f)
+		if k == txn.KindScriptResult {
+			m.scripts = append(m.scripts, *f)
+		} else {
+			m.told = append(m.told, *f)
+			m.items = append(m.items, *f)
+		}
+	case sent:
+		m.sent(k, f)
+	case failed:
+		if m.owed != nil && m.owed.STAN == f.STAN && m.owed.Kind == f.Kind {
+			m.owed.Code = f.Code
+		}
+	case dropped:
+		m.told = drop(m.told, f.STAN)
+	case answered:
+		m.answered(k, f)
+	}
+}
+
+// number takes a trace number as used. What is sent again, reversed or uploaded
+// has a number that lies behind.
+func (m *memory) number(f *fact) {
+	ahead := (f.STAN + txn.STANMax - m.stan) % txn.STANMax
+	if f.STAN != 0 && ahead != 0 && (m.stan == 0 || ahead < txn.STANMax/2) {
+		m.stan = f.STAN
+		m.used++
+	}
+}
+
+func (m *memory) sent(k txn.Kind, f *fact) {
+	if i := find(m.told, f.STAN); i >= 0 && m.told[i].Kind == f.Kind || k == txn.KindScriptResult {
+		m.asked = *f
+		return
+	}
+	m.number(f)
+	m.asked = *f
+	switch {
+	case k == txn.KindReversal:
+		if m.owed == nil || m.owed.STAN != f.STAN {
+			owed := *f
+			m.owed = &owed
+		}
+	case k.Remedy() == txn.Reverse:
+		owed := *f
+		owed.Code = "98"
+		m.owed = &owed
+	case k == txn.KindRefund:
+		m.told = append(m.told, *f)
+	case isBatch(k):
+		if m.settling == nil || k == txn.KindSettlement {
+			m.settling = &settling{}
+		}
+		pending := *f
+		m.settling.pending = &pending
+	}
+}
+
+func (m *memory) answered(k txn.Kind, f *fact) {
+	again := WantsSignOn(f.Code) // it was not looked at: whatever was owed stays so
+	approved := f.Code == "00"
+	switch {
+	case isBatch(k):
+		m.settled(k, f, approved)
+	case again && (k == txn.KindReversal || k == txn.KindScriptResult || k.Remedy() == txn.Repeat):
+	case k == txn.KindReversal:
+		m.owed = nil
+		if i := find(m.items, f.STAN); i >= 0 && approved {
+			m.items = slices.Delete(m.items, i, i+1)
+		}
+	case k == txn.KindScriptResult:
+		m.scripts = drop(m.scripts, f.STAN)
+	case k.Told():
+		m.told = drop(m.told, f.STAN)
+		i := find(m.items, f.STAN)
+		if approved || f.Code == "94" { // 94: it came before
+			if i >= 0 {
+				m.items[i] = merge(&m.items[i], f)
+			}
+		} else if i >= 0 {
+			m.items = slices.Delete(m.items, i, i+1)
+		}
+	default:
+		if m.owed != nil && m.owed.STAN == f.STAN {
+			m.owed = nil
+		}
+		m.told = drop(m.told, f.STAN)
+		if approved && k.MovesMoney() {
+			m.items = append(m.items, merge(&m.asked, f))
+		}
+	}
+}
+
+func (m *memory) settled(k txn.Kind, f *fact, approved bool) {
+	s := m.settling
+	if s == nil {
+		return
+	}
+	s.pending = nil
+	if k == txn.KindSettlement {
+		s.compared, s.host = readTotals(f.Totals)
+		if s.compared == notCompared {
+			m.settling = nil
+		}
+		return
+	}
+	switch {
+	case !approved:
+	case endsBatch(f.Network):
+		m.settling, m.items, m.used = nil, nil, 0
+		m.batch = f.Batch%999_999 + 1
+	default:
+		s.uploaded++
+	}
+}
+
+func endsBatch(network uint16) bool { return network == netEndEqual || network == netEndUnequal }
+
+// merge is a request's fact with what its answer says.
+func merge(asked, a *fact) fact {
+	f := *a
+	if asked.STAN == a.STAN && asked.Kind == a.Kind {
+		f.Frame = asked.Frame
+	}
+	return f
+}
+
+func find(facts []fact, stan uint32) int {
+	return slices.IndexFunc(facts, func(f fact) bool { return f.STAN == stan })
+}
+
+func drop(facts []fact, stan uint32) []fact {
+	if i := find(facts, stan); i >= 0 {
+		return slices.Delete(facts, i, i+1)
+	}
+	return facts
+}
+
+// isBatch says that the kind settles a batch or tells what is in it.
+func isBatch(k txn.Kind) bool { return k == txn.KindSettlement || k == txn.KindUpload }
+
+// Totals are the two sides of a batch, as cardholders see them: what they paid
+// and what they got back. A voided sale and its void count on both sides; what
+// was reversed counts on neither.
+type Totals struct{ Debit, Credit Sum }
+
+// Sum is how many transactions there are and what they amount to, in minor
+// units.
+type Sum struct {
+	Count uint32
+	Minor int64
+}
+
+func (m *memory) totals() (t Totals) {
+	for i := range m.items {
+		side := &t.Debit
+		switch m.items[i].kind().Totals() {
+		case txn.NoEffect:
+			continue
+		case txn.Credit:
+			side = &t.Credit
+		}
+		side.Count, side.Minor = side.Count+1, side.Minor+m.items[i].Amount
+	}
+	return t
+}

@@ -22,7 +22,7 @@ var levels = [...][]string{
 	0: {"iso", "switch/txn", "switch/keys/algo", "settlement/journal", "testdata"},
 	1: {"switch/dialect", "switch/keys", "switch/original", "switch/registry", "switch/download", "switch/telemetry", "risk", "settlement/ledger", "settlement/ledger/ledgertest"},
 	2: {"switch", "switch/keyring", "settlement", "switch/terminal", "switch/terminal/terminaltest"},
-	3: {"switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal/fleet"},
+	3: {"switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal/day", "switch/terminal/fleet"},
 	4: {"cmd/*"},
 }
 

@@ -121,6 +121,7 @@ and a test PIN (` + pinVariable + ` or --pin) can be sent.`
 		f.register(cmd, &v)
 		g.AddCommand(cmd)
 	}
+	g.AddCommand(dayCommand(c))
 	return g
 }
 

@@ -99,7 +99,7 @@ func TestKilledOrUnansweredAnywhere(t *testing.T) {
 					t.Parallel()
 					for n := 0; ; n++ {
 						if !dayDisturbed(t, name, what, n, forgetful) {
-							if n < 12 {
+							if n < 10 {
 								t.Fatalf("the day has only %d of them", n)
 							}
 							return

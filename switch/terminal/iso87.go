@@ -50,6 +50,9 @@ func (m *Message) iso87(w *writer, p *Profile) {
 		w.digits(7, sent)
 		w.number(11, 6, int64(m.STAN))
 		w.party(p)
+		if isBatch(m.Kind) {
+			w.text(49, m.currency(p).String())
+		}
 		w.digits(70, f.detail)
 		if isBatch(m.Kind) {
 			t := &m.Totals

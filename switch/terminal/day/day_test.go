@@ -54,6 +54,7 @@ func TestBadScripts(t *testing.T) {
 		{"name used twice", card + "steps: [{do: sale, amount: '1', as: a}, {do: sale, amount: '1', as: a}]", `step 2 (sale): as "a" is the name of an earlier step`},
 		{"amount", card + "steps: [{do: sale, amount: '1.234'}]", "step 1 (sale): amount:"},
 		{"card", "card: {number: '12'}\nsteps: [{do: balance}]", "step 1 (balance): card:"},
+		{"wait", card + "steps: [{do: balance, after: 25h}]", "after 25h0m0s must be up to 1h0m0s"},
 		{"entry", "card: {number: '9999010000090012', entry: nose}\nsteps: [{do: balance}]", "card entry"},
 		{"PIN", "card: {number: '9999010000090012', pin: '123x'}\nsteps: [{do: balance}]", "pin must be 4 to 12 digits"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -47,6 +48,8 @@ type Step struct {
 	Months int `yaml:"months"`
 	// Auth is the code of a telephone authorization, of an offline sale.
 	Auth string `yaml:"auth"`
+	// After is how long the terminal waits before the step, such as 2s.
+	After time.Duration `yaml:"after"`
 	// Expect is the answer's code, even or uneven of a settlement, or none where
 	// no answer should come. Default 00, of a settlement even.
 	Expect string `yaml:"expect"`
@@ -59,6 +62,7 @@ type Step struct {
 const (
 	scriptBytesMax = 1 << 20
 	stepsMax       = 10_000
+	afterMax       = time.Hour
 )
 
 const doRestart = "restart"
@@ -94,6 +98,9 @@ func (s *Step) read(usual *Card, named map[string]bool) error {
 		if s.kind == txn.KindSettlement {
 			s.Expect = "even"
 		}
+	}
+	if s.After < 0 || s.After > afterMax {
+		return fmt.Errorf("after %v must be up to %v", s.After, afterMax)
 	}
 	if s.Of != "" && !named[s.Of] {
 		return fmt.Errorf("of %q is no earlier step", s.Of)

@@ -55,6 +55,25 @@ func (n *numbers) rrn(day txn.Date) (rrn [12]byte) {
 	return rrn
 }
 
+// dayOf is the latest business day, up to today, whose number a reference
+// number of ours begins with.
+func dayOf(rrn [12]byte, today txn.Date) (txn.Date, bool) {
+	n := 0
+	for _, c := range rrn[:3] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	for year := int(today / 10000); year >= int(today/10000)-1; year-- {
+		at := time.Date(year, 1, n, 0, 0, 0, 0, time.UTC)
+		if day := txn.MakeDate(at); n > 0 && at.Year() == year && day <= today {
+			return day, true
+		}
+	}
+	return 0, false
+}
+
 // seen moves the numbers past those of a journal record.
 func (n *numbers) seen(rec *txn.Record) {
 	n.lastID.Store(max(n.lastID.Load(), uint64(rec.ID)))
@@ -69,7 +88,7 @@ func (n *numbers) seen(rec *txn.Record) {
 // two tries (time, MTI's repeat digit, MAC, chip cryptogram) is not in it.
 func fingerprint(req *txn.Request) uint64 {
 	h := fnv.New64a()
-	var b [96]byte
+	var b [128]byte
 	d := append(b[:0], byte(req.Kind))
 	d = append(d, req.ProcessingCode[:]...)
 	d = append(d, req.Condition[:]...)
@@ -82,6 +101,12 @@ func fingerprint(req *txn.Request) uint64 {
 	d = strconv.AppendUint(d, uint64(req.Original.STAN), 10)
 	d = append(d, ' ')
 	d = strconv.AppendUint(d, uint64(req.Original.Batch), 10)
+	if o := &req.Original; o.Date != [4]byte{} || o.RRN != [12]byte{} || o.AuthCode != [6]byte{} {
+		d = append(append(append(d, o.Date[:]...), o.RRN[:]...), o.AuthCode[:]...)
+	}
+	if req.Replacement.Minor != 0 {
+		d = strconv.AppendInt(d, req.Replacement.Minor, 10)
+	}
 	h.Write(d)
 	return h.Sum64()
 }

@@ -336,7 +336,9 @@ func names(req *txn.Request, r *txn.Record) bool {
 func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, error) {
 	ref := &req.Original
 	days := []txn.Date{req.Day, req.Day.Before()}
-	if day, ok := dateOf(ref.Date, req.Day); ok {
+	if day, ok := dayOf(ref.RRN, req.Day); ok {
+		days = []txn.Date{day}
+	} else if day, ok := dateOf(ref.Date, req.Day); ok {
 		days = []txn.Date{day, day.After()} // sold after the cut-over, it is of the next business day
 	}
 	if ref.RRN == [12]byte{} && ref.STAN == 0 {

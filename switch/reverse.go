@@ -21,6 +21,7 @@ import (
 //	approved            00                           ReversalDue
 //	already undone      00                           none
 //	voided, refunded... 00                           none: its terminal has built on it
+//	any, of a part      12 (KindIsNotOffered)        none: DE95 leaves something standing
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
@@ -29,11 +30,14 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	if req.Original.Batch != 0 {
 		reversed.Batch = req.Original.Batch
 	}
-	verdict := s.risk.Assess(req)
+	reason := s.risk.Assess(req).Reason
 	req.Trace.Mark(txn.StageAssessed, req.Received)
-	if verdict.Reason != txn.Approved {
+	if reason == txn.Approved && req.Replacement.Minor != 0 {
+		reason = txn.KindIsNotOffered // a part of it: undoing all would be wrong
+	}
+	if reason != txn.Approved {
 		s.describe(req, ans, w).OriginalKey = reversed
-		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
+		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
 
@@ -71,7 +75,6 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
-	reason := txn.Approved
 	switch {
 	case orig.Day != req.Day && req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace:
 		reason = txn.OriginalIsOfAnotherDay

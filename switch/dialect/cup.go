@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"maps"
+	"strconv"
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -168,6 +169,11 @@ func decodeCUP(x *Exchange) error {
 	}
 	if err := decodeReference(x); err != nil {
 		return err
+	}
+	if req.Kind == txn.KindInstalment && len(req.Custom) >= 2 {
+		if n, err := strconv.ParseUint(string(req.Custom[:2]), 10, 8); err == nil {
+			req.Instalments = uint8(n) // DE62 begins with the number of parts
+		}
 	}
 	if m.Has(48) {
 		req.Additional = m.AppendDigits(x.additional[:0], 48)

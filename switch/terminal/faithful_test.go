@@ -142,7 +142,9 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 		return a, err
 	}))
 	l.do("stripe sale", false, ask(func(ctx context.Context, c *Client) (Answer, error) { return c.Sale(ctx, stripe, cny(7_00)) }))
-	l.do("tip", false, ask(func(ctx context.Context, c *Client) (Answer, error) { return c.Tip(ctx, cny(5_00), Original{STAN: sale}) }))
+	l.do("tip", false, ask(func(ctx context.Context, c *Client) (Answer, error) {
+		return c.Tip(ctx, cny(5_00), Original{STAN: sale})
+	}))
 	l.do("refund", false, ask(func(ctx context.Context, c *Client) (Answer, error) {
 		return c.Refund(ctx, Card{}, cny(1_00), Original{STAN: sale, RRN: "326000000009"})
 	}))

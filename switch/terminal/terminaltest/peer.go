@@ -22,15 +22,15 @@ type Peer struct {
 	Addr    string
 
 	// Mu guards the rest.
-	Mu      sync.Mutex
-	Sales   map[txn.Key]*booked
-	seen    int
-	told    map[txn.Key][]byte // answers of settlements and uploads, to be said again
+	Mu    sync.Mutex
+	Sales map[txn.Key]*booked
+	seen  int
+	told  map[txn.Key][]byte // answers of settlements and uploads, to be said again
 	// Got is what came, in order, in short; Closed the batches that were settled to
 	// their end, in order.
-	Got    []string
-	Closed []uint32
-	Chip   []byte // DE55 of approvals
+	Got     []string
+	Closed  []uint32
+	Chip    []byte                                       // DE55 of approvals
 	Host    *Host                                        // nil: terminals have no keys
 	Answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
 }

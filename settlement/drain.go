@@ -52,7 +52,7 @@ const (
 	// others. While more than a quarter do, the drain rests after a batch,
 	// restShare times as long as it took: sales first.
 	turnMax   = 200 * time.Microsecond
-	restShare = 7
+	restShare = 15
 	restStep  = 10 * time.Millisecond
 
 	storeTimeout = 30 * time.Second

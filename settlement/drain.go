@@ -61,7 +61,7 @@ const (
 )
 
 // LagMaxDefault is how many records the ledger falls behind at most for the
-// sales' sake: ten seconds of a full load on two processors.
+// sales' sake: some six seconds of a full load on two processors.
 const LagMaxDefault = 500_000
 
 // Drain copies the journal into the ledger, behind the sales. Make it with

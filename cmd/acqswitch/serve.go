@@ -86,8 +86,8 @@ reads the registry file again, and what terminals download. Logs go to standard 
 // oneMoreProcessor lets one goroutine more run at a time than there are
 // processors, unless GOMAXPROCS says how many. The journal's flusher spends much
 // of its time in fdatasync, and keeps its place among the running until the Go
-// runtime takes it away: on two processors that left every third place unused
-// while a thousand sales waited.
+// runtime takes it away: on two processors a thousand sales waited beside an
+// idle one.
 func oneMoreProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)

@@ -17,8 +17,8 @@ const (
 
 // matrix says which rules apply to which kind. Rules that would keep money
 // where it doesn't belong are left out: a reversal of a suspended merchant
-// must go through, and so must what has happened at a terminal already, and its
-// sign-off. The card of what is about an earlier transaction is held against
+// must go through, and so must what has happened at a terminal already, its
+// settlement and its sign-off. The card of what is about an earlier transaction is held against
 // that one's. An echo asks whether the line is alive and may come from a
 // concentrator that is no terminal.
 var matrix = [txn.Kinds]checks{
@@ -45,6 +45,8 @@ var matrix = [txn.Kinds]checks{
 	txn.KindScriptResult:     offered | parties,
 	txn.KindDownload:         offered | parties | active,
 	txn.KindStatus:           offered | parties | active,
+	txn.KindSettlement:       offered | parties,
+	txn.KindUpload:           offered | parties,
 }
 
 // check applies every rule that needs no counter, in precedence order.

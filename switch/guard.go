@@ -61,4 +61,7 @@ func (s *Switch) identify(req *txn.Request) {
 		req.CardToken = s.cards.Token(&req.PAN)
 	}
 	req.Fingerprint = fingerprint(req)
+	if req.Kind.Batch() {
+		req.Fingerprint = s.settlementFingerprint(req, req.Fingerprint)
+	}
 }

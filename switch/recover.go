@@ -38,6 +38,9 @@ func (s *Switch) Recover() (Recovery, error) {
 		found.Records++
 		s.starts.saw(rec.Day, pos)
 		s.numbers.seen(&rec)
+		if err := s.batches.Apply(&rec, uint64(pos)); err != nil {
+			return fmt.Errorf("journal record %d: %w", pos, err)
+		}
 		subject, key := rec.Subject()
 		switch rec.Kind {
 		case txn.RecordIntent:
@@ -86,7 +89,7 @@ func (s *Switch) Recover() (Recovery, error) {
 		if !rec.Owes() {
 			rec.Held = txn.NoEffect
 		}
-		pos, err := s.journal.Append(rec.Append(nil))
+		pos, err := s.commit(&rec, rec.Append(nil), false)
 		if err != nil {
 			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
 		}

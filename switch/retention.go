@@ -51,8 +51,8 @@ func (d *dayStarts) since(day txn.Date) (first journal.Position) {
 }
 
 // Floor is the first journal position that a restart still needs: those of the
-// previous business day and this one, and of every reversal that is owed. What
-// lies before it may be truncated once the ledger has it.
+// previous business day and this one, of every reversal that is owed and of
+// every batch that is kept. What lies before it may be truncated once the ledger has it.
 func (s *Switch) Floor(today txn.Date) journal.Position {
 	floor := s.starts.since(today.Before())
 	// Appends that ran side by side may have been noted out of order.
@@ -63,6 +63,9 @@ func (s *Switch) Floor(today txn.Date) journal.Position {
 	floor -= slack
 	if owed, ok := s.reversals.oldest(); ok {
 		floor = min(floor, owed)
+	}
+	if open, ok := s.batches.Oldest(today); ok {
+		floor = min(floor, journal.Position(open))
 	}
 	return floor
 }

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/original"
@@ -165,6 +166,7 @@ type Switch struct {
 
 	slots     *slots
 	originals *originals
+	batches   *batch.Book
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
@@ -183,7 +185,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -206,6 +208,11 @@ type work struct {
 	originalKey txn.Key
 	gives       bool
 	about       [32]byte // its record's Data
+
+	// Of a settlement or upload: its fact, and that its batch's order is held.
+	fact    txn.BatchFact
+	data    []byte
+	ordered bool
 }
 
 // Authorize decides req and fills ans. It blocks until the answer may be sent:
@@ -230,6 +237,9 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		if ans.Reason = s.risk.Assess(req).Reason; ans.Reason == txn.Approved {
 			ans.Reason = s.attend(req, ans)
 		}
+		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn {
+			ans.Batch = s.batches.SignOn(req.Key.Terminal, req.Key.Batch, req.Day)
+		}
 		req.Trace.Mark(txn.StageAssessed, req.Received)
 	default:
 		w := s.work.Get().(*work)
@@ -244,7 +254,7 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 // answers, what changes something here, and what must be told the same when it
 // is asked again.
 func recorded(k txn.Kind) bool {
-	return k.Forwarded() || k == txn.KindReversal || k == txn.KindScriptResult
+	return k.Forwarded() || k.Batch() || k == txn.KindReversal || k == txn.KindScriptResult
 }
 
 // attend does what a request that is not recorded asks for.
@@ -275,7 +285,7 @@ const asksSignOn = 3
 // do without. And it notes what else the terminal is asked to do.
 func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
 	switch {
-	case ans.Reason == txn.SignOnIsRequired:
+	case ans.Reason == txn.SignOnIsRequired || ans.Reason == txn.BatchIsNotCurrent:
 		ans.Asks = asksSignOn
 	case ans.Reason == txn.Approved && ans.Asks == 0 && s.librarian != nil && req.Holder != nil:
 		ans.Asks = s.librarian.Pending(req)
@@ -364,8 +374,16 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	defer s.rescue(req, ans, w)
-	if req.Kind == txn.KindReversal {
+	switch {
+	case req.Kind == txn.KindReversal:
 		s.reverse(req, ans, w)
+		return
+	case req.Kind.Batch():
+		s.settleBatch(req, ans, w)
+		return
+	case s.misplaced(req):
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, txn.BatchIsNotCurrent)
 		return
 	}
 	reason := s.risk.Assess(req).Reason
@@ -549,6 +567,10 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
 	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
 	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
+	if err := s.retell(ans, w); err != nil {
+		s.fail(req, ans, fmt.Errorf("read the stored answer of %s at %d: %w", req.Key, sl.position, err))
+		return
+	}
 	// The approval was taken back meanwhile because the terminal could not be
 	// told of it: it must not hear yes now.
 	if sl.state == slotUndone && rec.Reason == txn.Approved {
@@ -600,7 +622,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 func (s *Switch) append(w *work) (journal.Position, error) {
 	w.buf = w.rec.Append(w.buf[:0])
 	for {
-		pos, err := s.journal.Append(w.buf)
+		pos, err := s.commit(&w.rec, w.buf, w.ordered)
 		if err == nil {
 			s.starts.saw(w.rec.Day, pos)
 		}

@@ -652,12 +652,12 @@ func TestStrangersAreAnsweredAndNotRecorded(t *testing.T) {
 	}
 }
 
-// What a restart needs stays: the previous day, this day, and whatever is owed.
+// What a restart needs stays: the previous day, this day, whatever is owed, and
+// the batches that were not closed before.
 func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.s.cfg.InFlightMax = 2
-		const slack = 4
 		h.bank.acknowledge = func(int) bool { return false }
 		h.ask(sale("10000001", 1, 500))
 		owed := h.journal.Last() + 1
@@ -665,9 +665,14 @@ func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
 		var starts []journal.Position
 		for day := range uint32(4) {
 			time.Sleep(24 * time.Hour)
+			if _, err := h.s.CloseBatches(context.Background(), h.s.cfg.Day.Of(time.Now()).Before()); err != nil {
+				t.Fatal(err)
+			}
 			starts = append(starts, h.journal.Last()+1)
 			for stan := range uint32(20) {
-				h.ask(sale("10000002", 20*day+stan+1, 1))
+				req := sale("10000002", 20*day+stan+1, 1)
+				req.Key.Batch = day + 1
+				h.want("sale", h.ask(req), txn.Approved, "00")
 			}
 		}
 		today := h.s.cfg.Day.Of(time.Now())
@@ -678,8 +683,12 @@ func TestFloorKeepsWhatARestartNeeds(t *testing.T) {
 		h.bank.acknowledge = nil
 		h.bank.mu.Unlock()
 		time.Sleep(2 * time.Minute)
-		if got := h.s.Floor(today); got != starts[2]-slack {
-			t.Errorf("floor %d, the previous day begins at %d", got, starts[2])
+		if got := h.s.Floor(today); got != starts[1]+1 {
+			t.Errorf("floor %d, the batch closed on the previous day begins at %d", got, starts[1]+1)
+		}
+		// On the next day that batch is forgotten, and the previous day is the floor.
+		if got := h.s.Floor(h.s.cfg.Day.Of(time.Now().Add(24 * time.Hour))); got != starts[2]+1 {
+			t.Errorf("floor %d a day later, the batch closed on this day would begin at %d", got, starts[2]+1)
 		}
 		h.stop()
 		h.stop = func() {}

@@ -25,6 +25,8 @@ func TestCodes(t *testing.T) {
 		{txn.TerminalIsBoundToAnotherMerchant, "58", "58"},
 		{txn.TerminalHasNoKeys, "58", "58"},
 		{txn.SignOnIsRequired, "77", "58"},
+		{txn.BatchIsNotCurrent, "77", "58"},
+		{txn.BatchIsNotSettling, "95", "95"},
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
 		{txn.SwitchIsOverloaded, "96", "96"},

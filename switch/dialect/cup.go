@@ -262,7 +262,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	e.Digits(12, ans.Time[:])
 	e.Digits(13, ans.Date[:])
 	e.Copy(14, m)
-	if ans.Reply.SettlementDate != [4]byte{} {
+	if ans.Reply.SettlementDate != [4]byte{} && req.Kind != txn.KindUpload {
 		e.Digits(15, ans.Reply.SettlementDate[:])
 	}
 	if financial {
@@ -286,6 +286,9 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	case approved && financial:
 		e.Text(44, institutions(acquirer))
 	}
+	if len(ans.Additional) > 0 {
+		e.Digits(48, ans.Additional)
+	}
 	e.Copy(49, m)
 	if req.Kind.MovesMoney() {
 		e.Copy(53, m)
@@ -296,7 +299,11 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	if n := len(ans.Reply.Chip); n > 0 && n <= cupChipMax { // more than it holds helps no terminal
 		e.Bytes(55, ans.Reply.Chip)
 	}
-	e.Copy(60, m)
+	if ans.Batch != 0 && ans.Batch != req.Key.Batch {
+		e.Digits(60, inBatch(m, ans.Batch))
+	} else {
+		e.Copy(60, m)
+	}
 	switch {
 	case !approved:
 	case len(ans.Keys) > 0:
@@ -304,7 +311,10 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	case len(ans.Custom) > 0:
 		e.Bytes(62, ans.Custom)
 	}
-	if approved && financial {
+	switch {
+	case req.Kind == txn.KindSettlement:
+		e.Copy(63, m)
+	case approved && financial:
 		e.Text(63, organization(m))
 	}
 }

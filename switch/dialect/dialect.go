@@ -38,6 +38,7 @@ type Exchange struct {
 	track   [40]byte
 	// additional is DE48's digits.
 	additional [322]byte
+	items      [txn.UploadItemsMax]txn.Item
 	pin        [16]byte
 	mac        [macSize]byte
 	tpdu       [5]byte
@@ -155,6 +156,9 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 		x.Fault = t.decode(x)
 		req.KeySet = keySet(req)
 	}
+	if x.Fault == nil && req.Kind.Batch() {
+		x.Fault = readBatch(x)
+	}
 	if x.Fault != nil {
 		x.Answer.Reason = txn.FormatIsWrong
 	}
@@ -182,6 +186,9 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 		header = x.header[:]
 	}
 	x.encoder = t.codec.Begin(dst, tpdu, header, x.Request.MTI&^1+0x0010)
+	if x.Request.Kind.Batch() {
+		writeBatch(x)
+	}
 	t.answer(&x.encoder, x)
 	if x.Answer.Signed {
 		holdMAC(&x.encoder, m)

@@ -43,7 +43,7 @@ var wants = []want{
 	{id: "cup-16", facts: "settlement 10000001 999290054110001 batch 1 stan 11 0.00 156 totals 00000010734500200000001234500100000000000000000000000000000000"},
 	{id: "cup-17", err: response},
 	{id: "cup-18", err: response},
-	{id: "cup-19", facts: "upload 10000001 999290054110001 batch 1 stan 12 totals 03000000020622202123456789012800000001234500000003062220212345678901280000000123450000000706222021234567890128000000095000"},
+	{id: "cup-19", facts: "upload 10000001 999290054110001 batch 1 stan 12 item unknown 2 12345 622202*********0128 item unknown 3 12345 622202*********0128 item unknown 7 95000 622202*********0128"},
 	{id: "cup-20", err: response},
 	{id: "cup-21", facts: "upload 10000001 999290054110001 batch 1 stan 13 totals 0003"},
 	{id: "cup-22", facts: "upload 10000001 999290054110001 batch 1 stan 13 totals 0000"},
@@ -149,6 +149,10 @@ func facts(r *txn.Request) string {
 	}
 	if len(r.Additional) > 0 {
 		s += fmt.Sprintf(" totals %s", r.Additional)
+	}
+	for i := range r.Items {
+		it := &r.Items[i]
+		s += fmt.Sprintf(" item %s %d %d %s", it.Kind, it.STAN, it.Minor, it.PAN.Masked())
 	}
 	if reason := strings.Trim(string(r.ReversalReason[:]), " \x00"); reason != "" {
 		s += " because " + reason

@@ -148,6 +148,9 @@ func (k Kind) Licence() Kind {
 	return k
 }
 
+// Batch says that the kind settles a batch or tells what is in it.
+func (k Kind) Batch() bool { return k == KindSettlement || k == KindUpload }
+
 // ParseKind reads String's form.
 func ParseKind(s string) (Kind, bool) {
 	for k := range natures {

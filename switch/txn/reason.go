@@ -24,6 +24,8 @@ const (
 	TerminalIsBoundToAnotherMerchant Reason = 8
 	TerminalHasNoKeys                Reason = 39
 	SignOnIsRequired                 Reason = 9
+	BatchIsNotCurrent                Reason = 51
+	BatchIsNotSettling               Reason = 52
 	DuplicateWithOtherContent        Reason = 10
 	ReversedBeforeRequest            Reason = 11
 	SwitchIsOverloaded               Reason = 12
@@ -78,6 +80,8 @@ var reasonNames = [...]string{
 	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
 	TerminalHasNoKeys:                "terminal has no keys",
 	SignOnIsRequired:                 "sign-on is required",
+	BatchIsNotCurrent:                "batch is not current",
+	BatchIsNotSettling:               "batch is not settling",
 	DuplicateWithOtherContent:        "duplicate with other content",
 	ReversedBeforeRequest:            "reversed before request",
 	SwitchIsOverloaded:               "switch is overloaded",

@@ -108,8 +108,8 @@ type Record struct {
 	// empty and zero where it said nothing.
 	Serial   []byte
 	Lat, Lng int32
-	// Data is what a settlement or an upload said and was told; package batch
-	// reads it. Of an advice about an earlier transaction it is how the issuer
+	// Data is what a settlement or an upload said and was told: a BatchFact.
+	// Of an advice about an earlier transaction it is how the issuer
 	// knows that one; switch/dialect reads it.
 	Data []byte
 }

@@ -65,6 +65,12 @@ type Request struct {
 	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
 	Instalments    uint8  // in how many the cardholder pays, 0 where the message does not say
 	Replacement    Amount // what a partial reversal leaves of its original (DE95), 0: nothing
+	// Totals are a settlement's, of domestic and of foreign cards; Items are an
+	// upload's, in the exchange's memory; Announced is how many items an upload's
+	// end says there were.
+	Totals    [2]Totals
+	Items     []Item
+	Announced uint32
 
 	// Set at admission.
 	ID          ID
@@ -188,6 +194,15 @@ type Answer struct {
 	// Additional is DE48, and Custom DE62, of an answer that carries more than an
 	// authorization does: totals, parameters, lists.
 	Additional, Custom []byte
+	// Totals and Result answer a settlement: our totals where they differ from the
+	// terminal's, else the terminal's own. Count is how many items an upload's
+	// answer confirms.
+	Totals [2]Totals
+	Result [2]Comparison
+	Count  uint32
+	// Batch is the batch that a terminal must use from its sign-on; 0 is the one it
+	// named.
+	Batch uint32
 	// Asks is what the terminal is asked to do next: the processing-request digit
 	// of a CUP header, as cup-pos A2 numbers it, 0 nothing.
 	Asks     uint8

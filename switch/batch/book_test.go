@@ -1,0 +1,342 @@
+package batch
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const day txn.Date = 20261121
+
+var (
+	terminal = txn.MakeTerminalID("10000001")
+	card     = txn.CardToken{1, 2, 3, 4, 5, 6, 7, 8}
+)
+
+// desk is a Book with a journal's positions.
+type desk struct {
+	t    *testing.T
+	book *Book
+	pos  uint64
+	log  []txn.Record
+}
+
+func (d *desk) apply(rec txn.Record) {
+	d.t.Helper()
+	d.pos++
+	d.log = append(d.log, rec)
+	if err := d.book.Apply(&rec, d.pos); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func request(kind txn.Kind, batch, stan uint32) *txn.Request {
+	return &txn.Request{Kind: kind, Day: day, Amount: txn.Amount{Currency: txn.CNY},
+		Key: txn.Key{Terminal: terminal, Batch: batch, STAN: stan, Class: txn.ClassFinancial}}
+}
+
+// outcome is an approval.
+func outcome(kind txn.Kind, batch, stan uint32, minor int64) txn.Record {
+	r := request(kind, batch, stan)
+	return txn.Record{Kind: txn.RecordOutcome, Request: kind, Outcome: txn.OutcomeApproved, Key: r.Key, Day: day,
+		Amount: txn.Amount{Minor: minor, Currency: txn.CNY}, Card: card}
+}
+
+func (d *desk) settle(batch uint32, theirs txn.Totals) (txn.BatchFact, txn.Reason) {
+	r := request(txn.KindSettlement, batch, 90)
+	r.Totals[0] = theirs
+	return d.do(r, d.book.Settle, nil)
+}
+
+func (d *desk) upload(batch uint32, items ...txn.BatchItem) (txn.BatchFact, txn.Reason) {
+	return d.do(request(txn.KindUpload, batch, 91), d.book.Upload, items)
+}
+
+func (d *desk) end(batch uint32) (txn.BatchFact, txn.Reason) {
+	return d.do(request(txn.KindUpload, batch, 92), d.book.End, nil)
+}
+
+// do drafts a fact and makes it one.
+func (d *desk) do(r *txn.Request, draft func(*txn.Request, *txn.BatchFact) txn.Reason, items []txn.BatchItem) (txn.BatchFact, txn.Reason) {
+	f := txn.BatchFact{Items: items}
+	reason := draft(r, &f)
+	if reason == txn.Approved {
+		d.apply(txn.Record{Kind: txn.RecordOutcome, Request: r.Kind, Outcome: txn.OutcomeLocal, Key: r.Key, Day: r.Day, Data: f.Append(nil)})
+	}
+	return f, reason
+}
+
+func (d *desk) close(batch uint32) {
+	var f txn.BatchFact
+	if !d.book.Close(terminal, batch, &f) {
+		d.t.Fatal("there is nothing to close")
+	}
+	d.apply(txn.Record{Kind: txn.RecordOutcome, Request: txn.KindSettlement, Key: txn.Key{Terminal: terminal, Batch: batch}, Day: day, Data: f.Append(nil)})
+}
+
+// Which outcomes are in the totals, and on which side (cup-pos C1, C4).
+func TestCounts(t *testing.T) {
+	for _, c := range []struct {
+		kind    txn.Kind
+		outcome txn.Outcome
+		want    txn.Totals
+	}{
+		{txn.KindSale, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindSale, txn.OutcomeUnknown, txn.Totals{}},
+		{txn.KindSale, txn.OutcomeDeclined, txn.Totals{}},
+		{txn.KindVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindRefund, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindPreauth, txn.OutcomeApproved, txn.Totals{}},
+		{txn.KindPreauthVoid, txn.OutcomeApproved, txn.Totals{}},
+		{txn.KindCompletion, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindCompletionAdvice, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindCompletionVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindOfflineSale, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindOfflineSale, txn.OutcomeLocal, txn.Totals{}},
+		{txn.KindTip, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindInstalmentVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindBalance, txn.OutcomeApproved, txn.Totals{}},
+	} {
+		d := desk{t: t, book: NewBook()}
+		rec := outcome(c.kind, 1, 2, 500)
+		rec.Outcome = c.outcome
+		d.apply(rec)
+		if got := d.book.Totals(terminal, 1); got != c.want {
+			t.Errorf("%s %s: got %v, want %v", c.kind, c.outcome, got, c.want)
+		}
+		due := rec
+		due.Kind, due.OriginalKey, due.Key = txn.RecordReversalDue, rec.Key, txn.Key{}
+		d.apply(due)
+		d.apply(due)
+		if got := d.book.Totals(terminal, 1); got != (txn.Totals{}) {
+			t.Errorf("%s %s, reversed: got %v", c.kind, c.outcome, got)
+		}
+	}
+}
+
+// The states of a batch: what each step is answered and leaves, and whether a
+// sale is admitted then.
+func TestStates(t *testing.T) {
+	one := txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}
+	item := txn.BatchItem{STAN: 2, Minor: 500, Card: card}
+	for _, c := range []struct {
+		name   string
+		batch  uint32
+		do     func(d *desk) (txn.BatchFact, txn.Reason)
+		reason txn.Reason
+		state  txn.BatchState
+		admit  txn.Reason
+	}{
+		{"open", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
+		{"open, upload", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.upload(1, item) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
+		{"open, end", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.end(1) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
+		{"settled", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"uploaded", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.upload(1, item) }, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
+		{"uploaded and settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) {
+			d.settle(1, one)
+			d.upload(1, item)
+			return d.settle(1, one)
+		}, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
+		{"ended", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"ended again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); d.end(1); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"closed by us", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.close(1); return f, r }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"closed by us, settled late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.settle(1, one) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"closed by us, uploaded late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.upload(1, item) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"another batch is open", 2, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
+		{"another batch, this one settling", 2, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
+		{"another batch after this one", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.settle(1, one); d.end(1); return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
+		{"an empty batch after this one is settled", 2, func(d *desk) (txn.BatchFact, txn.Reason) {
+			d.settle(1, one)
+			d.end(1)
+			return d.settle(2, txn.Totals{})
+		}, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"signed on with another", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) {
+			if n := d.book.SignOn(terminal, 2, day); n != 2 {
+				t.Errorf("sign-on with 2: use %d", n)
+			}
+			return f, r
+		}, txn.Approved, txn.BatchOpen, txn.Approved},
+		{"signed on with a closed one", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) {
+			d.settle(1, one)
+			d.end(1)
+			if n := d.book.SignOn(terminal, 1, day); n != 2 {
+				t.Errorf("sign-on with a closed 1: use %d", n)
+			}
+			return f, r
+		}, txn.Approved, txn.BatchOpen, txn.Approved},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &desk{t: t, book: NewBook()}
+			if r := d.book.Admit(request(txn.KindSale, 1, 2)); r != txn.Approved {
+				t.Fatalf("the first sale: %s", r)
+			}
+			d.apply(outcome(txn.KindSale, 1, 2, 500))
+			if _, reason := c.do(d); reason != c.reason {
+				t.Errorf("told %q, want %q", reason, c.reason)
+			}
+			if got := d.book.Admit(request(txn.KindSale, c.batch, 3)); got != c.admit {
+				t.Errorf("the next sale: %q, want %q", got, c.admit)
+			}
+			if got := d.state(c.batch); got != c.state {
+				t.Errorf("the batch is %s, want %s", got, c.state)
+			}
+			if got := d.book.Admit(request(txn.KindOfflineSale, 1, 4)); got != txn.Approved {
+				t.Errorf("what is told afterwards: %q", got)
+			}
+			again := NewBook()
+			for i := range d.log {
+				again.Apply(&d.log[i], uint64(i+1))
+			}
+			if a, b := contents(d.book), contents(again); a != b {
+				t.Errorf("after a restart\n%swas\n%s", b, a)
+			}
+		})
+	}
+}
+
+func (d *desk) state(number uint32) (s txn.BatchState) {
+	d.book.Each(func(b *Batch) {
+		if b.Number == number {
+			s = b.State
+		}
+	})
+	return s
+}
+
+// contents spells a Book; batches with nothing in them are left out.
+func contents(b *Book) (s string) {
+	for number := range uint32(5) {
+		b.Each(func(x *Batch) {
+			if x.Number == number && (x.Opened != 0 || x.State != txn.BatchOpen) {
+				s += fmt.Sprintf("%+v\n", *x)
+			}
+		})
+	}
+	return s
+}
+
+// How totals compare, and what an uneven terminal is told (cup-pos C4).
+func TestSettle(t *testing.T) {
+	sale := txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}
+	more := txn.Totals{Debit: txn.Sum{Count: 2, Minor: 700}}
+	for _, c := range []struct {
+		name     string
+		domestic txn.Totals
+		foreign  txn.Totals
+		currency txn.Currency
+		want     [2]txn.Comparison
+	}{
+		{"equal", more, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Even, txn.Even}},
+		{"split into halves", sale, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 200}}, txn.CNY, [2]txn.Comparison{txn.Even, txn.Even}},
+		{"another amount", txn.Totals{Debit: txn.Sum{Count: 2, Minor: 701}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"another count", txn.Totals{Debit: txn.Sum{Count: 1, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"the other side", txn.Totals{Credit: txn.Sum{Count: 2, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"too much in the foreign half", more, sale, txn.CNY, [2]txn.Comparison{txn.Even, txn.Uneven}},
+		{"another currency", more, txn.Totals{}, 840, [2]txn.Comparison{txn.NotComparable, txn.NotComparable}},
+	} {
+		d := &desk{t: t, book: NewBook()}
+		d.apply(outcome(txn.KindSale, 1, 2, 500))
+		d.apply(outcome(txn.KindSale, 1, 3, 200))
+		r := request(txn.KindSettlement, 1, 9)
+		r.Totals, r.Amount.Currency = [2]txn.Totals{c.domestic, c.foreign}, c.currency
+		var f txn.BatchFact
+		if reason := d.book.Settle(r, &f); reason != txn.Approved || f.Result != c.want || f.Ours != more {
+			t.Errorf("%s: %s, %v with ours %v, want %v", c.name, reason, f.Result, f.Ours, c.want)
+		}
+	}
+}
+
+// What becomes of uploaded items, however often they come, and what the end
+// lists.
+func TestItems(t *testing.T) {
+	d := &desk{t: t, book: NewBook()}
+	d.apply(outcome(txn.KindSale, 1, 2, 500))
+	d.apply(outcome(txn.KindSale, 1, 3, 600))
+	d.apply(outcome(txn.KindSale, 1, 4, 700))
+	d.apply(outcome(txn.KindRefund, 1, 5, 800))
+	reversed := outcome(txn.KindSale, 1, 6, 900)
+	d.apply(reversed)
+	reversed.Kind, reversed.OriginalKey = txn.RecordReversalDue, reversed.Key
+	d.apply(reversed)
+	d.settle(1, txn.Totals{})
+	rows := []struct {
+		item    txn.BatchItem
+		verdict txn.ItemVerdict
+		ours    int64
+	}{
+		{txn.BatchItem{STAN: 2, Minor: 500, Card: card}, txn.ItemMatches, 500},
+		{txn.BatchItem{STAN: 2, Minor: 500}, txn.ItemMatches, 500},
+		{txn.BatchItem{STAN: 3, Minor: 601, Card: card}, txn.ItemAmountDiffers, 600},
+		{txn.BatchItem{STAN: 3, Minor: 600, Card: txn.CardToken{9}}, txn.ItemCardDiffers, 600},
+		{txn.BatchItem{STAN: 6, Minor: 900, Card: card}, txn.ItemWasReversed, 900},
+		{txn.BatchItem{STAN: 7, Minor: 100, Card: card}, txn.ItemIsNotOurs, 0},
+	}
+	for range 2 {
+		for _, row := range rows {
+			f, reason := d.upload(1, row.item)
+			if reason != txn.Approved || f.Items[0].Verdict != row.verdict || f.Items[0].Ours != row.ours {
+				t.Errorf("item %d of %d: %s, %s, ours %d; want %s, %d", row.item.STAN, row.item.Minor, reason, f.Items[0].Verdict, f.Items[0].Ours, row.verdict, row.ours)
+			}
+		}
+	}
+	// Chip data under a number of its own is of the like transaction that is
+	// not uploaded yet.
+	chip := request(txn.KindUpload, 1, 93)
+	chip.Network = 205
+	f, _ := d.do(chip, d.book.Upload, []txn.BatchItem{{STAN: 50, Minor: 700, Card: card}})
+	if f.Items[0].Verdict != txn.ItemMatches || f.Items[0].STAN != 4 {
+		t.Errorf("chip data: %+v", f.Items[0])
+	}
+	f, _ = d.end(1)
+	if len(f.Items) != 1 || f.Items[0].Verdict != txn.ItemIsNotUploaded || f.Items[0].STAN != 5 || f.Items[0].Ours != 800 ||
+		f.Missing != (txn.Totals{Credit: txn.Sum{Count: 1, Minor: 800}}) || f.Received != 5 {
+		t.Errorf("the end: %+v", f)
+	}
+}
+
+// A day's closed batches are kept for the day after, and no longer; open ones
+// for ever. Their memory is used again.
+func TestForgets(t *testing.T) {
+	d := &desk{t: t, book: NewBook()}
+	d.apply(outcome(txn.KindSale, 1, 2, 500))
+	d.settle(1, txn.Totals{})
+	d.end(1)
+	d.apply(outcome(txn.KindSale, 2, 3, 500))
+	if first, _ := d.book.Oldest(day + 1); first != 1 {
+		t.Errorf("a day later the Book needs the journal from %d", first)
+	}
+	if first, _ := d.book.Oldest(day + 2); first != 4 {
+		t.Errorf("two days later the Book needs the journal from %d", first)
+	}
+	d.close(2)
+	if first, ok := d.book.Oldest(day + 4); ok {
+		t.Errorf("the Book needs the journal from %d", first)
+	}
+	sh := &d.book.shards[d.book.at(&terminal)]
+	if len(sh.batches) != 0 || len(sh.current) != 0 || sh.items.free == none {
+		t.Errorf("left behind: %v %v", sh.batches, sh.current)
+	}
+}
+
+// Batch 0, of dialects without numbers, begins anew when it is closed.
+func TestBatchWithoutNumber(t *testing.T) {
+	one := txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}
+	d := &desk{t: t, book: NewBook()}
+	for range 3 {
+		if r := d.book.Admit(request(txn.KindSale, 0, 2)); r != txn.Approved {
+			t.Fatal(r)
+		}
+		d.apply(outcome(txn.KindSale, 0, 2, 500))
+		if f, _ := d.settle(0, txn.Totals{}); f.Result[0] != txn.Uneven || f.State != txn.BatchSettling {
+			t.Errorf("uneven: %+v", f)
+		}
+		if f, _ := d.settle(0, one); f.Result[0] != txn.Even || f.State != txn.BatchClosed {
+			t.Errorf("even: %+v", f)
+		}
+		if f, r := d.end(0); r != txn.Approved || f.State != txn.BatchOpen {
+			t.Errorf("an end after it: %s %+v", r, f)
+		}
+	}
+}

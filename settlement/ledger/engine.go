@@ -34,26 +34,26 @@ type engine struct {
 	isDuplicate func(err error) bool
 }
 
-// table is one of the two tables, with a statement to fill it for each engine.
+// table is one of the tables that are filled, with a statement to fill it for each engine.
 type table struct {
 	columns int
 	insert  string // SQLite
 	copy    string // PostgreSQL
 }
 
-func newTable(name, first string) *table {
-	into := fmt.Sprintf("%s (%s, %s)", name, first, columnNames)
+func newTable(name string, names ...string) *table {
+	into := fmt.Sprintf("%s (%s)", name, strings.Join(names, ", "))
 	return &table{
-		columns: 1 + len(columns),
+		columns: len(names),
 		// ? and not $N: SQLite looks up the name of each numbered parameter.
-		insert: fmt.Sprintf("INSERT INTO %s VALUES (?%s)", into, strings.Repeat(", ?", len(columns))),
+		insert: fmt.Sprintf("INSERT INTO %s VALUES (?%s)", into, strings.Repeat(", ?", len(names)-1)),
 		copy:   fmt.Sprintf("COPY %s FROM STDIN (FORMAT binary)", into),
 	}
 }
 
 var (
-	txnTable   = newTable("txn", "repeat_id")
-	eventTable = newTable("event", "kind")
+	txnTable   = newTable("txn", append([]string{"repeat_id"}, columnNames...)...)
+	eventTable = newTable("event", append([]string{"kind"}, columnNames...)...)
 )
 
 // readersMax bounds the connections that queries use.

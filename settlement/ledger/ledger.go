@@ -63,6 +63,7 @@ type Ledger struct {
 	mu      sync.Mutex // one Store at a time; guards what follows
 	rows    map[*table][]value
 	scratch []byte
+	fact    txn.BatchFact
 	buf     []byte
 }
 
@@ -118,7 +119,8 @@ const claimPosition = `UPDATE drain SET position = $1 WHERE name = 'journal' AND
 // is no longer needed here. Intents leave no row; the position passes them.
 //
 // After an error nothing is known of the commit: ask Position and offer again
-// from there. ErrGap, ErrRepeated and ErrUnknownKind will not go away.
+// from there. ErrGap, ErrRepeated, ErrUnknownKind and txn.ErrBatchFact will not
+// go away.
 func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -165,7 +167,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, t := range []*table{txnTable, eventTable} {
+		for _, t := range []*table{txnTable, eventTable, batchTable, batchItemTable} {
 			if len(l.rows[t]) == 0 {
 				continue
 			}
@@ -203,6 +205,9 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 		case txn.RecordIntent:
 		case txn.RecordOutcome:
 			l.rows[txnTable] = putRow(l.rows[txnTable], e, &l.scratch)
+			if err := l.putBatch(e); err != nil {
+				return err
+			}
 		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone:
 			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
 		default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -44,8 +45,8 @@ func (q queries) Position(ctx context.Context) (uint64, error) {
 }
 
 var (
-	transactions = `SELECT 'outcome' AS kind, ` + columnNames + ` FROM txn`
-	events       = `SELECT kind, ` + columnNames + ` FROM event`
+	transactions = `SELECT 'outcome' AS kind, ` + strings.Join(columnNames, ", ") + ` FROM txn`
+	events       = `SELECT kind, ` + strings.Join(columnNames, ", ") + ` FROM event`
 )
 
 var selectByRRN = transactions + ` WHERE business_date = $1 AND rrn = $2`

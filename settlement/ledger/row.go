@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -77,13 +76,13 @@ var columns = []column{
 	number("lng", func(e *Entry) *int32 { return &e.Rec.Lng }),
 }
 
-// columnNames is the columns as they stand in a statement.
-var columnNames = func() string {
+// columnNames are the columns as they stand in a statement.
+var columnNames = func() []string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = c.name
 	}
-	return strings.Join(names, ", ")
+	return names
 }()
 
 // Kept is what the ledger keeps of rec, for comparing the two.

@@ -1,0 +1,226 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Batch is a batch of a terminal as one of its facts left it, or as its
+// transactions make it.
+type Batch struct {
+	Merchant txn.MerchantID
+	Terminal txn.TerminalID
+	Number   uint32
+	State    txn.BatchState
+	Currency txn.Currency
+	Ours     txn.Totals
+
+	// Of a fact only.
+	Position            uint64
+	Day, Opened         txn.Date
+	At                  time.Time
+	Step                txn.BatchStep
+	Result              [2]txn.Comparison
+	Theirs              txn.Totals // of all cards
+	Announced, Received uint32
+	Missing             txn.Totals
+}
+
+// BatchException is an item that people must decide about.
+type BatchException struct {
+	Merchant txn.MerchantID
+	Terminal txn.TerminalID
+	Number   uint32
+	Currency txn.Currency
+	Item     txn.BatchItem // without its card's hash
+}
+
+var batchColumns = []string{"merchant_id", "terminal_id", "batch", "position", "business_date", "at", "id", "step", "state", "opened", "code",
+	"currency", "result", "result_foreign", "theirs_debit_count", "theirs_debit_amount", "theirs_credit_count", "theirs_credit_amount",
+	"ours_debit_count", "ours_debit_amount", "ours_credit_count", "ours_credit_amount", "announced", "received",
+	"missing_debit_count", "missing_debit_amount", "missing_credit_count", "missing_credit_amount"}
+
+var batchItemColumns = []string{"merchant_id", "terminal_id", "batch", "position", "item", "business_date", "stan", "verdict", "request",
+	"currency", "theirs", "ours", "card_token", "pan_masked"}
+
+var (
+	batchTable     = newTable("batch", batchColumns...)
+	batchItemTable = newTable("batch_item", batchItemColumns...)
+)
+
+// putBatch appends the rows of e's fact, if it is one.
+func (l *Ledger) putBatch(e *Entry) error {
+	rec := e.Rec
+	if !rec.Request.Batch() || len(rec.Data) == 0 {
+		return nil
+	}
+	f := &l.fact
+	if err := f.Unmarshal(rec.Data); err != nil {
+		return fmt.Errorf("store journal record %d: %w", e.Pos, err)
+	}
+	day := putDay(e, &l.scratch)
+	opened := putDay(&Entry{Rec: &txn.Record{Day: f.Opened}}, &l.scratch)
+	key := [...]value{columns[0].put(e, &l.scratch), columns[2].put(e, &l.scratch), {n: int64(rec.Key.Batch)}, {n: int64(e.Pos)}}
+	rows := append(l.rows[batchTable], key[:]...)
+	rows = append(rows, day, value{n: rec.At.UnixMicro()}, value{n: int64(rec.ID)},
+		word(f.Step), word(f.State), opened, value{n: int64(f.Code)}, value{n: int64(rec.Amount.Currency)},
+		word(f.Result[0]), word(f.Result[1]))
+	rows = putTotals(rows, f.Theirs[0].Plus(f.Theirs[1]))
+	rows = putTotals(rows, f.Ours)
+	rows = append(rows, value{n: int64(f.Announced)}, value{n: int64(f.Received)})
+	l.rows[batchTable] = putTotals(rows, f.Missing)
+	for i := range f.Items {
+		it := &f.Items[i]
+		if it.Verdict == txn.ItemMatches {
+			continue
+		}
+		card := Entry{Rec: &txn.Record{Card: it.Card, Masked: it.Masked}}
+		rows := append(l.rows[batchItemTable], key[:]...)
+		l.rows[batchItemTable] = append(rows, value{n: int64(i)}, day, value{n: int64(it.STAN)}, word(it.Verdict), word(it.Kind),
+			value{n: int64(rec.Amount.Currency)}, value{n: it.Minor}, value{n: it.Ours},
+			hexed("", func(e *Entry) []byte { return e.Rec.Card[:] }).put(&card, &l.scratch),
+			text("", 0, func(e *Entry) []byte { return e.Rec.Masked[:] }).put(&card, &l.scratch))
+	}
+	return nil
+}
+
+func word[T named](x T) value { return value{isText: true, s: []byte(nameOf(x))} }
+
+func putTotals(dst []value, t txn.Totals) []value {
+	return append(dst, value{n: int64(t.Debit.Count)}, value{n: t.Debit.Minor}, value{n: int64(t.Credit.Count)}, value{n: t.Credit.Minor})
+}
+
+// kindsWhere lists kinds as an SQL list of names.
+func kindsWhere(is func(txn.Kind) bool) string {
+	var names []string
+	for k := range txn.Kind(txn.Kinds) {
+		if is(k) {
+			names = append(names, "'"+k.String()+"'")
+		}
+	}
+	return "(" + strings.Join(names, ", ") + ")"
+}
+
+// counted are the transactions that are in their batch's totals: the SQL of
+// batch.Counts, less what is to be reversed.
+var counted = `((txn.outcome = 'approved' AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }) + `)
+	OR (txn.outcome = 'unknown' AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect && k.Told() }) + `))
+	AND NOT EXISTS (SELECT 1 FROM event WHERE event.merchant_id = txn.merchant_id AND event.original_id = txn.id AND event.kind = 'reversal due')`
+
+var selectOpenBatches = `WITH open AS (
+		SELECT merchant_id, terminal_id, batch, currency, amount,
+			CASE WHEN request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Credit }) + ` THEN 1 ELSE 0 END AS credit
+		FROM txn WHERE business_date = $1 AND ` + counted + `
+			AND position > COALESCE((SELECT MAX(position) FROM batch WHERE batch.merchant_id = txn.merchant_id
+				AND batch.terminal_id = txn.terminal_id AND batch.batch = txn.batch AND batch.state = 'closed'), 0))
+	SELECT merchant_id, terminal_id, batch, currency,
+		COALESCE((SELECT state FROM batch WHERE batch.merchant_id = open.merchant_id AND batch.terminal_id = open.terminal_id
+			AND batch.batch = open.batch ORDER BY position DESC LIMIT 1), 'open'),
+		CAST(SUM(1 - credit) AS BIGINT), CAST(SUM(amount * (1 - credit)) AS BIGINT),
+		CAST(SUM(credit) AS BIGINT), CAST(SUM(amount * credit) AS BIGINT)
+	FROM open GROUP BY merchant_id, terminal_id, batch, currency ORDER BY merchant_id, terminal_id, batch, currency`
+
+var states = valuesOf[txn.BatchState]()
+
+// OpenBatches are the batches with transactions of a business day that nobody
+// has closed, with the totals of that day's transactions.
+func (q queries) OpenBatches(ctx context.Context, day txn.Date) ([]Batch, error) {
+	var open []Batch
+	err := q.batches(ctx, selectOpenBatches, day, func(scan func(...any) error) error {
+		var b Batch
+		var merchant, terminal, state string
+		err := scan(&merchant, &terminal, &b.Number, &b.Currency, &state, &b.Ours.Debit.Count, &b.Ours.Debit.Minor, &b.Ours.Credit.Count, &b.Ours.Credit.Minor)
+		b.State = states[state]
+		err = errors.Join(err, parties(&b.Merchant, merchant, &b.Terminal, terminal))
+		open = append(open, b)
+		return err
+	})
+	return open, err
+}
+
+var selectBatches = `SELECT merchant_id, terminal_id, batch, position, at, step, state, opened, currency, result, result_foreign,
+		theirs_debit_count, theirs_debit_amount, theirs_credit_count, theirs_credit_amount,
+		ours_debit_count, ours_debit_amount, ours_credit_count, ours_credit_amount, announced, received,
+		missing_debit_count, missing_debit_amount, missing_credit_count, missing_credit_amount
+	FROM batch WHERE business_date = $1 ORDER BY position`
+
+var (
+	steps       = valuesOf[txn.BatchStep]()
+	comparisons = valuesOf[txn.Comparison]()
+	verdicts    = valuesOf[txn.ItemVerdict]()
+)
+
+// Batches are the facts of a business day's settlements, in journal order.
+func (q queries) Batches(ctx context.Context, day txn.Date) ([]Batch, error) {
+	var facts []Batch
+	err := q.batches(ctx, selectBatches, day, func(scan func(...any) error) error {
+		b := Batch{Day: day}
+		var merchant, terminal, step, state, opened, result, foreign string
+		var position, at int64
+		err := scan(&merchant, &terminal, &b.Number, &position, &at, &step, &state, &opened, &b.Currency, &result, &foreign,
+			&b.Theirs.Debit.Count, &b.Theirs.Debit.Minor, &b.Theirs.Credit.Count, &b.Theirs.Credit.Minor,
+			&b.Ours.Debit.Count, &b.Ours.Debit.Minor, &b.Ours.Credit.Count, &b.Ours.Credit.Minor, &b.Announced, &b.Received,
+			&b.Missing.Debit.Count, &b.Missing.Debit.Minor, &b.Missing.Credit.Count, &b.Missing.Credit.Minor)
+		if err != nil {
+			return err
+		}
+		e := Entry{Rec: &txn.Record{}}
+		err = errors.Join(getDay(&e, value{isText: true, s: []byte(opened)}), parties(&b.Merchant, merchant, &b.Terminal, terminal))
+		b.Opened = e.Rec.Day
+		b.Position, b.At, b.Step, b.State = uint64(position), time.UnixMicro(at).UTC(), steps[step], states[state]
+		b.Result = [2]txn.Comparison{comparisons[result], comparisons[foreign]}
+		facts = append(facts, b)
+		return err
+	})
+	return facts, err
+}
+
+// An item that was uploaded again is one exception.
+const selectBatchExceptions = `SELECT DISTINCT merchant_id, terminal_id, batch, currency, stan, verdict, request, theirs, ours, pan_masked
+	FROM batch_item WHERE business_date = $1 ORDER BY merchant_id, terminal_id, batch, stan, verdict, theirs, pan_masked, request, ours, currency`
+
+// BatchExceptions are what a business day's uploads left for people to decide.
+func (q queries) BatchExceptions(ctx context.Context, day txn.Date) ([]BatchException, error) {
+	var exceptions []BatchException
+	err := q.batches(ctx, selectBatchExceptions, day, func(scan func(...any) error) error {
+		var x BatchException
+		var merchant, terminal, verdict, request, masked string
+		err := scan(&merchant, &terminal, &x.Number, &x.Currency, &x.Item.STAN, &verdict, &request, &x.Item.Minor, &x.Item.Ours, &masked)
+		err = errors.Join(err, parties(&x.Merchant, merchant, &x.Terminal, terminal))
+		x.Item.Verdict, x.Item.Kind = verdicts[verdict], kinds[request]
+		copy(x.Item.Masked[:], masked)
+		exceptions = append(exceptions, x)
+		return err
+	})
+	return exceptions, err
+}
+
+func parties(m *txn.MerchantID, merchant string, t *txn.TerminalID, terminal string) error {
+	return errors.Join(untext(m[:], ' ', []byte(merchant)), untext(t[:], ' ', []byte(terminal)))
+}
+
+// batches calls fn with each row of a query for a business day.
+func (q queries) batches(ctx context.Context, query string, day txn.Date, fn func(scan func(...any) error) error) error {
+	rows, err := q.on.QueryContext(ctx, query, day.String())
+	if err != nil {
+		if noTable(err) {
+			return ErrNoSchema
+		}
+		return fmt.Errorf("read batches of %s: %w", day, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows.Scan); err != nil {
+			return fmt.Errorf("read batches of %s: %w", day, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read batches of %s: %w", day, err)
+	}
+	return nil
+}

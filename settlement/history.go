@@ -9,6 +9,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -25,6 +26,7 @@ type history struct {
 	txns    map[txn.ID]life
 	rrns    map[rrnOfDay]txn.ID
 	keys    map[keyOfDay]answer
+	batches *batch.Book
 	early   usage // up to the ledger's position
 	late    usage // after it
 
@@ -67,7 +69,7 @@ type usage map[txn.Date]map[ledger.Party]ledger.Use
 
 func newHistory(ctx context.Context, r *Report, j Journal, s *ledger.Snapshot) (_ *history, err error) {
 	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), txns: map[txn.ID]life{},
-		rrns: map[rrnOfDay]txn.ID{}, keys: map[keyOfDay]answer{}, early: usage{}, late: usage{}}
+		rrns: map[rrnOfDay]txn.ID{}, keys: map[keyOfDay]answer{}, batches: batch.NewBook(), early: usage{}, late: usage{}}
 	r.JournalFirst = uint64(j.First())
 	r.JournalLast = r.JournalFirst - 1
 	if r.JournalFirst > 1 {
@@ -95,6 +97,7 @@ func (h *history) read(ctx context.Context) error {
 			h.digests[len(h.digests)-1] = h.digest(ledger.Kept(rec))
 		}
 		h.add(pos, &rec)
+		h.batch(pos, &rec)
 		return ctx.Err()
 	})
 	if err != nil {
@@ -132,6 +135,30 @@ func (h *history) add(pos uint64, rec *txn.Record) {
 	default:
 		r.broken(RuleOutcome, 0, "the journal's record %d is of unknown kind %d", pos, rec.Kind)
 	}
+}
+
+// batch holds a settlement against the transactions before it, and takes every
+// record into its batch.
+func (h *history) batch(pos uint64, rec *txn.Record) {
+	r := h.report
+	var f txn.BatchFact
+	if rec.Kind == txn.RecordOutcome && rec.Request.Batch() && len(rec.Data) > 0 && f.Unmarshal(rec.Data) == nil && !h.maybeCut(f.Opened) {
+		r.check(RuleBatch).Checked++
+		if ours := h.batches.Totals(rec.Key.Terminal, rec.Key.Batch); ours != f.Ours {
+			r.broken(RuleBatch, rec.ID, "the %s at %d says the batch has %s, the transactions before it are %s", f.Step, pos, totals(f.Ours), totals(ours))
+		}
+		theirs := f.Theirs[0].Plus(f.Theirs[1])
+		if even := f.Result == [2]txn.Comparison{txn.Even, txn.Even}; f.Step == txn.StepSettle && f.Result[0] != txn.NotComparable && even != (theirs == f.Ours) {
+			r.broken(RuleBatch, rec.ID, "the settlement at %d was told %s of %s and %s", pos, f.Result[0], totals(theirs), totals(f.Ours))
+		}
+	}
+	if err := h.batches.Apply(rec, pos); err != nil {
+		r.broken(RuleBatch, rec.ID, "the fact at %d cannot be read: %v", pos, err)
+	}
+}
+
+func totals(t txn.Totals) string {
+	return fmt.Sprintf("%d debits of %d and %d credits of %d", t.Debit.Count, t.Debit.Minor, t.Credit.Count, t.Credit.Minor)
 }
 
 func (h *history) intent(pos uint64, rec *txn.Record) {
@@ -255,6 +282,11 @@ func (h *history) adviceDone(pos uint64, rec *txn.Record) {
 }
 
 func (h *history) maybeTruncated(day txn.Date) bool { return day <= h.truncatedDay }
+
+// maybeCut says that the journal may lack transactions of a batch opened then.
+func (h *history) maybeCut(opened txn.Date) bool {
+	return h.truncatedDay != 0 && opened <= h.truncatedDay
+}
 
 // answered holds a decided request against the others of its day.
 func (h *history) answered(rec *txn.Record) {

@@ -85,6 +85,7 @@ const (
 	RuleKey      Rule = "key"
 	RuleHold     Rule = "hold"
 	RuleUsage    Rule = "usage"
+	RuleBatch    Rule = "batch"
 	RuleLive     Rule = "live"
 	RulePosting  Rule = "posting"
 )
@@ -100,7 +101,8 @@ func newChecks() []Check {
 		{Rule: RuleKey, Invariants: "I11 I12", Promise: "terminal, batch, STAN and class are one transaction with one answer a business day"},
 		{Rule: RuleHold, Invariants: "I7", Promise: "approved and unknown transactions that move money hold their limits, no others do"},
 		{Rule: RuleUsage, Invariants: "I7", Promise: "the use of limits recomputed from the ledger equals that of the journal"},
-		{Rule: RuleLive, Invariants: "I3 I7", Promise: "the running switch's counters and owed reversals equal the journal's"},
+		{Rule: RuleBatch, Invariants: "I13", Promise: "each settlement's totals of ours are those of the transactions before it, and it was told how they compare"},
+		{Rule: RuleLive, Invariants: "I3 I7 I13", Promise: "the running switch's counters, owed reversals and batches equal the journal's"},
 		{Rule: RulePosting, Invariants: "I1", Promise: "postings balance", Note: "not checked: there are no postings yet"},
 	}
 }

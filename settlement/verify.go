@@ -10,6 +10,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -38,6 +39,8 @@ type Live interface {
 	Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]]
 	// Owed is the number of reversals that are owed.
 	Owed() int64
+	// Batches calls fn with every batch that is kept.
+	Batches(fn func(*batch.Batch))
 }
 
 // Verify checks what the Report's Checks promise. It needs about 300 bytes of
@@ -248,6 +251,8 @@ func (v *verifier) live() {
 		}
 	}
 	owed := v.in.Live.Owed()
+	batches := map[batchKey]batch.Batch{}
+	v.in.Live.Batches(func(b *batch.Batch) { batches[batchKey{b.Terminal, b.Number}] = *b })
 	if !v.in.Live.Idle() || uint64(v.in.Journal.Last()) != r.JournalLast {
 		c.Note = busy
 		return
@@ -259,6 +264,7 @@ func (v *verifier) live() {
 	if owed != r.OwedCount {
 		r.broken(RuleLive, 0, "the switch owes %d reversals, the journal %d", owed, r.OwedCount)
 	}
+	v.liveBatches(batches)
 	for day, use := range want {
 		switch {
 		case day <= h.truncatedDay:
@@ -279,6 +285,43 @@ func (v *verifier) live() {
 		if k.day > h.truncatedDay && g != (ledger.Use{}) {
 			c.Checked++
 			r.broken(RuleLive, 0, "%s on %s: the switch counts %s, the journal has no use", party(k.p), k.day, useOf(k.p, g))
+		}
+	}
+}
+
+type batchKey struct {
+	terminal txn.TerminalID
+	number   uint32
+}
+
+// liveBatches compares batches that have transactions. Closed ones are kept
+// for a while, which need not end at the same moment on both sides.
+func (v *verifier) liveBatches(live map[batchKey]batch.Batch) {
+	r, h := v.report, v.history
+	c := r.check(RuleLive)
+	h.batches.Each(func(want *batch.Batch) {
+		k := batchKey{want.Terminal, want.Number}
+		got, ok := live[k]
+		delete(live, k)
+		switch {
+		case want.Opened == 0 && got.Opened == 0, h.maybeCut(want.Opened), h.maybeCut(got.Opened):
+			return
+		case !ok && want.State == txn.BatchClosed:
+			return
+		}
+		c.Checked++
+		if h.truncatedDay != 0 {
+			got.State = want.State // a settlement may be older than all transactions that are left
+		}
+		if got != *want {
+			r.broken(RuleLive, 0, "batch %06d of terminal %s: the switch has it %s with %s, the journal %s with %s",
+				k.number, k.terminal, got.State, totals(got.Totals), want.State, totals(want.Totals))
+		}
+	})
+	for k, got := range live {
+		if got.Opened != 0 && got.State != txn.BatchClosed && !h.maybeCut(got.Opened) {
+			c.Checked++
+			r.broken(RuleLive, 0, "batch %06d of terminal %s: the switch has it %s with %s, the journal does not have it", k.number, k.terminal, got.State, totals(got.Totals))
 		}
 	}
 }

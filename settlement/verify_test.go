@@ -21,6 +21,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -31,10 +32,11 @@ type historyMaker struct {
 	rng  *rand.Rand
 	next int
 	day  txn.Date // and the one before
+	book *batch.Book
 }
 
 func newHistoryMaker(seed uint64) *historyMaker {
-	return &historyMaker{rng: rand.New(rand.NewPCG(seed, 0)), day: day}
+	return &historyMaker{rng: rand.New(rand.NewPCG(seed, 0)), day: day, book: batch.NewBook()}
 }
 
 // history is n transactions of every kind, their records mixed as they would be
@@ -52,7 +54,31 @@ func (m *historyMaker) history(n int) (recs []*txn.Record) {
 			open = slices.Delete(open, i, i+1)
 		}
 	}
-	return recs
+	return m.settle(recs)
+}
+
+// settle adds settlements of the batches, as right as they are wrong.
+func (m *historyMaker) settle(recs []*txn.Record) (all []*txn.Record) {
+	for _, r := range recs {
+		all = append(all, r)
+		m.book.Apply(r, uint64(len(all)))
+		if r.Kind != txn.RecordOutcome || m.rng.IntN(6) > 0 {
+			continue
+		}
+		s := m.request(txn.KindSettlement)
+		s.Key.Terminal, s.Key.Class, s.Merchant, s.Day = r.Key.Terminal, txn.ClassUpload, r.Merchant, m.day
+		req := txn.Request{Kind: s.Request, Key: s.Key, Day: s.Day, Amount: txn.Amount{Currency: txn.CNY}}
+		req.Totals[1] = m.book.Totals(s.Key.Terminal, s.Key.Batch)
+		req.Totals[1].Credit.Count += uint32(m.rng.IntN(2))
+		var f txn.BatchFact
+		if m.book.Settle(&req, &f) != txn.Approved {
+			continue
+		}
+		s.Amount, s.Card, s.Data = req.Amount, txn.CardToken{}, f.Append(nil)
+		all = append(all, decided(s, txn.OutcomeLocal, txn.Approved, "00"))
+		m.book.Apply(all[len(all)-1], uint64(len(all)))
+	}
+	return all
 }
 
 func (m *historyMaker) number() int { m.next++; return m.next }
@@ -143,10 +169,11 @@ type fakeLive struct {
 	use  map[txn.Date]map[ledger.Party]ledger.Use
 	owed int64
 	idle bool
+	book *batch.Book
 }
 
 func liveOf(recs []*txn.Record) *fakeLive {
-	l := &fakeLive{use: map[txn.Date]map[ledger.Party]ledger.Use{}, idle: true}
+	l := &fakeLive{use: map[txn.Date]map[ledger.Party]ledger.Use{}, idle: true, book: batch.NewBook()}
 	held := map[txn.ID]bool{}
 	count := func(h txn.Hold, sign int64) {
 		if l.use[h.Day] == nil {
@@ -157,7 +184,8 @@ func liveOf(recs []*txn.Record) *fakeLive {
 			l.use[h.Day][p] = ledger.Use{Minor: u.Minor + sign*h.Minor, Count: u.Count + sign}
 		}
 	}
-	for _, r := range recs {
+	for i, r := range recs {
+		l.book.Apply(r, uint64(i+1))
 		if r.Kind == txn.RecordOutcome && r.Held == txn.Debit {
 			held[r.ID] = true
 			count(r.Hold(), 1)
@@ -177,6 +205,8 @@ func liveOf(recs []*txn.Record) *fakeLive {
 
 func (l *fakeLive) Idle() bool  { return l.idle }
 func (l *fakeLive) Owed() int64 { return l.owed }
+
+func (l *fakeLive) Batches(fn func(*batch.Batch)) { l.book.Each(fn) }
 func (l *fakeLive) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
 	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
 		for d, uses := range l.use {
@@ -315,6 +345,7 @@ func (w *world) addBoth(r *txn.Record) {
 func sold(r *txn.Record) bool {
 	return r.Kind == txn.RecordOutcome && r.Outcome == txn.OutcomeApproved && r.Request == txn.KindSale
 }
+func settles(r *txn.Record) bool { return r.Request == txn.KindSettlement }
 func kindIs(k txn.RecordKind) func(*txn.Record) bool {
 	return func(r *txn.Record) bool { return r.Kind == k }
 }
@@ -407,6 +438,30 @@ var mutations = []struct {
 		r.Kind, r.Original, r.OriginalKey, r.Key, r.ID = txn.RecordReversalDue, r.ID, r.Key, txn.Key{}, 5_000_000
 		w.addBoth(&r)
 	}, RuleReversal},
+	{"a settlement had other totals", func(w *world) {
+		w.both(w.pick(w.journal, settles), func(r *txn.Record) {
+			var f txn.BatchFact
+			f.Unmarshal(r.Data)
+			f.Ours.Debit.Minor++
+			r.Data = f.Append(nil)
+		})
+	}, RuleBatch},
+	{"a settlement was told that even totals differ", func(w *world) {
+		w.both(w.pick(w.journal, settles), func(r *txn.Record) {
+			var f txn.BatchFact
+			f.Unmarshal(r.Data)
+			even := [2]txn.Comparison{txn.Even, txn.Even}
+			if f.Result == even {
+				even[1] = txn.Uneven
+			}
+			f.Result = even
+			r.Data = f.Append(nil)
+		})
+	}, RuleBatch},
+	{"the live totals of a batch are others", func(w *world) {
+		w.live.book.Apply(w.journal[w.pick(w.journal, sold)], 1)
+	}, RuleLive},
+	{"a batch is not live", func(w *world) { w.live.book = batch.NewBook() }, RuleLive},
 	{"an RRN is given twice", func(w *world) {
 		i, k := w.pick(w.journal, sold), w.pick(w.journal, outcomeIs(txn.OutcomeLocal))
 		w.both(k, func(r *txn.Record) { r.RRN, r.Day = w.journal[i].RRN, w.journal[i].Day })

@@ -21,6 +21,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/download"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keyring"
@@ -519,6 +520,8 @@ func (l live) Idle() bool {
 }
 
 func (l live) Owed() int64 { return l.a.acquirer.Figures().ReversalsOwed }
+
+func (l live) Batches(fn func(*batch.Batch)) { l.a.acquirer.Batches().Each(fn) }
 
 func (l live) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
 	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {

@@ -128,6 +128,7 @@ func (b *Book) End(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	switch {
 	case req.Key.Batch == 0 && e.state == txn.BatchOpen: // closed by an even settlement
 		f.Step, f.State, f.Code, f.Announced = txn.StepEnd, txn.BatchOpen, req.Network, req.Announced
+		f.Opened, f.Ours = e.opened, e.totals
 		return txn.Approved
 	case !ok:
 		return txn.BatchIsNotCurrent

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,9 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 		if err := rec.Unmarshal(b); err != nil {
 			return fmt.Errorf("decode journal record %d: %w", at, err)
 		}
-		*rec = ledger.Kept(*rec) // nothing may point into b
+		data := rec.Data
+		*rec = ledger.Kept(*rec)
+		rec.Serial, rec.Data = bytes.Clone(rec.Serial), bytes.Clone(data) // nothing may point into b
 		d.batch = append(d.batch, ledger.Entry{Pos: uint64(at), Rec: rec})
 		if len(d.batch) == batchMax {
 			began := time.Now()

@@ -324,6 +324,9 @@ func TestDrainThroughAnOutage(t *testing.T) {
 	if !r.OK() || r.Lag != 0 {
 		t.Fatal(text(t, r))
 	}
+	if facts, err := l.Batches(t.Context(), day); err != nil || int64(len(facts)) != r.check(RuleBatch).Checked {
+		t.Errorf("%d of %d settlements are in the ledger, %v", len(facts), r.check(RuleBatch).Checked, err)
+	}
 }
 
 // BenchmarkDrain copies a journal in memory into a ledger; an op is one record,

@@ -334,6 +334,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start(stage{"telemetry", a.telemetry.Run})
 	start(stage{"ledger", a.runDrain})
+	start(stage{"batches", a.closeBatches})
 	start(stage{"retention", a.truncate})
 	start(stage{"issuers", a.issuers.Run})
 	start(stage{"reversals", a.acquirer.Run})
@@ -413,6 +414,35 @@ func (a *app) migrate(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(migrateRetry):
+		}
+	}
+}
+
+// closeEvery is how often unsettled batches are looked for: once a day there
+// are some.
+const closeEvery = 10 * time.Minute
+
+// closeBatches closes, CloseAfter the cut-over, what no terminal settled on the
+// day before, until ctx ends.
+func (a *app) closeBatches(ctx context.Context) error {
+	after := a.cfg.Batches.CloseAfter
+	day, err := a.cfg.businessDay()
+	if err != nil || after == 0 {
+		return err
+	}
+	for {
+		over := day.Of(time.Now().Add(-after)).Before() // the last day whose time has come
+		closed, err := a.acquirer.CloseBatches(ctx, over)
+		if err != nil {
+			return err
+		}
+		if closed > 0 {
+			a.log.Warn("batches were closed that no terminal settled; see acqswitch batches list", "count", closed, "day", over.String())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(closeEvery):
 		}
 	}
 }

@@ -48,6 +48,7 @@ type config struct {
 	Risk         riskConfig      `yaml:"risk"`
 	Reversals    reversalsConfig `yaml:"reversals"`
 	Originals    originalsConfig `yaml:"originals"`
+	Batches      batchesConfig   `yaml:"batches"`
 	Admin        adminConfig     `yaml:"admin"`
 	Log          logConfig       `yaml:"log"`
 	Trace        traceConfig     `yaml:"trace"`
@@ -101,6 +102,10 @@ type originalsConfig struct {
 	CompletionPercent int  `yaml:"completion_percent"`
 	TipPercent        int  `yaml:"tip_percent"`
 	PreauthReopens    bool `yaml:"preauth_reopens"`
+}
+
+type batchesConfig struct {
+	CloseAfter time.Duration `yaml:"close_after"`
 }
 
 type adminConfig struct {
@@ -160,6 +165,7 @@ func (c *config) validate() error {
 		{"originals.preauth_days", between(c.Originals.PreauthDays, 1, 180)},
 		{"originals.completion_percent", between(c.Originals.CompletionPercent, 1, 200)},
 		{"originals.tip_percent", between(c.Originals.TipPercent, 1, 100)},
+		{"batches.close_after", between(c.Batches.CloseAfter, 0, 24*time.Hour)},
 		{"admin.address", address(c.Admin.Address, true)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},

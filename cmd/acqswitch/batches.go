@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func batchesCommand(c *console) *cobra.Command {
+	var file, data, date string
+	flags := func(cmd *cobra.Command) *cobra.Command {
+		f := cmd.Flags()
+		f.StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+		f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
+		f.StringVar(&date, "date", "", "business day as yyyy-mm-dd; empty is today's")
+		return cmd
+	}
+	load := func() (*config, txn.Date, error) {
+		cfg, err := loadConfig(file, os.Environ())
+		if err != nil {
+			return nil, 0, err
+		}
+		if data != "" {
+			cfg.DataDir = data
+		}
+		if date != "" {
+			day, err := txn.ParseDate(date)
+			return cfg, day, usageIf(err)
+		}
+		day, err := cfg.businessDay()
+		return cfg, day.Of(time.Now()), err
+	}
+	list := flags(&cobra.Command{
+		Use:   "list",
+		Short: "Show what terminals settled on a business day, and what is open",
+		Long: `list reads the ledger of a running or stopped switch: the settlements of a
+business day with both sides' totals, the items that people must decide about,
+and the batches with transactions of that day that are not closed.`,
+		Example: `  acqswitch batches list --config acqswitch.yaml --date 2026-11-22
+  acqswitch batches list -o json | jq .exceptions`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, day, err := load()
+			if err != nil {
+				return err
+			}
+			r, err := readBatches(cmd.Context(), cfg, day)
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(r)
+			}
+			return r.writeText(c.out)
+		},
+	})
+	closing := flags(&cobra.Command{
+		Use:   "close",
+		Short: "Close batches that no terminal settled, while the switch is stopped",
+		Long: `close closes every batch whose first transaction is of the business day or an
+earlier one. A running switch does that by itself (batches.close_after); this is
+for one that is stopped, as before it moves. Like a start it first decides what
+a crash left open. A terminal can still settle a closed batch and is told how
+its totals compare, but makes no more transactions in it.`,
+		Example: `  acqswitch batches close --config acqswitch.yaml --date 2026-11-22`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, day, err := load()
+			if err != nil {
+				return err
+			}
+			n, err := closeStopped(cmd.Context(), cfg, c.errs, day)
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(map[string]any{"date": day.String(), "closed": n})
+			}
+			_, err = fmt.Fprintf(c.out, "%d batches of %s and before are closed\n", n, day)
+			return err
+		},
+	})
+	return group("batches", "Show or close the batches that terminals settle", list, closing)
+}
+
+func usageIf(err error) error {
+	if err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// closeStopped closes batches as a switch that serves nobody.
+func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date) (closed int, err error) {
+	cfg.Admin.Address, cfg.Log.Level = "", "error"
+	a, err := newApp(cfg, logs)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	run := func(stage func(context.Context) error) (stop func()) {
+		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 1)
+		go func() { ended <- stage(running) }()
+		return func() {
+			cancel()
+			if e := <-ended; err == nil && !errors.Is(e, context.Canceled) {
+				err = e
+			}
+		}
+	}
+	defer run(a.journal.Run)()
+	if _, err := a.acquirer.Recover(); err != nil {
+		return 0, err
+	}
+	defer run(a.runDrain)()
+	if closed, err = a.acquirer.CloseBatches(ctx, day); err != nil {
+		return closed, err
+	}
+	late, cancel := context.WithTimeout(ctx, catchUpMax)
+	defer cancel()
+	if err := a.drain.CatchUp(late); err != nil {
+		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+	}
+	return closed, nil
+}
+
+// batchesReport is what list prints.
+type batchesReport struct {
+	Date       string           `json:"date"`
+	Open       []batchLine      `json:"open"`
+	Settled    []batchLine      `json:"settled"`
+	Exceptions []batchException `json:"exceptions"`
+}
+
+type batchLine struct {
+	At       *time.Time     `json:"at,omitempty"`
+	Merchant string         `json:"merchant"`
+	Terminal string         `json:"terminal"`
+	Batch    uint32         `json:"batch"`
+	Step     string         `json:"step,omitempty"`
+	State    string         `json:"state"`
+	Result   []string       `json:"result,omitempty"` // domestic and foreign cards
+	Currency txn.Currency   `json:"currency"`
+	Ours     totalsLine     `json:"ours"`
+	Theirs   *totalsLine    `json:"theirs,omitempty"`
+	Missing  *totalsLine    `json:"not_uploaded,omitempty"`
+	Items    *uploadedItems `json:"items,omitempty"`
+}
+
+type uploadedItems struct {
+	Announced uint32 `json:"announced"`
+	Received  uint32 `json:"received"`
+}
+
+// totalsLine is in minor units.
+type totalsLine struct {
+	Debits  uint32 `json:"debits"`
+	Debit   int64  `json:"debit_amount"`
+	Credits uint32 `json:"credits"`
+	Credit  int64  `json:"credit_amount"`
+}
+
+func newTotalsLine(t txn.Totals) totalsLine {
+	return totalsLine{t.Debit.Count, t.Debit.Minor, t.Credit.Count, t.Credit.Minor}
+}
+
+type batchException struct {
+	Merchant string       `json:"merchant"`
+	Terminal string       `json:"terminal"`
+	Batch    uint32       `json:"batch"`
+	STAN     uint32       `json:"stan"`
+	Verdict  string       `json:"verdict"`
+	Kind     string       `json:"kind,omitempty"`
+	Card     string       `json:"card,omitempty"`
+	Currency txn.Currency `json:"currency"`
+	Theirs   int64        `json:"theirs"`
+	Ours     int64        `json:"ours"`
+}
+
+// readBatches reads a business day out of the ledger.
+func readBatches(ctx context.Context, cfg *config, day txn.Date) (*batchesReport, error) {
+	l, err := openLedger(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	r := &batchesReport{Date: day.String(), Open: []batchLine{}, Settled: []batchLine{}, Exceptions: []batchException{}}
+	err = l.Read(ctx, func(s *ledger.Snapshot) error {
+		open, err := s.OpenBatches(ctx, day)
+		if err != nil {
+			return err
+		}
+		facts, err := s.Batches(ctx, day)
+		if err != nil {
+			return err
+		}
+		exceptions, err := s.BatchExceptions(ctx, day)
+		for i := range open {
+			r.Open = append(r.Open, newBatchLine(&open[i]))
+		}
+		for i := range facts {
+			r.Settled = append(r.Settled, newBatchLine(&facts[i]))
+		}
+		for _, x := range exceptions {
+			e := batchException{Merchant: x.Merchant.String(), Terminal: x.Terminal.String(), Batch: x.Number, STAN: x.Item.STAN,
+				Verdict: x.Item.Verdict.String(), Card: text(x.Item.Masked[:]), Currency: x.Currency, Theirs: x.Item.Minor, Ours: x.Item.Ours}
+			if x.Item.Kind != txn.KindUnknown {
+				e.Kind = x.Item.Kind.String()
+			}
+			r.Exceptions = append(r.Exceptions, e)
+		}
+		return err
+	})
+	return r, err
+}
+
+func newBatchLine(b *ledger.Batch) batchLine {
+	l := batchLine{Merchant: b.Merchant.String(), Terminal: b.Terminal.String(), Batch: b.Number, State: b.State.String(),
+		Currency: b.Currency, Ours: newTotalsLine(b.Ours)}
+	if b.Step == 0 {
+		return l
+	}
+	l.At, l.Step = &b.At, b.Step.String()
+	switch b.Step {
+	case txn.StepSettle:
+		theirs := newTotalsLine(b.Theirs)
+		l.Theirs, l.Result = &theirs, []string{b.Result[0].String(), b.Result[1].String()}
+	case txn.StepEnd:
+		missing := newTotalsLine(b.Missing)
+		l.Missing, l.Items = &missing, &uploadedItems{b.Announced, b.Received}
+	}
+	return l
+}
+
+func (r *batchesReport) writeText(w io.Writer) error {
+	say := func(t *totalsLine) string {
+		if t == nil {
+			return ""
+		}
+		return fmt.Sprintf("%d/%d %d/%d", t.Debits, t.Debit, t.Credits, t.Credit)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "Business day %s; totals are debits/amount credits/amount in minor units\n\n", r.Date)
+	fmt.Fprintf(t, "OPEN\tterminal\tbatch\tstate\tours\t(%d)\n", len(r.Open))
+	for _, l := range r.Open {
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.State, say(&l.Ours))
+	}
+	fmt.Fprintf(t, "\nSETTLED\tterminal\tbatch\tstep\tstate\tours\ttheirs\tresult\t(%d)\n", len(r.Settled))
+	for _, l := range r.Settled {
+		result := ""
+		if len(l.Result) == 2 {
+			result = l.Result[0] + ", " + l.Result[1]
+		}
+		if l.Items != nil {
+			result = fmt.Sprintf("%d of %d items, not uploaded %s", l.Items.Received, l.Items.Announced, say(l.Missing))
+		}
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\t%s\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.Step, l.State, say(&l.Ours), say(l.Theirs), result)
+	}
+	fmt.Fprintf(t, "\nEXCEPTIONS\tterminal\tbatch\tSTAN\tverdict\tcard\ttheirs\tours\t(%d)\n", len(r.Exceptions))
+	for _, e := range r.Exceptions {
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%d\t%d\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Card, "-"), e.Theirs, e.Ours)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/iso"
+)
+
+// framed is a fixture with another DE48 or another batch in DE60.
+func framed(t *testing.T, id string, over map[int]string) []byte {
+	t.Helper()
+	old := frame(t, id)
+	m := new(iso.Message)
+	if err := cupCodec.Parse(m, old[2:]); err != nil {
+		t.Fatal(err)
+	}
+	e := cupCodec.Begin(nil, m.TPDU(), m.Header(), m.MTI())
+	for n := 2; n <= 64; n++ {
+		switch v, ok := over[n]; {
+		case ok:
+			e.Text(n, []byte(v))
+		case m.Has(n):
+			e.Copy(n, m)
+		}
+	}
+	f, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestBatchOverTCP settles the constructed messages' batch with a switch that is
+// killed after every answer: each answer is repeated byte for byte, and the
+// ledger names every difference.
+func TestBatchOverTCP(t *testing.T) {
+	s := newStack(t, "balance: 500000")
+	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")                   // 000002 of 123.45
+	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 8)), 0x0210, "00") // 000008, which is not uploaded
+	checkAnswer(t, s.tell(framed(t, "cup-19", nil)), 0x0330, "95")             // no upload before the settlement
+	step := func(what string, f []byte, mti uint16, de48 string) {
+		t.Helper()
+		first := s.tell(f)
+		m := checkAnswer(t, first, mti, "00")
+		if got := string(m.AppendText(nil, 48)); got != de48 {
+			t.Errorf("%s: DE48 %s, want %s", what, got, de48)
+		}
+		s.server.stop(syscall.SIGKILL)
+		s.start()
+		if again := s.tell(f); !bytes.Equal(again, first) {
+			t.Errorf("%s again, after a crash:\n%X, first\n%X", what, again, first)
+		}
+	}
+	const none = "00000000000000000000000000000"
+	step("settlement", frame(t, "cup-16"), 0x0510, "000000024690002"+"000000000000000"+"2"+"0"+none+"1")
+	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 9)), 0x0210, "77")
+	step("upload", frame(t, "cup-19"), 0x0330, "03")
+	step("end", frame(t, "cup-21"), 0x0330, "0003")
+	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 9)), 0x0210, "77")
+	// A sign-on with the closed batch is told the next one.
+	m := checkAnswer(t, s.tell(frame(t, "cup-01")), 0x0810, "00")
+	if got := string(m.AppendDigits(nil, 60)); got != "00000002003" {
+		t.Errorf("sign-on: DE60 %s", got)
+	}
+	// The next batch is settled even.
+	checkAnswer(t, s.tell(framed(t, "cup-03", map[int]string{11: "000020", 60: "2200000200060"})), 0x0210, "00")
+	even := "000000012345001" + "000000000000000" + "0" + "0" + none + "0"
+	step("even settlement", framed(t, "cup-16", map[int]string{11: "000021", 48: even, 60: "00000002201"}), 0x0510, even[:30]+"1"+even[31:61]+"1")
+	step("balanced end", framed(t, "cup-22", map[int]string{11: "000022", 60: "00000002207"}), 0x0330, "0000")
+	// And the one after that is left open.
+	checkAnswer(t, s.tell(framed(t, "cup-03", map[int]string{11: "000030", 60: "2200000300060"})), 0x0210, "00")
+
+	s.until("verify sees everything finished", func() bool { r := s.verify(); return r.OpenRequests+r.OpenReversals == 0 })
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("SIGTERM: exit %d", code)
+	}
+	r := s.batches("list")
+	if len(r.Open) != 1 || r.Open[0].Batch != 3 || r.Open[0].Ours.Debit != 12345 {
+		t.Errorf("open: %+v", r.Open)
+	}
+	if len(r.Settled) != 5 || r.Settled[0].Result[0] != "uneven" || r.Settled[4].State != "closed" {
+		t.Errorf("settled: %+v", r.Settled)
+	}
+	got := ""
+	for _, x := range r.Exceptions {
+		got += fmt.Sprintf("%d/%d %s %d %d %s\n", x.Batch, x.STAN, x.Verdict, x.Theirs, x.Ours, x.Card)
+	}
+	if want := "1/3 is not ours 12345 0 622202*********0128\n1/7 is not ours 95000 0 622202*********0128\n1/8 is not uploaded 0 12345 \n"; got != want {
+		t.Errorf("exceptions\n%s, want\n%s", got, want)
+	}
+	s.cli("batches", "close", "--config", "acqswitch.yaml").check(t, exitOK, "1 batches of", "")
+	s.cli("batches", "close", "--config", "acqswitch.yaml").check(t, exitOK, "0 batches of", "")
+	if r := s.batches("list"); len(r.Open) != 0 || r.Settled[len(r.Settled)-1].Step != "close" {
+		t.Errorf("after closing: %+v", r)
+	}
+	s.cli("batches", "list", "--config", "acqswitch.yaml").check(t, exitOK, "EXCEPTIONS", "")
+	if r := s.verify(); len(r.Breaks) != 0 {
+		t.Errorf("verify: %+v", r)
+	}
+	s.checkNoCardInClear()
+}
+
+// batches is the report of a business day.
+func (s *stack) batches(verb string) (r batchesReport) {
+	s.t.Helper()
+	out := s.cli("batches", verb, "--config", "acqswitch.yaml", "-o", "json")
+	out.check(s.t, exitOK, "", "")
+	if err := json.Unmarshal([]byte(out.out), &r); err != nil {
+		s.t.Fatalf("%v in %s", err, out.out)
+	}
+	return r
+}

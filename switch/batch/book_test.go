@@ -340,3 +340,26 @@ func TestBatchWithoutNumber(t *testing.T) {
 		}
 	}
 }
+
+// A sale costs the Book no allocation but its share of a chunk of items.
+func TestASaleAllocatesNothing(t *testing.T) {
+	b := NewBook()
+	r, rec := request(txn.KindSale, 1, 2), outcome(txn.KindSale, 1, 2, 500)
+	n := testing.AllocsPerRun(1000, func() {
+		if b.Admit(r) != txn.Approved || b.Apply(&rec, 1) != nil {
+			t.Fatal("refused")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkSale(b *testing.B) {
+	book := NewBook()
+	r, rec := request(txn.KindSale, 1, 2), outcome(txn.KindSale, 1, 2, 500)
+	for b.Loop() {
+		book.Admit(r)
+		book.Apply(&rec, 1)
+	}
+}

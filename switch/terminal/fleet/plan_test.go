@@ -43,6 +43,8 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.PINBlockIsWrong:        "the day's terminals send no PINs",
 	txn.PINCannotBeTranslated:  "the day's terminals send no PINs",
 	txn.SwitchIsOverloaded:     "depends on load",
+	txn.BatchIsNotCurrent:      "the day's terminals do not settle yet",
+	txn.BatchIsNotSettling:     "the day's terminals do not settle yet",
 	txn.AmountIsOverMaximum:    "DE4 cannot hold it",
 	txn.IssuerIsUnavailable:    "both issuers are up",
 	txn.IssuerIsBusy:           "depends on load",

@@ -497,3 +497,52 @@ func TestTerminalAndSwitchAgreeOnTotals(t *testing.T) {
 		h.checkFacts()
 	})
 }
+
+// Every append of a settlement fails once, lost or persisted; the process then
+// restarts and the terminal asks again. It ends as if nothing had happened, and
+// what it was told before is what it is told again.
+func TestEveryAppendOfASettlementFails(t *testing.T) {
+	steps := []txn.Request{
+		sale("10000001", 1, 500),
+		sale("10000001", 2, 700),
+		settlement("10000001", 1, 3, debit(1, 500)),
+		upload("10000001", 1, 4, item(1, 500)),
+		upload("10000001", 1, 5, item(9, 900)),
+		end("10000001", 1, 6, 2),
+	}
+	for _, persisted := range []bool{false, true} {
+		for n := 5; n <= 8; n++ { // the sales take four
+			h := newHouse(t)
+			h.stop()
+			fault := &faulty{n: n, persisted: persisted}
+			h.open(func(r Recorder) Recorder { fault.Recorder = r; return fault })
+			silent := 0
+			for i := range steps {
+				req := steps[i]
+				req.Items = slices.Clone(req.Items)
+				ans := h.ask(req)
+				if ans.Silent {
+					silent++
+					h.restart()
+					req.Items = slices.Clone(steps[i].Items)
+					ans = h.ask(req)
+				}
+				h.want(fmt.Sprintf("append %d (persisted %v), step %d", n, persisted, i), ans, txn.Approved, "00")
+				again := steps[i]
+				again.Items = slices.Clone(again.Items)
+				if got := h.ask(again); got.Result != ans.Result || got.Totals != ans.Totals || got.Count != ans.Count || got.RRN != ans.RRN {
+					t.Errorf("append %d (persisted %v), step %d: told %+v, then %+v", n, persisted, i, ans, got)
+				}
+			}
+			if silent != 1 {
+				t.Errorf("append %d: %d steps were cut off", n, silent)
+			}
+			if got := h.checkFacts(); got != 4 {
+				t.Errorf("append %d (persisted %v): %d facts", n, persisted, got)
+			}
+			if all := h.facts(); all[3].State != txn.BatchClosed || all[3].Missing != debit(1, 700) {
+				t.Errorf("append %d (persisted %v): the end is %+v", n, persisted, all[3])
+			}
+		}
+	}
+}

@@ -201,7 +201,10 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 		}
 		data := rec.Data
 		*rec = ledger.Kept(*rec)
-		rec.Serial, rec.Data = bytes.Clone(rec.Serial), bytes.Clone(data) // nothing may point into b
+		rec.Serial = bytes.Clone(rec.Serial) // nothing may point into b
+		if rec.Request.Batch() {
+			rec.Data = bytes.Clone(data)
+		}
 		d.batch = append(d.batch, ledger.Entry{Pos: uint64(at), Rec: rec})
 		if len(d.batch) == batchMax {
 			began := time.Now()

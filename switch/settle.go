@@ -26,6 +26,7 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
 		return
 	}
+	rec.Amount.Currency = req.Owner.Currency // not all dialects name it
 	f := &w.fact
 	f.Reset()
 	s.listItems(req, f)

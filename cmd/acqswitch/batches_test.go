@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // framed is a fixture with another DE48 or another batch in DE60.
@@ -113,4 +115,79 @@ func (s *stack) batches(verb string) (r batchesReport) {
 		s.t.Fatalf("%v in %s", err, out.out)
 	}
 	return r
+}
+
+// TestISO87BatchOverTCP settles a terminal whose dialect has no batch numbers:
+// uneven, uploaded and ended; then the next period, even.
+func TestISO87BatchOverTCP(t *testing.T) {
+	s := newStack(t, "balance: 500000")
+	codec := iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))
+	tell := func(mti uint16, code string, f map[int]string) *iso.Message {
+		t.Helper()
+		e := codec.Begin(nil, nil, nil, mti)
+		for n := 2; n <= 128; n++ {
+			if n == 41 || n == 42 {
+				e.Text(n, []byte(map[int]string{41: "10000001", 42: "999290054110001"}[n]))
+			} else if v, ok := f[n]; ok {
+				e.Text(n, []byte(v))
+			}
+		}
+		frame, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := dial(t, s.iso87)
+		defer conn.Close()
+		if _, err := conn.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := receive(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := new(iso.Message)
+		if err := codec.Parse(m, answer); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(m.Value(39)); m.MTI() != mti&^1+0x10 || got != code {
+			t.Errorf("%04x was answered %04x with %s, want %s", mti, m.MTI(), got, code)
+		}
+		return m
+	}
+	sale := func(stan, minor int) map[int]string {
+		return map[int]string{2: testPAN, 3: "000000", 4: fmt.Sprintf("%012d", minor), 11: fmt.Sprintf("%06d", stan), 14: "3012", 22: "012", 49: "156"}
+	}
+	settle := func(stan, debits, debit int) *iso.Message {
+		return tell(0x0500, "00", map[int]string{11: fmt.Sprintf("%06d", stan), 74: "0000000000", 76: fmt.Sprintf("%010d", debits),
+			86: "0000000000000000", 88: fmt.Sprintf("%016d", debit)})
+	}
+	ours := func(m *iso.Message) string {
+		return fmt.Sprintf("%s: %s of %s", m.AppendText(nil, 66), m.AppendText(nil, 76), m.AppendText(nil, 88))
+	}
+	tell(0x0200, "00", sale(1, 500))
+	tell(0x0200, "00", sale(2, 700))
+	if got, want := ours(settle(3, 1, 500)), "2: 0000000002 of 0000000000001200"; got != want {
+		t.Errorf("uneven: %s, want %s", got, want)
+	}
+	tell(0x0320, "00", sale(1, 500))
+	tell(0x0520, "00", map[int]string{3: "960000", 11: "000004", 74: "0000000000", 76: "0000000001", 86: "0000000000000000", 88: "0000000000000500"})
+	tell(0x0200, "00", sale(5, 900))
+	for range 2 { // the second is the answer told again
+		if got, want := ours(settle(6, 1, 900)), "1: 0000000001 of 0000000000000900"; got != want {
+			t.Errorf("even: %s, want %s", got, want)
+		}
+	}
+	s.until("the ledger has the last settlement", func() bool {
+		return strings.Count(s.cli("batches", "list", "--config", "acqswitch.yaml", "-o", "json").out, `"step"`) == 4
+	})
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("SIGTERM: exit %d", code)
+	}
+	r := s.batches("list")
+	if len(r.Open) != 0 || len(r.Exceptions) != 1 || r.Exceptions[0].STAN != 2 || r.Exceptions[0].Verdict != "is not uploaded" {
+		t.Errorf("%+v", r)
+	}
+	if r := s.verify(); len(r.Breaks) != 0 {
+		t.Errorf("verify: %+v", r)
+	}
 }

@@ -35,7 +35,7 @@ func (b *Book) Settle(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	f.Theirs, f.Ours = req.Totals, e.totals
 	told := [2]txn.Totals{e.totals, {}}
 	switch {
-	case e.mixed || e.first != 0 && e.currency != req.Amount.Currency:
+	case e.mixed || e.first != 0 && req.Amount.Currency != 0 && e.currency != req.Amount.Currency:
 		f.Result = [2]txn.Comparison{txn.NotComparable, txn.NotComparable}
 	case req.Totals[0].Plus(req.Totals[1]) == e.totals:
 		f.Result = [2]txn.Comparison{txn.Even, txn.Even}

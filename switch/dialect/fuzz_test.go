@@ -34,7 +34,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("the fault quotes the card")
 		}
 		if r := &x.Request; x.Fault == nil && d.id != idCUPPOS {
-			if told := len(r.Additional); told != 0 != (r.Kind == txn.KindSettlement || r.Kind == txn.KindUpload) || strings.Trim(string(r.Additional), "0123456789") != "" {
+			if told := len(r.Additional) > 0 || len(r.Items) == 1; told != r.Kind.Batch() || strings.Trim(string(r.Additional), "0123456789") != "" {
 				t.Errorf("a %s says %q of its batch", r.Kind, r.Additional)
 			}
 			if r.Replacement.Minor != 0 && (r.Kind != txn.KindReversal || r.Replacement.Minor >= r.Amount.Minor) {

@@ -337,19 +337,11 @@ func answerISO87(e *iso.Encoder, x *Exchange) {
 	if totals {
 		e.Uint(74, uint64(decimal(ans.Additional[27:30])))
 		e.Uint(76, uint64(decimal(ans.Additional[12:15])))
-		e.Uint(86, amountOf(ans.Additional[15:27]))
-		e.Uint(88, amountOf(ans.Additional[0:12]))
+		e.Uint(86, uint64(long(ans.Additional[15:27])))
+		e.Uint(88, uint64(long(ans.Additional[0:12])))
 	}
 	e.Copy(90, m)
 	if req.Kind == txn.KindReversal {
 		e.Copy(95, m)
 	}
-}
-
-// amountOf is decimal for twelve digits.
-func amountOf(digits []byte) (n uint64) {
-	for _, c := range digits {
-		n = n*10 + uint64(c-'0')
-	}
-	return n
 }

@@ -71,7 +71,8 @@ func TestISO87Frames(t *testing.T) {
 		}
 		decide(x, txn.Approved)
 		if req.Kind == txn.KindSettlement { // we know of one debit less
-			x.Answer.Additional = []byte("000000095000001" + "000000012345001" + "2" + zeros30 + "1")
+			x.Answer.Totals[0] = txn.Totals{Debit: txn.Sum{Count: 1, Minor: 95000}, Credit: txn.Sum{Count: 1, Minor: 12345}}
+			x.Answer.Result = [2]txn.Comparison{txn.Uneven, txn.Even}
 		}
 		m := answered(t, d, x)
 		checkAnswer(t, x, m)

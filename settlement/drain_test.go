@@ -78,8 +78,19 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 	})
 }
 
-// While others want the processors, the drain rests between batches.
+// While others want the processors, the drain rests between batches. Whether a
+// wait is seen depends on the scheduler, so it gets some tries.
 func TestDrainGivesWay(t *testing.T) {
+	for range 20 {
+		if restsAmongBusy(t) > 0 {
+			return
+		}
+	}
+	t.Error("the drain never rested among busy goroutines")
+}
+
+// restsAmongBusy is how often a drain rests that has others beside it.
+func restsAmongBusy(t *testing.T) uint64 {
 	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
 	d := NewDrain(j, s, LagMaxDefault)
 	var busy sync.WaitGroup
@@ -98,9 +109,7 @@ func TestDrainGivesWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, s, 4*batchMax)
-	if d.Stats().Rests == 0 {
-		t.Error("the drain never rested among busy goroutines")
-	}
+	return d.Stats().Rests
 }
 
 func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {

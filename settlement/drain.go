@@ -75,6 +75,7 @@ type Drain struct {
 
 	// Owned by Run.
 	recs     []txn.Record // what batch points to
+	serials  [][]byte     // the serial of each of recs
 	batch    []ledger.Entry
 	backoff  time.Duration
 	turns    turns
@@ -99,7 +100,7 @@ type Drain struct {
 // behind; from there on it takes its share: a peak of seconds is put off, a
 // load that lasts is carried along. With 0 it never gives way.
 func NewDrain(j Journal, s Store, lagMax uint64) *Drain {
-	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), recs: make([]txn.Record, batchMax), moved: make(chan struct{}),
+	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), recs: make([]txn.Record, batchMax), serials: make([][]byte, batchMax), moved: make(chan struct{}),
 		turns: turns{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}}
 }
 
@@ -195,13 +196,14 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 	d.batch = d.batch[:0]
 	var storeErr error
 	err := d.journal.Scan(pos+1, func(at journal.Position, b []byte) error {
-		rec := &d.recs[len(d.batch)]
+		rec, serial := &d.recs[len(d.batch)], &d.serials[len(d.batch)]
 		if err := rec.Unmarshal(b); err != nil {
 			return fmt.Errorf("decode journal record %d: %w", at, err)
 		}
 		data := rec.Data
-		*rec = ledger.Kept(*rec)
-		rec.Serial = bytes.Clone(rec.Serial) // nothing may point into b
+		*rec = ledger.Kept(*rec) // nothing may point into b
+		*serial = append((*serial)[:0], rec.Serial...)
+		rec.Serial = *serial
 		if rec.Request.Batch() {
 			rec.Data = bytes.Clone(data)
 		}

@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func run(t *testing.T, d *Drain) (stop func() error) {
 func records(first, n int) []*txn.Record {
 	recs := make([]*txn.Record, n)
 	for i := range recs {
-		recs[i] = &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(first + i), At: time.UnixMicro(int64(first + i)).UTC(), Chip: []byte("chip")}
+		recs[i] = &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(first + i), At: time.UnixMicro(int64(first + i)).UTC(), Chip: []byte("chip"), Serial: fmt.Appendf(nil, "SN%d", first+i)}
 	}
 	return recs
 }
@@ -43,8 +44,8 @@ func holds(t *testing.T, s *memStore, n int) {
 		t.Fatalf("%d records stored, want %d", len(s.got), n)
 	}
 	for i, r := range s.got {
-		if r.ID != txn.ID(i+1) || r.Chip != nil {
-			t.Fatalf("record %d has id %d and chip %q", i+1, r.ID, r.Chip)
+		if r.ID != txn.ID(i+1) || r.Chip != nil || string(r.Serial) != fmt.Sprintf("SN%d", i+1) {
+			t.Fatalf("record %d has id %d, chip %q and serial %q", i+1, r.ID, r.Chip, r.Serial)
 		}
 	}
 }

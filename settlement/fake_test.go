@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -144,7 +145,9 @@ func (s *memStore) Store(ctx context.Context, entries []ledger.Entry) error {
 		if e.Pos != uint64(len(s.got)+1) {
 			return fmt.Errorf("position %d after %d: %w", e.Pos, len(s.got), ledger.ErrGap)
 		}
-		s.got = append(s.got, *e.Rec)
+		rec := *e.Rec
+		rec.Serial = bytes.Clone(rec.Serial)
+		s.got = append(s.got, rec)
 	}
 	return err
 }

@@ -152,7 +152,7 @@ func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 // left behind.
 func detach(rec *txn.Record) txn.Record {
 	r := *rec
-	r.Balance, r.Chip, r.IssuerData, r.Serial = nil, nil, nil, nil
-	r.Data = bytes.Clone(rec.Data) // an advice tells what is in it
+	r.Balance, r.Chip, r.IssuerData = nil, nil, nil
+	r.Serial, r.Data = bytes.Clone(rec.Serial), bytes.Clone(rec.Data) // an open intent's outcome repeats the serial; an advice tells what is in data
 	return r
 }

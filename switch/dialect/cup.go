@@ -278,11 +278,11 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Text(38, ans.Reply.AuthCode[:])
 	}
 	e.Text(39, ans.Code[:])
-	e.Copy(41, m)
-	e.Copy(42, m)
+	copyText(e, 41, m)
+	copyText(e, 42, m)
 	switch {
 	case len(ans.Reply.IssuerData) > 0:
-		e.Text(44, ans.Reply.IssuerData)
+		e.Text(44, whole(ans.Reply.IssuerData))
 	case approved && financial:
 		e.Text(44, institutions(acquirer))
 	}
@@ -332,11 +332,13 @@ func institutions(acquirer []byte) []byte {
 
 // organization is DE63.1, whose card it is: what the terminal said, else CUP.
 func organization(m *iso.Message) []byte {
-	if v := m.Value(63); len(v) >= 3 {
+	if v := m.Value(63); len(v) >= 3 && len(whole(v[:3])) == 3 {
 		return v[:3]
 	}
-	return []byte("CUP")
+	return cup
 }
+
+var cup = []byte("CUP")
 
 // acquirerDigits is DE32: the institution code, 8 digits at least.
 func acquirerDigits(id txn.AcquirerID) []byte {

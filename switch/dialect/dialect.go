@@ -281,6 +281,9 @@ func decodeCommon(x *Exchange) error {
 		req.PINCapability = mode[2]
 	}
 	req.Chip = txn.Secret(m.Value(55))
+	if err := checkFields(x); err != nil {
+		return err
+	}
 	if err := decodePIN(x); err != nil {
 		return err
 	}

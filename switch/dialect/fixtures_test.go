@@ -240,7 +240,11 @@ func checkAnswer(t *testing.T, x *Exchange, got *iso.Message) {
 		}
 	}
 	for _, n := range []int{2, 3, 4, 11, 41, 42} {
-		if asked.Has(n) && text(got, n) != text(asked, n) {
+		want := text(asked, n)
+		if x.Request.Dialect == idCUPPOS && len(whole([]byte(want))) < len(want) {
+			want = "" // half a character is not said again
+		}
+		if asked.Has(n) && text(got, n) != want {
 			t.Errorf("field %d is not the request's", n)
 		}
 	}

@@ -30,6 +30,14 @@ type FieldBreakdown struct {
 	Masked bool
 	Offset int // of the value, in the frame body
 	Length int // wire bytes of the value
+	Parts  []Part
+}
+
+// Part is an element of a field that is a list, such as terminal information.
+type Part struct {
+	Tag   string // below the field, such as A2.02
+	Name  string
+	Value string // masked as the field is
 }
 
 // Describe spells a message out. Cardholder data, PINs and keys are masked
@@ -61,6 +69,7 @@ func Describe(m *Message, unmask bool) Breakdown {
 		} else {
 			f.Value, f.Masked = masked(m, n)
 		}
+		f.Parts = infoParts(m, n, unmask)
 		b.Fields = append(b.Fields, f)
 	}
 	return b

@@ -20,12 +20,12 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 		return maskPAN(v), true
 	case 14, 35, 36, 45, 52, 55:
 		return hidden, true
-	case 46, 59:
-		shown, ok := maskTLV(v)
-		if !ok {
+	case 46, 57, 59:
+		if shown, shape := maskInfo(n, v); shape != nil {
+			return show(m, n, shown), !bytes.Equal(shown, v)
+		} else if n != 57 { // which has other uses
 			return hidden, true
 		}
-		return show(m, n, shown), !bytes.Equal(shown, v)
 	case 48:
 		if m.mti&0xFF0F == 0x0300 { // batch upload: details with card numbers
 			return hidden, true
@@ -80,65 +80,4 @@ func luhn(digits []byte) bool {
 		sum += x
 	}
 	return sum%10 == 0
-}
-
-// tlv is one shape of the terminal information that CUP dialects carry in text:
-// a two-character tag, a length, a value.
-type tlv struct {
-	lenSize int
-	base    int
-	hide    map[string]bool // tags whose value is hidden
-	nested  string          // tag whose value is of the same shape, with nest hidden
-	nest    map[string]bool
-}
-
-var (
-	// terminalInfo59 is DE59: A1 is a PIN, A3 a payment code, A4 its voucher;
-	// A2.03 are the last digits of the card.
-	terminalInfo59 = tlv{
-		lenSize: 3, base: 10,
-		hide:   map[string]bool{"A1": true, "A3": true, "A4": true},
-		nested: "A2", nest: map[string]bool{"03": true},
-	}
-	// terminalInfo46 is DE46 behind "PI" and a length; 06 are the last digits of
-	// the card.
-	terminalInfo46 = tlv{lenSize: 2, base: 16, hide: map[string]bool{"06": true}}
-)
-
-// maskTLV hides the sensitive parts of DE46 and DE59, or says that v is neither.
-func maskTLV(v []byte) ([]byte, bool) {
-	v = bytes.Clone(v)
-	if bytes.HasPrefix(v, []byte("PI")) && len(v) >= 5 {
-		return v, terminalInfo46.mask(v[5:])
-	}
-	return v, terminalInfo59.mask(v)
-}
-
-func (t tlv) mask(v []byte) bool {
-	for len(v) > 0 {
-		if len(v) < 2+t.lenSize {
-			return false
-		}
-		n := 0
-		for _, c := range v[2 : 2+t.lenSize] {
-			d := int(hexNibble(c))
-			if d >= t.base {
-				return false
-			}
-			n = n*t.base + d
-		}
-		tag := string(v[:2])
-		v = v[2+t.lenSize:]
-		if n > len(v) {
-			return false
-		}
-		if tag == t.nested && !(tlv{lenSize: t.lenSize, base: t.base, hide: t.nest}).mask(v[:n]) {
-			return false
-		}
-		if t.hide[tag] {
-			copy(v[:n], bytes.Repeat([]byte("*"), n))
-		}
-		v = v[n:]
-	}
-	return true
 }

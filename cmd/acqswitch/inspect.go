@@ -133,6 +133,9 @@ func printBreakdown(c *console, b iso.Breakdown, fault error) error {
 	fmt.Fprintf(w, "\nfield\toffset\tbytes\tvalue\tname\n")
 	for _, f := range b.Fields {
 		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\n", f.Number, f.Offset, f.Length, f.Value, f.Name)
+		for _, p := range f.Parts {
+			fmt.Fprintf(w, "%d.%s\t\t\t%s\t%s\n", f.Number, p.Tag, p.Value, p.Name)
+		}
 	}
 	return w.Flush()
 }

@@ -290,15 +290,33 @@ func (z *Zone) String() string { return "[issuer's keys]" }
 // GoString is String.
 func (z *Zone) GoString() string { return z.String() }
 
-// VerifySerial checks the serial number's ciphertext that a terminal reports
-// (DE59 A2.04) under its maker's key.
-func (v *Vault) VerifySerial(key Key, serial, factor string, text []byte) error {
+// SerialKey is the key under which a terminal enciphers its serial number,
+// ready for use. It is safe for concurrent use.
+type SerialKey struct {
+	mu     sync.RWMutex // as Terminal's
+	closed bool
+	key    held
+}
+
+// OpenSerial opens a stored serial key.
+func (v *Vault) OpenSerial(key Key) (*SerialKey, error) {
 	k, _, err := v.use(key, PurposeSerial)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer k.Close()
-	want, err := algo.SerialCipher(k, serial, factor)
+	return &SerialKey{key: k}, nil
+}
+
+// Verify checks, in constant time, the ciphertext of a serial number that a
+// terminal reports with its random factor (DE59 A2.04). ErrMACWrong is the
+// message's fault; any other error is ours, and tells nothing about it.
+func (s *SerialKey) Verify(serial, factor, text []byte) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	want, err := algo.SerialCipher(s.key, serial, factor)
 	if err != nil {
 		return err
 	}
@@ -307,3 +325,19 @@ func (v *Vault) VerifySerial(key Key, serial, factor string, text []byte) error 
 	}
 	return nil
 }
+
+// Close ends the key and overwrites it. It waits for calls in progress.
+func (s *SerialKey) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		s.key.Close()
+	}
+}
+
+// String says nothing of what is inside.
+func (s *SerialKey) String() string { return "[serial key]" }
+
+// GoString is String.
+func (s *SerialKey) GoString() string { return s.String() }

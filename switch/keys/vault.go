@@ -25,7 +25,7 @@ const (
 	PurposeZAK                       // M0: MACs to and from an issuer
 	PurposeKBPK                      // K1: protects TR-31 key blocks
 	PurposeBDK                       // B0: terminals' DUKPT keys come from it
-	PurposeSerial                    // D0: enciphers serial numbers of one maker's terminals
+	PurposeSerial                    // D0: enciphers a terminal's serial number
 )
 
 var purposes = [...]struct {

@@ -317,13 +317,25 @@ func TestDUKPT(t *testing.T) {
 func TestSerialCipher(t *testing.T) {
 	v := softVault(t)
 	key := load(t, v, "maker", PurposeSerial, algo.SM4, unhex(t, "0123456789ABCDEFFEDCBA9876543210"))
-	if err := v.VerifySerial(key, "00002304SN0000000001", "890128", []byte("1A773210")); err != nil {
+	k, err := v.OpenSerial(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, factor := []byte("00002304SN0000000001"), []byte("890128")
+	if err := k.Verify(serial, factor, []byte("1A773210")); err != nil {
 		t.Error(err)
 	}
 	for _, text := range []string{"", "1A773211", "1a773210", "1A7732100"} {
-		if err := v.VerifySerial(key, "00002304SN0000000001", "890128", []byte(text)); !errors.Is(err, ErrMACWrong) {
+		if err := k.Verify(serial, factor, []byte(text)); !errors.Is(err, ErrMACWrong) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+	k.Close()
+	if err := k.Verify(serial, factor, []byte("1A773210")); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, err := v.OpenSerial(load(t, v, "maker", PurposeTDK, algo.SM4, unhex(t, "0123456789ABCDEFFEDCBA9876543210"))); !errors.Is(err, ErrPurpose) {
+		t.Errorf("another key: %v", err)
 	}
 }
 

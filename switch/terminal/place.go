@@ -55,7 +55,7 @@ func machine(p *Profile, card string) string {
 	if len(p.SerialKey) > 0 {
 		factor := card[max(0, len(card)-6):]
 		if key, err := algo.NewLocal(algo.SM4, p.SerialKey); err == nil {
-			text, err := algo.SerialCipher(key, serial, factor)
+			text, err := algo.SerialCipher(key, []byte(serial), []byte(factor))
 			key.Close()
 			if err == nil {
 				proof = element("03", factor) + element("04", string(text[:]))

@@ -217,9 +217,12 @@ func hexUpper(dst, src []byte) {
 // SerialCipher is the ciphertext of a terminal's serial number that UnionPay's
 // terminal information carries (DE59 A2.04): MACCUPECB with an SM4 key over
 // the serial number and the random factor.
-func SerialCipher(key Cipher, serial, factor string) (text [MACSize]byte, err error) {
+func SerialCipher(key Cipher, serial, factor []byte) (text [MACSize]byte, err error) {
 	if key.Kind() != SM4 {
 		return text, fmt.Errorf("encipher a serial number: key is %v, must be SM4", key.Kind())
 	}
-	return MACCUPECB.MAC(MACKey{Whole: key}, append([]byte(serial), factor...))
+	s := getScratch()
+	defer s.put()
+	s.data = append(append(s.data[:0], serial...), factor...)
+	return MACCUPECB.MAC(MACKey{Whole: key}, s.data)
 }

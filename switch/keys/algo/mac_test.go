@@ -73,7 +73,7 @@ func TestMACRefusals(t *testing.T) {
 		},
 		"unknown algorithm":         func() error { _, err := MACAlgorithm(9).MAC(macKey(t, SM4, testKey), nil); return err },
 		"unknown name":              func() error { _, err := ParseMACAlgorithm("none"); return err },
-		"serial cipher not SM4":     func() error { _, err := SerialCipher(key(t, AES128, testKey), "1", "2"); return err },
+		"serial cipher not SM4":     func() error { _, err := SerialCipher(key(t, AES128, testKey), []byte("1"), []byte("2")); return err },
 		"key of a wrong length":     func() error { _, err := NewLocal(TDES2, make([]byte, 8)); return err },
 		"key of no kind":            func() error { _, err := NewLocal(0, nil); return err },
 		"verify with a broken key":  func() error { return MACX99.Verify(MACKey{Whole: broken{}}, nil, make([]byte, 8)) },
@@ -359,7 +359,7 @@ func TestConstructedMessages(t *testing.T) {
 func TestSerialCipher(t *testing.T) {
 	k := key(t, SM4, testKey)
 	for factor, want := range map[string]string{"890128": "1A773210", "000125": "5CB9B2A9"} {
-		if got, err := SerialCipher(k, "00002304SN0000000001", factor); err != nil || string(got[:]) != want {
+		if got, err := SerialCipher(k, []byte("00002304SN0000000001"), []byte(factor)); err != nil || string(got[:]) != want {
 			t.Errorf("factor %s: %s %v, want %s", factor, got, err, want)
 		}
 	}

@@ -48,7 +48,7 @@ func BenchmarkAssess(b *testing.B) {
 
 	times := hdrhistogram.New(1, 1_000_000_000, 3)
 	req, rnd := good(), rand.New(rand.NewPCG(1, 2))
-	req.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
+	req.Info.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
 	copy(req.Expiry[:], "3012")
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -9,6 +9,8 @@ const (
 	offered checks = 1 << iota // the kind exists
 	parties                    // merchant and terminal are known, and bound to each other
 	active                     // and both are active
+	machine                    // what is said of the machine is the registered one's
+	told                       // and it is said where the registration asks for it
 	place                      // country, position, region
 	allowed                    // the merchant may ask for the kind
 	price                      // currency and amount
@@ -22,26 +24,26 @@ const (
 // that one's. An echo asks whether the line is alive and may come from a
 // concentrator that is no terminal.
 var matrix = [txn.Kinds]checks{
-	txn.KindSale:             offered | parties | active | place | allowed | price | card,
-	txn.KindBalance:          offered | parties | active | place | allowed | card,
+	txn.KindSale:             offered | parties | active | machine | told | place | allowed | price | card,
+	txn.KindBalance:          offered | parties | active | machine | place | allowed | card,
 	txn.KindReversal:         offered | parties,
-	txn.KindSignOn:           offered | parties | active,
+	txn.KindSignOn:           offered | parties | active | machine | told,
 	txn.KindSignOff:          offered | parties,
 	txn.KindEcho:             offered,
-	txn.KindVoid:             offered | parties | active | allowed | price,
-	txn.KindRefund:           offered | parties | active | allowed | price,
-	txn.KindPreauth:          offered | parties | active | place | allowed | price | card,
-	txn.KindIncrement:        offered | parties | active | allowed | price | card,
-	txn.KindPreauthVoid:      offered | parties | active | allowed | price,
-	txn.KindCompletion:       offered | parties | active | allowed | price,
+	txn.KindVoid:             offered | parties | active | machine | allowed | price,
+	txn.KindRefund:           offered | parties | active | machine | allowed | price,
+	txn.KindPreauth:          offered | parties | active | machine | told | place | allowed | price | card,
+	txn.KindIncrement:        offered | parties | active | machine | allowed | price | card,
+	txn.KindPreauthVoid:      offered | parties | active | machine | allowed | price,
+	txn.KindCompletion:       offered | parties | active | machine | allowed | price,
 	txn.KindCompletionAdvice: offered | parties | allowed | price,
-	txn.KindCompletionVoid:   offered | parties | active | allowed | price,
+	txn.KindCompletionVoid:   offered | parties | active | machine | allowed | price,
 	txn.KindOfflineSale:      offered | parties | allowed | price,
 	txn.KindAdjustment:       offered | parties | allowed | price,
 	txn.KindTip:              offered | parties | allowed | price,
-	txn.KindInstalment:       offered | parties | active | place | allowed | price | card,
-	txn.KindInstalmentVoid:   offered | parties | active | allowed | price,
-	txn.KindVerify:           offered | parties | active | place | allowed | card,
+	txn.KindInstalment:       offered | parties | active | machine | told | place | allowed | price | card,
+	txn.KindInstalmentVoid:   offered | parties | active | machine | allowed | price,
+	txn.KindVerify:           offered | parties | active | machine | place | allowed | card,
 	txn.KindScriptResult:     offered | parties,
 	txn.KindDownload:         offered | parties | active,
 	txn.KindStatus:           offered | parties | active,
@@ -69,6 +71,11 @@ func (e *Engine) check(req *txn.Request) txn.Reason {
 		return txn.TerminalIsNotActive
 	case c&parties != 0 && t.Merchant != req.Merchant:
 		return txn.TerminalIsBoundToAnotherMerchant
+	}
+	if c&machine != 0 {
+		if r := checkMachine(req, t, c&told != 0); r != txn.Approved {
+			return r
+		}
 	}
 	if c&place != 0 {
 		if r := checkPlace(req, t, m); r != txn.Approved {

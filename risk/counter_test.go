@@ -462,7 +462,7 @@ func TestUsageCanBeStopped(t *testing.T) {
 func TestAssessDoesNotAllocate(t *testing.T) {
 	e := engine(t)
 	req := good()
-	req.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
+	req.Info.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
 	copy(req.Expiry[:], "3012")
 	h := HoldOf(req)
 	if n := testing.AllocsPerRun(1000, func() {

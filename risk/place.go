@@ -27,10 +27,10 @@ func checkPlace(req *txn.Request, t *txn.Terminal, m *txn.Merchant) txn.Reason {
 	if req.Country != 0 && req.Country != m.Country {
 		return txn.CountryIsNotAccepted
 	}
-	if t.RequirePosition && !req.Position.Known && req.Region == 0 {
+	if t.RequirePosition && !req.Info.Position.Known && req.Region == 0 {
 		return txn.PositionIsRequired
 	}
-	if req.Position.Known && !positionFits(req.Position, t) ||
+	if req.Info.Position.Known && !positionFits(req.Info.Position, t) ||
 		req.Region != 0 && !regionFits(req.Region, t, m) {
 		if t.Mobility == txn.Fixed {
 			return txn.TerminalIsFarFromPremises

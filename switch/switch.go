@@ -272,9 +272,14 @@ func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 	return s.librarian.Serve(req, ans)
 }
 
-// refused says that the request does not authenticate, and why.
+// refused says that the request does not authenticate, and why. What its
+// machine's serial number proves is found out here too, but judged by risk: in
+// its place among the rules.
 func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
 	ans.Reason = s.authenticate(req)
+	if ans.Reason == txn.Approved && req.Info.Serial != (txn.Serial{}) && req.Key.Class != txn.ClassNetwork && s.guard != nil {
+		ans.Reason = s.guard.ProveSerial(req)
+	}
 	return ans.Reason != txn.Approved
 }
 
@@ -300,7 +305,9 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
 	req.Key.Acquirer = s.cfg.Acquirer
 	reg := s.registry()
-	req.Holder, _ = reg.Terminal(req.Key.Terminal)
+	if req.Holder, _ = reg.Terminal(req.Key.Terminal); req.Holder != nil {
+		dialect.ReadInfo(req, req.Holder.Carrier)
+	}
 	if req.Merchant == noMerchant && req.Holder != nil && req.Key.Class == txn.ClassNetwork {
 		req.Merchant = req.Holder.Merchant // a sign-on need not name it
 	}
@@ -326,6 +333,10 @@ type Guard interface {
 	// SignOn makes the terminal's working keys, durable before it returns, and
 	// puts them into ans.
 	SignOn(req *txn.Request, ans *txn.Answer) txn.Reason
+	// ProveSerial finds out what the ciphertext of the serial number in req.Info
+	// proves, and notes it there. Another answer than Approved says that it could
+	// not.
+	ProveSerial(req *txn.Request) txn.Reason
 	// TranslatePIN replaces req's PIN block by one under the issuer's key.
 	// PINBlockIsWrong says that there is no PIN for this card in it.
 	TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason
@@ -613,6 +624,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	if req.Holder != nil {
 		rec.Region = req.Holder.Region
 	}
+	rec.Serial, rec.Lat, rec.Lng = req.Info.Serial.Bytes(), req.Info.Position.Lat, req.Info.Position.Lng
 	req.PAN.AppendMasked(rec.Masked[:0])
 	return rec
 }

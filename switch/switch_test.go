@@ -209,13 +209,11 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	merchant := txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310100, Country: 156, MCC: 5411,
 		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1}
 	var terminals []txn.Terminal
-	var serials []registry.Serial
 	for i := range 8 {
 		terminals = append(terminals, txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprintf("1000000%d", i+1)), Merchant: merchant.ID,
-			Status: txn.StatusActive, Region: 310101, Limits: txn.Limits{DayAmount: 100_000}})
-		serials = append(serials, registry.Serial{byte(i + 1)})
+			Status: txn.StatusActive, Serial: txn.Serial{byte('1' + i)}, Region: 310101, Limits: txn.Limits{DayAmount: 100_000}})
 	}
-	snapshot, err := registry.New(nil, []txn.Merchant{merchant}, terminals, serials)
+	snapshot, err := registry.New(nil, []txn.Merchant{merchant}, terminals)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -96,6 +96,12 @@ func recordLine(pos journal.Position, r *txn.Record) map[string]any {
 	if r.Kind == txn.RecordOutcome {
 		m["outcome"], m["reason"], m["code"], m["issuer_code"], m["auth_code"] = r.Outcome.String(), r.Reason.String(), text(r.Code[:]), text(r.IssuerCode[:]), text(r.AuthCode[:])
 	}
+	if len(r.Serial) > 0 {
+		m["serial"] = string(r.Serial)
+	}
+	if r.Lat != 0 || r.Lng != 0 {
+		m["lat"], m["lng"] = r.Lat, r.Lng
+	}
 	if r.Original != 0 {
 		m["original"] = r.Original
 	}

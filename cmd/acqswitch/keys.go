@@ -48,6 +48,12 @@ var keyHolders = []keyHolder{
 		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.Master(txn.MakeTerminalID(name)) },
 	},
 	{
+		word: "serial", what: "a terminal the key under which it enciphers its serial number (K_sn)", sizeMax: len(txn.TerminalID{}),
+		kinds: []string{"sm4"}, purpose: keys.PurposeSerial,
+		owner: func(name string) keys.Owner { return keys.OfTerminal(txn.MakeTerminalID(name)) },
+		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetSerial(txn.MakeTerminalID(name), k) },
+	},
+	{
 		word: "issuer", what: "an issuer the PIN key it shares with us (ZPK)", sizeMax: len(txn.IssuerID{}),
 		kinds: []string{"tdes", "tdes3", "aes128", "aes192", "aes256", "sm4"}, purpose: keys.PurposeZPK,
 		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
@@ -154,7 +160,7 @@ is their XOR; it is sealed under the local master key and never printed.
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
-	cmd.Flags().StringVar(&kind, "kind", "tdes", "one of "+strings.Join(h.kinds, ", ")+"; tdes is double length, tdes3 triple")
+	cmd.Flags().StringVar(&kind, "kind", h.kinds[0], "one of "+strings.Join(h.kinds, ", ")+"; tdes is double length, tdes3 triple")
 	if h.word == "terminal" {
 		cmd.Example = `  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
   printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
@@ -268,7 +274,7 @@ block of version B or D, read from standard input. Its usage must be the key's
 		Args:    args(2, "terminal, issuer or bdk, and a name"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			name := given[1]
-			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK })
+			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK && h.purpose != keys.PurposeSerial })
 			if err == nil {
 				err = h.named(name)
 			}

@@ -51,7 +51,8 @@ func TestSale(t *testing.T) {
 			t.Fatal(err, x.Fault)
 		}
 		r := &x.Request
-		if r.Kind != txn.KindSale || r.Key.STAN != 123456 || r.Key.Terminal.String() != terminalID(n) || !r.PAN.LuhnValid() || !r.Position.Known {
+		dialect.ReadInfo(r, txn.CarrierDE59)
+		if r.Kind != txn.KindSale || r.Key.STAN != 123456 || r.Key.Terminal.String() != terminalID(n) || !r.PAN.LuhnValid() || !r.Info.Position.Known || r.Info.Serial.String() != serial(n) || r.Info.Broken {
 			t.Fatalf("terminal %d: read as %v of %v, %v", n, r.Kind, r.Key, r.PAN)
 		}
 		cards[r.PAN] = true

@@ -27,15 +27,19 @@ type sale struct {
 func terminalID(n int) string { return fmt.Sprintf("%08d", 10_000_001+n) }
 func merchantID(n int) string { return fmt.Sprintf("99929005411%04d", n/terminalsPerMerchant+1) }
 
+// serial is that of the n-th terminal's machine.
+func serial(n int) string { return fmt.Sprintf("00002304SN%010d", n+1) }
+
 const terminalsPerMerchant = 5
 
 // chip and place are DE55 and DE59 of the sale: what a card and a terminal of
-// today send, 145 and 164 bytes.
+// today send, 145 and 164 bytes. The place has the machine's serial and the end
+// of the card's number in it.
 const (
 	chip = "9F2608AABBCCDDEEFF00119F2701809F101307010103A0A802010A010000000000112233449F3704010203049F36020001" +
 		"950500000008009A032611219C01009F02060000000123455F2A02015682027C009F1A0201569F03060000000000009F3303E0E1C8" +
 		"9F34030203009F3501229F1E0831323334353637388408A0000003330101019F090200309F410400000001"
-	place = "A206901002040202000002304SN000000000103006890128040081A2B3C4D05008310001  " +
+	place = "A2069010020402020%s03006%s040081A2B3C4D05008310001  " +
 		"A508501010+121.4737002010+31.23040003003460040020005005GCJ02060046243070081234567808003-71"
 )
 
@@ -65,7 +69,7 @@ func newSale(n int) (sale, error) {
 		{52, (*iso.Encoder).Bytes, "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6"},
 		{53, (*iso.Encoder).Digits, "2600000000000000"},
 		{55, (*iso.Encoder).Bytes, string(unhex(chip))},
-		{59, (*iso.Encoder).Text, place},
+		{59, (*iso.Encoder).Text, fmt.Sprintf(place, serial(n), pan[len(pan)-6:])},
 		{60, (*iso.Encoder).Digits, "2200000100060"},
 		{64, (*iso.Encoder).Bytes, "B4916C6F"},
 	} {
@@ -139,8 +143,8 @@ func writeRegistry(path string, n int) error {
     terminals:
 `, merchantID(i), i/terminalsPerMerchant+1)
 		}
-		fmt.Fprintf(&b, "      - {tid: \"%s\", serial: BENCH-%07d, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}, limits: {transaction: \"20000.00\", day_amount: \"10000000000.00\"}}\n",
-			terminalID(i), i)
+		fmt.Fprintf(&b, "      - {tid: \"%s\", serial: %s, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}, limits: {transaction: \"20000.00\", day_amount: \"10000000000.00\"}}\n",
+			terminalID(i), serial(i))
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o600)
 }

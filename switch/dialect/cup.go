@@ -136,6 +136,7 @@ func decodeCUP(x *Exchange) error {
 		return err
 	}
 	req.Custom = m.Value(62)
+	req.Carriers = txn.Carriers{DE46: m.Value(46), DE57: m.Value(57), DE59: m.Value(59), DE63: m.Value(63)}
 	mti := req.MTI &^ 1
 	switch mti {
 	case 0x0800, 0x0820:
@@ -178,7 +179,6 @@ func decodeCUP(x *Exchange) error {
 	if m.Has(48) {
 		req.Additional = m.AppendDigits(x.additional[:0], 48)
 	}
-	decodePlace(m.Value(59), req)
 	if err := require(m, cupNeeds[req.Kind]...); err != nil || cupNeeds[req.Kind] == nil {
 		return err
 	}
@@ -350,82 +350,4 @@ func acquirerDigits(id txn.AcquirerID) []byte {
 		id /= 10
 	}
 	return b[i:]
-}
-
-// decodePlace reads the terminal's position out of DE59: elements of a
-// two-character tag, three digits of length and a value, of which A5 holds
-// longitude (01) and latitude (02) in the same form. What cannot be read is no
-// position; whether one is needed is the terminal's registration's business.
-func decodePlace(v []byte, req *txn.Request) {
-	place, ok := element(v, "A5")
-	if !ok {
-		return
-	}
-	lng, ok1 := element(place, "01")
-	lat, ok2 := element(place, "02")
-	if !ok1 || !ok2 {
-		return
-	}
-	x, ok1 := microdegrees(lng, 180)
-	y, ok2 := microdegrees(lat, 90)
-	if ok1 && ok2 {
-		req.Position = txn.Position{Lat: y, Lng: x, Known: true}
-	}
-}
-
-// element finds a tag's value among the elements of v.
-func element(v []byte, tag string) ([]byte, bool) {
-	for len(v) >= 5 {
-		n := 0
-		for _, c := range v[2:5] {
-			if c < '0' || c > '9' {
-				return nil, false
-			}
-			n = n*10 + int(c-'0')
-		}
-		if len(v) < 5+n {
-			return nil, false
-		}
-		if string(v[:2]) == tag {
-			return v[5 : 5+n], true
-		}
-		v = v[5+n:]
-	}
-	return nil, false
-}
-
-// microdegrees reads "+121.4737", at most bound degrees either way. Decimals
-// beyond the sixth, a tenth of a metre, are dropped.
-func microdegrees(v []byte, bound int64) (int32, bool) {
-	v = bytes.TrimRight(v, " ")
-	negative := len(v) > 0 && v[0] == '-'
-	if negative || len(v) > 0 && v[0] == '+' {
-		v = v[1:]
-	}
-	degrees, fraction, _ := bytes.Cut(v, []byte{'.'})
-	if len(degrees) < 1 || len(degrees) > 3 {
-		return 0, false
-	}
-	var micro int64
-	for i := range len(degrees) + max(6, len(fraction)) {
-		d := byte('0')
-		if i < len(degrees) {
-			d = degrees[i]
-		} else if j := i - len(degrees); j < len(fraction) {
-			d = fraction[j]
-		}
-		if d < '0' || d > '9' {
-			return 0, false
-		}
-		if i < len(degrees)+6 {
-			micro = micro*10 + int64(d-'0')
-		}
-	}
-	if micro > bound*1_000_000 {
-		return 0, false
-	}
-	if negative {
-		micro = -micro
-	}
-	return int32(micro), true
 }

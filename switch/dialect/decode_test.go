@@ -43,8 +43,8 @@ const (
 	isoSaleFacts = "sale 10000001 999290054110001 batch 0 stan 42 123.45 156 622202*********0128 exp 3012 entry 051"
 )
 
-// position is DE59 with a position only.
-func position(lng, lat string) string {
+// positionField is DE59 with a position only.
+func positionField(lng, lat string) string {
 	place := fmt.Sprintf("01%03d%s02%03d%s", len(lng), lng, len(lat), lat)
 	return fmt.Sprintf("A5%03d%s", len(place), place)
 }
@@ -94,20 +94,20 @@ func TestDecode(t *testing.T) {
 		{name: "cup code scanned: the card is not in DE2", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 14: "", 22: "032"}, facts: "sale 10000001 999290054110001 batch 1 stan 42 123.45 156 entry 032"},
 		{name: "cup PIN", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{52: "hex:BDFD42DCF960C8B6", 53: "2600000000000000"}, facts: cupSaleFacts + " PIN"},
 
-		{name: "cup position", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+31.23040")}, facts: cupSaleFacts + " at 31230400,121473730"},
-		{name: "cup position in the south west, padded", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A2003abc" + position("-70.66927 ", "-33.4489  ")}, facts: cupSaleFacts + " at -33448900,-70669270"},
-		{name: "cup position without signs, to the last digit", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("121.473737", "31.2304099")}, facts: cupSaleFacts + " at 31230409,121473737"},
-		{name: "cup position without fractions", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("180", "-90")}, facts: cupSaleFacts + " at -90000000,180000000"},
+		{name: "cup position", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("+121.47373", "+31.23040")}, facts: cupSaleFacts + " at 31230400,121473730"},
+		{name: "cup position in the south west, padded", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A2003abc" + positionField("-70.66927 ", "-33.4489  ")}, facts: cupSaleFacts + " at -33448900,-70669270"},
+		{name: "cup position without signs, to the last digit", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("121.473737", "31.2304099")}, facts: cupSaleFacts + " at 31230409,121473737"},
+		{name: "cup position without fractions", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("180", "-90")}, facts: cupSaleFacts + " at -90000000,180000000"},
 		{name: "cup position without latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A501501010+121.47373"}, facts: cupSaleFacts},
-		{name: "cup position with an empty latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "")}, facts: cupSaleFacts},
-		{name: "cup position with a blank latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+         ")}, facts: cupSaleFacts},
-		{name: "cup position off the globe", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "+90.00001")}, facts: cupSaleFacts},
-		{name: "cup position of many digits", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("+121.47373", "99999999999999999999")}, facts: cupSaleFacts},
-		{name: "cup position that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("NaN", "NaN")}, facts: cupSaleFacts},
-		{name: "cup position in hexadecimal", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("0x1p4", "0x1p4")}, facts: cupSaleFacts},
-		{name: "cup position with two points", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: position("1.2000000.3", "1.2")}, facts: cupSaleFacts},
-		{name: "cup element longer than the field", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A5099" + position("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
-		{name: "cup element length that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A50x9" + position("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
+		{name: "cup position with an empty latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("+121.47373", "")}, facts: cupSaleFacts},
+		{name: "cup position with a blank latitude", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("+121.47373", "+         ")}, facts: cupSaleFacts},
+		{name: "cup position off the globe", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("+121.47373", "+90.00001")}, facts: cupSaleFacts},
+		{name: "cup position of many digits", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("+121.47373", "99999999999999999999")}, facts: cupSaleFacts},
+		{name: "cup position that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("NaN", "NaN")}, facts: cupSaleFacts},
+		{name: "cup position in hexadecimal", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("0x1p4", "0x1p4")}, facts: cupSaleFacts},
+		{name: "cup position with two points", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: positionField("1.2000000.3", "1.2")}, facts: cupSaleFacts},
+		{name: "cup element longer than the field", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A5099" + positionField("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
+		{name: "cup element length that is no number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A50x9" + positionField("+121.47373", "+31.23040")[5:]}, facts: cupSaleFacts},
 		{name: "cup terminal information only", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{59: "A2007" + "0100204"}, facts: cupSaleFacts},
 
 		{name: "cup balance", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "310000", 4: "", 60: "0100000100060"}, facts: "balance 10000001 999290054110001 batch 1 stan 42 0.00 156 622202*********0128 exp 3012 entry 051"},

@@ -157,8 +157,10 @@ func facts(r *txn.Request) string {
 	if reason := strings.Trim(string(r.ReversalReason[:]), " \x00"); reason != "" {
 		s += " because " + reason
 	}
-	if r.Position.Known {
-		s += fmt.Sprintf(" at %d,%d", r.Position.Lat, r.Position.Lng)
+	var read txn.Request
+	read.Carriers = r.Carriers
+	if ReadInfo(&read, txn.CarrierDE59); read.Info.Position.Known {
+		s += fmt.Sprintf(" at %d,%d", read.Info.Position.Lat, read.Info.Position.Lng)
 	}
 	return s
 }

@@ -1,6 +1,6 @@
 // Package keyring keeps the keys in use: which master key a terminal has, which
-// working keys its last sign-on gave it, how often in a row its MAC was wrong,
-// and the PIN keys shared with issuers. It is the acquirer's Guard.
+// working keys its last sign-on gave it, the key of its serial number's
+// ciphertext, how often in a row its MAC was wrong, and the PIN keys shared with issuers. It is the acquirer's Guard.
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
@@ -88,6 +88,8 @@ type terminal struct {
 	day    txn.Date           // of the last sign-on
 	open   *keys.Terminal     // of stored; nil until used
 	count  counter            // of a DUKPT terminal
+
+	serial serialKey
 }
 
 // New makes an empty ring on a vault and a log.
@@ -106,6 +108,7 @@ const (
 	recordMaster  byte = 1
 	recordWorking byte = 2
 	recordZone    byte = 3
+	recordSerial  byte = 4
 	recordBaseKey byte = 5
 	recordBlocks  byte = 6
 	recordCounter byte = 7
@@ -169,6 +172,8 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 			return fmt.Errorf("record %d has a counter of %d bytes", pos, len(sealed))
 		}
 		t.count = parseCounter(day, sealed)
+	case recordSerial:
+		t.serial.sealed = sealed
 	default:
 		return fmt.Errorf("record %d is of kind %d, written by a newer version", pos, b[0])
 	}
@@ -182,6 +187,11 @@ func (r *Ring) compact() error {
 	for id, t := range r.terminals {
 		if t.master != nil {
 			if _, err := r.store.Append(append(record(recordMaster, id, 0), t.master...)); err != nil {
+				return err
+			}
+		}
+		if t.serial.sealed != nil {
+			if _, err := r.store.Append(append(record(recordSerial, id, 0), t.serial.sealed...)); err != nil {
 				return err
 			}
 		}
@@ -294,7 +304,7 @@ func (t *terminal) close() {
 	}
 }
 
-// Len is the number of terminals with a master key or working keys.
+// Len is the number of terminals with a key.
 func (r *Ring) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -309,6 +319,7 @@ func (r *Ring) Close() error {
 		t.mu.Lock()
 		t.close()
 		t.mu.Unlock()
+		t.serial.close()
 	}
 	for _, z := range r.zones {
 		z.open.Close()

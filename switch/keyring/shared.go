@@ -163,6 +163,9 @@ func (r *Ring) List() ([]Entry, error) {
 			add(owner, k.TDK, t.day)
 		}
 		t.mu.RUnlock()
+		t.serial.mu.RLock()
+		add(owner, t.serial.sealed, 0)
+		t.serial.mu.RUnlock()
 	}
 	for id, z := range r.zones {
 		add(keys.OfIssuer(id), z.sealed, 0)

@@ -35,7 +35,7 @@ func (s *Snapshot) Export(w io.Writer) error {
 			if j == 0 {
 				fmt.Fprint(b, "    terminals:\n")
 			}
-			exportTerminal(b, &s.terminals[k], s.serials[k], m.Currency)
+			exportTerminal(b, &s.terminals[k], m.Currency)
 		}
 	}
 	if err := b.Flush(); err != nil {
@@ -61,9 +61,9 @@ func exportMerchant(w io.Writer, m *txn.Merchant) {
 	}
 }
 
-func exportTerminal(w io.Writer, t *txn.Terminal, serial Serial, c txn.Currency) {
+func exportTerminal(w io.Writer, t *txn.Terminal, c txn.Currency) {
 	fmt.Fprintf(w, "      - tid: %q\n        serial: %s\n        class: %s\n        status: %s\n        mac: %s\n",
-		t.ID.String(), quote(serial[:]), t.Mobility, t.Status, t.Profile)
+		t.ID.String(), quote(t.Serial[:]), t.Mobility, t.Status, t.Profile)
 	if t.Keys != txn.KeysNone {
 		fmt.Fprintf(w, "        keys: %s\n", t.Keys)
 	}
@@ -89,6 +89,12 @@ func exportTerminal(w io.Writer, t *txn.Terminal, serial Serial, c txn.Currency)
 			codes = append(codes, fmt.Sprintf("%06d", a.Region))
 		}
 		fmt.Fprintf(w, "        areas: [%s]\n", strings.Join(codes, ", "))
+	}
+	if t.Carrier != txn.CarrierDE59 {
+		fmt.Fprintf(w, "        info: %s\n", t.Carrier)
+	}
+	if t.SerialCheck != txn.SerialIgnored {
+		fmt.Fprintf(w, "        serial_check: %s\n", t.SerialCheck)
 	}
 	if t.RequirePosition {
 		fmt.Fprint(w, "        require_position: true\n")

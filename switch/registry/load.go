@@ -78,6 +78,8 @@ type terminalYAML struct {
 	Region          scalar       `yaml:"region"`
 	Premises        premisesYAML `yaml:"premises"`
 	Areas           []scalar     `yaml:"areas"`
+	Info            scalar       `yaml:"info"`
+	SerialCheck     scalar       `yaml:"serial_check"`
 	RequirePosition scalar       `yaml:"require_position"`
 	Limits          limitsYAML   `yaml:"limits"`
 }
@@ -124,7 +126,7 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
-	s, err := New(l.circles, l.merchants, l.terminals, l.serials)
+	s, err := New(l.circles, l.merchants, l.terminals)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, err)
 	}
@@ -174,7 +176,6 @@ type loader struct {
 	circles   []Circle
 	merchants []txn.Merchant
 	terminals []txn.Terminal
-	serials   []Serial
 }
 
 // problem notes what is wrong with a field. Fields that are not there are
@@ -275,10 +276,7 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent scalar) {
 		l.problem(id, "terminals[].tid", "%q must be 1 to %d letters and digits", id.text, len(t.ID))
 	}
 	l.once(id, "terminals[].tid", "terminal", "a terminal is bound to one merchant, remove one or give it a new id")
-	if !printable(serial.text) || len(serial.text) > len(Serial{}) {
-		l.problem(serial, "terminals[].serial", "%q must be 1 to %d printable characters", serial.text, len(Serial{}))
-	}
-	l.once(serial, "terminals[].serial", "serial", "one machine serves one merchant, unbind it there first")
+	l.machine(y, serial, &t)
 	t.Mobility = oneOf[txn.Mobility](l, at.or(y.Class), "terminals[].class")
 	t.Status = oneOf[txn.Status](l, at.or(y.Status), "terminals[].status")
 	l.security(y, &t, at)
@@ -287,9 +285,25 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent scalar) {
 	t.Limits = l.limits(&y.Limits, "terminals[].limits", m.Currency)
 	l.premises(&y.Premises, &t, at, chinese)
 	l.listAreas(y.Areas, &t, at)
-	var sn Serial
-	copy(sn[:], serial.text)
-	l.terminals, l.serials = append(l.terminals, t), append(l.serials, sn)
+	l.terminals = append(l.terminals, t)
+}
+
+// machine reads which machine the terminal is and how it says so.
+func (l *loader) machine(y *terminalYAML, serial scalar, t *txn.Terminal) {
+	if !printable(serial.text) || len(serial.text) > len(t.Serial) {
+		l.problem(serial, "terminals[].serial", "%q must be 1 to %d printable characters", serial.text, len(t.Serial))
+	}
+	l.once(serial, "terminals[].serial", "serial", "one machine serves one merchant, unbind it there first")
+	t.Serial = txn.MakeSerial(serial.text)
+	if y.Info.line > 0 {
+		t.Carrier = oneOf[txn.Carrier](l, y.Info, "terminals[].info")
+	}
+	if y.SerialCheck.line > 0 {
+		t.SerialCheck = oneOf[txn.SerialCheck](l, y.SerialCheck, "terminals[].serial_check")
+	}
+	if t.SerialCheck != txn.SerialIgnored && t.Carrier == txn.CarrierNone {
+		l.problem(y.SerialCheck, "terminals[].serial_check", "means nothing to a terminal whose info is none: name its field, such as de59")
+	}
 }
 
 func (l *loader) premises(y *premisesYAML, t *txn.Terminal, at scalar, chinese bool) {

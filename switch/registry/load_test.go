@@ -31,7 +31,7 @@ merchants:
     card_limits: {transaction: "20000.5"}
     terminals:
       - {tid: 00000001, serial: A-1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}
-      - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: cup-ecb, region: 310115, areas: [310000], require_position: true}
+      - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: cup-ecb, region: 310115, areas: [310000], require_position: true, info: de46, serial_check: require}
   - mid: SHOP1
     name: Shop
     city: Tokyo
@@ -70,8 +70,8 @@ func TestLoadSmall(t *testing.T) {
 		!second.RequirePosition || second.Profile != txn.MACCUPECB || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
 		t.Errorf("terminal %+v", second)
 	}
-	if s.Serial(second.ID).String() != "A-2" {
-		t.Errorf("serial %q", s.Serial(second.ID))
+	if second.Serial.String() != "A-2" || second.SerialCheck != txn.SerialRequired || second.Carrier != txn.CarrierDE46 || first.SerialCheck != txn.SerialIgnored || first.Carrier != txn.CarrierDE59 {
+		t.Errorf("machine of %+v and %+v", second, first)
 	}
 	if _, ok := s.Terminal(txn.MakeTerminalID("1")); ok {
 		t.Error("a terminal that is not there was found")
@@ -85,6 +85,9 @@ func TestLoadRefuses(t *testing.T) {
 		old, new string // the change to small
 		want     string
 	}{
+		{"info in no known field", "info: de46", "info: de60", `f:19: terminals[].info: "de60" must be one of de59, de57, de46, de59-bd, de63, none`},
+		{"serial checked and nowhere told", "info: de46", "info: none", `f:19: terminals[].serial_check: means nothing to a terminal whose info is none`},
+		{"serial check of no known kind", "serial_check: require", "serial_check: true", `f:19: terminals[].serial_check: "true" must be one of off, compare, require`},
 		{"not YAML", "regions:", "regions: {", `f:3: could not find flow map content`},
 		{"version of tomorrow", "version: 1", "version: 2", `f:1: version: this program reads version 1`},
 		{"no version", "version: 1\n", "\n", `f:1: version:`},
@@ -201,15 +204,14 @@ func TestNewRefuses(t *testing.T) {
 	for name, row := range map[string]struct {
 		m []txn.Merchant
 		t []txn.Terminal
-		s []Serial
 	}{
 		"merchant twice":          {m: []txn.Merchant{{ID: id}, {ID: id}}},
-		"terminal twice":          {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}, {ID: one, Merchant: id}}, []Serial{{1}, {2}}},
-		"machine twice":           {[]txn.Merchant{{ID: id}, {ID: other}}, []txn.Terminal{{ID: one, Merchant: id}, {ID: two, Merchant: other}}, []Serial{{1}, {1}}},
-		"terminal of nobody":      {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: other}}, []Serial{{1}}},
-		"terminal without serial": {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}}, nil},
+		"terminal twice":          {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id, Serial: txn.Serial{1}}, {ID: one, Merchant: id, Serial: txn.Serial{2}}}},
+		"machine twice":           {[]txn.Merchant{{ID: id}, {ID: other}}, []txn.Terminal{{ID: one, Merchant: id, Serial: txn.Serial{1}}, {ID: two, Merchant: other, Serial: txn.Serial{1}}}},
+		"terminal of nobody":      {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: other, Serial: txn.Serial{1}}}},
+		"terminal without serial": {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}}},
 	} {
-		if _, err := New(nil, row.m, row.t, row.s); err == nil {
+		if _, err := New(nil, row.m, row.t); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
@@ -262,7 +264,7 @@ func TestDecimals(t *testing.T) {
 }
 
 func TestStoreReplaces(t *testing.T) {
-	old, err := New(nil, nil, nil, nil)
+	old, err := New(nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,15 +281,15 @@ func TestStoreReplaces(t *testing.T) {
 
 func million(tb testing.TB) *Snapshot {
 	const nm, nt = 200_000, 1_000_000
-	ms, ts, sn := make([]txn.Merchant, nm), make([]txn.Terminal, nt), make([]Serial, nt)
+	ms, ts := make([]txn.Merchant, nm), make([]txn.Terminal, nt)
 	for i := range ms {
 		ms[i].ID = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i))
 	}
 	for i := range ts {
 		ts[i].ID, ts[i].Merchant = txn.MakeTerminalID(fmt.Sprintf("%08d", i)), ms[i%nm].ID
-		copy(sn[i][:], fmt.Sprintf("NL-%d", i))
+		ts[i].Serial = txn.MakeSerial(fmt.Sprintf("NL-%d", i))
 	}
-	s, err := New(nil, ms, ts, sn)
+	s, err := New(nil, ms, ts)
 	if err != nil {
 		tb.Fatal(err)
 	}

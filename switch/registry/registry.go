@@ -24,12 +24,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Serial is a machine's serial number (TUSN), at most 50 characters, zero
-// padded.
-type Serial [50]byte
-
-func (s Serial) String() string { return text(s[:]) }
-
 // Circle stands for a region where a message reports a position instead of a
 // region code.
 type Circle struct {
@@ -42,22 +36,18 @@ type Snapshot struct {
 	circles   []Circle
 	merchants []txn.Merchant
 	terminals []txn.Terminal
-	serials   []Serial // of the terminals, in their order
 
 	byMerchant map[txn.MerchantID]uint32
 	byTerminal map[txn.TerminalID]uint32
 }
 
 // New makes a snapshot of rows that were checked before, and takes the slices
-// over. It fails on an id or serial given twice and on a terminal of no
-// merchant. There are as many serials as terminals.
-func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal, serials []Serial) (*Snapshot, error) {
-	s := &Snapshot{circles: circles, merchants: merchants, terminals: terminals, serials: serials,
+// over. It fails on an id or serial given twice, a terminal without serial and
+// one of no merchant.
+func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal) (*Snapshot, error) {
+	s := &Snapshot{circles: circles, merchants: merchants, terminals: terminals,
 		byMerchant: make(map[txn.MerchantID]uint32, len(merchants)),
 		byTerminal: make(map[txn.TerminalID]uint32, len(terminals)),
-	}
-	if len(serials) != len(terminals) {
-		return nil, fmt.Errorf("make a registry: %d terminals have %d serials", len(terminals), len(serials))
 	}
 	for i := range merchants {
 		id := merchants[i].ID
@@ -66,7 +56,7 @@ func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal, s
 		}
 		s.byMerchant[id] = uint32(i)
 	}
-	machines := make(map[Serial]txn.TerminalID, len(serials))
+	machines := make(map[txn.Serial]txn.TerminalID, len(terminals))
 	for i := range terminals {
 		t := &terminals[i]
 		if _, twice := s.byTerminal[t.ID]; twice {
@@ -75,10 +65,13 @@ func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal, s
 		if _, ok := s.byMerchant[t.Merchant]; !ok {
 			return nil, fmt.Errorf("make a registry: terminal %s is bound to merchant %s, who is not there", t.ID, t.Merchant)
 		}
-		if other, twice := machines[serials[i]]; twice {
-			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", other, t.ID, serials[i])
+		if t.Serial == (txn.Serial{}) {
+			return nil, fmt.Errorf("make a registry: terminal %s has no serial", t.ID)
 		}
-		s.byTerminal[t.ID], machines[serials[i]] = uint32(i), t.ID
+		if other, twice := machines[t.Serial]; twice {
+			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", other, t.ID, t.Serial)
+		}
+		s.byTerminal[t.ID], machines[t.Serial] = uint32(i), t.ID
 	}
 	return s, nil
 }
@@ -103,12 +96,11 @@ func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
 
 // Serial is the serial number of a terminal's machine, zero when the terminal
 // is unknown.
-func (s *Snapshot) Serial(id txn.TerminalID) Serial {
-	i, ok := s.byTerminal[id]
-	if !ok {
-		return Serial{}
+func (s *Snapshot) Serial(id txn.TerminalID) txn.Serial {
+	if t, ok := s.Terminal(id); ok {
+		return t.Serial
 	}
-	return s.serials[i]
+	return txn.Serial{}
 }
 
 // Len is the number of merchants and of terminals.

@@ -18,6 +18,9 @@ var (
 	InFlight = Metric{"acq.txn.inflight", "{transaction}", "Transactions between request and answer."}
 	Replayed = Metric{"acq.txn.replayed", "{transaction}", "Retransmissions that got the stored answer."}
 
+	// A terminal whose registration asks for it is refused besides.
+	BrokenInfo = Metric{"acq.txn.broken_info", "{transaction}", "Messages whose terminal information was not well formed."}
+
 	Sessions = Metric{"acq.pos.sessions", "{session}", "Terminal sessions open."}
 	Accepts  = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
 	// {dialect, cause}

@@ -79,6 +79,7 @@ type Telemetry struct {
 	durations [txn.KindEcho + 1]*Histogram
 	stages    [txn.StageCount]*Histogram
 	replayed  *Counter
+	broken    *Counter // terminal information
 	flushSize *Histogram
 	flushTime *Histogram
 	unforced  *Counter
@@ -122,6 +123,7 @@ func (t *Telemetry) own() {
 		t.stages[s] = t.Histogram(Stages, FineSeconds, Label{"stage", txn.Stage(s).String()})
 	}
 	t.replayed = t.Counter(Replayed)
+	t.broken = t.Counter(BrokenInfo)
 	t.flushSize = t.Histogram(FlushRecords, Counts)
 	t.flushTime = t.Histogram(FlushDuration, FineSeconds)
 	t.unforced = t.Counter(TracesRationed)
@@ -153,6 +155,9 @@ func (t *Telemetry) Finish(req *txn.Request, ans *txn.Answer, dialect string) {
 	t.reasons[min(int(ans.Reason), txn.Reasons)].Add(1)
 	if ans.Replayed {
 		t.replayed.Add(1)
+	}
+	if req.Info.Broken {
+		t.broken.Add(1)
 	}
 	total := t.observeStages(&req.Trace)
 	t.Duration(req.Kind).Observe(total)

@@ -68,7 +68,7 @@ func TestScrape(t *testing.T) {
 	for range 3 {
 		tel.Finish(req, ans, "cup-pos")
 	}
-	ans.Replayed = true
+	ans.Replayed, req.Info.Broken = true, true
 	tel.Finish(req, ans, "cup-pos")
 	*ans = txn.Answer{Reason: txn.FormatIsWrong, Code: [2]byte{0xff, '"'}}
 	tel.Finish(&txn.Request{}, ans, "iso87")
@@ -91,6 +91,7 @@ func TestScrape(t *testing.T) {
 		`acq_txn_decisions_total{decision="format is wrong"} 1`,
 		`acq_txn_decisions_total{decision="invalid"} 1`,
 		`acq_txn_replayed_total 1`,
+		`acq_txn_broken_info_total 1`,
 		`acq_txn_duration_seconds_bucket{kind="sale",le="0.0025"} 0`,
 		`acq_txn_duration_seconds_bucket{kind="sale",le="0.005"} 4`,
 		`acq_txn_duration_seconds_bucket{kind="sale",le="+Inf"} 4`,

@@ -222,8 +222,9 @@ func TestPlaceIsReadBack(t *testing.T) {
 	if err := d.Decode(&x, time.Now()); err != nil || x.Fault != nil {
 		t.Fatalf("%v, %v: %s", err, x.Fault, hex.EncodeToString(frame))
 	}
-	if got := x.Request.Position; got != p.Position {
-		t.Errorf("position %+v, want %+v", got, p.Position)
+	dialect.ReadInfo(&x.Request, txn.CarrierDE59)
+	if got := &x.Request.Info; got.Position != p.Position || got.Serial.String() != p.Serial || got.Broken {
+		t.Errorf("%v, want %+v and %s", got, p.Position, p.Serial)
 	}
 	var parsed iso.Message
 	if err := d.Codec().Parse(&parsed, x.Frame); err != nil {

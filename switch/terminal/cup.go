@@ -8,6 +8,9 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// licence is the maker's number that stands before the serial at sign-on.
+const licence = "3100"
+
 // The header and address of a CUP POS terminal's messages.
 var (
 	cupTPDU   = []byte{0x60, 0x00, 0x03, 0x00, 0x00}
@@ -143,7 +146,7 @@ func (m *Message) cupManagement(w *writer, p *Profile) {
 	}
 	w.digits(60, fmt.Sprintf("00%06d%03d", p.Batch, network))
 	if m.Kind == txn.KindSignOn {
-		w.text(62, fmt.Sprintf("Sequence No%02d%s", len(p.Serial), p.Serial))
+		w.text(62, fmt.Sprintf("Sequence No%02d%s%s", len(licence)+len(p.Serial), licence, p.Serial))
 	}
 	if m.Kind == txn.KindSignOn || m.Kind == txn.KindSettlement {
 		w.text(63, "001")

@@ -91,6 +91,20 @@ type Area struct {
 	RadiusMetres uint32
 }
 
+// SerialCheck is how the serial number that a terminal reports is judged.
+type SerialCheck uint8
+
+// The checks. Their order is that of the registry file's words.
+const (
+	SerialIgnored  SerialCheck = iota // it is recorded only
+	SerialCompared                    // one that is reported must be the registered one
+	SerialRequired                    // and a sale must report it
+)
+
+var serialCheckNames = [...]string{"off", "compare", "require"}
+
+func (c SerialCheck) String() string { return name(serialCheckNames[:], c) }
+
 // Terminal is one registered terminal as the switch needs it for every
 // request. It holds no pointers: a million of them cost the collector nothing.
 type Terminal struct {
@@ -104,6 +118,10 @@ type Terminal struct {
 	PINFormat PINFormat
 	// DoubleTAK gives a master-session terminal a double-length MAC key.
 	DoubleTAK bool
+	Serial    Serial  // of its machine
+	Carrier   Carrier // of what it tells of its machine and place
+	// SerialCheck is what becomes of what it reports of its machine.
+	SerialCheck SerialCheck
 	// RequirePosition refuses a request that reports neither position nor region.
 	RequirePosition bool
 	Region          Region

@@ -6,7 +6,7 @@ package txn
 //
 // The constants stand in precedence order: where a request breaks several
 // rules, the first one is told. The order is the CUP host's: message, MAC,
-// merchant, terminal, binding, duplicate, place, permission, amounts, limits,
+// merchant, terminal, binding, machine, duplicate, place, permission, amounts, limits,
 // route, issuer.
 type Reason uint8
 
@@ -22,6 +22,9 @@ const (
 	TerminalIsUnknown                Reason = 6
 	TerminalIsNotActive              Reason = 7
 	TerminalIsBoundToAnotherMerchant Reason = 8
+	TerminalInfoIsRequired           Reason = 51
+	SerialIsNotTheTerminals          Reason = 52
+	SerialCipherIsWrong              Reason = 53
 	TerminalHasNoKeys                Reason = 39
 	SignOnIsRequired                 Reason = 9
 	BatchIsNotCurrent                Reason = 51
@@ -78,6 +81,9 @@ var reasonNames = [...]string{
 	TerminalIsUnknown:                "terminal is unknown",
 	TerminalIsNotActive:              "terminal is not active",
 	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
+	TerminalInfoIsRequired:           "terminal information is required",
+	SerialIsNotTheTerminals:          "serial is not the terminal's",
+	SerialCipherIsWrong:              "serial cipher is wrong",
 	TerminalHasNoKeys:                "terminal has no keys",
 	SignOnIsRequired:                 "sign-on is required",
 	BatchIsNotCurrent:                "batch is not current",

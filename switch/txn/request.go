@@ -15,13 +15,6 @@ const (
 	EntryContactless EntryMode = 7
 )
 
-// Position is where a terminal says it is, in millionths of a degree (GCJ-02
-// in China). Known is false when the message carried none.
-type Position struct {
-	Lat, Lng int32
-	Known    bool
-}
-
 // Request is one decoded request of a terminal. It is filled by a dialect,
 // walked through the switch by one goroutine and reused afterwards: nothing
 // may keep a pointer into it, and its Secret fields alias the frame buffer.
@@ -52,19 +45,19 @@ type Request struct {
 	KSN            Secret   // a DUKPT terminal's key serial number, in hexadecimal
 	Chip           Secret   // DE55
 	Original       Reference
-	ReversalReason [2]byte // DE39 of a reversal
-	Position       Position
-	Region         Region // as reported, 0 when the message carried none
-	MAC            Secret // DE64 or DE128, empty when absent
-	Signed         []byte // what the MAC covers; aliases the frame
-	Network        uint16 // what is asked of management, or uploaded: DE60.3 or DE70, such as 301
-	Detail         uint8  // DE60.1 of a CUP message, its transaction type
-	Additional     []byte // DE48, digits; aliases the exchange
-	Custom         Secret // DE62 as sent; aliases the frame
-	KeySet         uint16 // which working keys a sign-on asks for, as CUP numbers the sets (DE60.3)
-	Country        uint16 // DE19 ISO 3166 numeric, 0 when absent
-	Instalments    uint8  // in how many the cardholder pays, 0 where the message does not say
-	Replacement    Amount // what a partial reversal leaves of its original (DE95), 0: nothing
+	ReversalReason [2]byte  // DE39 of a reversal
+	Carriers       Carriers // of Info, which is read from them at admission
+	Region         Region   // as reported, 0 when the message carried none
+	MAC            Secret   // DE64 or DE128, empty when absent
+	Signed         []byte   // what the MAC covers; aliases the frame
+	Network        uint16   // what is asked of management, or uploaded: DE60.3 or DE70, such as 301
+	Detail         uint8    // DE60.1 of a CUP message, its transaction type
+	Additional     []byte   // DE48, digits; aliases the exchange
+	Custom         Secret   // DE62 as sent; aliases the frame
+	KeySet         uint16   // which working keys a sign-on asks for, as CUP numbers the sets (DE60.3)
+	Country        uint16   // DE19 ISO 3166 numeric, 0 when absent
+	Instalments    uint8    // in how many the cardholder pays, 0 where the message does not say
+	Replacement    Amount   // what a partial reversal leaves of its original (DE95), 0: nothing
 	// Totals are a settlement's, of domestic and of foreign cards; Items are an
 	// upload's, in the exchange's memory; Announced is how many items an upload's
 	// end says there were.
@@ -73,6 +66,7 @@ type Request struct {
 	Announced uint32
 
 	// Set at admission.
+	Info        TerminalInfo
 	ID          ID
 	Received    time.Time // with monotonic clock: deadlines are measured from it
 	Deadline    time.Time // when the answer is of no more use

@@ -126,11 +126,12 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 	d, err := dialect.ForTerminal(name)
 	pr := &program{
 		rng: p.rng, dialect: d, terminal: t, merchant: m, number: uint64(len(p.scripts)), err: err,
-		profile: terminal.Profile{Terminal: tid, Merchant: m.ID, Serial: p.reg.Serial(tid).String(), Currency: m.Currency, Country: m.Country, Batch: 1},
+		profile: terminal.Profile{Terminal: tid, Merchant: m.ID, Currency: m.Currency, Country: m.Country, Batch: 1},
 		script:  Script{Terminal: tid.String()},
 		at:      time.Date(2026, 11, 22, 8, 0, p.rng.IntN(3600), 0, time.UTC),
 	}
 	if t != nil {
+		pr.profile.Serial = t.Serial.String()
 		pr.profile.Position = pr.usualPlace()
 	}
 	return pr

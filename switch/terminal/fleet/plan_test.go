@@ -39,6 +39,7 @@ func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 var beyondTheDay = map[txn.Reason]string{
 	txn.MACIsWrong:             "the day's terminals have no MACs",
 	txn.TerminalHasNoKeys:      "the day's terminals have no MACs",
+	txn.SerialCipherIsWrong:    "the day's terminals have no serial keys",
 	txn.SignOnIsRequired:       "the day's terminals have no MACs",
 	txn.PINBlockIsWrong:        "the day's terminals send no PINs",
 	txn.PINCannotBeTranslated:  "the day's terminals send no PINs",

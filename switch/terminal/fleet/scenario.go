@@ -15,6 +15,8 @@ type scenario struct {
 // scenarios are the odd things of a day. Those of one terminal's own kind come
 // first: they are chosen before the others while all are played as often.
 var scenarios = []scenario{
+	{"another machine", (*program).checkedCUP, (*program).anotherMachine},
+	{"serial is missing", (*program).requiredCUP, (*program).serialMissing},
 	{"far from premises", (*program).fixedCUP, func(p *program) { p.elsewhere(txn.TerminalIsFarFromPremises) }},
 	{"outside its areas", (*program).movingCUP, func(p *program) { p.elsewhere(txn.TerminalIsOutsideItsAreas) }},
 	{"position is missing", (*program).placedCUP, (*program).positionMissing},
@@ -166,6 +168,12 @@ func (pr *program) balance(w want) {
 
 func (pr *program) overISO87() bool { return !terminal.IsCUP(pr.dialect) }
 func (pr *program) placedCUP() bool { return terminal.IsCUP(pr.dialect) && pr.terminal.RequirePosition }
+func (pr *program) checkedCUP() bool {
+	return terminal.IsCUP(pr.dialect) && pr.terminal.SerialCheck != txn.SerialIgnored
+}
+func (pr *program) requiredCUP() bool {
+	return terminal.IsCUP(pr.dialect) && pr.terminal.SerialCheck == txn.SerialRequired
+}
 func (pr *program) movingCUP() bool {
 	return terminal.IsCUP(pr.dialect) && pr.terminal.Mobility != txn.Fixed
 }
@@ -179,6 +187,20 @@ func (pr *program) elsewhere(reason txn.Reason) {
 	pr.profile.Position = txn.Position{Lat: 43_825600, Lng: 87_616800, Known: true}
 	pr.send(pr.sale(cardGood), want{reason: reason})
 	pr.profile.Position = usual
+}
+
+// anotherMachine is a sale on a machine that took this one's place.
+func (pr *program) anotherMachine() {
+	usual := pr.profile.Serial
+	pr.profile.Serial = "00002304SN0000000099"
+	pr.send(pr.sale(cardGood), want{reason: txn.SerialIsNotTheTerminals})
+	pr.profile.Serial = usual
+}
+
+func (pr *program) serialMissing() {
+	m := pr.sale(cardGood)
+	m.NoPlace = true
+	pr.send(m, want{reason: txn.TerminalInfoIsRequired})
 }
 
 func (pr *program) positionMissing() {

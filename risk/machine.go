@@ -1,0 +1,40 @@
+package risk
+
+import (
+	"bytes"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// checkMachine holds what the message says of its machine against the
+// registered one (cup-pos T03 to T05 and S01), as far as the registration asks
+// for it. told says that this kind of message is one that must say it.
+func checkMachine(req *txn.Request, t *txn.Terminal, told bool) txn.Reason {
+	i := &req.Info
+	known := i.Serial != txn.Serial{}
+	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) {
+		return txn.TerminalInfoIsRequired
+	}
+	checked := t.SerialCheck != txn.SerialIgnored
+	// A sign-on has the maker's own number, of which a TUSN is the longer form.
+	if checked && known && i.Serial != t.Serial && (req.Kind != txn.KindSignOn || i.Serial != t.Serial.Own()) {
+		return txn.SerialIsNotTheTerminals
+	}
+	if i.Proof == txn.ProofWrong || (checked || i.Proof == txn.ProofRight) && !factorFits(i.FactorBytes(), &req.PAN) {
+		return txn.SerialCipherIsWrong
+	}
+	return txn.Approved
+}
+
+// factorFits says that a random factor is the end of the card's number or the
+// code's. Where either is not told there is nothing to compare.
+func factorFits(factor []byte, pan *txn.PAN) bool {
+	const digits = 6
+	if len(factor) == 0 || pan.IsZero() {
+		return true
+	}
+	var buf [txn.PANDigitsMax]byte
+	defer clear(buf[:])
+	number := pan.Append(buf[:0])
+	return len(factor) == digits && bytes.Equal(factor, number[len(number)-digits:])
+}

@@ -22,9 +22,9 @@ const (
 	TerminalIsUnknown                Reason = 6
 	TerminalIsNotActive              Reason = 7
 	TerminalIsBoundToAnotherMerchant Reason = 8
-	TerminalInfoIsRequired           Reason = 51
-	SerialIsNotTheTerminals          Reason = 52
-	SerialCipherIsWrong              Reason = 53
+	TerminalInfoIsRequired           Reason = 53
+	SerialIsNotTheTerminals          Reason = 54
+	SerialCipherIsWrong              Reason = 55
 	TerminalHasNoKeys                Reason = 39
 	SignOnIsRequired                 Reason = 9
 	BatchIsNotCurrent                Reason = 51

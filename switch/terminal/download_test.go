@@ -113,8 +113,12 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 
 func dialTerminal(t testing.TB, addr, id string) *terminal.Client {
 	t.Helper()
+	parties, err := registry.Load(bytes.NewReader(sampleFile(t, "registry.yaml")), "registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, err := terminal.Dial(t.Context(), addr, "cup-pos", terminal.Profile{Terminal: txn.MakeTerminalID(id),
-		Merchant: txn.MakeMerchantID("999290054110001"), Serial: "3100SN000001"}, terminal.Options{Patience: 10 * time.Second})
+		Merchant: txn.MakeMerchantID("999290054110001"), Serial: parties.Serial(txn.MakeTerminalID(id)).String()}, terminal.Options{Patience: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ const (
 // goldenProfile is the terminal of the constructed messages.
 var goldenProfile = Profile{
 	Terminal: txn.MakeTerminalID("10000001"), Merchant: txn.MakeMerchantID("999290054110001"),
-	Serial: "3100SN000001", TUSN: "00002304SN0000000001", Version: "310001",
+	Serial: "SN000001", TUSN: "00002304SN0000000001", Version: "310001",
 	SerialKey: txn.Secret("\x01\x23\x45\x67\x89\xAB\xCD\xEF\xFE\xDC\xBA\x98\x76\x54\x32\x10"),
 	Currency:  txn.CNY, Batch: 1, Position: txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true},
 	Cell: Cell{Country: "460", Network: "00", Area: "6243", ID: "12345678", Signal: "-71"},

@@ -211,7 +211,7 @@ func TestServe(t *testing.T) {
 		m := new(iso.Message)
 		return cupCodec.Parse(m, s.tell(renumbered(t, frame(t, "cup-05"), void))) == nil && string(m.Value(39)) == "25"
 	})
-	checkAnswer(t, s.tell(frame(t, "cup-12")), 0x0210, "00")                   // balance
+	checkAnswer(t, s.tell(frame(t, "cup-12")), 0x0210, "00") // balance
 	checkAnswer(t, s.tell(reversal), 0x0410, "00")
 	checkAnswer(t, s.tell(reversal), 0x0410, "00")
 	s.until("the issuer undid the sale", func() bool { return s.booked(simulator.Reversed) == 1 })

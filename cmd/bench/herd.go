@@ -170,7 +170,7 @@ func (h *herd) system(ctx context.Context) (s *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	first := strings.Index(string(text), fmt.Sprintf("serial: BENCH-%07d", h.sellers))
+	first := strings.Index(string(text), "serial: "+serial(h.sellers))
 	text = append(text[:first:first], strings.ReplaceAll(string(text[first:]), "mac: none", "mac: cup-ecb")...)
 	config := filepath.Join(dir, "acqswitch.yaml")
 	err = errors.Join(os.WriteFile(registry, text, 0o600), os.WriteFile(config, fmt.Appendf(nil, herdConfiguration, issuer), 0o600))

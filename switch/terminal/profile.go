@@ -9,7 +9,8 @@ import (
 type Profile struct {
 	Terminal txn.TerminalID
 	Merchant txn.MerchantID
-	// Serial of the machine, sent at sign-on and with each sale (CUP POS).
+	// Serial of the machine, sent at sign-on behind its maker's licence and with
+	// each sale (CUP POS).
 	Serial string
 	// TUSN is the number under which UnionPay knows the machine (DE59 A2.02):
 	// maker 6, type 2, serial number. Default Serial.

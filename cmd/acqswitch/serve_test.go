@@ -141,7 +141,11 @@ type report struct {
 
 func (s *stack) verify() (r report) {
 	s.t.Helper()
-	v := s.cli("verify", "--config", "acqswitch.yaml", "-o", "json")
+	var v result
+	s.until("the ledger has its tables", func() bool {
+		v = s.cli("verify", "--config", "acqswitch.yaml", "-o", "json")
+		return !strings.Contains(v.errs, "has no tables yet")
+	})
 	v.check(s.t, exitOK, "", "")
 	if err := json.Unmarshal([]byte(v.out), &r); err != nil {
 		s.t.Fatalf("verify: %v in %s", err, v.out)

@@ -69,6 +69,9 @@ type Expected struct {
 	Kind     string `json:"kind"`
 	Code     string `json:"code"`             // DE39; empty: the terminal hangs up before an answer
 	Reason   string `json:"reason,omitempty"` // why, in the switch's words
+	// Original is the earlier step that this one is about: what that was answered
+	// is filled into the message when it is played.
+	Original *int `json:"original,omitempty"`
 	// SameAs is the earlier step of the terminal whose answer this one repeats.
 	SameAs *int `json:"same_as,omitempty"`
 	// Scenario names steps of a terminal that depend on each other.
@@ -208,7 +211,13 @@ func (s *Step) describe() uint8 {
 	return req.Dialect
 }
 
-// owing says that a reversal is owed for the step when it is not answered.
-func (s *Step) owing() bool {
-	return s.event.Kind == txn.KindSale.String() || s.event.Kind == txn.KindReversal.String()
+// owing says that something is owed for the step when it is not answered: its
+// reversal, or its repeat.
+func (s *Step) owing() bool { return owes(s.event.Kind) }
+
+func (s *Step) kind() txn.Kind { k, _ := txn.ParseKind(s.event.Kind); return k }
+
+func owes(kind string) bool {
+	k, _ := txn.ParseKind(kind)
+	return k.MovesMoney() || k == txn.KindReversal
 }

@@ -28,6 +28,8 @@ type Event struct {
 	Currency txn.Currency `json:"currency,omitempty"`
 	Code     string       `json:"code,omitempty"` // of an answer
 	RRN      string       `json:"rrn,omitempty"`
+	AuthCode string       `json:"auth,omitempty"`
+	Date     string       `json:"date,omitempty"` // MMDD
 }
 
 // The events.
@@ -53,10 +55,14 @@ type Log struct {
 
 // Memory is what a terminal must know after a restart.
 type Memory struct {
-	Next int    // the first step of the day that was not sent
-	STAN uint32 // the last one used
-	Owed *Event // sale or reversal sent and not answered: a reversal is owed
+	Next int           // the first step of the day that was not sent
+	STAN uint32        // the last one used
+	Owed *Event        // sent and not answered: its reversal or its repeat is owed
+	told map[int]Event // by step, the approvals of what moves money
 }
+
+// Told is what an earlier run was answered to a step of the day.
+func (m *Memory) Told(step int) (Event, bool) { e, ok := m.told[step]; return e, ok }
 
 // OpenLog opens or creates a log, cuts a torn last line off and takes up what
 // is in it.
@@ -129,10 +135,13 @@ func parseLog(data []byte, take func(*Event)) (end int, err error) {
 func (l *Log) apply(e *Event) {
 	m := l.state[e.Terminal]
 	if m == nil {
-		m = &Memory{}
+		m = &Memory{told: map[int]Event{}}
 		l.state[e.Terminal] = m
 	}
-	owing := e.Kind == txn.KindSale.String() || e.Kind == txn.KindReversal.String()
+	owing := owes(e.Kind)
+	if e.Event == EventAnswered && owing && e.Code == "00" && e.Step >= 0 {
+		m.told[e.Step] = *e
+	}
 	switch {
 	case e.Event == EventSent:
 		m.Next = max(m.Next, e.Step+1)

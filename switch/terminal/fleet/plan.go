@@ -216,6 +216,7 @@ type want struct {
 	sameAs int    // 1 + the step; 0 is none
 	giveUp bool   // hang up before the answer
 	frame  []byte // sent instead of the encoded message
+	about  int    // 1 + the step it is about; 0 is none
 }
 
 // send appends a step and returns its number.
@@ -249,6 +250,10 @@ func (pr *program) send(m terminal.Message, w want) int {
 		before := w.sameAs - 1
 		step.SameAs = &before
 	}
+	if w.about > 0 {
+		of := w.about - 1
+		step.Original = &of
+	}
 	pr.script.Steps = append(pr.script.Steps, step)
 	pr.messages = append(pr.messages, m)
 	pr.at = pr.at.Add(time.Duration(5+pr.rng.IntN(600)) * time.Second)
@@ -256,12 +261,8 @@ func (pr *program) send(m terminal.Message, w want) int {
 }
 
 func kindOf(name string) txn.Kind {
-	for k := txn.KindUnknown; k <= txn.KindEcho; k++ {
-		if k.String() == name {
-			return k
-		}
-	}
-	return txn.KindUnknown
+	k, _ := txn.ParseKind(name)
+	return k
 }
 
 // next is a new message with the next trace number.
@@ -272,6 +273,32 @@ func (pr *program) next(k txn.Kind) terminal.Message {
 		m.STAN = pr.stan
 	}
 	return m
+}
+
+// about is a new message about the one in step n, with room for what that was
+// answered: the player fills it in.
+func (pr *program) about(k txn.Kind, n int, minor int64) terminal.Message {
+	m := pr.next(k)
+	if pr.err != nil {
+		return m
+	}
+	of := &pr.messages[n]
+	m.Card, m.Amount = of.Card, txn.Amount{Minor: minor, Currency: of.Amount.Currency}
+	// When it was sent is left out: the day is played on another date.
+	m.Original = terminal.Original{Kind: of.Kind, STAN: of.STAN, Batch: pr.profile.Batch}
+	if k.NamesOriginal() && terminal.IsCUP(pr.dialect) {
+		m.Original.RRN = "000000000000"
+	}
+	if of.Kind == txn.KindPreauth || k == txn.KindCompletionVoid {
+		m.Original.AuthCode = "000000"
+	}
+	return m
+}
+
+// follow sends a message about the one in step n.
+func (pr *program) follow(k txn.Kind, n int, minor int64, w want) int {
+	w.about = n + 1
+	return pr.send(pr.about(k, n, minor), w)
 }
 
 // sale is a new sale of an ordinary amount on a card of a class.

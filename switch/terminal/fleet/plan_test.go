@@ -56,11 +56,7 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.OriginalIsTooOld:       "the day is one day",
 	txn.ItemIsUnknown:          "the day has no downloads",
 
-	txn.OriginalIsOfAnotherKind:  "the day has no voids yet",
-	txn.OriginalDoesNotStand:     "the day has no voids yet",
-	txn.OriginalIsOfAnotherBatch: "the day has no voids yet",
-	txn.OriginalIsCompleted:      "the day has no voids yet",
-	txn.CardIsNotTheOriginals:    "the day has no voids yet",
+	txn.OriginalIsOfAnotherBatch: "the day is one batch",
 	txn.JournalIsUnavailable:     "the disk works",
 	txn.SwitchFailed:             "the switch works",
 }

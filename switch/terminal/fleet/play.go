@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -125,11 +128,12 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	}
 	// From here until the answer is noted, a kill leaves the step sent and
 	// unanswered: the next run reverses it and goes on behind it.
-	answer, err := p.line.Exchange(ctx, s.Frame, patience)
+	frame := p.fill(s)
+	answer, err := p.line.Exchange(ctx, frame, patience)
 	switch {
 	case err == nil:
 		e := s.event
-		e.Code, e.RRN = answer.Code, answer.RRN
+		e.Code, e.RRN, e.AuthCode, e.Date = answer.Code, answer.RRN, answer.AuthCode, answer.Date
 		if err := p.o.Log.Answered(e); err != nil {
 			return err
 		}
@@ -149,6 +153,46 @@ func (p *player) step(ctx context.Context, s *Step) error {
 		return p.reverse(ctx, s)
 	}
 	return nil
+}
+
+// fill is the step's frame with what its original was answered: reference
+// number, authorization code and date. An original that was not approved leaves
+// the frame as it is.
+func (p *player) fill(s *Step) []byte {
+	if s.Original == nil {
+		return s.Frame
+	}
+	o, known := p.answers[*s.Original]
+	if !known || !o.Approved() {
+		m := p.o.Log.Memory(p.script.Terminal)
+		e, known := m.Told(*s.Original)
+		if !known {
+			return s.Frame
+		}
+		o = terminal.Answer{RRN: e.RRN, AuthCode: e.AuthCode, Date: e.Date}
+	}
+	return filled(s.Dialect, s.Frame, o.RRN, o.AuthCode, o.Date)
+}
+
+// filled is a copy of a frame with other values in fields of one size.
+func filled(d *dialect.Terminal, frame []byte, rrn, authCode, date string) []byte {
+	frame = bytes.Clone(frame)
+	var m iso.Message
+	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
+		return frame // malformed on purpose
+	}
+	if v := m.Value(37); len(v) == len(rrn) {
+		copy(v, rrn)
+	}
+	if v := m.Value(38); len(v) == len(authCode) {
+		copy(v, authCode)
+	}
+	if v := m.Value(61); terminal.IsCUP(d) && len(v) >= 8 && len(date) == 4 { // batch 6, trace 6, date 4, two digits a byte
+		for i := range 2 {
+			v[6+i] = (date[2*i]-'0')<<4 | (date[2*i+1] - '0')
+		}
+	}
+	return frame
 }
 
 // connect hangs up when the script changes sessions.
@@ -195,17 +239,18 @@ const (
 	reversePauses = 50
 )
 
-// reverse sends the reversal that step s owes until it is answered: 0400 with
-// DE39 98 for a sale, the same message again for a reversal. It gives up after
+// reverse sends what step s owes until it is answered: a reversal with DE39 98
+// of what can be reversed, the same message again of a reversal, a refund or an
+// advice. It gives up after
 // terminal.ReversalTries unanswered tries, or when the switch cannot be reached for
 // reversePauses pauses; the reversal stays owed.
 func (p *player) reverse(ctx context.Context, s *Step) error {
 	p.connect(s)
-	frame, e := s.Frame, s.event
-	if e.Kind == txn.KindSale.String() {
+	frame, e := p.fill(s), s.event
+	if s.kind().Remedy() == txn.Reverse {
 		p.disturbed[s.Scenario] = true
 		var err error
-		if frame, err = terminal.ReversalOf(nil, s.Dialect, s.Frame[s.Dialect.PrefixSize():], "98"); err != nil {
+		if frame, err = terminal.ReversalOf(nil, s.Dialect, frame[s.Dialect.PrefixSize():], "98"); err != nil {
 			return err
 		}
 		e.Kind, e.MTI = txn.KindReversal.String(), "0400"
@@ -217,7 +262,7 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		}
 		answer, err := p.line.Exchange(ctx, frame, p.o.Patience)
 		if err == nil {
-			e.Code, e.RRN = answer.Code, answer.RRN
+			e.Code, e.RRN, e.AuthCode, e.Date = answer.Code, answer.RRN, answer.AuthCode, answer.Date
 			p.tally.reversed()
 			return p.o.Log.Answered(e)
 		}

@@ -136,11 +136,19 @@ func sameDay(t testing.TB, got, want *Day) {
 		for j := range w.Steps {
 			a, b := g.Steps[j], w.Steps[j]
 			newA, newB := j > 0 && a.Session != g.Steps[j-1].Session, j > 0 && b.Session != w.Steps[j-1].Session
-			if !bytes.Equal(a.Frame, b.Frame) || (a.GiveUp > 0) != (b.GiveUp > 0) || a.event != b.event || a.Code != b.Code || a.Reason != b.Reason || !reflect.DeepEqual(a.SameAs, b.SameAs) || a.Scenario != b.Scenario || newA != newB && !afterGiveUp(w.Steps, j) {
+			if !bytes.Equal(emptied(a), emptied(b)) || (a.GiveUp > 0) != (b.GiveUp > 0) || a.event != b.event || a.Code != b.Code || a.Reason != b.Reason || !reflect.DeepEqual(a.SameAs, b.SameAs) || a.Scenario != b.Scenario || newA != newB && !afterGiveUp(w.Steps, j) {
 				t.Fatalf("terminal %s step %d:\n%+v\n%+v", g.Terminal, j, a, b)
 			}
 		}
 	}
+}
+
+// emptied is a step's frame without what its original was answered.
+func emptied(s Step) []byte {
+	if s.Original == nil {
+		return s.Frame
+	}
+	return filled(s.Dialect, s.Frame, "000000000000", "000000", "0000")
 }
 
 func afterGiveUp(steps []Step, j int) bool { return steps[j-1].GiveUp > 0 }

@@ -85,6 +85,75 @@ var scenarios = []scenario{
 	{"issuer answers another number", nil, unanswered(cardSTAN, txn.IssuerDidNotAnswer)},
 	{"issuer answers twice", nil, func(p *program) { p.send(p.sale(cardTwice), want{}) }},
 
+	{"voided", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.follow(txn.KindVoid, n, p.minor(n), want{})
+		p.follow(txn.KindVoid, n, p.minor(n), want{reason: txn.OriginalDoesNotStand})
+	}},
+	{"voided in part", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.follow(txn.KindVoid, n, p.minor(n)-1, want{reason: txn.OriginalAmountDiffers})
+	}},
+	{"a void reversed", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		v := p.follow(txn.KindVoid, n, p.minor(n), want{})
+		p.reverse(v, "98", want{about: n + 1})
+	}},
+	{"refunded in parts", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.follow(txn.KindRefund, n, p.minor(n)/2, want{})
+		p.follow(txn.KindRefund, n, p.minor(n), want{reason: txn.OriginalAmountDiffers})
+		p.follow(txn.KindRefund, n, p.minor(n)-p.minor(n)/2, want{})
+		p.follow(txn.KindVoid, n, p.minor(n), want{reason: txn.OriginalDoesNotStand})
+	}},
+	{"voided with another card", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		m := p.about(txn.KindVoid, n, p.minor(n))
+		m.Card = p.card(cardGood)
+		p.send(m, want{reason: txn.CardIsNotTheOriginals, about: n + 1})
+	}},
+	{"pre-authorized and completed", nil, func(p *program) {
+		n := p.send(p.preauth(), want{})
+		c := p.follow(txn.KindCompletion, n, p.minor(n), want{})
+		p.follow(txn.KindCompletion, n, p.minor(n), want{reason: txn.OriginalIsCompleted})
+		p.follow(txn.KindCompletionVoid, c, p.minor(c), want{})
+	}},
+	{"pre-authorized and given back", nil, func(p *program) {
+		n := p.send(p.preauth(), want{})
+		p.follow(txn.KindPreauthVoid, n, p.minor(n), want{})
+	}},
+	{"pre-authorized and told", nil, func(p *program) {
+		n := p.send(p.preauth(), want{})
+		p.follow(txn.KindCompletionAdvice, n, p.minor(n)-1, want{})
+	}},
+	{"tipped and adjusted", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		p.follow(txn.KindTip, n, p.minor(n)/20, want{})
+		p.follow(txn.KindAdjustment, n, p.minor(n)/20, want{})
+		p.follow(txn.KindTip, n, p.minor(n), want{reason: txn.OriginalAmountDiffers})
+	}},
+	{"sold at the terminal", nil, func(p *program) {
+		m := p.next(txn.KindOfflineSale)
+		m.Card, m.Amount, m.Original.AuthCode = p.card(cardGood), p.amount(), "654321"
+		p.send(m, want{})
+	}},
+	{"in instalments", nil, func(p *program) {
+		m := p.next(txn.KindInstalment)
+		m.Card, m.Amount, m.Months = p.card(cardGood), p.amount(), 12
+		n := p.send(m, want{})
+		p.follow(txn.KindInstalmentVoid, n, p.minor(n), want{})
+	}},
+	{"refund of a void", nil, func(p *program) {
+		n := p.send(p.sale(cardGood), want{})
+		v := p.follow(txn.KindVoid, n, p.minor(n), want{})
+		p.follow(txn.KindRefund, v, p.minor(n), want{reason: txn.OriginalIsOfAnotherKind})
+	}},
+	{"verified", nil, func(p *program) {
+		m := p.next(txn.KindVerify)
+		m.Card = p.card(cardGood)
+		p.send(m, want{})
+	}},
+
 	{"unknown merchant", nil, func(p *program) {
 		p.as("999000099990000", func() { p.send(p.sale(cardGood), want{reason: txn.MerchantIsUnknown}) })
 	}},
@@ -140,6 +209,20 @@ var scenarios = []scenario{
 		p.session++
 		p.network(txn.KindSignOn, txn.Approved)
 	}},
+}
+
+// minor is the amount of the message in step n.
+func (pr *program) minor(n int) int64 {
+	if pr.err != nil {
+		return 0
+	}
+	return pr.messages[n].Amount.Minor
+}
+
+func (pr *program) preauth() terminal.Message {
+	m := pr.next(txn.KindPreauth)
+	m.Card, m.Amount = pr.card(cardGood), pr.amount()
+	return m
 }
 
 // unanswered is a sale on which the switch gives up, and its reversal by a

@@ -19,6 +19,10 @@ type booksReport struct {
 	Ledger    booksSide `json:"ledger"`    // approved and not reversed
 	Issuers   booksSide `json:"issuers"`   // approved and not reversed
 	Breaks    []string  `json:"breaks,omitempty"`
+
+	// late are the deals of which the issuer took note only when it was told again:
+	// their terminals may have been told that nobody knows.
+	late map[dealKey]bool
 }
 
 // booksSide is one book's standing approvals. Amounts of different currencies
@@ -77,7 +81,7 @@ type dealKey struct {
 
 // compareBooks compares the three books. It needs a switch at rest.
 func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string, terminalsLog string) (*booksReport, error) {
-	r := &booksReport{}
+	r := &booksReport{late: map[dealKey]bool{}}
 	standing, byTerminal, err := r.readLedger(ctx, l)
 	if err != nil {
 		return nil, err
@@ -95,15 +99,20 @@ func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string
 
 // readLedger returns the standing deals under both their names.
 func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[legKey]deal, map[dealKey]deal, error) {
-	deals := map[txn.ID]txn.Record{}
-	undone := map[txn.ID]bool{}
+	deals, unknown := map[txn.ID]txn.Record{}, map[txn.ID]txn.Record{}
+	undone, noted := map[txn.ID]bool{}, map[txn.ID]bool{}
 	err := l.Read(ctx, func(s *ledger.Snapshot) error {
 		return s.Scan(ctx, func(e ledger.Entry) error {
 			switch rec := e.Rec; rec.Kind {
 			case txn.RecordOutcome:
-				if rec.Outcome == txn.OutcomeApproved && rec.Request.MovesMoney() {
+				switch {
+				case rec.Outcome == txn.OutcomeApproved && rec.Request.MovesMoney():
 					deals[rec.ID] = *rec
+				case rec.Outcome == txn.OutcomeUnknown && rec.Request.Remedy() == txn.Repeat:
+					unknown[rec.ID] = *rec
 				}
+			case txn.RecordAdviceDone:
+				noted[rec.Original] = rec.Reason == txn.Approved
 			case txn.RecordReversalDue:
 				undone[rec.Original] = true
 			}
@@ -113,6 +122,11 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 	if err != nil {
 		return nil, nil, err
 	}
+	for id, rec := range unknown {
+		if noted[id] {
+			deals[id] = rec
+		}
+	}
 	byLeg, byTerminal := map[legKey]deal{}, map[dealKey]deal{}
 	for id, rec := range deals {
 		if undone[id] {
@@ -121,7 +135,9 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 		d := deal{rec.Request, rec.Amount.Minor}
 		r.Ledger.add(d)
 		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
-		byTerminal[dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}] = d
+		k := dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}
+		byTerminal[k] = d
+		r.late[k] = noted[id]
 	}
 	return byLeg, byTerminal, nil
 }
@@ -174,6 +190,10 @@ func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) err
 		delete(ledger, k)
 	}
 	for k, d := range ledger {
+		if r.late[k] {
+			r.Terminals.add(d)
+			continue
+		}
 		r.broken("the ledger has a %s %06d of %d of terminal %s, which was not told so or reversed it", d.kind, k.stan, d.minor, k.terminal)
 	}
 	return nil

@@ -247,8 +247,10 @@ const (
 func (p *player) reverse(ctx context.Context, s *Step) error {
 	p.connect(s)
 	frame, e := p.fill(s), s.event
-	if s.kind().Remedy() == txn.Reverse {
+	if s.kind().MovesMoney() { // its original may be busy with it for a while
 		p.disturbed[s.Scenario] = true
+	}
+	if s.kind().Remedy() == txn.Reverse {
 		var err error
 		if frame, err = terminal.ReversalOf(nil, s.Dialect, frame[s.Dialect.PrefixSize():], "98"); err != nil {
 			return err

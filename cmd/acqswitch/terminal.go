@@ -251,7 +251,7 @@ func (f *terminalFlags) do(ctx context.Context, c *console, t *terminal.Client, 
 	return t.Do(ctx, k, tx)
 }
 
-func totalsText(t terminal.Totals, c txn.Currency) string {
+func totalsText(t txn.Totals, c txn.Currency) string {
 	return fmt.Sprintf("debit %s in %d, credit %s in %d", txn.Amount{Minor: t.Debit.Minor, Currency: c}, t.Debit.Count, txn.Amount{Minor: t.Credit.Minor, Currency: c}, t.Credit.Count)
 }
 

@@ -85,7 +85,7 @@ func (c *Client) STAN() uint32 { return c.store.stan }
 func (c *Client) Batch() uint32 { return c.store.batch }
 
 // Totals are those of the batch.
-func (c *Client) Totals() Totals { return c.store.totals() }
+func (c *Client) Totals() txn.Totals { return c.store.totals() }
 
 // Owes is the trace number of a request whose reversal is owed, 0 when none is.
 func (c *Client) Owes() uint32 {
@@ -231,7 +231,7 @@ func (c *Client) compose(m *Message) ([]byte, fact, error) {
 		f.Amount, f.Currency = m.Amount.Minor, m.currency(&c.profile)
 	}
 	frame, err := c.build(m)
-	if err == nil && (m.Kind.MovesMoney() || isBatch(m.Kind) || m.Kind == txn.KindScriptResult) {
+	if err == nil && (m.Kind.MovesMoney() || m.Kind.Batch() || m.Kind == txn.KindScriptResult) {
 		f.Network = m.Network
 		f.Frame, err = c.keep(frame)
 	}

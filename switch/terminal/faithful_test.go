@@ -162,7 +162,7 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 		p.Forget("10000001", batchOf(p), 3)
 	}
 	var s Settlement
-	var totals Totals
+	var totals txn.Totals
 	l.do("settlement", true, func(ctx context.Context, c *Client) (err error) {
 		if c.Batch() == 2 { // the end was noted, and the kill came behind it
 			return nil
@@ -180,7 +180,7 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 	switch {
 	case l.client.Batch() != 2 || len(p.Closed) == 0:
 		t.Fatalf("%s %d: batch %d, the switch closed %v", what, n, l.client.Batch(), p.Closed)
-	case l.client.Owes() != 0 || l.client.Pending() != 0 || l.client.Totals() != Totals{}:
+	case l.client.Owes() != 0 || l.client.Pending() != 0 || l.client.Totals() != txn.Totals{}:
 		t.Errorf("%s %d: %06d is owed, %d pending, totals of the new batch %+v", what, n, l.client.Owes(), l.client.Pending(), l.client.Totals())
 	case IsCUP(p.Dialect) && !forgetful && ours != theirs:
 		t.Errorf("%s %d: the terminal has %s, the switch %s; %v", what, n, ours, theirs, p.Got)
@@ -237,13 +237,17 @@ func TestOrderOfADay(t *testing.T) {
 			if got := p.Got[before:]; !slices.Equal(got, row.want) {
 				t.Errorf("%v were sent, want %v", got, row.want)
 			}
-			want := Totals{Sum{4, 63_00}, Sum{2, 21_00}}
+			want := totalsOf(4, 63_00, 2, 21_00)
 			if s.Terminal != want || s.Even && s.Host != want {
 				t.Errorf("totals %+v, the switch's %+v", s.Terminal, s.Host)
 			}
-			if !s.Even && s.Host != (Totals{Sum{3, 53_00}, Sum{2, 21_00}}) {
+			if !s.Even && s.Host != totalsOf(3, 53_00, 2, 21_00) {
 				t.Errorf("the switch's totals %+v", s.Host)
 			}
 		})
 	}
+}
+
+func totalsOf(debits uint32, debited int64, credits uint32, credited int64) txn.Totals {
+	return txn.Totals{Debit: txn.Sum{Count: debits, Minor: debited}, Credit: txn.Sum{Count: credits, Minor: credited}}
 }

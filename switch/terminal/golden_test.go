@@ -70,7 +70,7 @@ func TestConstructedMessages(t *testing.T) {
 	preauth := Original{Kind: txn.KindPreauth, Batch: 1, STAN: 5, Date: "1121", AuthCode: "B1B2B3"}
 	completion := preauth
 	completion.STAN, completion.RRN = 7, "112109350007"
-	fees := Totals{Debit: Sum{2, 1073_45}, Credit: Sum{1, 123_45}}
+	fees := totalsOf(2, 1073_45, 1, 123_45)
 	c := Client{}
 	settlement := c.settlementMessage(fees)
 	settlement.STAN = 11

@@ -50,11 +50,11 @@ func (m *Message) iso87(w *writer, p *Profile) {
 		w.digits(7, sent)
 		w.number(11, 6, int64(m.STAN))
 		w.party(p)
-		if isBatch(m.Kind) {
+		if m.Kind.Batch() {
 			w.text(49, m.currency(p).String())
 		}
 		w.digits(70, f.detail)
-		if isBatch(m.Kind) {
+		if m.Kind.Batch() {
 			t := &m.Totals
 			w.number(74, 10, int64(t.Credit.Count))
 			w.number(76, 10, int64(t.Debit.Count))

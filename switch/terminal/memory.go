@@ -27,19 +27,10 @@ type memory struct {
 // settling is how far the settlement of the batch is.
 type settling struct {
 	pending  *fact // sent and not answered: it goes out again as it is
-	compared comparison
-	host     Totals // the switch's, where they differ
-	uploaded int    // messages that were answered
+	compared txn.Comparison
+	host     txn.Totals // the switch's, where they differ
+	uploaded int        // messages that were answered
 }
-
-// comparison is a switch's answer to totals: an answer digit of DE48, or DE66.
-type comparison uint8
-
-const (
-	notCompared comparison = iota
-	even
-	uneven
-)
 
 // apply moves the memory past a fact.
 func (m *memory) apply(f *fact) {
@@ -97,7 +88,7 @@ func (m *memory) sent(k txn.Kind, f *fact) {
 		m.owed = &owed
 	case k == txn.KindRefund:
 		m.told = append(m.told, *f)
-	case isBatch(k):
+	case k.Batch():
 		if m.settling == nil || k == txn.KindSettlement {
 			m.settling = &settling{}
 		}
@@ -110,7 +101,7 @@ func (m *memory) answered(k txn.Kind, f *fact) {
 	again := WantsSignOn(f.Code) // it was not looked at: whatever was owed stays so
 	approved := f.Code == "00"
 	switch {
-	case isBatch(k):
+	case k.Batch():
 		m.settled(k, f, approved)
 	case again && (k == txn.KindReversal || k == txn.KindScriptResult || k.Remedy() == txn.Repeat):
 	case k == txn.KindReversal:
@@ -149,7 +140,7 @@ func (m *memory) settled(k txn.Kind, f *fact, approved bool) {
 	s.pending = nil
 	if k == txn.KindSettlement {
 		s.compared, s.host = readTotals(f.Totals)
-		if s.compared == notCompared {
+		if s.compared == txn.NotCompared {
 			m.settling = nil
 		}
 		return
@@ -186,31 +177,13 @@ func drop(facts []fact, stan uint32) []fact {
 	return facts
 }
 
-// isBatch says that the kind settles a batch or tells what is in it.
-func isBatch(k txn.Kind) bool { return k == txn.KindSettlement || k == txn.KindUpload }
-
-// Totals are the two sides of a batch, as cardholders see them: what they paid
-// and what they got back. A voided sale and its void count on both sides; what
-// was reversed counts on neither.
-type Totals struct{ Debit, Credit Sum }
-
-// Sum is how many transactions there are and what they amount to, in minor
-// units.
-type Sum struct {
-	Count uint32
-	Minor int64
-}
-
-func (m *memory) totals() (t Totals) {
+// totals are those of the batch: what was approved, and what was told.
+func (m *memory) totals() (t txn.Totals) {
 	for i := range m.items {
-		side := &t.Debit
-		switch m.items[i].kind().Totals() {
-		case txn.NoEffect:
-			continue
-		case txn.Credit:
-			side = &t.Credit
+		if e := m.items[i].kind().Totals(); e != txn.NoEffect {
+			side := t.Side(e)
+			side.Count, side.Minor = side.Count+1, side.Minor+m.items[i].Amount
 		}
-		side.Count, side.Minor = side.Count+1, side.Minor+m.items[i].Amount
 	}
 	return t
 }

@@ -27,7 +27,7 @@ type Message struct {
 	// Of a settlement, an upload and its end.
 	Network uint16 // DE60.3
 	Detail  string // DE48; of one item's upload DE62
-	Totals  Totals
+	Totals  txn.Totals
 	of      *iso.Message // the request of the item that is uploaded
 	fields  []int        // and what is uploaded of it
 

@@ -14,8 +14,8 @@ import (
 type Settlement struct {
 	Answer   // the last one
 	Batch    uint32
-	Terminal Totals
-	Host     Totals // the switch's: the terminal's own where it agreed
+	Terminal txn.Totals
+	Host     txn.Totals // the switch's: the terminal's own where it agreed
 	Even     bool
 	Uploaded int // messages that told the batch's items, the end among them
 }
@@ -41,16 +41,16 @@ func (c *Client) Settlement(ctx context.Context) (Settlement, error) {
 		s.Terminal = c.store.totals()
 	}
 	var err error
-	if st := c.store.settling; st == nil || st.compared == notCompared {
+	if st := c.store.settling; st == nil || st.compared == txn.NotCompared {
 		if s.Answer, err = c.step(ctx, c.settlementMessage(s.Terminal)); err != nil {
 			return s, err
 		}
-		if st = c.store.settling; st == nil || st.compared == notCompared {
+		if st = c.store.settling; st == nil || st.compared == txn.NotCompared {
 			return s, fmt.Errorf("settle batch %06d of terminal %s: the switch could not compare totals, code %s", s.Batch, c.profile.Terminal, s.Code)
 		}
 	}
 	st := c.store.settling
-	s.Even, s.Host = st.compared == even, s.Terminal
+	s.Even, s.Host = st.compared == txn.Even, s.Terminal
 	if !s.Even {
 		s.Host = st.host
 	}
@@ -87,7 +87,7 @@ func (c *Client) step(ctx context.Context, next *Message) (Answer, error) {
 	return c.insist(ctx, func() (Answer, error) { return c.ask(ctx, next) })
 }
 
-func (c *Client) settlementMessage(t Totals) *Message {
+func (c *Client) settlementMessage(t txn.Totals) *Message {
 	m := &Message{Kind: txn.KindSettlement, Network: netBatch, Totals: t}
 	// Debits, credits and the answer digit; the second half is that of foreign
 	// cards, which this terminal does not tell apart.
@@ -96,32 +96,36 @@ func (c *Client) settlementMessage(t Totals) *Message {
 }
 
 // readTotals reads DE48 of a settlement's answer.
-func readTotals(v string) (comparison, Totals) {
+func readTotals(v string) (txn.Comparison, txn.Totals) {
 	if len(v) != 62 {
-		return notCompared, Totals{}
+		return txn.NotCompared, txn.Totals{}
 	}
-	t := Totals{}
-	half := func(v string) (t Totals, answer byte) {
-		t.Debit = Sum{Minor: int64(decimal(v[:12])), Count: uint32(decimal(v[12:15]))}
-		t.Credit = Sum{Minor: int64(decimal(v[15:27])), Count: uint32(decimal(v[27:30]))}
+	half := func(v string) (t txn.Totals, answer byte) {
+		t.Debit = txn.Sum{Minor: int64(decimal(v[:12])), Count: uint32(decimal(v[12:15]))}
+		t.Credit = txn.Sum{Minor: int64(decimal(v[15:27])), Count: uint32(decimal(v[27:30]))}
 		return t, v[30]
 	}
 	home, first := half(v[:31])
 	foreign, second := half(v[31:])
-	t.Debit = Sum{home.Debit.Count + foreign.Debit.Count, home.Debit.Minor + foreign.Debit.Minor}
-	t.Credit = Sum{home.Credit.Count + foreign.Credit.Count, home.Credit.Minor + foreign.Credit.Minor}
+	t := home.Plus(foreign)
 	switch {
 	case first == '1' && (second == '1' || second == '0'):
-		return even, t
+		return txn.Even, t
 	case first == '2' || second == '2':
-		return uneven, t
+		return txn.Uneven, t
 	}
-	return notCompared, t
+	return txn.NotCompared, t
 }
 
 func decimal(digits string) uint64 {
 	n, _ := strconv.ParseUint(digits, 10, 64)
 	return n
+}
+
+// Even says of the answer to totals that they are the switch's too.
+func (a *Answer) Even() bool {
+	compared, _ := readTotals(a.totals(a.dialect))
+	return compared == txn.Even
 }
 
 // totals is the totals in a settlement's answer, as CUP's DE48 has them.

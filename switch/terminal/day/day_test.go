@@ -118,7 +118,7 @@ steps:
 	if got := strings.Join(shown, ", "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if r.Off != 1 || r.Done[6].OK || !r.Settled || r.Terminal != r.Host || r.Terminal.Debit != (terminal.Sum{Count: 3, Minor: 15_50}) {
+	if r.Off != 1 || r.Done[6].OK || !r.Settled || r.Terminal != r.Host || r.Terminal.Debit != (txn.Sum{Count: 3, Minor: 15_50}) {
 		t.Errorf("%+v", r)
 	}
 	if _, reversed := p.Sale("10000001", 1, 4); !reversed {

@@ -18,9 +18,9 @@ type Result struct {
 	Took  time.Duration `json:"took_ns"`
 	// The totals of the last settlement, as the terminal and as the switch have
 	// them.
-	Terminal terminal.Totals `json:"terminal"`
-	Host     terminal.Totals `json:"host"`
-	Settled  bool            `json:"settled"` // to the end, with the same totals
+	Terminal txn.Totals `json:"terminal"`
+	Host     txn.Totals `json:"host"`
+	Settled  bool       `json:"settled"` // to the end, with the same totals
 }
 
 // Done is a step that was done.

@@ -121,16 +121,20 @@ func (b *Book) Admit(req *txn.Request) txn.Reason {
 	return txn.Approved
 }
 
-// find is the batch, which is opened if the terminal is in none that is open.
+// find is the batch, which is opened if the terminal is in none that is open. One
+// that holds only what was told of afterwards is not opened by that.
 func (sh *shard) find(n name) (entry, bool) {
-	if e, ok := sh.batches[n]; ok {
+	e, known := sh.batches[n]
+	if known && (sh.current[n.terminal] == n.number || e.state == txn.BatchClosed) {
 		return e, true
 	}
 	if last, ok := sh.batches[name{n.terminal, sh.current[n.terminal]}]; ok && last.state != txn.BatchClosed {
-		return entry{}, false
+		return e, known
 	}
-	e := entry{head: none, touched: sh.today}
-	sh.batches[n] = e
+	if !known {
+		e = entry{head: none, touched: sh.today}
+		sh.batches[n] = e
+	}
 	sh.current[n.terminal] = n.number
 	return e, true
 }

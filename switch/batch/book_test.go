@@ -363,3 +363,21 @@ func BenchmarkSale(b *testing.B) {
 		book.Apply(&rec, 1)
 	}
 }
+
+// A batch of which a terminal first told something that was done already, also
+// one that a restart rebuilds from that, is opened by the next request; what is
+// told of a batch does not take the terminal out of the one it is in.
+func TestToldBeforeTheBatchWasOpened(t *testing.T) {
+	d := &desk{t: t, book: NewBook()}
+	d.apply(outcome(txn.KindOfflineSale, 7, 1, 10))
+	if r := d.book.Admit(request(txn.KindSale, 7, 2)); r != txn.Approved {
+		t.Fatal(r)
+	}
+	d.apply(outcome(txn.KindTip, 6, 3, 10))
+	if r := d.book.Admit(request(txn.KindSale, 7, 4)); r != txn.Approved {
+		t.Error(r)
+	}
+	if r := d.book.Admit(request(txn.KindSale, 6, 5)); r != txn.BatchIsNotCurrent {
+		t.Error(r)
+	}
+}

@@ -58,11 +58,8 @@ type Memory struct {
 	Next int           // the first step of the day that was not sent
 	STAN uint32        // the last one used
 	Owed *Event        // sent and not answered: its reversal or its repeat is owed
-	told map[int]Event // by step, the approvals of what moves money
+	told map[int]Event // by step, the approvals of reversals and of what moves money
 }
-
-// Told is what an earlier run was answered to a step of the day.
-func (m *Memory) Told(step int) (Event, bool) { e, ok := m.told[step]; return e, ok }
 
 // OpenLog opens or creates a log, cuts a torn last line off and takes up what
 // is in it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
@@ -188,6 +189,7 @@ func (p *planner) ordinary(pr *program) {
 		}
 	}
 	pr.scenario = ""
+	pr.settle()
 	if p.rng.IntN(2) == 0 {
 		pr.network(txn.KindSignOff, txn.Approved)
 	}
@@ -378,6 +380,23 @@ func (pr *program) reverseMessage(m terminal.Message, reason string, w want) int
 	}
 	m.Kind = txn.KindReversal
 	return pr.send(m, w)
+}
+
+// settle settles the batch: the totals, which the player fills in, and the end.
+func (pr *program) settle() {
+	pr.send(pr.settlement(txn.KindSettlement), want{})
+	if terminal.IsCUP(pr.dialect) {
+		pr.send(pr.settlement(txn.KindUpload), want{})
+	}
+}
+
+func (pr *program) settlement(k txn.Kind) terminal.Message {
+	m := pr.next(k)
+	m.Network, m.Detail = 201, strings.Repeat("0", 62)
+	if k == txn.KindUpload {
+		m.Network, m.Detail = 207, "0000"
+	}
+	return m
 }
 
 // network sends a sign-on, sign-off or echo.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions)
 		}
 		playing.Go(func() {
 			defer func() { <-places }()
-			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]terminal.Answer{}, disturbed: map[string]bool{}}
+			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]terminal.Answer{}, done: map[int]Event{}, disturbed: map[string]bool{}}
 			if err := p.play(ctx); err != nil {
 				cancel(err)
 			}
@@ -89,6 +90,7 @@ type player struct {
 	line      terminal.Line
 	session   int
 	answers   map[int]terminal.Answer // by step, in this run
+	done      map[int]Event           // by step, approvals of what moves money and of reversals, in all runs
 	disturbed map[string]bool         // scenarios in which a kill or a lost answer made us reverse
 }
 
@@ -99,6 +101,7 @@ func (p *player) play(ctx context.Context) error {
 	defer p.tally.ends()
 	defer p.line.HangUp()
 	m := p.o.Log.Memory(p.script.Terminal)
+	maps.Copy(p.done, m.told)
 	if m.Owed != nil && m.Owed.Step >= 0 && m.Owed.Step < len(p.script.Steps) {
 		if err := p.reverse(ctx, &p.script.Steps[m.Owed.Step]); err != nil {
 			return err
@@ -134,7 +137,7 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	case err == nil:
 		e := s.event
 		e.Code, e.RRN, e.AuthCode, e.Date = answer.Code, answer.RRN, answer.AuthCode, answer.Date
-		if err := p.o.Log.Answered(e); err != nil {
+		if err := p.note(e); err != nil {
 			return err
 		}
 		p.answered(s, answer)
@@ -155,23 +158,63 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// fill is the step's frame with what its original was answered: reference
-// number, authorization code and date. An original that was not approved leaves
-// the frame as it is.
+// fill is the step's frame with what is known only when it is played: what its
+// original was answered (reference number, authorization code and date; one that
+// was not approved leaves the frame as it is), or a settlement's totals.
 func (p *player) fill(s *Step) []byte {
+	if s.kind() == txn.KindSettlement {
+		return totalled(s.Dialect, s.Frame, p.totals(s.event.Batch))
+	}
 	if s.Original == nil {
 		return s.Frame
 	}
-	o, known := p.answers[*s.Original]
-	if !known || !o.Approved() {
-		m := p.o.Log.Memory(p.script.Terminal)
-		e, known := m.Told(*s.Original)
-		if !known {
-			return s.Frame
-		}
-		o = terminal.Answer{RRN: e.RRN, AuthCode: e.AuthCode, Date: e.Date}
+	o, known := p.done[*s.Original]
+	if !known {
+		return s.Frame
 	}
 	return filled(s.Dialect, s.Frame, o.RRN, o.AuthCode, o.Date)
+}
+
+// totals are the terminal's of a batch: what it was told is approved and did not
+// reverse, each number once.
+func (p *player) totals(batch uint32) (t txn.Totals) {
+	counted := map[uint32]bool{}
+	for _, e := range p.done {
+		if e.Kind == txn.KindReversal.String() {
+			counted[e.STAN] = true
+		}
+	}
+	for _, e := range p.done {
+		k, _ := txn.ParseKind(e.Kind)
+		if e.Batch != batch || counted[e.STAN] || k.Totals() == txn.NoEffect {
+			continue
+		}
+		counted[e.STAN] = true
+		side := t.Side(k.Totals())
+		side.Count, side.Minor = side.Count+1, side.Minor+e.Amount
+	}
+	return t
+}
+
+// totalled is a copy of a settlement's frame with other totals.
+func totalled(d *dialect.Terminal, frame []byte, t txn.Totals) []byte {
+	frame = bytes.Clone(frame)
+	var m iso.Message
+	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
+		return frame
+	}
+	if v := m.Value(48); terminal.IsCUP(d) && len(v) == 31 { // two digits a byte
+		digits := fmt.Sprintf("%012d%03d%012d%03d%032d", t.Debit.Minor, t.Debit.Count, t.Credit.Minor, t.Credit.Count, 0)
+		for i := range v {
+			v[i] = (digits[2*i]-'0')<<4 | (digits[2*i+1] - '0')
+		}
+		return frame
+	}
+	for field, n := range map[int]int64{74: int64(t.Credit.Count), 76: int64(t.Debit.Count), 86: t.Credit.Minor, 88: t.Debit.Minor} {
+		v := m.Value(field)
+		copy(v, fmt.Sprintf("%0*d", len(v), n))
+	}
+	return frame
 }
 
 // filled is a copy of a frame with other values in fields of one size.
@@ -195,6 +238,17 @@ func filled(d *dialect.Terminal, frame []byte, rrn, authCode, date string) []byt
 	return frame
 }
 
+// note notes an answer.
+func (p *player) note(e Event) error {
+	if err := p.o.Log.Answered(e); err != nil {
+		return err
+	}
+	if e.Code == "00" && owes(e.Kind) {
+		p.done[e.Step] = e
+	}
+	return nil
+}
+
 // connect hangs up when the script changes sessions.
 func (p *player) connect(s *Step) {
 	if p.line.Dialect == s.Dialect && p.session == s.Session {
@@ -214,6 +268,8 @@ func (p *player) answered(s *Step, a terminal.Answer) {
 	switch {
 	case a.Code != s.Code:
 		got = a.Code
+	case s.kind() == txn.KindSettlement && !a.Even():
+		got = "other totals"
 	case s.SameAs != nil:
 		before, known := p.answers[*s.SameAs]
 		if known && (before.Code != a.Code || before.RRN != a.RRN || before.AuthCode != a.AuthCode || before.Time != a.Time) {
@@ -266,7 +322,7 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		if err == nil {
 			e.Code, e.RRN, e.AuthCode, e.Date = answer.Code, answer.RRN, answer.AuthCode, answer.Date
 			p.tally.reversed()
-			return p.o.Log.Answered(e)
+			return p.note(e)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -21,6 +21,12 @@ func TestTerminalDay(t *testing.T) {
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "secured.yaml").check(t, exitOK, "", "")
 	acqswitch(t, s.dir, nil, testTMKComponents, "keys", "load-terminal", "10000001", "--config", "acqswitch.yaml").check(t, exitOK, "08D7B4FB", "")
 	acqswitch(t, s.dir, nil, testTMKComponents, "keys", "load-issuer", "east", "--config", "acqswitch.yaml").check(t, exitOK, "08D7B4FB", "")
+	downloads, err := os.ReadFile("../../testdata/downloads.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.dir, "downloads.yaml", string(downloads))
+	write(t, s.dir, "acqswitch.yaml", read(t, s.dir+"/acqswitch.yaml")+"downloads: downloads.yaml\n")
 	s.start()
 
 	shipped, err := os.ReadFile("../../testdata/scripts/day.yaml")

@@ -87,6 +87,8 @@ var verbs = []verb{
 	{txn.KindScriptResult, "Tell what a card did with its issuer's script", needCard | mayAmount | needOriginal, "--original-stan 42 --amount 12.50"},
 	{txn.KindReversal, "Undo the transaction with the trace number --stan", needAmount | takesNumber | trades, "--amount 12.50 --stan 42"},
 	{txn.KindSettlement, "Settle the batch: totals, items where they differ, and the end", trades, "--store day.terminal"},
+	{txn.KindDownload, "Take parameters, keys and lists from the switch (cup-pos)", 0, ""},
+	{txn.KindStatus, "Tell the switch that every part of the terminal works (cup-pos)", 0, ""},
 	{txn.KindEcho, "Ask whether the switch is there", 0, ""},
 	{txn.KindSignOn, "Sign on", 0, ""},
 	{txn.KindSignOff, "Sign off", 0, ""},
@@ -236,6 +238,14 @@ func (f *terminalFlags) do(ctx context.Context, c *console, t *terminal.Client, 
 		return t.SignOn(ctx)
 	case txn.KindSignOff:
 		return t.SignOff(ctx)
+	case txn.KindStatus:
+		return t.UploadStatus(ctx, terminal.StatusFine)
+	case txn.KindDownload:
+		return t.DownloadAll(ctx, func(d terminal.Download, items [][]byte) {
+			if !c.json() {
+				fmt.Fprintf(c.out, "%s: %d\n", d, len(items))
+			}
+		})
 	case txn.KindSettlement:
 		s, err := t.Settlement(ctx)
 		if err == nil && !c.json() {

@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -88,6 +89,35 @@ func (c *Client) Download(ctx context.Context, d Download) (items [][]byte, answ
 	return items, answer, nil
 }
 
+// ErrNothingThere says that the switch has nothing of what was to be downloaded.
+var ErrNothingThere = errors.New("the switch has none")
+
+// DownloadAll takes everything that there is; taken is told of each. The answer
+// is the last one's.
+func (c *Client) DownloadAll(ctx context.Context, taken func(Download, [][]byte)) (Answer, error) {
+	var answer Answer
+	for d := range downloads {
+		items, a, err := c.Download(ctx, Download(d))
+		if errors.Is(err, ErrNothingThere) {
+			continue
+		}
+		if err != nil {
+			return Answer{}, err
+		}
+		answer = a
+		if taken != nil {
+			taken(Download(d), items)
+		}
+	}
+	if answer.Code == "" {
+		return answer, fmt.Errorf("download to terminal %s: %w", c.profile.Terminal, ErrNothingThere)
+	}
+	return answer, nil
+}
+
+// StatusFine is the status of a terminal of which every part works.
+const StatusFine = "011021031041051"
+
 // UploadStatus says how the terminal is: tags of two digits with their values.
 func (c *Client) UploadStatus(ctx context.Context, status string) (Answer, error) {
 	var answer Answer
@@ -112,7 +142,7 @@ func (c *Client) Obey(ctx context.Context, answer Answer, taken func(Download, [
 		var err error
 		switch asks {
 		case asksStatus:
-			answer, err = c.UploadStatus(ctx, "011021031041051")
+			answer, err = c.UploadStatus(ctx, StatusFine)
 		case asksSignOn:
 			answer, err = c.SignOn(ctx)
 		default:
@@ -150,7 +180,7 @@ func (c *Client) manage(ctx context.Context, mti, network uint16, de62 []byte, a
 	}
 	w := writer{Encoder: d.Codec().Begin(nil, cupTPDU, cupHeader, mti)}
 	w.party(&c.profile)
-	w.digits(60, fmt.Sprintf("00%06d%03d", c.profile.Batch, network))
+	w.digits(60, fmt.Sprintf("00%06d%03d", c.store.batch, network))
 	if len(de62) > 0 {
 		w.bytes(62, de62)
 	}
@@ -160,6 +190,9 @@ func (c *Client) manage(ctx context.Context, mti, network uint16, de62 []byte, a
 	}
 	if *answer, err = c.Exchange(ctx, frame); err != nil {
 		return nil, err
+	}
+	if answer.Code == "25" {
+		return nil, fmt.Errorf("%03d was answered 25: %w", network, ErrNothingThere)
 	}
 	if !answer.Approved() {
 		return nil, fmt.Errorf("%03d was answered %s", network, answer.Code)

@@ -138,11 +138,17 @@ func (r *runner) do(ctx context.Context, s *Step) (a terminal.Answer, got string
 	}
 	switch s.kind {
 	case txn.KindSignOn:
-		a, err = r.client.SignOn(ctx)
+		if a, err = r.client.SignOn(ctx); err == nil {
+			err = r.client.Obey(ctx, a, nil)
+		}
 	case txn.KindSignOff:
 		a, err = r.client.SignOff(ctx)
 	case txn.KindEcho:
 		a, err = r.client.Echo(ctx)
+	case txn.KindDownload:
+		a, err = r.client.DownloadAll(ctx, nil)
+	case txn.KindStatus:
+		a, err = r.client.UploadStatus(ctx, terminal.StatusFine)
 	case txn.KindReversal:
 		a, err = r.client.Reversal(ctx, t.Amount, t.Original)
 	case txn.KindSettlement:

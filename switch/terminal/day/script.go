@@ -150,14 +150,8 @@ func (s *Step) readCard(c *Card) (err error) {
 	return nil
 }
 
-// sends says that a script may do it.
-func sends(k txn.Kind) bool {
-	switch k {
-	case txn.KindUpload, txn.KindDownload, txn.KindStatus:
-		return false
-	}
-	return true
-}
+// sends says that a script may do it; an upload is part of a settlement.
+func sends(k txn.Kind) bool { return k != txn.KindUpload }
 
 // String is the step in a line, without its card.
 func (s *Step) String() string {

@@ -178,12 +178,12 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 	ours := fmt.Sprint(totals.Debit.Count, totals.Debit.Minor, totals.Credit.Count, totals.Credit.Minor)
 	theirs := fmt.Sprint(debits, debited, credits, credited)
 	switch {
-	case l.client.Batch() != 2 || len(p.Closed) == 0:
-		t.Fatalf("%s %d: batch %d, the switch closed %v", what, n, l.client.Batch(), p.Closed)
+	case l.client.Batch() != 2 || len(p.Closed()) == 0:
+		t.Fatalf("%s %d: batch %d, the switch closed %v", what, n, l.client.Batch(), p.Closed())
 	case l.client.Owes() != 0 || l.client.Pending() != 0 || l.client.Totals() != txn.Totals{}:
 		t.Errorf("%s %d: %06d is owed, %d pending, totals of the new batch %+v", what, n, l.client.Owes(), l.client.Pending(), l.client.Totals())
 	case IsCUP(p.Dialect) && !forgetful && ours != theirs:
-		t.Errorf("%s %d: the terminal has %s, the switch %s; %v", what, n, ours, theirs, p.Got)
+		t.Errorf("%s %d: the terminal has %s, the switch %s; %v", what, n, ours, theirs, p.All())
 	}
 	text, err := os.ReadFile(l.path)
 	if err != nil || bytes.Contains(text, []byte("9999010000")) || strings.Contains(string(text), "123456=") {
@@ -229,12 +229,12 @@ func TestOrderOfADay(t *testing.T) {
 			if row.forget != 0 {
 				p.Forget("10000001", 1, row.forget)
 			}
-			before := len(p.Got)
+			before := len(p.All())
 			s, err := c.Settlement(ctx)
 			if err != nil || s.Even != (row.forget == 0) || s.Batch != 1 || c.Batch() != 2 {
 				t.Fatalf("%+v, %v", s, err)
 			}
-			if got := p.Got[before:]; !slices.Equal(got, row.want) {
+			if got := p.All()[before:]; !slices.Equal(got, row.want) {
 				t.Errorf("%v were sent, want %v", got, row.want)
 			}
 			want := totalsOf(4, 63_00, 2, 21_00)

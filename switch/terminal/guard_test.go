@@ -53,17 +53,17 @@ func TestWhatIsOwedGoesFirst(t *testing.T) {
 		t.Fatalf("%v, %06d is owed", err, c.Owes())
 	}
 	silent()
-	before := len(p.Got)
+	before := len(p.All())
 	for range 2 {
 		if a, err := c.Balance(t.Context(), card); err != nil || !a.Approved() {
 			t.Fatalf("%+v, %v", a, err)
 		}
 	}
 	want := []string{"reversal 5 98", "offline-sale 2", "balance 6", "balance 7"}
-	if got := p.Got[before:]; !slices.Equal(got, want) {
+	if got := p.All()[before:]; !slices.Equal(got, want) {
 		t.Errorf("%v were sent, want %v", got, want)
 	}
-	all := strings.Join(p.Got, ", ")
+	all := strings.Join(p.All(), ", ")
 	if !strings.Contains(all, "sale 3, script-result 4, script-result 4, offline-sale 1, sale 5") {
 		t.Errorf("%s were sent", all)
 	}
@@ -88,7 +88,7 @@ func TestNothingWhileSettling(t *testing.T) {
 	if _, err := c.Settlement(t.Context()); !errors.Is(err, ErrNoAnswer) {
 		t.Fatal(err)
 	}
-	sent := p.Got[len(p.Got)-1]
+	sent := p.All()[len(p.All())-1]
 	for what, do := range map[string]func() error{
 		"sale":         func() error { _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); return err },
 		"offline sale": func() error { _, err := c.OfflineSale(t.Context(), testCard(t), txn.Amount{Minor: 1}, ""); return err },
@@ -98,9 +98,9 @@ func TestNothingWhileSettling(t *testing.T) {
 		}
 	}
 	p.SetAnswers(nil)
-	before := len(p.Got)
-	if s, err := c.Settlement(t.Context()); err != nil || !s.Even || p.Got[before] != sent {
-		t.Errorf("%+v, %v; %v were sent after %s", s, err, p.Got[before:], sent)
+	before := len(p.All())
+	if s, err := c.Settlement(t.Context()); err != nil || !s.Even || p.All()[before] != sent {
+		t.Errorf("%+v, %v; %v were sent after %s", s, err, p.All()[before:], sent)
 	}
 	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil {
 		t.Error(err)

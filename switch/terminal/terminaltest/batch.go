@@ -104,7 +104,7 @@ func (p *Peer) settleCUP(req *txn.Request, m *iso.Message) ([]byte, error) {
 	default:
 		e.Text(39, []byte("00"))
 		if req.Network == 202 || req.Network == 207 {
-			p.Closed = append(p.Closed, req.Key.Batch)
+			p.closed = append(p.closed, req.Key.Batch)
 		}
 	}
 	e.Copy(41, m)
@@ -144,7 +144,7 @@ func (p *Peer) settleISO87(req *txn.Request, m *iso.Message) ([]byte, error) {
 		e.Digits(86, fmt.Appendf(nil, "%016d", credited))
 		e.Digits(88, fmt.Appendf(nil, "%016d", debited))
 		if end || even {
-			p.Closed = append(p.Closed, 0)
+			p.closed = append(p.closed, 0)
 			for k := range p.Sales {
 				if k.Terminal == req.Key.Terminal {
 					delete(p.Sales, k)

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,14 +23,12 @@ type Peer struct {
 	Addr    string
 
 	// Mu guards the rest.
-	Mu    sync.Mutex
-	Sales map[txn.Key]*booked
-	seen  int
-	told  map[txn.Key][]byte // answers of settlements and uploads, to be said again
-	// Got is what came, in order, in short; Closed the batches that were settled to
-	// their end, in order.
-	Got     []string
-	Closed  []uint32
+	Mu      sync.Mutex
+	Sales   map[txn.Key]*booked
+	seen    int
+	told    map[txn.Key][]byte                           // answers of settlements and uploads, to be said again
+	got     []string                                     // what came, in order, in short
+	closed  []uint32                                     // batches that were settled to their end, in order
 	Chip    []byte                                       // DE55 of approvals
 	Host    *Host                                        // nil: terminals have no keys
 	Answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
@@ -121,7 +120,7 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 	if p.Host != nil {
 		x.Answer.Reason = p.Host.admit(req, &x.Answer)
 	}
-	p.Got = append(p.Got, short(x))
+	p.got = append(p.got, short(x))
 	if x.Answer.Reason == txn.Approved {
 		p.book(x)
 	}
@@ -176,6 +175,20 @@ func (p *Peer) Sale(tid string, batch, stan uint32) (known, reversed bool) {
 	defer p.Mu.Unlock()
 	b := p.Sales[txn.Key{Terminal: txn.MakeTerminalID(tid), Batch: batch, STAN: stan, Class: txn.ClassFinancial}]
 	return b != nil, b != nil && b.reversed
+}
+
+// All is what came, in order, in short.
+func (p *Peer) All() []string {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	return slices.Clone(p.got)
+}
+
+// Closed is the batches that were settled to their end, in order.
+func (p *Peer) Closed() []uint32 {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	return slices.Clone(p.closed)
 }
 
 // SetAnswers sets Answers while the peer serves.

@@ -31,7 +31,21 @@ type originals struct {
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	affairs map[txn.ID]*affair
 	owner   map[txn.ID]txn.ID // of a deed: the transaction it was done about
-	day     txn.Date          // the latest seen
+	// promises are the pre-authorizations, which may be named by card and code.
+	promises map[promise]promised
+	day      txn.Date // the latest seen
+}
+
+// promise is what a request may call a pre-authorization.
+type promise struct {
+	merchant txn.MerchantID
+	card     txn.CardToken
+	auth     [6]byte
+}
+
+type promised struct {
+	key txn.Key
+	day txn.Date
 }
 
 // affair is what was done about one transaction.
@@ -43,7 +57,7 @@ type affair struct {
 }
 
 func newOriginals() *originals {
-	return &originals{affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}}
+	return &originals{affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, promises: map[promise]promised{}}
 }
 
 // acquire keeps everybody else from doing something about id until release. It
@@ -176,6 +190,37 @@ func (o *originals) turn(day txn.Date) {
 			delete(o.affairs, id)
 		}
 	}
+	for p, at := range o.promises {
+		if at.day < day.Before() {
+			delete(o.promises, p)
+		}
+	}
+}
+
+// promise notes a pre-authorization; of two with one code the later counts.
+func (o *originals) promise(rec *txn.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turn(rec.Day)
+	o.promises[promise{rec.Merchant, rec.Card, rec.AuthCode}] = promised{rec.Key, rec.Day}
+}
+
+// candidates are the keys that the original of req may have: those with the
+// number it names or, where it names none, that of the pre-authorization with
+// its card and code.
+func (o *originals) candidates(req *txn.Request) (keys []txn.Key) {
+	if req.Original.STAN != 0 {
+		key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: req.Original.Batch, STAN: req.Original.STAN, Class: txn.ClassFinancial}
+		keys = append(keys, key)
+		key.Class = txn.ClassAdvice
+		return append(keys, key)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p, ok := o.promises[promise{req.Merchant, req.CardToken, req.Original.AuthCode}]; ok {
+		keys = append(keys, p.key)
+	}
+	return keys
 }
 
 // deedOf is the deed that a decided request is, and false if nothing came of it.
@@ -198,6 +243,9 @@ func deedOf(rec *txn.Record) (original.Deed, bool) {
 func (o *originals) learn(rec *txn.Record) (news bool) {
 	switch rec.Kind {
 	case txn.RecordOutcome:
+		if rec.Request == txn.KindPreauth && rec.Outcome == txn.OutcomeApproved {
+			o.promise(rec)
+		}
 		if d, ok := deedOf(rec); ok {
 			return o.add(rec.Original, d, rec.Day)
 		}
@@ -262,12 +310,10 @@ func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.
 // find is the transaction that req names, and whether it stood when it was
 // looked at.
 func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, stands bool, reason txn.Reason) {
-	if req.Original.STAN != 0 {
-		for _, class := range [...]txn.Class{txn.ClassFinancial, txn.ClassAdvice} {
-			rec, stands, reason = s.recent(req, class)
-			if reason != txn.OriginalIsUnknown {
-				return rec, stands, reason
-			}
+	for _, key := range s.originals.candidates(req) {
+		rec, stands, reason = s.recent(req, key)
+		if reason != txn.OriginalIsUnknown {
+			return rec, stands, reason
 		}
 	}
 	if s.archive == nil {
@@ -290,8 +336,7 @@ func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, st
 
 // recent looks for the original among the requests of this business day and the
 // one before.
-func (s *Switch) recent(req *txn.Request, class txn.Class) (rec txn.Record, stands bool, reason txn.Reason) {
-	key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: req.Original.Batch, STAN: req.Original.STAN, Class: class}
+func (s *Switch) recent(req *txn.Request, key txn.Key) (rec txn.Record, stands bool, reason txn.Reason) {
 	sl, flight, known := s.slots.look(&key)
 	switch {
 	case !known || sl.state == slotTombstoned:

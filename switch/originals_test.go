@@ -220,6 +220,12 @@ func TestPreauth(t *testing.T) {
 	h.s.cfg.Originals.PreauthReopens = true
 	h.want("where it may reopen", h.ask(with(about(txn.KindCompletion, 11, 1000, 1), auth)), txn.Approved, "00")
 
+	auth = authorize(15)
+	h.want("increment by card and code alone", h.ask(with(about(txn.KindIncrement, 16, 100, 0), auth)), txn.Approved, "00")
+	h.restart()
+	h.want("void of the sum, also after a restart", h.ask(with(about(txn.KindPreauthVoid, 17, 1100, 0), auth)), txn.Approved, "00")
+	h.want("another code names nothing", h.ask(with(about(txn.KindIncrement, 18, 100, 0), [6]byte{'9'})), txn.OriginalIsUnknown, "25")
+
 	auth = authorize(20)
 	h.want("void of a part", h.ask(with(about(txn.KindPreauthVoid, 21, 900, 20), auth)), txn.OriginalAmountDiffers, "64")
 	h.want("void", h.ask(with(about(txn.KindPreauthVoid, 22, 1000, 20), auth)), txn.Approved, "00")

@@ -182,11 +182,18 @@ func insertPostgres(ctx context.Context, driverConn any, into *table, rows []val
 
 // noTable says that a statement failed for want of a table: 42P01, or SQLite's
 // generic error 1 with this text.
-func noTable(err error) bool {
+func noTable(err error) bool { return lacks(err, "42P01", "no such table") }
+
+// unmigrated says that a statement failed for want of a table or a column.
+func unmigrated(err error) bool {
+	return noTable(err) || lacks(err, "42703", "no such column")
+}
+
+func lacks(err error, code, text string) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return pg.Code == "42P01"
+		return pg.Code == code
 	}
 	var lite *sqlite.Error
-	return errors.As(err, &lite) && strings.Contains(lite.Error(), "no such table")
+	return errors.As(err, &lite) && strings.Contains(lite.Error(), text)
 }

@@ -47,8 +47,9 @@ var (
 	ErrUnknownKind = errors.New("record is of an unknown kind")
 )
 
-// ErrNoSchema: nobody has called Migrate on this ledger yet.
-var ErrNoSchema = errors.New("the ledger has no tables yet; a switch makes them when it starts")
+// ErrNoSchema: nobody has called Migrate on this ledger yet, or not since this
+// version.
+var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts")
 
 // errMoved: between reading the position and claiming it another writer stored.
 var errMoved = errors.New("another process stores into this ledger: let only one drain run")

@@ -253,6 +253,9 @@ func (q queries) list(ctx context.Context, query string, args ...any) ([]Entry, 
 func (q queries) each(ctx context.Context, fn func(Entry) error, query string, args ...any) error {
 	rows, err := q.on.QueryContext(ctx, query, args...)
 	if err != nil {
+		if unmigrated(err) {
+			err = fmt.Errorf("%w: %w", ErrNoSchema, err)
+		}
 		return fmt.Errorf("read ledger: %w", err)
 	}
 	defer rows.Close()

@@ -293,7 +293,10 @@ func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.
 	}
 	t := original.Transaction{ID: rec.ID, Kind: rec.Request, Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
-	if req.PAN.IsZero() { // the card is the original's
+	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
+		return release, reason
+	}
+	if req.PAN.IsZero() { // the card is the original's, which has one: it was approved
 		pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)
 		if err != nil {
 			s.log.Error("an original's card number cannot be opened", "id", rec.ID, "error", err)
@@ -304,7 +307,7 @@ func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.
 	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
 	w.original, w.originalKey = rec.ID, rec.Key
 	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
-	return release, s.cfg.Originals.Permit(&t, deeds, req)
+	return release, txn.Approved
 }
 
 // find is the transaction that req names, and whether it stood when it was

@@ -274,6 +274,10 @@ func TestTips(t *testing.T) {
 	h.want("tip that makes it too much", h.ask(about(txn.KindTip, 3, 51, 1)), txn.OriginalAmountDiffers, "64")
 	h.want("adjustment up to the percentage", h.ask(about(txn.KindAdjustment, 4, 50, 1)), txn.Approved, "00")
 	h.want("refund of it all", h.ask(about(txn.KindRefund, 5, 1150, 1)), txn.Approved, "00")
+	h.want("sale over the limit", h.ask(sale("10000001", 6, 200_000)), txn.DayAmountIsOverLimit, "61")
+	cardless := about(txn.KindTip, 7, 1, 6)
+	cardless.PAN = txn.PAN{}
+	h.want("tip of a sale that was refused here", h.ask(cardless), txn.OriginalDoesNotStand, "25")
 }
 
 // What a script did to a card is kept and told nobody.

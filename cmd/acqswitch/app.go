@@ -329,6 +329,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
+	a.migrateFirst(ctx)
 	if err := a.terminals.Listen(ctx); err != nil {
 		return err
 	}
@@ -399,6 +400,21 @@ func (a *app) runDrain(ctx context.Context) error {
 
 // migrateRetry is the wait between two tries to reach the ledger at start.
 const migrateRetry = time.Second
+
+// migrateWithin bounds the wait for the ledger before terminals are let in.
+const migrateWithin = 3 * time.Second
+
+// migrateFirst brings the schema up to date before terminals are let in: what
+// they ask of earlier transactions, and what people ask verify, then finds its
+// tables. A ledger that is away does not keep the switch from selling: runDrain
+// goes on trying.
+func (a *app) migrateFirst(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
+	defer cancel()
+	if err := a.ledger.Migrate(ctx); err != nil {
+		a.log.Warn("the ledger is not there at start", "error", err)
+	}
+}
 
 // migrate brings the schema up to date, however long the ledger is away.
 func (a *app) migrate(ctx context.Context) error {

@@ -80,7 +80,7 @@ func ReadAnswer(d *dialect.Terminal, request, body []byte) (Answer, error) {
 	return readAnswer(d, nil, request, body)
 }
 
-func readAnswer(d *dialect.Terminal, k *keyring, request, body []byte) (Answer, error) {
+func readAnswer(d *dialect.Terminal, k *Keys, request, body []byte) (Answer, error) {
 	var asked, got iso.Message
 	if err := d.Codec().Parse(&got, body); err != nil {
 		return Answer{}, fmt.Errorf("read answer: %w", err)

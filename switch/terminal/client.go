@@ -41,7 +41,7 @@ var ErrBatchFull = errors.New("every trace number was used in this batch: settle
 // Client is one terminal. It is not safe for concurrent use: a terminal does
 // one thing at a time.
 type Client struct {
-	profile  Profile // without its TMK, which is in line.keys
+	profile  Profile // without its TMK, which is in line.Keys
 	patience time.Duration
 	line     Line
 	store    *Store
@@ -57,13 +57,13 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	p.Currency = cmp.Or(p.Currency, txn.CNY)
 	p.KeySet = cmp.Or(p.KeySet, keys.KeySetDouble)
 	tid := p.Terminal.String()
-	ring, err := newKeyring(d, p.KeySet, p.TMK)
+	ring, err := NewKeys(d, p.KeySet, p.TMK)
 	if err != nil {
 		return nil, fmt.Errorf("terminal %s: %w", tid, err)
 	}
 	p.TMK = nil // printing a Client must not print it
 	c := &Client{profile: p, patience: cmp.Or(o.Patience, txn.PatienceDefault), store: o.Store,
-		line: Line{Addr: addr, Dialect: d, Recorder: o.Recorder, Name: tid, keys: ring}}
+		line: Line{Addr: addr, Dialect: d, Recorder: o.Recorder, Name: tid, Keys: ring}}
 	if c.store == nil {
 		c.store = NewStore()
 	}
@@ -116,10 +116,8 @@ func (c *Client) SignOn(ctx context.Context) (Answer, error) {
 	if err != nil || !answer.Approved() {
 		return answer, err
 	}
-	if c.line.keys != nil {
-		if err := c.line.keys.take(answer.raw(62)); err != nil {
-			return Answer{}, fmt.Errorf("sign-on %06d of terminal %s: %w", c.store.stan, c.profile.Terminal, err)
-		}
+	if err := c.line.Keys.Take(&answer); err != nil {
+		return Answer{}, fmt.Errorf("sign-on %06d of terminal %s: %w", c.store.stan, c.profile.Terminal, err)
 	}
 	if batch := answer.batch(); batch != 0 && batch != c.store.batch && len(c.store.items) == 0 && c.store.settling == nil {
 		return answer, c.store.note(opened, fact{Batch: batch})
@@ -139,7 +137,7 @@ func (c *Client) online(ctx context.Context, m *Message) (Answer, error) {
 	if err := c.guard(ctx, m.Kind); err != nil {
 		return Answer{}, err
 	}
-	m.MAC = c.line.keys != nil
+	m.MAC = c.line.Keys != nil
 	if m.Kind != txn.KindRefund {
 		return c.insist(ctx, func() (Answer, error) { return c.ask(ctx, m) })
 	}
@@ -157,7 +155,7 @@ func (c *Client) online(ctx context.Context, m *Message) (Answer, error) {
 
 // guard is what comes before an online transaction (cup-pos I2).
 func (c *Client) guard(ctx context.Context, k txn.Kind) error {
-	err := c.line.keys.ready()
+	err := c.line.Keys.ready()
 	switch {
 	case err != nil:
 	case c.store.settling != nil:
@@ -177,7 +175,7 @@ func (c *Client) guard(ctx context.Context, k txn.Kind) error {
 // renew signs on again if an answer's MAC was wrong since the last sign-on: by
 // then that answer's request is reversed.
 func (c *Client) renew(ctx context.Context) error {
-	if c.line.keys == nil || !c.line.keys.doubted {
+	if c.line.Keys == nil || !c.line.Keys.doubted {
 		return nil
 	}
 	answer, err := c.SignOn(ctx)
@@ -192,7 +190,7 @@ func (c *Client) renew(ctx context.Context) error {
 // has no keys that could be wrong: it signs on at 77 alone.
 func (c *Client) insist(ctx context.Context, ask func() (Answer, error)) (Answer, error) {
 	first, err := ask()
-	if err != nil || !WantsSignOn(first.Code) || c.line.keys == nil && first.Code != "77" {
+	if err != nil || !WantsSignOn(first.Code) || c.line.Keys == nil && first.Code != "77" {
 		return first, err
 	}
 	again, err := c.SignOn(ctx)
@@ -243,7 +241,7 @@ func (c *Client) compose(m *Message) ([]byte, fact, error) {
 
 func (c *Client) build(m *Message) ([]byte, error) {
 	var err error
-	if m.PINBlock, err = c.line.keys.encipher(&m.Card); err != nil {
+	if m.PINBlock, err = c.line.Keys.encipher(&m.Card); err != nil {
 		return nil, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, err)
 	}
 	p := c.profile
@@ -270,7 +268,7 @@ func (c *Client) send(ctx context.Context, frame []byte, f fact) (Answer, error)
 }
 
 func (c *Client) tryToSend(ctx context.Context, frame []byte, f *fact) (Answer, error) {
-	if err := c.line.keys.seal(c.line.Dialect, frame); err != nil {
+	if err := c.line.Keys.Seal(c.line.Dialect, frame); err != nil {
 		return Answer{}, err
 	}
 	if err := c.store.note(sent, *f); err != nil {

@@ -109,10 +109,10 @@ func (c *Client) advise(ctx context.Context, m *Message) (Answer, error) {
 	if c.store.settling != nil {
 		return Answer{}, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, ErrSettling)
 	}
-	if err := c.line.keys.ready(); err != nil {
+	if err := c.line.Keys.ready(); err != nil {
 		return Answer{}, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, err)
 	}
-	m.MAC = c.line.keys != nil
+	m.MAC = c.line.Keys != nil
 	_, f, err := c.compose(m)
 	if err != nil {
 		return Answer{}, err

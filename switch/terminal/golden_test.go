@@ -41,7 +41,7 @@ func TestConstructedMessages(t *testing.T) {
 	}
 	frames := constructed(t)
 	frames["chip upload"], frames["refund upload"], frames["code"] = unhex(t, goldenChipUpload), unhex(t, goldenRefundUpload), unhex(t, goldenCode)
-	k, err := newKeyring(d, keys.KeySetDouble, unhex(t, publishedTMK))
+	k, err := NewKeys(d, keys.KeySetDouble, unhex(t, publishedTMK))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,13 +128,13 @@ func TestConstructedMessages(t *testing.T) {
 			}
 			if at := bytes.Index(want, []byte("1A2B3C4D")); at >= 0 {
 				copy(want[at:], value("code", 59)[bytes.Index(value("code", 59), []byte("04008"))+5:][:8])
-				if err := k.seal(d, want); err != nil {
+				if err := k.Seal(d, want); err != nil {
 					t.Fatal(err)
 				}
 			}
 			frame, err := m.Append(nil, d, &p)
 			if err == nil {
-				err = k.seal(d, frame)
+				err = k.Seal(d, frame)
 			}
 			sameFrame(t, d, frame, want, err)
 		})
@@ -143,7 +143,7 @@ func TestConstructedMessages(t *testing.T) {
 	t.Run("cup-14", func(t *testing.T) { // the reversal of cup-03
 		frame, err := ReversalOf(nil, d, frames["cup-03"][2:], "98")
 		if err == nil {
-			err = k.seal(d, frame)
+			err = k.Seal(d, frame)
 		}
 		sameFrame(t, d, frame, frames["cup-14"], err)
 	})

@@ -81,10 +81,11 @@ func ParseKeySet(s string) (keys.KeySet, error) {
 	return set.number, nil
 }
 
-// keyring is a terminal's master key and the working keys of its last sign-on.
-// It is in memory only: a terminal that was switched off signs on again. A nil
-// keyring is a terminal's without MACs and PINs.
-type keyring struct {
+// Keys are a terminal's master key and the working keys of its last sign-on.
+// They are in memory only: a terminal that was switched off signs on again. Nil
+// Keys are those of a terminal without MACs and PINs. Not safe for concurrent
+// use.
+type Keys struct {
 	set *keySet
 	tmk *algo.Local
 	tpk *algo.Local // nil before sign-on
@@ -94,8 +95,10 @@ type keyring struct {
 	doubted bool
 }
 
-// newKeyring is nil without a TMK.
-func newKeyring(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*keyring, error) {
+// NewKeys are the keys of a terminal of dialect d that has a TMK, clear, and will
+// ask for a key set at sign-on (DE60.3). They are nil without a TMK. Test
+// terminals' only.
+func NewKeys(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*Keys, error) {
 	set, err := findKeySet(number)
 	switch {
 	case err != nil:
@@ -111,19 +114,26 @@ func newKeyring(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*keyri
 	if err != nil {
 		return nil, fmt.Errorf("terminal master key: %w", err)
 	}
-	return &keyring{set: set, tmk: master}, nil
+	return &Keys{set: set, tmk: master}, nil
 }
 
-func (k *keyring) ready() error {
+func (k *Keys) ready() error {
 	if k != nil && k.tak == nil {
 		return ErrSignOnFirst
 	}
 	return nil
 }
 
-// take replaces the working keys by those in DE62 of a sign-on's answer. If any
-// of them is wrong there are none: the switch has forgotten the old ones.
-func (k *keyring) take(de62 []byte) error {
+// Take replaces the working keys by those in DE62 of a sign-on's approval. If
+// any of them is wrong there are none: the switch has forgotten the old ones.
+func (k *Keys) Take(approval *Answer) error {
+	if k == nil {
+		return nil
+	}
+	return k.take(approval.raw(62))
+}
+
+func (k *Keys) take(de62 []byte) error {
 	k.drop()
 	if want := k.set.keys * k.set.slot(); len(de62) != want {
 		return &WrongAnswerError{62, fmt.Sprintf("has %d bytes of keys, key set %03d has %d", len(de62), k.set.number, want)}
@@ -147,7 +157,7 @@ func (k *keyring) take(de62 []byte) error {
 	return nil
 }
 
-func (k *keyring) drop() {
+func (k *Keys) drop() {
 	for _, key := range [...]**algo.Local{&k.tpk, &k.tak} {
 		if *key != nil {
 			(*key).Close()
@@ -161,7 +171,7 @@ var ErrNoPINKey = errors.New("a PIN needs a terminal master key: it is sent enci
 
 // encipher is the card's PIN as it travels: ISO 9564 format 0 under a DES key,
 // UnionPay's form under an SM4 key. Nil without a PIN.
-func (k *keyring) encipher(c *Card) ([]byte, error) {
+func (k *Keys) encipher(c *Card) ([]byte, error) {
 	switch {
 	case len(c.PIN) == 0:
 		return nil, nil
@@ -185,7 +195,7 @@ func (k *keyring) encipher(c *Card) ([]byte, error) {
 
 // open deciphers a key and holds it to its check value. A TAK with eight zeros
 // in place of its second half is a DES key.
-func (k *keyring) open(name string, slot []byte) (*algo.Local, error) {
+func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
 	kind, size := k.set.kind, k.set.kind.KeySize()
 	text, check := slot[:size], slot[size:]
 	if half := algo.DES.KeySize(); name == "TAK" && kind == algo.TDES2 && bytes.Equal(text[half:], make([]byte, half)) {
@@ -212,9 +222,41 @@ func (k *keyring) open(name string, slot []byte) (*algo.Local, error) {
 	return opened, nil
 }
 
-// seal makes the MAC of a frame, length prefix included, that has a place for
+// PutPIN enciphers a PIN into a frame, length prefix included, that has a place
+// for one (DE52; DE59 A1 under an SM4 key), for the card in the frame. It can be
+// put again with later keys, before the frame is sealed.
+func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
+	var m iso.Message
+	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
+		return fmt.Errorf("encipher PIN: %w", err)
+	}
+	place := m.Value(52)
+	if found, ok := findElement(m.Value(59), "A1"); ok {
+		place = found
+	}
+	if len(place) == 0 {
+		return nil
+	}
+	var digits [40]byte
+	defer clear(digits[:])
+	pan, err := txn.ParsePAN(appendCard(digits[:0], &m))
+	if err != nil {
+		return fmt.Errorf("encipher PIN: %w", err)
+	}
+	block, err := k.encipher(&Card{PAN: pan, PIN: pin})
+	if err != nil {
+		return err
+	}
+	if len(block) != len(place) {
+		return fmt.Errorf("encipher PIN: the frame has room for %d bytes, the terminal's keys make %d", len(place), len(block))
+	}
+	copy(place, block)
+	return nil
+}
+
+// Seal makes the MAC of a frame, length prefix included, that has a place for
 // one. It can be sealed again with later keys.
-func (k *keyring) seal(d *dialect.Terminal, frame []byte) error {
+func (k *Keys) Seal(d *dialect.Terminal, frame []byte) error {
 	if k == nil {
 		return nil
 	}
@@ -238,7 +280,7 @@ func (k *keyring) seal(d *dialect.Terminal, frame []byte) error {
 
 // verify holds an approval of what was asked with a MAC to its own MAC. A
 // refusal need have none and changes nothing.
-func (k *keyring) verify(asked, got *iso.Message) error {
+func (k *Keys) verify(asked, got *iso.Message) error {
 	if k == nil || !asked.Has(macField) || string(got.Value(39)) != "00" {
 		return nil
 	}

@@ -64,7 +64,7 @@ func TestPublishedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := newKeyring(d, keys.KeySetDouble, unhex(t, publishedTMK))
+	k, err := NewKeys(d, keys.KeySetDouble, unhex(t, publishedTMK))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestPublishedKeys(t *testing.T) {
 		sealed++
 		want := bytes.Clone(frame)
 		copy(m.Value(macField), noMAC[:])
-		if err := k.seal(d, frame); err != nil || !bytes.Equal(frame, want) {
+		if err := k.Seal(d, frame); err != nil || !bytes.Equal(frame, want) {
 			t.Errorf("%s: MAC %q, %v", id, frame[len(frame)-8:], err)
 		}
 	}
@@ -259,7 +259,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	see(c, *c, c.line.keys.tmk, c.line.keys.tpk, c.line.keys.tak, answer)
+	see(c, *c, c.line.Keys.tmk, c.line.Keys.tpk, c.line.Keys.tak, answer)
 	seen = append(seen, fmt.Sprintf("%v %+v %#v", profile, profile, profile))
 	text, err := json.Marshal(profile)
 	if err != nil {
@@ -268,7 +268,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 	seen = append(seen, string(text))
 	p.With(func(h *terminaltest.Host) { h.Alter = func(b []byte) []byte { b[0] ^= 1; return b } })
 	_, wrong := c.SignOn(t.Context())
-	_, short := newKeyring(c.line.Dialect, keys.KeySetDouble, unhex(t, publishedTMK)[:15])
+	_, short := NewKeys(c.line.Dialect, keys.KeySetDouble, unhex(t, publishedTMK)[:15])
 	_, odd := ParseTMK(publishedTMK + "0")
 	for _, err := range []error{wrong, short, odd} {
 		if err == nil {

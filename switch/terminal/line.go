@@ -41,7 +41,7 @@ type Line struct {
 	Dialect  *dialect.Terminal
 	Recorder Recorder // nil: not recorded
 	Name     string   // the terminal, for the recorder
-	keys     *keyring // nil: answers carry no MAC
+	Keys     *Keys    // nil: answers carry no MAC
 
 	conn net.Conn
 	tap  Tap // nil: not recorded
@@ -61,7 +61,7 @@ func (l *Line) Exchange(ctx context.Context, frame []byte, patience time.Duratio
 	latency := time.Since(began)
 	var answer Answer
 	if err == nil {
-		answer, err = readAnswer(l.Dialect, l.keys, frame[l.Dialect.PrefixSize():], body)
+		answer, err = readAnswer(l.Dialect, l.Keys, frame[l.Dialect.PrefixSize():], body)
 		answer.Latency = latency
 	}
 	if err != nil {

@@ -197,11 +197,18 @@ func copyCard(e *iso.Encoder, of *iso.Message) {
 		e.Copy(2, of)
 		return
 	}
-	var track [40]byte
-	digits := of.AppendDigits(track[:0], 35)
-	n := slices.Index(digits, '=')
-	e.Digits(2, digits[:max(n, 0)])
-	clear(track[:])
+	var digits [40]byte
+	e.Digits(2, appendCard(digits[:0], of))
+	clear(digits[:])
+}
+
+// appendCard appends the card number of a request: DE2, or out of its track.
+func appendCard(dst []byte, of *iso.Message) []byte {
+	if of.Has(2) || !of.Has(35) {
+		return of.AppendDigits(dst, 2)
+	}
+	dst = of.AppendDigits(dst, 35)
+	return dst[:max(slices.Index(dst, '='), 0)]
 }
 
 // withoutSecrets is a request, length prefix included, as it may be kept: its

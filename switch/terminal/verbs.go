@@ -156,7 +156,7 @@ func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, s
 		of.Kind = txn.KindSale
 	}
 	// Terminal, batch and trace number name it; the card need not.
-	m := Message{Kind: of.Kind, STAN: of.STAN, Amount: amount, Original: of, MAC: c.line.keys != nil, Card: Card{Entry: Manual}, NoPlace: true}
+	m := Message{Kind: of.Kind, STAN: of.STAN, Amount: amount, Original: of, MAC: c.line.Keys != nil, Card: Card{Entry: Manual}, NoPlace: true}
 	frame, f, err := c.composeAs(&m, of)
 	if err != nil {
 		return Answer{}, err

@@ -45,6 +45,7 @@ type app struct {
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router
+	vault     *keys.Vault
 	keys      *keyring.Ring
 	keyLog    *journal.Journal
 	downloads *download.Library // nil: terminals download nothing
@@ -104,7 +105,7 @@ func (a *app) build(logs io.Writer) (err error) {
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
 	}
-	if _, a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
+	if a.vault, a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.keyLog.Close, a.keys.Close)

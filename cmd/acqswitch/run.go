@@ -42,8 +42,9 @@ func runCommand(c *console) *cobra.Command {
 		Long: `run starts a switch, two simulated issuers over TCP and an embedded ledger in a
 fresh directory below --data, plays the sample day's captured traffic through
 the terminal ports, compares every answer with the expected one, and holds the
-books of terminals, switch and issuers against each other. It stays up until
-Ctrl-C, so that you can send more (acqswitch terminal sale) or look around.
+books of terminals, switch and issuers against each other. Terminals whose
+registration asks for MACs, and the issuers, are given test keys. It stays up
+until Ctrl-C, so that you can send more (acqswitch terminal sale) or look around.
 
 A run that was killed is taken up by the next: the switch recovers, terminals
 reverse what they had no answer to, and the day goes on.
@@ -272,7 +273,10 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 		return nil, err
 	}
 	defer log.Close()
-	opts := fleet.PlayOptions{Log: log, Patience: 20 * time.Second}
+	if err := fleet.LoadSampleKeys(r.app.registry.Snapshot(), r.app.vault, r.app.keys); err != nil {
+		return nil, err
+	}
+	opts := fleet.PlayOptions{TMK: fleet.SampleTMK, Log: log, Patience: 20 * time.Second}
 	if !quiet {
 		opts.Progress = progressPrinter(r.c.out)
 	}

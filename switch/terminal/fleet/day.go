@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -57,7 +58,9 @@ type Step struct {
 	// answer; zero when it waits for one.
 	GiveUp time.Duration
 
-	event Event // what the log says of it
+	event  Event       // what the log says of it
+	sealed bool        // it has a MAC
+	keySet keys.KeySet // of a sign-on
 }
 
 // Expected is what a message should be answered: a line of expected.jsonl.
@@ -203,6 +206,7 @@ func (s *Step) describe() uint8 {
 	req := &x.Request
 	s.Terminal, s.STAN = req.Key.Terminal.String(), req.Key.STAN
 	s.MTI, s.Kind = fmt.Sprintf("%04x", req.MTI), req.Kind.String()
+	s.sealed, s.keySet = len(req.MAC) > 0, keys.KeySet(req.KeySet)
 	s.event = Event{Terminal: s.Terminal, Step: s.Step, Kind: s.Kind, MTI: s.MTI, STAN: s.STAN, Batch: req.Key.Batch,
 		Amount: req.Amount.Minor, Currency: req.Amount.Currency}
 	if !s.owing() {
@@ -214,6 +218,12 @@ func (s *Step) describe() uint8 {
 // owing says that something is owed for the step when it is not answered: its
 // reversal, or its repeat.
 func (s *Step) owing() bool { return owes(s.event.Kind) }
+
+// macIsWrong says that the step is one with a wrong MAC: it should be refused
+// for it, and after some of these for want of a sign-on.
+func (s *Step) macIsWrong() bool {
+	return s.sealed && (s.Reason == txn.MACIsWrong.String() || s.Reason == txn.SignOnIsRequired.String())
+}
 
 func (s *Step) kind() txn.Kind { k, _ := txn.ParseKind(s.event.Kind); return k }
 

@@ -6,6 +6,11 @@
 // ReadCapture reads. Play plays it against a switch; given a Recorder, what is
 // played becomes a capture that Wireshark opens.
 //
+// Some of the sample day's terminals have test keys: they sign on for working
+// keys, make MACs, send PINs and believe no approval without its MAC. Working keys
+// are new each time, so MACs and PIN blocks in a recording are made anew when it
+// is played.
+//
 // Card numbers are invented: they begin with 9999, which ISO 7812 leaves to
 // national standards bodies of a country that does not exist.
 package fleet

@@ -9,18 +9,11 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
-
-// SampleIssuers are the card prefixes of the sample day's two issuers by name,
-// whose scripts are testdata/issuers/NAME.yaml. The sample day's own cards are
-// under 9999; the other prefixes let people try the usual test cards.
-var SampleIssuers = map[string][]string{
-	"east": {binEast, "62"},
-	"west": {binWest, "3", "4", "5"},
-}
 
 // The sample day's card prefixes. What an issuer does with a card is said by
 // the two digits behind its prefix: the classes below, and its script.
@@ -134,6 +127,9 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 	if t != nil {
 		pr.profile.Serial = t.Serial.String()
 		pr.profile.Position = pr.usualPlace()
+	}
+	if pr.keyed() {
+		pr.profile.KeySet = sampleKeySet(tid.String())
 	}
 	return pr
 }
@@ -262,6 +258,22 @@ func (pr *program) send(m terminal.Message, w want) int {
 	return n
 }
 
+// keyed says that the terminal signs on for keys and makes MACs.
+func (pr *program) keyed() bool {
+	t := pr.terminal
+	return t != nil && t.Keys == txn.KeysMasterSession && t.Profile != txn.MACNone && terminal.IsCUP(pr.dialect)
+}
+
+// withPIN gives a message of a terminal with keys the place of a PIN, which is
+// enciphered when it is played: the working keys are of that day.
+func (pr *program) withPIN(m terminal.Message) terminal.Message {
+	m.PINBlock = make([]byte, 8)
+	if pr.profile.KeySet == keys.KeySetSM4 {
+		m.PINBlock = make([]byte, 16)
+	}
+	return m
+}
+
 func kindOf(name string) txn.Kind {
 	k, _ := txn.ParseKind(name)
 	return k
@@ -269,7 +281,7 @@ func kindOf(name string) txn.Kind {
 
 // next is a new message with the next trace number.
 func (pr *program) next(k txn.Kind) terminal.Message {
-	m := terminal.Message{Kind: k, At: pr.at}
+	m := terminal.Message{Kind: k, At: pr.at, MAC: pr.keyed()}
 	if k != txn.KindEcho || !terminal.IsCUP(pr.dialect) {
 		pr.stan = terminal.STANAfter(pr.stan)
 		m.STAN = pr.stan
@@ -404,6 +416,7 @@ func (pr *program) network(k txn.Kind, r txn.Reason) int { return pr.send(pr.nex
 
 // damage is the frame of a CUP POS sale whose last field, DE60, is no number.
 func (pr *program) damage(m terminal.Message) []byte {
+	m.MAC = false // it would be the last
 	frame, err := m.Append(nil, pr.dialect, &pr.profile)
 	if err != nil {
 		pr.err = err

@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -37,12 +40,9 @@ func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
 // The refusals that no well-behaved fleet can bring about, and why.
 var beyondTheDay = map[txn.Reason]string{
-	txn.MACIsWrong:             "the day's terminals have no MACs",
-	txn.TerminalHasNoKeys:      "the day's terminals have no MACs",
+	txn.TerminalHasNoKeys:      "the day's terminals with MACs have keys",
 	txn.SerialCipherIsWrong:    "the day's terminals have no serial keys",
-	txn.SignOnIsRequired:       "the day's terminals have no MACs",
-	txn.PINBlockIsWrong:        "the day's terminals send no PINs",
-	txn.PINCannotBeTranslated:  "the day's terminals send no PINs",
+	txn.PINCannotBeTranslated:  "both issuers have PIN keys",
 	txn.SwitchIsOverloaded:     "depends on load",
 	txn.BatchIsNotCurrent:      "the day's terminals do not settle yet",
 	txn.BatchIsNotSettling:     "the day's terminals do not settle yet",
@@ -75,6 +75,42 @@ func TestPlanHasEveryReachableReason(t *testing.T) {
 		if _, beyond := beyondTheDay[r]; beyond == (count[r.String()] > 0) {
 			t.Errorf("%q is played %d times", r, count[r.String()])
 		}
+	}
+}
+
+// Terminals with keys make MACs and send PINs, under TDES and under SM4.
+func TestPlanHasKeys(t *testing.T) {
+	type count struct{ terminals, macs, pins int }
+	got := map[keys.KeySet]*count{keys.KeySetDouble: {}, keys.KeySetSM4: {}}
+	for _, s := range samplePlan(t).Scripts {
+		c := got[s.Steps[0].keySet] // of its sign-on
+		sealed := false
+		for _, step := range s.Steps {
+			if !step.sealed {
+				continue
+			}
+			sealed = true
+			c.macs++
+			x := dialect.Exchange{Frame: step.Frame[step.Dialect.PrefixSize():]}
+			if err := step.Dialect.Decode(&x, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if len(x.Request.PINBlock) > 0 {
+				c.pins++
+			}
+		}
+		if sealed {
+			c.terminals++
+		}
+	}
+	for set, c := range got {
+		t.Logf("key set %03d: %+v", set, *c)
+		if c.terminals < 2 || c.macs < 20*c.terminals || c.pins < c.terminals {
+			t.Errorf("key set %03d: %+v", set, *c)
+		}
+	}
+	if n := got[keys.KeySetDouble].terminals + got[keys.KeySetSM4].terminals; n < 20 {
+		t.Errorf("%d terminals have keys", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,11 @@ type PlayOptions struct {
 	// terminal first reverses what it had no answer to and then goes on. Nil
 	// keeps none.
 	Log *Log
+	// TMK is a test terminal's master key. With it a terminal whose messages have
+	// MACs takes the working keys of its sign-ons, makes those MACs anew, puts a
+	// test PIN where there was one, and believes no approval without a MAC. Nil
+	// plays MACs and PINs as they are.
+	TMK func(terminal string) txn.Secret
 	// Recorder records what is played. Nil records nothing.
 	Recorder *Recorder
 	// Progress, when given, is called every ProgressEvery (default 100 ms) and
@@ -88,6 +94,7 @@ type player struct {
 	tally  *tally
 
 	line      terminal.Line
+	keys      *terminal.Keys // over sessions; nil: MACs and PINs are played as they are
 	session   int
 	answers   map[int]terminal.Answer // by step, in this run
 	done      map[int]Event           // by step, approvals of what moves money and of reversals, in all runs
@@ -102,6 +109,9 @@ func (p *player) play(ctx context.Context) error {
 	defer p.line.HangUp()
 	m := p.o.Log.Memory(p.script.Terminal)
 	maps.Copy(p.done, m.told)
+	if err := p.switchOn(ctx, m.Next, m.Owed != nil); err != nil {
+		return err
+	}
 	if m.Owed != nil && m.Owed.Step >= 0 && m.Owed.Step < len(p.script.Steps) {
 		if err := p.reverse(ctx, &p.script.Steps[m.Owed.Step]); err != nil {
 			return err
@@ -110,6 +120,44 @@ func (p *player) play(ctx context.Context) error {
 	for i := m.Next; i < len(p.script.Steps); i++ {
 		if err := p.step(ctx, &p.script.Steps[i]); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// switchOn finds the keys of a terminal that has MACs and is about to play step
+// next. Working keys end with the process: one that signed on before and has
+// anything left to send signs on again, outside its script.
+func (p *player) switchOn(ctx context.Context, next int, owing bool) error {
+	steps := p.script.Steps
+	signOn := slices.IndexFunc(steps, func(s Step) bool { return s.kind() == txn.KindSignOn })
+	if p.o.TMK == nil || signOn < 0 || !slices.ContainsFunc(steps, func(s Step) bool { return s.sealed }) {
+		return nil
+	}
+	s := &steps[signOn]
+	var err error
+	if p.keys, err = terminal.NewKeys(s.Dialect, s.keySet, p.o.TMK(p.script.Terminal)); err != nil {
+		return fmt.Errorf("terminal %s: %w", p.script.Terminal, err)
+	}
+	left := steps[min(next, len(steps)):]
+	if next <= signOn || len(left) == 0 && !owing {
+		return nil
+	}
+	p.connect(s)
+	answer, err := p.line.Exchange(ctx, s.Frame, p.o.Patience)
+	if err == nil && !answer.Approved() {
+		err = fmt.Errorf("refused with %s", answer.Code)
+	}
+	if err == nil {
+		err = p.keys.Take(&answer)
+	}
+	if err != nil {
+		return fmt.Errorf("terminal %s signs on again: %w", p.script.Terminal, err)
+	}
+	// The switch counts wrong MACs from the last sign-on.
+	for i := range left {
+		if left[i].macIsWrong() && left[i].Scenario == left[0].Scenario {
+			p.disturbed[left[0].Scenario] = true
 		}
 	}
 	return nil
@@ -131,7 +179,10 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	}
 	// From here until the answer is noted, a kill leaves the step sent and
 	// unanswered: the next run reverses it and goes on behind it.
-	frame := p.fill(s)
+	frame := p.seal(s, p.fill(s))
+	if p.keys != nil && s.macIsWrong() {
+		frame[len(frame)-1] ^= 1 // of its own copy, the MAC's last character
+	}
 	answer, err := p.line.Exchange(ctx, frame, patience)
 	switch {
 	case err == nil:
@@ -141,6 +192,11 @@ func (p *player) step(ctx context.Context, s *Step) error {
 			return err
 		}
 		p.answered(s, answer)
+		if s.kind() == txn.KindSignOn && answer.Approved() {
+			if err := p.keys.Take(&answer); err != nil {
+				p.tally.mismatch(s, err.Error())
+			}
+		}
 		if s.GiveUp > 0 {
 			p.line.HangUp()
 		}
@@ -173,6 +229,21 @@ func (p *player) fill(s *Step) []byte {
 		return s.Frame
 	}
 	return filled(s.Dialect, s.Frame, o.RRN, o.AuthCode, o.Date)
+}
+
+// seal is the frame with PIN and MAC under the terminal's working keys. Without
+// any, or malformed on purpose, it goes out as it is: the answer tells. So does
+// a PIN block that should be refused.
+func (p *player) seal(s *Step, frame []byte) []byte {
+	if p.keys == nil || !s.sealed {
+		return frame
+	}
+	frame = bytes.Clone(frame)
+	if s.Reason != txn.PINBlockIsWrong.String() {
+		p.keys.PutPIN(s.Dialect, frame, samplePIN)
+	}
+	p.keys.Seal(s.Dialect, frame)
+	return frame
 }
 
 // totals are the terminal's of a batch: what it was told is approved and did not
@@ -255,7 +326,7 @@ func (p *player) connect(s *Step) {
 		return
 	}
 	p.line.HangUp()
-	p.line = terminal.Line{Addr: p.addrs[s.Dialect.Name()], Dialect: s.Dialect, Name: p.script.Terminal}
+	p.line = terminal.Line{Addr: p.addrs[s.Dialect.Name()], Dialect: s.Dialect, Name: p.script.Terminal, Keys: p.keys}
 	if p.o.Recorder != nil {
 		p.line.Recorder = p.o.Recorder
 	}
@@ -313,6 +384,7 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		}
 		e.Kind, e.MTI = txn.KindReversal.String(), "0400"
 	}
+	frame = p.seal(s, frame)
 	unanswered, unreached := 0, 0
 	for {
 		if err := p.o.Log.Sent(e); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -21,12 +22,29 @@ import (
 // that is given up, an echo.
 func shortDay(t testing.TB, dialectName string) *Day {
 	t.Helper()
+	if dialectName == "iso87" {
+		return shortDayOf(t, "USSF0001", "USSF0002")
+	}
+	return shortDayOf(t, "10000001", "10000002")
+}
+
+// keyed is a terminal of the sample registry that has keys.
+const keyed = "10000012"
+
+// startKeyed starts a peer that has the keys of that terminal.
+func startKeyed(t testing.TB) *terminaltest.Peer {
+	t.Helper()
+	p := terminaltest.Start(t, "cup-pos")
+	p.Host = &terminaltest.Host{TMK: SampleTMK(keyed), Signed: map[string]int{}}
+	return p
+}
+
+// shortDayOf is that day of these terminals; one with keys makes also a sale with
+// a PIN and one with wrong MACs.
+func shortDayOf(t testing.TB, tids ...string) *Day {
+	t.Helper()
 	reg := sampleRegistry(t)
 	p := &planner{reg: reg, rng: samplePlanner(), used: map[string]int{}}
-	tids := []string{"10000001", "10000002"}
-	if dialectName == "iso87" {
-		tids = []string{"USSF0001", "USSF0002"}
-	}
 	for _, tid := range tids {
 		term, ok := reg.Terminal(txn.MakeTerminalID(tid))
 		if !ok {
@@ -48,8 +66,18 @@ func shortDay(t testing.TB, dialectName string) *Day {
 		pr.session++
 		pr.reverse(n, "98", want{})
 		pr.scenario = ""
+		if pr.keyed() {
+			pr.send(pr.withPIN(pr.sale(cardGood)), want{})
+			pr.session++
+			pr.scenario = "wrong MACs"
+			pr.wrongMACs()
+			pr.scenario = ""
+		}
 		pr.balance(want{})
 		pr.network(txn.KindEcho, txn.Approved)
+		if pr.keyed() { // the last thing may be owed too
+			pr.send(pr.sale(cardGood), want{})
+		}
 		if err := p.end(pr); err != nil {
 			t.Fatal(err)
 		}
@@ -143,15 +171,29 @@ func sameDay(t testing.TB, got, want *Day) {
 	}
 }
 
-// emptied is a step's frame without what its original was answered.
+// emptied is a step's frame without what its original was answered, PIN and MAC.
 func emptied(s Step) []byte {
-	if s.kind() == txn.KindSettlement {
-		return totalled(s.Dialect, s.Frame, txn.Totals{})
+	frame := s.Frame
+	switch {
+	case s.kind() == txn.KindSettlement:
+		frame = totalled(s.Dialect, frame, txn.Totals{})
+	case s.Original != nil:
+		frame = filled(s.Dialect, frame, "000000000000", "000000", "0000")
 	}
-	if s.Original == nil {
-		return s.Frame
+	if !s.sealed {
+		return frame
 	}
-	return filled(s.Dialect, s.Frame, "000000000000", "000000", "0000")
+	frame = bytes.Clone(frame)
+	var m iso.Message
+	if err := s.Dialect.Codec().Parse(&m, frame[s.Dialect.PrefixSize():]); err != nil {
+		panic(err)
+	}
+	clear(m.Value(52))
+	if _, pin, ok := bytes.Cut(m.Value(59), []byte("A1016")); ok {
+		clear(pin[:16])
+	}
+	clear(m.Value(64))
+	return frame
 }
 
 func afterGiveUp(steps []Step, j int) bool { return steps[j-1].GiveUp > 0 }
@@ -160,12 +202,16 @@ func afterGiveUp(steps []Step, j int) bool { return steps[j-1].GiveUp > 0 }
 // next life ends the day. Whatever a terminal was not told is reversed, nothing
 // it was told approved is, but by the script, and no step is lost.
 func TestKilledAnywhereAndResumed(t *testing.T) {
-	for _, name := range []string{"cup-pos", "iso87"} {
-		t.Run(name, func(t *testing.T) {
+	for _, row := range []struct{ name, dialect string }{{"cup-pos", "cup-pos"}, {"iso87", "iso87"}, {"with keys", "cup-pos"}} {
+		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			for n := 0; ; n++ {
-				if !killedAfter(t, name, n) {
-					if n < 30 {
+				p, day := terminaltest.Start(t, row.dialect), shortDay(t, row.dialect)
+				if row.name == "with keys" {
+					p, day = startKeyed(t), shortDayOf(t, keyed)
+				}
+				if !killedAfter(t, p, day, n) {
+					if n < 20 {
 						t.Fatalf("the day has only %d events", n)
 					}
 					return
@@ -177,14 +223,12 @@ func TestKilledAnywhereAndResumed(t *testing.T) {
 
 // killedAfter plays a day that is killed after n events. It is false when the
 // day has no more.
-func killedAfter(t *testing.T, name string, n int) bool {
-	p := terminaltest.Start(t, name)
-	day := shortDay(t, name)
+func killedAfter(t *testing.T, p *terminaltest.Peer, day *Day, n int) bool {
 	p.SetAnswers(silentFor(day))
-	addrs := map[string]string{name: p.Addr}
+	addrs := map[string]string{p.Dialect.Name(): p.Addr}
 	path := filepath.Join(t.TempDir(), "log")
 	l := openBroken(t, path, n)
-	_, err := Play(t.Context(), day, addrs, PlayOptions{Patience: 5 * time.Second, Log: l})
+	_, err := Play(t.Context(), day, addrs, PlayOptions{TMK: SampleTMK, Patience: 5 * time.Second, Log: l})
 	l.Close()
 	killed := errors.Is(err, errDisk)
 	if err != nil && !killed {
@@ -194,7 +238,7 @@ func killedAfter(t *testing.T, name string, n int) bool {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	r, err := Play(t.Context(), day, addrs, PlayOptions{Patience: 5 * time.Second, Log: l})
+	r, err := Play(t.Context(), day, addrs, PlayOptions{TMK: SampleTMK, Patience: 5 * time.Second, Log: l})
 	if err != nil || r.MismatchCount != 0 {
 		t.Fatalf("killed after %d events: %v, %v", n, r.Mismatches, err)
 	}
@@ -258,6 +302,44 @@ func TestUnansweredSaleIsReversed(t *testing.T) {
 	}
 	if _, reversed := p.Sale("10000001", 1, 2); !reversed {
 		t.Error("the sale is not reversed")
+	}
+}
+
+// A terminal with keys makes its MACs anew under those it was given, and believes
+// no approval without a MAC: it reverses.
+func TestPlayWithKeys(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		tmk       func(string) txn.Secret
+		forged    bool // the approval of the first sale
+		reversals int
+		first     string // mismatch; empty: none
+	}{
+		{"as it is", SampleTMK, false, 0, ""},
+		{"a forged approval", SampleTMK, true, 1, "expected 00 (approved), got no valid answer: wrong answer: field 64"},
+		{"another master key", func(string) txn.Secret { return SampleTMK("another") }, false, 0, "whose check value is wrong"},
+		{"no keys", nil, false, 0, "expected 00 (approved), got A0"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, day := startKeyed(t), shortDayOf(t, keyed)
+			quiet := silentFor(day)
+			p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+				if row.forged && req.Key.STAN == 2 && req.Kind == txn.KindSale {
+					answer[len(answer)-1] ^= 1
+				}
+				return quiet(req, answer)
+			})
+			r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.Addr}, PlayOptions{TMK: row.tmk})
+			if err != nil || r.Reversals != row.reversals || r.Messages != day.Len() || (r.MismatchCount > 0) != (row.first != "") {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if row.first != "" && !strings.Contains(r.Mismatches[0].String(), row.first) {
+				t.Error(r.Mismatches[0].String())
+			}
+			if _, reversed := p.Sale(keyed, 1, 2); reversed != row.forged {
+				t.Errorf("reversed: %v", reversed)
+			}
+		})
 	}
 }
 

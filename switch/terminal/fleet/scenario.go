@@ -21,6 +21,16 @@ var scenarios = []scenario{
 	{"outside its areas", (*program).movingCUP, func(p *program) { p.elsewhere(txn.TerminalIsOutsideItsAreas) }},
 	{"position is missing", (*program).placedCUP, (*program).positionMissing},
 	{"another country", (*program).overISO87, (*program).anotherCountry},
+	{"a wrong MAC", (*program).keyed, func(p *program) {
+		p.send(p.sale(cardGood), want{reason: txn.MACIsWrong})
+		p.again(want{})
+	}},
+	{"wrong MACs in a row", (*program).keyed, (*program).wrongMACs},
+	{"a PIN block without a PIN", (*program).keyed, func(p *program) {
+		p.send(p.withPIN(p.sale(cardGood)), want{reason: txn.PINBlockIsWrong})
+		p.network(txn.KindSignOn, txn.Approved)
+		p.again(want{})
+	}},
 
 	{"repeated after the answer", nil, func(p *program) {
 		n := p.send(p.sale(cardGood), want{})
@@ -234,13 +244,29 @@ func unanswered(class string, reason txn.Reason) func(*program) {
 	}
 }
 
-// customer is what happens most: somebody pays, or asks what is left.
+// again sends the last sale again, under a new trace number.
+func (pr *program) again(w want) {
+	for i := len(pr.messages) - 1; pr.err == nil; i-- {
+		if m := pr.messages[i]; m.Kind == txn.KindSale {
+			m.STAN = pr.next(m.Kind).STAN
+			pr.send(m, w)
+			return
+		}
+	}
+}
+
+// customer is what happens most: somebody pays, with a PIN where the terminal
+// has keys and the card asks for one, or asks what is left.
 func (pr *program) customer() {
 	if pr.rng.IntN(12) == 0 {
 		pr.balance(want{})
 		return
 	}
-	pr.send(pr.sale(cardGood), want{})
+	m := pr.sale(cardGood)
+	if pr.keyed() && pr.rng.IntN(3) == 0 {
+		m = pr.withPIN(m)
+	}
+	pr.send(m, want{})
 }
 
 func (pr *program) balance(w want) {
@@ -270,6 +296,15 @@ func (pr *program) elsewhere(reason txn.Reason) {
 	pr.profile.Position = txn.Position{Lat: 43_825600, Lng: 87_616800, Known: true}
 	pr.send(pr.sale(cardGood), want{reason: reason})
 	pr.profile.Position = usual
+}
+
+// wrongMACs is a sale whose MAC is wrong until the terminal is told to sign on.
+func (pr *program) wrongMACs() {
+	pr.send(pr.sale(cardGood), want{reason: txn.MACIsWrong})
+	pr.again(want{reason: txn.MACIsWrong})
+	pr.again(want{reason: txn.SignOnIsRequired})
+	pr.network(txn.KindSignOn, txn.Approved)
+	pr.again(want{})
 }
 
 // anotherMachine is a sale on a machine that took this one's place.

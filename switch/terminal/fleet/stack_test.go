@@ -21,6 +21,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
@@ -111,10 +112,20 @@ func startStack(t testing.TB, dir string) *stack {
 	must(err)
 	stops = append(stops, func() { j.Close() })
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC, CutOver: time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour}},
-		func() acquirer.Registry { return s.registry }, rules, router, j, cards, nil, nil, nil, quiet)
+	businessDay := txn.BusinessDay{Zone: time.UTC, CutOver: time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour}
+	vault, err := keys.OpenSoft(filepath.Join(dir, "lmk"))
+	must(err)
+	keyLog, err := journal.Open(filepath.Join(dir, "keys"), journal.Config{})
+	must(err)
+	ring := keyring.New(keyring.Config{Day: businessDay}, vault, keyLog, quiet)
+	stops = append(stops, func() { ring.Close(); keyLog.Close() })
+	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: businessDay},
+		func() acquirer.Registry { return s.registry }, rules, router, j, cards, ring, nil, nil, quiet)
 	must(err)
 	run("journal", j.Run)
+	run("terminals' keys", keyLog.Run)
+	must(ring.Recover())
+	must(fleet.LoadSampleKeys(s.registry, vault, ring))
 	_, err = s.switch_.Recover()
 	must(err)
 	run("issuers", router.Run)
@@ -155,7 +166,7 @@ func TestRecordSampleDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pcap, expected bytes.Buffer
-	r, err := fleet.Record(t.Context(), day, s.addrs, &pcap, &expected, fleet.PlayOptions{Patience: 20 * time.Second})
+	r, err := fleet.Record(t.Context(), day, s.addrs, &pcap, &expected, fleet.PlayOptions{TMK: fleet.SampleTMK, Patience: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,12 +213,12 @@ func TestSampleDayInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer log.Close()
-		return fleet.Play(ctx, day, s.addrs, fleet.PlayOptions{Patience: 20 * time.Second, Log: log, Progress: progress})
+		return fleet.Play(ctx, day, s.addrs, fleet.PlayOptions{TMK: fleet.SampleTMK, Patience: 20 * time.Second, Log: log, Progress: progress})
 	}
 
 	s := startStack(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := play(ctx, s, func(p fleet.Progress) {
+	r, err := play(ctx, s, func(p fleet.Progress) {
 		if p.Done > half {
 			cancel()
 		}
@@ -215,10 +226,13 @@ func TestSampleDayInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
+	for _, m := range r.Mismatches {
+		t.Error(m.String())
+	}
 	s.stop()
 
 	s = startStack(t, dir)
-	r, err := play(t.Context(), s, nil)
+	r, err = play(t.Context(), s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

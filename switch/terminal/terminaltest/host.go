@@ -14,6 +14,7 @@ type Host struct {
 	Alter  func(de62 []byte) []byte // nil: DE62 leaves as it is
 	Refuse func(*txn.Request) bool  // says A0 to what has the right MAC
 	tak    algo.MACKey              // none before sign-on
+	wrong  int                      // MACs in a row
 	Issued [][]byte                 // every clear working key
 	Asked  []uint16                 // the key sets asked for
 	got    []string                 // what came, in order: kind, and a reversal's reason
@@ -44,8 +45,12 @@ func (h *Host) admit(req *txn.Request, ans *txn.Answer) txn.Reason {
 	case h.tak.Whole == nil:
 		return txn.SignOnIsRequired
 	case algo.MACCUPECB.Verify(h.tak, req.Signed, req.MAC) != nil, h.Refuse != nil && h.Refuse(req):
+		if h.wrong++; h.wrong >= 3 {
+			return txn.SignOnIsRequired
+		}
 		return txn.MACIsWrong
 	}
+	h.wrong = 0
 	h.Signed[req.Kind.String()]++
 	return txn.Approved
 }
@@ -56,7 +61,7 @@ func (h *Host) sign(_ *txn.Request, signed []byte) ([8]byte, error) {
 
 // issue makes new keys and DE62.
 func (h *Host) issue(set uint16) (de62 []byte) {
-	h.Asked = append(h.Asked, set)
+	h.Asked, h.wrong = append(h.Asked, set), 0
 	under, kind, n := algo.TDES2, algo.TDES2, 2
 	switch set {
 	case 1:

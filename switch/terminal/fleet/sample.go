@@ -1,0 +1,111 @@
+package fleet
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// SampleIssuers are the card prefixes of the sample day's two issuers by name,
+// whose scripts are testdata/issuers/NAME.yaml. The sample day's own cards are
+// under 9999; the other prefixes let people try the usual test cards.
+var SampleIssuers = map[string][]string{
+	"east": {binEast, "62"},
+	"west": {binWest, "3", "4", "5"},
+}
+
+// samplePIN is every cardholder's of a played day.
+var samplePIN = txn.Secret("123456")
+
+// sampleSM4 are the terminals of the sample registry that have SM4 keys.
+var sampleSM4 = [...]string{"10000016", "10000094"}
+
+// sampleKeySet is the key set that a terminal of the sample day asks for.
+func sampleKeySet(terminal string) keys.KeySet {
+	if slices.Contains(sampleSM4[:], terminal) {
+		return keys.KeySetSM4
+	}
+	return keys.KeySetDouble
+}
+
+// SampleTMK is the master key of a terminal of the sample day. It is a test key
+// and nobody's: derived from the terminal's number, so that none is stored.
+func SampleTMK(terminal string) txn.Secret { return sampleKey("TMK of terminal " + terminal) }
+
+// sampleKey is 16 bytes, a key of TDES or SM4.
+func sampleKey(of string) txn.Secret {
+	sum := sha256.Sum256([]byte("acqswitch sample day, a test key: " + of))
+	return sum[:16]
+}
+
+// KeyRing is where a switch keeps the keys of terminals and issuers.
+type KeyRing interface {
+	Master(txn.TerminalID) (keys.Key, error)
+	SetMaster(txn.TerminalID, keys.Key) error
+	ZonePIN(txn.IssuerID) (keys.Key, error)
+	SetZone(txn.IssuerID, keys.Key) error
+}
+
+// LoadSampleKeys gives every terminal of the sample registry that signs on its
+// master key, and every sample issuer its PIN key, unless it has one: a day that
+// was killed goes on with the keys it had.
+func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) error {
+	for t := range reg.Terminals() {
+		if t.Keys != txn.KeysMasterSession {
+			continue
+		}
+		if _, err := ring.Master(t.ID); err == nil {
+			continue
+		}
+		kind, tid := algo.TDES2, t.ID.String()
+		if sampleKeySet(tid) == keys.KeySetSM4 {
+			kind = algo.SM4
+		}
+		key, err := seal(vault, keys.OfTerminal(t.ID), keys.PurposeTMK, kind, SampleTMK(tid))
+		if err == nil {
+			err = ring.SetMaster(t.ID, key)
+		}
+		if err != nil {
+			return fmt.Errorf("load the test key of terminal %s: %w", tid, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(SampleIssuers)) {
+		id := txn.MakeIssuerID(name)
+		if _, err := ring.ZonePIN(id); err == nil {
+			continue
+		}
+		key, err := seal(vault, keys.OfIssuer(id), keys.PurposeZPK, algo.TDES2, sampleKey("ZPK of issuer "+name))
+		if err == nil {
+			err = ring.SetZone(id, key)
+		}
+		if err != nil {
+			return fmt.Errorf("load the test key of issuer %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// seal takes a clear key into the vault as it takes any: in components, of which
+// the second is zero.
+func seal(vault *keys.Vault, owner keys.Owner, purpose keys.Purpose, kind algo.Kind, clear txn.Secret) (keys.Key, error) {
+	var parts [2]keys.Component
+	for i, part := range [...][]byte{clear, make([]byte, len(clear))} {
+		cipher, err := algo.NewLocal(kind, part)
+		if err != nil {
+			return keys.Key{}, err
+		}
+		kcv, err := algo.CheckValue(cipher)
+		cipher.Close()
+		if err != nil {
+			return keys.Key{}, err
+		}
+		parts[i] = keys.Component{Part: part, KCV: kcv[:]}
+	}
+	return vault.Combine(owner, purpose, kind, parts[:]...)
+}

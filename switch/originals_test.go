@@ -142,6 +142,7 @@ func TestVoidWithoutAnswer(t *testing.T) {
 	h.want("void", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.IssuerDidNotAnswer, "98")
 	h.bank.behave = nil
 	h.want("void while the first is being undone", h.ask(about(txn.KindVoid, 3, 1000, 1)), txn.OriginalIsBusy, "09")
+	h.want("reversal of the sale meanwhile", h.ask(reversal("10000001", 1, 1000)), txn.OriginalIsBusy, "09")
 	if h.used("10000001") != 1000 {
 		t.Errorf("%d are used", h.used("10000001"))
 	}
@@ -150,7 +151,26 @@ func TestVoidWithoutAnswer(t *testing.T) {
 	if h.used("10000001") != 1000 {
 		t.Errorf("an undone void left %d used", h.used("10000001"))
 	}
-	h.want("void", h.ask(about(txn.KindVoid, 4, 1000, 1)), txn.Approved, "00")
+	h.want("reversal of the sale again", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
+	h.settle()
+	if h.used("10000001") != 0 || h.bank.undone(0) != 2 {
+		t.Errorf("%d are used after %d reversals", h.used("10000001"), h.bank.undone(0))
+	}
+}
+
+// A refund is not undone, and its terminal is not told that it is: not even one
+// that came as a request, as ISO 8583:1987 has it.
+func TestRefundIsNotReversed(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	refund := about(txn.KindRefund, 2, 400, 1)
+	refund.MTI, refund.Key.Class = 0x0200, txn.ClassFinancial
+	h.want("refund", h.ask(refund), txn.Approved, "00")
+	h.want("its reversal", h.ask(reversal("10000001", 2, 400)), txn.KindIsNotOffered, "40")
+	too := about(txn.KindRefund, 3, 1001, 1)
+	too.MTI, too.Key.Class = 0x0200, txn.ClassFinancial
+	h.want("refund of too much", h.ask(too), txn.OriginalAmountDiffers, "64")
+	h.want("its reversal: there is nothing to undo", h.ask(reversal("10000001", 3, 1001)), txn.Approved, "00")
 }
 
 // Refunds come in parts, and an unknown one is told to the issuer until it

@@ -21,6 +21,8 @@ import (
 //	approved            00                           ReversalDue
 //	already undone      00                           none
 //	voided, refunded... 00                           none: its terminal has built on it
+//	being voided...     09 (OriginalIsBusy)          none, and not remembered: what comes of that is not known yet
+//	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
 //	any, of a part      12 (KindIsNotOffered)        none: DE95 leaves something standing
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
@@ -78,6 +80,8 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	switch {
 	case orig.Day != req.Day && req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace:
 		reason = txn.OriginalIsOfAnotherDay
+	case orig.Request.Remedy() == txn.Repeat && orig.Reason == txn.Approved:
+		reason = txn.KindIsNotOffered // a yes would say that it is undone
 	case orig.Amount != req.Amount:
 		reason = txn.OriginalAmountDiffers
 	}
@@ -95,6 +99,14 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	defer s.originals.release(orig.ID)
 	deeds, _ := s.originals.deeds(orig.ID)
+	if original.Pending(deeds) {
+		// A void that is being undone leaves the original standing: a yes now would
+		// be a lie then.
+		s.describe(req, ans, w).OriginalKey = reversed
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, txn.OriginalIsBusy)
+		return
+	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, reversed
 	if original.Used(deeds) || !s.slots.undo(&reversed, false) {

@@ -237,6 +237,17 @@ func Used(deeds []Deed) bool {
 	return false
 }
 
+// Pending says that an issuer has still to undo or take note of something that
+// was done about a transaction.
+func Pending(deeds []Deed) bool {
+	for _, d := range deeds {
+		if d.State == Uncertain {
+			return true
+		}
+	}
+	return false
+}
+
 func named(code [6]byte) bool { return code != [6]byte{} && code != [6]byte([]byte("      ")) }
 
 // DaysBetween is how many calendar days b is after a.

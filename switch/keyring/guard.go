@@ -308,7 +308,13 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	}
 	master := keys.Key{Owner: keys.OfTerminal(id), Sealed: t.master}
 	options := keys.IssueOptions{DoubleTAK: req.Holder.DoubleTAK}
-	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.KeySet), options, t.stored)
+	before := t.stored
+	if t.day != req.Day {
+		// Under a key of an earlier day nothing of today was made: whoever recorded a
+		// message then could sign on, which proves nothing, and send it again.
+		before = nil
+	}
+	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.KeySet), options, before)
 	if err != nil {
 		return fail(err)
 	}

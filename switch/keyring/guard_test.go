@@ -220,9 +220,11 @@ func TestYesterdaysMessage(t *testing.T) {
 	old.Day = d.day
 	d.want("the day after, before the sign-on", d.ring.Check(old), txn.SignOnIsRequired)
 	d.signOn()
-	// The key before is good for one message: the terminal's own new one ends that.
+	d.want("the day after, right after anybody's sign-on", d.ring.Check(old), txn.MACIsWrong)
+	d.restart()
+	d.want("and after a restart", d.ring.Check(old), txn.MACIsWrong)
 	d.want("the terminal's first", d.ring.Check(d.request(0)), txn.Approved)
-	d.want("the day after, after the sign-on", d.ring.Check(old), txn.MACIsWrong)
+	d.want("the day after, after the terminal's first", d.ring.Check(old), txn.MACIsWrong)
 }
 
 // The keys of the day before are taken as long after the cut-over as the

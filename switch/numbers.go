@@ -38,6 +38,11 @@ func (n *numbers) id(at time.Time) txn.ID {
 	}
 }
 
+// madeAt is when id was made, to the microsecond where the clock did not go back.
+func madeAt(id txn.ID) time.Time {
+	return epoch.Add(time.Duration(int64(id)>>nodeBits) * time.Microsecond)
+}
+
 // rrn is a new DE37: the business day's number in its year (3 digits) and a
 // sequence (9 digits) that goes on over days and restarts, so that it is unique
 // in a day up to a billion requests.

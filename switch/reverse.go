@@ -46,7 +46,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	sl, flight, known := s.slots.look(&reversed)
 	for !known || flight != nil {
 		if !known {
-			if s.slots.bury(&reversed, req.Day, req.Received, 0) {
+			if s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.
 				s.describe(req, ans, w).OriginalKey = reversed

@@ -13,16 +13,18 @@ import (
 // business day: it is what makes a retransmission get the stored answer. The
 // answer itself stays in the journal, where a replay reads it back.
 //
-// A key of the day before matches only within replayGrace of the cut-over:
-// terminals number from 1 again, and yesterday's 000042 is not today's.
+// A key with a batch number is of one request for ever, so that what a terminal
+// says again in the morning is known. Without one, terminals number from 1 again
+// every day, and yesterday's 000042 is today's only within replayGrace of it, or
+// if it is the same advice: a fact is told until it is answered.
 type slots struct {
-	day    txn.BusinessDay
 	hash   maphash.Seed
 	shards [slotShards]slotShard
 }
 
-// replayGrace is how long after a cut-over a retransmission of a request of the
-// day before is still recognised.
+// replayGrace is how long after a request of the day before its retransmission
+// is recognised where there are no batch numbers, and how long after a cut-over
+// such a request can be reversed.
 const replayGrace = 10 * time.Minute
 
 // slotShards trades memory for the longest wait: a shard's table doubles under
@@ -32,7 +34,6 @@ const slotShards = 1 << 12
 type slotShard struct {
 	mu    sync.Mutex // held for memory operations only, never across I/O
 	day   txn.Date   // of now
-	began time.Time  // when it did
 	now   slotTable
 	past  slotTable           // the day before
 	fight map[txn.Key]*flight // nil until the first who waits
@@ -66,8 +67,8 @@ const (
 // about. done is closed when the slot is decided or given up.
 type flight struct{ done chan struct{} }
 
-func newSlots(day txn.BusinessDay) *slots {
-	return &slots{day: day, hash: maphash.MakeSeed()}
+func newSlots() *slots {
+	return &slots{hash: maphash.MakeSeed()}
 }
 
 // shard is where a key's slot is, and the hash that finds it there.
@@ -82,8 +83,11 @@ func (s *slots) turn(sh *slotShard, day txn.Date) {
 	if day <= sh.day {
 		return
 	}
-	sh.day, sh.began = day, s.day.Start(day)
-	sh.past, sh.now = sh.now, slotTable{}
+	sh.past = slotTable{}
+	if sh.day == day.Before() { // else the journal may have let go of what it had
+		sh.past = sh.now
+	}
+	sh.day, sh.now = day, slotTable{}
 }
 
 // find is the slot of a key of whatever age, nil when there is none. It is valid
@@ -95,16 +99,20 @@ func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
 	return sh.past.find(k, hash)
 }
 
-// recall is find without those of the day before that are too old to be meant.
-func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time) *slot {
+// recall is find without those of the day before that a request received at at,
+// of that fingerprint, cannot mean.
+func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint uint64) *slot {
 	if sl := sh.now.find(k, hash); sl != nil {
 		return sl
 	}
 	sl := sh.past.find(k, hash)
-	if sl != nil && sl.state != slotInFlight && at.Sub(sh.began) > replayGrace {
-		return nil
+	switch {
+	case sl == nil, k.Batch != 0, sl.state == slotInFlight,
+		at.Sub(madeAt(sl.id)) <= replayGrace,
+		k.Class == txn.ClassAdvice && sl.fingerprint == fingerprint:
+		return sl
 	}
-	return sl
+	return nil
 }
 
 // claim takes the key for a new request. When the key is taken, it returns the
@@ -114,7 +122,7 @@ func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, req.Day)
-	if sl := sh.recall(&req.Key, hash, req.Received); sl != nil {
+	if sl := sh.recall(&req.Key, hash, req.Received, req.Fingerprint); sl != nil {
 		return *sl, sh.follow(req.Key, *sl), false
 	}
 	sl = slot{id: req.ID, fingerprint: req.Fingerprint, state: slotInFlight}
@@ -222,17 +230,18 @@ func (s *slots) look(k *txn.Key) (slot, *flight, bool) {
 }
 
 // bury leaves a tombstone where no request was: its reversal came first, and
-// the request, should it still come, must be refused. It says false if the
-// request has come meanwhile.
-func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, position journal.Position) bool {
+// the request, should it still come, must be refused. sl has the reversal's id.
+// It says false if the request has come meanwhile.
+func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, sl slot) bool {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, day)
-	if sh.recall(k, hash, at) != nil {
+	if sh.recall(k, hash, at, 0) != nil {
 		return false
 	}
-	sh.now.put(k, hash, slot{position: position, state: slotTombstoned})
+	sl.state = slotTombstoned
+	sh.now.put(k, hash, sl)
 	return true
 }
 

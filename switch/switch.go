@@ -185,7 +185,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(cfg.Day), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }

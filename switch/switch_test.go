@@ -505,16 +505,81 @@ func TestSaleAfterItsReversalIsRefused(t *testing.T) {
 func TestTombstoneIsOfItsDayOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")
+		first, again := reversal("10000001", 7, 500), sale("10000001", 7, 500)
+		first.Key.Batch, first.Original.Batch, again.Key.Batch = 0, 0, 0
 		day := h.s.cfg.Day
 		cut := day.Start(day.Of(time.Now()) + 1)
+		time.Sleep(time.Until(cut) - 3*time.Minute)
+		first.Received = time.Now()
+		h.want("reversal", h.ask(first), txn.Approved, "00")
 		time.Sleep(time.Until(cut) + 5*time.Minute)
-		h.want("soon after the cut-over", h.ask(sale("10000001", 7, 500)), txn.ReversedBeforeRequest, "22")
+		again.Received = time.Now()
+		h.want("soon after the cut-over", h.ask(again), txn.ReversedBeforeRequest, "22")
 		time.Sleep(6 * time.Minute)
-		h.want("of the next day", h.ask(sale("10000001", 7, 500)), txn.Approved, "00")
+		again.Received = time.Now()
+		h.want("of the next day", h.ask(again), txn.Approved, "00")
 		h.stop()
 		h.stop = func() {}
 	})
+}
+
+// What a terminal says again on the next day, having had no answer, is known by
+// its batch and number and done once. A terminal without batch numbers counts
+// from 1 again: its sale is a new one, and an advice the old one if it is equal.
+func TestRepeatOnTheNextDay(t *testing.T) {
+	numbered := func(batch uint32, r txn.Request) txn.Request {
+		r.Key.Batch = batch
+		if r.Original.STAN != 0 {
+			r.Original.Batch = batch
+		}
+		return r
+	}
+	offline := about(txn.KindOfflineSale, 3, 700, 0)
+	for _, row := range []struct {
+		name  string
+		batch uint32
+		asks  txn.Request
+		known bool
+	}{
+		{"sale", 1, sale("10000001", 1, 1000), true},
+		{"refund", 1, about(txn.KindRefund, 2, 300, 1), true},
+		{"offline sale", 1, offline, true},
+		{"sale without batch number", 0, sale("10000001", 1, 1000), false},
+		{"refund without batch number", 0, about(txn.KindRefund, 2, 300, 1), true},
+		{"offline sale without batch number", 0, offline, true},
+	} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(row.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHouse(t)
+					ask := func(r txn.Request) txn.Answer {
+						r = numbered(row.batch, r)
+						r.Received = time.Now()
+						return h.ask(r)
+					}
+					sold := ask(sale("10000001", 1, 1000))
+					first := sold
+					if row.asks.Key.STAN != 1 {
+						first = ask(row.asks)
+					}
+					h.want("first", first, txn.Approved, "00")
+					time.Sleep(time.Until(h.s.cfg.Day.Start(h.s.cfg.Day.Of(time.Now())+1)) + time.Minute)
+					if again := ask(row.asks); (again.RRN == first.RRN) != row.known {
+						t.Errorf("a minute after the cut-over: told %s, was %s", again.RRN, first.RRN)
+					}
+					if restarted {
+						h.restart()
+					}
+					time.Sleep(9 * time.Hour)
+					if again := ask(row.asks); again.Reason != txn.Approved || row.known && again.RRN != first.RRN {
+						t.Errorf("in the morning: told %s %s, was %s", again.Reason, again.RRN, first.RRN)
+					}
+					h.stop()
+					h.stop = func() {}
+				})
+			})
+		}
+	}
 }
 
 func TestReversalWaitsForItsOriginal(t *testing.T) {
@@ -743,7 +808,7 @@ func TestNumberingResumesAfterTheLastSTANNotTheLastRecord(t *testing.T) {
 func TestForgetFindsYesterdaysFlight(t *testing.T) {
 	zone := time.FixedZone("", 8*3600)
 	day := txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}
-	s := newSlots(day)
+	s := newSlots()
 	req := sale("10000001", 1, 500)
 	req.Day = day.Of(req.Received)
 	s.claim(&req)

@@ -281,8 +281,16 @@ func TestToldIsNeverLost(t *testing.T) {
 	}
 	h.bank.refuse = txn.IssuerIsUnavailable
 	h.want("no link at all: the terminal keeps it", h.ask(about(txn.KindOfflineSale, 2, 100, 0)), txn.IssuerIsUnavailable, "91")
+	before := h.journal.Last()
+	h.want("and so for a refund", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.IssuerIsUnavailable, "91")
+	if h.used("10000001") != 200_000 || h.journal.Last() != before {
+		t.Errorf("%d are used after %d records", h.used("10000001"), h.journal.Last()-before)
+	}
+	h.bank.refuse, h.bank.behave = txn.Approved, nil
+	h.want("said again with the link up", h.ask(about(txn.KindOfflineSale, 2, 100, 0)), txn.Approved, "00")
+	h.want("and the refund", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.Approved, "00")
 	h.restart()
-	if h.used("10000001") != 200_000 || h.s.Figures().ReversalsOwed != 0 {
+	if h.used("10000001") != 200_100 || h.s.Figures().ReversalsOwed != 0 {
 		t.Errorf("after a restart %d used, %+v", h.used("10000001"), h.s.Figures())
 	}
 }

@@ -409,12 +409,20 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	if held {
 		rec.Held = txn.Debit
 	}
+	if postponed(req.Kind, reason) {
+		s.postpone(req, ans, w, reason)
+		return
+	}
 	if reason != txn.Approved || !req.Kind.Forwarded() {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
 	leg, reason := s.issuers.Begin(req)
-	if reason != txn.Approved {
+	switch {
+	case postponed(req.Kind, reason):
+		s.postpone(req, ans, w, reason)
+		return
+	case reason != txn.Approved:
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
@@ -454,6 +462,29 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, &ans.Reply)
 	req.Trace.Mark(txn.StageForwarded, req.Received)
 	s.conclude(req, ans, w, outcome, reason)
+}
+
+// postponed says that a request of this kind, refused for this reason, is to be
+// said again under its number: it is a fact or a refund, and nothing is wrong
+// with it but the time. The answer must not be remembered.
+func postponed(k txn.Kind, reason txn.Reason) bool {
+	if k.Remedy() != txn.Repeat {
+		return false
+	}
+	switch reason {
+	case txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.OriginalIsBusy, txn.RecordsAreUnavailable:
+		return true
+	}
+	return false
+}
+
+// postpone refuses req and gives everything back: it changed nothing.
+func (s *Switch) postpone(req *txn.Request, ans *txn.Answer, w *work, reason txn.Reason) {
+	if w.rec.Held == txn.Debit {
+		s.risk.Release(w.rec.Hold())
+	}
+	s.slots.forget(&req.Key)
+	s.refuse(req, ans, reason)
 }
 
 // rescue keeps a bug that one request triggers from taking the process down:

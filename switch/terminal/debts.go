@@ -32,7 +32,7 @@ func (c *Client) settleDebts(ctx context.Context, advices int) error {
 		if err != nil && (c.store.err != nil || ctx.Err() != nil) {
 			return fmt.Errorf("an advice is owed: %w", err)
 		}
-		if err != nil || WantsSignOn(answer.Code) {
+		if err != nil || WantsSignOn(answer.Code) || comesLater(answer.Code) {
 			break
 		}
 	}

@@ -99,6 +99,7 @@ func (m *memory) sent(k txn.Kind, f *fact) {
 
 func (m *memory) answered(k txn.Kind, f *fact) {
 	again := WantsSignOn(f.Code) // it was not looked at: whatever was owed stays so
+	again = again || k.Told() && comesLater(f.Code)
 	approved := f.Code == "00"
 	switch {
 	case k.Batch():
@@ -131,6 +132,10 @@ func (m *memory) answered(k txn.Kind, f *fact) {
 		}
 	}
 }
+
+// comesLater says that a code refuses the time and not the message: what has
+// happened is told again.
+func comesLater(code string) bool { return code == "09" || code == "91" || code == "96" }
 
 func (m *memory) settled(k txn.Kind, f *fact, approved bool) {
 	s := m.settling

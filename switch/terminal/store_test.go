@@ -142,6 +142,7 @@ func TestMemory(t *testing.T) {
 		{"tip that came before", []fact{f(kept, "tip", 7, own), f(sent, "tip", 7, own), f(answered, "tip", 7, "94")}, 7, 0, "", 0, 0, 1, 0},
 		{"tip refused is none", []fact{f(kept, "tip", 7, own), f(sent, "tip", 7, own), f(answered, "tip", 7, "64")}, 7, 0, "", 0, 0, 0, 0},
 		{"tip told to sign on", []fact{f(kept, "tip", 7, own), f(sent, "tip", 7, own), f(answered, "tip", 7, "A0")}, 7, 0, "", 1, 0, 1, 0},
+		{"tip while the issuer is away", []fact{f(kept, "tip", 7, own), f(sent, "tip", 7, own), f(answered, "tip", 7, "91")}, 7, 0, "", 1, 0, 1, 0},
 		{"script's result", []fact{f(kept, "script-result", 7, own)}, 7, 0, "", 0, 1, 0, 0},
 		{"script's result told", []fact{f(kept, "script-result", 7, own), f(sent, "script-result", 7, own), f(answered, "script-result", 7, "00")}, 7, 0, "", 0, 0, 0, 0},
 		{"next batch", []fact{f(sent, "sale", 7, own), f(answered, "sale", 7, "00"), f(kept, "tip", 8, own), {Event: opened, Batch: 2}}, 8, 0, "", 1, 0, 0, 0},

@@ -190,7 +190,7 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 	if rec.Outcome == txn.OutcomeLocal && rec.Reason == txn.Approved && rec.Request.MovesMoney() {
 		r.broken(RuleOutcome, rec.ID, "a %s was approved at %d without an issuer", rec.Request, pos)
 	}
-	told := rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown && rec.Request.Told()
+	told := rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown && rec.Request.Remedy() == txn.Repeat
 	if told != (rec.Reason == txn.Approved) && rec.Outcome != txn.OutcomeLocal {
 		r.broken(RuleOutcome, rec.ID, "the issuer's answer at %d was %q and the terminal was told %q", pos, rec.Outcome, rec.Reason)
 	}

@@ -329,8 +329,7 @@ func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, st
 	}
 	for i := range found {
 		r := &found[i]
-		approved := r.Outcome == txn.OutcomeApproved || r.Outcome == txn.OutcomeUnknown && r.Request.Told()
-		if approved && r.Merchant == req.Merchant && r.Request.MovesMoney() && names(req, r) {
+		if r.Taken() && r.Merchant == req.Merchant && r.Request.MovesMoney() && names(req, r) {
 			return *r, true, txn.Approved
 		}
 	}

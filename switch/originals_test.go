@@ -190,7 +190,10 @@ func TestRefund(t *testing.T) {
 	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
 	}
-	h.want("the rest, without an answer", h.ask(about(txn.KindRefund, 6, 600, 1)), txn.IssuerDidNotAnswer, "98")
+	h.want("the rest, without an answer", h.ask(about(txn.KindRefund, 6, 600, 1)), txn.Approved, "00")
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1).Credit; got != (txn.Sum{Count: 2, Minor: 1000}) {
+		t.Errorf("the batch has %v given back", got)
+	}
 	h.bank.behave = nil
 	h.settle()
 	if len(h.bank.advised) != 1 || h.bank.undone(0) != 0 {
@@ -209,7 +212,7 @@ func TestRefundRefusedLate(t *testing.T) {
 	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
 	}
-	h.want("refund", h.ask(about(txn.KindRefund, 2, 1000, 1)), txn.IssuerDidNotAnswer, "98")
+	h.want("refund", h.ask(about(txn.KindRefund, 2, 1000, 1)), txn.Approved, "00")
 	h.settle()
 	h.bank.behave = nil
 	h.want("refund again", h.ask(about(txn.KindRefund, 3, 1000, 1)), txn.Approved, "00")

@@ -82,7 +82,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	for _, rec := range open {
 		rec.Kind, rec.At = txn.RecordOutcome, time.Now()
 		rec.Outcome, rec.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer
-		if rec.Request.Told() {
+		if rec.Request.Remedy() == txn.Repeat {
 			rec.Reason = txn.Approved
 		}
 		rec.Code = dialect.Code(rec.Dialect, rec.Request, rec.Reason, rec.IssuerCode)

@@ -108,8 +108,8 @@ func kindsWhere(is func(txn.Kind) bool) string {
 
 // counted are the transactions that are in their batch's totals: the SQL of
 // batch.Counts, less what is to be reversed.
-var counted = `((txn.outcome = 'approved' AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }) + `)
-	OR (txn.outcome = 'unknown' AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect && k.Told() }) + `))
+var counted = `(txn.outcome IN ('approved', 'unknown') AND txn.reason = '` + txn.Approved.String() + `'
+	AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }) + `)
 	AND NOT EXISTS (SELECT 1 FROM event WHERE event.merchant_id = txn.merchant_id AND event.original_id = txn.id AND event.kind = 'reversal due')`
 
 var selectOpenBatches = `WITH open AS (

@@ -186,11 +186,9 @@ func (b *Book) Apply(rec *txn.Record, position uint64) error {
 }
 
 // Counts says that the outcome is in its terminal's totals: an approval, or what
-// was told of afterwards, which is a fact whether or not its issuer has taken
-// note yet.
+// an issuer is told of until it takes note.
 func Counts(rec *txn.Record) bool {
-	return rec.Kind == txn.RecordOutcome && rec.Request.Totals() != txn.NoEffect &&
-		(rec.Outcome == txn.OutcomeApproved || rec.Outcome == txn.OutcomeUnknown && rec.Request.Told())
+	return rec.Kind == txn.RecordOutcome && rec.Request.Totals() != txn.NoEffect && rec.Taken()
 }
 
 func (b *Book) count(rec *txn.Record, position uint64) {

@@ -87,6 +87,7 @@ func TestCounts(t *testing.T) {
 		{txn.KindSale, txn.OutcomeDeclined, txn.Totals{}},
 		{txn.KindVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
 		{txn.KindRefund, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{txn.KindRefund, txn.OutcomeUnknown, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
 		{txn.KindPreauth, txn.OutcomeApproved, txn.Totals{}},
 		{txn.KindPreauthVoid, txn.OutcomeApproved, txn.Totals{}},
 		{txn.KindCompletion, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},

@@ -261,6 +261,12 @@ func (r *Record) Owes() bool {
 		(r.Kind == RecordOutcome && r.Outcome == OutcomeUnknown && r.Request.MovesMoney())
 }
 
+// Taken says of an outcome that what was asked for is done as far as its terminal
+// knows: the issuer approved it, or is told of it until it takes note.
+func (r *Record) Taken() bool {
+	return r.Outcome == OutcomeApproved || r.Outcome == OutcomeUnknown && r.Request.Remedy() == Repeat && r.Reason == Approved
+}
+
 // Subject is the transaction that the record is about: the original of a
 // reversal or a late answer, else its own.
 func (r *Record) Subject() (ID, Key) {

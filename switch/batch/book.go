@@ -157,6 +157,12 @@ func (b *Book) SignOn(t txn.TerminalID, number uint32, day txn.Date) uint32 {
 	if !ok {
 		sh.batches[name{t, number}] = entry{head: none, touched: sh.today}
 	}
+	// A sign-on proves nothing: a batch that nothing came of is not kept, or
+	// anybody could fill the memory with them.
+	left := name{t, sh.current[t]}
+	if e, ok := sh.batches[left]; ok && left.number != number && e == (entry{head: none, touched: e.touched}) {
+		delete(sh.batches, left)
+	}
 	sh.current[t] = number
 	return number
 }

@@ -382,3 +382,20 @@ func TestToldBeforeTheBatchWasOpened(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+// Sign-ons with ever new numbers, which anybody can send, leave one empty batch;
+// those with something in them stay.
+func TestSignOnsLeaveNoEmptyBatches(t *testing.T) {
+	d := desk{t: t, book: NewBook()}
+	d.apply(outcome(txn.KindSale, 1, 2, 500))
+	for n := range uint32(100) {
+		d.book.SignOn(terminal, n+2, day)
+	}
+	if n := len(d.book.shards[d.book.at(&terminal)].batches); n != 2 {
+		t.Errorf("%d batches are kept", n)
+	}
+	d.book.SignOn(terminal, 1, day)
+	if r := d.book.Admit(request(txn.KindSale, 1, 3)); r != txn.Approved {
+		t.Errorf("a sale of the batch with something in it: %s", r)
+	}
+}

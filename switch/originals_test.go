@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -312,6 +313,33 @@ func TestTips(t *testing.T) {
 }
 
 // What a script did to a card is kept and told nobody.
+// A tip that names no card uses its sale's card's limits, and one that is refused
+// leaves them as they were.
+func TestTipWithoutCard(t *testing.T) {
+	h := newHouse(t)
+	used := func(card txn.CardToken) int64 {
+		return h.risk.UsageOf(h.s.cfg.Day.Of(time.Now()), risk.Party{Scope: txn.ScopeCard, Currency: txn.CNY, ID: card}).Minor
+	}
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	tip := func(stan uint32, minor int64) txn.Request {
+		r := about(txn.KindTip, stan, minor, 1)
+		r.PAN = txn.PAN{}
+		return r
+	}
+	card := h.records()[0].Card
+	h.want("tip of too much", h.ask(tip(2, 900)), txn.OriginalAmountDiffers, "64")
+	if got, nobodys := used(card), used(txn.CardToken{}); got != 1000 || nobodys != 0 {
+		t.Errorf("after a refused tip the card has used %d, nobody %d", got, nobodys)
+	}
+	h.want("tip", h.ask(tip(3, 100)), txn.Approved, "00")
+	for range 2 {
+		if got, nobodys := used(card), used(txn.CardToken{}); got != 1100 || nobodys != 0 || h.used("10000001") != 1100 || h.risk.InFlight() != 0 || h.risk.Unmatched() != 0 {
+			t.Errorf("the card has used %d, nobody %d, the terminal %d; %d in flight, %d unmatched", got, nobodys, h.used("10000001"), h.risk.InFlight(), h.risk.Unmatched())
+		}
+		h.restart()
+	}
+}
+
 func TestScriptResult(t *testing.T) {
 	h := newHouse(t)
 	r := about(txn.KindScriptResult, 2, 0, 1)

@@ -400,6 +400,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	reason := s.risk.Assess(req).Reason
 	req.Trace.Mark(txn.StageAssessed, req.Received)
 	held := reason == txn.Approved && req.Kind.Limits() == txn.Debit
+	card := req.CardToken
 	if reason == txn.Approved && req.Kind.Forwarded() && req.Kind.NamesOriginal() {
 		var release func()
 		release, reason = s.concern(req, w)
@@ -408,6 +409,12 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	rec := s.describe(req, ans, w)
 	if held {
 		rec.Held = txn.Debit
+	}
+	if held && rec.Card != card { // the original's: what was reserved for no card is its use
+		nobodys := rec.Hold()
+		nobodys.Card = card
+		s.risk.Restore(rec.Hold())
+		s.risk.Undo(nobodys)
 	}
 	if postponed(req.Kind, reason) {
 		s.postpone(req, ans, w, reason)

@@ -7,7 +7,7 @@
 // Permit is a pure function of those; whoever calls it sees to it that one deed
 // at a time is being done about one transaction (package acquirer does).
 //
-//	sale, instalment   voided once, in its batch and on its day, while nothing was refunded
+//	sale, instalment   voided once, in its batch and on its day, while nothing was refunded or added
 //	                   refunded (not an instalment) in parts up to its amount, within RefundDays
 //	                   raised by adjustments and tips up to TipPercent of its amount
 //	pre-authorization  raised, voided or completed (once, up to CompletionPercent), within PreauthDays
@@ -171,7 +171,8 @@ func (r *Rules) amount(t *Transaction, done *sums, req *txn.Request) txn.Reason 
 		if done.refunds > 0 {
 			return txn.OriginalDoesNotStand
 		}
-		within = asked == whole
+		// A tip would stay charged; what is tipped is refunded.
+		within = asked == whole && done.tips == 0
 	case txn.KindPreauthVoid:
 		within = asked == whole+done.increments
 	case txn.KindRefund:

@@ -63,6 +63,7 @@ func TestPermit(t *testing.T) {
 		{"消费撤销 after a void that was undone", txn.KindSale, []Deed{{Kind: txn.KindVoid, State: Undone}}, txn.KindVoid, 1000_00, nil, txn.Approved},
 		{"消费撤销 while a void is uncertain", txn.KindSale, []Deed{{Kind: txn.KindVoid, State: Uncertain}}, txn.KindVoid, 1000_00, nil, txn.OriginalIsBusy},
 		{"消费撤销 of what is refunded", txn.KindSale, []Deed{{Kind: txn.KindRefund, Minor: 1}}, txn.KindVoid, 1000_00, nil, txn.OriginalDoesNotStand},
+		{"消费撤销 of what is tipped", txn.KindSale, []Deed{{Kind: txn.KindTip, Minor: 1}}, txn.KindVoid, 1000_00, nil, txn.OriginalAmountDiffers},
 		{"消费撤销 on another day", txn.KindSale, nil, txn.KindVoid, 1000_00, later(1), txn.OriginalIsOfAnotherBatch},
 		{"消费撤销 in another batch", txn.KindSale, nil, txn.KindVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Key.Batch++ }, txn.OriginalIsOfAnotherBatch},
 		{"消费撤销 at another terminal", txn.KindSale, nil, txn.KindVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Key.Terminal[7]++ }, txn.OriginalIsOfAnotherBatch},

@@ -235,6 +235,17 @@ func TestPlaceIsReadBack(t *testing.T) {
 	}
 }
 
+// A coordinate has ten characters wherever the terminal stands.
+func TestEveryDegreeHasTenCharacters(t *testing.T) {
+	for micro, want := range map[int32]string{
+		121_473700: "+121.47370", 31_230400: "+31.230400", -99_999999: "-99.999999", 9_999999: "+9.9999990", 0: "+0.0000000", -1: "-0.0000010", -180_000000: "-180.00000",
+	} {
+		if got := degrees(micro); got != want {
+			t.Errorf("%d: %q, want %q", micro, got, want)
+		}
+	}
+}
+
 func TestParseEntry(t *testing.T) {
 	for e := range Manual + 1 {
 		if got, err := ParseEntry(e.String()); err != nil || got != e {

@@ -65,8 +65,8 @@ func machine(p *Profile, card string) string {
 	return element("01", "04") + element("02", serial) + proof + element("05", fmt.Sprintf("%-8s", cmp.Or(p.Version, "100000")))
 }
 
-// degrees is a coordinate in ten characters, such as +121.47370.
-func degrees(micro int32) string { return fmt.Sprintf("%+.6f", float64(micro)/1e6)[:10] }
+// degrees is a coordinate in ten characters, such as +121.47370 or +0.0000000.
+func degrees(micro int32) string { return fmt.Sprintf("%+.7f", float64(micro)/1e6)[:10] }
 
 // withoutElement is DE59, of the terminal's own making, without an element.
 func withoutElement(v []byte, tag string) []byte {

@@ -21,7 +21,12 @@ type Answer struct {
 	Date     string        `json:"date,omitempty"`    // DE13 MMDD
 	Balance  string        `json:"balance,omitempty"` // DE54
 	Latency  time.Duration `json:"latency_ns"`
-	Size     int           `json:"-"` // of its frame
+
+	// First is the answer that told the terminal to sign on, where it did and
+	// asked again; this is then the second one. Nil: it asked once.
+	First *Answer `json:"first,omitempty"`
+
+	Size int `json:"-"` // of its frame
 
 	body    []byte
 	dialect *dialect.Terminal

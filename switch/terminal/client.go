@@ -109,8 +109,8 @@ func (c *Client) Echo(ctx context.Context) (Answer, error) {
 // SignOn opens the terminal's day. With a master key it takes the working keys
 // of an approval; if any of their check values is wrong, that is an error and
 // the terminal has none. After a refusal or no answer it keeps those it had: a
-// switch takes them until it sees the new ones. A terminal whose batch is empty
-// goes to the batch that the answer names.
+// switch takes them until it sees the new ones. A terminal of whose batch the
+// switch took nothing goes to the batch that the answer names.
 func (c *Client) SignOn(ctx context.Context) (Answer, error) {
 	answer, err := c.ask(ctx, &Message{Kind: txn.KindSignOn})
 	if err != nil || !answer.Approved() {
@@ -119,7 +119,7 @@ func (c *Client) SignOn(ctx context.Context) (Answer, error) {
 	if err := c.line.Keys.Take(&answer); err != nil {
 		return Answer{}, fmt.Errorf("sign-on %06d of terminal %s: %w", c.store.stan, c.profile.Terminal, err)
 	}
-	if batch := answer.batch(); batch != 0 && batch != c.store.batch && len(c.store.items) == 0 && c.store.settling == nil {
+	if batch := answer.batch(); batch != 0 && batch != c.store.batch && c.store.nothingTaken() && c.store.settling == nil {
 		return answer, c.store.note(opened, fact{Batch: batch})
 	}
 	return answer, nil
@@ -141,12 +141,22 @@ func (c *Client) online(ctx context.Context, m *Message) (Answer, error) {
 	if m.Kind != txn.KindRefund {
 		return c.insist(ctx, func() (Answer, error) { return c.ask(ctx, m) })
 	}
-	// What is repeated rather than reversed keeps its number.
+	// What is repeated rather than reversed keeps its number, but in another batch.
 	frame, f, err := c.compose(m)
 	if err != nil {
 		return Answer{}, err
 	}
-	answer, err := c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, f) })
+	answer, err := c.insist(ctx, func() (Answer, error) {
+		if f.Batch != c.store.batch { // it was refused there, and not looked at
+			if err := c.store.note(dropped, f); err != nil {
+				return Answer{}, err
+			}
+			if frame, f, err = c.compose(m); err != nil {
+				return Answer{}, err
+			}
+		}
+		return c.send(ctx, frame, f)
+	})
 	if err == nil && WantsSignOn(answer.Code) {
 		return answer, c.store.note(dropped, f)
 	}
@@ -180,7 +190,7 @@ func (c *Client) renew(ctx context.Context) error {
 	}
 	answer, err := c.SignOn(ctx)
 	if err == nil && !answer.Approved() {
-		err = fmt.Errorf("sign-on %06d of terminal %s, after an answer with a wrong MAC: refused with %s", c.store.stan, c.profile.Terminal, answer.Code)
+		err = fmt.Errorf("sign-on %06d of terminal %s, after an answer with a wrong MAC: %w", c.store.stan, c.profile.Terminal, &RefusedError{answer.Code})
 	}
 	return err
 }
@@ -200,7 +210,11 @@ func (c *Client) insist(ctx context.Context, ask func() (Answer, error)) (Answer
 	case !again.Approved():
 		return first, nil
 	}
-	return ask()
+	second, err := ask()
+	if err == nil {
+		second.First = &first
+	}
+	return second, err
 }
 
 // ask sends a message under the next trace number.
@@ -262,7 +276,7 @@ func (c *Client) keep(frame []byte) ([]byte, error) {
 func (c *Client) send(ctx context.Context, frame []byte, f fact) (Answer, error) {
 	answer, err := c.tryToSend(ctx, frame, &f)
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", f.Kind, f.STAN, c.profile.Terminal, err)
+		return Answer{}, fmt.Errorf("%s of terminal %s: %w", f.name(), c.profile.Terminal, err)
 	}
 	return answer, nil
 }

@@ -52,7 +52,7 @@ func (c *Client) settleReversal(ctx context.Context) error {
 		answer, err = c.reverse(ctx, *c.store.owed, -1)
 		switch {
 		case err == nil && WantsSignOn(answer.Code):
-			return fmt.Errorf("a reversal is owed: that of %06d of terminal %s was answered %s: sign on", c.Owes(), c.profile.Terminal, answer.Code)
+			return fmt.Errorf("a reversal is owed: that of %06d of terminal %s was %w", c.Owes(), c.profile.Terminal, &RefusedError{answer.Code})
 		case err == nil:
 			return nil
 		case ctx.Err() != nil, errors.Is(err, ErrSignOnFirst), c.store.err != nil:
@@ -95,11 +95,15 @@ func reversalReason(code string) string {
 
 // tell sends what is kept to be told, under the number it has.
 func (c *Client) tell(ctx context.Context, f fact) (Answer, error) {
+	return c.insist(ctx, func() (Answer, error) { return c.tellOnce(ctx, f) })
+}
+
+func (c *Client) tellOnce(ctx context.Context, f fact) (Answer, error) {
 	frame, err := c.store.frame(f.Frame)
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s %06d of terminal %s: %w", f.Kind, f.STAN, c.profile.Terminal, err)
+		return Answer{}, fmt.Errorf("%s of terminal %s: %w", f.name(), c.profile.Terminal, err)
 	}
-	return c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, f) })
+	return c.send(ctx, frame, f)
 }
 
 // advise notes what happened at the terminal, a fact from then on, and then
@@ -131,7 +135,23 @@ func (c *Client) advise(ctx context.Context, m *Message) (Answer, error) {
 	} else if err := c.settleDebts(ctx, before); err != nil {
 		return Answer{}, err
 	}
-	return c.tell(ctx, f)
+	return c.insist(ctx, func() (Answer, error) {
+		// The sign-on led to another batch: what was refused in the old one, and
+		// not looked at, is told in the new one. Killed before that is noted, the
+		// terminal keeps the old form, which stays pending.
+		if m.Kind != txn.KindScriptResult && f.Batch != c.store.batch {
+			old := f.STAN
+			if _, f, err = c.compose(m); err != nil {
+				return Answer{}, err
+			}
+			f.Instead = old
+			if err := c.store.note(kept, f); err != nil {
+				return Answer{}, err
+			}
+			f.Instead = 0
+		}
+		return c.tellOnce(ctx, f)
+	})
 }
 
 // Pending is how many messages wait to be told: advices, refunds without an

@@ -195,7 +195,7 @@ func (c *Client) manage(ctx context.Context, mti, network uint16, de62 []byte, a
 		return nil, fmt.Errorf("%03d was answered 25: %w", network, ErrNothingThere)
 	}
 	if !answer.Approved() {
-		return nil, fmt.Errorf("%03d was answered %s", network, answer.Code)
+		return nil, fmt.Errorf("%03d was %w", network, &RefusedError{answer.Code})
 	}
 	var m iso.Message
 	d.Codec().Parse(&m, answer.body) // it was parsed before

@@ -19,6 +19,12 @@ import (
 // was sent.
 var ErrSignOnFirst = errors.New("there are no working keys: sign on first")
 
+// A switch's master key for the terminal can be missing, or be another one.
+var (
+	ErrNoMasterKey    = errors.New("the switch has no master key for this terminal")
+	ErrOtherMasterKey = errors.New("the switch has another TMK for this terminal")
+)
+
 // tmkSize is the length of a TMK: TDES-2 or SM4, as the key set says.
 const tmkSize = 16
 
@@ -135,6 +141,9 @@ func (k *Keys) Take(approval *Answer) error {
 
 func (k *Keys) take(de62 []byte) error {
 	k.drop()
+	if len(de62) == 0 {
+		return ErrNoMasterKey
+	}
 	if want := k.set.keys * k.set.slot(); len(de62) != want {
 		return &WrongAnswerError{62, fmt.Sprintf("has %d bytes of keys, key set %03d has %d", len(de62), k.set.number, want)}
 	}
@@ -217,7 +226,7 @@ func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
 	}
 	if !bytes.Equal(kcv[:], check) {
 		opened.Close()
-		return nil, &WrongAnswerError{62, "holds a " + name + " whose check value is wrong: the switch has another TMK for this terminal"}
+		return nil, fmt.Errorf("%w: %w", &WrongAnswerError{62, "holds a " + name + " whose check value is wrong"}, ErrOtherMasterKey)
 	}
 	return opened, nil
 }

@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -174,6 +175,60 @@ func TestSignsOnAgain(t *testing.T) {
 	}
 }
 
+// What keeps its number, a refund or an advice, keeps it at 77 too, unless the
+// sign-on leads to another batch. Then it is sent as one of that batch, and the
+// terminal's store has it there.
+func TestSignsOnAgainWithWhatKeepsItsNumber(t *testing.T) {
+	for _, kind := range []txn.Kind{txn.KindRefund, txn.KindOfflineSale} {
+		for _, moved := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, another batch: %v", kind, moved), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "store")
+				store, err := OpenStore(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { store.Close() }()
+				p, c := startHost(t, nil, Options{Store: store})
+				mustSignOn(t, p, c)
+				told := false
+				p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+					switch {
+					case req.Kind == txn.KindSignOn && moved:
+						return bytes.Replace(answer, []byte("\x00\x11\x00\x00\x00\x01"), []byte("\x00\x11\x00\x00\x00\x02"), 1)
+					case req.Kind == kind && !told:
+						told = true
+						clear(p.Sales)
+						return bytes.Replace(answer, []byte("00100000019"), []byte("77100000019"), 1)
+					}
+					return answer
+				})
+				a, err := c.Do(t.Context(), kind, Transaction{Card: testCard(t), Amount: txn.Amount{Minor: 7}, Original: Original{STAN: 9, RRN: "326000000009", Date: "1122"}})
+				if err != nil || !a.Approved() || a.First == nil || a.First.Code != "77" {
+					t.Fatalf("%+v, %v", a, err)
+				}
+				batch, stan := uint32(1), "000002"
+				if moved {
+					batch, stan = 2, "000004"
+				}
+				if got := p.Came(); !slices.Equal(got, []string{kind.String(), "sign-on", kind.String()}) || a.STAN != stan || c.Batch() != batch {
+					t.Errorf("%v were sent, STAN %s, batch %d", got, a.STAN, c.Batch())
+				}
+				totals := c.Totals()
+				if totals.Debit.Minor+totals.Credit.Minor != 7 || totals.Debit.Count+totals.Credit.Count != 1 || c.Pending() != 0 {
+					t.Errorf("%+v, %d pending", totals, c.Pending())
+				}
+				store.Close()
+				if store, err = OpenStore(path); err != nil {
+					t.Fatal(err)
+				}
+				if store.totals() != totals || max(store.batch, 1) != batch || len(store.told) != 0 {
+					t.Errorf("after a restart: %+v, batch %d, %d to tell", store.totals(), store.batch, len(store.told))
+				}
+			})
+		}
+	}
+}
+
 // A terminal without a master key signs on at 77, for its batch's sake, and gets
 // no keys by it.
 func TestWithoutKeysToldToSignOn(t *testing.T) {
@@ -206,7 +261,7 @@ func TestReversalRefusedForItsMACIsOwed(t *testing.T) {
 	if a, err = c.Reversal(t.Context(), txn.Amount{Minor: 7}, Original{STAN: sale}); err != nil || a.Code != "A0" || c.Owes() != sale {
 		t.Fatalf("%+v, %v, %06d is owed", a, err, c.Owes())
 	}
-	if err := c.Settle(t.Context()); err == nil || !strings.Contains(err.Error(), "answered A0: sign on") || c.Owes() != sale {
+	if err := c.Settle(t.Context()); err == nil || !strings.Contains(err.Error(), "answered A0, MAC is wrong, sign on again") || c.Owes() != sale {
 		t.Fatalf("%v, %06d is owed", err, c.Owes())
 	}
 	c.Close()

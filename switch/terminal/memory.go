@@ -40,6 +40,9 @@ func (m *memory) apply(f *fact) {
 		*m = memory{stan: m.stan, batch: f.Batch, scripts: m.scripts, owed: m.owed, told: m.told}
 	case kept:
 		m.number(f)
+		if f.Instead != 0 {
+			m.told, m.items = drop(m.told, f.Instead), drop(m.items, f.Instead)
+		}
 		if k == txn.KindScriptResult {
 			m.scripts = append(m.scripts, *f)
 		} else {
@@ -180,6 +183,11 @@ func drop(facts []fact, stan uint32) []fact {
 		return slices.Delete(facts, i, i+1)
 	}
 	return facts
+}
+
+// nothingTaken says that the switch answered for nothing of the batch.
+func (m *memory) nothingTaken() bool {
+	return !slices.ContainsFunc(m.items, func(f fact) bool { return find(m.told, f.STAN) < 0 })
 }
 
 // totals are those of the batch: what was approved, and what was told.

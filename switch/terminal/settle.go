@@ -46,7 +46,7 @@ func (c *Client) Settlement(ctx context.Context) (Settlement, error) {
 			return s, err
 		}
 		if st = c.store.settling; st == nil || st.compared == txn.NotCompared {
-			return s, fmt.Errorf("settle batch %06d of terminal %s: the switch could not compare totals, code %s", s.Batch, c.profile.Terminal, s.Code)
+			return s, fmt.Errorf("settle batch %06d of terminal %s: the switch could not compare totals: %w", s.Batch, c.profile.Terminal, &RefusedError{s.Code})
 		}
 	}
 	st := c.store.settling
@@ -63,7 +63,7 @@ func (c *Client) Settlement(ctx context.Context) (Settlement, error) {
 			return s, err
 		}
 		if !s.Approved() {
-			return s, fmt.Errorf("settle batch %06d of terminal %s: message %d of its upload was refused with %s", s.Batch, c.profile.Terminal, st.uploaded+1, s.Code)
+			return s, fmt.Errorf("settle batch %06d of terminal %s: message %d of its upload was %w", s.Batch, c.profile.Terminal, st.uploaded+1, &RefusedError{s.Code})
 		}
 		s.Uploaded++
 	}

@@ -46,6 +46,10 @@ type fact struct {
 	Currency txn.Currency `json:"currency,omitempty"`
 	Network  uint16       `json:"network,omitempty"` // DE60.3 of an upload
 
+	// Instead is the trace number of what is kept no more, for this is: it was
+	// refused unlooked at in a batch that is over. 0: nothing.
+	Instead uint32 `json:"instead,omitempty"`
+
 	// Frame is the request without its secrets, sealed.
 	Frame []byte `json:"frame,omitempty"`
 
@@ -71,6 +75,14 @@ const (
 )
 
 func (f *fact) kind() txn.Kind { k, _ := txn.ParseKind(f.Kind); return k }
+
+// name is the kind and the trace number, if there is one.
+func (f *fact) name() string {
+	if f.STAN == 0 {
+		return f.Kind
+	}
+	return fmt.Sprintf("%s %06d", f.Kind, f.STAN)
+}
 
 // NewStore is a store that does not outlive the process.
 func NewStore() *Store {
@@ -216,6 +228,26 @@ func (s *Store) frame(sealed []byte) ([]byte, error) {
 		return nil, errors.New("a kept request does not open: another key, or damaged")
 	}
 	return frame, nil
+}
+
+// Next is the trace number of the terminal's next request, 0 where there was
+// none.
+func (s *Store) Next() uint32 {
+	if s.stan == 0 {
+		return 0
+	}
+	return stanAfter(s.stan)
+}
+
+// Known are the trace numbers of what stands in the batch or is to be reversed.
+func (s *Store) Known() (stans []uint32) {
+	for i := range s.items {
+		stans = append(stans, s.items[i].STAN)
+	}
+	if s.owed != nil {
+		stans = append(stans, s.owed.STAN)
+	}
+	return stans
 }
 
 // Close closes the file.

@@ -66,9 +66,12 @@ func ParseAmount(s string, c Currency) (Amount, error) {
 	if whole == "" || point && frac == "" || len(frac) > exp {
 		return Amount{}, fmt.Errorf("amount %q must be a number with at most %d decimals", s, exp)
 	}
+	if strings.Trim(whole+frac, "0123456789") != "" {
+		return Amount{}, fmt.Errorf("amount %q must have digits and at most one point: no sign, no other character", s)
+	}
 	minor, err := strconv.ParseUint(whole+frac+strings.Repeat("0", exp-len(frac)), 10, 63)
 	if err != nil || minor > AmountMax {
-		return Amount{}, fmt.Errorf("amount %q must be a number of at most 12 digits in minor units", s)
+		return Amount{}, fmt.Errorf("amount %q must be of at most 12 digits in minor units", s)
 	}
 	return Amount{int64(minor), c}, nil
 }

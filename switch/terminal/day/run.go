@@ -34,7 +34,10 @@ type Done struct {
 	RRN      string        `json:"rrn,omitempty"`
 	Latency  time.Duration `json:"latency_ns"`
 	Err      error         `json:"-"` // why none
-	Why      string        `json:"error,omitempty"`
+
+	Answer terminal.Answer `json:"-"`
+
+	Why string `json:"error,omitempty"`
 }
 
 // Run does the steps with a terminal. dial brings it to life, each time with the
@@ -86,7 +89,7 @@ func (r *runner) step(ctx context.Context, i int, s *Step) (err error) {
 	if s.Do != doRestart {
 		var answer terminal.Answer
 		answer, d.Got, d.Err = r.do(ctx, s)
-		d.RRN, d.Latency = answer.RRN, answer.Latency
+		d.Answer, d.RRN, d.Latency = answer, answer.RRN, answer.Latency
 		if err := ctx.Err(); err != nil {
 			return err
 		}

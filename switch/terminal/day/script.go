@@ -15,6 +15,11 @@ import (
 
 // Script is a terminal's day.
 type Script struct {
+	// Terminal, Merchant and Serial are who lives it: DE41, DE42 and the machine's
+	// number. Left out, the caller knows.
+	Terminal string `yaml:"terminal"`
+	Merchant string `yaml:"merchant"`
+	Serial   string `yaml:"serial"`
 	// Card of the steps that name none.
 	Card Card `yaml:"card"`
 	// Steps in their order.

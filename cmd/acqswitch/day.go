@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,10 +26,13 @@ the settlement as the terminal and as the switch have them. docs/terminal.md
 says how a script is written.
 
 Exit code 0 only if every step went as the script says and a settlement, if
-there is one, ended even; 3 if not; 4 if the switch could not be reached.`,
+there is one, ended even; 3 if not; 4 if the switch could not be reached.
+
+The terminal is the script's where --terminal, --merchant or --serial does not
+say another.`,
 		Example: "  acqswitch terminal day --script testdata/scripts/day.yaml\n" +
-			"  acqswitch terminal day --script day.yaml --store t1 --terminal 10000001",
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.day(cmd.Context(), c, script) },
+			"  acqswitch terminal day --script testdata/scripts/day.yaml --store d1",
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.day(cmd, c, script) },
 	}
 	f.common(cmd)
 	cmd.Flags().StringVar(&script, "script", "", "file of the day's script")
@@ -37,9 +41,13 @@ there is one, ended even; 3 if not; 4 if the switch could not be reached.`,
 
 // day lives a day. Without --store its memory is a file that is left behind for
 // nobody.
-func (f *terminalFlags) day(ctx context.Context, c *console, path string) error {
+func (f *terminalFlags) day(cmd *cobra.Command, c *console, path string) error {
+	ctx := cmd.Context()
 	if _, err := dialect.ForTerminal(f.dialect); err != nil {
 		return usage(fmt.Errorf("--dialect: %w", err))
+	}
+	if path == "" {
+		return usage(errors.New("--script must name a day's script, such as testdata/scripts/day.yaml"))
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -49,6 +57,15 @@ func (f *terminalFlags) day(ctx context.Context, c *console, path string) error 
 	file.Close()
 	if err != nil {
 		return usage(err)
+	}
+	for _, who := range [...]struct {
+		flag    string
+		v       *string
+		scripts string
+	}{{"terminal", &f.terminal, script.Terminal}, {"merchant", &f.merchant, script.Merchant}, {"serial", &f.serial, script.Serial}} {
+		if who.scripts != "" && !cmd.Flags().Changed(who.flag) {
+			*who.v = who.scripts
+		}
 	}
 	profile, err := f.profile()
 	if err != nil {
@@ -62,19 +79,18 @@ func (f *terminalFlags) day(ctx context.Context, c *console, path string) error 
 		defer os.RemoveAll(dir)
 		f.store = filepath.Join(dir, "store")
 	}
-	var store *terminal.Store
-	defer func() {
-		if store != nil {
-			store.Close()
-		}
-	}()
+	store, err := f.openStore(&verb{})
+	if err != nil {
+		return usage(err)
+	}
+	defer func() { store.Close() }()
 	dial := func(ctx context.Context) (*terminal.Client, error) {
-		if store != nil {
-			store.Close()
-		}
-		if store, err = terminal.OpenStore(f.store); err != nil {
+		store.Close() // its power went
+		again, err := terminal.OpenStore(f.store)
+		if err != nil {
 			return nil, err
 		}
+		store = again
 		return terminal.Dial(ctx, f.address(), f.dialect, profile, terminal.Options{Patience: f.timeout, Store: store, STAN: f.stan})
 	}
 	show := func(d *day.Done) { printDone(c, d) }
@@ -102,10 +118,16 @@ func printDone(c *console, d *day.Done) {
 	mark := ""
 	if !d.OK {
 		mark = "  <- not as expected"
+		if m := terminal.Meaning(d.Got); m != "" && d.Got != "00" {
+			mark += ": " + m
+		}
 	}
 	fmt.Fprintf(c.out, "%-4d %-44s %06d  %-6s %-6s %-13s %s%s\n", d.Number, d.Step, d.STAN, d.Expected, d.Got, or(d.RRN, "-"), ms(d.Latency), mark)
 	if d.Err != nil {
 		fmt.Fprintf(c.out, "     %v\n", d.Err)
+	}
+	if d.Answer.First != nil {
+		fmt.Fprintf(c.out, "     %s\n", again(&d.Answer))
 	}
 }
 

@@ -38,7 +38,7 @@ func TestTerminalDay(t *testing.T) {
 	write(t, s.dir, "day.yaml", script)
 	write(t, s.dir, "off.yaml", "card: {number: \""+testPAN+"\"}\nsteps:\n  - {do: sign-on}\n  - {do: balance, expect: \"51\"}\n")
 	live := func(script string) result {
-		return acqswitch(t, s.dir, []string{tmkVariable + "=" + testTMK}, "", "terminal", "day", "--addr", s.cup, "--script", script, "--store", "t1")
+		return s.terminal(testTMK, "day", "--script", script, "--store", "t1")
 	}
 	r := live("day.yaml")
 	r.check(t, exitOK, "0 not as expected", "")

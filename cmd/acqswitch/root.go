@@ -10,6 +10,7 @@ import (
 	_ "time/tzdata" // business days need zones on machines that have no zone files
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The exit codes, the same for every subcommand.
@@ -80,7 +81,7 @@ Exit codes: 0 done; 1 failed; 2 wrong command line, configuration or input;
 side could not be reached.`,
 		Example: `  acqswitch run                         # a switch, two issuers and a sample day, in one process
   acqswitch serve --config acqswitch.yaml
-  acqswitch terminal sale --amount 12.50 --card 6222020000000000
+  acqswitch terminal sale --amount 12.50 --card 6222020000000007
   acqswitch inspect 0057600003...       # what is in this message?`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -102,7 +103,7 @@ side could not be reached.`,
 	root.SetOut(out)
 	root.SetErr(errs)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		return usage(fmt.Errorf("%w; see %s --help", plainly(err), cmd.CommandPath()))
 	})
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -111,6 +112,28 @@ side could not be reached.`,
 		registryCommand(c), downloadsCommand(c), keysCommand(c), batchesCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
 	)
 	return root
+}
+
+// plainly says of a flag's value what it must be, not how reading it failed.
+func plainly(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	want, flag := "have another form", invalid.GetFlag()
+	switch flag.Value.Type() {
+	case "uint16":
+		want = "be a number from 0 to 65535"
+	case "uint32":
+		want = "be a number from 0 to 4294967295"
+	case "int", "int64", "uint64", "uint":
+		want = "be a number"
+	case "duration":
+		want = "be a time with its unit, as 10s"
+	case "bool":
+		want = "be true or false"
+	}
+	return fmt.Errorf("--%s %q must %s", flag.Name, invalid.GetValue(), want)
 }
 
 // args makes a wrong number of arguments a usage error that says what is meant.

@@ -70,6 +70,14 @@ func (s *stack) start() {
 	})
 }
 
+// terminal is the registered terminal on the command line, with a master key
+// unless that is empty.
+func (s *stack) terminal(tmk, verb string, args ...string) result {
+	s.t.Helper()
+	who := []string{"terminal", verb, "--addr", s.cup, "--terminal", "10000001", "--merchant", "999290054110001"}
+	return acqswitch(s.t, s.dir, []string{tmkVariable + "=" + tmk}, "", append(who, args...)...)
+}
+
 // cli runs another command of the binary beside the switch.
 func (s *stack) cli(args ...string) result {
 	s.t.Helper()
@@ -222,7 +230,7 @@ func TestServe(t *testing.T) {
 
 	// The terminal on the command line, of the other dialect.
 	terminal := func(verb string, args ...string) result {
-		return s.cli(append([]string{"terminal", verb, "--dialect", "iso87", "--addr", s.iso87}, args...)...)
+		return s.terminal("", verb, append([]string{"--dialect", "iso87", "--addr", s.iso87}, args...)...)
 	}
 	terminal("sign-on").check(t, exitOK, "approved: code 00", "")
 	terminal("echo").check(t, exitOK, "approved: code 00", "")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -28,6 +30,7 @@ const pinVariable = "ACQ_TEST_PIN"
 type terminalFlags struct {
 	addr, dialect      string
 	terminal, merchant string
+	serial             string
 	currency           uint16
 	stan, batch        uint32
 	card, expiry       string
@@ -64,34 +67,34 @@ type verb struct {
 	kind    txn.Kind
 	short   string
 	needs   need
-	example string
+	example []string // what is done; nil: the verb alone
 }
 
 var verbs = []verb{
-	{txn.KindSale, "Buy something", needCard | needAmount, "--amount 12.50"},
-	{txn.KindBalance, "Ask for a card's balance", needCard, ""},
-	{txn.KindVerify, "Ask whether a card is good", needCard, ""},
-	{txn.KindVoid, "Undo a sale of the same batch", needCard | mayAmount | needOriginal, "--original-stan 42 --original-rrn 632500000042 --amount 12.50"},
-	{txn.KindRefund, "Give back an amount of a sale", needCard | needAmount | needOriginal, "--original-stan 42 --original-rrn 632500000042 --original-date 1121 --amount 5.00"},
-	{txn.KindPreauth, "Ask for a promise of money", needCard | needAmount, "--amount 300.00"},
-	{txn.KindIncrement, "Ask for more of a promise", needCard | needAmount | needOriginal | needAuth, "--auth 123456 --amount 50.00"},
-	{txn.KindPreauthVoid, "Give a promise back", needCard | mayAmount | needOriginal | needAuth, "--original-stan 43 --auth 123456 --amount 300.00"},
-	{txn.KindCompletion, "Take what was promised", needCard | needAmount | needOriginal | needAuth, "--original-stan 43 --auth 123456 --amount 280.00"},
-	{txn.KindCompletionAdvice, "Take what was promised, telling", needCard | needAmount | needOriginal | needAuth, "--original-stan 43 --auth 123456 --amount 280.00"},
-	{txn.KindCompletionVoid, "Undo a completion of the same batch", needCard | mayAmount | needOriginal | mayAuth, "--original-stan 44 --original-rrn 632500000044 --auth 123456 --amount 280.00"},
-	{txn.KindOfflineSale, "Tell of a sale made at the terminal", needCard | needAmount | mayAuth, "--amount 9.00 --auth 654321"},
-	{txn.KindAdjustment, "Tell that a sale was for so much more", needAmount | needOriginal, "--original-stan 42 --original-rrn 632500000042 --amount 1.50"},
-	{txn.KindTip, "Tell that so much was given on top of a sale", needAmount | needOriginal, "--original-stan 42 --original-rrn 632500000042 --amount 2.00"},
-	{txn.KindInstalment, "Buy something in instalments", needCard | needAmount | needMonths, "--amount 1200.00 --months 12"},
-	{txn.KindInstalmentVoid, "Undo an instalment sale of the same batch", needCard | mayAmount | needOriginal, "--original-stan 45 --original-rrn 632500000045 --amount 1200.00"},
-	{txn.KindScriptResult, "Tell what a card did with its issuer's script", needCard | mayAmount | needOriginal, "--original-stan 42 --amount 12.50"},
-	{txn.KindReversal, "Undo the transaction with the trace number --stan", needAmount | takesNumber | trades, "--amount 12.50 --stan 42"},
-	{txn.KindSettlement, "Settle the batch: totals, items where they differ, and the end", trades, "--store day.terminal"},
-	{txn.KindDownload, "Take parameters, keys and lists from the switch (cup-pos)", 0, ""},
-	{txn.KindStatus, "Tell the switch that every part of the terminal works (cup-pos)", 0, ""},
-	{txn.KindEcho, "Ask whether the switch is there", 0, ""},
-	{txn.KindSignOn, "Sign on", 0, ""},
-	{txn.KindSignOff, "Sign off", 0, ""},
+	{txn.KindSale, "Buy something", needCard | needAmount, []string{"sale --amount 12.50"}},
+	{txn.KindBalance, "Ask for a card's balance", needCard, nil},
+	{txn.KindVerify, "Ask whether a card is good", needCard, nil},
+	{txn.KindVoid, "Undo a sale of the same batch", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 101 --store t101", "void --original-stan 101 --store t101"}},
+	{txn.KindRefund, "Give back an amount of a sale", needCard | needAmount | needOriginal, []string{"sale --amount 12.50 --stan 201 --store t201", "refund --original-stan 201 --amount 5.00 --store t201"}},
+	{txn.KindPreauth, "Ask for a promise of money", needCard | needAmount, []string{"preauth --amount 300.00"}},
+	{txn.KindIncrement, "Ask for more of a promise", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 301 --store t301", "increment --original-stan 301 --amount 50.00 --store t301"}},
+	{txn.KindPreauthVoid, "Give a promise back", needCard | mayAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 401 --store t401", "preauth-void --original-stan 401 --store t401"}},
+	{txn.KindCompletion, "Take what was promised", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 501 --store t501", "completion --original-stan 501 --amount 280.00 --store t501"}},
+	{txn.KindCompletionAdvice, "Take what was promised, telling", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 601 --store t601", "completion-advice --original-stan 601 --amount 280.00 --store t601"}},
+	{txn.KindCompletionVoid, "Undo a completion of the same batch", needCard | mayAmount | needOriginal | mayAuth, []string{"preauth --amount 300.00 --stan 701 --store t701", "completion --original-stan 701 --amount 280.00 --store t701", "completion-void --original-stan 702 --store t701"}},
+	{txn.KindOfflineSale, "Tell of a sale made at the terminal", needCard | needAmount | mayAuth, []string{"offline-sale --amount 9.00 --auth 654321"}},
+	{txn.KindAdjustment, "Tell that a sale was for so much more", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 801 --store t801", "adjustment --original-stan 801 --amount 1.50 --store t801"}},
+	{txn.KindTip, "Tell that so much was given on top of a sale", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 901 --store t901", "tip --original-stan 901 --amount 1.50 --store t901"}},
+	{txn.KindInstalment, "Buy something in instalments", needCard | needAmount | needMonths, []string{"instalment --amount 1200.00 --months 12"}},
+	{txn.KindInstalmentVoid, "Undo an instalment sale of the same batch", needCard | mayAmount | needOriginal, []string{"instalment --amount 1200.00 --stan 1001 --store t1001", "instalment-void --original-stan 1001 --store t1001"}},
+	{txn.KindScriptResult, "Tell what a card did with its issuer's script", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 1101 --store t1101", "script-result --original-stan 1101 --store t1101"}},
+	{txn.KindReversal, "Undo the transaction with the trace number --stan", mayAmount | takesNumber | trades, []string{"sale --amount 12.50 --stan 1201", "reversal --amount 12.50 --stan 1201"}},
+	{txn.KindSettlement, "Settle the batch: totals, items where they differ, and the end", trades, []string{"sale --amount 12.50 --terminal 20000002 --store t1301", "settlement --terminal 20000002 --store t1301"}},
+	{txn.KindDownload, "Take parameters, keys and lists from the switch (cup-pos)", 0, nil},
+	{txn.KindStatus, "Tell the switch that every part of the terminal works (cup-pos)", 0, nil},
+	{txn.KindEcho, "Ask whether the switch is there", 0, nil},
+	{txn.KindSignOn, "Sign on", 0, nil},
+	{txn.KindSignOff, "Sign off", 0, nil},
 }
 
 func terminalCommand(c *console) *cobra.Command {
@@ -104,20 +107,20 @@ the switch could not be reached or did not answer.
 Without --stan the trace number comes from the clock. With --store the terminal
 has a memory: its numbers, what it owes (a reversal, a refund to repeat, advices
 to tell, which go out first), its batch and how far the batch's settlement is.
-Of a transaction in the batch --original-stan is then enough.
+Of a transaction in the batch --original-stan is then enough. It numbers its
+requests itself: --stan is only for its first.
 
-With a test master key (` + tmkVariable + ` or --tmk) everything but echo, sign-on and
-sign-off signs on first, carries a MAC and believes no approval without its own,
-and a test PIN (` + pinVariable + ` or --pin) can be sent.`
+With a test master key that the switch has too (acqswitch keys load-terminal),
+in ` + tmkVariable + ` or --tmk, everything but echo, sign-on and sign-off signs on first,
+carries a MAC and believes no approval without its own, and a test PIN (` + pinVariable + ` or --pin) can be sent.`
 	g.Example = `  acqswitch terminal sale --amount 12.50
-  acqswitch terminal sale --amount 12.50 --stan 42 && acqswitch terminal reversal --amount 12.50 --stan 42
-  acqswitch terminal sale --amount 12.50 --stan 42 --store t1 && acqswitch terminal void --original-stan 42 --store t1
-  acqswitch terminal echo --dialect iso87 --addr 127.0.0.1:8587
-  ` + tmkVariable + `=0123456789ABCDEFFEDCBA9876543210 acqswitch terminal sale --amount 12.50`
+  acqswitch terminal sale --amount 12.50 --stan 51 && acqswitch terminal reversal --amount 12.50 --stan 51
+  acqswitch terminal sale --amount 12.50 --stan 61 --store t1 && acqswitch terminal void --original-stan 61 --store t1
+  acqswitch terminal echo --dialect iso87 --addr 127.0.0.1:8587`
 	for _, v := range verbs {
 		cmd := &cobra.Command{
 			Use: v.kind.String(), Short: v.short, Args: noArgs,
-			Example: strings.TrimRight("  acqswitch terminal "+v.kind.String()+" "+v.example, " "),
+			Example: example(&v),
 			RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), c, &v) },
 		}
 		f.register(cmd, &v)
@@ -127,13 +130,24 @@ and a test PIN (` + pinVariable + ` or --pin) can be sent.`
 	return g
 }
 
+// example is what to type to try the verb. With the sample registry's terminals
+// each can be typed once: their trace numbers are their own.
+func example(v *verb) string {
+	steps := v.example
+	if steps == nil {
+		steps = []string{v.kind.String()}
+	}
+	return "  acqswitch terminal " + strings.Join(steps, " &&\n    acqswitch terminal ")
+}
+
 // common are the flags that say who the terminal is and where the switch.
 func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.addr, "addr", "", "the switch's address; empty is 127.0.0.1:8583, for iso87 127.0.0.1:8587")
 	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
-	fs.StringVar(&f.terminal, "terminal", "10000001", "terminal id (DE41)")
-	fs.StringVar(&f.merchant, "merchant", "999290054110001", "merchant id (DE42)")
+	fs.StringVar(&f.terminal, "terminal", fleet.DemoTerminal, "terminal id (DE41)")
+	fs.StringVar(&f.merchant, "merchant", fleet.DemoMerchant, "merchant id (DE42)")
+	fs.StringVar(&f.serial, "serial", "", "serial number of the machine to report (cup-pos), up to 50 characters")
 	fs.Uint16Var(&f.currency, "currency", uint16(txn.CNY), "ISO 4217 number (DE49)")
 	fs.Uint32Var(&f.stan, "stan", 0, "trace number (DE11), 1 to 999999")
 	fs.Uint32Var(&f.batch, "batch", 1, "batch number (DE60.2); a store knows later ones")
@@ -193,7 +207,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	}
 	options := terminal.Options{Patience: f.timeout, STAN: stan}
 	if f.store != "" {
-		if options.Store, err = terminal.OpenStore(f.store); err != nil {
+		if options.Store, err = f.openStore(v); err != nil {
 			return usage(err)
 		}
 		defer options.Store.Close()
@@ -206,27 +220,109 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	if signOn {
 		ans, err := client.SignOn(ctx)
 		if err != nil {
-			return unreachable(err)
+			return failure(err)
 		}
 		if !ans.Approved() {
-			return &exitError{exitRefused, fmt.Errorf("sign-on of terminal %s was refused with %s; nothing else was sent", f.terminal, ans.Code)}
+			return failure(fmt.Errorf("sign-on of terminal %s was %w; nothing else was sent", f.terminal, &terminal.RefusedError{Code: ans.Code}))
 		}
+	}
+	if v.kind == txn.KindSettlement {
+		return f.settle(ctx, c, client)
 	}
 	ans, err := f.do(ctx, c, client, v.kind, t)
 	if err != nil {
-		return unreachable(err)
+		return failure(err)
 	}
-	used := client.STAN()
-	if n, err := strconv.ParseUint(ans.STAN, 10, 32); err == nil {
-		used = uint32(n) // a reversal repeats the original's number
-	}
-	if err := printAnswer(c, &ans, used); err != nil {
+	if err := printAnswer(c, client, &ans, nil); err != nil {
 		return err
 	}
 	if !ans.Approved() {
 		return refused()
 	}
 	return nil
+}
+
+// openStore opens the terminal's memory and holds what the command line says to
+// it.
+func (f *terminalFlags) openStore(v *verb) (*terminal.Store, error) {
+	s, err := terminal.OpenStore(f.store)
+	if err != nil {
+		return nil, err
+	}
+	of := f.original.STAN
+	described := f.original.RRN != "" || f.original.AuthCode != "" || f.original.Batch != 0
+	if v.needs&takesNumber != 0 {
+		of, described = f.stan, f.amount != ""
+	} else if next := s.Next(); next != 0 && f.stan != 0 {
+		err = fmt.Errorf("--stan %d: the store %s numbers its requests, the next is %d; leave --stan out", f.stan, f.store, next)
+	}
+	if known := s.Known(); err == nil && of != 0 && !described && !slices.Contains(known, of) {
+		err = fmt.Errorf("the store has no STAN %d; it has %s", of, list(known))
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// list is the last few of trace numbers, in words.
+func list(stans []uint32) string {
+	const most = 10
+	if len(stans) == 0 {
+		return "none"
+	}
+	text := ""
+	for _, n := range stans[max(0, len(stans)-most):] {
+		text += fmt.Sprintf(", %d", n)
+	}
+	if n := len(stans) - most; n > 0 {
+		text += fmt.Sprintf(" and %d before", n)
+	}
+	return text[2:]
+}
+
+// failure is an error of a terminal with its exit code.
+func failure(err error) error {
+	var no *terminal.RefusedError
+	switch {
+	case errors.Is(err, terminal.ErrNoMasterKey):
+		return &exitError{exitRefused, fmt.Errorf("%w: load it with acqswitch keys load-terminal", err)}
+	case errors.Is(err, terminal.ErrOtherMasterKey), errors.Is(err, terminal.ErrNothingThere), errors.As(err, &no):
+		return &exitError{exitRefused, err}
+	}
+	return unreachable(err)
+}
+
+// settle settles the batch. An uneven one is closed too, and its exit code is
+// that of a refusal: people must look at it.
+func (f *terminalFlags) settle(ctx context.Context, c *console, t *terminal.Client) error {
+	if f.store == "" && !c.json() {
+		fmt.Fprintln(c.out, "without --store the terminal remembers no transaction: it settles totals of 0")
+	}
+	s, err := t.Settlement(ctx)
+	if err != nil {
+		return failure(err)
+	}
+	if err := printAnswer(c, t, &s.Answer, &s); err != nil {
+		return err
+	}
+	if !c.json() {
+		fmt.Fprintf(c.out, "\n%s\n", settledText(&s, t))
+	}
+	if !s.Even {
+		return refused()
+	}
+	return nil
+}
+
+// settledText says how a settlement came out.
+func settledText(s *terminal.Settlement, t *terminal.Client) string {
+	ours, theirs := totalsText(s.Terminal, t.Currency()), totalsText(s.Host, t.Currency())
+	if s.Even {
+		return fmt.Sprintf("batch %06d is settled, even: %s; the next is %06d", s.Batch, ours, t.Batch())
+	}
+	return fmt.Sprintf("batch %06d is closed, uneven: the terminal has %s; the switch has %s.\nWhat differs is left to people (acqswitch batches list); the next batch is %06d", s.Batch, ours, theirs, t.Batch())
 }
 
 // do sends the request.
@@ -246,12 +342,6 @@ func (f *terminalFlags) do(ctx context.Context, c *console, t *terminal.Client, 
 				fmt.Fprintf(c.out, "%s: %d\n", d, len(items))
 			}
 		})
-	case txn.KindSettlement:
-		s, err := t.Settlement(ctx)
-		if err == nil && !c.json() {
-			fmt.Fprintf(c.out, "batch %06d is settled, terminal %s, switch %s; the next is %06d\n", s.Batch, totalsText(s.Terminal, t.Currency()), totalsText(s.Host, t.Currency()), t.Batch())
-		}
-		return s.Answer, err
 	case txn.KindReversal:
 		if f.stands != "" {
 			return t.ReversePart(ctx, tx.Amount, tx.Original, f.left)
@@ -298,6 +388,8 @@ func (f *terminalFlags) transaction(v *verb) (t terminal.Transaction, err error)
 		return t, errors.New("--original-stan, --original-rrn or --auth must say what it is about")
 	case v.needs&needAuth != 0 && f.original.AuthCode == "" && f.store == "":
 		return t, errors.New("--auth must be the promise's authorization code")
+	case (v.kind == txn.KindDownload || v.kind == txn.KindStatus) && strings.HasPrefix(f.dialect, "iso87"):
+		return t, fmt.Errorf("--dialect %s has no %s; use cup-pos", f.dialect, v.kind)
 	case v.needs&needMonths != 0 && (f.months < 2 || f.months > 99):
 		return t, fmt.Errorf("--months %d must be 2 to 99", f.months)
 	case f.original.Date != "" && (len(f.original.Date) != 4 || strings.Trim(f.original.Date, "0123456789") != ""):
@@ -336,7 +428,10 @@ func (f *terminalFlags) profile() (p terminal.Profile, err error) {
 	if f.batch > 999_999 || f.currency > 999 {
 		return p, fmt.Errorf("--batch %d must be up to 999999, --currency %d up to 999", f.batch, f.currency)
 	}
-	p = terminal.Profile{Terminal: txn.MakeTerminalID(f.terminal), Merchant: txn.MakeMerchantID(f.merchant), Currency: txn.Currency(f.currency), Batch: f.batch}
+	if len(f.serial) > len(txn.Serial{}) || strings.ContainsFunc(f.serial, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return p, fmt.Errorf("--serial takes up to %d letters, digits and signs", len(txn.Serial{}))
+	}
+	p = terminal.Profile{Terminal: txn.MakeTerminalID(f.terminal), Merchant: txn.MakeMerchantID(f.merchant), Currency: txn.Currency(f.currency), Batch: f.batch, Serial: f.serial}
 	if p.Position, err = readPosition(f.position); err != nil {
 		return p, err
 	}
@@ -394,31 +489,61 @@ func readPosition(s string) (txn.Position, error) {
 	if s == "" {
 		return txn.Position{}, nil
 	}
-	var lat, lng float64
-	if _, err := fmt.Sscanf(s, "%f,%f", &lat, &lng); err != nil || lat < -90 || lat > 90 || lng < -180 || lng > 180 {
+	first, second, _ := strings.Cut(s, ",")
+	lat, err1 := strconv.ParseFloat(first, 64)
+	lng, err2 := strconv.ParseFloat(second, 64)
+	if err1 != nil || err2 != nil || !(math.Abs(lat) <= 90 && math.Abs(lng) <= 180) {
 		return txn.Position{}, fmt.Errorf("--position %q must be latitude,longitude, as 31.2304,121.4737", s)
 	}
 	return txn.Position{Lat: int32(lat * 1e6), Lng: int32(lng * 1e6), Known: true}, nil
 }
 
-func printAnswer(c *console, ans *terminal.Answer, stan uint32) error {
+// printAnswer prints an answer; settled is nil unless it ends a settlement.
+func printAnswer(c *console, t *terminal.Client, ans *terminal.Answer, settled *terminal.Settlement) error {
+	stan := t.STAN()
+	if n, err := strconv.ParseUint(ans.STAN, 10, 32); err == nil {
+		stan = uint32(n) // a reversal repeats the original's number
+	}
 	b, err := ans.Describe(false)
 	if err != nil {
 		return err
 	}
 	if c.json() {
-		return c.print(map[string]any{"approved": ans.Approved(), "code": ans.Code, "rrn": ans.RRN, "auth_code": ans.AuthCode, "stan": stan,
-			"latency_ms": float64(ans.Latency) / 1e6, "message": b})
+		v := map[string]any{"approved": ans.Approved(), "code": ans.Code, "meaning": terminal.Meaning(ans.Code), "rrn": ans.RRN, "auth_code": ans.AuthCode, "stan": stan,
+			"batch": t.Batch(), "latency_ms": float64(ans.Latency) / 1e6, "message": b}
+		if ans.First != nil {
+			v["first"] = map[string]any{"code": ans.First.Code, "stan": ans.First.STAN}
+		}
+		if settled != nil {
+			v["settlement"] = map[string]any{"batch": settled.Batch, "even": settled.Even, "terminal": settled.Terminal, "switch": settled.Host}
+		}
+		return c.print(v)
 	}
-	word := "refused"
-	if ans.Approved() {
-		word = "approved"
+	word, code := "approved", ans.Code
+	if !ans.Approved() {
+		word = "refused"
+		if m := terminal.Meaning(code); m != "" {
+			code += ", " + m
+		}
 	}
-	fmt.Fprintf(c.out, "%s: code %s, STAN %06d, RRN %s, %s\n\n", word, ans.Code, stan, or(ans.RRN, "-"), ms(ans.Latency))
+	if note := again(ans); note != "" {
+		fmt.Fprintf(c.out, "%s in batch %06d\n", note, t.Batch())
+	}
+	fmt.Fprintf(c.out, "%s: code %s, STAN %06d, RRN %s, %s\n\n", word, code, stan, or(ans.RRN, "-"), ms(ans.Latency))
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "MTI\t%s\n", b.MTI)
 	for _, field := range b.Fields {
 		fmt.Fprintf(w, "%d\t%s\t%s\n", field.Number, field.Value, field.Name)
 	}
 	return w.Flush()
+}
+
+// again says that a terminal was told to sign on and asked again, and under
+// which number; empty where it was not.
+func again(ans *terminal.Answer) string {
+	if ans.First == nil {
+		return ""
+	}
+	number := func(stan string) string { return strings.TrimLeft(stan, "0") }
+	return fmt.Sprintf("%s was told %s: signed on, asked again as %s", number(ans.First.STAN), ans.First.Code, number(ans.STAN))
 }

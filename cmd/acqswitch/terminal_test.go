@@ -1,9 +1,14 @@
 package main
 
 import (
+	"io"
+	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/acqswitch/acqswitch/testdata"
 )
 
 // testTMK is a terminal's master key that everybody has; the components that
@@ -49,9 +54,7 @@ func TestTerminalWithKeys(t *testing.T) {
 	acqswitch(t, s.dir, nil, testTMKComponents, "keys", "load-terminal", "10000001", "--config", "acqswitch.yaml").check(t, exitOK, "08D7B4FB", "")
 	s.start()
 
-	terminal := func(tmk string, verb string, args ...string) result {
-		return acqswitch(t, s.dir, []string{tmkVariable + "=" + tmk}, "", append([]string{"terminal", verb, "--addr", s.cup}, args...)...)
-	}
+	terminal := s.terminal
 	sale := []string{"--amount", "12.50", "--card", testPAN}
 	terminal("", "sale", sale...).check(t, exitRefused, "refused: code A0", "")
 	terminal(testTMK, "sign-on", "--stan", "7").check(t, exitOK, "approved: code 00, STAN 000007", "")
@@ -64,9 +67,101 @@ func TestTerminalWithKeys(t *testing.T) {
 	terminal("", "reversal", "--amount", "12.50", "--stan", "40").check(t, exitRefused, "refused: code A0", "")
 	terminal("", "reversal", "--amount", "12.50", "--stan", "40", "--tmk", testTMK).check(t, exitOK, "approved: code 00, STAN 000040", "")
 	terminal(testTMK, "echo").check(t, exitOK, "approved: code 00", "")
-	terminal(testTMK, "sale", append(sale, "--key-set", "005")...).check(t, exitRefused, "", "sign-on of terminal 10000001 was refused with 58; nothing else was sent")
-	terminal(strings.Replace(testTMK, "0", "1", 1), "sale", sale...).check(t, exitUnreachable, "", "check value is wrong: the switch has another TMK for this terminal")
+	terminal(testTMK, "sale", append(sale, "--key-set", "005")...).check(t, exitRefused, "", "sign-on of terminal 10000001 was answered 58, not permitted to the terminal; nothing else was sent")
+	terminal(strings.Replace(testTMK, "0", "1", 1), "sale", sale...).check(t, exitRefused, "", "check value is wrong: the switch has another TMK for this terminal")
 	if r := s.verify(); r.OpenReversals != 0 {
 		t.Errorf("%d reversals are open", r.OpenReversals)
+	}
+}
+
+// What the terminal commands' help shows can be typed as it stands, with the
+// sample registry.
+func TestTerminalExamples(t *testing.T) {
+	s := newSampleStack(t)
+	if err := os.MkdirAll(s.dir+"/testdata/scripts", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.dir, "testdata/scripts/day.yaml", read(t, "../../testdata/scripts/day.yaml"))
+	root := command(io.Discard, io.Discard)
+	group, _, err := root.Find([]string{"terminal"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range append(group.Commands(), group) {
+		for _, line := range strings.Split(strings.ReplaceAll(cmd.Example, "&&\n", "&& "), "\n") {
+			for _, step := range strings.Split(line, " && ") {
+				words := strings.Fields(step)
+				addr := s.cup
+				if slices.Contains(words, "iso87") {
+					addr = s.iso87
+				}
+				r := s.cli(append(words[1:], "--addr", addr)...)
+				if words[0] != "acqswitch" || r.code != exitOK {
+					t.Errorf("%s: exit %d, %s%s", step, r.code, r.out, r.errs)
+				}
+			}
+		}
+	}
+	if r := s.verify(); r.OpenReversals != 0 {
+		t.Errorf("%d reversals are open", r.OpenReversals)
+	}
+}
+
+// newSampleStack is a stack with the sample registry and downloads and an issuer
+// for the sample cards, which approves.
+func newSampleStack(t *testing.T) *stack {
+	t.Helper()
+	s := newStack(t, "{}")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("the switch ended with %d", code)
+	}
+	for _, name := range []string{"registry.yaml", "downloads.yaml"} {
+		text, err := testdata.Files.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, s.dir, name, string(text))
+	}
+	config := strings.Replace(read(t, s.dir+"/acqswitch.yaml"), `bins: ["62"]`, `bins: ["62", "9999"]`, 1)
+	write(t, s.dir, "acqswitch.yaml", config+"downloads: downloads.yaml\n")
+	s.cli("registry", "import", "--config", "acqswitch.yaml", "registry.yaml").check(t, exitOK, "", "")
+	s.start()
+	return s
+}
+
+// A cashier is told why, and what the terminal did without being asked.
+func TestTerminalSaysWhy(t *testing.T) {
+	s := newSampleStack(t)
+	for _, row := range []struct {
+		args string
+		code int
+		out  string
+		errs string
+	}{
+		{"sale --amount 99999", exitRefused, "refused: code 61, amount over limit", ""},
+		{"sale --amount 1 --tmk " + testTMK, exitRefused, "", "the switch has no master key for this terminal: load it with acqswitch keys load-terminal"},
+		{"download --terminal 99999999", exitRefused, "", "was answered 97, terminal is unknown"},
+		{"sale --amount 1 --terminal 10000003 --merchant 999290054110001", exitRefused, "code 58, not permitted to the terminal", ""},
+		{"sale --amount 1 --terminal 10000003 --merchant 999290054110001 --serial NL8210-2600111", exitOK, "approved", ""},
+		{"sale --amount 1 --position 31.2304,0", exitRefused, "code 58", ""},
+
+		// A terminal's store is its memory.
+		{"sale --amount 10.00 --stan 300 --store t1", exitOK, "STAN 000300", ""},
+		{"sale --amount 10.00 --stan 42 --store t1", exitUsage, "", "--stan 42: the store t1 numbers its requests, the next is 301; leave --stan out"},
+		{"void --original-stan 42 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
+		{"void --original-stan 42 --original-rrn 326000000000 --amount 10.00 --store t1", exitRefused, "code 25, original was not found", ""},
+		{"reversal --stan 42 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
+		{"void --original-stan 42 --store t2", exitUsage, "", "the store has no STAN 42; it has none"},
+
+		// A settlement of a terminal that remembers nothing is uneven; then its
+		// batch is another.
+		{"sale --amount 10.00 --stan 42", exitOK, "approved", ""},
+		{"settlement", exitRefused, "without --store the terminal remembers no transaction", ""},
+		{"sale --amount 10.00 --stan 43", exitOK, "43 was told 77: signed on, asked again as 45 in batch 000002", ""},
+		{"refund --amount 1.00 --stan 46 --original-stan 45 --original-batch 2 --original-rrn 0", exitRefused, "46 was told 77: signed on, asked again as 48 in batch 000002\nrefused: code 25", ""},
+		{"reversal --amount 10.00 --stan 45 --batch 2", exitOK, "approved", ""},
+		{"settlement --batch 2", exitOK, "batch 000002 is settled, even", ""},
+	} {
+		s.cli(append(append([]string{"terminal"}, strings.Fields(row.args)...), "--addr", s.cup)...).check(t, row.code, row.out, row.errs)
 	}
 }

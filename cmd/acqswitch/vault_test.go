@@ -86,10 +86,7 @@ func TestHardwareVault(t *testing.T) {
 	vault("pin_file: pin")
 	for stan := range 2 {
 		s.start()
-		terminal := func(verb string, args ...string) result {
-			return acqswitch(t, s.dir, []string{tmkVariable + "=" + testTMK}, "", append([]string{"terminal", verb, "--addr", s.cup}, args...)...)
-		}
-		terminal("sale", "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(10*stan+1)).check(t, exitOK, "approved: code 00", "")
+		s.terminal(testTMK, "sale", "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(10*stan+1)).check(t, exitOK, "approved: code 00", "")
 		if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 			t.Fatalf("the switch ended with %d", code)
 		}

@@ -191,6 +191,21 @@ func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 	}
 }
 
+// The reversal that is owed needs no amount: the terminal has the request.
+func TestOwedReversalIsAskedFor(t *testing.T) {
+	p := terminaltest.Start(t, "cup-pos")
+	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
+	c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond})
+	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5}); !errors.Is(err, ErrNoAnswer) {
+		t.Fatal(err)
+	}
+	amount := ""
+	p.SetAnswers(func(req *txn.Request, answer []byte) []byte { amount = req.Amount.String(); return answer })
+	if a, err := c.Reversal(t.Context(), txn.Amount{}, Original{STAN: 1}); err != nil || !a.Approved() || c.Owes() != 0 || amount != "0.05 156" {
+		t.Errorf("%+v, %v, %06d is owed, reversed %s", a, err, c.Owes(), amount)
+	}
+}
+
 func TestUnreachableSwitch(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -152,6 +152,9 @@ func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, s
 		f.Code = "06"
 		return c.reverse(ctx, f, stands)
 	}
+	if owed := c.store.owed; owed != nil && owed.STAN == of.STAN && (of.Batch == 0 || of.Batch == owed.Batch) {
+		return c.reverse(ctx, *owed, stands)
+	}
 	if of.Kind == txn.KindUnknown {
 		of.Kind = txn.KindSale
 	}

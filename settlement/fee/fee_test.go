@@ -1,0 +1,262 @@
+package fee
+
+import (
+	"fmt"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	head  = "version: 1\n"
+	cards = "prefix,card\n622202,debit\n62220,credit\n"
+)
+
+func load(t testing.TB, plans string) *Schedule {
+	t.Helper()
+	s, err := Load(File{"fees.yaml", []byte(plans)}, File{"cards.csv", []byte(cards)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const retail = head + `
+plans:
+  - name: retail
+    rates:
+      - {card: debit, currency: CNY, from: 2020-01-01, ppm: 5000, cap: "20.00"}
+      - {card: credit, currency: CNY, from: 2020-01-01, to: 2026-06-30, ppm: 6000}
+      - {card: credit, currency: CNY, from: 2026-07-01, ppm: 5500, fixed: "0.10", min: "0.50"}
+      - {card: any, currency: CNY, mcc: ["8062", "8211"], from: 2020-01-01, ppm: 0}
+merchants:
+  - {mid: "999290054110001", plan: retail, from: 2020-01-01, to: 2026-12-31}
+  - {mid: "999290054110001", plan: retail, from: 2027-01-01}
+`
+
+func deal(bin string, day txn.Date) *Deal {
+	d := &Deal{Merchant: txn.MakeMerchantID("999290054110001"), Day: day, MCC: 5411, Currency: txn.CNY}
+	copy(d.Masked[:], bin+"*********0128")
+	return d
+}
+
+// TestVectors are the worked examples of cup-pos E3 and the plan's own.
+func TestVectors(t *testing.T) {
+	s := load(t, retail)
+	for _, c := range []struct {
+		bin                            string
+		day                            txn.Date
+		minor                          int64
+		merchant, interchange, network int64
+	}{
+		{"622202", 20261122, 1000_00, 5_00, 3_50, 33}, // 0.325 half up
+		{"622202", 20261122, 10000_00, 20_00, 13_00, 3_25},
+		{"622201", 20261122, 10000_00, 55_10, 45_00, 3_25},
+		{"622201", 20260630, 10000_00, 60_00, 45_00, 3_25},
+		{"622201", 20260701, 10_00, 50, 5, 0}, // 4.5 half up; 0.325 down
+		{"622202", 20261122, 1, 0, 0, 0},
+		{"622202", 20261122, 100, 1, 0, 0}, // 0.5 up, 0.35 down
+		{"622202", 20261122, 999_999_999_999, 20_00, 13_00, 3_25},
+	} {
+		terms, why := s.Terms(deal(c.bin, c.day))
+		if why != Priced {
+			t.Fatal(why)
+		}
+		want := Fees{c.merchant, c.interchange, c.network}
+		if got := terms.Price(txn.KindSale, 0, c.minor); got != want {
+			t.Errorf("%s of %d: %+v, want %+v", c.bin, c.minor, got, want)
+		}
+		if got := terms.Price(txn.KindVoid, c.minor, 0); got != (Fees{-c.merchant, -c.interchange, -c.network}) {
+			t.Errorf("void of %d: %+v", c.minor, got)
+		}
+	}
+	free := deal("622202", 20261122)
+	free.MCC = 8062
+	if terms, why := s.Terms(free); why != Priced || terms.Merchant.Rate.PPM != 0 || terms.Interchange.Rate.PPM != 3500 {
+		t.Errorf("a hospital: %v, %+v", why, terms)
+	}
+}
+
+func TestUnpriced(t *testing.T) {
+	s := load(t, retail)
+	for want, change := range map[Unpriced]func(*Deal){
+		CurrencyIsUnknown:    func(d *Deal) { d.Currency = 1 },
+		MerchantHasNoPlan:    func(d *Deal) { d.Day = 20191231 },
+		CardTypeIsUnknown:    func(d *Deal) { copy(d.Masked[:], "411111") },
+		PlanHasNoRate:        func(d *Deal) { d.Currency = 840 },
+		Priced:               func(*Deal) {},
+		InterchangeHasNoRate: nil,
+		NetworkHasNoRate:     nil,
+	} {
+		d := deal("622202", 20261122)
+		schedule := s
+		if change == nil { // the plan has a rate in a currency that the built-in ones do not have
+			text := strings.ReplaceAll(retail, "CNY", "USD")
+			if want == NetworkHasNoRate {
+				text = strings.Replace(text, "plans:", "interchange: {rates: [{card: any, currency: USD, from: 2020-01-01, ppm: 1}]}\nplans:", 1)
+			}
+			schedule, d.Currency = load(t, text), 840
+		} else {
+			change(d)
+		}
+		if _, why := schedule.Terms(d); why != want {
+			t.Errorf("%q, want %q", why, want)
+		}
+	}
+}
+
+// A deal that is changed any number of times has paid, in sum, the fee of what
+// it came to; with big integers for the share.
+func TestChargesAddUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := Rate{PPM: rapid.Int64Range(0, PPMMax).Draw(t, "ppm"), Fixed: rapid.Int64Range(0, 1000).Draw(t, "fixed"), Min: rapid.Int64Range(0, 2000).Draw(t, "min")}
+		if r.Capped = rapid.Bool().Draw(t, "capped"); r.Capped {
+			r.Cap = max(r.Min, r.Fixed) + rapid.Int64Range(0, 100_000).Draw(t, "cap")
+		}
+		l := Line{Rate: r}
+		var deal, paid int64
+		for range rapid.IntRange(1, 6).Draw(t, "changes") {
+			after := rapid.Int64Range(0, txn.AmountMax).Draw(t, "after")
+			paid += l.Charge(txn.KindRefund, deal, after)
+			deal = after
+		}
+		want := new(big.Int)
+		if deal > 0 {
+			want.Mul(big.NewInt(deal), big.NewInt(r.PPM))
+			want.Add(want, big.NewInt(500_000)).Div(want, big.NewInt(1_000_000)).Add(want, big.NewInt(r.Fixed))
+			if m := big.NewInt(r.Min); want.Cmp(m) < 0 {
+				want = m
+			}
+			if m := big.NewInt(r.Cap); r.Capped && want.Cmp(m) > 0 {
+				want = m
+			}
+		}
+		if want.Cmp(big.NewInt(paid)) != 0 {
+			t.Fatalf("%+v of %d: %d, want %s", r, deal, paid, want)
+		}
+	})
+}
+
+func TestRefundKeeps(t *testing.T) {
+	l := Line{Rate: Rate{PPM: 5000}, Keeps: true}
+	if got := l.Charge(txn.KindRefund, 1000_00, 0); got != 0 {
+		t.Errorf("refund: %d", got)
+	}
+	if got := l.Charge(txn.KindVoid, 1000_00, 0); got != -5_00 {
+		t.Errorf("void: %d", got)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for want, c := range map[string]struct {
+		r     Rate
+		minor int64
+	}{
+		"1000.00 x 325 ppm = 0.33":                                         {Rate{PPM: 325, Cap: 3_25, Capped: true}, 1000_00},
+		"10000.00 x 3500 ppm = 35.00, at most 13.00: 13.00":                {Rate{PPM: 3500, Cap: 13_00, Capped: true}, 10000_00},
+		"1.00 x 5500 ppm = 0.01, + 0.10 fixed = 0.11, at least 0.50: 0.50": {Rate{PPM: 5500, Fixed: 10, Min: 50}, 100},
+		"nothing: 0": {Rate{Fixed: 10}, 0},
+	} {
+		if got := c.r.Explain(txn.Amount{Minor: c.minor, Currency: txn.CNY}); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestRefusals holds that a bad file is refused with the line and field.
+func TestRefusals(t *testing.T) {
+	const ok = "plans: [{name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}]\n"
+	rates := func(lines ...string) string {
+		return head + "plans:\n  - name: a\n    rates:\n      - {" + strings.Join(lines, "}\n      - {") + "}\n"
+	}
+	for _, c := range []struct{ name, plans, want string }{
+		{"nothing", "", "fees.yaml:1: the file is empty"},
+		{"no YAML", "plans: [", "fees.yaml:1: "},
+		{"version", "version: 2\n" + ok, "fees.yaml:1: version: this program reads version 1"},
+		{"unknown key", head + "colour: red\n", `fees.yaml:2: unknown field "colour"`},
+		{"two documents", head + "---\n" + head, "second YAML document"},
+		{"gap", rates("card: any, currency: CNY, from: 2020-01-01, to: 2020-06-30, ppm: 1", "card: any, currency: CNY, from: 2020-07-02, ppm: 1"),
+			"fees.yaml:6: plans[].rates[].from: between 2020-06-30, when the period of line 5 ends, and 2020-07-02 there is a gap"},
+		{"overlap", rates("card: any, currency: CNY, from: 2020-01-01, to: 2020-06-30, ppm: 1", "card: debit, currency: CNY, from: 2020-06-30, ppm: 1"),
+			"fees.yaml:6: plans[].rates[].from: 2020-06-30 is in the period of line 5"},
+		{"overlap of what has no end", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2021-01-01, ppm: 1"), "fees.yaml:6: plans[].rates[].from: 2021-01-01 is in the period of line 5"},
+		{"ends before it begins", rates("card: any, currency: CNY, from: 2020-01-02, to: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].to: 2020-01-01 is before"},
+		{"one card only", rates("card: debit, currency: CNY, from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].card: debit cards have a rate in currency 156, credit cards"},
+		{"one category only", rates("card: any, currency: CNY, mcc: [\"5411\"], from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].card"},
+		{"no day", rates("card: any, currency: CNY, from: soon, ppm: 1"), `fees.yaml:5: plans[].rates[].from: "soon" must be a day`},
+		{"no day of the year", rates("card: any, currency: CNY, from: 2026-02-30, ppm: 1"), `fees.yaml:5: plans[].rates[].from`},
+		{"ppm", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1000001"), "fees.yaml:5: plans[].rates[].ppm"},
+		{"negative ppm", rates("card: any, currency: CNY, from: 2020-01-01, ppm: -1"), "fees.yaml:5: plans[].rates[].ppm"},
+		{"no ppm", rates("card: any, currency: CNY, from: 2020-01-01"), "fees.yaml:5: plans[].rates[].ppm"},
+		{"cap of too many decimals", rates("card: any, currency: JPY, from: 2020-01-01, ppm: 1, cap: 1.5"), "fees.yaml:5: plans[].rates[].cap"},
+		{"cap below min", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1, cap: 1, min: 2"), "fees.yaml:5: plans[].rates[].cap: is below min"},
+		{"currency", rates("card: any, currency: XYZ, from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].currency"},
+		{"card", rates("card: gold, currency: CNY, from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].card"},
+		{"mcc", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [541]"), "fees.yaml:6: plans[].rates[].mcc"},
+		{"refunds", head + "plans: [{name: a, refunds: maybe, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}]\n", "plans[].refunds"},
+		{"plan twice", head + "plans:\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n", "fees.yaml:4: plans[].name"},
+		{"no rates", head + "plans:\n  - {name: a}\n", "fees.yaml:3: plans[].rates: are 0"},
+		{"no plan of the merchant", head + ok + "merchants: [{mid: a, plan: b, from: 2020-01-01}]\n", `fees.yaml:3: merchants[].plan: there is no plan "b"`},
+		{"merchant with a gap", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01, to: 2020-01-31}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: between 2020-01-31"},
+		{"merchant twice", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: 2020-03-01 is in the period of line 4"},
+		{"interchange with a gap", head + "interchange:\n  rates:\n    - {card: any, currency: CNY, from: 2020-01-01, to: 2020-01-31, ppm: 1}\n    - {card: any, currency: CNY, from: 2020-02-02, ppm: 1}\n", "fees.yaml:5: interchange.rates[].from"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := Load(File{"fees.yaml", []byte(c.plans)}, File{"cards.csv", []byte(cards)}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+	for text, want := range map[string]string{
+		"":                                   "cards.csv:1: prefix,card: the file is empty",
+		"622202,debit\n":                     "cards.csv:1: prefix,card",
+		"prefix,card\n6222021,debit\n":       "cards.csv:2: prefix",
+		"prefix,card\n62x,debit\n":           "cards.csv:2: prefix",
+		"prefix,card\n62,debit\n62,credit\n": "cards.csv:3: prefix: \"62\" is on line 2",
+		"prefix,card\n62,gold\n":             "cards.csv:2: card",
+	} {
+		if _, err := Load(File{"fees.yaml", []byte(head + ok)}, File{"cards.csv", []byte(text)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestSample holds the sample files to what they say.
+func TestSample(t *testing.T) {
+	read := func(name string) File {
+		b, err := os.ReadFile("../../testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return File{name, b}
+	}
+	s, err := Load(read("fees.yaml"), read("cards.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.card([]byte("622202*")) != Debit || s.card([]byte("622209*")) != Credit || s.card([]byte("411111*")) != CardUnknown {
+		t.Error("cards")
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(retail), []byte(cards))
+	f.Fuzz(func(t *testing.T, plans, bins []byte) {
+		s, err := Load(File{"fees.yaml", plans}, File{"cards.csv", bins})
+		if (s == nil) == (err == nil) {
+			t.Fatal("neither schedule nor error, or both")
+		}
+		if s != nil {
+			s.Terms(deal("622202", 20261122))
+			again, err := Load(File{"a", plans}, File{"b", bins})
+			if err != nil || again.Sum() != s.Sum() {
+				t.Fatal(fmt.Sprint("another schedule from the same files: ", err))
+			}
+		}
+	})
+}

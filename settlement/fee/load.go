@@ -1,0 +1,439 @@
+package fee
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/moov-io/iso4217"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Limits of the files.
+const (
+	FileSizeMax = 16 << 20 // each
+
+	problemsMax   = 20
+	ratesMax      = 10_000 // of one plan
+	nameMax       = 40
+	formatVersion = "1"
+)
+
+// defaults are interchange and network as CUP has them since 2016-09-06 (cup-pos
+// E3); a file that states its own replaces them.
+//
+//go:embed defaults.yaml
+var defaults []byte
+
+// document is the file. The keys are explained in testdata/fees.yaml.
+type document struct {
+	Version     scalar         `yaml:"version"`
+	Interchange *planYAML      `yaml:"interchange"`
+	Network     *planYAML      `yaml:"network"`
+	Plans       []planYAML     `yaml:"plans"`
+	Merchants   []merchantYAML `yaml:"merchants"`
+}
+
+type planYAML struct {
+	Name    scalar     `yaml:"name"`
+	Refunds scalar     `yaml:"refunds"`
+	Rates   []rateYAML `yaml:"rates"`
+}
+
+type rateYAML struct {
+	Card     scalar   `yaml:"card"`
+	Currency scalar   `yaml:"currency"`
+	MCC      []scalar `yaml:"mcc"`
+	From     scalar   `yaml:"from"`
+	To       scalar   `yaml:"to"`
+	PPM      scalar   `yaml:"ppm"`
+	Fixed    scalar   `yaml:"fixed"`
+	Min      scalar   `yaml:"min"`
+	Cap      scalar   `yaml:"cap"`
+}
+
+type merchantYAML struct {
+	ID   scalar `yaml:"mid"`
+	Plan scalar `yaml:"plan"`
+	From scalar `yaml:"from"`
+	To   scalar `yaml:"to"`
+}
+
+// Problem is one thing wrong with a file, for the person who wrote it.
+type Problem struct {
+	File  string
+	Line  int
+	Field string // empty when the file is not YAML at all
+	What  string // what is wrong and what to do
+}
+
+func (p *Problem) Error() string {
+	if p.Field == "" {
+		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Field, p.What)
+}
+
+// File is a file's name, for errors, and what is in it.
+type File struct {
+	Name string
+	Text []byte
+}
+
+// Load reads plans and the table of cards. It returns a schedule or, as joined
+// *Problem errors, the first problems of the files; never parts of a bad one.
+func Load(plans, bins File) (*Schedule, error) {
+	for _, f := range [...]File{plans, bins} {
+		if len(f.Text) > FileSizeMax {
+			return nil, fmt.Errorf("read %s: it is larger than %d bytes", f.Name, FileSizeMax)
+		}
+	}
+	s := &Schedule{plansText: plans.Text, bins: bins.Text, merchants: map[txn.MerchantID][]assignment{}, prefixes: map[string]Card{}}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n", len(plans.Text)) // so that no byte can move from one file to the other
+	h.Write(plans.Text)
+	h.Write(bins.Text)
+	s.sum = hex.EncodeToString(h.Sum(nil))
+
+	builtIn, err := decode(File{"built-in fees", defaults})
+	if err != nil {
+		return nil, err
+	}
+	doc, err := decode(plans)
+	if err != nil {
+		return nil, err
+	}
+	l := loader{file: plans.Name, s: s, plans: map[string]*tariff{}}
+	l.document(doc, builtIn)
+	l.file = bins.Name
+	l.cards(bins.Text)
+	if len(l.problems) > 0 {
+		return nil, errors.Join(l.problems...)
+	}
+	return s, nil
+}
+
+// decode checks the file's form: YAML, known keys, each once, one document. The
+// YAML library panics on some inputs that are none; to the person who wrote the
+// file that is a syntax error.
+func decode(f File) (doc *document, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			doc, err = nil, &Problem{File: f.Name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
+		}
+	}()
+	d := yaml.NewDecoder(bytes.NewReader(f.Text), yaml.Strict())
+	doc = &document{}
+	switch err := d.Decode(doc); {
+	case errors.Is(err, io.EOF):
+		return nil, &Problem{File: f.Name, Line: 1, What: "the file is empty: it must say \"version: 1\" and list plans and merchants"}
+	case err != nil:
+		p := &Problem{File: f.Name, Line: 1, What: err.Error()}
+		if y := yaml.Error(nil); errors.As(err, &y) {
+			p.What = y.GetMessage()
+			if t := y.GetToken(); t != nil && t.Position != nil {
+				p.Line = t.Position.Line
+			}
+		}
+		if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
+			p.What += ": correct or remove it"
+		}
+		return nil, p
+	}
+	if err := d.Decode(&document{}); !errors.Is(err, io.EOF) {
+		return nil, &Problem{File: f.Name, Line: 1, What: "there is a second YAML document: join them into one"}
+	}
+	return doc, nil
+}
+
+// scalar is a YAML scalar as it is written and where. Numbers are not
+// interpreted: 0123 is a category, 13.00 is thirteen yuan.
+type scalar struct {
+	text string
+	line int // 0: not there
+}
+
+// UnmarshalYAML takes any plain, quoted or block scalar.
+func (s *scalar) UnmarshalYAML(n ast.Node) error {
+	switch v := n.(type) {
+	case *ast.StringNode:
+		s.text = v.Value
+	case *ast.LiteralNode:
+		s.text = v.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		s.text = n.GetToken().Value
+	case *ast.NullNode:
+		return nil
+	default:
+		return &yaml.SyntaxError{Message: fmt.Sprintf("a single value is needed here, not a %s", strings.ToLower(n.Type().String())), Token: n.GetToken()}
+	}
+	s.line = n.GetToken().Position.Line
+	return nil
+}
+
+// or is s, or nothing on the line of at when it is not there.
+func (s scalar) or(at scalar) scalar {
+	if s.line == 0 {
+		s.line = at.line
+	}
+	return s
+}
+
+// first is the uppermost of the scalars that are there: where an entry begins.
+func first(ss ...scalar) (f scalar) {
+	for _, s := range ss {
+		if s.line > 0 && (f.line == 0 || s.line < f.line) {
+			f.line = s.line
+		}
+	}
+	return f
+}
+
+// loader fills the schedule and collects what is wrong.
+type loader struct {
+	file     string
+	problems []error
+	s        *Schedule
+	plans    map[string]*tariff
+}
+
+func (l *loader) problem(s scalar, field, format string, args ...any) {
+	if len(l.problems) < problemsMax {
+		l.problems = append(l.problems, &Problem{l.file, max(s.line, 1), field, fmt.Sprintf(format, args...)})
+	}
+}
+
+func (l *loader) document(d, builtIn *document) {
+	if d.Version.text != formatVersion {
+		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
+	}
+	l.s.interchange = l.tariff(cmp.Or(d.Interchange, builtIn.Interchange), "interchange")
+	l.s.network = l.tariff(cmp.Or(d.Network, builtIn.Network), "network")
+	for i := range d.Plans {
+		y := &d.Plans[i]
+		t := l.tariff(y, "plans[]")
+		switch _, twice := l.plans[t.name]; {
+		case t.name == "" || len(t.name) > nameMax:
+			l.problem(y.Name, "plans[].name", "%q must be 1 to %d characters", t.name, nameMax)
+		case twice:
+			l.problem(y.Name, "plans[].name", "%q is used twice: give one of them another name", t.name)
+		}
+		l.plans[t.name] = &t
+	}
+	l.merchants(d.Merchants)
+}
+
+// span is one period of a group and where it is written.
+type span struct {
+	period
+	at scalar
+}
+
+func (l *loader) tariff(y *planYAML, field string) tariff {
+	t := tariff{name: y.Name.text, rates: map[group][]dated{}}
+	switch y.Refunds.text {
+	case "", "return":
+	case "keep":
+		t.keeps = true
+	default:
+		l.problem(y.Refunds, field+".refunds", "%q must be return or keep", y.Refunds.text)
+	}
+	at := first(y.Name, y.Refunds)
+	if len(y.Rates) == 0 || len(y.Rates) > ratesMax {
+		l.problem(at, field+".rates", "are %d: 1 to %d are needed", len(y.Rates), ratesMax)
+	}
+	spans := map[group][]span{}
+	var order []group
+	for i := range y.Rates {
+		r := &y.Rates[i]
+		at := first(r.Card, r.Currency, r.From, r.To, r.PPM, r.Fixed, r.Min, r.Cap)
+		currency := l.currency(r.Currency.or(at), field+".rates[].currency")
+		d := dated{l.period(r.From.or(at), r.To, field+".rates[]"), l.rate(r, at, field+".rates[]", currency)}
+		mccs := []uint16{0}
+		if len(r.MCC) > 0 {
+			mccs = nil
+		}
+		for _, m := range r.MCC {
+			n, err := strconv.ParseUint(m.text, 10, 16)
+			if err != nil || len(m.text) != 4 || n == 0 {
+				l.problem(m, field+".rates[].mcc", "%q must be a merchant category of four digits, such as 5411", m.text)
+			}
+			mccs = append(mccs, uint16(n))
+		}
+		for _, card := range l.cardsOf(r.Card.or(at), field+".rates[].card") {
+			for _, mcc := range mccs {
+				g := group{card, currency, mcc}
+				if len(spans[g]) == 0 {
+					order = append(order, g)
+				}
+				spans[g] = append(spans[g], span{d.period, r.From.or(at)})
+				t.rates[g] = append(t.rates[g], d)
+			}
+		}
+	}
+	for _, g := range order {
+		l.contiguous(spans[g], field+".rates[].from")
+		slices.SortFunc(t.rates[g], func(a, b dated) int { return cmp.Compare(a.from, b.from) })
+		other := group{Debit + Credit - g.card, g.currency, 0}
+		if _, both := spans[other]; !both {
+			l.problem(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)
+		} else if _, general := spans[group{g.card, g.currency, 0}]; !general {
+			l.problem(spans[g][0].at, field+".rates[].mcc", "category %04d has a rate for %s cards, the others have none: add one without mcc", g.mcc, g.card)
+		}
+	}
+	return t
+}
+
+// contiguous refuses a gap or an overlap between the periods of one thing.
+func (l *loader) contiguous(spans []span, field string) {
+	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	for i := 1; i < len(spans); i++ {
+		before, this := spans[i-1], spans[i]
+		switch {
+		case before.to == 0 || this.from <= before.to:
+			l.problem(this.at, field, "%s is in the period of line %d: that must end before", this.from, before.at.line)
+		case this.from != before.to.After():
+			l.problem(this.at, field, "between %s, when the period of line %d ends, and %s there is a gap: close it", before.to, before.at.line, this.from)
+		}
+	}
+}
+
+func (l *loader) period(from, to scalar, field string) (p period) {
+	var err error
+	if p.from, err = txn.ParseDate(from.text); err != nil {
+		l.problem(from, field+".from", "%q must be a day as 2026-01-31", from.text)
+	}
+	if to.line == 0 {
+		return p
+	}
+	if p.to, err = txn.ParseDate(to.text); err != nil {
+		l.problem(to, field+".to", "%q must be a day as 2026-01-31, or be left out", to.text)
+	} else if p.to < p.from {
+		l.problem(to, field+".to", "%s is before %s, when the period begins", p.to, p.from)
+	}
+	return p
+}
+
+func (l *loader) rate(y *rateYAML, at scalar, field string, c txn.Currency) (r Rate) {
+	ppm, err := strconv.ParseInt(y.PPM.text, 10, 64)
+	if err != nil || ppm < 0 || ppm > PPMMax {
+		l.problem(y.PPM.or(at), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.text, PPMMax)
+	}
+	r.PPM = ppm
+	for _, m := range [...]struct {
+		name string
+		s    scalar
+		to   *int64
+	}{{"fixed", y.Fixed, &r.Fixed}, {"min", y.Min, &r.Min}, {"cap", y.Cap, &r.Cap}} {
+		if m.s.line == 0 || c == 0 {
+			continue
+		}
+		a, err := txn.ParseAmount(m.s.text, c)
+		if err != nil {
+			l.problem(m.s, field+"."+m.name, "%v", err)
+		}
+		*m.to = a.Minor
+	}
+	r.Capped = y.Cap.line > 0
+	if r.Capped && r.Cap < max(r.Min, r.Fixed) {
+		l.problem(y.Cap, field+".cap", "is below min or fixed: no fee can be both")
+	}
+	return r
+}
+
+func (l *loader) cardsOf(s scalar, field string) []Card {
+	switch s.text {
+	case "debit":
+		return []Card{Debit}
+	case "credit":
+		return []Card{Credit}
+	case "any":
+		return []Card{Debit, Credit}
+	}
+	l.problem(s, field, "%q must be debit, credit or any", s.text)
+	return nil
+}
+
+func (l *loader) currency(s scalar, field string) txn.Currency {
+	c, ok := iso4217.Lookup(s.text)
+	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
+	if !ok || err != nil || c.Code != s.text {
+		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.text)
+		return 0
+	}
+	return txn.Currency(n)
+}
+
+func (l *loader) merchants(ys []merchantYAML) {
+	spans := map[txn.MerchantID][]span{}
+	var order []txn.MerchantID
+	for i := range ys {
+		y := &ys[i]
+		at := first(y.ID, y.Plan, y.From, y.To)
+		id := txn.MakeMerchantID(y.ID.text)
+		if n := len(y.ID.text); n == 0 || n > len(id) {
+			l.problem(y.ID.or(at), "merchants[].mid", "%q must be 1 to %d characters", y.ID.text, len(id))
+		}
+		plan := l.plans[y.Plan.text]
+		if plan == nil {
+			l.problem(y.Plan.or(at), "merchants[].plan", "there is no plan %q", y.Plan.text)
+		}
+		p := l.period(y.From.or(at), y.To, "merchants[]")
+		if len(spans[id]) == 0 {
+			order = append(order, id)
+		}
+		spans[id] = append(spans[id], span{p, y.From.or(at)})
+		l.s.merchants[id] = append(l.s.merchants[id], assignment{p, plan})
+	}
+	for _, id := range order {
+		l.contiguous(spans[id], "merchants[].from")
+	}
+}
+
+// cards reads the table: a header, then one line for each prefix.
+func (l *loader) cards(text []byte) {
+	seen := map[string]int{}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		at := scalar{line: n}
+		prefix, card, _ := strings.Cut(line, ",")
+		switch {
+		case n == 1:
+			if line != "prefix,card" {
+				l.problem(at, "prefix,card", "%q must be the header prefix,card", line)
+			}
+			continue
+		case line == "" || line[0] == '#':
+			continue
+		case len(prefix) > PrefixMax || strings.Trim(prefix, "0123456789") != "":
+			l.problem(at, "prefix", "%q must be up to %d digits, or nothing for all other cards", prefix, PrefixMax)
+		case seen[prefix] > 0:
+			l.problem(at, "prefix", "%q is on line %d already", prefix, seen[prefix])
+		}
+		seen[prefix] = n
+		switch card {
+		case "debit":
+			l.s.prefixes[prefix] = Debit
+		case "credit":
+			l.s.prefixes[prefix] = Credit
+		default:
+			l.problem(at, "card", "%q must be debit or credit", card)
+		}
+	}
+	if n == 0 {
+		l.problem(scalar{}, "prefix,card", "the file is empty: it must begin with the header prefix,card")
+	}
+}

@@ -1,6 +1,6 @@
 // Package settlement is what happens behind the sales: the journal is copied
-// into the ledger, and journal, ledger and live counters are held against each
-// other.
+// into the ledger, journal, ledger and live counters are held against each
+// other, and at the end of a business day the ledger is turned into books.
 //
 // Drain promises that each journal record reaches the ledger exactly once and
 // in order, whatever fails on the way; that a ledger which is away is waited
@@ -11,5 +11,10 @@
 // and to say what it checked and how often: a check that could not be made is
 // not reported as passed.
 //
-// Not here yet: postings, fees and the end-of-day run.
+// Settle promises that a business day is closed once and its postings balance;
+// that a run can be killed, repeated or started twice anywhere and ends with the
+// same files, byte for byte; and that what cannot be priced is listed, never
+// guessed. Explain shows the arithmetic of one transaction by the run's function.
+//
+// Not here yet: payouts' calendar and holds, reconciliation, chargebacks.
 package settlement

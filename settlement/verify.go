@@ -79,6 +79,9 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 		if err := v.usage(ctx); err != nil {
 			return err
 		}
+		if err := v.postings(ctx); err != nil {
+			return err
+		}
 		v.live()
 		return v.tell()
 	})
@@ -192,6 +195,22 @@ func (v *verifier) reversals(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// postings sums up both sides of what runs booked.
+func (v *verifier) postings(ctx context.Context) error {
+	c := v.report.check(RulePosting)
+	balances, err := v.ledger.Balances(ctx)
+	if len(balances) == 0 {
+		c.Note = "not checked: no day has been settled"
+	}
+	for _, b := range balances {
+		c.Checked += b.Rows
+		if b.Minor != 0 {
+			v.report.broken(RulePosting, 0, "the run of %s: debits less credits are %s", b.Day, txn.Amount{Minor: b.Minor, Currency: b.Currency})
+		}
+	}
+	return err
 }
 
 // usage recomputes the use of limits from both sides.

@@ -548,7 +548,7 @@ func TestVerifySaysWhatItCouldNotCheck(t *testing.T) {
 		if c := r.check(RuleLive); !r.OK() || c.Checked != 0 || !strings.Contains(c.Note, want) {
 			t.Errorf("want %q: %+v", want, c)
 		}
-		if s := text(t, r); !strings.Contains(s, want) || !strings.Contains(s, "no postings yet") {
+		if s := text(t, r); !strings.Contains(s, want) || !strings.Contains(s, "no day has been settled") {
 			t.Error(s)
 		}
 	}

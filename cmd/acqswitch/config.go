@@ -31,28 +31,29 @@ var reference []byte
 // config is the one configuration file. acqswitch.yaml beside this file says
 // what every key means and what goes wrong when it is wrong.
 type config struct {
-	Acquirer     string          `yaml:"acquirer"`
-	Node         int             `yaml:"node"`
-	DataDir      string          `yaml:"data_dir"`
-	Zone         string          `yaml:"zone"`
-	CutOver      string          `yaml:"cut_over"`
-	AnswerWithin time.Duration   `yaml:"answer_within"`
-	InFlightMax  int             `yaml:"in_flight_max"`
-	Terminals    terminalsConfig `yaml:"terminals"`
-	Registry     string          `yaml:"registry"`
-	CardKeys     string          `yaml:"card_keys"`
-	Downloads    string          `yaml:"downloads"`
-	Vault        vaultConfig     `yaml:"vault"`
-	SignOn       signOnConfig    `yaml:"sign_on"`
-	Ledger       ledgerConfig    `yaml:"ledger"`
-	Risk         riskConfig      `yaml:"risk"`
-	Reversals    reversalsConfig `yaml:"reversals"`
-	Originals    originalsConfig `yaml:"originals"`
-	Batches      batchesConfig   `yaml:"batches"`
-	Admin        adminConfig     `yaml:"admin"`
-	Log          logConfig       `yaml:"log"`
-	Trace        traceConfig     `yaml:"trace"`
-	Issuers      []issuer.Config `yaml:"issuers"`
+	Acquirer     string           `yaml:"acquirer"`
+	Node         int              `yaml:"node"`
+	DataDir      string           `yaml:"data_dir"`
+	Zone         string           `yaml:"zone"`
+	CutOver      string           `yaml:"cut_over"`
+	AnswerWithin time.Duration    `yaml:"answer_within"`
+	InFlightMax  int              `yaml:"in_flight_max"`
+	Terminals    terminalsConfig  `yaml:"terminals"`
+	Registry     string           `yaml:"registry"`
+	CardKeys     string           `yaml:"card_keys"`
+	Downloads    string           `yaml:"downloads"`
+	Vault        vaultConfig      `yaml:"vault"`
+	SignOn       signOnConfig     `yaml:"sign_on"`
+	Ledger       ledgerConfig     `yaml:"ledger"`
+	Risk         riskConfig       `yaml:"risk"`
+	Reversals    reversalsConfig  `yaml:"reversals"`
+	Originals    originalsConfig  `yaml:"originals"`
+	Batches      batchesConfig    `yaml:"batches"`
+	Settlement   settlementConfig `yaml:"settlement"`
+	Admin        adminConfig      `yaml:"admin"`
+	Log          logConfig        `yaml:"log"`
+	Trace        traceConfig      `yaml:"trace"`
+	Issuers      []issuer.Config  `yaml:"issuers"`
 }
 
 type terminalsConfig struct {

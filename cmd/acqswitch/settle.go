@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// settlementConfig is where the end of the day takes its fees from and puts its
+// files.
+type settlementConfig struct {
+	Fees  string `yaml:"fees"`
+	Cards string `yaml:"cards"`
+	Dir   string `yaml:"dir"`
+}
+
+// schedule reads the fees of a configuration; any fault is the files'.
+func (c *config) schedule() (*fee.Schedule, error) {
+	read := func(path string) (fee.File, error) {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() > fee.FileSizeMax {
+			err = fmt.Errorf("%s is larger than %d bytes", path, fee.FileSizeMax)
+		}
+		if err != nil {
+			return fee.File{}, usage(fmt.Errorf("read fees: %w", err))
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return fee.File{}, usage(fmt.Errorf("read fees: %w", err))
+		}
+		return fee.File{Name: path, Text: text}, nil
+	}
+	plans, err := read(c.path(c.Settlement.Fees, "fees.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	cards, err := read(c.path(c.Settlement.Cards, "cards.csv"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := fee.Load(plans, cards)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return s, nil
+}
+
+func settleCommand(c *console) *cobra.Command {
+	var file, data, date string
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "settle",
+		Short: "Close a business day: fees, postings, statements, payouts",
+		Long: `settle runs the end of a business day beside a running or stopped switch: it
+prices every transaction that counts, books the postings, and writes statements,
+payouts, general ledger and exceptions to a directory of the day, with a manifest
+that sha256sum -c checks. docs/settlement.md explains all of it.
+
+Days are settled in order, once. settle may be called again and again, at once,
+or after a kill: it goes on where it was, and for a settled day changes nothing
+and prints the same result.
+
+Exit codes: 0 the day is settled, with or without exceptions (their number is in
+the result); 1 failed, call it again; 2 the command line, the configuration or
+the fees are wrong; 3 the day cannot be settled now: it is not over, not wholly
+in the ledger, or a day before it is not settled.`,
+		Example: `  acqswitch settle --date 2026-11-22 --config acqswitch.yaml
+  acqswitch settle --date 2026-11-22 --dry-run -o json | jq .totals`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, day, err := dayOf(file, data, date)
+			if err != nil {
+				return err
+			}
+			calendar, err := cfg.businessDay()
+			if err != nil {
+				return err
+			}
+			l, err := openLedger(cfg)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			r, err := settlement.Settle(cmd.Context(), settlement.RunInput{
+				Ledger:      l,
+				OpenJournal: func() (settlement.Journal, error) { return openJournalReadOnly(cfg.DataDir) },
+				Fees:        cfg.schedule,
+				Day:         day, Calendar: calendar, Now: time.Now(),
+				Dir: cfg.path(cfg.Settlement.Dir, "settlement"), DryRun: dry,
+			})
+			if why := settlement.Refusal(""); errors.As(err, &why) {
+				return &exitError{exitRefused, err}
+			}
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(r)
+			}
+			return r.WriteText(c.out)
+		},
+	}
+	f := cmd.Flags()
+	dayFlags(cmd, &file, &data, &date)
+	f.BoolVar(&dry, "dry-run", false, "show the result; change nothing and write no files")
+	return cmd
+}
+
+func feeCommand(c *console) *cobra.Command {
+	var file, data, date string
+	check := &cobra.Command{
+		Use: "check", Short: "Say whether the fees can be used", Args: noArgs,
+		Example: "  acqswitch fee check --config acqswitch.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			if data != "" {
+				cfg.DataDir = data
+			}
+			s, err := cfg.schedule()
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(map[string]string{"sha256": s.Sum()})
+			}
+			_, err = fmt.Fprintln(c.out, "ok", s.Sum())
+			return err
+		},
+	}
+	check.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	check.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	explain := &cobra.Command{
+		Use:   "explain RRN",
+		Short: "Show how a transaction is priced and posted",
+		Long: `explain shows the arithmetic of one transaction from the ledger's row: its plan,
+its three fees before and after it, and its postings. A settled day is explained
+with the fees it was settled with. Exit code 3: no such transaction on that day,
+or it is not in the books.`,
+		Example: "  acqswitch fee explain 326000000017 --date 2026-11-22 --config acqswitch.yaml",
+		Args:    args(1, "one retrieval reference number"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cfg, day, err := dayOf(file, data, date)
+			if err != nil {
+				return err
+			}
+			l, err := openLedger(cfg)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			found, err := settlement.Explain(cmd.Context(), l, day, given[0], cfg.schedule)
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return &exitError{exitRefused, fmt.Errorf("there is no transaction %s on %s", given[0], day)}
+			}
+			counts := false
+			for i := range found {
+				counts = counts || found[i].Counts
+				if !c.json() {
+					if err := found[i].WriteText(c.out); err != nil {
+						return err
+					}
+				}
+			}
+			if c.json() {
+				if err := c.print(found); err != nil {
+					return err
+				}
+			}
+			if !counts {
+				return refused()
+			}
+			return nil
+		},
+	}
+	dayFlags(explain, &file, &data, &date)
+	return group("fee", "Check fees, or explain those of a transaction", check, explain)
+}
+
+func dayFlags(cmd *cobra.Command, file, data, date *string) {
+	f := cmd.Flags()
+	f.StringVarP(file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	f.StringVar(data, "data", "", "the data directory; overrides the configuration")
+	f.StringVar(date, "date", "", "the business day as yyyy-mm-dd")
+}
+
+// dayOf loads the configuration and reads a date, which must be given: a day
+// should not be settled by default.
+func dayOf(file, data, date string) (*config, txn.Date, error) {
+	if date == "" {
+		return nil, 0, usage(errors.New("--date must say which business day"))
+	}
+	day, err := txn.ParseDate(date)
+	if err != nil {
+		return nil, 0, usage(fmt.Errorf("--date: %w", err))
+	}
+	cfg, err := loadConfig(file, os.Environ())
+	if err != nil {
+		return nil, 0, err
+	}
+	if data != "" {
+		cfg.DataDir = data
+	}
+	return cfg, day, nil
+}

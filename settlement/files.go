@@ -1,0 +1,231 @@
+package settlement
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moov-io/iso4217"
+
+	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// The files of a run, in the order of its manifest.
+const (
+	binsFile       = "bins.csv"
+	exceptionsFile = "exceptions.csv"
+	feesFile       = "fees.yaml"
+	generalFile    = "general-ledger.csv"
+	payoutsFile    = "payouts.csv"
+	statementsFile = "statements.csv"
+
+	// manifestName has the form of sha256sum, so `sha256sum -c` checks the files
+	// and the manifest of the run before, which stands first.
+	manifestName = "SHA256SUMS"
+)
+
+var fileNames = [...]string{binsFile, exceptionsFile, feesFile, generalFile, payoutsFile, statementsFile}
+
+// files are the files of one run while they are written, in a hidden folder
+// beside the one they get. The zero value writes nothing.
+type files struct {
+	dir, final string
+	open       map[string]*output
+	step       func(string) error
+	err        error // the first
+}
+
+type output struct {
+	f   *os.File
+	sum hash.Hash
+	buf *bufio.Writer
+	csv *csv.Writer
+}
+
+// createFiles begins the files of a run. What a killed run left is removed.
+func createFiles(final string, step func(string) error) (*files, error) {
+	out := &files{dir: filepath.Join(filepath.Dir(final), "."+filepath.Base(final)), final: final, open: map[string]*output{}, step: step}
+	if err := os.RemoveAll(out.dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(out.dir, 0o700); err != nil {
+		return nil, err
+	}
+	for _, name := range fileNames {
+		f, err := os.OpenFile(filepath.Join(out.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, errors.Join(err, out.close())
+		}
+		o := &output{f: f, sum: sha256.New()}
+		o.buf = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<16)
+		o.csv = csv.NewWriter(o.buf)
+		out.open[name] = o
+	}
+	return out, nil
+}
+
+// line adds a line to a file; the error is kept.
+func (out *files) line(name string, fields ...string) {
+	if o := out.open[name]; o != nil && out.err == nil {
+		out.err = o.csv.Write(fields)
+	}
+}
+
+// close closes what is open. The folder of a run that failed stays for the next
+// one to remove.
+func (out *files) close() (err error) {
+	for _, o := range out.open {
+		err = errors.Join(err, o.f.Close())
+	}
+	out.open = nil
+	return err
+}
+
+// finish adds the schedule, makes all files durable and writes their manifest
+// behind the line of the run before. It returns the manifest's hash.
+func (out *files) finish(s *fee.Schedule, prior string) (string, error) {
+	defer out.close()
+	for name, text := range map[string][]byte{feesFile: s.Plans(), binsFile: s.BINs()} {
+		if _, err := out.open[name].buf.Write(text); err != nil {
+			return "", fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	manifest := prior
+	for _, name := range fileNames {
+		o := out.open[name]
+		o.csv.Flush()
+		if err := errors.Join(out.err, o.csv.Error(), o.buf.Flush(), o.f.Sync()); err != nil {
+			return "", fmt.Errorf("write %s: %w", name, err)
+		}
+		manifest += fmt.Sprintf("%x  %s\n", o.sum.Sum(nil), name)
+		if err := out.step("file " + name); err != nil {
+			return "", err
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(out.dir, manifestName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(manifest)
+	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(out.dir)); err != nil {
+		return "", fmt.Errorf("write %s: %w", manifestName, err)
+	}
+	if err := out.step("file " + manifestName); err != nil {
+		return "", err
+	}
+	return sumOf([]byte(manifest)), nil
+}
+
+// publish gives the folder its name. One that is there already with other
+// content is put aside, for people: somebody changed a file.
+func (out *files) publish(manifest string) error {
+	if intact(out.final, manifest) { // killed after the rename
+		return os.RemoveAll(out.dir)
+	}
+	if _, err := os.Lstat(out.final); err == nil {
+		aside := out.final + ".changed"
+		for n := 2; ; n++ {
+			if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			aside = fmt.Sprintf("%s.changed-%d", out.final, n)
+		}
+		if err := os.Rename(out.final, aside); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(out.dir, out.final); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(out.final))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func sumOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// FileSum is a file and the SHA-256 of its content.
+type FileSum struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// intact says that a folder has the manifest of a hash and the files it lists.
+func intact(dir, manifest string) bool {
+	listed, err := readManifest(dir, manifest)
+	if err != nil {
+		return false
+	}
+	for _, f := range listed {
+		if strings.HasPrefix(f.Name, "../") {
+			continue // another run's
+		}
+		if got, err := fileSum(filepath.Join(dir, f.Name)); err != nil || got != f.SHA256 {
+			return false
+		}
+	}
+	return true
+}
+
+func fileSum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// readManifest reads the manifest of a hash.
+func readManifest(dir, manifest string) ([]FileSum, error) {
+	b, err := os.ReadFile(filepath.Join(dir, manifestName))
+	if err != nil {
+		return nil, err
+	}
+	if got := sumOf(b); got != manifest {
+		return nil, fmt.Errorf("%s has the hash %s, it should be %s", filepath.Join(dir, manifestName), got, manifest)
+	}
+	var listed []FileSum
+	for line := range bytes.Lines(b) {
+		sum, name, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), "  ")
+		listed = append(listed, FileSum{name, sum})
+	}
+	return listed, nil
+}
+
+// majorUnits is an amount as finance writes it, without its currency: 123.45.
+func majorUnits(minor int64, c txn.Currency) string {
+	s, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c}.String(), " ")
+	return s
+}
+
+// currencyCode is CNY for 156, or the number where ISO 4217 has no letters.
+func currencyCode(c txn.Currency) string {
+	if known, ok := iso4217.Lookup(c.String()); ok {
+		return known.Code
+	}
+	return c.String()
+}

@@ -1,0 +1,185 @@
+package settlement
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// RunResult is what a run came to. It is made of what is stored, so every call
+// for a settled day gives the same.
+type RunResult struct {
+	Date       string    `json:"date"`
+	State      string    `json:"state"` // done, or dry run
+	Prior      string    `json:"prior,omitempty"`
+	Position   uint64    `json:"position"` // journal records up to here count
+	Fees       string    `json:"fees"`     // hash of the schedule
+	Totals     []Totals  `json:"totals"`
+	Exceptions int64     `json:"exceptions"`
+	Directory  string    `json:"directory,omitempty"`
+	Manifest   string    `json:"manifest,omitempty"`
+	Files      []FileSum `json:"files,omitempty"`
+}
+
+// Totals are the sums of one currency, in minor units; refunds and costs are
+// above zero.
+type Totals struct {
+	Currency     string `json:"currency"`
+	Decimals     int    `json:"decimals"`
+	Transactions int64  `json:"transactions"`
+	Sales        int64  `json:"sales"`
+	Refunds      int64  `json:"refunds"`
+	MerchantFees int64  `json:"merchant_fees"`
+	Net          int64  `json:"net"` // to merchants: sales - refunds - merchant fees - suspense
+	Suspense     int64  `json:"suspense"`
+	Interchange  int64  `json:"interchange"`
+	Network      int64  `json:"network_fees"`
+	Income       int64  `json:"income"`     // merchant fees - interchange - network fees
+	Receivable   int64  `json:"receivable"` // from issuers: sales - refunds - interchange - network fees
+}
+
+var (
+	itemsByName    = byName(book.Item(0), book.Items)
+	accountsByName = byName(book.Account(0), book.Accounts)
+)
+
+func byName[T interface {
+	~uint8
+	fmt.Stringer
+}](_ T, n int) map[string]T {
+	m := make(map[string]T, n)
+	for i := range n {
+		m[T(i).String()] = T(i)
+	}
+	return m
+}
+
+// addTotals adds one sum of postings to the totals of its currency.
+func addTotals(totals map[txn.Currency]*Totals, p *ledger.PostingSum) {
+	t := totals[p.Currency]
+	if t == nil {
+		exp, _ := p.Currency.Exponent()
+		t = &Totals{Currency: currencyCode(p.Currency), Decimals: exp}
+		totals[p.Currency] = t
+	}
+	item, balance := itemsByName[p.Item], p.Debit-p.Credit
+	switch accountsByName[p.Account] {
+	case book.IssuerReceivable:
+		t.Receivable += balance
+		switch item {
+		case book.Sale:
+			t.Sales += balance
+			t.Transactions += p.Count
+		case book.Refund:
+			t.Refunds -= balance
+			t.Transactions += p.Count
+		}
+	case book.MerchantPayable:
+		t.Net -= balance
+	case book.Suspense:
+		t.Suspense -= balance
+	case book.FeeIncome:
+		t.MerchantFees -= balance
+		t.Income -= balance
+	case book.InterchangeExpense:
+		t.Interchange += balance
+		t.Income -= balance
+	case book.NetworkExpense:
+		t.Network += balance
+		t.Income -= balance
+	}
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func comparePostings(a, b ledger.PostingSum) int {
+	return cmp.Or(slices.Compare(a.Merchant[:], b.Merchant[:]), cmp.Compare(a.Currency, b.Currency), cmp.Compare(a.Item, b.Item),
+		cmp.Compare(a.Account, b.Account), slices.Compare(a.Issuer[:], b.Issuer[:]))
+}
+
+func compareKeys(a, b book.Key) int {
+	return cmp.Or(cmp.Compare(a.Currency, b.Currency), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Item, b.Item), slices.Compare(a.Issuer[:], b.Issuer[:]))
+}
+
+func newResult(run *ledger.Run, dir string, sums []ledger.PostingSum, listed []FileSum) *RunResult {
+	totals := map[txn.Currency]*Totals{}
+	for i := range sums {
+		addTotals(totals, &sums[i])
+	}
+	return resultOf(run, dir, totals, listed)
+}
+
+func resultOf(run *ledger.Run, dir string, totals map[txn.Currency]*Totals, listed []FileSum) *RunResult {
+	r := &RunResult{Date: run.Day.String(), State: "dry run", Position: run.Position, Fees: run.Fees, Totals: []Totals{}, Exceptions: run.Exceptions,
+		Directory: dir, Manifest: run.Manifest, Files: listed}
+	if run.State == ledger.RunDone {
+		r.State = run.State.String()
+	}
+	if run.Prior != 0 {
+		r.Prior = run.Prior.String()
+	}
+	for _, c := range sortedKeys(totals) {
+		r.Totals = append(r.Totals, *totals[c])
+	}
+	return r
+}
+
+// result reads what a run that is done came to.
+func (in *RunInput) result(ctx context.Context, run *ledger.Run, dir string) (*RunResult, error) {
+	listed, err := readManifest(dir, run.Manifest)
+	if err != nil && !in.DryRun {
+		return nil, err
+	}
+	totals := map[txn.Currency]*Totals{}
+	err = in.Ledger.Postings(ctx, run.Day, func(p *ledger.PostingSum) error {
+		addTotals(totals, p)
+		return nil
+	})
+	return resultOf(run, dir, totals, listed), err
+}
+
+// WriteText writes the result for people.
+func (r *RunResult) WriteText(w io.Writer) error {
+	e := &errWriter{w: w}
+	fmt.Fprintf(e, "Business day %s: %s, journal records up to %d, fees %.12s\n", r.Date, r.State, r.Position, r.Fees)
+	if r.Prior != "" {
+		fmt.Fprintf(e, "follows %s\n", r.Prior)
+	}
+	t := tabwriter.NewWriter(e, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\nCURRENCY\ttransactions\tsales\trefunds\tmerchant fees\tto merchants\tsuspense\tinterchange\tnetwork fees\tincome\tfrom issuers\t")
+	for _, s := range r.Totals {
+		m := func(minor int64) string { return decimal(minor, s.Decimals) }
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, s.Transactions, m(s.Sales), m(s.Refunds), m(s.MerchantFees), m(s.Net),
+			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Income), m(s.Receivable))
+	}
+	t.Flush()
+	fmt.Fprintf(e, "\n%d exceptions\n", r.Exceptions)
+	for _, f := range r.Files {
+		fmt.Fprintf(e, "%s  %s\n", f.SHA256, f.Name)
+	}
+	if r.Manifest != "" {
+		fmt.Fprintf(e, "%s  %s/%s\n", r.Manifest, r.Directory, manifestName)
+	}
+	return e.err
+}
+
+// decimal is minor units with a point before the last places.
+func decimal(minor int64, places int) string {
+	sign, n := "", uint64(minor)
+	if minor < 0 {
+		sign, n = "-", -n
+	}
+	digits := fmt.Sprintf("%0*d", places+1, n)
+	if places == 0 {
+		return sign + digits
+	}
+	return sign + digits[:len(digits)-places] + "." + digits[len(digits)-places:]
+}

@@ -1,0 +1,614 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	// settleAfter is how long after the cut-over a day is left alone: terminals may
+	// reverse for ten minutes and undelivered approvals for one. What comes later
+	// still is in the run of the day after.
+	settleAfter = 15 * time.Minute
+
+	// runWait is how long a run waits for another one to end.
+	runWait  = 10 * time.Minute
+	lockPoll = 50 * time.Millisecond
+)
+
+// RunInput is what an end-of-day run works on.
+type RunInput struct {
+	Ledger *ledger.Ledger
+	// OpenJournal gives the journal of the switch, which may be running. It is
+	// called at most once, for a day that has no run yet.
+	OpenJournal func() (Journal, error)
+	// Fees gives the schedule of a day that has no run yet; a run that was begun
+	// keeps its own.
+	Fees     func() (*fee.Schedule, error)
+	Day      txn.Date
+	Calendar txn.BusinessDay
+	Now      time.Time
+	// Dir is where a directory of files is made for each day.
+	Dir string
+	// DryRun changes nothing and writes no files.
+	DryRun bool
+
+	// step is told of each step that is done; an error is a kill at that point:
+	// nothing after it is run, nothing is cleaned up.
+	step func(string) error
+}
+
+// Refusal is why a day is not settled now. Nothing was changed.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+
+// Settle runs the end of a business day: it fixes the facts that count, books
+// their postings and writes their files. It may be called any number of times,
+// at once, and after a kill at any point: one call does each step, and all
+// return the same result.
+//
+//	step       durable by                  killed before it                  killed after it
+//	begun      a row of run                nothing happened                  the facts, the schedule and so every cent are fixed
+//	files      fsync, in a hidden folder   written anew                      written anew, byte for byte the same
+//	booked     one SQL transaction         no posting is in the ledger       all are; computed again they must be equal
+//	published  rename of the folder        no file is seen                   all are
+//	done       the row of run              the folder is compared and kept   a further call compares files and prints
+func Settle(ctx context.Context, in RunInput) (*RunResult, error) {
+	if in.step == nil {
+		in.step = func(string) error { return nil }
+	}
+	if _, err := in.Ledger.Position(ctx); err != nil {
+		return nil, fmt.Errorf("settle %s: %w", in.Day, err)
+	}
+	if !in.DryRun {
+		if err := in.Ledger.Migrate(ctx); err != nil {
+			return nil, err
+		}
+		unlock, err := lockRuns(ctx, in.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("settle %s: %w", in.Day, err)
+		}
+		defer unlock()
+	}
+	r, err := in.settle(ctx)
+	if err != nil {
+		if why := Refusal(""); errors.As(err, &why) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("settle %s: %w", in.Day, err)
+	}
+	return r, nil
+}
+
+func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
+	runs, err := in.Ledger.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(runs, func(r ledger.Run) bool { return r.Day == in.Day })
+	var current *fee.Schedule
+	if at < 0 {
+		run, err := in.admit(ctx, runs)
+		if err != nil {
+			return nil, err
+		}
+		if current, err = in.Fees(); err != nil {
+			return nil, err
+		}
+		if run.Fees = current.Sum(); !in.DryRun {
+			err := in.Ledger.BeginRun(ctx, run, ledger.Schedule{Sum: current.Sum(), Plans: string(current.Plans()), BINs: string(current.BINs())})
+			if errors.Is(err, ledger.ErrRunMoved) { // another machine's: it goes on from there
+				return in.settle(ctx)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		at = len(runs)
+		runs = append(runs, *run)
+		if err := in.step("begun"); err != nil {
+			return nil, err
+		}
+	}
+	run := &runs[at]
+	dir := filepath.Join(in.Dir, run.Day.String())
+	if run.State == ledger.RunDone && (in.DryRun || intact(dir, run.Manifest)) {
+		return in.result(ctx, run, dir)
+	}
+	r := running{RunInput: in, run: run, dir: dir, pricer: newPricer(ctx, in.Ledger, runs, current)}
+	if at > 0 {
+		r.prior = &runs[at-1]
+	}
+	return r.finish(ctx)
+}
+
+// admit says whether a day can be settled now, and what its run covers.
+func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, error) {
+	run := &ledger.Run{Day: in.Day}
+	if n := len(runs); n > 0 {
+		last := &runs[n-1]
+		switch {
+		case last.Day > in.Day:
+			return nil, refuse("%s cannot be settled: %s is settled already, and days are settled in order; what of %s came late is in that run", in.Day, last.Day, in.Day)
+		case last.State != ledger.RunDone:
+			return nil, refuse("%s cannot be settled: the run of %s has not ended; settle that first", in.Day, last.Day)
+		}
+		run.Prior = last.Day
+	}
+	over := in.Calendar.Start(in.Day.After())
+	switch {
+	case in.Day > in.Calendar.Of(in.Now):
+		return nil, refuse("%s cannot be settled: it is in the future", in.Day)
+	case in.Now.Before(over):
+		return nil, refuse("%s cannot be settled: it is not over before %s", in.Day, over.Format(time.RFC3339))
+	case in.Now.Before(over.Add(settleAfter)):
+		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(settleAfter).Format(time.RFC3339))
+	}
+	undecided, end, err := in.undecided(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(undecided) > 0 {
+		return nil, refuse("%s cannot be settled: %d of its requests are undecided, the first is %s; a running switch decides them within a minute, a stopped one when it starts",
+			in.Day, len(undecided), undecided[0])
+	}
+	if run.Position, err = in.Ledger.Position(ctx); err != nil {
+		return nil, err
+	}
+	if run.Position < end {
+		return nil, refuse("%s cannot be settled: the ledger is at journal record %d and the day's last is %d; let a running switch drain it", in.Day, run.Position, end)
+	}
+	earlier, err := in.Ledger.Unsettled(ctx, run.Prior, in.Day, run.Position)
+	if err != nil {
+		return nil, err
+	}
+	if earlier != 0 {
+		return nil, refuse("%s cannot be settled: %s has transactions and is not settled; days are settled in order", in.Day, earlier)
+	}
+	return run, nil
+}
+
+// undecided reads the journal for requests up to the day that have an intent and
+// no outcome, in order, and for the position of the last record up to the day.
+// What was truncated is decided and in the ledger.
+func (in *RunInput) undecided(ctx context.Context) (ids []txn.ID, end uint64, err error) {
+	j, err := in.OpenJournal()
+	if err != nil {
+		return nil, 0, err
+	}
+	if c, ok := j.(interface{ Close() error }); ok {
+		defer c.Close()
+	}
+	open := map[txn.ID]struct{}{}
+	var rec txn.Record
+	err = j.Scan(j.First(), func(pos journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", pos, err)
+		}
+		if rec.Day > in.Day {
+			return ctx.Err()
+		}
+		end = uint64(pos)
+		switch rec.Kind {
+		case txn.RecordIntent:
+			open[rec.ID] = struct{}{}
+		case txn.RecordOutcome:
+			delete(open, rec.ID)
+		}
+		return nil
+	})
+	for id := range open {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids, end, err
+}
+
+// running is a run from its begin to its end.
+type running struct {
+	*RunInput
+	run, prior *ledger.Run // prior is nil for the first
+	dir        string
+	*pricer
+}
+
+func (r *running) finish(ctx context.Context) (*RunResult, error) {
+	schedule, err := r.load(r.run.Fees)
+	if err != nil {
+		return nil, err
+	}
+	out := &files{}
+	if !r.DryRun {
+		if out, err = createFiles(r.dir, r.step); err != nil {
+			return nil, err
+		}
+	}
+	sums, exceptions, err := r.compute(ctx, out)
+	if err != nil {
+		return nil, errors.Join(err, out.close())
+	}
+	if r.DryRun {
+		r.run.Exceptions = exceptions
+		return newResult(r.run, "", sums, nil), nil
+	}
+	prior := ""
+	if r.prior != nil {
+		prior = fmt.Sprintf("%s  ../%s/%s\n", r.prior.Manifest, r.prior.Day, manifestName)
+	}
+	manifest, err := out.finish(schedule, prior)
+	if err != nil {
+		return nil, err
+	}
+	if r.run.State == ledger.RunBegun {
+		r.run.Exceptions = exceptions
+		if err := r.Ledger.BookRun(ctx, r.run, sums); err != nil {
+			return nil, err
+		}
+		if err := r.step("booked"); err != nil {
+			return nil, err
+		}
+	} else if err := r.same(ctx, sums, exceptions, manifest); err != nil {
+		return nil, err
+	}
+	if err := out.publish(manifest); err != nil {
+		return nil, err
+	}
+	if err := r.step("published"); err != nil {
+		return nil, err
+	}
+	if r.run.State == ledger.RunBooked {
+		if err := r.Ledger.EndRun(ctx, r.run, manifest); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.step("done"); err != nil {
+		return nil, err
+	}
+	return r.result(ctx, r.run, r.dir)
+}
+
+// same holds what was computed anew against what the run has booked.
+func (r *running) same(ctx context.Context, sums []ledger.PostingSum, exceptions int64, manifest string) error {
+	left := make(map[ledger.PostingSum]struct{}, len(sums))
+	for _, s := range sums {
+		left[s] = struct{}{}
+	}
+	err := r.Ledger.Postings(ctx, r.run.Day, func(p *ledger.PostingSum) error {
+		if _, ok := left[*p]; !ok {
+			return fmt.Errorf("merchant %s has %s on %s booked that its transactions do not give", p.Merchant, p.Item, p.Account)
+		}
+		delete(left, *p)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(left) > 0 || exceptions != r.run.Exceptions:
+		return fmt.Errorf("%d postings and %d exceptions more than are booked follow from the transactions", len(left), exceptions-r.run.Exceptions)
+	case r.run.State == ledger.RunDone && manifest != r.run.Manifest:
+		return fmt.Errorf("the files made anew have the manifest %s, the run had %s: the ledger's rows or this program changed", manifest, r.run.Manifest)
+	}
+	return nil
+}
+
+// compute prices every fact of the run, writes it out, and returns the sums of
+// the postings and the number of exceptions. It holds one transaction and the
+// sums of the merchants at a time.
+func (r *running) compute(ctx context.Context, out *files) (sums []ledger.PostingSum, exceptions int64, err error) {
+	var prior uint64
+	if r.prior != nil {
+		prior = r.prior.Position
+	}
+	a := newAggregate(out, r.run.Day, r.Calendar.Zone)
+	err = r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		err := s.Facts(ctx, r.run, prior, func(f *ledger.Fact) error {
+			p, err := r.price(f)
+			if err != nil {
+				return err
+			}
+			return a.add(f, p)
+		})
+		if err != nil {
+			return err
+		}
+		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
+		if err != nil {
+			return err
+		}
+		return a.close(gross)
+	})
+	return a.sums, a.exceptions, err
+}
+
+// pricer prices facts, each deal by the schedule that the run of its first
+// transaction used. It is for one goroutine.
+type pricer struct {
+	ctx       context.Context
+	ledger    *ledger.Ledger
+	runs      []ledger.Run // in order of days
+	schedules map[string]*fee.Schedule
+}
+
+func newPricer(ctx context.Context, l *ledger.Ledger, runs []ledger.Run, current *fee.Schedule) *pricer {
+	p := &pricer{ctx, l, runs, map[string]*fee.Schedule{}}
+	if current != nil {
+		p.schedules[current.Sum()] = current
+	}
+	return p
+}
+
+// load is the schedule of a hash.
+func (p *pricer) load(sum string) (*fee.Schedule, error) {
+	if s := p.schedules[sum]; s != nil {
+		return s, nil
+	}
+	stored, err := p.ledger.Schedule(p.ctx, sum)
+	if err != nil {
+		return nil, err
+	}
+	s, err := fee.Load(fee.File{Name: "stored plans", Text: []byte(stored.Plans)}, fee.File{Name: "stored cards", Text: []byte(stored.BINs)})
+	if err == nil && s.Sum() != sum {
+		err = fmt.Errorf("fee schedule %s in the ledger is not what was stored", sum)
+	}
+	p.schedules[sum] = s
+	return s, err
+}
+
+// priced is what a fact is in the books, and how that came about.
+type priced struct {
+	book.Result
+	Terms         fee.Terms
+	Why           fee.Unpriced
+	Before, After int64 // what its deal came to
+	Alone         bool  // it undoes a transaction that is not in the ledger
+	Schedule      string
+}
+
+// price is pure but for reading schedules: the same fact has the same price in
+// every run that counts it and in every explanation.
+func (p *pricer) price(f *ledger.Fact) (priced, error) {
+	effect := f.Kind.Totals()
+	r := priced{Result: book.Result{Effect: effect, Minor: f.Amount.Minor, Undo: f.Undo}, Before: f.Before}
+	if r.Alone = f.Names && !f.Root && effect == txn.Credit; r.Alone {
+		r.Before = f.Amount.Minor
+	}
+	r.After = r.Before + int64(effect)*f.Amount.Minor
+	run := &p.runs[len(p.runs)-1]
+	for i := range p.runs {
+		if c := &p.runs[i]; c.Day >= f.RootDay && c.Position >= f.RootPosition {
+			run = c
+			break
+		}
+	}
+	s, err := p.load(run.Fees)
+	if err != nil {
+		return r, err
+	}
+	r.Schedule = run.Fees
+	r.Terms, r.Why = s.Terms(&fee.Deal{Merchant: f.Merchant, Day: f.RootDay, MCC: f.RootMCC, Currency: f.Amount.Currency, Masked: f.RootMasked})
+	if r.Why != fee.Priced {
+		r.Parked = true
+		return r, nil
+	}
+	fees := r.Terms.Price(f.Kind, r.Before, r.After)
+	r.Fee, r.Interchange, r.Network = fees.Merchant, fees.Interchange, fees.Network
+	return r, nil
+}
+
+// exceptionsOf are the sentences for people about a fact.
+func exceptionsOf(dst []string, f *ledger.Fact, p *priced) []string {
+	if p.Why != fee.Priced {
+		dst = append(dst, p.Why.String()+": its amount is in suspense")
+	}
+	if p.Alone {
+		dst = append(dst, "its original is not in the ledger: priced as if it undid a deal of its amount")
+	}
+	if f.Outcome == txn.OutcomeUnknown {
+		switch f.Noted {
+		case ledger.NotedNot:
+			dst = append(dst, "its issuer has not taken note of it yet")
+		case ledger.NotedNo:
+			dst = append(dst, "its issuer refused it")
+		}
+	}
+	return dst
+}
+
+// aggregate sums up postings and writes the files that have a line per
+// transaction or merchant.
+type aggregate struct {
+	out  *files
+	day  txn.Date
+	zone *time.Location
+
+	merchant   txn.MerchantID
+	open       map[book.Key]*book.Sum
+	sums       []ledger.PostingSum
+	exceptions int64
+	general    map[book.Key]*book.Sum
+	own        map[txn.Currency]ledger.Gross // of the run's own day
+	postings   []book.Posting
+	why        []string
+}
+
+func newAggregate(out *files, day txn.Date, zone *time.Location) *aggregate {
+	a := &aggregate{out: out, day: day, zone: zone, open: map[book.Key]*book.Sum{}, general: map[book.Key]*book.Sum{}, own: map[txn.Currency]ledger.Gross{}}
+	out.line(statementsFile, "merchant", "business_date", "time", "terminal", "batch", "trace", "rrn", "card", "type", "currency", "amount", "fee", "net", "note")
+	out.line(payoutsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "net", "direction", "suspense")
+	out.line(exceptionsFile, "merchant", "business_date", "terminal", "batch", "trace", "rrn", "id", "type", "currency", "amount", "exception")
+	out.line(generalFile, "business_date", "account", "name", "item", "issuer", "currency", "debit", "credit", "postings")
+	return a
+}
+
+func (a *aggregate) add(f *ledger.Fact, p priced) error {
+	if f.Merchant != a.merchant {
+		if err := a.closeMerchant(); err != nil {
+			return err
+		}
+		a.merchant = f.Merchant
+	}
+	if f.Day == a.day {
+		g := a.own[f.Amount.Currency]
+		g.Count++
+		if p.Effect == txn.Debit {
+			g.Debit += f.Amount.Minor
+		} else {
+			g.Credit += f.Amount.Minor
+		}
+		a.own[f.Amount.Currency] = g
+	}
+	a.postings = book.Post(a.postings[:0], &p.Result)
+	for _, posting := range a.postings {
+		k := book.Key{Item: posting.Item, Account: posting.Account, Currency: f.Amount.Currency}
+		if k.Account == book.IssuerReceivable {
+			k.Issuer = f.Issuer
+		}
+		sum := a.open[k]
+		if sum == nil {
+			sum = new(book.Sum)
+			a.open[k] = sum
+		}
+		if !sum.Add(posting.Minor) {
+			return fmt.Errorf("the %s of merchant %s do not fit 64 bits", posting.Item, f.Merchant)
+		}
+	}
+	a.why = exceptionsOf(a.why[:0], f, &p)
+	a.write(f, &p)
+	return a.out.err
+}
+
+func (a *aggregate) write(f *ledger.Fact, p *priced) {
+	sign := int64(p.Effect)
+	kind, note := f.Kind.String(), strings.Join(a.why, "; ")
+	fees := p.Fee
+	if p.Undo {
+		sign, fees = -sign, -fees
+		note = strings.TrimSuffix("no longer stands: taken back; "+note, "; ")
+	}
+	code, amount := currencyCode(f.Amount.Currency), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
+	merchant, day, terminal := f.Merchant.String(), f.Day.String(), f.Terminal.String()
+	batch, trace, rrn := fmt.Sprintf("%06d", f.Batch), fmt.Sprintf("%06d", f.STAN), trimmed(f.RRN[:])
+	a.out.line(statementsFile, merchant, day, f.At.In(a.zone).Format(time.DateTime), terminal, batch, trace, rrn, trimmed(f.Masked[:]),
+		kind, code, amount(sign*f.Amount.Minor), amount(fees), amount(p.Net()), note)
+	for _, why := range a.why {
+		a.exceptions++
+		a.out.line(exceptionsFile, merchant, day, terminal, batch, trace, rrn, f.ID.String(), kind, code, amount(sign*f.Amount.Minor), why)
+	}
+}
+
+// closeMerchant turns the sums of a merchant into rows and lines.
+func (a *aggregate) closeMerchant() error {
+	if len(a.open) == 0 {
+		return nil
+	}
+	first := len(a.sums)
+	payouts := map[txn.Currency]*Totals{}
+	for k, s := range a.open {
+		row := ledger.PostingSum{Merchant: a.merchant, Currency: k.Currency, Item: k.Item.String(), Account: k.Account.String(), Issuer: k.Issuer,
+			Debit: s.Debit, Credit: s.Credit, Count: s.Count}
+		a.sums = append(a.sums, row)
+		addTotals(payouts, &row)
+		all := a.general[k]
+		if all == nil {
+			all = new(book.Sum)
+			a.general[k] = all
+		}
+		if all.Debit+s.Debit < 0 || all.Credit+s.Credit < 0 {
+			return fmt.Errorf("the %s do not fit 64 bits", k.Item)
+		}
+		all.Debit, all.Credit, all.Count = all.Debit+s.Debit, all.Credit+s.Credit, all.Count+s.Count
+	}
+	clear(a.open)
+	slices.SortFunc(a.sums[first:], comparePostings)
+	for _, c := range sortedKeys(payouts) {
+		t := payouts[c]
+		direction := "none"
+		switch {
+		case t.Net > 0:
+			direction = "pay"
+		case t.Net < 0:
+			direction = "collect"
+		}
+		m := func(minor int64) string { return majorUnits(minor, c) }
+		a.out.line(payoutsFile, a.merchant.String(), currencyCode(c), fmt.Sprint(t.Transactions), m(t.Sales), m(t.Refunds), m(t.MerchantFees), m(t.Net), direction, m(t.Suspense))
+	}
+	return a.out.err
+}
+
+// close ends the last merchant, writes the general ledger, and proves the run: debits
+// are credits in each currency, and what was posted for the day is what the
+// database sums up. A failure here is a fault of this program: nothing is booked.
+func (a *aggregate) close(gross map[txn.Currency]ledger.Gross) error {
+	if err := a.closeMerchant(); err != nil {
+		return err
+	}
+	balance := map[txn.Currency]int64{}
+	keys := make([]book.Key, 0, len(a.general))
+	for k, s := range a.general {
+		keys = append(keys, k)
+		balance[k.Currency] += s.Balance()
+	}
+	for c, minor := range balance {
+		if minor != 0 {
+			return fmt.Errorf("the postings in currency %s are off by %d", c, minor)
+		}
+	}
+	for _, c := range sortedKeys(gross) {
+		if a.own[c] != gross[c] {
+			return fmt.Errorf("the transactions in currency %s were posted as %+v, the ledger has %+v", c, a.own[c], gross[c])
+		}
+	}
+	if len(a.own) != len(gross) {
+		return fmt.Errorf("transactions of %d currencies were posted, the ledger has %d", len(a.own), len(gross))
+	}
+	slices.SortFunc(keys, compareKeys)
+	for _, k := range keys {
+		s := a.general[k]
+		a.out.line(generalFile, a.day.String(), k.Account.Number(), k.Account.String(), k.Item.String(), k.Issuer.String(), currencyCode(k.Currency),
+			majorUnits(s.Debit, k.Currency), majorUnits(s.Credit, k.Currency), fmt.Sprint(s.Count))
+	}
+	return a.out.err
+}
+
+// lockRuns lets one run of a directory go on at a time. The kernel lets go when
+// the process ends, however it ends.
+func lockRuns(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, runWait)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		}
+		sleep(ctx, lockPoll)
+		if ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("another run is still at work: %w", ctx.Err()), f.Close())
+		}
+	}
+}

@@ -1,0 +1,739 @@
+package settlement
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	runFees = `version: 1
+interchange:
+  rates:
+    - {card: debit, currency: CNY, from: 2020-01-01, ppm: 3500, cap: "13.00"}
+    - {card: credit, currency: CNY, from: 2020-01-01, ppm: 4500}
+    - {card: any, currency: JPY, from: 2020-01-01, ppm: 12345}
+    - {card: any, currency: KWD, from: 2020-01-01, ppm: 9876, fixed: "0.011"}
+network:
+  rates:
+    - {card: any, currency: CNY, from: 2020-01-01, ppm: 325, cap: "3.25"}
+    - {card: any, currency: JPY, from: 2020-01-01, ppm: 500}
+    - {card: any, currency: KWD, from: 2020-01-01, ppm: 500}
+plans:
+  - name: returns
+    rates: &rates
+      - {card: debit, currency: CNY, from: 2020-01-01, ppm: 5000, cap: "20.00"}
+      - {card: credit, currency: CNY, from: 2020-01-01, ppm: 6000, fixed: "0.10", min: "0.50"}
+      - {card: any, currency: JPY, from: 2020-01-01, ppm: 28000, min: "10"}
+      - {card: any, currency: KWD, from: 2020-01-01, ppm: 15001, fixed: "0.005", cap: "2.500"}
+  - name: keeps
+    refunds: keep
+    rates: *rates
+merchants:
+  - {mid: M1, plan: returns, from: 2020-01-01}
+  - {mid: M2, plan: keeps, from: 2020-01-01}
+  - {mid: M3, plan: returns, from: 2020-01-01}
+`
+	runCards = "prefix,card\n622202,debit\n622203,credit\n"
+)
+
+func runSchedule() (*fee.Schedule, error) {
+	return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(runFees)}, fee.File{Name: "cards.csv", Text: []byte(runCards)})
+}
+
+// town is a ledger and a journal that are filled alike, with a calendar of days.
+type town struct {
+	t       testing.TB
+	ledger  *ledger.Ledger
+	journal *memJournal
+	dir     string
+	entries []ledger.Entry
+	now     time.Time
+}
+
+var runCalendar = txn.BusinessDay{Zone: time.FixedZone("CST", 8*3600), CutOver: 23 * time.Hour}
+
+func newTown(t testing.TB, dsn string) *town {
+	l, err := ledger.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	if err := l.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return &town{t: t, ledger: l, journal: newMemJournal(t), dir: t.TempDir(), now: time.Date(2026, 12, 24, 12, 0, 0, 0, time.UTC)}
+}
+
+// put appends records to the journal; drained copies them to the ledger.
+func (w *town) put(recs ...*txn.Record) {
+	w.journal.append(recs...)
+	for _, r := range recs {
+		kept := ledger.Kept(*r)
+		w.entries = append(w.entries, ledger.Entry{Pos: uint64(len(w.entries) + 1), Rec: &kept})
+	}
+}
+
+func (w *town) drained() {
+	w.t.Helper()
+	if err := w.ledger.Store(context.Background(), w.entries); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *town) input(day txn.Date) RunInput {
+	return RunInput{Ledger: w.ledger, OpenJournal: func() (Journal, error) { return w.journal, nil }, Fees: runSchedule,
+		Day: day, Calendar: runCalendar, Now: w.now, Dir: w.dir}
+}
+
+func (w *town) settle(day txn.Date) *RunResult {
+	w.t.Helper()
+	r, err := Settle(context.Background(), w.input(day))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// content is every file of a directory.
+func content(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == ".lock" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		m[strings.TrimPrefix(path, dir)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func rowsOf(t testing.TB, path string) []map[string]string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]string
+	for _, line := range all[1:] {
+		row := map[string]string{}
+		for i, name := range all[0] {
+			row[name] = line[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+const (
+	day1 txn.Date = 20261120
+	day2 txn.Date = 20261121
+	day3 txn.Date = 20261122
+)
+
+// deed is an approved outcome. Numbers follow from n, which is its id.
+func deed(n int, kind txn.Kind, merchant string, day txn.Date, minor int64, original txn.ID) *txn.Record {
+	r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(n), At: runCalendar.Start(day).Add(time.Hour + time.Duration(n)*time.Second).UTC(),
+		Key:     txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("T" + merchant), Batch: 1, STAN: uint32(n), Class: txn.ClassFinancial},
+		Request: kind, Merchant: txn.MakeMerchantID(merchant), MCC: 5411, Amount: txn.Amount{Minor: minor, Currency: txn.CNY}, Day: day,
+		Leg: txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: uint32(n)}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}, Original: original}
+	copy(r.Masked[:], "622202*********0128")
+	copy(r.RRN[:], fmt.Sprintf("%012d", n))
+	return r
+}
+
+// later is an event about a transaction.
+func later(n int, kind txn.RecordKind, r *txn.Record) *txn.Record {
+	e := *r
+	e.Kind, e.ID, e.Key, e.Original, e.OriginalKey, e.Outcome = kind, txn.ID(n), txn.Key{}, r.ID, r.Key, txn.OutcomeLocal
+	return &e
+}
+
+func changed(r *txn.Record, change func(*txn.Record)) *txn.Record { change(r); return r }
+
+// sampleDay has one of everything that a run treats in its own way.
+func sampleDay(w *town) (sale, tipped *txn.Record) {
+	sale = deed(1, txn.KindSale, "M1", day1, 1000_00, 0)
+	tipped = deed(2, txn.KindSale, "M2", day1, 4000_00, 0)
+	reversed := deed(3, txn.KindSale, "M1", day1, 77_00, 0)
+	voided := deed(4, txn.KindSale, "M2", day1, 50_00, 0)
+	w.put(sale, tipped, reversed, voided,
+		later(101, txn.RecordReversalDue, reversed), later(102, txn.RecordReversalDone, reversed),
+		deed(5, txn.KindVoid, "M2", day1, 50_00, 4),
+		deed(6, txn.KindTip, "M2", day1, 400_00, 2), // the deal's fee is capped before
+		deed(7, txn.KindRefund, "M1", day1, 250_00, 1),
+		deed(8, txn.KindSale, "M9", day1, 9_99, 0), // no plan
+		changed(deed(9, txn.KindSale, "M1", day1, 5, 0), func(r *txn.Record) { copy(r.Masked[:], "411111") }),
+		changed(deed(10, txn.KindOfflineSale, "M3", day1, 88_00, 0), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }),
+		changed(deed(11, txn.KindSale, "M3", day1, 99_00, 0), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }),  // owes a reversal
+		changed(deed(12, txn.KindSale, "M3", day1, 99_00, 0), func(r *txn.Record) { r.Outcome = txn.OutcomeDeclined }), // no
+		deed(13, txn.KindPreauth, "M3", day1, 500_00, 0),
+		deed(14, txn.KindCompletion, "M3", day1, 450_00, 13),
+		changed(deed(15, txn.KindSale, "M3", day1, 1234, 0), func(r *txn.Record) { r.Amount.Currency = 392 }),
+		changed(deed(16, txn.KindSale, "M3", day1, 7, 0), func(r *txn.Record) { r.Amount.Currency = 1 }),
+		deed(17, txn.KindRefund, "M3", day1, 30_00, 9999),                                                               // of a sale that is not here
+		changed(deed(18, txn.KindRefund, "M3", day1, 1_00, 14), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }), // nobody knows yet
+	)
+	w.drained()
+	return sale, tipped
+}
+
+// TestSampleDay holds a day's figures, computed by hand, on both engines.
+func TestSampleDay(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		dry := w.input(day1)
+		dry.DryRun = true
+		d, err := Settle(t.Context(), dry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := w.settle(day1)
+		if d.State != "dry run" || !reflect.DeepEqual(d.Totals, r.Totals) || d.Exceptions != r.Exceptions || d.Fees != r.Fees {
+			t.Errorf("dry run %+v\nrun     %+v", d, r)
+		}
+		want := "" +
+			"M1 CNY 3: 1000.05 - 250.00 - 3.75 = 746.25 pay, suspense 0.05\n" + // 5.00 less 1.25
+			"M2 CNY 4: 4450.00 - 50.00 - 20.00 = 4380.00 pay, suspense 0.00\n" + // the tip costs nothing: capped
+			"M3 001 1: 7 - 0 - 0 = 0 none, suspense 7\n" +
+			"M3 CNY 3: 538.00 - 30.00 - 2.54 = 505.46 pay, suspense 0.00\n" + // 0.44 + 2.25 - 0.15
+			"M3 JPY 1: 1234 - 0 - 35 = 1199 pay, suspense 0\n" +
+			"M9 CNY 1: 9.99 - 0.00 - 0.00 = 0.00 none, suspense 9.99\n"
+		got := ""
+		for _, p := range rowsOf(t, filepath.Join(w.dir, day1.String(), payoutsFile)) {
+			got += fmt.Sprintf("%s %s %s: %s - %s - %s = %s %s, suspense %s\n", p["merchant"], p["currency"], p["transactions"], p["sales"], p["refunds"], p["fees"], p["net"], p["direction"], p["suspense"])
+		}
+		if got != want {
+			t.Errorf("payouts\n%swant\n%s", got, want)
+		}
+		exceptions := ""
+		for _, x := range rowsOf(t, filepath.Join(w.dir, day1.String(), exceptionsFile)) {
+			exceptions += x["merchant"] + " " + x["amount"] + " " + x["exception"] + "\n"
+		}
+		if want := "" +
+			"M1 0.05 the card's prefix is not in the table of cards: its amount is in suspense\n" +
+			"M3 88.00 its issuer has not taken note of it yet\n" +
+			"M3 7 the currency is not in ISO 4217: its amount is in suspense\n" +
+			"M3 -30.00 its original is not in the ledger: priced as if it undid a deal of its amount\n" +
+			"M9 9.99 the merchant has no plan on this day: its amount is in suspense\n"; exceptions != want {
+			t.Errorf("exceptions\n%swant\n%s", exceptions, want)
+		}
+		if n := len(rowsOf(t, filepath.Join(w.dir, day1.String(), statementsFile))); n != 13 {
+			t.Errorf("%d lines of statements", n)
+		}
+		checkBooks(t, w, day1)
+	})
+}
+
+// checkBooks holds that each day's postings balance, are the sum of what each
+// transaction alone gives, and that payouts are gross less fees and refunds.
+func checkBooks(t interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Helper()
+}, w *town, day txn.Date) {
+	t.Helper()
+	ctx := context.Background()
+	balances, err := w.ledger.Balances(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range balances {
+		if b.Minor != 0 {
+			t.Fatalf("%s is off by %d in %s", b.Day, b.Minor, b.Currency)
+		}
+	}
+	runs, err := w.ledger.Runs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(runs, func(r ledger.Run) bool { return r.Day == day })
+	var prior uint64
+	if at > 0 {
+		prior = runs[at-1].Position
+	}
+	alone := map[string]int64{}
+	p := newPricer(ctx, w.ledger, runs, nil)
+	err = w.ledger.Facts(ctx, &runs[at], prior, func(f *ledger.Fact) error {
+		one, err := p.price(f)
+		for _, posting := range book.Post(nil, &one.Result) {
+			issuer := txn.IssuerID{}
+			if posting.Account == book.IssuerReceivable {
+				issuer = f.Issuer
+			}
+			alone[fmt.Sprintf("%s, currency %s, %s on %s of %s", f.Merchant, f.Amount.Currency, posting.Item, posting.Account, issuer)] += posting.Minor
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.ledger.Postings(ctx, day, func(s *ledger.PostingSum) error {
+		k := fmt.Sprintf("%s, currency %s, %s on %s of %s", s.Merchant, s.Currency, s.Item, s.Account, s.Issuer)
+		if alone[k] != s.Debit-s.Credit {
+			t.Fatalf("%s: booked %d, its transactions give %d", k, s.Debit-s.Credit, alone[k])
+		}
+		delete(alone, k)
+		return nil
+	})
+	if err != nil || len(alone) > 0 {
+		t.Fatalf("%v; not booked: %v", err, alone)
+	}
+}
+
+var errKill = errors.New("killed")
+
+// TestKilledAtEveryStep kills a run at each of its steps, and the one that takes
+// it up at each of its own, while late facts arrive: files are the same as those
+// of a run that nobody killed, and so is what later calls return.
+func TestKilledAtEveryStep(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sale, _ := sampleDay(w)
+		want := w.settle(day1)
+		var steps []string
+		second := deed(50, txn.KindSale, "M1", day2, 10_00, 0)
+		w.put(second)
+		w.drained()
+		in := w.input(day2)
+		in.step = func(s string) error { steps = append(steps, s); return nil }
+		if _, err := Settle(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		if len(steps) != 1+len(fileNames)+1+3 {
+			t.Fatalf("steps: %q", steps)
+		}
+		whole := content(t, w.dir)
+		for i, first := range steps {
+			for _, then := range steps[i:] {
+				// PostgreSQL gets the diagonal only: its databases take time to make.
+				if strings.HasPrefix(dsn, "postgres") && then != first {
+					continue
+				}
+				fresh := dsn
+				if strings.HasPrefix(dsn, "postgres") {
+					fresh = ledgertest.Postgres(t)
+				} else {
+					fresh = ledgertest.SQLite(t)
+				}
+				k := newTown(t, fresh)
+				sampleDay(k)
+				got := k.settle(day1)
+				want.Directory = got.Directory
+				if !reflect.DeepEqual(got, want) {
+					t.Fatalf("another run\n%+v\nwant\n%+v", got, want)
+				}
+				k.put(second)
+				k.drained()
+				for n, at := range []string{first, then} {
+					in := k.input(day2)
+					in.step = func(s string) error {
+						if s == at {
+							return errKill
+						}
+						return nil
+					}
+					if _, err := Settle(t.Context(), in); err != nil && !errors.Is(err, errKill) {
+						t.Fatalf("killed at %s: %v", at, err)
+					}
+					if n == 0 { // what comes now is not of this run any more
+						k.put(later(200, txn.RecordReversalDue, sale), deed(51, txn.KindSale, "M1", day3, 1, 0))
+						k.drained()
+					}
+				}
+				one := k.settle(day2)
+				two := k.settle(day2)
+				if !reflect.DeepEqual(one, two) {
+					t.Errorf("killed at %s and %s: a second call gives\n%+v, the first\n%+v", first, then, two, one)
+				}
+				if got := content(t, k.dir); !maps.Equal(got, whole) {
+					t.Errorf("killed at %s and %s: files differ: %v", first, then, slices.Sorted(maps.Keys(got)))
+				}
+				checkBooks(t, k, day2)
+				k.ledger.Close()
+			}
+		}
+	})
+}
+
+// TestLate holds that what comes after its day was settled is in the next run,
+// once, and takes back exactly what was booked.
+func TestLate(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		w.put(deed(1, txn.KindSale, "M1", day1, 12345_67, 0), deed(2, txn.KindSale, "M1", day1, 100_00, 0),
+			changed(deed(3, txn.KindRefund, "M1", day1, 40_00, 2), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }))
+		w.drained()
+		w.settle(day1)
+		sale := w.entries[0].Rec
+		w.put(later(101, txn.RecordReversalDue, sale), deed(4, txn.KindOfflineSale, "M1", day1, 5_00, 0), // with a day fixed before
+			later(102, txn.RecordAdviceDone, w.entries[2].Rec))
+		w.drained()
+		w.settle(day2)
+		w.put(later(103, txn.RecordReversalDone, sale))
+		w.drained()
+		w.settle(day3)
+		net := func(day txn.Date) string {
+			s := ""
+			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), payoutsFile)) {
+				s += fmt.Sprintf("%s - %s - %s = %s %s\n", p["sales"], p["refunds"], p["fees"], p["net"], p["direction"])
+			}
+			return s
+		}
+		if got, want := net(day1), "12445.67 - 0.00 - 20.50 = 12425.17 pay\n"; got != want {
+			t.Errorf("first day %swant %s", got, want)
+		}
+		// 12345.67 is gone with its 20.00; 5.00 came for 0.03; the refund gives back 0.20.
+		if got, want := net(day2), "-12340.67 - 40.00 - -20.17 = -12360.50 collect\n"; got != want {
+			t.Errorf("second day %swant %s", got, want)
+		}
+		if got := net(day3); got != "" {
+			t.Errorf("third day %s", got)
+		}
+		for _, d := range []txn.Date{day1, day2, day3} {
+			checkBooks(t, w, d)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		intent := changed(deed(1, txn.KindSale, "M1", day1, 1_00, 0), func(r *txn.Record) { r.Kind = txn.RecordIntent })
+		refused := func(day txn.Date, want string) {
+			t.Helper()
+			_, err := Settle(t.Context(), w.input(day))
+			if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		over := runCalendar.Start(day2)
+		w.now = over.Add(-25 * time.Hour)
+		refused(day1, "2026-11-20 cannot be settled: it is in the future")
+		w.now = over.Add(-time.Second)
+		refused(day1, "it is not over before 2026-11-20T23:00:00+08:00")
+		w.now = over.Add(settleAfter - time.Second)
+		refused(day1, "before 2026-11-20T23:15:00+08:00: its last transactions may still be reversed")
+		w.now = over.Add(settleAfter)
+		w.put(intent)
+		w.drained()
+		refused(day1, "1 of its requests are undecided, the first is 0000000000000001")
+		w.put(deed(1, txn.KindSale, "M1", day1, 1_00, 0), deed(2, txn.KindSale, "M1", day2, 1_00, 0))
+		refused(day1, "the ledger is at journal record 1 and the day's last is 2")
+		w.drained()
+		w.now = w.now.AddDate(0, 0, 3)
+		refused(day2, "2026-11-20 has transactions and is not settled")
+		broken := w.input(day1)
+		broken.Fees = func() (*fee.Schedule, error) { return nil, errors.New("a gap") }
+		if _, err := Settle(t.Context(), broken); err == nil || !strings.Contains(err.Error(), "a gap") {
+			t.Error(err)
+		}
+		if got := content(t, w.dir); len(got) != 0 {
+			t.Errorf("a refusal left %v", got)
+		}
+		killed := w.input(day1)
+		killed.step = func(string) error { return errKill }
+		if _, err := Settle(t.Context(), killed); !errors.Is(err, errKill) {
+			t.Fatal(err)
+		}
+		refused(day2, "the run of 2026-11-20 has not ended")
+		w.settle(day1)
+		w.settle(day3.Before())
+		refused(day1.Before(), "2026-11-21 is settled already")
+	})
+}
+
+// TestEightAtOnce holds that runs started at once do everything once and say the
+// same.
+func TestEightAtOnce(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		var group sync.WaitGroup
+		results := make([]*RunResult, 8)
+		for i := range results {
+			group.Go(func() {
+				l, err := ledger.Open(dsn)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer l.Close()
+				in := w.input(day1)
+				in.Ledger = l
+				if results[i], err = Settle(context.Background(), in); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		for _, r := range results[1:] {
+			if !reflect.DeepEqual(r, results[0]) {
+				t.Errorf("%+v\n%+v", r, results[0])
+			}
+		}
+		checkBooks(t, w, day1)
+	})
+}
+
+// TestFilesAreHealed holds that files that were changed or lost are put back as
+// they were, and that what was there is kept.
+func TestFilesAreHealed(t *testing.T) {
+	w := newTown(t, ledgertest.SQLite(t))
+	sampleDay(w)
+	first := w.settle(day1)
+	before := content(t, w.dir)
+	path := filepath.Join(w.dir, day1.String(), payoutsFile)
+	if err := os.WriteFile(path, []byte("pay me\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.settle(day1); !reflect.DeepEqual(got, first) {
+		t.Errorf("%+v, want %+v", got, first)
+	}
+	after := content(t, w.dir)
+	if aside := "/" + day1.String() + ".changed/" + payoutsFile; after[aside] != "pay me\n" {
+		t.Errorf("what was changed is not kept: %v", slices.Sorted(maps.Keys(after)))
+	}
+	maps.DeleteFunc(after, func(name, _ string) bool { return strings.Contains(name, ".changed/") })
+	if !maps.Equal(after, before) {
+		t.Error("the files are not what they were")
+	}
+	if err := os.RemoveAll(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(day1)
+	if !maps.Equal(content(t, w.dir), before) {
+		t.Error("lost files are not what they were")
+	}
+}
+
+// Random days of merchants in currencies of 0, 2 and 3 decimals: postings
+// balance, payouts are gross less refunds and fees, and the fees are those of
+// what each deal came to, computed apart with big integers.
+func TestRandomDays(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "day")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		w := newTown(t, "sqlite:"+filepath.Join(dir, "ledger.db"))
+		w.dir = dir
+		defer w.ledger.Close()
+		type open struct {
+			rec  *txn.Record
+			left int64
+		}
+		var deals []*open
+		standing := map[txn.ID]int64{} // by root
+		roots := map[txn.ID]*txn.Record{}
+		days := []txn.Date{day1, day2, day3}
+		n := 0
+		for _, day := range days {
+			for range rapid.IntRange(0, 12).Draw(rt, "transactions") {
+				n++
+				what := rapid.IntRange(0, 5).Draw(rt, "what")
+				if what < 3 || len(deals) == 0 {
+					merchant := rapid.SampledFrom([]string{"M1", "M3"}).Draw(rt, "merchant")
+					r := deed(n, txn.KindSale, merchant, day, rapid.Int64Range(1, 500_000).Draw(rt, "minor"), 0)
+					r.Amount.Currency = rapid.SampledFrom([]txn.Currency{156, 392, 414}).Draw(rt, "currency")
+					copy(r.Masked[:], rapid.SampledFrom([]string{"622202", "622203"}).Draw(rt, "card"))
+					w.put(r)
+					roots[r.ID], standing[r.ID] = r, r.Amount.Minor
+					deals = append(deals, &open{r, r.Amount.Minor})
+					continue
+				}
+				d := rapid.SampledFrom(deals).Draw(rt, "deal")
+				if d.left == 0 {
+					continue
+				}
+				switch {
+				case what == 3: // reversed, today or after its day was settled, while nothing was built on it
+					if d.left == d.rec.Amount.Minor {
+						w.put(later(10_000+n, txn.RecordReversalDue, d.rec))
+						d.left, standing[d.rec.ID] = 0, 0
+					}
+				case what == 4:
+					minor := rapid.Int64Range(1, d.left).Draw(rt, "refund")
+					r := deed(n, txn.KindRefund, d.rec.Merchant.String(), day, minor, d.rec.ID)
+					r.Amount.Currency, r.Masked = d.rec.Amount.Currency, d.rec.Masked
+					w.put(r)
+					if d.left -= minor; d.left == d.rec.Amount.Minor {
+						d.left-- // a deal with refunds is not reversed
+					}
+					standing[d.rec.ID] -= minor
+				default:
+					if d.rec.Day == day && d.left == d.rec.Amount.Minor {
+						r := deed(n, txn.KindVoid, d.rec.Merchant.String(), day, d.left, d.rec.ID)
+						r.Amount.Currency, r.Masked = d.rec.Amount.Currency, d.rec.Masked
+						w.put(r)
+						d.left, standing[d.rec.ID] = 0, 0
+					}
+				}
+			}
+			if len(w.entries) > 0 {
+				w.drained()
+			}
+			w.settle(day)
+			checkBooks(rt, w, day)
+		}
+		got := map[string]int64{}
+		for _, day := range days {
+			err := w.ledger.Postings(context.Background(), day, func(p *ledger.PostingSum) error {
+				key := fmt.Sprint(p.Currency, " ", p.Merchant)
+				switch p.Account {
+				case book.FeeIncome.String():
+					got[key+" fee"] += p.Credit - p.Debit
+				case book.MerchantPayable.String():
+					got[key+" net"] += p.Credit - p.Debit
+				case book.Suspense.String():
+					rt.Fatal("suspense")
+				}
+				return nil
+			})
+			if err != nil {
+				rt.Fatal(err)
+			}
+		}
+		want := map[string]int64{}
+		for id, minor := range standing {
+			r := roots[id]
+			f := oracleFee(r, minor)
+			key := fmt.Sprint(r.Amount.Currency, " ", r.Merchant)
+			want[key+" fee"] += f
+			want[key+" net"] += minor - f
+		}
+		for k := range got {
+			want[k] += 0
+		}
+		for k, w := range want {
+			if got[k] != w {
+				rt.Fatalf("%s: %d, want %d", k, got[k], w)
+			}
+		}
+	})
+}
+
+// oracleFee is the merchant's fee of runFees, written down a second time.
+func oracleFee(r *txn.Record, minor int64) int64 {
+	if minor <= 0 {
+		return 0
+	}
+	share := func(ppm int64) int64 {
+		x := new(big.Rat).SetFrac64(minor*ppm, 1_000_000)
+		x.Add(x, big.NewRat(1, 2))
+		return new(big.Int).Div(x.Num(), x.Denom()).Int64()
+	}
+	switch {
+	case r.Amount.Currency == 392:
+		return max(share(28000), 10)
+	case r.Amount.Currency == 414:
+		return min(share(15001)+5, 2500)
+	case strings.HasPrefix(string(r.Masked[:]), "622202"):
+		return min(share(5000), 2000)
+	}
+	return max(share(6000)+10, 50)
+}
+
+func TestExplain(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		explain := func(n int) string {
+			t.Helper()
+			x, err := Explain(t.Context(), w.ledger, day1, fmt.Sprintf("%012d", n), runSchedule)
+			if err != nil || len(x) != 1 {
+				t.Fatalf("%v, %d found", err, len(x))
+			}
+			var b strings.Builder
+			if err := x[0].WriteText(&b); err != nil {
+				t.Fatal(err)
+			}
+			return b.String()
+		}
+		for range 2 { // before and after the run
+			for n, wants := range map[int][]string{
+				1:  {"plan returns, card debit", "merchant fee: 5.00", "1000.00 x 5000 ppm = 5.00", "interchange: 3.50", "network fee: 0.33", "1100 issuer receivable    1000.00", "to the merchant: 995.00 CNY"},
+				6:  {"its deal came to 4000.00 before and comes to 4400.00 after", "merchant fee: 0.00", "4400.00 x 5000 ppm = 22.00, at most 20.00: 20.00"},
+				7:  {"merchant fee: -1.25", "to the merchant: -248.75 CNY"},
+				8:  {"exception: the merchant has no plan on this day", "2900 suspense"},
+				3:  {"It is not in the books"},
+				12: {"declined", "It is not in the books"},
+			} {
+				got := explain(n)
+				for _, want := range wants {
+					if !strings.Contains(got, want) {
+						t.Errorf("%d: no %q in\n%s", n, want, got)
+					}
+				}
+			}
+			w.settle(day1)
+		}
+	})
+}
+
+// TestVerifyPostings holds that verify sums up what runs booked, and names a run
+// that does not balance.
+func TestVerifyPostings(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		check := func() (Check, string) {
+			t.Helper()
+			r, err := Verify(t.Context(), VerifyInput{Journal: w.journal, Ledger: w.ledger})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return *r.check(RulePosting), text(t, r)
+		}
+		if c, _ := check(); c.Checked != 0 || !strings.Contains(c.Note, "no day has been settled") {
+			t.Errorf("before any run: %+v", c)
+		}
+		w.settle(day1)
+		if c, _ := check(); c.Checked == 0 || c.Breaks != 0 {
+			t.Errorf("after a run: %+v", c)
+		}
+		run := ledger.Run{Day: day2, Prior: day1}
+		if err := w.ledger.BeginRun(t.Context(), &run, ledger.Schedule{Sum: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.ledger.BookRun(t.Context(), &run, []ledger.PostingSum{{Currency: 156, Item: "sale", Account: "suspense", Credit: 101, Count: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.ledger.BookRun(t.Context(), &run, nil); !errors.Is(err, ledger.ErrRunMoved) {
+			t.Errorf("booked twice: %v", err)
+		}
+		if c, s := check(); c.Breaks != 1 || !strings.Contains(s, "the run of 2026-11-21: debits less credits are -1.01 156") {
+			t.Errorf("an unbalanced run: %+v", c)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const settledDay txn.Date = 20261120
+
+// pastDay is a data directory with a journal, a SQLite ledger, fees and n sales
+// of a day that is over; the card table knows debit cards only.
+func pastDay(t *testing.T, n int) string {
+	t.Helper()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	j, err := journal.Open(filepath.Join(data, "journal"), journal.Config{SegmentSize: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	l, err := ledger.Open("sqlite:" + filepath.Join(data, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// One append waits for its flush, so the journal gets the first and the last.
+	var entries []ledger.Entry
+	for i := 1; i <= n; i++ {
+		r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(i), At: time.Date(2026, 11, 20, 1, 0, i, 0, time.UTC), Request: txn.KindSale,
+			Key:      txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: uint32(i), Class: txn.ClassFinancial},
+			Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", i%300)), MCC: 5411, Amount: txn.Amount{Minor: int64(1000_00 + i - 1), Currency: txn.CNY},
+			Day: settledDay, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east")}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
+		copy(r.Masked[:], "622202*********0128")
+		copy(r.RRN[:], fmt.Sprintf("%012d", i))
+		if i == 1 || i == n {
+			if _, err := j.Append(r.Append(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries = append(entries, ledger.Entry{Pos: uint64(i), Rec: r})
+	}
+	if err := l.Store(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	plans := "version: 1\nplans: [{name: shop, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 5000, cap: \"20.00\"}]}]\nmerchants:\n"
+	for m := range 299 { // the last has no plan
+		plans += fmt.Sprintf("  - {mid: \"99929005411%04d\", plan: shop, from: 2020-01-01}\n", m)
+	}
+	write(t, data, "fees.yaml", plans)
+	write(t, data, "cards.csv", "prefix,card\n622202,debit\n")
+	return dir
+}
+
+// TestSettle is a finance person's day: check the fees, look, settle, settle
+// again, explain, verify the files with a tool of the system.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	dir := pastDay(t, 300)
+	cli := func(args ...string) result { return acqswitch(t, dir, nil, "", append(args, "--data", "data")...) }
+
+	cli("settle", "--date", "2026-11-20", "--date", "2099-01-01").check(t, exitRefused, "", "2099-01-01 cannot be settled: it is in the future")
+	acqswitch(t, dir, nil, "", "settle").check(t, exitUsage, "", "--date must say which business day")
+	acqswitch(t, dir, nil, "", "settle", "--date", "20.11.2026").check(t, exitUsage, "", "--date: business date")
+	acqswitch(t, dir, nil, "", "settle", "--date", "2026-11-20", "--data", "nowhere").check(t, exitFailed, "", "")
+	cli("fee", "check").check(t, exitOK, "ok ", "")
+	good, err := os.ReadFile(filepath.Join(dir, "data/fees.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "data"), "fees.yaml", strings.Replace(string(good), "ppm: 5000", "ppm: five", 1))
+	cli("fee", "check").check(t, exitUsage, "", "fees.yaml:2: plans[].rates[].ppm")
+	cli("settle", "--date", "2026-11-20").check(t, exitUsage, "", "fees.yaml:2: plans[].rates[].ppm")
+	write(t, filepath.Join(dir, "data"), "fees.yaml", string(good))
+
+	dry := cli("settle", "--date", "2026-11-20", "--dry-run")
+	dry.check(t, exitOK, "Business day 2026-11-20: dry run", "")
+	cli("fee", "explain", "000000000001", "--date", "2026-11-20").check(t, exitOK, "not settled yet", "")
+	first := cli("settle", "--date", "2026-11-20")
+	first.check(t, exitOK, "Business day 2026-11-20: done", "")
+	first.check(t, exitOK, "1 exceptions", "")
+	if again := cli("settle", "--date", "2026-11-20"); again != first {
+		t.Errorf("the second time\n%s\nthe first\n%s", again.out, first.out)
+	}
+	var r settlement.RunResult
+	if err := json.Unmarshal([]byte(cli("settle", "--date", "2026-11-20", "-o", "json").out), &r); err != nil {
+		t.Fatal(err)
+	}
+	// 300 sales of 1000.00 to 1002.99; the one of 1002.98 has no plan.
+	want := settlement.Totals{Currency: "CNY", Decimals: 2, Transactions: 300, Sales: 300*1000_00 + 299*300/2, MerchantFees: 100*5_00 + 199*5_01} // from 1001.00 on 5.005 is 5.01
+	if len(r.Totals) != 1 || r.Totals[0].Sales != want.Sales || r.Totals[0].Transactions != want.Transactions || r.Totals[0].MerchantFees != want.MerchantFees ||
+		r.Totals[0].Net != r.Totals[0].Sales-r.Totals[0].MerchantFees-r.Totals[0].Suspense ||
+		r.Totals[0].Receivable != r.Totals[0].Sales-r.Totals[0].Interchange-r.Totals[0].Network {
+		t.Errorf("%+v", r.Totals)
+	}
+	explain := cli("fee", "explain", "000000000001", "--date", "2026-11-20")
+	explain.check(t, exitOK, "1000.00 x 3500 ppm = 3.50", "")
+	explain.check(t, exitOK, "settled with", "")
+	cli("fee", "explain", "000000000999", "--date", "2026-11-20").check(t, exitRefused, "", "there is no transaction 000000000999 on 2026-11-20")
+	if tool, err := exec.LookPath("sha256sum"); err == nil {
+		cmd := exec.Command(tool, "-c", "SHA256SUMS")
+		cmd.Dir = filepath.Join(dir, "data/settlement/2026-11-20")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("sha256sum: %v\n%s", err, out)
+		}
+	}
+	cli("settle", "--date", "2026-11-19").check(t, exitRefused, "", "2026-11-20 is settled already")
+}
+
+// TestSettleKilled kills the process at times of its own choice, as often as it
+// takes, and holds its files to those of a run that was left alone.
+func TestSettleKilled(t *testing.T) {
+	t.Parallel()
+	const n = 10_000
+	whole := pastDay(t, n)
+	args := []string{"settle", "--date", "2026-11-20", "--data", "data"}
+	began := time.Now()
+	acqswitch(t, whole, nil, "", args...).check(t, exitOK, "done", "")
+	took := time.Since(began)
+	want := settledFiles(t, whole)
+	broken := pastDay(t, n)
+	for i := range 8 {
+		p := start(t, broken, args...)
+		time.Sleep(took * time.Duration(i+1) / 8)
+		p.cmd.Process.Signal(syscall.SIGKILL) // it may have ended by itself
+		<-p.ended
+	}
+	acqswitch(t, broken, nil, "", args...).check(t, exitOK, "done", "")
+	if got := settledFiles(t, broken); !maps.Equal(got, want) {
+		t.Error("the files of a run that was killed differ")
+	}
+}
+
+func settledFiles(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	root := filepath.Join(dir, "data/settlement")
+	m := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == ".lock" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		m[strings.TrimPrefix(path, root)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -1,8 +1,9 @@
 -- +goose Up
 
 -- A transaction by its id, for what was done about it; a day's by position, for
--- what was stored after the day was settled.
-CREATE INDEX txn_id ON txn (merchant_id, id);
+-- what was stored after the day was settled. Both rise with time, so inserting
+-- into them stays cheap; with the merchant before the id a row costs a third more.
+CREATE INDEX txn_id ON txn (id);
 CREATE INDEX txn_day ON txn (business_date, position);
 CREATE INDEX event_position ON event (position);
 

@@ -12,7 +12,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moov-io/iso4217"
 
@@ -217,15 +219,55 @@ func readManifest(dir, manifest string) ([]FileSum, error) {
 }
 
 // majorUnits is an amount as finance writes it, without its currency: 123.45.
+// Minor units of an unknown currency are written as they are.
 func majorUnits(minor int64, c txn.Currency) string {
-	s, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c}.String(), " ")
-	return s
+	places, _ := c.Exponent()
+	return decimal(minor, places)
 }
+
+// decimal is minor units with a point before the last places.
+func decimal(minor int64, places int) string {
+	if places == 0 {
+		return strconv.FormatInt(minor, 10)
+	}
+	var room [32]byte
+	b := room[:0]
+	n := uint64(minor)
+	if minor < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = strconv.AppendUint(b, n, 10)
+	digits := bytes.TrimPrefix(b, []byte("-"))
+	if missing := places + 1 - len(digits); missing > 0 {
+		at := len(b) - len(digits)
+		b = append(append(b[:at:at], "00000000"[:missing]...), digits...)
+	}
+	return string(b[:len(b)-places]) + "." + string(b[len(b)-places:])
+}
+
+// six is a batch or trace number.
+func six(n uint32) string {
+	s := strconv.FormatUint(uint64(n), 10)
+	return "000000"[:max(0, 6-len(s))] + s
+}
+
+var currencyCodes = sync.OnceValue(func() *[1000]string {
+	var codes [1000]string
+	for i := range codes {
+		s := txn.Currency(i).String()
+		if codes[i] = s; i > 0 {
+			if known, ok := iso4217.Lookup(s); ok {
+				codes[i] = known.Code
+			}
+		}
+	}
+	return &codes
+})
 
 // currencyCode is CNY for 156, or the number where ISO 4217 has no letters.
 func currencyCode(c txn.Currency) string {
-	if known, ok := iso4217.Lookup(c.String()); ok {
-		return known.Code
+	if codes := currencyCodes(); int(c) < len(codes) {
+		return codes[c]
 	}
 	return c.String()
 }

@@ -170,16 +170,3 @@ func (r *RunResult) WriteText(w io.Writer) error {
 	}
 	return e.err
 }
-
-// decimal is minor units with a point before the last places.
-func decimal(minor int64, places int) string {
-	sign, n := "", uint64(minor)
-	if minor < 0 {
-		sign, n = "-", -n
-	}
-	digits := fmt.Sprintf("%0*d", places+1, n)
-	if places == 0 {
-		return sign + digits
-	}
-	return sign + digits[:len(digits)-places] + "." + digits[len(digits)-places:]
-}

@@ -503,7 +503,7 @@ func (a *aggregate) write(f *ledger.Fact, p *priced) {
 	}
 	code, amount := currencyCode(f.Amount.Currency), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
 	merchant, day, terminal := f.Merchant.String(), f.Day.String(), f.Terminal.String()
-	batch, trace, rrn := fmt.Sprintf("%06d", f.Batch), fmt.Sprintf("%06d", f.STAN), trimmed(f.RRN[:])
+	batch, trace, rrn := six(f.Batch), six(f.STAN), trimmed(f.RRN[:])
 	a.out.line(statementsFile, merchant, day, f.At.In(a.zone).Format(time.DateTime), terminal, batch, trace, rrn, trimmed(f.Masked[:]),
 		kind, code, amount(sign*f.Amount.Minor), amount(fees), amount(p.Net()), note)
 	for _, why := range a.why {

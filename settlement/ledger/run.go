@@ -99,6 +99,10 @@ func (q queries) Schedule(ctx context.Context, sum string) (Schedule, error) {
 	return s, nil
 }
 
+// A column with || '' is one whose index must not be used: PostgreSQL without
+// statistics, as on the first day, takes the many rows of a kind or merchant for
+// few, and its runs then take five times as long.
+
 // counts says in SQL that a row of txn, called t, counts in the books by the
 // facts up to a position: an approval, what was told of afterwards, or a refund
 // that its issuer took note of later; and nothing undid it.
@@ -108,9 +112,9 @@ func counts(t, position string) string {
 		AND ((@t.outcome = 'approved' AND @t.request IN ` + kindsWhere(financial) + `)
 			OR (@t.outcome = 'unknown' AND @t.request IN ` + kindsWhere(func(k txn.Kind) bool { return financial(k) && k.Told() }) + `)
 			OR (@t.outcome = 'unknown' AND @t.request = 'refund' AND EXISTS (SELECT 1 FROM event AS noted WHERE noted.merchant_id = @t.merchant_id
-				AND noted.original_id = @t.id AND noted.position <= @p AND noted.kind = 'advice done' AND noted.reason <> '` + txn.IssuerDeclined.String() + `')))
+				AND noted.original_id = @t.id AND noted.position <= @p AND noted.kind || '' = 'advice done' AND noted.reason <> '` + txn.IssuerDeclined.String() + `')))
 		AND NOT EXISTS (SELECT 1 FROM event AS undo WHERE undo.merchant_id = @t.merchant_id AND undo.original_id = @t.id
-			AND undo.position <= @p AND undo.kind IN ('reversal due', 'reversal done')))`)
+			AND undo.position <= @p AND undo.kind || '' IN ('reversal due', 'reversal done')))`)
 }
 
 func creditKinds(t string) string {
@@ -167,7 +171,7 @@ const (
 // run gives the days, so that the index by day and position can be used.
 var (
 	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, amount, currency, mcc, pan_masked, issuer, rrn, outcome, original_id`
-	happened    = `(txn.merchant_id, txn.id) IN (SELECT merchant_id, original_id FROM event WHERE position > $3 AND position <= $2)`
+	happened    = `txn.id IN (SELECT original_id FROM event WHERE position > $3 AND position <= $2)`
 
 	// $1 day, $2 position, $3 position of the run before
 	factsOfRun = `SELECT ` + factColumns + `, 0 AS undo, CAST($2 AS BIGINT) AS cut FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `
@@ -175,11 +179,11 @@ var (
 		SELECT ` + prefixed("txn", factColumns) + `, 0, CAST($2 AS BIGINT) FROM run JOIN txn ON txn.business_date = run.business_date AND txn.position > $3
 			WHERE run.business_date < $1 AND ` + counts("txn", "$2") + `
 		UNION ALL
-		SELECT ` + factColumns + `, 0, CAST($2 AS BIGINT) FROM txn WHERE ` + happened + ` AND business_date < $1 AND position <= $3
+		SELECT ` + factColumns + `, 0, CAST($2 AS BIGINT) FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
 			AND ` + counts("txn", "$2") + ` AND NOT ` + counts("txn", "$3") + `
 		UNION ALL
 		SELECT ` + factColumns + `, 1, (SELECT MIN(run.position) FROM run WHERE run.business_date >= txn.business_date AND run.position >= txn.position)
-			FROM txn WHERE ` + happened + ` AND business_date < $1 AND position <= $3
+			FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
 			AND ` + counts("txn", "$3") + ` AND NOT ` + counts("txn", "$2")
 
 	// $1 day, $2 position, $3 RRN
@@ -206,7 +210,7 @@ func facts(chosen string) string {
 			CASE WHEN ` + counts("root", "c.cut") + ` THEN root.amount ELSE 0 END
 			+ COALESCE((SELECT CAST(SUM(deed.amount * ` + creditKinds("deed") + `) AS BIGINT) FROM txn AS deed WHERE deed.merchant_id = c.merchant_id
 				AND deed.original_id = c.original_id AND deed.original_id <> 0 AND deed.position < c.position AND ` + counts("deed", "c.cut") + `), 0) END
-	FROM chosen AS c LEFT JOIN txn AS root ON c.original_id <> 0 AND root.merchant_id = c.merchant_id AND root.id = c.original_id
+	FROM chosen AS c LEFT JOIN txn AS root ON c.original_id <> 0 AND root.merchant_id || '' = c.merchant_id AND root.id = c.original_id
 		AND root.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Debit }) + `
 	ORDER BY c.merchant_id, c.position`
 }

@@ -334,6 +334,9 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("steps: %q", steps)
 		}
 		whole := content(t, w.dir)
+		if chain := want.Manifest + "  ../2026-11-20/SHA256SUMS\n"; !strings.HasPrefix(whole["/2026-11-21/SHA256SUMS"], chain) {
+			t.Errorf("the manifest does not begin with the one before:\n%s", whole["/2026-11-21/SHA256SUMS"])
+		}
 		for i, first := range steps {
 			for _, then := range steps[i:] {
 				// PostgreSQL gets the diagonal only: its databases take time to make.

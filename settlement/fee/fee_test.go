@@ -142,6 +142,25 @@ func TestChargesAddUp(t *testing.T) {
 	})
 }
 
+// TestDeal is the deal of docs/settlement.md.
+func TestDeal(t *testing.T) {
+	l := Line{Rate: Rate{PPM: 5000, Cap: 20_00, Capped: true}}
+	for _, c := range []struct {
+		kind          txn.Kind
+		before, after int64
+		want          int64
+	}{
+		{txn.KindSale, 0, 4000_00, 20_00},
+		{txn.KindTip, 4000_00, 4400_00, 0},
+		{txn.KindRefund, 4400_00, 3400_00, -3_00},
+		{txn.KindRefund, 3400_00, 0, -17_00},
+	} {
+		if got := l.Charge(c.kind, c.before, c.after); got != c.want {
+			t.Errorf("%s: %d, want %d", c.kind, got, c.want)
+		}
+	}
+}
+
 func TestRefundKeeps(t *testing.T) {
 	l := Line{Rate: Rate{PPM: 5000}, Keeps: true}
 	if got := l.Charge(txn.KindRefund, 1000_00, 0); got != 0 {

@@ -370,7 +370,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 						t.Fatalf("killed at %s: %v", at, err)
 					}
 					if n == 0 { // what comes now is not of this run any more
-						k.put(later(200, txn.RecordReversalDue, sale), deed(51, txn.KindSale, "M1", day3, 1, 0))
+						k.put(later(200, txn.RecordReversalDue, sale), later(201, txn.RecordReversalDue, second), deed(51, txn.KindSale, "M1", day3, 1, 0))
 						k.drained()
 					}
 				}

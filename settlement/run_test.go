@@ -180,6 +180,9 @@ func later(n int, kind txn.RecordKind, r *txn.Record) *txn.Record {
 
 func changed(r *txn.Record, change func(*txn.Record)) *txn.Record { change(r); return r }
 
+// toldNo is an unknown outcome whose terminal was told no.
+func toldNo(r *txn.Record) { r.Outcome, r.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer }
+
 // sampleDay has one of everything that a run treats in its own way.
 func sampleDay(w *town) (sale, tipped *txn.Record) {
 	sale = deed(1, txn.KindSale, "M1", day1, 1000_00, 0)
@@ -201,7 +204,8 @@ func sampleDay(w *town) (sale, tipped *txn.Record) {
 		changed(deed(15, txn.KindSale, "M3", day1, 1234, 0), func(r *txn.Record) { r.Amount.Currency = 392 }),
 		changed(deed(16, txn.KindSale, "M3", day1, 7, 0), func(r *txn.Record) { r.Amount.Currency = 1 }),
 		deed(17, txn.KindRefund, "M3", day1, 30_00, 9999),                                                               // of a sale that is not here
-		changed(deed(18, txn.KindRefund, "M3", day1, 1_00, 14), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }), // nobody knows yet
+		changed(deed(18, txn.KindRefund, "M3", day1, 1_00, 14), toldNo),                                                 // nobody knows yet
+		changed(deed(19, txn.KindRefund, "M3", day1, 2_00, 14), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }), // told yes
 	)
 	w.drained()
 	return sale, tipped
@@ -226,7 +230,7 @@ func TestSampleDay(t *testing.T) {
 			"M1 CNY 3: 1000.05 - 250.00 - 3.75 = 746.25 pay, suspense 0.05\n" + // 5.00 less 1.25
 			"M2 CNY 4: 4450.00 - 50.00 - 20.00 = 4380.00 pay, suspense 0.00\n" + // the tip costs nothing: capped
 			"M3 001 1: 7 - 0 - 0 = 0 none, suspense 7\n" +
-			"M3 CNY 3: 538.00 - 30.00 - 2.54 = 505.46 pay, suspense 0.00\n" + // 0.44 + 2.25 - 0.15
+			"M3 CNY 4: 538.00 - 32.00 - 2.53 = 503.47 pay, suspense 0.00\n" + // 0.44 + 2.25 - 0.15 - 0.01
 			"M3 JPY 1: 1234 - 0 - 35 = 1199 pay, suspense 0\n" +
 			"M9 CNY 1: 9.99 - 0.00 - 0.00 = 0.00 none, suspense 9.99\n"
 		got := ""
@@ -245,10 +249,11 @@ func TestSampleDay(t *testing.T) {
 			"M3 88.00 its issuer has not taken note of it yet\n" +
 			"M3 7 the currency is not in ISO 4217: its amount is in suspense\n" +
 			"M3 -30.00 its original is not in the ledger: priced as if it undid a deal of its amount\n" +
+			"M3 -2.00 its issuer has not taken note of it yet\n" +
 			"M9 9.99 the merchant has no plan on this day: its amount is in suspense\n"; exceptions != want {
 			t.Errorf("exceptions\n%swant\n%s", exceptions, want)
 		}
-		if n := len(rowsOf(t, filepath.Join(w.dir, day1.String(), statementsFile))); n != 13 {
+		if n := len(rowsOf(t, filepath.Join(w.dir, day1.String(), statementsFile))); n != 14 {
 			t.Errorf("%d lines of statements", n)
 		}
 		checkBooks(t, w, day1)
@@ -395,7 +400,7 @@ func TestLate(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		w := newTown(t, dsn)
 		w.put(deed(1, txn.KindSale, "M1", day1, 12345_67, 0), deed(2, txn.KindSale, "M1", day1, 100_00, 0),
-			changed(deed(3, txn.KindRefund, "M1", day1, 40_00, 2), func(r *txn.Record) { r.Outcome = txn.OutcomeUnknown }))
+			changed(deed(3, txn.KindRefund, "M1", day1, 40_00, 2), toldNo))
 		w.drained()
 		w.settle(day1)
 		sale := w.entries[0].Rec

@@ -104,13 +104,14 @@ func (q queries) Schedule(ctx context.Context, sum string) (Schedule, error) {
 // few, and its runs then take five times as long.
 
 // counts says in SQL that a row of txn, called t, counts in the books by the
-// facts up to a position: an approval, what was told of afterwards, or a refund
-// that its issuer took note of later; and nothing undid it.
+// facts up to a position: it was taken (txn.Record.Taken), or is a refund whose
+// terminal was told no and of which its issuer took note later, as older versions
+// have them; and nothing undid it.
 func counts(t, position string) string {
 	financial := func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }
 	return strings.NewReplacer("@t", t, "@p", position).Replace(`(@t.position <= @p
 		AND ((@t.outcome = 'approved' AND @t.request IN ` + kindsWhere(financial) + `)
-			OR (@t.outcome = 'unknown' AND @t.request IN ` + kindsWhere(func(k txn.Kind) bool { return financial(k) && k.Told() }) + `)
+			OR (@t.outcome = 'unknown' AND @t.reason = '` + txn.Approved.String() + `' AND @t.request IN ` + kindsWhere(func(k txn.Kind) bool { return financial(k) && k.Remedy() == txn.Repeat }) + `)
 			OR (@t.outcome = 'unknown' AND @t.request = 'refund' AND EXISTS (SELECT 1 FROM event AS noted WHERE noted.merchant_id = @t.merchant_id
 				AND noted.original_id = @t.id AND noted.position <= @p AND noted.kind || '' = 'advice done' AND noted.reason <> '` + txn.IssuerDeclined.String() + `')))
 		AND NOT EXISTS (SELECT 1 FROM event AS undo WHERE undo.merchant_id = @t.merchant_id AND undo.original_id = @t.id

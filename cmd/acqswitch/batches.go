@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -19,13 +18,13 @@ func batchesCommand(c *console) *cobra.Command {
 	var file, data, date string
 	flags := func(cmd *cobra.Command) *cobra.Command {
 		f := cmd.Flags()
-		f.StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+		configFlag(cmd, &file)
 		f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
 		f.StringVar(&date, "date", "", "business day as yyyy-mm-dd; empty is today's")
 		return cmd
 	}
 	load := func() (*config, txn.Date, error) {
-		cfg, err := loadConfig(file, os.Environ())
+		cfg, err := readConfig(file)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -47,7 +47,7 @@ func TestCommandLine(t *testing.T) {
 		{"registry import", exitUsage, "", "takes one registry file"},
 
 		{"config check --config good.yaml", exitOK, "ok\n", ""},
-		{"config check", exitUsage, "", "open acqswitch.yaml: no such file"},
+		{"config check", exitUsage, "", "configuration (built in; there is no acqswitch.yaml): issuers: at least one must be configured"},
 		{"config check --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
 		{"serve --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
 		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
@@ -128,6 +128,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"write deadline", "terminals: {write_deadline: 0s}", "terminals.write_deadline"},
 		{"idle time", "terminals: {idle_max: 0s}", "terminals.idle_max"},
 		{"drain", "terminals: {drain_within: 0s}", "terminals.drain_within"},
+		{"drain before the last answer", "terminals: {drain_within: 29s}", "terminals.drain_within: 29s must be at least answer_within, 30s"},
 		{"vault's kind", "vault: {kind: cloud}", `vault: kind: "cloud" must be one of software, pkcs11`},
 		{"module of a software vault", "vault: {module: x.so}", "vault: module, token, pin_file and pin_env are for kind: pkcs11"},
 		{"vault without a module", "vault: {kind: pkcs11, token: t, pin_env: P}", "vault: kind: pkcs11 needs module"},
@@ -159,6 +160,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"issuer's name", "issuers: [{address: \"h:1\", bins: [\"1\"]}]", `issuer "": name must be 1 to 12 characters`},
 		{"issuer's address", "issuers: [{name: east, bins: [\"1\"]}]", `issuer "east": address must be host:port`},
 		{"issuer's dialect", "issuers: [{name: east, address: \"h:1\", dialect: klingon, bins: [\"1\"]}]", `issuer "east": dialect: "klingon" is not known`},
+		{"issuer's time", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"], timeout: 30s}]", `issuers[].timeout: 30s of "east" must be shorter than answer_within, 30s`},
+		{"issuer's default time", "answer_within: 20s\nissuers: [{name: east, address: \"h:1\", bins: [\"1\"]}]", `issuers[].timeout: 25s of "east" must be shorter`},
 		{"issuer's prefix", "issuers: [{name: east, address: \"h:1\", bins: [\"6x\"]}]", `issuer "east": bins: prefix "6x" must be digits`},
 		{"issuer's authority", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"], tls: {ca: nowhere.pem}}]", "read tls.ca: open nowhere.pem"},
 		{"issuers with one name", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"]}, {name: east, address: \"h:1\", bins: [\"2\"]}]", "name is used twice"},
@@ -213,6 +216,22 @@ func TestConfigInit(t *testing.T) {
 	}
 }
 
+// TestConfigIsFound holds that every command takes acqswitch.yaml where none is
+// named, and the defaults where there is none.
+func TestConfigIsFound(t *testing.T) {
+	commands := []string{"serve", "verify", "config check", "downloads status", "batches list", "journal dump", "keys list", "registry export -"}
+	for _, command := range commands {
+		dir := t.TempDir()
+		help := acqswitch(t, dir, nil, "", append(strings.Fields(strings.TrimSuffix(command, " -")), "--help")...)
+		help.check(t, exitOK, "default acqswitch.yaml if it exists", "")
+		if r := acqswitch(t, dir, nil, "", strings.Fields(command)...); strings.Contains(r.errs, "configuration acqswitch.yaml") {
+			t.Errorf("%s without a file: %s", command, r.errs)
+		}
+		write(t, dir, "acqswitch.yaml", "colour: red\n")
+		acqswitch(t, dir, nil, "", strings.Fields(command)...).check(t, exitUsage, "", `configuration acqswitch.yaml: line 1: unknown field "colour"`)
+	}
+}
+
 // TestConfigFile holds that a key given changes that key only, and that a list
 // given replaces the default's.
 func TestConfigFile(t *testing.T) {
@@ -245,7 +264,7 @@ func TestConfigEnvironment(t *testing.T) {
 	cfg, err := loadConfig(path, []string{
 		"ACQ_ACQUIRER=7", "ACQ_NODE=3", "ACQ_DATA_DIR=/var/acq", "ACQ_ANSWER_WITHIN=20s", "ACQ_TERMINALS_SESSIONS_MAX=9",
 		"ACQ_LEDGER_DSN=postgres://acq@db/acq", "ACQ_RISK_SKIP_CHECK_DIGIT=true", "ACQ_TRACE_RATIO=0.5", "ACQ_ADMIN_ADDRESS=",
-		"ACQSWITCH=not ours", "PATH=/bin",
+		"ACQ_TEST_TMK=a terminal's", "ACQSWITCH=not ours", "PATH=/bin",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -151,7 +151,12 @@ func (c *config) validate() error {
 		{"terminals.frame_deadline", atLeast(t.FrameDeadline, time.Millisecond)},
 		{"terminals.write_deadline", atLeast(t.WriteDeadline, time.Millisecond)},
 		{"terminals.idle_max", atLeast(t.IdleMax, time.Millisecond)},
-		{"terminals.drain_within", atLeast(t.DrainWithin, time.Millisecond)},
+		{"terminals.drain_within", func() error {
+			if t.DrainWithin < c.AnswerWithin {
+				return fmt.Errorf("%v must be at least answer_within, %v, or a stop cuts off requests that still have time", t.DrainWithin, c.AnswerWithin)
+			}
+			return nil
+		}()},
 		{"vault", c.Vault.validate()},
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
 		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},
@@ -172,9 +177,20 @@ func (c *config) validate() error {
 		{"log.format", oneOf(c.Log.Format, "json", "text")},
 		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
 		{"trace.slow", atLeast(c.Trace.Slow, 0)},
+		{"issuers[].timeout", c.timeouts()},
 	} {
 		if rule.err != nil {
 			return fmt.Errorf("%s: %w", rule.key, rule.err)
+		}
+	}
+	return nil
+}
+
+// timeouts holds that an issuer's answer can still become the terminal's.
+func (c *config) timeouts() error {
+	for _, is := range c.Issuers {
+		if t := cmp.Or(is.Timeout, txn.IssuerTimeoutDefault); t >= c.AnswerWithin {
+			return fmt.Errorf("%v of %q must be shorter than answer_within, %v, or the terminal is answered before the issuer has its time", t, is.Name, c.AnswerWithin)
 		}
 	}
 	return nil
@@ -325,19 +341,20 @@ func configCommand(c *console) *cobra.Command {
 		Use: "check", Short: "Say whether a configuration can be used", Args: noArgs,
 		Example: "  acqswitch config check --config acqswitch.yaml",
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			path := configPath(file)
+			cfg, err := loadConfig(path, os.Environ())
 			if err != nil {
 				return err
 			}
 			// An issuer's certificates may be missing where books are only read, so
 			// issuers are not part of loading.
 			if _, err := cfg.router(issuer.Hooks{}); err != nil {
-				return usage(fmt.Errorf("configuration %s: %w", file, err))
+				return usage(fmt.Errorf("configuration %s: %w", nameOf(path), err))
 			}
 			_, err = fmt.Fprintln(c.out, "ok")
 			return err
 		},
 	}
-	check.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	configFlag(check, &file)
 	return group("config", "Print or check a configuration", initial, check)
 }

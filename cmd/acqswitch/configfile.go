@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,10 +16,34 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/spf13/cobra"
 )
 
+// configFile is the configuration where none is named.
+const configFile = "acqswitch.yaml"
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration file (default "+configFile+" if it exists, else what config init prints, without its issuer)")
+}
+
+// configPath is what --config names; empty where it is not given and there is
+// no configFile.
+func configPath(given string) string {
+	if _, err := os.Stat(configFile); given != "" || errors.Is(err, fs.ErrNotExist) {
+		return given
+	}
+	return configFile
+}
+
+// readConfig reads the configuration of a command.
+func readConfig(given string) (*config, error) {
+	return loadConfig(configPath(given), os.Environ())
+}
+
 // loadConfig reads the reference defaults, then the file, then the environment
-// (ACQ_ and the key's path, as ACQ_LEDGER_DSN), each over the one before.
+// (ACQ_ and the key's path, as ACQ_LEDGER_DSN), each over the one before. A
+// variable ACQ_ that names no key is an error, since it is one mistyped; names
+// that begin with ACQ_TEST_ belong to tests and to the terminal commands.
 // Relative paths are relative to the file.
 func loadConfig(path string, environ []string) (*config, error) {
 	cfg := new(config)
@@ -52,15 +77,18 @@ func loadConfig(path string, environ []string) (*config, error) {
 		}
 	}
 	if err := cfg.validate(); err != nil {
-		return nil, usage(fmt.Errorf("configuration %s: %w", or(path, "(built in)"), err))
+		return nil, usage(fmt.Errorf("configuration %s: %w", nameOf(path), err))
 	}
 	return cfg, nil
 }
 
+// nameOf is a configuration in messages.
+func nameOf(path string) string { return or(path, "(built in; there is no "+configFile+")") }
+
 func environment(environ []string) map[string]string {
 	m := map[string]string{}
 	for _, e := range environ {
-		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, "ACQ_") {
+		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, "ACQ_") && !strings.HasPrefix(k, "ACQ_TEST_") {
 			m[k] = v
 		}
 	}

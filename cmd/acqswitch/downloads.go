@@ -60,7 +60,7 @@ if a terminal that is asked for something lacks it.`,
 		Example: "  acqswitch downloads status --config acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ if a terminal that is asked for something lacks it.`,
 			return lines.print(c, all)
 		},
 	}
-	status.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	configFlag(status, &file)
 	status.Flags().BoolVar(&all, "all", false, "list the terminals that lack nothing, too")
 	return group("downloads", "Check what terminals download, and which have it", check, status)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ func journalCommand(c *console) *cobra.Command {
   acqswitch journal dump --output json | jq 'select(.rrn == "326000000012")'`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -60,7 +59,7 @@ func journalCommand(c *console) *cobra.Command {
 		},
 	}
 	f := dump.Flags()
-	f.StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(dump, &file)
 	f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
 	f.Uint64Var(&from, "from", 1, "first position")
 	f.Uint64VarP(&count, "count", "n", 0, "number of records; 0 is all")

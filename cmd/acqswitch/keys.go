@@ -159,7 +159,7 @@ is their XOR; it is sealed under the local master key and never printed.
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&kind, "kind", h.kinds[0], "one of "+strings.Join(h.kinds, ", ")+"; tdes is double length, tdes3 triple")
 	if h.word == "terminal" {
 		cmd.Example = `  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
@@ -171,7 +171,7 @@ is their XOR; it is sealed under the local master key and never printed.
 
 // storeKey makes a key in the configuration's ring and says what it is.
 func (c *console) storeKey(ctx context.Context, file string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
-	cfg, err := loadConfig(file, os.Environ())
+	cfg, err := readConfig(file)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ keys also the business day of the sign-on that gave them. No key is opened.
 		Example: "  acqswitch keys list --config acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -244,7 +244,7 @@ keys also the business day of the sign-on that gave them. No key is opened.
 			return w.Flush()
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, &file)
 	return cmd
 }
 
@@ -301,7 +301,7 @@ block of version B or D, read from standard input. Its usage must be the key's
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
 	return cmd
 }
@@ -329,7 +329,7 @@ the exported one. Keys in a module (vault kind pkcs11) are not exported.
 			if err != nil {
 				return err
 			}
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -356,7 +356,7 @@ the exported one. Keys in a module (vault kind pkcs11) are not exported.
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
 	return cmd
 }

@@ -28,7 +28,7 @@ up on SIGHUP.`,
 		Example: "  acqswitch registry import merchants.yaml --config acqswitch.yaml && kill -HUP $(pidof acqswitch)",
 		Args:    args(1, "one registry file"),
 		RunE: func(_ *cobra.Command, given []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ up on SIGHUP.`,
 		Example: "  acqswitch registry export - --config acqswitch.yaml",
 		Args:    args(1, "one file"),
 		RunE: func(_ *cobra.Command, given []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,8 @@ up on SIGHUP.`,
 		},
 	}
 	g := group("registry", "Import or export merchants and terminals", imp, exp)
-	g.PersistentFlags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(imp, &file)
+	configFlag(exp, &file)
 	return g
 }
 

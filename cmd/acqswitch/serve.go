@@ -29,7 +29,7 @@ reads the registry file again, and what terminals download. Logs go to standard 
   acqswitch serve --config acqswitch.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ reads the registry file again, and what terminals download. Logs go to standard 
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "acqswitch.yaml", "the configuration file")
+	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of the time until it is told to stop")
 	cmd.Flags().MarkHidden("cpuprofile")
 	return cmd

@@ -25,7 +25,7 @@ is broken; each break comes with the transaction's history.`,
   acqswitch verify --data data/run/20261122-093000.000 --output json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ is broken; each break comes with the transaction's history.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
 	return cmd
 }

@@ -89,7 +89,7 @@ type Config struct {
 	// IdleMax closes a session without a request for so long. Default 1 h.
 	IdleMax time.Duration
 	// DrainWithin bounds the drain: what is in flight after it is cut off. It
-	// should exceed the switch's answer_within. Default 35 s.
+	// should be at least the switch's answer_within. Default 35 s.
 	DrainWithin time.Duration
 }
 

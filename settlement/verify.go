@@ -88,7 +88,7 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	r.Took = time.Since(began)
+	r.Took = txn.Millis(time.Since(began))
 	return r, nil
 }
 
@@ -248,7 +248,7 @@ func (v *verifier) live() {
 	r, h := v.report, v.history
 	c := r.check(RuleLive)
 	if v.in.Live == nil {
-		c.Note = "not checked: the switch does not run here"
+		c.Note = "not checked: no switch runs in this process"
 		return
 	}
 	type counter struct {

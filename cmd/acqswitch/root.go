@@ -162,7 +162,8 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 
 func versionCommand(c *console) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArgs,
+		Use: "version", Short: "Print the version and the commit it was built from", Args: noArgs,
+		Example: "  acqswitch version\n  acqswitch version -o json",
 		RunE: func(*cobra.Command, []string) error {
 			if c.json() {
 				return c.print(map[string]string{"version": version()})
@@ -173,17 +174,21 @@ func versionCommand(c *console) *cobra.Command {
 	}
 }
 
-// version is the module's version, or the revision it was built from.
+// version is the module's version, the commit it was built from where that is
+// known, and Go's version.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
+	words := []string{info.Main.Version}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && strings.HasPrefix(v, "(") && len(s.Value) >= 12 {
-			v = s.Value[:12]
+		switch {
+		case s.Key == "vcs.revision":
+			words = append(words, "commit "+s.Value)
+		case s.Key == "vcs.modified" && s.Value == "true":
+			words = append(words, "(changed since)")
 		}
 	}
-	return v + " " + info.GoVersion
+	return strings.Join(append(words, info.GoVersion), " ")
 }

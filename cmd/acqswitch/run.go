@@ -20,6 +20,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
+	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -438,7 +439,7 @@ func (r *sampleRun) report(s *summary) error {
 	w := r.c.out
 	d := s.Day
 	fmt.Fprintf(w, "\nThe day: %d messages of %d terminals in %v (%.0f/s), %d answered, %d hung up on, %d reversals by terminals\n",
-		d.Messages, d.Terminals, d.Elapsed.Round(10*time.Millisecond), d.PerSecond, d.Answered, d.GaveUp, d.Reversals)
+		d.Messages, d.Terminals, time.Duration(d.Elapsed).Round(10*time.Millisecond), d.PerSecond, d.Answered, d.GaveUp, d.Reversals)
 	if d.Earlier > 0 {
 		fmt.Fprintf(w, "         %d messages were sent by the killed run; %d answers differ because of its reversals\n", d.Earlier, d.Excused)
 	}
@@ -475,4 +476,4 @@ func (r *sampleRun) report(s *summary) error {
 	return err
 }
 
-func ms(d time.Duration) string { return fmt.Sprintf("%.1fms", float64(d)/1e6) }
+func ms[D time.Duration | txn.Millis](d D) string { return fmt.Sprintf("%.1fms", float64(d)/1e6) }

@@ -20,7 +20,7 @@ type Answer struct {
 	Time     string        `json:"time,omitempty"`    // DE12 hhmmss
 	Date     string        `json:"date,omitempty"`    // DE13 MMDD
 	Balance  string        `json:"balance,omitempty"` // DE54
-	Latency  time.Duration `json:"latency_ns"`
+	Latency  time.Duration `json:"-"`
 
 	// First is the answer that told the terminal to sign on, where it did and
 	// asked again; this is then the second one. Nil: it asked once.

@@ -12,10 +12,10 @@ import (
 
 // Result is what came of a day.
 type Result struct {
-	Steps int           `json:"steps"`
-	Off   int           `json:"off"` // steps that did not go as expected
-	Done  []Done        `json:"done"`
-	Took  time.Duration `json:"took_ns"`
+	Steps int        `json:"steps"`
+	Off   int        `json:"off"` // steps that did not go as expected
+	Done  []Done     `json:"done"`
+	Took  txn.Millis `json:"took_ms"`
 	// The totals of the last settlement, as the terminal and as the switch have
 	// them.
 	Terminal txn.Totals `json:"terminal"`
@@ -25,15 +25,15 @@ type Result struct {
 
 // Done is a step that was done.
 type Done struct {
-	Number   int           `json:"number"` // from 1
-	Step     string        `json:"step"`
-	STAN     uint32        `json:"stan"`
-	Expected string        `json:"expected"`
-	Got      string        `json:"got"` // a code, even, uneven, or none
-	OK       bool          `json:"ok"`
-	RRN      string        `json:"rrn,omitempty"`
-	Latency  time.Duration `json:"latency_ns"`
-	Err      error         `json:"-"` // why none
+	Number   int        `json:"number"` // from 1
+	Step     string     `json:"step"`
+	STAN     uint32     `json:"stan"`
+	Expected string     `json:"expected"`
+	Got      string     `json:"got"` // a code, even, uneven, or none
+	OK       bool       `json:"ok"`
+	RRN      string     `json:"rrn,omitempty"`
+	Latency  txn.Millis `json:"latency_ms"`
+	Err      error      `json:"-"` // why none
 
 	Answer terminal.Answer `json:"-"`
 
@@ -55,7 +55,7 @@ func Run(ctx context.Context, s *Script, dial func(context.Context) (*terminal.C
 			done(&r.Done[i])
 		}
 	}
-	r.Took = time.Since(began)
+	r.Took = txn.Millis(time.Since(began))
 	return &r.Result, nil
 }
 
@@ -89,7 +89,7 @@ func (r *runner) step(ctx context.Context, i int, s *Step) (err error) {
 	if s.Do != doRestart {
 		var answer terminal.Answer
 		answer, d.Got, d.Err = r.do(ctx, s)
-		d.Answer, d.RRN, d.Latency = answer, answer.RRN, answer.Latency
+		d.Answer, d.RRN, d.Latency = answer, answer.RRN, txn.Millis(answer.Latency)
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -10,23 +10,24 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // Result is what came of playing a day.
 type Result struct {
-	Terminals int           `json:"terminals"`
-	Messages  int           `json:"messages"`  // sent in this run
-	Earlier   int           `json:"earlier"`   // of the day, sent by an earlier run
-	Answered  int           `json:"answered"`  // of Messages
-	GaveUp    int           `json:"gave_up"`   // hung up on before the answer, as the script says
-	Reversals int           `json:"reversals"` // sent for sales and reversals that had no answer
-	Excused   int           `json:"excused"`   // answers that differ because of such a reversal
-	Elapsed   time.Duration `json:"elapsed_ns"`
-	PerSecond float64       `json:"per_second"`
-	BytesOut  int64         `json:"bytes_out"`
-	BytesIn   int64         `json:"bytes_in"`
-	Latency   Percentiles   `json:"latency"`
-	Counts    []Count       `json:"counts"`
+	Terminals int         `json:"terminals"`
+	Messages  int         `json:"messages"`  // sent in this run
+	Earlier   int         `json:"earlier"`   // of the day, sent by an earlier run
+	Answered  int         `json:"answered"`  // of Messages
+	GaveUp    int         `json:"gave_up"`   // hung up on before the answer, as the script says
+	Reversals int         `json:"reversals"` // sent for sales and reversals that had no answer
+	Excused   int         `json:"excused"`   // answers that differ because of such a reversal
+	Elapsed   txn.Millis  `json:"elapsed_ms"`
+	PerSecond float64     `json:"per_second"`
+	BytesOut  int64       `json:"bytes_out"`
+	BytesIn   int64       `json:"bytes_in"`
+	Latency   Percentiles `json:"latency"`
+	Counts    []Count     `json:"counts"`
 
 	// MismatchCount counts all answers that differ from the expected ones; the
 	// first mismatchesMax are named.
@@ -46,11 +47,11 @@ type Count struct {
 
 // Percentiles of a latency, from the first byte out to the last byte in.
 type Percentiles struct {
-	P50  time.Duration `json:"p50_ns"`
-	P90  time.Duration `json:"p90_ns"`
-	P99  time.Duration `json:"p99_ns"`
-	P999 time.Duration `json:"p999_ns"`
-	Max  time.Duration `json:"max_ns"`
+	P50  txn.Millis `json:"p50_ms"`
+	P90  txn.Millis `json:"p90_ms"`
+	P99  txn.Millis `json:"p99_ms"`
+	P999 txn.Millis `json:"p999_ms"`
+	Max  txn.Millis `json:"max_ms"`
 }
 
 // Mismatch is an answer that differs from the expected one.
@@ -210,8 +211,8 @@ func (t *tally) result() *Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.r
-	r.Elapsed = time.Since(t.began)
-	r.PerSecond = float64(r.Messages) / r.Elapsed.Seconds()
+	r.Elapsed = txn.Millis(time.Since(t.began))
+	r.PerSecond = float64(r.Messages) / time.Duration(r.Elapsed).Seconds()
 	r.Latency = percentiles(t.all)
 	for k, h := range t.counts {
 		k.N, k.Latency = int(h.TotalCount()), percentiles(h)
@@ -224,6 +225,7 @@ func (t *tally) result() *Result {
 }
 
 func percentiles(h *hdrhistogram.Histogram) Percentiles {
-	at := func(q float64) time.Duration { return time.Duration(h.ValueAtQuantile(q)) * time.Microsecond }
-	return Percentiles{at(50), at(90), at(99), at(99.9), time.Duration(h.Max()) * time.Microsecond}
+	of := func(us int64) txn.Millis { return txn.Millis(us) * txn.Millis(time.Microsecond) }
+	at := func(q float64) txn.Millis { return of(h.ValueAtQuantile(q)) }
+	return Percentiles{at(50), at(90), at(99), at(99.9), of(h.Max())}
 }

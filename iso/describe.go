@@ -20,6 +20,7 @@ type Breakdown struct {
 	MTI     string // four digits
 	Bitmap  string
 	Fields  []FieldBreakdown // ascending
+	Fault   string           // why it was not read to its end; "" where it was
 }
 
 // FieldBreakdown is one field of a Breakdown.
@@ -79,6 +80,8 @@ func Describe(m *Message, unmask bool) Breakdown {
 //
 //	{"dialect":"cup-pos","tpdu":"6000030000","header":"603100310000","mti":"0200",
 //	 "bitmap":"7024...","fields":{"3":"000000","4":"000000012345"}}
+//
+// Behind the fields is an "error" where there is a Fault.
 func (b Breakdown) MarshalJSON() ([]byte, error) {
 	var out bytes.Buffer
 	sep := byte('{')
@@ -112,7 +115,14 @@ func (b Breakdown) MarshalJSON() ([]byte, error) {
 	if len(b.Fields) == 0 {
 		out.WriteByte('{')
 	}
-	out.WriteString("}}")
+	out.WriteByte('}')
+	if b.Fault != "" {
+		sep = ','
+		if err := put("error", b.Fault); err != nil {
+			return nil, err
+		}
+	}
+	out.WriteByte('}')
 	return out.Bytes(), nil
 }
 

@@ -96,7 +96,12 @@ func TestInspectNamesTheFault(t *testing.T) {
 		{"amount not decimal", "01BC" + strings.Replace(sale, "000000012345", "00000001234f", 1), "as cup-pos, behind a 2-byte length: field 4 at byte 35: must be decimal digits"},
 		{"truncated reversal", negative["iso8583-01"], "as iso87-hex, without a length: field 55 at byte 185: needs 30 bytes, 21 are left"},
 		{"sign F", negative["iso8583-13"], "as iso87-hex, without a length: field 28 at byte 66: needs 9 bytes, 8 are left"},
-		{"HTTP", "GET / HTTP/1.1\r\n\r\n", "no dialect reads the message to its end"},
+		{"HTTP", "GET / HTTP/1.1\r\n\r\n", "inspect: no message can be made out of 18 bytes"},
+		{"two letters", "zz", "no message can be made out of 2 bytes"},
+		{"one zero", "00", "no message can be made out of 1 bytes"},
+		{"zeros", strings.Repeat("00", 21), "no message can be made out of 21 bytes"},
+		{"a digit too many", "01BC" + sale + "0", "inspect: the input has 893 hexadecimal digits, and each byte takes two"},
+		{"a digit lost, with spaces", "0x01 BC " + sale[1:], "inspect: the input has 891 hexadecimal digits"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, err := Inspect([]byte(x.in), Known())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strings"
 )
 
 // Limits of Inspect. The input may be hexadecimal with spaces.
@@ -43,7 +44,9 @@ func Known() []*Codec {
 // allowed), base64 or raw bytes, of the first codec that reads it to the last
 // byte, behind its length prefix if it has one. When none does, the error is
 // that of the codec that came furthest, with the message as far as it was read;
-// byte offsets count from behind the length prefix.
+// byte offsets count from behind the length prefix. There is no message where
+// none of them found a message type or a field; nor in an odd number of
+// hexadecimal digits, unless they are a message as text.
 func Inspect(input []byte, codecs []*Codec) (*Message, error) {
 	readings, err := readInput(input)
 	if err != nil {
@@ -53,7 +56,7 @@ func Inspect(input []byte, codecs []*Codec) (*Message, error) {
 	for _, raw := range readings {
 		for _, c := range codecs {
 			a := try(c, raw)
-			if a.err == nil {
+			if a.err == nil && a.telling {
 				return a.m, nil
 			}
 			if best.m == nil || a.score > best.score {
@@ -63,6 +66,12 @@ func Inspect(input []byte, codecs []*Codec) (*Message, error) {
 	}
 	if best.m == nil {
 		return nil, errors.New("inspect: no dialect to try")
+	}
+	if digits, hex := hexDigits(input); hex && len(digits)%2 != 0 {
+		return nil, fmt.Errorf("inspect: the input has %d hexadecimal digits, and each byte takes two: one is missing or one too many", len(digits))
+	}
+	if !best.telling {
+		return nil, fmt.Errorf("inspect: no message can be made out of %d bytes: no dialect finds a message type where it should be", len(readings[0]))
 	}
 	return best.m, fmt.Errorf("no dialect reads the message to its end; as %s, %s: %w",
 		best.m.codec.name, best.m.codec.framing.Prefix, best.err)
@@ -89,9 +98,8 @@ func readInput(input []byte) ([][]byte, error) {
 		return nil, errors.New("inspect: the input is empty")
 	}
 	var all [][]byte
-	digits := bytes.TrimPrefix(bytes.TrimPrefix(packed, []byte("0x")), []byte("0X"))
-	raw, err := hex.DecodeString(string(digits))
-	if err == nil && len(raw) > 0 {
+	digits, _ := hexDigits(input)
+	if raw, err := hex.DecodeString(digits); err == nil && len(raw) > 0 {
 		all = append(all, raw)
 	}
 	if raw, err := base64.StdEncoding.DecodeString(string(packed)); err == nil {
@@ -104,11 +112,19 @@ func readInput(input []byte) ([][]byte, error) {
 	return all, nil
 }
 
+// hexDigits is the input without spaces and 0x, and whether it is hexadecimal.
+func hexDigits(input []byte) (string, bool) {
+	digits := string(bytes.Join(bytes.Fields(input), nil))
+	digits = strings.TrimPrefix(strings.TrimPrefix(digits, "0x"), "0X")
+	return digits, digits != "" && strings.Trim(digits, "0123456789abcdefABCDEF") == ""
+}
+
 // attempt is one codec tried on one reading of the input.
 type attempt struct {
-	m     *Message
-	err   error
-	score int // how far it came, plausible messages first
+	m       *Message
+	err     error
+	score   int  // how far it came, plausible messages first
+	telling bool // there is a message type, or a field
 }
 
 func try(c *Codec, raw []byte) attempt {
@@ -132,8 +148,10 @@ func try(c *Codec, raw []byte) attempt {
 		}
 	}
 	a.score += bits.OnesCount64(a.m.has[0]) + bits.OnesCount64(a.m.has[1])
+	a.telling = a.m.has != [2]uint64{}
 	if t := a.m.mti; t>>12 <= 2 && t>>8&15 >= 1 && t>>8&15 <= 9 && t&15 <= 5 {
 		a.score += 10
+		a.telling = true
 	}
 	if !c.bitmap.hex && upperHex(a.m.Bitmap()) && a.m.Bitmap() != nil {
 		a.score -= 30 // a binary bitmap that spells hexadecimal is one

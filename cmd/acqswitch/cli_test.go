@@ -308,6 +308,9 @@ func TestInspect(t *testing.T) {
 	write(t, dir, "message.bin", string(raw))
 	write(t, dir, "message.hex", "0x"+signOn[:20]+"\n"+signOn[20:]+"\n")
 	write(t, dir, "spec.json", `{"name": "x"`)
+	write(t, dir, "bare.json", `{"fields": {"0": {"type": "String", "length": 4, "enc": "ASCII", "prefix": "ASCII.Fixed"},
+		"1": {"type": "Bitmap", "length": 8, "enc": "Binary", "prefix": "Binary.Fixed"},
+		"3": {"type": "String", "length": 6, "enc": "ASCII", "prefix": "ASCII.Fixed"}}}`)
 	for _, c := range []struct {
 		name      string
 		args      []string
@@ -315,16 +318,23 @@ func TestInspect(t *testing.T) {
 		code      int
 		out, errs string
 	}{
-		{"hexadecimal", []string{signOn}, "", exitOK, "11     21      3      000001", ""},
+		{"hexadecimal", []string{signOn}, "", exitOK, "11     21      3      system trace audit number                 000001", ""},
 		{"hexadecimal in a file", []string{"--file", "message.hex"}, "", exitOK, "999290054110001", ""},
+		{"hexadecimal in two words", []string{signOn[:20], signOn[20:]}, "", exitOK, "999290054110001", ""},
+		{"own dialect without a name", []string{"--spec", "bare.json", "303230302000000000000000303030303030"}, "", exitOK, "dialect  bare.json", ""},
 		{"base64", []string{base64.StdEncoding.EncodeToString(raw)}, "", exitOK, "999290054110001", ""},
 		{"bytes in a file", []string{"-f", "message.bin"}, "", exitOK, "999290054110001", ""},
 		{"bytes from standard input", []string{"-"}, string(raw), exitOK, "999290054110001", ""},
 		{"one dialect", []string{"--dialect", "cup-pos", signOn}, "", exitOK, "dialect  cup-pos", ""},
 
 		{"cut short", []string{signOn[:len(signOn)-2]}, "", exitUsage, "62     57", "field 63 at byte 84: needs 3 bytes, 2 are left"},
-		{"cut short, for a program", []string{"-o", "json", signOn[:len(signOn)-2]}, "", exitUsage, "", "field 63 at byte 84"},
-		{"as another dialect", []string{"--dialect", "iso87-hex", signOn}, "", exitUsage, "", "as iso87-hex"},
+		{"cut short, for a program", []string{"-o", "json", signOn[:len(signOn)-2]}, "", exitUsage, `"62": "53657175656E6365204E6F313233313030534E303030303031"
+  },
+  "error": "no dialect reads the message to its end; as cup-pos, behind a 2-byte length: field 63 at byte 84: needs 3 bytes, 2 are left"
+}
+`, "field 63 at byte 84"},
+		{"nothing at all", []string{"zz"}, "", exitUsage, "", "no message can be made out"},
+		{"as another dialect", []string{"--dialect", "iso87-hex", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
 		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, iso87-binary, iso87-hex, iso87-hex32"},
 		{"own dialect that is none", []string{"--spec", "spec.json", signOn}, "", exitUsage, "", "spec spec.json"},
 		{"no such file", []string{"--file", "nowhere"}, "", exitUsage, "", "open nowhere"},

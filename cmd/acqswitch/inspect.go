@@ -17,18 +17,18 @@ func inspectCommand(c *console) *cobra.Command {
 	var unmask bool
 	var dialectName, spec, file string
 	cmd := &cobra.Command{
-		Use:   "inspect [MESSAGE]",
+		Use:   "inspect [MESSAGE...]",
 		Short: "Break one message down, field by field",
 		Long: `inspect takes a message as hexadecimal (spaces and 0x allowed), base64 or raw
 bytes, from the command line, a file or standard input, finds its dialect and
 framing, and prints every field with its byte offset. Card data, PINs and keys
 are masked. A message that cannot be read is printed as far as it could be, with
-the field and byte offset that stopped it, and exit code 2.`,
-		Example: `  acqswitch inspect 0040600003000060310031000008200000...
+the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
+		Example: `  acqswitch inspect 0057600003000060310031000008000020000000C0001600000131303030303030313939393239303035343131303030310011000000010030002553657175656E6365204E6F313233313030534E3030303030310003303031
   acqswitch inspect --file message.bin --output json
   xxd -p message.bin | acqswitch inspect -
   acqswitch inspect --spec mydialect.json --file message.bin`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, given []string) error {
 			input, err := readMessage(given, file)
 			if err != nil {
@@ -42,7 +42,11 @@ the field and byte offset that stopped it, and exit code 2.`,
 			if m == nil {
 				return usage(err)
 			}
-			if printErr := printBreakdown(c, iso.Describe(m, unmask), err); printErr != nil {
+			b := iso.Describe(m, unmask)
+			if err != nil {
+				b.Fault = err.Error()
+			}
+			if printErr := printBreakdown(c, b); printErr != nil {
 				return printErr
 			}
 			if err != nil {
@@ -70,7 +74,7 @@ func readMessage(given []string, file string) ([]byte, error) {
 	case given[0] == "-":
 		return io.ReadAll(io.LimitReader(os.Stdin, 1<<16))
 	}
-	return []byte(given[0]), nil
+	return []byte(strings.Join(given, " ")), nil
 }
 
 func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
@@ -84,6 +88,7 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("spec %s: %w", spec, err)
 		}
+		s.Name = or(s.Name, spec)
 		var codecs []*iso.Codec
 		for _, p := range []iso.Prefix{iso.PrefixNone, iso.PrefixBinary2, iso.PrefixASCII4} {
 			codec, err := iso.Compile(s, iso.Framing{Prefix: p, SizeMax: 9999})
@@ -116,11 +121,8 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 	return some, nil
 }
 
-func printBreakdown(c *console, b iso.Breakdown, fault error) error {
+func printBreakdown(c *console, b iso.Breakdown) error {
 	if c.json() {
-		if fault != nil {
-			return nil // the error alone: half a message is no JSON anybody should use
-		}
 		return c.print(b)
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
@@ -130,11 +132,11 @@ func printBreakdown(c *console, b iso.Breakdown, fault error) error {
 			fmt.Fprintf(w, "%s\t%s\n", h[0], h[1])
 		}
 	}
-	fmt.Fprintf(w, "\nfield\toffset\tbytes\tvalue\tname\n")
+	fmt.Fprintf(w, "\nfield\toffset\tbytes\tname\tvalue\n")
 	for _, f := range b.Fields {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\n", f.Number, f.Offset, f.Length, f.Value, f.Name)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\n", f.Number, f.Offset, f.Length, f.Name, f.Value)
 		for _, p := range f.Parts {
-			fmt.Fprintf(w, "%d.%s\t\t\t%s\t%s\n", f.Number, p.Tag, p.Value, p.Name)
+			fmt.Fprintf(w, "%d.%s\t\t\t%s\t%s\n", f.Number, p.Tag, p.Name, p.Value)
 		}
 	}
 	return w.Flush()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -41,9 +42,10 @@ func batchesCommand(c *console) *cobra.Command {
 	list := flags(&cobra.Command{
 		Use:   "list",
 		Short: "Show what terminals settled on a business day, and what is open",
-		Long: `list reads the ledger of a running or stopped switch: the settlements of a
-business day with both sides' totals, the items that people must decide about,
-and the batches with transactions of that day that are not closed.`,
+		Long: `list reads the ledger of a running or stopped switch: the items that people must
+decide about, the batches with transactions of the business day that are not
+closed, and the day's settlements with both sides' totals and how they compare.
+JSON has each step of a settlement, and amounts in minor units.`,
 		Example: `  acqswitch batches list --config acqswitch.yaml --date 2026-11-22
   acqswitch batches list -o json | jq .exceptions`,
 		Args: noArgs,
@@ -241,33 +243,85 @@ func newBatchLine(b *ledger.Batch) batchLine {
 	return l
 }
 
-func (r *batchesReport) writeText(w io.Writer) error {
-	say := func(t *totalsLine) string {
-		if t == nil {
-			return ""
+// batchRow is what came of a batch: its steps, told in one row.
+type batchRow struct {
+	batchLine        // of the last totals, with the last state
+	verdict   string // in words
+}
+
+// rows tells the settlements, one after the other of a batch number that is
+// used again, in the order they began.
+func (r *batchesReport) rows() []*batchRow {
+	type key struct {
+		merchant, terminal string
+		batch              uint32
+		currency           txn.Currency
+	}
+	var rows []*batchRow
+	last := map[key]*batchRow{}
+	for _, l := range r.Settled {
+		k := key{l.Merchant, l.Terminal, l.Batch, l.Currency}
+		row := last[k]
+		if row == nil || row.State == txn.BatchClosed.String() {
+			row = &batchRow{batchLine: l}
+			rows, last[k] = append(rows, row), row
 		}
-		return fmt.Sprintf("%d/%d %d/%d", t.Debits, t.Debit, t.Credits, t.Credit)
+		row.State = l.State
+		switch {
+		case l.Theirs != nil:
+			row.Ours, row.Theirs, row.verdict = l.Ours, l.Theirs, l.Result[0]
+			if f := l.Result[1]; f != txn.NotCompared.String() && f != txn.Even.String() {
+				row.verdict += ", foreign cards " + f
+			}
+		case l.Items != nil && l.Items.Announced > 0:
+			row.verdict += fmt.Sprintf(", %d of %d items uploaded", l.Items.Received, l.Items.Announced)
+			if missing := l.Missing.Debits + l.Missing.Credits; missing > 0 {
+				row.verdict += fmt.Sprintf(", %d of ours not", missing)
+			}
+		case l.Step == txn.StepClose.String():
+			row.verdict = "closed by the switch, not settled"
+		}
+	}
+	return rows
+}
+
+func (r *batchesReport) writeText(w io.Writer) error {
+	say := func(t *totalsLine, c txn.Currency) string {
+		if t == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%d for %s, %d for %s", t.Debits, money(t.Debit, c), t.Credits, money(t.Credit, c))
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "Business day %s; totals are debits/amount credits/amount in minor units\n\n", r.Date)
-	fmt.Fprintf(t, "OPEN\tterminal\tbatch\tstate\tours\t(%d)\n", len(r.Open))
-	for _, l := range r.Open {
-		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.State, say(&l.Ours))
+	fmt.Fprintf(t, "Business day %s. OURS is what the switch has of a batch, THEIRS what the terminal said it has: how many\n", r.Date)
+	fmt.Fprintf(t, "debits (the cardholder pays) for how much, and how many credits (the cardholder gets money back) for how much.\n")
+	fmt.Fprintf(t, "\n%d items for people to decide about\n", len(r.Exceptions))
+	if len(r.Exceptions) > 0 {
+		fmt.Fprintln(t, "MERCHANT\tTERMINAL\tBATCH\tSTAN\tVERDICT\tKIND\tCARD\tTHEIRS\tOURS")
 	}
-	fmt.Fprintf(t, "\nSETTLED\tterminal\tbatch\tstep\tstate\tours\ttheirs\tresult\t(%d)\n", len(r.Settled))
-	for _, l := range r.Settled {
-		result := ""
-		if len(l.Result) == 2 {
-			result = l.Result[0] + ", " + l.Result[1]
-		}
-		if l.Items != nil {
-			result = fmt.Sprintf("%d of %d items, not uploaded %s", l.Items.Received, l.Items.Announced, say(l.Missing))
-		}
-		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\t%s\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.Step, l.State, say(&l.Ours), say(l.Theirs), result)
-	}
-	fmt.Fprintf(t, "\nEXCEPTIONS\tterminal\tbatch\tSTAN\tverdict\tcard\ttheirs\tours\t(%d)\n", len(r.Exceptions))
 	for _, e := range r.Exceptions {
-		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%d\t%d\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Card, "-"), e.Theirs, e.Ours)
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%s\t%s\t%s\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Kind, "-"), or(e.Card, "-"),
+			money(e.Theirs, e.Currency), money(e.Ours, e.Currency))
+	}
+	fmt.Fprintf(t, "\n%d batches with transactions of this day that nobody closed\n", len(r.Open))
+	if len(r.Open) > 0 {
+		fmt.Fprintln(t, "MERCHANT\tTERMINAL\tBATCH\tSTATE\tOURS")
+	}
+	for _, l := range r.Open {
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.State, say(&l.Ours, l.Currency))
+	}
+	rows := r.rows()
+	fmt.Fprintf(t, "\n%d settlements\n", len(rows))
+	if len(rows) > 0 {
+		fmt.Fprintln(t, "MERCHANT\tTERMINAL\tBATCH\tSTATE\tOURS\tTHEIRS\tVERDICT")
+	}
+	for _, l := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.State, say(&l.Ours, l.Currency), say(l.Theirs, l.Currency), l.verdict)
 	}
 	return t.Flush()
+}
+
+// money is an amount for people, with its currency by letters.
+func money(minor int64, c txn.Currency) string {
+	return strings.TrimSuffix(txn.Amount{Minor: minor, Currency: c}.String(), c.String()) + c.Letters()
 }

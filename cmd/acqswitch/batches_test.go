@@ -99,7 +99,15 @@ func TestBatchOverTCP(t *testing.T) {
 	if r := s.batches("list"); len(r.Open) != 0 || r.Settled[len(r.Settled)-1].Step != "close" {
 		t.Errorf("after closing: %+v", r)
 	}
-	s.cli("batches", "list", "--config", "acqswitch.yaml").check(t, exitOK, "EXCEPTIONS", "")
+	list := s.cli("batches", "list", "--config", "acqswitch.yaml")
+	for _, line := range []string{
+		"3 items for people to decide about", "0 batches with transactions of this day that nobody closed", "3 settlements",
+		"000003  is not ours      ", "0.00 CNY    123.45 CNY",
+		"000001  closed  2 for 246.90 CNY, 0 for 0.00 CNY  ", "uneven, 3 of 3 items uploaded, 1 of ours not",
+		"000002  closed  1 for 123.45 CNY, 0 for 0.00 CNY  1 for 123.45 CNY, 0 for 0.00 CNY     even\n", "closed by the switch, not settled",
+	} {
+		list.check(t, exitOK, line, "")
+	}
 	if r := s.verify(); len(r.Breaks) != 0 {
 		t.Errorf("verify: %+v", r)
 	}

@@ -29,6 +29,7 @@ var keyKinds = map[string]algo.Kind{
 // may be and where the ring keeps it.
 type keyHolder struct {
 	word    string // in commands
+	named   string // by what; empty: by a name of its own
 	what    string
 	sizeMax int // of a name
 	kinds   []string
@@ -37,6 +38,27 @@ type keyHolder struct {
 	check   func(name string, k algo.Kind) error // nil: none
 	store   func(r *keyring.Ring, name string, k keys.Key) error
 	find    func(r *keyring.Ring, name string) (keys.Key, error) // nil: it is not exported
+	known   func(cfg *config, name string) error                 // why nobody will use it yet; nil: nobody can say
+}
+
+func knownTerminal(cfg *config, name string) error {
+	s, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	if err != nil {
+		return err
+	}
+	if _, ok := s.Terminal(txn.MakeTerminalID(name)); !ok {
+		return fmt.Errorf("the registry has no terminal %s", name)
+	}
+	return nil
+}
+
+func knownIssuer(cfg *config, name string) error {
+	for _, is := range cfg.Issuers {
+		if is.Name == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("the configuration has no issuer %s", name)
 }
 
 var keyHolders = []keyHolder{
@@ -45,19 +67,22 @@ var keyHolders = []keyHolder{
 		kinds: []string{"tdes", "sm4"}, purpose: keys.PurposeTMK,
 		owner: func(name string) keys.Owner { return keys.OfTerminal(txn.MakeTerminalID(name)) },
 		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetMaster(txn.MakeTerminalID(name), k) },
+		known: knownTerminal,
 		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.Master(txn.MakeTerminalID(name)) },
 	},
 	{
-		word: "serial", what: "a terminal the key under which it enciphers its serial number (K_sn)", sizeMax: len(txn.TerminalID{}),
+		word: "serial", named: "terminal", what: "a terminal the key under which it enciphers its serial number (K_sn)", sizeMax: len(txn.TerminalID{}),
 		kinds: []string{"sm4"}, purpose: keys.PurposeSerial,
 		owner: func(name string) keys.Owner { return keys.OfTerminal(txn.MakeTerminalID(name)) },
 		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetSerial(txn.MakeTerminalID(name), k) },
+		known: knownTerminal,
 	},
 	{
 		word: "issuer", what: "an issuer the PIN key it shares with us (ZPK)", sizeMax: len(txn.IssuerID{}),
 		kinds: []string{"tdes", "tdes3", "aes128", "aes192", "aes256", "sm4"}, purpose: keys.PurposeZPK,
 		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
 		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetZone(txn.MakeIssuerID(name), k) },
+		known: knownIssuer,
 		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.ZonePIN(txn.MakeIssuerID(name)) },
 	},
 	{
@@ -74,9 +99,12 @@ var keyHolders = []keyHolder{
 	},
 }
 
-func (h *keyHolder) named(name string) error {
+// argument is what names the holder on a command line.
+func (h *keyHolder) argument() string { return or(h.named, h.word) }
+
+func (h *keyHolder) checkName(name string) error {
 	if len(name) == 0 || len(name) > h.sizeMax {
-		return usage(fmt.Errorf("%s %q must have 1 to %d characters", h.word, name, h.sizeMax))
+		return usage(fmt.Errorf("%s %q must have 1 to %d characters", h.argument(), name, h.sizeMax))
 	}
 	return nil
 }
@@ -122,7 +150,7 @@ const notRunning = "The switch must not be running on the data directory."
 func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
 	var file, kind string
 	cmd := &cobra.Command{
-		Use:   "load-" + h.word + " " + strings.ToUpper(h.word),
+		Use:   "load-" + h.word + " " + strings.ToUpper(h.argument()),
 		Short: "Give " + h.what,
 		Long: "Give " + h.what + `.
 
@@ -130,11 +158,11 @@ It reads two or three key components from standard input, one a line: the
 component and its check value in hexadecimal, as its custodian has them. The key
 is their XOR; it is sealed under the local master key and never printed.
 ` + notRunning,
-		Example: `  acqswitch keys load-` + h.word + ` ` + strings.ToUpper(h.word) + ` --config acqswitch.yaml < components`,
-		Args:    args(1, "one "+h.word),
+		Example: `  acqswitch keys load-` + h.word + ` ` + strings.ToUpper(h.argument()) + ` --config acqswitch.yaml < components`,
+		Args:    args(1, "one "+h.argument()),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			name := given[0]
-			if err := h.named(name); err != nil {
+			if err := h.checkName(name); err != nil {
 				return err
 			}
 			if err := oneOf(kind, h.kinds...); err != nil {
@@ -150,7 +178,7 @@ is their XOR; it is sealed under the local master key and never printed.
 			if err != nil {
 				return usage(err)
 			}
-			return c.storeKey(cmd.Context(), file, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
+			return c.storeKey(cmd.Context(), file, h, name, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
 				key, err := vault.Combine(h.owner(name), h.purpose, k, parts...)
 				if err != nil {
 					return key, usage(err)
@@ -169,8 +197,9 @@ is their XOR; it is sealed under the local master key and never printed.
 	return cmd
 }
 
-// storeKey makes a key in the configuration's ring and says what it is.
-func (c *console) storeKey(ctx context.Context, file string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
+// storeKey makes the holder's key in the configuration's ring and says what it
+// is, and, as a warning, why nobody will use it yet.
+func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
 	cfg, err := readConfig(file)
 	if err != nil {
 		return err
@@ -182,6 +211,11 @@ func (c *console) storeKey(ctx context.Context, file string, do func(*keyring.Ri
 	})
 	if err != nil {
 		return err
+	}
+	if h.known != nil {
+		if err := h.known(cfg, name); err != nil {
+			fmt.Fprintf(c.errs, "acqswitch: warning: the key is loaded, but %v\n", err)
+		}
 	}
 	info, err := key.Sealed.Info()
 	if err != nil {
@@ -276,7 +310,7 @@ block of version B or D, read from standard input. Its usage must be the key's
 			name := given[1]
 			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK && h.purpose != keys.PurposeSerial })
 			if err == nil {
-				err = h.named(name)
+				err = h.checkName(name)
 			}
 			if err != nil {
 				return err
@@ -285,7 +319,7 @@ block of version B or D, read from standard input. Its usage must be the key's
 			if err != nil {
 				return err
 			}
-			return c.storeKey(cmd.Context(), file, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
+			return c.storeKey(cmd.Context(), file, h, name, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
 				protect, err := blocksKey(r, kbpk)
 				if err != nil {
 					return protect, usage(err)
@@ -324,7 +358,7 @@ the exported one. Keys in a module (vault kind pkcs11) are not exported.
 			name := given[1]
 			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.find != nil })
 			if err == nil {
-				err = h.named(name)
+				err = h.checkName(name)
 			}
 			if err != nil {
 				return err

@@ -50,6 +50,30 @@ func testKey(t *testing.T, kind algo.Kind, seed byte) (clearKey []byte, kcv stri
 	return clearKey, v.String()
 }
 
+// A key for whom nobody knows is loaded, with a warning.
+func TestKeyOfAStranger(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "acqswitch.yaml", "issuers: [{name: east, address: \"h:1\", bins: [\"62\"]}]\n")
+	weak := components(t, algo.TDES2, bytes.Repeat([]byte{9, 8}, 8))
+	sm4 := components(t, algo.SM4, bytes.Repeat([]byte{9, 8}, 8))
+	load := func(stdin, word, name, warning string) {
+		t.Helper()
+		r := acqswitch(t, dir, nil, stdin, "keys", "load-"+word, name)
+		if r.check(t, exitOK, "with check value", warning); warning == "" && r.errs != "" {
+			t.Errorf("load-%s %s: %s", word, name, r.errs)
+		}
+	}
+	load(weak, "terminal", "10000001", "acqswitch: warning: the key is loaded, but open registry: open data/registry.yaml")
+	write(t, dir, "merchants.yaml", registryText)
+	acqswitch(t, dir, nil, "", "registry", "import", "merchants.yaml").check(t, exitOK, "", "")
+	load(weak, "terminal", "10000001", "")
+	load(weak, "terminal", "99999999", "the registry has no terminal 99999999")
+	load(sm4, "serial", "99999999", "the registry has no terminal 99999999")
+	load(weak, "issuer", "east", "")
+	load(weak, "issuer", "nosuch", "the configuration has no issuer nosuch")
+	acqswitch(t, dir, nil, "", "keys", "load-serial", "--help").check(t, exitOK, "load-serial TERMINAL", "")
+}
+
 // A ceremony: keys are loaded, listed, sent under a key block key to a second
 // vault, and are the same there. No output has a key in it.
 func TestKeyCeremony(t *testing.T) {

@@ -41,6 +41,15 @@ func (c Currency) Exponent() (int, bool) {
 // String is the three-digit numeric code.
 func (c Currency) String() string { return fmt.Sprintf("%03d", uint16(c)) }
 
+// Letters is the three-letter code, or the numeric one of what ISO 4217 does
+// not know.
+func (c Currency) Letters() string {
+	if known, ok := iso4217.Lookup(c.String()); ok {
+		return known.Code
+	}
+	return c.String()
+}
+
 // Amount is money: a number of minor units of one currency (fen, cents).
 // There is no float in this house.
 type Amount struct {

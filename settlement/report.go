@@ -116,6 +116,16 @@ func (r *Report) OK() bool {
 	return true
 }
 
+// Made is how many checks were made.
+func (r *Report) Made() (made int) {
+	for i := range r.Checks {
+		if r.Checks[i].Checked > 0 || r.Checks[i].Note == "" {
+			made++
+		}
+	}
+	return made
+}
+
 func (r *Report) check(rule Rule) *Check {
 	for i := range r.Checks {
 		if r.Checks[i].Rule == rule {

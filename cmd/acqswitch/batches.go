@@ -290,7 +290,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 		if t == nil {
 			return "-"
 		}
-		return fmt.Sprintf("%d for %s, %d for %s", t.Debits, money(t.Debit, c), t.Credits, money(t.Credit, c))
+		return fmt.Sprintf("%d for %s, %d for %s", t.Debits, money(txn.Amount{Minor: t.Debit, Currency: c}), t.Credits, money(txn.Amount{Minor: t.Credit, Currency: c}))
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "Business day %s. OURS is what the switch has of a batch, THEIRS what the terminal said it has: how many\n", r.Date)
@@ -301,7 +301,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 	}
 	for _, e := range r.Exceptions {
 		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%s\t%s\t%s\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Kind, "-"), or(e.Card, "-"),
-			money(e.Theirs, e.Currency), money(e.Ours, e.Currency))
+			money(txn.Amount{Minor: e.Theirs, Currency: e.Currency}), money(txn.Amount{Minor: e.Ours, Currency: e.Currency}))
 	}
 	fmt.Fprintf(t, "\n%d batches with transactions of this day that nobody closed\n", len(r.Open))
 	if len(r.Open) > 0 {
@@ -322,6 +322,6 @@ func (r *batchesReport) writeText(w io.Writer) error {
 }
 
 // money is an amount for people, with its currency by letters.
-func money(minor int64, c txn.Currency) string {
-	return strings.TrimSuffix(txn.Amount{Minor: minor, Currency: c}.String(), c.String()) + c.Letters()
+func money(a txn.Amount) string {
+	return strings.TrimSuffix(a.String(), a.Currency.String()) + a.Currency.Letters()
 }

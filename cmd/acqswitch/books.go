@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"text/tabwriter"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
@@ -25,24 +30,46 @@ type booksReport struct {
 	late map[dealKey]bool
 }
 
-// booksSide is one book's standing approvals. Amounts of different currencies
-// are added only to be compared.
-type booksSide struct {
+// booksSide is one book's standing approvals by their currency.
+type booksSide map[txn.Currency]booksSum
+
+// MarshalJSON names currencies by their letters.
+func (s booksSide) MarshalJSON() ([]byte, error) {
+	named := map[string]booksSum{}
+	for c, sum := range s {
+		named[c.Letters()] = sum
+	}
+	return json.Marshal(named)
+}
+
+type booksSum struct {
 	Count int `json:"count"`
 	// Minor is what cardholders paid in the end: sales and completions less
 	// voids and refunds.
 	Minor int64 `json:"minor"`
 }
 
-func (s *booksSide) add(d deal) {
-	s.Count++
-	s.Minor += int64(d.kind.Totals()) * d.minor
+func (s booksSide) add(d deal) {
+	sum := s[d.amount.Currency]
+	sum.Count++
+	sum.Minor += int64(d.kind.Totals()) * d.amount.Minor
+	s[d.amount.Currency] = sum
 }
 
 // deal is one approval that moved or promised money.
 type deal struct {
-	kind  txn.Kind
-	minor int64
+	kind   txn.Kind
+	amount txn.Amount
+}
+
+func (d deal) String() string { return fmt.Sprintf("%s of %s", d.kind, money(d.amount)) }
+
+// like gives a deal that a book wrote down without its currency that of ours.
+func (d deal) like(ours deal) deal {
+	if d.amount.Currency == 0 {
+		d.amount.Currency = ours.amount.Currency
+	}
+	return d
 }
 
 // OK says that the books agree.
@@ -53,13 +80,25 @@ func (r *booksReport) broken(format string, args ...any) {
 }
 
 func (r *booksReport) writeText(w io.Writer) {
-	fmt.Fprintf(w, "Three books of standing approvals: terminals %d (%d), ledger %d (%d), issuers %d (%d): ",
-		r.Terminals.Count, r.Terminals.Minor, r.Ledger.Count, r.Ledger.Minor, r.Issuers.Count, r.Issuers.Minor)
-	if r.OK() {
-		fmt.Fprintln(w, "they agree")
-		return
+	verdict := "they agree"
+	if !r.OK() {
+		verdict = "THEY DIFFER"
 	}
-	fmt.Fprintln(w, "THEY DIFFER")
+	fmt.Fprintf(w, "Three books of standing approvals, and what cardholders paid in the end: %s\n", verdict)
+	currencies := map[txn.Currency]bool{}
+	for _, side := range []booksSide{r.Terminals, r.Ledger, r.Issuers} {
+		for c := range side {
+			currencies[c] = true
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range slices.Sorted(maps.Keys(currencies)) {
+		say := func(s booksSide) string {
+			return fmt.Sprintf("%d for %s", s[c].Count, money(txn.Amount{Minor: s[c].Minor, Currency: c}))
+		}
+		fmt.Fprintf(t, "    %s\tterminals %s\tledger %s\tissuers %s\n", c.Letters(), say(r.Terminals), say(r.Ledger), say(r.Issuers))
+	}
+	t.Flush()
 	for _, b := range r.Breaks {
 		fmt.Fprintf(w, "BROKEN books: %s\n", b)
 	}
@@ -81,7 +120,7 @@ type dealKey struct {
 
 // compareBooks compares the three books. It needs a switch at rest.
 func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string, terminalsLog string) (*booksReport, error) {
-	r := &booksReport{late: map[dealKey]bool{}}
+	r := &booksReport{Terminals: booksSide{}, Ledger: booksSide{}, Issuers: booksSide{}, late: map[dealKey]bool{}}
 	standing, byTerminal, err := r.readLedger(ctx, l)
 	if err != nil {
 		return nil, err
@@ -132,7 +171,7 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 		if undone[id] {
 			continue
 		}
-		d := deal{rec.Request, rec.Amount.Minor}
+		d := deal{rec.Request, rec.Amount}
 		r.Ledger.add(d)
 		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
 		k := dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}
@@ -149,14 +188,16 @@ func (r *booksReport) compareIssuer(name, path string, standing map[legKey]deal)
 		return err
 	}
 	for _, e := range simulator.Standing(entries) {
-		k, d := legKey{name, e.STAN, e.Time, e.Terminal}, deal{e.Transaction(), e.Amount}
-		r.Issuers.add(d)
+		k := legKey{name, e.STAN, e.Time, e.Terminal}
 		ours, ok := standing[k]
+		currency, _ := strconv.ParseUint(e.Currency, 10, 16)
+		d := deal{e.Transaction(), txn.Amount{Minor: e.Amount, Currency: txn.Currency(currency)}}.like(ours)
+		r.Issuers.add(d)
 		switch {
 		case !ok:
-			r.broken("issuer %s stands by a %s of %d for STAN %06d at %s of terminal %s that the ledger does not have", name, d.kind, d.minor, k.stan, k.time, k.terminal)
+			r.broken("issuer %s stands by a %s for STAN %06d at %s of terminal %s that the ledger does not have", name, d, k.stan, k.time, k.terminal)
 		case ours != d:
-			r.broken("issuer %s approved a %s of %d for STAN %06d of terminal %s, the ledger says a %s of %d", name, d.kind, d.minor, k.stan, k.terminal, ours.kind, ours.minor)
+			r.broken("issuer %s approved a %s for STAN %06d of terminal %s, the ledger says a %s", name, d, k.stan, k.terminal, ours)
 		}
 		delete(standing, k)
 	}
@@ -177,15 +218,17 @@ func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) err
 		k := dealKey{e.Terminal, e.Batch, e.STAN}
 		switch kind, _ := txn.ParseKind(e.Kind); {
 		case kind.MovesMoney():
-			told[k] = deal{kind, e.Amount}
+			told[k] = deal{kind, txn.Amount{Minor: e.Amount, Currency: e.Currency}}
 		case kind == txn.KindReversal:
 			delete(told, k)
 		}
 	}
 	for k, d := range told {
+		ours, ok := ledger[k]
+		d = d.like(ours)
 		r.Terminals.add(d)
-		if ours, ok := ledger[k]; !ok || ours != d {
-			r.broken("terminal %s was told its %s %06d of %d was approved; the ledger says a %s of %d", k.terminal, d.kind, k.stan, d.minor, ours.kind, ours.minor)
+		if !ok || ours != d {
+			r.broken("terminal %s was told that its %s with STAN %06d was approved; the ledger says a %s", k.terminal, d, k.stan, ours)
 		}
 		delete(ledger, k)
 	}
@@ -194,7 +237,7 @@ func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) err
 			r.Terminals.add(d)
 			continue
 		}
-		r.broken("the ledger has a %s %06d of %d of terminal %s, which was not told so or reversed it", d.kind, k.stan, d.minor, k.terminal)
+		r.broken("the ledger has a %s with STAN %06d of terminal %s, which was not told so or reversed it", d, k.stan, k.terminal)
 	}
 	return nil
 }

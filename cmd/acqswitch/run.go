@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +34,7 @@ type runOptions struct {
 	iso87     string
 	admin     string
 	exit      bool
+	details   bool
 	settleMax time.Duration
 }
 
@@ -52,7 +55,8 @@ reverse what they had no answer to, and the day goes on.
 
 Exit code 3 if an answer was not the expected one or the books disagree.`,
 		Example: `  acqswitch run
-  acqswitch run --exit
+  acqswitch run --exit --details
+  acqswitch run --cup 127.0.0.1:0 --iso87 127.0.0.1:0 --admin 127.0.0.1:0   # free ports
   acqswitch run --ledger postgres://localhost/acqswitch --exit`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,6 +71,7 @@ Exit code 3 if an answer was not the expected one or the books disagree.`,
 	f.StringVar(&o.iso87, "iso87", "127.0.0.1:8587", "address for ISO 8583:1987 terminals")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9583", "address of metrics and health")
 	f.BoolVar(&o.exit, "exit", false, "end after the day instead of staying up")
+	f.BoolVar(&o.details, "details", false, "print tables of every type and answer, of the ledger's totals and of what verify checked")
 	f.DurationVar(&o.settleMax, "settle", time.Minute, "how long to wait after the day for reversals and the ledger")
 	return cmd
 }
@@ -97,6 +102,15 @@ type summary struct {
 }
 
 func (r *sampleRun) run(ctx context.Context) (err error) {
+	if err := r.checkLedger(ctx); err != nil {
+		return err
+	}
+	begun := false
+	defer func() { // the next run takes up what was begun, nothing else
+		if r.dir != "" && !r.resumed && !begun {
+			err = errors.Join(err, os.RemoveAll(r.dir))
+		}
+	}()
 	if err := r.prepare(); err != nil {
 		return err
 	}
@@ -115,7 +129,7 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 		return err
 	}
 	if r.app, err = newApp(r.cfg, logs); err != nil {
-		return err
+		return portHint(err)
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan struct{}), make(chan error, 1)
@@ -130,8 +144,9 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 	case <-ready:
 	case e := <-ended:
 		ended <- nil
-		return e
+		return portHint(e)
 	}
+	begun = true
 	s, err := r.day(ctx)
 	if err != nil {
 		return err
@@ -152,6 +167,40 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 	}
 	if !s.OK {
 		return refused()
+	}
+	return nil
+}
+
+// portHint adds to an error of a port that is taken what to do about it.
+func portHint(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; --cup, --iso87 and --admin with port 0 (127.0.0.1:0) take free ones", err)
+	}
+	return err
+}
+
+// ledgerWithin bounds the wait for a ledger's server.
+const ledgerWithin = 10 * time.Second
+
+// checkLedger finds out before anything starts whether the ledger's server is
+// there: the switch would sell without, and the day's books could not be held
+// against each other.
+func (r *sampleRun) checkLedger(ctx context.Context) error {
+	if err := dsn(r.o.dsn); err != nil {
+		return usage(fmt.Errorf("--ledger %w", err))
+	}
+	if strings.HasPrefix(r.o.dsn, "sqlite:") {
+		return nil // a file of the run
+	}
+	l, err := ledger.Open(r.o.dsn)
+	if err != nil {
+		return usage(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(ctx, ledgerWithin)
+	defer cancel()
+	if err := l.Migrate(ctx); err != nil {
+		return unreachable(fmt.Errorf("--ledger cannot be used: %s", strings.Join(strings.Fields(err.Error()), " ")))
 	}
 	return nil
 }
@@ -388,7 +437,7 @@ func (r *sampleRun) totals(ctx context.Context) ([]ledgerTotal, error) {
 				return err
 			}
 			for _, t := range totals {
-				out = append(out, ledgerTotal{day.String(), t.Request.String(), t.Code, t.Reason.String(), t.Count, t.Amount.String()})
+				out = append(out, ledgerTotal{day.String(), t.Request.String(), t.Code, t.Reason.String(), t.Count, money(t.Amount)})
 			}
 		}
 		return nil
@@ -443,14 +492,41 @@ func (r *sampleRun) report(s *summary) error {
 	if d.Earlier > 0 {
 		fmt.Fprintf(w, "         %d messages were sent by the killed run; %d answers differ because of its reversals\n", d.Earlier, d.Excused)
 	}
+	if r.o.details {
+		r.tables(s)
+	}
+	fmt.Fprintf(w, "Latency with the issuers' own: p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ms(d.Latency.P50), ms(d.Latency.P90), ms(d.Latency.P99), ms(d.Latency.P999), ms(d.Latency.Max))
+	if checks, promises := s.Verify.Made(), len(s.Verify.Checks); !r.o.details && s.Verify.OK() {
+		fmt.Fprintf(w, "Verified: %d of %d promises checked on %d records, none is broken (--details shows them)\n\n", checks, promises, s.Verify.JournalLast)
+	} else {
+		fmt.Fprintln(w)
+		if err := s.Verify.WriteText(w); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	for i := range d.Mismatches {
+		fmt.Fprintf(w, "UNEXPECTED %s\n", &d.Mismatches[i])
+	}
+	s.Books.writeText(w)
+	verdict := "Everything came out as it should."
+	if !s.OK {
+		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books.",
+			d.MismatchCount, len(s.Verify.Breaks), len(s.Books.Breaks))
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
+	return err
+}
+
+// tables prints every type and answer, and the ledger's totals.
+func (r *sampleRun) tables(s *summary) {
+	w, d := r.c.out, s.Day
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nMTI\tkind\tDE39\t%7s\t%8s\t%8s\t%8s\treason\n", "count", "p50", "p99", "max")
 	for _, n := range d.Counts {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%7d\t%8s\t%8s\t%8s\t%s\n", n.MTI, n.Kind, or(n.Code, "-"), n.N, ms(n.Latency.P50), ms(n.Latency.P99), ms(n.Latency.Max), n.Reason)
 	}
 	t.Flush()
-	fmt.Fprintf(w, "\nLatency with the issuers' own: p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ms(d.Latency.P50), ms(d.Latency.P90), ms(d.Latency.P99), ms(d.Latency.P999), ms(d.Latency.Max))
-
 	fmt.Fprintln(w, "\nLedger:")
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "business day\tkind\tDE39\t%7s\t%14s\treason\n", "count", "amount")
@@ -459,21 +535,6 @@ func (r *sampleRun) report(s *summary) error {
 	}
 	t.Flush()
 	fmt.Fprintln(w)
-	if err := s.Verify.WriteText(w); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	s.Books.writeText(w)
-	for i := range d.Mismatches {
-		fmt.Fprintf(w, "UNEXPECTED %s\n", &d.Mismatches[i])
-	}
-	verdict := "Everything came out as it should."
-	if !s.OK {
-		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books.",
-			d.MismatchCount, len(s.Verify.Breaks), len(s.Books.Breaks))
-	}
-	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
-	return err
 }
 
 func ms[D time.Duration | txn.Millis](d D) string { return fmt.Sprintf("%.1fms", float64(d)/1e6) }

@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -52,4 +55,35 @@ func TestRunKilled(t *testing.T) {
 		t.Errorf("killed after %v: exit %d, %+v", after, code, s)
 	}
 	t.Logf("killed after %v, resumed: %v, %d messages", after, s.Resumed, s.Day.Messages)
+}
+
+// TestRunDoesNotStart holds that a run that cannot start says why in one line
+// and leaves nothing that the next one would take up.
+func TestRunDoesNotStart(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().String()
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--ledger postgres://u:secret@127.0.0.1:1/d", exitUnreachable, "--ledger cannot be used"},
+		{"--ledger mysql://h/d", exitUsage, "--ledger must be sqlite:PATH or postgres://"},
+		{"--cup " + port, exitFailed, "address already in use; --cup, --iso87 and --admin with port 0"},
+		{"--admin " + port, exitFailed, "address already in use; --cup, --iso87 and --admin with port 0"},
+	} {
+		dir := t.TempDir()
+		args := append(strings.Fields("run --exit --cup 127.0.0.1:0 --iso87 127.0.0.1:0 --admin 127.0.0.1:0"), strings.Fields(c.args)...)
+		r := acqswitch(t, dir, nil, "", args...)
+		if r.check(t, c.code, "", c.want); strings.Contains(r.errs, "secret") {
+			t.Errorf("%s: %s", c.args, r.errs)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "data/run/*")); len(left) > 0 {
+			t.Errorf("%s leaves %v", c.args, left)
+		}
+	}
 }

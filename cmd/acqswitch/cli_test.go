@@ -4,12 +4,15 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"maps"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 const (
@@ -85,6 +88,20 @@ func TestCommandLine(t *testing.T) {
 			acqswitch(t, dir, nil, "", strings.Fields(c.args)...).check(t, c.code, c.out, c.errs)
 		})
 	}
+}
+
+// TestHelpHasExamples holds that every command of ours shows how it is called.
+func TestHelpHasExamples(t *testing.T) {
+	var look func(cmd *cobra.Command)
+	look = func(cmd *cobra.Command) {
+		if cmd.Example == "" {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+		for _, child := range cmd.Commands() {
+			look(child)
+		}
+	}
+	look(command(io.Discard, io.Discard))
 }
 
 // TestConfigRefusals holds what is said about each way a configuration can be

@@ -136,12 +136,12 @@ func blocksKey(r *keyring.Ring, name string) (keys.Key, error) {
 }
 
 func keysCommand(c *console) *cobra.Command {
-	g := group("keys", "Load, list, import and export terminals' and issuers' keys")
+	var all []*cobra.Command
 	for i := range keyHolders {
-		g.AddCommand(loadKeyCommand(c, &keyHolders[i]))
+		all = append(all, loadKeyCommand(c, &keyHolders[i]))
 	}
-	g.AddCommand(listKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
-	return g
+	all = append(all, listKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
+	return group("keys", "Load, list, import and export terminals' and issuers' keys", all...)
 }
 
 const notRunning = "The switch must not be running on the data directory."

@@ -148,7 +148,7 @@ func args(n int, what string) cobra.PositionalArgs {
 
 var noArgs = args(0, "no arguments")
 
-// group is a command that only holds others.
+// group is a command that only holds others; its examples are their first ones.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, given []string) error {
 		if len(given) == 0 {
@@ -157,6 +157,12 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 		return usage(fmt.Errorf("%s has no %q; see %s --help", cmd.CommandPath(), given[0], cmd.CommandPath()))
 	}}
 	g.AddCommand(children...)
+	var examples []string
+	for _, child := range children {
+		first, _, _ := strings.Cut(child.Example, "\n")
+		examples = append(examples, first)
+	}
+	g.Example = strings.Join(examples, "\n")
 	return g
 }
 

@@ -543,7 +543,7 @@ func TestVerifySaysWhatItCouldNotCheck(t *testing.T) {
 	recs := newHistoryMaker(7).history(50)
 	live := liveOf(recs)
 	live.idle = false
-	for want, in := range map[string]Live{"does not run here": nil, "was at work": live} {
+	for want, in := range map[string]Live{"no switch runs in this process": nil, "was at work": live} {
 		r := verify(t, freshLedger(t), newMemJournal(t, recs...), recs, in)
 		if c := r.check(RuleLive); !r.OK() || c.Checked != 0 || !strings.Contains(c.Note, want) {
 			t.Errorf("want %q: %+v", want, c)

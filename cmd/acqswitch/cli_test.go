@@ -236,7 +236,7 @@ func TestConfigInit(t *testing.T) {
 // TestConfigIsFound holds that every command takes acqswitch.yaml where none is
 // named, and the defaults where there is none.
 func TestConfigIsFound(t *testing.T) {
-	commands := []string{"serve", "verify", "config check", "downloads status", "batches list", "journal dump", "keys list", "registry export -"}
+	commands := []string{"serve", "verify", "config check", "downloads status", "settle --date 2026-11-22", "batches list", "journal dump", "keys list", "registry export -"}
 	for _, command := range commands {
 		dir := t.TempDir()
 		help := acqswitch(t, dir, nil, "", append(strings.Fields(strings.TrimSuffix(command, " -")), "--help")...)

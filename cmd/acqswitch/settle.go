@@ -119,7 +119,7 @@ func feeCommand(c *console) *cobra.Command {
 		Use: "check", Short: "Say whether the fees can be used", Args: noArgs,
 		Example: "  acqswitch fee check --config acqswitch.yaml",
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := loadConfig(file, os.Environ())
+			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
@@ -137,7 +137,7 @@ func feeCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
-	check.Flags().StringVarP(&file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(check, &file)
 	check.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
 	explain := &cobra.Command{
 		Use:   "explain RRN",
@@ -191,7 +191,7 @@ or it is not in the books.`,
 
 func dayFlags(cmd *cobra.Command, file, data, date *string) {
 	f := cmd.Flags()
-	f.StringVarP(file, "config", "c", "", "the configuration file; empty is the built-in defaults")
+	configFlag(cmd, file)
 	f.StringVar(data, "data", "", "the data directory; overrides the configuration")
 	f.StringVar(date, "date", "", "the business day as yyyy-mm-dd")
 }
@@ -206,7 +206,7 @@ func dayOf(file, data, date string) (*config, txn.Date, error) {
 	if err != nil {
 		return nil, 0, usage(fmt.Errorf("--date: %w", err))
 	}
-	cfg, err := loadConfig(file, os.Environ())
+	cfg, err := readConfig(file)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -21,3 +21,5 @@ func (m *Millis) UnmarshalJSON(text []byte) error {
 	*m = Millis(math.Round(ms * 1e6))
 	return err
 }
+
+func (m Millis) String() string { return time.Duration(m).String() }

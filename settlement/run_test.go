@@ -348,13 +348,11 @@ func TestKilledAtEveryStep(t *testing.T) {
 				if strings.HasPrefix(dsn, "postgres") && then != first {
 					continue
 				}
-				fresh := dsn
+				fresh := freshLedger
 				if strings.HasPrefix(dsn, "postgres") {
-					fresh = ledgertest.Postgres(t)
-				} else {
-					fresh = ledgertest.SQLite(t)
+					fresh = ledgertest.Postgres
 				}
-				k := newTown(t, fresh)
+				k := newTown(t, fresh(t))
 				sampleDay(k)
 				got := k.settle(day1)
 				want.Directory = got.Directory
@@ -550,12 +548,7 @@ func TestFilesAreHealed(t *testing.T) {
 // what each deal came to, computed apart with big integers.
 func TestRandomDays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "day")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		w := newTown(t, "sqlite:"+filepath.Join(dir, "ledger.db"))
-		w.dir = dir
+		w := newTown(t, freshLedger(t))
 		defer w.ledger.Close()
 		type open struct {
 			rec  *txn.Record

@@ -183,6 +183,46 @@ func (m *Message) AppendText(dst []byte, n int) []byte {
 	return append(dst, v...)
 }
 
+// Overwrite writes v over the units of field n from the at-th on, in the frame
+// itself: digits where the field is packed, bytes as they lie on the wire
+// elsewhere. Lengths stay as they are, so every offset of m stays true. It does
+// nothing and is false when v does not fit or a packed field is given anything
+// but digits and a track's separator.
+func (m *Message) Overwrite(n, at int, v []byte) bool {
+	value := m.Value(n)
+	if !m.Has(n) || !m.codec.fields[n].packed() {
+		if at < 0 || at+len(v) > len(value) {
+			return false
+		}
+		copy(value[at:], v)
+		return true
+	}
+	digits := int(m.spans[n].n)
+	if at < 0 || at+len(v) > digits {
+		return false
+	}
+	for _, c := range v {
+		if c-'0' > 9 && c != '=' && c != 'D' {
+			return false
+		}
+	}
+	if m.codec.fields[n].form == formBCD && digits&1 == 1 {
+		at++
+	}
+	for i, c := range v {
+		nibble := c - '0'
+		if nibble > 9 {
+			nibble = 0xD
+		}
+		if b := &value[(at+i)/2]; (at+i)&1 == 0 {
+			*b = *b&0x0F | nibble<<4
+		} else {
+			*b = *b&0xF0 | nibble
+		}
+	}
+	return true
+}
+
 // Errors of Uint.
 var (
 	ErrAbsent    = errors.New("field is absent")

@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "rewrite golden files")
 var levels = [...][]string{
 	0: {"iso", "switch/txn", "switch/keys/algo", "settlement/journal", "testdata"},
 	1: {"switch/batch", "switch/dialect", "switch/keys", "switch/original", "switch/registry", "switch/download", "switch/telemetry", "risk", "settlement/ledger", "settlement/ledger/ledgertest", "settlement/fee", "settlement/book"},
-	2: {"switch", "switch/keyring", "settlement", "switch/terminal", "switch/terminal/terminaltest"},
-	3: {"switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal/day", "switch/terminal/fleet"},
+	2: {"switch", "switch/keyring", "settlement", "switch/terminal", "switch/terminal/terminaltest", "switch/capture"},
+	3: {"switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal/day", "switch/terminal/fleet", "switch/replay"},
 	4: {"cmd/*"},
 }
 

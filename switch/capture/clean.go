@@ -1,0 +1,436 @@
+package capture
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// KeySize is the length of a pseudonym key.
+const KeySize = 32
+
+// Cleaner takes out of messages what a capture must not hold, in place: no
+// field is added, removed or changed in length.
+//
+//   - A card number (DE2, the tracks, 5A and 57 of chip data, and wherever else a
+//     message repeats it) becomes its pseudonym: of the same length and issuer, with
+//     the same check digit right or wrong, and under one key always the same.
+//   - Of track 2 the expiry and the service code stay; the rest of it, and all
+//     of tracks 1 and 3, become zeros.
+//   - PIN blocks, MACs, working keys and enciphered tracks become zeros.
+//   - Any other run of 13 to 19 digits that passes for a card number is taken for
+//     one.
+//
+// It is not safe for concurrent use.
+type Cleaner struct {
+	bin int // digits of the issuer that a card number keeps
+	mac hash.Hash
+
+	m      iso.Message
+	digits [2 * txn.FrameSizeMax]byte
+	counts Cleaned
+}
+
+// Cleaned counts what was found.
+type Cleaned struct {
+	Cards  int `json:"cards"` // card numbers, each time one stands somewhere
+	Tracks int `json:"tracks"`
+	PINs   int `json:"pins"`
+	MACs   int `json:"macs"`
+	Keys   int `json:"keys"`
+}
+
+// ErrKey says that a pseudonym key is no key.
+var ErrKey = errors.New("a pseudonym key is 64 hexadecimal digits")
+
+// ParseKey reads a pseudonym key. Its error does not quote it.
+func ParseKey(text []byte) (txn.Secret, error) {
+	key, err := hex.DecodeString(string(bytes.TrimSpace(text)))
+	if err != nil || len(key) != KeySize {
+		return nil, ErrKey
+	}
+	return key, nil
+}
+
+// NewKey is a new pseudonym key.
+func NewKey() txn.Secret {
+	key := make([]byte, KeySize)
+	rand.Read(key)
+	return key
+}
+
+// NewCleaner makes pseudonyms under a key that keep bin digits of the issuer, 6
+// or 8; of numbers shorter than 16 digits they keep 6.
+func NewCleaner(key txn.Secret, bin int) (*Cleaner, error) {
+	switch {
+	case len(key) != KeySize:
+		return nil, ErrKey
+	case bin != 6 && bin != 8:
+		return nil, fmt.Errorf("a card number keeps 6 or 8 digits of its issuer, not %d", bin)
+	}
+	return &Cleaner{bin: bin, mac: hmac.New(sha256.New, key)}, nil
+}
+
+// KeyID says which key it was, and nothing of it.
+func (c *Cleaner) KeyID() string {
+	c.mac.Reset()
+	c.mac.Write([]byte("acqswitch capture key"))
+	return hex.EncodeToString(c.mac.Sum(nil)[:4])
+}
+
+// Counts are of all messages so far.
+func (c *Cleaner) Counts() Cleaned { return c.counts }
+
+// Message cleans a frame, length prefix included, where it lies. An error means
+// that the frame cannot be taken apart and must not be kept.
+func (c *Cleaner) Message(d *Dialect, frame []byte) error {
+	m := &c.m
+	if err := d.Parse(m, frame); err != nil {
+		return err
+	}
+	var own [2][]byte // the message's card numbers
+	if m.Has(2) {
+		own[0] = bytes.Clone(m.AppendDigits(nil, 2))
+	}
+	if t := m.AppendDigits(nil, 35); len(t) > 0 {
+		if n := bytes.IndexByte(t, '='); n > 0 {
+			own[1] = bytes.Clone(t[:n])
+		}
+	}
+	for n := range m.Fields() {
+		c.field(n, own[:])
+	}
+	clear(own[0])
+	clear(own[1])
+	return d.Parse(m, frame) // what cannot be read any more is not kept either
+}
+
+// verbatim are fields of a fixed meaning that hold no card number, and would be
+// useless if part of one were taken for it.
+var verbatim = [129]bool{3: true, 4: true, 5: true, 6: true, 7: true, 11: true, 12: true, 13: true, 14: true, 15: true, 16: true,
+	18: true, 19: true, 22: true, 23: true, 24: true, 25: true, 26: true, 32: true, 33: true, 37: true, 38: true, 39: true,
+	41: true, 42: true, 43: true, 49: true, 50: true, 51: true, 53: true, 54: true, 66: true, 67: true, 70: true, 74: true, 75: true, 76: true, 77: true,
+	78: true, 79: true, 80: true, 81: true, 82: true, 83: true, 84: true, 85: true, 86: true, 87: true, 88: true, 89: true,
+	90: true, 95: true, 97: true}
+
+func (c *Cleaner) field(n int, own [][]byte) {
+	m := &c.m
+	switch {
+	case n == 2:
+		c.card(2, 0, m.Len(2))
+	case n == 35:
+		c.track(m)
+	case n == 36 || n == 45:
+		c.counts.Tracks++
+		c.zero(n)
+	case n == 52:
+		c.counts.PINs++
+		c.zero(n)
+	case n == 64 || n == 128:
+		c.counts.MACs++
+		c.zero(n)
+	case n == 62 && m.MTI()&^1 == 0x0810, n == 96, n == 48 && m.MTI()&^0x11 == 0x0800:
+		c.counts.Keys++
+		c.zero(n)
+	case n == 55:
+		c.chip(m.Value(55))
+	case !verbatim[n]:
+		if n == 59 {
+			c.element(m.Value(59), "A1")
+		}
+		c.runs(n, own)
+	}
+}
+
+// zero blanks a field: digits, or bytes where it is binary.
+func (c *Cleaner) zero(n int) {
+	v := c.m.Value(n)
+	blank := byte('0')
+	switch {
+	case c.m.Len(n) > len(v): // packed
+		blank = 0
+	case len(v) == 8 && (n == 52 || n == 64 || n == 96 || n == 128), n == 62 && c.m.Codec().Framing().TPDU: // binary
+		blank = 0
+	}
+	for i := range v {
+		v[i] = blank
+	}
+}
+
+// card replaces the digits of a field that are a card number by its pseudonym.
+func (c *Cleaner) card(n, at, size int) {
+	v := c.m.AppendDigits(c.digits[:0], n)
+	if at+size > len(v) {
+		return
+	}
+	pan := v[at : at+size]
+	c.pseudonym(pan)
+	c.m.Overwrite(n, at, pan)
+	clear(v)
+}
+
+// track keeps the form of track 2. One without a separator is enciphered.
+func (c *Cleaner) track(m *iso.Message) {
+	c.counts.Tracks++
+	v := m.AppendDigits(c.digits[:0], 35)
+	sep := bytes.IndexByte(v, '=')
+	if sep < 0 {
+		c.zero(35)
+		return
+	}
+	c.pseudonym(v[:sep])
+	for i := sep + 1 + 4 + 3; i < len(v); i++ {
+		if v[i] != '=' {
+			v[i] = '0'
+		}
+	}
+	if m.Len(35) == len(m.Value(35)) && bytes.IndexByte(m.Value(35), '=') < 0 {
+		v[sep] = 'D' // as it was written
+	}
+	m.Overwrite(35, 0, v)
+	clear(v)
+}
+
+// structured are fields of CUP POS whose digits are joined from several values,
+// so that a run of them means nothing.
+func structured(n int, m *iso.Message) bool {
+	return m.Codec().Framing().TPDU && (n == 48 || n == 59 || n == 60 || n == 61 || n == 62 && m.MTI()&^0x11 == 0x0800)
+}
+
+// runs looks for card numbers among the digits of a field that may hold
+// anything: others where a run of digits has the length and the check digit of
+// one, and those of the message itself in any place.
+func (c *Cleaner) runs(n int, own [][]byte) {
+	m := &c.m
+	v := m.AppendDigits(c.digits[:0], n)
+	changed := false
+	switch {
+	case n == 48 && m.Codec().Framing().TPDU && m.MTI()&^0x11 == 0x0320:
+		changed = c.details(v)
+	case !structured(n, m):
+		for i := 0; i < len(v); {
+			end := i
+			for end < len(v) && v[end]-'0' <= 9 {
+				end++
+			}
+			if size := end - i; size >= 13 && size <= 19 && v[i] != '0' && checkDigit(v[i:end-1]) == v[end-1] {
+				c.pseudonym(v[i:end])
+				changed = true
+			}
+			i = max(end, i+1)
+		}
+	}
+	for _, pan := range own {
+		for from := 0; len(pan) > 0; {
+			i := bytes.Index(v[from:], pan)
+			if i < 0 {
+				break
+			}
+			c.pseudonym(v[from+i:][:len(pan)])
+			changed = true
+			from += i + len(pan)
+		}
+	}
+	if changed {
+		m.Overwrite(n, 0, v)
+	}
+	clear(v)
+}
+
+// details replaces the card numbers of CUP POS's upload of details: a number of
+// items of 2 digits, and for each 2 digits, a trace number of 6, a card number of
+// 20 padded with zeros on the left, an amount of 12.
+func (c *Cleaner) details(v []byte) bool {
+	const item = 2 + 6 + 20 + 12
+	if len(v) < 2 || (len(v)-2)%item != 0 {
+		return false
+	}
+	for at := 2; at < len(v); at += item {
+		pan := bytes.TrimLeft(v[at+8:at+28], "0")
+		c.pseudonym(pan)
+	}
+	return len(v) > 2
+}
+
+// chip blanks what chip data says of the card and its holder: 5A and 57 become
+// those of the pseudonym, names and discretionary data zeros. Data that is no
+// list of elements is blanked as a whole.
+func (c *Cleaner) chip(b []byte) {
+	for rest := b; len(rest) > 0; {
+		n := 1
+		if rest[0]&0x1F == 0x1F {
+			n = 2
+		}
+		if len(rest) <= n {
+			clear(rest)
+			return
+		}
+		tag, size := rest[:n], int(rest[n])
+		if n++; size == 0x81 && len(rest) > n {
+			size = int(rest[n])
+			n++
+		}
+		if size > 0x81 && n == len(tag)+1 || len(rest) < n+size {
+			clear(rest)
+			return
+		}
+		value := rest[n : n+size]
+		switch string(tag) {
+		case "\x5A", "\x57":
+			c.packed(value)
+		case "\x56", "\x5F\x20", "\x9F\x0B", "\x9F\x1F", "\x9F\x20", "\x9F\x6B", "\x99":
+			clear(value)
+		}
+		rest = rest[n+size:]
+	}
+}
+
+// packed replaces the card number that packed digits begin with, up to a letter;
+// behind the separator the expiry and the service code stay.
+func (c *Cleaner) packed(b []byte) {
+	v := c.digits[:0]
+	for _, x := range b {
+		v = append(v, x>>4, x&15)
+	}
+	sep := slices.IndexFunc(v, func(x byte) bool { return x > 9 })
+	if sep < 0 {
+		sep = len(v)
+	}
+	for i := range v[:sep] {
+		v[i] += '0'
+	}
+	c.pseudonym(v[:sep])
+	for i := range v[:sep] {
+		v[i] -= '0'
+	}
+	for i := sep + 8; i < len(v); i++ {
+		if v[i] <= 9 {
+			v[i] = 0
+		}
+	}
+	for i := range b {
+		b[i] = v[2*i]<<4 | v[2*i+1]
+	}
+	clear(v)
+}
+
+// element blanks an element of DE59: tag 2, length 3, value.
+func (c *Cleaner) element(v []byte, tag string) {
+	for len(v) >= 5 {
+		n := 5 + int(v[2]-'0')*100 + int(v[3]-'0')*10 + int(v[4]-'0')
+		if n < 5 || n > len(v) {
+			return
+		}
+		if string(v[:2]) == tag {
+			c.counts.PINs++
+			for i := 5; i < n; i++ {
+				v[i] = '0'
+			}
+		}
+		v = v[n:]
+	}
+}
+
+// rounds of the Feistel network: ten, as NIST's FF1 has, for halves as short as
+// one digit.
+const rounds = 10
+
+// pseudonym replaces a card number by its pseudonym. The digits between the
+// issuer's and the check digit go through a Feistel network over decimal
+// numbers, keyed by the whole of the rest: different cards get different
+// pseudonyms.
+func (c *Cleaner) pseudonym(pan []byte) {
+	c.counts.Cards++
+	for _, d := range pan {
+		if d-'0' > 9 {
+			for i := range pan {
+				pan[i] = '0'
+			}
+			return
+		}
+	}
+	keep := c.bin
+	if len(pan) < 16 {
+		keep = min(6, len(pan)/2)
+	}
+	if len(pan)-keep-1 < 2 {
+		for i := range pan {
+			pan[i] = '0'
+		}
+		return
+	}
+	body, check := pan[:len(pan)-1], &pan[len(pan)-1]
+	off := (*check - checkDigit(body) + 10) % 10
+	mid := body[keep:]
+	half := len(mid) / 2
+	left, right := number(mid[:half]), number(mid[half:])
+	sizes := [2]uint64{power(half), power(len(mid) - half)}
+	for round := range rounds {
+		// Each half is replaced by itself plus a function of the other.
+		if round&1 == 0 {
+			left = (left + c.round(pan[:keep], len(pan), off, round, right)%sizes[0]) % sizes[0]
+		} else {
+			right = (right + c.round(pan[:keep], len(pan), off, round, left)%sizes[1]) % sizes[1]
+		}
+	}
+	digits(mid[:half], left)
+	digits(mid[half:], right)
+	*check = '0' + (checkDigit(body)-'0'+off)%10
+}
+
+func (c *Cleaner) round(bin []byte, size int, off byte, round int, half uint64) uint64 {
+	var in [8]byte
+	binary.BigEndian.PutUint64(in[:], half)
+	c.mac.Reset()
+	c.mac.Write(bin)
+	c.mac.Write([]byte{byte(size), off, byte(round)})
+	c.mac.Write(in[:])
+	return binary.BigEndian.Uint64(c.mac.Sum(nil))
+}
+
+func number(digits []byte) (n uint64) {
+	for _, d := range digits {
+		n = n*10 + uint64(d-'0')
+	}
+	return n
+}
+
+func digits(to []byte, n uint64) {
+	for i := len(to) - 1; i >= 0; i-- {
+		to[i] = '0' + byte(n%10)
+		n /= 10
+	}
+}
+
+func power(digits int) uint64 {
+	n := uint64(1)
+	for range digits {
+		n *= 10
+	}
+	return n
+}
+
+// checkDigit is Luhn's of the digits before it.
+func checkDigit(body []byte) byte {
+	sum := 0
+	for i, d := range body {
+		n := int(d - '0')
+		if (len(body)-i)%2 == 1 {
+			if n *= 2; n > 9 {
+				n -= 9
+			}
+		}
+		sum += n
+	}
+	return '0' + byte((10-sum%10)%10)
+}

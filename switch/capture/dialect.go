@@ -1,0 +1,127 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Dialect is how a session's messages are framed and written.
+type Dialect struct {
+	Name  string
+	Codec *iso.Codec
+	// Terminal is the switch's own knowledge of the dialect, nil for one of a
+	// field table that somebody else wrote.
+	Terminal *dialect.Terminal
+	// Spec is that field table, in moov's JSON form.
+	Spec []byte
+}
+
+// Dialects are the ones that the switch speaks, in the order in which they are
+// tried.
+func Dialects() []*Dialect {
+	var all []*Dialect
+	for _, name := range dialect.Names() {
+		d, err := dialect.ForTerminal(name)
+		if err != nil {
+			panic("capture: " + err.Error())
+		}
+		all = append(all, &Dialect{Name: name, Codec: d.Codec(), Terminal: d})
+	}
+	return all
+}
+
+// FindDialects are the dialects that a name means: auto all of them.
+func FindDialects(name string) ([]*Dialect, error) {
+	all := Dialects()
+	if name == "auto" {
+		return all, nil
+	}
+	i := slices.IndexFunc(all, func(d *Dialect) bool { return d.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("dialect %q is unknown; known are auto, %v", name, dialect.Names())
+	}
+	return all[i : i+1], nil
+}
+
+// specMax bounds a field table.
+const specMax = 1 << 20
+
+// LoadDialect reads a dialect of one's own: a field table in moov-io/iso8583's
+// JSON form, and how a length precedes each message: binary2 or ascii4.
+func LoadDialect(r io.Reader, prefix string) (*Dialect, error) {
+	text, err := io.ReadAll(io.LimitReader(r, specMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("read field table: %w", err)
+	}
+	if len(text) > specMax {
+		return nil, fmt.Errorf("read field table: it is longer than %d bytes", specMax)
+	}
+	return specDialect(text, prefix)
+}
+
+var prefixes = map[string]iso.Prefix{"binary2": iso.PrefixBinary2, "ascii4": iso.PrefixASCII4}
+
+func specDialect(text []byte, prefix string) (*Dialect, error) {
+	p, ok := prefixes[prefix]
+	if !ok {
+		return nil, fmt.Errorf("prefix %q must be binary2 or ascii4", prefix)
+	}
+	spec, err := iso.LoadSpec(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read field table: %w", err)
+	}
+	codec, err := iso.Compile(spec, iso.Framing{Prefix: p, SizeMax: txn.FrameSizeMax})
+	if err != nil {
+		return nil, fmt.Errorf("read field table: %w", err)
+	}
+	return &Dialect{Name: codec.Name(), Codec: codec, Spec: text}, nil
+}
+
+// PrefixSize is the number of bytes before a frame that say its length.
+func (d *Dialect) PrefixSize() int { return d.Codec.Framing().PrefixSize() }
+
+// Parse takes a frame with its length prefix apart.
+func (d *Dialect) Parse(m *iso.Message, frame []byte) error {
+	n := d.PrefixSize()
+	if len(frame) < n {
+		return fmt.Errorf("%d bytes are no frame", len(frame))
+	}
+	return d.Codec.Parse(m, frame[n:])
+}
+
+// next is the size of the frame, prefix included, that data begins with: 0 while
+// that cannot be said.
+func (d *Dialect) next(data []byte) (int, error) {
+	size := d.PrefixSize()
+	if len(data) < size {
+		return 0, nil
+	}
+	n, err := d.Codec.ReadLength(data[:size])
+	if err != nil {
+		return 0, fmt.Errorf("no %s message: %w", d.Name, err)
+	}
+	return size + n, nil
+}
+
+// whole says that data begins with a whole frame, and whether the dialect reads
+// it to the last byte.
+func (d *Dialect) whole(data []byte) (n int, whole, reads bool) {
+	n, err := d.next(data)
+	switch {
+	case err != nil:
+		return 0, true, false
+	case n == 0 || n > len(data):
+		return n, false, false
+	}
+	var m iso.Message
+	return n, true, d.Parse(&m, data[:n]) == nil
+}
+
+// isAnswer says that a message type is one that answers.
+func isAnswer(mti uint16) bool { return mti&0x10 != 0 }

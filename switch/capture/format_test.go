@@ -1,0 +1,174 @@
+package capture
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+)
+
+// stored is a capture of two sessions, whose second request has no answer.
+func stored(t testing.TB) ([]byte, *Index) {
+	t.Helper()
+	d := Dialects()[0]
+	p := newTape(t, "ethernet", false)
+	p.open()
+	p.send(0, message(t, d, 0x0200, 1))
+	p.send(1, message(t, d, 0x0210, 1))
+	p.send(0, message(t, d, 0x0200, 2))
+	p.send(0, message(t, d, 0x0200, 3))
+	p.send(1, message(t, d, 0x0210, 3))
+	p.send(1, message(t, d, 0x0210, 9)) // of no request
+	p.ports[0]++
+	p.seq = [2]uint32{1, 1}
+	p.open()
+	p.send(0, message(t, Dialects()[1], 0x0200, 4))
+	p.send(1, message(t, Dialects()[1], 0x0210, 4))
+	var out bytes.Buffer
+	w, err := NewWriter(&out, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: Dialects()}, w); err != nil {
+		t.Fatal(err)
+	}
+	index, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes(), index
+}
+
+func readAll(file []byte) (all []*Exchange, r *Reader, err error) {
+	if r, err = NewReader(bytes.NewReader(file)); err != nil {
+		return nil, nil, err
+	}
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return all, r, err
+		}
+		all = append(all, e)
+	}
+}
+
+func TestStored(t *testing.T) {
+	file, index := stored(t)
+	if bytes.Contains(file, []byte(secretPAN)) || bytes.Contains(file, []byte("\x62\x22\x02\x12\x34\x56\x78\x90\x12")) {
+		t.Error("a card number is in the file")
+	}
+	all, r, err := readAll(file)
+	if err != io.EOF || r.Index == nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, e := range all {
+		var m iso.Message
+		if err := e.Session.Dialect.Parse(&m, e.Request); err != nil {
+			t.Fatal(err)
+		}
+		line := e.Session.Dialect.Name + " " + string(m.AppendDigits(nil, 11))
+		if e.Answer != nil {
+			line += " answered after " + e.AnsweredAt.Sub(e.At).String()
+		}
+		said = append(said, line)
+	}
+	want := "cup-pos 000001 answered after 1ms; cup-pos 000002; cup-pos 000003 answered after 1ms; iso87 000004 answered after 1ms"
+	if got := strings.Join(said, "; "); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if index.Requests != 4 || index.Answers != 3 || index.Sessions != 2 || index.Unmatched != 1 || len(index.Terminals) != 1 || len(index.Dialects) != 2 {
+		t.Errorf("%+v", index)
+	}
+	found, err := ReadIndex(bytes.NewReader(file))
+	if err != nil || found.Requests != 4 || found.KeyID != index.KeyID {
+		t.Errorf("%+v, %v", found, err)
+	}
+	in := bytes.NewReader(file[index.Places[0].Offset:])
+	back := Reader{in: bufio.NewReader(in), dialects: r.dialects, sessions: map[uint32]*Stored{1: {ID: 1, Dialect: r.dialects[1]}}, byNumber: map[uint64]*Exchange{}}
+	if err := back.read(); err != nil || back.ahead[0].Number != index.Places[0].Message {
+		t.Errorf("the index's place is not that of message %d: %v", index.Places[0].Message, err)
+	}
+}
+
+// A file that is cut off anywhere gives what it has and says so; one that is
+// damaged is not believed.
+func TestStoredCutOrDamaged(t *testing.T) {
+	file, _ := stored(t)
+	last := 0
+	for n := len(magic); n < len(file)-trailer-1; n += 7 {
+		all, _, err := readAll(file[:n])
+		if !errors.Is(err, ErrCutOff) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+		if len(all) < last {
+			t.Fatalf("cut at %d: %d requests, fewer than before", n, len(all))
+		}
+		last = len(all)
+		if x, err := ReadIndex(bytes.NewReader(file[:n])); len(all) > 0 && (err != nil || x.Requests != len(all)) {
+			t.Fatalf("cut at %d: %+v, %v", n, x, err)
+		}
+	}
+	if last != 4 {
+		t.Errorf("%d requests are read of a file without an index", last)
+	}
+	for n := len(magic); n < len(file)-trailer; n += 11 {
+		bad := bytes.Clone(file)
+		bad[n] ^= 0x40
+		if _, _, err := readAll(bad); err == nil || err == io.EOF {
+			t.Fatalf("a bit of byte %d is wrong, and it was read as whole", n)
+		}
+	}
+	if _, err := NewReader(strings.NewReader("0200...")); !errors.Is(err, ErrNotCapture) {
+		t.Error(err)
+	}
+}
+
+func TestReadLines(t *testing.T) {
+	d := Dialects()
+	text := "# a comment\n\n" +
+		hex.EncodeToString(message(t, d[0], 0x0200, 1)) + "\n" + hex.EncodeToString(message(t, d[0], 0x0210, 1)[2:]) + "\n" + // the second without its length
+		`{"0":"0200","3":"000000","4":"000000001250","11":"000007","41":"10000002","42":"999290054110001","49":"156"}` + "\nnonsense\n"
+	var out bytes.Buffer
+	w, err := NewWriter(&out, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats, err := ReadLines(strings.NewReader(text), d, time.Unix(0, 0), w)
+	if err != nil || stats.Partial != 1 {
+		t.Fatalf("%+v, %v", stats, err)
+	}
+	index, err := w.Finish()
+	if err != nil || index.Requests != 2 || index.Answers != 1 || len(index.Terminals) != 2 {
+		t.Errorf("%+v, %v", index, err)
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	file, _ := stored(f)
+	f.Add(file)
+	f.Add(file[:len(file)/2])
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		_, _, err := readAll(file)
+		if err == nil {
+			t.Error("no end")
+		}
+		ReadIndex(bytes.NewReader(file))
+	})
+}
+
+func FuzzReadLines(f *testing.F) {
+	f.Add("0010" + "60000300006031003100000200")
+	f.Add(`{"0":"0200","11":"1"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var h heard
+		ReadLines(strings.NewReader(text), Dialects(), time.Unix(0, 0), &h)
+	})
+}

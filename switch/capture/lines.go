@@ -1,0 +1,160 @@
+package capture
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/moov-io/iso8583"
+
+	"github.com/acqswitch/acqswitch/iso"
+)
+
+// Limits of ReadLines.
+const (
+	lineMax     = 64 << 10
+	troublesMax = 20
+)
+
+// ReadLines reads messages one a line and tells sink: hexadecimal, with or
+// without the length prefix, or an object in moov-io/iso8583's JSON form,
+// {"0":"0200","2":"...",...}, in a dialect. Empty lines and lines with # are
+// left out. What is no message is told as trouble. Lines have no times: all
+// messages are of the same moment, in order. Each terminal is a session.
+func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats, error) {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 0, 4096), lineMax)
+	l := lines{dialects: dialects, at: at, sink: sink, sessions: map[string]*Session{}}
+	for in.Scan() {
+		l.stats.Packets++
+		l.stats.Bytes += int64(len(in.Bytes()))
+		if line := bytes.TrimSpace(in.Bytes()); len(line) > 0 && line[0] != '#' {
+			if err := l.line(line); err != nil {
+				return l.stats, err
+			}
+		}
+	}
+	err := in.Err()
+	if err != nil {
+		err = fmt.Errorf("line %d: %w", l.stats.Packets+1, err)
+	}
+	for _, s := range l.order {
+		if closing := sink.Close(s); closing != nil {
+			return l.stats, closing
+		}
+	}
+	return l.stats, err
+}
+
+type lines struct {
+	dialects []*Dialect
+	at       time.Time
+	sink     Sink
+	sessions map[string]*Session
+	order    []*Session
+	stats    Stats
+}
+
+func (l *lines) line(line []byte) error {
+	d, frame, err := l.read(line)
+	if err != nil {
+		l.stats.Partial++
+		if l.stats.Partial > troublesMax {
+			return nil
+		}
+		return l.sink.Trouble(&Session{}, fmt.Sprintf("line %d: %v", l.stats.Packets, err))
+	}
+	var m iso.Message
+	if err := d.Parse(&m, frame); err != nil {
+		return fmt.Errorf("line %d: %w", l.stats.Packets, err)
+	}
+	name := d.Name + " " + string(m.Value(41))
+	s := l.sessions[name]
+	if s == nil {
+		if len(l.order) == OpenMax {
+			return errors.New("too many terminals in one file of lines")
+		}
+		s = &Session{ID: uint32(len(l.order) + 1), Dialect: d, Start: l.at, End: l.at}
+		l.sessions[name], l.order = s, append(l.order, s)
+		if err := l.sink.Open(s); err != nil {
+			return err
+		}
+	}
+	s.Read++
+	return l.sink.Message(s, !isAnswer(m.MTI()), frame, l.at)
+}
+
+// read is the frame of a line, length prefix included, and its dialect.
+func (l *lines) read(line []byte) (*Dialect, []byte, error) {
+	if line[0] == '{' {
+		return l.json(line)
+	}
+	text := strings.NewReplacer(" ", "", "0x", "").Replace(string(line))
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, nil, errors.New("neither hexadecimal nor JSON")
+	}
+	for _, d := range l.dialects {
+		if n, _, reads := d.whole(raw); reads && n == len(raw) {
+			return d, raw, nil
+		}
+	}
+	for _, d := range l.dialects {
+		var m iso.Message
+		if d.Codec.Parse(&m, raw) == nil {
+			frame, err := d.Codec.Append(nil, &m)
+			return d, frame, err
+		}
+	}
+	return nil, nil, errors.New("no message of any dialect")
+}
+
+// json reads a message in moov's form, which says no TPDU and header: a dialect
+// that has them gets those of a terminal.
+func (l *lines) json(line []byte) (*Dialect, []byte, error) {
+	var last error
+	for _, d := range l.dialects {
+		if d.Codec.Framing().TPDU && !bytes.Contains(line, []byte(`"tpdu"`)) && len(l.dialects) > 1 {
+			continue
+		}
+		frame, err := moov(d, line)
+		if err == nil {
+			var m iso.Message
+			if err = d.Parse(&m, frame); err == nil {
+				return d, frame, nil
+			}
+		}
+		last = err
+	}
+	return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", last)
+}
+
+var (
+	terminalTPDU   = []byte{0x60, 0x00, 0x03, 0x00, 0x00}
+	terminalHeader = []byte{0x60, 0x31, 0x00, 0x31, 0x00, 0x00}
+)
+
+func moov(d *Dialect, line []byte) ([]byte, error) {
+	message := iso8583.NewMessage(d.Codec.Spec())
+	if err := json.Unmarshal(line, message); err != nil {
+		return nil, errors.New("its fields are not those of the dialect")
+	}
+	body, err := message.Pack()
+	if err != nil {
+		return nil, errors.New("its fields are not those of the dialect")
+	}
+	f := d.Codec.Framing()
+	if f.TPDU {
+		body = append(bytes.Clone(terminalTPDU), append(bytes.Clone(terminalHeader[:f.Header]), body...)...)
+	}
+	if f.Prefix == iso.PrefixASCII4 {
+		return append(fmt.Appendf(nil, "%04d", len(body)), body...), nil
+	}
+	return append([]byte{byte(len(body) >> 8), byte(len(body))}, body...), nil
+}

@@ -1,0 +1,98 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Limits of one direction of a TCP session.
+const (
+	// heldMax is how many segments may wait for an earlier one. A sender has at
+	// most a window under way; terminals' windows hold far fewer.
+	heldMax = 256
+	// heldFor is how long an earlier segment may fail to come when the receiver
+	// has said that it has it: then the capture lacks it, and did not only see the
+	// two directions out of order.
+	heldFor = 5 * time.Millisecond
+	// pendingMax bounds the bytes of a session in which no dialect was found.
+	pendingMax = 1 << 16
+)
+
+// stream puts the segments of one direction of a TCP connection in order:
+// repeats are dropped, segments that came early wait. It starts with the SYN,
+// or, when the capture began later, with the first bytes seen.
+type stream struct {
+	started bool
+	first   uint32    // sequence number of the first byte
+	next    uint32    // of the next byte
+	held    []segment // early ones, by sequence number
+	since   time.Time // when the first of them came
+	data    []byte    // in order, not yet a frame
+	lost    bool      // data may begin within a frame
+}
+
+type segment struct {
+	seq     uint32
+	payload []byte
+}
+
+// before compares sequence numbers, which wrap.
+func before(a, b uint32) bool { return int32(a-b) < 0 }
+
+// segment adds one segment and is false when bytes are lacking for good.
+func (s *stream) segment(seq uint32, syn bool, payload []byte, at time.Time) bool {
+	if syn {
+		seq++
+	}
+	if !s.started && (syn || len(payload) > 0) {
+		s.started, s.first, s.next, s.lost = true, seq, seq, !syn
+	}
+	if len(payload) == 0 {
+		return true
+	}
+	if before(s.next, seq) {
+		if len(s.held) == heldMax {
+			return false
+		}
+		if len(s.held) == 0 {
+			s.since = at
+		}
+		i, _ := slices.BinarySearchFunc(s.held, seq, func(h segment, seq uint32) int { return int(int32(h.seq - seq)) })
+		s.held = slices.Insert(s.held, i, segment{seq, bytes.Clone(payload)})
+		return true
+	}
+	s.add(seq, payload)
+	s.release()
+	return true
+}
+
+func (s *stream) release() {
+	for len(s.held) > 0 && !before(s.next, s.held[0].seq) {
+		s.add(s.held[0].seq, s.held[0].payload)
+		s.held = s.held[1:]
+	}
+}
+
+// add appends what is new of a segment that does not come early.
+func (s *stream) add(seq uint32, payload []byte) {
+	if old := int(s.next - seq); old >= 0 && old < len(payload) {
+		s.data = append(s.data, payload[old:]...)
+		s.next += uint32(len(payload) - old)
+	}
+}
+
+// acknowledged says that the receiver has what the stream waits for: it went
+// past the place of the capture.
+func (s *stream) acknowledged(ack uint32, at time.Time) bool {
+	return len(s.held) > 0 && before(s.held[0].seq, ack) && at.Sub(s.since) >= heldFor
+}
+
+// skip goes on behind a gap, and says what it was.
+func (s *stream) skip() string {
+	why := fmt.Sprintf("the capture lacks %d bytes after byte %d of the session", s.held[0].seq-s.next, s.next-s.first)
+	s.next, s.data, s.lost = s.held[0].seq, nil, true
+	s.release()
+	return why
+}

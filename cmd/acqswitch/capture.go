@@ -1,0 +1,302 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// captureFlags are those of capture.
+type captureFlags struct {
+	out          string
+	dialect      string
+	spec, prefix string
+	ports        []uint
+	key          string
+	bin          int
+}
+
+func captureCommand(c *console) *cobra.Command {
+	f := &captureFlags{}
+	cmd := &cobra.Command{
+		Use: "capture FILE...", Short: "Turn recorded traffic into a file without card data that can be replayed",
+		Long: `capture reads what tcpdump or Wireshark recorded (pcap, pcapng, gzipped or not;
+IPv4 and IPv6, VLANs, Linux cooked), or messages one a line (hexadecimal, or
+objects in moov-io/iso8583's JSON form), finds the ISO 8583 messages, and writes
+them in the stored form of docs/captures.md. - is standard input. Several files
+are one capture, in the order given: those of tcpdump -C go on where the last
+one ended. Files of any size are read in the same memory.
+
+What is written is no card data: card numbers are replaced by pseudonyms of the
+same issuer, under --key always the same ones; PIN blocks, MACs, keys and what
+else a track says are zeros.
+
+A file that is cut off, gaps, other protocols: each is said in one line, and
+what was read is kept. Exit code 2 if there was no message.`,
+		Example: `  tcpdump -i eth0 -s 0 -w day.pcap tcp port 8583
+  acqswitch capture day.pcap --out day.acq
+  acqswitch capture day.pcap*.gz --out day.acq --key pseudonyms.key --dialect cup-pos
+  tcpdump -i any -w - tcp port 8583 | acqswitch capture - --out day.acq
+  acqswitch capture frames.hex --out frames.acq
+  acqswitch capture other.pcap --spec other-host.json --prefix ascii4 --out other.acq`,
+		Args: func(cmd *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return usage(fmt.Errorf("%s takes the files to read; see %s --help", cmd.CommandPath(), cmd.CommandPath()))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.out, "out", "capture.acq", "file to write")
+	fs.StringVarP(&f.dialect, "dialect", "d", "auto", "auto finds out of each session which dialect it speaks, and says how sure that is; or cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4")
+	fs.StringVar(&f.spec, "spec", "", "a dialect of your own: a JSON file in moov-io/iso8583's spec format")
+	fs.StringVar(&f.prefix, "prefix", "binary2", "how a length precedes the messages of --spec: binary2 or ascii4")
+	fs.UintSliceVar(&f.ports, "port", nil, "only sessions to this port of the host; several times for several")
+	fs.StringVar(&f.key, "key", "", "file with the pseudonyms' key, 64 hexadecimal digits; made where there is none. Empty is a key for this capture alone, which is not kept")
+	fs.IntVar(&f.bin, "bin-digits", 8, "digits of the issuer that a card number keeps: 6 or 8")
+	return cmd
+}
+
+func (f *captureFlags) dialects() ([]*capture.Dialect, error) {
+	if f.spec == "" {
+		return capture.FindDialects(f.dialect)
+	}
+	file, err := os.Open(f.spec)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	d, err := capture.LoadDialect(file, f.prefix)
+	if err != nil {
+		return nil, err
+	}
+	return []*capture.Dialect{d}, nil
+}
+
+// pseudonymKey reads the key, and makes it where there is none.
+func (f *captureFlags) pseudonymKey() (txn.Secret, error) {
+	if f.key == "" {
+		return capture.NewKey(), nil
+	}
+	text, err := os.ReadFile(f.key)
+	if errors.Is(err, os.ErrNotExist) {
+		key := capture.NewKey()
+		return key, os.WriteFile(f.key, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return capture.ParseKey(text)
+}
+
+// captured is what a capture came to.
+type captured struct {
+	File  string        `json:"file"`
+	Bytes int64         `json:"bytes"`
+	Stats capture.Stats `json:"read"`
+	*capture.Index
+	Notes    []string      `json:"notes"` // the first of what is wrong, one line each
+	Troubles int           `json:"troubles"`
+	Took     time.Duration `json:"took_ns"`
+}
+
+func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err error) {
+	dialects, err := f.dialects()
+	if err != nil {
+		return usage(err)
+	}
+	key, err := f.pseudonymKey()
+	if err != nil {
+		return usage(fmt.Errorf("--key: %w", err))
+	}
+	cleaner, err := capture.NewCleaner(key, f.bin)
+	if err != nil {
+		return usage(fmt.Errorf("--bin-digits: %w", err))
+	}
+	out, err := os.OpenFile(f.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		out.Close()
+		if err != nil {
+			os.Remove(out.Name())
+		}
+	}()
+	w, err := capture.NewWriter(out, cleaner)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	t := &talkative{Writer: w, to: c.out}
+	if c.json() {
+		t.to = io.Discard
+	}
+	o := capture.Options{Dialects: dialects, Ports: map[uint16]*capture.Dialect{}}
+	for _, p := range f.ports {
+		if p == 0 || p > 65535 {
+			return usage(fmt.Errorf("--port %d must be 1 to 65535", p))
+		}
+		o.Ports[uint16(p)] = nil
+	}
+	follower := capture.NewFollower(o, t)
+	r := captured{File: f.out}
+	for _, name := range files {
+		if err := readInto(ctx, follower, dialects, name, t, &r.Stats); err != nil {
+			return err
+		}
+	}
+	if err := follower.Finish(); err != nil {
+		return err
+	}
+	s := follower.Stats()
+	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: r.Stats.Partial + s.Partial, Foreign: s.Foreign}
+	if r.Index, err = w.Finish(); err != nil {
+		return err
+	}
+	t.sayAll(&r)
+	if r.Requests == 0 {
+		return usage(fmt.Errorf("no request was found in %s: say --dialect, or --spec of the host's own field table", strings.Join(files, ", ")))
+	}
+	info, err := out.Stat()
+	if err != nil {
+		return err
+	}
+	r.Bytes, r.Notes, r.Troubles, r.Took = info.Size(), t.notes, t.troubles, time.Since(began)
+	if err := errors.Join(out.Sync(), out.Close(), os.Rename(out.Name(), f.out)); err != nil {
+		return err
+	}
+	if c.json() {
+		r.Places = nil
+		return c.print(r)
+	}
+	return r.show(c.out)
+}
+
+// readInto reads one file. What is wrong with it is said, and is an error only
+// if nothing more can be written.
+func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dialect, name string, t *talkative, lines *capture.Stats) error {
+	file := os.Stdin
+	if name != "-" {
+		var err error
+		if file, err = os.Open(name); err != nil {
+			return usage(err)
+		}
+		defer file.Close()
+	}
+	in := bufio.NewReaderSize(cancellable{ctx, file}, 1<<20)
+	first, _ := in.Peek(4)
+	var err error
+	switch string(first) {
+	case "\xD4\xC3\xB2\xA1", "\xA1\xB2\xC3\xD4", "\x4D\x3C\xB2\xA1", "\xA1\xB2\x3C\x4D", "\x0A\x0D\x0D\x0A":
+		err = f.Read(in)
+	default:
+		if bytes.HasPrefix(first, []byte("\x1F\x8B")) {
+			err = f.Read(in)
+			break
+		}
+		var s capture.Stats
+		s, err = capture.ReadLines(in, dialects, time.Now(), t)
+		lines.Packets, lines.Bytes, lines.Partial = lines.Packets+s.Packets, lines.Bytes+s.Bytes, lines.Partial+s.Partial
+	}
+	if ctx.Err() != nil || errors.Is(err, capture.ErrSink) {
+		return err
+	}
+	if err != nil {
+		t.say(name + ": " + err.Error())
+	}
+	return nil
+}
+
+// cancellable ends with its context, between two reads.
+type cancellable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c cancellable) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(b)
+}
+
+// troublesShown bounds the lines about troubles.
+const troublesShown = 20
+
+// talkative writes, and says what is wrong.
+type talkative struct {
+	*capture.Writer
+	to       io.Writer
+	troubles int
+	notes    []string
+}
+
+func (t *talkative) Trouble(s *capture.Session, why string) error {
+	who := ""
+	if s.Client.IsValid() {
+		who = s.Client.String() + ": "
+	}
+	t.say(who + why)
+	return t.Writer.Trouble(s, why)
+}
+
+func (t *talkative) say(line string) {
+	if t.troubles++; t.troubles <= troublesShown {
+		t.note(line)
+	}
+}
+
+func (t *talkative) note(line string) {
+	t.notes = append(t.notes, line)
+	fmt.Fprintln(t.to, line)
+}
+
+// sayAll says what concerns the whole.
+func (t *talkative) sayAll(r *captured) {
+	if more := t.troubles - troublesShown; more > 0 {
+		t.note(fmt.Sprintf("and %d more of the kind", more))
+	}
+	for _, row := range []struct {
+		n    int
+		what string
+	}{
+		{r.Stats.Partial, "packets were recorded in part only, or lines could not be read: record whole packets (tcpdump -s 0)"},
+		{r.Stats.Foreign, "TCP sessions speak something else and were left out"},
+		{r.Unread, "messages could not be taken apart, so not cleaned either, and were left out"},
+		{r.Unmatched, "answers are of no request in the capture and were left out"},
+		{r.FromHosts, "messages were the host's own requests, or answers to them, and were left out"},
+	} {
+		if row.n > 0 {
+			t.note(fmt.Sprintf("%d %s", row.n, row.what))
+		}
+	}
+}
+
+func (r *captured) show(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "dialect\tsessions\tmessages\tsure\tleast sure\n")
+	for _, d := range r.Dialects {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f%%\t%.0f%%\n", d.Name, d.Sessions, d.Messages, 100*d.Sure, 100*d.SureMin)
+	}
+	w.Flush()
+	fmt.Fprintf(out, "\n%d requests, %d with an answer, of %d terminals, %s to %s\n", r.Requests, r.Answers, len(r.Terminals), r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime))
+	n := r.Cleaned
+	fmt.Fprintf(out, "%d card numbers became pseudonyms (key %s); %d tracks, %d PIN blocks, %d MACs and %d keys were blanked\n", n.Cards, r.KeyID, n.Tracks, n.PINs, n.MACs, n.Keys)
+	_, err := fmt.Fprintf(out, "%s: %d bytes, from %d bytes in %s (%.0f MB/s)\n", r.File, r.Bytes, r.Stats.Bytes, ms(r.Took), float64(r.Stats.Bytes)/1e6/r.Took.Seconds())
+	return err
+}

@@ -96,7 +96,7 @@ func readAnswer(d *dialect.Terminal, k *Keys, request, body []byte) (Answer, err
 	if err := checkAnswer(&asked, &got); err != nil {
 		return Answer{}, err
 	}
-	if err := k.verify(&asked, &got); err != nil {
+	if err := k.Verify(&asked, &got); err != nil {
 		return Answer{}, err
 	}
 	text := func(n int) string { return string(bytes.TrimRight(got.AppendText(nil, n), " ")) }

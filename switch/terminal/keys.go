@@ -123,6 +123,9 @@ func NewKeys(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*Keys, er
 	return &Keys{set: set, tmk: master}, nil
 }
 
+// Ready says that there are working keys, or that none are needed.
+func (k *Keys) Ready() bool { return k.ready() == nil }
+
 func (k *Keys) ready() error {
 	if k != nil && k.tak == nil {
 		return ErrSignOnFirst
@@ -287,9 +290,9 @@ func (k *Keys) Seal(d *dialect.Terminal, frame []byte) error {
 	return nil
 }
 
-// verify holds an approval of what was asked with a MAC to its own MAC. A
+// Verify holds an approval of what was asked with a MAC to its own MAC. A
 // refusal need have none and changes nothing.
-func (k *Keys) verify(asked, got *iso.Message) error {
+func (k *Keys) Verify(asked, got *iso.Message) error {
 	if k == nil || !asked.Has(macField) || string(got.Value(39)) != "00" {
 		return nil
 	}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/replay"
+	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// replayFlags are those of replay.
+type replayFlags struct {
+	to          []string
+	speed, rate string
+	terminals   int
+	identities  string
+	tmk         string
+	rules       string
+	report      string
+	stan        uint32
+	patience    time.Duration
+	max         int
+}
+
+func replayCommand(c *console) *cobra.Command {
+	f := &replayFlags{}
+	cmd := &cobra.Command{
+		Use: "replay FILE", Short: "Play a capture against a host and say what it answers otherwise", Args: args(1, "a capture's file"),
+		Long: `replay plays a capture (acqswitch capture) against any host that speaks its
+dialect: the sessions, each terminal's order and, at --speed 1x, the pauses as
+they were recorded. Trace numbers, times, batches and references to earlier
+messages are rewritten, so that a capture can be played again and again; with
+test keys (--tmk) terminals sign on first, MACs are made anew, and a PIN from
+` + pinVariable + ` goes into the PIN blocks.
+
+Each answer is held against the recorded one, field by field; a field that
+repeated the request must repeat it again. What differs is grouped by cause. With
+--rate requests are sent when they are due, whatever the host does, and latency
+counts from then. docs/load-testing.md is the way from a tcpdump file to a
+report.
+
+Exit code 0: every answer as recorded; 3: something differs or is missing; 4: the
+host could not be reached, or answered nothing any more. The report is written
+in every case.`,
+		Example: `  acqswitch replay day.acq --to 127.0.0.1:8583
+  acqswitch replay day.acq --to cup-pos=127.0.0.1:8583 --to iso87=127.0.0.1:8587 --speed max --report day.html
+  acqswitch replay day.acq --to 10.0.0.7:8583 --rate 500/s --terminals 2000 --identities terminals.csv
+  acqswitch replay day.acq --to 10.0.0.7:8583 --speed 10x --tmk test-keys.txt --rules rules.yaml -o json`,
+		RunE: func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given[0]) },
+	}
+	fs := cmd.Flags()
+	fs.StringArrayVar(&f.to, "to", nil, "the host's address; DIALECT=ADDRESS for the sessions of one dialect, several times for several")
+	fs.StringVar(&f.speed, "speed", "1x", "pace: 1x as recorded, 10x ten times as fast, max as fast as answers come")
+	fs.StringVar(&f.rate, "rate", "", "instead: requests a second for all terminals together, as 500/s")
+	fs.IntVar(&f.terminals, "terminals", 0, "how many terminals play: those of the capture, then copies of them; 0 is those of the capture")
+	fs.StringVar(&f.identities, "identities", "", "file of who plays, a line TERMINAL,MERCHANT for each; without it copies count on behind the highest terminal")
+	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal. Never real ones")
+	fs.StringVar(&f.rules, "rules", "", "YAML file of what is rewritten and what may differ (docs/load-testing.md)")
+	fs.StringVar(&f.report, "report", "", "file for the report as one HTML page that opens offline")
+	fs.Uint32Var(&f.stan, "stan", 0, "each terminal's first trace number; 0 takes the clock's")
+	fs.DurationVar(&f.patience, "patience", 20*time.Second, "how long a terminal waits for an answer")
+	fs.IntVar(&f.max, "max", 0, "stop after so many requests of the capture; 0 plays all")
+	return cmd
+}
+
+func (f *replayFlags) options() (o replay.Options, err error) {
+	o = replay.Options{Addrs: map[string]string{}, Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
+	for _, to := range f.to {
+		name, addr, named := strings.Cut(to, "=")
+		if !named {
+			name, addr = "", to
+		}
+		o.Addrs[name] = addr
+	}
+	switch {
+	case len(o.Addrs) == 0:
+		return o, errors.New("say with --to where the host is")
+	case f.patience <= 0 || f.terminals < 0 || f.max < 0 || f.stan > txn.STANMax:
+		return o, errors.New("--patience must be positive, --terminals and --max not negative, --stan up to 999999")
+	}
+	if f.speed != "max" {
+		if o.Speed, err = strconv.ParseFloat(strings.TrimSuffix(f.speed, "x"), 64); err != nil || !(o.Speed > 0 && o.Speed <= 1e6) {
+			return o, fmt.Errorf("--speed %q must be as 1x, 10x or max", f.speed)
+		}
+	}
+	if f.rate != "" {
+		if o.Rate, err = strconv.ParseFloat(strings.TrimSuffix(f.rate, "/s"), 64); err != nil || !(o.Rate > 0 && o.Rate <= 1e7) {
+			return o, fmt.Errorf("--rate %q must be as 500/s", f.rate)
+		}
+	}
+	if pin := os.Getenv(pinVariable); pin != "" {
+		o.PIN = txn.Secret(pin)
+	}
+	if f.rules != "" {
+		err := readFile(f.rules, func(r io.Reader) (err error) { o.Rules, err = replay.ReadRules(r); return err })
+		if err != nil {
+			return o, fmt.Errorf("--rules: %w", err)
+		}
+	}
+	if f.identities != "" {
+		err := readFile(f.identities, func(r io.Reader) (err error) { o.Identities, err = readIdentities(r); return err })
+		if err != nil {
+			return o, fmt.Errorf("--identities: %w", err)
+		}
+	}
+	if f.tmk != "" {
+		err := readFile(f.tmk, func(r io.Reader) (err error) { o.Keys, err = readTestKeys(r); return err })
+		if err != nil {
+			return o, fmt.Errorf("--tmk: %w", err)
+		}
+	}
+	return o, nil
+}
+
+func readFile(name string, read func(io.Reader) error) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return read(file)
+}
+
+// eachLine splits a file of lines; empty ones and those with # are left out.
+func eachLine(r io.Reader, do func(line string) error) error {
+	in := bufio.NewScanner(r)
+	for n := 1; in.Scan(); n++ {
+		line := strings.TrimSpace(in.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := do(line); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	return in.Err()
+}
+
+func readIdentities(r io.Reader) (all []replay.Identity, err error) {
+	err = eachLine(r, func(line string) error {
+		tid, mid, _ := strings.Cut(line, ",")
+		if tid, mid = strings.TrimSpace(tid), strings.TrimSpace(mid); tid == "" || len(tid) > 8 || len(mid) > 15 {
+			return errors.New("must be TERMINAL,MERCHANT of up to 8 and 15 characters")
+		}
+		all = append(all, replay.Identity{Terminal: tid, Merchant: mid})
+		return nil
+	})
+	return all, err
+}
+
+// readTestKeys reads master keys. Its errors quote none.
+func readTestKeys(r io.Reader) (map[string]replay.Key, error) {
+	all := map[string]replay.Key{}
+	err := eachLine(r, func(line string) error {
+		words := strings.Fields(line)
+		if len(words) < 2 || len(words) > 4 {
+			return errors.New("must be TERMINAL KEY [SERIAL [KEY-SET]]")
+		}
+		var k replay.Key
+		var err error
+		if k.TMK, err = terminal.ParseTMK(words[1]); err != nil {
+			return err
+		}
+		if len(words) > 2 {
+			k.Serial = words[2]
+		}
+		if len(words) > 3 {
+			if k.Set, err = terminal.ParseKeySet(words[3]); err != nil {
+				return err
+			}
+		}
+		name := words[0]
+		if name == "*" {
+			name = ""
+		}
+		all[name] = k
+		return nil
+	})
+	return all, err
+}
+
+func (f *replayFlags) run(ctx context.Context, c *console, name string) error {
+	o, err := f.options()
+	if err != nil {
+		return usage(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return usage(err)
+	}
+	defer file.Close()
+	index, err := capture.ReadIndex(file)
+	if err != nil {
+		return usage(fmt.Errorf("%s: %w", name, err))
+	}
+	in, err := capture.NewReader(file)
+	if err != nil {
+		return usage(fmt.Errorf("%s: %w", name, err))
+	}
+	for named := range o.Addrs {
+		if _, err := dialect.ForTerminal(named); named != "" && err != nil && !speaks(index, named) {
+			return usage(fmt.Errorf("--to %s=: %w", named, err))
+		}
+	}
+	o.Name = filepath.Base(name)
+	if !c.json() {
+		o.Progress = replayProgress(c.out)
+	}
+	r, played := replay.Run(ctx, in, index, o)
+	if err := f.write(c, r); err != nil {
+		return err
+	}
+	switch {
+	case errors.Is(played, replay.ErrGivenUp):
+		return unreachable(played)
+	case played != nil && !errors.Is(played, capture.ErrCutOff):
+		return played
+	case !r.OK():
+		return refused()
+	}
+	return nil
+}
+
+func speaks(index *capture.Index, name string) bool {
+	for _, d := range index.Dialects {
+		if d.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *replayFlags) write(c *console, r *replay.Report) error {
+	if f.report != "" {
+		page, err := os.OpenFile(f.report, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriter(page)
+		if err := errors.Join(r.WriteHTML(out), out.Flush(), page.Close()); err != nil {
+			return err
+		}
+	}
+	if c.json() {
+		return c.print(r)
+	}
+	return printReplay(c.out, r)
+}
+
+func printReplay(out io.Writer, r *replay.Report) error {
+	for _, g := range r.Groups {
+		fmt.Fprintln(out, g.Cause)
+		for _, e := range g.Examples[:1] {
+			fmt.Fprintln(out, "    for example", e)
+		}
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(out, "problem:", p)
+	}
+	if len(r.Groups)+len(r.Problems) > 0 {
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintf(out, "%s against %s, %s: %d requests of %d terminals in %s, %d answered (%.0f/s)\n",
+		r.Capture, strings.Join(r.Targets, ", "), r.Pace, r.Requests, r.Terminals, r.Took.Round(time.Millisecond), r.Answered, r.PerSecond)
+	fmt.Fprintf(out, "%d as recorded, %d different, %d could not be played; %d unanswered as in the capture, %d answered that were not there; %d strays\n\n",
+		r.Same, r.Differ, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if r.Latency.N > 0 {
+		fmt.Fprintf(w, "\tmean\tp50\tp90\tp99\tp99.9\tlongest\t\n")
+	}
+	for _, row := range []struct {
+		name string
+		p    replay.Percentiles
+	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the player's lag", r.Lag}} {
+		if row.p.N > 0 {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.name, fine(row.p.Mean), fine(row.p.P50), fine(row.p.P90), fine(row.p.P99), fine(row.p.P999), fine(row.p.Max))
+		}
+	}
+	w.Flush()
+	verdict := "Every answer is as recorded."
+	if !r.OK() {
+		verdict = "Not as recorded."
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
+	return err
+}
+
+// fine is a duration with microseconds.
+func fine(d time.Duration) string { return fmt.Sprintf("%.3fms", float64(d)/1e6) }
+
+// replayProgress prints a line now and then.
+func replayProgress(w io.Writer) func(replay.Progress) {
+	var last time.Duration
+	return func(p replay.Progress) {
+		if p.Elapsed-last < 2*time.Second {
+			return
+		}
+		last = p.Elapsed
+		fmt.Fprintf(w, "%d of %d requests, %d answered, %d different, %.0fs\n", p.Sent, p.Total, p.Answered, p.Differ, p.Elapsed.Seconds())
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/keyring"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/replay"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// The sample day's pcap becomes a capture; replayed against a switch with the
+// same registry every answer is as recorded; against one on which a merchant is
+// suspended, that merchant is the one cause that is named.
+func TestCaptureAndReplay(t *testing.T) {
+	dir := t.TempDir()
+	testdata, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	acqswitch(t, dir, nil, "", "capture", filepath.Join(testdata, "day/day.pcap"), "--out", "day.acq").check(t, exitOK, "cup-pos", "")
+	if out := read(t, filepath.Join(dir, "day.acq")); strings.Contains(out, "\x99\x99\x01\x00\x00\x09\x00\x12") {
+		t.Error("a card number of the day is in the capture")
+	}
+	sample := read(t, filepath.Join(testdata, "registry.yaml"))
+	snapshot, err := registry.Load(strings.NewReader(sample), "registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var master strings.Builder
+	for terminal := range snapshot.Terminals() {
+		if terminal.Keys == txn.KeysMasterSession {
+			fmt.Fprintf(&master, "%s %X\n", terminal.ID, []byte(fleet.SampleTMK(terminal.ID.String())))
+		}
+	}
+	write(t, dir, "test-keys", master.String())
+	const merchant = "999290054110001"
+	at := strings.Index(sample, `mid: "`+merchant+`"`)
+	for _, row := range []struct {
+		name     string
+		registry string
+		code     int
+		cause    string
+	}{
+		{"same", sample, exitOK, ""},
+		{"suspended", sample[:at] + strings.Replace(sample[at:], "status: active", "status: suspended", 1), exitRefused, "of terminals of merchant " + merchant},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cup, iso87 := sampleSwitch(t, filepath.Join(testdata, "issuers"), row.registry)
+			r := acqswitch(t, dir, []string{pinVariable + "=123456"}, "", "replay", "day.acq", "--tmk", "test-keys", "--to", "cup-pos="+cup, "--to", "iso87="+iso87,
+				"--speed", "max", "--max", "1200", "--report", "day.html", "-o", "json")
+			var report replay.Report
+			if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+				t.Fatalf("%v: %s", err, r.out)
+			}
+			if r.code != row.code || report.Requests != 1200 || report.NotPlayed != 0 || len(report.Problems) > 0 {
+				t.Errorf("exit %d, %d requests, %d not played, %q", r.code, report.Requests, report.NotPlayed, report.Problems)
+			}
+			for i, g := range report.Groups {
+				if row.cause == "" || i > 0 || g.Got != `"03"` || !strings.Contains(g.Cause, row.cause) {
+					t.Error(g.Cause)
+				}
+			}
+			if page := read(t, filepath.Join(dir, "day.html")); strings.Count(page, "<svg") != 4 {
+				t.Error("the report lacks plots")
+			}
+		})
+	}
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
+	if _, err := os.Stat(filepath.Join(dir, "none.html")); err != nil {
+		t.Error(err)
+	}
+}
+
+// sampleSwitch is a switch with a registry and the sample day's issuers.
+func sampleSwitch(t *testing.T, scripts, registry string) (cup, iso87 string) {
+	t.Helper()
+	s := &stack{t: t, dir: t.TempDir()}
+	write(t, s.dir, "merchants.yaml", registry)
+	config := "terminals: {listeners: [{address: \"127.0.0.1:0\", dialect: cup-pos}, {address: \"127.0.0.1:0\", dialect: iso87}]}\n" +
+		"admin: {address: \"127.0.0.1:0\"}\nissuers:\n"
+	for _, name := range []string{"east", "west"} {
+		is := start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", filepath.Join(scripts, name+".yaml"), "--book", name+".book")
+		config += fmt.Sprintf("  - {name: %s, address: %q, bins: [%q], timeout: 1s}\n", name, is.await("issuer listens on"), fleet.SampleIssuers[name][0])
+	}
+	write(t, s.dir, "acqswitch.yaml", config)
+	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
+	sampleKeys(t, filepath.Join(s.dir, "data"), registry)
+	s.start()
+	return s.cup, s.iso87
+}
+
+// sampleKeys loads the sample day's test keys, as the run command does.
+func sampleKeys(t *testing.T, data, text string) {
+	t.Helper()
+	snapshot, err := registry.Load(strings.NewReader(text), "merchants.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := keys.OpenSoft(filepath.Join(data, "lmk.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vault.Close()
+	log, err := journal.Open(filepath.Join(data, "keys"), journal.Config{SegmentSize: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(ctx) }()
+	ring := keyring.New(keyring.Config{}, vault, log, slog.New(slog.DiscardHandler))
+	err = ring.Recover()
+	if err == nil {
+		err = fleet.LoadSampleKeys(snapshot, vault, ring)
+	}
+	err = errors.Join(err, ring.Close())
+	cancel()
+	<-ended
+	if err := errors.Join(err, log.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCaptureCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "text", "this is no capture\n")
+	write(t, dir, "bad.rules", "compare: {\"39\": never}\n")
+	for _, row := range []struct {
+		args []string
+		code int
+		errs string
+	}{
+		{[]string{"capture"}, exitUsage, "takes the files to read"},
+		{[]string{"capture", "missing.pcap"}, exitUsage, "no such file"},
+		{[]string{"capture", "text"}, exitUsage, "no request was found"},
+		{[]string{"capture", "text", "--dialect", "klingon"}, exitUsage, "is unknown"},
+		{[]string{"capture", "text", "--bin-digits", "4"}, exitUsage, "6 or 8"},
+		{[]string{"capture", "text", "--key", "text"}, exitUsage, "64 hexadecimal digits"},
+		{[]string{"replay", "text"}, exitUsage, "--to"},
+		{[]string{"replay", "text", "--to", "x:1"}, exitUsage, "not a stored capture"},
+		{[]string{"replay", "text", "--to", "x:1", "--speed", "fast"}, exitUsage, "--speed"},
+		{[]string{"replay", "text", "--to", "x:1", "--rate", "0"}, exitUsage, "--rate"},
+		{[]string{"replay", "text", "--to", "x:1", "--rules", "bad.rules"}, exitUsage, "same, present or ignore"},
+		{[]string{"replay", "text", "--to", "x:1", "--tmk", "text"}, exitUsage, "--tmk: line 1"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			acqswitch(t, dir, nil, "", row.args...).check(t, row.code, "", row.errs)
+		})
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*.acq*")); len(files) > 0 {
+		t.Errorf("left behind: %v", files)
+	}
+}

@@ -1,0 +1,400 @@
+package replay
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/dialect"
+)
+
+// Limits of the comparison.
+const (
+	groupsMax   = 256  // causes told apart; the rest are one group
+	valuesMax   = 64   // values of a trait told apart within a group
+	overallMax  = 1024 // and among all requests
+	examplesMax = 3
+)
+
+// Group is the differences of one cause.
+type Group struct {
+	Count int `json:"count"`
+	// Cause is one sentence: what came instead of what, of which requests.
+	Cause    string   `json:"cause"`
+	Kind     string   `json:"kind"` // of the requests
+	MTI      string   `json:"mti"`  // of the answer
+	Field    int      `json:"field"`
+	Expected string   `json:"expected"`
+	Got      string   `json:"got"`
+	Of       string   `json:"of,omitempty"`    // what all its requests have in common and not all others
+	Whole    int      `json:"whole,omitempty"` // requests of the kind that have that in common
+	Examples []string `json:"examples"`
+}
+
+// trait is something that requests can have in common.
+type trait uint8
+
+const (
+	ofTerminal trait = iota
+	ofMerchant
+	ofIssuer
+	ofEntry
+	ofCurrency
+	traits
+)
+
+var traitNames = [traits]string{"terminal", "terminals of merchant", "cards of", "cards read in mode", "amounts in currency"}
+
+// subject is a request as the differences tell of it.
+type subject struct {
+	kind   string
+	mti    uint16 // of the request
+	traits [traits]string
+	name   string // of examples
+}
+
+func subjectOf(d *capture.Dialect, m *iso.Message, number uint64) subject {
+	s := subject{mti: m.MTI(), kind: kindOf(d, m)}
+	s.traits[ofTerminal] = strings.TrimSpace(string(m.AppendText(nil, 41)))
+	s.traits[ofMerchant] = strings.TrimSpace(string(m.AppendText(nil, 42)))
+	if pan := cardOf(m); len(pan) > 6 {
+		s.traits[ofIssuer] = string(pan[:6])
+	}
+	s.traits[ofEntry] = string(m.AppendDigits(nil, 22))
+	s.traits[ofCurrency] = string(m.AppendText(nil, 49))
+	s.name = fmt.Sprintf("message %d, terminal %s, STAN %s", number, s.traits[ofTerminal], m.AppendDigits(nil, 11))
+	return s
+}
+
+// cardOf is the card number of a request.
+func cardOf(m *iso.Message) []byte {
+	if m.Has(2) {
+		return m.AppendDigits(nil, 2)
+	}
+	track := m.AppendDigits(nil, 35)
+	if n := bytes.IndexByte(track, '='); n > 0 {
+		return track[:n]
+	}
+	return nil
+}
+
+// kindOf names what a request asks for: a sale, or its type and processing code
+// where nobody knows.
+func kindOf(d *capture.Dialect, m *iso.Message) string {
+	if d.Terminal != nil {
+		x := dialect.Exchange{Frame: m.Frame()}
+		if err := d.Terminal.Decode(&x, time.Now()); err == nil && x.Request.Kind != 0 {
+			return x.Request.Kind.String()
+		}
+	}
+	if code := m.AppendDigits(nil, 3); len(code) > 0 {
+		return fmt.Sprintf("%04x %s", m.MTI(), code)
+	}
+	return fmt.Sprintf("%04x", m.MTI())
+}
+
+// difference is one field that differs.
+type difference struct {
+	field         int // 0: the answer as a whole
+	expected, got string
+}
+
+// compare holds an answer to the recorded one. A field that repeated the
+// recorded request must repeat the one that was sent. Where the code (DE39)
+// differs, other fields do because of it and are not told.
+func (c *comparison) compare(asked, recorded, sent, got *iso.Message) []difference {
+	if recorded.MTI() != got.MTI() {
+		return []difference{{0, fmt.Sprintf("%04x", recorded.MTI()), fmt.Sprintf("%04x", got.MTI())}}
+	}
+	var all []difference
+	for n := 2; n <= fieldMax; n++ {
+		if !recorded.Has(n) && !got.Has(n) {
+			continue
+		}
+		d, ok := c.field(n, asked, recorded, sent, got)
+		if ok {
+			continue
+		}
+		if n == 39 {
+			return []difference{d}
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+func (c *comparison) field(n int, asked, recorded, sent, got *iso.Message) (difference, bool) {
+	rule := c.of(got.MTI(), n)
+	switch {
+	case rule == ignore:
+		return difference{}, true
+	case !got.Has(n):
+		return difference{n, show(n, recorded.AppendText(nil, n)), "nothing"}, false
+	case !recorded.Has(n):
+		return difference{n, "nothing", show(n, got.AppendText(nil, n))}, false
+	case rule == present:
+		return difference{}, true
+	}
+	want, is := string(recorded.AppendText(nil, n)), string(got.AppendText(nil, n))
+	if asked.Has(n) && sent.Has(n) && string(asked.AppendText(nil, n)) == want {
+		want = string(sent.AppendText(nil, n))
+	}
+	if want == is {
+		return difference{}, true
+	}
+	if hidden[n] {
+		return difference{n, "what was recorded", "another value"}, false
+	}
+	return difference{n, show(n, []byte(want)), show(n, []byte(is))}, false
+}
+
+// hidden are fields whose values are not told: cards, PINs, keys, and lists that
+// hold them.
+var hidden = map[int]bool{2: true, 34: true, 35: true, 36: true, 45: true, 48: true, 52: true, 55: true, 59: true, 62: true, 64: true, 96: true, 102: true, 103: true, 128: true}
+
+// show spells a value out for people.
+func show(n int, v []byte) string {
+	if hidden[n] {
+		return "a value"
+	}
+	for _, c := range v {
+		if c < ' ' || c > '~' {
+			return fmt.Sprintf("%X", v)
+		}
+	}
+	return fmt.Sprintf("%q", v)
+}
+
+type groupKey struct {
+	kind          string
+	mti           uint16
+	field         int
+	expected, got string
+}
+
+// groups gathers differences. It is not safe for concurrent use.
+type groups struct {
+	all     map[groupKey]*group
+	more    int                 // differences beyond groupsMax
+	overall map[string]*tallies // by kind
+	total   tallies
+}
+
+type group struct {
+	count    int
+	traits   tallies
+	examples []string
+}
+
+// tallies counts the values of each trait, as far as they can be told apart.
+type tallies struct {
+	count  int
+	values [traits]map[string]int
+	many   [traits]bool
+}
+
+func (t *tallies) add(s *subject, most int) {
+	t.count++
+	for i, v := range s.traits {
+		if t.values[i] == nil {
+			t.values[i] = map[string]int{}
+		}
+		if _, known := t.values[i][v]; !known && len(t.values[i]) >= most {
+			t.many[i] = true
+			continue
+		}
+		t.values[i][v]++
+	}
+}
+
+func newGroups() *groups { return &groups{all: map[groupKey]*group{}, overall: map[string]*tallies{}} }
+
+// compared notes a request that was compared.
+func (g *groups) compared(s *subject) {
+	g.total.add(s, overallMax)
+	t := g.overall[s.kind]
+	if t == nil {
+		if len(g.overall) >= groupsMax {
+			return
+		}
+		t = &tallies{}
+		g.overall[s.kind] = t
+	}
+	t.add(s, overallMax)
+}
+
+// differs notes a difference. Where a code or a message type differs, every pair
+// of values is a cause of its own; where another field does, the field is, unless
+// its pairs are few.
+func (g *groups) differs(s *subject, mti uint16, d difference) {
+	k := groupKey{s.kind, mti, d.field, d.expected, d.got}
+	found := g.all[k]
+	if found == nil && d.field != 0 && d.field != 39 && g.pairs(k) >= 4 {
+		k.expected, k.got = "what was recorded", "other values"
+		found = g.all[k]
+	}
+	if found == nil {
+		if len(g.all) >= groupsMax {
+			g.more++
+			return
+		}
+		found = &group{}
+		g.all[k] = found
+	}
+	found.count++
+	found.traits.add(s, valuesMax)
+	if len(found.examples) < examplesMax {
+		found.examples = append(found.examples, s.name)
+	}
+}
+
+func (g *groups) pairs(k groupKey) (n int) {
+	for other := range g.all {
+		if other.kind == k.kind && other.mti == k.mti && other.field == k.field {
+			n++
+		}
+	}
+	return n
+}
+
+// list is the causes, the largest first. Differences of several kinds of request,
+// or from several recorded values, are one cause if the same came instead and
+// their requests have something in common that not all requests have.
+func (g *groups) list() []Group {
+	clusters := map[groupKey][]groupKey{}
+	for k := range g.all {
+		c := groupKey{field: k.field, got: k.got}
+		clusters[c] = append(clusters[c], k)
+	}
+	var all []Group
+	for c, keys := range clusters {
+		if len(keys) > 1 {
+			if one, ok := g.merged(c, keys); ok {
+				all = append(all, one)
+				continue
+			}
+		}
+		for _, k := range keys {
+			all = append(all, g.single(k))
+		}
+	}
+	slices.SortFunc(all, func(a, b Group) int {
+		return cmp.Or(b.Count-a.Count, cmp.Compare(a.MTI, b.MTI), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Cause, b.Cause))
+	})
+	return all
+}
+
+func (g *groups) single(k groupKey) Group {
+	found := g.all[k]
+	one := Group{Count: found.count, Kind: k.kind, MTI: fmt.Sprintf("%04x", k.mti), Field: k.field, Expected: k.expected, Got: k.got, Examples: found.examples}
+	one.Of, one.Whole = common(g.overall[k.kind], &found.traits)
+	one.Cause = one.sentence()
+	return one
+}
+
+func (g *groups) merged(c groupKey, keys []groupKey) (Group, bool) {
+	var traits tallies
+	kinds, expected, types := map[string]int{}, map[string]int{}, map[string]int{}
+	one := Group{Field: c.field, Got: c.got}
+	slices.SortFunc(keys, func(a, b groupKey) int {
+		return cmp.Or(g.all[b].count-g.all[a].count, cmp.Compare(a.kind, b.kind), cmp.Compare(a.expected, b.expected))
+	})
+	for _, k := range keys {
+		found := g.all[k]
+		traits.merge(&found.traits)
+		one.Count += found.count
+		kinds[k.kind] += found.count
+		expected[k.expected] += found.count
+		types[fmt.Sprintf("%04x", k.mti)] += found.count
+		if len(one.Examples) < examplesMax {
+			one.Examples = append(one.Examples, found.examples[0])
+		}
+	}
+	one.Of, one.Whole = common(&g.total, &traits)
+	one.Kind, one.Expected, one.MTI = listed(kinds), listed(expected), listed(types)
+	one.Cause = one.sentence()
+	return one, one.Of != ""
+}
+
+// listed names what was counted, the most frequent first.
+func listed(counts map[string]int) string {
+	names := sortedKeys(counts)
+	if len(names) == 1 {
+		return names[0]
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return counts[b] - counts[a] })
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s (%d)", name, counts[name])
+	}
+	return strings.Join(names, ", ")
+}
+
+func (t *tallies) merge(o *tallies) {
+	t.count += o.count
+	for i := range t.values {
+		t.many[i] = t.many[i] || o.many[i]
+		for v, n := range o.values[i] {
+			if t.values[i] == nil {
+				t.values[i] = map[string]int{}
+			}
+			t.values[i][v] += n
+		}
+	}
+}
+
+// shareMin is the part of the requests with something in common that must differ
+// for that to be named as what the difference is about.
+const shareMin = 0.25
+
+// common is what the requests of a group share, and others of their kind do not:
+// the trait whose value is most peculiar to the group, that is borne by the
+// fewest others.
+func common(overall, t *tallies) (of string, whole int) {
+	if overall == nil {
+		return "", 0
+	}
+	for i := range traits {
+		if t.many[i] || len(t.values[i]) != 1 || len(overall.values[i]) < 2 {
+			continue
+		}
+		for v := range t.values[i] {
+			if n := overall.values[i][v]; v != "" && n >= t.count && float64(t.count) >= shareMin*float64(n) && (of == "" || n < whole) {
+				of, whole = traitNames[i]+" "+v, n
+			}
+		}
+	}
+	return of, whole
+}
+
+func (g *Group) sentence() string {
+	where := fmt.Sprintf("DE%d", g.Field)
+	switch g.Field {
+	case 0:
+		where = "the message type"
+	case -1:
+		where = "the answer"
+	}
+	unquoted := func(s string) string {
+		if g.Field == 39 {
+			return strings.ReplaceAll(s, `"`, "")
+		}
+		return s
+	}
+	s := fmt.Sprintf("%s instead of %s (%s) at %d requests", unquoted(g.Got), unquoted(g.Expected), where, g.Count)
+	if g.Count == 1 {
+		s = strings.TrimSuffix(s, "s")
+	}
+	if g.Of != "" {
+		s += " of " + g.Of
+	}
+	s += ": " + g.Kind
+	if g.Whole > 0 && g.Count > 1 {
+		s += fmt.Sprintf("; %d of the %d of theirs", g.Count, g.Whole)
+	}
+	return s
+}

@@ -1,0 +1,732 @@
+package replay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Options are how a capture is played.
+type Options struct {
+	// Name of the capture, for the report.
+	Name string
+	// Addrs are the hosts' addresses by dialect; "" is for every other.
+	Addrs map[string]string
+	// Speed is how much faster than recorded: 1 keeps the pauses. Zero is as fast
+	// as the answers come. It is not used with Rate.
+	Speed float64
+	// Rate is requests a second for all terminals together, whatever the host
+	// does. Zero: Speed.
+	Rate float64
+	// Terminals is how many terminals play, those of the capture again and again.
+	// Zero: those of the capture.
+	Terminals int
+	// Identities are who the copies are: the first copy's terminals are the first
+	// ones, if there are any. Else a copy's terminals continue the numbers behind
+	// the capture's highest.
+	Identities []Identity
+	// Keys are the terminals' test keys by DE41; "" is for every other.
+	Keys map[string]Key
+	// PIN is the test PIN that goes into every PIN block.
+	PIN txn.Secret
+	// STAN is the first trace number of each terminal. Zero takes the clock's.
+	STAN uint32
+	// Patience is how long a terminal waits for an answer. Default 20 s.
+	Patience time.Duration
+	Rules    Rules
+	// Max stops after so many requests of the capture. Zero: all.
+	Max int
+	// Progress, when given, is called about every 100 ms from one goroutine.
+	Progress func(Progress)
+}
+
+// Identity is a terminal of the host's.
+type Identity struct{ Terminal, Merchant string }
+
+// Key is a terminal's test master key, and what it needs to sign on.
+type Key struct {
+	TMK    txn.Secret
+	Serial string
+	Set    keys.KeySet
+}
+
+// Progress is how far a replay is.
+type Progress struct {
+	Sent, Answered, Differ, Total int
+	Elapsed                       time.Duration
+}
+
+// Limits of a replay.
+const (
+	// queuedMax is how many requests may wait for their terminals to be ready.
+	queuedMax = 1 << 14
+	// terminalsMax bounds Options.Terminals.
+	terminalsMax = 1 << 20
+	// silenceTimes is after how many times Patience without any answer, and after
+	// how many requests that should have one, a replay is given up.
+	silenceTimes = 3
+	// silentWait is how long a request that was not answered in the capture is
+	// waited for at most.
+	silentWait = 5 * time.Second
+	// refusalsMax is how many requests in a row may find no session before a
+	// replay is given up.
+	refusalsMax = 100
+)
+
+// ErrGivenUp is why a replay ended early; the report says the same.
+var ErrGivenUp = errors.New("replay given up")
+
+// Run plays what is left of the capture. The report is whole also with an error.
+func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Options) (*Report, error) {
+	o.Patience = cmp.Or(o.Patience, txn.PatienceDefault/3)
+	p := &player{o: o, index: index, tally: newTally(), compare: o.Rules.comparison(), terminals: map[string]*actor{}, links: map[linkKey]*link{}, places: make(chan struct{}, queuedMax)}
+	p.tally.r.Capture, p.tally.r.Pace = o.Name, o.pace()
+	for _, name := range sortedKeys(o.Addrs) {
+		p.tally.r.Targets = append(p.tally.r.Targets, strings.TrimPrefix(name+"="+o.Addrs[name], "="))
+	}
+	if err := p.plan(); err != nil {
+		return p.tally.report(0), err
+	}
+	p.began = time.Now()
+	p.tally.r.Began = p.began.UTC()
+	if err := p.knock(ctx); err != nil {
+		p.tally.problem(err.Error())
+		return p.tally.report(0), err
+	}
+	p.tally.answered = p.began
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p.giveUp = cancel
+	watching := p.watch(ctx)
+	err := p.deal(ctx, in)
+	p.playing.Wait()
+	cancel(nil)
+	watching.Wait()
+	for _, l := range p.links {
+		l.close()
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, ErrGivenUp) {
+		err = cause
+	}
+	if err != nil {
+		p.tally.problem(err.Error())
+	}
+	return p.tally.report(time.Since(p.began)), err
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var all []string
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (o *Options) pace() string {
+	switch {
+	case o.Rate > 0:
+		return fmt.Sprintf("open loop, %g requests a second", o.Rate)
+	case o.Speed > 0:
+		return fmt.Sprintf("%gx the recorded pace", o.Speed)
+	}
+	return "as fast as the answers come"
+}
+
+type linkKey struct {
+	copy    int
+	session uint32
+}
+
+// player plays a capture.
+type player struct {
+	o       Options
+	index   *capture.Index
+	tally   *tally
+	compare *comparison
+	began   time.Time
+	copies  int
+	numbers map[string]int // of the capture's terminals
+	highest int64          // of them, as numbers
+	giveUp  context.CancelCauseFunc
+	playing sync.WaitGroup
+	places  chan struct{} // taken by requests that are dealt and not done
+
+	// mu guards the rest.
+	mu        sync.Mutex
+	terminals map[string]*actor
+	links     map[linkKey]*link
+	refusals  int // in a row
+}
+
+// plan works out the copies.
+func (p *player) plan() error {
+	p.numbers = map[string]int{}
+	for _, t := range p.index.Terminals {
+		if _, known := p.numbers[t.Terminal]; !known {
+			p.numbers[t.Terminal] = len(p.numbers)
+			p.highest = max(p.highest, digits([]byte(strings.TrimSpace(t.Terminal))))
+		}
+	}
+	all := max(1, len(p.numbers))
+	if p.o.Terminals > terminalsMax {
+		return fmt.Errorf("%d terminals are more than %d", p.o.Terminals, terminalsMax)
+	}
+	p.copies = max(1, (p.o.Terminals+all-1)/all)
+	if p.o.Terminals == 0 {
+		p.o.Terminals = all
+	}
+	if n := len(p.o.Identities); n > 0 && n < p.o.Terminals {
+		return fmt.Errorf("%d terminals are to play and %d identities are given", p.o.Terminals, n)
+	}
+	return nil
+}
+
+// knock finds out whether the hosts can be reached at all.
+func (p *player) knock(ctx context.Context) error {
+	for _, name := range sortedKeys(p.o.Addrs) {
+		conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", p.o.Addrs[name])
+		if err != nil {
+			return fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
+		}
+		conn.Close()
+	}
+	return nil
+}
+
+// watch gives up on a host that answers nothing any more, and shows progress.
+func (p *player) watch(ctx context.Context) *sync.WaitGroup {
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				p.show()
+				return
+			case <-ticker.C:
+				p.show()
+				p.tally.mu.Lock()
+				quiet := time.Since(p.tally.answered)
+				timeouts := p.tally.timeouts
+				p.tally.mu.Unlock()
+				if limit := silenceTimes * p.o.Patience; timeouts >= silenceTimes && quiet > limit {
+					p.giveUp(fmt.Errorf("%w: the host has answered nothing for %s", ErrGivenUp, limit))
+				}
+			}
+		}
+	})
+	return &watching
+}
+
+func (p *player) show() {
+	if p.o.Progress == nil {
+		return
+	}
+	p.tally.mu.Lock()
+	r := &p.tally.r
+	now := Progress{r.Sent, r.Answered, r.Differ, p.index.Requests * p.copies, time.Since(p.began)}
+	p.tally.mu.Unlock()
+	p.o.Progress(now)
+}
+
+// deal reads the capture and gives its requests to their terminals when they
+// are due.
+func (p *player) deal(ctx context.Context, in *capture.Reader) error {
+	var first time.Time
+	dealt := 0
+	for n := 0; p.o.Max == 0 || n < p.o.Max; n++ {
+		e, err := in.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if first.IsZero() {
+			first = e.At
+		}
+		var m iso.Message
+		if err := e.Session.Dialect.Parse(&m, e.Request); err != nil {
+			return fmt.Errorf("message %d: %w", e.Number, err)
+		}
+		tid := string(m.AppendText(nil, 41))
+		number := p.numbers[tid]
+		addr := cmp.Or(p.o.Addrs[e.Session.Dialect.Name], p.o.Addrs[""])
+		for c := range p.copies {
+			if c*len(p.numbers)+number >= p.o.Terminals {
+				continue
+			}
+			j := &job{exchange: e, copy: c, addr: addr}
+			now := time.Now()
+			switch {
+			case p.o.Rate > 0:
+				j.due = p.began.Add(time.Duration(float64(dealt) / p.o.Rate * 1e9))
+			case p.o.Speed > 0:
+				j.due = p.began.Add(time.Duration(float64(e.At.Sub(first)) / p.o.Speed))
+			default:
+				j.due = now
+			}
+			if err := sleep(ctx, j.due.Sub(now)); err != nil {
+				return cmp.Or(context.Cause(ctx), err)
+			}
+			dealt++
+			select {
+			case p.places <- struct{}{}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			p.tally.mu.Lock()
+			p.tally.r.Requests++
+			if addr == "" {
+				p.tally.r.NotPlayed++
+				p.tally.problem("no address is given for sessions in " + e.Session.Dialect.Name)
+			} else if p.o.Rate > 0 || p.o.Speed > 0 {
+				record(p.tally.lag, time.Since(j.due))
+			}
+			p.tally.mu.Unlock()
+			if addr == "" {
+				<-p.places
+				continue
+			}
+			p.actor(c, number, tid, e).add(ctx, j)
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 50*time.Microsecond {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// job is a request that is due.
+type job struct {
+	exchange *capture.Exchange
+	copy     int
+	addr     string
+	due      time.Time
+}
+
+// actor is one terminal that plays.
+type actor struct {
+	player   *player
+	rewriter rewriter
+	key      *Key
+	keys     *terminal.Keys // nil before its first request, and without a key
+
+	// mu guards queue and busy.
+	mu    sync.Mutex
+	queue []*job
+	busy  bool // a goroutine works on the queue
+
+	// Owned by that goroutine.
+	link    *link
+	session linkKey
+	begun   bool
+	*scratch
+}
+
+// scratch is what a terminal needs only while it works.
+type scratch struct {
+	asked, recorded iso.Message // of the capture
+	sent, got       iso.Message
+	signOn          iso.Message
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// actor finds or makes the terminal of a request.
+func (p *player) actor(c, number int, tid string, e *capture.Exchange) *actor {
+	name := fmt.Sprintf("%d/%s", c, tid)
+	if strings.TrimSpace(tid) == "" {
+		name = fmt.Sprintf("%d/session %d", c, e.Session.ID)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.terminals[name]
+	if a != nil {
+		return a
+	}
+	stan := p.o.STAN
+	if stan == 0 {
+		// A hundred numbers a second: what a run uses the next one does not.
+		stan = uint32(p.began.UnixMilli() / 10 % txn.STANMax)
+	} else {
+		stan--
+	}
+	a = &actor{player: p, rewriter: rewriter{rules: &p.o.Rules.Rewrite, stan: stan}}
+	p.terminals[name] = a
+	who := strings.TrimSpace(tid)
+	switch place := c*len(p.numbers) + number; {
+	case len(p.o.Identities) > 0:
+		who = p.o.Identities[place].Terminal
+		a.rewriter.terminal, a.rewriter.merchant = who, p.o.Identities[place].Merchant
+	case c > 0:
+		who = p.copyOf(tid, c)
+		a.rewriter.terminal = who
+	}
+	if k, ok := p.o.Keys[who]; ok {
+		a.key = &k
+	} else if k, ok := p.o.Keys[""]; ok {
+		a.key = &k
+	}
+	p.tally.mu.Lock()
+	p.tally.r.Terminals++
+	p.tally.mu.Unlock()
+	return a
+}
+
+// copyOf numbers a copy of a terminal: behind the highest of the capture's, as a
+// number of as many digits.
+func (p *player) copyOf(tid string, c int) string {
+	size := len(tid)
+	n := p.highest + int64((c-1)*len(p.numbers)+p.numbers[tid]) + 1
+	s := fmt.Sprintf("%0*d", size, n)
+	return s[len(s)-size:]
+}
+
+func (a *actor) add(ctx context.Context, j *job) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue = append(a.queue, j)
+	if !a.busy {
+		a.busy = true
+		a.player.playing.Go(func() { a.work(ctx) })
+	}
+}
+
+// work plays what is queued.
+func (a *actor) work(ctx context.Context) {
+	a.scratch = scratches.Get().(*scratch)
+	for {
+		a.mu.Lock()
+		if len(a.queue) == 0 {
+			scratches.Put(a.scratch)
+			a.scratch, a.queue, a.busy = nil, nil, false
+			a.mu.Unlock()
+			return
+		}
+		j := a.queue[0]
+		a.queue = a.queue[1:]
+		a.mu.Unlock()
+		a.play(ctx, j)
+		<-a.player.places
+	}
+}
+
+// play sends one request and judges its answer.
+func (a *actor) play(ctx context.Context, j *job) {
+	p, e := a.player, j.exchange
+	if ctx.Err() != nil {
+		p.failed(ctx.Err(), false)
+		return
+	}
+	a.connect(j)
+	d := e.Session.Dialect
+	frame := slices.Clone(e.Request)
+	if d.Parse(&a.asked, e.Request) != nil || d.Parse(&a.sent, frame) != nil {
+		return // the reader took it apart before
+	}
+	if err := a.begin(ctx, e); err != nil {
+		p.failed(err, false)
+		return
+	}
+	a.rewriter.request(&a.sent, e.At, time.Now())
+	if err := a.seal(j, frame); err != nil {
+		p.failed(err, false)
+		return
+	}
+	patience := p.o.Patience
+	if e.Answer == nil {
+		patience = min(patience, silentWait)
+	}
+	r, sent := a.link.exchange(ctx, &a.sent, frame, patience)
+	if e.Ended {
+		a.hangUp()
+	}
+	s := subjectOf(d, &a.sent, e.Number)
+	if r.err != nil && ctx.Err() != nil || sent.IsZero() {
+		p.failed(cmp.Or(r.err, ctx.Err()), !sent.IsZero())
+		return
+	}
+	a.judge(j, &s, r, sent)
+}
+
+// connect takes the session of a request, and leaves the one before.
+func (a *actor) connect(j *job) {
+	k := linkKey{j.copy, j.exchange.Session.ID}
+	if a.link != nil && a.session == k {
+		return
+	}
+	a.hangUp()
+	p := a.player
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.links[k]
+	if l == nil {
+		l = &link{addr: j.addr, dialect: j.exchange.Session.Dialect, strays: p.stray}
+		p.links[k] = l
+	}
+	l.users++
+	a.link, a.session = l, k
+}
+
+// hangUp leaves the session; the last terminal ends it.
+func (a *actor) hangUp() {
+	if a.link == nil {
+		return
+	}
+	p := a.player
+	p.mu.Lock()
+	a.link.users--
+	last := a.link.users == 0
+	if last {
+		delete(p.links, a.session)
+	}
+	p.mu.Unlock()
+	if last {
+		a.link.close()
+	}
+	a.link = nil
+}
+
+func (p *player) stray() {
+	p.tally.mu.Lock()
+	p.tally.r.Strays++
+	p.tally.mu.Unlock()
+}
+
+// failed notes a request that could not be played.
+func (p *player) failed(err error, sent bool) {
+	p.tally.mu.Lock()
+	p.tally.r.NotPlayed++
+	if sent {
+		p.tally.r.Sent++
+	}
+	if !errors.Is(err, context.Canceled) {
+		p.tally.problem(err.Error())
+	}
+	p.tally.mu.Unlock()
+	if errors.Is(err, errRefused) {
+		p.mu.Lock()
+		p.refusals++
+		enough := p.refusals == refusalsMax
+		p.mu.Unlock()
+		if enough {
+			p.giveUp(fmt.Errorf("%w: %d requests in a row found no session: %w", ErrGivenUp, refusalsMax, err))
+		}
+	}
+}
+
+// begin signs a terminal with keys on, before its first request: unless that is
+// a sign-on itself, or was told to sign on first. A refusal is noted; what it
+// leads to shows in the answers.
+func (a *actor) begin(ctx context.Context, e *capture.Exchange) error {
+	d := e.Session.Dialect
+	if a.begun || a.key == nil || d.Terminal == nil || !terminal.IsCUP(d.Terminal) {
+		return nil
+	}
+	a.begun = true
+	set := a.key.Set
+	if v := string(a.asked.AppendDigits(nil, 60)); set == 0 && a.asked.MTI() == 0x0800 && len(v) >= 11 {
+		set, _ = terminal.ParseKeySet(v[8:11]) // what the recorded sign-on asks for
+	}
+	set = cmp.Or(set, keys.KeySetDouble)
+	k, err := terminal.NewKeys(d.Terminal, set, a.key.TMK)
+	if err != nil {
+		return err
+	}
+	a.keys = k
+	if a.asked.MTI() == 0x0800 || e.Answer != nil && d.Parse(&a.recorded, e.Answer) == nil && string(a.recorded.Value(39)) == signOnFirst {
+		return nil
+	}
+	profile := terminal.Profile{
+		Terminal: txn.MakeTerminalID(cmp.Or(a.rewriter.terminal, string(a.asked.Value(41)))),
+		Merchant: txn.MakeMerchantID(cmp.Or(a.rewriter.merchant, string(a.asked.Value(42)))),
+		Serial:   a.key.Serial, KeySet: cmp.Or(a.key.Set, keys.KeySetDouble), Batch: 1,
+	}
+	a.rewriter.stan++
+	signOn := terminal.Message{Kind: txn.KindSignOn, STAN: a.rewriter.stan, At: time.Now()}
+	frame, err := signOn.Append(nil, d.Terminal, &profile)
+	if err != nil {
+		return err
+	}
+	if err := d.Parse(&a.signOn, frame); err != nil {
+		return err
+	}
+	r, sent := a.link.exchange(ctx, &a.signOn, frame, a.player.o.Patience)
+	switch {
+	case r.err != nil:
+		if !sent.IsZero() {
+			return fmt.Errorf("sign-on: %w", r.err)
+		}
+		return r.err
+	case d.Parse(&a.got, r.frame) != nil || string(a.got.Value(39)) != "00":
+		a.player.tally.mu.Lock()
+		a.player.tally.problem(fmt.Sprintf("a sign-on before a terminal's first request was refused with %s", a.got.Value(39)))
+		a.player.tally.mu.Unlock()
+		return nil
+	}
+	a.player.tally.mu.Lock()
+	a.player.tally.r.SignOns++
+	a.player.tally.mu.Unlock()
+	a.rewriter.signedOn(batchOf(&a.asked), batchOf(&a.got))
+	return a.take(d, a.signOn.Frame(), r.frame)
+}
+
+// take takes the working keys of a sign-on's approval.
+func (a *actor) take(d *capture.Dialect, asked, approval []byte) error {
+	answer, err := terminal.ReadAnswer(d.Terminal, asked, approval[d.PrefixSize():])
+	if err != nil {
+		return err
+	}
+	return a.keys.Take(&answer)
+}
+
+// Codes of a host that found a PIN block or a MAC wrong, or one MAC too many.
+// What was answered so stays wrong: with the capture's zeros.
+const (
+	pinIsWrong  = "99"
+	macIsWrong  = "A0"
+	signOnFirst = "77"
+)
+
+// seal puts the PIN and the MAC into a request that has places for them.
+func (a *actor) seal(j *job, frame []byte) error {
+	d, code := j.exchange.Session.Dialect, ""
+	if a.keys == nil || !a.keys.Ready() {
+		return nil
+	}
+	if j.exchange.Answer != nil && d.Parse(&a.recorded, j.exchange.Answer) == nil {
+		code = string(a.recorded.Value(39))
+	}
+	if pin := a.player.o.PIN; len(pin) > 0 && code != pinIsWrong && a.sent.Has(52) {
+		if err := a.keys.PutPIN(d.Terminal, frame, pin); err != nil {
+			return err
+		}
+	}
+	if code == macIsWrong || code == signOnFirst {
+		return nil
+	}
+	return a.keys.Seal(d.Terminal, frame)
+}
+
+// judge learns from an answer and compares it.
+func (a *actor) judge(j *job, s *subject, r reply, sent time.Time) {
+	p, e := a.player, j.exchange
+	d := e.Session.Dialect
+	if r.err == nil {
+		if err := d.Parse(&a.got, r.frame); err != nil {
+			r.err = fmt.Errorf("%w: %w", errNonsense, err)
+		}
+	}
+	var differences []difference
+	badMAC := false
+	recordedCode, code := "none", "none"
+	if e.Answer != nil && d.Parse(&a.recorded, e.Answer) == nil {
+		recordedCode = string(a.recorded.AppendText(nil, 39))
+	}
+	if r.err == nil {
+		code = string(a.got.AppendText(nil, 39))
+		if e.Answer != nil {
+			a.rewriter.answer(&a.recorded, &a.got)
+			differences = p.compare.compare(&a.asked, &a.recorded, &a.sent, &a.got)
+		}
+		if a.keys != nil {
+			if a.sent.MTI() == 0x0800 && code == "00" && a.got.Has(62) {
+				badMAC = a.take(d, a.sent.Frame(), r.frame) != nil
+			} else if a.keys.Ready() {
+				badMAC = a.keys.Verify(&a.sent, &a.got) != nil
+			}
+		}
+	}
+	if r.err == nil {
+		p.mu.Lock()
+		p.refusals = 0
+		p.mu.Unlock()
+	}
+	t := p.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.Sent++
+	t.code(s.kind, code, 1, 0)
+	t.code(s.kind, recordedCode, 0, 1)
+	if r.err != nil {
+		if e.Answer == nil {
+			t.r.Silent++
+			return
+		}
+		t.timeouts++
+		t.problem(r.err.Error())
+		t.groups.compared(s)
+		t.groups.differs(s, a.recorded.MTI(), difference{-1, "code " + recordedCode, noAnswer(r.err)})
+		return
+	}
+	t.r.Answered++
+	t.answered, t.timeouts = r.at, 0
+	from := sent
+	if p.o.Rate > 0 {
+		from = j.due
+	}
+	record(t.latency, r.at.Sub(from))
+	record(t.service, r.at.Sub(sent))
+	t.series.add(r.at.Sub(p.began), r.at.Sub(from))
+	if badMAC {
+		t.r.BadMACs++
+		t.problem("an answer's MAC or keys are wrong: --tmk is not the host's")
+	}
+	if e.Answer == nil {
+		t.r.Unrecorded++
+		return
+	}
+	t.groups.compared(s)
+	if len(differences) == 0 {
+		t.r.Same++
+		return
+	}
+	t.r.Differ++
+	for _, d := range differences {
+		t.groups.differs(s, a.got.MTI(), d)
+	}
+}
+
+// noAnswer says in few words why there is none, the same for all alike.
+func noAnswer(err error) string {
+	for _, known := range [...]error{errSilent, errClosed, errNonsense, errRefused} {
+		if errors.Is(err, known) {
+			return "none (" + known.Error() + ")"
+		}
+	}
+	return "none"
+}
+
+func counted(line string, n int) string {
+	if n == 1 {
+		return line
+	}
+	return fmt.Sprintf("%s (%d times)", line, n)
+}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/journal/memdisk"
 )
 
 // tiny makes a segment of about six of largeRecord's records.
@@ -22,7 +24,7 @@ func largeRecord(pos Position) []byte {
 
 // workload opens, appends, truncates and appends until something fails. It
 // returns the last position acknowledged and the last tried.
-func workload(fs fileSystem) (acked, tried Position, err error) {
+func workload(fs Disk) (acked, tried Position, err error) {
 	j, err := open("d", tiny, fs)
 	if err != nil {
 		return 0, 0, err
@@ -81,7 +83,7 @@ func readsBack(j *Journal, acked, tried Position) error {
 // nothing wrong is read, and the journal works again; twice, because recovery
 // is interrupted too.
 func TestEveryCallFails(t *testing.T) {
-	for _, mode := range []faultMode{fails, failsPersisted, tears, dies} {
+	for _, mode := range []memdisk.Mode{memdisk.Fails, memdisk.FailsPersisted, memdisk.Tears, memdisk.Dies} {
 		for _, power := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v/power lost=%v", mode, power), func(t *testing.T) {
 				t.Parallel()
@@ -90,10 +92,10 @@ func TestEveryCallFails(t *testing.T) {
 					seeds = 2
 				}
 				for n := 1; ; n++ {
-					fs := newMemFS()
-					fs.faulty, fs.mode = n, mode
+					fs := memdisk.New()
+					fs.Fault(n, mode, nil)
 					acked, tried, err := workload(fs)
-					if !fs.hit() {
+					if !fs.Hit() {
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -118,7 +120,7 @@ func TestEveryCallFails(t *testing.T) {
 }
 
 // recovers reopens what a crash left, interrupted at every call, and appends.
-func recovers(crashed *memFS, power bool, seed uint64, acked, tried Position) error {
+func recovers(crashed *memdisk.Disk, power bool, seed uint64, acked, tried Position) error {
 	rng := func() *rand.Rand {
 		if !power {
 			return nil
@@ -126,22 +128,22 @@ func recovers(crashed *memFS, power bool, seed uint64, acked, tried Position) er
 		return rand.New(rand.NewPCG(seed, 0))
 	}
 	for n := 1; ; n++ {
-		fs := crashed.afterCrash(rng())
-		fs.faulty, fs.mode = n, tears
+		fs := crashed.AfterCrash(rng())
+		fs.Fault(n, memdisk.Tears, nil)
 		j, err := open("d", tiny, fs)
-		if !fs.hit() {
+		if !fs.Hit() {
 			if err != nil {
 				return err
 			}
 			if err := errors.Join(readsBack(j, acked, tried), j.Close()); err != nil {
 				return err
 			}
-			fs.faulty = 0
+			fs.Fault(0, 0, nil)
 			more, tried, err := workload(fs)
 			if err != nil {
 				return fmt.Errorf("append after recovery: %w", err)
 			}
-			if j, err = open("d", tiny, fs.afterCrash(rng())); err != nil {
+			if j, err = open("d", tiny, fs.AfterCrash(rng())); err != nil {
 				return err
 			}
 			return readsBack(j, more, tried)
@@ -149,7 +151,7 @@ func recovers(crashed *memFS, power bool, seed uint64, acked, tried Position) er
 		if err == nil {
 			return fmt.Errorf("recovery's call %d failed and Open did not", n)
 		}
-		if j, err = open("d", tiny, fs.afterCrash(rng())); err != nil {
+		if j, err = open("d", tiny, fs.AfterCrash(rng())); err != nil {
 			return fmt.Errorf("recovery's call %d, then: %w", n, err)
 		}
 		if err := readsBack(j, acked, tried); err != nil {
@@ -163,13 +165,13 @@ func recovers(crashed *memFS, power bool, seed uint64, acked, tried Position) er
 func TestLyingDiskIsNeverBelieved(t *testing.T) {
 	for n := 1; n < 80; n++ {
 		for seed := range uint64(5) {
-			fs := newMemFS()
-			fs.faulty, fs.mode = n, lies
+			fs := memdisk.New()
+			fs.Fault(n, memdisk.Lies, nil)
 			_, tried, err := workload(fs)
 			if err != nil {
 				t.Fatal(err)
 			}
-			j, err := open("d", tiny, fs.afterCrash(rand.New(rand.NewPCG(seed, 1))))
+			j, err := open("d", tiny, fs.AfterCrash(rand.New(rand.NewPCG(seed, 1))))
 			if err == nil {
 				err = readsBack(j, 0, tried)
 			}
@@ -181,9 +183,9 @@ func TestLyingDiskIsNeverBelieved(t *testing.T) {
 }
 
 // written returns a memory disk with one flush per group of records.
-func written(t *testing.T, groups ...int) (*memFS, Position) {
+func written(t *testing.T, groups ...int) (*memdisk.Disk, Position) {
 	t.Helper()
-	fs := newMemFS()
+	fs := memdisk.New()
 	j, err := open("d", tiny, fs)
 	if err != nil {
 		t.Fatal(err)
@@ -205,23 +207,23 @@ func written(t *testing.T, groups ...int) (*memFS, Position) {
 	return fs, j.Last()
 }
 
-func segmentAt(fs *memFS, first Position) *memFile {
-	return fs.names[filepath.Join("d", segmentName(first))]
+func segmentAt(fs *memdisk.Disk, first Position) []byte {
+	return fs.Bytes(filepath.Join("d", segmentName(first)))
 }
 
 // The last flush is cut at every byte, with zeros or with noise behind the cut:
 // it is wholly there or gone, and what came before it stays.
 func TestTornTailAtEveryByte(t *testing.T) {
 	fs, _ := written(t, 5, 3)
-	full := segmentAt(fs, 1).mem
+	full := segmentAt(fs, 1)
 	before, _ := written(t, 5)
-	start := len(bytes.TrimRight(segmentAt(before, 1).mem, "\x00"))
+	start := len(bytes.TrimRight(segmentAt(before, 1), "\x00"))
 	end := len(bytes.TrimRight(full, "\x00"))
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, noise := range []bool{false, true} {
 		for cut := start; cut <= end; cut++ {
-			fs := fs.afterCrash(nil)
-			mem := segmentAt(fs, 1).mem
+			fs := fs.AfterCrash(nil)
+			mem := segmentAt(fs, 1)
 			for i := cut; i < end; i++ {
 				if mem[i] = 0; noise {
 					mem[i] = byte(rng.Uint32())
@@ -246,7 +248,7 @@ func TestTornTailAtEveryByte(t *testing.T) {
 // Every bit of the blocks of a closed segment is flipped, one at a time: the
 // scan names segment and position and gives nothing wrong before it.
 func TestBitFlipInClosedSegment(t *testing.T) {
-	fs := newMemFS()
+	fs := memdisk.New()
 	if _, _, err := workload(fs); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +257,7 @@ func TestBitFlipInClosedSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := j.First()
-	mem := segmentAt(fs, first).mem
+	mem := segmentAt(fs, first)
 	end := len(bytes.TrimRight(mem, "\x00"))
 	for at := range end {
 		if at > 200 && at%97 != 0 && at < end-200 {
@@ -287,12 +289,12 @@ func TestBitFlipInClosedSegment(t *testing.T) {
 // it was acknowledged, and Open refuses.
 func TestBitFlipBeforeTheTail(t *testing.T) {
 	fs, last := written(t, 5, 3)
-	mem := segmentAt(fs, 1).mem
+	mem := segmentAt(fs, 1)
 	before, _ := written(t, 5)
-	end := len(bytes.TrimRight(segmentAt(before, 1).mem, "\x00"))
+	end := len(bytes.TrimRight(segmentAt(before, 1), "\x00"))
 	for at := segmentHeaderSize; at < end; at++ {
 		mem[at] ^= 0x10
-		j, err := open("d", tiny, fs.afterCrash(nil))
+		j, err := open("d", tiny, fs.AfterCrash(nil))
 		damaged := &DamageError{}
 		if !errors.As(err, &damaged) || damaged.Position > last {
 			t.Fatalf("byte %d flipped: %v, %v", at, j, err)
@@ -307,15 +309,13 @@ func TestBitFlipBeforeTheTail(t *testing.T) {
 
 func TestStalledDiskFailsTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := newMemFS()
+		fs := memdisk.New()
 		cfg := tiny
 		cfg.StallTimeout = 5 * time.Second
 		j := start(t, "d", cfg, fs)
 		appendN(t, j.Journal, 1)
 		release := make(chan struct{})
-		fs.mu.Lock()
-		fs.hold = release
-		fs.mu.Unlock()
+		fs.Hold(release)
 
 		at := time.Now()
 		_, err := j.Append([]byte("x"))
@@ -335,15 +335,13 @@ func TestStalledDiskFailsTheJournal(t *testing.T) {
 
 func TestFullQueueWaitsThenRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := newMemFS()
+		fs := memdisk.New()
 		cfg := tiny
 		cfg.QueueWait = time.Second
 		j := start(t, "d", cfg, fs)
 		appendN(t, j.Journal, 1)
 		release := make(chan struct{})
-		fs.mu.Lock()
-		fs.hold = release
-		fs.mu.Unlock()
+		fs.Hold(release)
 
 		big := make([]byte, 3_000)
 		results := make(chan error, 3)

@@ -11,24 +11,25 @@ import (
 	"syscall"
 )
 
-// fileSystem is what the journal needs of the operating system. Every call may
-// fail; none is retried.
-type fileSystem interface {
-	// Lock makes dir when needed and takes it for this process alone.
-	Lock(dir string) (*dirLock, error)
+// Disk is what the journal needs of the operating system. Every call may fail;
+// none is retried.
+type Disk interface {
+	// Lock makes dir when needed and takes it for this process alone, until what
+	// it returns is closed.
+	Lock(dir string) (io.Closer, error)
 	// List returns the names of the files in dir.
 	List(dir string) ([]string, error)
 	// Create makes a file of size zero bytes and reserves its room on the disk.
-	Create(path string, size int64) (file, error)
-	Open(path string, readOnly bool) (file, error)
+	Create(path string, size int64) (File, error)
+	Open(path string, readOnly bool) (File, error)
 	Rename(from, to string) error
 	Remove(path string) error
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
 }
 
-// file is one file. Sync returns once everything written is on stable storage.
-type file interface {
+// File is one file. Sync returns once everything written is on stable storage.
+type File = interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
@@ -47,7 +48,7 @@ func (osFileSystem) List(dir string) ([]string, error) {
 	return names, err
 }
 
-func (osFileSystem) Create(path string, size int64) (file, error) {
+func (osFileSystem) Create(path string, size int64) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (osFileSystem) Create(path string, size int64) (file, error) {
 	return osFile{f}, nil
 }
 
-func (osFileSystem) Open(path string, readOnly bool) (file, error) {
+func (osFileSystem) Open(path string, readOnly bool) (File, error) {
 	flag := os.O_RDWR
 	if readOnly {
 		flag = os.O_RDONLY
@@ -97,11 +98,9 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// dirLock is the exclusive use of a directory. The kernel drops it with the
-// process, so a crash leaves no stale lock.
-type dirLock struct{ f *os.File }
-
-func (osFileSystem) Lock(dir string) (*dirLock, error) {
+// Lock is a lock of the file LOCK. The kernel drops it with the process, so a
+// crash leaves no stale one.
+func (osFileSystem) Lock(dir string) (io.Closer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", dir, err)
 	}
@@ -121,17 +120,10 @@ func (osFileSystem) Lock(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock journal %s: %w", dir, err), f.Close())
 	}
-	return &dirLock{f}, nil
+	return f, nil
 }
 
 func writeAt(f *os.File, s string) error {
 	_, err := f.WriteAt([]byte(s), 0)
 	return err
-}
-
-func (l *dirLock) release() error {
-	if l == nil || l.f == nil {
-		return nil
-	}
-	return l.f.Close()
 }

@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"path/filepath"
 	"testing"
+
+	"github.com/acqswitch/acqswitch/settlement/journal/memdisk"
 )
 
 // FuzzOpen puts anything behind a good segment header. Open refuses it or
@@ -30,10 +32,10 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		s := segment{first: 1} // salt 0: the fuzzer may compute checks
-		fs := newMemFS()
+		fs := memdisk.New()
 		mem := append(s.header(), content...)
 		mem = append(mem, make([]byte, int(tiny.SegmentSize)-len(mem))...)
-		fs.names[filepath.Join("d", segmentName(1))] = &memFile{fs, mem, bytes.Clone(mem)}
+		fs.Put(filepath.Join("d", segmentName(1)), mem)
 
 		j, err := open("d", tiny, fs)
 		if err != nil {

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,9 @@ type Config struct {
 	ReadOnly bool
 	// OnFlush, when set, is told of every flush by the flusher: keep it short.
 	OnFlush func(records, bytes int, took time.Duration)
+	// Disk is where the journal is; nil is the operating system's. Tests have
+	// others, that fail.
+	Disk Disk
 }
 
 func (c Config) withDefaults() Config {
@@ -100,8 +104,8 @@ func setDefault[T comparable](v *T, to T) {
 type Journal struct {
 	cfg  Config // immutable after Open
 	dir  string
-	fs   fileSystem
-	lock *dirLock // nil when read only
+	fs   Disk
+	lock io.Closer // nil when read only
 
 	last atomic.Uint64 // position of the last durable record
 
@@ -320,6 +324,14 @@ func (j *Journal) Close() error {
 	for _, s := range j.segments {
 		errs = append(errs, s.f.Close())
 	}
-	errs = append(errs, j.lock.release())
+	errs = append(errs, j.unlock())
 	return errors.Join(errs...)
+}
+
+// unlock gives the directory back.
+func (j *Journal) unlock() error {
+	if j.lock == nil {
+		return nil
+	}
+	return j.lock.Close()
 }

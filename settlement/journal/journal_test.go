@@ -29,7 +29,7 @@ type running struct {
 	ended  chan error
 }
 
-func start(t testing.TB, dir string, cfg Config, fs fileSystem) *running {
+func start(t testing.TB, dir string, cfg Config, fs Disk) *running {
 	t.Helper()
 	j, err := open(dir, cfg.withDefaults(), fs)
 	if err != nil {

@@ -21,10 +21,13 @@ func Open(dir string, cfg Config) (*Journal, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return open(dir, cfg, osFileSystem{})
+	if cfg.Disk == nil {
+		cfg.Disk = osFileSystem{}
+	}
+	return open(dir, cfg, cfg.Disk)
 }
 
-func open(dir string, cfg Config, fs fileSystem) (_ *Journal, err error) {
+func open(dir string, cfg Config, fs Disk) (_ *Journal, err error) {
 	j := &Journal{cfg: cfg, dir: dir, fs: fs}
 	j.work.L = &j.mu
 	if !cfg.ReadOnly {
@@ -37,7 +40,7 @@ func open(dir string, cfg Config, fs fileSystem) (_ *Journal, err error) {
 			for _, s := range j.segments {
 				s.f.Close()
 			}
-			j.lock.release()
+			j.unlock()
 		}
 	}()
 	if err := j.load(); err != nil {
@@ -92,7 +95,7 @@ func (j *Journal) load() error {
 	return nil
 }
 
-func removeSegment(fs fileSystem, dir, name string) error {
+func removeSegment(fs Disk, dir, name string) error {
 	if err := fs.Remove(filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("remove journal segment %s: %w", name, err)
 	}

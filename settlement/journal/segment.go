@@ -47,7 +47,7 @@ type segment struct {
 	first Position // of the first record it holds or will hold
 	size  int64
 	salt  uint32 // seeds the checks of its block headers
-	f     file
+	f     File
 
 	// mu guards marks: where some blocks start, in order, markEvery bytes apart
 	// or more, so that a read starts close to its position.
@@ -110,7 +110,7 @@ func segmentName(first Position) string { return fmt.Sprintf("%020d%s", first, s
 // createSegment makes an empty segment that survives a crash. Until the rename
 // is durable, a crash leaves a temporary file that Open removes; after it, the
 // header is whole. So a segment with a bad header is always damage.
-func createSegment(fs fileSystem, dir string, first Position, size int64) (*segment, error) {
+func createSegment(fs Disk, dir string, first Position, size int64) (*segment, error) {
 	s := &segment{name: segmentName(first), first: first, size: size, salt: rand.Uint32()}
 	path := filepath.Join(dir, s.name)
 	f, err := fs.Create(path+temporarySuffix, size)
@@ -140,7 +140,7 @@ func (s *segment) header() []byte {
 	return h
 }
 
-func writeSync(f file, b []byte, off int64) error {
+func writeSync(f File, b []byte, off int64) error {
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func writeSync(f file, b []byte, off int64) error {
 }
 
 // openSegment opens an existing segment and checks its header.
-func openSegment(fs fileSystem, dir, name string, first Position, readOnly bool) (*segment, error) {
+func openSegment(fs Disk, dir, name string, first Position, readOnly bool) (*segment, error) {
 	f, err := fs.Open(filepath.Join(dir, name), readOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open journal segment %s: %w", name, err)

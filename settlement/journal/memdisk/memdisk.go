@@ -1,4 +1,9 @@
-package journal
+// Package memdisk is a journal's disk in memory, for tests of what disks and
+// power do to it. It fails, tears and lies when it is told to, and loses what
+// was not synced when the power does.
+//
+// Not here: directories, and a lock that keeps a second process out.
+package memdisk
 
 import (
 	"errors"
@@ -9,81 +14,136 @@ import (
 	"sync"
 )
 
-// memFS is a disk that can be told to misbehave. What was written but not
-// synced, and names whose directory was not synced, may be lost at powerLoss,
-// in part and out of order.
-type memFS struct {
+// Disk is a disk that can be told to misbehave. What was written but not
+// synced, and names whose directory was not synced, may be lost by AfterCrash,
+// in part and out of order. It is a journal.Disk.
+type Disk struct {
 	mu      sync.Mutex
 	names   map[string]*memFile // as the process sees them
 	durable map[string]*memFile // as they are after a power loss
 
 	calls  int
 	faulty int // the call that goes wrong; 0 is none
-	mode   faultMode
-	hold   chan struct{} // when set, Sync waits for it
+	mode   Mode
+	hold   <-chan struct{} // when set, Sync waits for it
+	onHit  func()
+}
+
+// File is what a journal needs of a file, as journal.File says.
+type File = interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error
+	Size() (int64, error)
 }
 
 type memFile struct {
-	fs   *memFS
+	fs   *Disk
 	mem  []byte
 	disk []byte
 }
 
-type faultMode int
+// Mode is how a call goes wrong.
+type Mode int
 
+// The modes.
 const (
-	fails          faultMode = iota // an error, and nothing happened
-	failsPersisted                  // an error, and yet it happened
-	tears                           // an error, and half of a write happened
-	dies                            // from here on nothing happens: the process was killed
-	lies                            // from here on Sync does nothing and says it did
+	Fails          Mode = iota // an error, and nothing happened
+	FailsPersisted             // an error, and yet it happened
+	Tears                      // an error, and half of a write happened
+	Dies                       // from here on nothing happens: the process was killed
+	Lies                       // from here on Sync does nothing and says it did
 )
 
-func (m faultMode) String() string {
+func (m Mode) String() string {
 	return [...]string{"fails", "fails but persisted", "tears", "dies", "lies"}[m]
 }
 
 var errInjected = errors.New("injected I/O error")
 
-func newMemFS() *memFS {
-	return &memFS{names: map[string]*memFile{}, durable: map[string]*memFile{}}
+// New is an empty disk.
+func New() *Disk {
+	return &Disk{names: map[string]*memFile{}, durable: map[string]*memFile{}}
+}
+
+// Fault makes the n-th call from now that changes something go wrong, 0 none.
+// onHit, if it is not nil, is called once when it does; it must not call the
+// disk.
+func (m *Disk) Fault(n int, mode Mode, onHit func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mode, m.onHit, m.faulty = mode, onHit, 0
+	if n > 0 {
+		m.faulty = m.calls + n
+	}
+}
+
+// Hold makes Sync wait until c is closed.
+func (m *Disk) Hold(c <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hold = c
+}
+
+// Put makes a file that holds data and is durable.
+func (m *Disk) Put(path string, data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := &memFile{m, append([]byte(nil), data...), append([]byte(nil), data...)}
+	m.names[path], m.durable[path] = f, f
+}
+
+// Bytes is the content of a file as a process sees it: the file's own memory.
+// It is nil for a file that is not there.
+func (m *Disk) Bytes(path string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.names[path]; f != nil {
+		return f.mem
+	}
+	return nil
 }
 
 // call decides about one call: whether its effect happens, wholly or in half,
 // and its error. mu is held.
-func (m *memFS) call(isSync bool) (happens, half bool, err error) {
+func (m *Disk) call(isSync bool) (happens, half bool, err error) {
 	m.calls++
 	if m.faulty == 0 || m.calls < m.faulty {
 		return true, false, nil
 	}
+	if m.onHit != nil {
+		m.onHit()
+		m.onHit = nil
+	}
 	switch {
-	case m.mode == dies:
+	case m.mode == Dies:
 		return false, false, errInjected
-	case m.mode == lies:
+	case m.mode == Lies:
 		return !isSync, false, nil
 	case m.calls > m.faulty:
 		return true, false, nil
-	case m.mode == failsPersisted:
+	case m.mode == FailsPersisted:
 		return true, false, errInjected
-	case m.mode == tears:
+	case m.mode == Tears:
 		return true, true, errInjected
 	}
 	return false, false, errInjected
 }
 
-// hit says that the fault has happened.
-func (m *memFS) hit() bool {
+// Hit says that the fault has happened.
+func (m *Disk) Hit() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.faulty > 0 && m.calls >= m.faulty
 }
 
-// afterCrash is the disk as the next process finds it. Without rng only the
+// AfterCrash is the disk as the next process finds it. Without rng only the
 // process died and the page cache survived; with it the power failed.
-func (m *memFS) afterCrash(rng *rand.Rand) *memFS {
+func (m *Disk) AfterCrash(rng *rand.Rand) *Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := newMemFS()
+	next := New()
 	names := m.names
 	if rng != nil {
 		names = m.durable
@@ -118,9 +178,15 @@ func (f *memFile) lose(rng *rand.Rand) []byte {
 	return out
 }
 
-func (m *memFS) Lock(string) (*dirLock, error) { return nil, nil }
+// Lock keeps nobody out.
+func (m *Disk) Lock(string) (io.Closer, error) { return nobody{}, nil }
 
-func (m *memFS) List(string) ([]string, error) {
+type nobody struct{}
+
+func (nobody) Close() error { return nil }
+
+// List returns the names of the files.
+func (m *Disk) List(string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var names []string
@@ -130,7 +196,8 @@ func (m *memFS) List(string) ([]string, error) {
 	return names, nil
 }
 
-func (m *memFS) Create(path string, size int64) (file, error) {
+// Create makes a file of size zero bytes.
+func (m *Disk) Create(path string, size int64) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	happens, _, err := m.call(false)
@@ -144,7 +211,8 @@ func (m *memFS) Create(path string, size int64) (file, error) {
 	return f, nil
 }
 
-func (m *memFS) Open(path string, _ bool) (file, error) {
+// Open opens a file.
+func (m *Disk) Open(path string, _ bool) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.names[path]; f != nil {
@@ -153,7 +221,8 @@ func (m *memFS) Open(path string, _ bool) (file, error) {
 	return nil, os.ErrNotExist
 }
 
-func (m *memFS) Rename(from, to string) error {
+// Rename gives a file another name.
+func (m *Disk) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	happens, _, err := m.call(false)
@@ -164,7 +233,8 @@ func (m *memFS) Rename(from, to string) error {
 	return err
 }
 
-func (m *memFS) Remove(path string) error {
+// Remove removes a file.
+func (m *Disk) Remove(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	happens, _, err := m.call(false)
@@ -174,7 +244,8 @@ func (m *memFS) Remove(path string) error {
 	return err
 }
 
-func (m *memFS) SyncDir(string) error {
+// SyncDir makes the names durable.
+func (m *Disk) SyncDir(string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	happens, _, err := m.call(true)

@@ -263,21 +263,18 @@ func (o *originals) learn(rec *txn.Record) (news bool) {
 	return false
 }
 
-// concern finds the transaction that req is about, keeps others from it, and
-// says whether req may be done. release is to be called when req is decided,
-// whatever the reason.
-func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.Reason) {
-	release = func() {}
+// concern finds the transaction that req is about, keeps others from it until
+// leave, and says whether req may be done.
+func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
 	defer cancel()
 	rec, stands, reason := s.find(ctx, req)
 	if reason != txn.Approved {
-		return release, reason
+		return reason
 	}
-	if !s.originals.acquire(rec.ID, req.Deadline) {
-		return release, txn.OriginalIsBusy
+	if !s.acquire(rec.ID, req, w) {
+		return txn.OriginalIsBusy
 	}
-	release = func() { s.originals.release(rec.ID) }
 	if sl, _, ok := s.slots.look(&rec.Key); ok && sl.id == rec.ID { // it may have been reversed while we waited
 		stands = standing(sl, &rec)
 	}
@@ -286,7 +283,7 @@ func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.
 		undone, err := s.recall(ctx, &rec)
 		if err != nil {
 			s.log.Error("what was done about a transaction cannot be read", "id", rec.ID, "error", err)
-			return release, txn.RecordsAreUnavailable
+			return txn.RecordsAreUnavailable
 		}
 		stands = stands && !undone
 		deeds, _ = s.originals.deeds(rec.ID)
@@ -294,20 +291,38 @@ func (s *Switch) concern(req *txn.Request, w *work) (release func(), reason txn.
 	t := original.Transaction{ID: rec.ID, Kind: rec.Request, Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
 	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
-		return release, reason
+		return reason
 	}
 	if req.PAN.IsZero() { // the card is the original's, which has one: it was approved
 		pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)
 		if err != nil {
 			s.log.Error("an original's card number cannot be opened", "id", rec.ID, "error", err)
-			return release, txn.SwitchFailed
+			return txn.SwitchFailed
 		}
 		req.PAN, req.CardToken = pan, rec.Card
 	}
 	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
 	w.original, w.originalKey = rec.ID, rec.Key
 	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
-	return release, txn.Approved
+	return txn.Approved
+}
+
+// acquire keeps everybody else from doing something about id until leave. It is
+// false when req has no time left to wait for its turn.
+func (s *Switch) acquire(id txn.ID, req *txn.Request, w *work) bool {
+	if !s.originals.acquire(id, req.Deadline) {
+		return false
+	}
+	w.acquired = id
+	return true
+}
+
+// leave lets others to the transaction that w acquired.
+func (s *Switch) leave(w *work) {
+	if w.acquired != 0 {
+		s.originals.release(w.acquired)
+		w.acquired = 0
+	}
 }
 
 // find is the transaction that req names, and whether it stood when it was

@@ -91,13 +91,12 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.refuse(req, ans, reason)
 		return
 	}
-	if !s.originals.acquire(orig.ID, req.Deadline) {
+	if !s.acquire(orig.ID, req, w) {
 		s.describe(req, ans, w).OriginalKey = reversed
 		s.slots.forget(&req.Key) // the terminal will repeat it
 		s.refuse(req, ans, txn.OriginalIsBusy)
 		return
 	}
-	defer s.originals.release(orig.ID)
 	deeds, _ := s.originals.deeds(orig.ID)
 	if original.Pending(deeds) {
 		// A void that is being undone leaves the original standing: a yes now would

@@ -208,6 +208,7 @@ type work struct {
 	originalKey txn.Key
 	gives       bool
 	about       [32]byte // its record's Data
+	acquired    txn.ID   // from whom others are kept; 0: nobody
 
 	// Of a settlement or upload: its fact, and that its batch's order is held.
 	fact    txn.BatchFact
@@ -384,6 +385,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		slot, flight, claimed = s.slots.claim(req)
 	}
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
+	defer s.leave(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
 	switch {
 	case req.Kind == txn.KindReversal:
@@ -399,22 +401,13 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	reason := s.risk.Assess(req).Reason
 	req.Trace.Mark(txn.StageAssessed, req.Received)
-	held := reason == txn.Approved && req.Kind.Limits() == txn.Debit
-	card := req.CardToken
-	if reason == txn.Approved && req.Kind.Forwarded() && req.Kind.NamesOriginal() {
-		var release func()
-		release, reason = s.concern(req, w)
-		defer release()
-	}
 	rec := s.describe(req, ans, w)
-	if held {
+	if reason == txn.Approved && req.Kind.Limits() == txn.Debit {
 		rec.Held = txn.Debit
 	}
-	if held && rec.Card != card { // the original's: what was reserved for no card is its use
-		nobodys := rec.Hold()
-		nobodys.Card = card
-		s.risk.Restore(rec.Hold())
-		s.risk.Undo(nobodys)
+	if reason == txn.Approved && req.Kind.Forwarded() && req.Kind.NamesOriginal() {
+		reason = s.concern(req, w)
+		s.relate(req, w)
 	}
 	if postponed(req.Kind, reason) {
 		s.postpone(req, ans, w, reason)
@@ -656,8 +649,6 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	rec.ProcessingCode, rec.Condition = req.ProcessingCode, req.Condition
 	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken
 	rec.RRN, rec.Time, rec.Date = ans.RRN, ans.Time, ans.Date
-	rec.Original, rec.OriginalKey = w.original, w.originalKey
-	rec.Data = dialect.AppendOriginal(w.about[:0], req)
 	if req.Owner != nil {
 		rec.MCC = req.Owner.MCC
 	}
@@ -667,6 +658,24 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	rec.Serial, rec.Lat, rec.Lng = req.Info.Serial.Bytes(), req.Info.Position.Lat, req.Info.Position.Lng
 	req.PAN.AppendMasked(rec.Masked[:0])
 	return rec
+}
+
+// relate adds to the record what concern found out. A request that carried no
+// card has its original's: what was reserved for no card is that card's use.
+func (s *Switch) relate(req *txn.Request, w *work) {
+	rec := &w.rec
+	rec.Original, rec.OriginalKey = w.original, w.originalKey
+	rec.Data = dialect.AppendOriginal(w.about[:0], req)
+	if rec.Card == req.CardToken {
+		return
+	}
+	nobodys := rec.Hold()
+	rec.Card = req.CardToken
+	req.PAN.AppendMasked(rec.Masked[:0])
+	if rec.Held == txn.Debit {
+		s.risk.Restore(rec.Hold())
+		s.risk.Undo(nobodys)
+	}
 }
 
 // append writes w's record. An intent may be refused while the journal's queue

@@ -57,3 +57,70 @@ func TestF69PanicAboutAnOriginalLeaksNothing(t *testing.T) {
 		h.want("the same refund", h.ask(refund), txn.Approved, "00")
 	})
 }
+
+// A terminal reverses a sale whose void nobody knows the fate of: both are
+// undone, the void first, also across a restart.
+func TestF06ReversalWhileItsVoidIsBeingUndone(t *testing.T) {
+	h := newHouse(t)
+	silent := func(int) bool { return false }
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.bank.acknowledge = silent
+	h.s.cfg.ReversalRetry = time.Millisecond
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	h.want("void", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.IssuerDidNotAnswer, "98")
+	h.want("reversal of the sale", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
+	if n := h.s.Figures().ReversalsOwed; n != 2 {
+		t.Fatalf("%d reversals are owed, want that of the void and that of the sale", n)
+	}
+	h.restart()
+	h.s.cfg.ReversalRetry = time.Millisecond
+	h.bank.mu.Lock()
+	h.bank.acknowledge = func(int) bool { return len(h.bank.reversed) == 0 || h.bank.reversed[2] > 0 }
+	h.bank.mu.Unlock()
+	h.settle()
+	var done []uint32
+	for _, rec := range h.records() {
+		if rec.Kind == txn.RecordReversalDone {
+			done = append(done, rec.Leg.STAN)
+		}
+	}
+	if len(done) != 2 || done[0] != 2 || done[1] != 1 || h.used("10000001") != 0 {
+		t.Errorf("undone were the legs %v, %d is used; want the void's 2, then the sale's 1, and nothing", done, h.used("10000001"))
+	}
+}
+
+// A terminal forgets its reversal with any answer: one that cannot be decided in
+// time gets none, and is decided when it comes again.
+func TestF06UndecidedReversalIsNotAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		defer h.stop()
+		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			time.Sleep(2 * time.Minute) // an issuer link that keeps no deadline
+			return txn.OutcomeApproved, txn.Approved, "00"
+		}
+		done := make(chan struct{})
+		go func() { h.ask(sale("10000001", 1, 500)); close(done) }()
+		time.Sleep(time.Second)
+		if ans := h.ask(reversal("10000001", 1, 500)); !ans.Silent {
+			t.Errorf("the reversal of a sale in flight was told %v %s", ans.Reason, ans.Code)
+		}
+		<-done
+		h.want("the reversal again", h.ask(reversal("10000001", 1, 500)), txn.Approved, "00")
+		time.Sleep(time.Minute)
+		if h.bank.undone(1) != 1 {
+			t.Error("the sale was not undone")
+		}
+
+		h.bank.behave = nil
+		first := h.ask(sale("10000001", 2, 500))
+		h.s.originals.acquire(first.ID, time.Now())
+		if ans := h.ask(reversal("10000001", 2, 500)); !ans.Silent {
+			t.Errorf("the reversal of a busy sale was told %v %s", ans.Reason, ans.Code)
+		}
+		h.s.originals.release(first.ID)
+		h.want("the reversal again", h.ask(reversal("10000001", 2, 500)), txn.Approved, "00")
+	})
+}

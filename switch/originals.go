@@ -83,6 +83,23 @@ func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
 	}
 }
 
+// seize is acquire for who does not wait: false when somebody is doing something
+// about id, or something was done about it.
+func (o *originals) seize(id txn.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.affairs[id]
+	if a != nil && (a.busy != nil || original.Used(a.deeds)) {
+		return false
+	}
+	if a == nil {
+		a = &affair{}
+		o.affairs[id] = a
+	}
+	a.busy = make(chan struct{})
+	return true
+}
+
 func (o *originals) release(id txn.ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,12 +184,18 @@ func (o *originals) void(completion txn.ID, d *original.Deed) {
 	}
 }
 
-// used says that something was done about a transaction, or is being done.
-func (o *originals) used(id txn.ID) bool {
+// undoing says that a deed about a transaction is being undone, or may have to be.
+func (o *originals) undoing(id txn.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	a := o.affairs[id]
-	return a != nil && (a.busy != nil || original.Used(a.deeds))
+	if a := o.affairs[id]; a != nil {
+		for i := range a.deeds {
+			if a.deeds[i].State == original.Uncertain {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // turn forgets what nothing was done about since the day before the latest: the

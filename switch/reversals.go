@@ -198,8 +198,12 @@ func (l *lanes) expire(now time.Time) (time.Duration, error) {
 // undo makes an approval that its terminal never heard of a reversal due.
 func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	sl, _, ok := l.s.slots.look(&key)
-	if !ok || sl.id != id || l.s.originals.used(id) || !l.s.slots.undo(&key, true) {
-		return nil // told, built on or reversed meanwhile, or of a day that is gone
+	if !ok || sl.id != id || !l.s.originals.seize(id) {
+		return nil // its terminal builds on it, or it is of a day that is gone
+	}
+	defer l.s.originals.release(id)
+	if !l.s.slots.undo(&key, true) {
+		return nil // told or reversed meanwhile
 	}
 	b, err := l.s.journal.Read(sl.position, nil)
 	if err != nil {
@@ -222,6 +226,10 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 
 // send tries one reversal or advice once.
 func (l *lanes) send(ctx context.Context, o *owed) error {
+	if l.s.originals.undoing(o.rec.Original) {
+		l.push(o, l.s.cfg.ReversalRetry) // what was done about it is undone first
+		return nil
+	}
 	log := l.s.log.With("id", o.rec.Original, "issuer", o.rec.Leg.Issuer.String(), "stan", o.rec.Leg.STAN)
 	pan, err := l.s.cards.Open(&o.rec.SealedPAN, o.rec.Original)
 	if err != nil {

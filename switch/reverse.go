@@ -15,13 +15,13 @@ import (
 //
 //	original            answer                       effect
 //	unknown             00                           tombstone: a late original is refused
-//	in flight           waits for its outcome, then as below
+//	in flight           waits for its outcome, then as below; none if that takes too long
 //	declined, not sent  00                           none
 //	unknown outcome     00                           none: a reversal is owed already
 //	approved            00                           ReversalDue
 //	already undone      00                           none
 //	voided, refunded... 00                           none: its terminal has built on it
-//	being voided...     09 (OriginalIsBusy)          none, and not remembered: what comes of that is not known yet
+//	its void unknown    00                           ReversalDue, sent once the void is undone
 //	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
 //	any, of a part      12 (KindIsNotOffered)        none: DE95 leaves something standing
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
@@ -55,8 +55,8 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 			}
 		} else if !wait(flight.done, req.Deadline) {
 			s.describe(req, ans, w).OriginalKey = reversed
-			s.slots.forget(&req.Key) // the terminal will repeat it
-			s.refuse(req, ans, txn.IssuerDidNotAnswer)
+			s.slots.forget(&req.Key)
+			s.hush(req, ans, txn.IssuerDidNotAnswer)
 			return
 		}
 		sl, flight, known = s.slots.look(&reversed)
@@ -93,22 +93,14 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	if !s.acquire(orig.ID, req, w) {
 		s.describe(req, ans, w).OriginalKey = reversed
-		s.slots.forget(&req.Key) // the terminal will repeat it
-		s.refuse(req, ans, txn.OriginalIsBusy)
+		s.slots.forget(&req.Key)
+		s.hush(req, ans, txn.OriginalIsBusy)
 		return
 	}
 	deeds, _ := s.originals.deeds(orig.ID)
-	if original.Pending(deeds) {
-		// A void that is being undone leaves the original standing: a yes now would
-		// be a lie then.
-		s.describe(req, ans, w).OriginalKey = reversed
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, txn.OriginalIsBusy)
-		return
-	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, reversed
-	if original.Used(deeds) || !s.slots.undo(&reversed, false) {
+	if original.Holds(deeds) || !s.slots.undo(&reversed, false) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}

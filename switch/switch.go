@@ -379,7 +379,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		// The same request is being decided: attach, and tell the same answer.
 		if !wait(flight.done, req.Deadline) {
-			s.refuse(req, ans, txn.IssuerDidNotAnswer)
+			s.hush(req, ans, txn.IssuerDidNotAnswer)
 			return
 		}
 		slot, flight, claimed = s.slots.claim(req)
@@ -515,7 +515,7 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 			s.risk.Release(w.rec.Hold())
 		}
 		s.slots.forget(&req.Key)
-		s.refuse(req, ans, txn.SwitchFailed)
+		s.hush(req, ans, txn.SwitchFailed)
 	}
 }
 
@@ -631,6 +631,13 @@ func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 	ans.Reply.Reset()
 	ans.Reason = reason
 	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+}
+
+// hush refuses what could not be decided, and leaves a reversal without an
+// answer: its terminal forgets it with any, and sends it again without one.
+func (s *Switch) hush(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
+	s.refuse(req, ans, reason)
+	ans.Silent = req.Kind == txn.KindReversal
 }
 
 // fail is for our own trouble: nobody knows what is durable, so nobody is told

@@ -226,9 +226,8 @@ func (r *Rules) tally(deeds []Deed) (s sums) {
 	return s
 }
 
-// Used says that something stands that was done about a transaction: its
-// terminal knows of it then, and it cannot be reversed under what was built on
-// it.
+// Used says that something was done about a transaction and was not undone: its
+// terminal knows of it then.
 func Used(deeds []Deed) bool {
 	for _, d := range deeds {
 		if d.State != Undone {
@@ -238,11 +237,12 @@ func Used(deeds []Deed) bool {
 	return false
 }
 
-// Pending says that an issuer has still to undo or take note of something that
-// was done about a transaction.
-func Pending(deeds []Deed) bool {
+// Holds says that something stands that was done about a transaction, or may
+// come to stand: the transaction cannot be reversed under what was built on it.
+// What is being undone holds nothing.
+func Holds(deeds []Deed) bool {
 	for _, d := range deeds {
-		if d.State == Uncertain {
+		if d.State == Standing || d.State == Uncertain && d.Kind.Remedy() == txn.Repeat {
 			return true
 		}
 	}

@@ -6,10 +6,37 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // Tests named TestFnn are those of row nn of docs/reliability.md.
+
+// cardUsed is the card's use of its day limit.
+func (h *house) cardUsed() int64 {
+	pan, _ := txn.ParsePAN(testPAN)
+	p := risk.Party{Scope: txn.ScopeCard, Currency: txn.CNY, ID: h.s.cards.Token(&pan)}
+	return h.risk.UsageOf(h.s.cfg.Day.Of(time.Now()), p).Minor
+}
+
+// A tip names its sale and carries no card: it uses the limits of the sale's, as
+// its record says, and gives them back there.
+func TestF68TipWithoutCardCountsForItsOriginalsCard(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	tip := about(txn.KindTip, 2, 100, 1)
+	tip.PAN = txn.PAN{}
+	h.want("tip", h.ask(tip), txn.Approved, "00")
+	tip.Key.STAN, tip.Amount.Minor = 3, 900
+	h.want("a tip too large", h.ask(tip), txn.OriginalAmountDiffers, "64")
+	for _, when := range []string{"", "after a restart"} {
+		if h.cardUsed() != 1100 || h.used("10000001") != 1100 || h.risk.Unmatched() != 0 || h.risk.InFlight() != 0 {
+			t.Errorf("%s: card %d, terminal %d, want 1100; %d given back twice, %d in flight", when, h.cardUsed(), h.used("10000001"), h.risk.Unmatched(), h.risk.InFlight())
+		}
+		h.restart()
+	}
+}
 
 // brittle is an archive that panics while it is broken.
 type brittle struct {
@@ -122,5 +149,89 @@ func TestF06UndecidedReversalIsNotAnswered(t *testing.T) {
 		}
 		h.s.originals.release(first.ID)
 		h.want("the reversal again", h.ask(reversal("10000001", 2, 500)), txn.Approved, "00")
+	})
+}
+
+// at starts the wall clock at an hour of 2 March 2026, days later.
+func at(days, hour, minute int) {
+	time.Sleep(time.Until(time.Date(2026, 3, 2+days, hour, minute, 0, 0, zone)))
+}
+
+// A number that was used three days ago is not yesterday's, however few requests
+// came meanwhile: nor for a sale, nor for a reversal, nor for a tombstone.
+func TestF04NumbersOfOlderDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		h.want("sale", h.ask(sale("10000001", 1, 500)), txn.Approved, "00")
+		h.want("sale", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
+		h.want("reversal of nothing", h.ask(reversal("10000001", 3, 500)), txn.Approved, "00")
+		for _, restarted := range []bool{false, true} {
+			if restarted {
+				h.restart()
+				at(6, 23, 5)
+			} else {
+				at(3, 23, 5) // within the grace after the cut-over
+			}
+			h.want("reversal of an old sale", h.ask(reversal("10000001", 2, 500)), txn.OriginalIsOfAnotherDay, "25")
+			h.want("another sale of the number", h.ask(sale("10000001", 1, 777)), txn.Approved, "00")
+			h.want("reversal of nothing, again", h.ask(reversal("10000001", 3, 500)), txn.Approved, "00")
+			h.want("its sale", h.ask(sale("10000001", 3, 500)), txn.ReversedBeforeRequest, "22")
+			h.settle()
+		}
+		if h.bank.undone(0) != 0 {
+			t.Error("a sale of an earlier day was undone")
+		}
+	})
+}
+
+// An advice that is told again the next morning is still the same.
+func TestF02AdviceToldAgainTheNextDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 22, 0)
+		h := newHouse(t)
+		defer h.stop()
+		offline := about(txn.KindOfflineSale, 1, 500, 0)
+		first := h.ask(offline)
+		h.want("offline sale", first, txn.Approved, "00")
+		at(1, 9, 0)
+		for range 2 {
+			if again := h.ask(offline); !again.Replayed || !same(first, again) {
+				t.Errorf("told again it is %v %s %s, was %s", again.Reason, again.Code, again.RRN, first.RRN)
+			}
+			h.restart()
+		}
+		if len(h.bank.sent) != 1 {
+			t.Errorf("the issuer was told %d times", len(h.bank.sent))
+		}
+	})
+}
+
+// cut is a journal that was truncated before first.
+type cut struct {
+	Recorder
+	first journal.Position
+}
+
+func (c cut) First() journal.Position { return c.first }
+
+// What the records of a truncated journal give back was used in records that are
+// gone: nothing is given back twice for it, and later days are exact.
+func TestF68TruncatedJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer func() { h.stop() }()
+		h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+		h.want("a smaller one", h.ask(sale("10000001", 2, 10)), txn.Approved, "00")
+		h.want("void", h.ask(about(txn.KindVoid, 3, 1000, 1)), txn.Approved, "00")
+		at(1, 12, 0)
+		h.want("sale", h.ask(sale("10000001", 4, 300)), txn.Approved, "00")
+		h.stop()
+		h.open(func(r Recorder) Recorder { return cut{r, 3} }) // the first sale is gone
+		if h.risk.Unmatched() != 0 || h.used("10000001") != 300 {
+			t.Errorf("%d given back twice, %d used, want 0 and 300", h.risk.Unmatched(), h.used("10000001"))
+		}
 	})
 }

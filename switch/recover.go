@@ -31,11 +31,14 @@ func (s *Switch) Recover() (Recovery, error) {
 	owed := map[txn.ID]owedAt{}
 	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
 	var rec, sealed txn.Record         // sealed is the last one with a card number
+	var cut txn.Date                   // of a truncated journal: the last day of which it may lack records
 	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
 		if err := rec.Unmarshal(b); err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
-		found.Records++
+		if found.Records++; found.Records == 1 && pos > 1 {
+			cut = s.cfg.Day.Of(rec.At) // older than the days that still bind anybody: see Floor
+		}
 		s.starts.saw(rec.Day, pos)
 		s.numbers.seen(&rec)
 		if err := s.batches.Apply(&rec, uint64(pos)); err != nil {
@@ -51,7 +54,7 @@ func (s *Switch) Recover() (Recovery, error) {
 			sealed = rec
 		case txn.RecordOutcome:
 			delete(open, rec.ID)
-			s.restore(&rec, pos)
+			s.restore(&rec, pos, rec.Day > cut)
 			if rec.Owes() {
 				owed[subject] = owedAt{detach(&rec), pos}
 			}
@@ -64,7 +67,9 @@ func (s *Switch) Recover() (Recovery, error) {
 			owed[subject] = owedAt{detach(&rec), pos}
 		case txn.RecordReversalDone, txn.RecordAdviceDone:
 			delete(owed, subject)
-			s.settle(&rec)
+			if rec.Day > cut {
+				s.settle(&rec)
+			}
 			s.originals.learn(&rec)
 		}
 		return nil
@@ -93,7 +98,7 @@ func (s *Switch) Recover() (Recovery, error) {
 		if err != nil {
 			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
 		}
-		s.restore(&rec, pos)
+		s.restore(&rec, pos, rec.Day > cut)
 		if rec.Owes() {
 			owed[rec.ID] = owedAt{rec, pos}
 		}
@@ -133,12 +138,14 @@ type owedAt struct {
 	pos journal.Position
 }
 
-// restore puts back what an outcome left in memory.
-func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
-	switch rec.Held {
-	case txn.Debit:
+// restore puts back what an outcome left in memory, its use of limits if its
+// day is whole in the journal.
+func (s *Switch) restore(rec *txn.Record, pos journal.Position, whole bool) {
+	switch {
+	case !whole:
+	case rec.Held == txn.Debit:
 		s.risk.Restore(rec.Hold())
-	case txn.Credit:
+	case rec.Held == txn.Credit:
 		s.risk.Undo(rec.Hold())
 	}
 	s.originals.learn(rec)

@@ -62,6 +62,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		sl, flight, known = s.slots.look(&reversed)
 	}
 	if sl.state == slotTombstoned || sl.position == 0 {
+		s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) // one of an earlier day is not found by today's request
 		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 		return
@@ -78,7 +79,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 	switch {
-	case orig.Day != req.Day && req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace:
+	case orig.Day != req.Day && (orig.Day != req.Day.Before() || req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace):
 		reason = txn.OriginalIsOfAnotherDay
 	case orig.Request.Remedy() == txn.Repeat && orig.Reason == txn.Approved:
 		reason = txn.KindIsNotOffered // a yes would say that it is undone

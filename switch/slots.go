@@ -250,10 +250,10 @@ func (s *slots) restore(k *txn.Key, day txn.Date, sl slot) {
 	sh, hash := s.shard(k)
 	s.turn(sh, day)
 	sl.copies = 1 // nobody knows; the terminal asks again or reverses
-	switch {
-	case day == sh.day:
+	switch day {
+	case sh.day:
 		sh.now.put(k, hash, sl)
-	default: // a record of an earlier day, written after a later day's first
+	case sh.day.Before(): // written after a later day's first
 		sh.past.put(k, hash, sl)
 	}
 }

@@ -64,7 +64,8 @@ type Forwarder interface {
 	// an issuer. It is called at recovery, before any Begin.
 	Resume(leg txn.Leg)
 	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
-	// reason other than Approved holds nothing.
+	// reason other than Approved holds nothing. That the issuer is away is none
+	// for a kind that is Told.
 	Begin(req *txn.Request) (txn.Leg, txn.Reason)
 	// Exchange sends req and waits for the reply until req.Deadline or the
 	// issuer's own timeout, whichever is first, and gives the place back. It is

@@ -459,3 +459,15 @@ func TestResetsUnderLoadLoseNothing(t *testing.T) {
 		t.Errorf("issuer %d approvals, we %d; %d reversed", len(standing), len(approved), len(reversed))
 	}
 }
+
+// An offline sale is numbered while its issuer is away: what has happened is
+// recorded and told of later, and an online sale is refused at once.
+func TestF41AdvicesAreNumberedWhileTheIssuerIsAway(t *testing.T) {
+	b := start(t, "127.0.0.1:1", nil) // nobody listens
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable)
+	offline := sale("10000001", 100)
+	offline.Kind = txn.KindOfflineSale
+	if r := b.exchange(offline).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable); r.leg.STAN == 0 {
+		t.Error("it has no number to be told under")
+	}
+}

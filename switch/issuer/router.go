@@ -98,18 +98,20 @@ func (r *Router) Resume(leg txn.Leg) {
 
 // Begin chooses the issuer of req's card, takes a place in flight and numbers
 // the leg. A reason other than Approved holds nothing; after Approved, exactly
-// one of Exchange and Cancel must follow.
+// one of Exchange and Cancel must follow. What has happened at a terminal already
+// is numbered also while the issuer is away: it is told of when it is back.
 func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	n, ok := r.routes.find(&req.PAN)
 	if !ok {
 		return txn.Leg{}, txn.IssuerIsUnknown
 	}
 	is := r.issuers[n]
-	if r.drain.Load() || !is.up() {
+	told := req.Kind.Told()
+	if !told && (r.drain.Load() || !is.up()) {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
 	epoch, probe, ok := is.breaker.allow()
-	if !ok {
+	if !ok && !told {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
 	de7, _ := is.now()

@@ -2,12 +2,14 @@
 
 FUZZTIME ?= 10s
 BENCH    ?=
+SEED     ?= 1
+SEEDS    ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench fuzz fmt clean
+.PHONY: help build run test simulate mutants bench fuzz fmt clean
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/acqswitch, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/acqswitch ./cmd/acqswitch
@@ -20,6 +22,12 @@ test: ## vet, then every test with the race detector (needs a C compiler; instal
 	.ci/softhsm.sh
 	go vet ./...
 	go test -race ./...
+
+simulate: ## live SEEDS (200) simulated runs of three days from SEED (1) on, the switch being killed and its peers failing
+	go test ./switch -run 'TestSimulation$$' -timeout 0 -sim.seed $(SEED) -sim.seeds $(SEEDS)
+
+mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
+	.ci/mutants.sh
 
 bench: build ## measure codec, risk, journal and the whole switch (5 min); BENCH='-only sqlite' narrows the last
 	go test -run '^$$' -bench 'CUPSale' ./iso

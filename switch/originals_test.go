@@ -283,7 +283,7 @@ func TestToldIsNeverLost(t *testing.T) {
 		t.Errorf("advice done: %+v", done)
 	}
 	h.bank.refuse = txn.IssuerIsUnavailable
-	h.want("no link at all: the terminal keeps it", h.ask(about(txn.KindOfflineSale, 2, 100, 0)), txn.IssuerIsUnavailable, "91")
+	h.want("refused for now: the terminal keeps it", h.ask(about(txn.KindOfflineSale, 2, 100, 0)), txn.IssuerIsUnavailable, "91")
 	before := h.journal.Last()
 	h.want("and so for a refund", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.IssuerIsUnavailable, "91")
 	if h.used("10000001") != 200_000 || h.journal.Last() != before {

@@ -310,15 +310,11 @@ func (x *pos) learn(d *deal, ans *txn.Answer) {
 	defer x.mu.Unlock()
 	if ans != nil {
 		d.answer = ans
-		switch {
-		case ans.Reason == txn.Approved:
+		if ans.Reason == txn.Approved {
 			d.belief = stands
 			if d.of != nil {
 				d.of.built++
 			}
-		case d.req.Kind == txn.KindRefund && (ans.Reason == txn.IssuerDidNotAnswer || ans.Reason == txn.IssuerAnsweredNonsense || ans.Reason == txn.SwitchFailed || ans.Reason == txn.IssuerIsUnavailable):
-			d.belief = unsure // it is repeated at the issuer, and the terminal told no
-			d.of.built++
 		}
 		if ans.Reason == txn.DuplicateWithOtherContent {
 			x.w.t.Errorf("the %s %06d of terminal %s is taken for another request", d.req.Kind, d.req.Key.STAN, x.id)

@@ -147,7 +147,7 @@ func (p *process) Resume(leg txn.Leg) { p.stan = leg.STAN }
 
 // Begin numbers a leg, or refuses.
 func (p *process) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
-	rng := p.w.roll("begin", req.Key)
+	rng := p.w.roll("begin", req.Key, req.Received.Unix())
 	switch {
 	case p.w.some(rng, 10, "issuer busy"):
 		return txn.Leg{}, txn.IssuerIsBusy

@@ -294,14 +294,22 @@ func (x *pos) do(k txn.Kind, minor int64, of *deal) *deal {
 		ans = x.exchange(req, try)
 	}
 	switch {
-	case ans != nil:
-	case k.Remedy() == txn.Reverse:
-		x.reverse(d)
 	case k.Remedy() == txn.Repeat:
-		ans = x.insist(req)
+		// It is said again until it is taken, or refused for good.
+		for ans == nil || forNow(ans.Reason) {
+			time.Sleep(5 * time.Second)
+			ans = x.insist(req)
+		}
+	case ans == nil && k.Remedy() == txn.Reverse:
+		x.reverse(d)
 	}
 	x.learn(d, ans)
 	return d
+}
+
+// forNow says that a refusal is not remembered.
+func forNow(r txn.Reason) bool {
+	return r == txn.IssuerIsUnavailable || r == txn.IssuerIsBusy || r == txn.OriginalIsBusy || r == txn.RecordsAreUnavailable
 }
 
 // learn notes what a terminal makes of an answer.
@@ -358,6 +366,7 @@ func (x *pos) reverse(d *deal) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
+	case d.belief == unsure: // it asks again, and is told the same
 	case ans.Reason == txn.OriginalIsOfAnotherDay:
 		d.belief = unsure // the specification refuses it, and the terminal forgets it
 	case ans.Reason != txn.Approved:

@@ -31,7 +31,7 @@ import (
 
 var (
 	seedFirst = flag.Uint64("sim.seed", 1, "first seed of the simulation")
-	seedCount = flag.Uint64("sim.seeds", 8, "how many seeds the simulation runs")
+	seedCount = flag.Uint64("sim.seeds", 6, "how many seeds the simulation runs")
 )
 
 // TestSimulation lets terminals live some days against the whole switch, its

@@ -101,8 +101,8 @@ func TestF06ReversalWhileItsVoidIsBeingUndone(t *testing.T) {
 	if n := h.s.Figures().ReversalsOwed; n != 2 {
 		t.Fatalf("%d reversals are owed, want that of the void and that of the sale", n)
 	}
+	h.retry = time.Millisecond
 	h.restart()
-	h.s.cfg.ReversalRetry = time.Millisecond
 	h.bank.mu.Lock()
 	h.bank.acknowledge = func(int) bool { return len(h.bank.reversed) == 0 || h.bank.reversed[2] > 0 }
 	h.bank.mu.Unlock()

@@ -179,6 +179,7 @@ type house struct {
 	journal *journal.Journal
 	s       *Switch
 	stop    func()
+	retry   time.Duration // Config.ReversalRetry of the next open
 }
 
 var zone = time.FixedZone("CST", 8*3600)
@@ -221,7 +222,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	if wrap != nil {
 		rec = wrap(j)
 	}
-	cfg := Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
+	cfg := Config{Acquirer: 48802900, ReversalRetry: h.retry, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
 	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Fatal(err)

@@ -53,7 +53,7 @@ const (
 	// others. While more than a quarter do, the drain rests after a batch,
 	// restShare times as long as it took: sales first.
 	turnMax   = 200 * time.Microsecond
-	restShare = 15
+	restShare = 31
 	restStep  = 10 * time.Millisecond
 
 	storeTimeout = 30 * time.Second

@@ -10,20 +10,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Archive finds transactions that the journal has let go of. It may lag behind
-// by what was decided last: what is of today or yesterday is also in memory.
-type Archive interface {
-	// ByKey and ByRRN find decided transactions of one business day.
-	ByKey(ctx context.Context, m txn.MerchantID, day txn.Date, key txn.Key) ([]txn.Record, error)
-	ByRRN(ctx context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error)
-	// Preauths finds the pre-authorizations of a card at a merchant with an
-	// authorization code, since a day, the latest first.
-	Preauths(ctx context.Context, m txn.MerchantID, card txn.CardToken, auth [6]byte, since txn.Date) ([]txn.Record, error)
-	// Deeds are the outcomes that name an original, and the events about it and
-	// about those.
-	Deeds(ctx context.Context, m txn.MerchantID, id txn.ID) ([]txn.Record, error)
-}
-
 // originals remembers what was done about earlier transactions during this
 // business day and the one before, and lets one request at a time do something
 // about each. It holds nothing of a transaction that nothing was done about.

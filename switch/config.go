@@ -1,0 +1,69 @@
+package acquirer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/original"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Config is the switch's part of the configuration.
+type Config struct {
+	// Acquirer is our institution code (DE32). Wrong, and issuers and terminals
+	// refuse or misroute what we send.
+	Acquirer txn.AcquirerID
+	// Day fixes business days. Wrong, and day limits and settlement cut at the
+	// wrong hour.
+	Day txn.BusinessDay
+	// AnswerWithin is how long a request may take from its last byte to its
+	// answer; it must be below the terminals' patience. Default 30 s.
+	AnswerWithin time.Duration
+	// InFlightMax bounds the requests inside Authorize; above it sales are
+	// refused with SwitchIsOverloaded, reversals are not. Default 20,000.
+	InFlightMax int
+	// UndeliveredGrace is how long an approval that could not be written to its
+	// terminal waits for the terminal to ask again before it is reversed.
+	// Default 60 s.
+	UndeliveredGrace time.Duration
+	// Node numbers this switch among an acquirer's, 0 to 1023: it is part of
+	// transaction ids.
+	Node int
+	// Originals are the limits of what may be done about earlier transactions.
+	Originals original.Rules
+	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.
+	ReversalsInFlight int
+	// ReversalRetry is the first wait after a reversal that was not
+	// acknowledged; waits double up to ReversalRetryMax. Default 1 s and 60 s.
+	ReversalRetry, ReversalRetryMax time.Duration
+}
+
+func (c *Config) setDefaults() error {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.AnswerWithin, 30*time.Second)
+	def(&c.UndeliveredGrace, time.Minute)
+	def(&c.ReversalRetry, time.Second)
+	def(&c.ReversalRetryMax, time.Minute)
+	if c.InFlightMax == 0 {
+		c.InFlightMax = 20_000
+	}
+	if c.ReversalsInFlight == 0 {
+		c.ReversalsInFlight = 64
+	}
+	c.Originals = c.Originals.WithDefaults()
+	if c.Day.Zone == nil {
+		return errors.New("day: a time zone is needed")
+	}
+	if c.Node < 0 || c.Node > nodeMax {
+		return fmt.Errorf("node: %d must be 0 to %d", c.Node, nodeMax)
+	}
+	if c.AnswerWithin < 0 || c.AnswerWithin > txn.PatienceDefault {
+		return fmt.Errorf("answer_within: %v must be at most %v, the terminals' patience", c.AnswerWithin, txn.PatienceDefault)
+	}
+	return nil
+}

@@ -1,23 +1,20 @@
 package fee
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
 	"github.com/moov-io/iso4217"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // Limits of the files.
@@ -38,52 +35,40 @@ var defaults []byte
 
 // document is the file. The keys are explained in testdata/fees.yaml.
 type document struct {
-	Version     scalar         `yaml:"version"`
-	Interchange *planYAML      `yaml:"interchange"`
-	Network     *planYAML      `yaml:"network"`
-	Plans       []planYAML     `yaml:"plans"`
-	Merchants   []merchantYAML `yaml:"merchants"`
+	Version     yamlfile.Scalar `yaml:"version"`
+	Interchange *planYAML       `yaml:"interchange"`
+	Network     *planYAML       `yaml:"network"`
+	Plans       []planYAML      `yaml:"plans"`
+	Merchants   []merchantYAML  `yaml:"merchants"`
 }
 
 type planYAML struct {
-	Name    scalar     `yaml:"name"`
-	Refunds scalar     `yaml:"refunds"`
-	Rates   []rateYAML `yaml:"rates"`
+	Name    yamlfile.Scalar `yaml:"name"`
+	Refunds yamlfile.Scalar `yaml:"refunds"`
+	Rates   []rateYAML      `yaml:"rates"`
 }
 
 type rateYAML struct {
-	Card     scalar   `yaml:"card"`
-	Currency scalar   `yaml:"currency"`
-	MCC      []scalar `yaml:"mcc"`
-	From     scalar   `yaml:"from"`
-	To       scalar   `yaml:"to"`
-	PPM      scalar   `yaml:"ppm"`
-	Fixed    scalar   `yaml:"fixed"`
-	Min      scalar   `yaml:"min"`
-	Cap      scalar   `yaml:"cap"`
+	Card     yamlfile.Scalar   `yaml:"card"`
+	Currency yamlfile.Scalar   `yaml:"currency"`
+	MCC      []yamlfile.Scalar `yaml:"mcc"`
+	From     yamlfile.Scalar   `yaml:"from"`
+	To       yamlfile.Scalar   `yaml:"to"`
+	PPM      yamlfile.Scalar   `yaml:"ppm"`
+	Fixed    yamlfile.Scalar   `yaml:"fixed"`
+	Min      yamlfile.Scalar   `yaml:"min"`
+	Cap      yamlfile.Scalar   `yaml:"cap"`
 }
 
 type merchantYAML struct {
-	ID   scalar `yaml:"mid"`
-	Plan scalar `yaml:"plan"`
-	From scalar `yaml:"from"`
-	To   scalar `yaml:"to"`
+	ID   yamlfile.Scalar `yaml:"mid"`
+	Plan yamlfile.Scalar `yaml:"plan"`
+	From yamlfile.Scalar `yaml:"from"`
+	To   yamlfile.Scalar `yaml:"to"`
 }
 
-// Problem is one thing wrong with a file, for the person who wrote it.
-type Problem struct {
-	File  string
-	Line  int
-	Field string // empty when the file is not YAML at all
-	What  string // what is wrong and what to do
-}
-
-func (p *Problem) Error() string {
-	if p.Field == "" {
-		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
-	}
-	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Field, p.What)
-}
+// emptyFile is what is wrong with a file that says nothing.
+const emptyFile = "it must say \"version: 1\" and list plans and merchants"
 
 // File is a file's name, for errors, and what is in it.
 type File struct {
@@ -106,11 +91,11 @@ func Load(plans, bins File) (*Schedule, error) {
 	h.Write(bins.Text)
 	s.sum = hex.EncodeToString(h.Sum(nil))
 
-	builtIn, err := decode(File{"built-in fees", defaults})
+	builtIn, err := yamlfile.Decode[document](defaults, "built-in fees", emptyFile)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := decode(plans)
+	doc, err := yamlfile.Decode[document](plans.Text, plans.Name, emptyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -124,82 +109,6 @@ func Load(plans, bins File) (*Schedule, error) {
 	return s, nil
 }
 
-// decode checks the file's form: YAML, known keys, each once, one document. The
-// YAML library panics on some inputs that are none; to the person who wrote the
-// file that is a syntax error.
-func decode(f File) (doc *document, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			doc, err = nil, &Problem{File: f.Name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
-		}
-	}()
-	d := yaml.NewDecoder(bytes.NewReader(f.Text), yaml.Strict())
-	doc = &document{}
-	switch err := d.Decode(doc); {
-	case errors.Is(err, io.EOF):
-		return nil, &Problem{File: f.Name, Line: 1, What: "the file is empty: it must say \"version: 1\" and list plans and merchants"}
-	case err != nil:
-		p := &Problem{File: f.Name, Line: 1, What: err.Error()}
-		if y := yaml.Error(nil); errors.As(err, &y) {
-			p.What = y.GetMessage()
-			if t := y.GetToken(); t != nil && t.Position != nil {
-				p.Line = t.Position.Line
-			}
-		}
-		if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
-			p.What += ": correct or remove it"
-		}
-		return nil, p
-	}
-	if err := d.Decode(&document{}); !errors.Is(err, io.EOF) {
-		return nil, &Problem{File: f.Name, Line: 1, What: "there is a second YAML document: join them into one"}
-	}
-	return doc, nil
-}
-
-// scalar is a YAML scalar as it is written and where. Numbers are not
-// interpreted: 0123 is a category, 13.00 is thirteen yuan.
-type scalar struct {
-	text string
-	line int // 0: not there
-}
-
-// UnmarshalYAML takes any plain, quoted or block scalar.
-func (s *scalar) UnmarshalYAML(n ast.Node) error {
-	switch v := n.(type) {
-	case *ast.StringNode:
-		s.text = v.Value
-	case *ast.LiteralNode:
-		s.text = v.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		s.text = n.GetToken().Value
-	case *ast.NullNode:
-		return nil
-	default:
-		return &yaml.SyntaxError{Message: fmt.Sprintf("a single value is needed here, not a %s", strings.ToLower(n.Type().String())), Token: n.GetToken()}
-	}
-	s.line = n.GetToken().Position.Line
-	return nil
-}
-
-// or is s, or nothing on the line of at when it is not there.
-func (s scalar) or(at scalar) scalar {
-	if s.line == 0 {
-		s.line = at.line
-	}
-	return s
-}
-
-// first is the uppermost of the scalars that are there: where an entry begins.
-func first(ss ...scalar) (f scalar) {
-	for _, s := range ss {
-		if s.line > 0 && (f.line == 0 || s.line < f.line) {
-			f.line = s.line
-		}
-	}
-	return f
-}
-
 // loader fills the schedule and collects what is wrong.
 type loader struct {
 	file     string
@@ -208,14 +117,14 @@ type loader struct {
 	plans    map[string]*tariff
 }
 
-func (l *loader) problem(s scalar, field, format string, args ...any) {
+func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
 	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, &Problem{l.file, max(s.line, 1), field, fmt.Sprintf(format, args...)})
+		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
 	}
 }
 
 func (l *loader) document(d, builtIn *document) {
-	if d.Version.text != formatVersion {
+	if d.Version.Text != formatVersion {
 		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
 	}
 	l.s.interchange = l.tariff(cmp.Or(d.Interchange, builtIn.Interchange), "interchange")
@@ -237,19 +146,19 @@ func (l *loader) document(d, builtIn *document) {
 // span is one period of a group and where it is written.
 type span struct {
 	period
-	at scalar
+	at yamlfile.Scalar
 }
 
 func (l *loader) tariff(y *planYAML, field string) tariff {
-	t := tariff{name: y.Name.text, rates: map[group][]dated{}}
-	switch y.Refunds.text {
+	t := tariff{name: y.Name.Text, rates: map[group][]dated{}}
+	switch y.Refunds.Text {
 	case "", "return":
 	case "keep":
 		t.keeps = true
 	default:
-		l.problem(y.Refunds, field+".refunds", "%q must be return or keep", y.Refunds.text)
+		l.problem(y.Refunds, field+".refunds", "%q must be return or keep", y.Refunds.Text)
 	}
-	at := first(y.Name, y.Refunds)
+	at := yamlfile.First(y.Name, y.Refunds)
 	if len(y.Rates) == 0 || len(y.Rates) > ratesMax {
 		l.problem(at, field+".rates", "are %d: 1 to %d are needed", len(y.Rates), ratesMax)
 	}
@@ -257,27 +166,27 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 	var order []group
 	for i := range y.Rates {
 		r := &y.Rates[i]
-		at := first(r.Card, r.Currency, r.From, r.To, r.PPM, r.Fixed, r.Min, r.Cap)
-		currency := l.currency(r.Currency.or(at), field+".rates[].currency")
-		d := dated{l.period(r.From.or(at), r.To, field+".rates[]"), l.rate(r, at, field+".rates[]", currency)}
+		at := yamlfile.First(r.Card, r.Currency, r.From, r.To, r.PPM, r.Fixed, r.Min, r.Cap)
+		currency := l.currency(at.Or(r.Currency), field+".rates[].currency")
+		d := dated{l.period(at.Or(r.From), r.To, field+".rates[]"), l.rate(r, at, field+".rates[]", currency)}
 		mccs := []uint16{0}
 		if len(r.MCC) > 0 {
 			mccs = nil
 		}
 		for _, m := range r.MCC {
-			n, err := strconv.ParseUint(m.text, 10, 16)
-			if err != nil || len(m.text) != 4 || n == 0 {
-				l.problem(m, field+".rates[].mcc", "%q must be a merchant category of four digits, such as 5411", m.text)
+			n, err := strconv.ParseUint(m.Text, 10, 16)
+			if err != nil || len(m.Text) != 4 || n == 0 {
+				l.problem(m, field+".rates[].mcc", "%q must be a merchant category of four digits, such as 5411", m.Text)
 			}
 			mccs = append(mccs, uint16(n))
 		}
-		for _, card := range l.cardsOf(r.Card.or(at), field+".rates[].card") {
+		for _, card := range l.cardsOf(at.Or(r.Card), field+".rates[].card") {
 			for _, mcc := range mccs {
 				g := group{card, currency, mcc}
 				if len(spans[g]) == 0 {
 					order = append(order, g)
 				}
-				spans[g] = append(spans[g], span{d.period, r.From.or(at)})
+				spans[g] = append(spans[g], span{d.period, at.Or(r.From)})
 				t.rates[g] = append(t.rates[g], d)
 			}
 		}
@@ -302,58 +211,58 @@ func (l *loader) contiguous(spans []span, field string) {
 		before, this := spans[i-1], spans[i]
 		switch {
 		case before.to == 0 || this.from <= before.to:
-			l.problem(this.at, field, "%s is in the period of line %d: that must end before", this.from, before.at.line)
+			l.problem(this.at, field, "%s is in the period of line %d: that must end before", this.from, before.at.Line)
 		case this.from != before.to.After():
-			l.problem(this.at, field, "between %s, when the period of line %d ends, and %s there is a gap: close it", before.to, before.at.line, this.from)
+			l.problem(this.at, field, "between %s, when the period of line %d ends, and %s there is a gap: close it", before.to, before.at.Line, this.from)
 		}
 	}
 }
 
-func (l *loader) period(from, to scalar, field string) (p period) {
+func (l *loader) period(from, to yamlfile.Scalar, field string) (p period) {
 	var err error
-	if p.from, err = txn.ParseDate(from.text); err != nil {
-		l.problem(from, field+".from", "%q must be a day as 2026-01-31", from.text)
+	if p.from, err = txn.ParseDate(from.Text); err != nil {
+		l.problem(from, field+".from", "%q must be a day as 2026-01-31", from.Text)
 	}
-	if to.line == 0 {
+	if to.Line == 0 {
 		return p
 	}
-	if p.to, err = txn.ParseDate(to.text); err != nil {
-		l.problem(to, field+".to", "%q must be a day as 2026-01-31, or be left out", to.text)
+	if p.to, err = txn.ParseDate(to.Text); err != nil {
+		l.problem(to, field+".to", "%q must be a day as 2026-01-31, or be left out", to.Text)
 	} else if p.to < p.from {
 		l.problem(to, field+".to", "%s is before %s, when the period begins", p.to, p.from)
 	}
 	return p
 }
 
-func (l *loader) rate(y *rateYAML, at scalar, field string, c txn.Currency) (r Rate) {
-	ppm, err := strconv.ParseInt(y.PPM.text, 10, 64)
+func (l *loader) rate(y *rateYAML, at yamlfile.Scalar, field string, c txn.Currency) (r Rate) {
+	ppm, err := strconv.ParseInt(y.PPM.Text, 10, 64)
 	if err != nil || ppm < 0 || ppm > PPMMax {
-		l.problem(y.PPM.or(at), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.text, PPMMax)
+		l.problem(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, PPMMax)
 	}
 	r.PPM = ppm
 	for _, m := range [...]struct {
 		name string
-		s    scalar
+		s    yamlfile.Scalar
 		to   *int64
 	}{{"fixed", y.Fixed, &r.Fixed}, {"min", y.Min, &r.Min}, {"cap", y.Cap, &r.Cap}} {
-		if m.s.line == 0 || c == 0 {
+		if m.s.Line == 0 || c == 0 {
 			continue
 		}
-		a, err := txn.ParseAmount(m.s.text, c)
+		a, err := txn.ParseAmount(m.s.Text, c)
 		if err != nil {
 			l.problem(m.s, field+"."+m.name, "%v", err)
 		}
 		*m.to = a.Minor
 	}
-	r.Capped = y.Cap.line > 0
+	r.Capped = y.Cap.Line > 0
 	if r.Capped && r.Cap < max(r.Min, r.Fixed) {
 		l.problem(y.Cap, field+".cap", "is below min or fixed: no fee can be both")
 	}
 	return r
 }
 
-func (l *loader) cardsOf(s scalar, field string) []Card {
-	switch s.text {
+func (l *loader) cardsOf(s yamlfile.Scalar, field string) []Card {
+	switch s.Text {
 	case "debit":
 		return []Card{Debit}
 	case "credit":
@@ -361,15 +270,15 @@ func (l *loader) cardsOf(s scalar, field string) []Card {
 	case "any":
 		return []Card{Debit, Credit}
 	}
-	l.problem(s, field, "%q must be debit, credit or any", s.text)
+	l.problem(s, field, "%q must be debit, credit or any", s.Text)
 	return nil
 }
 
-func (l *loader) currency(s scalar, field string) txn.Currency {
-	c, ok := iso4217.Lookup(s.text)
+func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
+	c, ok := iso4217.Lookup(s.Text)
 	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s.text {
-		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.text)
+	if !ok || err != nil || c.Code != s.Text {
+		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
 		return 0
 	}
 	return txn.Currency(n)
@@ -380,20 +289,20 @@ func (l *loader) merchants(ys []merchantYAML) {
 	var order []txn.MerchantID
 	for i := range ys {
 		y := &ys[i]
-		at := first(y.ID, y.Plan, y.From, y.To)
-		id := txn.MakeMerchantID(y.ID.text)
-		if n := len(y.ID.text); n == 0 || n > len(id) {
-			l.problem(y.ID.or(at), "merchants[].mid", "%q must be 1 to %d characters", y.ID.text, len(id))
+		at := yamlfile.First(y.ID, y.Plan, y.From, y.To)
+		id := txn.MakeMerchantID(y.ID.Text)
+		if n := len(y.ID.Text); n == 0 || n > len(id) {
+			l.problem(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
 		}
-		plan := l.plans[y.Plan.text]
+		plan := l.plans[y.Plan.Text]
 		if plan == nil {
-			l.problem(y.Plan.or(at), "merchants[].plan", "there is no plan %q", y.Plan.text)
+			l.problem(at.Or(y.Plan), "merchants[].plan", "there is no plan %q", y.Plan.Text)
 		}
-		p := l.period(y.From.or(at), y.To, "merchants[]")
+		p := l.period(at.Or(y.From), y.To, "merchants[]")
 		if len(spans[id]) == 0 {
 			order = append(order, id)
 		}
-		spans[id] = append(spans[id], span{p, y.From.or(at)})
+		spans[id] = append(spans[id], span{p, at.Or(y.From)})
 		l.s.merchants[id] = append(l.s.merchants[id], assignment{p, plan})
 	}
 	for _, id := range order {
@@ -408,7 +317,7 @@ func (l *loader) cards(text []byte) {
 	for line := range strings.Lines(string(text)) {
 		n++
 		line = strings.TrimRight(line, "\r\n")
-		at := scalar{line: n}
+		at := yamlfile.Scalar{Line: n}
 		prefix, card, _ := strings.Cut(line, ",")
 		switch {
 		case n == 1:
@@ -434,6 +343,6 @@ func (l *loader) cards(text []byte) {
 		}
 	}
 	if n == 0 {
-		l.problem(scalar{}, "prefix,card", "the file is empty: it must begin with the header prefix,card")
+		l.problem(yamlfile.Scalar{}, "prefix,card", "the file is empty: it must begin with the header prefix,card")
 	}
 }

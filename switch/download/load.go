@@ -11,10 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // Limits of a file.
@@ -28,16 +26,16 @@ const (
 
 // document is the file. The keys are explained in testdata/downloads.yaml.
 type document struct {
-	Version     scalar           `yaml:"version"`
+	Version     yamlfile.Scalar  `yaml:"version"`
 	Parameters  *parametersYAML  `yaml:"parameters"`
 	CAPKs       []capkYAML       `yaml:"capks"`
 	AIDs        []aidYAML        `yaml:"aids"`
-	TMS         scalar           `yaml:"tms"`
+	TMS         yamlfile.Scalar  `yaml:"tms"`
 	BlackList   []binYAML        `yaml:"black_list"`
 	Contactless *contactlessYAML `yaml:"contactless"`
 	NoPINNew    []binYAML        `yaml:"no_pin_new"`
 	NoPINBlack  []binYAML        `yaml:"no_pin_black"`
-	Status      scalar           `yaml:"status"`
+	Status      yamlfile.Scalar  `yaml:"status"`
 	Gray        grayYAML         `yaml:"gray"`
 }
 
@@ -47,132 +45,93 @@ type parametersYAML struct {
 }
 
 type overrideYAML struct {
-	Models    []scalar `yaml:"models"`
-	Merchants []scalar `yaml:"merchants"`
-	Terminals []scalar `yaml:"terminals"`
-	Set       setYAML  `yaml:"set"`
+	Models    []yamlfile.Scalar `yaml:"models"`
+	Merchants []yamlfile.Scalar `yaml:"merchants"`
+	Terminals []yamlfile.Scalar `yaml:"terminals"`
+	Set       setYAML           `yaml:"set"`
 }
 
 type setYAML struct {
-	Application     scalar `yaml:"application"`
-	Timeout         scalar `yaml:"timeout"`
-	Retries         scalar `yaml:"retries"`
-	Phone1          scalar `yaml:"phone_1"`
-	Phone2          scalar `yaml:"phone_2"`
-	Phone3          scalar `yaml:"phone_3"`
-	ManagerPhone    scalar `yaml:"manager_phone"`
-	Tip             scalar `yaml:"tip"`
-	TipPercent      scalar `yaml:"tip_percent"`
-	ManualEntry     scalar `yaml:"manual_entry"`
-	AutoSignOff     scalar `yaml:"auto_sign_off"`
-	MerchantName    scalar `yaml:"merchant_name"`
-	ReversalRepeats scalar `yaml:"reversal_repeats"`
-	OfflineUpload   scalar `yaml:"offline_upload"`
-	MasterKey       scalar `yaml:"master_key"`
-	Transactions    scalar `yaml:"transactions"`
+	Application     yamlfile.Scalar `yaml:"application"`
+	Timeout         yamlfile.Scalar `yaml:"timeout"`
+	Retries         yamlfile.Scalar `yaml:"retries"`
+	Phone1          yamlfile.Scalar `yaml:"phone_1"`
+	Phone2          yamlfile.Scalar `yaml:"phone_2"`
+	Phone3          yamlfile.Scalar `yaml:"phone_3"`
+	ManagerPhone    yamlfile.Scalar `yaml:"manager_phone"`
+	Tip             yamlfile.Scalar `yaml:"tip"`
+	TipPercent      yamlfile.Scalar `yaml:"tip_percent"`
+	ManualEntry     yamlfile.Scalar `yaml:"manual_entry"`
+	AutoSignOff     yamlfile.Scalar `yaml:"auto_sign_off"`
+	MerchantName    yamlfile.Scalar `yaml:"merchant_name"`
+	ReversalRepeats yamlfile.Scalar `yaml:"reversal_repeats"`
+	OfflineUpload   yamlfile.Scalar `yaml:"offline_upload"`
+	MasterKey       yamlfile.Scalar `yaml:"master_key"`
+	Transactions    yamlfile.Scalar `yaml:"transactions"`
 }
 
 // scalars are the set's values in the order of tags.
-func (y *setYAML) scalars() [len(tags)]scalar {
-	return [...]scalar{y.Application, y.Timeout, y.Retries, y.Phone1, y.Phone2, y.Phone3, y.ManagerPhone, y.Tip,
+func (y *setYAML) scalars() [len(tags)]yamlfile.Scalar {
+	return [...]yamlfile.Scalar{y.Application, y.Timeout, y.Retries, y.Phone1, y.Phone2, y.Phone3, y.ManagerPhone, y.Tip,
 		y.TipPercent, y.ManualEntry, y.AutoSignOff, y.MerchantName, y.ReversalRepeats, y.OfflineUpload, y.MasterKey, y.Transactions}
 }
 
 type capkYAML struct {
-	RID      scalar `yaml:"rid"`
-	Index    scalar `yaml:"index"`
-	Modulus  scalar `yaml:"modulus"`
-	Exponent scalar `yaml:"exponent"`
-	Hash     scalar `yaml:"hash"`
-	Expiry   scalar `yaml:"expiry"`
+	RID      yamlfile.Scalar `yaml:"rid"`
+	Index    yamlfile.Scalar `yaml:"index"`
+	Modulus  yamlfile.Scalar `yaml:"modulus"`
+	Exponent yamlfile.Scalar `yaml:"exponent"`
+	Hash     yamlfile.Scalar `yaml:"hash"`
+	Expiry   yamlfile.Scalar `yaml:"expiry"`
 }
 
 type aidYAML struct {
-	AID              scalar `yaml:"aid"`
-	ASI              scalar `yaml:"asi"`
-	Version          scalar `yaml:"version"`
-	TACDefault       scalar `yaml:"tac_default"`
-	TACOnline        scalar `yaml:"tac_online"`
-	TACDenial        scalar `yaml:"tac_denial"`
-	FloorLimit       scalar `yaml:"floor_limit"`
-	Threshold        scalar `yaml:"threshold"`
-	TargetMax        scalar `yaml:"target_percent_max"`
-	Target           scalar `yaml:"target_percent"`
-	DDOL             scalar `yaml:"ddol"`
-	OnlinePIN        scalar `yaml:"online_pin"`
-	CashLimit        scalar `yaml:"cash_limit"`
-	ContactlessFloor scalar `yaml:"contactless_floor"`
-	ContactlessLimit scalar `yaml:"contactless_limit"`
-	CVMLimit         scalar `yaml:"cvm_limit"`
+	AID              yamlfile.Scalar `yaml:"aid"`
+	ASI              yamlfile.Scalar `yaml:"asi"`
+	Version          yamlfile.Scalar `yaml:"version"`
+	TACDefault       yamlfile.Scalar `yaml:"tac_default"`
+	TACOnline        yamlfile.Scalar `yaml:"tac_online"`
+	TACDenial        yamlfile.Scalar `yaml:"tac_denial"`
+	FloorLimit       yamlfile.Scalar `yaml:"floor_limit"`
+	Threshold        yamlfile.Scalar `yaml:"threshold"`
+	TargetMax        yamlfile.Scalar `yaml:"target_percent_max"`
+	Target           yamlfile.Scalar `yaml:"target_percent"`
+	DDOL             yamlfile.Scalar `yaml:"ddol"`
+	OnlinePIN        yamlfile.Scalar `yaml:"online_pin"`
+	CashLimit        yamlfile.Scalar `yaml:"cash_limit"`
+	ContactlessFloor yamlfile.Scalar `yaml:"contactless_floor"`
+	ContactlessLimit yamlfile.Scalar `yaml:"contactless_limit"`
+	CVMLimit         yamlfile.Scalar `yaml:"cvm_limit"`
 }
 
 type binYAML struct {
-	Length scalar `yaml:"length"`
-	BIN    scalar `yaml:"bin"`
+	Length yamlfile.Scalar `yaml:"length"`
+	BIN    yamlfile.Scalar `yaml:"bin"`
 }
 
 type contactlessYAML struct {
-	CashFirst        scalar `yaml:"cash_first"`
-	RetapWithin      scalar `yaml:"retap_within"`
-	RecordWithin     scalar `yaml:"record_within"`
-	NoPINLimit       scalar `yaml:"no_pin_limit"`
-	NoPIN            scalar `yaml:"no_pin"`
-	TableA           scalar `yaml:"table_a"`
-	TableB           scalar `yaml:"table_b"`
-	CDCVM            scalar `yaml:"cdcvm"`
-	NoSignatureLimit scalar `yaml:"no_signature_limit"`
-	NoSignature      scalar `yaml:"no_signature"`
+	CashFirst        yamlfile.Scalar `yaml:"cash_first"`
+	RetapWithin      yamlfile.Scalar `yaml:"retap_within"`
+	RecordWithin     yamlfile.Scalar `yaml:"record_within"`
+	NoPINLimit       yamlfile.Scalar `yaml:"no_pin_limit"`
+	NoPIN            yamlfile.Scalar `yaml:"no_pin"`
+	TableA           yamlfile.Scalar `yaml:"table_a"`
+	TableB           yamlfile.Scalar `yaml:"table_b"`
+	CDCVM            yamlfile.Scalar `yaml:"cdcvm"`
+	NoSignatureLimit yamlfile.Scalar `yaml:"no_signature_limit"`
+	NoSignature      yamlfile.Scalar `yaml:"no_signature"`
 }
 
 type grayYAML struct {
-	CAPKs       []scalar `yaml:"capks"`
-	AIDs        []scalar `yaml:"aids"`
-	Parameters  []scalar `yaml:"parameters"`
-	TMS         []scalar `yaml:"tms"`
-	BlackList   []scalar `yaml:"black_list"`
-	Contactless []scalar `yaml:"contactless"`
-	NoPINNew    []scalar `yaml:"no_pin_new"`
-	NoPINBlack  []scalar `yaml:"no_pin_black"`
-	Status      []scalar `yaml:"status"`
-}
-
-// scalar is a YAML scalar as it is written, and where: 00 stays 00.
-type scalar struct {
-	text string
-	line int // 0: not there
-}
-
-// UnmarshalYAML takes any plain, quoted or block scalar.
-func (s *scalar) UnmarshalYAML(n ast.Node) error {
-	switch v := n.(type) {
-	case *ast.StringNode:
-		s.text = v.Value
-	case *ast.LiteralNode:
-		s.text = v.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		s.text = n.GetToken().Value
-	case *ast.NullNode:
-		return nil
-	default:
-		return &yaml.SyntaxError{Message: "a single value is needed here", Token: n.GetToken()}
-	}
-	s.line = n.GetToken().Position.Line
-	return nil
-}
-
-// Problem is one thing wrong with a file, for the person who wrote it.
-type Problem struct {
-	File string
-	Line int
-	Key  string // empty when the file is not YAML at all
-	What string
-}
-
-func (p *Problem) Error() string {
-	if p.Key == "" {
-		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
-	}
-	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Key, p.What)
+	CAPKs       []yamlfile.Scalar `yaml:"capks"`
+	AIDs        []yamlfile.Scalar `yaml:"aids"`
+	Parameters  []yamlfile.Scalar `yaml:"parameters"`
+	TMS         []yamlfile.Scalar `yaml:"tms"`
+	BlackList   []yamlfile.Scalar `yaml:"black_list"`
+	Contactless []yamlfile.Scalar `yaml:"contactless"`
+	NoPINNew    []yamlfile.Scalar `yaml:"no_pin_new"`
+	NoPINBlack  []yamlfile.Scalar `yaml:"no_pin_black"`
+	Status      []yamlfile.Scalar `yaml:"status"`
 }
 
 // Empty is a snapshot with nothing to take.
@@ -188,7 +147,7 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	if len(b) > FileSizeMax {
 		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, FileSizeMax)
 	}
-	doc, err := decode(b, name)
+	doc, err := yamlfile.Decode[document](b, name, `one with nothing to take says "version: 1"`)
 	if err != nil {
 		return nil, err
 	}
@@ -200,36 +159,6 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	return l.s, nil
 }
 
-// decode checks the file's form: YAML, known keys, each once, one document. The
-// YAML library panics on some inputs that are none; to the person who wrote the
-// file that is a syntax error.
-func decode(b []byte, name string) (doc *document, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			doc, err = nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
-		}
-	}()
-	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
-	doc = &document{}
-	switch err := d.Decode(doc); {
-	case errors.Is(err, io.EOF):
-		return nil, &Problem{File: name, Line: 1, What: `the file is empty: one with nothing to take says "version: 1"`}
-	case err != nil:
-		p := &Problem{File: name, Line: 1, What: err.Error()}
-		if y := yaml.Error(nil); errors.As(err, &y) {
-			p.What = y.GetMessage()
-			if t := y.GetToken(); t != nil && t.Position != nil {
-				p.Line = t.Position.Line
-			}
-		}
-		return nil, p
-	}
-	if err := d.Decode(&document{}); !errors.Is(err, io.EOF) {
-		return nil, &Problem{File: name, Line: 1, What: "there is a second YAML document: join them into one"}
-	}
-	return doc, nil
-}
-
 // loader turns the document into a snapshot and collects what is wrong.
 type loader struct {
 	file     string
@@ -238,38 +167,38 @@ type loader struct {
 	seen     map[string]int // key and name -> line
 }
 
-func (l *loader) problem(s scalar, key, format string, args ...any) {
+func (l *loader) problem(s yamlfile.Scalar, key, format string, args ...any) {
 	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, &Problem{l.file, max(s.line, 1), key, fmt.Sprintf(format, args...)})
+		l.problems = append(l.problems, s.Problem(l.file, key, format, args...))
 	}
 }
 
 // once refuses a second use of a name.
-func (l *loader) once(s scalar, key, name string) {
+func (l *loader) once(s yamlfile.Scalar, key, name string) {
 	if line, twice := l.seen[key+" "+name]; twice {
 		l.problem(s, key, "%s is already there on line %d", name, line)
 		return
 	}
-	l.seen[key+" "+name] = s.line
+	l.seen[key+" "+name] = s.Line
 }
 
 func (l *loader) document(d *document) {
-	if d.Version.text != formatVersion {
+	if d.Version.Text != formatVersion {
 		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
 	}
 	l.parameters(d.Parameters)
-	l.items(capks, d.CAPKs != nil, len(d.CAPKs), func(i int) (item, scalar) { return l.capk(&d.CAPKs[i]) })
-	l.items(aids, d.AIDs != nil, len(d.AIDs), func(i int) (item, scalar) { return l.aid(&d.AIDs[i]) })
+	l.items(capks, d.CAPKs != nil, len(d.CAPKs), func(i int) (item, yamlfile.Scalar) { return l.capk(&d.CAPKs[i]) })
+	l.items(aids, d.AIDs != nil, len(d.AIDs), func(i int) (item, yamlfile.Scalar) { return l.aid(&d.AIDs[i]) })
 	l.bins(blackList, d.BlackList)
 	l.bins(noPINNew, d.NoPINNew)
 	l.bins(noPINBlack, d.NoPINBlack)
 	l.contactless(d.Contactless)
 	l.notice(d.TMS)
-	if d.Status.line > 0 {
-		l.s.versions[status] = hashOf([]byte(d.Status.text))
+	if d.Status.Line > 0 {
+		l.s.versions[status] = hashOf([]byte(d.Status.Text))
 	}
 	g := &d.Gray
-	for c, ids := range [contents][]scalar{capks: g.CAPKs, aids: g.AIDs, parameters: g.Parameters, tms: g.TMS, blackList: g.BlackList,
+	for c, ids := range [contents][]yamlfile.Scalar{capks: g.CAPKs, aids: g.AIDs, parameters: g.Parameters, tms: g.TMS, blackList: g.BlackList,
 		contactless: g.Contactless, noPINNew: g.NoPINNew, noPINBlack: g.NoPINBlack, status: g.Status} {
 		if ids == nil {
 			continue
@@ -281,11 +210,11 @@ func (l *loader) document(d *document) {
 	}
 }
 
-func (l *loader) terminal(s scalar, key string) txn.TerminalID {
-	if len(s.text) == 0 || len(s.text) > len(txn.TerminalID{}) {
-		l.problem(s, key, "%q must be 1 to %d characters", s.text, len(txn.TerminalID{}))
+func (l *loader) terminal(s yamlfile.Scalar, key string) txn.TerminalID {
+	if len(s.Text) == 0 || len(s.Text) > len(txn.TerminalID{}) {
+		l.problem(s, key, "%q must be 1 to %d characters", s.Text, len(txn.TerminalID{}))
 	}
-	return txn.MakeTerminalID(s.text)
+	return txn.MakeTerminalID(s.Text)
 }
 
 func (l *loader) parameters(y *parametersYAML) {
@@ -302,24 +231,24 @@ func (l *loader) parameters(y *parametersYAML) {
 		o := &y.Overrides[i]
 		s := l.set(&o.Set, key+".set")
 		if len(o.Models)+len(o.Merchants)+len(o.Terminals) == 0 {
-			l.problem(scalar{}, key, "number %d is for nobody: list models, merchants or terminals", i+1)
+			l.problem(yamlfile.Scalar{}, key, "number %d is for nobody: list models, merchants or terminals", i+1)
 		}
 		for _, m := range o.Models {
-			if len(m.text) == 0 || len(m.text) > 50 {
-				l.problem(m, key+".models[]", "%q must be the first 1 to 50 characters of serial numbers", m.text)
+			if len(m.Text) == 0 || len(m.Text) > 50 {
+				l.problem(m, key+".models[]", "%q must be the first 1 to 50 characters of serial numbers", m.Text)
 			}
-			l.once(m, key+".models[]", m.text)
-			ls.models = append(ls.models, model{m.text, s})
+			l.once(m, key+".models[]", m.Text)
+			ls.models = append(ls.models, model{m.Text, s})
 		}
 		for _, m := range o.Merchants {
-			if len(m.text) == 0 || len(m.text) > len(txn.MerchantID{}) {
-				l.problem(m, key+".merchants[]", "%q must be 1 to %d characters", m.text, len(txn.MerchantID{}))
+			if len(m.Text) == 0 || len(m.Text) > len(txn.MerchantID{}) {
+				l.problem(m, key+".merchants[]", "%q must be 1 to %d characters", m.Text, len(txn.MerchantID{}))
 			}
-			l.once(m, key+".merchants[]", m.text)
-			ls.merchants[txn.MakeMerchantID(m.text)] = s
+			l.once(m, key+".merchants[]", m.Text)
+			ls.merchants[txn.MakeMerchantID(m.Text)] = s
 		}
 		for _, t := range o.Terminals {
-			l.once(t, key+".terminals[]", t.text)
+			l.once(t, key+".terminals[]", t.Text)
 			ls.terminals[l.terminal(t, key+".terminals[]")] = s
 		}
 	}
@@ -330,9 +259,9 @@ func (l *loader) set(y *setYAML, key string) *set {
 	s := &set{}
 	var parts [][]byte
 	for i, v := range y.scalars() {
-		if v.line > 0 {
+		if v.Line > 0 {
 			var err error
-			if s.values[i], err = tags[i].sort.encode(v.text, tags[i].width); err != nil {
+			if s.values[i], err = tags[i].sort.encode(v.Text, tags[i].width); err != nil {
 				l.problem(v, key+"."+tags[i].name, "%v", err)
 			}
 		}
@@ -343,7 +272,7 @@ func (l *loader) set(y *setYAML, key string) *set {
 }
 
 // items loads a list whose entries a terminal takes one by one.
-func (l *loader) items(c content, there bool, n int, load func(int) (item, scalar)) {
+func (l *loader) items(c content, there bool, n int, load func(int) (item, yamlfile.Scalar)) {
 	if !there {
 		return
 	}
@@ -364,14 +293,14 @@ func (l *loader) items(c content, there bool, n int, load func(int) (item, scala
 }
 
 // bytes reads low to high bytes of hexadecimal digits.
-func (l *loader) bytes(s scalar, key string, low, high int) []byte {
-	b, err := hex.DecodeString(s.text)
+func (l *loader) bytes(s yamlfile.Scalar, key string, low, high int) []byte {
+	b, err := hex.DecodeString(s.Text)
 	if err != nil || len(b) < low || len(b) > high {
 		what := fmt.Sprint(2 * low)
 		if high > low {
 			what += fmt.Sprintf(" to %d", 2*high)
 		}
-		l.problem(s, key, "%q must be %s hexadecimal digits", s.text, what)
+		l.problem(s, key, "%q must be %s hexadecimal digits", s.Text, what)
 		return make([]byte, low)
 	}
 	return b
@@ -386,20 +315,20 @@ func appendTLV(dst []byte, tag uint16, v []byte) []byte {
 	return append(append(dst, byte(len(v))), v...)
 }
 
-func (l *loader) capk(y *capkYAML) (item, scalar) {
-	at := first(y.RID, y.Index, y.Modulus, y.Exponent, y.Hash, y.Expiry)
-	rid := l.bytes(at.or(y.RID), "capks[].rid", ridSize, ridSize)
-	index := l.bytes(at.or(y.Index), "capks[].index", 1, 1)
-	modulus := l.bytes(at.or(y.Modulus), "capks[].modulus", 1, modulusMax)
-	exponent := l.bytes(at.or(y.Exponent), "capks[].exponent", 1, 3)
-	hash := l.bytes(at.or(y.Hash), "capks[].hash", sha1.Size, sha1.Size)
+func (l *loader) capk(y *capkYAML) (item, yamlfile.Scalar) {
+	at := yamlfile.First(y.RID, y.Index, y.Modulus, y.Exponent, y.Hash, y.Expiry)
+	rid := l.bytes(at.Or(y.RID), "capks[].rid", ridSize, ridSize)
+	index := l.bytes(at.Or(y.Index), "capks[].index", 1, 1)
+	modulus := l.bytes(at.Or(y.Modulus), "capks[].modulus", 1, modulusMax)
+	exponent := l.bytes(at.Or(y.Exponent), "capks[].exponent", 1, 3)
+	hash := l.bytes(at.Or(y.Hash), "capks[].hash", sha1.Size, sha1.Size)
 	if sum := sha1.Sum(slices.Concat(rid, index, modulus, exponent)); !bytes.Equal(sum[:], hash) {
-		l.problem(at.or(y.Hash), "capks[].hash", "is not that of the key: SHA-1 of RID, index, modulus and exponent is %X", sum)
+		l.problem(at.Or(y.Hash), "capks[].hash", "is not that of the key: SHA-1 of RID, index, modulus and exponent is %X", sum)
 	}
-	if _, err := time.Parse("20060102", y.Expiry.text); err != nil {
-		l.problem(at.or(y.Expiry), "capks[].expiry", "%q must be a day as 20301231", y.Expiry.text)
+	if _, err := time.Parse("20060102", y.Expiry.Text); err != nil {
+		l.problem(at.Or(y.Expiry), "capks[].expiry", "%q must be a day as 20301231", y.Expiry.Text)
 	}
-	expiry, _ := hex.DecodeString(y.Expiry.text)
+	expiry, _ := hex.DecodeString(y.Expiry.Text)
 	key := appendTLV(appendTLV(nil, 0x9F06, rid), 0x9F22, index)
 	name := appendTLV(slices.Clone(key), 0xDF05, expiry)
 	body := slices.Clone(name)
@@ -412,11 +341,11 @@ func (l *loader) capk(y *capkYAML) (item, scalar) {
 	return item{string(key), name, body}, at
 }
 
-func (l *loader) aid(y *aidYAML) (item, scalar) {
+func (l *loader) aid(y *aidYAML) (item, yamlfile.Scalar) {
 	fields := [...]struct {
 		tag       uint16
 		key       string
-		v         scalar
+		v         yamlfile.Scalar
 		low, high int
 		optional  bool
 	}{
@@ -437,18 +366,18 @@ func (l *loader) aid(y *aidYAML) (item, scalar) {
 		{0xDF20, "contactless_limit", y.ContactlessLimit, 6, 6, true},
 		{0xDF21, "cvm_limit", y.CVMLimit, 6, 6, true},
 	}
-	var there []scalar
+	var there []yamlfile.Scalar
 	for i := range fields {
 		there = append(there, fields[i].v)
 	}
-	at := first(there...)
+	at := yamlfile.First(there...)
 	var it item
 	for i := range fields {
 		f := &fields[i]
-		if f.optional && f.v.line == 0 {
+		if f.optional && f.v.Line == 0 {
 			continue
 		}
-		it.body = appendTLV(it.body, f.tag, l.bytes(at.or(f.v), "aids[]."+f.key, f.low, f.high))
+		it.body = appendTLV(it.body, f.tag, l.bytes(at.Or(f.v), "aids[]."+f.key, f.low, f.high))
 		if i == 0 {
 			it.name = slices.Clone(it.body)
 			it.key = string(it.name)
@@ -466,20 +395,20 @@ func (l *loader) bins(c content, ys []binYAML) {
 	key := shelf[c].name + "[]"
 	for i := range ys {
 		y := &ys[i]
-		at := first(y.Length, y.BIN)
-		length, bin := at.or(y.Length), at.or(y.BIN)
-		if _, ok := number([]byte(length.text)); !ok || len(length.text) != 2 || length.text < "12" || length.text > "19" {
-			l.problem(length, key+".length", "%q must be the digits of a card number, 12 to 19", length.text)
+		at := yamlfile.First(y.Length, y.BIN)
+		length, bin := at.Or(y.Length), at.Or(y.BIN)
+		if _, ok := number([]byte(length.Text)); !ok || len(length.Text) != 2 || length.Text < "12" || length.Text > "19" {
+			l.problem(length, key+".length", "%q must be the digits of a card number, 12 to 19", length.Text)
 		}
-		if len(bin.text) < 1 || len(bin.text) > binSize-2 || strings.Trim(bin.text, "0123456789") != "" {
-			l.problem(bin, key+".bin", "%q must be 1 to %d digits", bin.text, binSize-2)
+		if len(bin.Text) < 1 || len(bin.Text) > binSize-2 || strings.Trim(bin.Text, "0123456789") != "" {
+			l.problem(bin, key+".bin", "%q must be 1 to %d digits", bin.Text, binSize-2)
 		}
 		if i == binsMax {
 			l.problem(at, shelf[c].name, "has %d entries, terminals can ask for %d", len(ys), binsMax)
 		}
-		l.once(at, key, length.text+" "+bin.text)
+		l.once(at, key, length.Text+" "+bin.Text)
 		entry := [binSize]byte([]byte("            "))
-		copy(entry[copy(entry[:2], length.text):], bin.text)
+		copy(entry[copy(entry[:2], length.Text):], bin.Text)
 		l.s.bins[c] = append(l.s.bins[c], entry)
 		all = append(all, entry[:]...)
 	}
@@ -495,7 +424,7 @@ func (l *loader) contactless(y *contactlessYAML) {
 	var body []byte
 	for _, f := range [...]struct {
 		tag, key string
-		v        scalar
+		v        yamlfile.Scalar
 		width    int
 		sort     sort
 	}{
@@ -510,47 +439,29 @@ func (l *loader) contactless(y *contactlessYAML) {
 		{"FF8059", "no_signature_limit", y.NoSignatureLimit, 12, digitsFull},
 		{"FF805A", "no_signature", y.NoSignature, 1, flag},
 	} {
-		if f.v.line == 0 {
+		if f.v.Line == 0 {
 			continue
 		}
-		v, err := f.sort.encode(f.v.text, f.width)
+		v, err := f.sort.encode(f.v.Text, f.width)
 		if err != nil {
 			l.problem(f.v, "contactless."+f.key, "%v", err)
 		}
 		body = fmt.Appendf(body, "%s%03d%s", f.tag, f.width, v)
 	}
 	if len(body) == 0 {
-		l.problem(scalar{}, "contactless", "has no parameter: give one or leave it out")
+		l.problem(yamlfile.Scalar{}, "contactless", "has no parameter: give one or leave it out")
 	}
 	l.s.bodies[contactless], l.s.versions[contactless] = body, hashOf(body)
 }
 
 // notice loads what terminals are told before they fetch software elsewhere.
-func (l *loader) notice(s scalar) {
-	if s.line == 0 {
+func (l *loader) notice(s yamlfile.Scalar) {
+	if s.Line == 0 {
 		return
 	}
-	body, err := chinese(s.text)
+	body, err := chinese(s.Text)
 	if err != nil || len(body) == 0 || len(body) > payloadMax {
 		l.problem(s, "tms", "must be a line of text that GBK has, 1 to %d bytes in it", payloadMax)
 	}
 	l.s.bodies[tms], l.s.versions[tms] = []byte(body), hashOf([]byte(body))
-}
-
-// or is t, placed on the line of s when it is not there.
-func (s scalar) or(t scalar) scalar {
-	if t.line == 0 {
-		t.line = s.line
-	}
-	return t
-}
-
-// first is the line of the uppermost of the scalars that are there.
-func first(ss ...scalar) (f scalar) {
-	for _, s := range ss {
-		if s.line > 0 && (f.line == 0 || s.line < f.line) {
-			f.line = s.line
-		}
-	}
-	return f
 }

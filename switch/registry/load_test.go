@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // small is a registry with one of everything; the tests below break one thing.
@@ -191,7 +192,7 @@ func TestLoadRefusesInputs(t *testing.T) {
 		if n := strings.Count(err.Error(), "\n") + 1; n != problemsMax {
 			t.Fatalf("%d problems", n)
 		}
-		var p *Problem
+		var p *yamlfile.Problem
 		if !errors.As(err, &p) || p.File != "f" || p.Line != 3 {
 			t.Fatalf("%+v", p)
 		}

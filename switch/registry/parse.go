@@ -9,59 +9,15 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
 	"github.com/moov-io/iso4217"
 	"golang.org/x/text/language"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // china is the country whose merchants have GB/T 2260 regions and CUP ids.
 const china = 156
-
-// scalar is a YAML scalar as it is written and where. Numbers are not
-// interpreted: 00000123 is a terminal id, 10.10 is ten yuan ten.
-type scalar struct {
-	text string
-	line int // 0: not there
-}
-
-// UnmarshalYAML takes any plain, quoted or block scalar.
-func (s *scalar) UnmarshalYAML(n ast.Node) error {
-	switch v := n.(type) {
-	case *ast.StringNode:
-		s.text = v.Value
-	case *ast.LiteralNode:
-		s.text = v.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		s.text = n.GetToken().Value
-	case *ast.NullNode:
-		return nil
-	default:
-		return &yaml.SyntaxError{Message: fmt.Sprintf("a single value is needed here, not a %s", strings.ToLower(n.Type().String())), Token: n.GetToken()}
-	}
-	s.line = n.GetToken().Position.Line
-	return nil
-}
-
-// or is t, placed on the line of s when it is not there.
-func (s scalar) or(t scalar) scalar {
-	if t.line == 0 {
-		t.line = s.line
-	}
-	return t
-}
-
-// first is the uppermost of the scalars that are there: where an entry begins.
-func first(ss ...scalar) (f scalar) {
-	for _, s := range ss {
-		if s.line > 0 && (f.line == 0 || s.line < f.line) {
-			f.line = s.line
-		}
-	}
-	return f
-}
 
 // enum is a byte with names, of which the one after the last is "invalid".
 type enum interface {
@@ -69,78 +25,78 @@ type enum interface {
 	fmt.Stringer
 }
 
-func oneOf[T enum](l *loader, s scalar, field string) T {
+func oneOf[T enum](l *loader, s yamlfile.Scalar, field string) T {
 	var names []string
 	for v := T(0); v.String() != "invalid"; v++ {
-		if v.String() == s.text {
+		if v.String() == s.Text {
 			return v
 		}
 		names = append(names, v.String())
 	}
-	l.problem(s, field, "%q must be one of %s", s.text, strings.Join(names, ", "))
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return 0
 }
 
 // kind is one that merchants are allowed apart: what an issuer answers and what
 // does not come with another kind.
-func (l *loader) kind(s scalar, field string) txn.Kind {
+func (l *loader) kind(s yamlfile.Scalar, field string) txn.Kind {
 	var names []string
 	for k := txn.Kind(0); k.String() != "invalid"; k++ {
 		if !k.Forwarded() || k.Licence() != k {
 			continue
 		}
-		if k.String() == s.text {
+		if k.String() == s.Text {
 			return k
 		}
 		names = append(names, k.String())
 	}
-	l.problem(s, field, "%q must be one of %s", s.text, strings.Join(names, ", "))
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return 0
 }
 
-func (l *loader) yes(s scalar, field string) bool {
-	if s.line > 0 && s.text != "true" && s.text != "false" {
-		l.problem(s, field, "%q must be true or false", s.text)
+func (l *loader) yes(s yamlfile.Scalar, field string) bool {
+	if s.Line > 0 && s.Text != "true" && s.Text != "false" {
+		l.problem(s, field, "%q must be true or false", s.Text)
 	}
-	return s.text == "true"
+	return s.Text == "true"
 }
 
 // region is a code of GB/T 2260. Outside of China it may be left out.
-func (l *loader) region(s scalar, field string, needed bool) txn.Region {
-	if s.text == "" && !needed {
+func (l *loader) region(s yamlfile.Scalar, field string, needed bool) txn.Region {
+	if s.Text == "" && !needed {
 		return 0
 	}
-	n, err := strconv.ParseUint(s.text, 10, 32)
-	if _, ok := RegionName(txn.Region(n)); err != nil || len(s.text) != 6 || !ok {
-		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.text)
+	n, err := strconv.ParseUint(s.Text, 10, 32)
+	if _, ok := RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
+		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
 		return 0
 	}
 	return txn.Region(n)
 }
 
-func (l *loader) mcc(s scalar, field string) uint16 {
-	n, err := strconv.Atoi(s.text)
-	if _, ok := mccNames()[n]; err != nil || len(s.text) != 4 || !ok {
-		l.problem(s, field, "%q is no merchant category code: give four digits, such as 5411", s.text)
+func (l *loader) mcc(s yamlfile.Scalar, field string) uint16 {
+	n, err := strconv.Atoi(s.Text)
+	if _, ok := mccNames()[n]; err != nil || len(s.Text) != 4 || !ok {
+		l.problem(s, field, "%q is no merchant category code: give four digits, such as 5411", s.Text)
 		return 0
 	}
 	return uint16(n)
 }
 
-func (l *loader) country(s scalar, field string) uint16 {
-	r, err := language.ParseRegion(s.text)
-	if err != nil || len(s.text) != 2 || !r.IsCountry() || r.String() != s.text {
-		l.problem(s, field, "%q is no ISO 3166 country: give two capital letters, such as CN", s.text)
+func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
+	r, err := language.ParseRegion(s.Text)
+	if err != nil || len(s.Text) != 2 || !r.IsCountry() || r.String() != s.Text {
+		l.problem(s, field, "%q is no ISO 3166 country: give two capital letters, such as CN", s.Text)
 		return 0
 	}
 	return uint16(r.M49())
 }
 
-func (l *loader) currency(s scalar, field string) txn.Currency {
-	c, ok := iso4217.Lookup(s.text)
+func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
+	c, ok := iso4217.Lookup(s.Text)
 	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s.text {
-		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.text)
+	if !ok || err != nil || c.Code != s.Text {
+		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
 		return 0
 	}
 	return txn.Currency(n)
@@ -151,30 +107,30 @@ func (l *loader) limits(y *limitsYAML, field string, c txn.Currency) (v txn.Limi
 	if !ok {
 		return v // the currency was refused
 	}
-	if y.Transaction.line > 0 {
+	if y.Transaction.Line > 0 {
 		v.Transaction = l.decimal(y.Transaction, field+".transaction", exp, 1, txn.AmountMax)
 	}
-	if y.DayAmount.line > 0 {
+	if y.DayAmount.Line > 0 {
 		v.DayAmount = l.decimal(y.DayAmount, field+".day_amount", exp, 1, math.MaxInt64)
 	}
-	if y.DayCount.line > 0 {
+	if y.DayCount.Line > 0 {
 		v.DayCount = uint32(l.decimal(y.DayCount, field+".day_count", 0, 1, math.MaxUint32))
 	}
 	return v
 }
 
-func (l *loader) point(at, lat, lng scalar, field string) (int32, int32) {
-	a := l.decimal(at.or(lat), field+".lat", 6, -90_000000, 90_000000)
-	o := l.decimal(at.or(lng), field+".lng", 6, -180_000000, 180_000000)
+func (l *loader) point(at, lat, lng yamlfile.Scalar, field string) (int32, int32) {
+	a := l.decimal(at.Or(lat), field+".lat", 6, -90_000000, 90_000000)
+	o := l.decimal(at.Or(lng), field+".lng", 6, -180_000000, 180_000000)
 	return int32(a), int32(o)
 }
 
 // decimal reads an exact decimal number in steps of its last place.
-func (l *loader) decimal(s scalar, field string, places int, from, to int64) int64 {
-	n, err := parseDecimal(s.text, places)
+func (l *loader) decimal(s yamlfile.Scalar, field string, places int, from, to int64) int64 {
+	n, err := parseDecimal(s.Text, places)
 	if err != nil || n < from || n > to {
 		l.problem(s, field, "%q must be a number from %s to %s with at most %d decimals",
-			s.text, formatDecimal(from, places), formatDecimal(to, places), places)
+			s.Text, formatDecimal(from, places), formatDecimal(to, places), places)
 		return 0
 	}
 	return n
@@ -209,12 +165,12 @@ func formatDecimal(n int64, places int) string {
 }
 
 // name puts a text of people into a fixed field.
-func (l *loader) name(s scalar, field string, dst []byte) {
-	if !printable(s.text) || len(s.text) > len(dst) {
-		l.problem(s, field, "%q must be 1 to %d bytes of printable text", s.text, len(dst))
+func (l *loader) name(s yamlfile.Scalar, field string, dst []byte) {
+	if !printable(s.Text) || len(s.Text) > len(dst) {
+		l.problem(s, field, "%q must be 1 to %d bytes of printable text", s.Text, len(dst))
 		return
 	}
-	copy(dst, s.text)
+	copy(dst, s.Text)
 }
 
 func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }

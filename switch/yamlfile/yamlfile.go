@@ -1,0 +1,120 @@
+// Package yamlfile reads the YAML files that people write: registries, what
+// terminals download, fee plans. It keeps what they wrote and where, so that
+// everything wrong with a file can be told by line and field.
+//
+// Promises: unknown keys, keys given twice, a second document and whatever is no
+// YAML are refused; numbers stay as they are written (00000123 is a terminal's
+// id, 13.00 is thirteen yuan); no input panics.
+//
+// Not here: what the values mean, and how large a file may be.
+package yamlfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Problem is one thing wrong with a file, for the person who wrote it.
+type Problem struct {
+	File  string
+	Line  int
+	Field string // empty when the file is not YAML at all
+	What  string // what is wrong and what to do
+}
+
+func (p *Problem) Error() string {
+	if p.Field == "" {
+		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Field, p.What)
+}
+
+// Decode checks the form of a file's text and reads it into a T, whose values
+// are Scalars. empty is what is wrong with a file that says nothing. Its errors
+// are Problems. The YAML library panics on some inputs that are none; to the
+// person who wrote the file that is a syntax error.
+func Decode[T any](text []byte, name, empty string) (doc *T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			doc, err = nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
+		}
+	}()
+	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	doc = new(T)
+	switch err := d.Decode(doc); {
+	case errors.Is(err, io.EOF):
+		return nil, &Problem{File: name, Line: 1, What: "the file is empty: " + empty}
+	case err != nil:
+		p := &Problem{File: name, Line: 1, What: err.Error()}
+		if y := yaml.Error(nil); errors.As(err, &y) {
+			p.What = y.GetMessage()
+			if t := y.GetToken(); t != nil && t.Position != nil {
+				p.Line = t.Position.Line
+			}
+		}
+		if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
+			p.What += ": correct or remove it"
+		}
+		return nil, p
+	}
+	if err := d.Decode(new(T)); !errors.Is(err, io.EOF) {
+		return nil, &Problem{File: name, Line: 1, What: "there is a second YAML document: join them into one"}
+	}
+	return doc, nil
+}
+
+// Scalar is a YAML scalar as it is written and where. Numbers are not
+// interpreted.
+type Scalar struct {
+	Text string
+	Line int // 0: not there
+}
+
+// UnmarshalYAML takes any plain, quoted or block scalar.
+func (s *Scalar) UnmarshalYAML(n ast.Node) error {
+	switch v := n.(type) {
+	case *ast.StringNode:
+		s.Text = v.Value
+	case *ast.LiteralNode:
+		s.Text = v.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		s.Text = n.GetToken().Value
+	case *ast.NullNode:
+		return nil
+	default:
+		return &yaml.SyntaxError{Message: fmt.Sprintf("a single value is needed here, not a %s", strings.ToLower(n.Type().String())), Token: n.GetToken()}
+	}
+	s.Line = n.GetToken().Position.Line
+	return nil
+}
+
+// Problem is what is wrong with the value of a field: on its line, or on the
+// first where it is not there.
+func (s Scalar) Problem(file, field, format string, args ...any) *Problem {
+	return &Problem{file, max(s.Line, 1), field, fmt.Sprintf(format, args...)}
+}
+
+// Or is t, placed on the line of s when it is not there.
+func (s Scalar) Or(t Scalar) Scalar {
+	if t.Line == 0 {
+		t.Line = s.Line
+	}
+	return t
+}
+
+// First is the line of the uppermost of the scalars that are there: where an
+// entry begins.
+func First(ss ...Scalar) (f Scalar) {
+	for _, s := range ss {
+		if s.Line > 0 && (f.Line == 0 || s.Line < f.Line) {
+			f.Line = s.Line
+		}
+	}
+	return f
+}

@@ -26,7 +26,7 @@ func softHSM(t *testing.T, dir string) (module string, env []string) {
 		}
 	}
 	if _, err := exec.LookPath("softhsm2-util"); err != nil || module == "" {
-		t.Skip("SoftHSM2 is missing; install it with: apt-get install softhsm2")
+		t.Fatal("SoftHSM2 is missing; install it with: apt-get install softhsm2")
 	}
 	write(t, dir, "softhsm2.conf", fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", dir))
 	env = []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}

@@ -329,3 +329,18 @@ func (c *Client) parse(frame []byte) (*iso.Message, error) {
 
 // Currency is the terminal's.
 func (c *Client) Currency() txn.Currency { return c.profile.Currency }
+
+// Pause waits for d, or until ctx ends, which it then returns the error of.
+func Pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

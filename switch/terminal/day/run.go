@@ -82,7 +82,7 @@ func (r *runner) step(ctx context.Context, i int, s *Step) (err error) {
 			return err
 		}
 	}
-	if err := wait(ctx, s.After); err != nil {
+	if err := terminal.Pause(ctx, s.After); err != nil {
 		return err
 	}
 	d := Done{Number: i + 1, Step: s.String(), Expected: s.Expect, Got: "00"}
@@ -112,20 +112,6 @@ func (r *runner) step(ctx context.Context, i int, s *Step) (err error) {
 	}
 	r.Done = append(r.Done, d)
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // do is one step, and what it got.

@@ -167,7 +167,7 @@ func (p *player) switchOn(ctx context.Context, next int, owing bool) error {
 // before the next message, unless the script itself says what comes of it.
 func (p *player) step(ctx context.Context, s *Step) error {
 	p.connect(s)
-	if err := sleep(ctx, min(s.Pause, p.o.PauseMax)); err != nil {
+	if err := terminal.Pause(ctx, min(s.Pause, p.o.PauseMax)); err != nil {
 		return err
 	}
 	if err := p.o.Log.Sent(s.event); err != nil {
@@ -407,22 +407,8 @@ func (p *player) reverse(ctx context.Context, s *Step) error {
 		if unanswered == terminal.ReversalTries || unreached == reversePauses {
 			return fmt.Errorf("terminal %s owes the reversal of %06d: %w", s.Terminal, s.STAN, err)
 		}
-		if err := sleep(ctx, reversePause); err != nil {
+		if err := terminal.Pause(ctx, reversePause); err != nil {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

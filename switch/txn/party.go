@@ -130,6 +130,11 @@ type Terminal struct {
 	Limits          Limits
 	AreaCount       uint8
 	Areas           [AreasMax]Area
+	Plan            uint16 // of limits, in the policy; 0 is the plan of its merchant
+	Model           uint16 // of the machine, numbered by the registry; 0 is unknown
+	Capabilities    Entries
+	Since           Date // when it was bound
+	Inspected       Date // when somebody last looked at it, 0 never
 }
 
 // Merchant is one registered merchant as the switch needs it.
@@ -146,7 +151,63 @@ type Merchant struct {
 	Card     Limits // per card at this merchant's plan; zero fields fall to the switch's default
 	Name     [40]byte
 	City     [13]byte
+
+	Type        MerchantType
+	Identity    Identity // of the licence or document it was registered with
+	Grade       uint8    // of risk, 1 (least) to 5; 0 is not graded
+	Plan        uint16   // of limits, in the policy; 0 is the policy's default
+	Entries     Entries  // how cards may be read; 0 is any way
+	Cards       Cards    // which may be taken; 0 is any
+	Since       Date     // when it was approved
+	LicenceEnds Date     // last day of its licence or document, 0 is never
+	Unmatched   bool     // its settlement account is in another name (M04)
 }
+
+// MerchantType is what a merchant is before the law.
+type MerchantType uint8
+
+// The types.
+const (
+	Enterprise         MerchantType = iota
+	IndividualBusiness              // with a licence
+	NaturalPerson                   // without, at premises
+	Micro                           // without premises of its own
+)
+
+var merchantTypeNames = [...]string{"enterprise", "individual-business", "natural-person", "micro"}
+
+func (t MerchantType) String() string { return name(merchantTypeNames[:], t) }
+
+// Identity is the keyed hash of the number of a licence or identity document: a
+// person's merchants share it. Zero is none.
+type Identity [16]byte
+
+// Entries are ways of reading a card: bit 1<<EntryMode each.
+type Entries uint16
+
+// Has says that m is among them.
+func (e Entries) Has(m EntryMode) bool { return m < 16 && e&(1<<m) != 0 }
+
+// CardType is what kind of account a card stands for.
+type CardType uint8
+
+// The types. CardUnknown is of no issuer that the table of BINs names.
+const (
+	CardUnknown CardType = iota
+	CardDebit
+	CardCredit
+	CardPrepaid
+)
+
+var cardTypeNames = [...]string{"unknown", "debit", "credit", "prepaid"}
+
+func (t CardType) String() string { return name(cardTypeNames[:], t) }
+
+// Cards are types of cards: bit 1<<CardType each.
+type Cards uint8
+
+// Has says that t is among them.
+func (c Cards) Has(t CardType) bool { return c&(1<<t) != 0 }
 
 // Allows says that the merchant may ask for k.
 func (m *Merchant) Allows(k Kind) bool { return m.Kinds&(1<<k.Licence()) != 0 }

@@ -73,10 +73,12 @@ type Request struct {
 	Day         Date
 	Fingerprint uint64
 	CardToken   CardToken
+	CardType    CardType
 	KeyAge      uint8     // which of the terminal's MAC keys the MAC was made with
 	Holder      *Terminal // the registered terminal, nil when unknown
 	Owner       *Merchant // the registered merchant of DE42, nil when unknown
 	Trace       Trace
+	Findings    Findings // what the rules said of it; set when it was assessed
 	// OriginalLeg and OriginalMTI are how the issuer knows the transaction that
 	// this one is about; zero when there is none.
 	OriginalLeg Leg

@@ -1,0 +1,112 @@
+package txn
+
+import (
+	"fmt"
+	"iter"
+	"strconv"
+)
+
+// Rule numbers something that risk looks for. Those built in are a letter of the
+// regulator's catalogue (T terminal, M merchant, L limit, R risk, S session)
+// times a hundred and a number below it: MakeRule('T', 11) is T11. From
+// RuleCustom on they are the risk officer's own, numbered by his policy. Numbers
+// are in every journal: none is used for something else.
+type Rule uint16
+
+// RuleCustom is the first number of the risk officer's own rules.
+const RuleCustom Rule = 1000
+
+const ruleLetters = "TMLRS"
+
+// MakeRule is the number of a built-in rule.
+func MakeRule(letter byte, number int) Rule {
+	for i := range len(ruleLetters) {
+		if ruleLetters[i] == letter {
+			return Rule((i+1)*100 + number)
+		}
+	}
+	return 0
+}
+
+// String is such as T11, or C1000 for a rule of the risk officer's.
+func (r Rule) String() string {
+	if i := int(r)/100 - 1; r < RuleCustom && i >= 0 && i < len(ruleLetters) {
+		return fmt.Sprintf("%c%02d", ruleLetters[i], r%100)
+	}
+	return "C" + strconv.Itoa(int(r))
+}
+
+// Action is what is done where a rule finds something. They rise in weight.
+type Action uint8
+
+// The actions. Their numbers are in every journal.
+const (
+	ActionAlert  Action = iota + 1 // it goes on, and people are told
+	ActionReview                   // likewise, and somebody must look at it
+	ActionHold                     // likewise, and it is not paid out before
+	ActionRefuse                   // it is refused
+)
+
+var actionNames = [...]string{"invalid", "alert", "review", "hold", "refuse"}
+
+func (a Action) String() string { return name(actionNames[:], a) }
+
+// Finding is what one rule said of one request. A shadow's action is counted and
+// never taken.
+type Finding struct {
+	Rule   Rule
+	Action Action
+	Shadow bool
+}
+
+// FindingsMax is how many findings one request keeps. What comes after them is
+// dropped, unless it weighs more.
+const FindingsMax = 8
+
+// Findings are what the rules said of one request, under one policy. The zero
+// value has none.
+type Findings struct {
+	Policy uint32 // the number of the policy that was in force
+	n      uint8
+	list   [FindingsMax]Finding
+}
+
+// Len is the number of findings.
+func (f *Findings) Len() int { return int(f.n) }
+
+// All walks the findings in the order they were added.
+func (f *Findings) All() iter.Seq[Finding] {
+	return func(yield func(Finding) bool) {
+		for _, x := range f.list[:f.n] {
+			if !yield(x) {
+				return
+			}
+		}
+	}
+}
+
+// Add notes one more. Where all places are taken, the lightest gives way to a
+// heavier one; a shadow weighs nothing.
+func (f *Findings) Add(x Finding) {
+	if f.n < FindingsMax {
+		f.list[f.n] = x
+		f.n++
+		return
+	}
+	lightest := 0
+	for i := range f.list {
+		if f.list[i].weight() < f.list[lightest].weight() {
+			lightest = i
+		}
+	}
+	if f.list[lightest].weight() < x.weight() {
+		f.list[lightest] = x
+	}
+}
+
+func (x Finding) weight() Action {
+	if x.Shadow {
+		return 0
+	}
+	return x.Action
+}

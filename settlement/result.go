@@ -146,6 +146,9 @@ func (in *RunInput) result(ctx context.Context, run *ledger.Run, dir string) (*R
 	return resultOf(run, dir, totals, listed), err
 }
 
+// Major is an amount of the totals in major units, as 123.45.
+func (t *Totals) Major(minor int64) string { return decimal(minor, t.Decimals) }
+
 // WriteText writes the result for people.
 func (r *RunResult) WriteText(w io.Writer) error {
 	e := &errWriter{w: w}
@@ -155,8 +158,9 @@ func (r *RunResult) WriteText(w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(e, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\nCURRENCY\ttransactions\tsales\trefunds\tmerchant fees\tto merchants\tsuspense\tinterchange\tnetwork fees\tincome\tfrom issuers\t")
-	for _, s := range r.Totals {
-		m := func(minor int64) string { return decimal(minor, s.Decimals) }
+	for i := range r.Totals {
+		s := &r.Totals[i]
+		m := s.Major
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, s.Transactions, m(s.Sales), m(s.Refunds), m(s.MerchantFees), m(s.Net),
 			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Income), m(s.Receivable))
 	}

@@ -27,6 +27,10 @@ const (
 	// runWait is how long a run waits for another one to end.
 	runWait  = 10 * time.Minute
 	lockPoll = 50 * time.Millisecond
+
+	// earlyWait is how long a run of the current day waits for the ledger to have
+	// what the journal had at its begin.
+	earlyWait = 10 * time.Second
 )
 
 // RunInput is what an end-of-day run works on.
@@ -43,6 +47,9 @@ type RunInput struct {
 	Now      time.Time
 	// Dir is where a directory of files is made for each day.
 	Dir string
+	// Early settles a day that is not over, with what the ledger has of it so far:
+	// what comes later is in the run of the day after, as all that comes late.
+	Early bool
 	// DryRun changes nothing and writes no files.
 	DryRun bool
 
@@ -155,8 +162,9 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	switch {
 	case in.Day > in.Calendar.Of(in.Now):
 		return nil, refuse("%s cannot be settled: it is in the future", in.Day)
+	case in.Early:
 	case in.Now.Before(over):
-		return nil, refuse("%s cannot be settled: it is not over before %s", in.Day, over.Format(time.RFC3339))
+		return nil, refuse("%s cannot be settled: it is not over before %s; with --early what comes until then is in the next day's run", in.Day, over.Format(time.RFC3339))
 	case in.Now.Before(over.Add(settleAfter)):
 		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(settleAfter).Format(time.RFC3339))
 	}
@@ -164,12 +172,17 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	if err != nil {
 		return nil, err
 	}
-	if len(undecided) > 0 {
+	if len(undecided) > 0 && !in.Early { // of a day that goes on there are always some
 		return nil, refuse("%s cannot be settled: %d of its requests are undecided, the first is %s; a running switch decides them within a minute, a stopped one when it starts",
 			in.Day, len(undecided), undecided[0])
 	}
-	if run.Position, err = in.Ledger.Position(ctx); err != nil {
-		return nil, err
+	for until := time.Now().Add(earlyWait); ; sleep(ctx, lockPoll) {
+		if run.Position, err = in.Ledger.Position(ctx); err != nil {
+			return nil, err
+		}
+		if run.Position >= end || !in.Early || time.Now().After(until) {
+			break
+		}
 	}
 	if run.Position < end {
 		return nil, refuse("%s cannot be settled: the ledger is at journal record %d and the day's last is %d; let a running switch drain it", in.Day, run.Position, end)
@@ -182,6 +195,26 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 		return nil, refuse("%s cannot be settled: %s has transactions and is not settled; days are settled in order", in.Day, earlier)
 	}
 	return run, nil
+}
+
+// NextDue is the first business day before a day that has something to settle, or
+// whose run has not ended; 0 is none.
+func NextDue(ctx context.Context, l *ledger.Ledger, before txn.Date) (txn.Date, error) {
+	runs, err := l.Runs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var last txn.Date
+	if n := len(runs); n > 0 {
+		if last = runs[n-1].Day; runs[n-1].State != ledger.RunDone {
+			return last, nil
+		}
+	}
+	position, err := l.Position(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return l.Unsettled(ctx, last, before, position)
 }
 
 // undecided reads the journal for requests up to the day that have an intent and

@@ -479,6 +479,40 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// TestEarly settles a day that is going on: what is undecided or comes later is in
+// the next day's run, and the day is settled once.
+func TestEarly(t *testing.T) {
+	w := newTown(t, ledgertest.SQLite(t))
+	w.now = runCalendar.Start(day1).Add(12 * time.Hour)
+	second := deed(2, txn.KindSale, "M1", day1, 20_00, 0)
+	w.put(deed(1, txn.KindSale, "M1", day1, 10_00, 0), changed(deed(2, txn.KindSale, "M1", day1, 20_00, 0), func(r *txn.Record) { r.Kind = txn.RecordIntent }))
+	w.drained()
+	early := func(day txn.Date) (*RunResult, error) {
+		in := w.input(day)
+		in.Early = true
+		return Settle(t.Context(), in)
+	}
+	if _, err := early(day2); err == nil || !strings.Contains(err.Error(), "it is in the future") {
+		t.Error(err)
+	}
+	first, err := early(day1)
+	if err != nil || len(first.Totals) != 1 || first.Totals[0].Sales != 10_00 {
+		t.Fatalf("%v, %+v", err, first)
+	}
+	w.put(second)
+	w.drained()
+	if again, err := early(day1); err != nil || !reflect.DeepEqual(again, first) {
+		t.Errorf("%v, %+v, want %+v", err, again, first)
+	}
+	if due, err := NextDue(t.Context(), w.ledger, day2); due != 0 || err != nil {
+		t.Errorf("%s is due: %v", due, err)
+	}
+	w.now = runCalendar.Start(day3)
+	if r, err := early(day2); err != nil || len(r.Totals) != 1 || r.Totals[0].Sales != 20_00 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
 // TestEightAtOnce holds that runs started at once do everything once and say the
 // same.
 func TestEightAtOnce(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"text/tabwriter"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
@@ -101,6 +102,22 @@ func (r *booksReport) writeText(w io.Writer) {
 	t.Flush()
 	for _, b := range r.Breaks {
 		fmt.Fprintf(w, "BROKEN books: %s\n", b)
+	}
+}
+
+// compareSettled holds what was settled against what the ledger's standing deals
+// came to.
+func (r *booksReport) compareSettled(runs []*settlement.RunResult) {
+	settled := map[string]int64{}
+	for _, run := range runs {
+		for _, t := range run.Totals {
+			settled[t.Currency] += t.Sales - t.Refunds
+		}
+	}
+	for c, sum := range r.Ledger {
+		if got := settled[c.Letters()]; got != sum.Minor {
+			r.broken("%s was settled, the ledger's deals came to %s", money(txn.Amount{Minor: got, Currency: c}), money(txn.Amount{Minor: sum.Minor, Currency: c}))
+		}
 	}
 }
 

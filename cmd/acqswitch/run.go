@@ -45,10 +45,12 @@ func runCommand(c *console) *cobra.Command {
 		Short: "Run a switch with two simulated issuers and a sample day",
 		Long: `run starts a switch, two simulated issuers over TCP and an embedded ledger in a
 fresh directory below --data, plays the sample day's captured traffic through
-the terminal ports, compares every answer with the expected one, and holds the
-books of terminals, switch and issuers against each other. Terminals whose
+the terminal ports, compares every answer with the expected one, holds the books
+of terminals, switch and issuers against each other, and settles the business day
+with the sample fees: the files are in a folder that is printed. Terminals whose
 registration asks for MACs, and the issuers, are given test keys. It stays up
-until Ctrl-C, so that you can send more (acqswitch terminal sale) or look around.
+until Ctrl-C, so that you can send more (acqswitch terminal sale) or look around;
+what you send is in the next day's settlement.
 
 A run that was killed is taken up by the next: the switch recovers, terminals
 reverse what they had no answer to, and the day goes on.
@@ -98,7 +100,9 @@ type summary struct {
 	Totals    []ledgerTotal      `json:"ledger_totals"`
 	Verify    *settlement.Report `json:"verify"`
 	Books     *booksReport       `json:"books"`
-	OK        bool               `json:"ok"`
+	// Settled are the runs of the business days, in order.
+	Settled []*settlement.RunResult `json:"settled"`
+	OK      bool                    `json:"ok"`
 }
 
 func (r *sampleRun) run(ctx context.Context) (err error) {
@@ -227,7 +231,7 @@ func (r *sampleRun) prepare() error {
 			return fmt.Errorf("make the run's directory: %w", err)
 		}
 	}
-	for _, name := range []string{"registry.yaml", "downloads.yaml"} {
+	for _, name := range []string{"registry.yaml", "downloads.yaml", "fees.yaml", "cards.csv"} {
 		text, err := testdata.Files.ReadFile(name)
 		if err != nil {
 			return err
@@ -338,7 +342,10 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 		}
 		return nil, fmt.Errorf("play the sample day: %w", err)
 	}
-	if err := r.settle(ctx); err != nil {
+	if err := r.rest(ctx); err != nil {
+		return nil, err
+	}
+	if s.Settled, err = r.settle(ctx); err != nil {
 		return nil, err
 	}
 	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}}); err != nil {
@@ -350,6 +357,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if s.Totals, err = r.totals(ctx); err != nil {
 		return nil, err
 	}
+	s.Books.compareSettled(s.Settled)
 	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK()
 	return s, os.WriteFile(filepath.Join(r.dir, finishedFile), nil, 0o600)
 }
@@ -399,8 +407,47 @@ func (r *sampleRun) awaitLinks(ctx context.Context) error {
 	}
 }
 
-// settle waits until nothing is in flight or owed and the ledger has it all.
-func (r *sampleRun) settle(ctx context.Context) error {
+// settle closes the batches that no terminal settled, and then the business days
+// that were played. The last is not over: what people send afterwards is in the
+// next day's run.
+func (r *sampleRun) settle(ctx context.Context) ([]*settlement.RunResult, error) {
+	calendar, err := r.cfg.businessDay()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	today := calendar.Of(now)
+	if _, err := r.app.acquirer.CloseBatches(ctx, today); err != nil {
+		return nil, err
+	}
+	if err := r.app.drain.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	var settled []*settlement.RunResult
+	for {
+		day, err := settlement.NextDue(ctx, r.app.ledger, today)
+		if err != nil {
+			return nil, err
+		}
+		last := day == 0
+		if last {
+			day = today
+		}
+		in := r.cfg.runInput(r.app.ledger, day, now)
+		in.OpenJournal = func() (settlement.Journal, error) { return struct{ settlement.Journal }{r.app.journal}, nil }
+		in.Early = true
+		result, err := settlement.Settle(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if settled = append(settled, result); last {
+			return settled, nil
+		}
+	}
+}
+
+// rest waits until nothing is in flight or owed and the ledger has it all.
+func (r *sampleRun) rest(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.o.settleMax)
 	defer cancel()
 	for {
@@ -509,6 +556,9 @@ func (r *sampleRun) report(s *summary) error {
 		fmt.Fprintf(w, "UNEXPECTED %s\n", &d.Mismatches[i])
 	}
 	s.Books.writeText(w)
+	if err := s.writeSettled(w); err != nil {
+		return err
+	}
 	verdict := "Everything came out as it should."
 	if !s.OK {
 		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books.",
@@ -516,6 +566,25 @@ func (r *sampleRun) report(s *summary) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
 	return err
+}
+
+// writeSettled prints what the business days came to, and where their files are.
+func (s *summary) writeSettled(w io.Writer) error {
+	fmt.Fprintln(w, "\nSettled: what merchants are owed")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "business day\tcurrency\ttransactions\tgross\trefunds\tfees\tnet to merchants\tsuspense\texceptions\t")
+	for _, r := range s.Settled {
+		for i := range r.Totals {
+			c := &r.Totals[i]
+			m := c.Major
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t\n", r.Date, c.Currency, c.Transactions, m(c.Sales), m(c.Refunds), m(c.MerchantFees), m(c.Net), m(c.Suspense), r.Exceptions)
+		}
+	}
+	t.Flush()
+	for _, r := range s.Settled {
+		fmt.Fprintf(w, "statements, payouts and general ledger of %s are in %s\n", r.Date, r.Directory)
+	}
+	return nil
 }
 
 // tables prints every type and answer, and the ledger's totals.

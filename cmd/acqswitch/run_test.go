@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/acqswitch/acqswitch/settlement"
 )
 
 // TestRunKilled plays the sample day, kills it at some moment, and lets the next
@@ -45,14 +48,20 @@ func TestRunKilled(t *testing.T) {
 			Messages   int
 			Mismatches []json.RawMessage
 		}
-		Verify report
-		Books  struct{ Breaks []string }
+		Verify  report
+		Books   struct{ Breaks []string }
+		Settled []settlement.RunResult
 	}
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		t.Fatalf("killed after %v: %v in %s", after, err, text)
 	}
 	if code := next.cmd.ProcessState.ExitCode(); code != exitOK || !s.OK || s.Verify.OpenRequests+s.Verify.OpenReversals != 0 {
 		t.Errorf("killed after %v: exit %d, %+v", after, code, s)
+	}
+	if n := len(s.Settled); n == 0 || s.Settled[n-1].State != "done" || len(s.Settled[n-1].Totals) < 4 || s.Settled[n-1].Exceptions != 0 {
+		t.Errorf("killed after %v: settled %+v", after, s.Settled)
+	} else if _, err := os.Stat(filepath.Join(dir, s.Settled[n-1].Directory, "payouts.csv")); err != nil {
+		t.Error(err)
 	}
 	t.Logf("killed after %v, resumed: %v, %d messages", after, s.Resumed, s.Day.Messages)
 }

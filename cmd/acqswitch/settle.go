@@ -10,6 +10,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -52,9 +53,21 @@ func (c *config) schedule() (*fee.Schedule, error) {
 	return s, nil
 }
 
+// runInput is what the run of a day works on, of a configuration that was checked.
+func (c *config) runInput(l *ledger.Ledger, day txn.Date, now time.Time) settlement.RunInput {
+	calendar, _ := c.businessDay()
+	return settlement.RunInput{
+		Ledger:      l,
+		OpenJournal: func() (settlement.Journal, error) { return openJournalReadOnly(c.DataDir) },
+		Fees:        c.schedule,
+		Day:         day, Calendar: calendar, Now: now,
+		Dir: c.path(c.Settlement.Dir, "settlement"),
+	}
+}
+
 func settleCommand(c *console) *cobra.Command {
 	var file, data, date string
-	var dry bool
+	var dry, early bool
 	cmd := &cobra.Command{
 		Use:   "settle",
 		Short: "Close a business day: fees, postings, statements, payouts",
@@ -66,6 +79,9 @@ that sha256sum -c checks. docs/settlement.md explains all of it.
 Days are settled in order, once. settle may be called again and again, at once,
 or after a kill: it goes on where it was, and for a settled day changes nothing
 and prints the same result.
+
+--early settles the current day before its cut-over, with what has been recorded
+so far; what comes later is in the next day's run, marked with its own day.
 
 Exit codes: 0 the day is settled, with or without exceptions (their number is in
 the result); 1 failed, call it again; 2 the command line, the configuration or
@@ -79,22 +95,14 @@ in the ledger, or a day before it is not settled.`,
 			if err != nil {
 				return err
 			}
-			calendar, err := cfg.businessDay()
-			if err != nil {
-				return err
-			}
 			l, err := openLedger(cfg)
 			if err != nil {
 				return err
 			}
 			defer l.Close()
-			r, err := settlement.Settle(cmd.Context(), settlement.RunInput{
-				Ledger:      l,
-				OpenJournal: func() (settlement.Journal, error) { return openJournalReadOnly(cfg.DataDir) },
-				Fees:        cfg.schedule,
-				Day:         day, Calendar: calendar, Now: time.Now(),
-				Dir: cfg.path(cfg.Settlement.Dir, "settlement"), DryRun: dry,
-			})
+			in := cfg.runInput(l, day, time.Now())
+			in.Early, in.DryRun = early, dry
+			r, err := settlement.Settle(cmd.Context(), in)
 			if why := settlement.Refusal(""); errors.As(err, &why) {
 				return &exitError{exitRefused, err}
 			}
@@ -109,6 +117,7 @@ in the ledger, or a day before it is not settled.`,
 	}
 	f := cmd.Flags()
 	dayFlags(cmd, &file, &data, &date)
+	f.BoolVar(&early, "early", false, "settle a day that is not over; what comes later is in the next day's run")
 	f.BoolVar(&dry, "dry-run", false, "show the result; change nothing and write no files")
 	return cmd
 }

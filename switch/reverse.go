@@ -32,8 +32,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	if req.Original.Batch != 0 {
 		reversed.Batch = req.Original.Batch
 	}
-	reason := s.risk.Assess(req).Reason
-	req.Trace.Mark(txn.StageAssessed, req.Received)
+	reason := s.assess(req).Reason
 	if reason == txn.Approved && req.Replacement.Minor != 0 {
 		reason = txn.KindIsNotOffered // a part of it: undoing all would be wrong
 	}

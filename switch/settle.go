@@ -19,8 +19,7 @@ import (
 // A request that the batch's state refuses is not recorded: its key stays free
 // for when the terminal has signed on, or has told its totals first.
 func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
-	verdict := s.risk.Assess(req)
-	req.Trace.Mark(txn.StageAssessed, req.Received)
+	verdict := s.assess(req)
 	rec := s.describe(req, ans, w)
 	if verdict.Reason != txn.Approved {
 		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)

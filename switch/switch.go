@@ -121,13 +121,12 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
-		if ans.Reason = s.risk.Assess(req).Reason; ans.Reason == txn.Approved {
+		if ans.Reason = s.assess(req).Reason; ans.Reason == txn.Approved {
 			ans.Reason = s.attend(req, ans)
 		}
 		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn {
 			ans.Batch = s.batches.SignOn(req.Key.Terminal, req.Key.Batch, req.Day)
 		}
-		req.Trace.Mark(txn.StageAssessed, req.Received)
 	default:
 		w := s.work.Get().(*work)
 		s.decide(req, ans, w)
@@ -135,6 +134,14 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		return
 	}
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+}
+
+// assess asks risk, and keeps what its rules found with the request.
+func (s *Switch) assess(req *txn.Request) txn.Verdict {
+	v := s.risk.Assess(req)
+	req.Findings = v.Findings
+	req.Trace.Mark(txn.StageAssessed, req.Received)
+	return v
 }
 
 // recorded says that requests of this kind become records: what an issuer
@@ -252,8 +259,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.refuse(req, ans, txn.BatchIsNotCurrent)
 		return
 	}
-	reason := s.risk.Assess(req).Reason
-	req.Trace.Mark(txn.StageAssessed, req.Received)
+	reason := s.assess(req).Reason
 	rec := s.describe(req, ans, w)
 	if reason == txn.Approved && req.Kind.Limits() == txn.Debit {
 		rec.Held = txn.Debit
@@ -510,12 +516,13 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken
 	rec.RRN, rec.Time, rec.Date = ans.RRN, ans.Time, ans.Date
 	if req.Owner != nil {
-		rec.MCC = req.Owner.MCC
+		rec.MCC, rec.Identity = req.Owner.MCC, req.Owner.Identity
 	}
 	if req.Holder != nil {
 		rec.Region = req.Holder.Region
 	}
 	rec.Serial, rec.Lat, rec.Lng = req.Info.Serial.Bytes(), req.Info.Position.Lat, req.Info.Position.Lng
+	rec.CardType, rec.PIN, rec.Findings = req.CardType, len(req.PINBlock) > 0, req.Findings
 	req.PAN.AppendMasked(rec.Masked[:0])
 	return rec
 }

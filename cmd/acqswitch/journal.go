@@ -107,6 +107,13 @@ func recordLine(pos journal.Position, r *txn.Record) map[string]any {
 	if r.Attempts != 0 {
 		m["attempts"] = r.Attempts
 	}
+	if r.Findings.Len() > 0 {
+		var fs []map[string]any
+		for x := range r.Findings.All() {
+			fs = append(fs, map[string]any{"rule": x.Rule.String(), "action": x.Action.String(), "shadow": x.Shadow})
+		}
+		m["findings"], m["policy"] = fs, r.Findings.Policy
+	}
 	return m
 }
 

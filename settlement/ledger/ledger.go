@@ -168,7 +168,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, t := range []*table{txnTable, eventTable, batchTable, batchItemTable} {
+		for _, t := range []*table{txnTable, eventTable, batchTable, batchItemTable, findingTable} {
 			if len(l.rows[t]) == 0 {
 				continue
 			}
@@ -209,6 +209,7 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 			if err := l.putBatch(e); err != nil {
 				return err
 			}
+			l.putFindings(e)
 		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone:
 			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
 		default:

@@ -27,8 +27,9 @@ type column struct {
 }
 
 // columns are what both tables keep of a record: all but what only an answer
-// repeats (balance, chip, additional data) and what settlements and uploads said. txn puts repeat_id
-// before them and event puts kind.
+// repeats (balance, chip, additional data), and what has tables of its own: what
+// settlements and uploads said, and what rules found. txn puts repeat_id before
+// them and event puts kind.
 var columns = []column{
 	text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] }),
 	{"business_date", true, putDay, getDay},
@@ -74,6 +75,9 @@ var columns = []column{
 	{"serial", true, putSerial, getSerial},
 	number("lat", func(e *Entry) *int32 { return &e.Rec.Lat }),
 	number("lng", func(e *Entry) *int32 { return &e.Rec.Lng }),
+	enum("card_type", func(e *Entry) *txn.CardType { return &e.Rec.CardType }),
+	flag("pin", func(e *Entry) bool { return e.Rec.PIN }, func(e *Entry, is bool) { e.Rec.PIN = is }),
+	hexed("identity", func(e *Entry) []byte { return e.Rec.Identity[:] }),
 }
 
 // columnNames are the columns as they stand in a statement.
@@ -88,6 +92,7 @@ var columnNames = func() []string {
 // Kept is what the ledger keeps of rec, for comparing the two.
 func Kept(rec txn.Record) txn.Record {
 	rec.Balance, rec.Chip, rec.IssuerData, rec.Data = nil, nil, nil, nil
+	rec.Findings = txn.Findings{}
 	return rec
 }
 

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"strconv"
@@ -34,6 +35,23 @@ func (r Rule) String() string {
 		return fmt.Sprintf("%c%02d", ruleLetters[i], r%100)
 	}
 	return "C" + strconv.Itoa(int(r))
+}
+
+// ParseRule reads String's form.
+func ParseRule(s string) (Rule, error) {
+	if len(s) >= 2 {
+		n, err := strconv.ParseUint(s[1:], 10, 16)
+		r := Rule(n)
+		if err == nil && (s[0] == 'C' || len(s) == 3) {
+			if s[0] != 'C' {
+				r = MakeRule(s[0], int(n))
+			}
+			if r.String() == s {
+				return r, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%q is no rule: write a letter and a number, such as T11", s)
 }
 
 // Action is what is done where a rule finds something. They rise in weight.
@@ -109,4 +127,38 @@ func (x Finding) weight() Action {
 		return 0
 	}
 	return x.Action
+}
+
+// append writes how many there are and, where there are any, the policy and
+// four bytes for each.
+func (f *Findings) append(dst []byte) []byte {
+	dst = append(dst, f.n)
+	if f.n == 0 {
+		return dst
+	}
+	dst = binary.BigEndian.AppendUint32(dst, f.Policy)
+	for _, x := range f.list[:f.n] {
+		shadow := byte(0)
+		if x.Shadow {
+			shadow = 1
+		}
+		dst = append(binary.BigEndian.AppendUint16(dst, uint16(x.Rule)), byte(x.Action), shadow)
+	}
+	return dst
+}
+
+// findings reads what append wrote, and says whether all of it was there.
+func (c *cursor) findings(f *Findings) bool {
+	n := c.u8()
+	if n == 0 {
+		return true
+	}
+	if n > FindingsMax || len(*c) < 4+4*int(n) {
+		return false
+	}
+	f.Policy = c.u32()
+	for f.n = 0; f.n < n; f.n++ {
+		f.list[f.n] = Finding{Rule: Rule(c.u16()), Action: Action(c.u8()), Shadow: c.u8() != 0}
+	}
+	return true
 }

@@ -11,10 +11,20 @@ func TestRuleNames(t *testing.T) {
 		MakeRule('S', 6):  "S06",
 		RuleCustom + 7:    "C1007",
 		0:                 "C0",
-		MakeRule('X', 1):  "C0",
 	} {
 		if got := r.String(); got != want {
 			t.Errorf("rule %d is named %s, want %s", r, got, want)
+		}
+		if back, err := ParseRule(want); err != nil || back != r {
+			t.Errorf("%s is read as rule %d (%v), want %d", want, back, err, r)
+		}
+	}
+}
+
+func TestRuleNamesThatAreNone(t *testing.T) {
+	for _, s := range []string{"", "T", "T1", "T111", "X01", "C", "C01000", "C70000", "T+1", "t11"} {
+		if r, err := ParseRule(s); err == nil {
+			t.Errorf("%q is read as rule %s", s, r)
 		}
 	}
 }

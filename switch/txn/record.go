@@ -112,11 +112,17 @@ type Record struct {
 	// Of an advice about an earlier transaction it is how the issuer
 	// knows that one; switch/dialect reads it.
 	Data []byte
+
+	// What risk counts by besides the above, and what its rules found.
+	CardType CardType
+	PIN      bool     // the request had a PIN
+	Identity Identity // the merchant's, zero where it has none
+	Findings Findings
 }
 
 // recordVersion is the first byte of every record. A reader refuses a version
 // above its own and reads every one below it.
-const recordVersion = 2
+const recordVersion = 3
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -172,7 +178,14 @@ func (r *Record) Append(dst []byte) []byte {
 		dst = append(dst, v...)
 	}
 	dst = be.AppendUint32(dst, uint32(r.Lat))
-	return be.AppendUint32(dst, uint32(r.Lng))
+	dst = be.AppendUint32(dst, uint32(r.Lng))
+	pin := byte(0)
+	if r.PIN {
+		pin = 1
+	}
+	dst = append(dst, byte(r.CardType), pin)
+	dst = append(dst, r.Identity[:]...)
+	return r.Findings.append(dst)
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -247,6 +260,17 @@ func (r *Record) Unmarshal(b []byte) error {
 			return ErrRecordShort
 		}
 		r.Lat, r.Lng = int32(c.u32()), int32(c.u32())
+	}
+	r.CardType, r.PIN, r.Identity, r.Findings = 0, false, Identity{}, Findings{}
+	if b[0] >= 3 {
+		if len(c) < 2+len(r.Identity)+1 {
+			return ErrRecordShort
+		}
+		r.CardType, r.PIN = CardType(c.u8()), c.u8() != 0
+		c.bytes(r.Identity[:])
+		if !c.findings(&r.Findings) {
+			return ErrRecordShort
+		}
 	}
 	if len(c) != 0 {
 		return ErrRecordLong

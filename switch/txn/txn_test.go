@@ -13,7 +13,10 @@ func TestRecordRoundTrip(t *testing.T) {
 		Fingerprint: 9, Request: KindSale, Amount: Amount{12345, CNY}, Day: 20261122, Merchant: MakeMerchantID("999290054110001"), MCC: 5411, Region: 310115,
 		Leg: Leg{Issuer: MakeIssuerID("icbc"), STAN: 77}, Outcome: OutcomeApproved, RRN: [12]byte{'1'}, OriginalKey: Key{STAN: 3}, Attempts: 2,
 		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}, Held: Credit,
-		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d")}
+		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d"),
+		CardType: CardCredit, PIN: true, Identity: Identity{9, 8}, Findings: Findings{Policy: 4}}
+	r.Findings.Add(Finding{Rule: MakeRule('T', 11), Action: ActionAlert})
+	r.Findings.Add(Finding{Rule: RuleCustom + 3, Action: ActionRefuse, Shadow: true})
 	b := r.Append(nil)
 	if len(b) > RecordSizeMax {
 		t.Fatalf("record is %d bytes", len(b))
@@ -40,8 +43,9 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 // Records of version 1 had no serial, place and data, and a reversal was always
-// a sale's.
-func TestRecordOfVersion1(t *testing.T) {
+// a sale's; those of version 2 had nothing of what version 3 put behind these.
+func TestRecordsOfOlderVersions(t *testing.T) {
+	const v3 = 1 + 1 + 16 + 1
 	for kind, held := range map[RecordKind]Effect{RecordOutcome: Debit, RecordReversalDue: Debit, RecordReversalDone: Credit} {
 		r := Record{Kind: kind, At: time.UnixMicro(1).UTC(), Balance: []byte{}, Chip: []byte{4}, IssuerData: []byte{}}
 		if kind == RecordOutcome {
@@ -49,11 +53,21 @@ func TestRecordOfVersion1(t *testing.T) {
 		}
 		b := r.Append(nil)
 		b[0] = 1
-		got := Record{Serial: []byte("of another"), Lat: 1}
-		if err := got.Unmarshal(b[:len(b)-2-2-4-4]); err != nil {
+		got := Record{Serial: []byte("of another"), Lat: 1, PIN: true}
+		if err := got.Unmarshal(b[:len(b)-2-2-4-4-v3]); err != nil {
 			t.Fatal(err)
 		}
 		if r.Held = held; !reflect.DeepEqual(r, got) {
+			t.Errorf("\nwrote %+v\nread  %+v", r, got)
+		}
+		r.Serial, r.Data, r.Lat = []byte("7"), []byte{}, -5
+		b = r.Append(nil)
+		b[0] = 2
+		got.Findings.Add(Finding{Rule: 111, Action: ActionAlert})
+		if err := got.Unmarshal(b[:len(b)-v3]); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(r, got) {
 			t.Errorf("\nwrote %+v\nread  %+v", r, got)
 		}
 	}

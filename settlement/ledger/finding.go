@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Finding is what one rule said of one decided request.
+type Finding struct {
+	Position uint64 // of the request in the journal
+	Merchant txn.MerchantID
+	Terminal txn.TerminalID
+	Day      txn.Date
+	ID       txn.ID
+	Policy   uint32
+	txn.Finding
+}
+
+var findingTable = newTable("finding", "merchant_id", "business_date", "position", "item", "terminal_id", "id", "rule", "action", "shadow", "policy")
+
+// putFindings appends a row for each of e's.
+func (l *Ledger) putFindings(e *Entry) {
+	fs := &e.Rec.Findings
+	if fs.Len() == 0 {
+		return
+	}
+	merchant, day, terminal := columns[0].put(e, &l.scratch), putDay(e, &l.scratch), columns[2].put(e, &l.scratch)
+	item := int64(0)
+	for x := range fs.All() {
+		shadow := value{}
+		if x.Shadow {
+			shadow.n = 1
+		}
+		l.rows[findingTable] = append(l.rows[findingTable], merchant, day, value{n: int64(e.Pos)}, value{n: item}, terminal,
+			value{n: int64(e.Rec.ID)}, value{isText: true, s: []byte(x.Rule.String())}, word(x.Action), shadow, value{n: int64(fs.Policy)})
+		item++
+	}
+}
+
+const findingsFrom = `SELECT position, merchant_id, business_date, terminal_id, id, rule, action, shadow, policy
+FROM finding WHERE position > $1 ORDER BY position, item LIMIT $2`
+
+var actions = valuesOf[txn.Action]()
+
+// Findings are the first of those behind a journal position, at most limit of
+// them, in journal order.
+func (q queries) Findings(ctx context.Context, after uint64, limit int) ([]Finding, error) {
+	rows, err := q.on.QueryContext(ctx, findingsFrom, int64(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("read findings: %w", err)
+	}
+	defer rows.Close()
+	var all []Finding
+	for rows.Next() {
+		var f Finding
+		var merchant, day, terminal, rule, action string
+		if err := rows.Scan(&f.Position, &merchant, &day, &terminal, &f.ID, &rule, &action, &f.Shadow, &f.Policy); err != nil {
+			return nil, fmt.Errorf("read findings: %w", err)
+		}
+		if f.Day, err = txn.ParseDate(day); err == nil {
+			f.Rule, err = txn.ParseRule(rule)
+		}
+		if err = errors.Join(err, untext(f.Merchant[:], ' ', []byte(merchant)), untext(f.Terminal[:], ' ', []byte(terminal))); err != nil {
+			return nil, fmt.Errorf("read the finding at %d: %w", f.Position, err)
+		}
+		f.Action = actions[action]
+		all = append(all, f)
+	}
+	return all, rows.Err()
+}

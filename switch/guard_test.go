@@ -80,7 +80,7 @@ func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *s
 		change(&row)
 	}
 	merchant, _ := plain.Merchant(row.Merchant)
-	snapshot, err := registry.New(nil, []txn.Merchant{*merchant}, []txn.Terminal{row})
+	snapshot, err := registry.New(registry.Rows{Merchants: []txn.Merchant{*merchant}, Terminals: []txn.Terminal{row}})
 	must(err)
 	x.s.registry = func() Registry { return snapshot }
 	x.s.guard, x.s.log, x.ring, x.vault = ring, logger, ring, vault

@@ -163,7 +163,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 			Serial: txn.Serial{byte('1' + i)}, Region: 310101, Limits: txn.Limits{DayAmount: 120_000}})
 		w.terminals = append(w.terminals, newPOS(w, id, i))
 	}
-	if w.registry, err = registry.New(nil, []txn.Merchant{merchant}, rows); err != nil {
+	if w.registry, err = registry.New(registry.Rows{Merchants: []txn.Merchant{merchant}, Terminals: rows}); err != nil {
 		t.Fatal(err)
 	}
 	return w

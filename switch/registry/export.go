@@ -17,25 +17,31 @@ import (
 func (s *Snapshot) Export(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "version: %s\n\nregions:\n", formatVersion)
-	for i := range s.circles {
-		c := &s.circles[i]
+	for i := range s.rows.Circles {
+		c := &s.rows.Circles[i]
 		fmt.Fprintf(b, "  - {code: %06d, name: %s, lat: %s, lng: %s, radius_km: %s}\n", c.Area.Region, quote(c.Name[:]),
 			formatDecimal(int64(c.Area.Lat), 6), formatDecimal(int64(c.Area.Lng), 6), formatDecimal(int64(c.Area.RadiusMetres), 3))
 	}
-	bound := make(map[txn.MerchantID][]int, len(s.merchants))
-	for i := range s.terminals {
-		m := s.terminals[i].Merchant
+	if len(s.rows.Models) > 0 {
+		fmt.Fprint(b, "\nmodels:\n")
+	}
+	for i := range s.rows.Models {
+		fmt.Fprintf(b, "  - {name: %s}\n", quote(s.rows.Models[i].Name[:]))
+	}
+	bound := make(map[txn.MerchantID][]int, len(s.rows.Merchants))
+	for i := range s.rows.Terminals {
+		m := s.rows.Terminals[i].Merchant
 		bound[m] = append(bound[m], i)
 	}
 	fmt.Fprint(b, "\nmerchants:\n")
-	for i := range s.merchants {
-		m := &s.merchants[i]
+	for i := range s.rows.Merchants {
+		m := &s.rows.Merchants[i]
 		exportMerchant(b, m)
 		for j, k := range bound[m.ID] {
 			if j == 0 {
 				fmt.Fprint(b, "    terminals:\n")
 			}
-			exportTerminal(b, &s.terminals[k], m.Currency)
+			s.exportTerminal(b, &s.rows.Terminals[k], m.Currency)
 		}
 	}
 	if err := b.Flush(); err != nil {
@@ -59,9 +65,45 @@ func exportMerchant(w io.Writer, m *txn.Merchant) {
 			fmt.Fprintf(w, "    %s: %s\n", l.key, limitsText(l.limits, m.Currency))
 		}
 	}
+	exportParty(w, m)
 }
 
-func exportTerminal(w io.Writer, t *txn.Terminal, c txn.Currency) {
+// exportParty writes what rules ask of a merchant.
+func exportParty(w io.Writer, m *txn.Merchant) {
+	if m.Type != txn.Enterprise {
+		fmt.Fprintf(w, "    type: %s\n", m.Type)
+	}
+	if m.Identity != (txn.Identity{}) {
+		fmt.Fprintf(w, "    identity: \"%x\"\n", m.Identity[:])
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"grade", int(m.Grade)}, {"plan", int(m.Plan)}} {
+		if n.value != 0 {
+			fmt.Fprintf(w, "    %s: %d\n", n.key, n.value)
+		}
+	}
+	if m.Entries != 0 {
+		fmt.Fprintf(w, "    entries: [%s]\n", entryNames(m.Entries))
+	}
+	if m.Cards != 0 {
+		fmt.Fprintf(w, "    cards: [%s]\n", cardNames(m.Cards))
+	}
+	exportDate(w, "    since", m.Since)
+	exportDate(w, "    licence_ends", m.LicenceEnds)
+	if m.Unmatched {
+		fmt.Fprint(w, "    unmatched: true\n")
+	}
+}
+
+func exportDate(w io.Writer, key string, d txn.Date) {
+	if d != 0 {
+		fmt.Fprintf(w, "%s: %s\n", key, d)
+	}
+}
+
+func (s *Snapshot) exportTerminal(w io.Writer, t *txn.Terminal, c txn.Currency) {
 	fmt.Fprintf(w, "      - tid: %q\n        serial: %s\n        class: %s\n        status: %s\n        mac: %s\n",
 		t.ID.String(), quote(t.Serial[:]), t.Mobility, t.Status, t.Profile)
 	if t.Keys != txn.KeysNone {
@@ -102,6 +144,17 @@ func exportTerminal(w io.Writer, t *txn.Terminal, c txn.Currency) {
 	if t.Limits != (txn.Limits{}) {
 		fmt.Fprintf(w, "        limits: %s\n", limitsText(t.Limits, c))
 	}
+	if t.Plan != 0 {
+		fmt.Fprintf(w, "        plan: %d\n", t.Plan)
+	}
+	if m, ok := s.Model(t.Model); ok {
+		fmt.Fprintf(w, "        model: %s\n", quote(m.Name[:]))
+	}
+	if t.Capabilities != 0 {
+		fmt.Fprintf(w, "        capabilities: [%s]\n", entryNames(t.Capabilities))
+	}
+	exportDate(w, "        since", t.Since)
+	exportDate(w, "        inspected", t.Inspected)
 }
 
 func limitsText(l txn.Limits, c txn.Currency) string {
@@ -124,6 +177,26 @@ func kindNames(kinds uint32) string {
 	for k := txn.Kind(0); k.String() != "invalid"; k++ {
 		if kinds&(1<<k) != 0 {
 			names = append(names, k.String())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func entryNames(e txn.Entries) string {
+	var names []string
+	for _, m := range entryModes {
+		if e.Has(m.mode) {
+			names = append(names, m.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func cardNames(c txn.Cards) string {
+	var names []string
+	for t := txn.CardType(0); t.String() != "invalid"; t++ {
+		if c.Has(t) {
+			names = append(names, t.String())
 		}
 	}
 	return strings.Join(names, ", ")

@@ -30,6 +30,7 @@ const (
 type document struct {
 	Version   yamlfile.Scalar `yaml:"version"`
 	Regions   []circleYAML    `yaml:"regions"`
+	Models    []modelYAML     `yaml:"models"`
 	Merchants []merchantYAML  `yaml:"merchants"`
 }
 
@@ -41,20 +42,33 @@ type circleYAML struct {
 	Radius yamlfile.Scalar `yaml:"radius_km"`
 }
 
+type modelYAML struct {
+	Name yamlfile.Scalar `yaml:"name"`
+}
+
 type merchantYAML struct {
-	ID         yamlfile.Scalar   `yaml:"mid"`
-	Name       yamlfile.Scalar   `yaml:"name"`
-	City       yamlfile.Scalar   `yaml:"city"`
-	MCC        yamlfile.Scalar   `yaml:"mcc"`
-	Region     yamlfile.Scalar   `yaml:"region"`
-	Country    yamlfile.Scalar   `yaml:"country"`
-	Currency   yamlfile.Scalar   `yaml:"currency"`
-	Status     yamlfile.Scalar   `yaml:"status"`
-	Policy     yamlfile.Scalar   `yaml:"policy"`
-	Kinds      []yamlfile.Scalar `yaml:"kinds"`
-	Limits     limitsYAML        `yaml:"limits"`
-	CardLimits limitsYAML        `yaml:"card_limits"`
-	Terminals  []terminalYAML    `yaml:"terminals"`
+	ID          yamlfile.Scalar   `yaml:"mid"`
+	Name        yamlfile.Scalar   `yaml:"name"`
+	City        yamlfile.Scalar   `yaml:"city"`
+	MCC         yamlfile.Scalar   `yaml:"mcc"`
+	Region      yamlfile.Scalar   `yaml:"region"`
+	Country     yamlfile.Scalar   `yaml:"country"`
+	Currency    yamlfile.Scalar   `yaml:"currency"`
+	Status      yamlfile.Scalar   `yaml:"status"`
+	Policy      yamlfile.Scalar   `yaml:"policy"`
+	Kinds       []yamlfile.Scalar `yaml:"kinds"`
+	Limits      limitsYAML        `yaml:"limits"`
+	CardLimits  limitsYAML        `yaml:"card_limits"`
+	Type        yamlfile.Scalar   `yaml:"type"`
+	Identity    yamlfile.Scalar   `yaml:"identity"`
+	Grade       yamlfile.Scalar   `yaml:"grade"`
+	Plan        yamlfile.Scalar   `yaml:"plan"`
+	Entries     []yamlfile.Scalar `yaml:"entries"`
+	Cards       []yamlfile.Scalar `yaml:"cards"`
+	Since       yamlfile.Scalar   `yaml:"since"`
+	LicenceEnds yamlfile.Scalar   `yaml:"licence_ends"`
+	Unmatched   yamlfile.Scalar   `yaml:"unmatched"`
+	Terminals   []terminalYAML    `yaml:"terminals"`
 }
 
 type limitsYAML struct {
@@ -80,6 +94,11 @@ type terminalYAML struct {
 	SerialCheck     yamlfile.Scalar   `yaml:"serial_check"`
 	RequirePosition yamlfile.Scalar   `yaml:"require_position"`
 	Limits          limitsYAML        `yaml:"limits"`
+	Plan            yamlfile.Scalar   `yaml:"plan"`
+	Model           yamlfile.Scalar   `yaml:"model"`
+	Capabilities    []yamlfile.Scalar `yaml:"capabilities"`
+	Since           yamlfile.Scalar   `yaml:"since"`
+	Inspected       yamlfile.Scalar   `yaml:"inspected"`
 }
 
 type premisesYAML struct {
@@ -104,12 +123,12 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: name, areas: map[txn.Region]txn.Area{}, seen: map[string]int{}}
+	l := loader{file: name, areas: map[txn.Region]txn.Area{}, models: map[string]uint16{}, seen: map[string]int{}}
 	l.document(doc)
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
-	s, err := New(l.circles, l.merchants, l.terminals)
+	s, err := New(l.rows)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", name, err)
 	}
@@ -122,10 +141,9 @@ type loader struct {
 	problems []error
 	seen     map[string]int // kind and id -> line
 	areas    map[txn.Region]txn.Area
+	models   map[string]uint16 // their numbers
 
-	circles   []Circle
-	merchants []txn.Merchant
-	terminals []txn.Terminal
+	rows Rows
 }
 
 // problem notes what is wrong with a field. Fields that are not there are
@@ -156,6 +174,9 @@ func (l *loader) document(d *document) {
 	for i := range d.Regions {
 		l.circle(&d.Regions[i])
 	}
+	for _, y := range d.Models {
+		l.model(y.Name)
+	}
 	for i := range d.Merchants {
 		l.merchant(&d.Merchants[i])
 	}
@@ -170,7 +191,7 @@ func (l *loader) circle(y *circleYAML) {
 	c.Area.Lat, c.Area.Lng = l.point(at, y.Lat, y.Lng, "regions[]")
 	c.Area.RadiusMetres = uint32(l.decimal(at.Or(y.Radius), "regions[].radius_km", 3, 1, circleMax))
 	l.areas[c.Area.Region] = c.Area
-	l.circles = append(l.circles, c)
+	l.rows.Circles = append(l.rows.Circles, c)
 }
 
 func (l *loader) merchant(y *merchantYAML) {
@@ -194,10 +215,11 @@ func (l *loader) merchant(y *merchantYAML) {
 	}
 	m.Limits = l.limits(&y.Limits, "merchants[].limits", m.Currency)
 	m.Card = l.limits(&y.CardLimits, "merchants[].card_limits", m.Currency)
+	l.party(y, &m)
 	for i := range y.Terminals {
 		l.terminal(&y.Terminals[i], &m, at)
 	}
-	l.merchants = append(l.merchants, m)
+	l.rows.Merchants = append(l.rows.Merchants, m)
 }
 
 func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.MerchantID {
@@ -234,8 +256,9 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	t.RequirePosition = l.yes(y.RequirePosition, "terminals[].require_position")
 	t.Limits = l.limits(&y.Limits, "terminals[].limits", m.Currency)
 	l.premises(&y.Premises, &t, at, chinese)
+	l.equipment(y, &t)
 	l.listAreas(y.Areas, &t, at)
-	l.terminals = append(l.terminals, t)
+	l.rows.Terminals = append(l.rows.Terminals, t)
 }
 
 // machine reads which machine the terminal is and how it says so.

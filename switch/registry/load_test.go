@@ -45,6 +45,30 @@ merchants:
     limits: {transaction: 5000}
     terminals:
       - {tid: TOKYO1, serial: B-1, class: fixed, status: active, mac: none, premises: {lat: 35.71, lng: 139.79, radius_m: 100}}
+    type: micro
+    identity: 00112233445566778899aabbccddeeff
+    grade: 3
+    plan: 7
+    entries: [chip, contactless]
+    cards: [debit, prepaid]
+    since: 2026-01-31
+    licence_ends: 2027-02-28
+    unmatched: true
+  - mid: SHOP2
+    name: Shop
+    city: Tokyo
+    mcc: "5812"
+    country: JP
+    currency: JPY
+    status: active
+    policy: allow
+    kinds: [sale]
+    terminals:
+      - {tid: TOKYO2, serial: B-2, class: fixed, status: active, mac: none, premises: {lat: 35.71, lng: 139.79},
+         plan: 2, model: P2 Pro, capabilities: [code, stripe], since: 2026-02-01, inspected: 2026-10-31}
+models:
+  - {name: N910}
+  - {name: P2 Pro}
 `
 
 func TestLoadSmall(t *testing.T) {
@@ -73,6 +97,18 @@ func TestLoadSmall(t *testing.T) {
 	}
 	if second.Serial.String() != "A-2" || second.SerialCheck != txn.SerialRequired || second.Carrier != txn.CarrierDE46 || first.SerialCheck != txn.SerialIgnored || first.Carrier != txn.CarrierDE59 {
 		t.Errorf("machine of %+v and %+v", second, first)
+	}
+	m, _ = s.Merchant(txn.MakeMerchantID("SHOP1"))
+	if m.Type != txn.Micro || m.Identity[0] != 0 || m.Identity[15] != 0xff || m.Grade != 3 || m.Plan != 7 || !m.Entries.Has(txn.EntryChip) || m.Entries.Has(txn.EntryStripe) ||
+		!m.Cards.Has(txn.CardPrepaid) || m.Cards.Has(txn.CardCredit) || m.Since != 20260131 || m.LicenceEnds != 20270228 || !m.Unmatched {
+		t.Errorf("merchant %+v", m)
+	}
+	third, _ := s.Terminal(txn.MakeTerminalID("TOKYO2"))
+	if model, ok := s.Model(third.Model); !ok || model.String() != "P2 Pro" || third.Plan != 2 || third.Capabilities != 1<<txn.EntryCode|1<<txn.EntryStripe || third.Since != 20260201 || third.Inspected != 20261031 {
+		t.Errorf("terminal %+v", third)
+	}
+	if _, ok := s.Model(3); ok {
+		t.Error("a model that is not there was found")
 	}
 	if _, ok := s.Terminal(txn.MakeTerminalID("1")); ok {
 		t.Error("a terminal that is not there was found")
@@ -154,6 +190,22 @@ func TestLoadRefuses(t *testing.T) {
 		{"area without a circle", "areas: [310000]", "areas: [330100]", `f:19: terminals[].areas[]: 330100 has no circle`},
 		{"area listed twice", "areas: [310000]", "areas: [310000, 310000]", `f:19: terminals[].areas[]: 310000 is listed twice`},
 		{"nine areas", "areas: [310000]", "areas: [310000, 1, 2, 3, 4, 5, 6, 7, 8]", `f:19: terminals[].areas: are 9, at most 8`},
+		{"type of nobody", "type: micro", "type: shop", `f:32: merchants[].type: "shop" must be one of enterprise, individual-business, natural-person, micro`},
+		{"identity in clear", "identity: 00112233445566778899aabbccddeeff", "identity: 310101199001011234", `f:33: merchants[].identity: must be 32 hexadecimal digits: the keyed hash of a document's number, never the number`},
+		{"grade of six", "grade: 3", "grade: 6", `f:34: merchants[].grade: "6" must be a number from 1 to 5`},
+		{"grade of nothing", "grade: 3", "grade: 0", `f:34: merchants[].grade: "0" must be a number from 1 to 5`},
+		{"plan over 16 bits", "plan: 7", "plan: 65536", `f:35: merchants[].plan: "65536" must be a number from 1 to 65535`},
+		{"entry of no kind", "entries: [chip,", "entries: [swipe,", `f:36: merchants[].entries[]: "swipe" must be one of manual, stripe, code, chip, contactless`},
+		{"card of no type", "cards: [debit,", "cards: [cheque,", `f:37: merchants[].cards[]: "cheque" must be one of unknown, debit, credit, prepaid`},
+		{"day that never was", "since: 2026-01-31", "since: 2026-02-30", `f:38: merchants[].since: "2026-02-30" must be a date`},
+		{"licence of long ago", "licence_ends: 2027-02-28", "licence_ends: 1899-12-31", `f:39: merchants[].licence_ends: "1899-12-31" must be a date`},
+		{"perhaps unmatched", "unmatched: true", "unmatched: perhaps", `f:40: merchants[].unmatched: "perhaps" must be true or false`},
+		{"plan of nothing", "plan: 2", "plan: 0", `f:52: terminals[].plan: "0" must be a number from 1 to 65535`},
+		{"model that is not listed", "model: P2 Pro", "model: P3", `f:52: terminals[].model: "P3" is not among the models at the head of the file`},
+		{"capability of no kind", "[code, stripe]", "[code, print]", `f:52: terminals[].capabilities[]: "print" must be one of`},
+		{"inspected in words", "inspected: 2026-10-31", "inspected: today", `f:52: terminals[].inspected: "today" must be a date`},
+		{"model twice", "name: N910", "name: P2 Pro", `f:55: models[].name: model P2 Pro is already used on line 54`},
+		{"model with a long name", "name: N910", "name: 123456789012345678901", `f:54: models[].name: "123456789012345678901" must be 1 to 20 bytes`},
 		{"position perhaps required", "require_position: true", "require_position: yes", `f:19: terminals[].require_position: "yes" must be true or false`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -210,9 +262,10 @@ func TestNewRefuses(t *testing.T) {
 		"terminal twice":          {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id, Serial: txn.Serial{1}}, {ID: one, Merchant: id, Serial: txn.Serial{2}}}},
 		"machine twice":           {[]txn.Merchant{{ID: id}, {ID: other}}, []txn.Terminal{{ID: one, Merchant: id, Serial: txn.Serial{1}}, {ID: two, Merchant: other, Serial: txn.Serial{1}}}},
 		"terminal of nobody":      {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: other, Serial: txn.Serial{1}}}},
+		"terminal of no model":    {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id, Serial: txn.Serial{1}, Model: 1}}},
 		"terminal without serial": {[]txn.Merchant{{ID: id}}, []txn.Terminal{{ID: one, Merchant: id}}},
 	} {
-		if _, err := New(nil, row.m, row.t); err == nil {
+		if _, err := New(Rows{Merchants: row.m, Terminals: row.t}); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
@@ -265,7 +318,7 @@ func TestDecimals(t *testing.T) {
 }
 
 func TestStoreReplaces(t *testing.T) {
-	old, err := New(nil, nil, nil)
+	old, err := New(Rows{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +343,7 @@ func million(tb testing.TB) *Snapshot {
 		ts[i].ID, ts[i].Merchant = txn.MakeTerminalID(fmt.Sprintf("%08d", i)), ms[i%nm].ID
 		ts[i].Serial = txn.MakeSerial(fmt.Sprintf("NL-%d", i))
 	}
-	s, err := New(nil, ms, ts)
+	s, err := New(Rows{Merchants: ms, Terminals: ts})
 	if err != nil {
 		tb.Fatal(err)
 	}

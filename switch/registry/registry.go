@@ -31,11 +31,23 @@ type Circle struct {
 	Name [40]byte
 }
 
+// Model is a kind of machine. Its number, txn.Terminal.Model, is its place in
+// Rows.Models, from 1.
+type Model struct{ Name [20]byte }
+
+func (m *Model) String() string { return text(m.Name[:]) }
+
+// Rows are what a snapshot is made of.
+type Rows struct {
+	Circles   []Circle
+	Models    []Model
+	Merchants []txn.Merchant
+	Terminals []txn.Terminal
+}
+
 // Snapshot is one state of the registry. It is safe for concurrent use.
 type Snapshot struct {
-	circles   []Circle
-	merchants []txn.Merchant
-	terminals []txn.Terminal
+	rows Rows
 
 	byMerchant map[txn.MerchantID]uint32
 	byTerminal map[txn.TerminalID]uint32
@@ -43,9 +55,10 @@ type Snapshot struct {
 
 // New makes a snapshot of rows that were checked before, and takes the slices
 // over. It fails on an id or serial given twice, a terminal without serial and
-// one of no merchant.
-func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal) (*Snapshot, error) {
-	s := &Snapshot{circles: circles, merchants: merchants, terminals: terminals,
+// one of no merchant or model.
+func New(rows Rows) (*Snapshot, error) {
+	merchants, terminals := rows.Merchants, rows.Terminals
+	s := &Snapshot{rows: rows,
 		byMerchant: make(map[txn.MerchantID]uint32, len(merchants)),
 		byTerminal: make(map[txn.TerminalID]uint32, len(terminals)),
 	}
@@ -65,6 +78,9 @@ func New(circles []Circle, merchants []txn.Merchant, terminals []txn.Terminal) (
 		if _, ok := s.byMerchant[t.Merchant]; !ok {
 			return nil, fmt.Errorf("make a registry: terminal %s is bound to merchant %s, who is not there", t.ID, t.Merchant)
 		}
+		if int(t.Model) > len(rows.Models) {
+			return nil, fmt.Errorf("make a registry: terminal %s is of model %d, which is not there", t.ID, t.Model)
+		}
 		if t.Serial == (txn.Serial{}) {
 			return nil, fmt.Errorf("make a registry: terminal %s has no serial", t.ID)
 		}
@@ -82,7 +98,7 @@ func (s *Snapshot) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
 	if !ok {
 		return nil, false
 	}
-	return &s.terminals[i], true
+	return &s.rows.Terminals[i], true
 }
 
 // Merchant finds a merchant. The row must not be changed.
@@ -91,7 +107,15 @@ func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
 	if !ok {
 		return nil, false
 	}
-	return &s.merchants[i], true
+	return &s.rows.Merchants[i], true
+}
+
+// Model finds a model by its number.
+func (s *Snapshot) Model(number uint16) (*Model, bool) {
+	if number == 0 || int(number) > len(s.rows.Models) {
+		return nil, false
+	}
+	return &s.rows.Models[number-1], true
 }
 
 // Serial is the serial number of a terminal's machine, zero when the terminal
@@ -104,13 +128,15 @@ func (s *Snapshot) Serial(id txn.TerminalID) txn.Serial {
 }
 
 // Len is the number of merchants and of terminals.
-func (s *Snapshot) Len() (merchants, terminals int) { return len(s.merchants), len(s.terminals) }
+func (s *Snapshot) Len() (merchants, terminals int) {
+	return len(s.rows.Merchants), len(s.rows.Terminals)
+}
 
 // Merchants walks the merchants in the order of the file.
-func (s *Snapshot) Merchants() iter.Seq[*txn.Merchant] { return rows(s.merchants) }
+func (s *Snapshot) Merchants() iter.Seq[*txn.Merchant] { return each(s.rows.Merchants) }
 
 // Terminals walks the terminals in the order of the file.
-func (s *Snapshot) Terminals() iter.Seq[*txn.Terminal] { return rows(s.terminals) }
+func (s *Snapshot) Terminals() iter.Seq[*txn.Terminal] { return each(s.rows.Terminals) }
 
 // Store holds the snapshot in force.
 type Store struct{ current atomic.Pointer[Snapshot] }
@@ -128,7 +154,7 @@ func (st *Store) Snapshot() *Snapshot { return st.current.Load() }
 // Replace puts s in force. Requests that took the old one finish with it.
 func (st *Store) Replace(s *Snapshot) { st.current.Store(s) }
 
-func rows[T any](s []T) iter.Seq[*T] {
+func each[T any](s []T) iter.Seq[*T] {
 	return func(yield func(*T) bool) {
 		for i := range s {
 			if !yield(&s[i]) {

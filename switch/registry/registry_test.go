@@ -80,7 +80,8 @@ func TestExportRoundTrips(t *testing.T) {
 
 func mustEqual(t *testing.T, a, b *Snapshot) {
 	t.Helper()
-	if !slices.Equal(a.circles, b.circles) || !slices.Equal(a.merchants, b.merchants) || !slices.Equal(a.terminals, b.terminals) {
+	if !slices.Equal(a.rows.Circles, b.rows.Circles) || !slices.Equal(a.rows.Models, b.rows.Models) ||
+		!slices.Equal(a.rows.Merchants, b.rows.Merchants) || !slices.Equal(a.rows.Terminals, b.rows.Terminals) {
 		t.Fatalf("\n%+v\n%+v", a, b)
 	}
 }

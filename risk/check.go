@@ -1,6 +1,10 @@
 package risk
 
-import "github.com/acqswitch/acqswitch/switch/txn"
+import (
+	"cmp"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
 
 // checks is a set of rules that a kind of request is held to.
 type checks uint16
@@ -51,8 +55,9 @@ var matrix = [txn.Kinds]checks{
 	txn.KindUpload:           offered | parties,
 }
 
-// check applies every rule that needs no counter, in precedence order.
-func (e *Engine) check(req *txn.Request) txn.Reason {
+// check applies every rule that needs no counter, in precedence order, and says
+// whether the request may go on.
+func (j *judgement) check(e *Engine, req *txn.Request) bool {
 	var c checks
 	if int(req.Kind) < len(matrix) {
 		c = matrix[req.Kind]
@@ -60,43 +65,36 @@ func (e *Engine) check(req *txn.Request) txn.Reason {
 	t, m := req.Holder, req.Owner
 	switch {
 	case c&offered == 0:
-		return txn.KindIsNotOffered
-	case c&parties != 0 && m == nil:
-		return txn.MerchantIsUnknown
-	case c&active != 0 && m.Status != txn.StatusActive:
-		return txn.MerchantIsNotActive
-	case c&parties != 0 && t == nil:
-		return txn.TerminalIsUnknown
-	case c&active != 0 && t.Status != txn.StatusActive:
-		return txn.TerminalIsNotActive
-	case c&parties != 0 && t.Merchant != req.Merchant:
-		return txn.TerminalIsBoundToAnotherMerchant
-	}
-	if c&machine != 0 {
-		if r := checkMachine(req, t, c&told != 0); r != txn.Approved {
-			return r
-		}
-	}
-	if c&place != 0 {
-		if r := checkPlace(req, t, m); r != txn.Approved {
-			return r
-		}
+		return j.refuse(txn.KindIsNotOffered)
+	case c&parties != 0 && m == nil && j.finds(ruleM01, txn.MerchantIsUnknown),
+		c&active != 0 && m.Status != txn.StatusActive && j.finds(ruleM02, txn.MerchantIsNotActive),
+		c&parties != 0 && t == nil && j.finds(ruleT01, txn.TerminalIsUnknown),
+		c&active != 0 && t.Status != txn.StatusActive && j.finds(ruleT01, txn.TerminalIsNotActive),
+		c&parties != 0 && t.Merchant != req.Merchant && j.finds(ruleT02, txn.TerminalIsBoundToAnotherMerchant),
+		c&machine != 0 && j.machine(req, t, c&told != 0),
+		c&place != 0 && j.place(req, t, m):
+		return false
 	}
 	switch {
-	case c&allowed != 0 && !m.Allows(req.Kind):
-		return txn.KindIsNotAllowed
+	case c&allowed != 0 && !m.Allows(req.Kind) && j.finds(ruleM07, txn.KindIsNotAllowed):
 	case c&price != 0 && (req.Amount.Currency != m.Currency || m.Currency == 0):
-		return txn.CurrencyIsNotAccepted
-	case c&price != 0 && req.Amount.Minor <= 0:
-		return txn.AmountMustNotBeZero
-	case c&price != 0 && req.Amount.Minor > txn.AmountMax:
-		return txn.AmountIsOverMaximum
+		return j.refuse(txn.CurrencyIsNotAccepted)
+	case c&price != 0 && req.Amount.Minor <= 0 && j.finds(ruleL01, txn.AmountMustNotBeZero):
+	case c&price != 0 && req.Amount.Minor > txn.AmountMax && j.finds(ruleL01, txn.AmountIsOverMaximum):
 	case c&card != 0 && (req.PAN.IsZero() || !e.skipCheckDigit && req.Entry != txn.EntryCode && !req.PAN.LuhnValid()):
-		return txn.CardNumberIsInvalid
+		return j.refuse(txn.CardNumberIsInvalid)
 	case c&card != 0 && e.expired(req):
-		return txn.CardIsExpired
+		return j.refuse(txn.CardIsExpired)
+	default:
+		return true
 	}
-	return txn.Approved
+	return false
+}
+
+// refuse is for what no rule of the catalogue names.
+func (j *judgement) refuse(reason txn.Reason) bool {
+	j.v.Reason = reason
+	return false
 }
 
 // expired says that the card's last month is over. A card is good until the
@@ -122,26 +120,31 @@ func (e *Engine) expired(req *txn.Request) bool {
 	return ahead < 0 || ahead == 0 && month < int(nowMonth)
 }
 
-// cardLimitsOf is what one card may do at m: what m states, and the currency's
-// default where m states nothing.
-func (e *Engine) cardLimitsOf(m *txn.Merchant) txn.Limits {
-	l := m.Card
-	for i := range e.cardLimits {
-		if e.cardLimits[i].currency != m.Currency {
+// limitsOf is what binds the request's terminal, merchant and card: what their
+// rows state, and what their plans do where those state nothing.
+func (j *judgement) limitsOf(req *txn.Request) [scopes]txn.Limits {
+	limits := [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, req.Owner.Card}
+	plan := j.planOf(req)
+	for i := range plan.Limits {
+		d := &plan.Limits[i]
+		k := int(d.Scope - txn.ScopeTerminal)
+		if d.Currency != req.Amount.Currency || k >= scopes {
 			continue
 		}
-		d := &e.cardLimits[i].limits
-		if l.Transaction == 0 {
-			l.Transaction = d.Transaction
-		}
-		if l.DayAmount == 0 {
-			l.DayAmount = d.DayAmount
-		}
-		if l.DayCount == 0 {
-			l.DayCount = d.DayCount
-		}
+		l := &limits[k]
+		l.Transaction = cmp.Or(l.Transaction, d.Bounds.Transaction)
+		l.DayAmount = cmp.Or(l.DayAmount, d.Bounds.DayAmount)
+		l.DayCount = cmp.Or(l.DayCount, d.Bounds.DayCount)
 	}
-	return l
+	return limits
+}
+
+// planOf is the plan of the request's merchant.
+func (j *judgement) planOf(req *txn.Request) *Plan {
+	if p := j.plans[req.Owner.Plan]; p != nil {
+		return p
+	}
+	return j.plans[0]
 }
 
 // overTransaction compares one amount with the three limits per transaction.

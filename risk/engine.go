@@ -39,9 +39,8 @@ const CardsPerDayDefault = 20_000_000
 
 // Config is what an Engine decides by, besides the registry.
 type Config struct {
-	// Card holds the limits of one card by currency, for merchants that state
-	// none of their own. A currency without an entry has no default.
-	Card map[txn.Currency]txn.Limits
+	// Policy is in force until SetPolicy; nil is DefaultPolicy.
+	Policy *Policy
 	// SkipCheckDigit admits card numbers whose Luhn digit is wrong.
 	SkipCheckDigit bool
 	// Zone is where cards expire: at the end of their month by the calendar
@@ -55,10 +54,12 @@ type Config struct {
 // Engine makes the decisions. It is safe for concurrent use.
 type Engine struct {
 	// Immutable after New.
-	cardLimits     []currencyLimits
 	skipCheckDigit bool
 	zone           *time.Location
 	cardsMax       int64
+
+	// rules is the policy in force: a request is held to the one it found.
+	rules atomic.Pointer[rulebook]
 
 	inFlight  atomic.Int64
 	unmatched atomic.Uint64
@@ -66,11 +67,6 @@ type Engine struct {
 	// days is read without a lock. mu serialises the opening of a day.
 	days [daysKept]atomic.Pointer[day]
 	mu   sync.Mutex
-}
-
-type currencyLimits struct {
-	currency txn.Currency
-	limits   txn.Limits
 }
 
 // New checks cfg and returns an engine with empty counters.
@@ -85,14 +81,12 @@ func New(cfg Config) (*Engine, error) {
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
-	for c, l := range cfg.Card {
-		if _, ok := c.Exponent(); !ok {
-			return nil, fmt.Errorf("set up risk: card limits are given for currency %s, which is not in ISO 4217", c)
-		}
-		if l.Transaction < 0 || l.DayAmount < 0 {
-			return nil, fmt.Errorf("set up risk: a card limit in currency %s is negative, give 0 for no limit", c)
-		}
-		e.cardLimits = append(e.cardLimits, currencyLimits{c, l})
+	p := DefaultPolicy()
+	if cfg.Policy != nil {
+		p = *cfg.Policy
+	}
+	if err := e.SetPolicy(p); err != nil {
+		return nil, fmt.Errorf("set up risk: %w", err)
 	}
 	return e, nil
 }
@@ -101,29 +95,42 @@ func New(cfg Config) (*Engine, error) {
 // Debit, the use HoldOf(req) is reserved and in flight until Confirm or Release.
 // What has happened at a terminal already is counted and meets no limit.
 func (e *Engine) Assess(req *txn.Request) txn.Verdict {
-	if r := e.check(req); r != txn.Approved {
-		return txn.Verdict{Reason: r}
+	j := judgement{rulebook: e.rules.Load()}
+	j.v.Findings.Policy = j.policy.Number
+	if j.check(e, req) && req.Kind.Limits() == txn.Debit {
+		e.use(&j, req)
 	}
-	if req.Kind.Limits() != txn.Debit {
-		return txn.Verdict{}
-	}
+	return j.v
+}
+
+// use reserves what req uses of its limits, or refuses it.
+func (e *Engine) use(j *judgement, req *txn.Request) {
 	var limits [scopes]txn.Limits
 	if !req.Kind.Told() {
-		limits = [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, e.cardLimitsOf(req.Owner)}
+		limits = j.limitsOf(req)
 	}
-	if v := overTransaction(&limits, req.Amount.Minor); v.Reason != txn.Approved {
-		return v
+	if v := overTransaction(&limits, req.Amount.Minor); v.Reason != txn.Approved && j.finds(ruleL02, v.Reason) {
+		j.v.Scope, j.v.Limit, j.v.Used = v.Scope, v.Limit, v.Used
+		return
 	}
 	d := e.openDay(req.Day)
 	if d == nil { // no day at all, or one that is forgotten: nothing to count on
-		return txn.Verdict{Reason: txn.SwitchFailed}
+		j.v.Reason = txn.SwitchFailed
+		return
 	}
 	h := HoldOf(req)
 	v := d.reserve(&h, &limits)
 	if v.Reason == txn.Approved {
 		e.inFlight.Add(1)
+		return
 	}
-	return v
+	j.v.Reason, j.v.Scope, j.v.Limit, j.v.Used = v.Reason, v.Scope, v.Limit, v.Used
+	switch v.Reason {
+	case txn.DayAmountIsOverLimit:
+		j.finds(ruleL03, v.Reason)
+	case txn.DayCountIsOverLimit:
+		j.finds(ruleL04, v.Reason)
+	}
 }
 
 // HoldOf is the use of limits that Assess reserves for req.

@@ -6,24 +6,25 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// checkMachine holds what the message says of its machine against the
-// registered one (cup-pos T03 to T05 and S01), as far as the registration asks
-// for it. told says that this kind of message is one that must say it.
-func checkMachine(req *txn.Request, t *txn.Terminal, told bool) txn.Reason {
+// machine holds what the message says of its machine against the registered
+// one (cup-pos T03 to T05 and S01), as far as the registration asks for it, and
+// says whether the request is refused. told says that this kind of message is
+// one that must say it.
+func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 	i := &req.Info
 	known := i.Serial != txn.Serial{}
-	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) {
-		return txn.TerminalInfoIsRequired
+	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) &&
+		j.finds(ruleT04, txn.TerminalInfoIsRequired) {
+		return true
 	}
 	checked := t.SerialCheck != txn.SerialIgnored
 	// A sign-on has the maker's own number, of which a TUSN is the longer form.
-	if checked && known && i.Serial != t.Serial && (req.Kind != txn.KindSignOn || i.Serial != t.Serial.Own()) {
-		return txn.SerialIsNotTheTerminals
+	if checked && known && i.Serial != t.Serial && (req.Kind != txn.KindSignOn || i.Serial != t.Serial.Own()) &&
+		j.finds(ruleT03, txn.SerialIsNotTheTerminals) {
+		return true
 	}
-	if i.Proof == txn.ProofWrong || (checked || i.Proof == txn.ProofRight) && !factorFits(i.FactorBytes(), &req.PAN) {
-		return txn.SerialCipherIsWrong
-	}
-	return txn.Approved
+	return (i.Proof == txn.ProofWrong || (checked || i.Proof == txn.ProofRight) && !factorFits(i.FactorBytes(), &req.PAN)) &&
+		j.finds(ruleT05, txn.SerialCipherIsWrong)
 }
 
 // factorFits says that a random factor is the end of the card's number or the

@@ -13,7 +13,7 @@ const china = 156
 // to half a percent, far below what a position fix is worth.
 const earthRadius = 6_371_008.8
 
-// checkPlace holds what the message reports against the terminal's place, and
+// place holds what the message reports against the terminal's place, and
 // where the terminal works against the merchant's region. Whatever is reported
 // must fit: a good position does not excuse a wrong region.
 //
@@ -23,24 +23,21 @@ const earthRadius = 6_371_008.8
 //	chain   either of the two                   in a listed area or the merchant's city
 //
 // A terminal whose premises are not surveyed is at no position.
-func checkPlace(req *txn.Request, t *txn.Terminal, m *txn.Merchant) txn.Reason {
-	if req.Country != 0 && req.Country != m.Country {
-		return txn.CountryIsNotAccepted
+func (j *judgement) place(req *txn.Request, t *txn.Terminal, m *txn.Merchant) (refused bool) {
+	if req.Country != 0 && req.Country != m.Country && j.finds(ruleT13, txn.CountryIsNotAccepted) {
+		return true
 	}
-	if t.RequirePosition && !req.Info.Position.Known && req.Region == 0 {
-		return txn.PositionIsRequired
+	if t.RequirePosition && !req.Info.Position.Known && req.Region == 0 && j.finds(ruleT10, txn.PositionIsRequired) {
+		return true
 	}
 	if req.Info.Position.Known && !positionFits(req.Info.Position, t) ||
 		req.Region != 0 && !regionFits(req.Region, t, m) {
-		if t.Mobility == txn.Fixed {
-			return txn.TerminalIsFarFromPremises
+		if t.Mobility == txn.Fixed && j.finds(ruleT11, txn.TerminalIsFarFromPremises) ||
+			t.Mobility != txn.Fixed && j.finds(ruleT12, txn.TerminalIsOutsideItsAreas) {
+			return true
 		}
-		return txn.TerminalIsOutsideItsAreas
 	}
-	if !mayWorkIn(t.Region, t, m) || req.Region != 0 && !mayWorkIn(req.Region, t, m) {
-		return txn.RegionIsNotTheMerchants
-	}
-	return txn.Approved
+	return (!mayWorkIn(t.Region, t, m) || req.Region != 0 && !mayWorkIn(req.Region, t, m)) && j.finds(ruleT13, txn.RegionIsNotTheMerchants)
 }
 
 func positionFits(p txn.Position, t *txn.Terminal) bool {

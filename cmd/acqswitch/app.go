@@ -175,11 +175,14 @@ func newRisk(cfg *config) (*risk.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits := map[txn.Currency]txn.Limits{}
+	policy := risk.DefaultPolicy()
+	cards := risk.Plan{Name: "risk.card_limits"}
 	for _, l := range cfg.Risk.CardLimits {
-		limits[txn.Currency(l.Currency)] = txn.Limits{Transaction: l.Transaction, DayAmount: l.DayAmount, DayCount: l.DayCount}
+		cards.Limits = append(cards.Limits, risk.Limit{Scope: txn.ScopeCard, Currency: txn.Currency(l.Currency),
+			Bounds: txn.Limits{Transaction: l.Transaction, DayAmount: l.DayAmount, DayCount: l.DayCount}})
 	}
-	return risk.New(risk.Config{Card: limits, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
+	policy.Plans = []risk.Plan{cards}
+	return risk.New(risk.Config{Policy: &policy, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
 }
 
 // openLedger opens the ledger of a configuration; a relative SQLite path is

@@ -81,6 +81,8 @@ type Limits struct {
 	Transaction int64  // minor units per transaction
 	DayAmount   int64  // minor units per business day
 	DayCount    uint32 // transactions per business day
+	MonthCount  uint32 // transactions in the business days of a month
+	MonthAmount int64  // minor units in them
 }
 
 // Area is a region a terminal may work in, with the circle that stands for it

@@ -144,9 +144,10 @@ const (
 	ScopeTerminal
 	ScopeMerchant
 	ScopeCard
+	ScopeIdentity // all merchants of one licence or document
 )
 
-var scopeNames = [...]string{"", "terminal", "merchant", "card"}
+var scopeNames = [...]string{"", "terminal", "merchant", "card", "identity"}
 
 func (s LimitScope) String() string { return name(scopeNames[:], s) }
 

@@ -1,0 +1,79 @@
+package risk
+
+import "github.com/acqswitch/acqswitch/switch/txn"
+
+// The built-in rules, as the regulator's catalogue numbers them.
+const (
+	ruleT01 txn.Rule = 101
+	ruleT02 txn.Rule = 102
+	ruleT03 txn.Rule = 103
+	ruleT04 txn.Rule = 104
+	ruleT05 txn.Rule = 105
+	ruleT10 txn.Rule = 110
+	ruleT11 txn.Rule = 111
+	ruleT12 txn.Rule = 112
+	ruleT13 txn.Rule = 113
+	ruleM01 txn.Rule = 201
+	ruleM02 txn.Rule = 202
+	ruleM07 txn.Rule = 207
+	ruleL01 txn.Rule = 301
+	ruleL02 txn.Rule = 302
+	ruleL03 txn.Rule = 303
+	ruleL04 txn.Rule = 304
+)
+
+// Builtin is one rule that needs no writing: its number in the regulator's
+// catalogue, what it looks for, and what it does where a policy does not say
+// otherwise.
+type Builtin struct {
+	Rule   txn.Rule
+	Finds  string
+	Action txn.Action
+	// Fixed rules cannot be weakened: without them there is nothing to decide on.
+	Fixed bool
+}
+
+// builtins are in the order in which they are asked.
+var builtins = []Builtin{
+	{ruleM01, "merchant is unknown", txn.ActionRefuse, true},
+	{ruleM02, "merchant is not active", txn.ActionRefuse, true},
+	{ruleT01, "terminal is unknown or not active", txn.ActionRefuse, true},
+	{ruleT02, "terminal is bound to another merchant", txn.ActionRefuse, true},
+	{ruleT04, "message says nothing of the machine, and must", txn.ActionRefuse, false},
+	{ruleT03, "serial is not the registered one", txn.ActionRefuse, false},
+	{ruleT05, "random factor or ciphertext of the serial is wrong", txn.ActionRefuse, false},
+	{ruleT10, "message says nothing of the place, and must", txn.ActionRefuse, false},
+	{ruleT11, "fixed terminal is away from its premises", txn.ActionRefuse, false},
+	{ruleT12, "terminal that moves is outside its areas", txn.ActionRefuse, false},
+	{ruleT13, "place is not in the merchant's region", txn.ActionRefuse, false},
+	{ruleM07, "kind is not allowed to the merchant", txn.ActionRefuse, true},
+	{ruleL01, "amount is zero or beyond what a message can say", txn.ActionRefuse, true},
+	{ruleL02, "amount is over a limit per transaction", txn.ActionRefuse, false},
+	{ruleL03, "sum of a day is over a limit", txn.ActionRefuse, true},
+	{ruleL04, "count of a day is over a limit", txn.ActionRefuse, true},
+}
+
+// Catalogue is every built-in rule, in the order in which they are asked.
+func Catalogue() []Builtin { return append([]Builtin(nil), builtins...) }
+
+// judgement is one request being assessed: the policy it is held to, and what
+// has been said so far.
+type judgement struct {
+	*rulebook
+	v txn.Verdict
+}
+
+// finds notes that a rule found something, and says whether the request is
+// refused for it. The reason is then told.
+func (j *judgement) finds(r txn.Rule, reason txn.Reason) bool {
+	s := j.settings[r]
+	if s.Mode == Off {
+		return false
+	}
+	j.v.Findings.Add(txn.Finding{Rule: r, Action: s.Action, Shadow: s.Mode == Shadow})
+	if s.Mode == Shadow || s.Action != txn.ActionRefuse {
+		return false
+	}
+	j.v.Reason = reason
+	return true
+}

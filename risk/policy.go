@@ -1,0 +1,325 @@
+package risk
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Mode is how far a rule goes.
+type Mode uint8
+
+// The modes.
+const (
+	Enforce Mode = iota // what it says is done
+	Shadow              // what it says is counted, and never done
+	Off                 // it is not asked
+)
+
+var modeNames = [...]string{"enforce", "shadow", "off"}
+
+func (m Mode) String() string {
+	if int(m) < len(modeNames) {
+		return modeNames[m]
+	}
+	return "invalid"
+}
+
+// ParseMode reads String's form.
+func ParseMode(s string) (Mode, bool) {
+	for m, name := range modeNames {
+		if name == s {
+			return Mode(m), true
+		}
+	}
+	return 0, false
+}
+
+// Setting is how a built-in rule is applied: Action 0 is the catalogue's.
+type Setting struct {
+	Mode   Mode
+	Action txn.Action
+}
+
+// Policy is what the risk officer decides, besides the registry. It is a value:
+// whoever gave it to an Engine changes it no more, and a change is another
+// policy. DefaultPolicy says what each field is without one.
+//
+// Days are business days; To is the last one, 0 is open. Amounts are minor units.
+type Policy struct {
+	Number uint32 // in every finding made under it; 0 is the one built in
+
+	// Rules says how built-in rules are applied, where not as in the Catalogue.
+	Rules map[txn.Rule]Setting
+
+	Places  Places
+	Classes [MerchantTypes]Crossing // by txn.MerchantType
+	Permits []Permit
+
+	Plans     []Plan
+	Overrides []Override
+	Legal     Legal
+
+	// Blocked are cards that are refused (R08).
+	Blocked map[txn.CardToken]Block
+	// Shunned are persons and enterprises whose merchants are refused (M02).
+	Shunned map[txn.Identity]struct{}
+}
+
+// MerchantTypes is the number of classes of merchants.
+const MerchantTypes = int(txn.Micro) + 1
+
+// Places are the parameters of where a terminal may be.
+type Places struct {
+	InfoFrom     txn.Date // T04: before this day missing information alerts only; 0 is always refused
+	SilentMax    uint8    // T10: so many requests in a row may be without a place, and alert
+	RadiusMetres uint32   // T11: of premises that state no radius
+	FarMax       uint8    // T11: so many requests in a row may be away from the premises, and alert
+	FarMetres    uint32   // T11: what is further away is refused at once
+	SpeedMax     uint32   // T14: kilometres an hour between two requests
+}
+
+// Crossing is what is done where a place is outside the merchant's own city,
+// province or country, and the merchant's row or a permit does not allow it
+// (T13); 0 lets it pass.
+type Crossing struct{ City, Province, Border txn.Action }
+
+// Permit lets terminals of a merchant work in a region for a time, as chain
+// stores and travelling merchants ask for. Of a terminal that is zero it is for
+// all of them.
+type Permit struct {
+	Merchant txn.MerchantID
+	Terminal txn.TerminalID
+	Region   txn.Region // 0: anywhere in Country
+	Country  uint16     // ISO 3166 numeric; 0 is China
+	From, To txn.Date
+}
+
+// Plan are the limits of the merchants and terminals whose row names it. Plan 0
+// is of those that name none. A terminal that names a plan has the plan's
+// terminal limits; all others are its merchant's.
+type Plan struct {
+	Number uint16
+	Name   string
+	Limits []Limit
+	// CodeLevel is by how much payers identify themselves where a code is scanned
+	// (L05); a static code at the counter is D, whatever stands here.
+	CodeLevel CodeLevel
+	// NoPINRefused refuses contactless payments without a PIN of any amount (L06).
+	NoPINRefused bool
+}
+
+// Limit bounds the use of one party. What it says nothing of is not bounded.
+// Of several the smallest applies.
+type Limit struct {
+	Scope    txn.LimitScope // whose use
+	Currency txn.Currency
+	Methods  txn.Methods // of payments by these alone; 0 is all
+	Cards    txn.Cards   // of cards of these types alone; 0 is all
+	MCC      uint16      // at merchants of this category alone; 0 is all
+	Region   txn.Region  // at merchants in it alone; 0 is all
+	From, To txn.Date
+	Bounds   txn.Limits
+}
+
+// Override is a limit of one party in place of its plan's that counts the same.
+// ID is the terminal's or merchant's, zero padded, or the card's or identity's
+// keyed hash.
+type Override struct {
+	ID [16]byte
+	Limit
+}
+
+// CodeLevel is by how much a payer is identified who shows a code or scans one
+// (Yinfa [2017] 296).
+type CodeLevel uint8
+
+// The levels.
+const (
+	CodeA CodeLevel = iota // by a certificate: as agreed
+	CodeB                  // by two elements
+	CodeC                  // by fewer
+	CodeD                  // static codes
+)
+
+// CodeLevels is the number of levels.
+const CodeLevels = 4
+
+func (l CodeLevel) String() string { return string('A' + rune(l)) }
+
+// Legal are limits that the regulator sets, in minor units of CNY; 0 is none.
+type Legal struct {
+	MicroCreditDay   int64 // M05: credit cards a day at all merchants of one micro merchant's person
+	MicroCreditMonth int64
+	CodeDay          [CodeLevels]int64 // L05: codes a day of one payer, by level
+	NoPIN            int64             // L06: one contactless payment without PIN
+}
+
+// Block is why a card is refused, and when.
+type Block struct {
+	Why      BlockReason
+	From, To txn.Date
+}
+
+// BlockReason is what a list says of a card.
+type BlockReason uint8
+
+// The reasons.
+const (
+	BlockRestricted BlockReason = iota
+	BlockLost
+	BlockStolen
+)
+
+// Bounds of a policy. A plan's limits are compared with every request of it.
+const (
+	PlansMax     = 10_000
+	PlanLimits   = 32
+	BlockedMax   = 10_000_000
+	PermitsMax   = 1_000_000
+	OverridesMax = 1_000_000
+)
+
+// DefaultPolicy is the policy where nobody has decided otherwise: the
+// catalogue's own actions and numbers, and no limits but the registry's.
+func DefaultPolicy() Policy {
+	p := Policy{
+		Places: Places{SilentMax: 0, RadiusMetres: 500, FarMax: 0, FarMetres: 50_000, SpeedMax: 200},
+		Legal: Legal{MicroCreditDay: 1_000_00, MicroCreditMonth: 10_000_00,
+			CodeDay: [CodeLevels]int64{CodeB: 5_000_00, CodeC: 1_000_00, CodeD: 500_00}, NoPIN: 1_000_00},
+	}
+	for i := range p.Classes {
+		p.Classes[i] = Crossing{txn.ActionRefuse, txn.ActionRefuse, txn.ActionRefuse}
+	}
+	return p
+}
+
+// rulebook is a policy as requests are held to it; immutable.
+type rulebook struct {
+	policy   Policy
+	settings [txn.RuleCustom]Setting
+	plans    map[uint16]*Plan
+	permits  map[txn.MerchantID][]Permit
+	override map[partyKey][]Limit
+}
+
+type partyKey struct {
+	scope txn.LimitScope
+	id    [16]byte
+}
+
+// newRulebook checks p. Its errors are joined, each about one entry.
+func newRulebook(p Policy) (*rulebook, error) {
+	b := &rulebook{policy: p, plans: map[uint16]*Plan{}, permits: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
+	var problems []error
+	problem := func(format string, args ...any) {
+		if len(problems) < 20 {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	for i := range b.settings {
+		b.settings[i].Mode = Off
+	}
+	for _, r := range builtins {
+		s := p.Rules[r.Rule]
+		if r.Fixed && s != (Setting{}) && s != (Setting{Action: r.Action}) {
+			problem("rule %s cannot be changed: without it there is nothing to decide on", r.Rule)
+		}
+		if s.Mode > Off || s.Action > txn.ActionRefuse {
+			problem("rule %s has mode %d and action %d: one of them is none", r.Rule, s.Mode, s.Action)
+			continue
+		}
+		if s.Action == 0 {
+			s.Action = r.Action
+		}
+		b.settings[r.Rule] = s
+	}
+	for r := range p.Rules {
+		if r >= txn.RuleCustom || b.settings[r].Action == 0 {
+			problem("rule %s is not built in", r)
+		}
+	}
+	for _, most := range []struct {
+		what   string
+		n, max int
+	}{{"plans", len(p.Plans), PlansMax}, {"permits", len(p.Permits), PermitsMax}, {"overrides", len(p.Overrides), OverridesMax}, {"blocked cards", len(p.Blocked), BlockedMax}} {
+		if most.n > most.max {
+			problem("%s are %d, at most %d may be", most.what, most.n, most.max)
+		}
+	}
+	for i := range p.Plans {
+		plan := &p.Plans[i]
+		if b.plans[plan.Number] != nil {
+			problem("plan %d is there twice", plan.Number)
+		}
+		if len(plan.Limits) > PlanLimits {
+			problem("plan %d has %d limits, at most %d may be", plan.Number, len(plan.Limits), PlanLimits)
+		}
+		if int(plan.CodeLevel) >= CodeLevels {
+			problem("plan %d has code level %d: A to D are 0 to 3", plan.Number, plan.CodeLevel)
+		}
+		for j := range plan.Limits {
+			if err := plan.Limits[j].check(); err != nil {
+				problem("plan %d %s, limit %d: %w", plan.Number, plan.Name, j+1, err)
+			}
+		}
+		b.plans[plan.Number] = plan
+	}
+	if b.plans[0] == nil {
+		b.plans[0] = &Plan{}
+	}
+	for i := range p.Overrides {
+		o := &p.Overrides[i]
+		if err := o.check(); err != nil {
+			problem("override %d: %w", i+1, err)
+		}
+		k := partyKey{o.Scope, o.ID}
+		b.override[k] = append(b.override[k], o.Limit)
+	}
+	for i := range p.Permits {
+		permit := p.Permits[i]
+		if permit.To != 0 && permit.To < permit.From {
+			problem("permit %d of merchant %s ends on %s, before it begins on %s", i+1, permit.Merchant, permit.To, permit.From)
+		}
+		b.permits[permit.Merchant] = append(b.permits[permit.Merchant], permit)
+	}
+	for i, c := range p.Classes {
+		if max(c.City, c.Province, c.Border) > txn.ActionRefuse {
+			problem("what crossings of %s merchants do is invalid", txn.MerchantType(i))
+		}
+	}
+	return b, errors.Join(problems...)
+}
+
+// check says what is wrong with a limit by itself.
+func (l *Limit) check() error {
+	x := &l.Bounds
+	switch _, known := l.Currency.Exponent(); {
+	case l.Scope < txn.ScopeTerminal || l.Scope > txn.ScopeIdentity:
+		return errors.New("it is of nobody: give terminal, merchant, card or identity")
+	case !known:
+		return fmt.Errorf("currency %s is not in ISO 4217", l.Currency)
+	case min(x.Transaction, x.DayAmount, x.MonthAmount) < 0:
+		return errors.New("an amount is negative: leave it out for no limit")
+	case l.To != 0 && l.To < l.From:
+		return fmt.Errorf("it ends on %s, before it begins on %s", l.To, l.From)
+	case l.Methods>>txn.MethodCount != 0:
+		return errors.New("a method of payment is none")
+	}
+	return nil
+}
+
+// SetPolicy puts p in force for every request assessed from now on, or says all
+// that is wrong with it and leaves the one before in force.
+func (e *Engine) SetPolicy(p Policy) error {
+	b, err := newRulebook(p)
+	if err != nil {
+		return fmt.Errorf("policy %d: %w", p.Number, err)
+	}
+	e.rules.Store(b)
+	return nil
+}
+
+// Policy is the policy in force. Nothing in it may be changed.
+func (e *Engine) Policy() Policy { return e.rules.Load().policy }

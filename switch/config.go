@@ -23,6 +23,12 @@ type Config struct {
 	// InFlightMax bounds the requests inside Authorize; above it sales are
 	// refused with SwitchIsOverloaded, reversals are not. Default 20,000.
 	InFlightMax int
+	// TerminalRate is how many requests a second one terminal may make in the
+	// long run, and TerminalBurst how many at once after a pause; above them it is
+	// refused as TerminalIsTooFast. Reversals, advices and settlements never are.
+	// Default no bound, and 20.
+	TerminalRate  float64
+	TerminalBurst int
 	// UndeliveredGrace is how long an approval that could not be written to its
 	// terminal waits for the terminal to ask again before it is reversed.
 	// Default 60 s.
@@ -52,6 +58,9 @@ func (c *Config) setDefaults() error {
 	if c.InFlightMax == 0 {
 		c.InFlightMax = 20_000
 	}
+	if c.TerminalBurst == 0 {
+		c.TerminalBurst = 20
+	}
 	if c.ReversalsInFlight == 0 {
 		c.ReversalsInFlight = 64
 	}
@@ -61,6 +70,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Node < 0 || c.Node > nodeMax {
 		return fmt.Errorf("node: %d must be 0 to %d", c.Node, nodeMax)
+	}
+	if c.TerminalRate < 0 || c.TerminalRate > 1e6 || c.TerminalBurst < 0 {
+		return fmt.Errorf("terminal_rate: %v a second and %d at once must not be negative, nor more than a million a second", c.TerminalRate, c.TerminalBurst)
 	}
 	if c.AnswerWithin < 0 || c.AnswerWithin > txn.PatienceDefault {
 		return fmt.Errorf("answer_within: %v must be at most %v, the terminals' patience", c.AnswerWithin, txn.PatienceDefault)

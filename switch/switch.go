@@ -56,7 +56,8 @@ type Switch struct {
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
-	work      sync.Pool  // of *work
+	work      sync.Pool // of *work
+	pace      *pace
 	broken    chan error // holds one: why the process must end
 	inFlight  atomic.Int64
 	replayed  atomic.Int64
@@ -71,7 +72,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -116,6 +117,8 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case s.covered(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
+	case paced(req) && !s.pace.takes(req.Key.Terminal, req.Received):
+		ans.Reason = txn.TerminalIsTooFast
 	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal && req.Kind != txn.KindSignOn:
 		ans.Reason = txn.SwitchIsOverloaded
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):

@@ -61,6 +61,8 @@ type terminalsConfig struct {
 	SessionsMax           int              `yaml:"sessions_max"`
 	SessionsPerAddressMax int              `yaml:"sessions_per_address_max"`
 	InFlightMax           int              `yaml:"in_flight_max"`
+	Rate                  int              `yaml:"rate"`
+	Burst                 int              `yaml:"burst"`
 	FrameDeadline         time.Duration    `yaml:"frame_deadline"`
 	WriteDeadline         time.Duration    `yaml:"write_deadline"`
 	IdleMax               time.Duration    `yaml:"idle_max"`
@@ -148,6 +150,8 @@ func (c *config) validate() error {
 		{"terminals.sessions_max", atLeast(t.SessionsMax, 1)},
 		{"terminals.sessions_per_address_max", atLeast(t.SessionsPerAddressMax, 0)},
 		{"terminals.in_flight_max", atLeast(t.InFlightMax, 1)},
+		{"terminals.rate", between(t.Rate, 0, 1_000_000)},
+		{"terminals.burst", between(t.Burst, 1, 1_000_000)},
 		{"terminals.frame_deadline", atLeast(t.FrameDeadline, time.Millisecond)},
 		{"terminals.write_deadline", atLeast(t.WriteDeadline, time.Millisecond)},
 		{"terminals.idle_max", atLeast(t.IdleMax, time.Millisecond)},
@@ -300,6 +304,7 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 	r := &c.Reversals
 	return acquirer.Config{
 		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
+		TerminalRate: float64(c.Terminals.Rate), TerminalBurst: c.Terminals.Burst,
 		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,
 		Originals: original.Rules(c.Originals),
 	}, err

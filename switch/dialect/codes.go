@@ -25,6 +25,7 @@ var (
 		txn.DuplicateWithOtherContent:        "94",
 		txn.ReversedBeforeRequest:            "22",
 		txn.SwitchIsOverloaded:               "96",
+		txn.TerminalIsTooFast:                "96",
 		txn.CountryIsNotAccepted:             "58",
 		txn.PositionIsRequired:               "58",
 		txn.TerminalIsFarFromPremises:        "58",

@@ -33,6 +33,7 @@ func TestCodes(t *testing.T) {
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
 		{txn.SwitchIsOverloaded, "96", "96"},
+		{txn.TerminalIsTooFast, "96", "96"},
 		{txn.CountryIsNotAccepted, "58", "58"},
 		{txn.PositionIsRequired, "58", "58"},
 		{txn.TerminalIsFarFromPremises, "58", "58"},

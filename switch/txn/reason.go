@@ -32,6 +32,7 @@ const (
 	DuplicateWithOtherContent        Reason = 10
 	ReversedBeforeRequest            Reason = 11
 	SwitchIsOverloaded               Reason = 12
+	TerminalIsTooFast                Reason = 56
 	CountryIsNotAccepted             Reason = 13
 	PositionIsRequired               Reason = 14
 	TerminalIsFarFromPremises        Reason = 15
@@ -91,6 +92,7 @@ var reasonNames = [...]string{
 	DuplicateWithOtherContent:        "duplicate with other content",
 	ReversedBeforeRequest:            "reversed before request",
 	SwitchIsOverloaded:               "switch is overloaded",
+	TerminalIsTooFast:                "terminal is too fast",
 	CountryIsNotAccepted:             "country is not accepted",
 	PositionIsRequired:               "position is required",
 	TerminalIsFarFromPremises:        "terminal is far from premises",

@@ -20,7 +20,9 @@ import (
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/download"
 	"github.com/acqswitch/acqswitch/switch/issuer"
@@ -42,6 +44,8 @@ type app struct {
 	registry  *registry.Store
 	journal   *journal.Journal
 	ledger    *ledger.Ledger
+	db        *sqldb.DB // the ledger's database, for all else that keeps rows
+	approvals *approval.Desk
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router
@@ -101,6 +105,11 @@ func (a *app) build(logs io.Writer) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.ledger.Close)
+	if a.db, err = openDatabase(cfg); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.db.Close)
+	a.approvals = approval.New(a.db)
 	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax))
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
@@ -185,18 +194,24 @@ func newRisk(cfg *config) (*risk.Engine, error) {
 	return risk.New(risk.Config{Policy: &policy, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
 }
 
-// openLedger opens the ledger of a configuration; a relative SQLite path is
-// one of the data directory.
-func openLedger(cfg *config) (*ledger.Ledger, error) {
-	dsn := cfg.Ledger.DSN
-	if path, ok := strings.CutPrefix(dsn, "sqlite:"); ok && !filepath.IsAbs(path) {
-		dsn = "sqlite:" + filepath.Join(cfg.DataDir, path)
+// dsn is that of the ledger's database; a relative SQLite path is one of the
+// data directory.
+func (c *config) dsn() string {
+	if path, ok := strings.CutPrefix(c.Ledger.DSN, "sqlite:"); ok && !filepath.IsAbs(path) {
+		return "sqlite:" + filepath.Join(c.DataDir, path)
 	}
-	l, err := ledger.Open(dsn)
+	return c.Ledger.DSN
+}
+
+func openLedger(cfg *config) (*ledger.Ledger, error) { return ledger.Open(cfg.dsn()) }
+
+// openDatabase opens the ledger's database for what else is kept there.
+func openDatabase(cfg *config) (*sqldb.DB, error) {
+	db, err := sqldb.Open(cfg.dsn())
 	if err != nil {
-		return nil, fmt.Errorf("open ledger: %w", err)
+		return nil, fmt.Errorf("open database: %w", err)
 	}
-	return l, nil
+	return db, nil
 }
 
 // openKeys opens the key vault and the log of the terminals' keys.
@@ -415,15 +430,25 @@ const migrateWithin = 3 * time.Second
 func (a *app) migrateFirst(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
-	if err := a.ledger.Migrate(ctx); err != nil {
+	if err := a.makeTables(ctx); err != nil {
 		a.log.Warn("the ledger is not there at start", "error", err)
 	}
+}
+
+// makeTables brings the schemas of the database up to date, once.
+func (a *app) makeTables(ctx context.Context) error {
+	for _, migrate := range []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate} {
+		if err := migrate(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // migrate brings the schema up to date, however long the ledger is away.
 func (a *app) migrate(ctx context.Context) error {
 	for try := 0; ; try++ {
-		err := a.ledger.Migrate(ctx)
+		err := a.makeTables(ctx)
 		if err == nil {
 			return nil
 		}

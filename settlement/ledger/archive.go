@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -86,7 +87,7 @@ func (a Archive) Deeds(ctx context.Context, merchant txn.MerchantID, id txn.ID) 
 
 // records is what a query found; a ledger without tables has nothing in it yet.
 func records(entries []Entry, err error) ([]txn.Record, error) {
-	if err != nil && noTable(err) {
+	if err != nil && sqldb.NoTable(err) {
 		return nil, nil
 	}
 	recs := make([]txn.Record, len(entries))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -208,7 +209,7 @@ func parties(m *txn.MerchantID, merchant string, t *txn.TerminalID, terminal str
 func (q queries) batches(ctx context.Context, query string, day txn.Date, fn func(scan func(...any) error) error) error {
 	rows, err := q.on.QueryContext(ctx, query, day.String())
 	if err != nil {
-		if noTable(err) {
+		if sqldb.NoTable(err) {
 			return ErrNoSchema
 		}
 		return fmt.Errorf("read batches of %s: %w", day, err)

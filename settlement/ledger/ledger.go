@@ -16,16 +16,13 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"sync"
 
-	"github.com/pressly/goose/v3"
-
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -57,9 +54,8 @@ var errMoved = errors.New("another process stores into this ledger: let only one
 // Ledger is safe for concurrent use. Close it.
 type Ledger struct {
 	queries // on the read pool
-	engine  engine
-	write   *sql.DB // one connection
-	read    *sql.DB
+	db      *sqldb.DB
+	insert  insertion
 
 	mu      sync.Mutex // one Store at a time; guards what follows
 	rows    map[*table][]value
@@ -71,26 +67,19 @@ type Ledger struct {
 // Open takes a DSN, sqlite:PATH or postgres://..., and does not connect: a
 // ledger that is away at start must not keep the switch from selling.
 func Open(dsn string) (*Ledger, error) {
-	l := &Ledger{rows: map[*table][]value{}}
-	switch {
-	case strings.HasPrefix(dsn, "sqlite:"):
-		l.engine = sqliteEngine
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		l.engine = postgresEngine
-	default:
-		scheme, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
-		return nil, fmt.Errorf("open ledger: DSN of scheme %q: it must be sqlite:PATH or postgres://...", scheme)
+	db, err := sqldb.Open(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	var err error
-	if l.write, l.read, err = l.engine.open(dsn); err != nil {
-		return nil, err
+	l := &Ledger{queries: queries{db.Read}, db: db, insert: insertSQLite, rows: map[*table][]value{}}
+	if db.Postgres() {
+		l.insert = insertPostgres
 	}
-	l.queries = queries{l.read}
 	return l, nil
 }
 
 // Close closes the connections.
-func (l *Ledger) Close() error { return errors.Join(l.read.Close(), l.write.Close()) }
+func (l *Ledger) Close() error { return l.db.Close() }
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -102,14 +91,7 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(l.engine.dialect, l.write, dir, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read ledger migrations: %w", err)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate ledger: %w", err)
-	}
-	return nil
+	return l.db.Migrate(ctx, dir, "goose_db_version")
 }
 
 const claimPosition = `UPDATE drain SET position = $1 WHERE name = 'journal' AND position = $2`
@@ -128,7 +110,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	conn, err := l.write.Conn(ctx)
+	conn, err := l.db.Write.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to ledger: %w", err)
 	}
@@ -172,7 +154,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 			if len(l.rows[t]) == 0 {
 				continue
 			}
-			if err := l.engine.insert(ctx, driverConn, t, l.rows[t], &l.buf); err != nil {
+			if err := l.insert(ctx, driverConn, t, l.rows[t], &l.buf); err != nil {
 				return err
 			}
 		}
@@ -180,7 +162,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	})
 	switch {
 	case err == nil:
-	case l.engine.isDuplicate(err):
+	case sqldb.IsDuplicate(err):
 		return fmt.Errorf("store journal records %d to %d: %w: %w", stored+1, last, ErrRepeated, err)
 	default:
 		return fmt.Errorf("store journal records %d to %d: %w", stored+1, last, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -22,12 +23,7 @@ type Snapshot struct{ queries }
 
 // Read calls fn with a snapshot, which is of no use after fn returned.
 func (l *Ledger) Read(ctx context.Context, fn func(*Snapshot) error) error {
-	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{Isolation: l.engine.snapshot, ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("begin ledger snapshot: %w", err)
-	}
-	defer tx.Rollback()
-	return fn(&Snapshot{queries{tx}})
+	return l.db.View(ctx, func(tx *sql.Tx) error { return fn(&Snapshot{queries{tx}}) })
 }
 
 const selectPosition = `SELECT position FROM drain WHERE name = 'journal'`
@@ -36,7 +32,7 @@ const selectPosition = `SELECT position FROM drain WHERE name = 'journal'`
 func (q queries) Position(ctx context.Context) (uint64, error) {
 	var n int64
 	if err := q.on.QueryRowContext(ctx, selectPosition).Scan(&n); err != nil {
-		if noTable(err) {
+		if sqldb.NoTable(err) {
 			return 0, ErrNoSchema
 		}
 		return 0, fmt.Errorf("read ledger position: %w", err)
@@ -253,7 +249,7 @@ func (q queries) list(ctx context.Context, query string, args ...any) ([]Entry, 
 func (q queries) each(ctx context.Context, fn func(Entry) error, query string, args ...any) error {
 	rows, err := q.on.QueryContext(ctx, query, args...)
 	if err != nil {
-		if unmigrated(err) {
+		if sqldb.Unmigrated(err) {
 			err = fmt.Errorf("%w: %w", ErrNoSchema, err)
 		}
 		return fmt.Errorf("read ledger: %w", err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -56,7 +57,7 @@ const selectRuns = `SELECT business_date, prior, position, fees, state, exceptio
 func (q queries) Runs(ctx context.Context) ([]Run, error) {
 	rows, err := q.on.QueryContext(ctx, selectRuns)
 	if err != nil {
-		if noTable(err) {
+		if sqldb.NoTable(err) {
 			return nil, ErrNoSchema
 		}
 		return nil, fmt.Errorf("read runs: %w", err)
@@ -379,7 +380,7 @@ type Balance struct {
 func (q queries) Balances(ctx context.Context) ([]Balance, error) {
 	rows, err := q.on.QueryContext(ctx, selectBalances)
 	if err != nil {
-		if noTable(err) { // of a version without runs
+		if sqldb.NoTable(err) { // of a version without runs
 			return nil, nil
 		}
 		return nil, fmt.Errorf("sum up postings: %w", err)
@@ -442,7 +443,7 @@ func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum) error {
 				return err
 			}
 			var buf []byte
-			return l.engine.insert(ctx, driverConn, postingTable, rows, &buf)
+			return l.insert(ctx, driverConn, postingTable, rows, &buf)
 		})
 	})
 	if err != nil {
@@ -477,7 +478,7 @@ func one(res sql.Result, err error) error {
 
 // change runs fn in one transaction of the connection for writing.
 func (l *Ledger) change(ctx context.Context, fn func(*sql.Tx, *sql.Conn) error) error {
-	conn, err := l.write.Conn(ctx)
+	conn, err := l.db.Write.Conn(ctx)
 	if err != nil {
 		return err
 	}

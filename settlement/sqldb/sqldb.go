@@ -1,0 +1,242 @@
+// Package sqldb is one SQL database, SQLite in a file or PostgreSQL, as all that
+// keeps rows here uses it: one query text for both, one connection that writes
+// and a few that read.
+//
+// Open does not connect: a database that is away at start keeps nobody from
+// starting, and every call fails alone. Update runs a transaction as if no other
+// ran beside it, and runs it again where the server says that one did.
+//
+// Not here: queries. Rows that are sent by the ten thousand (COPY) are the
+// ledger's.
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+const (
+	readersMax  = 4  // connections that queries use
+	triesMax    = 20 // of one Update
+	retryPause  = 5 * time.Millisecond
+	migrateMax  = 5 // tries of one Migrate
+	migrateWait = 100 * time.Millisecond
+)
+
+// DB is safe for concurrent use. Close it.
+type DB struct {
+	Write *sql.DB // one connection
+	Read  *sql.DB // up to four, which cannot write
+
+	postgres bool
+	dsn      string
+}
+
+// Open takes a DSN, sqlite:PATH or postgres://..., and does not connect.
+func Open(dsn string) (*DB, error) {
+	d := &DB{dsn: dsn}
+	var err error
+	switch {
+	case strings.HasPrefix(dsn, "sqlite:"):
+		err = d.openSQLite()
+	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
+		d.postgres = true
+		err = d.openPostgres()
+	default:
+		scheme, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
+		err = fmt.Errorf("DSN of scheme %q: it must be sqlite:PATH or postgres://...", scheme)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// openSQLite opens the file of a DSN sqlite:PATH. The journal could feed the
+// ledger again after a power cut, so commits need no fsync for that; they get
+// one (synchronous=FULL, 4 to 10 % of a batch's time) so that the position, once
+// read, is never taken back and the journal may be truncated below it. A
+// checkpoint waits for 32 MB of log: pages that many batches touch are copied
+// into the file once (a quarter to a third of a batch's time).
+func (d *DB) openSQLite() (err error) {
+	path := strings.TrimPrefix(d.dsn, "sqlite:")
+	if path == "" || strings.HasPrefix(path, ":memory:") {
+		return errors.New("a sqlite DSN must name a file, such as sqlite:data/ledger.db")
+	}
+	file := "file:" + (&url.URL{Path: path}).EscapedPath()
+	common := "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
+	if d.Write, err = sql.Open("sqlite", file+common+"&_txlock=immediate&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(8000)"); err != nil {
+		return err
+	}
+	d.Write.SetMaxOpenConns(1)
+	if d.Read, err = sql.Open("sqlite", file+common+"&_pragma=query_only(1)"); err != nil {
+		return err
+	}
+	d.Read.SetMaxOpenConns(readersMax)
+	return nil
+}
+
+func (d *DB) openPostgres() error {
+	cfg, err := pgx.ParseConfig(d.dsn)
+	if err != nil {
+		return err // pgx hides the password
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	cfg.RuntimeParams["application_name"] = "acqswitch"
+	d.Write = stdlib.OpenDB(*cfg)
+	d.Write.SetMaxOpenConns(1)
+	readOnly := cfg.Copy()
+	readOnly.RuntimeParams["default_transaction_read_only"] = "on"
+	d.Read = stdlib.OpenDB(*readOnly)
+	d.Read.SetMaxOpenConns(readersMax)
+	return nil
+}
+
+// Close closes the connections.
+func (d *DB) Close() error { return errors.Join(d.Read.Close(), d.Write.Close()) }
+
+// Postgres says that the database is a PostgreSQL server, not a file.
+func (d *DB) Postgres() bool { return d.postgres }
+
+// Migrate brings a schema up to date: the files NUMBER_NAME.sql of a directory,
+// whose versions are kept in a table of their own. Of several processes that do
+// it at once one does it, and the others find it done.
+func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) error {
+	dialect := goose.DialectSQLite3
+	if d.postgres {
+		dialect = goose.DialectPostgres
+	}
+	p, err := goose.NewProvider(dialect, d.Write, migrations, goose.WithDisableGlobalRegistry(true), goose.WithTableName(versions))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if err := d.Write.PingContext(ctx); err != nil {
+		return fmt.Errorf("connect to database: %w", err)
+	}
+	for try := 1; ; try++ {
+		// It fails where another process made the same tables meanwhile.
+		if _, err = p.Up(ctx); err == nil || try == migrateMax {
+			break
+		}
+		if sleep(ctx, migrateWait) != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("migrate database: %w", err)
+	}
+	return nil
+}
+
+// View calls fn with a transaction that reads one state of the database.
+func (d *DB) View(ctx context.Context, fn func(*sql.Tx) error) error {
+	isolation := sql.LevelDefault // SQLite: the log up to where the first read found its end
+	if d.postgres {
+		isolation = sql.LevelRepeatableRead
+	}
+	tx, err := d.Read.BeginTx(ctx, &sql.TxOptions{Isolation: isolation, ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin database snapshot: %w", err)
+	}
+	defer tx.Rollback()
+	return fn(tx)
+}
+
+// Update calls fn with a transaction that behaves as if no other ran beside it,
+// and commits it, durable when Update returns nil. fn is called again, with a new
+// transaction, where another one was in its way: it must have no effect but on
+// tx. After an error of the commit nobody knows whether it was done.
+func (d *DB) Update(ctx context.Context, fn func(*sql.Tx) error) error {
+	for try := 1; ; try++ {
+		err := d.update(ctx, fn)
+		if err == nil || try == triesMax || !inTheWay(err) {
+			return err
+		}
+		if err := sleep(ctx, retryPause+rand.N(retryPause*time.Duration(try))); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
+	isolation := sql.LevelDefault // SQLite: one writer at a time (_txlock=immediate)
+	if d.postgres {
+		isolation = sql.LevelSerializable
+	}
+	tx, err := d.Write.BeginTx(ctx, &sql.TxOptions{Isolation: isolation})
+	if err != nil {
+		return fmt.Errorf("begin database transaction: %w", err)
+	}
+	defer tx.Rollback()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit database transaction: %w", err)
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// inTheWay says that a transaction failed because of another one and may be
+// tried again: 40001 serialization failure, 40P01 deadlock, SQLITE_BUSY.
+func inTheWay(err error) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code == "40001" || pg.Code == "40P01"
+	}
+	lite := (*sqlite.Error)(nil)
+	return errors.As(err, &lite) && lite.Code()&0xff == sqlitelib.SQLITE_BUSY
+}
+
+// IsDuplicate says that err is a broken primary or unique key.
+func IsDuplicate(err error) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code == "23505"
+	}
+	lite := (*sqlite.Error)(nil)
+	return errors.As(err, &lite) &&
+		(lite.Code() == sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY || lite.Code() == sqlitelib.SQLITE_CONSTRAINT_UNIQUE)
+}
+
+// NoTable says that a statement failed for want of a table: 42P01, or SQLite's
+// generic error 1 with this text.
+func NoTable(err error) bool { return lacks(err, "42P01", "no such table") }
+
+// Unmigrated says that a statement failed for want of a table or a column.
+func Unmigrated(err error) bool {
+	return NoTable(err) || lacks(err, "42703", "no such column")
+}
+
+func lacks(err error, code, text string) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code == code
+	}
+	lite := (*sqlite.Error)(nil)
+	return errors.As(err, &lite) && strings.Contains(lite.Error(), text)
+}

@@ -1,0 +1,138 @@
+package sqldb_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"go.uber.org/goleak"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var migrations = fstest.MapFS{
+	"00001_one.sql": {Data: []byte("-- +goose Up\nCREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);\nINSERT INTO counter (name, n) VALUES ('a', 0);\n")},
+	"00002_two.sql": {Data: []byte("-- +goose Up\nCREATE TABLE noted (n BIGINT NOT NULL PRIMARY KEY);\n")},
+}
+
+func open(t *testing.T, dsn string) *sqldb.DB {
+	t.Helper()
+	db, err := sqldb.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// Several processes that start at once make the tables once.
+func TestMigrateTogether(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		var wg sync.WaitGroup
+		for range 4 {
+			db := open(t, dsn)
+			wg.Go(func() {
+				if err := db.Migrate(t.Context(), migrations, "some_version"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestMigrateNeedsAServer(t *testing.T) {
+	db := open(t, "postgres://nobody@127.0.0.1:1/none")
+	if err := db.Migrate(t.Context(), migrations, "some_version"); err == nil {
+		t.Fatal("migrated a database that is away")
+	}
+}
+
+// Read, decide, write: of processes that do it at once each sees what the others
+// wrote.
+func TestUpdateIsAlone(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		const writers, times = 4, 10
+		var wg sync.WaitGroup
+		for i := range writers {
+			db := open(t, dsn)
+			if i == 0 {
+				if err := db.Migrate(t.Context(), migrations, "some_version"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wg.Go(func() {
+				for range times {
+					err := db.Update(t.Context(), func(tx *sql.Tx) error {
+						var n int64
+						if err := tx.QueryRow("SELECT n FROM counter WHERE name = 'a'").Scan(&n); err != nil {
+							return err
+						}
+						_, err := tx.Exec("UPDATE counter SET n = $1 WHERE name = 'a'", n+1)
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		err := open(t, dsn).View(t.Context(), func(tx *sql.Tx) error {
+			var n int64
+			if err := tx.QueryRow("SELECT n FROM counter WHERE name = 'a'").Scan(&n); err != nil || n != writers*times {
+				t.Errorf("%d, %v", n, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestErrors(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		db, ctx := open(t, dsn), t.Context()
+		exec := func(query string) error {
+			return db.Update(ctx, func(tx *sql.Tx) error { _, err := tx.Exec(query); return err })
+		}
+		if err := exec("INSERT INTO counter (name, n) VALUES ('a', 1)"); !sqldb.NoTable(err) || !sqldb.Unmigrated(err) {
+			t.Errorf("no table: %v", err)
+		}
+		if err := db.Migrate(ctx, migrations, "some_version"); err != nil {
+			t.Fatal(err)
+		}
+		if err := exec("INSERT INTO counter (name, n) VALUES ('a', 1)"); !sqldb.IsDuplicate(err) || sqldb.NoTable(err) {
+			t.Errorf("duplicate: %v", err)
+		}
+		if err := exec("UPDATE counter SET m = 1"); sqldb.NoTable(err) || !sqldb.Unmigrated(err) {
+			t.Errorf("no column: %v", err)
+		}
+		// A transaction that fails leaves nothing behind.
+		why := errors.New("no")
+		if err := db.Update(ctx, func(tx *sql.Tx) error {
+			_, err := tx.Exec("INSERT INTO noted (n) VALUES (1)")
+			return errors.Join(err, why)
+		}); !errors.Is(err, why) {
+			t.Error(err)
+		}
+		if err := exec("INSERT INTO noted (n) VALUES (1)"); err != nil {
+			t.Errorf("a transaction that failed left a row: %v", err)
+		}
+		if _, err := db.Read.ExecContext(ctx, "INSERT INTO noted (n) VALUES (2)"); err == nil {
+			t.Error("a reader wrote")
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if err := db.Update(ended, func(*sql.Tx) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,318 @@
+// Package approval is how what one person wants done is done by two: one
+// proposes it, another one approves it or rejects it, once.
+//
+// Promises: a proposal is durable when Propose returns, and never changed; of
+// two people who decide it one does, and the other is told who did; nobody
+// decides his own. What an approval does is done in its transaction: both are
+// there, or neither.
+//
+// Not here: who people are and what they may do. A name is what the command was
+// told; names that differ in case only are one person's.
+package approval
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+)
+
+// Limits of a proposal, in bytes.
+const (
+	DocumentMax = 4 << 20
+	TextMax     = 500 // of a reason, a subject and an object
+	NameMax     = 40  // of a person
+)
+
+// State is what became of a proposal.
+type State uint8
+
+// The states.
+const (
+	Open State = iota
+	Approved
+	Rejected
+)
+
+var stateNames = [...]string{"open", "approved", "rejected"}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "invalid"
+}
+
+// MarshalText is String.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// ParseState reads String's form.
+func ParseState(text string) (State, error) {
+	for i, n := range stateNames {
+		if n == text {
+			return State(i), nil
+		}
+	}
+	return 0, fmt.Errorf("state %q must be one of %s", text, strings.Join(stateNames[:], ", "))
+}
+
+// Draft is what somebody proposes.
+type Draft struct {
+	Subject  string `json:"subject"`  // what kind of change, such as "terminal move"
+	Object   string `json:"object"`   // what it is about, such as a terminal's id
+	Document string `json:"document"` // the change itself, in its subject's form
+	By       string `json:"by"`
+	Reason   string `json:"reason"`
+}
+
+// Proposal is a draft with a number, and what was decided about it.
+type Proposal struct {
+	Number int64 `json:"number"`
+	Draft
+	At    time.Time `json:"at"`
+	State State     `json:"state"`
+	// Who decided, why and when; empty while it is open.
+	Decider   string    `json:"decider,omitempty"`
+	Why       string    `json:"why,omitempty"`
+	DecidedAt time.Time `json:"decided_at,omitzero"`
+}
+
+// ErrUnknown: no proposal has this number, or none of this subject.
+var ErrUnknown = errors.New("there is no such proposal")
+
+// ErrSamePerson: who proposes something does not decide it.
+var ErrSamePerson = errors.New("another person must decide it than the one who proposed it")
+
+// ErrNoSchema: nobody has called Migrate on this database yet.
+var ErrNoSchema = errors.New("the database has no tables of proposals yet; a switch makes them when it starts")
+
+// DecidedError: somebody was first.
+type DecidedError struct{ Proposal Proposal }
+
+func (e *DecidedError) Error() string {
+	p := &e.Proposal
+	return fmt.Sprintf("proposal %d was %s by %s at %s", p.Number, p.State, p.Decider, p.DecidedAt.Format(time.RFC3339))
+}
+
+// Desk is where proposals lie. It is safe for concurrent use, by several
+// processes too.
+type Desk struct{ db *sqldb.DB }
+
+// New is the desk of a database.
+func New(db *sqldb.DB) *Desk { return &Desk{db} }
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate makes the tables.
+func (d *Desk) Migrate(ctx context.Context) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return d.db.Migrate(ctx, dir, "approval_version")
+}
+
+// Propose puts a draft on the desk.
+func (d *Desk) Propose(ctx context.Context, draft Draft) (Proposal, error) {
+	var p Proposal
+	err := d.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		p, err = ProposeIn(ctx, tx, draft)
+		return err
+	})
+	return p, err
+}
+
+// ProposeIn is Propose as part of a transaction of the same database.
+func ProposeIn(ctx context.Context, tx *sql.Tx, draft Draft) (Proposal, error) {
+	p := Proposal{Draft: draft, At: now()}
+	if err := p.check(); err != nil {
+		return p, err
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM proposal`).Scan(&p.Number); err != nil {
+		return p, failed("number a proposal", err)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO proposal (number, subject, object, document, by_whom, reason, at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		p.Number, p.Subject, p.Object, p.Document, p.By, p.Reason, p.At.UnixMicro())
+	if err != nil {
+		return p, failed("store a proposal", err)
+	}
+	return p, nil
+}
+
+// Approve decides a proposal of a subject, if apply does what it asks for in the
+// same transaction. apply must have no other effect than on tx: it may be called
+// again. Whatever apply returns as its error leaves the proposal open.
+func (d *Desk) Approve(ctx context.Context, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (Proposal, error) {
+	return d.decide(ctx, Approved, subject, number, by, why, apply)
+}
+
+// Reject decides that a proposal of a subject is not done. why must be said.
+func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why string) (Proposal, error) {
+	if strings.TrimSpace(why) == "" {
+		return Proposal{}, errors.New("say why it is rejected")
+	}
+	return d.decide(ctx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
+}
+
+func (d *Desk) decide(ctx context.Context, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
+	if err := person(by); err != nil {
+		return p, err
+	}
+	if err := short("reason", why); err != nil {
+		return p, err
+	}
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		if p, err = get(ctx, tx, number); err != nil {
+			return err
+		}
+		switch {
+		case p.Subject != subject:
+			return fmt.Errorf("proposal %d is a %s: %w of %s", number, p.Subject, ErrUnknown, subject)
+		case p.State != Open:
+			return &DecidedError{p}
+		case strings.EqualFold(p.By, by):
+			return fmt.Errorf("proposal %d is %s's: %w", number, p.By, ErrSamePerson)
+		}
+		if err := apply(tx, &p); err != nil {
+			return err
+		}
+		p.State, p.Decider, p.Why, p.DecidedAt = to, by, why, now()
+		_, err := tx.ExecContext(ctx, `INSERT INTO proposal_decision (number, state, by_whom, reason, at) VALUES ($1, $2, $3, $4, $5)`,
+			number, to.String(), by, why, p.DecidedAt.UnixMicro())
+		if err != nil {
+			return failed("store a decision", err)
+		}
+		return nil
+	})
+	return p, err
+}
+
+// Get is one proposal.
+func (d *Desk) Get(ctx context.Context, number int64) (p Proposal, err error) {
+	err = d.db.View(ctx, func(tx *sql.Tx) error {
+		p, err = get(ctx, tx, number)
+		return err
+	})
+	return p, err
+}
+
+const selectProposals = `SELECT p.number, p.subject, p.object, p.document, p.by_whom, p.reason, p.at,
+	COALESCE(d.state, 'open'), COALESCE(d.by_whom, ''), COALESCE(d.reason, ''), COALESCE(d.at, 0)
+	FROM proposal AS p LEFT JOIN proposal_decision AS d ON d.number = p.number`
+
+func get(ctx context.Context, tx *sql.Tx, number int64) (Proposal, error) {
+	p, err := scan(tx.QueryRowContext(ctx, selectProposals+` WHERE p.number = $1`, number).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, fmt.Errorf("proposal %d: %w", number, ErrUnknown)
+	}
+	if err != nil {
+		return p, failed(fmt.Sprintf("read proposal %d", number), err)
+	}
+	return p, nil
+}
+
+// Filter chooses proposals. Empty fields choose all.
+type Filter struct {
+	Subject string
+	Open    bool // only those nobody has decided
+}
+
+// List is the chosen proposals, by number, the newest last, at most ListMax of
+// them: the newest.
+func (d *Desk) List(ctx context.Context, f Filter) (list []Proposal, err error) {
+	err = d.db.View(ctx, func(tx *sql.Tx) error {
+		list, err = listIn(ctx, tx, f)
+		return err
+	})
+	return list, err
+}
+
+// ListMax bounds a list.
+const ListMax = 1000
+
+func listIn(ctx context.Context, tx *sql.Tx, f Filter) ([]Proposal, error) {
+	onlyOpen := 0
+	if f.Open {
+		onlyOpen = 1
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT * FROM (`+selectProposals+` WHERE (p.subject = $1 OR $1 = '') AND (d.number IS NULL OR $2 = 0)
+		ORDER BY p.number DESC LIMIT $3) AS newest ORDER BY number`, f.Subject, onlyOpen, ListMax)
+	if err != nil {
+		return nil, failed("list proposals", err)
+	}
+	defer rows.Close()
+	var list []Proposal
+	for rows.Next() {
+		p, err := scan(rows.Scan)
+		if err != nil {
+			return nil, failed("list proposals", err)
+		}
+		list = append(list, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, failed("list proposals", err)
+	}
+	return list, nil
+}
+
+func scan(into func(...any) error) (p Proposal, err error) {
+	var at, decided int64
+	var state string
+	if err = into(&p.Number, &p.Subject, &p.Object, &p.Document, &p.By, &p.Reason, &at, &state, &p.Decider, &p.Why, &decided); err != nil {
+		return p, err
+	}
+	p.At = time.UnixMicro(at).UTC()
+	if decided != 0 {
+		p.DecidedAt = time.UnixMicro(decided).UTC()
+	}
+	p.State, err = ParseState(state)
+	return p, err
+}
+
+func (p *Draft) check() error {
+	if err := person(p.By); err != nil {
+		return err
+	}
+	switch {
+	case p.Subject == "":
+		return errors.New("a proposal must have a subject")
+	case strings.TrimSpace(p.Reason) == "":
+		return errors.New("say why it is proposed")
+	case len(p.Document) > DocumentMax:
+		return fmt.Errorf("the document is %d bytes long, at most %d are proposed at once", len(p.Document), DocumentMax)
+	}
+	return errors.Join(short("subject", p.Subject), short("object", p.Object), short("reason", p.Reason))
+}
+
+// person checks a name.
+func person(name string) error {
+	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%q must be a person's name of 1 to %d bytes", name, NameMax)
+	}
+	return nil
+}
+
+func short(what, text string) error {
+	if len(text) > TextMax {
+		return fmt.Errorf("the %s is %d bytes long, at most %d are kept", what, len(text), TextMax)
+	}
+	return nil
+}
+
+func failed(what string, err error) error {
+	if sqldb.NoTable(err) {
+		err = ErrNoSchema
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// now is in the precision of the database.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -109,7 +109,7 @@ side could not be reached.`,
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		runCommand(c), serveCommand(c), issuerCommand(c), terminalCommand(c), inspectCommand(c), captureCommand(c), replayCommand(c),
-		registryCommand(c), downloadsCommand(c), keysCommand(c), batchesCommand(c), settleCommand(c), feeCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
+		registryCommand(c), riskCommand(c), downloadsCommand(c), keysCommand(c), batchesCommand(c), settleCommand(c), feeCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
 	)
 	return root
 }

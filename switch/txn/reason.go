@@ -6,7 +6,7 @@ package txn
 //
 // The constants stand in precedence order: where a request breaks several
 // rules, the first one is told. The order is the CUP host's: message, MAC,
-// merchant, terminal, binding, machine, duplicate, place, permission, amounts, limits,
+// merchant, terminal, binding, machine, duplicate, place, permission, amounts, the risk officer's rules, limits,
 // route, issuer.
 type Reason uint8
 
@@ -44,6 +44,10 @@ const (
 	AmountIsOverMaximum              Reason = 21
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
+	CardIsRefusedByRule              Reason = 57 // of the risk officer's own rules, as the three below
+	TransactionIsRefusedByRule       Reason = 58
+	AmountIsRefusedByRule            Reason = 59
+	FrequencyIsRefusedByRule         Reason = 60
 	AmountIsOverTransactionLimit     Reason = 24
 	DayAmountIsOverLimit             Reason = 25
 	DayCountIsOverLimit              Reason = 26
@@ -104,6 +108,10 @@ var reasonNames = [...]string{
 	AmountIsOverMaximum:              "amount is over maximum",
 	CardNumberIsInvalid:              "card number is invalid",
 	CardIsExpired:                    "card is expired",
+	CardIsRefusedByRule:              "card is refused by rule",
+	TransactionIsRefusedByRule:       "transaction is refused by rule",
+	AmountIsRefusedByRule:            "amount is refused by rule",
+	FrequencyIsRefusedByRule:         "frequency is refused by rule",
 	AmountIsOverTransactionLimit:     "amount is over transaction limit",
 	DayAmountIsOverLimit:             "day amount is over limit",
 	DayCountIsOverLimit:              "day count is over limit",

@@ -1,0 +1,295 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moov-io/iso4217"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Fact names something that an expression may ask of a request. There is none
+// for a card number: the first six digits are the most that a rule sees.
+type Fact uint8
+
+// The facts. Their names and what they mean are in table.
+const (
+	CardBIN Fact = iota
+	MerchantID
+	TerminalID
+	texts // those above are texts
+)
+
+// Numbers, flags and words.
+const (
+	Amount Fact = iota + texts
+	Currency
+	Kind
+	Entry
+	PIN
+	Instalments
+	CodeLevel
+	Hour
+	Weekday
+	Day
+	Region
+	City
+	Province
+	Distance
+	CardType
+	CardDayAmount
+	CardDayCount
+	CardMonthAmount
+	CardMonthCount
+	MerchantType
+	MerchantMCC
+	MerchantGrade
+	MerchantAge
+	MerchantCity
+	MerchantProvince
+	MerchantDayAmount
+	MerchantDayCount
+	MerchantMonthAmount
+	MerchantMonthCount
+	TerminalClass
+	TerminalModel
+	TerminalAge
+	TerminalDayAmount
+	TerminalDayCount
+	TerminalMonthAmount
+	TerminalMonthCount
+	facts
+)
+
+// The set of known facts is one word.
+const _ = uint(64 - facts)
+
+// sort is the type of an expression or a fact.
+type sort uint8
+
+const (
+	number sort = iota
+	flag
+	word // one of a closed list, so that a misspelt one is found at load
+	text
+)
+
+var sortNames = [...]string{"a number", "true or false", "a word", "a text"}
+
+func (s sort) String() string { return sortNames[s] }
+
+// vocabulary is what words a fact may be.
+type vocabulary struct {
+	parse func(string) (int64, bool)
+	say   func(int64) string
+	list  string
+}
+
+type meaning struct {
+	name  string
+	sort  sort
+	words *vocabulary // of a word
+	about string
+}
+
+var table = [facts]meaning{
+	Amount:              {"amount", number, nil, "minor units of the currency (fen): 1000.00 yuan is 1000_00"},
+	Currency:            {"currency", word, &currencies, "of the amount, ISO 4217"},
+	Kind:                {"kind", word, &kinds, "what is asked for"},
+	Entry:               {"entry", word, &entries, "how the card was read"},
+	PIN:                 {"pin", flag, nil, "a PIN was entered"},
+	Instalments:         {"instalments", number, nil, "in how many the cardholder pays; 0: at once"},
+	CodeLevel:           {"qr_level", word, &levels, "of a payment by code; not known of any other"},
+	Hour:                {"hour", number, nil, "0 to 23, of the switch's zone"},
+	Weekday:             {"weekday", number, nil, "1 (Monday) to 7"},
+	Day:                 {"day", number, nil, "business day as yyyymmdd"},
+	Region:              {"region", number, nil, "GB/T 2260 code that the message reports"},
+	City:                {"city", number, nil, "its city, such as 440300"},
+	Province:            {"province", number, nil, "its province, such as 440000"},
+	Distance:            {"distance", number, nil, "metres from the reported position to the premises"},
+	CardType:            {"card.type", word, &cardTypes, "by the table of BINs"},
+	CardBIN:             {"card.bin", text, nil, "first six digits"},
+	CardDayAmount:       {"card.day.amount", number, nil, "used today in this currency, without this request"},
+	CardDayCount:        {"card.day.count", number, nil, "transactions today, without this one"},
+	CardMonthAmount:     {"card.month.amount", number, nil, "likewise this month"},
+	CardMonthCount:      {"card.month.count", number, nil, "likewise this month"},
+	MerchantID:          {"merchant.id", text, nil, "DE42"},
+	MerchantType:        {"merchant.type", word, &merchantTypes, "as registered"},
+	MerchantMCC:         {"merchant.mcc", number, nil, "category code, as registered"},
+	MerchantGrade:       {"merchant.grade", number, nil, "of risk, 1 (least) to 5"},
+	MerchantAge:         {"merchant.age", number, nil, "days since it was approved"},
+	MerchantCity:        {"merchant.city", number, nil, "as registered, such as 310000"},
+	MerchantProvince:    {"merchant.province", number, nil, "as registered, such as 310000"},
+	MerchantDayAmount:   {"merchant.day.amount", number, nil, "used today in this currency, without this request"},
+	MerchantDayCount:    {"merchant.day.count", number, nil, "transactions today, without this one"},
+	MerchantMonthAmount: {"merchant.month.amount", number, nil, "likewise this month"},
+	MerchantMonthCount:  {"merchant.month.count", number, nil, "likewise this month"},
+	TerminalID:          {"terminal.id", text, nil, "DE41"},
+	TerminalClass:       {"terminal.class", word, &classes, "as registered"},
+	TerminalModel:       {"terminal.model", number, nil, "as the registry numbers it"},
+	TerminalAge:         {"terminal.age", number, nil, "days since it was bound"},
+	TerminalDayAmount:   {"terminal.day.amount", number, nil, "used today in this currency, without this request"},
+	TerminalDayCount:    {"terminal.day.count", number, nil, "transactions today, without this one"},
+	TerminalMonthAmount: {"terminal.month.amount", number, nil, "likewise this month"},
+	TerminalMonthCount:  {"terminal.month.count", number, nil, "likewise this month"},
+}
+
+var byName = func() map[string]Fact {
+	m := make(map[string]Fact, facts)
+	for f := range table {
+		m[table[f].name] = Fact(f)
+	}
+	return m
+}()
+
+func (f Fact) String() string { return table[f].name }
+
+// About is what the fact means, in a few words.
+func (f Fact) About() string {
+	if w := table[f].words; w != nil {
+		return table[f].about + ": " + w.list
+	}
+	return table[f].about
+}
+
+// Sort is what type the fact is of.
+func (f Fact) Sort() string { return table[f].sort.String() }
+
+// All lists the facts by name.
+func All() []Fact {
+	return slices.SortedFunc(maps.Values(byName), func(a, b Fact) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// textSize holds the longest text, a merchant's id.
+const textSize = len(txn.MerchantID{})
+
+// Facts are what is known of one request. The zero value knows nothing. It is
+// a value without pointers, meant to lie on its user's stack.
+type Facts struct {
+	known  uint64 // bit 1<<Fact
+	number [facts]int64
+	text   [texts][textSize]byte
+	length [texts]uint8
+	fault  fault // of the expression being evaluated
+}
+
+// Set says what a number, word or flag (1 is true) is.
+func (f *Facts) Set(x Fact, n int64) {
+	f.number[x] = n
+	f.known |= 1 << x
+}
+
+// SetFlag says whether a flag holds.
+func (f *Facts) SetFlag(x Fact, yes bool) {
+	n := int64(0)
+	if yes {
+		n = 1
+	}
+	f.Set(x, n)
+}
+
+// SetText says what a text is; blanks at its end are padding.
+func (f *Facts) SetText(x Fact, s []byte) {
+	n := min(len(s), textSize)
+	for n > 0 && s[n-1] == ' ' {
+		n--
+	}
+	copy(f.text[x][:n], s)
+	f.length[x] = uint8(n)
+	f.known |= 1 << x
+}
+
+// Forget says that a fact is not known.
+func (f *Facts) Forget(x Fact) { f.known &^= 1 << x }
+
+// Known says that a fact is known.
+func (f *Facts) Known(x Fact) bool { return f.known&(1<<x) != 0 }
+
+// Say is the value of a fact as a person would write it.
+func (f *Facts) Say(x Fact) string {
+	m := &table[x]
+	switch {
+	case !f.Known(x):
+		return "not known"
+	case m.sort == text:
+		return strconv.Quote(string(f.bytes(x)))
+	case m.sort == flag:
+		return strconv.FormatBool(f.number[x] != 0)
+	case m.sort == word:
+		return strconv.Quote(m.words.say(f.number[x]))
+	}
+	return strconv.FormatInt(f.number[x], 10)
+}
+
+func (f *Facts) bytes(x Fact) []byte { return f.text[x][:f.length[x]] }
+
+var (
+	entryNames = map[txn.EntryMode]string{
+		txn.EntryManual: "manual", txn.EntryStripe: "stripe", txn.EntryCode: "code", txn.EntryChip: "chip", txn.EntryContactless: "contactless",
+	}
+
+	kinds         = named(txn.Kind.Forwarded)
+	cardTypes     = named[txn.CardType](nil)
+	merchantTypes = named[txn.MerchantType](nil)
+	classes       = named[txn.Mobility](nil)
+	levels        = listed(map[int64]string{1: "A", 2: "B", 3: "C", 4: "D"})
+	entries       = listed(func() map[int64]string {
+		m := map[int64]string{}
+		for e, s := range entryNames {
+			m[int64(e)] = s
+		}
+		return m
+	}())
+	currencies = vocabulary{
+		parse: func(s string) (int64, bool) {
+			c, ok := iso4217.Lookup(s)
+			n, err := strconv.ParseUint(c.NumericCode, 10, 16)
+			return int64(n), ok && err == nil && c.Code == s
+		},
+		say:  func(n int64) string { return txn.Currency(n).Letters() },
+		list: "CNY, USD, ...",
+	}
+)
+
+// named is the vocabulary of an enumeration whose names end with "invalid", less
+// what is not asked for.
+func named[T interface {
+	~uint8
+	fmt.Stringer
+}](asked func(T) bool) vocabulary {
+	m := map[int64]string{}
+	for v := T(0); v.String() != "invalid"; v++ {
+		if asked == nil || asked(v) {
+			m[int64(v)] = v.String()
+		}
+	}
+	return listed(m)
+}
+
+func listed(m map[int64]string) vocabulary {
+	var ns []int64
+	values := map[string]int64{}
+	for n, s := range m {
+		ns = append(ns, n)
+		values[s] = n
+	}
+	slices.Sort(ns)
+	var names []string
+	for _, n := range ns {
+		names = append(names, m[n])
+	}
+	return vocabulary{
+		parse: func(s string) (int64, bool) { n, ok := values[s]; return n, ok },
+		say: func(n int64) string {
+			if s, ok := m[n]; ok {
+				return s
+			}
+			return "other"
+		},
+		list: strings.Join(names, ", "),
+	}
+}

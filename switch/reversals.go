@@ -263,7 +263,7 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 	done.Kind, done.At, done.ID = kind, time.Now(), l.s.numbers.id(time.Now())
 	done.Key, done.Held = txn.Key{}, txn.NoEffect
 	done.Serial, done.Lat, done.Lng = nil, 0, 0 // no machine had a part in it
-	done.Findings = txn.Findings{}              // and no rule was asked
+	done.Findings, done.Took = txn.Findings{}, [txn.StageRecorded]uint32{}
 	done.Attempts, done.IssuerCode = uint32(o.attempts), code
 	if kind == txn.RecordReversalDone {
 		done.Held = -o.rec.Held

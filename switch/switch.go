@@ -395,7 +395,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	if reason == txn.Approved && ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}
-	rec.Kind, rec.At = txn.RecordOutcome, time.Now()
+	rec.Kind, rec.At, rec.Took = txn.RecordOutcome, time.Now(), req.Trace.Micros()
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData

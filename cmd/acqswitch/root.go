@@ -108,8 +108,25 @@ side could not be reached.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		runCommand(c), serveCommand(c), issuerCommand(c), terminalCommand(c), inspectCommand(c), captureCommand(c), replayCommand(c),
-		registryCommand(c), riskCommand(c), downloadsCommand(c), keysCommand(c), batchesCommand(c), settleCommand(c), feeCommand(c), verifyCommand(c), journalCommand(c), configCommand(c), versionCommand(c),
+		runCommand(c),
+		serveCommand(c),
+		issuerCommand(c),
+		terminalCommand(c),
+		inspectCommand(c),
+		captureCommand(c),
+		replayCommand(c),
+		registryCommand(c),
+		riskCommand(c),
+		downloadsCommand(c),
+		keysCommand(c),
+		batchesCommand(c),
+		settleCommand(c),
+		feeCommand(c),
+		verifyCommand(c),
+		explainCommand(c),
+		journalCommand(c),
+		configCommand(c),
+		versionCommand(c),
 	)
 	return root
 }

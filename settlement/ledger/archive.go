@@ -71,7 +71,7 @@ func (a Archive) Deeds(ctx context.Context, merchant txn.MerchantID, id txn.ID) 
 			if err != nil {
 				return nil, err
 			}
-			outcomes, err := records(a.list(ctx, selectByOriginal, merchant.String(), int64(id)))
+			outcomes, err := records(a.ByOriginal(ctx, merchant, id))
 			if err != nil {
 				return nil, err
 			}

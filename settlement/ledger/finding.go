@@ -71,3 +71,14 @@ func (q queries) Findings(ctx context.Context, after uint64, limit int) ([]Findi
 	}
 	return all, rows.Err()
 }
+
+// FindingsAt are those of the request at a journal position.
+func (q queries) FindingsAt(ctx context.Context, position uint64) ([]Finding, error) {
+	all, err := q.Findings(ctx, position-1, txn.FindingsMax)
+	for i := range all {
+		if all[i].Position != position {
+			return all[:i], err
+		}
+	}
+	return all, err
+}

@@ -65,6 +65,12 @@ func (q queries) ByKey(ctx context.Context, merchant txn.MerchantID, day txn.Dat
 
 var selectEvents = events + ` WHERE merchant_id = $1 AND original_id = $2 ORDER BY position`
 
+// ByOriginal finds the transactions that name another one: its voids, refunds and
+// completions.
+func (q queries) ByOriginal(ctx context.Context, merchant txn.MerchantID, original txn.ID) ([]Entry, error) {
+	return q.list(ctx, selectByOriginal, merchant.String(), int64(original))
+}
+
 // Events are what happened to a transaction after its outcome, in order.
 func (q queries) Events(ctx context.Context, merchant txn.MerchantID, original txn.ID) ([]Entry, error) {
 	return q.list(ctx, selectEvents, merchant.String(), int64(original))

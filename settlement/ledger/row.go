@@ -27,8 +27,8 @@ type column struct {
 }
 
 // columns are what both tables keep of a record: all but what only an answer
-// repeats (balance, chip, additional data), and what has tables of its own: what
-// settlements and uploads said, and what rules found. txn puts repeat_id before
+// repeats (balance, chip, additional data), how long it took, and what has tables of its own:
+// what settlements and uploads said, and what rules found. txn puts repeat_id before
 // them and event puts kind.
 var columns = []column{
 	text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] }),
@@ -92,7 +92,7 @@ var columnNames = func() []string {
 // Kept is what the ledger keeps of rec, for comparing the two.
 func Kept(rec txn.Record) txn.Record {
 	rec.Balance, rec.Chip, rec.IssuerData, rec.Data = nil, nil, nil, nil
-	rec.Findings = txn.Findings{}
+	rec.Findings, rec.Took = txn.Findings{}, [txn.StageRecorded]uint32{}
 	return rec
 }
 

@@ -118,6 +118,11 @@ type Record struct {
 	PIN      bool     // the request had a PIN
 	Identity Identity // the merchant's, zero where it has none
 	Findings Findings
+
+	// Took is when each stage before the record ended, in microseconds since the
+	// request was received; 0 is a stage not reached, or not a microsecond after it. For people: the ledger does
+	// not keep it.
+	Took [StageRecorded]uint32
 }
 
 // recordVersion is the first byte of every record. A reader refuses a version
@@ -185,7 +190,11 @@ func (r *Record) Append(dst []byte) []byte {
 	}
 	dst = append(dst, byte(r.CardType), pin)
 	dst = append(dst, r.Identity[:]...)
-	return r.Findings.append(dst)
+	dst = r.Findings.append(dst)
+	for _, micros := range r.Took {
+		dst = be.AppendUint32(dst, micros)
+	}
+	return dst
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -261,15 +270,18 @@ func (r *Record) Unmarshal(b []byte) error {
 		}
 		r.Lat, r.Lng = int32(c.u32()), int32(c.u32())
 	}
-	r.CardType, r.PIN, r.Identity, r.Findings = 0, false, Identity{}, Findings{}
+	r.CardType, r.PIN, r.Identity, r.Findings, r.Took = 0, false, Identity{}, Findings{}, [StageRecorded]uint32{}
 	if b[0] >= 3 {
 		if len(c) < 2+len(r.Identity)+1 {
 			return ErrRecordShort
 		}
 		r.CardType, r.PIN = CardType(c.u8()), c.u8() != 0
 		c.bytes(r.Identity[:])
-		if !c.findings(&r.Findings) {
+		if !c.findings(&r.Findings) || len(c) < 4*len(r.Took) {
 			return ErrRecordShort
+		}
+		for i := range r.Took {
+			r.Took[i] = c.u32()
 		}
 	}
 	if len(c) != 0 {

@@ -1,6 +1,9 @@
 package txn
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // EntryMode is DE22's first two digits as a number, such as 5 (chip), 2
 // (magnetic stripe), 7 (contactless), 1 (manual).
@@ -128,6 +131,14 @@ func (s Stage) String() string { return name(stageNames[:], s) }
 // Trace is when each stage of one transaction ended, as the time since
 // Request.Received; zero is a stage not reached.
 type Trace [StageCount]time.Duration
+
+// Micros is the stages that end before a record is written, in microseconds.
+func (t *Trace) Micros() (took [StageRecorded]uint32) {
+	for i := range took {
+		took[i] = uint32(min(t[i].Microseconds(), math.MaxUint32))
+	}
+	return took
+}
 
 // Mark notes that stage s of a request received at t0 has ended.
 func (t *Trace) Mark(s Stage, t0 time.Time) { t[s] = time.Since(t0) }

@@ -14,7 +14,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		Leg: Leg{Issuer: MakeIssuerID("icbc"), STAN: 77}, Outcome: OutcomeApproved, RRN: [12]byte{'1'}, OriginalKey: Key{STAN: 3}, Attempts: 2,
 		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}, Held: Credit,
 		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d"),
-		CardType: CardCredit, PIN: true, Identity: Identity{9, 8}, Findings: Findings{Policy: 4}}
+		CardType: CardCredit, PIN: true, Identity: Identity{9, 8}, Findings: Findings{Policy: 4}, Took: [StageRecorded]uint32{5, 6, 7, 8, 1 << 30}}
 	r.Findings.Add(Finding{Rule: MakeRule('T', 11), Action: ActionAlert})
 	r.Findings.Add(Finding{Rule: RuleCustom + 3, Action: ActionRefuse, Shadow: true})
 	b := r.Append(nil)
@@ -45,7 +45,7 @@ func TestRecordRoundTrip(t *testing.T) {
 // Records of version 1 had no serial, place and data, and a reversal was always
 // a sale's; those of version 2 had nothing of what version 3 put behind these.
 func TestRecordsOfOlderVersions(t *testing.T) {
-	const v3 = 1 + 1 + 16 + 1
+	const v3 = 1 + 1 + 16 + 1 + 5*4
 	for kind, held := range map[RecordKind]Effect{RecordOutcome: Debit, RecordReversalDue: Debit, RecordReversalDone: Credit} {
 		r := Record{Kind: kind, At: time.UnixMicro(1).UTC(), Balance: []byte{}, Chip: []byte{4}, IssuerData: []byte{}}
 		if kind == RecordOutcome {

@@ -1,0 +1,287 @@
+package settlement
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Life is all that the books know of one transaction.
+type Life struct {
+	ID    txn.ID     `json:"id"`
+	Steps []LifeStep `json:"steps"` // as they happened
+	// Explanation is the money; nil for what is not in the ledger yet.
+	Explanation *Explanation `json:"explanation,omitempty"`
+}
+
+// LifeStep is one durable fact of a life.
+type LifeStep struct {
+	Position uint64    `json:"position"` // in the journal
+	At       time.Time `json:"at"`
+	Record   string    `json:"record"`
+	// About says that it is of another transaction, about this one: a void, a
+	// refund, a completion.
+	About    bool     `json:"about,omitempty"`
+	Text     string   `json:"text"`
+	Stages   []Took   `json:"stages,omitempty"`   // of the answer, where the journal still has it
+	Findings []string `json:"findings,omitempty"` // what the rules of risk said
+}
+
+// Took is when one stage ended, since the request's last byte was read.
+type Took struct {
+	Stage string     `json:"stage"`
+	After txn.Millis `json:"after_ms"`
+}
+
+// Lives are the transactions of a business day with a retrieval reference
+// number; normally there is one. What the journal still has is taken from it, so
+// a transaction is found before the ledger has it. fees is as of Explain.
+func Lives(ctx context.Context, l *ledger.Ledger, j Journal, day txn.Date, rrn string, fees func() (*fee.Schedule, error)) ([]Life, error) {
+	s := &lives{day: day, rrn: rrn, steps: map[txn.ID]map[uint64]LifeStep{}}
+	if err := s.fromLedger(ctx, l); err != nil {
+		return nil, err
+	}
+	if err := s.fromJournal(ctx, j); err != nil {
+		return nil, err
+	}
+	explained, err := Explain(ctx, l, day, rrn, fees)
+	if err != nil {
+		return nil, err
+	}
+	var all []Life
+	for id, steps := range s.steps {
+		life := Life{ID: id}
+		for _, step := range steps {
+			life.Steps = append(life.Steps, step)
+		}
+		slices.SortFunc(life.Steps, func(a, b LifeStep) int { return cmp.Compare(a.Position, b.Position) })
+		for i := range explained {
+			if explained[i].ID == id {
+				life.Explanation = &explained[i]
+			}
+		}
+		all = append(all, life)
+	}
+	slices.SortFunc(all, func(a, b Life) int { return cmp.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+type lives struct {
+	day   txn.Date
+	rrn   string
+	steps map[txn.ID]map[uint64]LifeStep // by transaction and position
+}
+
+func (s *lives) fromLedger(ctx context.Context, l *ledger.Ledger) error {
+	entries, err := l.ByRRN(ctx, s.day, s.rrn)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := e.Rec.ID
+		s.add(id, e.Pos, e.Rec)
+		step := s.steps[id][e.Pos]
+		findings, err := l.FindingsAt(ctx, e.Pos)
+		if err != nil {
+			return err
+		}
+		for _, f := range findings {
+			step.Findings = append(step.Findings, findingText(f.Finding, f.Policy))
+		}
+		s.steps[id][e.Pos] = step
+		events, err := l.Events(ctx, e.Rec.Merchant, id)
+		if err != nil {
+			return err
+		}
+		for _, event := range events {
+			s.add(id, event.Pos, event.Rec)
+		}
+		deeds, err := l.ByOriginal(ctx, e.Rec.Merchant, id)
+		if err != nil {
+			return err
+		}
+		for _, deed := range deeds {
+			s.add(id, deed.Pos, deed.Rec)
+		}
+	}
+	return nil
+}
+
+// fromJournal adds what the ledger does not keep: intents, stages, and what it
+// has not got yet.
+func (s *lives) fromJournal(ctx context.Context, j Journal) error {
+	var rec txn.Record
+	return j.Scan(j.First(), func(at journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("decode journal record %d: %w", at, err)
+		}
+		subject := subjectID(&rec)
+		if rec.Day == s.day && trimmed(rec.RRN[:]) == s.rrn && subject == rec.ID {
+			s.add(rec.ID, uint64(at), &rec)
+			return ctx.Err()
+		}
+		for _, id := range [...]txn.ID{subject, rec.Original} {
+			if s.steps[id] != nil && id != 0 {
+				s.add(id, uint64(at), &rec)
+				break
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// add notes a record as a step of id's life. What was known of it stays where
+// the record says less.
+func (s *lives) add(id txn.ID, pos uint64, rec *txn.Record) {
+	if s.steps[id] == nil {
+		s.steps[id] = map[uint64]LifeStep{}
+	}
+	step := s.steps[id][pos]
+	step.Position, step.At, step.Record, step.Text = pos, rec.At, rec.Kind.String(), stepText(rec)
+	step.About = subjectID(rec) != id
+	if rec.Kind == txn.RecordOutcome { // events repeat what they are about
+		for i, micros := range rec.Took {
+			if micros > 0 {
+				step.Stages = append(step.Stages, Took{txn.Stage(i).String(), txn.Millis(time.Duration(micros) * time.Microsecond)})
+			}
+		}
+		if rec.Findings.Len() > 0 {
+			step.Findings = nil
+		}
+		for f := range rec.Findings.All() {
+			step.Findings = append(step.Findings, findingText(f, rec.Findings.Policy))
+		}
+	}
+	s.steps[id][pos] = step
+}
+
+func findingText(f txn.Finding, policy uint32) string {
+	s := fmt.Sprintf("rule %s: %s", f.Rule, f.Action)
+	if f.Shadow {
+		s += ", shadow"
+	}
+	return fmt.Sprintf("%s (policy %d)", s, policy)
+}
+
+// stepText says what a record adds to a life, without what all steps share.
+func stepText(r *txn.Record) string {
+	var b strings.Builder
+	say := func(format string, args ...any) {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, format, args...)
+	}
+	_, key := r.Subject()
+	leg := func() {
+		if r.Leg.Issuer != (txn.IssuerID{}) {
+			say("issuer %s as STAN %06d of %s", r.Leg.Issuer, r.Leg.STAN, trimmed(r.Leg.Time[:]))
+		}
+	}
+	switch r.Kind {
+	case txn.RecordIntent:
+		say("%s of %s", r.Request, money(r))
+		say("MTI %04X, DE3 %s, DE22 %02d", r.MTI, trimmed(r.ProcessingCode[:]), r.Entry)
+		say("terminal %s batch %06d STAN %06d", key.Terminal, key.Batch, key.STAN)
+		say("card %s", trimmed(r.Masked[:]))
+		if r.CardType != txn.CardUnknown {
+			say("%s", r.CardType)
+		}
+		leg()
+		if r.Held == txn.Debit {
+			say("limits reserved")
+		}
+	case txn.RecordOutcome:
+		say("%s of %s", r.Request, money(r))
+		say("%s", r.Outcome)
+		if r.Reason != txn.Approved {
+			say("%s", r.Reason)
+		}
+		say("told %s", trimmed(r.Code[:]))
+		if r.IssuerCode != ([2]byte{}) {
+			say("issuer said %s", trimmed(r.IssuerCode[:]))
+		}
+		if r.AuthCode != ([6]byte{}) {
+			say("authorization code %s", trimmed(r.AuthCode[:]))
+		}
+		if r.Owes() {
+			say("a %s is owed", owedName(r))
+		}
+	case txn.RecordReversalDue:
+		if r.Key != (txn.Key{}) {
+			say("the terminal asked for it with STAN %06d and was told %s", r.Key.STAN, trimmed(r.Code[:]))
+		} else {
+			say("the answer could not be delivered")
+		}
+		leg()
+	case txn.RecordReversalDone, txn.RecordAdviceDone:
+		say("the issuer answered %s at attempt %d", trimmed(r.IssuerCode[:]), r.Attempts)
+		if r.Held != txn.NoEffect {
+			say("limits given back")
+		}
+	case txn.RecordLate:
+		say("the issuer answered %s after the request was decided", trimmed(r.IssuerCode[:]))
+	}
+	if len(r.Serial) > 0 {
+		say("machine %s", r.Serial)
+	}
+	if r.Lat != 0 || r.Lng != 0 {
+		say("at %.6f,%.6f", float64(r.Lat)/1e6, float64(r.Lng)/1e6)
+	}
+	return b.String()
+}
+
+func money(r *txn.Record) string {
+	return majorUnits(r.Amount.Minor, r.Amount.Currency) + " " + currencyCode(r.Amount.Currency)
+}
+
+func owedName(r *txn.Record) string {
+	if r.Request.Remedy() == txn.Repeat {
+		return "repeat"
+	}
+	return "reversal"
+}
+
+// WriteText writes the life for people.
+func (l *Life) WriteText(w io.Writer) error {
+	e := &errWriter{w: w}
+	fmt.Fprintf(e, "transaction %s\n", l.ID)
+	for _, s := range l.Steps {
+		name := s.Record
+		if s.About {
+			name += " about it"
+		}
+		fmt.Fprintf(e, "\n#%d  %s  %s\n    %s\n", s.Position, s.At.Format("2006-01-02 15:04:05.000000Z"), name, s.Text)
+		if len(s.Stages) > 0 {
+			fmt.Fprint(e, "    ")
+			for i, took := range s.Stages {
+				if i > 0 {
+					fmt.Fprint(e, " > ")
+				}
+				fmt.Fprintf(e, "%s %s", took.Stage, time.Duration(took.After))
+			}
+			fmt.Fprintln(e)
+		}
+		for _, f := range s.Findings {
+			fmt.Fprintf(e, "    %s\n", f)
+		}
+	}
+	if l.Explanation == nil {
+		fmt.Fprintln(e, "\nIt is not in the ledger yet.")
+		return e.err
+	}
+	fmt.Fprintln(e)
+	if e.err != nil {
+		return e.err
+	}
+	return l.Explanation.WriteText(w)
+}

@@ -4,9 +4,10 @@ FUZZTIME ?= 10s
 BENCH    ?=
 SEED     ?= 1
 SEEDS    ?= 200
+MINUTES  ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test simulate mutants bench fuzz fmt clean
+.PHONY: help build run test simulate torture mutants bench fuzz fmt clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,9 +23,14 @@ test: ## vet, then every test with the race detector (needs a C compiler; instal
 	.ci/softhsm.sh
 	go vet ./...
 	go test -race ./...
+	go test -tags failpoint ./cmd/acqswitch -run 'TestTorture$$'
 
 simulate: ## live SEEDS (200) simulated runs of three days from SEED (1) on, the switch being killed and its peers failing
 	go test ./switch -run 'TestSimulation$$' -timeout 0 -sim.seed $(SEED) -sim.seeds $(SEEDS)
+
+torture: ## for MINUTES (30), from SEED (1) on, kill the real switch at every point, on SQLite and PostgreSQL, and compare the books
+	.ci/postgres.sh
+	go test -tags failpoint ./cmd/acqswitch -run 'TestTorture$$' -v -timeout 0 -torture.minutes $(MINUTES) -torture.seed $(SEED)
 
 mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
 	.ci/mutants.sh

@@ -235,3 +235,35 @@ func TestF68TruncatedJournal(t *testing.T) {
 		}
 	})
 }
+
+// What is built on a transaction reaches its issuer after what happened to it
+// before: while a tip, or an offline sale, is still to be told, nothing else is
+// done about the sale.
+func TestF37NothingOvertakesAnAdviceThatIsOwed(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	heard := false
+	h.bank.acknowledge = func(int) bool { return heard }
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	h.want("tip", h.ask(about(txn.KindTip, 2, 100, 1)), txn.Approved, "00")
+	h.want("offline sale", h.ask(about(txn.KindOfflineSale, 3, 500, 0)), txn.Approved, "00")
+	h.bank.mu.Lock()
+	h.bank.behave = nil
+	h.bank.mu.Unlock()
+	ofOffline := about(txn.KindRefund, 5, 500, 3)
+	for range 2 {
+		h.want("refund before the tip is heard", h.ask(about(txn.KindRefund, 4, 1100, 1)), txn.OriginalIsBusy, "09")
+		h.want("refund before the offline sale is heard", h.ask(ofOffline), txn.OriginalIsBusy, "09")
+		h.want("tip before the first is heard", h.ask(about(txn.KindTip, 6, 10, 1)), txn.OriginalIsBusy, "09")
+		h.restart()
+	}
+	h.bank.mu.Lock()
+	heard = true
+	h.bank.mu.Unlock()
+	h.settle()
+	h.want("tip", h.ask(about(txn.KindTip, 6, 10, 1)), txn.Approved, "00")
+	h.want("refund", h.ask(about(txn.KindRefund, 4, 1110, 1)), txn.Approved, "00")
+	h.want("refund of the offline sale", h.ask(ofOffline), txn.Approved, "00")
+}

@@ -238,7 +238,10 @@ func deedOf(rec *txn.Record) (original.Deed, bool) {
 	switch {
 	case rec.Original == 0 || !rec.Request.MovesMoney():
 		return d, false
-	case rec.Outcome == txn.OutcomeApproved, rec.Outcome == txn.OutcomeUnknown && rec.Request.Told():
+	case rec.Outcome == txn.OutcomeApproved:
+		return d, true
+	case rec.Outcome == txn.OutcomeUnknown && rec.Request.Told():
+		d.State = original.Untold
 		return d, true
 	case rec.Outcome == txn.OutcomeUnknown:
 		d.State = original.Uncertain
@@ -301,6 +304,9 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
 	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
 		return reason
+	}
+	if s.reversals.owes(rec.ID) { // it was told, and its issuer does not know it yet
+		return txn.OriginalIsBusy
 	}
 	if req.PAN.IsZero() { // the card is the original's, which has one: it was approved
 		pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -77,6 +78,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	if err != nil {
 		return found, fmt.Errorf("recover: %w", err)
 	}
+	failpoint.Hit(failpoint.JournalRead)
 	if err := s.opens(&sealed); err != nil {
 		return found, fmt.Errorf("recover: %w", err)
 	}
@@ -98,6 +100,7 @@ func (s *Switch) Recover() (Recovery, error) {
 		if err != nil {
 			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
 		}
+		failpoint.Hit(failpoint.OpenDecided)
 		s.restore(&rec, pos, rec.Day > cut)
 		if rec.Owes() {
 			owed[rec.ID] = owedAt{rec, pos}
@@ -106,6 +109,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	for _, o := range owed {
 		s.reversals.add(&o.rec, o.pos)
 	}
+	failpoint.Hit(failpoint.Recovered)
 	found.Owed = len(owed)
 	found.Duration = time.Since(began)
 	return found, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -86,6 +87,13 @@ func (l *lanes) oldest() (first journal.Position, ok bool) {
 		}
 	}
 	return first, ok
+}
+
+// owes says that a message about a transaction is owed.
+func (l *lanes) owes(id txn.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.byID[id] != nil
 }
 
 // find is the owed reversal of a leg: late answers ask for it, rarely.
@@ -271,11 +279,13 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 		done.Reason = txn.IssuerDeclined
 		log.Warn("the issuer refuses what happened already; people must look at it", "kind", done.Request.String(), "code", string(code[:]))
 	}
+	failpoint.Hit(failpoint.Acknowledged)
 	// A crash before this append sends the message again after the restart; the
 	// issuer knows it by its number and does nothing twice.
 	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
 		return fmt.Errorf("record what is acknowledged of %s: %w", done.Original, err)
 	}
+	failpoint.Hit(failpoint.Acknowledgment)
 	l.s.settle(&done)
 	l.s.originals.learn(&done)
 	l.mu.Lock()

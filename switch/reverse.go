@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -118,6 +119,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
+	failpoint.Hit(failpoint.ReversalOwed)
 	s.originals.learn(rec)
 	s.reversals.add(rec, position)
 	s.slots.decide(&req.Key, position, slotDecided)

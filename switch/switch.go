@@ -31,6 +31,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -131,6 +132,7 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 			ans.Batch = s.batches.SignOn(req.Key.Terminal, req.Key.Batch, req.Day)
 		}
 	default:
+		failpoint.Hit(failpoint.Authenticated)
 		w := s.work.Get().(*work)
 		s.decide(req, ans, w)
 		s.work.Put(w)
@@ -247,6 +249,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		slot, flight, claimed = s.slots.claim(req)
 	}
+	failpoint.Hit(failpoint.Claimed)
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	defer s.leave(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
@@ -263,6 +266,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 	reason := s.assess(req).Reason
+	failpoint.Hit(failpoint.Reserved)
 	rec := s.describe(req, ans, w)
 	if reason == txn.Approved && req.Kind.Limits() == txn.Debit {
 		rec.Held = txn.Debit
@@ -320,6 +324,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
+	failpoint.Hit(failpoint.Intended)
 	req.Trace.Mark(txn.StageIntent, req.Received)
 	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, &ans.Reply)
 	req.Trace.Mark(txn.StageForwarded, req.Received)
@@ -414,6 +419,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 		s.fail(req, ans, err)
 		return
 	}
+	failpoint.Hit(failpoint.Decided)
 	switch {
 	case rec.Held == txn.Debit:
 		s.risk.Confirm(hold)

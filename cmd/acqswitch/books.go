@@ -135,8 +135,9 @@ type dealKey struct {
 	batch, stan uint32
 }
 
-// compareBooks compares the three books. It needs a switch at rest.
-func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string, terminalsLog string) (*booksReport, error) {
+// compareBooks compares the three books: the ledger, the issuers' (files by
+// name), and what the terminals were told. It needs a switch at rest.
+func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string, told []fleet.Event) (*booksReport, error) {
 	r := &booksReport{Terminals: booksSide{}, Ledger: booksSide{}, Issuers: booksSide{}, late: map[dealKey]bool{}}
 	standing, byTerminal, err := r.readLedger(ctx, l)
 	if err != nil {
@@ -150,7 +151,8 @@ func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string
 	for k := range standing {
 		r.broken("issuer %s has no standing approval for STAN %06d at %s of terminal %s, the ledger has", k.issuer, k.stan, k.time, k.terminal)
 	}
-	return r, r.compareTerminals(terminalsLog, byTerminal)
+	r.compareTerminals(told, byTerminal)
+	return r, nil
 }
 
 // readLedger returns the standing deals under both their names.
@@ -222,11 +224,7 @@ func (r *booksReport) compareIssuer(name, path string, standing map[legKey]deal)
 }
 
 // compareTerminals compares what the terminals were told with the ledger.
-func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) error {
-	events, err := fleet.ReadLog(path)
-	if err != nil {
-		return err
-	}
+func (r *booksReport) compareTerminals(events []fleet.Event, ledger map[dealKey]deal) {
 	told := map[dealKey]deal{}
 	for _, e := range events {
 		if e.Event != fleet.EventAnswered || e.Code != "00" {
@@ -256,5 +254,4 @@ func (r *booksReport) compareTerminals(path string, ledger map[dealKey]deal) err
 		}
 		r.broken("the ledger has a %s with STAN %06d of terminal %s, which was not told so or reversed it", d, k.stan, k.terminal)
 	}
-	return nil
 }

@@ -351,7 +351,11 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}}); err != nil {
 		return nil, err
 	}
-	if s.Books, err = compareBooks(ctx, r.app.ledger, r.books, filepath.Join(r.dir, "terminals.log")); err != nil {
+	told, err := fleet.ReadLog(filepath.Join(r.dir, "terminals.log"))
+	if err != nil {
+		return nil, err
+	}
+	if s.Books, err = compareBooks(ctx, r.app.ledger, r.books, told); err != nil {
 		return nil, err
 	}
 	if s.Totals, err = r.totals(ctx); err != nil {

@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -167,9 +168,11 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	default:
 		return fmt.Errorf("store journal records %d to %d: %w", stored+1, last, err)
 	}
+	failpoint.Hit(failpoint.Committing)
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit journal records %d to %d: %w", stored+1, last, err)
 	}
+	failpoint.Hit(failpoint.Committed)
 	return nil
 }
 

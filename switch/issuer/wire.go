@@ -14,6 +14,7 @@ import (
 	"github.com/moov-io/iso8583"
 	connection "github.com/moov-io/iso8583-connection"
 
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -117,6 +118,7 @@ func (w *wire) write() {
 		if _, err := w.conn.Write(batch); err != nil {
 			return // the library ends the connection after a failed write
 		}
+		failpoint.Hit(failpoint.Sent)
 		if spare = batch; cap(spare) > queueMax/4 {
 			spare = nil
 		}
@@ -182,6 +184,7 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 			return nil, fmt.Errorf("read frame of %d bytes: %w", n, err)
 		}
 		w.frames.Add(1)
+		failpoint.Hit(failpoint.Replied)
 		head = txn.ReplyHead{}
 		reply.Reset()
 		if err := is.codec.ReadReply(body, &head, &reply); err != nil {

@@ -88,8 +88,9 @@ type State uint8
 // The states.
 const (
 	Standing  State = iota // approved, or told and taken note of
-	Uncertain              // an issuer has still to undo it or to take note of it
+	Uncertain              // an issuer has still to undo it, or may not do it
 	Undone                 // it never happened
+	Untold                 // it has happened, and its issuer has still to take note of it
 )
 
 // Permit says whether req may be done about t, of which deeds were done, in the
@@ -207,7 +208,8 @@ func (r *Rules) tally(deeds []Deed) (s sums) {
 		if d.State == Undone {
 			continue
 		}
-		s.uncertain = s.uncertain || d.State == Uncertain
+		// What comes later must not reach the issuer before it.
+		s.uncertain = s.uncertain || d.State == Uncertain || d.State == Untold
 		switch d.Kind {
 		case txn.KindVoid, txn.KindInstalmentVoid, txn.KindPreauthVoid, txn.KindCompletionVoid:
 			s.voids++
@@ -242,7 +244,7 @@ func Used(deeds []Deed) bool {
 // What is being undone holds nothing.
 func Holds(deeds []Deed) bool {
 	for _, d := range deeds {
-		if d.State == Standing || d.State == Uncertain && d.Kind.Remedy() == txn.Repeat {
+		if d.State == Standing || d.State == Untold || d.State == Uncertain && d.Kind.Remedy() == txn.Repeat {
 			return true
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -63,12 +64,16 @@ func (ss *session) serve() {
 	defer ss.conn.Close()
 	defer ss.inFlight.Wait()
 	r := bufio.NewReaderSize(ss.conn, readBufferSize)
-	for {
+	for n := 0; ; n++ {
 		x := ss.server.exchanges.Get().(*dialect.Exchange)
 		if err := ss.read(r, x); err != nil {
 			ss.server.exchanges.Put(x)
 			ss.end(err)
 			return
+		}
+		failpoint.Hit(failpoint.FrameRead)
+		if n > 0 { // a terminal that asks again has heard its answer
+			failpoint.Hit(failpoint.Heard)
 		}
 		if cfg.InFlightMax == 1 {
 			if !ss.handle(x) {
@@ -206,6 +211,7 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 		ok = false
 	} else {
 		ok = true
+		failpoint.Hit(failpoint.Answered)
 	}
 	req.Trace.Mark(txn.StageAnswered, received)
 	s.observer.Finish(req, ans, name)

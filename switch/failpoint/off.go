@@ -1,0 +1,6 @@
+//go:build !failpoint
+
+package failpoint
+
+// Hit says that p is reached.
+func Hit(Point) {}

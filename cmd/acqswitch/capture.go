@@ -52,12 +52,7 @@ what was read is kept. Exit code 2 if there was no message.`,
   tcpdump -i any -w - tcp port 8583 | acqswitch capture - --out day.acq
   acqswitch capture frames.hex --out frames.acq
   acqswitch capture other.pcap --spec other-host.json --prefix ascii4 --out other.acq`,
-		Args: func(cmd *cobra.Command, given []string) error {
-			if len(given) == 0 {
-				return usage(fmt.Errorf("%s takes the files to read; see %s --help", cmd.CommandPath(), cmd.CommandPath()))
-			}
-			return nil
-		},
+		Args: atLeastOne("the files to read"),
 		RunE: func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given) },
 	}
 	fs := cmd.Flags()

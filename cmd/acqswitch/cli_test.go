@@ -28,6 +28,9 @@ func TestCommandLine(t *testing.T) {
 	write(t, dir, "unknown.yaml", "acquirer: \"1\"\nlog: {colour: red}\n")
 	write(t, dir, "script.yaml", "seed: 1\nrules:\n  - {colour: red}\n")
 	write(t, dir, "rule.yaml", "rules: [{percent: 101}]\n")
+	write(t, dir, "dance.txt", "# no verb\ndance\n")
+	write(t, dir, "echo.txt", "at 20000002 merchant=999290059990001\nterminal echo\n")
+	write(t, dir, "kill.txt", "kill\n")
 	for _, c := range []struct {
 		args      string
 		code      int
@@ -72,7 +75,11 @@ func TestCommandLine(t *testing.T) {
 		{"terminal echo --stan abc", exitUsage, "", "--stan \"abc\" must be a number from 0"},
 		{"terminal echo --timeout 5", exitUsage, "", "--timeout \"5\" must be a time with its unit"},
 		{"terminal download --dialect iso87", exitUsage, "", "--dialect iso87 has no download"},
-		{"terminal day", exitUsage, "", "--script must name a day's script"},
+		{"script run", exitUsage, "", "acqswitch script run takes the scripts to run"},
+		{"script run nowhere.txt", exitUsage, "", "open nowhere.txt"},
+		{"script run dance.txt", exitUsage, "", "dance.txt: read script: line 2: \"dance\" is no verb"},
+		{"script run echo.txt --to 127.0.0.1:1", exitUnreachable, "broken off echo.txt: line 2 (terminal): connect to the switch", "the switch could not be reached"},
+		{"script run kill.txt --to 127.0.0.1:1", exitRefused, "not run    kill.txt: line 1 (kill): it needs a switch of its own", ""},
 		{"terminal sale --amount 1 --card 62220212345", exitUsage, "", "--card: card number must be 12 to 19 digits"},
 		{"terminal sale --amount 1 --entry telepathy", exitUsage, "", "--entry"},
 		{"terminal sale --amount 1 --expiry 1399", exitUsage, "", "--expiry"},

@@ -78,14 +78,7 @@ in every case.`,
 }
 
 func (f *replayFlags) options() (o replay.Options, err error) {
-	o = replay.Options{Addrs: map[string]string{}, Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
-	for _, to := range f.to {
-		name, addr, named := strings.Cut(to, "=")
-		if !named {
-			name, addr = "", to
-		}
-		o.Addrs[name] = addr
-	}
+	o = replay.Options{Addrs: targets(f.to), Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
 	switch {
 	case len(o.Addrs) == 0:
 		return o, errors.New("say with --to where the host is")
@@ -117,13 +110,32 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 			return o, fmt.Errorf("--identities: %w", err)
 		}
 	}
-	if f.tmk != "" {
-		err := readFile(f.tmk, func(r io.Reader) (err error) { o.Keys, err = readTestKeys(r); return err })
-		if err != nil {
-			return o, fmt.Errorf("--tmk: %w", err)
+	o.Keys, err = testKeysOf(f.tmk)
+	return o, err
+}
+
+// targets are the addresses of --to by dialect; "" is for every other.
+func targets(to []string) map[string]string {
+	addrs := map[string]string{}
+	for _, one := range to {
+		name, addr, named := strings.Cut(one, "=")
+		if !named {
+			name, addr = "", one
 		}
+		addrs[name] = addr
 	}
-	return o, nil
+	return addrs
+}
+
+// testKeysOf reads the file of --tmk, if there is one.
+func testKeysOf(file string) (all map[string]replay.Key, err error) {
+	if file == "" {
+		return nil, nil
+	}
+	if err = readFile(file, func(r io.Reader) (err error) { all, err = readTestKeys(r); return err }); err != nil {
+		return nil, fmt.Errorf("--tmk: %w", err)
+	}
+	return all, nil
 }
 
 func readFile(name string, read func(io.Reader) error) error {

@@ -108,6 +108,7 @@ side could not be reached.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
+		scriptCommand(c),
 		runCommand(c),
 		serveCommand(c),
 		issuerCommand(c),
@@ -158,6 +159,16 @@ func args(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if len(given) != n {
 			return usage(fmt.Errorf("%s takes %s; see %s --help", cmd.CommandPath(), what, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
+// atLeastOne is args for any number of them but none.
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if len(given) == 0 {
+			return args(1, what)(cmd, given)
 		}
 		return nil
 	}

@@ -352,57 +352,6 @@ func TestServeDrain(t *testing.T) {
 	s.cli("terminal", "echo", "--addr", s.cup).check(t, exitUnreachable, "", "connection refused")
 }
 
-// TestServeKilled kills a switch with one sale answered and one at an issuer
-// that booked it and will never answer. Started again it tells the first answer
-// again, and the second sale is reversed.
-func TestServeKilled(t *testing.T) {
-	s := newStack(t, "rules: [{amount: 12345, times: 1}, {kind: sale, drop: true}]")
-	sale := frame(t, "cup-03")
-	lost := renumbered(t, sale, 3)
-	first := s.tell(sale)
-	checkAnswer(t, first, 0x0210, "00")
-	s.until("the ledger has its schema", func() bool { return s.cli("verify", "--config", "acqswitch.yaml").code == exitOK })
-	conn := dial(t, s.cup)
-	if _, err := conn.Write(lost); err != nil {
-		t.Fatal(err)
-	}
-	s.until("the issuer booked the second sale", func() bool { return s.booked(simulator.Approved) == 2 })
-	if code := s.server.stop(syscall.SIGKILL); code != -1 {
-		t.Errorf("SIGKILL: exit %d", code)
-	}
-	if r := s.verify(); r.OpenRequests != 1 {
-		t.Errorf("killed: %+v, want one open request", r)
-	}
-
-	s.start()
-	s.until("the issuer undid the second sale", func() bool { return s.booked(simulator.Reversed) == 1 })
-	if again := s.tell(sale); !bytes.Equal(again, first) {
-		t.Errorf("the first sale again was answered\n%X, first\n%X", again, first)
-	}
-	checkAnswer(t, s.tell(lost), 0x0210, "98")
-	if n := s.booked(simulator.Approved); n != 2 {
-		t.Errorf("the issuer approved %d sales, want 2", n)
-	}
-	s.until("verify sees everything finished", func() bool { r := s.verify(); return r.OpenRequests+r.OpenReversals == 0 })
-
-	// Two more kills with nothing open change nothing.
-	for range 2 {
-		s.server.stop(syscall.SIGKILL)
-		s.start()
-		if again := s.tell(sale); !bytes.Equal(again, first) {
-			t.Errorf("after another kill: %X", again)
-		}
-	}
-	if n := s.booked(simulator.Reversed); n != 1 {
-		t.Errorf("the issuer undid %d sales, want 1", n)
-	}
-	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
-		t.Errorf("SIGTERM: exit %d", code)
-	}
-	s.verify()
-	s.checkNoCardInClear()
-}
-
 // TestServeReload puts another registry in force under a running switch, and
 // then a broken one.
 func TestServeReload(t *testing.T) {

@@ -126,7 +126,6 @@ carries a MAC and believes no approval without its own, and a test PIN (` + pinV
 		f.register(cmd, &v)
 		g.AddCommand(cmd)
 	}
-	g.AddCommand(dayCommand(c))
 	return g
 }
 

@@ -2,7 +2,7 @@ package main
 
 import (
 	"io"
-	"os"
+
 	"slices"
 	"strings"
 	"syscall"
@@ -78,10 +78,6 @@ func TestTerminalWithKeys(t *testing.T) {
 // sample registry.
 func TestTerminalExamples(t *testing.T) {
 	s := newSampleStack(t)
-	if err := os.MkdirAll(s.dir+"/testdata/scripts", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, s.dir, "testdata/scripts/day.yaml", read(t, "../../testdata/scripts/day.yaml"))
 	root := command(io.Discard, io.Discard)
 	group, _, err := root.Find([]string{"terminal"})
 	if err != nil {

@@ -16,7 +16,7 @@
 // Keys are in memory only, and in no store, error or printed form. Card numbers
 // are in the Store only sealed; tracks and PINs not at all.
 //
-// Not here: the fleet that plays recorded traffic (package fleet), a day by a
-// script (package day), a card's own cryptography: DE55 is a sample with the
+// Not here: the fleet that plays recorded traffic (package fleet), a certification
+// script (package script), a card's own cryptography: DE55 is a sample with the
 // transaction's amount and date.
 package terminal

@@ -79,6 +79,7 @@ type decision struct {
 // desk decides. Its caller holds its mutex.
 type desk struct {
 	cfg   *Config
+	rules []Rule
 	used  []int // times each rule was applied
 	rng   *rand.Rand
 	known map[transaction]fate
@@ -104,7 +105,8 @@ var approveAtOnce = Rule{Code: "00", Copies: 1}
 
 // newDesk goes on where entries end.
 func newDesk(cfg *Config, entries []Entry) *desk {
-	d := &desk{cfg: cfg, used: make([]int, len(cfg.Rules)), rng: rand.New(rand.NewPCG(cfg.Seed, 0x9E3779B97F4A7C15)), known: make(map[transaction]fate)}
+	d := &desk{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x9E3779B97F4A7C15)), known: make(map[transaction]fate)}
+	d.instruct(cfg.Rules)
 	for i := range entries {
 		e := &entries[i]
 		id := transaction{stan: e.STAN, time: number(e.Time)}
@@ -129,6 +131,8 @@ func newDesk(cfg *Config, entries []Entry) *desk {
 	}
 	return d
 }
+
+func (d *desk) instruct(rules []Rule) { d.rules, d.used = rules, make([]int, len(rules)) }
 
 // decide answers r and remembers it.
 func (d *desk) decide(r *request) decision {
@@ -301,8 +305,8 @@ func (d *desk) reversal(r *request, dec *decision) {
 
 // rule is the first that matches r.
 func (d *desk) rule(r *request) *Rule {
-	for i := range d.cfg.Rules {
-		c := &d.cfg.Rules[i]
+	for i := range d.rules {
+		c := &d.rules[i]
 		if c.Times > 0 && d.used[i] >= c.Times || !c.matches(r) {
 			continue
 		}

@@ -101,6 +101,21 @@ func (s *Simulator) Figures() *Figures { return &s.figures }
 // Book is every entry so far, in order.
 func (s *Simulator) Book() ([]Entry, error) { return ReadBook(s.cfg.Book) }
 
+// Instruct replaces the rules, for the requests that come from now on.
+func (s *Simulator) Instruct(rules []Rule) error {
+	with := s.cfg
+	with.Rules = rules
+	if err := with.Validate(); err != nil {
+		return err
+	}
+	with = with.withDefaults()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Decisions that were made point into the rules of before, which stay as they are.
+	s.desk.instruct(with.Rules)
+	return nil
+}
+
 // Run serves until ctx ends, then closes every connection and the book. It may
 // be called once.
 func (s *Simulator) Run(ctx context.Context) error {

@@ -133,7 +133,7 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 		pr.profile.Position = pr.usualPlace()
 	}
 	if pr.keyed() {
-		pr.profile.KeySet = sampleKeySet(tid.String())
+		pr.profile.KeySet = SampleKeySet(tid.String())
 	}
 	return pr
 }

@@ -26,8 +26,8 @@ var samplePIN = txn.Secret("123456")
 // sampleSM4 are the terminals of the sample registry that have SM4 keys.
 var sampleSM4 = [...]string{"10000016", "10000094"}
 
-// sampleKeySet is the key set that a terminal of the sample day asks for.
-func sampleKeySet(terminal string) keys.KeySet {
+// SampleKeySet is the key set that a terminal of the sample day asks for.
+func SampleKeySet(terminal string) keys.KeySet {
 	if slices.Contains(sampleSM4[:], terminal) {
 		return keys.KeySetSM4
 	}
@@ -64,7 +64,7 @@ func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) err
 			continue
 		}
 		kind, tid := algo.TDES2, t.ID.String()
-		if sampleKeySet(tid) == keys.KeySetSM4 {
+		if SampleKeySet(tid) == keys.KeySetSM4 {
 			kind = algo.SM4
 		}
 		key, err := seal(vault, keys.OfTerminal(t.ID), keys.PurposeTMK, kind, SampleTMK(tid))

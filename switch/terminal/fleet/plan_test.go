@@ -56,6 +56,12 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.OriginalIsTooOld:       "the day is one day",
 	txn.ItemIsUnknown:          "the day has no downloads",
 
+	txn.TerminalIsTooFast:          "the day's switch holds no terminal to a pace",
+	txn.CardIsRefusedByRule:        "the day's switch has no rules of a risk officer",
+	txn.TransactionIsRefusedByRule: "the day's switch has no rules of a risk officer",
+	txn.AmountIsRefusedByRule:      "the day's switch has no rules of a risk officer",
+	txn.FrequencyIsRefusedByRule:   "the day's switch has no rules of a risk officer",
+
 	txn.OriginalIsOfAnotherBatch: "the day is one batch",
 	txn.JournalIsUnavailable:     "the disk works",
 	txn.SwitchFailed:             "the switch works",

@@ -1,6 +1,9 @@
 package risk
 
-import "github.com/acqswitch/acqswitch/switch/txn"
+import (
+	"github.com/acqswitch/acqswitch/risk/rules"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
 
 // The built-in rules, as the regulator's catalogue numbers them.
 const (
@@ -67,11 +70,11 @@ type judgement struct {
 // refused for it. The reason is then told.
 func (j *judgement) finds(r txn.Rule, reason txn.Reason) bool {
 	s := j.settings[r]
-	if s.Mode == Off {
+	if s.Mode == rules.Off {
 		return false
 	}
-	j.v.Findings.Add(txn.Finding{Rule: r, Action: s.Action, Shadow: s.Mode == Shadow})
-	if s.Mode == Shadow || s.Action != txn.ActionRefuse {
+	j.v.Findings.Add(txn.Finding{Rule: r, Action: s.Action, Shadow: s.Mode == rules.Shadow})
+	if s.Mode == rules.Shadow || s.Action != txn.ActionRefuse {
 		return false
 	}
 	j.v.Reason = reason

@@ -97,7 +97,7 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Assess(req *txn.Request) txn.Verdict {
 	j := judgement{rulebook: e.rules.Load()}
 	j.v.Findings.Policy = j.policy.Number
-	if j.check(e, req) && req.Kind.Limits() == txn.Debit {
+	if j.check(e, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
 		e.use(&j, req)
 	}
 	return j.v

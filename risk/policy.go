@@ -4,41 +4,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Mode is how far a rule goes.
-type Mode uint8
-
-// The modes.
-const (
-	Enforce Mode = iota // what it says is done
-	Shadow              // what it says is counted, and never done
-	Off                 // it is not asked
-)
-
-var modeNames = [...]string{"enforce", "shadow", "off"}
-
-func (m Mode) String() string {
-	if int(m) < len(modeNames) {
-		return modeNames[m]
-	}
-	return "invalid"
-}
-
-// ParseMode reads String's form.
-func ParseMode(s string) (Mode, bool) {
-	for m, name := range modeNames {
-		if name == s {
-			return Mode(m), true
-		}
-	}
-	return 0, false
-}
-
 // Setting is how a built-in rule is applied: Action 0 is the catalogue's.
 type Setting struct {
-	Mode   Mode
+	Mode   rules.Mode
 	Action txn.Action
 }
 
@@ -52,6 +24,9 @@ type Policy struct {
 
 	// Rules says how built-in rules are applied, where not as in the Catalogue.
 	Rules map[txn.Rule]Setting
+
+	// Own are the risk officer's own rules, in the order in which they are asked.
+	Own []rules.Rule
 
 	Places  Places
 	Classes [MerchantTypes]Crossing // by txn.MerchantType
@@ -202,6 +177,7 @@ type rulebook struct {
 	plans    map[uint16]*Plan
 	permits  map[txn.MerchantID][]Permit
 	override map[partyKey][]Limit
+	own      *rules.Set
 }
 
 type partyKey struct {
@@ -218,15 +194,20 @@ func newRulebook(p Policy) (*rulebook, error) {
 			problems = append(problems, fmt.Errorf(format, args...))
 		}
 	}
+	own, err := rules.New(p.Own)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	b.own = own
 	for i := range b.settings {
-		b.settings[i].Mode = Off
+		b.settings[i].Mode = rules.Off
 	}
 	for _, r := range builtins {
 		s := p.Rules[r.Rule]
 		if r.Fixed && s != (Setting{}) && s != (Setting{Action: r.Action}) {
 			problem("rule %s cannot be changed: without it there is nothing to decide on", r.Rule)
 		}
-		if s.Mode > Off || s.Action > txn.ActionRefuse {
+		if s.Mode > rules.Off || s.Action > txn.ActionRefuse {
 			problem("rule %s has mode %d and action %d: one of them is none", r.Rule, s.Mode, s.Action)
 			continue
 		}
@@ -317,9 +298,15 @@ func (e *Engine) SetPolicy(p Policy) error {
 	if err != nil {
 		return fmt.Errorf("policy %d: %w", p.Number, err)
 	}
+	if before := e.rules.Load(); before != nil {
+		b.own.Inherit(before.own)
+	}
 	e.rules.Store(b)
 	return nil
 }
+
+// Own are the risk officer's rules in force, with how often they found something.
+func (e *Engine) Own() *rules.Set { return e.rules.Load().own }
 
 // Policy is the policy in force. Nothing in it may be changed.
 func (e *Engine) Policy() Policy { return e.rules.Load().policy }

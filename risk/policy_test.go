@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -33,7 +34,7 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 	}{
 		{"rule that is not built in", func(p *Policy) { p.Rules = map[txn.Rule]Setting{199: {}} }, "rule T99 is not built in"},
 		{"rule of the officer's own", func(p *Policy) { p.Rules = map[txn.Rule]Setting{1000: {}} }, "rule C1000 is not built in"},
-		{"binding switched off", func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT02: {Mode: Off}} }, "T02 cannot be changed"},
+		{"binding switched off", func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT02: {Mode: rules.Off}} }, "T02 cannot be changed"},
 		{"unknown merchant only alerts", func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleM01: {Action: txn.ActionAlert}} }, "M01 cannot be changed"},
 		{"mode that is none", func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT11: {Mode: 3}} }, "T11 has mode 3"},
 		{"action that is none", func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT11: {Action: 5}} }, "action 5"},
@@ -72,8 +73,8 @@ func TestSettingsOfARule(t *testing.T) {
 	}{
 		{"as catalogued", Setting{}, txn.SerialIsNotTheTerminals, txn.Finding{Rule: ruleT03, Action: txn.ActionRefuse}},
 		{"alert", Setting{Action: txn.ActionAlert}, txn.Approved, txn.Finding{Rule: ruleT03, Action: txn.ActionAlert}},
-		{"shadow", Setting{Mode: Shadow}, txn.Approved, txn.Finding{Rule: ruleT03, Action: txn.ActionRefuse, Shadow: true}},
-		{"off", Setting{Mode: Off}, txn.Approved, txn.Finding{}},
+		{"shadow", Setting{Mode: rules.Shadow}, txn.Approved, txn.Finding{Rule: ruleT03, Action: txn.ActionRefuse, Shadow: true}},
+		{"off", Setting{Mode: rules.Off}, txn.Approved, txn.Finding{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := policed(t, func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT03: row.setting} })

@@ -177,6 +177,9 @@ type Facts struct {
 	fault  fault // of the expression being evaluated
 }
 
+// Reset forgets everything.
+func (f *Facts) Reset() { f.known = 0 }
+
 // Set says what a number, word or flag (1 is true) is.
 func (f *Facts) Set(x Fact, n int64) {
 	f.number[x] = n
@@ -228,23 +231,13 @@ func (f *Facts) Say(x Fact) string {
 func (f *Facts) bytes(x Fact) []byte { return f.text[x][:f.length[x]] }
 
 var (
-	entryNames = map[txn.EntryMode]string{
-		txn.EntryManual: "manual", txn.EntryStripe: "stripe", txn.EntryCode: "code", txn.EntryChip: "chip", txn.EntryContactless: "contactless",
-	}
-
 	kinds         = named(txn.Kind.Forwarded)
 	cardTypes     = named[txn.CardType](nil)
 	merchantTypes = named[txn.MerchantType](nil)
 	classes       = named[txn.Mobility](nil)
-	levels        = listed(map[int64]string{1: "A", 2: "B", 3: "C", 4: "D"})
-	entries       = listed(func() map[int64]string {
-		m := map[int64]string{}
-		for e, s := range entryNames {
-			m[int64(e)] = s
-		}
-		return m
-	}())
-	currencies = vocabulary{
+	levels        = listed(map[int64]string{0: "A", 1: "B", 2: "C", 3: "D"})
+	entries       = named[txn.Way](nil)
+	currencies    = vocabulary{
 		parse: func(s string) (int64, bool) {
 			c, ok := iso4217.Lookup(s)
 			n, err := strconv.ParseUint(c.NumericCode, 10, 16)

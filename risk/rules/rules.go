@@ -34,11 +34,11 @@ const RulesMax = 500
 // Mode is whether a rule is obeyed.
 type Mode uint8
 
-// The modes.
+// The modes, of built-in rules too.
 const (
-	Enforce Mode = iota
-	Shadow       // evaluated and counted, and nothing comes of it
-	Off          // not even evaluated
+	Enforce Mode = iota // what it says is done
+	Shadow              // what it says is counted, and never done
+	Off                 // it is not asked
 )
 
 var modeNames = [...]string{"enforce", "shadow", "off"}
@@ -48,6 +48,16 @@ func (m Mode) String() string {
 		return modeNames[m]
 	}
 	return "invalid"
+}
+
+// ParseMode reads String's form.
+func ParseMode(s string) (Mode, bool) {
+	for m, name := range modeNames {
+		if name == s {
+			return Mode(m), true
+		}
+	}
+	return 0, false
 }
 
 // Rule is one rule.
@@ -104,7 +114,10 @@ type rule struct {
 
 // Set is rules that are obeyed together, in their order. It is safe for
 // concurrent use.
-type Set struct{ rules []rule }
+type Set struct {
+	rules []rule
+	asks  uint64 // bit 1<<Fact: a rule in force, now or later, asks for it
+}
 
 // Problem is what is wrong with a rule: At is its place in the list, Field what
 // is wrong of it, and Err an *Error where it is the condition.
@@ -154,6 +167,11 @@ func New(list []Rule) (*Set, error) {
 			problem("when", err)
 		}
 		s.rules = append(s.rules, r)
+		for _, x := range r.uses {
+			if r.Mode != Off {
+				s.asks |= 1 << x
+			}
+		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -238,6 +256,16 @@ func (r *rule) judge(f *Facts, day txn.Date) (result Result) {
 		return Fails
 	}
 	return Undecided
+}
+
+// Asks says that a rule needs one of some facts.
+func (s *Set) Asks(xs ...Fact) bool {
+	for _, x := range xs {
+		if s.asks&(1<<x) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Len is the number of rules.

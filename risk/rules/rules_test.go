@@ -18,7 +18,7 @@ func sale() *Facts {
 	f.Set(Amount, 6000_00)
 	f.Set(Currency, int64(txn.CNY))
 	f.Set(Kind, int64(txn.KindSale))
-	f.Set(Entry, int64(txn.EntryChip))
+	f.Set(Entry, int64(txn.WayChip))
 	f.SetFlag(PIN, false)
 	f.Set(Hour, 23)
 	f.Set(MerchantMCC, 5411)

@@ -1,0 +1,127 @@
+package risk
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk/rules"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// factsPool keeps the facts of requests, which are called upon through function
+// values and would otherwise be made anew for each.
+var factsPool = sync.Pool{New: func() any { return new(rules.Facts) }}
+
+// ownRules lets the risk officer's rules see a request that broke none of the
+// built-in ones which need no counter, and says whether one refuses it.
+func (j *judgement) ownRules(e *Engine, req *txn.Request) bool {
+	if j.own.Len() == 0 || !req.Kind.Forwarded() {
+		return false
+	}
+	f := factsPool.Get().(*rules.Facts)
+	j.know(e, f, req)
+	reason := j.own.Judge(f, req.Day, req.Kind.Told(), &j.v.Findings, nil)
+	factsPool.Put(f)
+	if reason == txn.Approved {
+		return false
+	}
+	j.v.Reason = reason
+	return true
+}
+
+// know says in f what the rules ask of a request.
+func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
+	f.Reset()
+	t, m := req.Holder, req.Owner
+	f.Set(rules.Amount, req.Amount.Minor)
+	f.Set(rules.Currency, int64(req.Amount.Currency))
+	f.Set(rules.Kind, int64(req.Kind))
+	f.Set(rules.Entry, int64(req.Entry.Way()))
+	f.SetFlag(rules.PIN, len(req.PINBlock) > 0)
+	f.Set(rules.Instalments, int64(req.Instalments))
+	f.Set(rules.Day, int64(req.Day))
+	f.Set(rules.CardType, int64(req.CardType))
+	f.SetText(rules.MerchantID, m.ID[:])
+	f.Set(rules.MerchantType, int64(m.Type))
+	f.Set(rules.MerchantMCC, int64(m.MCC))
+	f.SetText(rules.TerminalID, t.ID[:])
+	f.Set(rules.TerminalClass, int64(t.Mobility))
+	if req.Entry.Way() == txn.WayCode {
+		f.Set(rules.CodeLevel, int64(j.codeLevel(req)))
+	}
+	if m.Grade != 0 {
+		f.Set(rules.MerchantGrade, int64(m.Grade))
+	}
+	if m.Region != 0 {
+		f.Set(rules.MerchantCity, int64(m.Region.City()))
+		f.Set(rules.MerchantProvince, int64(m.Region.Province()))
+	}
+	if t.Model != 0 {
+		f.Set(rules.TerminalModel, int64(t.Model))
+	}
+	if req.Region != 0 {
+		f.Set(rules.Region, int64(req.Region))
+		f.Set(rules.City, int64(req.Region.City()))
+		f.Set(rules.Province, int64(req.Region.Province()))
+	}
+	if !req.PAN.IsZero() {
+		var digits [txn.PANDigitsMax]byte
+		f.SetText(rules.CardBIN, req.PAN.AppendMasked(digits[:0])[:6])
+	}
+	// What takes longer is found out only where somebody asks.
+	if j.own.Asks(rules.Hour, rules.Weekday) {
+		at := req.Received.In(e.zone)
+		f.Set(rules.Hour, int64(at.Hour()))
+		f.Set(rules.Weekday, int64(at.Weekday()+6)%7+1)
+	}
+	if p := req.Info.Position; p.Known && (t.Lat != 0 || t.Lng != 0) && j.own.Asks(rules.Distance) {
+		f.Set(rules.Distance, metres(p, t.Lat, t.Lng))
+	}
+	if m.Since != 0 && j.own.Asks(rules.MerchantAge) {
+		f.Set(rules.MerchantAge, daysBetween(m.Since, req.Day))
+	}
+	if t.Since != 0 && j.own.Asks(rules.TerminalAge) {
+		f.Set(rules.TerminalAge, daysBetween(t.Since, req.Day))
+	}
+	j.knowUse(e, f, req)
+}
+
+// counted are the facts about the use of each party that PartiesOf lists.
+var counted = [scopes]struct{ dayAmount, dayCount rules.Fact }{
+	{rules.TerminalDayAmount, rules.TerminalDayCount},
+	{rules.MerchantDayAmount, rules.MerchantDayCount},
+	{rules.CardDayAmount, rules.CardDayCount},
+}
+
+func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
+	ps := PartiesOf(HoldOf(req))
+	for i, c := range counted {
+		if j.own.Asks(c.dayAmount, c.dayCount) && ps[i].ID != [16]byte{} {
+			u := e.UsageOf(req.Day, ps[i])
+			f.Set(c.dayAmount, u.Minor)
+			f.Set(c.dayCount, int64(u.Count))
+		}
+	}
+}
+
+// codeLevel is by how much the payer of a request by code is identified.
+func (j *judgement) codeLevel(req *txn.Request) CodeLevel { return j.planOf(req).CodeLevel }
+
+// metres is the distance of p from a point along the great circle.
+func metres(p txn.Position, lat, lng int32) int64 {
+	const rad = math.Pi / 180 / 1e6
+	dLat := math.Sin(float64(int64(p.Lat)-int64(lat)) * rad / 2)
+	dLng := math.Sin(float64(int64(p.Lng)-int64(lng)) * rad / 2)
+	hav := dLat*dLat + math.Cos(float64(p.Lat)*rad)*math.Cos(float64(lat)*rad)*dLng*dLng
+	return int64(2 * earthRadius * math.Asin(math.Sqrt(min(hav, 1))))
+}
+
+// daysBetween is how many days to is after from.
+func daysBetween(from, to txn.Date) int64 {
+	return int64(noonOf(to).Sub(noonOf(from)) / (24 * time.Hour))
+}
+
+func noonOf(d txn.Date) time.Time {
+	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 12, 0, 0, 0, time.UTC)
+}

@@ -36,8 +36,12 @@ up on SIGHUP.`,
 			if err != nil {
 				return err
 			}
+			text, err := os.ReadFile(given[0])
+			if err != nil {
+				return err
+			}
 			target := cfg.path(cfg.Registry, "registry.yaml")
-			if err := replaceFile(target, snapshot.Export); err != nil {
+			if err := replaceFile(target, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 				return fmt.Errorf("put the registry in force: %w", err)
 			}
 			merchants, terminals := snapshot.Len()
@@ -57,20 +61,34 @@ up on SIGHUP.`,
 			if err != nil {
 				return err
 			}
-			snapshot, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+			book, err := readBook(cfg.path(cfg.Registry, "registry.yaml"))
 			if err != nil {
 				return err
 			}
 			if given[0] == "-" {
-				return snapshot.Export(c.out)
+				return book.Write(c.out)
 			}
-			return replaceFile(given[0], snapshot.Export)
+			return replaceFile(given[0], book.Write)
 		},
 	}
 	g := group("registry", "Import or export merchants and terminals", imp, exp)
 	configFlag(imp, &file)
 	configFlag(exp, &file)
 	return g
+}
+
+// readBook reads a registry file as people wrote it; any fault is the file's.
+func readBook(path string) (*registry.Book, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usage(fmt.Errorf("open registry: %w", err))
+	}
+	defer f.Close()
+	b, err := registry.Read(f, path)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return b, nil
 }
 
 // readRegistry loads a registry file; any fault is the file's.

@@ -32,6 +32,7 @@ type document struct {
 	Regions   []circleYAML    `yaml:"regions"`
 	Models    []modelYAML     `yaml:"models"`
 	Merchants []merchantYAML  `yaml:"merchants"`
+	Stock     []terminalYAML  `yaml:"stock"`
 }
 
 type circleYAML struct {
@@ -43,32 +44,55 @@ type circleYAML struct {
 }
 
 type modelYAML struct {
-	Name yamlfile.Scalar `yaml:"name"`
+	Name     yamlfile.Scalar `yaml:"name"`
+	Minimum  yamlfile.Scalar `yaml:"minimum"`
+	Target   yamlfile.Scalar `yaml:"target"`
+	Deadline yamlfile.Scalar `yaml:"deadline"`
 }
 
 type merchantYAML struct {
-	ID          yamlfile.Scalar   `yaml:"mid"`
-	Name        yamlfile.Scalar   `yaml:"name"`
-	City        yamlfile.Scalar   `yaml:"city"`
-	MCC         yamlfile.Scalar   `yaml:"mcc"`
-	Region      yamlfile.Scalar   `yaml:"region"`
-	Country     yamlfile.Scalar   `yaml:"country"`
-	Currency    yamlfile.Scalar   `yaml:"currency"`
-	Status      yamlfile.Scalar   `yaml:"status"`
-	Policy      yamlfile.Scalar   `yaml:"policy"`
-	Kinds       []yamlfile.Scalar `yaml:"kinds"`
-	Limits      limitsYAML        `yaml:"limits"`
-	CardLimits  limitsYAML        `yaml:"card_limits"`
-	Type        yamlfile.Scalar   `yaml:"type"`
-	Identity    yamlfile.Scalar   `yaml:"identity"`
-	Grade       yamlfile.Scalar   `yaml:"grade"`
-	Plan        yamlfile.Scalar   `yaml:"plan"`
-	Entries     []yamlfile.Scalar `yaml:"entries"`
-	Cards       []yamlfile.Scalar `yaml:"cards"`
-	Since       yamlfile.Scalar   `yaml:"since"`
-	LicenceEnds yamlfile.Scalar   `yaml:"licence_ends"`
-	Unmatched   yamlfile.Scalar   `yaml:"unmatched"`
-	Terminals   []terminalYAML    `yaml:"terminals"`
+	ID             yamlfile.Scalar   `yaml:"mid"`
+	Name           yamlfile.Scalar   `yaml:"name"`
+	City           yamlfile.Scalar   `yaml:"city"`
+	MCC            yamlfile.Scalar   `yaml:"mcc"`
+	Region         yamlfile.Scalar   `yaml:"region"`
+	Country        yamlfile.Scalar   `yaml:"country"`
+	Currency       yamlfile.Scalar   `yaml:"currency"`
+	Status         yamlfile.Scalar   `yaml:"status"`
+	Policy         yamlfile.Scalar   `yaml:"policy"`
+	Kinds          []yamlfile.Scalar `yaml:"kinds"`
+	Limits         limitsYAML        `yaml:"limits"`
+	CardLimits     limitsYAML        `yaml:"card_limits"`
+	Type           yamlfile.Scalar   `yaml:"type"`
+	Identity       yamlfile.Scalar   `yaml:"identity"`
+	IdentityNumber yamlfile.Scalar   `yaml:"identity_number"`
+	IdentitySealed yamlfile.Scalar   `yaml:"identity_sealed"`
+	LegalName      yamlfile.Scalar   `yaml:"legal_name"`
+	Licence        yamlfile.Scalar   `yaml:"licence"`
+	LicenceEnds    yamlfile.Scalar   `yaml:"licence_ends"`
+	Account        yamlfile.Scalar   `yaml:"account"`
+	AccountMasked  yamlfile.Scalar   `yaml:"account_masked"`
+	AccountSealed  yamlfile.Scalar   `yaml:"account_sealed"`
+	AccountOwner   yamlfile.Scalar   `yaml:"account_owner"`
+	Bank           yamlfile.Scalar   `yaml:"bank"`
+	Unmatched      yamlfile.Scalar   `yaml:"unmatched"`
+	Payout         yamlfile.Scalar   `yaml:"payout"`
+	FeePlan        yamlfile.Scalar   `yaml:"fee_plan"`
+	Agency         yamlfile.Scalar   `yaml:"agency"`
+	Address        yamlfile.Scalar   `yaml:"address"`
+	Premises       pointYAML         `yaml:"premises"`
+	Phone          yamlfile.Scalar   `yaml:"phone"`
+	Grade          yamlfile.Scalar   `yaml:"grade"`
+	Plan           yamlfile.Scalar   `yaml:"plan"`
+	Entries        []yamlfile.Scalar `yaml:"entries"`
+	Cards          []yamlfile.Scalar `yaml:"cards"`
+	Since          yamlfile.Scalar   `yaml:"since"`
+	Terminals      []terminalYAML    `yaml:"terminals"`
+}
+
+type pointYAML struct {
+	Lat yamlfile.Scalar `yaml:"lat"`
+	Lng yamlfile.Scalar `yaml:"lng"`
 }
 
 type limitsYAML struct {
@@ -78,6 +102,7 @@ type limitsYAML struct {
 }
 
 type terminalYAML struct {
+	Merchant        yamlfile.Scalar   `yaml:"merchant"`
 	ID              yamlfile.Scalar   `yaml:"tid"`
 	Serial          yamlfile.Scalar   `yaml:"serial"`
 	Class           yamlfile.Scalar   `yaml:"class"`
@@ -99,6 +124,12 @@ type terminalYAML struct {
 	Capabilities    []yamlfile.Scalar `yaml:"capabilities"`
 	Since           yamlfile.Scalar   `yaml:"since"`
 	Inspected       yamlfile.Scalar   `yaml:"inspected"`
+	Kind            yamlfile.Scalar   `yaml:"kind"`
+	Label           yamlfile.Scalar   `yaml:"label"`
+	Certification   yamlfile.Scalar   `yaml:"certification"`
+	App             yamlfile.Scalar   `yaml:"app"`
+	Parameters      yamlfile.Scalar   `yaml:"parameters"`
+	SIM             yamlfile.Scalar   `yaml:"sim"`
 }
 
 type premisesYAML struct {
@@ -112,18 +143,11 @@ type premisesYAML struct {
 // unknown keys, ids bound twice, codes that no table has. Parts of a bad file
 // are never returned.
 func Load(r io.Reader, name string) (*Snapshot, error) {
-	b, err := io.ReadAll(io.LimitReader(r, FileSizeMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if len(b) > FileSizeMax {
-		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, FileSizeMax)
-	}
-	doc, err := yamlfile.Decode[document](b, name, "an empty registry says \"version: 1\"")
+	doc, err := decode(r, name)
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: name, areas: map[txn.Region]txn.Area{}, models: map[string]uint16{}, seen: map[string]int{}}
+	l := newLoader(name)
 	l.document(doc)
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
@@ -135,15 +159,39 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	return s, nil
 }
 
+func decode(r io.Reader, name string) (*document, error) {
+	b, err := readAll(r, name)
+	if err != nil {
+		return nil, err
+	}
+	return yamlfile.Decode[document](b, name, "an empty registry says \"version: 1\"")
+}
+
+func readAll(r io.Reader, name string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, FileSizeMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(b) > FileSizeMax {
+		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, FileSizeMax)
+	}
+	return b, nil
+}
+
 // loader turns the document into rows and collects what is wrong.
 type loader struct {
 	file     string
+	clear    bool // numbers of identity documents may be there
 	problems []error
-	seen     map[string]int // kind and id -> line
+	seen     map[string]int // kind and id -> line; nil where ids are known to be used once
 	areas    map[txn.Region]txn.Area
 	models   map[string]uint16 // their numbers
 
 	rows Rows
+}
+
+func newLoader(file string) *loader {
+	return &loader{file: file, areas: map[txn.Region]txn.Area{}, models: map[string]uint16{}, seen: map[string]int{}}
 }
 
 // problem notes what is wrong with a field. Fields that are not there are
@@ -156,7 +204,7 @@ func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
 
 // once refuses a second use of an id.
 func (l *loader) once(s yamlfile.Scalar, field, kind, rule string) {
-	if s.Text == "" {
+	if s.Text == "" || l.seen == nil {
 		return
 	}
 	id := kind + " " + s.Text
@@ -174,11 +222,22 @@ func (l *loader) document(d *document) {
 	for i := range d.Regions {
 		l.circle(&d.Regions[i])
 	}
-	for _, y := range d.Models {
-		l.model(y.Name)
+	for i := range d.Models {
+		l.model(&d.Models[i])
 	}
 	for i := range d.Merchants {
-		l.merchant(&d.Merchants[i])
+		y := &d.Merchants[i]
+		m, at := l.merchant(y)
+		if y.IdentityNumber.Line > 0 && !l.clear {
+			l.problem(y.IdentityNumber, "merchants[].identity_number", "is a number in clear: give identity, its keyed hash, or import the file into the database")
+		}
+		for j := range y.Terminals {
+			l.rows.Terminals = append(l.rows.Terminals, l.terminal(&y.Terminals[j], &m, at))
+		}
+		l.rows.Merchants = append(l.rows.Merchants, m)
+	}
+	for i := range d.Stock {
+		l.stock(&d.Stock[i])
 	}
 }
 
@@ -194,9 +253,9 @@ func (l *loader) circle(y *circleYAML) {
 	l.rows.Circles = append(l.rows.Circles, c)
 }
 
-func (l *loader) merchant(y *merchantYAML) {
-	at := yamlfile.First(y.ID, y.Name, y.City, y.MCC, y.Region, y.Country, y.Currency, y.Status, y.Policy)
-	var m txn.Merchant
+// merchant reads one, and where it begins.
+func (l *loader) merchant(y *merchantYAML) (m txn.Merchant, at yamlfile.Scalar) {
+	at = yamlfile.First(y.ID, y.Name, y.City, y.MCC, y.Region, y.Country, y.Currency, y.Status, y.Policy)
 	m.Country = l.country(at.Or(y.Country), "merchants[].country")
 	chinese := m.Country == china
 	m.MCC = l.mcc(at.Or(y.MCC), "merchants[].mcc")
@@ -205,7 +264,7 @@ func (l *loader) merchant(y *merchantYAML) {
 	l.name(at.Or(y.City), "merchants[].city", m.City[:])
 	m.Region = l.region(at.Or(y.Region), "merchants[].region", chinese)
 	m.Currency = l.currency(at.Or(y.Currency), "merchants[].currency")
-	m.Status = oneOf[txn.Status](l, at.Or(y.Status), "merchants[].status")
+	m.Status = oneOf[MerchantStatus](l, at.Or(y.Status), "merchants[].status").Serves()
 	m.Policy = oneOf[txn.RegionPolicy](l, at.Or(y.Policy), "merchants[].policy")
 	if len(y.Kinds) == 0 {
 		l.problem(at, "merchants[].kinds", "is empty: list what the merchant may ask for, such as [sale, balance, refund]")
@@ -216,16 +275,14 @@ func (l *loader) merchant(y *merchantYAML) {
 	m.Limits = l.limits(&y.Limits, "merchants[].limits", m.Currency)
 	m.Card = l.limits(&y.CardLimits, "merchants[].card_limits", m.Currency)
 	l.party(y, &m)
-	for i := range y.Terminals {
-		l.terminal(&y.Terminals[i], &m, at)
-	}
-	l.rows.Merchants = append(l.rows.Merchants, m)
+	l.dossier(y, &m)
+	return m, at
 }
 
 func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.MerchantID {
 	const field = "merchants[].mid"
 	switch {
-	case !alphanumeric(s.Text, merchantIDSize):
+	case !alphanumeric(s.Text) || len(s.Text) > merchantIDSize:
 		l.problem(s, field, "%q must be 1 to %d letters and digits", s.Text, merchantIDSize)
 	case chinese && (len(s.Text) != merchantIDSize || !digits(s.Text)):
 		l.problem(s, field, "%q must be 15 digits: institution 3, CUP area 4, MCC 4, number 4", s.Text)
@@ -236,7 +293,7 @@ func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.Mer
 	return txn.MakeMerchantID(s.Text)
 }
 
-func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scalar) {
+func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scalar) txn.Terminal {
 	at := parent
 	if s := yamlfile.First(y.ID, y.Serial, y.Class, y.Status, y.MAC, y.Region); s.Line > 0 {
 		at = s
@@ -244,13 +301,19 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	chinese := m.Country == china
 	t := txn.Terminal{ID: txn.MakeTerminalID(y.ID.Text), Merchant: m.ID}
 	id, serial := at.Or(y.ID), at.Or(y.Serial)
-	if !alphanumeric(id.Text, len(t.ID)) {
+	if !alphanumeric(id.Text) || len(id.Text) > len(t.ID) {
 		l.problem(id, "terminals[].tid", "%q must be 1 to %d letters and digits", id.Text, len(t.ID))
 	}
 	l.once(id, "terminals[].tid", "terminal", "a terminal is bound to one merchant, remove one or give it a new id")
 	l.machine(y, serial, &t)
 	t.Mobility = oneOf[txn.Mobility](l, at.Or(y.Class), "terminals[].class")
-	t.Status = oneOf[txn.Status](l, at.Or(y.Status), "terminals[].status")
+	status := oneOf[MachineStatus](l, at.Or(y.Status), "terminals[].status")
+	if t.Status = status.Serves(); status == MachineStock {
+		l.problem(at.Or(y.Status), "terminals[].status", "is stock, and it is at a merchant's: move it to the file's stock, or say bound")
+	}
+	if y.Merchant.Line > 0 && y.Merchant.Text != m.ID.String() {
+		l.problem(y.Merchant, "terminals[].merchant", "%q is not the merchant it stands at, %s", y.Merchant.Text, m.ID)
+	}
 	l.security(y, &t, at)
 	t.Region = l.region(at.Or(y.Region), "terminals[].region", chinese)
 	t.RequirePosition = l.yes(y.RequirePosition, "terminals[].require_position")
@@ -258,7 +321,35 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	l.premises(&y.Premises, &t, at, chinese)
 	l.equipment(y, &t)
 	l.listAreas(y.Areas, &t, at)
-	l.rows.Terminals = append(l.rows.Terminals, t)
+	return t
+}
+
+// stock reads a machine that is at nobody's.
+func (l *loader) stock(y *terminalYAML) {
+	at := yamlfile.First(y.Serial, y.Status, y.Model, y.Kind)
+	for _, f := range []struct {
+		key string
+		s   yamlfile.Scalar
+	}{
+		{"tid", y.ID}, {"merchant", y.Merchant}, {"class", y.Class}, {"region", y.Region}, {"areas", yamlfile.First(y.Areas...)},
+		{"premises", yamlfile.First(y.Premises.Lat, y.Premises.Lng, y.Premises.Radius)}, {"require_position", y.RequirePosition},
+		{"limits", yamlfile.First(y.Limits.Transaction, y.Limits.DayAmount, y.Limits.DayCount)}, {"plan", y.Plan}, {"since", y.Since},
+	} {
+		if f.s.Line > 0 {
+			l.problem(f.s, "stock[]."+f.key, "is of a machine at a merchant's, and this one is in stock")
+		}
+	}
+	if y.Status.Line > 0 {
+		if s := oneOf[MachineStatus](l, y.Status, "stock[].status"); s.Bound() {
+			l.problem(y.Status, "stock[].status", "%q must be stock or retired", y.Status.Text)
+		}
+	}
+	var t txn.Terminal
+	l.machine(y, at.Or(y.Serial), &t)
+	if yamlfile.First(y.MAC, y.Keys, y.KSN, y.DoubleTAK, y.PIN).Line > 0 {
+		l.security(y, &t, at)
+	}
+	l.equipment(y, &t)
 }
 
 // machine reads which machine the terminal is and how it says so.

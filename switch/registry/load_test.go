@@ -54,6 +54,17 @@ merchants:
     since: 2026-01-31
     licence_ends: 2027-02-28
     unmatched: true
+    legal_name: 株式会社浅草
+    licence: 91310101MA1FL0X001
+    account: "6222020000000007"
+    account_owner: Somebody
+    bank: "102290000001"
+    payout: d+1
+    fee_plan: standard
+    agency: "48802900"
+    address: 2-3-1 Asakusa
+    premises: {lat: 35.7148, lng: 139.7967}
+    phone: +81 3 0000
   - mid: SHOP2
     name: Shop
     city: Tokyo
@@ -65,10 +76,13 @@ merchants:
     kinds: [sale]
     terminals:
       - {tid: TOKYO2, serial: B-2, class: fixed, status: active, mac: none, premises: {lat: 35.71, lng: 139.79},
-         plan: 2, model: P2 Pro, capabilities: [code, stripe], since: 2026-02-01, inspected: 2026-10-31}
+         plan: 2, model: P2 Pro, capabilities: [code, stripe], since: 2026-02-01, inspected: 2026-10-31,
+         kind: smart, label: SN-1, certification: P3100, app: 320001, parameters: v7, sim: "898600"}
 models:
   - {name: N910}
-  - {name: P2 Pro}
+  - {name: P2 Pro, minimum: 1.2.0, target: 1.10.0, deadline: 2027-01-31}
+stock:
+  - {serial: C-1, model: N910, kind: qr-box}
 `
 
 func TestLoadSmall(t *testing.T) {
@@ -149,7 +163,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"country in digits", "country: JP", "country: 392", `f:24: merchants[].country: "392" is no ISO 3166 country`},
 		{"country nobody has", "country: JP", "country: XX", `f:24: merchants[].country:`},
 		{"currency in small letters", "currency: JPY", "currency: jpy", `f:25: merchants[].currency: "jpy" is no ISO 4217 currency`},
-		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of inactive, active, suspended, closed`},
+		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of draft, submitted, under-review, rejected, active, hold, suspended, closed`},
 		{"policy missing", "policy: allow", "policy:", `f:20: merchants[].policy: "" must be one of refuse, listed, allow`},
 		{"kinds empty", "kinds: [sale]", "kinds: []", `f:20: merchants[].kinds: is empty`},
 		{"kind that needs no permission", "kinds: [sale]", "kinds: [sale, reversal]", `f:28: merchants[].kinds[]: "reversal" must be one of sale, balance`},
@@ -200,12 +214,26 @@ func TestLoadRefuses(t *testing.T) {
 		{"day that never was", "since: 2026-01-31", "since: 2026-02-30", `f:38: merchants[].since: "2026-02-30" must be a date`},
 		{"licence of long ago", "licence_ends: 2027-02-28", "licence_ends: 1899-12-31", `f:39: merchants[].licence_ends: "1899-12-31" must be a date`},
 		{"perhaps unmatched", "unmatched: true", "unmatched: perhaps", `f:40: merchants[].unmatched: "perhaps" must be true or false`},
-		{"plan of nothing", "plan: 2", "plan: 0", `f:52: terminals[].plan: "0" must be a number from 1 to 65535`},
-		{"model that is not listed", "model: P2 Pro", "model: P3", `f:52: terminals[].model: "P3" is not among the models at the head of the file`},
-		{"capability of no kind", "[code, stripe]", "[code, print]", `f:52: terminals[].capabilities[]: "print" must be one of`},
-		{"inspected in words", "inspected: 2026-10-31", "inspected: today", `f:52: terminals[].inspected: "today" must be a date`},
-		{"model twice", "name: N910", "name: P2 Pro", `f:55: models[].name: model P2 Pro is already used on line 54`},
-		{"model with a long name", "name: N910", "name: 123456789012345678901", `f:54: models[].name: "123456789012345678901" must be 1 to 20 bytes`},
+		{"plan of nothing", "plan: 2", "plan: 0", `f:63: terminals[].plan: "0" must be a number from 1 to 65535`},
+		{"model that is not listed", "model: P2 Pro", "model: P3", `f:63: terminals[].model: "P3" is not among the models at the head of the file`},
+		{"capability of no kind", "[code, stripe]", "[code, print]", `f:63: terminals[].capabilities[]: "print" must be one of`},
+		{"inspected in words", "inspected: 2026-10-31", "inspected: today", `f:63: terminals[].inspected: "today" must be a date`},
+		{"model twice", "name: N910", "name: P2 Pro", `f:67: models[].name: model P2 Pro is already used on line 66`},
+		{"model with a long name", "name: N910", "name: 123456789012345678901", `f:66: models[].name: "123456789012345678901" must be 1 to 20 bytes`},
+		{"identity in clear in a file that is loaded", "legal_name: 株式会社浅草", "identity_number: 310101199001011234", `f:41: merchants[].identity_number: is a number in clear: give identity`},
+		{"legal name of two lines", "legal_name: 株式会社浅草", `legal_name: "a\nb"`, `f:41: merchants[].legal_name: must be 1 to 80 bytes of printable text`},
+		{"account with spaces", `account: "6222020000000007"`, `account: "6222 0200"`, `f:43: merchants[].account: must be 1 to 34 bytes of letters and digits`},
+		{"payout of next year", "payout: d+1", "payout: d+365", `f:46: merchants[].payout: "d+365" must be one of t+1, d+1, t+0, d+0`},
+		{"premises off the map", "lat: 35.7148, lng: 139.7967}", "lat: 35.7148, lng: 180.1}", `f:50: merchants[].premises.lng: "180.1" must be`},
+		{"kind of machine nobody makes", "kind: smart", "kind: clever", `f:64: terminals[].kind: "clever" must be one of traditional, smart, mobile, qr-box`},
+		{"stock at a merchant's", "serial: B-2, class: fixed, status: active", "serial: B-2, class: fixed, status: stock", `terminals[].status: is stock, and it is at a merchant's`},
+		{"terminal of another merchant", "serial: B-2, class", "serial: B-2, merchant: SHOP1, class", `terminals[].merchant: "SHOP1" is not the merchant it stands at, SHOP2`},
+		{"bound machine in stock", "serial: C-1, model", "serial: C-1, status: active, model", `f:69: stock[].status: "active" must be stock or retired`},
+		{"stock with a terminal id", "serial: C-1, model", "serial: C-1, tid: X, model", `f:69: stock[].tid: is of a machine at a merchant`},
+		{"machine in stock and bound", "serial: C-1, model", "serial: B-2, model", `f:69: terminals[].serial: serial B-2 is already used on line 62`},
+		{"target below the minimum", "target: 1.10.0", "target: 1.1.9", `f:67: models[].target: 1.1.9 is below the minimum, 1.2.0`},
+		{"deadline of nothing", "target: 1.10.0, ", "", `f:67: models[].deadline: is of a target`},
+		{"version too long", "minimum: 1.2.0", "minimum: 123456789", `f:67: models[].minimum: must be 1 to 8 bytes`},
 		{"position perhaps required", "require_position: true", "require_position: yes", `f:19: terminals[].require_position: "yes" must be true or false`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -281,14 +309,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var out bytes.Buffer
-		if err := s.Export(&out); err != nil {
-			t.Fatal(err)
-		}
-		again, err := Load(&out, "export")
-		if err != nil {
-			t.Fatal(err)
-		}
+		again, _ := rewrite(t, b)
 		mustEqual(t, s, again)
 	})
 }

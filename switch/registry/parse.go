@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -193,12 +194,17 @@ func digits(s string) bool {
 	return s != ""
 }
 
-func alphanumeric(s string, sizeMax int) bool {
+func hexadecimal(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && s != ""
+}
+
+func alphanumeric(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
 			return false
 		}
 	}
-	return s != "" && len(s) <= sizeMax
+	return s != ""
 }

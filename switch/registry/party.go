@@ -27,10 +27,20 @@ var entryModes = [...]entryMode{
 	{"chip", txn.EntryChip}, {"contactless", txn.EntryContactless},
 }
 
-func (l *loader) model(s yamlfile.Scalar) {
+func (l *loader) model(y *modelYAML) {
 	const field = "models[].name"
 	var m Model
+	s := yamlfile.First(y.Minimum, y.Target, y.Deadline).Or(y.Name)
 	l.name(s, field, m.Name[:])
+	l.version(y.Minimum, "models[].minimum", m.Minimum[:])
+	l.version(y.Target, "models[].target", m.Target[:])
+	m.Deadline = l.date(y.Deadline, "models[].deadline")
+	switch {
+	case m.Deadline != 0 && y.Target.Line == 0:
+		l.problem(y.Deadline, "models[].deadline", "is of a target, and there is none: say target")
+	case y.Target.Line > 0 && CompareVersions(m.Target[:], m.Minimum[:]) < 0:
+		l.problem(y.Target, "models[].target", "%s is below the minimum, %s", y.Target.Text, y.Minimum.Text)
+	}
 	l.once(s, field, "model", "a model is listed once, remove one")
 	if len(l.rows.Models) == modelsMax {
 		l.problem(s, field, "is one too many: at most %d models may be listed", modelsMax)
@@ -38,6 +48,11 @@ func (l *loader) model(s yamlfile.Scalar) {
 	}
 	l.rows.Models = append(l.rows.Models, m)
 	l.models[s.Text] = uint16(len(l.rows.Models))
+}
+
+func (l *loader) version(s yamlfile.Scalar, field string, dst []byte) {
+	l.text(s, field, len(dst), printable, "printable text")
+	copy(dst, s.Text)
 }
 
 // party reads what rules ask of a merchant. All of it may be left out.
@@ -64,6 +79,80 @@ func (l *loader) party(y *merchantYAML, m *txn.Merchant) {
 	m.Unmatched = l.yes(y.Unmatched, "merchants[].unmatched")
 }
 
+// dossier checks what people keep of a merchant and requests do not need. All of
+// it may be left out.
+func (l *loader) dossier(y *merchantYAML, m *txn.Merchant) {
+	for _, f := range []struct {
+		s       yamlfile.Scalar
+		key     string
+		sizeMax int
+		ok      func(string) bool
+		what    string
+	}{
+		{y.LegalName, "legal_name", 80, printable, "printable text"},
+		{y.Licence, "licence", 32, alphanumeric, "letters and digits"},
+		{y.IdentityNumber, "identity_number", 32, alphanumeric, "letters and digits"},
+		{y.IdentitySealed, "identity_sealed", 256, hexadecimal, "hexadecimal digits"},
+		{y.Account, "account", 34, alphanumeric, "letters and digits"},
+		{y.AccountMasked, "account_masked", 34, printable, "printable text"},
+		{y.AccountSealed, "account_sealed", 256, hexadecimal, "hexadecimal digits"},
+		{y.AccountOwner, "account_owner", 80, printable, "printable text"},
+		{y.Bank, "bank", 40, printable, "printable text"},
+		{y.FeePlan, "fee_plan", 40, printable, "printable text"},
+		{y.Agency, "agency", 11, digits, "digits"},
+		{y.Address, "address", 160, printable, "printable text"},
+		{y.Phone, "phone", 20, printable, "printable text"},
+	} {
+		l.text(f.s, "merchants[]."+f.key, f.sizeMax, f.ok, f.what)
+	}
+	if y.Payout.Line > 0 {
+		oneOf[PayoutCycle](l, y.Payout, "merchants[].payout")
+	}
+	if yamlfile.First(y.Premises.Lat, y.Premises.Lng).Line > 0 {
+		l.point(y.ID, y.Premises.Lat, y.Premises.Lng, "merchants[].premises")
+	}
+	if y.LegalName.Text != "" && y.AccountOwner.Text != "" && y.LegalName.Text != y.AccountOwner.Text {
+		m.Unmatched = true
+	}
+}
+
+// PayoutCycle is when a merchant is paid for a business day.
+type PayoutCycle uint8
+
+// The cycles. T counts working days, D any.
+const (
+	PayoutT1 PayoutCycle = iota
+	PayoutD1
+	PayoutT0
+	PayoutD0
+)
+
+var payoutCycleNames = [...]string{"t+1", "d+1", "t+0", "d+0"}
+
+func (c PayoutCycle) String() string { return nameOf(payoutCycleNames[:], c) }
+
+// MachineKind is how regulators tell machines apart.
+type MachineKind uint8
+
+// The kinds.
+const (
+	MachineTraditional MachineKind = iota
+	MachineSmart
+	MachineMobile
+	MachineQRBox
+)
+
+var machineKindNames = [...]string{"traditional", "smart", "mobile", "qr-box"}
+
+func (k MachineKind) String() string { return nameOf(machineKindNames[:], k) }
+
+// text checks one that may be left out.
+func (l *loader) text(s yamlfile.Scalar, field string, sizeMax int, ok func(string) bool, what string) {
+	if s.Line > 0 && (len(s.Text) > sizeMax || !ok(s.Text)) {
+		l.problem(s, field, "must be 1 to %d bytes of %s", sizeMax, what)
+	}
+}
+
 // equipment reads what rules ask of a terminal. All of it may be left out.
 func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 	t.Plan = uint16(l.number(y.Plan, "terminals[].plan", 1, math.MaxUint16))
@@ -75,6 +164,14 @@ func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 	t.Capabilities = l.entries(y.Capabilities, "terminals[].capabilities[]")
 	t.Since = l.date(y.Since, "terminals[].since")
 	t.Inspected = l.date(y.Inspected, "terminals[].inspected")
+	if y.Kind.Line > 0 {
+		oneOf[MachineKind](l, y.Kind, "terminals[].kind")
+	}
+	l.text(y.Label, "terminals[].label", 50, printable, "printable text")
+	l.text(y.Certification, "terminals[].certification", 32, printable, "printable text")
+	l.text(y.App, "terminals[].app", 8, printable, "printable text")
+	l.text(y.Parameters, "terminals[].parameters", 40, printable, "printable text")
+	l.text(y.SIM, "terminals[].sim", 20, digits, "digits")
 }
 
 // number is 0 where it is left out.

@@ -33,7 +33,14 @@ type Circle struct {
 
 // Model is a kind of machine. Its number, txn.Terminal.Model, is its place in
 // Rows.Models, from 1.
-type Model struct{ Name [20]byte }
+type Model struct {
+	Name [20]byte
+	// Minimum is the oldest version of its software that is served, Target the one
+	// it should have: older ones are told to update and, after the day Deadline,
+	// refused. Zero is none.
+	Minimum, Target [8]byte
+	Deadline        txn.Date
+}
 
 func (m *Model) String() string { return text(m.Name[:]) }
 

@@ -23,6 +23,7 @@ const (
 	ruleL02 txn.Rule = 302
 	ruleL03 txn.Rule = 303
 	ruleL04 txn.Rule = 304
+	ruleS01 txn.Rule = 501
 )
 
 // Builtin is one rule that needs no writing: its number in the regulator's
@@ -45,6 +46,7 @@ var builtins = []Builtin{
 	{ruleT04, "message says nothing of the machine, and must", txn.ActionRefuse, false},
 	{ruleT03, "serial is not the registered one", txn.ActionRefuse, false},
 	{ruleT05, "random factor or ciphertext of the serial is wrong", txn.ActionRefuse, false},
+	{ruleS01, "software is older than its model's policy allows", txn.ActionRefuse, false},
 	{ruleT10, "message says nothing of the place, and must", txn.ActionRefuse, false},
 	{ruleT11, "fixed terminal is away from its premises", txn.ActionRefuse, false},
 	{ruleT12, "terminal that moves is outside its areas", txn.ActionRefuse, false},

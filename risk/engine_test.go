@@ -53,6 +53,7 @@ var spoilers = []struct {
 		r.Holder.SerialCheck, r.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
 	}},
 	{txn.SerialCipherIsWrong, func(r *txn.Request) { r.Info.Proof = txn.ProofWrong }},
+	{txn.SoftwareIsTooOld, func(r *txn.Request) { r.Info.Software = txn.SoftwareTooOld }},
 	{txn.CountryIsNotAccepted, func(r *txn.Request) { r.Country = 840 }},
 	{txn.TerminalIsFarFromPremises, func(r *txn.Request) { r.Region = 110101 }},
 	{txn.RegionIsNotTheMerchants, func(r *txn.Request) { r.Owner.Region = 440300 }},
@@ -126,7 +127,7 @@ func TestMatrix(t *testing.T) {
 	unsaid := func(r txn.Reason) bool { return r == txn.TerminalInfoIsRequired }
 	later := func(r txn.Reason) bool { return !place(r) && !card(r) && !limit(r) && !unsaid(r) } // about an original
 	told := func(r txn.Reason) bool {
-		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong
+		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong && r != txn.SoftwareIsTooOld
 	}
 	known := func(r txn.Reason) bool {
 		return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
@@ -137,7 +138,7 @@ func TestMatrix(t *testing.T) {
 			return !unsaid(r) && until(r, txn.KindIsNotAllowed) || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
 		},
 		txn.KindReversal:         known,
-		txn.KindSignOn:           func(r txn.Reason) bool { return until(r, txn.SerialCipherIsWrong) },
+		txn.KindSignOn:           func(r txn.Reason) bool { return until(r, txn.SoftwareIsTooOld) },
 		txn.KindSignOff:          known,
 		txn.KindEcho:             func(txn.Reason) bool { return false },
 		txn.KindVoid:             later,

@@ -23,8 +23,11 @@ func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 		j.finds(ruleT03, txn.SerialIsNotTheTerminals) {
 		return true
 	}
-	return (i.Proof == txn.ProofWrong || (checked || i.Proof == txn.ProofRight) && !factorFits(i.FactorBytes(), &req.PAN)) &&
-		j.finds(ruleT05, txn.SerialCipherIsWrong)
+	if (i.Proof == txn.ProofWrong || (checked || i.Proof == txn.ProofRight) && !factorFits(i.FactorBytes(), &req.PAN)) &&
+		j.finds(ruleT05, txn.SerialCipherIsWrong) {
+		return true
+	}
+	return i.Software == txn.SoftwareTooOld && j.finds(ruleS01, txn.SoftwareIsTooOld)
 }
 
 // factorFits says that a random factor is the end of the card's number or the

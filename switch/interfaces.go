@@ -12,6 +12,8 @@ import (
 type Registry interface {
 	Terminal(txn.TerminalID) (*txn.Terminal, bool)
 	Merchant(txn.MerchantID) (*txn.Merchant, bool)
+	// Software judges the version that a terminal reports on a day.
+	Software(t *txn.Terminal, app [8]byte, day txn.Date) txn.Software
 }
 
 // Assessor decides whether a request may go on, in memory and without I/O.

@@ -95,3 +95,33 @@ func TestAnswersAsk(t *testing.T) {
 		t.Errorf("sign-on is required: asked for %x", ans.Asks)
 	}
 }
+
+// TestS01: a terminal below its model's target is told to update, one below the
+// minimum is told so with its refusal; what else is pending comes first.
+func TestS01(t *testing.T) {
+	h := newHouse(t)
+	for i, row := range []struct {
+		app  string
+		want txn.Reason
+		code string
+		asks uint8
+	}{
+		{"309999  ", txn.SoftwareIsTooOld, "58", 6},
+		{"310000  ", txn.Approved, "00", 6},
+		{"320000  ", txn.Approved, "00", 6},
+		{"320001  ", txn.Approved, "00", 0},
+	} {
+		req := sale("10000008", uint32(i+1), 500)
+		req.Carriers.DE59 = txn.Secret("A201305008" + row.app)
+		got := h.ask(req)
+		if h.want(row.app, got, row.want, row.code); got.Asks != row.asks {
+			t.Errorf("%s: asked for %x, want %x", row.app, got.Asks, row.asks)
+		}
+	}
+	h.s.librarian = &desk{t, 7}
+	req := sale("10000008", 9, 500)
+	req.Carriers.DE59 = txn.Secret("A201305008310000  ")
+	if got := h.ask(req); got.Asks != 7 {
+		t.Errorf("asked for %x", got.Asks)
+	}
+}

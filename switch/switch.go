@@ -182,8 +182,11 @@ func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
 	return ans.Reason != txn.Approved
 }
 
-// The processing-request digit that asks for a sign-on (cup-pos A2).
-const asksSignOn = 3
+// Processing-request digits (cup-pos A2).
+const (
+	asksSignOn = 3
+	asksUpdate = 6 // of its software, by TMS
+)
 
 // owe notes that the answer must carry a MAC: an approval does, a refusal may
 // do without. And it notes what else the terminal is asked to do.
@@ -193,6 +196,9 @@ func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
 		ans.Asks = asksSignOn
 	case ans.Reason == txn.Approved && ans.Asks == 0 && s.librarian != nil && req.Holder != nil:
 		ans.Asks = s.librarian.Pending(req)
+	}
+	if ans.Asks == 0 && (ans.Reason == txn.SoftwareIsTooOld || ans.Reason == txn.Approved && req.Info.Software != txn.SoftwareServed) {
+		ans.Asks = asksUpdate
 	}
 	ans.Signed = ans.Reason == txn.Approved && authenticated(req)
 }
@@ -206,6 +212,7 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	reg := s.registry()
 	if req.Holder, _ = reg.Terminal(req.Key.Terminal); req.Holder != nil {
 		dialect.ReadInfo(req, req.Holder.Carrier)
+		req.Info.Software = reg.Software(req.Holder, req.Info.App, req.Day)
 	}
 	if req.Merchant == noMerchant && req.Holder != nil && req.Key.Class == txn.ClassNetwork {
 		req.Merchant = req.Holder.Merchant // a sign-on need not name it

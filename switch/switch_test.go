@@ -214,7 +214,9 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		terminals = append(terminals, txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprintf("1000000%d", i+1)), Merchant: merchant.ID,
 			Status: txn.StatusActive, Serial: txn.Serial{byte('1' + i)}, Region: 310101, Limits: txn.Limits{DayAmount: 100_000}})
 	}
-	snapshot, err := registry.New(registry.Rows{Merchants: []txn.Merchant{merchant}, Terminals: terminals})
+	terminals[7].Model = 1
+	model := registry.Model{Minimum: [8]byte([]byte("310000  ")), Target: [8]byte([]byte("320001  "))}
+	snapshot, err := registry.New(registry.Rows{Models: []registry.Model{model}, Merchants: []txn.Merchant{merchant}, Terminals: terminals})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ var (
 		txn.TerminalInfoIsRequired:           "58",
 		txn.SerialIsNotTheTerminals:          "58",
 		txn.SerialCipherIsWrong:              "58",
+		txn.SoftwareIsTooOld:                 "58",
 		txn.TerminalHasNoKeys:                "58",
 		txn.SignOnIsRequired:                 "77",
 		txn.BatchIsNotCurrent:                "77",

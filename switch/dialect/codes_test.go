@@ -26,6 +26,7 @@ func TestCodes(t *testing.T) {
 		{txn.TerminalInfoIsRequired, "58", "58"},
 		{txn.SerialIsNotTheTerminals, "58", "58"},
 		{txn.SerialCipherIsWrong, "58", "58"},
+		{txn.SoftwareIsTooOld, "58", "58"},
 		{txn.TerminalHasNoKeys, "58", "58"},
 		{txn.SignOnIsRequired, "77", "58"},
 		{txn.BatchIsNotCurrent, "77", "58"},

@@ -147,28 +147,28 @@ func TestS01Software(t *testing.T) {
 	copy(model.Target[:], "1.10.2")
 	s := &Snapshot{rows: Rows{Models: []Model{model, {}}}}
 	for _, row := range []struct {
-		app            string
-		model          uint16
-		day            txn.Date
-		served, update bool
+		app   string
+		model uint16
+		day   txn.Date
+		want  txn.Software
 	}{
-		{"1.8.9", 1, 20261101, false, true},
-		{"1.9", 1, 20261101, true, true},
-		{"1.9", 1, 20261130, true, true},
-		{"1.9", 1, 20261201, false, true},
-		{"1.10.1", 1, 20261130, true, true},
-		{"1.10.1", 1, 20261201, false, true},
-		{"1.10.2", 1, 20261201, true, false},
-		{"1.10.2  ", 1, 20261201, true, false},
-		{"2", 1, 20261201, true, false},
-		{"", 1, 20261201, true, false},
-		{"0.1", 2, 20261201, true, false},
-		{"0.1", 0, 20261201, true, false},
+		{"1.8.9", 1, 20261101, txn.SoftwareTooOld},
+		{"1.9", 1, 20261101, txn.SoftwareOld},
+		{"1.9", 1, 20261130, txn.SoftwareOld},
+		{"1.9", 1, 20261201, txn.SoftwareTooOld},
+		{"1.10.1", 1, 20261130, txn.SoftwareOld},
+		{"1.10.1", 1, 20261201, txn.SoftwareTooOld},
+		{"1.10.2", 1, 20261201, txn.SoftwareServed},
+		{"1.10.2  ", 1, 20261201, txn.SoftwareServed},
+		{"2", 1, 20261201, txn.SoftwareServed},
+		{"", 1, 20261201, txn.SoftwareServed},
+		{"0.1", 2, 20261201, txn.SoftwareServed},
+		{"0.1", 0, 20261201, txn.SoftwareServed},
 	} {
 		var app [8]byte
 		copy(app[:], row.app)
-		if served, update := s.Software(&txn.Terminal{Model: row.model}, app, row.day); served != row.served || update != row.update {
-			t.Errorf("%q of model %d on %s: %v, %v", row.app, row.model, row.day, served, update)
+		if got := s.Software(&txn.Terminal{Model: row.model}, app, row.day); got != row.want {
+			t.Errorf("%q of model %d on %s: %d", row.app, row.model, row.day, got)
 		}
 	}
 }

@@ -6,24 +6,22 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Software says of the version that a terminal reports, zero padded, whether it
-// is served on a day, and whether it should be updated. A terminal that reports
-// none, or whose model is unknown or has no policy, is served as it is.
-func (s *Snapshot) Software(t *txn.Terminal, app [8]byte, day txn.Date) (served, update bool) {
+// Software judges the version that a terminal reports on a day, zero padded. A
+// terminal that reports none, or whose model is unknown or has no policy, is
+// served as it is.
+func (s *Snapshot) Software(t *txn.Terminal, app [8]byte, day txn.Date) txn.Software {
 	m, ok := s.Model(t.Model)
 	if !ok || app == ([8]byte{}) {
-		return true, false
+		return txn.SoftwareServed
 	}
-	if m.Target != ([8]byte{}) && CompareVersions(app[:], m.Target[:]) < 0 {
-		update = true
-		if m.Deadline != 0 && day > m.Deadline {
-			return false, true
-		}
+	below := func(v *[8]byte) bool { return *v != [8]byte{} && CompareVersions(app[:], v[:]) < 0 }
+	switch old := below(&m.Target); {
+	case below(&m.Minimum), old && m.Deadline != 0 && day > m.Deadline:
+		return txn.SoftwareTooOld
+	case old:
+		return txn.SoftwareOld
 	}
-	if m.Minimum != ([8]byte{}) && CompareVersions(app[:], m.Minimum[:]) < 0 {
-		return false, true
-	}
-	return true, update
+	return txn.SoftwareServed
 }
 
 // CompareVersions compares versions of software: runs of digits as numbers, any

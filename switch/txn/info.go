@@ -60,6 +60,17 @@ const (
 	ProofWrong
 )
 
+// Software is what the registry says of the version of software that a terminal
+// reports.
+type Software uint8
+
+// The zero value is of a terminal that reports none, too.
+const (
+	SoftwareServed Software = iota
+	SoftwareOld             // served, and to be updated
+	SoftwareTooOld          // no longer served
+)
+
 // TerminalInfo is what a message says of the machine that made it (cup-pos A5).
 // What the message does not say, or not so that it can be read, is zero. It has
 // no pointers and does not alias the frame.
@@ -75,7 +86,9 @@ type TerminalInfo struct {
 	Position Position
 	Cell     Cell
 
-	Proof Proof // set at admission
+	// Set at admission.
+	Proof    Proof
+	Software Software
 }
 
 // FactorBytes is the random factor without its padding; it aliases i.

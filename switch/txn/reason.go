@@ -25,6 +25,7 @@ const (
 	TerminalInfoIsRequired           Reason = 53
 	SerialIsNotTheTerminals          Reason = 54
 	SerialCipherIsWrong              Reason = 55
+	SoftwareIsTooOld                 Reason = 61
 	TerminalHasNoKeys                Reason = 39
 	SignOnIsRequired                 Reason = 9
 	BatchIsNotCurrent                Reason = 51
@@ -89,6 +90,7 @@ var reasonNames = [...]string{
 	TerminalInfoIsRequired:           "terminal information is required",
 	SerialIsNotTheTerminals:          "serial is not the terminal's",
 	SerialCipherIsWrong:              "serial cipher is wrong",
+	SoftwareIsTooOld:                 "software is too old",
 	TerminalHasNoKeys:                "terminal has no keys",
 	SignOnIsRequired:                 "sign-on is required",
 	BatchIsNotCurrent:                "batch is not current",

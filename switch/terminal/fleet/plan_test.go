@@ -42,6 +42,7 @@ func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 var beyondTheDay = map[txn.Reason]string{
 	txn.TerminalHasNoKeys:      "the day's terminals with MACs have keys",
 	txn.SerialCipherIsWrong:    "the day's terminals have no serial keys",
+	txn.SoftwareIsTooOld:       "the models of the sample registry have no policy",
 	txn.PINCannotBeTranslated:  "both issuers have PIN keys",
 	txn.SwitchIsOverloaded:     "depends on load",
 	txn.BatchIsNotCurrent:      "the day's terminals do not settle yet",

@@ -16,5 +16,8 @@
 // same files, byte for byte; and that what cannot be priced is listed, never
 // guessed. Explain shows the arithmetic of one transaction by the run's function.
 //
-// Not here yet: payouts' calendar and holds, reconciliation, chargebacks.
+// Hold, Release and ApproveCorrection make what people decide durable; the next
+// run that begins takes it into account.
+//
+// Not here yet: reconciliation, chargebacks.
 package settlement

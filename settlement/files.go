@@ -19,24 +19,30 @@ import (
 	"github.com/moov-io/iso4217"
 
 	"github.com/acqswitch/acqswitch/settlement/fee"
+	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // The files of a run, in the order of its manifest.
 const (
-	binsFile       = "bins.csv"
-	exceptionsFile = "exceptions.csv"
-	feesFile       = "fees.yaml"
-	generalFile    = "general-ledger.csv"
-	payoutsFile    = "payouts.csv"
-	statementsFile = "statements.csv"
+	binsFile        = "bins.csv"
+	calendarFile    = "calendar.yaml"
+	correctionsFile = "corrections.csv"
+	exceptionsFile  = "exceptions.csv"
+	feesFile        = "fees.yaml"
+	generalFile     = "general-ledger.csv"
+	painFile        = "pain.001.xml" // only if something is paid
+	payoutsFile     = "payouts.csv"
+	termsFile       = "payouts.yaml"
+	positionsFile   = "positions.csv"
+	statementsFile  = "statements.csv"
 
 	// manifestName has the form of sha256sum, so `sha256sum -c` checks the files
 	// and the manifest of the run before, which stands first.
 	manifestName = "SHA256SUMS"
 )
 
-var fileNames = [...]string{binsFile, exceptionsFile, feesFile, generalFile, payoutsFile, statementsFile}
+var fileNames = [...]string{binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile, positionsFile, statementsFile}
 
 // files are the files of one run while they are written, in a hidden folder
 // beside the one they get. The zero value writes nothing.
@@ -76,6 +82,14 @@ func createFiles(final string, step func(string) error) (*files, error) {
 	return out, nil
 }
 
+// writer is a file to write to; nil if none are written.
+func (out *files) writer(name string) io.Writer {
+	if o := out.open[name]; o != nil {
+		return o.buf
+	}
+	return nil
+}
+
 // line adds a line to a file; the error is kept.
 func (out *files) line(name string, fields ...string) {
 	if o := out.open[name]; o != nil && out.err == nil {
@@ -93,11 +107,12 @@ func (out *files) close() (err error) {
 	return err
 }
 
-// finish adds the schedule, makes all files durable and writes their manifest
-// behind the line of the run before. It returns the manifest's hash.
-func (out *files) finish(s *fee.Schedule, prior string) (string, error) {
+// finish adds what the run was priced and paid by, makes all files durable and
+// writes their manifest behind the line of the run before. Files with nothing in
+// them are left out. It returns the manifest's hash.
+func (out *files) finish(s *fee.Schedule, t *payout.Terms, prior string) (string, error) {
 	defer out.close()
-	for name, text := range map[string][]byte{feesFile: s.Plans(), binsFile: s.BINs()} {
+	for name, text := range map[string][]byte{feesFile: s.Plans(), binsFile: s.BINs(), termsFile: t.Text(), calendarFile: t.CalendarText()} {
 		if _, err := out.open[name].buf.Write(text); err != nil {
 			return "", fmt.Errorf("write %s: %w", name, err)
 		}
@@ -108,6 +123,16 @@ func (out *files) finish(s *fee.Schedule, prior string) (string, error) {
 		o.csv.Flush()
 		if err := errors.Join(out.err, o.csv.Error(), o.buf.Flush(), o.f.Sync()); err != nil {
 			return "", fmt.Errorf("write %s: %w", name, err)
+		}
+		size, err := o.f.Seek(0, io.SeekEnd)
+		if err == nil && size == 0 {
+			err = os.Remove(o.f.Name())
+		}
+		if err != nil {
+			return "", fmt.Errorf("write %s: %w", name, err)
+		}
+		if size == 0 {
+			continue
 		}
 		manifest += fmt.Sprintf("%x  %s\n", o.sum.Sum(nil), name)
 		if err := out.step("file " + name); err != nil {

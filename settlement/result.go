@@ -22,6 +22,7 @@ type RunResult struct {
 	Prior      string    `json:"prior,omitempty"`
 	Position   uint64    `json:"position"` // journal records up to here count
 	Fees       string    `json:"fees"`     // hash of the schedule
+	Payouts    string    `json:"payouts"`  // hash of the payout terms
 	Totals     []Totals  `json:"totals"`
 	Exceptions int64     `json:"exceptions"`
 	Directory  string    `json:"directory,omitempty"`
@@ -44,6 +45,15 @@ type Totals struct {
 	Network      int64  `json:"network_fees"`
 	Income       int64  `json:"income"`     // merchant fees - interchange - network fees
 	Receivable   int64  `json:"receivable"` // from issuers: sales - refunds - interchange - network fees
+
+	// What is done about what merchants are owed:
+	// opening + net + corrections + released - reserved - paid = closing.
+	Opening     int64 `json:"opening"` // carried forward from the run before
+	Corrections int64 `json:"corrections"`
+	Released    int64 `json:"released"` // from reserves
+	Reserved    int64 `json:"reserved"`
+	Paid        int64 `json:"paid"`
+	Closing     int64 `json:"closing"` // carried forward
 }
 
 var (
@@ -62,15 +72,12 @@ func byName[T interface {
 	return m
 }
 
-// addTotals adds one sum of postings to the totals of its currency.
-func addTotals(totals map[txn.Currency]*Totals, p *ledger.PostingSum) {
-	t := totals[p.Currency]
-	if t == nil {
-		exp, _ := p.Currency.Exponent()
-		t = &Totals{Currency: currencyCode(p.Currency), Decimals: exp}
-		totals[p.Currency] = t
-	}
+// add adds one sum of postings.
+func (t *Totals) add(p *ledger.PostingSum) {
 	item, balance := itemsByName[p.Item], p.Debit-p.Credit
+	if item > book.Network { // of payouts and corrections; see addPayout
+		return
+	}
 	switch accountsByName[p.Account] {
 	case book.IssuerReceivable:
 		t.Receivable += balance
@@ -98,6 +105,43 @@ func addTotals(totals map[txn.Currency]*Totals, p *ledger.PostingSum) {
 	}
 }
 
+func (t *Totals) addPayout(p *ledger.Payout) {
+	t.Opening += p.Opening
+	t.Corrections += p.Corrections
+	t.Released += p.Released
+	t.Reserved += p.Reserved
+	t.Paid += p.Paid
+	t.Closing += p.Closing
+}
+
+// dayTotals are those of a run, by currency.
+type dayTotals map[txn.Currency]*Totals
+
+func (m dayTotals) of(c txn.Currency) *Totals {
+	t := m[c]
+	if t == nil {
+		t = newTotals(c)
+		m[c] = t
+	}
+	return t
+}
+
+func newTotals(c txn.Currency) *Totals {
+	exp, _ := c.Exponent()
+	return &Totals{Currency: currencyCode(c), Decimals: exp}
+}
+
+func totalsOf(sums []ledger.PostingSum, payouts []ledger.Payout) dayTotals {
+	m := dayTotals{}
+	for i := range sums {
+		m.of(sums[i].Currency).add(&sums[i])
+	}
+	for i := range payouts {
+		m.of(payouts[i].Currency).addPayout(&payouts[i])
+	}
+	return m
+}
+
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func comparePostings(a, b ledger.PostingSum) int {
@@ -109,16 +153,8 @@ func compareKeys(a, b book.Key) int {
 	return cmp.Or(cmp.Compare(a.Currency, b.Currency), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Item, b.Item), slices.Compare(a.Issuer[:], b.Issuer[:]))
 }
 
-func newResult(run *ledger.Run, dir string, sums []ledger.PostingSum, listed []FileSum) *RunResult {
-	totals := map[txn.Currency]*Totals{}
-	for i := range sums {
-		addTotals(totals, &sums[i])
-	}
-	return resultOf(run, dir, totals, listed)
-}
-
-func resultOf(run *ledger.Run, dir string, totals map[txn.Currency]*Totals, listed []FileSum) *RunResult {
-	r := &RunResult{Date: run.Day.String(), State: "dry run", Position: run.Position, Fees: run.Fees, Totals: []Totals{}, Exceptions: run.Exceptions,
+func resultOf(run *ledger.Run, dir string, all dayTotals, listed []FileSum) *RunResult {
+	r := &RunResult{Date: run.Day.String(), State: "dry run", Position: run.Position, Fees: run.Fees, Payouts: run.Payouts, Totals: []Totals{}, Exceptions: run.Exceptions,
 		Directory: dir, Manifest: run.Manifest, Files: listed}
 	if run.State == ledger.RunDone {
 		r.State = run.State.String()
@@ -126,8 +162,8 @@ func resultOf(run *ledger.Run, dir string, totals map[txn.Currency]*Totals, list
 	if run.Prior != 0 {
 		r.Prior = run.Prior.String()
 	}
-	for _, c := range sortedKeys(totals) {
-		r.Totals = append(r.Totals, *totals[c])
+	for _, c := range sortedKeys(all) {
+		r.Totals = append(r.Totals, *all[c])
 	}
 	return r
 }
@@ -138,12 +174,19 @@ func (in *RunInput) result(ctx context.Context, run *ledger.Run, dir string) (*R
 	if err != nil && !in.DryRun {
 		return nil, err
 	}
-	totals := map[txn.Currency]*Totals{}
+	all := dayTotals{}
 	err = in.Ledger.Postings(ctx, run.Day, func(p *ledger.PostingSum) error {
-		addTotals(totals, p)
+		all.of(p.Currency).add(p)
 		return nil
 	})
-	return resultOf(run, dir, totals, listed), err
+	if err != nil {
+		return nil, err
+	}
+	err = in.Ledger.Payouts(ctx, run.Day, func(p *ledger.Payout) error {
+		all.of(p.Currency).addPayout(p)
+		return nil
+	})
+	return resultOf(run, dir, all, listed), err
 }
 
 // Major is an amount of the totals in major units, as 123.45.
@@ -163,6 +206,13 @@ func (r *RunResult) WriteText(w io.Writer) error {
 		m := s.Major
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, s.Transactions, m(s.Sales), m(s.Refunds), m(s.MerchantFees), m(s.Net),
 			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Income), m(s.Receivable))
+	}
+	t.Flush()
+	fmt.Fprintln(t, "\nCURRENCY\topening\tto merchants\tcorrections\tfrom reserve\tto reserve\tpaid\tcarried forward\t")
+	for i := range r.Totals {
+		s := &r.Totals[i]
+		m := s.Major
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, m(s.Opening), m(s.Net), m(s.Corrections), m(s.Released), m(s.Reserved), m(s.Paid), m(s.Closing))
 	}
 	t.Flush()
 	fmt.Fprintf(e, "\n%d exceptions\n", r.Exceptions)

@@ -15,6 +15,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -41,7 +42,9 @@ type RunInput struct {
 	OpenJournal func() (Journal, error)
 	// Fees gives the schedule of a day that has no run yet; a run that was begun
 	// keeps its own.
-	Fees     func() (*fee.Schedule, error)
+	Fees func() (*fee.Schedule, error)
+	// Payouts gives how merchants are paid, likewise.
+	Payouts  func() (*payout.Terms, error)
 	Day      txn.Date
 	Calendar txn.BusinessDay
 	Now      time.Time
@@ -110,6 +113,7 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 	}
 	at := slices.IndexFunc(runs, func(r ledger.Run) bool { return r.Day == in.Day })
 	var current *fee.Schedule
+	var terms *payout.Terms
 	if at < 0 {
 		run, err := in.admit(ctx, runs)
 		if err != nil {
@@ -118,8 +122,16 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 		if current, err = in.Fees(); err != nil {
 			return nil, err
 		}
-		if run.Fees = current.Sum(); !in.DryRun {
-			err := in.Ledger.BeginRun(ctx, run, ledger.Schedule{Sum: current.Sum(), Plans: string(current.Plans()), BINs: string(current.BINs())})
+		if terms, err = in.Payouts(); err != nil {
+			return nil, err
+		}
+		run.At = in.Now.UTC().Truncate(time.Microsecond)
+		if err := terms.Ready(run.Day, txn.MakeDate(run.At.In(in.Calendar.Zone))); err != nil {
+			return nil, refuse("%s cannot be settled: when its payouts fall due is not known: %v", in.Day, err)
+		}
+		if run.Fees, run.Payouts = current.Sum(), terms.Sum(); !in.DryRun {
+			err := in.Ledger.BeginRun(ctx, run, ledger.Schedule{Sum: current.Sum(), Plans: string(current.Plans()), BINs: string(current.BINs())},
+				ledger.Terms{Sum: terms.Sum(), Merchants: string(terms.Text()), Calendar: string(terms.CalendarText())})
 			if errors.Is(err, ledger.ErrRunMoved) { // another machine's: it goes on from there
 				return in.settle(ctx)
 			}
@@ -138,7 +150,12 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 	if run.State == ledger.RunDone && (in.DryRun || intact(dir, run.Manifest)) {
 		return in.result(ctx, run, dir)
 	}
-	r := running{RunInput: in, run: run, dir: dir, pricer: newPricer(ctx, in.Ledger, runs, current)}
+	if terms == nil {
+		if terms, err = loadTerms(ctx, in.Ledger, run.Payouts); err != nil {
+			return nil, err
+		}
+	}
+	r := running{RunInput: in, run: run, dir: dir, terms: terms, pricer: newPricer(ctx, in.Ledger, runs, current)}
 	if at > 0 {
 		r.prior = &runs[at-1]
 	}
@@ -183,6 +200,9 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 		if run.Position >= end || !in.Early || time.Now().After(until) {
 			break
 		}
+	}
+	if run.Acts, err = in.Ledger.LastAct(ctx); err != nil {
+		return nil, err
 	}
 	if run.Position < end {
 		return nil, refuse("%s cannot be settled: the ledger is at journal record %d and the day's last is %d; let a running switch drain it", in.Day, run.Position, end)
@@ -258,6 +278,7 @@ type running struct {
 	*RunInput
 	run, prior *ledger.Run // prior is nil for the first
 	dir        string
+	terms      *payout.Terms
 	*pricer
 }
 
@@ -272,31 +293,31 @@ func (r *running) finish(ctx context.Context) (*RunResult, error) {
 			return nil, err
 		}
 	}
-	sums, exceptions, err := r.compute(ctx, out)
+	a, err := r.compute(ctx, out)
 	if err != nil {
 		return nil, errors.Join(err, out.close())
 	}
 	if r.DryRun {
-		r.run.Exceptions = exceptions
-		return newResult(r.run, "", sums, nil), nil
+		r.run.Exceptions = a.exceptions
+		return resultOf(r.run, "", totalsOf(a.sums, a.payouts), nil), nil
 	}
 	prior := ""
 	if r.prior != nil {
 		prior = fmt.Sprintf("%s  ../%s/%s\n", r.prior.Manifest, r.prior.Day, manifestName)
 	}
-	manifest, err := out.finish(schedule, prior)
+	manifest, err := out.finish(schedule, r.terms, prior)
 	if err != nil {
 		return nil, err
 	}
 	if r.run.State == ledger.RunBegun {
-		r.run.Exceptions = exceptions
-		if err := r.Ledger.BookRun(ctx, r.run, sums); err != nil {
+		r.run.Exceptions = a.exceptions
+		if err := r.Ledger.BookRun(ctx, r.run, a.sums, a.payouts); err != nil {
 			return nil, err
 		}
 		if err := r.step("booked"); err != nil {
 			return nil, err
 		}
-	} else if err := r.same(ctx, sums, exceptions, manifest); err != nil {
+	} else if err := r.same(ctx, a, manifest); err != nil {
 		return nil, err
 	}
 	if err := out.publish(manifest); err != nil {
@@ -317,10 +338,14 @@ func (r *running) finish(ctx context.Context) (*RunResult, error) {
 }
 
 // same holds what was computed anew against what the run has booked.
-func (r *running) same(ctx context.Context, sums []ledger.PostingSum, exceptions int64, manifest string) error {
-	left := make(map[ledger.PostingSum]struct{}, len(sums))
-	for _, s := range sums {
+func (r *running) same(ctx context.Context, a *aggregate, manifest string) error {
+	left := make(map[ledger.PostingSum]struct{}, len(a.sums))
+	for _, s := range a.sums {
 		left[s] = struct{}{}
+	}
+	decided := make(map[ledger.Payout]struct{}, len(a.payouts))
+	for _, p := range a.payouts {
+		decided[p] = struct{}{}
 	}
 	err := r.Ledger.Postings(ctx, r.run.Day, func(p *ledger.PostingSum) error {
 		if _, ok := left[*p]; !ok {
@@ -329,28 +354,38 @@ func (r *running) same(ctx context.Context, sums []ledger.PostingSum, exceptions
 		delete(left, *p)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	err = r.Ledger.Payouts(ctx, r.run.Day, func(p *ledger.Payout) error {
+		if _, ok := decided[*p]; !ok {
+			return fmt.Errorf("merchant %s has a payout of %d booked that does not follow from what it is owed", p.Merchant, p.Paid)
+		}
+		delete(decided, *p)
+		return nil
+	})
 	switch {
 	case err != nil:
 		return err
-	case len(left) > 0 || exceptions != r.run.Exceptions:
-		return fmt.Errorf("%d postings and %d exceptions more than are booked follow from the transactions", len(left), exceptions-r.run.Exceptions)
+	case len(left) > 0 || len(decided) > 0 || a.exceptions != r.run.Exceptions:
+		return fmt.Errorf("%d postings, %d payouts and %d exceptions more than are booked follow from the transactions", len(left), len(decided), a.exceptions-r.run.Exceptions)
 	case r.run.State == ledger.RunDone && manifest != r.run.Manifest:
 		return fmt.Errorf("the files made anew have the manifest %s, the run had %s: the ledger's rows or this program changed", manifest, r.run.Manifest)
 	}
 	return nil
 }
 
-// compute prices every fact of the run, writes it out, and returns the sums of
-// the postings and the number of exceptions. It holds one transaction and the
-// sums of the merchants at a time.
-func (r *running) compute(ctx context.Context, out *files) (sums []ledger.PostingSum, exceptions int64, err error) {
-	var prior uint64
+// compute prices every fact of the run, decides what is paid, writes all of it out,
+// and returns the sums of the postings. It holds one transaction and the sums of
+// the merchants at a time.
+func (r *running) compute(ctx context.Context, out *files) (*aggregate, error) {
+	prior := &ledger.Run{}
 	if r.prior != nil {
-		prior = r.prior.Position
+		prior = r.prior
 	}
 	a := newAggregate(out, r.run.Day, r.Calendar.Zone)
-	err = r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
-		err := s.Facts(ctx, r.run, prior, func(f *ledger.Fact) error {
+	err := r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		err := s.Facts(ctx, r.run, prior.Position, func(f *ledger.Fact) error {
 			p, err := r.price(f)
 			if err != nil {
 				return err
@@ -360,13 +395,19 @@ func (r *running) compute(ctx context.Context, out *files) (sums []ledger.Postin
 		if err != nil {
 			return err
 		}
+		if err := a.closeMerchant(); err != nil {
+			return err
+		}
+		if err := a.pay(ctx, s, r.terms, r.run, prior); err != nil {
+			return err
+		}
 		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
 		if err != nil {
 			return err
 		}
 		return a.close(gross)
 	})
-	return a.sums, a.exceptions, err
+	return a, err
 }
 
 // pricer prices facts, each deal by the schedule that the run of its first
@@ -475,15 +516,20 @@ type aggregate struct {
 	sums       []ledger.PostingSum
 	exceptions int64
 	general    map[book.Key]*book.Sum
+	claims     map[ledger.Claim]*claim
+	payouts    []ledger.Payout
 	own        map[txn.Currency]ledger.Gross // of the run's own day
 	postings   []book.Posting
 	why        []string
 }
 
 func newAggregate(out *files, day txn.Date, zone *time.Location) *aggregate {
-	a := &aggregate{out: out, day: day, zone: zone, open: map[book.Key]*book.Sum{}, general: map[book.Key]*book.Sum{}, own: map[txn.Currency]ledger.Gross{}}
+	a := &aggregate{out: out, day: day, zone: zone, open: map[book.Key]*book.Sum{}, general: map[book.Key]*book.Sum{}, claims: map[ledger.Claim]*claim{}, own: map[txn.Currency]ledger.Gross{}}
 	out.line(statementsFile, "merchant", "business_date", "time", "terminal", "batch", "trace", "rrn", "card", "type", "currency", "amount", "fee", "net", "note")
-	out.line(payoutsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "net", "direction", "suspense")
+	out.line(positionsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "suspense", "net", "opening", "corrections", "released", "reserved",
+		"paid", "closing", "cycle", "executes", "decision")
+	out.line(correctionsFile, "number", "merchant", "currency", "amount", "debit", "credit", "net", "reason", "proposed_by", "approved_by", "approved_at")
+	out.line(payoutsFile, "end_to_end", "merchant", "currency", "amount", "executes", "name", "number", "bank")
 	out.line(exceptionsFile, "merchant", "business_date", "terminal", "batch", "trace", "rrn", "id", "type", "currency", "amount", "exception")
 	out.line(generalFile, "business_date", "account", "name", "item", "issuer", "currency", "debit", "credit", "postings")
 	return a
@@ -540,57 +586,50 @@ func (a *aggregate) write(f *ledger.Fact, p *priced) {
 	a.out.line(statementsFile, merchant, day, f.At.In(a.zone).Format(time.DateTime), terminal, batch, trace, rrn, trimmed(f.Masked[:]),
 		kind, code, amount(sign*f.Amount.Minor), amount(fees), amount(p.Net()), note)
 	for _, why := range a.why {
-		a.exceptions++
-		a.out.line(exceptionsFile, merchant, day, terminal, batch, trace, rrn, f.ID.String(), kind, code, amount(sign*f.Amount.Minor), why)
+		a.exception(merchant, day, terminal, batch, trace, rrn, f.ID.String(), kind, code, amount(sign*f.Amount.Minor), why)
 	}
 }
 
-// closeMerchant turns the sums of a merchant into rows and lines.
+// exception adds a line of exceptionsFile.
+func (a *aggregate) exception(fields ...string) {
+	a.exceptions++
+	a.out.line(exceptionsFile, fields...)
+}
+
+// closeMerchant turns the sums of the merchant's transactions into rows.
 func (a *aggregate) closeMerchant() error {
-	if len(a.open) == 0 {
-		return nil
-	}
 	first := len(a.sums)
-	payouts := map[txn.Currency]*Totals{}
 	for k, s := range a.open {
-		row := ledger.PostingSum{Merchant: a.merchant, Currency: k.Currency, Item: k.Item.String(), Account: k.Account.String(), Issuer: k.Issuer,
-			Debit: s.Debit, Credit: s.Credit, Count: s.Count}
-		a.sums = append(a.sums, row)
-		addTotals(payouts, &row)
-		all := a.general[k]
-		if all == nil {
-			all = new(book.Sum)
-			a.general[k] = all
+		row, err := a.book(a.merchant, k, *s)
+		if err != nil {
+			return err
 		}
-		if all.Debit+s.Debit < 0 || all.Credit+s.Credit < 0 {
-			return fmt.Errorf("the %s do not fit 64 bits", k.Item)
-		}
-		all.Debit, all.Credit, all.Count = all.Debit+s.Debit, all.Credit+s.Credit, all.Count+s.Count
+		a.claim(ledger.Claim{Merchant: a.merchant, Currency: k.Currency}).totals.add(row)
 	}
 	clear(a.open)
 	slices.SortFunc(a.sums[first:], comparePostings)
-	for _, c := range sortedKeys(payouts) {
-		t := payouts[c]
-		direction := "none"
-		switch {
-		case t.Net > 0:
-			direction = "pay"
-		case t.Net < 0:
-			direction = "collect"
-		}
-		m := func(minor int64) string { return majorUnits(minor, c) }
-		a.out.line(payoutsFile, a.merchant.String(), currencyCode(c), fmt.Sprint(t.Transactions), m(t.Sales), m(t.Refunds), m(t.MerchantFees), m(t.Net), direction, m(t.Suspense))
-	}
-	return a.out.err
+	return nil
 }
 
-// close ends the last merchant, writes the general ledger, and proves the run: debits
-// are credits in each currency, and what was posted for the day is what the
+// book adds a sum of postings to what the run posts.
+func (a *aggregate) book(m txn.MerchantID, k book.Key, s book.Sum) (*ledger.PostingSum, error) {
+	a.sums = append(a.sums, ledger.PostingSum{Merchant: m, Currency: k.Currency, Item: k.Item.String(), Account: k.Account.String(), Issuer: k.Issuer,
+		Debit: s.Debit, Credit: s.Credit, Count: s.Count})
+	all := a.general[k]
+	if all == nil {
+		all = new(book.Sum)
+		a.general[k] = all
+	}
+	if all.Debit+s.Debit < 0 || all.Credit+s.Credit < 0 {
+		return nil, fmt.Errorf("the %s do not fit 64 bits", k.Item)
+	}
+	all.Debit, all.Credit, all.Count = all.Debit+s.Debit, all.Credit+s.Credit, all.Count+s.Count
+	return &a.sums[len(a.sums)-1], nil
+}
+
+// close writes the general ledger and proves the run: debits are credits in each currency, and what was posted for the day is what the
 // database sums up. A failure here is a fault of this program: nothing is booked.
 func (a *aggregate) close(gross map[txn.Currency]ledger.Gross) error {
-	if err := a.closeMerchant(); err != nil {
-		return err
-	}
 	balance := map[txn.Currency]int64{}
 	keys := make([]book.Key, 0, len(a.general))
 	for k, s := range a.general {

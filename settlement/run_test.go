@@ -22,6 +22,9 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/payout"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -52,9 +55,34 @@ merchants:
   - {mid: M1, plan: returns, from: 2020-01-01}
   - {mid: M2, plan: keeps, from: 2020-01-01}
   - {mid: M3, plan: returns, from: 2020-01-01}
+  - {mid: M4, plan: returns, from: 2020-01-01}
 `
 	runCards = "prefix,card\n622202,debit\n622203,credit\n"
+
+	// M1 is paid all, of M2 and M4 a tenth is kept for a day, M3 has minimums, M9 no account.
+	runPayouts = `version: 1
+payer:
+  name: Us
+  accounts: &all
+    - {currency: CNY, name: Owner, number: "1", bank: "105290000012"}
+    - {currency: JPY, name: Owner, number: "2", bank: ACQRJPJT}
+    - {currency: KWD, name: Owner, number: "3", bank: ACQRKWKW}
+merchants:
+  - {mid: M1, cycle: D+1, accounts: *all}
+  - {mid: M2, cycle: D+1, reserve: {ppm: 100000, days: 1}, accounts: *all}
+  - {mid: M4, cycle: D+1, reserve: {ppm: 100000, days: 1}, accounts: *all}
+  - mid: M3
+    accounts:
+      - {currency: CNY, name: Owner, number: "1", bank: "105290000012", min: "500.00"}
+      - {currency: JPY, name: Owner, number: "2", bank: ACQRJPJT, min: "1300"}
+      - {currency: KWD, name: Owner, number: "3", bank: ACQRKWKW, min: "700"}
+`
+	runWorkdays = "version: 1\nyears: [{year: 2026}, {year: 2027}]\n"
 )
+
+func runTerms() (*payout.Terms, error) {
+	return payout.Load(payout.File{Name: "payouts.yaml", Text: []byte(runPayouts)}, payout.File{Name: "calendar.yaml", Text: []byte(runWorkdays)})
+}
 
 func runSchedule() (*fee.Schedule, error) {
 	return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(runFees)}, fee.File{Name: "cards.csv", Text: []byte(runCards)})
@@ -64,6 +92,8 @@ func runSchedule() (*fee.Schedule, error) {
 type town struct {
 	t       testing.TB
 	ledger  *ledger.Ledger
+	db      *sqldb.DB
+	desk    *approval.Desk
 	journal *memJournal
 	dir     string
 	entries []ledger.Entry
@@ -77,12 +107,22 @@ func newTown(t testing.TB, dsn string) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	db, err := sqldb.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(); db.Close() })
 	if err := l.Migrate(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return &town{t: t, ledger: l, journal: newMemJournal(t), dir: t.TempDir(), now: time.Date(2026, 12, 24, 12, 0, 0, 0, time.UTC)}
+	desk := approval.New(db)
+	if err := desk.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return &town{t: t, ledger: l, db: db, desk: desk, journal: newMemJournal(t), dir: t.TempDir(), now: time.Date(2026, 12, 24, 12, 0, 0, 0, time.UTC)}
 }
+
+func (w *town) close() { w.ledger.Close(); w.db.Close() }
 
 // put appends records to the journal; drained copies them to the ledger.
 func (w *town) put(recs ...*txn.Record) {
@@ -101,7 +141,7 @@ func (w *town) drained() {
 }
 
 func (w *town) input(day txn.Date) RunInput {
-	return RunInput{Ledger: w.ledger, OpenJournal: func() (Journal, error) { return w.journal, nil }, Fees: runSchedule,
+	return RunInput{Ledger: w.ledger, OpenJournal: func() (Journal, error) { return w.journal, nil }, Fees: runSchedule, Payouts: runTerms,
 		Day: day, Calendar: runCalendar, Now: w.now, Dir: w.dir}
 }
 
@@ -227,18 +267,26 @@ func TestSampleDay(t *testing.T) {
 			t.Errorf("dry run %+v\nrun     %+v", d, r)
 		}
 		want := "" +
-			"M1 CNY 3: 1000.05 - 250.00 - 3.75 = 746.25 pay, suspense 0.05\n" + // 5.00 less 1.25
-			"M2 CNY 4: 4450.00 - 50.00 - 20.00 = 4380.00 pay, suspense 0.00\n" + // the tip costs nothing: capped
-			"M3 001 1: 7 - 0 - 0 = 0 none, suspense 7\n" +
-			"M3 CNY 4: 538.00 - 32.00 - 2.53 = 503.47 pay, suspense 0.00\n" + // 0.44 + 2.25 - 0.15 - 0.01
-			"M3 JPY 1: 1234 - 0 - 35 = 1199 pay, suspense 0\n" +
-			"M9 CNY 1: 9.99 - 0.00 - 0.00 = 0.00 none, suspense 9.99\n"
+			"M1 CNY 3: 1000.05 - 250.00 - 3.75 = 746.25 and 0.05 in suspense; 746.25 paid 2026-12-24, 0.00 left: paid\n" + // 5.00 less 1.25
+			"M2 CNY 4: 4450.00 - 50.00 - 20.00 = 4380.00 and 0.00 in suspense; 3942.00 paid 2026-12-24, 0.00 left: paid\n" + // the tip costs nothing: capped
+			"M3 001 1: 7 - 0 - 0 = 0 and 7 in suspense; 0 paid , 0 left: nothing is owed\n" +
+			"M3 CNY 4: 538.00 - 32.00 - 2.53 = 503.47 and 0.00 in suspense; 503.47 paid 2026-12-24, 0.00 left: paid\n" + // 0.44 + 2.25 - 0.15 - 0.01
+			"M3 JPY 1: 1234 - 0 - 35 = 1199 and 0 in suspense; 0 paid , 1199 left: below the minimum payout\n" +
+			"M9 CNY 1: 9.99 - 0.00 - 0.00 = 0.00 and 9.99 in suspense; 0.00 paid , 0.00 left: nothing is owed\n"
 		got := ""
-		for _, p := range rowsOf(t, filepath.Join(w.dir, day1.String(), payoutsFile)) {
-			got += fmt.Sprintf("%s %s %s: %s - %s - %s = %s %s, suspense %s\n", p["merchant"], p["currency"], p["transactions"], p["sales"], p["refunds"], p["fees"], p["net"], p["direction"], p["suspense"])
+		for _, p := range rowsOf(t, filepath.Join(w.dir, day1.String(), positionsFile)) {
+			got += fmt.Sprintf("%s %s %s: %s - %s - %s = %s and %s in suspense; %s paid %s, %s left: %s\n", p["merchant"], p["currency"], p["transactions"], p["sales"], p["refunds"], p["fees"], p["net"],
+				p["suspense"], p["paid"], p["executes"], p["closing"], p["decision"])
 		}
 		if got != want {
-			t.Errorf("payouts\n%swant\n%s", got, want)
+			t.Errorf("positions\n%swant\n%s", got, want)
+		}
+		payouts := ""
+		for _, p := range rowsOf(t, filepath.Join(w.dir, day1.String(), payoutsFile)) {
+			payouts += p["end_to_end"] + " " + p["amount"] + "\n"
+		}
+		if want := "20261120-M1-CNY 746.25\n20261120-M2-CNY 3942.00\n20261120-M3-CNY 503.47\n"; payouts != want {
+			t.Errorf("payouts\n%swant\n%s", payouts, want)
 		}
 		exceptions := ""
 		for _, x := range rowsOf(t, filepath.Join(w.dir, day1.String(), exceptionsFile)) {
@@ -303,7 +351,12 @@ func checkBooks(t interface {
 	if err != nil {
 		t.Fatal(err)
 	}
+	account := map[string]int64{} // by claim and account
 	err = w.ledger.Postings(ctx, day, func(s *ledger.PostingSum) error {
+		account[fmt.Sprint(ledger.Claim{Merchant: s.Merchant, Currency: s.Currency}, s.Account)] += s.Credit - s.Debit
+		if itemsByName[s.Item] > book.Network {
+			return nil
+		}
 		k := fmt.Sprintf("%s, currency %s, %s on %s of %s", s.Merchant, s.Currency, s.Item, s.Account, s.Issuer)
 		if alone[k] != s.Debit-s.Credit {
 			t.Fatalf("%s: booked %d, its transactions give %d", k, s.Debit-s.Credit, alone[k])
@@ -313,6 +366,29 @@ func checkBooks(t interface {
 	})
 	if err != nil || len(alone) > 0 {
 		t.Fatalf("%v; not booked: %v", err, alone)
+	}
+	err = w.ledger.Payouts(ctx, day, func(p *ledger.Payout) error {
+		if p.Opening+p.Net+p.Corrections+p.Released-p.Reserved-p.Paid != p.Closing || p.Paid < 0 || p.Reserved < 0 {
+			t.Fatalf("%s does not add up: %+v", day, p)
+		}
+		for a, want := range map[book.Account]int64{book.MerchantPayable: p.Closing - p.Opening, book.Reserve: p.Reserved - p.Released, book.PayoutsOrdered: p.Paid} {
+			k := fmt.Sprint(p.Claim, a.String())
+			if account[k] != want {
+				t.Fatalf("%s of %s, currency %s: %s changed by %d, its payout says %d", day, p.Merchant, p.Currency, a, account[k], want)
+			}
+			delete(account, k)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, minor := range account {
+		for _, a := range []book.Account{book.MerchantPayable, book.Reserve, book.PayoutsOrdered} {
+			if minor != 0 && strings.HasSuffix(k, a.String()) {
+				t.Fatalf("%s: %s has %d and no payout says so", day, k, minor)
+			}
+		}
 	}
 }
 
@@ -338,6 +414,10 @@ func TestKilledAtEveryStep(t *testing.T) {
 		if len(steps) != 1+len(fileNames)+1+3 {
 			t.Fatalf("steps: %q", steps)
 		}
+		// A kill between two files is like one between two others.
+		steps = slices.DeleteFunc(steps, func(s string) bool {
+			return strings.HasPrefix(s, "file ") && s != "file "+fileNames[0] && s != "file "+painFile && s != "file "+manifestName
+		})
 		whole := content(t, w.dir)
 		if chain := want.Manifest + "  ../2026-11-20/SHA256SUMS\n"; !strings.HasPrefix(whole["/2026-11-21/SHA256SUMS"], chain) {
 			t.Errorf("the manifest does not begin with the one before:\n%s", whole["/2026-11-21/SHA256SUMS"])
@@ -386,7 +466,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					t.Errorf("killed at %s and %s: files differ: %v", first, then, slices.Sorted(maps.Keys(got)))
 				}
 				checkBooks(t, k, day2)
-				k.ledger.Close()
+				k.close()
 			}
 		}
 	})
@@ -411,20 +491,20 @@ func TestLate(t *testing.T) {
 		w.settle(day3)
 		net := func(day txn.Date) string {
 			s := ""
-			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), payoutsFile)) {
-				s += fmt.Sprintf("%s - %s - %s = %s %s\n", p["sales"], p["refunds"], p["fees"], p["net"], p["direction"])
+			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), positionsFile)) {
+				s += fmt.Sprintf("%s + %s - %s - %s = %s, %s\n", p["opening"], p["sales"], p["refunds"], p["fees"], p["closing"], p["decision"])
 			}
 			return s
 		}
-		if got, want := net(day1), "12445.67 - 0.00 - 20.50 = 12425.17 pay\n"; got != want {
+		if got, want := net(day1), "0.00 + 12445.67 - 0.00 - 20.50 = 0.00, paid\n"; got != want {
 			t.Errorf("first day %swant %s", got, want)
 		}
 		// 12345.67 is gone with its 20.00; 5.00 came for 0.03; the refund gives back 0.20.
-		if got, want := net(day2), "-12340.67 - 40.00 - -20.17 = -12360.50 collect\n"; got != want {
+		if got, want := net(day2), "0.00 + -12340.67 - 40.00 - -20.17 = -12360.50, the merchant owes: carried forward\n"; got != want {
 			t.Errorf("second day %swant %s", got, want)
 		}
-		if got := net(day3); got != "" {
-			t.Errorf("third day %s", got)
+		if got, want := net(day3), "-12360.50 + 0.00 - 0.00 - 0.00 = -12360.50, the merchant owes: carried forward\n"; got != want {
+			t.Errorf("third day %swant %s", got, want)
 		}
 		for _, d := range []txn.Date{day1, day2, day3} {
 			checkBooks(t, w, d)
@@ -476,6 +556,116 @@ func TestRefusals(t *testing.T) {
 		w.settle(day1)
 		w.settle(day3.Before())
 		refused(day1.Before(), "2026-11-21 is settled already")
+	})
+}
+
+// TestPayouts lives three days of one merchant and holds what is done about what it
+// is owed, on both engines.
+func TestPayouts(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		today := time.Now().In(runCalendar.Zone).Format(time.DateOnly)
+		positions := func(day txn.Date) string {
+			s := ""
+			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), positionsFile)) {
+				s += fmt.Sprintf("%s: %s + %s + %s + %s - %s - %s = %s, %s\n", p["merchant"], p["opening"], p["net"], p["corrections"], p["released"], p["reserved"], p["paid"], p["closing"], p["decision"])
+			}
+			for _, x := range rowsOf(t, filepath.Join(w.dir, day.String(), exceptionsFile)) {
+				s += x["merchant"] + " " + x["amount"] + " " + x["exception"] + "\n"
+			}
+			return s
+		}
+		is := func(day txn.Date, want string) {
+			t.Helper()
+			w.settle(day)
+			checkBooks(t, w, day)
+			if got := positions(day); got != want {
+				t.Errorf("%s\n%swant\n%s", day, got, want)
+			}
+		}
+		w.put(deed(1, txn.KindSale, "M2", day1, 1000_00, 0), deed(2, txn.KindSale, "M9", day1, 9_99, 0))
+		w.drained()
+		is(day1, "M2: 0.00 + 995.00 + 0.00 + 0.00 - 99.50 - 895.50 = 0.00, paid\n"+
+			"M9: 0.00 + 0.00 + 0.00 + 0.00 - 0.00 - 0.00 = 0.00, nothing is owed\n"+
+			"M9 9.99 the merchant has no plan on this day: its amount is in suspense\n")
+		hold := w.hold(t, "M2")
+		fix := w.propose(t, Correction{"M9", txn.CNY, "suspense", "merchant payable", 9_99})
+		waits := w.propose(t, Correction{"M9", txn.CNY, "suspense", "merchant payable", 1_00})
+		w.approve(t, fix)
+		w.put(deed(3, txn.KindSale, "M2", day2, 100_00, 0))
+		w.drained()
+		is(day2, "M2: 0.00 + 99.50 + 0.00 + 99.50 - 9.95 - 0.00 = 189.05, payouts are held: a reason (wang, "+today+")\n"+
+			"M9: 0.00 + 0.00 + 9.99 + 0.00 - 0.00 - 0.00 = 9.99, the merchant has no payout account in this currency\n"+
+			"M2 189.05 payouts are held: a reason (wang, "+today+")\n"+
+			"M9 9.99 the merchant has no payout account in this currency\n")
+		if err := errors.Join(Release(t.Context(), w.ledger, hold, "li", "inspected"), RejectCorrection(t.Context(), w.desk, waits, "li", "wrong")); err != nil {
+			t.Fatal(err)
+		}
+		w.put(deed(4, txn.KindRefund, "M2", day3, 50_00, 1), deed(5, txn.KindRefund, "M9", day3, 1, 2))
+		w.drained()
+		is(day3, "M2: 189.05 + -50.00 + 0.00 + 9.95 - 0.00 - 149.00 = 0.00, paid\n"+
+			"M9: 9.99 + 0.00 + 0.00 + 0.00 - 0.00 - 0.00 = 9.99, the merchant has no payout account in this currency\n"+
+			"M9 -0.01 the merchant has no plan on this day: its amount is in suspense\n"+
+			"M9 9.99 the merchant has no payout account in this currency\n")
+		if booked, err := Booked(t.Context(), w.ledger); err != nil || !maps.Equal(booked, map[int64]txn.Date{fix: day2}) {
+			t.Errorf("%v, %v", err, booked)
+		}
+		if holds, err := Holds(t.Context(), w.ledger); err != nil || len(holds) != 1 || holds[0].Released == nil || holds[0].Released.Who != "li" {
+			t.Errorf("%v, %+v", err, holds)
+		}
+	})
+}
+
+// TestDecisionsRefused holds what nobody may decide. Rows are in precedence order.
+func TestDecisionsRefused(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		ctx := t.Context()
+		m1 := txn.MakeMerchantID("M1")
+		held := w.hold(t, "M1")
+		good := Correction{"M1", txn.CNY, "suspense", "merchant payable", 1}
+		proposed := w.propose(t, good)
+		propose := func(change func(*Correction)) error {
+			c := good
+			change(&c)
+			_, err := ProposeCorrection(ctx, w.desk, c, "wang", "r")
+			return err
+		}
+		hold := func(who, reason string) error {
+			_, err := Hold(ctx, w.ledger, m1, who, reason)
+			return err
+		}
+		for _, c := range []struct {
+			err  error
+			want string
+		}{
+			{hold("", "r"), "who decides must be given"},
+			{hold("li", " "), "the reason must be given"},
+			{hold("li", "two\nlines"), "the reason must be given, in one line"},
+			{propose(func(c *Correction) { c.Debit = "nowhere" }), "must both be accounts"},
+			{propose(func(c *Correction) { c.Credit = c.Debit }), "not from suspense to itself"},
+			{propose(func(c *Correction) { c.Minor = 0 }), "must be above zero"},
+			{propose(func(c *Correction) { c.Currency, c.Debit = 1, "fee income" }), "currency 001 is not in ISO 4217"},
+			{Release(ctx, w.ledger, 99, "li", "r"), "there is no hold with the number 99"},
+			{Release(ctx, w.ledger, held, "li", "r"), ""},
+			{Release(ctx, w.ledger, held, "li", "r"), "hold 1 was released already"},
+			{ApproveCorrection(ctx, w.desk, 99, "li", "r"), "proposal 99: there is no such proposal"},
+			{ApproveCorrection(ctx, w.desk, proposed, "WANG", "r"), "another person must decide it"},
+			{ApproveCorrection(ctx, w.desk, proposed, "li", "r"), ""},
+			{RejectCorrection(ctx, w.desk, proposed, "li", "r"), "proposal 1 was approved by li"},
+		} {
+			if why := Refusal(""); c.want == "" && c.err != nil || c.want != "" && (!errors.As(c.err, &why) || !strings.Contains(c.err.Error(), c.want)) {
+				t.Errorf("%v, want %q", c.err, c.want)
+			}
+		}
+		var group sync.WaitGroup
+		for range 20 { // numbers are given one by one
+			group.Go(func() { w.hold(t, "M1") })
+		}
+		group.Wait()
+		if last, err := w.ledger.LastAct(ctx); last != 23 || err != nil {
+			t.Errorf("%d: %v", last, err)
+		}
 	})
 }
 
@@ -583,7 +773,7 @@ func TestFilesAreHealed(t *testing.T) {
 func TestRandomDays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newTown(t, freshLedger(t))
-		defer w.ledger.Close()
+		defer w.close()
 		type open struct {
 			rec  *txn.Record
 			left int64
@@ -592,13 +782,14 @@ func TestRandomDays(t *testing.T) {
 		standing := map[txn.ID]int64{} // by root
 		roots := map[txn.ID]*txn.Record{}
 		days := []txn.Date{day1, day2, day3}
+		corrected := map[ledger.Claim]int64{}
 		n := 0
 		for _, day := range days {
 			for range rapid.IntRange(0, 12).Draw(rt, "transactions") {
 				n++
 				what := rapid.IntRange(0, 5).Draw(rt, "what")
 				if what < 3 || len(deals) == 0 {
-					merchant := rapid.SampledFrom([]string{"M1", "M3"}).Draw(rt, "merchant")
+					merchant := rapid.SampledFrom([]string{"M1", "M3", "M4"}).Draw(rt, "merchant")
 					r := deed(n, txn.KindSale, merchant, day, rapid.Int64Range(1, 500_000).Draw(rt, "minor"), 0)
 					r.Amount.Currency = rapid.SampledFrom([]txn.Currency{156, 392, 414}).Draw(rt, "currency")
 					copy(r.Masked[:], rapid.SampledFrom([]string{"622202", "622203"}).Draw(rt, "card"))
@@ -638,8 +829,58 @@ func TestRandomDays(t *testing.T) {
 			if len(w.entries) > 0 {
 				w.drained()
 			}
+			for range rapid.IntRange(0, 2).Draw(rt, "acts") {
+				merchant := txn.MakeMerchantID(rapid.SampledFrom([]string{"M1", "M3", "M4"}).Draw(rt, "whose"))
+				if rapid.Bool().Draw(rt, "hold") {
+					w.hold(rt, merchant.String())
+					continue
+				}
+				minor := rapid.Int64Range(1, 100_000).Draw(rt, "correction")
+				c := Correction{Merchant: merchant.String(), Currency: 414, Debit: "fee income", Credit: "merchant payable", Minor: minor}
+				if rapid.Bool().Draw(rt, "to us") {
+					c.Debit, c.Credit, minor = c.Credit, c.Debit, -minor
+				}
+				n := w.propose(rt, c)
+				if rapid.Bool().Draw(rt, "approved") {
+					w.approve(rt, n)
+					k := ledger.Claim{Merchant: merchant, Currency: 414}
+					if corrected[k] += minor; corrected[k] == 0 {
+						delete(corrected, k)
+					}
+				}
+			}
 			w.settle(day)
 			checkBooks(rt, w, day)
+		}
+		// What was paid is gross less refunds and fees, with what was corrected, less
+		// what is carried forward and in reserve.
+		type money struct{ net, corrected, paid, reserve, closing int64 }
+		claims := map[ledger.Claim]*money{}
+		for _, day := range days {
+			for _, c := range claims {
+				c.closing = 0 // a claim without a row has nothing left
+			}
+			err := w.ledger.Payouts(context.Background(), day, func(p *ledger.Payout) error {
+				c := claims[p.Claim]
+				if c == nil {
+					c = new(money)
+					claims[p.Claim] = c
+				}
+				c.net, c.corrected, c.paid, c.reserve, c.closing = c.net+p.Net, c.corrected+p.Corrections, c.paid+p.Paid, c.reserve+p.Reserved-p.Released, p.Closing
+				return nil
+			})
+			if err != nil {
+				rt.Fatal(err)
+			}
+		}
+		for k, c := range claims {
+			if c.paid != c.net+corrected[k]-c.reserve-c.closing || c.corrected != corrected[k] {
+				rt.Fatalf("%s, currency %s: %+v, corrected by %d", k.Merchant, k.Currency, *c, corrected[k])
+			}
+			delete(corrected, k)
+		}
+		if len(corrected) > 0 {
+			rt.Fatalf("corrections without a payout row: %v", corrected)
 		}
 		got := map[string]int64{}
 		for _, day := range days {
@@ -647,9 +888,13 @@ func TestRandomDays(t *testing.T) {
 				key := fmt.Sprint(p.Currency, " ", p.Merchant)
 				switch p.Account {
 				case book.FeeIncome.String():
-					got[key+" fee"] += p.Credit - p.Debit
+					if p.Item == book.Fee.String() {
+						got[key+" fee"] += p.Credit - p.Debit
+					}
 				case book.MerchantPayable.String():
-					got[key+" net"] += p.Credit - p.Debit
+					if itemsByName[p.Item] <= book.Network {
+						got[key+" net"] += p.Credit - p.Debit
+					}
 				case book.Suspense.String():
 					rt.Fatal("suspense")
 				}
@@ -676,6 +921,31 @@ func TestRandomDays(t *testing.T) {
 			}
 		}
 	})
+}
+
+type fataler interface{ Fatal(...any) }
+
+// What wang wants, and li allows.
+func (w *town) hold(t fataler, merchant string) int64 {
+	n, err := Hold(context.Background(), w.ledger, txn.MakeMerchantID(merchant), "wang", "a reason")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (w *town) propose(t fataler, c Correction) int64 {
+	n, err := ProposeCorrection(context.Background(), w.desk, c, "wang", "a reason")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (w *town) approve(t fataler, n int64) {
+	if err := ApproveCorrection(context.Background(), w.desk, n, "li", "checked"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // oracleFee is the merchant's fee of runFees, written down a second time.
@@ -758,13 +1028,13 @@ func TestVerifyPostings(t *testing.T) {
 			t.Errorf("after a run: %+v", c)
 		}
 		run := ledger.Run{Day: day2, Prior: day1}
-		if err := w.ledger.BeginRun(t.Context(), &run, ledger.Schedule{Sum: "x"}); err != nil {
+		if err := w.ledger.BeginRun(t.Context(), &run, ledger.Schedule{Sum: "x"}, ledger.Terms{Sum: "x"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.ledger.BookRun(t.Context(), &run, []ledger.PostingSum{{Currency: 156, Item: "sale", Account: "suspense", Credit: 101, Count: 1}}); err != nil {
+		if err := w.ledger.BookRun(t.Context(), &run, []ledger.PostingSum{{Currency: 156, Item: "sale", Account: "suspense", Credit: 101, Count: 1}}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.ledger.BookRun(t.Context(), &run, nil); !errors.Is(err, ledger.ErrRunMoved) {
+		if err := w.ledger.BookRun(t.Context(), &run, nil, nil); !errors.Is(err, ledger.ErrRunMoved) {
 			t.Errorf("booked twice: %v", err)
 		}
 		if c, s := check(); c.Breaks != 1 || !strings.Contains(s, "the run of 2026-11-21: debits less credits are -1.01 156") {

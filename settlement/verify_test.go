@@ -21,6 +21,8 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -238,7 +240,11 @@ var migrated = sync.OnceValue(func() []byte {
 	if err != nil {
 		panic(err)
 	}
-	if err := errors.Join(l.Migrate(context.Background()), l.Close()); err != nil {
+	db, err := sqldb.Open("sqlite:" + path)
+	if err != nil {
+		panic(err)
+	}
+	if err := errors.Join(l.Migrate(context.Background()), l.Close(), approval.New(db).Migrate(context.Background()), db.Close()); err != nil {
 		panic(err)
 	}
 	b, err := os.ReadFile(path)

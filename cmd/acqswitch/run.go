@@ -231,10 +231,13 @@ func (r *sampleRun) prepare() error {
 			return fmt.Errorf("make the run's directory: %w", err)
 		}
 	}
-	for _, name := range []string{"registry.yaml", "downloads.yaml", "fees.yaml", "cards.csv"} {
+	for _, name := range []string{"registry.yaml", "downloads.yaml", "fees.yaml", "cards.csv", "payouts.yaml", "calendar.yaml"} {
 		text, err := testdata.Files.ReadFile(name)
 		if err != nil {
 			return err
+		}
+		if name == "calendar.yaml" {
+			text = withYears(text, time.Now().Year())
 		}
 		if err := replaceFile(filepath.Join(r.dir, name), func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 			return fmt.Errorf("write the sample %s: %w", name, err)
@@ -258,6 +261,17 @@ func (r *sampleRun) prepare() error {
 	cfg.Reversals.UndeliveredGrace = 5 * time.Second
 	cfg.AnswerWithin = 5 * time.Second
 	return nil
+}
+
+// withYears adds to the sample calendar, which ends, what a year needs: itself and
+// the one after, without holidays.
+func withYears(calendar []byte, year int) []byte {
+	for _, y := range [...]int{year, year + 1} {
+		if line := fmt.Sprintf("  - year: %d\n", y); !strings.Contains(string(calendar), line) {
+			calendar = append(calendar, line...)
+		}
+	}
+	return calendar
 }
 
 // startIssuers runs the simulated issuers on free ports.
@@ -574,14 +588,15 @@ func (r *sampleRun) report(s *summary) error {
 
 // writeSettled prints what the business days came to, and where their files are.
 func (s *summary) writeSettled(w io.Writer) error {
-	fmt.Fprintln(w, "\nSettled: what merchants are owed")
+	fmt.Fprintln(w, "\nSettled: what merchants are owed and paid")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "business day\tcurrency\ttransactions\tgross\trefunds\tfees\tnet to merchants\tsuspense\texceptions\t")
+	fmt.Fprintln(t, "business day\tcurrency\ttransactions\tgross\trefunds\tfees\tnet\tin suspense\treserved\tpaid\tcarried\texceptions\t")
 	for _, r := range s.Settled {
 		for i := range r.Totals {
 			c := &r.Totals[i]
 			m := c.Major
-			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t\n", r.Date, c.Currency, c.Transactions, m(c.Sales), m(c.Refunds), m(c.MerchantFees), m(c.Net), m(c.Suspense), r.Exceptions)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", r.Date, c.Currency, c.Transactions, m(c.Sales), m(c.Refunds), m(c.MerchantFees), m(c.Net), m(c.Suspense),
+				m(c.Reserved), m(c.Paid), m(c.Closing), r.Exceptions)
 		}
 	}
 	t.Flush()

@@ -11,46 +11,68 @@ import (
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // settlementConfig is where the end of the day takes its fees from and puts its
 // files.
 type settlementConfig struct {
-	Fees  string `yaml:"fees"`
-	Cards string `yaml:"cards"`
-	Dir   string `yaml:"dir"`
+	Fees     string `yaml:"fees"`
+	Cards    string `yaml:"cards"`
+	Payouts  string `yaml:"payouts"`
+	Calendar string `yaml:"calendar"`
+	Dir      string `yaml:"dir"`
 }
 
 // schedule reads the fees of a configuration; any fault is the files'.
 func (c *config) schedule() (*fee.Schedule, error) {
-	read := func(path string) (fee.File, error) {
-		info, err := os.Stat(path)
-		if err == nil && info.Size() > fee.FileSizeMax {
-			err = fmt.Errorf("%s is larger than %d bytes", path, fee.FileSizeMax)
-		}
-		if err != nil {
-			return fee.File{}, usage(fmt.Errorf("read fees: %w", err))
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return fee.File{}, usage(fmt.Errorf("read fees: %w", err))
-		}
-		return fee.File{Name: path, Text: text}, nil
-	}
-	plans, err := read(c.path(c.Settlement.Fees, "fees.yaml"))
+	plans, plansPath, err := c.input("fees", c.Settlement.Fees, "fees.yaml", fee.FileSizeMax)
 	if err != nil {
 		return nil, err
 	}
-	cards, err := read(c.path(c.Settlement.Cards, "cards.csv"))
+	cards, cardsPath, err := c.input("fees", c.Settlement.Cards, "cards.csv", fee.FileSizeMax)
 	if err != nil {
 		return nil, err
 	}
-	s, err := fee.Load(plans, cards)
+	s, err := fee.Load(fee.File{Name: plansPath, Text: plans}, fee.File{Name: cardsPath, Text: cards})
 	if err != nil {
 		return nil, usage(err)
 	}
 	return s, nil
+}
+
+// payoutTerms reads how merchants are paid, likewise.
+func (c *config) payoutTerms() (*payout.Terms, error) {
+	merchants, merchantsPath, err := c.input("payouts", c.Settlement.Payouts, "payouts.yaml", payout.FileSizeMax)
+	if err != nil {
+		return nil, err
+	}
+	calendar, calendarPath, err := c.input("the calendar", c.Settlement.Calendar, "calendar.yaml", payout.FileSizeMax)
+	if err != nil {
+		return nil, err
+	}
+	t, err := payout.Load(payout.File{Name: merchantsPath, Text: merchants}, payout.File{Name: calendarPath, Text: calendar})
+	if err != nil {
+		return nil, usage(err)
+	}
+	return t, nil
+}
+
+// input reads a file that settlement works on, of the data directory unless given.
+func (c *config) input(what, given, name string, sizeMax int64) (text []byte, path string, err error) {
+	path = c.path(given, name)
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > sizeMax {
+		err = fmt.Errorf("%s is larger than %d bytes", path, sizeMax)
+	}
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, path, usage(fmt.Errorf("read %s: %w", what, err))
+	}
+	return text, path, nil
 }
 
 // runInput is what the run of a day works on, of a configuration that was checked.
@@ -60,6 +82,7 @@ func (c *config) runInput(l *ledger.Ledger, day txn.Date, now time.Time) settlem
 		Ledger:      l,
 		OpenJournal: func() (settlement.Journal, error) { return openJournalReadOnly(c.DataDir) },
 		Fees:        c.schedule,
+		Payouts:     c.payoutTerms,
 		Day:         day, Calendar: calendar, Now: now,
 		Dir: c.path(c.Settlement.Dir, "settlement"),
 	}

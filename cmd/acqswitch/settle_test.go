@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/testdata"
 )
 
 const settledDay txn.Date = 20261120
@@ -77,6 +79,12 @@ func pastDay(t *testing.T, n int) string {
 	}
 	write(t, data, "fees.yaml", plans)
 	write(t, data, "cards.csv", "prefix,card\n622202,debit\n")
+	payouts := "version: 1\npayer: {name: Us, accounts: &a [{currency: CNY, name: Us, number: '1', bank: '105290000012'}]}\nmerchants:\n"
+	for m := range 298 {
+		payouts += fmt.Sprintf("  - {mid: \"99929005411%04d\", cycle: D+1, accounts: *a}\n", m)
+	}
+	write(t, data, "payouts.yaml", payouts)
+	write(t, data, "calendar.yaml", string(withYears([]byte("version: 1\nyears:\n  - year: 2026\n"), time.Now().Year())))
 	return dir
 }
 
@@ -106,7 +114,7 @@ func TestSettle(t *testing.T) {
 	cli("fee", "explain", "000000000001", "--date", "2026-11-20").check(t, exitOK, "not settled yet", "")
 	first := cli("settle", "--date", "2026-11-20")
 	first.check(t, exitOK, "Business day 2026-11-20: done", "")
-	first.check(t, exitOK, "1 exceptions", "")
+	first.check(t, exitOK, "2 exceptions", "") // 299 has no plan, 298 no account
 	if again := cli("settle", "--date", "2026-11-20"); again != first {
 		t.Errorf("the second time\n%s\nthe first\n%s", again.out, first.out)
 	}
@@ -132,7 +140,42 @@ func TestSettle(t *testing.T) {
 			t.Errorf("sha256sum: %v\n%s", err, out)
 		}
 	}
+	if paid := r.Totals[0].Paid; paid == 0 || paid != r.Totals[0].Net-r.Totals[0].Closing || r.Totals[0].Closing == 0 {
+		t.Errorf("%+v", r.Totals)
+	}
 	cli("settle", "--date", "2026-11-19").check(t, exitRefused, "", "2026-11-20 is settled already")
+}
+
+// TestHoldsAndCorrections is what people decide about a settled day, and what the
+// next day's run makes of it.
+func TestHoldsAndCorrections(t *testing.T) {
+	t.Parallel()
+	dir := pastDay(t, 300)
+	registry, err := testdata.Files.ReadFile("registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "data"), "registry.yaml", strings.ReplaceAll(string(registry), "999290054110001", "999290054110299"))
+	cli := func(args ...string) result { return acqswitch(t, dir, nil, "", append(args, "--data", "data")...) }
+	cli("payout", "check").check(t, exitOK, "ok ", "")
+	cli("settle", "--date", "2026-11-20").check(t, exitOK, "done", "")
+	cli("payout", "hold", "--by", "wang", "--reason", "alert").check(t, exitUsage, "", "--merchant must say whose")
+	cli("payout", "hold", "--by", "wang", "--reason", "alert", "--merchant", "nobody").check(t, exitRefused, "", `there is no merchant "nobody"`)
+	cli("payout", "hold", "--by", "wang", "--merchant", "999290054110299").check(t, exitRefused, "", "the reason must be given")
+	cli("payout", "hold", "--by", "wang", "--reason", "alert", "--merchant", "999290054110299").check(t, exitOK, "1: payouts are held", "")
+	propose := []string{"correction", "propose", "--by", "wang", "--reason", "no plan", "--merchant", "999290054110299", "--credit", "2100", "--amount", "1002.98", "--debit"}
+	cli(append(propose, "2999")...).check(t, exitUsage, "", `--debit: account "2999" must be one of 1100 issuer receivable`)
+	cli(append(propose, "2900")...).check(t, exitOK, "1: proposed; another person must approve it", "")
+	cli("correction", "approve", "1", "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
+	cli("correction", "approve", "1", "--by", "li", "--reason", "ok").check(t, exitOK, "1: approved; the next run books it", "")
+	cli("settle", "--date", "2026-11-21").check(t, exitOK, "done", "")
+	held, err := os.ReadFile(filepath.Join(dir, "data/settlement/2026-11-21/positions.csv"))
+	if want := "1002.98,0.00,0.00,0.00,1002.98,T+1,,\"payouts are held: alert (wang"; err != nil || !strings.Contains(string(held), want) {
+		t.Errorf("%v: %s", err, held)
+	}
+	cli("correction", "list").check(t, exitOK, "approved  li          2026-11-21", "")
+	cli("payout", "release", "1", "--by", "li", "--reason", "inspected").check(t, exitOK, "1: released", "")
+	cli("payout", "holds").check(t, exitOK, "inspected", "")
 }
 
 // TestSettleKilled kills the process at times of its own choice, as often as it
@@ -159,6 +202,9 @@ func TestSettleKilled(t *testing.T) {
 	}
 }
 
+// createdAt is when a run began, which is not the same for two.
+var createdAt = regexp.MustCompile(`<CreDtTm>.*</CreDtTm>|.*  pain.001.xml`)
+
 func settledFiles(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	root := filepath.Join(dir, "data/settlement")
@@ -168,7 +214,7 @@ func settledFiles(t *testing.T, dir string) map[string]string {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		m[strings.TrimPrefix(path, root)] = string(b)
+		m[strings.TrimPrefix(path, root)] = createdAt.ReplaceAllString(string(b), "")
 		return err
 	})
 	if err != nil {

@@ -5,8 +5,8 @@
 // whatever it is given. What undoes a result posts the same, with both sides
 // changed over: nothing is ever taken out of the books.
 //
-// Not here: prices (package fee), sums and files (package settlement), payouts,
-// reserves, chargebacks.
+// Not here: prices (package fee), sums and files (package settlement), what is paid
+// and when (package payout), chargebacks.
 package book
 
 import (
@@ -25,6 +25,10 @@ const (
 	IssuerReceivable Account = iota
 	// MerchantPayable: what we owe a merchant.
 	MerchantPayable
+	// PayoutsOrdered: what the bank has been told to pay and has not confirmed.
+	PayoutsOrdered
+	// Reserve: a merchant's money that is kept back for a while.
+	Reserve
 	// Suspense: a merchant's money that could not be priced, until somebody has
 	// said how.
 	Suspense
@@ -42,6 +46,8 @@ const (
 var chart = [Accounts]struct{ number, name string }{
 	{"1100", "issuer receivable"},
 	{"2100", "merchant payable"},
+	{"2200", "payouts ordered"},
+	{"2300", "reserve"},
 	{"2900", "suspense"},
 	{"4100", "fee income"},
 	{"5100", "interchange expense"},
@@ -69,11 +75,15 @@ const (
 	Fee                // what the merchant pays us
 	Interchange
 	Network
+	Correction // what two people decided
+	Reserving  // a part of what a merchant is owed is kept back
+	Releasing  // and given back
+	Payout     // the bank is told to pay the merchant
 
-	Items = int(Network) + 1
+	Items = int(Payout) + 1
 )
 
-var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee"}
+var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee", "correction", "reserve", "reserve release", "payout"}
 
 func (i Item) String() string {
 	if int(i) < len(itemNames) {
@@ -83,13 +93,17 @@ func (i Item) String() string {
 }
 
 // pairs are the accounts that an item debits and credits when money comes in.
-// The merchant's account is Suspense while a result has no price.
+// The merchant's account is Suspense while a result has no price. A correction says
+// itself between which accounts it moves money.
 var pairs = [Items][2]Account{
 	Sale:        {IssuerReceivable, MerchantPayable},
 	Refund:      {IssuerReceivable, MerchantPayable},
 	Fee:         {MerchantPayable, FeeIncome},
 	Interchange: {InterchangeExpense, IssuerReceivable},
 	Network:     {NetworkExpense, IssuerReceivable},
+	Reserving:   {MerchantPayable, Reserve},
+	Releasing:   {Reserve, MerchantPayable},
+	Payout:      {MerchantPayable, PayoutsOrdered},
 }
 
 // Posting is money on one account: a debit above zero, a credit below.
@@ -160,6 +174,16 @@ func Post(dst []Posting, r *Result) []Posting {
 		}
 	}
 	return dst
+}
+
+// Move appends the two postings of an amount that an item moves.
+func Move(dst []Posting, item Item, minor int64) []Posting {
+	return append(dst, Posting{item, pairs[item][0], minor}, Posting{item, pairs[item][1], -minor})
+}
+
+// Correct appends the two postings of a correction.
+func Correct(dst []Posting, debit, credit Account, minor int64) []Posting {
+	return append(dst, Posting{Correction, debit, minor}, Posting{Correction, credit, -minor})
 }
 
 // Key is what postings of one merchant and run are summed up by. Issuer is set

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moov-io/iso4217"
-
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -275,13 +273,11 @@ func (l *loader) cardsOf(s yamlfile.Scalar, field string) []Card {
 }
 
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, ok := iso4217.Lookup(s.Text)
-	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s.Text {
-		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
-		return 0
+	c, err := txn.ParseCurrency(s.Text)
+	if err != nil {
+		l.problem(s, field, "%v", err)
 	}
-	return txn.Currency(n)
+	return c
 }
 
 func (l *loader) merchants(ys []merchantYAML) {

@@ -39,7 +39,10 @@ var runStates = valuesOf[RunState]()
 type Run struct {
 	Day, Prior txn.Date
 	Position   uint64
-	Fees       string // hash of the fee schedule
+	At         time.Time // when it began
+	Acts       int64     // what people decided up to this act counts
+	Fees       string    // hash of the fee schedule
+	Payouts    string    // hash of the payout terms
 	State      RunState
 	Exceptions int64  // since booked
 	Manifest   string // hash of the manifest of its files, since done
@@ -51,7 +54,7 @@ type Schedule struct{ Sum, Plans, BINs string }
 // ErrRunMoved: another process did this step of the run first.
 var ErrRunMoved = errors.New("another process moved this run on")
 
-const selectRuns = `SELECT business_date, prior, position, fees, state, exceptions, manifest FROM run ORDER BY business_date`
+const selectRuns = `SELECT business_date, prior, position, at, acts, fees, payouts, state, exceptions, manifest FROM run ORDER BY business_date`
 
 // Runs are all runs, by day.
 func (q queries) Runs(ctx context.Context) ([]Run, error) {
@@ -67,9 +70,10 @@ func (q queries) Runs(ctx context.Context) ([]Run, error) {
 	for rows.Next() {
 		var r Run
 		var day, prior, state string
-		err := rows.Scan(&day, &prior, &r.Position, &r.Fees, &state, &r.Exceptions, &r.Manifest)
+		var at int64
+		err := rows.Scan(&day, &prior, &r.Position, &at, &r.Acts, &r.Fees, &r.Payouts, &state, &r.Exceptions, &r.Manifest)
 		if err == nil {
-			r.State = runStates[state]
+			r.State, r.At = runStates[state], time.UnixMicro(at).UTC()
 			err = errors.Join(scanDay(&r.Day, day), scanDay(&r.Prior, prior))
 		}
 		if err != nil {
@@ -401,29 +405,33 @@ func (q queries) Balances(ctx context.Context) ([]Balance, error) {
 	return all, nil
 }
 
-// BeginRun claims the day for a run, durably, together with its schedule. It
-// fails with ErrRunMoved if the day has a run already.
-func (l *Ledger) BeginRun(ctx context.Context, r *Run, s Schedule) error {
+// BeginRun claims the day for a run, durably, together with its schedule and its
+// payout terms. It fails with ErrRunMoved if the day has a run already.
+func (l *Ledger) BeginRun(ctx context.Context, r *Run, s Schedule, t Terms) error {
 	err := l.change(ctx, func(tx *sql.Tx, _ *sql.Conn) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO fee_schedule (sha256, plans, bins) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING`, s.Sum, s.Plans, s.BINs); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO run (business_date, position, prior, fees, state, exceptions, manifest)
-			VALUES ($1, $2, $3, $4, 'begun', 0, '') ON CONFLICT (business_date) DO NOTHING`, r.Day.String(), int64(r.Position), r.Prior.String(), s.Sum)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO payout_terms (sha256, merchants, calendar) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING`, t.Sum, t.Merchants, t.Calendar); err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, `INSERT INTO run (business_date, position, prior, at, acts, fees, payouts, state, exceptions, manifest)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 'begun', 0, '') ON CONFLICT (business_date) DO NOTHING`, r.Day.String(), int64(r.Position), r.Prior.String(),
+			r.At.UnixMicro(), r.Acts, s.Sum, t.Sum)
 		return one(res, err)
 	})
 	if err != nil {
 		return fmt.Errorf("begin the run of %s: %w", r.Day, err)
 	}
-	r.Fees, r.State = s.Sum, RunBegun
+	r.Fees, r.Payouts, r.State = s.Sum, t.Sum, RunBegun
 	return nil
 }
 
 var postingTable = newTable("posting", "merchant_id", "business_date", "currency", "item", "account", "issuer", "debit", "credit", "postings")
 
-// BookRun adds the run's postings and its number of exceptions; all or nothing.
-// It fails with ErrRunMoved if the run was booked already.
-func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum) error {
+// BookRun adds the run's postings and payouts and its number of exceptions; all or
+// nothing. It fails with ErrRunMoved if the run was booked already.
+func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum, payouts []Payout) error {
 	rows := make([]value, 0, len(sums)*postingTable.columns)
 	day := value{isText: true, s: []byte(r.Day.String())}
 	str := func(s string) value { return value{isText: true, s: []byte(s)} }
@@ -435,7 +443,7 @@ func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum) error {
 	err := l.change(ctx, func(tx *sql.Tx, conn *sql.Conn) error {
 		// First the state: a second process waits here and then finds it moved.
 		res, err := tx.ExecContext(ctx, `UPDATE run SET state = 'booked', exceptions = $2 WHERE business_date = $1 AND state = 'begun'`, r.Day.String(), r.Exceptions)
-		if err := one(res, err); err != nil || len(rows) == 0 {
+		if err := one(res, err); err != nil {
 			return err
 		}
 		return conn.Raw(func(driverConn any) error {
@@ -443,7 +451,17 @@ func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum) error {
 				return err
 			}
 			var buf []byte
-			return l.insert(ctx, driverConn, postingTable, rows, &buf)
+			for _, t := range [...]struct {
+				into *table
+				rows []value
+			}{{postingTable, rows}, {payoutTable, payoutRows(r.Day, payouts)}} {
+				if len(t.rows) > 0 {
+					if err := l.insert(ctx, driverConn, t.into, t.rows, &buf); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
 		})
 	})
 	if err != nil {

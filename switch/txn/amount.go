@@ -50,6 +50,16 @@ func (c Currency) Letters() string {
 	return c.String()
 }
 
+// ParseCurrency reads three capital letters of ISO 4217, as CNY.
+func ParseCurrency(s string) (Currency, error) {
+	c, ok := iso4217.Lookup(s)
+	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
+	if !ok || err != nil || c.Code != s {
+		return 0, fmt.Errorf("%q is no ISO 4217 currency: give three capital letters, such as CNY", s)
+	}
+	return Currency(n), nil
+}
+
 // Amount is money: a number of minor units of one currency (fen, cents).
 // There is no float in this house.
 type Amount struct {

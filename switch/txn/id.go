@@ -81,13 +81,19 @@ func MakeDate(t time.Time) Date {
 }
 
 // Before is the calendar day before d.
-func (d Date) Before() Date {
-	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)-1, 0, 0, 0, 0, time.UTC))
-}
+func (d Date) Before() Date { return d.Plus(-1) }
 
 // After is the calendar day after d.
-func (d Date) After() Date {
-	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)+1, 0, 0, 0, 0, time.UTC))
+func (d Date) After() Date { return d.Plus(1) }
+
+// Plus is the calendar day so many days after d.
+func (d Date) Plus(days int) Date {
+	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)+days, 0, 0, 0, 0, time.UTC))
+}
+
+// Weekday is the day of the week of d.
+func (d Date) Weekday() time.Weekday {
+	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC).Weekday()
 }
 
 // String is yyyy-mm-dd, the form of the ledger.

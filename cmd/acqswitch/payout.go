@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// actFlags are the flags of commands that decide something.
+type actFlags struct{ file, data, by, reason, merchant string }
+
+func (f *actFlags) on(cmd *cobra.Command, deciding bool) *cobra.Command {
+	configFlag(cmd, &f.file)
+	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
+	if deciding {
+		cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who decides")
+		cmd.Flags().StringVar(&f.reason, "reason", "", "why, for those who read it later")
+	}
+	return cmd
+}
+
+func (f *actFlags) config() (*config, error) {
+	cfg, err := readConfig(f.file)
+	if err == nil && f.data != "" {
+		cfg.DataDir = f.data
+	}
+	return cfg, err
+}
+
+// open calls fn with the ledger of the configuration and the desk of proposals,
+// both up to date. A Refusal of fn is a no.
+func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	l, err := openLedger(cfg)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if _, err := l.Position(ctx); err != nil { // no file is made where none is
+		return err
+	}
+	db, err := openDatabase(cfg)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	desk := approval.New(db)
+	if err := errors.Join(l.Migrate(ctx), desk.Migrate(ctx)); err != nil {
+		return err
+	}
+	err = fn(l, desk)
+	if why := settlement.Refusal(""); errors.As(err, &why) {
+		return &exitError{exitRefused, err}
+	}
+	return err
+}
+
+// done prints what was decided under which number.
+func (c *console) done(number int64, what string) error {
+	if c.json() {
+		return c.print(map[string]any{"number": number})
+	}
+	_, err := fmt.Fprintf(c.out, "%d: %s\n", number, what)
+	return err
+}
+
+// known is the merchant of the flags, which the registry must know: a hold of a
+// mistyped merchant would hold nothing.
+func (f *actFlags) known() (id txn.MerchantID, err error) {
+	if f.merchant == "" {
+		return id, usage(errors.New("--merchant must say whose"))
+	}
+	cfg, err := f.config()
+	if err != nil {
+		return id, err
+	}
+	registry, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	if err != nil {
+		return id, err
+	}
+	id = txn.MakeMerchantID(f.merchant)
+	if _, ok := registry.Merchant(id); !ok {
+		return id, &exitError{exitRefused, fmt.Errorf("there is no merchant %q in the registry", f.merchant)}
+	}
+	return id, nil
+}
+
+// ending is a command that ends what has a number.
+func ending(c *console, use, short, example, done string, end func(context.Context, *ledger.Ledger, *approval.Desk, int64, *actFlags) error) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: use + " NUMBER", Short: short, Example: example, Args: args(1, "one number"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			n, err := strconv.ParseInt(given[0], 10, 64)
+			if err != nil || n <= 0 {
+				return usage(fmt.Errorf("%q must be a number that a list shows", given[0]))
+			}
+			return f.open(cmd.Context(), func(l *ledger.Ledger, desk *approval.Desk) error {
+				if err := end(cmd.Context(), l, desk, n, f); err != nil {
+					return err
+				}
+				return c.done(n, done)
+			})
+		},
+	}, true)
+}
+
+func payoutCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	check := f.on(&cobra.Command{
+		Use: "check", Short: "Say whether payouts and calendar can be used", Args: noArgs,
+		Example: "  acqswitch payout check --config acqswitch.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			t, err := cfg.payoutTerms()
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(map[string]any{"sha256": t.Sum(), "years": t.Calendar.Years()})
+			}
+			_, err = fmt.Fprintln(c.out, "ok", t.Sum(), "working days are known of", t.Calendar.Years())
+			return err
+		},
+	}, false)
+	h := &actFlags{}
+	hold := h.on(&cobra.Command{
+		Use: "hold", Short: "Hold a merchant's payouts from the next run on", Args: noArgs,
+		Long: `hold keeps what a merchant is owed from being paid, until the hold is released:
+for a risk alert, an inspection, a dispute. It is carried forward meanwhile.`,
+		Example: `  acqswitch payout hold --merchant 999290054110001 --by wang --reason "alert 17: card testing"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			merchant, err := h.known()
+			if err != nil {
+				return err
+			}
+			return h.open(cmd.Context(), func(l *ledger.Ledger, _ *approval.Desk) error {
+				n, err := settlement.Hold(cmd.Context(), l, merchant, h.by, h.reason)
+				if err != nil {
+					return err
+				}
+				return c.done(n, "payouts are held from the next run on")
+			})
+		},
+	}, true)
+	hold.Flags().StringVar(&h.merchant, "merchant", "", "merchant id (DE42)")
+	release := ending(c, "release", "Release a hold", `  acqswitch payout release 3 --by li --reason "inspected, in order"`, "released; the next run pays",
+		func(ctx context.Context, l *ledger.Ledger, _ *approval.Desk, n int64, f *actFlags) error {
+			return settlement.Release(ctx, l, n, f.by, f.reason)
+		})
+	return group("payout", "Check how merchants are paid; hold and release payouts", check, hold, release, holdsCommand(c))
+}
+
+func holdsCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: "holds", Short: "Show holds, standing and released", Example: "  acqswitch payout holds --config acqswitch.yaml", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.open(cmd.Context(), func(l *ledger.Ledger, _ *approval.Desk) error {
+				type line struct {
+					Number     int64  `json:"number"`
+					Merchant   string `json:"merchant"`
+					Since      string `json:"since"`
+					By         string `json:"by"`
+					Reason     string `json:"reason"`
+					ReleasedBy string `json:"released_by,omitempty"`
+					Why        string `json:"released_because,omitempty"`
+				}
+				lines := []line{}
+				all, err := settlement.Holds(cmd.Context(), l)
+				for _, h := range all {
+					x := line{Number: h.Number, Merchant: h.Merchant.String(), Since: h.At.Format(time.RFC3339), By: h.Who, Reason: h.Reason}
+					if h.Released != nil {
+						x.ReleasedBy, x.Why = h.Released.Who, h.Released.Reason
+					}
+					lines = append(lines, x)
+				}
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(lines)
+				}
+				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "NUMBER\tMERCHANT\tSINCE\tBY\tREASON\tRELEASED BY\tBECAUSE")
+				for _, x := range lines {
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Since, x.By, x.Reason, or(x.ReleasedBy, "-"), or(x.Why, "-"))
+				}
+				return t.Flush()
+			})
+		},
+	}, false)
+}
+
+func correctionCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	var debit, credit, amount, currency string
+	propose := f.on(&cobra.Command{
+		Use: "propose", Short: "Propose to move money between two accounts of a merchant", Args: noArgs,
+		Long: `propose records a correction that another person must approve. The next run after
+that books it as a new entry; nothing that is booked is ever changed. To pay out
+what waits in suspense, debit 2900 and credit 2100.`,
+		Example: `  acqswitch correction propose --merchant 999290054110001 --debit 2900 --credit 2100 --amount 9.99 --by wang --reason "plan was missing on 2026-11-20"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			merchant, err := f.known()
+			if err != nil {
+				return err
+			}
+			x := settlement.Correction{Merchant: merchant.String()}
+			if x.Currency, err = txn.ParseCurrency(currency); err != nil {
+				return usage(fmt.Errorf("--currency: %w", err))
+			}
+			if x.Debit, err = settlement.ParseAccount(debit); err != nil {
+				return usage(fmt.Errorf("--debit: %w", err))
+			}
+			if x.Credit, err = settlement.ParseAccount(credit); err != nil {
+				return usage(fmt.Errorf("--credit: %w", err))
+			}
+			parsed, err := txn.ParseAmount(amount, x.Currency)
+			if err != nil {
+				return usage(fmt.Errorf("--amount: %w", err))
+			}
+			x.Minor = parsed.Minor
+			return f.open(cmd.Context(), func(_ *ledger.Ledger, desk *approval.Desk) error {
+				n, err := settlement.ProposeCorrection(cmd.Context(), desk, x, f.by, f.reason)
+				if err != nil {
+					return err
+				}
+				return c.done(n, "proposed; another person must approve it")
+			})
+		},
+	}, true)
+	fl := propose.Flags()
+	fl.StringVar(&f.merchant, "merchant", "", "merchant id (DE42)")
+	fl.StringVar(&debit, "debit", "", "account to debit, by number or name")
+	fl.StringVar(&credit, "credit", "", "account to credit")
+	fl.StringVar(&amount, "amount", "", "in major units, as 9.99")
+	fl.StringVar(&currency, "currency", "CNY", "ISO 4217, three letters")
+	approve := ending(c, "approve", "Approve a correction that another person proposed", `  acqswitch correction approve 4 --by li --reason "checked against the merchant's slip"`,
+		"approved; the next run books it", func(ctx context.Context, _ *ledger.Ledger, desk *approval.Desk, n int64, f *actFlags) error {
+			return settlement.ApproveCorrection(ctx, desk, n, f.by, f.reason)
+		})
+	reject := ending(c, "reject", "Reject a correction", `  acqswitch correction reject 4 --by li --reason "the amount is wrong"`,
+		"rejected", func(ctx context.Context, _ *ledger.Ledger, desk *approval.Desk, n int64, f *actFlags) error {
+			return settlement.RejectCorrection(ctx, desk, n, f.by, f.reason)
+		})
+	return group("correction", "Correct the books, by two people", propose, approve, reject, correctionsCommand(c))
+}
+
+func correctionsCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: "list", Short: "Show corrections and what became of them", Example: "  acqswitch correction list --config acqswitch.yaml", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.open(cmd.Context(), func(l *ledger.Ledger, desk *approval.Desk) error {
+				booked, err := settlement.Booked(cmd.Context(), l)
+				if err != nil {
+					return err
+				}
+				all, err := desk.List(cmd.Context(), approval.Filter{Subject: settlement.CorrectionSubject})
+				if err != nil {
+					return err
+				}
+				type line struct {
+					Number   int64          `json:"number"`
+					Merchant string         `json:"merchant"`
+					Amount   string         `json:"amount"`
+					Debit    string         `json:"debit"`
+					Credit   string         `json:"credit"`
+					By       string         `json:"by"`
+					Reason   string         `json:"reason"`
+					State    approval.State `json:"state"`
+					Decider  string         `json:"decider,omitempty"`
+					Booked   string         `json:"booked,omitempty"` // business day of the run
+				}
+				lines := []line{}
+				for i := range all {
+					p := &all[i]
+					x, err := settlement.ReadCorrection(p)
+					if err != nil {
+						return err
+					}
+					y := line{p.Number, x.Merchant, money(txn.Amount{Minor: x.Minor, Currency: x.Currency}), x.Debit, x.Credit, p.By, p.Reason, p.State, p.Decider, ""}
+					if day := booked[p.Number]; day != 0 {
+						y.Booked = day.String()
+					}
+					lines = append(lines, y)
+				}
+				if c.json() {
+					return c.print(lines)
+				}
+				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "NUMBER\tMERCHANT\tAMOUNT\tDEBIT\tCREDIT\tBY\tREASON\tSTATE\tDECIDED BY\tBOOKED")
+				for _, x := range lines {
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Amount, x.Debit, x.Credit, x.By, x.Reason, x.State, or(x.Decider, "-"), or(x.Booked, "-"))
+				}
+				return t.Flush()
+			})
+		},
+	}, false)
+}

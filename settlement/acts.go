@@ -1,0 +1,215 @@
+package settlement
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// person holds who decides and why to the limits of proposals.
+func person(who, reason string) error {
+	for _, s := range [...]struct {
+		what, text string
+		max        int
+	}{{"who decides", who, approval.NameMax}, {"the reason", reason, approval.TextMax}} {
+		if strings.TrimSpace(s.text) == "" || len(s.text) > s.max || strings.ContainsFunc(s.text, func(r rune) bool { return r < ' ' }) {
+			return refuse("%s must be given, in one line of at most %d bytes", s.what, s.max)
+		}
+	}
+	return nil
+}
+
+// Hold holds a merchant's payouts from the next run on that begins, until the hold
+// is released. It returns the hold's number. What breaks a rule is a Refusal.
+func Hold(ctx context.Context, l *ledger.Ledger, m txn.MerchantID, who, reason string) (int64, error) {
+	if err := person(who, reason); err != nil {
+		return 0, err
+	}
+	a := ledger.Act{At: time.Now(), Kind: ledger.Hold, Who: who, Reason: reason, Claim: ledger.Claim{Merchant: m}}
+	err := l.AddAct(ctx, &a)
+	return a.Number, err
+}
+
+// Release releases a hold.
+func Release(ctx context.Context, l *ledger.Ledger, hold int64, who, reason string) error {
+	if err := person(who, reason); err != nil {
+		return err
+	}
+	a := ledger.Act{At: time.Now(), Kind: ledger.Release, Who: who, Reason: reason, Refers: hold}
+	found := false
+	err := l.Acts(ctx, hold, func(x *ledger.Act) error {
+		if x.Number == hold && x.Kind == ledger.Hold {
+			found, a.Claim = true, x.Claim
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !found {
+		return refuse("there is no hold with the number %d", hold)
+	}
+	if err := l.AddAct(ctx, &a); errors.Is(err, ledger.ErrReleased) {
+		return refuse("hold %d was released already", hold)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// Held is a hold and its release.
+type Held struct {
+	ledger.Act
+	Released *ledger.Act // nil: it stands
+}
+
+// Holds are all holds, in order.
+func Holds(ctx context.Context, l *ledger.Ledger) (all []Held, err error) {
+	last, err := l.LastAct(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := map[int64]int{}
+	err = l.Acts(ctx, last, func(a *ledger.Act) error {
+		switch a.Kind {
+		case ledger.Hold:
+			at[a.Number] = len(all)
+			all = append(all, Held{Act: *a})
+		case ledger.Release:
+			released := *a
+			all[at[a.Refers]].Released = &released
+		}
+		return nil
+	})
+	return all, err
+}
+
+// CorrectionSubject is what proposals of corrections are called on the desk.
+const CorrectionSubject = "correction"
+
+// Correction moves money between two accounts of a merchant: a new entry in the
+// books, never a change of an old one.
+type Correction struct {
+	Merchant string       `json:"merchant"`
+	Currency txn.Currency `json:"currency"`
+	Debit    string       `json:"debit"` // names of accounts
+	Credit   string       `json:"credit"`
+	Minor    int64        `json:"minor"`
+}
+
+// ProposeCorrection puts a correction on the desk. What breaks a rule is a Refusal.
+func ProposeCorrection(ctx context.Context, desk *approval.Desk, c Correction, by, reason string) (int64, error) {
+	if err := person(by, reason); err != nil {
+		return 0, err
+	}
+	debit, ok := accountsByName[c.Debit]
+	credit, ok2 := accountsByName[c.Credit]
+	_, known := c.Currency.Exponent()
+	switch {
+	case !ok || !ok2:
+		return 0, refuse("%q and %q must both be accounts of the chart", c.Debit, c.Credit)
+	case debit == credit:
+		return 0, refuse("a correction moves money between two accounts, not from %s to itself", c.Debit)
+	case c.Minor <= 0 || c.Minor > txn.AmountMax:
+		return 0, refuse("the amount must be above zero, and of at most 12 digits in minor units")
+	case !known && debit != book.Suspense && credit != book.Suspense:
+		return 0, refuse("currency %s is not in ISO 4217: only suspense has amounts in it", c.Currency)
+	}
+	document, err := json.Marshal(c)
+	if err != nil {
+		return 0, err
+	}
+	p, err := desk.Propose(ctx, approval.Draft{Subject: CorrectionSubject, Object: c.Merchant, Document: string(document), By: by, Reason: reason})
+	return p.Number, err
+}
+
+// ApproveCorrection approves what another person proposed: the next run that
+// begins books it.
+func ApproveCorrection(ctx context.Context, desk *approval.Desk, number int64, by, why string) error {
+	if err := person(by, why); err != nil {
+		return err
+	}
+	_, err := desk.Approve(ctx, CorrectionSubject, number, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
+		c, err := ReadCorrection(p)
+		if err != nil {
+			return err
+		}
+		return ledger.AddActIn(ctx, tx, &ledger.Act{At: time.Now(), Kind: ledger.Correction, Who: by, Reason: p.Reason, Refers: p.Number, Proposer: p.By,
+			Claim: ledger.Claim{Merchant: txn.MakeMerchantID(c.Merchant), Currency: c.Currency}, Debit: c.Debit, Credit: c.Credit, Minor: c.Minor})
+	})
+	return asRefusal(err)
+}
+
+// RejectCorrection decides that a correction is not made.
+func RejectCorrection(ctx context.Context, desk *approval.Desk, number int64, by, why string) error {
+	if err := person(by, why); err != nil {
+		return err
+	}
+	_, err := desk.Reject(ctx, CorrectionSubject, number, by, why)
+	return asRefusal(err)
+}
+
+// asRefusal makes Refusals of the answers of a desk that are no faults.
+func asRefusal(err error) error {
+	if d := (*approval.DecidedError)(nil); errors.As(err, &d) || errors.Is(err, approval.ErrUnknown) || errors.Is(err, approval.ErrSamePerson) {
+		return Refusal(err.Error())
+	}
+	return err
+}
+
+// ReadCorrection is the correction of a proposal.
+func ReadCorrection(p *approval.Proposal) (c Correction, err error) {
+	if err := json.Unmarshal([]byte(p.Document), &c); err != nil {
+		return c, fmt.Errorf("read the correction of proposal %d: %w", p.Number, err)
+	}
+	return c, nil
+}
+
+// Booked are the business days of the runs that booked corrections, by the
+// proposal's number; 0: the next run will.
+func Booked(ctx context.Context, l *ledger.Ledger) (map[int64]txn.Date, error) {
+	runs, err := l.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := l.LastAct(ctx)
+	if err != nil {
+		return nil, err
+	}
+	booked := map[int64]txn.Date{}
+	err = l.Acts(ctx, last, func(a *ledger.Act) error {
+		if a.Kind == ledger.Correction {
+			booked[a.Refers] = 0
+			for _, r := range runs {
+				if r.Acts >= a.Number {
+					booked[a.Refers] = r.Day
+					break
+				}
+			}
+		}
+		return nil
+	})
+	return booked, err
+}
+
+// ParseAccount reads an account by its number or its name.
+func ParseAccount(s string) (name string, err error) {
+	var all []string
+	for i := range book.Accounts {
+		a := book.Account(i)
+		if s == a.Number() || s == a.String() {
+			return a.String(), nil
+		}
+		all = append(all, a.Number()+" "+a.String())
+	}
+	return "", fmt.Errorf("account %q must be one of %s", s, strings.Join(all, ", "))
+}

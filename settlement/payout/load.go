@@ -1,0 +1,300 @@
+package payout
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
+)
+
+// Limits of the files.
+const (
+	FileSizeMax = 64 << 20 // each: some 200,000 merchants
+
+	million        = 1_000_000
+	problemsMax    = 20
+	nameMax        = 70 // of an account's owner: what all banks take
+	numberMax      = 34
+	reserveDaysMax = 3660
+	formatVersion  = "1"
+)
+
+// Terms are checked: how merchants are paid, and when banks work. They are
+// immutable and safe for concurrent use.
+type Terms struct {
+	Calendar *Calendar
+	Payer    string // our name
+
+	text, calendarText []byte
+	sum                string
+	payer              []Account
+	merchants          map[txn.MerchantID]*Merchant
+}
+
+// Sum is the SHA-256 of both files, in hexadecimal: what a run paid by.
+func (t *Terms) Sum() string { return t.sum }
+
+// Text and CalendarText are the two files as they were read.
+func (t *Terms) Text() []byte         { return t.text }
+func (t *Terms) CalendarText() []byte { return t.calendarText }
+
+// SameDay says that some merchant asks to be paid on the day itself.
+func (t *Terms) SameDay() bool {
+	for _, m := range t.merchants {
+		if m.Cycle.sameDay() {
+			return true
+		}
+	}
+	return false
+}
+
+// File is a file's name, for errors, and what is in it.
+type File struct {
+	Name string
+	Text []byte
+}
+
+// document is the file of merchants. The keys are explained in testdata/payouts.yaml.
+type document struct {
+	Version   yamlfile.Scalar `yaml:"version"`
+	Payer     *payerYAML      `yaml:"payer"`
+	Merchants []merchantYAML  `yaml:"merchants"`
+}
+
+type payerYAML struct {
+	Name     yamlfile.Scalar `yaml:"name"`
+	Accounts []accountYAML   `yaml:"accounts"`
+}
+
+type merchantYAML struct {
+	ID        yamlfile.Scalar   `yaml:"mid"`
+	Cycle     yamlfile.Scalar   `yaml:"cycle"`
+	On        []yamlfile.Scalar `yaml:"on"`
+	Onboarded yamlfile.Scalar   `yaml:"onboarded"`
+	Licence   yamlfile.Scalar   `yaml:"licence_until"`
+	Reserve   *reserveYAML      `yaml:"reserve"`
+	Accounts  []accountYAML     `yaml:"accounts"`
+}
+
+type reserveYAML struct {
+	PPM  yamlfile.Scalar `yaml:"ppm"`
+	Days yamlfile.Scalar `yaml:"days"`
+}
+
+type accountYAML struct {
+	Currency yamlfile.Scalar `yaml:"currency"`
+	Name     yamlfile.Scalar `yaml:"name"`
+	Number   yamlfile.Scalar `yaml:"number"`
+	Bank     yamlfile.Scalar `yaml:"bank"`
+	Min      yamlfile.Scalar `yaml:"min"`
+}
+
+// Load reads how merchants are paid, and the calendar. It returns terms or, as
+// joined *yamlfile.Problem errors, the first problems of the files; never parts of
+// a bad one.
+func Load(merchants, calendar File) (*Terms, error) {
+	for _, f := range [...]File{merchants, calendar} {
+		if len(f.Text) > FileSizeMax {
+			return nil, fmt.Errorf("read %s: it is larger than %d bytes", f.Name, FileSizeMax)
+		}
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n", len(merchants.Text)) // so that no byte can move from one file to the other
+	h.Write(merchants.Text)
+	h.Write(calendar.Text)
+	t := &Terms{text: merchants.Text, calendarText: calendar.Text, sum: hex.EncodeToString(h.Sum(nil)), merchants: map[txn.MerchantID]*Merchant{}}
+
+	doc, err := yamlfile.Decode[document](merchants.Text, merchants.Name, `it must say "version: 1" and list merchants`)
+	if err != nil {
+		return nil, err
+	}
+	days, err := yamlfile.Decode[calendarYAML](calendar.Text, calendar.Name, `it must say "version: 1" and list years`)
+	if err != nil {
+		return nil, err
+	}
+	l := loader{file: merchants.Name}
+	l.document(t, doc)
+	l.file = calendar.Name
+	t.Calendar = l.calendar(days)
+	if len(l.problems) > 0 {
+		return nil, errors.Join(l.problems...)
+	}
+	return t, nil
+}
+
+// loader collects what is wrong.
+type loader struct {
+	file     string
+	problems []error
+}
+
+func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
+	if len(l.problems) < problemsMax {
+		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
+	}
+}
+
+func (l *loader) version(s yamlfile.Scalar) {
+	if s.Text != formatVersion {
+		l.problem(s, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
+	}
+}
+
+func (l *loader) document(t *Terms, d *document) {
+	l.version(d.Version)
+	if d.Payer != nil {
+		t.Payer = d.Payer.Name.Text
+		if n := len(t.Payer); n == 0 || n > nameMax {
+			l.problem(d.Payer.Name, "payer.name", "%q must be 1 to %d bytes", t.Payer, nameMax)
+		}
+		t.payer = l.accounts(d.Payer.Accounts, d.Payer.Name, "payer.accounts[]")
+	}
+	for i := range d.Merchants {
+		y := &d.Merchants[i]
+		at := yamlfile.First(y.ID, y.Cycle, y.Onboarded, y.Licence)
+		id := txn.MakeMerchantID(y.ID.Text)
+		if n := len(y.ID.Text); n == 0 || n > len(id) {
+			l.problem(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
+		} else if t.merchants[id] != nil {
+			l.problem(y.ID, "merchants[].mid", "%q is here twice: join them", y.ID.Text)
+		}
+		m := &Merchant{Onboarded: l.day(y.Onboarded, "merchants[].onboarded"), LicenceUntil: l.day(y.Licence, "merchants[].licence_until")}
+		if y.Cycle.Line > 0 {
+			c := slices.Index(cycleNames[:], y.Cycle.Text)
+			if m.Cycle = Cycle(max(c, 0)); c < 0 {
+				l.problem(y.Cycle, "merchants[].cycle", "%q must be one of %s", y.Cycle.Text, strings.Join(cycleNames[:], ", "))
+			}
+		}
+		for _, s := range y.On {
+			m.Weekdays = append(m.Weekdays, l.weekday(s))
+		}
+		if r := y.Reserve; r != nil {
+			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", 1, million)
+			m.ReserveDays = int(l.number(at.Or(r.Days), "merchants[].reserve.days", 1, reserveDaysMax))
+		}
+		m.Accounts = l.accounts(y.Accounts, at, "merchants[].accounts[]")
+		t.merchants[id] = m
+	}
+}
+
+func (l *loader) day(s yamlfile.Scalar, field string) txn.Date {
+	if s.Line == 0 {
+		return 0
+	}
+	d, err := txn.ParseDate(s.Text)
+	if err != nil {
+		l.problem(s, field, "%q must be a day as 2026-01-31, or be left out", s.Text)
+	}
+	return d
+}
+
+func (l *loader) weekday(s yamlfile.Scalar) time.Weekday {
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		if s.Text == strings.ToLower(d.String()[:3]) {
+			return d
+		}
+	}
+	l.problem(s, "merchants[].on[]", "%q must be mon, tue, wed, thu, fri, sat or sun", s.Text)
+	return 0
+}
+
+func (l *loader) number(s yamlfile.Scalar, field string, low, high int64) int64 {
+	n, err := strconv.ParseInt(s.Text, 10, 64)
+	if err != nil || n < low || n > high {
+		l.problem(s, field, "%q must be a whole number from %d to %d", s.Text, low, high)
+	}
+	return n
+}
+
+func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (accounts []Account) {
+	for i := range ys {
+		y := &ys[i]
+		at := at.Or(yamlfile.First(y.Currency, y.Name, y.Number, y.Bank, y.Min))
+		a := Account{Name: y.Name.Text, Number: y.Number.Text, Bank: y.Bank.Text, Currency: l.currency(at.Or(y.Currency), field+".currency")}
+		if find(accounts, a.Currency) != nil {
+			l.problem(at.Or(y.Currency), field+".currency", "%s has an account already", y.Currency.Text)
+		}
+		if n := len(a.Name); n == 0 || n > nameMax {
+			l.problem(at.Or(y.Name), field+".name", "%q must be the owner's name, 1 to %d bytes", a.Name, nameMax)
+		}
+		switch {
+		case len(a.Number) == 0 || len(a.Number) > numberMax || !alphanumeric(a.Number):
+			l.problem(at.Or(y.Number), field+".number", "must be 1 to %d letters and digits", numberMax)
+		case looksLikeIBAN(a.Number) && !validIBAN(a.Number):
+			l.problem(at.Or(y.Number), field+".number", "looks like an IBAN and its check digits are wrong")
+		}
+		if !isBIC(a.Bank) && !isCNAPS(a.Bank) {
+			l.problem(at.Or(y.Bank), field+".bank", "%q must be a BIC of 8 or 11 characters or a CNAPS code of 12 digits", a.Bank)
+		}
+		if y.Min.Line > 0 && a.Currency != 0 {
+			m, err := txn.ParseAmount(y.Min.Text, a.Currency)
+			if err != nil {
+				l.problem(y.Min, field+".min", "%v", err)
+			}
+			a.Min = m.Minor
+		}
+		accounts = append(accounts, a)
+	}
+	return accounts
+}
+
+func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
+	c, err := txn.ParseCurrency(s.Text)
+	if err != nil {
+		l.problem(s, field, "%v", err)
+	}
+	return c
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
+
+func all(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func alphanumeric(s string) bool {
+	return all(s, func(c byte) bool { return isDigit(c) || isUpper(c) || isLower(c) })
+}
+
+// isBIC: ISO 9362, six letters and two or five letters or digits.
+func isBIC(s string) bool {
+	return (len(s) == 8 || len(s) == 11) && all(s[:6], isUpper) && all(s[6:], func(c byte) bool { return isDigit(c) || isUpper(c) })
+}
+
+// isCNAPS: a member of China's national payment system, twelve digits.
+func isCNAPS(s string) bool { return len(s) == 12 && all(s, isDigit) }
+
+// looksLikeIBAN: ISO 13616, a country, two check digits, at least eleven more.
+func looksLikeIBAN(s string) bool {
+	return len(s) >= 15 && all(s[:2], isUpper) && all(s[2:4], isDigit)
+}
+
+// validIBAN: the check digits make the whole 1 modulo 97.
+func validIBAN(s string) bool {
+	rest := 0
+	for _, c := range []byte(s[4:] + s[:4]) {
+		switch {
+		case isDigit(c):
+			rest = (rest*10 + int(c-'0')) % 97
+		case isUpper(c):
+			rest = (rest*100 + int(c-'A') + 10) % 97
+		default:
+			return false
+		}
+	}
+	return rest == 1
+}

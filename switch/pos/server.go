@@ -6,7 +6,8 @@
 // most SessionsMax sessions; a bad frame has one outcome and one counter and
 // costs other sessions nothing; every request decoded is answered on the
 // session it came on, or the acquirer hears that it was not. Drain order: stop
-// accepting, stop reading, answer what is in flight, close.
+// accepting, stop reading, answer what is in flight, close; or, after Keep, leave
+// the sockets open for the process that comes next.
 //
 // Not here: what a message means (switch/dialect) and what becomes of it
 // (package acquirer).
@@ -138,6 +139,8 @@ type Server struct {
 	sessions map[*session]struct{}
 	perAddr  map[string]int
 	draining bool
+	kept     *Sockets // not nil: the drain keeps the sockets open
+	adopted  *Sockets // until they are served
 }
 
 // New makes a front end that has not bound an address yet.
@@ -153,7 +156,10 @@ func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 func (s *Server) Listen(ctx context.Context) error {
 	var lc net.ListenConfig
 	for _, l := range s.cfg.Listeners {
-		ln, err := lc.Listen(ctx, "tcp", l.Address)
+		ln, err := s.inherited(l)
+		if ln == nil && err == nil {
+			ln, err = lc.Listen(ctx, "tcp", l.Address)
+		}
 		if err != nil {
 			for _, bound := range s.listeners {
 				bound.Close()
@@ -183,6 +189,7 @@ func (s *Server) Sessions() (open, accepted int64) { return s.open.Load(), s.acc
 func (s *Server) Run(ctx context.Context) error {
 	var accepting, serving sync.WaitGroup
 	failed := make(chan error, len(s.listeners))
+	s.resume(func(ss *session) { s.begin(ss, &serving) })
 	for i, ln := range s.listeners {
 		accepting.Go(func() {
 			if err := s.accept(ln, s.cfg.Listeners[i].Dialect, &serving); err != nil {
@@ -199,6 +206,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	s.keepListeners()
 	for _, ln := range s.listeners {
 		ln.Close()
 	}
@@ -249,17 +257,21 @@ func (s *Server) accept(ln net.Listener, d *dialect.Terminal, serving *sync.Wait
 		}
 		pause = 0
 		s.accepts.Add(1)
-		ss := newSession(s, conn, d)
-		if !s.admit(ss) {
-			s.observer.BadFrame(d.Name(), CauseSessions)
-			conn.Close()
-			continue
-		}
-		serving.Go(func() {
-			defer s.leave(ss)
-			ss.serve()
-		})
+		s.begin(newSession(s, conn, d), serving)
 	}
+}
+
+// begin serves a session, or closes it where a cap is reached.
+func (s *Server) begin(ss *session, serving *sync.WaitGroup) {
+	if !s.admit(ss) {
+		s.observer.BadFrame(ss.dialect.Name(), CauseSessions)
+		ss.conn.Close()
+		return
+	}
+	serving.Go(func() {
+		defer s.leave(ss)
+		ss.serve()
+	})
 }
 
 func (s *Server) admit(ss *session) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,9 @@ type session struct {
 
 	// out collects answers while another goroutine is writing.
 	out outbox
+
+	unread []byte  // what the process before read, and what this one leaves
+	prefix [4]byte // of the frame being read
 }
 
 func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
@@ -63,12 +67,19 @@ func (ss *session) serve() {
 	cfg := &ss.server.cfg
 	defer ss.conn.Close()
 	defer ss.inFlight.Wait()
-	r := bufio.NewReaderSize(ss.conn, readBufferSize)
+	r := bufio.NewReaderSize(ss.input(), readBufferSize)
 	for n := 0; ; n++ {
 		x := ss.server.exchanges.Get().(*dialect.Exchange)
 		if err := ss.read(r, x); err != nil {
 			ss.server.exchanges.Put(x)
-			ss.end(err)
+			if !errors.Is(err, os.ErrDeadlineExceeded) || ss.closedFor.Load() != nil {
+				ss.end(err)
+				return
+			}
+			// The drain set the deadline: nothing is wrong with the session.
+			ss.inFlight.Wait()
+			rest, _ := r.Peek(r.Buffered())
+			ss.server.keep(ss, append(ss.unread, rest...))
 			return
 		}
 		failpoint.Hit(failpoint.FrameRead)
@@ -103,9 +114,12 @@ type errSession struct {
 }
 
 func (e *errSession) Error() string { return string(e.cause) + ": " + e.err.Error() }
+func (e *errSession) Unwrap() error { return e.err }
 
-// read reads one frame into x. A clean end between frames is io.EOF.
+// read reads one frame into x. A clean end between frames is io.EOF. When it
+// fails inside a frame, unread is what it took of it from r.
 func (ss *session) read(r *bufio.Reader, x *dialect.Exchange) error {
+	ss.unread = nil
 	if _, err := r.Peek(1); err != nil {
 		return err
 	}
@@ -126,9 +140,11 @@ func (ss *session) read(r *bufio.Reader, x *dialect.Exchange) error {
 	if r.Buffered() < size+n && ss.frameBegan.Load() == 0 {
 		ss.frameBegan.Store(time.Now().UnixNano())
 	}
+	copy(ss.prefix[:], prefix)
 	r.Discard(size)
 	x.Frame = grow(x.Frame, n)
-	if _, err := io.ReadFull(r, x.Frame); err != nil {
+	if n, err := io.ReadFull(r, x.Frame); err != nil {
+		ss.unread = append(append(ss.unread, ss.prefix[:size]...), x.Frame[:n]...)
 		return ss.cut(err)
 	}
 	return nil

@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,6 +60,9 @@ type app struct {
 	terminals *pos.Server
 	admin     net.Listener
 	recovery  acquirer.Recovery
+
+	linksFirst bool        // terminals that are connected already wait for the issuers
+	handsOver  atomic.Bool // another program goes on at once: the ledger can wait
 
 	closers []func() error
 }
@@ -361,6 +366,9 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if a.admin != nil {
 		start(stage{"admin", a.serveAdmin})
 	}
+	if a.linksFirst {
+		a.awaitLinks(ctx)
+	}
 	start(stage{"terminals", a.terminals.Run})
 	for i, addr := range a.terminals.Addrs() {
 		a.log.Info("terminals can connect", "dialect", a.cfg.Terminals.Listeners[i].Dialect, "address", addr.String())
@@ -373,6 +381,23 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	case err := <-failed:
 		a.log.Error("stopping", "error", err)
 		return err
+	}
+}
+
+// linksWithin bounds how long terminals wait for the links to come up.
+const linksWithin = 5 * time.Second
+
+// awaitLinks returns when every issuer has a link, or it has taken too long.
+func (a *app) awaitLinks(ctx context.Context) {
+	for late := time.Now().Add(linksWithin); time.Now().Before(late); {
+		if !slices.ContainsFunc(a.issuers.Status(), func(s issuer.Status) bool { return s.Up == 0 }) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 
@@ -407,10 +432,12 @@ func (a *app) runDrain(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	late, stop := context.WithTimeout(running, catchUpMax)
-	defer stop()
-	if err := a.drain.CatchUp(late); err != nil {
-		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+	if !a.handsOver.Load() {
+		late, stop := context.WithTimeout(running, catchUpMax)
+		defer stop()
+		if err := a.drain.CatchUp(late); err != nil {
+			a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+		}
 	}
 	cancel()
 	<-ended

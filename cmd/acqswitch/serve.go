@@ -23,12 +23,17 @@ func serveCommand(c *console) *cobra.Command {
 		Short: "Run the switch",
 		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
 accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
-reads the registry file again, and what terminals download. Logs go to standard error.`,
+reads the registry file again, and what terminals download. SIGUSR2 replaces the
+program, see upgrade. Logs go to standard error.`,
 		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
   acqswitch registry import merchants.yaml --config acqswitch.yaml
   acqswitch serve --config acqswitch.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			u, err := newUpgrader(file)
+			if err != nil {
+				return err
+			}
 			cfg, err := readConfig(file)
 			if err != nil {
 				return err
@@ -45,9 +50,12 @@ reads the registry file again, and what terminals download. Logs go to standard 
 				a.log.Warn("keys in memory may be written to disk", "error", unlocked)
 			}
 			oneMoreProcessor()
-			hup := make(chan os.Signal, 1)
+			u.serves(a)
+			hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
+			signal.Notify(usr2, syscall.SIGUSR2)
 			defer signal.Stop(hup)
+			defer signal.Stop(usr2)
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			if profile != "" {
@@ -57,24 +65,31 @@ reads the registry file again, and what terminals download. Logs go to standard 
 				}
 				defer stop()
 			}
-			go func() {
-				for {
-					select {
-					case <-hup:
-						a.reload()
-					case <-ctx.Done():
-						return
-					}
-				}
-			}()
-			return a.run(ctx, func() {
+			err = a.run(ctx, func() {
 				for i, addr := range a.terminals.Addrs() {
 					fmt.Fprintf(c.out, "%s terminals can connect to %s\n", cfg.Terminals.Listeners[i].Dialect, addr)
 				}
 				if a.admin != nil {
 					fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())
 				}
+				u.ready()
+				go func() {
+					for {
+						select {
+						case <-hup:
+							a.reload()
+						case <-usr2:
+							if u.begin(ctx) {
+								cancel()
+								return
+							}
+						case <-ctx.Done():
+							return
+						}
+					}
+				}()
 			})
+			return u.end(err)
 		},
 	}
 	configFlag(cmd, &file)

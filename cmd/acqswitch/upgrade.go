@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// handoverVariable has the number of the file descriptor of a handover, in the
+// environment of the program that takes over. It never stands in a shell.
+const handoverVariable = "ACQSWITCH_HANDOVER"
+
+// handover is what a switch leaves to the one that takes its place in the same
+// process, by exec: the terminals' sockets. All else is in the journal.
+type handover struct {
+	Since   time.Time    `json:"since"` // when it stopped reading
+	Sockets *pos.Sockets `json:"sockets"`
+}
+
+// inherit is the handover that this program was started with, nil without one.
+func inherit() (*handover, error) {
+	v := os.Getenv(handoverVariable)
+	if v == "" {
+		return nil, nil
+	}
+	os.Unsetenv(handoverVariable)
+	fd, err := strconv.Atoi(v)
+	if err != nil {
+		return nil, fmt.Errorf("take over: %s: %w", handoverVariable, err)
+	}
+	f := os.NewFile(uintptr(fd), "handover")
+	defer f.Close()
+	h := new(handover)
+	if err := json.NewDecoder(f).Decode(h); err != nil {
+		return nil, fmt.Errorf("take over: %w", err)
+	}
+	return h, nil
+}
+
+// become replaces this program by the one at path, with the same arguments. It
+// returns only when that failed: the sockets are lost then.
+func (h *handover) become(path string) error {
+	f, err := os.CreateTemp("", "acqswitch-handover-*")
+	if err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	os.Remove(f.Name())
+	if err = json.NewEncoder(f).Encode(h); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	fd, err := syscall.Dup(int(f.Fd())) // exec leaves the copy open
+	if err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	err = syscall.Exec(path, os.Args, append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)))
+	return fmt.Errorf("hand over to %s: %w", path, err)
+}
+
+// ownPath is where this program was started from: what stands there at an
+// upgrade takes over. It is asked for before anything changes directories.
+func ownPath() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+// probeWithin is how long a new program may take to show that it can take over.
+const probeWithin = 10 * time.Second
+
+// probe asks the program at path whether it accepts the configuration and can
+// read the journal, whose newest record is last.
+func probe(ctx context.Context, path, config, data string, last journal.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	questions := [][]string{{"config", "check"}}
+	if last > 0 {
+		questions = append(questions, []string{"journal", "dump", "--data", data, "--from", strconv.FormatUint(uint64(last), 10), "--count", "1"})
+	}
+	for _, q := range questions {
+		if config != "" {
+			q = append(q, "--config", config)
+		}
+		var errs strings.Builder
+		cmd := exec.CommandContext(ctx, path, q...)
+		cmd.Stderr = &errs
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s %s %s: %w: %s", path, q[0], q[1], err, strings.TrimSpace(errs.String()))
+		}
+	}
+	return nil
+}
+
+// presence is a running switch as its data directory tells of it, in serve.json.
+type presence struct {
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"` // when it let terminals in
+	// Of an upgrade: how many sessions were taken over, and how long they were not
+	// read.
+	Sessions int        `json:"sessions"`
+	Pause    txn.Millis `json:"pause_ms"`
+	// Refused is why the last upgrade was not begun, with its time.
+	Refused string    `json:"refused,omitempty"`
+	Asked   time.Time `json:"asked,omitzero"`
+}
+
+const presenceFile = "serve.json"
+
+// write replaces the file as a whole.
+func (p *presence) write(dir string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, presenceFile)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// readPresence reads the file of a switch that runs.
+func readPresence(dir string) (p presence, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, presenceFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return p, usage(fmt.Errorf("no switch serves %s", dir))
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("read %s of %s: %w", presenceFile, dir, err)
+	}
+	if err := syscall.Kill(p.PID, 0); errors.Is(err, syscall.ESRCH) {
+		return p, usage(fmt.Errorf("no switch serves %s: process %d is gone", dir, p.PID))
+	}
+	return p, nil
+}
+
+// upgrader replaces the program of a serving switch.
+type upgrader struct {
+	path   string // of the program
+	config string // its configuration file, empty for none
+	before *handover
+	next   *handover // not nil: the switch stops to hand over
+	app    *app
+	here   presence
+}
+
+func newUpgrader(config string) (*upgrader, error) {
+	path, err := ownPath()
+	if err != nil {
+		return nil, err
+	}
+	before, err := inherit()
+	return &upgrader{path: path, config: configPath(config), before: before, here: presence{PID: os.Getpid(), Version: version()}}, err
+}
+
+// serves says which app takes over what the program before left.
+func (u *upgrader) serves(a *app) {
+	if u.app = a; u.before != nil {
+		a.terminals.Adopt(u.before.Sockets)
+		a.linksFirst = true
+	}
+}
+
+// ready says that terminals are let in.
+func (u *upgrader) ready() {
+	if u.before != nil {
+		u.here.Sessions, u.here.Pause = len(u.before.Sockets.Sessions), txn.Millis(time.Since(u.before.Since))
+		u.app.log.Info("took over", "sessions", u.here.Sessions, "pause", time.Duration(u.here.Pause))
+	}
+	u.here.Since = time.Now()
+	u.tell()
+}
+
+func (u *upgrader) tell() {
+	if err := u.here.write(u.app.cfg.DataDir); err != nil {
+		u.app.log.Error("upgrade does not find this process", "error", err)
+	}
+}
+
+// begin says whether the switch may stop for the new program.
+func (u *upgrader) begin(ctx context.Context) bool {
+	a := u.app
+	err := probe(ctx, u.path, u.config, a.cfg.DataDir, a.journal.Last())
+	if ctx.Err() != nil {
+		return false // told to stop meanwhile
+	}
+	if err != nil {
+		a.log.Error("the new program cannot take over; this one goes on", "error", err)
+		u.here.Refused, u.here.Asked = err.Error(), time.Now()
+		u.tell()
+		return false
+	}
+	a.log.Info("handing over", "to", u.path)
+	u.next = &handover{Since: time.Now()}
+	a.terminals.Keep()
+	a.handsOver.Store(true)
+	return true
+}
+
+// end follows the end of the app, which failed with err or did what it was told.
+func (u *upgrader) end(err error) error {
+	if u.next != nil && err == nil {
+		u.next.Sockets = u.app.terminals.Kept()
+		return u.next.become(u.path)
+	}
+	os.Remove(filepath.Join(u.app.cfg.DataDir, presenceFile))
+	return err
+}
+
+func upgradeCommand(c *console) *cobra.Command {
+	var file, data string
+	var within time.Duration
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Replace the program of a running switch",
+		Long: `upgrade makes the switch that serves a data directory become the program that
+stands now where it was started from: install the new binary there first. The new
+program is asked whether it accepts the configuration and reads the journal; if not,
+exit code 3, and the old one goes on. Else the switch stops reading, answers what is in
+flight, and goes on as the new program in the same process: terminals stay connected
+and wait a moment. SIGUSR2 to the switch does the same. It also makes a changed
+configuration take effect.`,
+		Example: "  install -m 755 acqswitch.new /usr/local/bin/acqswitch && acqswitch upgrade --config /etc/acqswitch.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := readConfig(file)
+			if err != nil {
+				return err
+			}
+			if data != "" {
+				cfg.DataDir = data
+			}
+			before, err := readPresence(cfg.DataDir)
+			if err != nil {
+				return err
+			}
+			if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
+				return fmt.Errorf("tell process %d to upgrade: %w", before.PID, err)
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), within)
+			defer cancel()
+			for {
+				now, err := readPresence(cfg.DataDir)
+				switch {
+				case err != nil:
+					return fmt.Errorf("the switch has ended, see its log: %w", err)
+				case now.Since.After(before.Since):
+					if c.json() {
+						return c.print(now)
+					}
+					_, err := fmt.Fprintf(c.out, "%s has become %s: %d sessions kept, not read for %v\n", before.Version, now.Version, now.Sessions, time.Duration(now.Pause).Round(time.Millisecond))
+					return err
+				case now.Asked.After(before.Asked):
+					return &exitError{exitRefused, fmt.Errorf("nothing was replaced: %s", now.Refused)}
+				}
+				select {
+				case <-ctx.Done():
+					return unreachable(fmt.Errorf("the switch has not come back within %v; it is still process %d, see its log", within, before.PID))
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	cmd.Flags().DurationVar(&within, "within", time.Minute, "how long to wait for the new program")
+	return cmd
+}

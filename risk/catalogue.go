@@ -12,6 +12,7 @@ const (
 	ruleT03 txn.Rule = 103
 	ruleT04 txn.Rule = 104
 	ruleT05 txn.Rule = 105
+	ruleT07 txn.Rule = 107
 	ruleT10 txn.Rule = 110
 	ruleT11 txn.Rule = 111
 	ruleT12 txn.Rule = 112
@@ -23,6 +24,11 @@ const (
 	ruleL02 txn.Rule = 302
 	ruleL03 txn.Rule = 303
 	ruleL04 txn.Rule = 304
+	ruleR03 txn.Rule = 403
+	ruleR04 txn.Rule = 404
+	ruleR06 txn.Rule = 406
+	ruleR07 txn.Rule = 407
+	ruleR09 txn.Rule = 409
 	ruleS01 txn.Rule = 501
 )
 
@@ -53,6 +59,12 @@ var builtins = []Builtin{
 	{ruleT13, "place is not in the merchant's region", txn.ActionRefuse, false},
 	{ruleM07, "kind is not allowed to the merchant", txn.ActionRefuse, true},
 	{ruleL01, "amount is zero or beyond what a message can say", txn.ActionRefuse, true},
+	{ruleT07, "machine worked for another merchant within 24 hours", txn.ActionRefuse, false},
+	{ruleR07, "refunds are too large a part of the day's sales", txn.ActionAlert, false},
+	{ruleR06, "cards are tried out: refusals of one card, or different cards refused, at a terminal", txn.ActionRefuse, false},
+	{ruleR03, "card repeats at a merchant; refused where a policy says from which count on", txn.ActionAlert, false},
+	{ruleR09, "card is used in several provinces within two hours", txn.ActionAlert, false},
+	{ruleR04, "payments look like cash for credit", txn.ActionAlert, false},
 	{ruleL02, "amount is over a limit per transaction", txn.ActionRefuse, false},
 	{ruleL03, "sum of a day is over a limit", txn.ActionRefuse, true},
 	{ruleL04, "count of a day is over a limit", txn.ActionRefuse, true},
@@ -70,15 +82,23 @@ type judgement struct {
 
 // finds notes that a rule found something, and says whether the request is
 // refused for it. The reason is then told.
-func (j *judgement) finds(r txn.Rule, reason txn.Reason) bool {
+func (j *judgement) finds(r txn.Rule, reason txn.Reason) bool { return j.counts(r, 0, 0, 0, reason) }
+
+// counts is finds of a rule that compares numbers. It does what the policy says
+// or more: at least what is given here.
+func (j *judgement) counts(r txn.Rule, least txn.Action, seen, bound int64, reason txn.Reason) bool {
 	s := j.settings[r]
 	if s.Mode == rules.Off {
 		return false
 	}
-	j.v.Findings.Add(txn.Finding{Rule: r, Action: s.Action, Shadow: s.Mode == rules.Shadow})
-	if s.Mode == rules.Shadow || s.Action != txn.ActionRefuse {
+	action := max(s.Action, least)
+	j.v.Findings.Add(txn.Finding{Rule: r, Action: action, Shadow: s.Mode == rules.Shadow, Seen: seen, Bound: bound})
+	if s.Mode == rules.Shadow || action != txn.ActionRefuse {
 		return false
 	}
 	j.v.Reason = reason
 	return true
 }
+
+// asked says that a rule is not off.
+func (j *judgement) asked(r txn.Rule) bool { return j.settings[r].Mode != rules.Off }

@@ -19,6 +19,7 @@ const (
 	allowed                    // the merchant may ask for the kind
 	price                      // currency and amount
 	card                       // card number and expiry
+	past                       // what was decided before is held against it
 )
 
 // matrix says which rules apply to which kind. Rules that would keep money
@@ -28,15 +29,15 @@ const (
 // that one's. An echo asks whether the line is alive and may come from a
 // concentrator that is no terminal.
 var matrix = [txn.Kinds]checks{
-	txn.KindSale:             offered | parties | active | machine | told | place | allowed | price | card,
-	txn.KindBalance:          offered | parties | active | machine | place | allowed | card,
+	txn.KindSale:             offered | parties | active | machine | told | place | allowed | price | card | past,
+	txn.KindBalance:          offered | parties | active | machine | place | allowed | card | past,
 	txn.KindReversal:         offered | parties,
 	txn.KindSignOn:           offered | parties | active | machine | told,
 	txn.KindSignOff:          offered | parties,
 	txn.KindEcho:             offered,
 	txn.KindVoid:             offered | parties | active | machine | allowed | price,
-	txn.KindRefund:           offered | parties | active | machine | allowed | price,
-	txn.KindPreauth:          offered | parties | active | machine | told | place | allowed | price | card,
+	txn.KindRefund:           offered | parties | active | machine | allowed | price | past,
+	txn.KindPreauth:          offered | parties | active | machine | told | place | allowed | price | card | past,
 	txn.KindIncrement:        offered | parties | active | machine | allowed | price | card,
 	txn.KindPreauthVoid:      offered | parties | active | machine | allowed | price,
 	txn.KindCompletion:       offered | parties | active | machine | allowed | price,
@@ -45,9 +46,9 @@ var matrix = [txn.Kinds]checks{
 	txn.KindOfflineSale:      offered | parties | allowed | price,
 	txn.KindAdjustment:       offered | parties | allowed | price,
 	txn.KindTip:              offered | parties | allowed | price,
-	txn.KindInstalment:       offered | parties | active | machine | told | place | allowed | price | card,
+	txn.KindInstalment:       offered | parties | active | machine | told | place | allowed | price | card | past,
 	txn.KindInstalmentVoid:   offered | parties | active | machine | allowed | price,
-	txn.KindVerify:           offered | parties | active | machine | place | allowed | card,
+	txn.KindVerify:           offered | parties | active | machine | place | allowed | card | past,
 	txn.KindScriptResult:     offered | parties,
 	txn.KindDownload:         offered | parties | active,
 	txn.KindStatus:           offered | parties | active,

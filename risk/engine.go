@@ -13,8 +13,12 @@
 // of another request. Each use is then settled by exactly one of Confirm and
 // Release, and a confirmed one may end by Undo.
 //
+// What was decided before, its outcome included, is learned for rules about the
+// recent past: see Window and Patterns. They are no limits: requests that are in
+// flight side by side do not see each other.
+//
 // Not promised: durability. After a start the caller rebuilds the counters with
-// Restore, from the records of the days that are kept. Days before the
+// Restore and the windows with Learn, from the records of the days that are kept. Days before the
 // previous one are forgotten: their limits bind nobody any more.
 package risk
 
@@ -61,6 +65,8 @@ type Engine struct {
 	// rules is the policy in force: a request is held to the one it found.
 	rules atomic.Pointer[rulebook]
 
+	recent *recent // of decided requests; has locks of its own
+
 	inFlight  atomic.Int64
 	unmatched atomic.Uint64
 
@@ -81,6 +87,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
+	e.recent = newRecent(e.zone, int(e.cardsMax))
 	p := DefaultPolicy()
 	if cfg.Policy != nil {
 		p = *cfg.Policy
@@ -97,7 +104,7 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Assess(req *txn.Request) txn.Verdict {
 	j := judgement{rulebook: e.rules.Load()}
 	j.v.Findings.Policy = j.policy.Number
-	if j.check(e, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
+	if j.check(e, req) && !j.past(e.recent, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
 		e.use(&j, req)
 	}
 	return j.v
@@ -161,6 +168,22 @@ func (e *Engine) Restore(h txn.Hold) {
 		d.add(&h)
 	}
 }
+
+// Learn takes note of a decided request, for the rules about the recent past. It
+// is called for every outcome once, when it is durable, and at start for those of
+// the day before: a day is as long as any window.
+func (e *Engine) Learn(rec *txn.Record) {
+	if rec.Kind == txn.RecordOutcome {
+		e.recent.learn(rec, &e.rules.Load().policy.Patterns.Near)
+	}
+}
+
+// Recent is what a window has counted when req asks. Its parties must be known.
+func (e *Engine) Recent(w Window, req *txn.Request) int64 { return e.recent.count(w, req) }
+
+// Forgotten counts what left a window before its time because there was too
+// much at once: zero unless there are more cards than Config.CardsPerDayMax.
+func (e *Engine) Forgotten() uint64 { return e.recent.forgotten() }
 
 // InFlight is how many uses are reserved and neither confirmed nor released.
 // It is zero when the switch is idle.

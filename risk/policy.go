@@ -28,9 +28,10 @@ type Policy struct {
 	// Own are the risk officer's own rules, in the order in which they are asked.
 	Own []rules.Rule
 
-	Places  Places
-	Classes [MerchantTypes]Crossing // by txn.MerchantType
-	Permits []Permit
+	Places   Places
+	Patterns Patterns
+	Classes  [MerchantTypes]Crossing // by txn.MerchantType
+	Permits  []Permit
 
 	Plans     []Plan
 	Overrides []Override
@@ -160,7 +161,8 @@ const (
 // catalogue's own actions and numbers, and no limits but the registry's.
 func DefaultPolicy() Policy {
 	p := Policy{
-		Places: Places{SilentMax: 0, RadiusMetres: 500, FarMax: 0, FarMetres: 50_000, SpeedMax: 200},
+		Patterns: defaultPatterns,
+		Places:   Places{SilentMax: 0, RadiusMetres: 500, FarMax: 0, FarMetres: 50_000, SpeedMax: 200},
 		Legal: Legal{MicroCreditDay: 1_000_00, MicroCreditMonth: 10_000_00,
 			CodeDay: [CodeLevels]int64{CodeB: 5_000_00, CodeC: 1_000_00, CodeD: 500_00}, NoPIN: 1_000_00},
 	}
@@ -264,6 +266,9 @@ func newRulebook(p Policy) (*rulebook, error) {
 			problem("permit %d of merchant %s ends on %s, before it begins on %s", i+1, permit.Merchant, permit.To, permit.From)
 		}
 		b.permits[permit.Merchant] = append(b.permits[permit.Merchant], permit)
+	}
+	if err := p.Patterns.check(); err != nil {
+		problem("%w", err)
 	}
 	for i, c := range p.Classes {
 		if max(c.City, c.Province, c.Border) > txn.ActionRefuse {

@@ -29,6 +29,9 @@ type Assessor interface {
 	Release(txn.Hold)
 	Undo(txn.Hold)
 	Restore(txn.Hold)
+	// Learn takes note of a decided request's record, once when it is durable, and
+	// at recovery. It keeps nothing of it.
+	Learn(*txn.Record)
 }
 
 // Forwarder is the issuers' side.

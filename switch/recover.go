@@ -153,6 +153,7 @@ func (s *Switch) restore(rec *txn.Record, pos journal.Position, whole bool) {
 		s.risk.Undo(rec.Hold())
 	}
 	s.originals.learn(rec)
+	s.risk.Learn(rec)
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
 		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, slot{position: pos, id: rec.ID})

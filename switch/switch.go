@@ -436,6 +436,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 		s.risk.Undo(hold)
 	}
 	s.originals.learn(rec)
+	s.risk.Learn(rec)
 	state := stateOf(rec)
 	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
 		s.reversals.add(rec, position)

@@ -363,6 +363,40 @@ func TestAnswersAndLimits(t *testing.T) {
 	}
 }
 
+// What issuers refused is learned when it is durable, and again at start: who
+// tries PINs out is told so at the sixth try, and no issuer hears of it.
+func TestR06IsLearnedFromOutcomesAndAtStart(t *testing.T) {
+	h := newHouse(t)
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeDeclined, txn.IssuerDeclined, "55"
+	}
+	for stan := range uint32(5) {
+		h.want("wrong PIN", h.ask(sale("10000001", 1+stan, 1000)), txn.IssuerDeclined, "55")
+	}
+	sent := len(h.bank.sent)
+	h.want("sixth try", h.ask(sale("10000001", 6, 1000)), txn.CardIsDeclinedTooOften, "75")
+	h.restart()
+	h.want("seventh try, after a restart", h.ask(sale("10000001", 7, 1000)), txn.CardIsDeclinedTooOften, "75")
+	if n := len(h.bank.sent); n != sent {
+		t.Errorf("%d requests reached the issuer after the fifth", n-sent)
+	}
+	h.want("at another terminal", h.ask(sale("10000002", 1, 1000)), txn.IssuerDeclined, "55")
+	var found txn.Finding
+	h.journal.Scan(h.journal.First(), func(_ journal.Position, b []byte) error {
+		var rec txn.Record
+		if err := rec.Unmarshal(b); err != nil {
+			t.Error(err)
+		}
+		for x := range rec.Findings.All() {
+			found = x
+		}
+		return nil
+	})
+	if want := (txn.Finding{Rule: txn.MakeRule('R', 6), Action: txn.ActionRefuse, Seen: 5, Bound: 5}); found != want {
+		t.Errorf("the journal has %+v, want %+v", found, want)
+	}
+}
+
 func TestLimitIsExactUnderConcurrency(t *testing.T) {
 	h := newHouse(t)
 	var wg sync.WaitGroup

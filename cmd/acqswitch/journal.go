@@ -110,7 +110,11 @@ func recordLine(pos journal.Position, r *txn.Record) map[string]any {
 	if r.Findings.Len() > 0 {
 		var fs []map[string]any
 		for x := range r.Findings.All() {
-			fs = append(fs, map[string]any{"rule": x.Rule.String(), "action": x.Action.String(), "shadow": x.Shadow})
+			f := map[string]any{"rule": x.Rule.String(), "action": x.Action.String(), "shadow": x.Shadow}
+			if x.Seen != 0 || x.Bound != 0 {
+				f["seen"], f["bound"] = x.Seen, x.Bound
+			}
+			fs = append(fs, f)
 		}
 		m["findings"], m["policy"] = fs, r.Findings.Policy
 	}

@@ -19,7 +19,7 @@ type Finding struct {
 	txn.Finding
 }
 
-var findingTable = newTable("finding", "merchant_id", "business_date", "position", "item", "terminal_id", "id", "rule", "action", "shadow", "policy")
+var findingTable = newTable("finding", "merchant_id", "business_date", "position", "item", "terminal_id", "id", "rule", "action", "shadow", "policy", "seen", "bound")
 
 // putFindings appends a row for each of e's.
 func (l *Ledger) putFindings(e *Entry) {
@@ -35,12 +35,12 @@ func (l *Ledger) putFindings(e *Entry) {
 			shadow.n = 1
 		}
 		l.rows[findingTable] = append(l.rows[findingTable], merchant, day, value{n: int64(e.Pos)}, value{n: item}, terminal,
-			value{n: int64(e.Rec.ID)}, value{isText: true, s: []byte(x.Rule.String())}, word(x.Action), shadow, value{n: int64(fs.Policy)})
+			value{n: int64(e.Rec.ID)}, value{isText: true, s: []byte(x.Rule.String())}, word(x.Action), shadow, value{n: int64(fs.Policy)}, value{n: x.Seen}, value{n: x.Bound})
 		item++
 	}
 }
 
-const findingsFrom = `SELECT position, merchant_id, business_date, terminal_id, id, rule, action, shadow, policy
+const findingsFrom = `SELECT position, merchant_id, business_date, terminal_id, id, rule, action, shadow, policy, seen, bound
 FROM finding WHERE position > $1 ORDER BY position, item LIMIT $2`
 
 var actions = valuesOf[txn.Action]()
@@ -57,7 +57,7 @@ func (q queries) Findings(ctx context.Context, after uint64, limit int) ([]Findi
 	for rows.Next() {
 		var f Finding
 		var merchant, day, terminal, rule, action string
-		if err := rows.Scan(&f.Position, &merchant, &day, &terminal, &f.ID, &rule, &action, &f.Shadow, &f.Policy); err != nil {
+		if err := rows.Scan(&f.Position, &merchant, &day, &terminal, &f.ID, &rule, &action, &f.Shadow, &f.Policy, &f.Seen, &f.Bound); err != nil {
 			return nil, fmt.Errorf("read findings: %w", err)
 		}
 		if f.Day, err = txn.ParseDate(day); err == nil {

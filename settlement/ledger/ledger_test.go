@@ -230,7 +230,7 @@ func TestFindingsComeBackInOrder(t *testing.T) {
 			rec := sale(i + 1)
 			rec.Findings.Policy = 7
 			for n := range i % 3 {
-				x := txn.Finding{Rule: txn.MakeRule('T', n+1), Action: txn.Action(n + 1), Shadow: n == 1}
+				x := txn.Finding{Rule: txn.MakeRule('T', n+1), Action: txn.Action(n + 1), Shadow: n == 1, Seen: int64(n), Bound: -1}
 				rec.Findings.Add(x)
 				want = append(want, Finding{Position: uint64(i + 1), Merchant: rec.Merchant, Terminal: rec.Key.Terminal, Day: rec.Day, ID: rec.ID, Policy: 7, Finding: x})
 			}

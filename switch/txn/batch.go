@@ -148,7 +148,7 @@ const (
 	batchItemSize    = 2 + 4 + 8 + 8 + 16 + PANDigitsMax
 )
 
-const _ = uint(RecordSizeMax - recordFixed - 18 - batchFactFixed - MissingItemsMax*batchItemSize)
+const _ = uint(RecordSizeMax - recordFixed - 18 - findingsSizeMax - batchFactFixed - MissingItemsMax*batchItemSize)
 
 // Reset empties the fact, keeping its memory.
 func (f *BatchFact) Reset() { *f = BatchFact{Items: f.Items[:0]} }

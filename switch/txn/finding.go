@@ -75,6 +75,10 @@ type Finding struct {
 	Rule   Rule
 	Action Action
 	Shadow bool
+	// Seen is what the rule compared and Bound what it was compared with: counts,
+	// minor units, percent or metres, as the rule says. Both are 0 where it
+	// compared no numbers.
+	Seen, Bound int64
 }
 
 // FindingsMax is how many findings one request keeps. What comes after them is
@@ -129,8 +133,13 @@ func (x Finding) weight() Action {
 	return x.Action
 }
 
+const (
+	findingSize     = 2 + 1 + 1 + 8 + 8
+	findingsSizeMax = 1 + 4 + FindingsMax*findingSize
+)
+
 // append writes how many there are and, where there are any, the policy and
-// four bytes for each.
+// findingSize bytes for each.
 func (f *Findings) append(dst []byte) []byte {
 	dst = append(dst, f.n)
 	if f.n == 0 {
@@ -143,6 +152,8 @@ func (f *Findings) append(dst []byte) []byte {
 			shadow = 1
 		}
 		dst = append(binary.BigEndian.AppendUint16(dst, uint16(x.Rule)), byte(x.Action), shadow)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(x.Seen))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(x.Bound))
 	}
 	return dst
 }
@@ -153,12 +164,12 @@ func (c *cursor) findings(f *Findings) bool {
 	if n == 0 {
 		return true
 	}
-	if n > FindingsMax || len(*c) < 4+4*int(n) {
+	if n > FindingsMax || len(*c) < 4+findingSize*int(n) {
 		return false
 	}
 	f.Policy = c.u32()
 	for f.n = 0; f.n < n; f.n++ {
-		f.list[f.n] = Finding{Rule: Rule(c.u16()), Action: Action(c.u8()), Shadow: c.u8() != 0}
+		f.list[f.n] = Finding{Rule: Rule(c.u16()), Action: Action(c.u8()), Shadow: c.u8() != 0, Seen: int64(c.u64()), Bound: int64(c.u64())}
 	}
 	return true
 }

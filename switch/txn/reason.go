@@ -6,8 +6,8 @@ package txn
 //
 // The constants stand in precedence order: where a request breaks several
 // rules, the first one is told. The order is the CUP host's: message, MAC,
-// merchant, terminal, binding, machine, duplicate, place, permission, amounts, the risk officer's rules, limits,
-// route, issuer.
+// merchant, terminal, binding, machine, duplicate, place, permission, amounts, the
+// recent past, the risk officer's rules, limits, route, issuer.
 type Reason uint8
 
 // The reasons. Their numbers are in every journal: a new one takes the next free
@@ -45,6 +45,13 @@ const (
 	AmountIsOverMaximum              Reason = 21
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
+	MachineServesAnotherMerchant     Reason = 62
+	RefundsAreTooMany                Reason = 63
+	CardIsDeclinedTooOften           Reason = 64
+	TerminalTestsCards               Reason = 65
+	CardRepeatsAtMerchant            Reason = 66
+	CardMovesTooFast                 Reason = 67
+	PaymentsLookLikeCash             Reason = 68
 	CardIsRefusedByRule              Reason = 57 // of the risk officer's own rules, as the three below
 	TransactionIsRefusedByRule       Reason = 58
 	AmountIsRefusedByRule            Reason = 59
@@ -110,6 +117,13 @@ var reasonNames = [...]string{
 	AmountIsOverMaximum:              "amount is over maximum",
 	CardNumberIsInvalid:              "card number is invalid",
 	CardIsExpired:                    "card is expired",
+	MachineServesAnotherMerchant:     "machine serves another merchant",
+	RefundsAreTooMany:                "refunds are too many",
+	CardIsDeclinedTooOften:           "card is declined too often",
+	TerminalTestsCards:               "terminal tests cards",
+	CardRepeatsAtMerchant:            "card repeats at merchant",
+	CardMovesTooFast:                 "card moves too fast",
+	PaymentsLookLikeCash:             "payments look like cash",
 	CardIsRefusedByRule:              "card is refused by rule",
 	TransactionIsRefusedByRule:       "transaction is refused by rule",
 	AmountIsRefusedByRule:            "amount is refused by rule",

@@ -15,8 +15,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}, Held: Credit,
 		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d"),
 		CardType: CardCredit, PIN: true, Identity: Identity{9, 8}, Findings: Findings{Policy: 4}, Took: [StageRecorded]uint32{5, 6, 7, 8, 1 << 30}}
-	r.Findings.Add(Finding{Rule: MakeRule('T', 11), Action: ActionAlert})
-	r.Findings.Add(Finding{Rule: RuleCustom + 3, Action: ActionRefuse, Shadow: true})
+	r.Findings.Add(Finding{Rule: MakeRule('T', 11), Action: ActionAlert, Seen: 700, Bound: 500})
+	r.Findings.Add(Finding{Rule: RuleCustom + 3, Action: ActionRefuse, Shadow: true, Seen: -1})
 	b := r.Append(nil)
 	if len(b) > RecordSizeMax {
 		t.Fatalf("record is %d bytes", len(b))

@@ -21,6 +21,8 @@ CREATE TABLE finding (
     action        TEXT   NOT NULL, -- alert, review, hold, refuse
     shadow        BIGINT NOT NULL, -- 1: counted only, not taken
     policy        BIGINT NOT NULL, -- the number of the one in force
+    seen          BIGINT NOT NULL, -- what the rule compared, and with what; 0 and 0
+    bound         BIGINT NOT NULL, -- where it compared no numbers
     PRIMARY KEY (merchant_id, business_date, position, item)
 );
 CREATE INDEX finding_position ON finding (position);

@@ -1,0 +1,192 @@
+package risk
+
+import (
+	"errors"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk/window"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// NearMax is how many amounts Patterns.Near may have.
+const NearMax = 4
+
+// Patterns are the parameters of rules about the recent past. What is 0 is not
+// looked for. Each count includes the request that is being assessed; what was
+// counted before it is what was decided before it, so that requests side by side
+// do not see each other.
+type Patterns struct {
+	// R03: approvals of one card at one merchant in ten minutes, or on a business
+	// day, from which on it is alerted; and those in ten minutes from which on it
+	// is refused.
+	Repeats, RepeatsDay, RepeatsMax uint8
+	// R04: the share of credit cards in a merchant's amounts of the day that is too
+	// much, once these are CreditFrom minor units or more.
+	CreditPercent uint8
+	CreditFrom    int64
+	// R04: so many credit payments on a day of an amount that is one of Near, or up
+	// to 5 % below, in minor units.
+	NearCount uint8
+	Near      [NearMax]int64
+	// R04: the share of a merchant's payments of 24 hours between 23:00 and 6:00
+	// that is too much, once there are NightFrom of them.
+	NightPercent, NightFrom uint8
+	// R06: refusals of one card, and different cards refused, at one terminal in
+	// ten minutes, after which the next request is refused.
+	Declines, DeclinedCards uint8
+	// R07: the share of a merchant's refunds in its sales of the day that is too
+	// much, once there are RefundsFrom of them.
+	RefundPercent, RefundsFrom uint8
+	// R09: provinces of one card in two hours: 2 or 3.
+	Provinces uint8
+}
+
+// defaultPatterns are the catalogue's numbers, and ours where it has none:
+// RepeatsMax (none), CreditFrom, NearCount, NightFrom and RefundsFrom.
+var defaultPatterns = Patterns{
+	Repeats: 3, RepeatsDay: 5,
+	CreditPercent: 90, CreditFrom: 50_000_00, NearCount: 5, Near: [NearMax]int64{4_999_00, 49_999_00}, NightPercent: 50, NightFrom: 20,
+	Declines: 5, DeclinedCards: 10,
+	RefundPercent: 30, RefundsFrom: 3,
+	Provinces: 2,
+}
+
+// check says what of p can never be counted.
+func (p *Patterns) check() error {
+	switch {
+	case max(p.Repeats, p.RepeatsMax, p.Declines) > 15:
+		return errors.New("patterns: more than 15 of one card in ten minutes are not counted, give 15 or fewer")
+	case p.DeclinedCards > cardsKept:
+		return errors.New("patterns: more than 16 different cards of one terminal are not counted, give 16 or fewer")
+	case p.Provinces == 1 || p.Provinces > 3:
+		return errors.New("patterns: provinces of a card are counted to 3, give 2 or 3")
+	case min(p.CreditFrom, p.Near[0], p.Near[1], p.Near[2], p.Near[3]) < 0:
+		return errors.New("patterns: an amount is negative, give 0 for none")
+	case max(p.CreditPercent, p.NightPercent) > 99:
+		return errors.New("patterns: a share of more than 99 percent is never found, give 0 for none")
+	}
+	return nil
+}
+
+// isNear says that an amount is one of those, or up to 5 % below it.
+func isNear(minor int64, near *[NearMax]int64) bool {
+	for _, l := range near {
+		if l > 0 && minor <= l && minor >= l-l/20 {
+			return true
+		}
+	}
+	return false
+}
+
+// past holds a request against what happened lately, and says whether it is
+// refused. Only what would be refused for this one is looked at first: T07,
+// R06, R03; then what is alerted.
+func (j *judgement) past(r *recent, req *txn.Request) bool {
+	if matrix[req.Kind]&past == 0 {
+		return false
+	}
+	p := &j.policy.Patterns
+	at, day := window.At(req.Received), dayNumber(req.Day)
+	merchant := r.merchant(req.Merchant)
+	if j.asked(ruleT07) && j.otherMerchants(r, req, merchant, at) {
+		return true
+	}
+	if req.Kind == txn.KindRefund {
+		return j.refunds(r, req)
+	}
+	card, terminal := r.card(req.CardToken), r.terminal(req.Key.Terminal)
+	if j.asked(ruleR06) {
+		if n, _ := r.cardDeclines.Of(r.mix(card, terminal), at, day); p.Declines > 0 && n >= int(p.Declines) &&
+			j.counts(ruleR06, 0, int64(n), int64(p.Declines), txn.CardIsDeclinedTooOften) {
+			return true
+		}
+		if n := r.declinedCards.All(terminal, at); p.DeclinedCards > 0 && n >= int(p.DeclinedCards) &&
+			j.counts(ruleR06, 0, int64(n), int64(p.DeclinedCards), txn.TerminalTestsCards) {
+			return true
+		}
+	}
+	if payment(req.Kind) && j.asked(ruleR03) {
+		recent, today := r.cardAtMerchant.Of(r.mix(card, merchant), at, day)
+		recent, today = recent+1, today+1
+		switch {
+		case p.RepeatsMax > 0 && recent >= int(p.RepeatsMax):
+			if j.counts(ruleR03, txn.ActionRefuse, int64(recent), int64(p.RepeatsMax), txn.CardRepeatsAtMerchant) {
+				return true
+			}
+		case p.Repeats > 0 && recent >= int(p.Repeats):
+			if j.counts(ruleR03, 0, int64(recent), int64(p.Repeats), txn.CardRepeatsAtMerchant) {
+				return true
+			}
+		case p.RepeatsDay > 0 && today >= int(p.RepeatsDay):
+			if j.counts(ruleR03, 0, int64(today), int64(p.RepeatsDay), txn.CardRepeatsAtMerchant) {
+				return true
+			}
+		}
+	}
+	if home := province(req.Holder.Region); home != 0 && p.Provinces > 0 && j.asked(ruleR09) {
+		n := 1 + r.provinces.Others(card, home, at)
+		if n >= int(p.Provinces) && j.counts(ruleR09, 0, int64(n), int64(p.Provinces), txn.CardMovesTooFast) {
+			return true
+		}
+	}
+	return payment(req.Kind) && j.asked(ruleR04) && j.cashOut(r, req)
+}
+
+// otherMerchants finds a machine that worked for another merchant in the last
+// day (T07). Until the end of the day on which a registered machine was bound to
+// this merchant it may have.
+func (j *judgement) otherMerchants(r *recent, req *txn.Request, merchant uint64, at window.Second) bool {
+	machine := r.machine(req.Info.Serial.Bytes())
+	if machine == 0 {
+		return false
+	}
+	n := r.machines.Others(machine, merchant, at)
+	if t := req.Holder; n > 0 && t.Since != 0 && t.Serial == req.Info.Serial {
+		d := t.Since.After()
+		bound := time.Date(int(d/10_000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, r.zone)
+		n = r.machines.OthersSince(machine, merchant, at, window.At(bound))
+	}
+	return n > 0 && j.counts(ruleT07, 0, int64(n)+1, 2, txn.MachineServesAnotherMerchant)
+}
+
+// refunds finds a merchant that gives back too much (R07).
+func (j *judgement) refunds(r *recent, req *txn.Request) bool {
+	p := &j.policy.Patterns
+	if p.RefundPercent == 0 || !j.asked(ruleR07) {
+		return false
+	}
+	t := r.of(req.Merchant, req.Day)
+	n, sales := int64(t.refunds)+1, int64(t.sales)
+	return n >= int64(p.RefundsFrom) && exceeds(n, sales, p.RefundPercent) &&
+		j.counts(ruleR07, 0, n, sales*int64(p.RefundPercent)/100, txn.RefundsAreTooMany)
+}
+
+// cashOut finds a merchant whose payments look like cash for credit (R04): too
+// much by credit cards, too many just below amounts that banks look at, too many
+// at night. A payment that has no part in it is not blamed.
+func (j *judgement) cashOut(r *recent, req *txn.Request) bool {
+	p := &j.policy.Patterns
+	t := r.of(req.Merchant, req.Day)
+	if req.CardType == txn.CardCredit {
+		credit, all := saturated(t.creditMinor, req.Amount.Minor), saturated(t.minor, req.Amount.Minor)
+		if p.CreditPercent > 0 && all >= p.CreditFrom && exceeds(credit, all, p.CreditPercent) &&
+			j.counts(ruleR04, 0, percent(credit, all), int64(p.CreditPercent), txn.PaymentsLookLikeCash) {
+			return true
+		}
+		if n := int64(t.near) + 1; p.NearCount > 0 && n >= int64(p.NearCount) && isNear(req.Amount.Minor, &p.Near) &&
+			j.counts(ruleR04, 0, n, int64(p.NearCount), txn.PaymentsLookLikeCash) {
+			return true
+		}
+	}
+	if p.NightPercent == 0 {
+		return false
+	}
+	hour := r.hour(req.Received)
+	if !night(hour) {
+		return false
+	}
+	atNight, all := t.nights(hour)
+	atNight, all = atNight+1, all+1
+	return all >= int64(p.NightFrom) && exceeds(atNight, all, p.NightPercent) &&
+		j.counts(ruleR04, 0, percent(atNight, all), int64(p.NightPercent), txn.PaymentsLookLikeCash)
+}

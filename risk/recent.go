@@ -1,0 +1,349 @@
+package risk
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/acqswitch/acqswitch/risk/window"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// The spans of the windows.
+const (
+	repeatSpan   = 10 * time.Minute // R03, R06: moves on by the minute
+	provinceSpan = 2 * time.Hour    // R09: to the second
+	machineSpan  = 24 * time.Hour   // T07: to the second
+	daySpan      = 25 * time.Hour   // a business day, and an hour for what is late
+)
+
+// cardsKept is how many different cards a terminal's windows tell apart.
+const cardsKept = 16
+
+// Window numbers a count of the recent past. Nothing in it is of the request
+// that asks: what is counted was decided before.
+type Window uint8
+
+// The windows.
+const (
+	CardAtMerchant     Window = iota // approvals of the card at the merchant in ten minutes
+	CardAtMerchantDay                // and on the business day
+	CardDeclines                     // refusals of the card at the terminal by its issuer for 05, 51 or 55 in ten minutes
+	DeclinedCards                    // different cards refused so at the terminal in ten minutes, this one aside; at most 16
+	CardsAtTerminal                  // different cards approved at the terminal in ten minutes, this one aside; at most 16
+	AmountAtTerminal                 // approvals of the same amount at the terminal in ten minutes
+	ProvincesOfCard                  // provinces where the card was used in two hours, this one aside; at most 2
+	MerchantsOfMachine               // merchants that the machine worked for in 24 hours, this one aside; at most 2
+	MerchantSales                    // approved payments of the merchant on the business day
+	MerchantRefunds                  // and refunds
+	CreditPercent                    // of the merchant's amounts of the day, by credit cards
+	NightPercent                     // of the merchant's payments of 24 hours, from 23:00 to 6:00
+	NearLimits                       // credit payments of the merchant on the day that are near one of Patterns.Near
+	windowCount
+)
+
+// Windows is the number of windows; values at and above it are invalid.
+const Windows = int(windowCount)
+
+var windowNames = [...]string{"card_at_merchant", "card_at_merchant_day", "card_declines", "declined_cards", "cards_at_terminal", "amount_at_terminal",
+	"provinces_of_card", "merchants_of_machine", "merchant_sales", "merchant_refunds", "credit_percent", "night_percent", "near_limits"}
+
+func (w Window) String() string {
+	if int(w) < len(windowNames) {
+		return windowNames[w]
+	}
+	return "invalid"
+}
+
+// recent is what an engine remembers of decided requests for its windows.
+type recent struct {
+	seed [2]uint64 // of hashes: nobody can make his things fall together with another's
+	zone *time.Location
+
+	cardAtMerchant   *window.Counts
+	cardDeclines     *window.Counts
+	declinedCards    *window.Sets
+	cardsAtTerminal  *window.Sets
+	amountAtTerminal *window.Counts
+	provinces        *window.Places
+	machines         *window.Sets
+	merchants        [tallyShards]tallyShard
+}
+
+// newRecent remembers up to about so many cards.
+func newRecent(zone *time.Location, cardsMax int) *recent {
+	return &recent{
+		seed: [2]uint64{rand.Uint64(), rand.Uint64()}, zone: zone,
+		cardAtMerchant:   window.NewCounts(repeatSpan, daySpan, cardsMax),
+		cardDeclines:     window.NewCounts(repeatSpan, 0, cardsMax),
+		declinedCards:    window.NewSets(cardsKept, repeatSpan, terminalsMax),
+		cardsAtTerminal:  window.NewSets(cardsKept, repeatSpan, terminalsMax),
+		amountAtTerminal: window.NewCounts(repeatSpan, 0, cardsMax),
+		provinces:        window.NewPlaces(provinceSpan, cardsMax),
+		machines:         window.NewSets(2, machineSpan, terminalsMax),
+	}
+}
+
+// terminalsMax bounds the terminals and machines remembered at one time.
+const terminalsMax = 4_000_000
+
+// forgotten is how many entries gave way before their time.
+func (r *recent) forgotten() uint64 {
+	return r.cardAtMerchant.Forgotten() + r.cardDeclines.Forgotten() + r.amountAtTerminal.Forgotten() + r.provinces.Forgotten() +
+		r.declinedCards.Forgotten() + r.cardsAtTerminal.Forgotten() + r.machines.Forgotten()
+}
+
+func (r *recent) mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^r.seed[0], b^r.seed[1])
+	hi, lo = bits.Mul64(hi^lo^r.seed[0], 0x589965cc75374cc3^r.seed[1])
+	return hi ^ lo
+}
+
+func (r *recent) terminal(t txn.TerminalID) uint64 { return r.mix(binary.LittleEndian.Uint64(t[:]), 1) }
+
+func (r *recent) merchant(m txn.MerchantID) uint64 {
+	return r.mix(binary.LittleEndian.Uint64(m[:8]), binary.LittleEndian.Uint64(m[7:]))
+}
+
+func (r *recent) card(c txn.CardToken) uint64 {
+	return r.mix(binary.LittleEndian.Uint64(c[:8]), binary.LittleEndian.Uint64(c[8:]))
+}
+
+// machine is 0 where no serial is known.
+func (r *recent) machine(serial []byte) uint64 {
+	h := uint64(0)
+	for len(serial) > 0 {
+		var word [8]byte
+		n := copy(word[:], serial)
+		serial = serial[n:]
+		h = r.mix(h, binary.LittleEndian.Uint64(word[:])) | 1
+	}
+	return h
+}
+
+// payment says that a request of this kind is a purchase, not what is done about
+// one.
+func payment(k txn.Kind) bool { return k.Limits() == txn.Debit && !k.NamesOriginal() }
+
+// province is GB/T 2260's two digits, 0 where there is none.
+func province(r txn.Region) uint8 {
+	if p := r / 10_000; p < 100 {
+		return uint8(p)
+	}
+	return 0
+}
+
+// day is a number of a business day that rises.
+func dayNumber(d txn.Date) uint16 { return uint16(d/10_000%100*512 + d/100%100*32 + d%100) }
+
+// probing says that an issuer's refusal is what somebody gets who tries out
+// cards or PINs: not honoured, no money, wrong PIN.
+func probing(code [2]byte) bool {
+	switch code {
+	case [2]byte{'0', '5'}, [2]byte{'5', '1'}, [2]byte{'5', '5'}:
+		return true
+	}
+	return false
+}
+
+var noCard txn.CardToken
+
+// learn counts a decided request.
+func (r *recent) learn(rec *txn.Record, near *[NearMax]int64) {
+	at, day := window.At(rec.At), dayNumber(rec.Day)
+	terminal := r.terminal(rec.Key.Terminal)
+	switch {
+	case rec.Outcome == txn.OutcomeDeclined && rec.Card != noCard && probing(rec.IssuerCode):
+		card := r.card(rec.Card)
+		r.cardDeclines.Add(r.mix(card, terminal), at, day)
+		r.declinedCards.Add(terminal, card, at)
+		return
+	case !rec.Taken():
+		return
+	case rec.Request == txn.KindRefund || payment(rec.Request):
+		r.tally(rec, near)
+	}
+	if !payment(rec.Request) {
+		return
+	}
+	if rec.Card != noCard {
+		card := r.card(rec.Card)
+		r.cardAtMerchant.Add(r.mix(card, r.merchant(rec.Merchant)), at, day)
+		r.cardsAtTerminal.Add(terminal, card, at)
+		if p := province(rec.Region); p != 0 {
+			r.provinces.Add(card, p, at)
+		}
+	}
+	r.amountAtTerminal.Add(r.mix(terminal, uint64(rec.Amount.Minor)), at, day)
+	if machine := r.machine(rec.Serial); machine != 0 {
+		r.machines.Add(machine, r.merchant(rec.Merchant), at)
+	}
+}
+
+// hour is a number of an hour by the clock of the zone; 24 of it are a day.
+func (r *recent) hour(t time.Time) int64 {
+	_, offset := t.In(r.zone).Zone()
+	return (t.Unix() + int64(offset)) / 3600
+}
+
+// count is what a window says when req asks.
+func (r *recent) count(w Window, req *txn.Request) int64 {
+	at, day := window.At(req.Received), dayNumber(req.Day)
+	switch w {
+	case CardAtMerchant, CardAtMerchantDay:
+		n, today := r.cardAtMerchant.Of(r.mix(r.card(req.CardToken), r.merchant(req.Merchant)), at, day)
+		if w == CardAtMerchantDay {
+			n = today
+		}
+		return int64(n)
+	case CardDeclines:
+		n, _ := r.cardDeclines.Of(r.mix(r.card(req.CardToken), r.terminal(req.Key.Terminal)), at, day)
+		return int64(n)
+	case DeclinedCards:
+		return int64(r.declinedCards.Others(r.terminal(req.Key.Terminal), r.card(req.CardToken), at))
+	case CardsAtTerminal:
+		return int64(r.cardsAtTerminal.Others(r.terminal(req.Key.Terminal), r.card(req.CardToken), at))
+	case AmountAtTerminal:
+		n, _ := r.amountAtTerminal.Of(r.mix(r.terminal(req.Key.Terminal), uint64(req.Amount.Minor)), at, day)
+		return int64(n)
+	case ProvincesOfCard:
+		return int64(r.provinces.Others(r.card(req.CardToken), province(req.Holder.Region), at))
+	case MerchantsOfMachine:
+		machine := r.machine(req.Info.Serial.Bytes())
+		if machine == 0 {
+			return 0
+		}
+		return int64(r.machines.Others(machine, r.merchant(req.Merchant), at))
+	}
+	t := r.of(req.Merchant, req.Day)
+	switch w {
+	case MerchantSales:
+		return int64(t.sales)
+	case MerchantRefunds:
+		return int64(t.refunds)
+	case CreditPercent:
+		return percent(t.creditMinor, t.minor)
+	case NightPercent:
+		return percent(t.nights(r.hour(req.Received)))
+	case NearLimits:
+		return int64(t.near)
+	}
+	return 0
+}
+
+// tallyShards are so many that two threads seldom want one.
+const tallyShards = 256
+
+type tallyShard struct {
+	mu sync.Mutex // guards of
+	of map[txn.MerchantID]tally
+	_  [48]byte
+}
+
+// tally is what one merchant did, without pointers. There are at most as many as
+// registered merchants.
+type tally struct {
+	day                           txn.Date // of what follows
+	sales, credits, near, refunds uint32
+	minor, creditMinor            int64
+	hour                          int64 // the last that was counted
+	hours                         [24]uint16
+}
+
+// tally counts a payment or a refund of a merchant.
+func (r *recent) tally(rec *txn.Record, near *[NearMax]int64) {
+	hour := r.hour(rec.At)
+	s := &r.merchants[r.merchant(rec.Merchant)%tallyShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = map[txn.MerchantID]tally{}
+	}
+	t := s.of[rec.Merchant]
+	if t.open(rec.Day); rec.Request == txn.KindRefund {
+		t.refunds++
+	} else {
+		t.pay(rec, hour, near)
+	}
+	s.of[rec.Merchant] = t
+}
+
+// of is what m did, as it stands on a day.
+func (r *recent) of(m txn.MerchantID, day txn.Date) tally {
+	s := &r.merchants[r.merchant(m)%tallyShards]
+	s.mu.Lock()
+	t := s.of[m]
+	s.mu.Unlock()
+	t.open(day)
+	return t
+}
+
+// open begins a day. What comes late counts for the day that is open.
+func (t *tally) open(day txn.Date) {
+	if day > t.day {
+		*t = tally{day: day, hour: t.hour, hours: t.hours}
+	}
+}
+
+func (t *tally) pay(rec *txn.Record, hour int64, near *[NearMax]int64) {
+	t.sales++
+	t.minor = saturated(t.minor, rec.Amount.Minor)
+	if rec.CardType == txn.CardCredit {
+		t.credits++
+		t.creditMinor = saturated(t.creditMinor, rec.Amount.Minor)
+		if isNear(rec.Amount.Minor, near) {
+			t.near++
+		}
+	}
+	t.advance(hour)
+	if h := &t.hours[hour%24]; t.hour-hour < 24 && *h < 1<<16-1 {
+		*h++
+	}
+}
+
+// advance empties the hours that have come round again.
+func (t *tally) advance(hour int64) {
+	if hour-t.hour >= 24 {
+		t.hours, t.hour = [24]uint16{}, hour
+	}
+	for t.hour < hour {
+		t.hour++
+		t.hours[t.hour%24] = 0
+	}
+}
+
+// The night of R04 is from 23:00 to 6:00.
+const nightFrom, nightTo = 23, 6
+
+func night(hour int64) bool { return hour%24 >= nightFrom || hour%24 < nightTo }
+
+// nights is how many payments there were in the 24 hours that end with an hour,
+// and how many of them at night.
+func (t *tally) nights(hour int64) (atNight, all int64) {
+	t.advance(hour)
+	for h, n := range t.hours {
+		if all += int64(n); night(int64(h)) {
+			atNight += int64(n)
+		}
+	}
+	return atNight, all
+}
+
+// percent is the share of a in b, rounded down; 0 of nothing.
+func percent(a, b int64) int64 {
+	if b <= 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(uint64(a), 100)
+	share, _ := bits.Div64(hi%uint64(b), lo, uint64(b))
+	return int64(share)
+}
+
+// exceeds says that a part is more than so many percent of the whole.
+func exceeds(part, whole int64, percent uint8) bool {
+	partHi, partLo := bits.Mul64(uint64(part), 100)
+	wholeHi, wholeLo := bits.Mul64(uint64(whole), uint64(percent))
+	return partHi > wholeHi || partHi == wholeHi && partLo > wholeLo
+}

@@ -1,0 +1,145 @@
+package window
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// shardCount trades memory for the longest wait: a shard grows under its lock,
+// and at ten million entries it holds 2,400, which takes some 30 us.
+const shardCount = 1 << 12
+
+// entriesFirst is the room of a shard's first entries.
+const entriesFirst = 8
+
+// table is a map from a 64-bit hash to a few words. It is open addressing with
+// linear probing over one slice of words without pointers: the collector never
+// looks inside. An entry is a head, which holds the lower half of its hash and
+// when it was last written, and its words; a head of 0 is free.
+//
+// Entries end by time: one that was not written for keep seconds is as good as
+// gone, and its memory is taken back when its shard would grow. A shard with more
+// than its share forgets those that were not written in the last half, quarter,
+// and so on, of that time.
+type table struct {
+	// Immutable after init.
+	stride int    // words of an entry, its head included
+	keep   Second // seconds
+	max    int    // entries that a shard keeps when it grows
+
+	forgot atomic.Uint64
+	shards [shardCount]shard
+}
+
+// shard is a cache line.
+type shard struct {
+	mu    sync.Mutex // guards cells and used
+	cells []uint64
+	used  int
+	_     [24]byte
+}
+
+// init makes a table of about entriesMax entries of so many words.
+func (t *table) init(words int, keep Second, entriesMax int) {
+	t.stride, t.keep, t.max = 1+words, keep, max(entriesFirst, (entriesMax+shardCount-1)/shardCount)
+}
+
+func (t *table) shard(hash uint64) *shard { return &t.shards[hash>>52] }
+
+func head(hash uint64, at Second) uint64 { return hash<<32 | uint64(max(at, 1)) }
+
+// place is where among n entries the search for a head's hash begins.
+func place(head uint64, n int) int { return int(head >> 32 * uint64(n) >> 32) }
+
+// live says that an entry is not too old at now.
+func (t *table) live(head uint64, now Second) bool { return within(Second(head), now, t.keep) }
+
+// find is the words of a live entry and when it was last written, or nil. The
+// shard must be locked.
+func (t *table) find(s *shard, hash uint64, now Second) ([]uint64, Second) {
+	n := len(s.cells) / t.stride
+	if n == 0 {
+		return nil, 0
+	}
+	for i := place(hash<<32, n); ; i++ {
+		if i == n {
+			i = 0
+		}
+		e := s.cells[i*t.stride : (i+1)*t.stride]
+		switch {
+		case e[0] == 0:
+			return nil, 0
+		case uint32(e[0]>>32) != uint32(hash):
+		case t.live(e[0], now):
+			return e[1:], Second(e[0])
+		default:
+			return nil, 0
+		}
+	}
+}
+
+// touch is the words of an entry, which is written at now, and when it was
+// written before: 0 where it is new or was too old, and all words are zero. The
+// shard must be locked.
+func (t *table) touch(s *shard, hash uint64, now Second) (words []uint64, before Second) {
+	if s.used >= len(s.cells)/t.stride*3/4 {
+		t.grow(s, now)
+	}
+	n := len(s.cells) / t.stride
+	for i := place(hash<<32, n); ; i++ {
+		if i == n {
+			i = 0
+		}
+		e := s.cells[i*t.stride : (i+1)*t.stride]
+		switch {
+		case e[0] == 0:
+			s.used++
+			e[0] = head(hash, now)
+			return e[1:], 0
+		case uint32(e[0]>>32) == uint32(hash):
+			if before = Second(e[0]); !t.live(e[0], now) {
+				before = 0
+				clear(e[1:])
+			}
+			e[0] = head(hash, max(now, before))
+			return e[1:], before
+		}
+	}
+}
+
+// grow gives a shard twice the room of what stays in it.
+func (t *table) grow(s *shard, now Second) {
+	keep := t.keep
+	live := s.younger(t.stride, now, keep)
+	stay := live
+	for stay > t.max {
+		keep /= 2
+		stay = s.younger(t.stride, now, keep)
+	}
+	t.forgot.Add(uint64(live - stay))
+	old, n := s.cells, max(entriesFirst, 2*stay)
+	s.cells, s.used = make([]uint64, n*t.stride), stay
+	for i := 0; i < len(old); i += t.stride {
+		if old[i] == 0 || !within(Second(old[i]), now, keep) {
+			continue
+		}
+		j := place(old[i], n)
+		for s.cells[j*t.stride] != 0 {
+			if j++; j == n {
+				j = 0
+			}
+		}
+		copy(s.cells[j*t.stride:], old[i:i+t.stride])
+	}
+}
+
+// younger counts the entries that were written less than keep before now.
+func (s *shard) younger(stride int, now, keep Second) int {
+	n := 0
+	for i := 0; i < len(s.cells); i += stride {
+		if s.cells[i] != 0 && within(Second(s.cells[i]), now, keep) {
+			n++
+		}
+	}
+	return n
+}

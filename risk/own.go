@@ -84,6 +84,11 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 	if t.Since != 0 && j.own.Asks(rules.TerminalAge) {
 		f.Set(rules.TerminalAge, daysBetween(t.Since, req.Day))
 	}
+	for w := range Window(Windows) {
+		if x := rules.RecentCardAtMerchant + rules.Fact(w); j.own.Asks(x) {
+			f.Set(x, e.recent.count(w, req))
+		}
+	}
 	j.knowUse(e, f, req)
 }
 

@@ -85,6 +85,28 @@ func TestWhatOwnRulesSee(t *testing.T) {
 	}
 }
 
+// TestOwnRulesSeeEveryWindow holds the facts about the recent past to the
+// windows they are read from.
+func TestOwnRulesSeeEveryWindow(t *testing.T) {
+	for w := range Window(Windows) {
+		if x := rules.RecentCardAtMerchant + rules.Fact(w); x.String() != "recent."+w.String() {
+			t.Errorf("%s is read for %s", w, x)
+		}
+	}
+	e := policed(t, func(p *Policy) {
+		p.Own = []rules.Rule{own("recent.card_at_merchant == 1 && recent.merchant_sales == 1 && recent.card_declines == 0")}
+	})
+	r := good()
+	if v := e.Assess(r); v.Reason != txn.Approved {
+		t.Fatal(v.Reason)
+	}
+	e.Learn(&txn.Record{Kind: txn.RecordOutcome, Outcome: txn.OutcomeApproved, Request: r.Kind, At: r.Received, Day: r.Day, Merchant: r.Merchant,
+		Key: r.Key, Card: r.CardToken, Amount: r.Amount})
+	if v := e.Assess(r); v.Reason != txn.AmountIsRefusedByRule {
+		t.Errorf("%v, want the rule to see one earlier sale", v.Reason)
+	}
+}
+
 func TestOwnRulesComeBehindTheBuiltIn(t *testing.T) {
 	e := policed(t, func(p *Policy) {
 		p.Own = []rules.Rule{own("amount > 100_00")}

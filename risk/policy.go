@@ -296,6 +296,12 @@ func (l *Limit) check() error {
 	return nil
 }
 
+// Check says what is wrong with p, whatever engine it is for.
+func (p Policy) Check() error {
+	_, err := newRulebook(p)
+	return err
+}
+
 // SetPolicy puts p in force for every request assessed from now on, or says all
 // that is wrong with it and leaves the one before in force.
 func (e *Engine) SetPolicy(p Policy) error {

@@ -1,4 +1,4 @@
-// Package testdata holds the sample registry, downloads, fees, table of cards, payouts and calendar, the scripts of the
+// Package testdata holds the sample registry, policy, downloads, fees, table of cards, payouts and calendar, the scripts of the
 // simulated issuers and the sample day, for the binary and for tests.
 //
 // The sample day is recorded: after a change of the registry, the issuers or
@@ -8,8 +8,8 @@ package testdata
 
 import "embed"
 
-// Files are registry.yaml, downloads.yaml, fees.yaml, cards.csv, payouts.yaml, calendar.yaml, issuers/*.yaml and the sample day: day/day.pcap is
+// Files are registry.yaml, policy.yaml, downloads.yaml, fees.yaml, cards.csv, payouts.yaml, calendar.yaml, issuers/*.yaml and the sample day: day/day.pcap is
 // its traffic, day/expected.jsonl what each message should be answered.
 //
-//go:embed registry.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
+//go:embed registry.yaml policy.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
 var Files embed.FS

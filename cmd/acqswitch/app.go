@@ -189,14 +189,11 @@ func newRisk(cfg *config) (*risk.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := risk.DefaultPolicy()
-	cards := risk.Plan{Name: "risk.card_limits"}
-	for _, l := range cfg.Risk.CardLimits {
-		cards.Limits = append(cards.Limits, risk.Limit{Scope: txn.ScopeCard, Currency: txn.Currency(l.Currency),
-			Bounds: txn.Limits{Transaction: l.Transaction, DayAmount: l.DayAmount, DayCount: l.DayCount}})
+	p, err := readPolicy(cfg.Risk.Policy)
+	if err != nil {
+		return nil, err
 	}
-	policy.Plans = []risk.Plan{cards}
-	return risk.New(risk.Config{Policy: &policy, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
+	return risk.New(risk.Config{Policy: &p, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
 }
 
 // dsn is that of the ledger's database; a relative SQLite path is one of the

@@ -164,8 +164,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"sign-ons", "sign_on: {per_second: 0}", "sign_on.per_second: 0 must be between 1 and 1000000"},
 		{"ledger, without its password", "ledger: {dsn: \"mysql://u:secret@h/d\"}", "ledger.dsn: must be sqlite:PATH or postgres://USER@HOST/DATABASE\n"},
 		{"ledger nowhere", "ledger: {dsn: \"sqlite:\"}", "ledger.dsn: must be sqlite:PATH"},
-		{"card limit of no currency", "risk: {card_limits: [{currency: 1}]}", "currency 001 is not in ISO 4217"},
-		{"card limit below zero", "risk: {card_limits: [{currency: 156, day_amount: -1}]}", "plan 0 risk.card_limits, limit 1: an amount is negative"},
+		{"no policy", "risk: {policy: none.yaml}", "risk: open policy: open "},
 		{"cards", "risk: {cards_per_day_max: -1}", "risk:"},
 		{"reversals", "reversals: {in_flight: 0}", "reversals.in_flight: 0"},
 		{"reversal's retry", "reversals: {retry: 0s}", "reversals.retry: 0s"},
@@ -264,18 +263,19 @@ func TestConfigFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	policy := write(t, dir, "policy.yaml", "version: 1\n")
 	cfg, err := loadConfig(write(t, dir, "c.yaml", `
 data_dir: books
 registry: /etc/merchants.yaml
 terminals: {listeners: [{address: "127.0.0.1:1", dialect: iso87}], idle_max: 5m}
-risk: {card_limits: [{currency: 840, day_count: 3}]}
+risk: {policy: policy.yaml}
 `), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want.DataDir, want.Registry = dir+"/books", "/etc/merchants.yaml"
 	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{"127.0.0.1:1", "iso87"}}, 5*time.Minute
-	want.Risk.CardLimits = []cardLimit{{Currency: 840, DayCount: 3}}
+	want.Risk.Policy = policy
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("\n got %+v\nwant %+v", cfg, want)
 	}

@@ -80,16 +80,9 @@ type ledgerConfig struct {
 }
 
 type riskConfig struct {
-	CardLimits     []cardLimit `yaml:"card_limits"`
-	SkipCheckDigit bool        `yaml:"skip_check_digit"`
-	CardsPerDayMax int         `yaml:"cards_per_day_max"`
-}
-
-type cardLimit struct {
-	Currency    uint16 `yaml:"currency"`
-	Transaction int64  `yaml:"transaction"`
-	DayAmount   int64  `yaml:"day_amount"`
-	DayCount    uint32 `yaml:"day_count"`
+	Policy         string `yaml:"policy"`
+	SkipCheckDigit bool   `yaml:"skip_check_digit"`
+	CardsPerDayMax int    `yaml:"cards_per_day_max"`
 }
 
 type reversalsConfig struct {

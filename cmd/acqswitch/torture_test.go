@@ -127,11 +127,12 @@ reversals: {retry: 20ms, retry_max: 100ms, undelivered_grace: 200ms}
 admin: {address: ""}
 log: {level: error}
 ledger: {dsn: %q}
-risk: {card_limits: [{currency: 156, transaction: 5000000, day_amount: 2000000000, day_count: 1000000}]}
+risk: {policy: policy.yaml}
 issuers:
   - {name: east, address: %q, bins: ["62"], timeout: 500ms, reconnect_max: 100ms, utc_offset: 8h,
      breaker: {failures: 1000, failure_percent: 100, requests_min: 1000000}}
 `, time.Now().Add(12*time.Hour).In(time.FixedZone("CST", 8*3600)).Format("15:04"), x.cup, x.iso87, dsn, x.issuer))
+	write(t, x.dir, "policy.yaml", "version: 1\nplans: [{number: 0, name: all day, limits: [{of: card, transaction: 50000.00, day_amount: 20000000.00, day_count: 1000000}]}]\n")
 	merchants := strings.Replace(registryText, "[sale, balance]", "[sale, balance, verify, refund, preauth, offline-sale, adjustment, tip, instalment]", 1)
 	line := merchants[strings.Index(merchants, "      - {tid:"):]
 	for i := 2; i <= tortureTerminals; i++ {

@@ -24,7 +24,8 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A card buys two hundred times a day, unless a changed configuration is read.
-	good = append(good, "risk: {card_limits: [{currency: 156, day_count: 100000}]}\n"...)
+	write(t, s.dir, "policy.yaml", "version: 1\nplans: [{number: 0, name: all day, limits: [{of: card, day_count: 100000}]}]\n")
+	good = append(good, "risk: {policy: policy.yaml}\n"...)
 	write(t, s.dir, "acqswitch.yaml", string(good))
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "0 sessions kept", "")
 	sale := frame(t, "cup-03")

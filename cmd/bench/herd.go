@@ -131,7 +131,7 @@ terminals:
   listeners:
     - { address: "127.0.0.1:0", dialect: cup-pos }
 risk:
-  card_limits: []
+  policy: policy.yaml
 admin:
   address: 127.0.0.1:0
 log:
@@ -173,7 +173,7 @@ func (h *herd) system(ctx context.Context) (s *system, err error) {
 	first := strings.Index(string(text), "serial: "+serial(h.sellers))
 	text = append(text[:first:first], strings.ReplaceAll(string(text[first:]), "mac: none", "mac: cup-ecb")...)
 	config := filepath.Join(dir, "acqswitch.yaml")
-	err = errors.Join(os.WriteFile(registry, text, 0o600), os.WriteFile(config, fmt.Appendf(nil, herdConfiguration, issuer), 0o600))
+	err = errors.Join(writeUnlimited(dir), os.WriteFile(registry, text, 0o600), os.WriteFile(config, fmt.Appendf(nil, herdConfiguration, issuer), 0o600))
 	if err == nil {
 		err = h.masterKeys(data)
 	}

@@ -54,6 +54,11 @@ func forwarderSystem() (s *system, err error) {
 	return s, err
 }
 
+// writeUnlimited writes the policy of configurations: no limits.
+func writeUnlimited(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte("version: 1\n"), 0o600)
+}
+
 // configuration is the switch's: everything else is as it comes. Terminals that
 // ask one at a time are served one at a time, which saves a goroutine for each
 // request.
@@ -67,7 +72,7 @@ ledger:
   dsn: %q
   lag_max: %d
 risk:
-  card_limits: [] # the terminals' cards buy all day
+  policy: policy.yaml # the terminals' cards buy all day
 admin:
   address: 127.0.0.1:0
 log:
@@ -109,6 +114,7 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
 		writeRegistry(filepath.Join(dir, "registry.yaml"), v.shape.terminals()),
+		writeUnlimited(dir),
 		os.WriteFile(config, fmt.Appendf(nil, configuration, v.shape.inFlight, dsn, lagMax, issuer), 0o600)); err != nil {
 		return nil, err
 	}

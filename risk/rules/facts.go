@@ -62,6 +62,19 @@ const (
 	TerminalDayCount
 	TerminalMonthAmount
 	TerminalMonthCount
+	RecentCardAtMerchant // the first of what happened lately, in the order of risk.Window
+	RecentCardAtMerchantDay
+	RecentCardDeclines
+	RecentDeclinedCards
+	RecentCardsAtTerminal
+	RecentAmountAtTerminal
+	RecentProvincesOfCard
+	RecentMerchantsOfMachine
+	RecentMerchantSales
+	RecentMerchantRefunds
+	RecentCreditPercent
+	RecentNightPercent
+	RecentNearLimits
 	facts
 )
 
@@ -136,6 +149,20 @@ var table = [facts]meaning{
 	TerminalDayCount:    {"terminal.day.count", number, nil, "transactions today, without this one"},
 	TerminalMonthAmount: {"terminal.month.amount", number, nil, "likewise this month"},
 	TerminalMonthCount:  {"terminal.month.count", number, nil, "likewise this month"},
+
+	RecentCardAtMerchant:     {"recent.card_at_merchant", number, nil, "approvals of the card at the merchant in ten minutes"},
+	RecentCardAtMerchantDay:  {"recent.card_at_merchant_day", number, nil, "and on the business day"},
+	RecentCardDeclines:       {"recent.card_declines", number, nil, "refusals of the card at the terminal for 05, 51 or 55 in ten minutes"},
+	RecentDeclinedCards:      {"recent.declined_cards", number, nil, "other cards refused so at the terminal in ten minutes; at most 16"},
+	RecentCardsAtTerminal:    {"recent.cards_at_terminal", number, nil, "other cards approved at the terminal in ten minutes; at most 16"},
+	RecentAmountAtTerminal:   {"recent.amount_at_terminal", number, nil, "approvals of the same amount at the terminal in ten minutes"},
+	RecentProvincesOfCard:    {"recent.provinces_of_card", number, nil, "other provinces where the card was used in two hours; at most 2"},
+	RecentMerchantsOfMachine: {"recent.merchants_of_machine", number, nil, "other merchants that the machine worked for in 24 hours; at most 2"},
+	RecentMerchantSales:      {"recent.merchant_sales", number, nil, "approved payments of the merchant on the business day"},
+	RecentMerchantRefunds:    {"recent.merchant_refunds", number, nil, "and refunds"},
+	RecentCreditPercent:      {"recent.credit_percent", number, nil, "of the merchant's amounts of the day, by credit cards"},
+	RecentNightPercent:       {"recent.night_percent", number, nil, "of the merchant's payments of 24 hours, from 23:00 to 6:00"},
+	RecentNearLimits:         {"recent.near_limits", number, nil, "credit payments of the merchant on the day that are near an amount of patterns.near"},
 }
 
 var byName = func() map[string]Fact {

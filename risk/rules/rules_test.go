@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -297,6 +299,25 @@ func TestTheFirstThatRefusesIsTold(t *testing.T) {
 	for r, n := range next.All() {
 		if n.Hits.Load() != 1 {
 			t.Errorf("%s lost its count with its next version", r.Name)
+		}
+	}
+}
+
+// TestTheExamplesOfTheDocs holds that the rules which docs/risk.md recommends
+// load.
+func TestTheExamplesOfTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/risk.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?m)^\\| ([a-z-]+) \\| `(.*)` \\| ([a-z]+).* \\|$").FindAllStringSubmatch(string(page), -1)
+	if len(examples) < 10 {
+		t.Fatalf("%d examples, want ten", len(examples))
+	}
+	for _, x := range examples {
+		when := strings.ReplaceAll(x[2], `\|`, "|")
+		if _, err := New([]Rule{{Number: 1000, Name: x[1], When: when, Action: txn.ActionAlert}}); err != nil {
+			t.Errorf("%s: %v", when, err)
 		}
 	}
 }

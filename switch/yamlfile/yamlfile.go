@@ -73,7 +73,7 @@ func Decode[T any](text []byte, name, empty string) (doc *T, err error) {
 // interpreted.
 type Scalar struct {
 	Text string
-	Line int // 0: not there
+	Line int // 0: not there; of a block scalar that of its first line of text
 }
 
 // UnmarshalYAML takes any plain, quoted or block scalar.
@@ -82,7 +82,8 @@ func (s *Scalar) UnmarshalYAML(n ast.Node) error {
 	case *ast.StringNode:
 		s.Text = v.Value
 	case *ast.LiteralNode:
-		s.Text = v.Value.Value
+		s.Text, s.Line = v.Value.Value, n.GetToken().Position.Line+1
+		return nil
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		s.Text = n.GetToken().Value
 	case *ast.NullNode:

@@ -1,0 +1,687 @@
+// Package policy is the document in which the risk officer writes down what he
+// decides: how far built-in rules go, limits, permits, lists and rules of his
+// own; and the store of its versions, of which the last is in force.
+//
+// Promises: a document is read as a whole or refused with everything that is
+// wrong with it, by line and field; no card number stands in one, only the
+// tokens that `acqswitch risk card-token` makes of them; a version is never
+// changed, and two people stand behind it.
+//
+// Not here: what a policy does with a request (package risk).
+package policy
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moov-io/iso4217"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/rules"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
+)
+
+const (
+	problemsMax   = 20
+	formatVersion = "1"
+	// DocumentMax bounds a document, in bytes, as approval.DocumentMax does.
+	DocumentMax = 4 << 20
+	emptyFile   = `a policy without decisions says "version: 1"`
+	passes      = "pass" // the action that is none
+	china       = 156
+)
+
+// document is the file. The keys are explained in testdata/policy.yaml.
+type document struct {
+	Version   yamlfile.Scalar   `yaml:"version"`
+	Builtin   []builtinYAML     `yaml:"builtin"`
+	Places    placesYAML        `yaml:"places"`
+	Patterns  patternsYAML      `yaml:"patterns"`
+	Legal     legalYAML         `yaml:"legal"`
+	Crossings []crossingYAML    `yaml:"crossings"`
+	Permits   []permitYAML      `yaml:"permits"`
+	Plans     []planYAML        `yaml:"plans"`
+	Overrides []overrideYAML    `yaml:"overrides"`
+	Cards     []blockYAML       `yaml:"blocked_cards"`
+	Persons   []yamlfile.Scalar `yaml:"shunned_persons"`
+	Rules     []ruleYAML        `yaml:"rules"`
+}
+
+type builtinYAML struct {
+	Rule   yamlfile.Scalar `yaml:"rule"`
+	Mode   yamlfile.Scalar `yaml:"mode"`
+	Action yamlfile.Scalar `yaml:"action"`
+}
+
+type placesYAML struct {
+	InfoFrom  yamlfile.Scalar `yaml:"info_from"`
+	SilentMax yamlfile.Scalar `yaml:"silent_max"`
+	Radius    yamlfile.Scalar `yaml:"radius_m"`
+	FarMax    yamlfile.Scalar `yaml:"far_max"`
+	Far       yamlfile.Scalar `yaml:"far_m"`
+	Speed     yamlfile.Scalar `yaml:"speed_max_kmh"`
+}
+
+type patternsYAML struct {
+	Repeats       yamlfile.Scalar   `yaml:"repeats"`
+	RepeatsDay    yamlfile.Scalar   `yaml:"repeats_day"`
+	RepeatsMax    yamlfile.Scalar   `yaml:"repeats_max"`
+	CreditPercent yamlfile.Scalar   `yaml:"credit_percent"`
+	CreditFrom    yamlfile.Scalar   `yaml:"credit_from"`
+	NearCount     yamlfile.Scalar   `yaml:"near_count"`
+	Near          []yamlfile.Scalar `yaml:"near"`
+	NightPercent  yamlfile.Scalar   `yaml:"night_percent"`
+	NightFrom     yamlfile.Scalar   `yaml:"night_from"`
+	Declines      yamlfile.Scalar   `yaml:"declines"`
+	DeclinedCards yamlfile.Scalar   `yaml:"declined_cards"`
+	RefundPercent yamlfile.Scalar   `yaml:"refund_percent"`
+	RefundsFrom   yamlfile.Scalar   `yaml:"refunds_from"`
+	Provinces     yamlfile.Scalar   `yaml:"provinces"`
+}
+
+type legalYAML struct {
+	MicroDay   yamlfile.Scalar `yaml:"micro_credit_day"`
+	MicroMonth yamlfile.Scalar `yaml:"micro_credit_month"`
+	CodeA      yamlfile.Scalar `yaml:"code_day_a"`
+	CodeB      yamlfile.Scalar `yaml:"code_day_b"`
+	CodeC      yamlfile.Scalar `yaml:"code_day_c"`
+	CodeD      yamlfile.Scalar `yaml:"code_day_d"`
+	NoPIN      yamlfile.Scalar `yaml:"no_pin"`
+}
+
+type crossingYAML struct {
+	Merchants yamlfile.Scalar `yaml:"merchants"`
+	City      yamlfile.Scalar `yaml:"city"`
+	Province  yamlfile.Scalar `yaml:"province"`
+	Border    yamlfile.Scalar `yaml:"border"`
+}
+
+type permitYAML struct {
+	Merchant yamlfile.Scalar `yaml:"merchant"`
+	Terminal yamlfile.Scalar `yaml:"terminal"`
+	Region   yamlfile.Scalar `yaml:"region"`
+	Country  yamlfile.Scalar `yaml:"country"`
+	From     yamlfile.Scalar `yaml:"from"`
+	Until    yamlfile.Scalar `yaml:"until"`
+}
+
+type planYAML struct {
+	Number yamlfile.Scalar `yaml:"number"`
+	Name   yamlfile.Scalar `yaml:"name"`
+	Level  yamlfile.Scalar `yaml:"code_level"`
+	NoPIN  yamlfile.Scalar `yaml:"no_pin"`
+	Limits []limitYAML     `yaml:"limits"`
+}
+
+type limitYAML struct {
+	Of          yamlfile.Scalar   `yaml:"of"`
+	Currency    yamlfile.Scalar   `yaml:"currency"`
+	Methods     []yamlfile.Scalar `yaml:"methods"`
+	Cards       []yamlfile.Scalar `yaml:"cards"`
+	MCC         yamlfile.Scalar   `yaml:"mcc"`
+	Region      yamlfile.Scalar   `yaml:"region"`
+	From        yamlfile.Scalar   `yaml:"from"`
+	Until       yamlfile.Scalar   `yaml:"until"`
+	Transaction yamlfile.Scalar   `yaml:"transaction"`
+	DayAmount   yamlfile.Scalar   `yaml:"day_amount"`
+	DayCount    yamlfile.Scalar   `yaml:"day_count"`
+	MonthAmount yamlfile.Scalar   `yaml:"month_amount"`
+	MonthCount  yamlfile.Scalar   `yaml:"month_count"`
+}
+
+type overrideYAML struct {
+	ID    yamlfile.Scalar `yaml:"id"`
+	Limit limitYAML       `yaml:",inline"`
+}
+
+type blockYAML struct {
+	Card  yamlfile.Scalar `yaml:"card"`
+	Why   yamlfile.Scalar `yaml:"why"`
+	From  yamlfile.Scalar `yaml:"from"`
+	Until yamlfile.Scalar `yaml:"until"`
+}
+
+type ruleYAML struct {
+	Number  yamlfile.Scalar `yaml:"number"`
+	Name    yamlfile.Scalar `yaml:"name"`
+	When    yamlfile.Scalar `yaml:"when"`
+	Action  yamlfile.Scalar `yaml:"action"`
+	Refuse  yamlfile.Scalar `yaml:"refuse_as"`
+	OnError yamlfile.Scalar `yaml:"on_error"`
+	Mode    yamlfile.Scalar `yaml:"mode"`
+	From    yamlfile.Scalar `yaml:"from"`
+	Until   yamlfile.Scalar `yaml:"until"`
+}
+
+// Load reads a document; name is what errors call it. It returns the policy,
+// which has no number yet, or the first problems of the document as joined
+// *yamlfile.Problems: unknown keys, words and regions that there are not, a
+// condition that does not compile. What is not in the document is as
+// risk.DefaultPolicy has it.
+func Load(text []byte, name string) (risk.Policy, error) {
+	if len(text) > DocumentMax {
+		return risk.Policy{}, fmt.Errorf("read %s: it is larger than %d bytes", name, DocumentMax)
+	}
+	doc, err := yamlfile.Decode[document](text, name, emptyFile)
+	if err != nil {
+		return risk.Policy{}, err
+	}
+	l := loader{file: name, p: risk.DefaultPolicy()}
+	l.document(doc)
+	if len(l.problems) > 0 {
+		return risk.Policy{}, errors.Join(l.problems...)
+	}
+	if err := l.p.Check(); err != nil {
+		return risk.Policy{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return l.p, nil
+}
+
+// loader fills the policy and collects what is wrong.
+type loader struct {
+	file     string
+	problems []error
+	p        risk.Policy
+}
+
+func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
+	if len(l.problems) < problemsMax {
+		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
+	}
+}
+
+func (l *loader) document(d *document) {
+	if d.Version.Text != formatVersion {
+		l.problem(d.Version, "version", "this program reads version %s: the document must say \"version: %s\"", formatVersion, formatVersion)
+	}
+	l.builtins(d.Builtin)
+	l.places(&d.Places)
+	l.patterns(&d.Patterns)
+	l.legal(&d.Legal)
+	for i := range d.Crossings {
+		l.crossing(&d.Crossings[i])
+	}
+	for i := range d.Permits {
+		l.permit(&d.Permits[i])
+	}
+	for i := range d.Plans {
+		l.plan(&d.Plans[i])
+	}
+	for i := range d.Overrides {
+		l.override(&d.Overrides[i])
+	}
+	l.lists(d)
+	l.rules(d.Rules)
+}
+
+func (l *loader) builtins(ys []builtinYAML) {
+	known := map[string]risk.Builtin{}
+	for _, b := range risk.Catalogue() {
+		known[b.Rule.String()] = b
+	}
+	for i := range ys {
+		y := &ys[i]
+		at := yamlfile.First(y.Rule, y.Mode, y.Action).Or(y.Rule)
+		b, ok := known[y.Rule.Text]
+		s := risk.Setting{Mode: l.mode(y.Mode, "builtin[].mode")}
+		if y.Action.Line > 0 {
+			s.Action = l.action(y.Action, "builtin[].action", false)
+		}
+		if _, twice := l.p.Rules[b.Rule]; twice {
+			l.problem(y.Rule, "builtin[].rule", "%s stands here twice", y.Rule.Text)
+		}
+		switch {
+		case !ok:
+			l.problem(at.Or(y.Rule), "builtin[].rule", "%q is no built-in rule: docs/risk.md lists them", y.Rule.Text)
+			continue
+		case b.Fixed && (s.Mode != rules.Enforce || s.Action != 0 && s.Action != b.Action):
+			l.problem(y.Rule, "builtin[].rule", "%s cannot be changed: without it there is nothing to decide on", y.Rule.Text)
+			continue
+		}
+		if l.p.Rules == nil {
+			l.p.Rules = map[txn.Rule]risk.Setting{}
+		}
+		l.p.Rules[b.Rule] = s
+	}
+}
+
+func (l *loader) places(y *placesYAML) {
+	p := &l.p.Places
+	p.InfoFrom = l.date(y.InfoFrom, "places.info_from")
+	whole(l, y.SilentMax, "places.silent_max", &p.SilentMax, math.MaxUint8)
+	whole(l, y.Radius, "places.radius_m", &p.RadiusMetres, 2_000)
+	whole(l, y.FarMax, "places.far_max", &p.FarMax, math.MaxUint8)
+	whole(l, y.Far, "places.far_m", &p.FarMetres, 20_000_000)
+	whole(l, y.Speed, "places.speed_max_kmh", &p.SpeedMax, 10_000)
+}
+
+func (l *loader) patterns(y *patternsYAML) {
+	p := &l.p.Patterns
+	for _, f := range []struct {
+		s     yamlfile.Scalar
+		field string
+		to    *uint8
+		most  uint64
+	}{
+		{y.Repeats, "repeats", &p.Repeats, 15}, {y.RepeatsDay, "repeats_day", &p.RepeatsDay, 255}, {y.RepeatsMax, "repeats_max", &p.RepeatsMax, 15},
+		{y.CreditPercent, "credit_percent", &p.CreditPercent, 99}, {y.NearCount, "near_count", &p.NearCount, 255},
+		{y.NightPercent, "night_percent", &p.NightPercent, 99}, {y.NightFrom, "night_from", &p.NightFrom, 255},
+		{y.Declines, "declines", &p.Declines, 15}, {y.DeclinedCards, "declined_cards", &p.DeclinedCards, 16},
+		{y.RefundPercent, "refund_percent", &p.RefundPercent, 255}, {y.RefundsFrom, "refunds_from", &p.RefundsFrom, 255},
+		{y.Provinces, "provinces", &p.Provinces, 3},
+	} {
+		whole(l, f.s, "patterns."+f.field, f.to, f.most)
+	}
+	if p.Provinces == 1 {
+		l.problem(y.Provinces, "patterns.provinces", "\"1\" is every card: give 0, 2 or 3")
+	}
+	if y.CreditFrom.Line > 0 {
+		p.CreditFrom = l.amount(y.CreditFrom, "patterns.credit_from", txn.CNY)
+	}
+	if len(y.Near) > risk.NearMax {
+		l.problem(y.Near[0], "patterns.near", "are %d amounts, at most %d may be", len(y.Near), risk.NearMax)
+		return
+	}
+	if y.Near != nil {
+		p.Near = [risk.NearMax]int64{}
+	}
+	for i, s := range y.Near {
+		p.Near[i] = l.amount(s, "patterns.near[]", txn.CNY)
+	}
+}
+
+func (l *loader) legal(y *legalYAML) {
+	p := &l.p.Legal
+	for _, f := range []struct {
+		s     yamlfile.Scalar
+		field string
+		to    *int64
+	}{
+		{y.MicroDay, "micro_credit_day", &p.MicroCreditDay}, {y.MicroMonth, "micro_credit_month", &p.MicroCreditMonth},
+		{y.CodeA, "code_day_a", &p.CodeDay[risk.CodeA]}, {y.CodeB, "code_day_b", &p.CodeDay[risk.CodeB]},
+		{y.CodeC, "code_day_c", &p.CodeDay[risk.CodeC]}, {y.CodeD, "code_day_d", &p.CodeDay[risk.CodeD]},
+		{y.NoPIN, "no_pin", &p.NoPIN},
+	} {
+		if f.s.Line > 0 {
+			*f.to = l.amount(f.s, "legal."+f.field, txn.CNY)
+		}
+	}
+}
+
+func (l *loader) crossing(y *crossingYAML) {
+	t := oneOf[txn.MerchantType](l, yamlfile.First(y.City, y.Province, y.Border).Or(y.Merchants), "crossings[].merchants")
+	c := &l.p.Classes[t]
+	for _, f := range []struct {
+		s     yamlfile.Scalar
+		field string
+		to    *txn.Action
+	}{{y.City, "city", &c.City}, {y.Province, "province", &c.Province}, {y.Border, "border", &c.Border}} {
+		if f.s.Line > 0 {
+			*f.to = l.action(f.s, "crossings[]."+f.field, true)
+		}
+	}
+}
+
+func (l *loader) permit(y *permitYAML) {
+	at := yamlfile.First(y.Merchant, y.Terminal, y.Region, y.Country, y.From, y.Until)
+	p := risk.Permit{Region: l.region(y.Region, "permits[].region"), From: l.date(y.From, "permits[].from"), To: l.date(y.Until, "permits[].until")}
+	p.Merchant = txn.MakeMerchantID(l.id(at.Or(y.Merchant), "permits[].merchant", len(p.Merchant)))
+	if y.Terminal.Line > 0 {
+		p.Terminal = txn.MakeTerminalID(l.id(y.Terminal, "permits[].terminal", len(p.Terminal)))
+	}
+	if y.Country.Line > 0 {
+		p.Country = l.country(y.Country, "permits[].country")
+	}
+	if p.Region == 0 && p.Country == 0 && y.Region.Line == 0 {
+		l.problem(at, "permits[].region", "is missing: give a region of GB/T 2260, or a country abroad")
+	}
+	l.ordered(y.Until, "permits[].until", p.From, p.To)
+	l.p.Permits = append(l.p.Permits, p)
+}
+
+func (l *loader) plan(y *planYAML) {
+	at := yamlfile.First(y.Number, y.Name, y.Level, y.NoPIN)
+	p := risk.Plan{Name: y.Name.Text}
+	if y.Number.Line == 0 {
+		l.problem(at, "plans[].number", "is missing: 0 is the plan of merchants that name none")
+	}
+	whole(l, y.Number, "plans[].number", &p.Number, math.MaxUint16)
+	if len(p.Name) == 0 || len(p.Name) > 40 {
+		l.problem(at.Or(y.Name), "plans[].name", "%q must be 1 to 40 characters", p.Name)
+	}
+	if slices.ContainsFunc(l.p.Plans, func(q risk.Plan) bool { return q.Number == p.Number }) {
+		l.problem(at.Or(y.Number), "plans[].number", "%d is used twice: give one of the plans another number", p.Number)
+	}
+	if y.Level.Line > 0 {
+		if i := strings.Index("ABCD", y.Level.Text); len(y.Level.Text) == 1 && i >= 0 {
+			p.CodeLevel = risk.CodeLevel(i)
+		} else {
+			l.problem(y.Level, "plans[].code_level", "%q must be A, B, C or D", y.Level.Text)
+		}
+	}
+	if y.NoPIN.Line > 0 {
+		if p.NoPINRefused = y.NoPIN.Text == "refuse"; !p.NoPINRefused && y.NoPIN.Text != "allow" {
+			l.problem(y.NoPIN, "plans[].no_pin", "%q must be allow or refuse", y.NoPIN.Text)
+		}
+	}
+	if len(y.Limits) > risk.PlanLimits {
+		l.problem(at, "plans[].limits", "are %d, at most %d may be", len(y.Limits), risk.PlanLimits)
+		y.Limits = nil
+	}
+	for i := range y.Limits {
+		p.Limits = append(p.Limits, l.limit(&y.Limits[i], at, "plans[].limits[]"))
+	}
+	l.p.Plans = append(l.p.Plans, p)
+}
+
+func (l *loader) limit(y *limitYAML, at yamlfile.Scalar, field string) risk.Limit {
+	if s := yamlfile.First(y.Of, y.Currency, y.MCC, y.Region, y.From, y.Until, y.Transaction, y.DayAmount, y.DayCount, y.MonthAmount, y.MonthCount); s.Line > 0 {
+		at = s
+	}
+	x := risk.Limit{Scope: l.scope(at.Or(y.Of), field+".of"), Currency: txn.CNY, Region: l.region(y.Region, field+".region"),
+		From: l.date(y.From, field+".from"), To: l.date(y.Until, field+".until")}
+	if y.Currency.Line > 0 {
+		x.Currency = l.currency(y.Currency, field+".currency")
+	}
+	for _, s := range y.Methods {
+		m, ok := txn.ParseMethods(s.Text)
+		if !ok {
+			l.problem(s, field+".methods[]", "%q must be a way of reading a card, such as chip or contactless, alone or with +pin or -pin", s.Text)
+		}
+		x.Methods |= m
+	}
+	for _, s := range y.Cards {
+		x.Cards |= 1 << oneOf[txn.CardType](l, s, field+".cards[]")
+	}
+	whole(l, y.MCC, field+".mcc", &x.MCC, 9999)
+	l.ordered(y.Until, field+".until", x.From, x.To)
+	b, bounded := &x.Bounds, false
+	for _, f := range []struct {
+		s    yamlfile.Scalar
+		name string
+		to   *int64
+	}{{y.Transaction, "transaction", &b.Transaction}, {y.DayAmount, "day_amount", &b.DayAmount}, {y.MonthAmount, "month_amount", &b.MonthAmount}} {
+		if f.s.Line > 0 {
+			if *f.to, bounded = l.amount(f.s, field+"."+f.name, x.Currency), true; *f.to == 0 {
+				l.problem(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
+			}
+		}
+	}
+	for _, f := range []struct {
+		s    yamlfile.Scalar
+		name string
+		to   *uint32
+	}{{y.DayCount, "day_count", &b.DayCount}, {y.MonthCount, "month_count", &b.MonthCount}} {
+		if f.s.Line > 0 {
+			if whole(l, f.s, field+"."+f.name, f.to, math.MaxUint32); *f.to == 0 {
+				l.problem(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
+			}
+			bounded = true
+		}
+	}
+	if !bounded {
+		l.problem(at, field, "bounds nothing: give transaction, day_amount, day_count, month_amount or month_count")
+	}
+	return x
+}
+
+func (l *loader) override(y *overrideYAML) {
+	const field = "overrides[]"
+	o := risk.Override{Limit: l.limit(&y.Limit, y.ID, field)}
+	at := yamlfile.First(y.ID, y.Limit.Of).Or(y.ID)
+	switch o.Scope {
+	case txn.ScopeTerminal:
+		id := txn.MakeTerminalID(l.id(at, field+".id", len(txn.TerminalID{})))
+		copy(o.ID[:], id[:])
+	case txn.ScopeMerchant:
+		id := txn.MakeMerchantID(l.id(at, field+".id", len(txn.MerchantID{})))
+		copy(o.ID[:], id[:])
+	default:
+		o.ID = l.token(at, field+".id")
+	}
+	l.p.Overrides = append(l.p.Overrides, o)
+}
+
+// blockNames are the reasons for which a card is refused.
+var blockNames = [...]string{risk.BlockRestricted: "restricted", risk.BlockLost: "lost", risk.BlockStolen: "stolen"}
+
+func (l *loader) lists(d *document) {
+	for i := range d.Cards {
+		y := &d.Cards[i]
+		const field = "blocked_cards[]"
+		at := yamlfile.First(y.Card, y.Why, y.From, y.Until)
+		b := risk.Block{From: l.date(y.From, field+".from"), To: l.date(y.Until, field+".until")}
+		if y.Why.Line > 0 {
+			n := slices.Index(blockNames[:], y.Why.Text)
+			if n < 0 {
+				l.problem(y.Why, field+".why", "%q must be one of %s", y.Why.Text, strings.Join(blockNames[:], ", "))
+			}
+			b.Why = risk.BlockReason(max(n, 0))
+		}
+		l.ordered(y.Until, field+".until", b.From, b.To)
+		if l.p.Blocked == nil {
+			l.p.Blocked = map[txn.CardToken]risk.Block{}
+		}
+		card := txn.CardToken(l.token(at.Or(y.Card), field+".card"))
+		if _, twice := l.p.Blocked[card]; twice {
+			l.problem(y.Card, field+".card", "the card stands here twice")
+		}
+		l.p.Blocked[card] = b
+	}
+	for _, s := range d.Persons {
+		if l.p.Shunned == nil {
+			l.p.Shunned = map[txn.Identity]struct{}{}
+		}
+		l.p.Shunned[l.token(s, "shunned_persons[]")] = struct{}{}
+	}
+}
+
+func (l *loader) rules(ys []ruleYAML) {
+	before := len(l.problems)
+	for i := range ys {
+		y := &ys[i]
+		const field = "rules[]"
+		at := yamlfile.First(y.Number, y.Name, y.When, y.Action, y.Refuse, y.OnError, y.Mode, y.From, y.Until)
+		r := rules.Rule{Name: y.Name.Text, When: y.When.Text, Mode: l.mode(y.Mode, field+".mode"),
+			From: l.date(y.From, field+".from"), Until: l.date(y.Until, field+".until")}
+		whole(l, y.Number, field+".number", (*uint16)(&r.Number), math.MaxUint16)
+		if y.When.Line == 0 {
+			l.problem(at, field+".when", "is missing: it is the condition, such as amount > 1000_00")
+		}
+		r.Action = l.action(at.Or(y.Action), field+".action", false)
+		if reason, ok := rules.Refusals[y.Refuse.Text]; ok && r.Action == txn.ActionRefuse {
+			r.Reason = reason
+		} else if r.Action == txn.ActionRefuse {
+			l.problem(at.Or(y.Refuse), field+".refuse_as", "%q must be card (57), transaction (58), amount (61) or frequency (65)", y.Refuse.Text)
+		} else if y.Refuse.Line > 0 {
+			l.problem(y.Refuse, field+".refuse_as", "means nothing to a rule that does not refuse: remove it")
+		}
+		switch {
+		case y.OnError.Line == 0 || y.OnError.Text == passes:
+		case y.OnError.Text == "refuse" && r.Action == txn.ActionRefuse:
+			r.RefuseOnError = true
+		default:
+			l.problem(y.OnError, field+".on_error", "%q must be pass, or refuse for a rule that refuses", y.OnError.Text)
+		}
+		l.p.Own = append(l.p.Own, r)
+	}
+	if len(l.problems) > before {
+		return
+	}
+	if _, err := rules.New(l.p.Own); err != nil {
+		l.ruleProblems(ys, err)
+	}
+}
+
+// ruleProblems puts what is wrong with rules on the lines where they stand.
+func (l *loader) ruleProblems(ys []ruleYAML, err error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		l.problem(yamlfile.Scalar{}, "rules", "%v", err)
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var p *rules.Problem
+		if !errors.As(err, &p) {
+			l.problem(yamlfile.Scalar{}, "rules", "%v", err)
+			continue
+		}
+		y := &ys[p.At]
+		at := map[string]yamlfile.Scalar{"name": y.Name, "number": y.Number, "until": y.Until, "when": y.When}[p.Field]
+		at = yamlfile.First(y.Number, y.Name, y.When).Or(at)
+		what := p.Err.Error()
+		if e := (*rules.Error)(nil); errors.As(p.Err, &e) {
+			at.Line += e.Line - 1
+			what = fmt.Sprintf("column %d: %s", e.Column, e.What)
+		}
+		l.problem(at, "rules[]."+p.Field, "rule %q: %s", p.Name, what)
+	}
+}
+
+func (l *loader) mode(s yamlfile.Scalar, field string) rules.Mode {
+	m, ok := rules.ParseMode(cmp.Or(s.Text, "enforce"))
+	if !ok {
+		l.problem(s, field, "%q must be enforce, shadow or off", s.Text)
+	}
+	return m
+}
+
+func (l *loader) action(s yamlfile.Scalar, field string, mayPass bool) txn.Action {
+	if mayPass && s.Text == passes {
+		return 0
+	}
+	var names []string
+	for a := txn.ActionAlert; a <= txn.ActionRefuse; a++ {
+		if a.String() == s.Text {
+			return a
+		}
+		names = append(names, a.String())
+	}
+	if mayPass {
+		names = append(names, passes)
+	}
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	return txn.ActionAlert
+}
+
+func (l *loader) scope(s yamlfile.Scalar, field string) txn.LimitScope {
+	for x := txn.ScopeTerminal; x <= txn.ScopeIdentity; x++ {
+		if x.String() == s.Text {
+			return x
+		}
+	}
+	l.problem(s, field, "%q must be terminal, merchant, card or identity", s.Text)
+	return txn.ScopeTerminal
+}
+
+func oneOf[T interface {
+	~uint8
+	fmt.Stringer
+}](l *loader, s yamlfile.Scalar, field string) T {
+	var names []string
+	for v := T(0); v.String() != "invalid"; v++ {
+		if v.String() == s.Text {
+			return v
+		}
+		names = append(names, v.String())
+	}
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	return 0
+}
+
+// whole reads a number from 0 to most into to, if it is there.
+func whole[T ~uint8 | ~uint16 | ~uint32](l *loader, s yamlfile.Scalar, field string, to *T, most uint64) {
+	if s.Line == 0 {
+		return
+	}
+	n, err := strconv.ParseUint(s.Text, 10, 64)
+	if err != nil || n > most {
+		l.problem(s, field, "%q must be a number from 0 to %d", s.Text, most)
+		return
+	}
+	*to = T(n)
+}
+
+func (l *loader) amount(s yamlfile.Scalar, field string, c txn.Currency) int64 {
+	a, err := txn.ParseAmount(s.Text, c)
+	if err != nil {
+		l.problem(s, field, "%v", err)
+	}
+	return a.Minor
+}
+
+func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
+	c, ok := iso4217.Lookup(s.Text)
+	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
+	if !ok || err != nil || c.Code != s.Text {
+		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
+		return txn.CNY
+	}
+	return txn.Currency(n)
+}
+
+// country is a numeric code of ISO 3166, as messages have it.
+func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
+	n, err := strconv.ParseUint(s.Text, 10, 16)
+	if err != nil || len(s.Text) != 3 || n == 0 {
+		l.problem(s, field, "%q must be the three digits of a country in ISO 3166, such as 840", s.Text)
+	}
+	if n == china {
+		return 0
+	}
+	return uint16(n)
+}
+
+func (l *loader) region(s yamlfile.Scalar, field string) txn.Region {
+	if s.Line == 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(s.Text, 10, 32)
+	if _, ok := registry.RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
+		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
+		return 0
+	}
+	return txn.Region(n)
+}
+
+func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {
+	if s.Line == 0 {
+		return 0
+	}
+	d, err := txn.ParseDate(s.Text)
+	if err != nil {
+		l.problem(s, field, "%q must be a day as 2026-11-22", s.Text)
+	}
+	return d
+}
+
+func (l *loader) ordered(s yamlfile.Scalar, field string, from, until txn.Date) {
+	if until != 0 && until < from {
+		l.problem(s, field, "%s is before from, %s", until, from)
+	}
+}
+
+func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
+	if s.Text == "" || len(s.Text) > size || strings.Trim(s.Text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		l.problem(s, field, "%q must be 1 to %d letters and digits", s.Text, size)
+	}
+	return s.Text
+}
+
+// token is a keyed hash. What is none is not quoted: it may be a card number.
+func (l *loader) token(s yamlfile.Scalar, field string) (t [16]byte) {
+	b, err := hex.DecodeString(s.Text)
+	if err != nil || len(b) != len(t) {
+		l.problem(s, field, "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
+		return t
+	}
+	return [16]byte(b)
+}

@@ -20,7 +20,9 @@ import (
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
+	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -265,4 +267,19 @@ func (o *ownSwitch) Verify(ctx context.Context) error {
 		return fmt.Errorf("%d requests are open and %d reversals owed", r.OpenCount, r.OwedCount)
 	}
 	return nil
+}
+
+// testKeys are the sample terminals' test keys, as a replay takes them.
+func (o *ownSwitch) testKeys() (map[string]replay.Key, error) {
+	reg, err := readRegistry(filepath.Join(o.dir, "registry.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]replay.Key{}
+	for t := range reg.Terminals() {
+		if tid := t.ID.String(); t.Keys == txn.KeysMasterSession {
+			all[tid] = replay.Key{TMK: fleet.SampleTMK(tid), Set: fleet.SampleKeySet(tid)}
+		}
+	}
+	return all, nil
 }

@@ -15,16 +15,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // replayFlags are those of replay.
 type replayFlags struct {
 	to          []string
+	compare     bool
 	speed, rate string
 	terminals   int
 	identities  string
@@ -39,7 +42,7 @@ type replayFlags struct {
 func replayCommand(c *console) *cobra.Command {
 	f := &replayFlags{}
 	cmd := &cobra.Command{
-		Use: "replay FILE", Short: "Play a capture against a host and say what it answers otherwise", Args: args(1, "a capture's file"),
+		Use: "replay FILE [--compare A B]", Short: "Play a capture against a host and say what it answers otherwise",
 		Long: `replay plays a capture (acqswitch capture) against any host that speaks its
 dialect: the sessions, each terminal's order and, at --speed 1x, the pauses as
 they were recorded. Trace numbers, times, batches and references to earlier
@@ -53,16 +56,32 @@ repeated the request must repeat it again. What differs is grouped by cause. Wit
 counts from then. docs/load-testing.md is the way from a tcpdump file to a
 report.
 
+With --compare two hosts play the capture side by side, and what B answers is held
+against what A answers to the same request at the same moment. Each is an address
+(DIALECT=ADDRESS,... for several dialects) or a build: the path of an acqswitch
+binary, which is then started with the sample registry, test keys and issuers,
+and whose journal says by which rule or for which reason it answered so.
+
 Exit code 0: every answer as recorded; 3: something differs or is missing; 4: the
 host could not be reached, or answered nothing any more. The report is written
 in every case.`,
 		Example: `  acqswitch replay day.acq --to 127.0.0.1:8583
   acqswitch replay day.acq --to cup-pos=127.0.0.1:8583 --to iso87=127.0.0.1:8587 --speed max --report day.html
   acqswitch replay day.acq --to 10.0.0.7:8583 --rate 500/s --terminals 2000 --identities terminals.csv
+  acqswitch replay day.acq --speed max --compare ./acqswitch-released ./bin/acqswitch
   acqswitch replay day.acq --to 10.0.0.7:8583 --speed 10x --tmk test-keys.txt --rules rules.yaml -o json`,
-		RunE: func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given[0]) },
+		Args: func(cmd *cobra.Command, given []string) error {
+			if f.compare {
+				return args(3, "a capture's file and, with --compare, two hosts")(cmd, given)
+			}
+			return args(1, "a capture's file")(cmd, given)
+		},
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return f.run(cmd.Context(), c, given[0], given[1:])
+		},
 	}
 	fs := cmd.Flags()
+	fs.BoolVar(&f.compare, "compare", false, "play against two hosts, A and B, side by side, and hold B's answers against A's")
 	fs.StringArrayVar(&f.to, "to", nil, "the host's address; DIALECT=ADDRESS for the sessions of one dialect, several times for several")
 	fs.StringVar(&f.speed, "speed", "1x", "pace: 1x as recorded, 10x ten times as fast, max as fast as answers come")
 	fs.StringVar(&f.rate, "rate", "", "instead: requests a second for all terminals together, as 500/s")
@@ -80,8 +99,10 @@ in every case.`,
 func (f *replayFlags) options() (o replay.Options, err error) {
 	o = replay.Options{Addrs: targets(f.to), Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
 	switch {
-	case len(o.Addrs) == 0:
+	case len(o.Addrs) == 0 && !f.compare:
 		return o, errors.New("say with --to where the host is")
+	case len(o.Addrs) > 0 && f.compare:
+		return o, errors.New("--compare says where the hosts are: leave --to out")
 	case f.patience <= 0 || f.terminals < 0 || f.max < 0 || f.stan > txn.STANMax:
 		return o, errors.New("--patience must be positive, --terminals and --max not negative, --stan up to 999999")
 	}
@@ -205,7 +226,111 @@ func readTestKeys(r io.Reader) (map[string]replay.Key, error) {
 	return all, err
 }
 
-func (f *replayFlags) run(ctx context.Context, c *console, name string) error {
+// compared is one of two hosts: an address, or a build that is started.
+type compared struct {
+	addrs map[string]string
+	own   *ownSwitch // nil: an address
+}
+
+func startCompared(ctx context.Context, what string) (h compared, err error) {
+	if info, err := os.Stat(what); err == nil && info.Mode().IsRegular() {
+		if what, err = filepath.Abs(what); err != nil {
+			return h, err
+		}
+		if h.own, err = startOwn(ctx, what, true); err != nil {
+			return h, err
+		}
+		h.addrs = h.own.listens
+		return h, nil
+	}
+	if h.addrs = targets(strings.Split(what, ",")); len(h.addrs) == 0 || !strings.Contains(what, ":") {
+		return h, usage(fmt.Errorf("--compare: %q is neither an address nor a file", what))
+	}
+	return h, nil
+}
+
+// reasons are why a build answered, by terminal, trace number and code.
+func (h *compared) reasons() (map[reasonKey]string, error) {
+	all := map[reasonKey]string{}
+	if h.own == nil {
+		return all, nil
+	}
+	j, err := openJournalReadOnly(filepath.Join(h.own.dir, "data"))
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	return all, j.Scan(j.First(), func(_ journal.Position, b []byte) error {
+		var rec txn.Record
+		if err := rec.Unmarshal(b); err != nil || rec.Kind != txn.RecordOutcome {
+			return err
+		}
+		why := rec.Reason.String()
+		if rec.Reason != txn.Approved {
+			for found := range rec.Findings.All() {
+				if found.Action == txn.ActionRefuse && !found.Shadow {
+					why = fmt.Sprintf("rule %s (%s)", found.Rule, rec.Reason)
+				}
+			}
+		}
+		all[reasonKey{rec.Key.Terminal.String(), rec.Key.STAN, string(rec.Code[:])}] = why
+		return nil
+	})
+}
+
+type reasonKey struct {
+	terminal string
+	stan     uint32
+	code     string
+}
+
+// sideBySide starts what is to be compared; the reference is the first.
+func (f *replayFlags) sideBySide(ctx context.Context, o *replay.Options, hosts []string) (both [2]compared, stop func() error, err error) {
+	stop = func() error {
+		var err error
+		for _, h := range both {
+			if h.own != nil {
+				err = errors.Join(err, h.own.close())
+			}
+		}
+		return err
+	}
+	for i, what := range hosts {
+		if both[i], err = startCompared(ctx, what); err != nil {
+			return both, stop, err
+		}
+	}
+	o.Reference, o.Addrs = both[0].addrs, both[1].addrs
+	if both[0].own != nil && both[1].own != nil && o.Keys == nil {
+		if o.Keys, err = both[0].own.testKeys(); err != nil {
+			return both, stop, err
+		}
+		if len(o.PIN) == 0 {
+			o.PIN = fleet.SamplePIN
+		}
+	}
+	return both, stop, nil
+}
+
+// because names the causes of a comparison of builds by what their journals say.
+func because(r *replay.Report, both [2]compared) error {
+	var why [2]map[reasonKey]string
+	for i := range both {
+		var err error
+		if why[i], err = both[i].reasons(); err != nil {
+			return err
+		}
+	}
+	r.Because(func(e replay.Example, code string, reference bool) string {
+		if reference {
+			return why[0][reasonKey{e.Terminal, e.ReferenceSTAN, code}]
+		}
+		return why[1][reasonKey{e.Terminal, e.STAN, code}]
+	})
+	return nil
+}
+
+func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []string) (err error) {
 	o, err := f.options()
 	if err != nil {
 		return usage(err)
@@ -232,7 +357,19 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string) error {
 	if !c.json() {
 		o.Progress = replayProgress(c.out)
 	}
+	var both [2]compared
+	if len(hosts) > 0 {
+		var stop func() error
+		both, stop, err = f.sideBySide(ctx, &o, hosts)
+		defer func() { err = errors.Join(err, stop()) }()
+		if err != nil {
+			return err
+		}
+	}
 	r, played := replay.Run(ctx, in, index, o)
+	if err := because(r, both); err != nil {
+		return err
+	}
 	if err := f.write(c, r); err != nil {
 		return err
 	}
@@ -288,8 +425,11 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	}
 	fmt.Fprintf(out, "%s against %s, %s: %d requests of %d terminals in %s, %d answered (%.0f/s)\n",
 		r.Capture, strings.Join(r.Targets, ", "), r.Pace, r.Requests, r.Terminals, r.Took.Round(time.Millisecond), r.Answered, r.PerSecond)
-	fmt.Fprintf(out, "%d as recorded, %d different, %d could not be played; %d unanswered as in the capture, %d answered that were not there; %d strays\n\n",
-		r.Same, r.Differ, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
+	if len(r.Reference) > 0 {
+		fmt.Fprintf(out, "held against what %s answered\n", strings.Join(r.Reference, ", "))
+	}
+	fmt.Fprintf(out, "%d as %s, %d different, %d could not be played; %d unanswered as expected, %d answered where no answer was expected; %d strays\n\n",
+		r.Same, r.Expectation(), r.Differ, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if r.Latency.N > 0 {
 		fmt.Fprintf(w, "\tmean\tp50\tp90\tp99\tp99.9\tlongest\t\n")
@@ -297,15 +437,15 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	for _, row := range []struct {
 		name string
 		p    replay.Percentiles
-	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the player's lag", r.Lag}} {
+	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the player's lag", r.Lag}} {
 		if row.p.N > 0 {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.name, fine(row.p.Mean), fine(row.p.P50), fine(row.p.P90), fine(row.p.P99), fine(row.p.P999), fine(row.p.Max))
 		}
 	}
 	w.Flush()
-	verdict := "Every answer is as recorded."
+	verdict := "Every answer is as " + r.Expectation() + "."
 	if !r.OK() {
-		verdict = "Not as recorded."
+		verdict = "Not as " + r.Expectation() + "."
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
 	return err

@@ -14,7 +14,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
-	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/terminal/script"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -150,6 +149,11 @@ func (f *scriptFlags) play(ctx context.Context, c *console, s *script.Script, fi
 			return o, err
 		}
 		st.addrs = st.own.listens
+		if keys == nil {
+			if st.keys, err = st.own.testKeys(); err != nil {
+				return o, err
+			}
+		}
 	}
 	var show func(*script.Done)
 	if f.steps && !c.json() {
@@ -194,16 +198,9 @@ func (s *playhouse) Dial(ctx context.Context, w script.Who, r terminal.Recorder)
 	p := terminal.Profile{Terminal: txn.MakeTerminalID(w.Terminal), Merchant: txn.MakeMerchantID(w.Merchant), Serial: w.Serial, Position: position}
 	key, known := s.keys[w.Terminal]
 	if !known {
-		key, known = s.keys[""]
+		key = s.keys[""]
 	}
-	switch {
-	case known:
-		p.TMK, p.KeySet, p.Serial = key.TMK, key.Set, or(w.Serial, key.Serial)
-	case s.own != nil:
-		if err := s.own.sampleKeys(&p); err != nil {
-			return nil, err
-		}
-	}
+	p.TMK, p.KeySet, p.Serial = key.TMK, key.Set, or(w.Serial, key.Serial)
 	if store := s.stores[w.Terminal]; store != nil { // its power went
 		if err := store.Close(); err != nil {
 			return nil, err
@@ -227,18 +224,6 @@ func (s *playhouse) Own() script.Own {
 		return nil
 	}
 	return s.own
-}
-
-// sampleKeys gives a terminal that signs on its test key.
-func (o *ownSwitch) sampleKeys(p *terminal.Profile) error {
-	reg, err := readRegistry(filepath.Join(o.dir, "registry.yaml"))
-	if err != nil {
-		return err
-	}
-	if t, ok := reg.Terminal(p.Terminal); ok && t.Keys == txn.KeysMasterSession {
-		p.TMK, p.KeySet = fleet.SampleTMK(p.Terminal.String()), fleet.SampleKeySet(p.Terminal.String())
-	}
-	return nil
 }
 
 // named are the issuers that a script means.

@@ -16,12 +16,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// actor is one terminal that plays.
+// actor is one terminal that plays, against the host and, where two are
+// compared, against the reference at the same time.
 type actor struct {
-	player   *player
-	rewriter rewriter
-	key      *Key
-	keys     *terminal.Keys // nil before its first request, and without a key
+	player *player
 
 	// mu guards queue and busy.
 	mu    sync.Mutex
@@ -29,9 +27,19 @@ type actor struct {
 	busy  bool // a goroutine works on the queue
 
 	// Owned by that goroutine.
-	link    *link
-	session linkKey
-	begun   bool
+	sides []*side // the host, and the reference if there is one
+}
+
+// side is a terminal against one host.
+type side struct {
+	player    *player
+	reference bool
+	rewriter  rewriter
+	key       *Key
+	keys      *terminal.Keys // nil before its first request, and without a key
+	link      *link
+	session   linkKey
+	begun     bool
 	*scratch
 }
 
@@ -56,12 +64,17 @@ func (a *actor) add(ctx context.Context, j *job) {
 
 // work plays what is queued.
 func (a *actor) work(ctx context.Context) {
-	a.scratch = scratches.Get().(*scratch)
+	for _, s := range a.sides {
+		s.scratch = scratches.Get().(*scratch)
+	}
 	for {
 		a.mu.Lock()
 		if len(a.queue) == 0 {
-			scratches.Put(a.scratch)
-			a.scratch, a.queue, a.busy = nil, nil, false
+			for _, s := range a.sides {
+				scratches.Put(s.scratch)
+				s.scratch = nil
+			}
+			a.queue, a.busy = nil, false
 			a.mu.Unlock()
 			return
 		}
@@ -75,45 +88,93 @@ func (a *actor) work(ctx context.Context) {
 
 // play sends one request and judges its answer.
 func (a *actor) play(ctx context.Context, j *job) {
-	p, e := a.player, j.exchange
+	p := a.player
 	if ctx.Err() != nil {
 		p.failed(ctx.Err(), false)
 		return
 	}
+	host := a.sides[0]
+	var other outcome
+	var beside sync.WaitGroup
+	if len(a.sides) > 1 {
+		beside.Go(func() { other = a.sides[1].ask(ctx, j) })
+	}
+	o := host.ask(ctx, j)
+	beside.Wait()
+	for _, o := range [...]outcome{o, other} {
+		if o.notPlayed != nil {
+			p.failed(o.notPlayed, !o.sent.IsZero())
+			return
+		}
+	}
+	if host.asked.MTI() == 0 {
+		return // the reader took it apart before
+	}
+	a.judge(j, &o, &other)
+}
+
+// outcome is what came of a request.
+type outcome struct {
+	reply
+	sent      time.Time
+	badMAC    bool
+	notPlayed error // why it was not sent, or not waited for
+}
+
+// ask sends one request, waits for its answer and learns from it.
+func (a *side) ask(ctx context.Context, j *job) (o outcome) {
+	p, e := a.player, j.exchange
 	a.connect(j)
 	d := e.Session.Dialect
 	frame := slices.Clone(e.Request)
 	if d.Parse(&a.asked, e.Request) != nil || d.Parse(&a.sent, frame) != nil {
-		return // the reader took it apart before
+		return o
 	}
-	if err := a.begin(ctx, e); err != nil {
-		p.failed(err, false)
-		return
+	if o.notPlayed = a.begin(ctx, e); o.notPlayed != nil {
+		return o
 	}
 	a.rewriter.request(&a.sent, e.At, time.Now())
-	if err := a.seal(j, frame); err != nil {
-		p.failed(err, false)
-		return
+	if o.notPlayed = a.seal(j, frame); o.notPlayed != nil {
+		return o
 	}
 	patience := p.o.Patience
 	if e.Answer == nil {
 		patience = min(patience, silentWait)
 	}
-	r, sent := a.link.exchange(ctx, &a.sent, frame, patience)
+	o.reply, o.sent = a.link.exchange(ctx, &a.sent, frame, patience)
 	if e.Ended {
 		a.hangUp()
 	}
-	s := subjectOf(d, &a.sent, e.Number)
-	if r.err != nil && ctx.Err() != nil || sent.IsZero() {
-		p.failed(cmp.Or(r.err, ctx.Err()), !sent.IsZero())
-		return
+	if o.err != nil && ctx.Err() != nil || o.sent.IsZero() {
+		o.notPlayed = cmp.Or(o.err, ctx.Err())
+		return o
 	}
-	a.judge(j, &s, r, sent)
+	if o.err != nil {
+		return o
+	}
+	if err := d.Parse(&a.got, o.frame); err != nil {
+		o.err = fmt.Errorf("%w: %w", errNonsense, err)
+		return o
+	}
+	if e.Answer != nil && d.Parse(&a.recorded, e.Answer) == nil {
+		a.rewriter.answer(&a.recorded, &a.got)
+	}
+	if a.keys != nil {
+		if a.sent.MTI() == 0x0800 && string(a.got.Value(39)) == "00" && a.got.Has(62) {
+			o.badMAC = a.take(d, a.sent.Frame(), o.frame) != nil
+		} else if a.keys.Ready() {
+			o.badMAC = a.keys.Verify(&a.sent, &a.got) != nil
+		}
+	}
+	p.mu.Lock()
+	p.refusals = 0
+	p.mu.Unlock()
+	return o
 }
 
 // connect takes the session of a request, and leaves the one before.
-func (a *actor) connect(j *job) {
-	k := linkKey{j.copy, j.exchange.Session.ID}
+func (a *side) connect(j *job) {
+	k := linkKey{j.copy, j.exchange.Session.ID, a.reference}
 	if a.link != nil && a.session == k {
 		return
 	}
@@ -123,7 +184,7 @@ func (a *actor) connect(j *job) {
 	defer p.mu.Unlock()
 	l := p.links[k]
 	if l == nil {
-		l = &link{addr: j.addr, dialect: j.exchange.Session.Dialect, strays: p.stray}
+		l = &link{addr: p.address(a.reference, j.exchange.Session.Dialect.Name), dialect: j.exchange.Session.Dialect, strays: p.stray}
 		p.links[k] = l
 	}
 	l.users++
@@ -131,7 +192,7 @@ func (a *actor) connect(j *job) {
 }
 
 // hangUp leaves the session; the last terminal ends it.
-func (a *actor) hangUp() {
+func (a *side) hangUp() {
 	if a.link == nil {
 		return
 	}
@@ -152,7 +213,7 @@ func (a *actor) hangUp() {
 // begin signs a terminal with keys on, before its first request: unless that is
 // a sign-on itself, or was told to sign on first. A refusal is noted; what it
 // leads to shows in the answers.
-func (a *actor) begin(ctx context.Context, e *capture.Exchange) error {
+func (a *side) begin(ctx context.Context, e *capture.Exchange) error {
 	d := e.Session.Dialect
 	if a.begun || a.key == nil || d.Terminal == nil || !terminal.IsCUP(d.Terminal) {
 		return nil
@@ -206,7 +267,7 @@ func (a *actor) begin(ctx context.Context, e *capture.Exchange) error {
 }
 
 // take takes the working keys of a sign-on's approval.
-func (a *actor) take(d *capture.Dialect, asked, approval []byte) error {
+func (a *side) take(d *capture.Dialect, asked, approval []byte) error {
 	answer, err := terminal.ReadAnswer(d.Terminal, asked, approval[d.PrefixSize():])
 	if err != nil {
 		return err
@@ -223,7 +284,7 @@ const (
 )
 
 // seal puts the PIN and the MAC into a request that has places for them.
-func (a *actor) seal(j *job, frame []byte) error {
+func (a *side) seal(j *job, frame []byte) error {
 	d, code := j.exchange.Session.Dialect, ""
 	if a.keys == nil || !a.keys.Ready() {
 		return nil
@@ -242,82 +303,81 @@ func (a *actor) seal(j *job, frame []byte) error {
 	return a.keys.Seal(d.Terminal, frame)
 }
 
-// judge learns from an answer and compares it.
-func (a *actor) judge(j *job, s *subject, r reply, sent time.Time) {
+// judge holds the host's answer to the reference's, or without one to the
+// recorded one.
+func (a *actor) judge(j *job, o, other *outcome) {
 	p, e := a.player, j.exchange
 	d := e.Session.Dialect
-	if r.err == nil {
-		if err := d.Parse(&a.got, r.frame); err != nil {
-			r.err = fmt.Errorf("%w: %w", errNonsense, err)
-		}
+	host := a.sides[0]
+	s := subjectOf(d, &host.sent, e.Number)
+	code, expectedCode := "none", "none"
+	if o.err == nil {
+		code = string(host.got.AppendText(nil, 39))
 	}
 	var differences []difference
-	badMAC := false
-	recordedCode, code := "none", "none"
-	if e.Answer != nil && d.Parse(&a.recorded, e.Answer) == nil {
-		recordedCode = string(a.recorded.AppendText(nil, 39))
-	}
-	if r.err == nil {
-		code = string(a.got.AppendText(nil, 39))
-		if e.Answer != nil {
-			a.rewriter.answer(&a.recorded, &a.got)
-			differences = p.compare.compare(&a.asked, &a.recorded, &a.sent, &a.got)
-		}
-		if a.keys != nil {
-			if a.sent.MTI() == 0x0800 && code == "00" && a.got.Has(62) {
-				badMAC = a.take(d, a.sent.Frame(), r.frame) != nil
-			} else if a.keys.Ready() {
-				badMAC = a.keys.Verify(&a.sent, &a.got) != nil
+	expected := false // an answer
+	if len(a.sides) > 1 {
+		if expected = other.err == nil; expected {
+			beside := a.sides[1]
+			expectedCode = string(beside.got.AppendText(nil, 39))
+			s.example.ReferenceSTAN = uint32(digits(beside.sent.AppendDigits(nil, 11)))
+			if o.err == nil {
+				differences = p.compare.compare(&beside.sent, &beside.got, &host.sent, &host.got)
 			}
+		} else if o.err == nil {
+			differences = []difference{{-1, noAnswer(other.err), "code " + code}}
 		}
-	}
-	if r.err == nil {
-		p.mu.Lock()
-		p.refusals = 0
-		p.mu.Unlock()
+	} else if expected = e.Answer != nil && d.Parse(&host.recorded, e.Answer) == nil; expected {
+		expectedCode = string(host.recorded.AppendText(nil, 39))
+		if o.err == nil {
+			differences = p.compare.compare(&host.asked, &host.recorded, &host.sent, &host.got)
+		}
 	}
 	t := p.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.r.Sent++
 	t.code(s.kind, code, 1, 0)
-	t.code(s.kind, recordedCode, 0, 1)
-	if r.err != nil {
-		if e.Answer == nil {
+	t.code(s.kind, expectedCode, 0, 1)
+	if other.err == nil && !other.sent.IsZero() {
+		record(t.reference, other.at.Sub(other.sent))
+	}
+	if o.err != nil {
+		if !expected {
 			t.r.Silent++
 			return
 		}
 		t.timeouts++
-		t.problem(r.err.Error())
-		t.groups.compared(s)
-		t.groups.differs(s, a.recorded.MTI(), difference{-1, "code " + recordedCode, noAnswer(r.err)})
+		t.problem(o.err.Error())
+		t.groups.compared(&s)
+		t.groups.differs(&s, s.mti&^1+0x10, difference{-1, "code " + expectedCode, noAnswer(o.err)})
 		return
 	}
 	t.r.Answered++
-	t.answered, t.timeouts = r.at, 0
-	from := sent
+	t.answered, t.timeouts = o.at, 0
+	from := o.sent
 	if p.o.Rate > 0 {
 		from = j.due
 	}
-	record(t.latency, r.at.Sub(from))
-	record(t.service, r.at.Sub(sent))
-	t.series.add(r.at.Sub(p.began), r.at.Sub(from))
-	if badMAC {
+	record(t.latency, o.at.Sub(from))
+	record(t.service, o.at.Sub(o.sent))
+	t.series.add(o.at.Sub(p.began), o.at.Sub(from))
+	if o.badMAC || other.badMAC {
 		t.r.BadMACs++
 		t.problem("an answer's MAC or keys are wrong: --tmk is not the host's")
 	}
-	if e.Answer == nil {
+	if !expected && len(differences) == 0 {
 		t.r.Unrecorded++
 		return
 	}
-	t.groups.compared(s)
+	t.groups.compared(&s)
 	if len(differences) == 0 {
 		t.r.Same++
 		return
 	}
 	t.r.Differ++
 	for _, d := range differences {
-		t.groups.differs(s, a.got.MTI(), d)
+		t.groups.differs(&s, host.got.MTI(), d)
 	}
 }
 

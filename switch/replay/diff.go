@@ -25,15 +25,33 @@ const (
 type Group struct {
 	Count int `json:"count"`
 	// Cause is one sentence: what came instead of what, of which requests.
-	Cause    string   `json:"cause"`
-	Kind     string   `json:"kind"` // of the requests
-	MTI      string   `json:"mti"`  // of the answer
-	Field    int      `json:"field"`
-	Expected string   `json:"expected"`
-	Got      string   `json:"got"`
-	Of       string   `json:"of,omitempty"`    // what all its requests have in common and not all others
-	Whole    int      `json:"whole,omitempty"` // requests of the kind that have that in common
-	Examples []string `json:"examples"`
+	Cause    string `json:"cause"`
+	Kind     string `json:"kind"` // of the requests
+	MTI      string `json:"mti"`  // of the answer
+	Field    int    `json:"field"`
+	Expected string `json:"expected"`
+	Got      string `json:"got"`
+	Of       string `json:"of,omitempty"`    // what all its requests have in common and not all others
+	Whole    int    `json:"whole,omitempty"` // requests of the kind that have that in common
+	// Why is what the host's own books say of all the examples, where they were
+	// asked (Report.Because).
+	Why      string    `json:"why,omitempty"`
+	Examples []Example `json:"examples"`
+
+	kinds, expected, types map[string]int // requests by what Kind, Expected and MTI name
+}
+
+// Example is one request of a group.
+type Example struct {
+	Number   uint64 `json:"number"` // in the capture
+	Terminal string `json:"terminal"`
+	STAN     uint32 `json:"stan"` // as it was sent
+	// ReferenceSTAN is the number as it was sent to the host that is compared with.
+	ReferenceSTAN uint32 `json:"reference_stan,omitempty"`
+}
+
+func (e Example) String() string {
+	return fmt.Sprintf("message %d, terminal %s, STAN %06d", e.Number, e.Terminal, e.STAN)
 }
 
 // trait is something that requests can have in common.
@@ -52,10 +70,10 @@ var traitNames = [traits]string{"terminal", "terminals of merchant", "cards of",
 
 // subject is a request as the differences tell of it.
 type subject struct {
-	kind   string
-	mti    uint16 // of the request
-	traits [traits]string
-	name   string // of examples
+	kind    string
+	mti     uint16 // of the request
+	traits  [traits]string
+	example Example
 }
 
 func subjectOf(d *capture.Dialect, m *iso.Message, number uint64) subject {
@@ -67,7 +85,7 @@ func subjectOf(d *capture.Dialect, m *iso.Message, number uint64) subject {
 	}
 	s.traits[ofEntry] = string(m.AppendDigits(nil, 22))
 	s.traits[ofCurrency] = string(m.AppendText(nil, 49))
-	s.name = fmt.Sprintf("message %d, terminal %s, STAN %s", number, s.traits[ofTerminal], m.AppendDigits(nil, 11))
+	s.example = Example{Number: number, Terminal: s.traits[ofTerminal], STAN: uint32(digits(m.AppendDigits(nil, 11)))}
 	return s
 }
 
@@ -134,9 +152,9 @@ func (c *comparison) field(n int, asked, recorded, sent, got *iso.Message) (diff
 	case rule == ignore:
 		return difference{}, true
 	case !got.Has(n):
-		return difference{n, show(n, recorded.AppendText(nil, n)), "nothing"}, false
+		return difference{n, "a value", "nothing"}, false
 	case !recorded.Has(n):
-		return difference{n, "nothing", show(n, got.AppendText(nil, n))}, false
+		return difference{n, "nothing", "a value"}, false
 	case rule == present:
 		return difference{}, true
 	}
@@ -188,7 +206,7 @@ type groups struct {
 type group struct {
 	count    int
 	traits   tallies
-	examples []string
+	examples []Example
 }
 
 // tallies counts the values of each trait, as far as they can be told apart.
@@ -249,7 +267,7 @@ func (g *groups) differs(s *subject, mti uint16, d difference) {
 	found.count++
 	found.traits.add(s, valuesMax)
 	if len(found.examples) < examplesMax {
-		found.examples = append(found.examples, s.name)
+		found.examples = append(found.examples, s.example)
 	}
 }
 
@@ -283,15 +301,14 @@ func (g *groups) list() []Group {
 			all = append(all, g.single(k))
 		}
 	}
-	slices.SortFunc(all, func(a, b Group) int {
-		return cmp.Or(b.Count-a.Count, cmp.Compare(a.MTI, b.MTI), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Cause, b.Cause))
-	})
+	sortGroups(all)
 	return all
 }
 
 func (g *groups) single(k groupKey) Group {
 	found := g.all[k]
-	one := Group{Count: found.count, Kind: k.kind, MTI: fmt.Sprintf("%04x", k.mti), Field: k.field, Expected: k.expected, Got: k.got, Examples: found.examples}
+	one := Group{Field: k.field, Got: k.got}
+	one.add(found.count, map[string]int{k.kind: found.count}, map[string]int{k.expected: found.count}, map[string]int{fmt.Sprintf("%04x", k.mti): found.count}, found.examples)
 	one.Of, one.Whole = common(g.overall[k.kind], &found.traits)
 	one.Cause = one.sentence()
 	return one
@@ -299,26 +316,38 @@ func (g *groups) single(k groupKey) Group {
 
 func (g *groups) merged(c groupKey, keys []groupKey) (Group, bool) {
 	var traits tallies
-	kinds, expected, types := map[string]int{}, map[string]int{}, map[string]int{}
 	one := Group{Field: c.field, Got: c.got}
 	slices.SortFunc(keys, func(a, b groupKey) int {
 		return cmp.Or(g.all[b].count-g.all[a].count, cmp.Compare(a.kind, b.kind), cmp.Compare(a.expected, b.expected))
 	})
 	for _, k := range keys {
-		found := g.all[k]
-		traits.merge(&found.traits)
-		one.Count += found.count
-		kinds[k.kind] += found.count
-		expected[k.expected] += found.count
-		types[fmt.Sprintf("%04x", k.mti)] += found.count
-		if len(one.Examples) < examplesMax {
-			one.Examples = append(one.Examples, found.examples[0])
-		}
+		single := g.single(k)
+		traits.merge(&g.all[k].traits)
+		one.add(single.Count, single.kinds, single.expected, single.types, single.Examples[:1])
 	}
 	one.Of, one.Whole = common(&g.total, &traits)
-	one.Kind, one.Expected, one.MTI = listed(kinds), listed(expected), listed(types)
 	one.Cause = one.sentence()
 	return one, one.Of != ""
+}
+
+// add counts requests of another cause as of this one.
+func (g *Group) add(count int, kinds, expected, types map[string]int, examples []Example) {
+	g.Count += count
+	for _, row := range [...]struct {
+		to   *map[string]int
+		from map[string]int
+		name *string
+	}{{&g.kinds, kinds, &g.Kind}, {&g.expected, expected, &g.Expected}, {&g.types, types, &g.MTI}} {
+		if *row.to == nil {
+			*row.to = map[string]int{}
+		}
+		for name, n := range row.from {
+			(*row.to)[name] += n
+		}
+		*row.name = listed(*row.to)
+	}
+	g.Examples = append(g.Examples, examples...)
+	g.Examples = g.Examples[:min(len(g.Examples), examplesMax)]
 }
 
 // listed names what was counted, the most frequent first.
@@ -396,5 +425,68 @@ func (g *Group) sentence() string {
 	if g.Whole > 0 && g.Count > 1 {
 		s += fmt.Sprintf("; %d of the %d of theirs", g.Count, g.Whole)
 	}
+	if g.Why != "" {
+		s += ", " + g.Why
+	}
 	return s
+}
+
+// Because asks why the host answered with a code as it did, and why the reference
+// did ("" is not known). Causes whose examples all have one reason are named by it,
+// and those that have the same code for the same reason are one.
+func (r *Report) Because(why func(e Example, code string, reference bool) string) {
+	type reasoned struct{ got, why string }
+	named := map[reasoned]*Group{}
+	var all []Group
+	for _, g := range r.Groups {
+		host, same := g.reason(why)
+		if host == "" {
+			all = append(all, g)
+			continue
+		}
+		k := reasoned{g.Got, host}
+		if same {
+			k.why = "the reason being the same: " + host
+		}
+		one := named[k]
+		if one == nil {
+			g.Why = k.why
+			named[k] = &g
+			continue
+		}
+		one.add(g.Count, g.kinds, g.expected, g.types, g.Examples)
+		if one.Of != g.Of {
+			one.Of, one.Whole = "", 0
+		} else {
+			one.Whole = max(one.Whole, g.Whole)
+		}
+	}
+	for _, g := range named {
+		g.Cause = g.sentence()
+		all = append(all, *g)
+	}
+	sortGroups(all)
+	r.Groups = all
+}
+
+// reason is why the host answered all the examples, and whether it is also why
+// the reference answered them otherwise.
+func (g *Group) reason(why func(Example, string, bool) string) (host string, same bool) {
+	if g.Field != 39 || len(g.expected) != 1 {
+		return "", false
+	}
+	for i, e := range g.Examples {
+		h := why(e, strings.Trim(g.Got, `"`), false)
+		if h == "" || i > 0 && h != host {
+			return "", false
+		}
+		host, same = h, h == why(e, strings.Trim(g.Expected, `"`), true)
+	}
+	return host, same
+}
+
+func sortGroups(all []Group) {
+	slices.SortFunc(all, func(a, b Group) int {
+		return cmp.Or(b.Count-a.Count, cmp.Compare(a.MTI, b.MTI), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Cause, b.Cause))
+	})
 }

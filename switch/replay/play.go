@@ -24,6 +24,10 @@ type Options struct {
 	Name string
 	// Addrs are the hosts' addresses by dialect; "" is for every other.
 	Addrs map[string]string
+	// Reference are the addresses of a second host, likewise, against which the
+	// capture is played at the same time. What it answers is expected then, in place
+	// of what was recorded. Empty: none.
+	Reference map[string]string
 	// Speed is how much faster than recorded: 1 keeps the pauses. Zero is as fast
 	// as the answers come. It is not used with Rate.
 	Speed float64
@@ -93,9 +97,7 @@ func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Option
 	o.Patience = cmp.Or(o.Patience, txn.PatienceDefault/3)
 	p := &player{o: o, index: index, tally: newTally(), compare: o.Rules.comparison(), terminals: map[string]*actor{}, links: map[linkKey]*link{}, places: make(chan struct{}, queuedMax)}
 	p.tally.r.Capture, p.tally.r.Pace = o.Name, o.pace()
-	for _, name := range sortedKeys(o.Addrs) {
-		p.tally.r.Targets = append(p.tally.r.Targets, strings.TrimPrefix(name+"="+o.Addrs[name], "="))
-	}
+	p.tally.r.Targets, p.tally.r.Reference = listedTargets(o.Addrs), listedTargets(o.Reference)
 	if err := p.plan(); err != nil {
 		return p.tally.report(0), err
 	}
@@ -126,6 +128,22 @@ func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Option
 	return p.tally.report(time.Since(p.began)), err
 }
 
+func listedTargets(addrs map[string]string) (all []string) {
+	for _, name := range sortedKeys(addrs) {
+		all = append(all, strings.TrimPrefix(name+"="+addrs[name], "="))
+	}
+	return all
+}
+
+// address is where sessions of a dialect go, empty when nobody said.
+func (p *player) address(reference bool, dialect string) string {
+	addrs := p.o.Addrs
+	if reference {
+		addrs = p.o.Reference
+	}
+	return cmp.Or(addrs[dialect], addrs[""])
+}
+
 func sortedKeys[V any](m map[string]V) []string {
 	var all []string
 	for k := range m {
@@ -146,8 +164,9 @@ func (o *Options) pace() string {
 }
 
 type linkKey struct {
-	copy    int
-	session uint32
+	copy      int
+	session   uint32
+	reference bool
 }
 
 // player plays a capture.
@@ -196,12 +215,14 @@ func (p *player) plan() error {
 
 // knock finds out whether the hosts can be reached at all.
 func (p *player) knock(ctx context.Context) error {
-	for _, name := range sortedKeys(p.o.Addrs) {
-		conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", p.o.Addrs[name])
-		if err != nil {
-			return fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
+	for _, addrs := range [...]map[string]string{p.o.Addrs, p.o.Reference} {
+		for _, name := range sortedKeys(addrs) {
+			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addrs[name])
+			if err != nil {
+				return fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
+			}
+			conn.Close()
 		}
-		conn.Close()
 	}
 	return nil
 }
@@ -265,12 +286,12 @@ func (p *player) deal(ctx context.Context, in *capture.Reader) error {
 		}
 		tid := string(m.AppendText(nil, 41))
 		number := p.numbers[tid]
-		addr := cmp.Or(p.o.Addrs[e.Session.Dialect.Name], p.o.Addrs[""])
+		addressed := p.address(false, e.Session.Dialect.Name) != "" && (len(p.o.Reference) == 0 || p.address(true, e.Session.Dialect.Name) != "")
 		for c := range p.copies {
 			if c*len(p.numbers)+number >= p.o.Terminals {
 				continue
 			}
-			j := &job{exchange: e, copy: c, addr: addr}
+			j := &job{exchange: e, copy: c}
 			now := time.Now()
 			switch {
 			case p.o.Rate > 0:
@@ -291,14 +312,14 @@ func (p *player) deal(ctx context.Context, in *capture.Reader) error {
 			}
 			p.tally.mu.Lock()
 			p.tally.r.Requests++
-			if addr == "" {
+			if !addressed {
 				p.tally.r.NotPlayed++
 				p.tally.problem("no address is given for sessions in " + e.Session.Dialect.Name)
 			} else if p.o.Rate > 0 || p.o.Speed > 0 {
 				record(p.tally.lag, time.Since(j.due))
 			}
 			p.tally.mu.Unlock()
-			if addr == "" {
+			if !addressed {
 				<-p.places
 				continue
 			}
@@ -326,7 +347,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 type job struct {
 	exchange *capture.Exchange
 	copy     int
-	addr     string
 	due      time.Time
 }
 
@@ -349,21 +369,27 @@ func (p *player) actor(c, number int, tid string, e *capture.Exchange) *actor {
 	} else {
 		stan--
 	}
-	a = &actor{player: p, rewriter: rewriter{rules: &p.o.Rules.Rewrite, stan: stan}}
+	a = &actor{player: p}
 	p.terminals[name] = a
+	rw := rewriter{rules: &p.o.Rules.Rewrite, stan: stan}
 	who := strings.TrimSpace(tid)
 	switch place := c*len(p.numbers) + number; {
 	case len(p.o.Identities) > 0:
 		who = p.o.Identities[place].Terminal
-		a.rewriter.terminal, a.rewriter.merchant = who, p.o.Identities[place].Merchant
+		rw.terminal, rw.merchant = who, p.o.Identities[place].Merchant
 	case c > 0:
 		who = p.copyOf(tid, c)
-		a.rewriter.terminal = who
+		rw.terminal = who
 	}
+	var key *Key
 	if k, ok := p.o.Keys[who]; ok {
-		a.key = &k
+		key = &k
 	} else if k, ok := p.o.Keys[""]; ok {
-		a.key = &k
+		key = &k
+	}
+	a.sides = append(a.sides, &side{player: p, rewriter: rw, key: key})
+	if len(p.o.Reference) > 0 {
+		a.sides = append(a.sides, &side{player: p, rewriter: rw, key: key, reference: true})
 	}
 	p.tally.mu.Lock()
 	p.tally.r.Terminals++

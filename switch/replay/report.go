@@ -11,11 +11,14 @@ import (
 
 // Report is what came of a replay.
 type Report struct {
-	Capture string        `json:"capture"`
-	Targets []string      `json:"targets"`
-	Pace    string        `json:"pace"`
-	Began   time.Time     `json:"began"`
-	Took    time.Duration `json:"took_ns"`
+	Capture string   `json:"capture"`
+	Targets []string `json:"targets"`
+	// Reference is the host whose answers were expected, in place of what was
+	// recorded.
+	Reference []string      `json:"reference,omitempty"`
+	Pace      string        `json:"pace"`
+	Began     time.Time     `json:"began"`
+	Took      time.Duration `json:"took_ns"`
 
 	Requests   int     `json:"requests"`    // due, of the capture and its copies
 	Sent       int     `json:"sent"`        // by the terminals
@@ -37,11 +40,13 @@ type Report struct {
 
 	// Latency counts from the moment of sending; at a fixed rate from that at
 	// which the request was due. Service counts from the moment of sending.
-	Latency Percentiles   `json:"latency"`
-	Service Percentiles   `json:"service"`
-	Curve   []CurvePoint  `json:"curve"`
-	Series  []SeriesPoint `json:"series"`
-	Codes   []CodeCount   `json:"codes"`
+	Latency Percentiles `json:"latency"`
+	Service Percentiles `json:"service"`
+	// ReferenceService is that of the reference.
+	ReferenceService Percentiles   `json:"reference_service,omitzero"`
+	Curve            []CurvePoint  `json:"curve"`
+	Series           []SeriesPoint `json:"series"`
+	Codes            []CodeCount   `json:"codes"`
 	// Lag is how late the player itself was with what was due. If it is not small
 	// against the latencies, the player was the limit.
 	Lag Percentiles `json:"lag"`
@@ -50,6 +55,14 @@ type Report struct {
 // OK says that every answer is as recorded and none is missing.
 func (r *Report) OK() bool {
 	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Sent > 0
+}
+
+// Expectation is where the answers that were expected come from, as "recorded".
+func (r *Report) Expectation() string {
+	if len(r.Reference) > 0 {
+		return "the reference answers"
+	}
+	return "recorded"
 }
 
 // Percentiles of a time.
@@ -163,21 +176,22 @@ const codesMax = 1024
 // tally gathers for all terminals.
 type tally struct {
 	// mu guards the rest.
-	mu       sync.Mutex
-	r        Report
-	groups   *groups
-	latency  *hdrhistogram.Histogram
-	service  *hdrhistogram.Histogram
-	lag      *hdrhistogram.Histogram
-	series   series
-	codes    map[codeKey]*CodeCount
-	problems map[string]int
-	answered time.Time // the last answer
-	timeouts int       // since then
+	mu        sync.Mutex
+	r         Report
+	groups    *groups
+	latency   *hdrhistogram.Histogram
+	service   *hdrhistogram.Histogram
+	lag       *hdrhistogram.Histogram
+	reference *hdrhistogram.Histogram
+	series    series
+	codes     map[codeKey]*CodeCount
+	problems  map[string]int
+	answered  time.Time // the last answer
+	timeouts  int       // since then
 }
 
 func newTally() *tally {
-	return &tally{groups: newGroups(), latency: newHistogram(3), service: newHistogram(3), lag: newHistogram(3), codes: map[codeKey]*CodeCount{}, problems: map[string]int{}}
+	return &tally{groups: newGroups(), latency: newHistogram(3), service: newHistogram(3), lag: newHistogram(3), reference: newHistogram(3), codes: map[codeKey]*CodeCount{}, problems: map[string]int{}}
 }
 
 // problemsMax bounds the lines about problems.
@@ -214,6 +228,7 @@ func (t *tally) report(took time.Duration) *Report {
 	}
 	r.Groups, r.MoreGroups = t.groups.list(), t.groups.more
 	r.Latency, r.Service, r.Lag = percentiles(t.latency), percentiles(t.service), percentiles(t.lag)
+	r.ReferenceService = percentiles(t.reference)
 	for _, b := range t.latency.CumulativeDistributionWithTicks(5) {
 		r.Curve = append(r.Curve, CurvePoint{b.Quantile / 100, time.Duration(b.ValueAt) * time.Microsecond})
 	}

@@ -240,7 +240,7 @@ func (p *player) seal(s *Step, frame []byte) []byte {
 	}
 	frame = bytes.Clone(frame)
 	if s.Reason != txn.PINBlockIsWrong.String() {
-		p.keys.PutPIN(s.Dialect, frame, samplePIN)
+		p.keys.PutPIN(s.Dialect, frame, SamplePIN)
 	}
 	p.keys.Seal(s.Dialect, frame)
 	return frame

@@ -20,8 +20,8 @@ var SampleIssuers = map[string][]string{
 	"west": {binWest, "3", "4", "5"},
 }
 
-// samplePIN is every cardholder's of a played day.
-var samplePIN = txn.Secret("123456")
+// SamplePIN is every cardholder's of a played day.
+var SamplePIN = txn.Secret("123456")
 
 // sampleSM4 are the terminals of the sample registry that have SM4 keys.
 var sampleSM4 = [...]string{"10000016", "10000094"}

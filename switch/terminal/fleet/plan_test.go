@@ -63,6 +63,14 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.AmountIsRefusedByRule:      "the day's switch has no rules of a risk officer",
 	txn.FrequencyIsRefusedByRule:   "the day's switch has no rules of a risk officer",
 
+	txn.MachineServesAnotherMerchant: "only alerts unless a policy says otherwise",
+	txn.RefundsAreTooMany:            "only alerts unless a policy says otherwise",
+	txn.CardIsDeclinedTooOften:       "only alerts unless a policy says otherwise",
+	txn.TerminalTestsCards:           "only alerts unless a policy says otherwise",
+	txn.CardRepeatsAtMerchant:        "only alerts unless a policy says otherwise",
+	txn.CardMovesTooFast:             "only alerts unless a policy says otherwise",
+	txn.PaymentsLookLikeCash:         "only alerts unless a policy says otherwise",
+
 	txn.OriginalIsOfAnotherBatch: "the day is one batch",
 	txn.JournalIsUnavailable:     "the disk works",
 	txn.SwitchFailed:             "the switch works",

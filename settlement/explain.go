@@ -113,7 +113,10 @@ func Explain(ctx context.Context, l *ledger.Ledger, day txn.Date, rrn string, fe
 func (x *Explanation) fill(f *ledger.Fact, p *priced) {
 	c := f.Amount.Currency
 	major := func(minor int64) string { return majorUnits(minor, c) }
-	x.Counts, x.Schedule, x.Exceptions = true, p.Schedule, exceptionsOf(nil, f, p)
+	x.Counts, x.Schedule = true, p.Schedule
+	for _, e := range exceptionsOf(nil, f, p) {
+		x.Exceptions = append(x.Exceptions, e.what)
+	}
 	x.DealBefore, x.DealAfter, x.Net = major(p.Before), major(p.After), major(p.Net())
 	x.Plan = p.Terms.Plan
 	if p.Terms.Card != fee.CardUnknown {

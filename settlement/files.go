@@ -25,6 +25,7 @@ import (
 
 // The files of a run, in the order of its manifest.
 const (
+	batchesFile     = "batches.csv"
 	binsFile        = "bins.csv"
 	calendarFile    = "calendar.yaml"
 	correctionsFile = "corrections.csv"
@@ -35,14 +36,17 @@ const (
 	payoutsFile     = "payouts.csv"
 	termsFile       = "payouts.yaml"
 	positionsFile   = "positions.csv"
-	statementsFile  = "statements.csv"
+	proofFile       = "proof.csv"
+	statementsFile  = "statements.csv" // and statements-001.html and so on
+	terminalsFile   = "terminals.csv"
 
 	// manifestName has the form of sha256sum, so `sha256sum -c` checks the files
 	// and the manifest of the run before, which stands first.
 	manifestName = "SHA256SUMS"
 )
 
-var fileNames = [...]string{binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile, positionsFile, statementsFile}
+var fileNames = [...]string{batchesFile, binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile,
+	positionsFile, proofFile, statementsFile, terminalsFile}
 
 // files are the files of one run while they are written, in a hidden folder
 // beside the one they get. The zero value writes nothing.
@@ -70,17 +74,31 @@ func createFiles(final string, step func(string) error) (*files, error) {
 		return nil, err
 	}
 	for _, name := range fileNames {
-		f, err := os.OpenFile(filepath.Join(out.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, errors.Join(err, out.close())
+		if out.create(name); out.err != nil {
+			return nil, errors.Join(out.err, out.close())
 		}
-		o := &output{f: f, sum: sha256.New()}
-		o.buf = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<16)
-		o.csv = csv.NewWriter(o.buf)
-		out.open[name] = o
 	}
 	return out, nil
 }
+
+// create adds a file; nil if it cannot be made, and the error is kept.
+func (out *files) create(name string) *bufio.Writer {
+	f, err := os.OpenFile(filepath.Join(out.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		if out.err == nil {
+			out.err = err
+		}
+		return nil
+	}
+	o := &output{f: f, sum: sha256.New()}
+	o.buf = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<16)
+	o.csv = csv.NewWriter(o.buf)
+	out.open[name] = o
+	return o.buf
+}
+
+// writing says whether there are files to write at all.
+func (out *files) writing() bool { return out.open != nil }
 
 // writer is a file to write to; nil if none are written.
 func (out *files) writer(name string) io.Writer {
@@ -118,7 +136,7 @@ func (out *files) finish(s *fee.Schedule, t *payout.Terms, prior string) (string
 		}
 	}
 	manifest := prior
-	for _, name := range fileNames {
+	for _, name := range sortedKeys(out.open) {
 		o := out.open[name]
 		o.csv.Flush()
 		if err := errors.Join(out.err, o.csv.Error(), o.buf.Flush(), o.f.Sync()); err != nil {

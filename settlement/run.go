@@ -7,13 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/book"
 	"github.com/acqswitch/acqswitch/settlement/fee"
-	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -185,27 +183,34 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	case in.Now.Before(over.Add(settleAfter)):
 		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(settleAfter).Format(time.RFC3339))
 	}
-	undecided, end, err := in.undecided(ctx)
+	j, err := in.OpenJournal()
 	if err != nil {
 		return nil, err
 	}
-	if len(undecided) > 0 && !in.Early { // of a day that goes on there are always some
+	if c, ok := j.(interface{ Close() error }); ok {
+		defer c.Close()
+	}
+	has, err := readJournal(ctx, j, in.Day)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(has.undecided); n > 0 && !in.Early { // of a day that goes on there are always some
 		return nil, refuse("%s cannot be settled: %d of its requests are undecided, the first is %s; a running switch decides them within a minute, a stopped one when it starts",
-			in.Day, len(undecided), undecided[0])
+			in.Day, n, has.undecided[0])
 	}
 	for until := time.Now().Add(earlyWait); ; sleep(ctx, lockPoll) {
 		if run.Position, err = in.Ledger.Position(ctx); err != nil {
 			return nil, err
 		}
-		if run.Position >= end || !in.Early || time.Now().After(until) {
+		if run.Position >= has.end || !in.Early || time.Now().After(until) {
 			break
 		}
 	}
 	if run.Acts, err = in.Ledger.LastAct(ctx); err != nil {
 		return nil, err
 	}
-	if run.Position < end {
-		return nil, refuse("%s cannot be settled: the ledger is at journal record %d and the day's last is %d; let a running switch drain it", in.Day, run.Position, end)
+	if run.Position < has.end {
+		return nil, refuse("%s cannot be settled: the ledger is at journal record %d and the day's last is %d; let a running switch drain it", in.Day, run.Position, has.end)
 	}
 	earlier, err := in.Ledger.Unsettled(ctx, run.Prior, in.Day, run.Position)
 	if err != nil {
@@ -213,6 +218,11 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	}
 	if earlier != 0 {
 		return nil, refuse("%s cannot be settled: %s has transactions and is not settled; days are settled in order", in.Day, earlier)
+	}
+	if run.Compared = has.whole; run.Compared {
+		if err := has.equalsLedger(ctx, j, in.Ledger, in.Day, run.Position); err != nil {
+			return nil, err
+		}
 	}
 	return run, nil
 }
@@ -235,42 +245,6 @@ func NextDue(ctx context.Context, l *ledger.Ledger, before txn.Date) (txn.Date, 
 		return 0, err
 	}
 	return l.Unsettled(ctx, last, before, position)
-}
-
-// undecided reads the journal for requests up to the day that have an intent and
-// no outcome, in order, and for the position of the last record up to the day.
-// What was truncated is decided and in the ledger.
-func (in *RunInput) undecided(ctx context.Context) (ids []txn.ID, end uint64, err error) {
-	j, err := in.OpenJournal()
-	if err != nil {
-		return nil, 0, err
-	}
-	if c, ok := j.(interface{ Close() error }); ok {
-		defer c.Close()
-	}
-	open := map[txn.ID]struct{}{}
-	var rec txn.Record
-	err = j.Scan(j.First(), func(pos journal.Position, b []byte) error {
-		if err := rec.Unmarshal(b); err != nil {
-			return fmt.Errorf("decode journal record %d: %w", pos, err)
-		}
-		if rec.Day > in.Day {
-			return ctx.Err()
-		}
-		end = uint64(pos)
-		switch rec.Kind {
-		case txn.RecordIntent:
-			open[rec.ID] = struct{}{}
-		case txn.RecordOutcome:
-			delete(open, rec.ID)
-		}
-		return nil
-	})
-	for id := range open {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids, end, err
 }
 
 // running is a run from its begin to its end.
@@ -376,15 +350,18 @@ func (r *running) same(ctx context.Context, a *aggregate, manifest string) error
 }
 
 // compute prices every fact of the run, decides what is paid, writes all of it out,
-// and returns the sums of the postings. It holds one transaction and the sums of
-// the merchants at a time.
+// and returns the sums of the postings. It holds one transaction, one merchant's
+// sums and what each merchant is owed at a time.
 func (r *running) compute(ctx context.Context, out *files) (*aggregate, error) {
 	prior := &ledger.Run{}
 	if r.prior != nil {
 		prior = r.prior
 	}
-	a := newAggregate(out, r.run.Day, r.Calendar.Zone)
+	a := newAggregate(out, r.run, r.terms, r.Calendar.Zone)
 	err := r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		if err := a.prepare(ctx, s, prior); err != nil {
+			return err
+		}
 		err := s.Facts(ctx, r.run, prior.Position, func(f *ledger.Fact) error {
 			p, err := r.price(f)
 			if err != nil {
@@ -393,12 +370,6 @@ func (r *running) compute(ctx context.Context, out *files) (*aggregate, error) {
 			return a.add(f, p)
 		})
 		if err != nil {
-			return err
-		}
-		if err := a.closeMerchant(); err != nil {
-			return err
-		}
-		if err := a.pay(ctx, s, r.terms, r.run, prior); err != nil {
 			return err
 		}
 		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
@@ -485,179 +456,6 @@ func (p *pricer) price(f *ledger.Fact) (priced, error) {
 	return r, nil
 }
 
-// exceptionsOf are the sentences for people about a fact.
-func exceptionsOf(dst []string, f *ledger.Fact, p *priced) []string {
-	if p.Why != fee.Priced {
-		dst = append(dst, p.Why.String()+": its amount is in suspense")
-	}
-	if p.Alone {
-		dst = append(dst, "its original is not in the ledger: priced as if it undid a deal of its amount")
-	}
-	if f.Outcome == txn.OutcomeUnknown {
-		switch f.Noted {
-		case ledger.NotedNot:
-			dst = append(dst, "its issuer has not taken note of it yet")
-		case ledger.NotedNo:
-			dst = append(dst, "its issuer refused it")
-		}
-	}
-	return dst
-}
-
-// aggregate sums up postings and writes the files that have a line per
-// transaction or merchant.
-type aggregate struct {
-	out  *files
-	day  txn.Date
-	zone *time.Location
-
-	merchant   txn.MerchantID
-	open       map[book.Key]*book.Sum
-	sums       []ledger.PostingSum
-	exceptions int64
-	general    map[book.Key]*book.Sum
-	claims     map[ledger.Claim]*claim
-	payouts    []ledger.Payout
-	own        map[txn.Currency]ledger.Gross // of the run's own day
-	postings   []book.Posting
-	why        []string
-}
-
-func newAggregate(out *files, day txn.Date, zone *time.Location) *aggregate {
-	a := &aggregate{out: out, day: day, zone: zone, open: map[book.Key]*book.Sum{}, general: map[book.Key]*book.Sum{}, claims: map[ledger.Claim]*claim{}, own: map[txn.Currency]ledger.Gross{}}
-	out.line(statementsFile, "merchant", "business_date", "time", "terminal", "batch", "trace", "rrn", "card", "type", "currency", "amount", "fee", "net", "note")
-	out.line(positionsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "suspense", "net", "opening", "corrections", "released", "reserved",
-		"paid", "closing", "cycle", "executes", "decision")
-	out.line(correctionsFile, "number", "merchant", "currency", "amount", "debit", "credit", "net", "reason", "proposed_by", "approved_by", "approved_at")
-	out.line(payoutsFile, "end_to_end", "merchant", "currency", "amount", "executes", "name", "number", "bank")
-	out.line(exceptionsFile, "merchant", "business_date", "terminal", "batch", "trace", "rrn", "id", "type", "currency", "amount", "exception")
-	out.line(generalFile, "business_date", "account", "name", "item", "issuer", "currency", "debit", "credit", "postings")
-	return a
-}
-
-func (a *aggregate) add(f *ledger.Fact, p priced) error {
-	if f.Merchant != a.merchant {
-		if err := a.closeMerchant(); err != nil {
-			return err
-		}
-		a.merchant = f.Merchant
-	}
-	if f.Day == a.day {
-		g := a.own[f.Amount.Currency]
-		g.Count++
-		if p.Effect == txn.Debit {
-			g.Debit += f.Amount.Minor
-		} else {
-			g.Credit += f.Amount.Minor
-		}
-		a.own[f.Amount.Currency] = g
-	}
-	a.postings = book.Post(a.postings[:0], &p.Result)
-	for _, posting := range a.postings {
-		k := book.Key{Item: posting.Item, Account: posting.Account, Currency: f.Amount.Currency}
-		if k.Account == book.IssuerReceivable {
-			k.Issuer = f.Issuer
-		}
-		sum := a.open[k]
-		if sum == nil {
-			sum = new(book.Sum)
-			a.open[k] = sum
-		}
-		if !sum.Add(posting.Minor) {
-			return fmt.Errorf("the %s of merchant %s do not fit 64 bits", posting.Item, f.Merchant)
-		}
-	}
-	a.why = exceptionsOf(a.why[:0], f, &p)
-	a.write(f, &p)
-	return a.out.err
-}
-
-func (a *aggregate) write(f *ledger.Fact, p *priced) {
-	sign := int64(p.Effect)
-	kind, note := f.Kind.String(), strings.Join(a.why, "; ")
-	fees := p.Fee
-	if p.Undo {
-		sign, fees = -sign, -fees
-		note = strings.TrimSuffix("no longer stands: taken back; "+note, "; ")
-	}
-	code, amount := currencyCode(f.Amount.Currency), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
-	merchant, day, terminal := f.Merchant.String(), f.Day.String(), f.Terminal.String()
-	batch, trace, rrn := six(f.Batch), six(f.STAN), trimmed(f.RRN[:])
-	a.out.line(statementsFile, merchant, day, f.At.In(a.zone).Format(time.DateTime), terminal, batch, trace, rrn, trimmed(f.Masked[:]),
-		kind, code, amount(sign*f.Amount.Minor), amount(fees), amount(p.Net()), note)
-	for _, why := range a.why {
-		a.exception(merchant, day, terminal, batch, trace, rrn, f.ID.String(), kind, code, amount(sign*f.Amount.Minor), why)
-	}
-}
-
-// exception adds a line of exceptionsFile.
-func (a *aggregate) exception(fields ...string) {
-	a.exceptions++
-	a.out.line(exceptionsFile, fields...)
-}
-
-// closeMerchant turns the sums of the merchant's transactions into rows.
-func (a *aggregate) closeMerchant() error {
-	first := len(a.sums)
-	for k, s := range a.open {
-		row, err := a.book(a.merchant, k, *s)
-		if err != nil {
-			return err
-		}
-		a.claim(ledger.Claim{Merchant: a.merchant, Currency: k.Currency}).totals.add(row)
-	}
-	clear(a.open)
-	slices.SortFunc(a.sums[first:], comparePostings)
-	return nil
-}
-
-// book adds a sum of postings to what the run posts.
-func (a *aggregate) book(m txn.MerchantID, k book.Key, s book.Sum) (*ledger.PostingSum, error) {
-	a.sums = append(a.sums, ledger.PostingSum{Merchant: m, Currency: k.Currency, Item: k.Item.String(), Account: k.Account.String(), Issuer: k.Issuer,
-		Debit: s.Debit, Credit: s.Credit, Count: s.Count})
-	all := a.general[k]
-	if all == nil {
-		all = new(book.Sum)
-		a.general[k] = all
-	}
-	if all.Debit+s.Debit < 0 || all.Credit+s.Credit < 0 {
-		return nil, fmt.Errorf("the %s do not fit 64 bits", k.Item)
-	}
-	all.Debit, all.Credit, all.Count = all.Debit+s.Debit, all.Credit+s.Credit, all.Count+s.Count
-	return &a.sums[len(a.sums)-1], nil
-}
-
-// close writes the general ledger and proves the run: debits are credits in each currency, and what was posted for the day is what the
-// database sums up. A failure here is a fault of this program: nothing is booked.
-func (a *aggregate) close(gross map[txn.Currency]ledger.Gross) error {
-	balance := map[txn.Currency]int64{}
-	keys := make([]book.Key, 0, len(a.general))
-	for k, s := range a.general {
-		keys = append(keys, k)
-		balance[k.Currency] += s.Balance()
-	}
-	for c, minor := range balance {
-		if minor != 0 {
-			return fmt.Errorf("the postings in currency %s are off by %d", c, minor)
-		}
-	}
-	for _, c := range sortedKeys(gross) {
-		if a.own[c] != gross[c] {
-			return fmt.Errorf("the transactions in currency %s were posted as %+v, the ledger has %+v", c, a.own[c], gross[c])
-		}
-	}
-	if len(a.own) != len(gross) {
-		return fmt.Errorf("transactions of %d currencies were posted, the ledger has %d", len(a.own), len(gross))
-	}
-	slices.SortFunc(keys, compareKeys)
-	for _, k := range keys {
-		s := a.general[k]
-		a.out.line(generalFile, a.day.String(), k.Account.Number(), k.Account.String(), k.Item.String(), k.Issuer.String(), currencyCode(k.Currency),
-			majorUnits(s.Debit, k.Currency), majorUnits(s.Credit, k.Currency), fmt.Sprint(s.Count))
-	}
-	return a.out.err
-}
-
 // lockRuns lets one run of a directory go on at a time. The kernel lets go when
 // the process ends, however it ends.
 func lockRuns(ctx context.Context, dir string) (unlock func(), err error) {
@@ -683,4 +481,17 @@ func lockRuns(ctx context.Context, dir string) (unlock func(), err error) {
 			return nil, errors.Join(fmt.Errorf("another run is still at work: %w", ctx.Err()), f.Close())
 		}
 	}
+}
+
+// loadTerms are the payout terms of a hash.
+func loadTerms(ctx context.Context, l *ledger.Ledger, sum string) (*payout.Terms, error) {
+	stored, err := l.Terms(ctx, sum)
+	if err != nil {
+		return nil, err
+	}
+	t, err := payout.Load(payout.File{Name: "stored payouts", Text: []byte(stored.Merchants)}, payout.File{Name: "stored calendar", Text: []byte(stored.Calendar)})
+	if err == nil && t.Sum() != sum {
+		err = fmt.Errorf("payout terms %s in the ledger are not what was stored", sum)
+	}
+	return t, err
 }

@@ -129,6 +129,9 @@ func (w *town) put(recs ...*txn.Record) {
 	w.journal.append(recs...)
 	for _, r := range recs {
 		kept := ledger.Kept(*r)
+		if r.Request.Batch() { // as the drain does
+			kept.Data = r.Data
+		}
 		w.entries = append(w.entries, ledger.Entry{Pos: uint64(len(w.entries) + 1), Rec: &kept})
 	}
 }
@@ -411,7 +414,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		if _, err := Settle(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
-		if len(steps) != 1+len(fileNames)+1+3 {
+		if len(steps) != 1+len(fileNames)+1+1+3 { // with a page of statements
 			t.Fatalf("steps: %q", steps)
 		}
 		// A kill between two files is like one between two others.
@@ -612,6 +615,91 @@ func TestPayouts(t *testing.T) {
 		}
 		if holds, err := Holds(t.Context(), w.ledger); err != nil || len(holds) != 1 || holds[0].Released == nil || holds[0].Released.Who != "li" {
 			t.Errorf("%v, %+v", err, holds)
+		}
+	})
+}
+
+// answers is an answer to a settlement or an upload.
+func answers(n int, merchant string, day txn.Date, number uint32, f txn.BatchFact) *txn.Record {
+	r := deed(n, txn.KindSettlement, merchant, day, 0, 0)
+	r.Outcome, r.Key.Batch, r.Key.Class, r.Data = txn.OutcomeLocal, number, txn.ClassUpload, f.Append(nil)
+	return r
+}
+
+// TestBooksAgree holds what is said of terminals' batches, of the journal and of
+// issuers, on both engines.
+func TestBooksAgree(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		batch := func(n uint32) func(*txn.Record) { return func(r *txn.Record) { r.Key.Batch = n } }
+		theirs := [2]txn.Totals{{Debit: txn.Sum{Count: 1, Minor: 9_00}}}
+		w.put(deed(1, txn.KindSale, "M1", day1, 10_00, 0),
+			answers(2, "M1", day1, 1, txn.BatchFact{Step: txn.StepSettle, State: txn.BatchClosed, Result: [2]txn.Comparison{txn.Even, txn.Even}}),
+			changed(deed(3, txn.KindSale, "M1", day1, 20_00, 0), batch(2)), changed(deed(4, txn.KindRefund, "M1", day1, 5_00, 3), batch(2)),
+			answers(5, "M1", day1, 2, txn.BatchFact{Step: txn.StepSettle, State: txn.BatchUploading, Theirs: theirs, Result: [2]txn.Comparison{txn.Uneven}}),
+			answers(6, "M1", day1, 2, txn.BatchFact{Step: txn.StepEnd, State: txn.BatchClosed, Items: []txn.BatchItem{
+				{Verdict: txn.ItemAmountDiffers, Kind: txn.KindSale, STAN: 3, Minor: 9_00, Ours: 20_00}, {Verdict: txn.ItemIsNotUploaded, Kind: txn.KindRefund, STAN: 4, Ours: 5_00}}}),
+			deed(7, txn.KindSale, "M3", day1, 30_00, 0), answers(8, "M3", day1, 1, txn.BatchFact{Step: txn.StepClose, State: txn.BatchClosed}),
+			changed(deed(9, txn.KindSale, "M<3>", day1, 40_00, 0), func(r *txn.Record) { r.Leg.Issuer = txn.MakeIssuerID("west") }))
+		w.drained()
+		w.settle(day1)
+		lines := func(name string, columns ...string) string {
+			s := ""
+			for _, row := range rowsOf(t, filepath.Join(w.dir, day1.String(), name)) {
+				for _, c := range columns {
+					s += row[c] + "|"
+				}
+				s += "\n"
+			}
+			return s
+		}
+		for _, c := range []struct{ got, want string }{
+			{lines(batchesFile, "merchant", "batch", "debits", "debit_amount", "credits", "credit_amount", "ended"), "" +
+				"M1|000001|1|10.00|0|0.00|settled, even|\nM1|000002|1|20.00|1|5.00|settled, uneven|\nM3|000001|1|30.00|0|0.00|closed by the switch|\n" +
+				"M<3>|000001|1|40.00|0|0.00|not settled|\n"},
+			{lines(exceptionsFile, "class", "merchant", "batch", "trace", "amount", "exception"), "" +
+				"batch|M1|000002||9.00|the terminal's totals are not ours; its batch is listed item by item where it was uploaded|\n" +
+				"batch|M1|000002|000003|9.00|amount differs: the terminal has 9.00, we have 20.00|\n" +
+				"batch|M1|000002|000004|0.00|is not uploaded: the terminal has 0.00, we have 5.00|\n" +
+				"unpriced|M<3>|000001|000009|40.00|the merchant has no plan on this day: its amount is in suspense|\n"},
+			{lines(terminalsFile, "merchant", "terminal", "mcc", "debits", "debit_amount", "credits", "credit_amount", "first"), "" +
+				"M1|TM1|5411|2|30.00|1|5.00|2026-11-20 00:00:01|\nM3|TM3|5411|1|30.00|0|0.00|2026-11-20 00:00:07|\nM<3>|TM<3>|5411|1|40.00|0|0.00|2026-11-20 00:00:09|\n"},
+			{lines(proofFile, "book", "of", "debits_and_credits", "debit_amount", "credit_amount", "result"), "" +
+				"ledger||5|100.00|5.00||\npostings||5|100.00|5.00|equal|\njournal||5|100.00|5.00|equal|\n" +
+				"terminals|settled, even|1|10.00|0.00|equal|\nterminals|settled, uneven|2|20.00|5.00|see exceptions.csv|\n" +
+				"terminals|closed by the switch|1|30.00|0.00||\nterminals|not settled|1|40.00|0.00||\n" +
+				"issuer|east|4|60.00|5.00|by the ledger; compare it with the issuer's file|\nissuer|west|1|40.00|0.00|by the ledger; compare it with the issuer's file|\n"},
+		} {
+			if c.got != c.want {
+				t.Errorf("got\n%swant\n%s", c.got, c.want)
+			}
+		}
+		page, err := os.ReadFile(filepath.Join(w.dir, day1.String(), "statements-001.html"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"<h1>Merchant M&lt;3&gt;</h1>", "<td>TM1</td><td>000003</td>", `<td class="n">24.87</td>`, "paid to Owner, 1, 105290000012", "</section>\n</body></html>\n"} {
+			if !strings.Contains(string(page), want) {
+				t.Errorf("no %q in\n%s", want, page)
+			}
+		}
+		if n := strings.Count(string(page), "<section>"); n != 3 || strings.Count(string(page), "<table>") != strings.Count(string(page), "</table>") {
+			t.Errorf("%d sections", n)
+		}
+
+		// A ledger that has something else than the journal is not settled.
+		w.put(deed(20, txn.KindSale, "M1", day2, 10_00, 0))
+		w.entries[len(w.entries)-1].Rec.Amount.Minor++
+		w.drained()
+		_, err = Settle(t.Context(), w.input(day2))
+		if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), "in CNY the journal has 1 transactions for 10.00 and 0.00, the ledger 1 transactions for 10.01 and 0.00") {
+			t.Error(err)
+		}
+		// One that was truncated cannot be compared.
+		w.journal.truncate(len(w.entries) + 1)
+		w.settle(day2)
+		if b, err := os.ReadFile(filepath.Join(w.dir, day2.String(), proofFile)); err != nil || !strings.Contains(string(b), "journal,,CNY,0,0.00,0.00,not compared") {
+			t.Errorf("%v: %s", err, b)
 		}
 	})
 }

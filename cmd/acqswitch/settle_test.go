@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,8 +45,10 @@ func pastDay(t *testing.T, n int) string {
 	if err := l.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// One append waits for its flush, so the journal gets the first and the last.
-	var entries []ledger.Entry
+	// An append waits for its flush, in which there is room for many.
+	entries := make([]ledger.Entry, n)
+	var group sync.WaitGroup
+	room := make(chan struct{}, 256)
 	for i := 1; i <= n; i++ {
 		r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(i), At: time.Date(2026, 11, 20, 1, 0, i, 0, time.UTC), Request: txn.KindSale,
 			Key:      txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: uint32(i), Class: txn.ClassFinancial},
@@ -53,12 +56,19 @@ func pastDay(t *testing.T, n int) string {
 			Day: settledDay, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east")}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
 		copy(r.Masked[:], "622202*********0128")
 		copy(r.RRN[:], fmt.Sprintf("%012d", i))
-		if i == 1 || i == n {
-			if _, err := j.Append(r.Append(nil)); err != nil {
-				t.Fatal(err)
+		room <- struct{}{}
+		group.Go(func() {
+			defer func() { <-room }()
+			pos, err := j.Append(r.Append(nil))
+			if err != nil {
+				t.Error(err)
+				return
 			}
-		}
-		entries = append(entries, ledger.Entry{Pos: uint64(i), Rec: r})
+			entries[pos-1] = ledger.Entry{Pos: uint64(pos), Rec: r}
+		})
+	}
+	if group.Wait(); t.Failed() {
+		t.FailNow()
 	}
 	if err := l.Store(t.Context(), entries); err != nil {
 		t.Fatal(err)
@@ -183,13 +193,15 @@ func TestHoldsAndCorrections(t *testing.T) {
 func TestSettleKilled(t *testing.T) {
 	t.Parallel()
 	const n = 10_000
-	whole := pastDay(t, n)
+	whole, broken := pastDay(t, n), filepath.Join(t.TempDir(), "broken")
+	if err := os.CopyFS(broken, os.DirFS(whole)); err != nil {
+		t.Fatal(err)
+	}
 	args := []string{"settle", "--date", "2026-11-20", "--data", "data"}
 	began := time.Now()
 	acqswitch(t, whole, nil, "", args...).check(t, exitOK, "done", "")
 	took := time.Since(began)
 	want := settledFiles(t, whole)
-	broken := pastDay(t, n)
 	for i := range 8 {
 		p := start(t, broken, args...)
 		time.Sleep(took * time.Duration(i+1) / 8)

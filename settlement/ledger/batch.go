@@ -181,6 +181,51 @@ func (q queries) Batches(ctx context.Context, day txn.Date) ([]Batch, error) {
 	return facts, err
 }
 
+const selectBatchFacts = `SELECT merchant_id, terminal_id, batch, currency, step, state, result, result_foreign,
+		theirs_debit_count, theirs_debit_amount, theirs_credit_count, theirs_credit_amount
+	FROM batch WHERE business_date >= $1 AND position > $2 AND position <= $3 ORDER BY position`
+
+// BatchFacts calls fn with the facts after a position up to another, which are of
+// business days from one on, in journal order.
+func (q queries) BatchFacts(ctx context.Context, from txn.Date, after, upTo uint64, fn func(*Batch) error) error {
+	return q.rows(ctx, "read batches", func(scan func(...any) error) error {
+		var b Batch
+		var merchant, terminal, step, state, result, foreign string
+		err := scan(&merchant, &terminal, &b.Number, &b.Currency, &step, &state, &result, &foreign,
+			&b.Theirs.Debit.Count, &b.Theirs.Debit.Minor, &b.Theirs.Credit.Count, &b.Theirs.Credit.Minor)
+		if err = errors.Join(err, parties(&b.Merchant, merchant, &b.Terminal, terminal)); err != nil {
+			return err
+		}
+		b.Step, b.State, b.Result = steps[step], states[state], [2]txn.Comparison{comparisons[result], comparisons[foreign]}
+		return fn(&b)
+	}, selectBatchFacts, from.String(), int64(after), int64(upTo))
+}
+
+const selectBatchItems = `SELECT DISTINCT merchant_id, terminal_id, batch, currency, stan, verdict, request, theirs, ours, pan_masked
+	FROM batch_item WHERE business_date >= $1 AND position > $2 AND position <= $3
+	ORDER BY merchant_id, terminal_id, batch, stan, verdict, theirs, pan_masked, request, ours, currency`
+
+// BatchItems calls fn with what uploads of the same facts left for people to
+// decide.
+func (q queries) BatchItems(ctx context.Context, from txn.Date, after, upTo uint64, fn func(*BatchException) error) error {
+	return q.rows(ctx, "read items of batches", func(scan func(...any) error) error {
+		x, err := scanBatchItem(scan)
+		if err != nil {
+			return err
+		}
+		return fn(&x)
+	}, selectBatchItems, from.String(), int64(after), int64(upTo))
+}
+
+func scanBatchItem(scan func(...any) error) (x BatchException, err error) {
+	var merchant, terminal, verdict, request, masked string
+	err = scan(&merchant, &terminal, &x.Number, &x.Currency, &x.Item.STAN, &verdict, &request, &x.Item.Minor, &x.Item.Ours, &masked)
+	err = errors.Join(err, parties(&x.Merchant, merchant, &x.Terminal, terminal))
+	x.Item.Verdict, x.Item.Kind = verdicts[verdict], kinds[request]
+	copy(x.Item.Masked[:], masked)
+	return x, err
+}
+
 // An item that was uploaded again is one exception.
 const selectBatchExceptions = `SELECT DISTINCT merchant_id, terminal_id, batch, currency, stan, verdict, request, theirs, ours, pan_masked
 	FROM batch_item WHERE business_date = $1 ORDER BY merchant_id, terminal_id, batch, stan, verdict, theirs, pan_masked, request, ours, currency`
@@ -189,12 +234,7 @@ const selectBatchExceptions = `SELECT DISTINCT merchant_id, terminal_id, batch, 
 func (q queries) BatchExceptions(ctx context.Context, day txn.Date) ([]BatchException, error) {
 	var exceptions []BatchException
 	err := q.batches(ctx, selectBatchExceptions, day, func(scan func(...any) error) error {
-		var x BatchException
-		var merchant, terminal, verdict, request, masked string
-		err := scan(&merchant, &terminal, &x.Number, &x.Currency, &x.Item.STAN, &verdict, &request, &x.Item.Minor, &x.Item.Ours, &masked)
-		err = errors.Join(err, parties(&x.Merchant, merchant, &x.Terminal, terminal))
-		x.Item.Verdict, x.Item.Kind = verdicts[verdict], kinds[request]
-		copy(x.Item.Masked[:], masked)
+		x, err := scanBatchItem(scan)
 		exceptions = append(exceptions, x)
 		return err
 	})

@@ -41,6 +41,7 @@ type Run struct {
 	Position   uint64
 	At         time.Time // when it began
 	Acts       int64     // what people decided up to this act counts
+	Compared   bool      // the journal had the same transactions when it began
 	Fees       string    // hash of the fee schedule
 	Payouts    string    // hash of the payout terms
 	State      RunState
@@ -54,7 +55,7 @@ type Schedule struct{ Sum, Plans, BINs string }
 // ErrRunMoved: another process did this step of the run first.
 var ErrRunMoved = errors.New("another process moved this run on")
 
-const selectRuns = `SELECT business_date, prior, position, at, acts, fees, payouts, state, exceptions, manifest FROM run ORDER BY business_date`
+const selectRuns = `SELECT business_date, prior, position, at, acts, journal_compared, fees, payouts, state, exceptions, manifest FROM run ORDER BY business_date`
 
 // Runs are all runs, by day.
 func (q queries) Runs(ctx context.Context) ([]Run, error) {
@@ -71,7 +72,7 @@ func (q queries) Runs(ctx context.Context) ([]Run, error) {
 		var r Run
 		var day, prior, state string
 		var at int64
-		err := rows.Scan(&day, &prior, &r.Position, &at, &r.Acts, &r.Fees, &r.Payouts, &state, &r.Exceptions, &r.Manifest)
+		err := rows.Scan(&day, &prior, &r.Position, &at, &r.Acts, &r.Compared, &r.Fees, &r.Payouts, &state, &r.Exceptions, &r.Manifest)
 		if err == nil {
 			r.State, r.At = runStates[state], time.UnixMicro(at).UTC()
 			err = errors.Join(scanDay(&r.Day, day), scanDay(&r.Prior, prior))
@@ -408,6 +409,10 @@ func (q queries) Balances(ctx context.Context) ([]Balance, error) {
 // BeginRun claims the day for a run, durably, together with its schedule and its
 // payout terms. It fails with ErrRunMoved if the day has a run already.
 func (l *Ledger) BeginRun(ctx context.Context, r *Run, s Schedule, t Terms) error {
+	compared := 0
+	if r.Compared {
+		compared = 1
+	}
 	err := l.change(ctx, func(tx *sql.Tx, _ *sql.Conn) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO fee_schedule (sha256, plans, bins) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING`, s.Sum, s.Plans, s.BINs); err != nil {
 			return err
@@ -415,9 +420,9 @@ func (l *Ledger) BeginRun(ctx context.Context, r *Run, s Schedule, t Terms) erro
 		if _, err := tx.ExecContext(ctx, `INSERT INTO payout_terms (sha256, merchants, calendar) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING`, t.Sum, t.Merchants, t.Calendar); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO run (business_date, position, prior, at, acts, fees, payouts, state, exceptions, manifest)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, 'begun', 0, '') ON CONFLICT (business_date) DO NOTHING`, r.Day.String(), int64(r.Position), r.Prior.String(),
-			r.At.UnixMicro(), r.Acts, s.Sum, t.Sum)
+		res, err := tx.ExecContext(ctx, `INSERT INTO run (business_date, position, prior, at, acts, journal_compared, fees, payouts, state, exceptions, manifest)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'begun', 0, '') ON CONFLICT (business_date) DO NOTHING`, r.Day.String(), int64(r.Position), r.Prior.String(),
+			r.At.UnixMicro(), r.Acts, compared, s.Sum, t.Sum)
 		return one(res, err)
 	})
 	if err != nil {

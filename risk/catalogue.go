@@ -19,11 +19,13 @@ const (
 	ruleT13 txn.Rule = 113
 	ruleM01 txn.Rule = 201
 	ruleM02 txn.Rule = 202
+	ruleM05 txn.Rule = 205
 	ruleM07 txn.Rule = 207
 	ruleL01 txn.Rule = 301
 	ruleL02 txn.Rule = 302
 	ruleL03 txn.Rule = 303
 	ruleL04 txn.Rule = 304
+	ruleL05 txn.Rule = 305
 	ruleR03 txn.Rule = 403
 	ruleR04 txn.Rule = 404
 	ruleR06 txn.Rule = 406
@@ -66,8 +68,10 @@ var builtins = []Builtin{
 	{ruleR09, "card is used in several provinces within two hours", txn.ActionAlert, false},
 	{ruleR04, "payments look like cash for credit", txn.ActionAlert, false},
 	{ruleL02, "amount is over a limit per transaction", txn.ActionRefuse, false},
-	{ruleL03, "sum of a day is over a limit", txn.ActionRefuse, true},
-	{ruleL04, "count of a day is over a limit", txn.ActionRefuse, true},
+	{ruleM05, "credit cards of a micro merchant's person come to more than the regulator allows", txn.ActionRefuse, false},
+	{ruleL05, "codes of a payer come to more than his level allows", txn.ActionRefuse, false},
+	{ruleL03, "sum of a day or month is over a limit", txn.ActionRefuse, false},
+	{ruleL04, "count of a day or month is over a limit", txn.ActionRefuse, false},
 }
 
 // Catalogue is every built-in rule, in the order in which they are asked.
@@ -102,3 +106,25 @@ func (j *judgement) counts(r txn.Rule, least txn.Action, seen, bound int64, reas
 
 // asked says that a rule is not off.
 func (j *judgement) asked(r txn.Rule) bool { return j.settings[r].Mode != rules.Off }
+
+// told says that a rule's finding is noted already.
+func (j *judgement) told(r txn.Rule) bool {
+	for f := range j.v.Findings.All() {
+		if f.Rule == r {
+			return true
+		}
+	}
+	return false
+}
+
+// refuses says that what the rule finds is refused.
+func (j *judgement) refuses(r txn.Rule) bool {
+	s := j.settings[r]
+	return s.Mode == rules.Enforce && s.Action == txn.ActionRefuse
+}
+
+// refuse is for what no rule of the catalogue names.
+func (j *judgement) refuse(reason txn.Reason) bool {
+	j.v.Reason = reason
+	return false
+}

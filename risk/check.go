@@ -1,10 +1,6 @@
 package risk
 
-import (
-	"cmp"
-
-	"github.com/acqswitch/acqswitch/switch/txn"
-)
+import "github.com/acqswitch/acqswitch/switch/txn"
 
 // checks is a set of rules that a kind of request is held to.
 type checks uint16
@@ -92,12 +88,6 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 	return false
 }
 
-// refuse is for what no rule of the catalogue names.
-func (j *judgement) refuse(reason txn.Reason) bool {
-	j.v.Reason = reason
-	return false
-}
-
 // expired says that the card's last month is over. A card is good until the
 // last instant of that month. An absent expiry is the issuer's to judge; one
 // that is no YYMM is taken for expired.
@@ -119,43 +109,4 @@ func (e *Engine) expired(req *txn.Request) bool {
 	// Two digits of a year mean the one from 50 years back to 49 ahead.
 	ahead := (year-nowYear%100+150)%100 - 50
 	return ahead < 0 || ahead == 0 && month < int(nowMonth)
-}
-
-// limitsOf is what binds the request's terminal, merchant and card: what their
-// rows state, and what their plans do where those state nothing.
-func (j *judgement) limitsOf(req *txn.Request) [scopes]txn.Limits {
-	limits := [scopes]txn.Limits{req.Holder.Limits, req.Owner.Limits, req.Owner.Card}
-	plan := j.planOf(req)
-	for i := range plan.Limits {
-		d := &plan.Limits[i]
-		k := int(d.Scope - txn.ScopeTerminal)
-		if d.Currency != req.Amount.Currency || k >= scopes {
-			continue
-		}
-		l := &limits[k]
-		l.Transaction = cmp.Or(l.Transaction, d.Bounds.Transaction)
-		l.DayAmount = cmp.Or(l.DayAmount, d.Bounds.DayAmount)
-		l.DayCount = cmp.Or(l.DayCount, d.Bounds.DayCount)
-	}
-	return limits
-}
-
-// planOf is the plan of the request's merchant.
-func (j *judgement) planOf(req *txn.Request) *Plan {
-	if p := j.plans[req.Owner.Plan]; p != nil {
-		return p
-	}
-	return j.plans[0]
-}
-
-// overTransaction compares one amount with the three limits per transaction.
-// The smallest that is passed is told.
-func overTransaction(limits *[scopes]txn.Limits, minor int64) (v txn.Verdict) {
-	for i := range limits {
-		l := limits[i].Transaction
-		if l > 0 && minor > l && (v.Reason == txn.Approved || l < v.Limit) {
-			v = txn.Verdict{Reason: txn.AmountIsOverTransactionLimit, Scope: scopeOf(i), Limit: l, Used: minor}
-		}
-	}
-	return v
 }

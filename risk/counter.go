@@ -12,25 +12,40 @@ import (
 )
 
 // scopes is the number of parties whose use is counted: the terminal, the
-// merchant and the card, in the order of txn.LimitScope.
-const scopes = 3
+// merchant, the card and the merchant's identity, in the order of
+// txn.LimitScope.
+const scopes = 4
 
 func scopeOf(i int) txn.LimitScope { return txn.ScopeTerminal + txn.LimitScope(i) }
+
+func indexOf(s txn.LimitScope) int { return int(s) - int(txn.ScopeTerminal) }
+
+const cards = int(txn.ScopeCard - txn.ScopeTerminal)
 
 // Party is one counted party. Each currency is counted apart.
 type Party struct {
 	Scope    txn.LimitScope
 	Currency txn.Currency
-	ID       [16]byte // the terminal's or the merchant's id, zero padded; the card's token
+	ID       [16]byte // the terminal's or the merchant's id, zero padded; the card's token; the identity
 }
 
-// Use is what a party used up of one business day.
+// Cell is the part of a party's use that was paid by one method with cards of
+// one type. A limit of some methods or cards is compared with the sum of some
+// cells, so whatever is counted can be limited in whatever way from that moment
+// on.
+type Cell struct {
+	Party
+	Method   txn.Method
+	CardType txn.CardType
+}
+
+// Use is what was used up of one business day or of one month of them.
 type Use struct {
 	Minor int64
-	Count uint32
+	Count int64
 }
 
-// PartiesOf are the three parties a hold counts for.
+// PartiesOf are the parties a hold counts for; one of Scope 0 is none.
 func PartiesOf(h txn.Hold) (ps [scopes]Party) {
 	for i := range ps {
 		ps[i].Scope, ps[i].Currency = scopeOf(i), h.Currency
@@ -38,10 +53,13 @@ func PartiesOf(h txn.Hold) (ps [scopes]Party) {
 	copy(ps[0].ID[:], h.Terminal[:])
 	copy(ps[1].ID[:], h.Merchant[:])
 	ps[2].ID = h.Card
+	if ps[3].ID = h.Identity; h.Identity == (txn.Identity{}) {
+		ps[3] = Party{}
+	}
 	return ps
 }
 
-// String names the party for an operator; a card is a part of its token.
+// String names the party for an operator; a keyed hash is cut.
 func (p Party) String() string {
 	switch p.Scope {
 	case txn.ScopeTerminal:
@@ -52,157 +70,242 @@ func (p Party) String() string {
 	return fmt.Sprintf("%s %x... in %s", p.Scope, p.ID[:4], p.Currency)
 }
 
-// day is the counters of one business day.
-type day struct {
+// period is the counters of one business day (a date) or of one month of
+// business days (a date without its day).
+type period struct {
 	date   txn.Date
+	counts [scopes]bool // which parties
 	tables [scopes]table
+	// whole says of a month that all its use is counted, also what was used before
+	// the start.
+	whole atomic.Bool
 }
 
-func newDay(date txn.Date, cardsMax int64) *day {
-	d := &day{date: date}
-	for i := range d.tables {
-		d.tables[i].max = math.MaxInt64 // bounded by the registry
+// newPeriod counts all parties, cards if there may be any.
+func newPeriod(date txn.Date, cardsMax int64) *period {
+	p := &period{date: date}
+	for i := range p.tables {
+		p.counts[i], p.tables[i].max = true, math.MaxInt64 // bounded by the registry
 	}
-	d.tables[scopes-1].max = cardsMax
-	return d
+	p.counts[cards], p.tables[cards].max = cardsMax > 0, cardsMax
+	return p
 }
 
-// reserve adds h to its three counters, or to none of them.
+// need is one limit that a request must stay within: which use of which party
+// it counts, how far it goes, and what has been used.
+type need struct {
+	scope   txn.LimitScope
+	methods txn.Methods
+	cards   txn.Cards
+	rule    txn.Rule // 0: L03 of amounts, L04 of counts
+	bounds  bounds
+	day     Use
+	month   Use
+}
+
+// meter is where one party's use is counted in one period.
+type meter struct {
+	party int // its key
+	table *table
+	shard *shard
+	slot  *slot // of the hold's cell; nil: nothing used yet
+}
+
+// lockOrder is card, terminal, identity, merchant: a busy merchant's lock is
+// taken last and held while no cold memory is read.
+var lockOrder = [scopes]int{2, 0, 3, 1}
+
+// reserve adds h to all its counters of the day and the month, or to none of
+// them, and says whether it did.
 //
-// It holds the three shards' locks while it compares and adds, so what others
-// see is always the use of requests that passed. Everybody locks in lockOrder
-// and one shard of a table at a time: no cycle.
-func (d *day) reserve(h *txn.Hold, limits *[scopes]txn.Limits) txn.Verdict {
+// It holds all the shards' locks while it compares and adds, so what others see
+// is always the use of requests that passed. Everybody locks in lockOrder, the
+// day before the month and one shard of a table at a time: no cycle.
+func (j *judgement) reserve(d, m *period, h *txn.Hold, needs []need) bool {
 	ks := keysOf(h)
-	var shards [scopes]*shard
-	var slots [scopes]*slot // nil: nothing used yet
+	var held [2 * scopes]meter
+	n := 0
 	for _, i := range lockOrder {
-		shards[i] = d.tables[i].shard(ks[i])
-		shards[i].mu.Lock()
-		slots[i] = shards[i].find(ks[i])
-	}
-	v := overDay(&slots, limits, h.Minor)
-	for i := 0; i < scopes && v.Reason == txn.Approved; i++ {
-		if slots[i] == nil {
-			if d.tables[i].full() {
-				v.Reason = txn.SwitchIsOverloaded
-				break
+		for _, p := range [...]*period{d, m} {
+			if p == nil || !p.counts[i] || ks[i].nobody() {
+				continue
 			}
-			slots[i] = d.tables[i].insert(shards[i], ks[i])
+			c := &held[n]
+			n++
+			c.party, c.table = i, &p.tables[i]
+			c.shard = c.table.shard(&ks[i])
+			c.shard.mu.Lock()
+			c.slot = c.shard.sum(&ks[i], needs, scopeOf(i), p == m)
 		}
 	}
-	if v.Reason == txn.Approved {
-		for _, s := range slots {
-			s.minor += h.Minor
-			s.count++
+	ok := j.within(needs, h.Minor)
+	for i := 0; i < n && ok; i++ {
+		if held[i].slot == nil && held[i].table.full() {
+			ok = j.refuse(txn.SwitchIsOverloaded)
 		}
 	}
-	for i := range lockOrder {
-		shards[lockOrder[scopes-1-i]].mu.Unlock()
+	for i := 0; i < n && ok; i++ {
+		c := &held[i]
+		if c.slot == nil {
+			c.slot = c.table.insert(c.shard, &ks[c.party])
+		}
+		c.slot.add(h.Minor, 1)
 	}
-	return v
+	for n--; n >= 0; n-- {
+		held[n].shard.mu.Unlock()
+	}
+	return ok
 }
 
-// lockOrder is card, terminal, merchant: a busy merchant's lock is taken last
-// and held while no cold memory is read.
-var lockOrder = [scopes]int{2, 0, 1}
+// limitClass is what a limit bounds.
+type limitClass uint8
 
-// overDay compares what would be used with the limits of the day: first all
-// amounts, then all counts; of several limits passed the smallest is told.
-func overDay(slots *[scopes]*slot, limits *[scopes]txn.Limits, minor int64) (v txn.Verdict) {
-	for i, s := range slots {
-		var used int64
-		if s != nil {
-			used = s.minor
+// The classes, in the order in which they are told.
+const (
+	dayAmount limitClass = iota
+	monthAmount
+	dayCount
+	monthCount
+	limitClasses
+)
+
+var classReasons = [limitClasses]txn.Reason{txn.DayAmountIsOverLimit, txn.MonthAmountIsOverLimit, txn.DayCountIsOverLimit, txn.MonthCountIsOverLimit}
+
+// of is the limit of a class and what counts against it. Where there is none, it
+// is what a counter holds.
+func (n *need) of(c limitClass, minor int64) (limit, used, more int64, set bool) {
+	switch c {
+	case dayAmount:
+		limit, used, more = n.bounds.DayAmount, n.day.Minor, minor
+	case monthAmount:
+		limit, used, more = n.bounds.MonthAmount, n.month.Minor, minor
+	case dayCount:
+		limit, used, more = int64(n.bounds.DayCount), n.day.Count, 1
+	case monthCount:
+		limit, used, more = int64(n.bounds.MonthCount), n.month.Count, 1
+	}
+	if limit > 0 {
+		return limit, used, more, true
+	}
+	if c == dayAmount || c == monthAmount {
+		return math.MaxInt64, used, more, false
+	}
+	return math.MaxInt32, used, more, false
+}
+
+// within says that what would be used passes no limit: first all amounts, then
+// all counts. Of several passed the smallest is told.
+func (j *judgement) within(needs []need, minor int64) bool {
+	for c := range limitClasses {
+		var over txn.Verdict
+		var rule txn.Rule
+		for i := range needs {
+			limit, used, more, set := needs[i].of(c, minor)
+			if used <= limit-more || over.Reason != txn.Approved && over.Limit <= limit {
+				continue
+			}
+			r := needs[i].rule
+			if r == 0 && c <= monthAmount {
+				r = ruleL03
+			} else if r == 0 {
+				r = ruleL04
+			}
+			if set && !j.refuses(r) {
+				if j.told(r) {
+					continue
+				}
+				j.counts(r, 0, saturated(used, more), limit, classReasons[c])
+				continue
+			}
+			over = txn.Verdict{Reason: classReasons[c], Scope: needs[i].scope, Limit: limit, Used: saturated(used, more)}
+			rule = r
 		}
-		limit := limits[i].DayAmount
-		if limit == 0 {
-			limit = math.MaxInt64 // and a sum never overflows
-		}
-		if minor > limit-used && (v.Reason == txn.Approved || limit < v.Limit) {
-			v = txn.Verdict{Reason: txn.DayAmountIsOverLimit, Scope: scopeOf(i), Limit: limit, Used: saturated(used, minor)}
+		if over.Reason != txn.Approved {
+			j.v.Reason, j.v.Scope, j.v.Limit, j.v.Used = over.Reason, over.Scope, over.Limit, over.Used
+			j.counts(rule, 0, over.Used, over.Limit, over.Reason)
+			return false
 		}
 	}
-	if v.Reason != txn.Approved {
-		return v
-	}
-	for i, s := range slots {
-		var used int64
-		if s != nil {
-			used = int64(s.count)
-		}
-		limit := int64(limits[i].DayCount)
-		if limit == 0 {
-			limit = math.MaxUint32
-		}
-		if used >= limit && (v.Reason == txn.Approved || limit < v.Limit) {
-			v = txn.Verdict{Reason: txn.DayCountIsOverLimit, Scope: scopeOf(i), Limit: limit, Used: used + 1}
-		}
-	}
-	return v
+	return true
 }
 
 func saturated(a, b int64) int64 {
-	if a > math.MaxInt64-b {
+	if b > 0 && a > math.MaxInt64-b {
 		return math.MaxInt64
 	}
 	return a + b
 }
 
-// add counts h whatever the limits say, even beyond table.max: the use is a fact.
-func (d *day) add(h *txn.Hold) {
+// add counts a use whatever the limits say, even beyond table.max: it is a fact.
+func (p *period) add(h *txn.Hold, e txn.Effect) {
 	for i, k := range keysOf(h) {
-		s := d.tables[i].shard(k)
-		s.mu.Lock()
-		c := s.find(k)
-		if c == nil {
-			c = d.tables[i].insert(s, k)
+		if !p.counts[i] || k.nobody() {
+			continue
 		}
-		c.minor = saturated(c.minor, h.Minor)
-		c.count++
-		s.mu.Unlock()
+		p.put(i, &k, Use{int64(e) * h.Minor, int64(e)})
 	}
 }
 
-// subtract gives h back and says whether it was counted in full.
-func (d *day) subtract(h *txn.Hold) bool {
+func (p *period) put(i int, k *key, u Use) {
+	t := &p.tables[i]
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.find(k)
+	if c == nil {
+		c = t.insert(s, k)
+	}
+	c.add(u.Minor, u.Count)
+}
+
+// subtract gives h back and says whether the party had used so much. It lends
+// nothing: what a party has used is never below zero, one of its cells may be,
+// where several transactions are given back as one.
+func (p *period) subtract(h *txn.Hold) bool {
 	whole := true
 	for i, k := range keysOf(h) {
-		s := d.tables[i].shard(k)
-		s.mu.Lock()
-		c := s.find(k)
-		if c == nil || c.count == 0 || c.minor < h.Minor {
-			whole = false
+		if !p.counts[i] || k.nobody() {
+			continue
 		}
-		if c != nil {
-			c.minor = max(c.minor-h.Minor, 0)
-			c.count = max(c.count, 1) - 1
+		t := &p.tables[i]
+		s := t.shard(&k)
+		s.mu.Lock()
+		n := [1]need{{scope: scopeOf(i)}}
+		own := s.sum(&k, n[:], scopeOf(i), false)
+		used := &n[0].day
+		whole = whole && used.Count > 0 && used.Minor >= h.Minor
+		minor, count := max(min(h.Minor, used.Minor), 0), max(min(1, used.Count), 0)
+		if own == nil && minor+count > 0 {
+			own = t.insert(s, &k)
+		}
+		if own != nil {
+			own.add(-minor, -count)
 		}
 		s.mu.Unlock()
 	}
 	return whole
 }
 
-func (d *day) use(p Party) Use {
-	i := int(p.Scope) - int(txn.ScopeTerminal)
+// use is the sum of a party's cells.
+func (p *period) use(of Party, methods txn.Methods, types txn.Cards) Use {
+	i := indexOf(of.Scope)
 	if i < 0 || i >= scopes {
 		return Use{}
 	}
-	k := makeKey(p.ID, p.Currency)
-	s := d.tables[i].shard(k)
+	k := makeKey(of.ID, of.Currency, 0, 0)
+	n := [1]need{{scope: of.Scope, methods: methods, cards: types}}
+	s := p.tables[i].shard(&k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.find(k); c != nil {
-		return Use{c.minor, c.count}
-	}
-	return Use{}
+	s.sum(&k, n[:], of.Scope, false)
+	return n[0].day
 }
 
-func (d *day) walk(yield func(Party, Use) bool) {
+func (p *period) walk(yield func(Cell, Use) bool) {
 	var buf []slot
-	for i := range d.tables {
-		for j := range d.tables[i].shards {
-			s := &d.tables[i].shards[j]
+	for i := range p.tables {
+		for j := range p.tables[i].shards {
+			s := &p.tables[i].shards[j]
 			s.mu.Lock()
 			buf = append(buf[:0], s.slots...)
 			s.mu.Unlock()
@@ -210,10 +313,10 @@ func (d *day) walk(yield func(Party, Use) bool) {
 				if c.tag == 0 || c.count == 0 && c.minor == 0 {
 					continue
 				}
-				p := Party{Scope: scopeOf(i), Currency: txn.Currency(c.tag)}
-				binary.LittleEndian.PutUint64(p.ID[:8], c.id0)
-				binary.LittleEndian.PutUint64(p.ID[8:], c.id1)
-				if !yield(p, Use{c.minor, c.count}) {
+				cell := Cell{Party{Scope: scopeOf(i), Currency: txn.Currency(c.tag & tagCurrency)}, c.method(), c.cardType()}
+				binary.LittleEndian.PutUint64(cell.ID[:8], c.id0)
+				binary.LittleEndian.PutUint64(cell.ID[8:], c.id1)
+				if !yield(cell, Use{c.minor, int64(c.count)}) {
 					return
 				}
 			}
@@ -228,10 +331,12 @@ const shardCount = 1 << 12
 // slotsFirst is the size of a shard's first table.
 const slotsFirst = 8
 
-// table counts the parties of one scope on one day. It is open addressing with
-// linear probing over slots without pointers: the collector never looks inside.
-// A counter is found by the whole id and currency, never by a hash of them, so
-// no two parties share one. Nothing is removed; the day is dropped as a whole.
+// table counts the parties of one scope in one period. It is open addressing
+// with linear probing over slots without pointers: the collector never looks
+// inside. A counter is found by the whole id and currency, never by a hash of
+// them, so no two parties share one. All cells of a party begin at the same
+// place, so one probe meets them all. Nothing is removed; the period is dropped
+// as a whole.
 type table struct {
 	max     int64 // immutable
 	entries atomic.Int64
@@ -246,27 +351,51 @@ type shard struct {
 	_     [24]byte
 }
 
-// slot is one counter, half a cache line. With its share of free slots a party
+// slot is one counter, half a cache line. With its share of free slots a cell
 // costs 43 to 85 bytes, and 54 when there are ten million.
 type slot struct {
 	id0, id1 uint64
 	minor    int64
-	count    uint32
-	tag      uint32 // slotUsed and the currency; 0 is a free slot
+	count    int32
+	tag      uint32 // slotUsed, method, type of card and currency; 0 is a free slot
 }
 
-const slotUsed = 1 << 16
+// The parts of a tag. Currencies have three digits.
+const (
+	slotUsed    = 1 << 31
+	tagMethod   = 18 // bit of the first
+	tagCardType = 16
+	tagCurrency = 1<<16 - 1
+)
 
-// key is a party's id and currency with the hash that places it.
+// A method and a type of card have room in a tag.
+const (
+	_ = uint(1<<(31-tagMethod) - txn.MethodCount)
+	_ = uint(1<<(tagMethod-tagCardType) - 1 - txn.CardPrepaid)
+)
+
+func (c *slot) method() txn.Method     { return txn.Method(c.tag &^ slotUsed >> tagMethod) }
+func (c *slot) cardType() txn.CardType { return txn.CardType(c.tag >> tagCardType & 3) }
+
+func (c *slot) add(minor, count int64) {
+	c.minor = saturated(c.minor, minor)
+	c.count += int32(count)
+}
+
+// key is a cell's party with the hash that places it, and the cell's tag.
 type key struct {
 	id0, id1 uint64
 	hash     uint64
 	tag      uint32
 }
 
-func makeKey(id [16]byte, c txn.Currency) key {
-	k := key{id0: binary.LittleEndian.Uint64(id[:8]), id1: binary.LittleEndian.Uint64(id[8:]), tag: slotUsed | uint32(c)}
-	hi, lo := bits.Mul64(k.id0^0x9e3779b97f4a7c15, k.id1^uint64(k.tag)<<40^0xe7037ed1a0b428db)
+// nobody says that there is no party: its id is zero.
+func (k *key) nobody() bool { return k.id0 == 0 && k.id1 == 0 }
+
+func makeKey(id [16]byte, c txn.Currency, m txn.Method, t txn.CardType) key {
+	k := key{id0: binary.LittleEndian.Uint64(id[:8]), id1: binary.LittleEndian.Uint64(id[8:]),
+		tag: slotUsed | uint32(m)<<tagMethod | uint32(t&3)<<tagCardType | uint32(c)}
+	hi, lo := bits.Mul64(k.id0^0x9e3779b97f4a7c15, k.id1^uint64(c)<<40^0xe7037ed1a0b428db)
 	hi, lo = bits.Mul64(hi^lo^0x8ebc6af09c88c6e3, 0x589965cc75374cc3)
 	k.hash = hi ^ lo
 	return k
@@ -276,16 +405,17 @@ func keysOf(h *txn.Hold) [scopes]key {
 	var t, m [16]byte
 	copy(t[:], h.Terminal[:])
 	copy(m[:], h.Merchant[:])
-	return [scopes]key{makeKey(t, h.Currency), makeKey(m, h.Currency), makeKey(h.Card, h.Currency)}
+	make := func(id [16]byte) key { return makeKey(id, h.Currency, h.Method, h.CardType) }
+	return [scopes]key{make(t), make(m), make(h.Card), make(h.Identity)}
 }
 
-func (t *table) shard(k key) *shard { return &t.shards[k.hash>>52] }
+func (t *table) shard(k *key) *shard { return &t.shards[k.hash>>52] }
 
 // full may let as many parties more than max pass as there are threads.
 func (t *table) full() bool { return t.entries.Load() >= t.max }
 
 // insert adds k, which s does not hold, to its shard s.
-func (t *table) insert(s *shard, k key) *slot {
+func (t *table) insert(s *shard, k *key) *slot {
 	t.entries.Add(1)
 	if s.used >= len(s.slots)*3/4 {
 		s.grow()
@@ -296,17 +426,35 @@ func (t *table) insert(s *shard, k key) *slot {
 	return c
 }
 
-func (s *shard) find(k key) *slot {
+func (s *shard) find(k *key) *slot { return s.sum(k, nil, 0, false) }
+
+// sum adds up the cells of k's party into those needs of its scope that count
+// them, and returns k's own cell.
+func (s *shard) sum(k *key, needs []need, scope txn.LimitScope, month bool) (own *slot) {
 	if len(s.slots) == 0 {
 		return nil
 	}
 	for i := int(k.hash); ; i++ {
 		c := &s.slots[i&(len(s.slots)-1)]
-		if c.tag == 0 {
-			return nil
+		switch {
+		case c.tag == 0:
+			return own
+		case c.id0 != k.id0 || c.id1 != k.id1 || (c.tag^k.tag)&tagCurrency != 0:
+			continue
+		case c.tag == k.tag:
+			own = c
 		}
-		if c.id0 == k.id0 && c.id1 == k.id1 && c.tag == k.tag {
-			return c
+		for i := range needs {
+			n := &needs[i]
+			if n.scope != scope || n.methods != 0 && !n.methods.Has(c.method()) || n.cards != 0 && !n.cards.Has(c.cardType()) {
+				continue
+			}
+			u := &n.day
+			if month {
+				u = &n.month
+			}
+			u.Minor = saturated(u.Minor, c.minor)
+			u.Count += int64(c.count)
 		}
 	}
 }
@@ -324,14 +472,15 @@ func (s *shard) grow() {
 	s.slots = make([]slot, max(slotsFirst, 2*len(old)))
 	for i := range old {
 		if c := &old[i]; c.tag != 0 {
-			*s.free(c.key().hash) = *c
+			*s.free(c.hash()) = *c
 		}
 	}
 }
 
-func (c *slot) key() key {
+func (c *slot) hash() uint64 {
 	var id [16]byte
 	binary.LittleEndian.PutUint64(id[:8], c.id0)
 	binary.LittleEndian.PutUint64(id[8:], c.id1)
-	return makeKey(id, txn.Currency(c.tag))
+	k := makeKey(id, txn.Currency(c.tag&tagCurrency), 0, 0)
+	return k.hash
 }

@@ -87,11 +87,11 @@ func TestPlansFillWhatRowsLeaveOut(t *testing.T) {
 	j := judgement{rulebook: e.rules.Load()}
 	req := good()
 	req.Owner.Card = txn.Limits{DayAmount: 5000}
-	if l := j.limitsOf(req)[2]; l != (txn.Limits{Transaction: 100, DayAmount: 5000, DayCount: 3}) {
+	if l := j.limitsOf(req, make([]need, needsMax))[2].bounds.Limits; l != (txn.Limits{Transaction: 100, DayAmount: 5000, DayCount: 3}) {
 		t.Errorf("%+v", l)
 	}
 	req.Amount.Currency = 978
-	if l := j.limitsOf(req)[2]; l != req.Owner.Card {
+	if l := j.limitsOf(req, make([]need, needsMax))[2].bounds.Limits; l != req.Owner.Card {
 		t.Errorf("another currency's default was taken: %+v", l)
 	}
 }
@@ -182,7 +182,7 @@ func TestConcurrentHoldsAndReleasesAddUp(t *testing.T) {
 		s := sums[p.Scope]
 		sums[p.Scope] = Use{s.Minor + u.Minor, s.Count + u.Count}
 	}
-	for scope := txn.ScopeTerminal; scope <= txn.ScopeCard; scope++ {
+	for scope := txn.ScopeTerminal; scope <= txn.ScopeIdentity; scope++ {
 		if want := (Use{workers * each / 2 * 10_00, workers * each / 2}); sums[scope] != want {
 			t.Errorf("%v: %+v, want %+v", scope, sums[scope], want)
 		}
@@ -307,46 +307,80 @@ func TestSumsDoNotOverflow(t *testing.T) {
 	}
 }
 
-// The counters against a plain map, whatever the order of events.
+// The counters against a plain map, whatever the order of events: limits of rows
+// and of a plan, by method and type of card, of days and months.
 func TestCountersEqualTheModel(t *testing.T) {
+	type cell struct {
+		date txn.Date // of a day, or of a month without its day
+		Cell
+	}
+	chip, code := txn.MakeMethod(txn.WayChip, true), txn.MakeMethod(txn.WayCode, false)
 	rapid.Check(t, func(t *rapid.T) {
-		e, err := New(Config{Zone: shanghai})
+		small := rapid.Int64Range(0, 60)
+		limits := func(label string, times int64) txn.Limits {
+			return txn.Limits{DayAmount: small.Draw(t, label) * times, DayCount: uint32(small.Draw(t, label)), MonthAmount: small.Draw(t, label) * 2 * times, MonthCount: uint32(small.Draw(t, label))}
+		}
+		p := DefaultPolicy()
+		p.Plans = []Plan{{Limits: []Limit{
+			{Scope: txn.ScopeMerchant, Currency: txn.CNY, Methods: 1 << code, Bounds: limits("codes at a merchant", 2)},
+			{Scope: txn.ScopeCard, Currency: txn.CNY, Methods: 1 << chip, Cards: 1 << txn.CardCredit, Bounds: limits("credit cards by chip", 1)},
+			{Scope: txn.ScopeIdentity, Currency: txn.CNY, Cards: 1<<txn.CardDebit | 1<<txn.CardUnknown, Bounds: limits("other cards of a person", 2)},
+			{Scope: txn.ScopeTerminal, Currency: txn.CNY, MCC: 1234, Bounds: txn.Limits{DayCount: 1}},
+		}}}
+		e, err := New(Config{Zone: shanghai, Policy: &p, CardsPerMonthMax: 100})
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, Currency: txn.CNY, Kinds: 1 << txn.KindSale}
-		small := rapid.Int64Range(0, 60)
-		m.Limits = txn.Limits{DayAmount: small.Draw(t, "merchant amount") * 3, DayCount: uint32(small.Draw(t, "merchant count"))}
-		m.Card = txn.Limits{DayAmount: small.Draw(t, "card amount"), DayCount: uint32(small.Draw(t, "card count")) / 4}
+		m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, Currency: txn.CNY,
+			Kinds: 1 << txn.KindSale, Identity: txn.Identity{7}, Limits: limits("merchant", 3), Card: limits("card", 1)}
 		var terminals [3]txn.Terminal
 		for i := range terminals {
-			terminals[i] = txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprint(i)), Merchant: m.ID, Status: txn.StatusActive, Region: 310101,
-				Limits: txn.Limits{DayAmount: small.Draw(t, "terminal amount") * 2, DayCount: uint32(small.Draw(t, "terminal count")) / 2}}
+			terminals[i] = txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprint(i)), Merchant: m.ID, Status: txn.StatusActive, Region: 310101, Limits: limits("terminal", 2)}
 		}
-		type counter struct {
-			day   txn.Date
-			party Party
-		}
-		model := map[counter]Use{}
+		model := map[cell]Use{}
 		count := func(h txn.Hold, sign int64) {
 			for _, p := range PartiesOf(h) {
-				u := model[counter{h.Day, p}]
-				u.Minor, u.Count = u.Minor+sign*h.Minor, uint32(int64(u.Count)+sign)
-				model[counter{h.Day, p}] = u
+				for _, date := range [...]txn.Date{h.Day, h.Day / 100} {
+					c := cell{date, Cell{p, h.Method, h.CardType}}
+					u := model[c]
+					model[c] = Use{u.Minor + sign*h.Minor, u.Count + sign}
+				}
 			}
 		}
-		fits := func(h txn.Hold, limits [scopes]txn.Limits) txn.Reason {
-			count := txn.Approved
-			for i, p := range PartiesOf(h) {
-				u := model[counter{h.Day, p}]
-				if l := limits[i].DayAmount; l > 0 && u.Minor+h.Minor > l {
-					return txn.DayAmountIsOverLimit
-				}
-				if l := limits[i].DayCount; l > 0 && u.Count >= l {
-					count = txn.DayCountIsOverLimit
+		used := func(date txn.Date, p Party, is func(Cell) bool) (u Use) {
+			for c, x := range model {
+				if c.date == date && c.Party == p && is(c.Cell) {
+					u.Minor, u.Count = u.Minor+x.Minor, u.Count+x.Count
 				}
 			}
-			return count
+			return u
+		}
+		fits := func(h txn.Hold, req *txn.Request) txn.Reason {
+			over := map[txn.Reason]bool{}
+			hold := func(scope int, l txn.Limits, is func(Cell) bool) {
+				p := PartiesOf(h)[scope]
+				if !is(Cell{p, h.Method, h.CardType}) {
+					return
+				}
+				day, month := used(h.Day, p, is), used(h.Day/100, p, is)
+				over[txn.DayAmountIsOverLimit] = over[txn.DayAmountIsOverLimit] || l.DayAmount > 0 && day.Minor+h.Minor > l.DayAmount
+				over[txn.MonthAmountIsOverLimit] = over[txn.MonthAmountIsOverLimit] || l.MonthAmount > 0 && month.Minor+h.Minor > l.MonthAmount
+				over[txn.DayCountIsOverLimit] = over[txn.DayCountIsOverLimit] || l.DayCount > 0 && day.Count >= int64(l.DayCount)
+				over[txn.MonthCountIsOverLimit] = over[txn.MonthCountIsOverLimit] || l.MonthCount > 0 && month.Count >= int64(l.MonthCount)
+			}
+			all := func(Cell) bool { return true }
+			hold(0, req.Holder.Limits, all)
+			hold(1, m.Limits, all)
+			hold(2, m.Card, all)
+			hold(1, p.Plans[0].Limits[0].Bounds, func(c Cell) bool { return c.Method == code })
+			hold(2, p.Plans[0].Limits[1].Bounds, func(c Cell) bool { return c.Method == chip && c.CardType == txn.CardCredit })
+			hold(3, p.Plans[0].Limits[2].Bounds, func(c Cell) bool { return c.CardType == txn.CardDebit || c.CardType == txn.CardUnknown })
+			for _, r := range [...]txn.Reason{txn.DayAmountIsOverLimit, txn.MonthAmountIsOverLimit, txn.DayCountIsOverLimit, txn.MonthCountIsOverLimit} {
+				if over[r] {
+					return r
+				}
+			}
+			return txn.Approved
 		}
 		var flying, standing []txn.Hold
 		take := func(hs *[]txn.Hold, label string) txn.Hold {
@@ -359,11 +393,15 @@ func TestCountersEqualTheModel(t *testing.T) {
 			"assess": func(t *rapid.T) {
 				req := good()
 				req.Owner, req.Holder = m, &terminals[rapid.IntRange(0, 2).Draw(t, "terminal")]
-				req.CardToken = txn.CardToken{byte(rapid.IntRange(0, 4).Draw(t, "card"))}
-				req.Day = today + txn.Date(rapid.IntRange(0, 1).Draw(t, "day"))
+				req.CardToken = txn.CardToken{byte(rapid.IntRange(1, 5).Draw(t, "card"))}
+				req.CardType = txn.CardType(rapid.IntRange(0, 3).Draw(t, "type"))
+				if req.Entry = txn.EntryCode; rapid.Bool().Draw(t, "chip") {
+					req.Entry, req.PINBlock = txn.EntryChip, txn.Secret("12345678")
+				}
+				req.Day = rapid.SampledFrom([]txn.Date{20261130, 20261201}).Draw(t, "day")
 				req.Amount.Minor = rapid.Int64Range(1, 20).Draw(t, "minor")
 				h := HoldOf(req)
-				want := fits(h, [scopes]txn.Limits{req.Holder.Limits, m.Limits, m.Card})
+				want := fits(h, req)
 				if v := e.Assess(req); v.Reason != want {
 					t.Fatalf("got %q, want %q", v.Reason, want)
 				}
@@ -394,23 +432,23 @@ func TestCountersEqualTheModel(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				for c, want := range model {
-					if got := e.UsageOf(c.day, c.party); got != want {
-						t.Fatalf("%v on %v used %+v, want %+v", c.party, c.day, got, want)
-					}
-				}
 				if e.InFlight() != int64(len(flying)) || e.Unmatched() != 0 {
 					t.Fatalf("in flight %d of %d, unmatched %d", e.InFlight(), len(flying), e.Unmatched())
 				}
 			},
 		})
-		got := map[counter]Use{}
+		got := map[cell]Use{}
 		for _, d := range e.Days() {
-			for p, u := range e.Usage(d) {
-				got[counter{d, p}] = u
+			for c, u := range e.Usage(d) {
+				got[cell{d, c}] = u
 			}
 		}
-		maps.DeleteFunc(model, func(_ counter, u Use) bool { return u == Use{} })
+		for _, d := range e.Months() {
+			for c, u := range e.MonthUsage(d) {
+				got[cell{d / 100, c}] = u
+			}
+		}
+		maps.DeleteFunc(model, func(_ cell, u Use) bool { return u == Use{} })
 		if !maps.Equal(got, model) {
 			t.Fatalf("\ngot   %v\nmodel %v", got, model)
 		}
@@ -419,9 +457,9 @@ func TestCountersEqualTheModel(t *testing.T) {
 
 // Ids that people number in sequence must not crowd into a few slots.
 func TestSequentialIDsSpread(t *testing.T) {
-	d := newDay(today, math.MaxInt64)
+	d := newPeriod(today, math.MaxInt64)
 	for i := range 200_000 {
-		d.add(&txn.Hold{Terminal: txn.MakeTerminalID(fmt.Sprintf("%08d", 10_000_000+i)), Merchant: txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), Currency: txn.CNY})
+		d.add(&txn.Hold{Terminal: txn.MakeTerminalID(fmt.Sprintf("%08d", 10_000_000+i)), Merchant: txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), Currency: txn.CNY}, txn.Debit)
 	}
 	for i := range 2 {
 		for j := range d.tables[i].shards {
@@ -447,7 +485,7 @@ func TestPartiesName(t *testing.T) {
 	for _, p := range PartiesOf(HoldOf(good())) {
 		names = append(names, p.String())
 	}
-	want := []string{"terminal 10000001 in 156", "merchant 999290054110001 in 156", "card 01000000... in 156"}
+	want := []string{"terminal 10000001 in 156", "merchant 999290054110001 in 156", "card 01000000... in 156", "identity 07000000... in 156"}
 	if !slices.Equal(names, want) {
 		t.Errorf("%q", names)
 	}

@@ -7,8 +7,9 @@
 // value with a name; where several rules are broken the first in the order of
 // the txn.Reason constants is told.
 //
-// An approved sale has already reserved its use of the day's limits, for the
-// terminal, the merchant and the card at once or not at all. Concurrent
+// An approved sale has already reserved its use of the limits of the day and the
+// month, for the terminal, the merchant, the card and the merchant's person at
+// once or not at all. Concurrent
 // requests never pass a limit, and what Assess refuses never stands in the way
 // of another request. Each use is then settled by exactly one of Confirm and
 // Release, and a confirmed one may end by Undo.
@@ -18,8 +19,9 @@
 // flight side by side do not see each other.
 //
 // Not promised: durability. After a start the caller rebuilds the counters with
-// Restore and the windows with Learn, from the records of the days that are kept. Days before the
-// previous one are forgotten: their limits bind nobody any more.
+// Restore, the month with Recall and LoadMonth, and the windows with Learn, from
+// the records of the days that are kept. Days and months before the previous one
+// are forgotten: their limits bind nobody any more.
 package risk
 
 import (
@@ -32,10 +34,6 @@ import (
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
-
-// daysKept is how many business days have counters: the running one and the
-// one before, whose late refusals and reversals still come in after cut-over.
-const daysKept = 2
 
 // CardsPerDayDefault is Config.CardsPerDayMax when it is zero. Counters of so
 // many cards take about 1.1 GB a day.
@@ -53,6 +51,9 @@ type Config struct {
 	// CardsPerDayMax bounds the memory of card counters: a card beyond it is
 	// refused as SwitchIsOverloaded, cards already counted go on.
 	CardsPerDayMax int
+	// CardsPerMonthMax is how many cards are counted by month; 0 is none, and then
+	// no policy may limit a card's month.
+	CardsPerMonthMax int
 }
 
 // Engine makes the decisions. It is safe for concurrent use.
@@ -61,6 +62,7 @@ type Engine struct {
 	skipCheckDigit bool
 	zone           *time.Location
 	cardsMax       int64
+	cardsMonthMax  int64
 
 	// rules is the policy in force: a request is held to the one it found.
 	rules atomic.Pointer[rulebook]
@@ -70,9 +72,7 @@ type Engine struct {
 	inFlight  atomic.Int64
 	unmatched atomic.Uint64
 
-	// days is read without a lock. mu serialises the opening of a day.
-	days [daysKept]atomic.Pointer[day]
-	mu   sync.Mutex
+	days, months calendar
 }
 
 // New checks cfg and returns an engine with empty counters.
@@ -80,7 +80,10 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.CardsPerDayMax < 0 {
 		return nil, fmt.Errorf("set up risk: CardsPerDayMax is %d, give a positive number or 0 for %d", cfg.CardsPerDayMax, CardsPerDayDefault)
 	}
-	e := &Engine{skipCheckDigit: cfg.SkipCheckDigit, zone: cfg.Zone, cardsMax: int64(cfg.CardsPerDayMax)}
+	if cfg.CardsPerMonthMax < 0 {
+		return nil, fmt.Errorf("set up risk: CardsPerMonthMax is %d, give a positive number or 0 to count no card by month", cfg.CardsPerMonthMax)
+	}
+	e := &Engine{skipCheckDigit: cfg.SkipCheckDigit, zone: cfg.Zone, cardsMax: int64(cfg.CardsPerDayMax), cardsMonthMax: int64(cfg.CardsPerMonthMax)}
 	if e.zone == nil {
 		e.zone = time.UTC
 	}
@@ -112,38 +115,26 @@ func (e *Engine) Assess(req *txn.Request) txn.Verdict {
 
 // use reserves what req uses of its limits, or refuses it.
 func (e *Engine) use(j *judgement, req *txn.Request) {
-	var limits [scopes]txn.Limits
-	if !req.Kind.Told() {
-		limits = j.limitsOf(req)
-	}
-	if v := overTransaction(&limits, req.Amount.Minor); v.Reason != txn.Approved && j.finds(ruleL02, v.Reason) {
-		j.v.Scope, j.v.Limit, j.v.Used = v.Scope, v.Limit, v.Used
+	var room [needsMax]need
+	needs := j.limitsOf(req, room[:])
+	if j.overTransaction(needs, req.Amount.Minor) {
 		return
 	}
-	d := e.openDay(req.Day)
+	d := e.days.open(req.Day, e.cardsMax, true)
 	if d == nil { // no day at all, or one that is forgotten: nothing to count on
 		j.v.Reason = txn.SwitchFailed
 		return
 	}
 	h := HoldOf(req)
-	v := d.reserve(&h, &limits)
-	if v.Reason == txn.Approved {
+	if j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), &h, needs) {
 		e.inFlight.Add(1)
-		return
-	}
-	j.v.Reason, j.v.Scope, j.v.Limit, j.v.Used = v.Reason, v.Scope, v.Limit, v.Used
-	switch v.Reason {
-	case txn.DayAmountIsOverLimit:
-		j.finds(ruleL03, v.Reason)
-	case txn.DayCountIsOverLimit:
-		j.finds(ruleL04, v.Reason)
 	}
 }
 
 // HoldOf is the use of limits that Assess reserves for req.
 func HoldOf(req *txn.Request) txn.Hold {
 	return txn.Hold{Card: req.CardToken, Terminal: req.Holder.ID, Merchant: req.Owner.ID, Day: req.Day,
-		Minor: req.Amount.Minor, Currency: req.Amount.Currency}
+		Identity: req.Owner.Identity, Minor: req.Amount.Minor, Currency: req.Amount.Currency, Method: req.Method(), CardType: req.CardType}
 }
 
 // Confirm ends the flight of a reserved use that stands: its request was
@@ -164,9 +155,50 @@ func (e *Engine) Undo(h txn.Hold) { e.giveBack(h) }
 // Restore counts, without comparing it to any limit, a use that stood before
 // the start. The limits may have been lowered since; the use is a fact.
 func (e *Engine) Restore(h txn.Hold) {
-	if d := e.openDay(h.Day); d != nil {
-		d.add(&h)
+	if d := e.days.open(h.Day, e.cardsMax, false); d != nil {
+		d.add(&h, txn.Debit)
 	}
+	e.Recall(h, txn.Debit)
+}
+
+// Recall is Restore, or Undo, for the month alone: of a day of which not all uses
+// can be restored.
+func (e *Engine) Recall(h txn.Hold, effect txn.Effect) {
+	if effect == txn.NoEffect {
+		return
+	}
+	if m := e.months.open(monthOf(h.Day), e.cardsMonthMax, false); m != nil {
+		m.add(&h, effect)
+	}
+}
+
+// LoadMonth counts in the month of a day what each yields: the use before the
+// start that was not restored. From then on the month is whole; until then its
+// limits bind by what is counted. An error of each leaves the month as it was.
+func (e *Engine) LoadMonth(day txn.Date, each func(add func(Cell, Use)) error) error {
+	m := e.months.open(monthOf(day), e.cardsMonthMax, false)
+	if m == nil {
+		return nil // over and forgotten
+	}
+	type use struct {
+		party int
+		key   key
+		use   Use
+	}
+	var uses []use
+	err := each(func(c Cell, u Use) {
+		if i := indexOf(c.Scope); i >= 0 && i < scopes && m.counts[i] {
+			uses = append(uses, use{i, makeKey(c.ID, c.Currency, c.Method, c.CardType), u})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i := range uses {
+		m.put(uses[i].party, &uses[i].key, uses[i].use)
+	}
+	m.whole.Store(true)
+	return nil
 }
 
 // Learn takes note of a decided request, for the rules about the recent past. It
@@ -194,69 +226,81 @@ func (e *Engine) InFlight() int64 { return e.inFlight.Load() }
 func (e *Engine) Unmatched() uint64 { return e.unmatched.Load() }
 
 // Days lists the business days that have counters, oldest first.
-func (e *Engine) Days() []txn.Date {
-	var ds []txn.Date
-	for i := range e.days {
-		if d := e.days[i].Load(); d != nil {
-			ds = append(ds, d.date)
-		}
+func (e *Engine) Days() []txn.Date { return e.days.list(func(*period) bool { return true }) }
+
+// Months lists the months that are counted whole, by their first days.
+func (e *Engine) Months() []txn.Date {
+	ms := e.months.list(func(p *period) bool { return p.whole.Load() })
+	for i := range ms {
+		ms[i] = ms[i]*100 + 1
 	}
-	slices.Sort(ds)
-	return ds
+	return ms
 }
 
 // Usage walks the counters of a day that are not zero, in no order. It copies
 // a small part at a time, so requests go on meanwhile: exact at quiescence,
 // else each counter is right for some instant of the walk.
-func (e *Engine) Usage(date txn.Date) iter.Seq2[Party, Use] {
-	return func(yield func(Party, Use) bool) {
-		if d := e.keptDay(date); d != nil {
-			d.walk(yield)
-		}
-	}
-}
+func (e *Engine) Usage(day txn.Date) iter.Seq2[Cell, Use] { return e.days.usage(day) }
+
+// MonthUsage is Usage of the month of a day.
+func (e *Engine) MonthUsage(day txn.Date) iter.Seq2[Cell, Use] { return e.months.usage(monthOf(day)) }
 
 // UsageOf is what p has used on a day.
-func (e *Engine) UsageOf(date txn.Date, p Party) Use {
-	if d := e.keptDay(date); d != nil {
-		return d.use(p)
-	}
-	return Use{}
+func (e *Engine) UsageOf(day txn.Date, p Party) Use { return e.days.useOf(day, p, 0, 0) }
+
+// MonthUsageOf is what p has used in the month of a day.
+func (e *Engine) MonthUsageOf(day txn.Date, p Party) Use {
+	return e.months.useOf(monthOf(day), p, 0, 0)
 }
 
 func (e *Engine) giveBack(h txn.Hold) {
-	if d := e.keptDay(h.Day); d != nil && !d.subtract(&h) {
+	if d := e.days.kept(h.Day); d != nil && !d.subtract(&h) {
 		e.unmatched.Add(1)
 	}
+	e.Recall(h, txn.Credit)
 }
 
-// keptDay is the counters of a day, nil when it has none.
-func (e *Engine) keptDay(date txn.Date) *day {
-	for i := range e.days {
-		if d := e.days[i].Load(); d != nil && d.date == date {
-			return d
+// monthOf is a date without its day.
+func monthOf(d txn.Date) txn.Date { return d / 100 }
+
+// calendar keeps the counters of the running period and of the one before, whose
+// late refusals and reversals still come in after its end. It is read without a
+// lock; mu serialises the opening of a period.
+type calendar struct {
+	periods [periodsKept]atomic.Pointer[period]
+	mu      sync.Mutex
+}
+
+const periodsKept = 2
+
+// kept is the counters of a period, nil when it has none.
+func (c *calendar) kept(date txn.Date) *period {
+	for i := range c.periods {
+		if p := c.periods[i].Load(); p != nil && p.date == date {
+			return p
 		}
 	}
 	return nil
 }
 
-// openDay is keptDay that makes room for a new day by forgetting the oldest.
-// It is nil for a day older than all that are kept. Whoever still holds the
-// forgotten day writes into counters that nobody reads again.
-func (e *Engine) openDay(date txn.Date) *day {
-	if d := e.keptDay(date); d != nil {
-		return d
+// open is kept that makes room for a new period by forgetting the oldest. It is
+// nil for one older than all that are kept. Whoever still holds the forgotten
+// one writes into counters that nobody reads again. A new one is whole if it
+// begins with this.
+func (c *calendar) open(date txn.Date, cardsMax int64, begins bool) *period {
+	if p := c.kept(date); p != nil {
+		return p
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if d := e.keptDay(date); d != nil {
-		return d
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.kept(date); p != nil {
+		return p
 	}
 	oldest, oldestDate := 0, ^txn.Date(0)
-	for i := range e.days {
+	for i := range c.periods {
 		var kept txn.Date
-		if d := e.days[i].Load(); d != nil {
-			kept = d.date
+		if p := c.periods[i].Load(); p != nil {
+			kept = p.date
 		}
 		if kept < oldestDate {
 			oldest, oldestDate = i, kept
@@ -265,7 +309,33 @@ func (e *Engine) openDay(date txn.Date) *day {
 	if date <= oldestDate {
 		return nil
 	}
-	d := newDay(date, e.cardsMax)
-	e.days[oldest].Store(d)
-	return d
+	p := newPeriod(date, cardsMax)
+	p.whole.Store(begins)
+	c.periods[oldest].Store(p)
+	return p
+}
+
+func (c *calendar) list(which func(*period) bool) (ds []txn.Date) {
+	for i := range c.periods {
+		if p := c.periods[i].Load(); p != nil && which(p) {
+			ds = append(ds, p.date)
+		}
+	}
+	slices.Sort(ds)
+	return ds
+}
+
+func (c *calendar) usage(date txn.Date) iter.Seq2[Cell, Use] {
+	return func(yield func(Cell, Use) bool) {
+		if p := c.kept(date); p != nil {
+			p.walk(yield)
+		}
+	}
+}
+
+func (c *calendar) useOf(date txn.Date, of Party, methods txn.Methods, types txn.Cards) Use {
+	if p := c.kept(date); p != nil {
+		return p.use(of, methods, types)
+	}
+	return Use{}
 }

@@ -17,7 +17,7 @@ var (
 // good is a request that passes every check, with parties of its own to spoil.
 func good() *txn.Request {
 	m := &txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310101, Country: 156, MCC: 5411,
-		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1}
+		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1, Identity: txn.Identity{7}}
 	t := &txn.Terminal{ID: txn.MakeTerminalID("10000001"), Merchant: m.ID, Status: txn.StatusActive,
 		Region: 310101, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 500}
 	pan, err := txn.ParsePAN("6222000000000009")

@@ -102,16 +102,21 @@ var counted = [scopes]struct{ dayAmount, dayCount rules.Fact }{
 func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
 	ps := PartiesOf(HoldOf(req))
 	for i, c := range counted {
-		if j.own.Asks(c.dayAmount, c.dayCount) && ps[i].ID != [16]byte{} {
+		if c.dayAmount != 0 && j.own.Asks(c.dayAmount, c.dayCount) && ps[i].ID != [16]byte{} {
 			u := e.UsageOf(req.Day, ps[i])
 			f.Set(c.dayAmount, u.Minor)
-			f.Set(c.dayCount, int64(u.Count))
+			f.Set(c.dayCount, u.Count)
 		}
 	}
 }
 
 // codeLevel is by how much the payer of a request by code is identified.
-func (j *judgement) codeLevel(req *txn.Request) CodeLevel { return j.planOf(req).CodeLevel }
+func (j *judgement) codeLevel(req *txn.Request) CodeLevel {
+	if req.Info.Device == deviceStaticCode {
+		return CodeD
+	}
+	return j.planOf(req).CodeLevel
+}
 
 // metres is the distance of p from a point along the great circle.
 func metres(p txn.Position, lat, lng int32) int64 {

@@ -151,7 +151,7 @@ const (
 // Bounds of a policy. A plan's limits are compared with every request of it.
 const (
 	PlansMax     = 10_000
-	PlanLimits   = 32
+	PlanLimits   = 20
 	BlockedMax   = 10_000_000
 	PermitsMax   = 1_000_000
 	OverridesMax = 1_000_000
@@ -187,8 +187,9 @@ type partyKey struct {
 	id    [16]byte
 }
 
-// newRulebook checks p. Its errors are joined, each about one entry.
-func newRulebook(p Policy) (*rulebook, error) {
+// newRulebook checks p for an engine that counts cards by month or does not. Its
+// errors are joined, each about one entry.
+func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 	b := &rulebook{policy: p, plans: map[uint16]*Plan{}, permits: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
 	var problems []error
 	problem := func(format string, args ...any) {
@@ -243,7 +244,7 @@ func newRulebook(p Policy) (*rulebook, error) {
 			problem("plan %d has code level %d: A to D are 0 to 3", plan.Number, plan.CodeLevel)
 		}
 		for j := range plan.Limits {
-			if err := plan.Limits[j].check(); err != nil {
+			if err := plan.Limits[j].check(cardMonths); err != nil {
 				problem("plan %d %s, limit %d: %w", plan.Number, plan.Name, j+1, err)
 			}
 		}
@@ -254,7 +255,7 @@ func newRulebook(p Policy) (*rulebook, error) {
 	}
 	for i := range p.Overrides {
 		o := &p.Overrides[i]
-		if err := o.check(); err != nil {
+		if err := o.check(cardMonths); err != nil {
 			problem("override %d: %w", i+1, err)
 		}
 		k := partyKey{o.Scope, o.ID}
@@ -279,7 +280,7 @@ func newRulebook(p Policy) (*rulebook, error) {
 }
 
 // check says what is wrong with a limit by itself.
-func (l *Limit) check() error {
+func (l *Limit) check(cardMonths bool) error {
 	x := &l.Bounds
 	switch _, known := l.Currency.Exponent(); {
 	case l.Scope < txn.ScopeTerminal || l.Scope > txn.ScopeIdentity:
@@ -288,6 +289,8 @@ func (l *Limit) check() error {
 		return fmt.Errorf("currency %s is not in ISO 4217", l.Currency)
 	case min(x.Transaction, x.DayAmount, x.MonthAmount) < 0:
 		return errors.New("an amount is negative: leave it out for no limit")
+	case l.Scope == txn.ScopeCard && (x.MonthAmount > 0 || x.MonthCount > 0) && !cardMonths:
+		return errors.New("it is of a card's month, and cards are not counted by month: set risk.cards_per_month_max and start again")
 	case l.To != 0 && l.To < l.From:
 		return fmt.Errorf("it ends on %s, before it begins on %s", l.To, l.From)
 	case l.Methods>>txn.MethodCount != 0:
@@ -298,14 +301,14 @@ func (l *Limit) check() error {
 
 // Check says what is wrong with p, whatever engine it is for.
 func (p Policy) Check() error {
-	_, err := newRulebook(p)
+	_, err := newRulebook(p, true)
 	return err
 }
 
 // SetPolicy puts p in force for every request assessed from now on, or says all
 // that is wrong with it and leaves the one before in force.
 func (e *Engine) SetPolicy(p Policy) error {
-	b, err := newRulebook(p)
+	b, err := newRulebook(p, e.cardsMonthMax > 0)
 	if err != nil {
 		return fmt.Errorf("policy %d: %w", p.Number, err)
 	}

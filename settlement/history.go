@@ -251,6 +251,7 @@ func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 	t, known := h.txns[rec.Original]
 	switch {
 	case !known && h.maybeTruncated(rec.Day):
+		h.use(pos, rec.Hold(), int64(rec.Held)) // for its month
 		return
 	case t.done != 0:
 		r.broken(RuleReversal, rec.Original, "the reversal done at %d is done again at %d", t.done, pos)
@@ -327,7 +328,7 @@ func (h *history) use(pos uint64, hold txn.Hold, sign int64) {
 	if u[hold.Day] == nil {
 		u[hold.Day] = map[ledger.Party]ledger.Use{}
 	}
-	for _, p := range ledger.Parties(hold) {
+	for p := range ledger.Parties(hold) {
 		v := u[hold.Day][p]
 		u[hold.Day][p] = ledger.Use{Minor: v.Minor + sign*hold.Minor, Count: v.Count + sign}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
 	"time"
 
@@ -37,6 +38,9 @@ type Live interface {
 	Idle() bool
 	// Usage is the counters of the business days that are kept, without zeros.
 	Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]]
+	// Months is the counters of the months that are counted whole, by their first
+	// days. Cards need not be among them.
+	Months() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]]
 	// Owed is the number of reversals that are owed.
 	Owed() int64
 	// Batches calls fn with every batch that is kept.
@@ -82,7 +86,9 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 		if err := v.postings(ctx); err != nil {
 			return err
 		}
-		v.live()
+		if err := v.live(ctx); err != nil {
+			return err
+		}
 		return v.tell()
 	})
 	if err != nil {
@@ -244,12 +250,12 @@ func (v *verifier) usage(ctx context.Context) error {
 }
 
 // live compares the running switch with the journal, if both stood still.
-func (v *verifier) live() {
+func (v *verifier) live(ctx context.Context) error {
 	r, h := v.report, v.history
 	c := r.check(RuleLive)
 	if v.in.Live == nil {
 		c.Note = "not checked: no switch runs in this process"
-		return
+		return nil
 	}
 	type counter struct {
 		day txn.Date
@@ -258,7 +264,7 @@ func (v *verifier) live() {
 	const busy = "not checked: the switch was at work"
 	if !v.in.Live.Idle() {
 		c.Note = busy
-		return
+		return nil
 	}
 	want := h.usageAt(r.JournalLast)
 	got := map[counter]ledger.Use{}
@@ -269,12 +275,16 @@ func (v *verifier) live() {
 			got[counter{day, p}] = u
 		}
 	}
+	months := map[txn.Date]map[ledger.Party]ledger.Use{}
+	for month, uses := range v.in.Live.Months() {
+		months[month] = maps.Collect(uses)
+	}
 	owed := v.in.Live.Owed()
 	batches := map[batchKey]batch.Batch{}
 	v.in.Live.Batches(func(b *batch.Batch) { batches[batchKey{b.Terminal, b.Number}] = *b })
 	if !v.in.Live.Idle() || uint64(v.in.Journal.Last()) != r.JournalLast {
 		c.Note = busy
-		return
+		return nil
 	}
 	c.Checked++
 	if r.OpenCount != 0 {
@@ -306,6 +316,51 @@ func (v *verifier) live() {
 			r.broken(RuleLive, 0, "%s on %s: the switch counts %s, the journal has no use", party(k.p), k.day, useOf(k.p, g))
 		}
 	}
+	for month, got := range months {
+		if err := v.liveMonth(ctx, month, got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// liveMonth compares a month's counters with the sum of what the ledger has from
+// before the journal and of what the journal has.
+func (v *verifier) liveMonth(ctx context.Context, month txn.Date, got map[ledger.Party]ledger.Use) error {
+	r, h := v.report, v.history
+	c := r.check(RuleLive)
+	want := map[ledger.Party]ledger.Use{}
+	add := func(p ledger.Party, u ledger.Use) error {
+		want[p] = ledger.Use{Minor: want[p].Minor + u.Minor, Count: want[p].Count + u.Count}
+		return nil
+	}
+	if r.JournalFirst > 1 {
+		if err := v.ledger.UsageBefore(ctx, month, month+30, r.JournalFirst, add); err != nil {
+			return err
+		}
+	}
+	for day, uses := range h.usageAt(r.JournalLast) {
+		if day/100 == month/100 {
+			for p, u := range uses {
+				add(p, u)
+			}
+		}
+	}
+	counted := map[txn.LimitScope]bool{txn.ScopeTerminal: true, txn.ScopeMerchant: true, txn.ScopeIdentity: true}
+	for p := range got {
+		counted[p.Scope] = true
+	}
+	for p, w := range want {
+		if g := got[p]; counted[p.Scope] && g != w {
+			r.broken(RuleLive, 0, "%s in the month of %s: the switch counts %s, journal and ledger sum up to %s", party(p), month, useOf(p, g), useOf(p, w))
+		}
+		c.Checked++
+		delete(got, p)
+	}
+	for p, g := range got {
+		r.broken(RuleLive, 0, "%s in the month of %s: the switch counts %s, journal and ledger have no use", party(p), month, useOf(p, g))
+	}
+	return nil
 }
 
 type batchKey struct {
@@ -346,11 +401,11 @@ func (v *verifier) liveBatches(live map[batchKey]batch.Batch) {
 }
 
 func party(p ledger.Party) string {
-	switch p.Scope {
-	case txn.ScopeTerminal, txn.ScopeMerchant:
-		return fmt.Sprintf("%s %s", p.Scope, trimmed(p.ID[:]))
+	id := fmt.Sprintf("%x", p.ID)
+	if p.Scope == txn.ScopeTerminal || p.Scope == txn.ScopeMerchant {
+		id = trimmed(p.ID[:])
 	}
-	return fmt.Sprintf("%s %x", p.Scope, p.ID)
+	return fmt.Sprintf("%s %s, %s by %s cards,", p.Scope, id, p.Method, p.CardType)
 }
 
 func useOf(p ledger.Party, u ledger.Use) string {

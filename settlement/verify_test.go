@@ -19,6 +19,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -93,7 +94,8 @@ func (m *historyMaker) request(kind txn.Kind) txn.Record {
 		Fingerprint: uint64(n), Request: kind, MTI: 0x0200,
 		Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", m.rng.IntN(20))),
 		Amount:   txn.Amount{Minor: 100 + m.rng.Int64N(10_000), Currency: txn.CNY}, Day: m.day - txn.Date(m.rng.IntN(2)),
-		Card: txn.CardToken{1, byte(m.rng.IntN(30))},
+		Card: txn.CardToken{1, byte(m.rng.IntN(30))}, CardType: txn.CardType(m.rng.IntN(4)), Method: txn.Method(m.rng.IntN(txn.MethodCount)),
+		Identity: txn.Identity{byte(m.rng.IntN(3))},
 	}
 	copy(r.RRN[:], fmt.Sprintf("326%09d", n))
 	copy(r.Masked[:], "622202******0128")
@@ -181,7 +183,7 @@ func liveOf(recs []*txn.Record) *fakeLive {
 		if l.use[h.Day] == nil {
 			l.use[h.Day] = map[ledger.Party]ledger.Use{}
 		}
-		for _, p := range ledger.Parties(h) {
+		for p := range ledger.Parties(h) {
 			u := l.use[h.Day][p]
 			l.use[h.Day][p] = ledger.Use{Minor: u.Minor + sign*h.Minor, Count: u.Count + sign}
 		}
@@ -213,6 +215,32 @@ func (l *fakeLive) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Us
 	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
 		for d, uses := range l.use {
 			if !yield(d, maps.All(uses)) {
+				return
+			}
+		}
+	}
+}
+
+func (l *fakeLive) Months() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
+		months := map[txn.Date]map[ledger.Party]ledger.Use{}
+		for d, uses := range l.use {
+			m := d/100*100 + 1
+			if months[m] == nil {
+				months[m] = map[ledger.Party]ledger.Use{}
+			}
+			for p, u := range uses {
+				s := months[m][p]
+				if s = (ledger.Use{Minor: s.Minor + u.Minor, Count: s.Count + u.Count}); s == (ledger.Use{}) {
+					delete(months[m], p)
+					continue
+				}
+				months[m][p] = s
+			}
+		}
+		for m, uses := range months {
+			maps.DeleteFunc(uses, func(p ledger.Party, _ ledger.Use) bool { return p.Scope == txn.ScopeCard })
+			if !yield(m, maps.All(uses)) {
 				return
 			}
 		}
@@ -579,6 +607,69 @@ func TestVerifyOfATruncatedJournal(t *testing.T) {
 			t.Errorf("from %d, with the last days from %d: %d uses checked", first, old+1, n)
 		}
 	}
+}
+
+// What the running month has used is the same after a restart, whatever the
+// journal has let go of and however far the ledger is behind it: what the ledger
+// has from before the journal, and the journal.
+func TestMonthIsWholeHoweverShortTheJournal(t *testing.T) {
+	m := newHistoryMaker(11)
+	m.day = day - 5
+	recs := m.history(150)
+	m.day = day
+	recs = append(recs, m.history(150)...)
+	uses := func(e *risk.Engine) map[risk.Cell]risk.Use { return maps.Collect(e.MonthUsage(day)) }
+	restart := func(t *testing.T, l *ledger.Ledger, first int) *risk.Engine {
+		e, err := risk.New(risk.Config{CardsPerMonthMax: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range recs[first-1:] {
+			switch {
+			case r.Kind != txn.RecordOutcome && r.Kind != txn.RecordReversalDone:
+			case r.Day < day-1:
+				e.Recall(r.Hold(), r.Held)
+			case r.Held == txn.Debit:
+				e.Restore(r.Hold())
+			case r.Held == txn.Credit:
+				e.Undo(r.Hold())
+			}
+		}
+		if len(e.Months()) != 0 {
+			t.Fatal("the month is called whole before the ledger was asked")
+		}
+		err = e.LoadMonth(day, func(add func(risk.Cell, risk.Use)) error {
+			return l.UsageBefore(t.Context(), day/100*100+1, day, uint64(first), func(p ledger.Party, u ledger.Use) error {
+				add(risk.Cell{Party: risk.Party{Scope: p.Scope, Currency: p.Currency, ID: p.ID}, Method: p.Method, CardType: p.CardType}, risk.Use(u))
+				return nil
+			})
+		})
+		if err != nil || !slices.Equal(e.Months(), []txn.Date{day/100*100 + 1}) {
+			t.Fatalf("months %v are whole: %v", e.Months(), err)
+		}
+		return e
+	}
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l, err := ledger.Open(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if err := l.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want, stored := uses(restart(t, l, 1)), 0
+		for _, first := range []int{2, 40, 150, 290, len(recs)} { // the ledger has what the journal lacks, and a little more
+			for end := min(first+20, len(recs)); stored < end; stored++ {
+				if err := l.Store(t.Context(), []ledger.Entry{{Pos: uint64(stored + 1), Rec: recs[stored]}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := uses(restart(t, l, first)); !maps.Equal(got, want) || len(got) == 0 {
+				t.Errorf("journal from %d, ledger to %d: %d cells, want %d", first, stored, len(got), len(want))
+			}
+		}
+	})
 }
 
 func TestReportTellsTheHistory(t *testing.T) {

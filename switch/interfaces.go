@@ -24,11 +24,13 @@ type Assessor interface {
 	Assess(req *txn.Request) txn.Verdict
 	// Confirm turns what Assess reserved into use, or Release gives it back: one
 	// of the two, once. Undo gives confirmed use back when it was reversed.
-	// Restore counts use without checking, at recovery.
+	// Restore counts use without checking, at recovery; Recall counts in its month
+	// alone what records say of a day that is not whole in the journal.
 	Confirm(txn.Hold)
 	Release(txn.Hold)
 	Undo(txn.Hold)
 	Restore(txn.Hold)
+	Recall(txn.Hold, txn.Effect)
 	// Learn takes note of a decided request's record, once when it is durable, and
 	// at recovery. It keeps nothing of it.
 	Learn(*txn.Record)

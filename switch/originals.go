@@ -319,6 +319,7 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
 	w.original, w.originalKey = rec.ID, rec.Key
 	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
+	w.given = rec.Hold()
 	return txn.Approved
 }
 

@@ -70,6 +70,8 @@ func (s *Switch) Recover() (Recovery, error) {
 			delete(owed, subject)
 			if rec.Day > cut {
 				s.settle(&rec)
+			} else {
+				s.risk.Recall(rec.Hold(), rec.Held)
 			}
 			s.originals.learn(&rec)
 		}
@@ -142,11 +144,12 @@ type owedAt struct {
 	pos journal.Position
 }
 
-// restore puts back what an outcome left in memory, its use of limits if its
-// day is whole in the journal.
+// restore puts back what an outcome left in memory, its use of the day's limits
+// if the day is whole in the journal.
 func (s *Switch) restore(rec *txn.Record, pos journal.Position, whole bool) {
 	switch {
 	case !whole:
+		s.risk.Recall(rec.Hold(), rec.Held)
 	case rec.Held == txn.Debit:
 		s.risk.Restore(rec.Hold())
 	case rec.Held == txn.Credit:

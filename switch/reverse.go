@@ -137,4 +137,5 @@ func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held
+	rec.CardType, rec.PIN, rec.Method, rec.Identity = orig.CardType, orig.PIN, orig.Method, orig.Identity
 }

@@ -495,11 +495,19 @@ func (l live) Idle() bool {
 func (l live) Owed() int64                   { return l.p.s.Figures().ReversalsOwed }
 func (l live) Batches(fn func(*batch.Batch)) { l.p.s.Batches().Each(fn) }
 func (l live) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.p.risk.Days(), l.p.risk.Usage)
+}
+
+func (l live) Months() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.p.risk.Months(), l.p.risk.MonthUsage)
+}
+
+func usesOf(dates []txn.Date, usage func(txn.Date) iter.Seq2[risk.Cell, risk.Use]) iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
 	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
-		for _, day := range l.p.risk.Days() {
-			if !yield(day, func(yield func(ledger.Party, ledger.Use) bool) {
-				for p, u := range l.p.risk.Usage(day) {
-					if !yield(ledger.Party(p), ledger.Use{Minor: u.Minor, Count: int64(u.Count)}) {
+		for _, date := range dates {
+			if !yield(date, func(yield func(ledger.Party, ledger.Use) bool) {
+				for c, u := range usage(date) {
+					if !yield(ledger.Party{Scope: c.Scope, Currency: c.Currency, ID: c.ID, Method: c.Method, CardType: c.CardType}, ledger.Use(u)) {
 						return
 					}
 				}

@@ -95,6 +95,7 @@ type work struct {
 	original    txn.ID
 	originalKey txn.Key
 	gives       bool
+	given       txn.Hold // what that one used
 	about       [32]byte // its record's Data
 	acquired    txn.ID   // from whom others are kept; 0: nobody
 
@@ -539,7 +540,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 		rec.Region = req.Holder.Region
 	}
 	rec.Serial, rec.Lat, rec.Lng = req.Info.Serial.Bytes(), req.Info.Position.Lat, req.Info.Position.Lng
-	rec.CardType, rec.PIN, rec.Findings = req.CardType, len(req.PINBlock) > 0, req.Findings
+	rec.CardType, rec.PIN, rec.Method, rec.Findings = req.CardType, len(req.PINBlock) > 0, req.Method(), req.Findings
 	req.PAN.AppendMasked(rec.Masked[:0])
 	return rec
 }
@@ -550,6 +551,9 @@ func (s *Switch) relate(req *txn.Request, w *work) {
 	rec := &w.rec
 	rec.Original, rec.OriginalKey = w.original, w.originalKey
 	rec.Data = dialect.AppendOriginal(w.about[:0], req)
+	if w.gives { // back where it was counted, which may have been paid in another way
+		rec.Method, rec.CardType, rec.Identity = w.given.Method, w.given.CardType, w.given.Identity
+	}
 	if rec.Card == req.CardToken {
 		return
 	}

@@ -193,7 +193,8 @@ func newRisk(cfg *config) (*risk.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return risk.New(risk.Config{Policy: &p, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax, Zone: day.Zone})
+	return risk.New(risk.Config{Policy: &p, SkipCheckDigit: cfg.Risk.SkipCheckDigit, CardsPerDayMax: cfg.Risk.CardsPerDayMax,
+		CardsPerMonthMax: cfg.Risk.CardsPerMonth, Zone: day.Zone})
 }
 
 // dsn is that of the ledger's database; a relative SQLite path is one of the
@@ -346,16 +347,21 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 			return err
 		}
 	}
+	first := a.journal.First()
 	if a.recovery, err = a.acquirer.Recover(); err != nil {
 		return err
 	}
 	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
 	a.migrateFirst(ctx)
+	counted := a.loadMonthFirst(ctx, first)
 	if err := a.terminals.Listen(ctx); err != nil {
 		return err
 	}
 	start(stage{"telemetry", a.telemetry.Run})
 	start(stage{"ledger", a.runDrain})
+	if !counted {
+		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
+	}
 	start(stage{"batches", a.closeBatches})
 	start(stage{"retention", a.truncate})
 	start(stage{"issuers", a.issuers.Run})
@@ -485,6 +491,57 @@ func (a *app) migrate(ctx context.Context) error {
 		case <-time.After(migrateRetry):
 		}
 	}
+}
+
+// monthWithin bounds the wait for the month's use before terminals are let in.
+const monthWithin = 10 * time.Second
+
+// loadMonthFirst is loadMonth once, and says whether that was enough.
+func (a *app) loadMonthFirst(ctx context.Context, first journal.Position) bool {
+	ctx, cancel := context.WithTimeout(ctx, monthWithin)
+	defer cancel()
+	err := a.countMonth(ctx, first)
+	if err != nil {
+		a.log.Warn("what the month used is not known yet; its limits bind by what the journal has", "error", err)
+	}
+	return err == nil
+}
+
+// loadMonth counts what the running month used before the journal begins, once
+// the ledger can tell.
+func (a *app) loadMonth(ctx context.Context, first journal.Position) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(migrateRetry):
+		}
+		if err := a.countMonth(ctx, first); err == nil {
+			a.log.Info("what the month used is counted")
+			return nil
+		}
+	}
+}
+
+// countMonth makes the counters of the running month whole. Recovery has counted
+// every record of the journal, and what the journal no longer has, the ledger
+// has: the head is dropped only up to what is copied. So each record is counted
+// once, however far the copying is behind.
+func (a *app) countMonth(ctx context.Context, first journal.Position) error {
+	business, err := a.cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	today := business.Of(time.Now())
+	return a.risk.LoadMonth(today, func(add func(risk.Cell, risk.Use)) error {
+		if first <= 1 {
+			return nil // the journal has it all
+		}
+		return a.ledger.UsageBefore(ctx, today/100*100+1, today, uint64(first), func(p ledger.Party, u ledger.Use) error {
+			add(risk.Cell{Party: risk.Party{Scope: p.Scope, Currency: p.Currency, ID: p.ID}, Method: p.Method, CardType: p.CardType}, risk.Use(u))
+			return nil
+		})
+	})
 }
 
 // closeEvery is how often unsettled batches are looked for: once a day there
@@ -623,11 +680,19 @@ func (l live) Owed() int64 { return l.a.acquirer.Figures().ReversalsOwed }
 func (l live) Batches(fn func(*batch.Batch)) { l.a.acquirer.Batches().Each(fn) }
 
 func (l live) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.a.risk.Days(), l.a.risk.Usage)
+}
+
+func (l live) Months() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.a.risk.Months(), l.a.risk.MonthUsage)
+}
+
+func usesOf(dates []txn.Date, usage func(txn.Date) iter.Seq2[risk.Cell, risk.Use]) iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
 	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
-		for _, day := range l.a.risk.Days() {
-			if !yield(day, func(yield func(ledger.Party, ledger.Use) bool) {
-				for p, u := range l.a.risk.Usage(day) {
-					if !yield(ledger.Party(p), ledger.Use{Minor: u.Minor, Count: int64(u.Count)}) {
+		for _, date := range dates {
+			if !yield(date, func(yield func(ledger.Party, ledger.Use) bool) {
+				for c, u := range usage(date) {
+					if !yield(ledger.Party{Scope: c.Scope, Currency: c.Currency, ID: c.ID, Method: c.Method, CardType: c.CardType}, ledger.Use(u)) {
 						return
 					}
 				}

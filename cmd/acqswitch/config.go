@@ -83,6 +83,7 @@ type riskConfig struct {
 	Policy         string `yaml:"policy"`
 	SkipCheckDigit bool   `yaml:"skip_check_digit"`
 	CardsPerDayMax int    `yaml:"cards_per_day_max"`
+	CardsPerMonth  int    `yaml:"cards_per_month_max"`
 }
 
 type reversalsConfig struct {

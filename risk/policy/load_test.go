@@ -180,7 +180,7 @@ func TestWhatIsNoPolicy(t *testing.T) {
 		{"plan twice", head + "plans:\n  - {number: 1, name: a}\n  - {number: 1, name: b}\n", "x:4: plans[].number: 1 is used twice"},
 		{"plan without name", head + "plans:\n  - {number: 1}\n", "plans[].name"},
 		{"level", head + "plans:\n  - {number: 1, name: a, code_level: E}\n", `"E" must be A, B, C or D`},
-		{"too many limits", head + "plans:\n  - number: 1\n    name: a\n    limits:\n" + strings.Repeat("      - {of: card, day_count: 1}\n", 33), "are 33, at most 32"},
+		{"too many limits", head + "plans:\n  - number: 1\n    name: a\n    limits:\n" + strings.Repeat("      - {of: card, day_count: 1}\n", 33), "are 33, at most 20"},
 		{"limit of nobody", head + "plans:\n  - {number: 1, name: a, limits: [{of: shop, day_count: 1}]}\n", `"shop" must be terminal, merchant, card or identity`},
 		{"limit of nothing", head + "plans:\n  - {number: 1, name: a, limits: [{of: card}]}\n", "bounds nothing"},
 		{"limit of zero", head + "plans:\n  - {number: 1, name: a, limits: [{of: card, day_amount: 0}]}\n", "must be more than 0"},

@@ -480,7 +480,7 @@ func TestQueries(t *testing.T) {
 		// Held and not given back: 1, 2 (reversal due, not done), 5 (unknown), 7 in dollars.
 		want := map[Party]Use{}
 		for _, r := range []*txn.Record{recs[0], recs[1], recs[4], recs[6]} {
-			for _, p := range Parties(r.Hold()) {
+			for p := range Parties(r.Hold()) {
 				want[p] = Use{want[p].Minor + r.Amount.Minor, want[p].Count + 1}
 			}
 		}

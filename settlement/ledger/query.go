@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"iter"
+	"math"
 	"strings"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -160,23 +162,32 @@ func (q queries) Totals(ctx context.Context, day txn.Date) ([]Total, error) {
 	return totals, nil
 }
 
-// Party is one whose use of limits is counted: by Scope a terminal, a merchant
-// or a card, in one currency. ID is the terminal's or merchant's id or the
-// card's token, zero padded.
+// Party is one whose use of limits is counted, in one currency, with the part of
+// its use that is meant: what was paid by one method with cards of one type. ID
+// is the terminal's or merchant's id, zero padded, the card's token or the keyed
+// hash of the merchant's document.
 type Party struct {
 	Scope    txn.LimitScope
 	Currency txn.Currency
 	ID       [16]byte
+	Method   txn.Method
+	CardType txn.CardType
 }
 
-// Parties are the three whose limits a hold uses.
-func Parties(h txn.Hold) (p [3]Party) {
-	p[0] = Party{Scope: txn.ScopeTerminal, Currency: h.Currency}
-	copy(p[0].ID[:], h.Terminal[:])
-	p[1] = Party{Scope: txn.ScopeMerchant, Currency: h.Currency}
-	copy(p[1].ID[:], h.Merchant[:])
-	p[2] = Party{Scope: txn.ScopeCard, ID: h.Card, Currency: h.Currency}
-	return p
+// Parties are those whose limits a hold uses.
+func Parties(h txn.Hold) iter.Seq[Party] {
+	return func(yield func(Party) bool) {
+		var ids [4][16]byte
+		copy(ids[0][:], h.Terminal[:])
+		copy(ids[1][:], h.Merchant[:])
+		ids[2], ids[3] = h.Card, h.Identity
+		for i, id := range ids {
+			p := Party{txn.ScopeTerminal + txn.LimitScope(i), h.Currency, id, h.Method, h.CardType}
+			if id != [16]byte{} && !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // Use is how much of a business day's limits a party has used.
@@ -187,45 +198,66 @@ type Use struct {
 
 // A reversal done is of its original's day and card, and has no terminal.
 const selectUsage = `WITH held AS (
-		SELECT terminal_id, merchant_id, card_token, currency, held * amount AS amount, held FROM txn
-			WHERE business_date = $1 AND held <> 0
+		SELECT terminal_id, merchant_id, card_token, identity, currency, method, card_type, held * amount AS amount, held FROM txn
+			WHERE business_date >= $1 AND business_date <= $2 AND position < $3 AND held <> 0
 		UNION ALL
-		SELECT txn.terminal_id, event.merchant_id, event.card_token, event.currency, event.held * event.amount, event.held
+		SELECT txn.terminal_id, event.merchant_id, event.card_token, event.identity, event.currency, event.method, event.card_type,
+			event.held * event.amount, event.held
 			FROM event JOIN txn ON txn.merchant_id = event.merchant_id AND txn.id = event.original_id
-			WHERE event.business_date = $1 AND txn.business_date = $1 AND event.kind = 'reversal done' AND event.held <> 0)
+			WHERE event.business_date >= $1 AND event.business_date <= $2 AND txn.business_date >= $1 AND txn.business_date <= $2
+				AND event.position < $3 AND event.kind = 'reversal done' AND event.held <> 0)
 	SELECT * FROM (
-		SELECT 1 AS scope, terminal_id, currency, CAST(SUM(amount) AS BIGINT) AS minor, CAST(SUM(held) AS BIGINT) AS used FROM held GROUP BY terminal_id, currency
+		SELECT 1 AS scope, terminal_id, currency, method, card_type, CAST(SUM(amount) AS BIGINT) AS minor, CAST(SUM(held) AS BIGINT) AS used
+			FROM held GROUP BY terminal_id, currency, method, card_type
 		UNION ALL
-		SELECT 2, merchant_id, currency, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM held GROUP BY merchant_id, currency
+		SELECT 2, merchant_id, currency, method, card_type, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT)
+			FROM held GROUP BY merchant_id, currency, method, card_type
 		UNION ALL
-		SELECT 3, card_token, currency, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT) FROM held GROUP BY card_token, currency
+		SELECT 3, card_token, currency, method, card_type, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT)
+			FROM held WHERE card_token <> '' GROUP BY card_token, currency, method, card_type
+		UNION ALL
+		SELECT 4, identity, currency, method, card_type, CAST(SUM(amount) AS BIGINT), CAST(SUM(held) AS BIGINT)
+			FROM held WHERE identity <> '' GROUP BY identity, currency, method, card_type
 	) AS uses WHERE minor <> 0 OR used <> 0`
+
+var (
+	methods   = valuesOf[txn.Method]()
+	cardTypes = valuesOf[txn.CardType]()
+)
 
 // Usage calls fn with the use of a business day's limits: what approved and
 // unknown outcomes hold, less what voids and reversals gave back.
 func (q queries) Usage(ctx context.Context, day txn.Date, fn func(Party, Use) error) error {
-	rows, err := q.on.QueryContext(ctx, selectUsage, day.String())
+	return q.UsageBefore(ctx, day, day, math.MaxInt64, fn)
+}
+
+// UsageBefore is Usage of the business days from first to last, by the records
+// before a position of the journal. It reads every transaction of these days.
+func (q queries) UsageBefore(ctx context.Context, first, last txn.Date, position uint64, fn func(Party, Use) error) error {
+	fail := func(err error) error { return fmt.Errorf("read usage of %s to %s: %w", first, last, err) }
+	rows, err := q.on.QueryContext(ctx, selectUsage, first.String(), last.String(), int64(position))
 	if err != nil {
-		return fmt.Errorf("read usage of %s: %w", day, err)
+		return fail(err)
 	}
 	defer rows.Close()
-	var id sql.RawBytes
+	var id, method, cardType sql.RawBytes
 	for rows.Next() {
 		var p Party
 		var u Use
-		err := rows.Scan(&p.Scope, &id, &p.Currency, &u.Minor, &u.Count)
+		err := rows.Scan(&p.Scope, &id, &p.Currency, &method, &cardType, &u.Minor, &u.Count)
 		if err == nil {
+			p.Method, p.CardType = methods[string(method)], cardTypes[string(cardType)]
 			err = p.setID(id)
 		}
 		if err != nil {
-			return fmt.Errorf("read usage of %s: %w", day, err)
+			return fail(err)
 		}
 		if err := fn(p, u); err != nil {
 			return err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read usage of %s: %w", day, err)
+		return fail(err)
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ var columns = []column{
 	number("lng", func(e *Entry) *int32 { return &e.Rec.Lng }),
 	enum("card_type", func(e *Entry) *txn.CardType { return &e.Rec.CardType }),
 	flag("pin", func(e *Entry) bool { return e.Rec.PIN }, func(e *Entry, is bool) { e.Rec.PIN = is }),
+	enum("method", func(e *Entry) *txn.Method { return &e.Rec.Method }),
 	hexed("identity", func(e *Entry) []byte { return e.Rec.Identity[:] }),
 }
 

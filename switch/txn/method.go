@@ -1,7 +1,5 @@
 package txn
 
-import "strings"
-
 // Way is how a card was presented, whatever DE22 called it: several codes are
 // one way.
 type Way uint8
@@ -57,30 +55,26 @@ func MakeMethod(w Way, pin bool) Method {
 func (m Method) Way() Way  { return Way(m / 2) }
 func (m Method) PIN() bool { return m%2 == 1 }
 
+// String is such as chip+pin, and chip-pin where there was none.
 func (m Method) String() string {
-	if m.PIN() {
-		return m.Way().String() + " with PIN"
+	switch {
+	case int(m) >= MethodCount:
+		return "invalid"
+	case m.PIN():
+		return m.Way().String() + "+pin"
 	}
-	return m.Way().String() + " without PIN"
+	return m.Way().String() + "-pin"
 }
 
-// ParseMethods reads one word of a list of methods: a way, such as chip, which
-// is both of its methods, or a way with "+pin" or "-pin".
+// ParseMethods reads a method's String, or a way's for both of its methods.
 func ParseMethods(s string) (Methods, bool) {
-	way, with := strings.CutSuffix(s, "+pin")
-	way, without := strings.CutSuffix(way, "-pin")
-	for w := range wayNames {
-		if wayNames[w] != way || with && without {
-			continue
+	for m := range Method(MethodCount) {
+		if m.String() == s {
+			return 1 << m, true
 		}
-		ms := Methods(0)
-		if !with {
-			ms |= 1 << MakeMethod(Way(w), false)
+		if m.Way().String() == s {
+			return 3 << m, true // without is the first
 		}
-		if !without {
-			ms |= 1 << MakeMethod(Way(w), true)
-		}
-		return ms, true
 	}
 	return 0, false
 }

@@ -58,7 +58,9 @@ const (
 	FrequencyIsRefusedByRule         Reason = 60
 	AmountIsOverTransactionLimit     Reason = 24
 	DayAmountIsOverLimit             Reason = 25
+	MonthAmountIsOverLimit           Reason = 69
 	DayCountIsOverLimit              Reason = 26
+	MonthCountIsOverLimit            Reason = 70
 	IssuerIsUnknown                  Reason = 27
 	IssuerIsUnavailable              Reason = 28
 	PINBlockIsWrong                  Reason = 40
@@ -130,7 +132,9 @@ var reasonNames = [...]string{
 	FrequencyIsRefusedByRule:         "frequency is refused by rule",
 	AmountIsOverTransactionLimit:     "amount is over transaction limit",
 	DayAmountIsOverLimit:             "day amount is over limit",
+	MonthAmountIsOverLimit:           "month amount is over limit",
 	DayCountIsOverLimit:              "day count is over limit",
+	MonthCountIsOverLimit:            "month count is over limit",
 	IssuerIsUnknown:                  "issuer is unknown",
 	IssuerIsUnavailable:              "issuer is unavailable",
 	PINBlockIsWrong:                  "PIN block is wrong",
@@ -197,4 +201,8 @@ type Hold struct {
 	Day      Date
 	Minor    int64
 	Currency Currency // sums of different currencies are kept apart
+	Identity Identity // the merchant's; zero is none
+	// Method and CardType are how it was paid: limits of these count them apart.
+	Method   Method
+	CardType CardType
 }

@@ -115,7 +115,10 @@ type Record struct {
 
 	// What risk counts by besides the above, and what its rules found.
 	CardType CardType
-	PIN      bool     // the request had a PIN
+	PIN      bool // the request had a PIN
+	// Method is how it was paid or, of what gives back limits, how that was paid
+	// which used them; CardType and Identity are then that one's too.
+	Method   Method
 	Identity Identity // the merchant's, zero where it has none
 	Findings Findings
 
@@ -127,7 +130,7 @@ type Record struct {
 
 // recordVersion is the first byte of every record. A reader refuses a version
 // above its own and reads every one below it.
-const recordVersion = 3
+const recordVersion = 4
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -194,7 +197,7 @@ func (r *Record) Append(dst []byte) []byte {
 	for _, micros := range r.Took {
 		dst = be.AppendUint32(dst, micros)
 	}
-	return dst
+	return append(dst, byte(r.Method))
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -284,6 +287,12 @@ func (r *Record) Unmarshal(b []byte) error {
 			r.Took[i] = c.u32()
 		}
 	}
+	if r.Method = MakeMethod(r.Entry.Way(), r.PIN); b[0] >= 4 {
+		if len(c) < 1 {
+			return ErrRecordShort
+		}
+		r.Method = Method(c.u8())
+	}
 	if len(c) != 0 {
 		return ErrRecordLong
 	}
@@ -316,7 +325,8 @@ func (r *Record) Subject() (ID, Key) {
 // Hold is the limit use that the record's subject reserved.
 func (r *Record) Hold() Hold {
 	_, key := r.Subject()
-	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor, Currency: r.Amount.Currency}
+	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor, Currency: r.Amount.Currency,
+		Identity: r.Identity, Method: r.Method, CardType: r.CardType}
 }
 
 func (k *Key) append(dst []byte) []byte {

@@ -102,6 +102,9 @@ type Reference struct {
 // deciphered.
 func (r *Request) HasCard() bool { return !r.PAN.IsZero() || r.TrackDigits > 0 }
 
+// Method is how the payment is made.
+func (r *Request) Method() Method { return MakeMethod(r.Entry.Way(), len(r.PINBlock) > 0) }
+
 // Reset makes the request as good as new, keeping its memory.
 func (r *Request) Reset() { *r = Request{} }
 

@@ -14,7 +14,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		Leg: Leg{Issuer: MakeIssuerID("icbc"), STAN: 77}, Outcome: OutcomeApproved, RRN: [12]byte{'1'}, OriginalKey: Key{STAN: 3}, Attempts: 2,
 		Balance: []byte("b"), Chip: []byte{1, 2, 3}, IssuerData: []byte{}, Held: Credit,
 		Serial: []byte("00002304SN0000000001"), Lat: 31_230400, Lng: -121_473700, Data: []byte("d"),
-		CardType: CardCredit, PIN: true, Identity: Identity{9, 8}, Findings: Findings{Policy: 4}, Took: [StageRecorded]uint32{5, 6, 7, 8, 1 << 30}}
+		CardType: CardCredit, PIN: true, Method: MakeMethod(WayCode, true), Identity: Identity{9, 8}, Findings: Findings{Policy: 4}, Took: [StageRecorded]uint32{5, 6, 7, 8, 1 << 30}}
 	r.Findings.Add(Finding{Rule: MakeRule('T', 11), Action: ActionAlert, Seen: 700, Bound: 500})
 	r.Findings.Add(Finding{Rule: RuleCustom + 3, Action: ActionRefuse, Shadow: true, Seen: -1})
 	b := r.Append(nil)
@@ -43,9 +43,10 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 // Records of version 1 had no serial, place and data, and a reversal was always
-// a sale's; those of version 2 had nothing of what version 3 put behind these.
+// a sale's; those of version 2 had nothing of what version 3 put behind these, and the
+// method of those before version 4 is their own.
 func TestRecordsOfOlderVersions(t *testing.T) {
-	const v3 = 1 + 1 + 16 + 1 + 5*4
+	const v3, v4 = 1 + 1 + 16 + 1 + 5*4, 1
 	for kind, held := range map[RecordKind]Effect{RecordOutcome: Debit, RecordReversalDue: Debit, RecordReversalDone: Credit} {
 		r := Record{Kind: kind, At: time.UnixMicro(1).UTC(), Balance: []byte{}, Chip: []byte{4}, IssuerData: []byte{}}
 		if kind == RecordOutcome {
@@ -54,7 +55,7 @@ func TestRecordsOfOlderVersions(t *testing.T) {
 		b := r.Append(nil)
 		b[0] = 1
 		got := Record{Serial: []byte("of another"), Lat: 1, PIN: true}
-		if err := got.Unmarshal(b[:len(b)-2-2-4-4-v3]); err != nil {
+		if err := got.Unmarshal(b[:len(b)-2-2-4-4-v3-v4]); err != nil {
 			t.Fatal(err)
 		}
 		if r.Held = held; !reflect.DeepEqual(r, got) {
@@ -64,7 +65,7 @@ func TestRecordsOfOlderVersions(t *testing.T) {
 		b = r.Append(nil)
 		b[0] = 2
 		got.Findings.Add(Finding{Rule: 111, Action: ActionAlert})
-		if err := got.Unmarshal(b[:len(b)-v3]); err != nil {
+		if err := got.Unmarshal(b[:len(b)-v3-v4]); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(r, got) {
@@ -136,5 +137,28 @@ func TestRegionContains(t *testing.T) {
 		if got := c.r.Contains(c.s); got != c.want {
 			t.Errorf("%d contains %d: %v", c.r, c.s, got)
 		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	for _, row := range []struct {
+		entry EntryMode
+		pin   bool
+		want  string
+	}{{5, true, "chip+pin"}, {95, false, "chip-pin"}, {7, false, "contactless-pin"}, {98, true, "contactless+pin"}, {2, true, "stripe+pin"},
+		{80, false, "stripe-pin"}, {90, false, "stripe-pin"}, {91, false, "contactless-pin"}, {3, false, "code-pin"}, {1, false, "manual-pin"}, {0, false, "other-pin"}, {92, true, "other+pin"}} {
+		m := MakeMethod(row.entry.Way(), row.pin)
+		if m.String() != row.want {
+			t.Errorf("entry %02d is %s, want %s", row.entry, m, row.want)
+		}
+		if ms, ok := ParseMethods(m.String()); !ok || ms != 1<<m {
+			t.Errorf("%s is read as %b", m, ms)
+		}
+	}
+	if ms, ok := ParseMethods("chip"); !ok || !ms.Has(MakeMethod(WayChip, true)) || !ms.Has(MakeMethod(WayChip, false)) || ms.Has(MakeMethod(WayCode, true)) {
+		t.Errorf("chip is read as %b", ms)
+	}
+	if _, ok := ParseMethods("swipe"); ok {
+		t.Error("swipe is a method")
 	}
 }

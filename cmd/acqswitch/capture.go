@@ -34,9 +34,10 @@ func captureCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "capture FILE...", Short: "Turn recorded traffic into a file without card data that can be replayed",
 		Long: `capture reads what tcpdump or Wireshark recorded (pcap, pcapng, gzipped or not;
-IPv4 and IPv6, VLANs, Linux cooked), or messages one a line (hexadecimal, or
-objects in moov-io/iso8583's JSON form), finds the ISO 8583 messages, and writes
-them in the stored form of docs/captures.md. - is standard input. Several files
+IPv4 and IPv6, VLANs, Linux cooked), or a text: messages one a line (hexadecimal,
+or objects in moov-io/iso8583's JSON form), a log of jPOS in XML, or a CSV template.
+It finds the ISO 8583 messages, and writes them in the stored form of
+docs/captures.md, which says more of each. - is standard input. Several files
 are one capture, in the order given: those of tcpdump -C go on where the last
 one ended. Files of any size are read in the same memory.
 
@@ -51,6 +52,8 @@ what was read is kept. Exit code 2 if there was no message.`,
   acqswitch capture day.pcap*.gz --out day.acq --key pseudonyms.key --dialect cup-pos
   tcpdump -i any -w - tcp port 8583 | acqswitch capture - --out day.acq
   acqswitch capture frames.hex --out frames.acq
+  acqswitch capture q2.log --out q2.acq --dialect iso87
+  acqswitch capture sales.csv --out sales.acq --dialect iso87
   acqswitch capture other.pcap --spec other-host.json --prefix ascii4 --out other.acq`,
 		Args: atLeastOne("the files to read"),
 		RunE: func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given) },

@@ -2,7 +2,8 @@
 // can be played again.
 //
 // Follow reads pcap and pcapng packet by packet and puts TCP sessions together;
-// ReadLines reads messages one a line. A Cleaner replaces card numbers by
+// ReadLines reads messages as text: hexadecimal, JSON, logs of jPOS, CSV
+// templates. A Cleaner replaces card numbers by
 // pseudonyms and takes out what else is secret; a Writer keeps the messages in
 // the stored form, whose bytes are in docs/captures.md, and a Reader gives them
 // back as exchanges, a request with what it was answered.

@@ -167,6 +167,10 @@ func FuzzReader(f *testing.F) {
 func FuzzReadLines(f *testing.F) {
 	f.Add("0010" + "60000300006031003100000200")
 	f.Add(`{"0":"0200","11":"1"}`)
+	f.Add(jposLog)
+	f.Add(jposLog[:len(jposLog)/2] + jposLog)
+	f.Add(templateCSV)
+	f.Add("0,2,times\n0200,{card:9},9999999\n0200,{pick:},1\n0200,{cycle:9-1},\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		var h heard
 		ReadLines(strings.NewReader(text), Dialects(), time.Unix(0, 0), &h)

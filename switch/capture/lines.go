@@ -22,27 +22,47 @@ const (
 	troublesMax = 20
 )
 
-// ReadLines reads messages one a line and tells sink: hexadecimal, with or
-// without the length prefix, or an object in moov-io/iso8583's JSON form,
-// {"0":"0200","2":"...",...}, in a dialect. Empty lines and lines with # are
-// left out. What is no message is told as trouble. Lines have no times: all
-// messages are of the same moment, in order. Each terminal is a session.
+// ReadLines reads a text of messages and tells sink. Each line is a message:
+// hexadecimal, with or without the length prefix, or an object in
+// moov-io/iso8583's JSON form, {"0":"0200","2":"...",...}, in a dialect. A text
+// that begins with < is a jPOS log (type jpos), one that begins with a row of
+// field numbers a CSV template (type template). Empty lines and lines with # are
+// left out. What is no message is told as trouble. But for those of a log,
+// messages have no times: all are of the moment at, in order. Each terminal is a
+// session.
 func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats, error) {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 0, 4096), lineMax)
 	l := lines{dialects: dialects, at: at, sink: sink, sessions: map[string]*Session{}}
+	var next func(number int, line []byte) error
+	log := &jpos{l: &l, at: at}
 	for in.Scan() {
 		l.stats.Packets++
 		l.stats.Bytes += int64(len(in.Bytes()))
-		if line := bytes.TrimSpace(in.Bytes()); len(line) > 0 && line[0] != '#' {
-			if err := l.line(line); err != nil {
-				return l.stats, err
+		line := bytes.TrimSpace(in.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if next == nil {
+			switch {
+			case line[0] == '<':
+				next = log.next
+			case isTemplate(line):
+				next = (&template{l: &l}).next
+			default:
+				next = l.line
 			}
+		}
+		if err := next(l.stats.Packets, line); err != nil {
+			return l.stats, err
 		}
 	}
 	err := in.Err()
 	if err != nil {
 		err = fmt.Errorf("line %d: %w", l.stats.Packets+1, err)
+	}
+	if log.depth > 0 {
+		err = errors.Join(err, log.cut())
 	}
 	for _, s := range l.order {
 		if closing := sink.Close(s); closing != nil {
@@ -61,18 +81,27 @@ type lines struct {
 	stats    Stats
 }
 
-func (l *lines) line(line []byte) error {
+func (l *lines) line(number int, line []byte) error {
 	d, frame, err := l.read(line)
 	if err != nil {
-		l.stats.Partial++
-		if l.stats.Partial > troublesMax {
-			return nil
-		}
-		return l.sink.Trouble(&Session{}, fmt.Sprintf("line %d: %v", l.stats.Packets, err))
+		return l.trouble(number, err)
 	}
+	return l.message(number, d, frame, l.at)
+}
+
+// trouble tells of something that is no message.
+func (l *lines) trouble(number int, err error) error {
+	if l.stats.Partial++; l.stats.Partial > troublesMax {
+		return nil
+	}
+	return told(l.sink.Trouble(&Session{}, fmt.Sprintf("line %d: %v", number, err)))
+}
+
+// message tells of a message, as one of its terminal's session.
+func (l *lines) message(number int, d *Dialect, frame []byte, at time.Time) error {
 	var m iso.Message
 	if err := d.Parse(&m, frame); err != nil {
-		return fmt.Errorf("line %d: %w", l.stats.Packets, err)
+		return fmt.Errorf("line %d: %w", number, err)
 	}
 	name := d.Name + " " + string(m.Value(41))
 	s := l.sessions[name]
@@ -80,14 +109,15 @@ func (l *lines) line(line []byte) error {
 		if len(l.order) == OpenMax {
 			return errors.New("too many terminals in one file of lines")
 		}
-		s = &Session{ID: uint32(len(l.order) + 1), Dialect: d, Start: l.at, End: l.at}
+		s = &Session{ID: uint32(len(l.order) + 1), Dialect: d, Start: at}
 		l.sessions[name], l.order = s, append(l.order, s)
 		if err := l.sink.Open(s); err != nil {
-			return err
+			return told(err)
 		}
 	}
 	s.Read++
-	return l.sink.Message(s, !isAnswer(m.MTI()), frame, l.at)
+	s.End = at
+	return told(l.sink.Message(s, !isAnswer(m.MTI()), frame, at))
 }
 
 // read is the frame of a line, length prefix included, and its dialect.

@@ -1,0 +1,148 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+)
+
+const jposLog = `<log realm="org.jpos.q2.Q2" at="2026-11-20T10:00:00.000" lifespan="1ms">
+  <info>started</info>
+</log>
+<log realm="channel/10.0.0.9:40001" at="2026-11-20T10:00:01.250">
+  <receive>
+    <isomsg direction="incoming">
+      <!-- org.jpos.iso.packager.ISO87APackager -->
+      <field id="0" value="0200"/>
+      <field id="2" value="999901______0012"/>
+      <field id="3" value="000000"/>
+      <field id="4" value="000000001250"/>
+      <field id="7" value="1120100001"/>
+      <field id="11" value="000042"/>
+      <field id="22" value="051"/>
+      <field id="35" value="[WIPED]"/>
+      <field id="41" value="10000001"/>
+      <field id="42" value="999290054110001"/>
+      <field id="49" value="156"/>
+      <field id="52" value="*" type="binary"/>
+    </isomsg>
+  </receive>
+</log>
+<log realm="channel/10.0.0.9:40001" at="Fri Nov 20 10:00:01 UTC 2026.420">
+  <send>
+    <isomsg direction="outgoing">
+      <field id="0" value="0210"/>
+      <field id="3" value="000000"/>
+      <field id="4" value="000000001250"/>
+      <field id="7" value="1120100001"/>
+      <field id="11" value="000042"/>
+      <field id="39" value="00"/>
+      <field id="41" value="10000001"/>
+      <field id="42" value="999290054110001"/>
+      <field id="49" value="156"/>
+    </isomsg>
+  </send>
+</log>
+`
+
+const templateCSV = `# sales of 3 terminals
+0,3,4,7,11,22,2,41,42,49,times
+0200,000000,{random:000000000100-000000050000},{time:MMDDhhmmss},{n:6},{pick:021|051},{card:999901},{cycle:10000001-10000003},999290054110001,156,5
+0800,,,{time:MMDDhhmmss},{n:6},,,10000001,999290054110001,,
+`
+
+// toldOf is what a text was told as: each message in a word or two, and troubles.
+func toldOf(t *testing.T, text string) (all []string, messages []*iso.Message) {
+	t.Helper()
+	h := &noted{}
+	ds, err := FindDialects("iso87")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadLines(strings.NewReader(text), ds, time.Unix(1_800_000_000, 0).UTC(), h); err != nil {
+		t.Fatal(err)
+	}
+	return h.all, h.messages
+}
+
+type noted struct {
+	all      []string
+	messages []*iso.Message
+}
+
+func (n *noted) Open(*Session) error  { return nil }
+func (n *noted) Close(*Session) error { return nil }
+func (n *noted) Trouble(_ *Session, why string) error {
+	n.all = append(n.all, why)
+	return nil
+}
+func (n *noted) Message(s *Session, fromClient bool, frame []byte, at time.Time) error {
+	m := new(iso.Message)
+	if err := s.Dialect.Parse(m, bytes.Clone(frame)); err != nil {
+		return err
+	}
+	n.messages = append(n.messages, m)
+	n.all = append(n.all, fmt.Sprintf("%04x %s of %s at %s %v", m.MTI(), m.AppendText(nil, 11), m.AppendText(nil, 41), at.UTC().Format("15:04:05.000"), fromClient))
+	return nil
+}
+
+// A jPOS log gives its messages with their times; masked cards are numbers again,
+// wiped fields are gone, and one that is cut off is said.
+func TestJPOS(t *testing.T) {
+	all, messages := toldOf(t, jposLog+jposLog[:700]+jposLog)
+	want := []string{
+		"0200 000042 of 10000001 at 10:00:01.250 true", "0210 000042 of 10000001 at 10:00:01.420 false",
+		"line 43: a message of a jPOS log is cut off",
+		"0200 000042 of 10000001 at 10:00:01.250 true", "0210 000042 of 10000001 at 10:00:01.420 false",
+	}
+	if fmt.Sprint(all) != fmt.Sprint(want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(all, "\n"), strings.Join(want, "\n"))
+	}
+	pan := messages[0].AppendDigits(nil, 2)
+	if len(pan) != 16 || string(pan[:6]) != "999901" || string(pan[12:]) != "0012" || checkDigit(pan[:15]) != pan[15] {
+		t.Errorf("the masked card is %s", pan)
+	}
+	if messages[0].Has(35) || messages[0].Has(52) {
+		t.Error("a wiped field is there")
+	}
+	for _, bad := range []string{
+		"<isomsg>\n<field id=\"0\" value=\"0200\"/>\n",
+		"<isomsg>\n<field id=\"0\" value=\"0200\"/>\n<field id=\"999\" value=\"1\"/>\n</isomsg>",
+		"<isomsg><field id=\"0\" value=\"020</isomsg>",
+		"<isomsg>\n" + strings.Repeat("<field id=\"48\" value=\""+strings.Repeat("x", 999)+"\"/>\n", 80) + "</isomsg>",
+	} {
+		if all, _ := toldOf(t, bad); len(all) != 1 || !strings.HasPrefix(all[0], "line 1: ") {
+			t.Errorf("%.60s: %q", bad, all)
+		}
+	}
+}
+
+// A template makes its messages, the same ones each time; a row that is wrong is
+// said, and the others are made.
+func TestTemplate(t *testing.T) {
+	all, messages := toldOf(t, templateCSV)
+	again, same := toldOf(t, templateCSV)
+	if len(all) != 6 || fmt.Sprint(all) != fmt.Sprint(again) || !strings.HasPrefix(all[3], "0200 000004 of 10000001") || !strings.HasPrefix(all[5], "0800 000006") {
+		t.Fatalf("%q", all)
+	}
+	for i, m := range messages[:5] {
+		pan := m.AppendDigits(nil, 2)
+		amount, _ := m.Uint(4)
+		if len(pan) != 16 || string(pan[:6]) != "999901" || checkDigit(pan[:15]) != pan[15] || amount < 100 || amount > 50000 || !bytes.Equal(pan, same[i].AppendDigits(nil, 2)) {
+			t.Errorf("message %d: card %s, amount %d", i, pan, amount)
+		}
+	}
+	for row, want := range map[string]string{
+		"0200,{n:0},1": "line 2: field 11: {n:0} must be as", "0200,{n:6,1": "line 2: field 11: a brace is not closed", "0200,{what},1": "{what} must be as",
+		"0200,1": "line 2: the row has 2 columns, the first has 3", "0200,{n:6},1000001": `times "1000001" must be up to`,
+		"0200,{card:x},1": "{card:x}", "0200,{cycle:9-1},1": "{cycle:9-1}", "0200,{time:},1": "{time:}", "\"0200": "no row of a CSV file",
+	} {
+		if all, _ := toldOf(t, "0,11,times\n"+row+"\n"); len(all) != 1 || !strings.Contains(all[0], want) {
+			t.Errorf("%s: %q, want %q", row, all, want)
+		}
+	}
+}

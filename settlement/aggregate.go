@@ -23,6 +23,7 @@ import (
 type aggregate struct {
 	out   *files
 	run   *ledger.Run
+	fees  *fee.Schedule
 	terms *payout.Terms
 	zone  *time.Location
 	began txn.Date
@@ -122,7 +123,7 @@ func exceptionsOf(dst []exception, f *ledger.Fact, p *priced) []exception {
 	return dst
 }
 
-func newAggregate(out *files, run *ledger.Run, t *payout.Terms, zone *time.Location) *aggregate {
+func newAggregate(out *files, run *ledger.Run, fees *fee.Schedule, t *payout.Terms, zone *time.Location) *aggregate {
 	out.line(statementsFile, "merchant", "business_date", "time", "terminal", "batch", "trace", "rrn", "card", "type", "currency", "amount", "fee", "net", "note")
 	out.line(positionsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "suspense", "net", "opening", "corrections", "released", "reserved",
 		"paid", "closing", "cycle", "executes", "decision", "statement")
@@ -132,8 +133,9 @@ func newAggregate(out *files, run *ledger.Run, t *payout.Terms, zone *time.Locat
 	out.line(generalFile, "business_date", "account", "name", "item", "issuer", "currency", "debit", "credit", "postings")
 	out.line(terminalsFile, "business_date", "merchant", "terminal", "mcc", "currency", "debits", "debit_amount", "credits", "credit_amount", "first", "last")
 	out.line(batchesFile, "business_date", "merchant", "terminal", "batch", "currency", "debits", "debit_amount", "credits", "credit_amount", "ended")
+	out.line(agenciesFile, "business_date", "agency", "merchant", "currency", "income", "ppm", "share")
 	out.line(proofFile, "book", "of", "currency", "debits_and_credits", "debit_amount", "credit_amount", "result")
-	a := &aggregate{out: out, run: run, terms: t, zone: zone, began: txn.MakeDate(run.At.In(zone)),
+	a := &aggregate{out: out, run: run, fees: fees, terms: t, zone: zone, began: txn.MakeDate(run.At.In(zone)),
 		claims: map[txn.MerchantID]map[txn.Currency]*claim{}, trading: map[txn.MerchantID]int{}, batches: map[batchOf]ledger.Batch{},
 		open: map[book.Key]*book.Sum{}, terminals: map[terminalOf]*terminalDay{}, inBatches: map[batchOf]*txn.Totals{},
 		general: map[book.Key]*book.Sum{}, own: map[txn.Currency]ledger.Gross{}, issuers: map[issuerOf]*ledger.Gross{}, settled: map[settledAs]*ledger.Gross{}}
@@ -381,9 +383,44 @@ func (a *aggregate) closeMerchant() error {
 	}
 	clear(a.open)
 	slices.SortFunc(a.sums[first:], comparePostings)
+	if err := a.closeAgencies(); err != nil {
+		return err
+	}
 	a.closeTerminals()
 	a.closeBatches()
 	return a.settle(a.merchant)
+}
+
+// closeAgencies books the agencies' shares of what the merchant's day left us.
+func (a *aggregate) closeAgencies() error {
+	agencies := a.fees.Agencies(a.merchant, a.run.Day)
+	if len(agencies) == 0 {
+		return nil
+	}
+	claims := a.claims[a.merchant]
+	for _, c := range sortedKeys(claims) {
+		t := claims[c].totals
+		shares, total, remainder := fee.Shares(t.Income, agencies)
+		put := func(account book.Account, agency string, minor int64) error {
+			if minor == 0 {
+				return nil
+			}
+			var s book.Sum
+			s.Add(minor)
+			_, err := a.book(a.merchant, book.Key{Item: book.AgencyShare, Account: account, Issuer: txn.MakeIssuerID(agency), Currency: c}, s)
+			return err
+		}
+		if err := errors.Join(put(book.AgencyExpense, "", total), put(book.Rounding, "", -remainder)); err != nil {
+			return err
+		}
+		for i, x := range agencies {
+			if err := put(book.AgencyPayable, x.Code, -shares[i]); err != nil {
+				return err
+			}
+			a.out.line(agenciesFile, a.run.Day.String(), x.Code, a.merchant.String(), t.Currency, t.Major(t.Income), strconv.FormatInt(x.PPM, 10), t.Major(shares[i]))
+		}
+	}
+	return nil
 }
 
 // closeWaiting decides about merchants that have no transactions, up to one; nil

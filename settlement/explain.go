@@ -37,7 +37,18 @@ type Explanation struct {
 	Fees       []ExplainedFee   `json:"fees,omitempty"`
 	Postings   []ExplainedEntry `json:"postings,omitempty"`
 	Net        string           `json:"net,omitempty"`
+	// Volume is what the merchant's sales came to in the month before, where a rate
+	// depends on it; Tier the volume above which the merchant's rate is for.
+	Volume     string           `json:"volume,omitempty"`
+	Tier       string           `json:"tier,omitempty"`
+	Agencies   []ExplainedShare `json:"agencies,omitempty"`
 	Exceptions []string         `json:"exceptions,omitempty"`
+}
+
+// ExplainedShare is an agency's part of what the merchant's day leaves us.
+type ExplainedShare struct {
+	Agency string `json:"agency"`
+	PPM    int64  `json:"ppm"`
 }
 
 // ExplainedFee is one of the three fees.
@@ -103,14 +114,18 @@ func Explain(ctx context.Context, l *ledger.Ledger, day txn.Date, rrn string, fe
 				return err
 			}
 			explained[i].Settled = settled
-			explained[i].fill(f, &priced)
+			schedule, err := p.load(priced.Schedule)
+			if err != nil {
+				return err
+			}
+			explained[i].fill(f, &priced, schedule)
 		}
 		return nil
 	})
 	return explained, err
 }
 
-func (x *Explanation) fill(f *ledger.Fact, p *priced) {
+func (x *Explanation) fill(f *ledger.Fact, p *priced, s *fee.Schedule) {
 	c := f.Amount.Currency
 	major := func(minor int64) string { return majorUnits(minor, c) }
 	x.Counts, x.Schedule = true, p.Schedule
@@ -119,6 +134,15 @@ func (x *Explanation) fill(f *ledger.Fact, p *priced) {
 	}
 	x.DealBefore, x.DealAfter, x.Net = major(p.Before), major(p.After), major(p.Net())
 	x.Plan = p.Terms.Plan
+	if s.Tiers() {
+		x.Volume = major(p.Volume)
+	}
+	if above := p.Terms.Merchant.Above; above > 0 {
+		x.Tier = major(above)
+	}
+	for _, a := range s.Agencies(f.Merchant, f.Day) {
+		x.Agencies = append(x.Agencies, ExplainedShare{a.Code, a.PPM})
+	}
 	if p.Terms.Card != fee.CardUnknown {
 		x.Card = p.Terms.Card.String()
 	}
@@ -158,6 +182,9 @@ func (x *Explanation) WriteText(w io.Writer) error {
 		state = "settled with"
 	}
 	fmt.Fprintf(e, "%s %.12s: plan %s, card %s; its deal came to %s before and comes to %s after\n\n", state, x.Schedule, orDash(x.Plan), orDash(x.Card), x.DealBefore, x.DealAfter)
+	if x.Volume != "" {
+		fmt.Fprintf(e, "sales of the month before: %s, tier: %s\n", x.Volume, orDash(x.Tier))
+	}
 	for _, f := range x.Fees {
 		switch {
 		case f.Kept:
@@ -172,6 +199,9 @@ func (x *Explanation) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Item, p.Account, p.Debit, p.Credit)
 	}
 	t.Flush()
+	for _, a := range x.Agencies {
+		fmt.Fprintf(e, "agency %s has %d ppm of what the merchant's day leaves us\n", a.Agency, a.PPM)
+	}
 	fmt.Fprintf(e, "\nto the merchant: %s %s\n", x.Net, x.Currency)
 	for _, why := range x.Exceptions {
 		fmt.Fprintf(e, "exception: %s\n", why)

@@ -25,6 +25,7 @@ import (
 
 // The files of a run, in the order of its manifest.
 const (
+	agenciesFile    = "agencies.csv"
 	batchesFile     = "batches.csv"
 	binsFile        = "bins.csv"
 	calendarFile    = "calendar.yaml"
@@ -45,7 +46,7 @@ const (
 	manifestName = "SHA256SUMS"
 )
 
-var fileNames = [...]string{batchesFile, binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile,
+var fileNames = [...]string{agenciesFile, batchesFile, binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile,
 	positionsFile, proofFile, statementsFile, terminalsFile}
 
 // files are the files of one run while they are written, in a hidden folder

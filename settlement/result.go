@@ -43,7 +43,8 @@ type Totals struct {
 	Suspense     int64  `json:"suspense"`
 	Interchange  int64  `json:"interchange"`
 	Network      int64  `json:"network_fees"`
-	Income       int64  `json:"income"`     // merchant fees - interchange - network fees
+	Agencies     int64  `json:"agencies"`   // their shares
+	Income       int64  `json:"income"`     // merchant fees - interchange - network fees - agencies
 	Receivable   int64  `json:"receivable"` // from issuers: sales - refunds - interchange - network fees
 
 	// What is done about what merchants are owed:
@@ -75,7 +76,12 @@ func byName[T interface {
 // add adds one sum of postings.
 func (t *Totals) add(p *ledger.PostingSum) {
 	item, balance := itemsByName[p.Item], p.Debit-p.Credit
-	if item > book.Network { // of payouts and corrections; see addPayout
+	switch account := accountsByName[p.Account]; {
+	case item == book.AgencyShare && account == book.AgencyExpense:
+		t.Agencies += balance
+		t.Income -= balance
+		return
+	case item > book.Network: // of payouts and corrections; see addPayout
 		return
 	}
 	switch accountsByName[p.Account] {
@@ -200,12 +206,12 @@ func (r *RunResult) WriteText(w io.Writer) error {
 		fmt.Fprintf(e, "follows %s\n", r.Prior)
 	}
 	t := tabwriter.NewWriter(e, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\nCURRENCY\ttransactions\tsales\trefunds\tmerchant fees\tto merchants\tsuspense\tinterchange\tnetwork fees\tincome\tfrom issuers\t")
+	fmt.Fprintln(t, "\nCURRENCY\ttransactions\tsales\trefunds\tmerchant fees\tto merchants\tsuspense\tinterchange\tnetwork fees\tagencies\tincome\tfrom issuers\t")
 	for i := range r.Totals {
 		s := &r.Totals[i]
 		m := s.Major
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, s.Transactions, m(s.Sales), m(s.Refunds), m(s.MerchantFees), m(s.Net),
-			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Income), m(s.Receivable))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, s.Transactions, m(s.Sales), m(s.Refunds), m(s.MerchantFees), m(s.Net),
+			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Agencies), m(s.Income), m(s.Receivable))
 	}
 	t.Flush()
 	fmt.Fprintln(t, "\nCURRENCY\topening\tto merchants\tcorrections\tfrom reserve\tto reserve\tpaid\tcarried forward\t")

@@ -267,7 +267,7 @@ func (r *running) finish(ctx context.Context) (*RunResult, error) {
 			return nil, err
 		}
 	}
-	a, err := r.compute(ctx, out)
+	a, err := r.compute(ctx, schedule, out)
 	if err != nil {
 		return nil, errors.Join(err, out.close())
 	}
@@ -352,12 +352,12 @@ func (r *running) same(ctx context.Context, a *aggregate, manifest string) error
 // compute prices every fact of the run, decides what is paid, writes all of it out,
 // and returns the sums of the postings. It holds one transaction, one merchant's
 // sums and what each merchant is owed at a time.
-func (r *running) compute(ctx context.Context, out *files) (*aggregate, error) {
+func (r *running) compute(ctx context.Context, schedule *fee.Schedule, out *files) (*aggregate, error) {
 	prior := &ledger.Run{}
 	if r.prior != nil {
 		prior = r.prior
 	}
-	a := newAggregate(out, r.run, r.terms, r.Calendar.Zone)
+	a := newAggregate(out, r.run, schedule, r.terms, r.Calendar.Zone)
 	err := r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
 		if err := a.prepare(ctx, s, prior); err != nil {
 			return err
@@ -388,10 +388,11 @@ type pricer struct {
 	ledger    *ledger.Ledger
 	runs      []ledger.Run // in order of days
 	schedules map[string]*fee.Schedule
+	volumes   map[txn.Date]map[ledger.Claim]int64 // by the first day of the month after
 }
 
 func newPricer(ctx context.Context, l *ledger.Ledger, runs []ledger.Run, current *fee.Schedule) *pricer {
-	p := &pricer{ctx, l, runs, map[string]*fee.Schedule{}}
+	p := &pricer{ctx, l, runs, map[string]*fee.Schedule{}, map[txn.Date]map[ledger.Claim]int64{}}
 	if current != nil {
 		p.schedules[current.Sum()] = current
 	}
@@ -421,8 +422,25 @@ type priced struct {
 	Terms         fee.Terms
 	Why           fee.Unpriced
 	Before, After int64 // what its deal came to
+	Volume        int64 // of the merchant, where the schedule has tiers
 	Alone         bool  // it undoes a transaction that is not in the ledger
 	Schedule      string
+}
+
+// volume is what a merchant's sales came to in the runs of the calendar month
+// before a day. These are done when a run of the day's month begins, and never
+// change.
+func (p *pricer) volume(day txn.Date, of ledger.Claim) (int64, error) {
+	month := day/100*100 + 1
+	all, ok := p.volumes[month]
+	if !ok {
+		var err error
+		if all, err = p.ledger.Volumes(p.ctx, month.Before()/100*100+1, month); err != nil {
+			return 0, err
+		}
+		p.volumes[month] = all
+	}
+	return all[of], nil
 }
 
 // price is pure but for reading schedules: the same fact has the same price in
@@ -446,7 +464,14 @@ func (p *pricer) price(f *ledger.Fact) (priced, error) {
 		return r, err
 	}
 	r.Schedule = run.Fees
-	r.Terms, r.Why = s.Terms(&fee.Deal{Merchant: f.Merchant, Day: f.RootDay, MCC: f.RootMCC, Currency: f.Amount.Currency, Masked: f.RootMasked})
+	d := fee.Deal{Merchant: f.Merchant, Day: f.RootDay, MCC: f.RootMCC, Currency: f.Amount.Currency, Masked: f.RootMasked, Way: f.RootEntry.Way()}
+	if s.Tiers() {
+		if d.Volume, err = p.volume(f.RootDay, ledger.Claim{Merchant: f.Merchant, Currency: f.Amount.Currency}); err != nil {
+			return r, err
+		}
+	}
+	r.Volume = d.Volume
+	r.Terms, r.Why = s.Terms(&d)
 	if r.Why != fee.Priced {
 		r.Parked = true
 		return r, nil

@@ -55,7 +55,7 @@ merchants:
   - {mid: M1, plan: returns, from: 2020-01-01}
   - {mid: M2, plan: keeps, from: 2020-01-01}
   - {mid: M3, plan: returns, from: 2020-01-01}
-  - {mid: M4, plan: returns, from: 2020-01-01}
+  - {mid: M4, plan: returns, from: 2020-01-01, agencies: [{code: a, ppm: 333333}, {code: b, ppm: 333333}]}
 `
 	runCards = "prefix,card\n622202,debit\n622203,credit\n"
 
@@ -615,6 +615,59 @@ func TestPayouts(t *testing.T) {
 		}
 		if holds, err := Holds(t.Context(), w.ledger); err != nil || len(holds) != 1 || holds[0].Released == nil || holds[0].Released.Who != "li" {
 			t.Errorf("%v, %+v", err, holds)
+		}
+	})
+}
+
+// TestTiersAndAgencies holds that a rate follows the month before, also where a
+// refund comes later, and that agencies have their shares, on both engines.
+func TestTiersAndAgencies(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		const october txn.Date = 20261031
+		schedule := func() (*fee.Schedule, error) {
+			return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(`version: 1
+plans: [{name: p, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 10000, tiers: [{above: "1000.00", ppm: 8000}]}]}]
+merchants: [{mid: M1, plan: p, from: 2020-01-01, agencies: [{code: north, ppm: 333333}, {code: south, ppm: 333333}]}]
+`)}, fee.File{Name: "cards.csv", Text: []byte(runCards)})
+		}
+		settle := func(day txn.Date) *RunResult {
+			t.Helper()
+			in := w.input(day)
+			in.Fees = schedule
+			r, err := Settle(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkBooks(t, w, day)
+			return r
+		}
+		w.put(deed(1, txn.KindSale, "M1", october, 1000_01, 0))
+		w.drained()
+		// 10.00 less 3.50 interchange and 0.33 is 6.17: two thirds of it are 4.11, of which both have 2.05.
+		if r := settle(october); r.Totals[0].MerchantFees != 10_00 || r.Totals[0].Agencies != 4_11 || r.Totals[0].Income != 2_06 {
+			t.Errorf("%+v", r.Totals)
+		}
+		w.put(deed(2, txn.KindSale, "M1", day1, 100_00, 0), deed(3, txn.KindRefund, "M1", day1, 500_00, 1))
+		w.drained()
+		if r := settle(day1); r.Totals[0].MerchantFees != 80-5_00 { // the refund by October's rate, for September had nothing
+			t.Errorf("%+v", r.Totals)
+		}
+		var b strings.Builder
+		for _, row := range rowsOf(t, filepath.Join(w.dir, october.String(), agenciesFile)) {
+			fmt.Fprintln(&b, row["agency"], row["merchant"], row["income"], row["ppm"], row["share"])
+		}
+		for _, row := range rowsOf(t, filepath.Join(w.dir, october.String(), generalFile)) {
+			if row["item"] == "agency share" {
+				fmt.Fprintln(&b, row["account"], row["issuer"], row["debit"], row["credit"])
+			}
+		}
+		if want := "north M1 6.17 333333 2.05\nsouth M1 6.17 333333 2.05\n2400 north 0.00 2.05\n2400 south 0.00 2.05\n5300  4.11 0.00\n5900  0.00 0.01\n"; b.String() != want {
+			t.Errorf("shares\n%swant\n%s", b.String(), want)
+		}
+		x, err := Explain(t.Context(), w.ledger, day1, "000000000002", schedule)
+		if err != nil || len(x) != 1 || x[0].Volume != "1000.01" || x[0].Tier != "1000.00" || len(x[0].Agencies) != 2 || x[0].Fees[0].Fee != "0.80" {
+			t.Errorf("%v, %+v", err, x)
 		}
 	})
 }

@@ -29,15 +29,18 @@ const (
 	PayoutsOrdered
 	// Reserve: a merchant's money that is kept back for a while.
 	Reserve
+	// AgencyPayable: what we owe the agencies that brought merchants.
+	AgencyPayable
 	// Suspense: a merchant's money that could not be priced, until somebody has
 	// said how.
 	Suspense
 	FeeIncome
 	InterchangeExpense
 	NetworkExpense
-	// Rounding: differences of less than a minor unit per transaction against
-	// another side's computation. Nothing posts to it before files of issuers are
-	// reconciled: what we compute ourselves is whole.
+	AgencyExpense
+	// Rounding: what is left of agencies' shares when each is rounded, and differences of less than a minor unit per transaction against
+	// another side's computation. What we compute ourselves of a transaction is
+	// whole.
 	Rounding
 
 	Accounts = int(Rounding) + 1
@@ -48,10 +51,12 @@ var chart = [Accounts]struct{ number, name string }{
 	{"2100", "merchant payable"},
 	{"2200", "payouts ordered"},
 	{"2300", "reserve"},
+	{"2400", "agency payable"},
 	{"2900", "suspense"},
 	{"4100", "fee income"},
 	{"5100", "interchange expense"},
 	{"5200", "network expense"},
+	{"5300", "agency expense"},
 	{"5900", "rounding"},
 }
 
@@ -75,15 +80,16 @@ const (
 	Fee                // what the merchant pays us
 	Interchange
 	Network
-	Correction // what two people decided
-	Reserving  // a part of what a merchant is owed is kept back
-	Releasing  // and given back
-	Payout     // the bank is told to pay the merchant
+	AgencyShare // agencies' part of what is left to us
+	Correction  // what two people decided
+	Reserving   // a part of what a merchant is owed is kept back
+	Releasing   // and given back
+	Payout      // the bank is told to pay the merchant
 
 	Items = int(Payout) + 1
 )
 
-var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee", "correction", "reserve", "reserve release", "payout"}
+var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee", "agency share", "correction", "reserve", "reserve release", "payout"}
 
 func (i Item) String() string {
 	if int(i) < len(itemNames) {
@@ -94,7 +100,8 @@ func (i Item) String() string {
 
 // pairs are the accounts that an item debits and credits when money comes in.
 // The merchant's account is Suspense while a result has no price. A correction says
-// itself between which accounts it moves money.
+// itself between which accounts it moves money; a share of agencies has one credit
+// each.
 var pairs = [Items][2]Account{
 	Sale:        {IssuerReceivable, MerchantPayable},
 	Refund:      {IssuerReceivable, MerchantPayable},
@@ -186,12 +193,11 @@ func Correct(dst []Posting, debit, credit Account, minor int64) []Posting {
 	return append(dst, Posting{Correction, debit, minor}, Posting{Correction, credit, -minor})
 }
 
-// Key is what postings of one merchant and run are summed up by. Issuer is set
-// on IssuerReceivable only.
+// Key is what postings of one merchant and run are summed up by.
 type Key struct {
 	Item     Item
 	Account  Account
-	Issuer   txn.IssuerID
+	Issuer   txn.IssuerID // on IssuerReceivable; on AgencyPayable the agency's code
 	Currency txn.Currency
 }
 

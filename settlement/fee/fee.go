@@ -12,7 +12,7 @@
 // often it is changed, what is refunded in parts gives back exactly what was
 // taken, and nothing is lost in rounding.
 //
-// Not here: who owes whom (package book), tiers by volume, shares of agencies.
+// Not here: who owes whom (package book), what a merchant's volume is.
 package fee
 
 import (
@@ -109,6 +109,7 @@ func (c Card) String() string { return cardNames[c] }
 type Line struct {
 	Rate  Rate
 	Keeps bool
+	Above int64 // the volume above which the rate is for; 0: for any
 }
 
 // Charge is what a transaction adds to the fee of a deal that came to before and
@@ -168,6 +169,10 @@ type Deal struct {
 	MCC      uint16
 	Currency txn.Currency
 	Masked   [txn.PANDigitsMax]byte // its first PrefixMax digits count
+	Way      txn.Way
+	// Volume is what the merchant's sales came to in the calendar month before, in
+	// minor units of the currency. It is asked for by schedules with Tiers only.
+	Volume int64
 }
 
 // Terms are those of a deal, or why there are none.
@@ -197,7 +202,12 @@ func (s *Schedule) Terms(d *Deal) (t Terms, why Unpriced) {
 		if r == nil {
 			return t, f.why
 		}
-		*f.to = Line{*r, f.from.keeps}
+		*f.to = Line{r.rate, f.from.keeps, 0}
+		for _, tier := range r.tiers {
+			if d.Volume > tier.above {
+				f.to.Rate, f.to.Above = tier.rate, tier.above
+			}
+		}
 	}
 	return t, Priced
 }
@@ -207,16 +217,25 @@ type period struct{ from, to txn.Date }
 
 func (p period) covers(d txn.Date) bool { return d >= p.from && (p.to == 0 || d <= p.to) }
 
-// group is whom a rate is for; an MCC of 0 is for all that have none of their own.
+// group is whom a rate is for; an MCC or a way of 0 is for all that have none of
+// their own.
 type group struct {
 	card     Card
 	currency txn.Currency
 	mcc      uint16
+	way      uint8 // txn.Way + 1
 }
 
 type dated struct {
 	period
-	rate Rate
+	rate  Rate
+	tiers []tier // with rising volumes
+}
+
+// tier is the rate of merchants with more than a volume.
+type tier struct {
+	above int64
+	rate  Rate
 }
 
 // tariff is a plan, the interchange or the network's fee. The periods of a group
@@ -227,13 +246,15 @@ type tariff struct {
 	rates map[group][]dated
 }
 
-// rate is the one for the deal's category, or else for all.
-func (t *tariff) rate(d *Deal, card Card) *Rate {
-	for _, mcc := range [...]uint16{d.MCC, 0} {
-		rates := t.rates[group{card, d.Currency, mcc}]
+// rate is the one for the deal's category and way, or else for its category, for
+// its way, for all.
+func (t *tariff) rate(d *Deal, card Card) *dated {
+	way := uint8(d.Way) + 1
+	for _, g := range [...]group{{card, d.Currency, d.MCC, way}, {card, d.Currency, d.MCC, 0}, {card, d.Currency, 0, way}, {card, d.Currency, 0, 0}} {
+		rates := t.rates[g]
 		for i := range rates {
 			if rates[i].covers(d.Day) {
-				return &rates[i].rate
+				return &rates[i]
 			}
 		}
 	}
@@ -242,8 +263,57 @@ func (t *tariff) rate(d *Deal, card Card) *Rate {
 
 type assignment struct {
 	period
-	plan *tariff
+	plan     *tariff
+	agencies []Agency
 }
+
+// Agency has a share of what a merchant's day leaves us.
+type Agency struct {
+	Code string // up to CodeMax letters, digits and hyphens
+	PPM  int64  // millionths of merchant fees less interchange and network fees
+}
+
+// CodeMax is how long an agency's code may be: it stands where issuers' names do.
+const CodeMax = len(txn.IssuerID{})
+
+// Agencies are those of a merchant on a day.
+func (s *Schedule) Agencies(m txn.MerchantID, day txn.Date) []Agency {
+	for _, a := range s.merchants[m] {
+		if a.covers(day) {
+			return a.agencies
+		}
+	}
+	return nil
+}
+
+// Shares splits an income between agencies: each gets its part rounded down, all
+// together cost us the whole part rounded down, and what is between the two is the
+// remainder. Of a loss agencies bear the same parts.
+func Shares(income int64, agencies []Agency) (shares []int64, total, remainder int64) {
+	sign, abs := int64(1), income
+	if income < 0 {
+		sign, abs = -1, -income
+	}
+	var ppm, given int64
+	for _, a := range agencies {
+		ppm += a.PPM
+		part := floorShare(abs, a.PPM)
+		given += part
+		shares = append(shares, sign*part)
+	}
+	total = floorShare(abs, ppm)
+	return shares, sign * total, sign * (total - given)
+}
+
+// floorShare is ppm millionths of minor, rounded down.
+func floorShare(minor, ppm int64) int64 {
+	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))
+	q, _ := bits.Div64(hi, lo, million)
+	return int64(q)
+}
+
+// Tiers says that some rate depends on a merchant's volume.
+func (s *Schedule) Tiers() bool { return s.tiers }
 
 // PrefixMax is how many digits of a card number the ledger shows.
 const PrefixMax = 6
@@ -253,6 +323,7 @@ type Schedule struct {
 	plansText, bins []byte
 	sum             string
 
+	tiers                bool
 	interchange, network tariff
 	merchants            map[txn.MerchantID][]assignment
 	prefixes             map[string]Card // empty prefix: any card

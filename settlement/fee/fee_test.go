@@ -221,6 +221,15 @@ func TestRefusals(t *testing.T) {
 		{"plan twice", head + "plans:\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n", "fees.yaml:4: plans[].name"},
 		{"no rates", head + "plans:\n  - {name: a}\n", "fees.yaml:3: plans[].rates: are 0"},
 		{"no plan of the merchant", head + ok + "merchants: [{mid: a, plan: b, from: 2020-01-01}]\n", `fees.yaml:3: merchants[].plan: there is no plan "b"`},
+		{"tiers that do not rise", rates(`card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "5", ppm: 1}, {above: "5", ppm: 1}]`), "fees.yaml:5: plans[].rates[].tiers[].above: 5 must be above zero and above that of the tier before"},
+		{"tier of no amount", rates(`card: any, currency: JPY, from: 2020-01-01, ppm: 1, tiers: [{above: "5.00", ppm: 1}]`), "fees.yaml:5: plans[].rates[].tiers[].above: amount"},
+		{"tier without ppm", rates(`card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "5"}]`), "fees.yaml:5: plans[].rates[].tiers[].ppm"},
+		{"entry", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1, entry: [radio]"), `fees.yaml:5: plans[].rates[].entry: "radio" must be one of other, manual`},
+		{"one entry only", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [\"5411\"]", "card: debit, currency: CNY, from: 2020-01-01, ppm: 1", "card: credit, currency: CNY, from: 2020-01-01, ppm: 1, entry: [code]"), "plans[].rates[].card: "},
+		{"overlap of an entry", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2020-01-01, ppm: 1, entry: [code, chip]", "card: any, currency: CNY, from: 2021-01-01, ppm: 1, entry: [chip]"), "fees.yaml:7: plans[].rates[].from: 2021-01-01 is in the period of line 6"},
+		{"agencies with more than all", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: x, ppm: 600000}, {code: y, ppm: 400001}]}]\n", `fees.yaml:3: merchants[].agencies[].ppm: "400001" must be a whole number of millionths of our income, 1 to 400000 that are left`},
+		{"agency twice", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: x, ppm: 1}, {code: x, ppm: 1}]}]\n", `merchants[].agencies[].code: "x" has a share already`},
+		{"agency's code", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: a.b, ppm: 1}]}]\n", `merchants[].agencies[].code: "a.b" must be`},
 		{"merchant with a gap", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01, to: 2020-01-31}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: between 2020-01-31"},
 		{"merchant twice", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: 2020-03-01 is in the period of line 4"},
 		{"interchange with a gap", head + "interchange:\n  rates:\n    - {card: any, currency: CNY, from: 2020-01-01, to: 2020-01-31, ppm: 1}\n    - {card: any, currency: CNY, from: 2020-02-02, ppm: 1}\n", "fees.yaml:5: interchange.rates[].from"},
@@ -244,6 +253,67 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestTiersAndWays holds which rate a deal gets.
+func TestTiersAndWays(t *testing.T) {
+	s, err := Load(File{"fees.yaml", []byte(head + `plans:
+  - name: a
+    rates:
+      - {card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "100", ppm: 2}, {above: "200", ppm: 3, cap: "1"}]}
+      - {card: any, currency: CNY, entry: [code], from: 2020-01-01, ppm: 4}
+      - {card: any, currency: CNY, mcc: ["5812"], from: 2020-01-01, ppm: 5}
+      - {card: any, currency: CNY, mcc: ["5812"], entry: [manual, code], from: 2020-01-01, ppm: 6}
+merchants: [{mid: M1, plan: a, from: 2020-01-01}]
+`)}, File{"cards.csv", []byte(cards)})
+	if err != nil || !s.Tiers() {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		mcc    uint16
+		way    txn.Way
+		volume int64
+		ppm    int64
+	}{
+		{5411, txn.WayChip, 0, 1}, {5411, txn.WayChip, 100_00, 1}, {5411, txn.WayChip, 100_01, 2}, {5411, txn.WayChip, 200_01, 3}, {5411, txn.WayOther, -1, 1},
+		{5411, txn.WayCode, 200_01, 4}, {5812, txn.WayChip, 0, 5}, {5812, txn.WayManual, 0, 6}, {5812, txn.WayCode, 0, 6},
+	} {
+		d := deal("622202", 20261122)
+		d.Merchant, d.MCC, d.Way, d.Volume = txn.MakeMerchantID("M1"), c.mcc, c.way, c.volume
+		terms, why := s.Terms(d)
+		if why != Priced || terms.Merchant.Rate.PPM != c.ppm {
+			t.Errorf("%+v: %s, %+v", c, why, terms.Merchant)
+		}
+	}
+}
+
+// TestShares holds that shares are whole, and that what they cost is what was
+// agreed.
+func TestShares(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all []Agency
+		left := int64(PPMMax)
+		for range rapid.IntRange(0, 4).Draw(t, "agencies") {
+			ppm := rapid.Int64Range(0, left).Draw(t, "ppm")
+			left -= ppm
+			all = append(all, Agency{PPM: ppm})
+		}
+		income := rapid.Int64Range(-1<<50, 1<<50).Draw(t, "income")
+		shares, total, remainder := Shares(income, all)
+		sum := remainder
+		for i, s := range shares {
+			exact := new(big.Int).Quo(new(big.Int).Mul(big.NewInt(income), big.NewInt(all[i].PPM)), big.NewInt(million))
+			if s != exact.Int64() {
+				t.Fatalf("%d ppm of %d: %d, want %s", all[i].PPM, income, s, exact)
+			}
+			sum += s
+		}
+		if sum != total || remainder*income < 0 || abs(remainder) >= int64(max(len(all), 1)) || abs(total) > abs(income) {
+			t.Fatalf("%d for %+v: %v, %d, %d", income, all, shares, total, remainder)
+		}
+	})
+}
+
+func abs(n int64) int64 { return max(n, -n) }
 
 // TestSample holds the sample files to what they say.
 func TestSample(t *testing.T) {

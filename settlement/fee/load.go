@@ -50,19 +50,35 @@ type rateYAML struct {
 	Card     yamlfile.Scalar   `yaml:"card"`
 	Currency yamlfile.Scalar   `yaml:"currency"`
 	MCC      []yamlfile.Scalar `yaml:"mcc"`
+	Entry    []yamlfile.Scalar `yaml:"entry"`
 	From     yamlfile.Scalar   `yaml:"from"`
 	To       yamlfile.Scalar   `yaml:"to"`
 	PPM      yamlfile.Scalar   `yaml:"ppm"`
 	Fixed    yamlfile.Scalar   `yaml:"fixed"`
 	Min      yamlfile.Scalar   `yaml:"min"`
 	Cap      yamlfile.Scalar   `yaml:"cap"`
+	Tiers    []tierYAML        `yaml:"tiers"`
+}
+
+type tierYAML struct {
+	Above yamlfile.Scalar `yaml:"above"`
+	PPM   yamlfile.Scalar `yaml:"ppm"`
+	Fixed yamlfile.Scalar `yaml:"fixed"`
+	Min   yamlfile.Scalar `yaml:"min"`
+	Cap   yamlfile.Scalar `yaml:"cap"`
 }
 
 type merchantYAML struct {
-	ID   yamlfile.Scalar `yaml:"mid"`
-	Plan yamlfile.Scalar `yaml:"plan"`
-	From yamlfile.Scalar `yaml:"from"`
-	To   yamlfile.Scalar `yaml:"to"`
+	ID       yamlfile.Scalar `yaml:"mid"`
+	Plan     yamlfile.Scalar `yaml:"plan"`
+	From     yamlfile.Scalar `yaml:"from"`
+	To       yamlfile.Scalar `yaml:"to"`
+	Agencies []agencyYAML    `yaml:"agencies"`
+}
+
+type agencyYAML struct {
+	Code yamlfile.Scalar `yaml:"code"`
+	PPM  yamlfile.Scalar `yaml:"ppm"`
 }
 
 // emptyFile is what is wrong with a file that says nothing.
@@ -166,7 +182,8 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 		r := &y.Rates[i]
 		at := yamlfile.First(r.Card, r.Currency, r.From, r.To, r.PPM, r.Fixed, r.Min, r.Cap)
 		currency := l.currency(at.Or(r.Currency), field+".rates[].currency")
-		d := dated{l.period(at.Or(r.From), r.To, field+".rates[]"), l.rate(r, at, field+".rates[]", currency)}
+		d := dated{l.period(at.Or(r.From), r.To, field+".rates[]"),
+			l.rate(&tierYAML{PPM: r.PPM, Fixed: r.Fixed, Min: r.Min, Cap: r.Cap}, at, field+".rates[]", currency), l.tiers(r.Tiers, at, field+".rates[].tiers[]", currency)}
 		mccs := []uint16{0}
 		if len(r.MCC) > 0 {
 			mccs = nil
@@ -178,25 +195,36 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 			}
 			mccs = append(mccs, uint16(n))
 		}
+		ways := []uint8{0}
+		if len(r.Entry) > 0 {
+			ways = nil
+		}
+		for _, e := range r.Entry {
+			ways = append(ways, l.way(e, field+".rates[].entry"))
+		}
 		for _, card := range l.cardsOf(at.Or(r.Card), field+".rates[].card") {
 			for _, mcc := range mccs {
-				g := group{card, currency, mcc}
-				if len(spans[g]) == 0 {
-					order = append(order, g)
+				for _, way := range ways {
+					g := group{card, currency, mcc, way}
+					if len(spans[g]) == 0 {
+						order = append(order, g)
+					}
+					spans[g] = append(spans[g], span{d.period, at.Or(r.From)})
+					t.rates[g] = append(t.rates[g], d)
 				}
-				spans[g] = append(spans[g], span{d.period, at.Or(r.From)})
-				t.rates[g] = append(t.rates[g], d)
 			}
 		}
 	}
 	for _, g := range order {
 		l.contiguous(spans[g], field+".rates[].from")
 		slices.SortFunc(t.rates[g], func(a, b dated) int { return cmp.Compare(a.from, b.from) })
-		other := group{Debit + Credit - g.card, g.currency, 0}
+		other := group{Debit + Credit - g.card, g.currency, 0, 0}
 		if _, both := spans[other]; !both {
 			l.problem(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)
-		} else if _, general := spans[group{g.card, g.currency, 0}]; !general {
+		} else if _, general := spans[group{g.card, g.currency, 0, 0}]; !general && g.mcc != 0 {
 			l.problem(spans[g][0].at, field+".rates[].mcc", "category %04d has a rate for %s cards, the others have none: add one without mcc", g.mcc, g.card)
+		} else if !general {
+			l.problem(spans[g][0].at, field+".rates[].entry", "%s has a rate for %s cards, the others have none: add one without entry", txn.Way(g.way-1), g.card)
 		}
 	}
 	return t
@@ -232,7 +260,62 @@ func (l *loader) period(from, to yamlfile.Scalar, field string) (p period) {
 	return p
 }
 
-func (l *loader) rate(y *rateYAML, at yamlfile.Scalar, field string, c txn.Currency) (r Rate) {
+// way is one of txn.Way, as a group has it.
+func (l *loader) way(s yamlfile.Scalar, field string) uint8 {
+	var names []string
+	for w := txn.WayOther; w <= txn.WayContactless; w++ {
+		if names = append(names, w.String()); s.Text == w.String() {
+			return uint8(w) + 1
+		}
+	}
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	return 0
+}
+
+// tiers are those of a rate, with rising volumes.
+func (l *loader) tiers(ys []tierYAML, at yamlfile.Scalar, field string, c txn.Currency) (tiers []tier) {
+	for i := range ys {
+		y := &ys[i]
+		at := at.Or(yamlfile.First(y.Above, y.PPM, y.Fixed, y.Min, y.Cap))
+		t := tier{rate: l.rate(y, at, field, c)}
+		if c != 0 {
+			a, err := txn.ParseAmount(y.Above.Text, c)
+			if err != nil {
+				l.problem(at.Or(y.Above), field+".above", "%v", err)
+			}
+			if t.above = a.Minor; err == nil && (t.above == 0 || i > 0 && t.above <= tiers[i-1].above) {
+				l.problem(y.Above, field+".above", "%s must be above zero and above that of the tier before", y.Above.Text)
+			}
+		}
+		tiers, l.s.tiers = append(tiers, t), true
+	}
+	return tiers
+}
+
+// agencies are those of a merchant; together they have no more than all.
+func (l *loader) agencies(ys []agencyYAML, at yamlfile.Scalar) (all []Agency) {
+	left := int64(PPMMax)
+	for i := range ys {
+		y := &ys[i]
+		at := at.Or(yamlfile.First(y.Code, y.PPM))
+		a := Agency{Code: y.Code.Text}
+		if n := len(a.Code); n == 0 || n > CodeMax || strings.Trim(strings.ToLower(a.Code), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			l.problem(at.Or(y.Code), "merchants[].agencies[].code", "%q must be 1 to %d letters, digits and hyphens", a.Code, CodeMax)
+		}
+		if slices.ContainsFunc(all, func(b Agency) bool { return b.Code == a.Code }) {
+			l.problem(y.Code, "merchants[].agencies[].code", "%q has a share already", a.Code)
+		}
+		var err error
+		if a.PPM, err = strconv.ParseInt(y.PPM.Text, 10, 64); err != nil || a.PPM <= 0 || a.PPM > left {
+			l.problem(at.Or(y.PPM), "merchants[].agencies[].ppm", "%q must be a whole number of millionths of our income, 1 to %d that are left; 30 %% is 300000", y.PPM.Text, left)
+		}
+		left -= max(0, min(a.PPM, left))
+		all = append(all, a)
+	}
+	return all
+}
+
+func (l *loader) rate(y *tierYAML, at yamlfile.Scalar, field string, c txn.Currency) (r Rate) {
 	ppm, err := strconv.ParseInt(y.PPM.Text, 10, 64)
 	if err != nil || ppm < 0 || ppm > PPMMax {
 		l.problem(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, PPMMax)
@@ -299,7 +382,7 @@ func (l *loader) merchants(ys []merchantYAML) {
 			order = append(order, id)
 		}
 		spans[id] = append(spans[id], span{p, at.Or(y.From)})
-		l.s.merchants[id] = append(l.s.merchants[id], assignment{p, plan})
+		l.s.merchants[id] = append(l.s.merchants[id], assignment{p, plan, l.agencies(y.Agencies, at)})
 	}
 	for _, id := range order {
 		l.contiguous(spans[id], "merchants[].from")

@@ -142,6 +142,7 @@ type Fact struct {
 	Kind     txn.Kind
 	Amount   txn.Amount
 	MCC      uint16
+	Entry    txn.EntryMode
 	Masked   [txn.PANDigitsMax]byte
 	Issuer   txn.IssuerID
 	RRN      [12]byte
@@ -158,6 +159,7 @@ type Fact struct {
 	RootDay      txn.Date
 	RootPosition uint64
 	RootMCC      uint16
+	RootEntry    txn.EntryMode
 	RootMasked   [txn.PANDigitsMax]byte
 	// Before is what the deal came to before it, in minor units.
 	Before int64
@@ -177,7 +179,7 @@ const (
 // that were stored since, and of those that something has happened to since.
 // run gives the days, so that the index by day and position can be used.
 var (
-	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, amount, currency, mcc, pan_masked, issuer, rrn, outcome, original_id`
+	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, amount, currency, mcc, entry_mode, pan_masked, issuer, rrn, outcome, original_id`
 	happened    = `txn.id IN (SELECT original_id FROM event WHERE position > $3 AND position <= $2)`
 
 	// $1 day, $2 position, $3 position of the run before
@@ -208,11 +210,11 @@ func prefixed(table, names string) string {
 // which is the order of everything that is made of them.
 func facts(chosen string) string {
 	return `WITH chosen AS (` + chosen + `)
-	SELECT c.merchant_id, c.terminal_id, c.id, c.position, c.business_date, c.at, c.batch, c.stan, c.request, c.amount, c.currency, c.mcc,
+	SELECT c.merchant_id, c.terminal_id, c.id, c.position, c.business_date, c.at, c.batch, c.stan, c.request, c.amount, c.currency, c.mcc, c.entry_mode,
 		c.pan_masked, c.issuer, c.rrn, c.outcome, c.undo,
 		CASE WHEN c.outcome <> 'unknown' THEN '' ELSE COALESCE((SELECT MAX(noted.reason) FROM event AS noted WHERE noted.merchant_id = c.merchant_id
 			AND noted.original_id = c.id AND noted.kind = 'advice done' AND noted.position <= c.cut), 'none') END,
-		c.original_id, COALESCE(root.business_date, ''), COALESCE(root.position, 0), COALESCE(root.mcc, 0), COALESCE(root.pan_masked, ''),
+		c.original_id, COALESCE(root.business_date, ''), COALESCE(root.position, 0), COALESCE(root.mcc, 0), COALESCE(root.entry_mode, 0), COALESCE(root.pan_masked, ''),
 		CASE WHEN root.id IS NULL THEN 0 ELSE
 			CASE WHEN ` + counts("root", "c.cut") + ` THEN root.amount ELSE 0 END
 			+ COALESCE((SELECT CAST(SUM(deed.amount * ` + creditKinds("deed") + `) AS BIGINT) FROM txn AS deed WHERE deed.merchant_id = c.merchant_id
@@ -246,8 +248,8 @@ func (q queries) facts(ctx context.Context, fn func(*Fact) error, query string, 
 	var merchant, terminal, day, request, masked, issuer, rrn, outcome, noted, rootDay, rootMasked sql.RawBytes
 	var id, at, original int64
 	var f Fact
-	dest := []any{&merchant, &terminal, &id, &f.Position, &day, &at, &f.Batch, &f.STAN, &request, &f.Amount.Minor, &f.Amount.Currency, &f.MCC,
-		&masked, &issuer, &rrn, &outcome, &f.Undo, &noted, &original, &rootDay, &f.RootPosition, &f.RootMCC, &rootMasked, &f.Before}
+	dest := []any{&merchant, &terminal, &id, &f.Position, &day, &at, &f.Batch, &f.STAN, &request, &f.Amount.Minor, &f.Amount.Currency, &f.MCC, &f.Entry,
+		&masked, &issuer, &rrn, &outcome, &f.Undo, &noted, &original, &rootDay, &f.RootPosition, &f.RootMCC, &f.RootEntry, &rootMasked, &f.Before}
 	var e = Entry{Rec: &txn.Record{}}
 	for rows.Next() {
 		if err := rows.Scan(dest...); err != nil {
@@ -268,7 +270,7 @@ func (q queries) facts(ctx context.Context, fn func(*Fact) error, query string, 
 			err = errors.Join(err, getDay(&e, value{s: rootDay}), untext(f.RootMasked[:], 0, rootMasked))
 			f.RootDay = e.Rec.Day
 		} else {
-			f.RootDay, f.RootPosition, f.RootMCC, f.RootMasked = f.Day, f.Position, f.MCC, f.Masked
+			f.RootDay, f.RootPosition, f.RootMCC, f.RootEntry, f.RootMasked = f.Day, f.Position, f.MCC, f.Entry, f.Masked
 		}
 		if err != nil {
 			return fmt.Errorf("read fact of transaction %s: %w", f.ID, err)
@@ -368,6 +370,24 @@ func (q queries) Postings(ctx context.Context, day txn.Date, fn func(*PostingSum
 		return fmt.Errorf("read postings of %s: %w", day, err)
 	}
 	return nil
+}
+
+const selectVolumes = `SELECT merchant_id, currency, CAST(SUM(debit) - SUM(credit) AS BIGINT) FROM posting
+	WHERE business_date >= $1 AND business_date < $2 AND item = 'sale' AND account = 'issuer receivable' GROUP BY merchant_id, currency`
+
+// Volumes are what merchants' sales came to in the runs of days from one on and
+// before another.
+func (q queries) Volumes(ctx context.Context, from, before txn.Date) (map[Claim]int64, error) {
+	volumes := map[Claim]int64{}
+	err := q.rows(ctx, "read volumes", func(scan func(...any) error) error {
+		var c Claim
+		var merchant string
+		var minor int64
+		err := errors.Join(scan(&merchant, &c.Currency, &minor), untext(c.Merchant[:], ' ', []byte(merchant)))
+		volumes[c] = minor
+		return err
+	}, selectVolumes, from.String(), before.String())
+	return volumes, err
 }
 
 const selectBalances = `SELECT business_date, currency, COUNT(*), CAST(SUM(debit) - SUM(credit) AS BIGINT) FROM posting GROUP BY business_date, currency

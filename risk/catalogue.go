@@ -31,6 +31,7 @@ const (
 	ruleR06 txn.Rule = 406
 	ruleR07 txn.Rule = 407
 	ruleR09 txn.Rule = 409
+	ruleR11 txn.Rule = 411
 	ruleS01 txn.Rule = 501
 )
 
@@ -61,6 +62,7 @@ var builtins = []Builtin{
 	{ruleT13, "place is not in the merchant's region", txn.ActionRefuse, false},
 	{ruleM07, "kind is not allowed to the merchant", txn.ActionRefuse, true},
 	{ruleL01, "amount is zero or beyond what a message can say", txn.ActionRefuse, true},
+	{ruleR11, "merchant or terminal is watched: attention alerts, warning holds payouts, high-risk is refused", txn.ActionAlert, false},
 	{ruleT07, "machine worked for another merchant within 24 hours", txn.ActionRefuse, false},
 	{ruleR07, "refunds are too large a part of the day's sales", txn.ActionAlert, false},
 	{ruleR06, "cards are tried out: refusals of one card, or different cards refused, at a terminal", txn.ActionRefuse, false},

@@ -68,6 +68,7 @@ type Engine struct {
 	rules atomic.Pointer[rulebook]
 
 	recent *recent // of decided requests; has locks of its own
+	watch  atomic.Pointer[WatchList]
 
 	inFlight  atomic.Int64
 	unmatched atomic.Uint64
@@ -107,7 +108,7 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Assess(req *txn.Request) txn.Verdict {
 	j := judgement{rulebook: e.rules.Load()}
 	j.v.Findings.Policy = j.policy.Number
-	if j.check(e, req) && !j.past(e.recent, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
+	if j.check(e, req) && !j.past(e, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
 		e.use(&j, req)
 	}
 	return j.v

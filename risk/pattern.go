@@ -79,15 +79,18 @@ func isNear(minor int64, near *[NearMax]int64) bool {
 }
 
 // past holds a request against what happened lately, and says whether it is
-// refused. Only what would be refused for this one is looked at first: T07,
-// R06, R03; then what is alerted.
-func (j *judgement) past(r *recent, req *txn.Request) bool {
+// refused. What people decided (R11) comes first, then what is refused
+// where a policy does not say otherwise, then what is alerted.
+func (j *judgement) past(e *Engine, req *txn.Request) bool {
 	if matrix[req.Kind]&past == 0 {
 		return false
 	}
-	p := &j.policy.Patterns
+	r, p := e.recent, &j.policy.Patterns
 	at, day := window.At(req.Received), dayNumber(req.Day)
 	merchant := r.merchant(req.Merchant)
+	if j.watched(e.watch.Load(), req) {
+		return true
+	}
 	if j.asked(ruleT07) && j.otherMerchants(r, req, merchant, at) {
 		return true
 	}

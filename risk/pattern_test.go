@@ -246,6 +246,45 @@ func TestT07MachineOfAnotherMerchant(t *testing.T) {
 	})
 }
 
+func TestR11WatchedParties(t *testing.T) {
+	none := txn.Finding{}
+	held := txn.Finding{Action: txn.ActionHold, Seen: int64(txn.Warning), Bound: 2}
+	for _, row := range []struct {
+		merchant, terminal txn.Level
+		kind               txn.Kind
+		want               txn.Finding
+		told               txn.Reason
+	}{
+		{0, 0, txn.KindSale, none, 0},
+		{txn.Suspicious, 0, txn.KindSale, none, 0},
+		{txn.Attention, 0, txn.KindSale, alert(2, 2), 0},
+		{0, txn.Attention, txn.KindSale, alert(2, 2), 0},
+		{txn.Warning, 0, txn.KindSale, held, 0},
+		{txn.Attention, txn.Warning, txn.KindRefund, held, 0},
+		{txn.HighRisk, 0, txn.KindSale, refuse(4, 2), txn.PartyIsHighRisk},
+		{0, txn.HighRisk, txn.KindPreauth, refuse(4, 2), txn.PartyIsHighRisk},
+		{txn.HighRisk, 0, txn.KindRefund, refuse(4, 2), txn.PartyIsHighRisk},
+		{txn.HighRisk, 0, txn.KindVoid, none, 0},
+		{txn.HighRisk, 0, txn.KindOfflineSale, none, 0},
+		{txn.HighRisk, 0, txn.KindSignOn, none, 0},
+	} {
+		e, req := engine(t), good()
+		req.Kind = row.kind
+		e.Watch(WatchList{map[txn.MerchantID]txn.Level{req.Merchant: row.merchant, {}: txn.HighRisk}, map[txn.TerminalID]txn.Level{req.Key.Terminal: row.terminal, {1}: txn.HighRisk}})
+		v := e.Assess(req)
+		var found txn.Finding
+		for found = range v.Findings.All() {
+			break
+		}
+		if row.want.Action != 0 {
+			row.want.Rule = ruleR11
+		}
+		if v.Reason != row.told || found != row.want {
+			t.Errorf("%v of a merchant at %v and a terminal at %v: %q and %+v, want %q and %+v", row.kind, row.merchant, row.terminal, v.Reason, found, row.told, row.want)
+		}
+	}
+}
+
 // A graded rule in shadow refuses nothing, and one that is off is silent.
 func TestPastRulesObeyTheirMode(t *testing.T) {
 	for mode, want := range map[rules.Mode]int{rules.Enforce: 1, rules.Shadow: 1, rules.Off: 0} {

@@ -38,6 +38,7 @@ var (
 		txn.AmountIsOverMaximum:              "13",
 		txn.CardNumberIsInvalid:              "14",
 		txn.CardIsExpired:                    "54",
+		txn.PartyIsHighRisk:                  "58",
 		txn.MachineServesAnotherMerchant:     "58",
 		txn.RefundsAreTooMany:                "58",
 		txn.CardIsDeclinedTooOften:           "75",

@@ -46,6 +46,7 @@ func TestCodes(t *testing.T) {
 		{txn.AmountIsOverMaximum, "13", "13"},
 		{txn.CardNumberIsInvalid, "14", "14"},
 		{txn.CardIsExpired, "54", "54"},
+		{txn.PartyIsHighRisk, "58", "58"},
 		{txn.MachineServesAnotherMerchant, "58", "58"},
 		{txn.RefundsAreTooMany, "58", "58"},
 		{txn.CardIsDeclinedTooOften, "75", "75"},

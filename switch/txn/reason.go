@@ -45,6 +45,7 @@ const (
 	AmountIsOverMaximum              Reason = 21
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
+	PartyIsHighRisk                  Reason = 69
 	MachineServesAnotherMerchant     Reason = 62
 	RefundsAreTooMany                Reason = 63
 	CardIsDeclinedTooOften           Reason = 64
@@ -119,6 +120,7 @@ var reasonNames = [...]string{
 	AmountIsOverMaximum:              "amount is over maximum",
 	CardNumberIsInvalid:              "card number is invalid",
 	CardIsExpired:                    "card is expired",
+	PartyIsHighRisk:                  "merchant or terminal is high-risk",
 	MachineServesAnotherMerchant:     "machine serves another merchant",
 	RefundsAreTooMany:                "refunds are too many",
 	CardIsDeclinedTooOften:           "card is declined too often",

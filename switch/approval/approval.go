@@ -163,10 +163,10 @@ func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why
 }
 
 func (d *Desk) decide(ctx context.Context, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
-	if err := person(by); err != nil {
+	if err := Person(by); err != nil {
 		return p, err
 	}
-	if err := short("reason", why); err != nil {
+	if err := Short("reason", why); err != nil {
 		return p, err
 	}
 	err = d.db.Update(ctx, func(tx *sql.Tx) error {
@@ -278,7 +278,7 @@ func scan(into func(...any) error) (p Proposal, err error) {
 }
 
 func (p *Draft) check() error {
-	if err := person(p.By); err != nil {
+	if err := Person(p.By); err != nil {
 		return err
 	}
 	switch {
@@ -289,18 +289,20 @@ func (p *Draft) check() error {
 	case len(p.Document) > DocumentMax:
 		return fmt.Errorf("the document is %d bytes long, at most %d are proposed at once", len(p.Document), DocumentMax)
 	}
-	return errors.Join(short("subject", p.Subject), short("object", p.Object), short("reason", p.Reason))
+	return errors.Join(Short("subject", p.Subject), Short("object", p.Object), Short("reason", p.Reason))
 }
 
 // person checks a name.
-func person(name string) error {
+// Person holds a name to the limits of those that are kept.
+func Person(name string) error {
 	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, unicode.IsControl) {
 		return fmt.Errorf("%q must be a person's name of 1 to %d bytes", name, NameMax)
 	}
 	return nil
 }
 
-func short(what, text string) error {
+// Short holds a text to TextMax bytes.
+func Short(what, text string) error {
 	if len(text) > TextMax {
 		return fmt.Errorf("the %s is %d bytes long, at most %d are kept", what, len(text), TextMax)
 	}

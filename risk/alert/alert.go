@@ -1,0 +1,564 @@
+// Package alert is the risk officer's workbench: what rules found becomes alerts,
+// alerts get an assignee, and somebody disposes of them; who is watched, and how
+// closely, is kept here too.
+//
+// Promises: a finding that is in the ledger becomes part of exactly one alert,
+// however often Collect is called, by however many processes, and whatever broke
+// between: the place up to which findings were looked at moves in the same
+// transaction. What is disposed of stays as it was decided, with who and when,
+// and so does the list of who is watched. A decision and what it does to payouts
+// and to the watch list are there together, or neither.
+//
+// Not here: what rules look for (package risk), how payouts are held (package
+// settlement: an act of the ledger), the registry.
+package alert
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+const (
+	collectMax  = 1_000  // findings that one transaction takes in
+	evidenceMax = 100    // findings that an alert keeps one by one; the others are counted
+	listMax     = 10_000 // alerts that List returns
+)
+
+// State is how far an alert is.
+type State string
+
+// The states.
+const (
+	Open     State = "open"
+	Assigned State = "assigned"
+	Disposed State = "disposed"
+)
+
+// ParseState reads a state.
+func ParseState(s string) (State, error) {
+	if all := []State{Open, Assigned, Disposed}; slices.Contains(all, State(s)) {
+		return State(s), nil
+	}
+	return "", fmt.Errorf("state %q must be open, assigned or disposed", s)
+}
+
+// Alert is what one rule found about one subject: a merchant, one of its
+// terminals, or a card.
+type Alert struct {
+	Number   int64     `json:"number"`
+	Rule     string    `json:"rule"`
+	Merchant string    `json:"merchant,omitempty"`
+	Terminal string    `json:"terminal,omitempty"`
+	Card     string    `json:"card,omitempty"` // keyed hash; the evidence has the masked number
+	Action   string    `json:"action"`         // the heaviest that was taken
+	Count    int64     `json:"count"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+	State    State     `json:"state"`
+	Assignee string    `json:"assignee,omitempty"`
+	Hold     int64     `json:"hold,omitempty"` // the act that holds the merchant's payouts for it
+	Decision *Decision `json:"decision,omitempty"`
+	// Of one alert that was asked for.
+	Evidence []Evidence `json:"evidence,omitempty"`
+	History  []Act      `json:"history,omitempty"`
+}
+
+// Evidence is one finding with its transaction.
+type Evidence struct {
+	ID       txn.ID    `json:"id"`
+	At       time.Time `json:"at"`
+	RRN      string    `json:"rrn"`
+	Merchant string    `json:"merchant"`
+	Terminal string    `json:"terminal"`
+	Card     string    `json:"card"` // masked
+	Minor    int64     `json:"amount"`
+	Currency uint16    `json:"currency"`
+	Reason   string    `json:"reason"` // what the transaction was answered
+	Action   string    `json:"action"`
+	Seen     int64     `json:"seen"`  // what the rule compared
+	Bound    int64     `json:"bound"` // and with what
+	Policy   uint32    `json:"policy"`
+}
+
+// Act is what somebody did about an alert.
+type Act struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	Act  string    `json:"act"` // assign, dispose
+	Text string    `json:"text"`
+}
+
+// Refusal is an act that does not go, told to the person who tried it.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+
+// ErrNoSchema: nobody has called Migrate on this database yet.
+var ErrNoSchema = errors.New("the database has no tables of alerts yet; a switch makes them when it starts")
+
+// Workbench is where alerts lie. It is safe for concurrent use, by several
+// processes too.
+type Workbench struct{ db *sqldb.DB }
+
+// New is the workbench of the ledger's database.
+func New(db *sqldb.DB) *Workbench { return &Workbench{db} }
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate makes the tables, beside the ledger's.
+func (w *Workbench) Migrate(ctx context.Context) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return w.db.Migrate(ctx, dir, "alert_version")
+}
+
+// raises says that a finding becomes an alert. One that was only counted does
+// not, nor what is refused every day and nobody's concern: a limit that was
+// reached, a terminal that is not in use, a version or sign-on that is due.
+func raises(f *finding) bool {
+	if f.shadow || f.rule == txn.MakeRule('T', 1) || f.rule == txn.MakeRule('M', 1) || f.rule == txn.MakeRule('M', 7) {
+		return false
+	}
+	letter := f.rule.String()[0]
+	return f.action != txn.ActionRefuse.String() || letter != 'L' && letter != 'S'
+}
+
+// subject is what alerts of a rule are about: findings of one rule about one
+// subject are one alert until it is disposed of.
+func (f *finding) subject() group {
+	g := group{rule: f.rule, merchant: f.Merchant}
+	switch {
+	case f.rule == txn.MakeRule('R', 9):
+		g.merchant, g.card = "", f.token
+	case f.rule.String()[0] == 'T' || f.rule == txn.MakeRule('R', 6):
+		g.terminal = f.Terminal
+	}
+	return g
+}
+
+// group names the alert of a finding.
+type group struct {
+	rule                     txn.Rule
+	merchant, terminal, card string
+}
+
+// finding is a row of the ledger.
+type finding struct {
+	Evidence
+	position, item int64
+	rule           txn.Rule
+	action         string
+	shadow         bool
+	token          string
+}
+
+var weights = []string{txn.ActionAlert.String(), txn.ActionReview.String(), txn.ActionHold.String(), txn.ActionRefuse.String()}
+
+func heavier(a, b string) string {
+	if slices.Index(weights, a) > slices.Index(weights, b) {
+		return a
+	}
+	return b
+}
+
+// Collect makes alerts of what the ledger has found since the last call, a bounded
+// part of it, and returns how many findings it looked at: 0 when there are no
+// more.
+func (w *Workbench) Collect(ctx context.Context) (n int, err error) {
+	// Who only reads is in nobody's way.
+	err = w.db.View(ctx, func(tx *sql.Tx) error {
+		return failedIf("look for findings", tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM (SELECT f.position FROM finding f JOIN alert_feed a
+			ON f.position > a.position OR f.position = a.position AND f.item > a.item WHERE f.position >= a.position ORDER BY f.position LIMIT 1) x`).Scan(&n))
+	})
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	err = w.db.Update(ctx, func(tx *sql.Tx) error {
+		n = 0
+		var position, item int64
+		if err := tx.QueryRowContext(ctx, `SELECT position, item FROM alert_feed WHERE name = 'finding'`).Scan(&position, &item); err != nil {
+			return failed("read how far findings were looked at", err)
+		}
+		found, err := findings(ctx, tx, position, item)
+		if n = len(found); err != nil || n == 0 {
+			return err
+		}
+		last := found[n-1]
+		if _, err := tx.ExecContext(ctx, `UPDATE alert_feed SET position = $1, item = $2 WHERE name = 'finding'`, last.position, last.item); err != nil {
+			return failed("note how far findings were looked at", err)
+		}
+		groups := map[group][]finding{}
+		var order []group
+		for _, f := range found {
+			if !raises(&f) {
+				continue
+			}
+			g := f.subject()
+			if groups[g] == nil {
+				order = append(order, g)
+			}
+			groups[g] = append(groups[g], f)
+		}
+		for _, g := range order {
+			if err := raise(ctx, tx, g, groups[g]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// findings are those behind a place, in order.
+func findings(ctx context.Context, tx *sql.Tx, position, item int64) ([]finding, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT f.position, f.item, f.rule, f.action, f.shadow, f.seen, f.bound, f.policy, f.merchant_id, f.terminal_id,
+			t.id, t.at, t.rrn, t.pan_masked, t.card_token, t.amount, t.currency, t.reason
+		FROM finding f JOIN txn t ON t.id = f.id AND t.position = f.position
+		WHERE f.position >= $1 AND (f.position > $1 OR f.item > $2) ORDER BY f.position, f.item LIMIT $3`, position, item, collectMax)
+	if err != nil {
+		return nil, failed("read findings", err)
+	}
+	defer rows.Close()
+	var all []finding
+	for rows.Next() {
+		var f finding
+		var at, id int64
+		var rule string
+		err := rows.Scan(&f.position, &f.item, &rule, &f.action, &f.shadow, &f.Seen, &f.Bound, &f.Policy, &f.Merchant, &f.Terminal,
+			&id, &at, &f.RRN, &f.Card, &f.token, &f.Minor, &f.Currency, &f.Reason)
+		if err == nil {
+			f.rule, err = txn.ParseRule(rule)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the finding at %d: %w", f.position, err)
+		}
+		f.ID, f.At, f.Action = txn.ID(id), time.UnixMicro(at).UTC(), f.action
+		all = append(all, f)
+	}
+	return all, rows.Err()
+}
+
+// raise adds findings to the pending alert of a group, or opens one. A rule that
+// holds payouts does so once for an alert; who is watched at warning is held
+// already.
+func raise(ctx context.Context, tx *sql.Tx, g group, found []finding) error {
+	a, err := scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND card_token = $4 AND state <> 'disposed'`,
+		g.rule.String(), g.merchant, g.terminal, g.card))
+	isNew := errors.Is(err, sql.ErrNoRows)
+	if isNew {
+		a = Alert{Rule: g.rule.String(), Merchant: g.merchant, Terminal: g.terminal, Card: g.card, State: Open, First: found[0].At}
+		err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM alert`).Scan(&a.Number)
+	}
+	if err != nil {
+		return failed("find an alert", err)
+	}
+	for i := range found {
+		f := &found[i]
+		if a.Count < evidenceMax {
+			_, err := tx.ExecContext(ctx, `INSERT INTO alert_evidence (alert, item, id, at, rrn, merchant_id, terminal_id, pan_masked, amount, currency, reason, action, seen, bound, policy)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, a.Number, a.Count, int64(f.ID), f.At.UnixMicro(), f.RRN, f.Merchant, f.Terminal,
+				f.Card, f.Minor, int64(f.Currency), f.Reason, f.action, f.Seen, f.Bound, int64(f.Policy))
+			if err != nil {
+				return failed("keep the evidence of an alert", err)
+			}
+		}
+		a.Count++
+		a.Action = heavier(a.Action, f.action)
+		if f.At.Before(a.First) {
+			a.First = f.At
+		}
+		if f.At.After(a.Last) {
+			a.Last = f.At
+		}
+		if f.action == txn.ActionHold.String() && a.Hold == 0 && g.rule != txn.MakeRule('R', 11) {
+			if a.Hold, err = hold(ctx, tx, f.Merchant, "risk", fmt.Sprintf("alert %d: rule %s", a.Number, a.Rule)); err != nil {
+				return err
+			}
+		}
+	}
+	if isNew {
+		_, err = tx.ExecContext(ctx, `INSERT INTO alert (number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee, hold, risk_type, source, dispositions)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, '', '', '')`, a.Number, a.Rule, a.Merchant, a.Terminal, a.Card, a.Action, a.Count,
+			a.First.UnixMicro(), a.Last.UnixMicro(), string(a.State), a.Hold)
+	} else {
+		_, err = tx.ExecContext(ctx, `UPDATE alert SET action = $1, count = $2, first_at = $3, last_at = $4, hold = $5 WHERE number = $6`,
+			a.Action, a.Count, a.First.UnixMicro(), a.Last.UnixMicro(), a.Hold, a.Number)
+	}
+	if err != nil {
+		return failed("store an alert", err)
+	}
+	return nil
+}
+
+// hold holds a merchant's payouts.
+func hold(ctx context.Context, tx *sql.Tx, merchant, who, why string) (int64, error) {
+	a := ledger.Act{At: time.Now(), Kind: ledger.Hold, Who: who, Reason: why, Claim: ledger.Claim{Merchant: txn.MakeMerchantID(merchant)}}
+	err := ledger.AddActIn(ctx, tx, &a)
+	return a.Number, err
+}
+
+// release releases a hold. One that somebody released by hand is none any more.
+func release(ctx context.Context, tx *sql.Tx, number int64, merchant, who, why string) error {
+	a := ledger.Act{At: time.Now(), Kind: ledger.Release, Who: who, Reason: why, Refers: number, Claim: ledger.Claim{Merchant: txn.MakeMerchantID(merchant)}}
+	if err := ledger.AddActIn(ctx, tx, &a); !errors.Is(err, ledger.ErrReleased) {
+		return err
+	}
+	return nil
+}
+
+// Filter chooses alerts. Empty fields choose all; without a state, those that are
+// not disposed of.
+type Filter struct {
+	State    State
+	Rule     string
+	Merchant string
+	Assignee string
+}
+
+// List is the chosen alerts by number, at most 10,000, without evidence and
+// history.
+func (w *Workbench) List(ctx context.Context, f Filter) (all []Alert, err error) {
+	err = w.db.View(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, selectAlert+` WHERE (state = $1 OR $1 = '' AND state <> 'disposed') AND ($2 = '' OR rule = $2) AND ($3 = '' OR merchant_id = $3)
+			AND ($4 = '' OR assignee = $4) ORDER BY number LIMIT $5`, string(f.State), f.Rule, f.Merchant, f.Assignee, listMax)
+		if err != nil {
+			return failed("list alerts", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			a, err := scanAlert(rows)
+			if err != nil {
+				return failed("list alerts", err)
+			}
+			all = append(all, a)
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// Get is one alert with its evidence and history.
+func (w *Workbench) Get(ctx context.Context, number int64) (a Alert, err error) {
+	err = w.db.View(ctx, func(tx *sql.Tx) error {
+		if a, err = get(ctx, tx, number); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, `SELECT id, at, rrn, merchant_id, terminal_id, pan_masked, amount, currency, reason, action, seen, bound, policy
+			FROM alert_evidence WHERE alert = $1 ORDER BY item`, number)
+		if err != nil {
+			return failed("read the evidence of an alert", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var e Evidence
+			var id, at int64
+			if err := rows.Scan(&id, &at, &e.RRN, &e.Merchant, &e.Terminal, &e.Card, &e.Minor, &e.Currency, &e.Reason, &e.Action, &e.Seen, &e.Bound, &e.Policy); err != nil {
+				return failed("read the evidence of an alert", err)
+			}
+			e.ID, e.At = txn.ID(id), time.UnixMicro(at).UTC()
+			a.Evidence = append(a.Evidence, e)
+		}
+		if err := rows.Err(); err != nil {
+			return failed("read the evidence of an alert", err)
+		}
+		acts, err := tx.QueryContext(ctx, `SELECT at, by_whom, act, text FROM alert_act WHERE alert = $1 ORDER BY item`, number)
+		if err != nil {
+			return failed("read the history of an alert", err)
+		}
+		defer acts.Close()
+		for acts.Next() {
+			var x Act
+			var at int64
+			if err := acts.Scan(&at, &x.By, &x.Act, &x.Text); err != nil {
+				return failed("read the history of an alert", err)
+			}
+			x.At = time.UnixMicro(at).UTC()
+			a.History = append(a.History, x)
+		}
+		return acts.Err()
+	})
+	return a, err
+}
+
+const selectAlert = `SELECT number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee, hold, risk_type, source, dispositions FROM alert`
+
+func scanAlert(row interface{ Scan(...any) error }) (a Alert, err error) {
+	var first, last int64
+	var state, risk, source, dispositions string
+	err = row.Scan(&a.Number, &a.Rule, &a.Merchant, &a.Terminal, &a.Card, &a.Action, &a.Count, &first, &last, &state, &a.Assignee, &a.Hold, &risk, &source, &dispositions)
+	a.First, a.Last, a.State = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC(), State(state)
+	if a.State == Disposed {
+		a.Decision = &Decision{RiskType: risk, Source: source, Dispositions: strings.Split(dispositions, ",")}
+	}
+	return a, err
+}
+
+func get(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
+	a, err := scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE number = $1`, number))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return a, refuse("there is no alert %d", number)
+	case err != nil:
+		return a, failed("read an alert", err)
+	}
+	return a, nil
+}
+
+// Assign gives an alert to somebody, who has it until it is disposed of or given
+// to somebody else. What breaks a rule is a Refusal.
+func (w *Workbench) Assign(ctx context.Context, number int64, to, by string) (a Alert, err error) {
+	if err := people(to, by); err != nil {
+		return a, err
+	}
+	err = w.db.Update(ctx, func(tx *sql.Tx) error {
+		if a, err = pending(ctx, tx, number); err != nil {
+			return err
+		}
+		a.State, a.Assignee = Assigned, to
+		if _, err := tx.ExecContext(ctx, `UPDATE alert SET state = $1, assignee = $2 WHERE number = $3`, string(a.State), to, number); err != nil {
+			return failed("assign an alert", err)
+		}
+		return note(ctx, tx, number, by, "assign", "to "+to)
+	})
+	return a, err
+}
+
+// pending is an alert that is not disposed of.
+func pending(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
+	a, err := get(ctx, tx, number)
+	if err == nil && a.State == Disposed {
+		return a, refuse("alert %d is disposed of already, as %s; if it happens again there will be another alert", number, strings.Join(a.Decision.Dispositions, ", "))
+	}
+	return a, err
+}
+
+// Dispose decides an assigned alert. Some dispositions do something, in the same
+// transaction:
+//
+//	03, 04, 06  the merchant's payouts are held until the hold is released. Where
+//	            a rule held them and none of these is said, they are released
+//	08          the merchant becomes high-risk: its payments are refused
+//	09          so does the terminal; that it is fetched is the registry's
+//	10          the merchant is watched one level higher, from warning on its
+//	            payouts are held, too
+//
+// What breaks a rule is a Refusal.
+func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by string) (a Alert, err error) {
+	if err := people(by); err != nil {
+		return a, err
+	}
+	if err := errors.Join(d.check(), approval.Short("note", d.Note)); err != nil {
+		return a, Refusal(err.Error())
+	}
+	err = w.db.Update(ctx, func(tx *sql.Tx) error {
+		if a, err = pending(ctx, tx, number); err != nil {
+			return err
+		}
+		switch {
+		case a.State != Assigned:
+			return refuse("alert %d is nobody's: assign it first", number)
+		case a.Merchant == "" && d.does("03", "04", "06", "08", "10"):
+			return refuse("alert %d is about a card, not a merchant: %s cannot be done about it", number, strings.Join(d.Dispositions, ", "))
+		case a.Terminal == "" && d.does("09"):
+			return refuse("alert %d is about no terminal that could be taken back", number)
+		}
+		if err := w.act(ctx, tx, &a, &d, by); err != nil {
+			return err
+		}
+		a.State, a.Decision = Disposed, &d
+		if _, err := tx.ExecContext(ctx, `UPDATE alert SET state = $1, hold = $2, risk_type = $3, source = $4, dispositions = $5 WHERE number = $6`,
+			string(a.State), a.Hold, d.RiskType, d.Source, strings.Join(d.Dispositions, ","), number); err != nil {
+			return failed("dispose of an alert", err)
+		}
+		return note(ctx, tx, number, by, "dispose", strings.TrimSpace(fmt.Sprintf("risk type %s, source %s, disposition %s. %s", d.RiskType, d.Source, strings.Join(d.Dispositions, ", "), d.Note)))
+	})
+	return a, err
+}
+
+// act does what a decision does besides being noted.
+func (w *Workbench) act(ctx context.Context, tx *sql.Tx, a *Alert, d *Decision, by string) (err error) {
+	why := fmt.Sprintf("alert %d: rule %s", a.Number, a.Rule)
+	switch held := d.does("03", "04", "06"); {
+	case held && a.Hold == 0:
+		if a.Hold, err = hold(ctx, tx, a.Merchant, by, why); err != nil {
+			return err
+		}
+	case !held && a.Hold != 0:
+		if err := release(ctx, tx, a.Hold, a.Merchant, by, why); err != nil {
+			return err
+		}
+		a.Hold = 0
+	}
+	merchant, terminal := Party{Merchant: a.Merchant}, Party{Terminal: a.Terminal}
+	if d.does("08") {
+		if err := setLevel(ctx, tx, merchant, txn.HighRisk, by, why); err != nil {
+			return err
+		}
+	} else if d.does("10") {
+		was, err := watchedAt(ctx, tx, merchant)
+		if err != nil {
+			return err
+		}
+		if err := setLevel(ctx, tx, merchant, min(was.Level+1, txn.HighRisk), by, why); err != nil {
+			return err
+		}
+	}
+	if d.does("09") {
+		return setLevel(ctx, tx, terminal, txn.HighRisk, by, why)
+	}
+	return nil
+}
+
+// note adds to the history of an alert.
+func note(ctx context.Context, tx *sql.Tx, number int64, by, act, text string) error {
+	var item int64
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM alert_act WHERE alert = $1`, number).Scan(&item)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, `INSERT INTO alert_act (alert, item, at, by_whom, act, text) VALUES ($1, $2, $3, $4, $5, $6)`, number, item, time.Now().UnixMicro(), by, act, text)
+	}
+	if err != nil {
+		return failed("note an act about an alert", err)
+	}
+	return nil
+}
+
+// people holds names to their limits.
+func people(names ...string) error {
+	for _, name := range names {
+		if err := approval.Person(name); err != nil {
+			return Refusal(err.Error())
+		}
+	}
+	return nil
+}
+
+func failedIf(what string, err error) error {
+	if err != nil {
+		return failed(what, err)
+	}
+	return nil
+}
+
+func failed(what string, err error) error {
+	if sqldb.NoTable(err) {
+		err = ErrNoSchema
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

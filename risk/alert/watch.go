@@ -1,0 +1,140 @@
+package alert
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Party is a merchant or a terminal: one of the two.
+type Party struct {
+	Merchant string `json:"merchant,omitempty"`
+	Terminal string `json:"terminal,omitempty"`
+}
+
+// Watched is how closely a party is watched, and since when.
+type Watched struct {
+	Party
+	Number int64     `json:"number"` // rises with every change of the list
+	Level  txn.Level `json:"-"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	Hold   int64     `json:"hold,omitempty"` // the act that holds the merchant's payouts
+}
+
+// SetLevel watches a party at a level; Unwatched takes it from the list. From
+// warning on a merchant's payouts are held, and below it they are released. What
+// breaks a rule is a Refusal.
+func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, reason string) error {
+	if err := people(by); err != nil {
+		return err
+	}
+	switch {
+	case (p.Merchant == "") == (p.Terminal == ""):
+		return refuse("name a merchant or a terminal")
+	case len(p.Merchant) > len(txn.MerchantID{}) || len(p.Terminal) > len(txn.TerminalID{}):
+		return refuse("a merchant is named by at most %d characters and a terminal by %d", len(txn.MerchantID{}), len(txn.TerminalID{}))
+	case level > txn.HighRisk:
+		return refuse("level %d is none", level)
+	case reason == "":
+		return refuse("say why")
+	}
+	if err := approval.Short("reason", reason); err != nil {
+		return Refusal(err.Error())
+	}
+	return w.db.Update(ctx, func(tx *sql.Tx) error { return setLevel(ctx, tx, p, level, by, reason) })
+}
+
+func setLevel(ctx context.Context, tx *sql.Tx, p Party, level txn.Level, by, reason string) error {
+	was, err := watchedAt(ctx, tx, p)
+	if err != nil || was.Level == level {
+		return err
+	}
+	held := was.Hold
+	switch {
+	case p.Merchant == "":
+	case level >= txn.Warning && held == 0:
+		held, err = hold(ctx, tx, p.Merchant, by, fmt.Sprintf("watched at %s: %s", level, reason))
+	case level < txn.Warning && held != 0:
+		err = release(ctx, tx, held, p.Merchant, by, fmt.Sprintf("watched at %s: %s", level, reason))
+		held = 0
+	}
+	if err != nil {
+		return err
+	}
+	var number int64
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM watch`).Scan(&number); err != nil {
+		return failed("number a change of the watch list", err)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO watch (number, at, merchant_id, terminal_id, level, hold, by_whom, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		number, time.Now().UnixMicro(), p.Merchant, p.Terminal, int64(level), held, by, reason)
+	if err != nil {
+		return failed("change the watch list", err)
+	}
+	return nil
+}
+
+const selectWatch = `SELECT number, at, merchant_id, terminal_id, level, hold, by_whom, reason FROM watch x`
+
+func scanWatched(row interface{ Scan(...any) error }) (x Watched, err error) {
+	var at int64
+	err = row.Scan(&x.Number, &at, &x.Merchant, &x.Terminal, &x.Level, &x.Hold, &x.By, &x.Reason)
+	x.At = time.UnixMicro(at).UTC()
+	return x, err
+}
+
+// watchedAt is the zero Watched of a party that never was on the list.
+func watchedAt(ctx context.Context, tx *sql.Tx, p Party) (Watched, error) {
+	x, err := scanWatched(tx.QueryRowContext(ctx, selectWatch+` WHERE merchant_id = $1 AND terminal_id = $2 ORDER BY number DESC LIMIT 1`, p.Merchant, p.Terminal))
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return x, failed("read the watch list", err)
+	}
+	return x, nil
+}
+
+// Watch is everybody who is watched, and the version of the list: the number of
+// its last change.
+func (w *Workbench) Watch(ctx context.Context) (list []Watched, version int64, err error) {
+	err = w.db.View(ctx, func(tx *sql.Tx) error {
+		if version, err = watchVersion(ctx, tx); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, selectWatch+` WHERE level > 0 AND number = (SELECT MAX(number) FROM watch y WHERE y.merchant_id = x.merchant_id AND y.terminal_id = x.terminal_id) ORDER BY number`)
+		if err != nil {
+			return failed("read the watch list", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			x, err := scanWatched(rows)
+			if err != nil {
+				return failed("read the watch list", err)
+			}
+			list = append(list, x)
+		}
+		return rows.Err()
+	})
+	return list, version, err
+}
+
+// WatchVersion is the version of the list: who has the list of this version
+// needs no other.
+func (w *Workbench) WatchVersion(ctx context.Context) (version int64, err error) {
+	err = w.db.View(ctx, func(tx *sql.Tx) error {
+		version, err = watchVersion(ctx, tx)
+		return err
+	})
+	return version, err
+}
+
+func watchVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM watch`).Scan(&version); err != nil {
+		return 0, failed("read the watch list", err)
+	}
+	return version, nil
+}

@@ -200,10 +200,10 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 		if err := rec.Unmarshal(b); err != nil {
 			return fmt.Errorf("decode journal record %d: %w", at, err)
 		}
-		data := rec.Data
+		data, found := rec.Data, rec.Findings
 		*rec = ledger.Kept(*rec) // nothing may point into b
 		*serial = append((*serial)[:0], rec.Serial...)
-		rec.Serial = *serial
+		rec.Serial, rec.Findings = *serial, found
 		if rec.Request.Batch() {
 			rec.Data = bytes.Clone(data)
 		}

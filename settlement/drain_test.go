@@ -34,6 +34,7 @@ func records(first, n int) []*txn.Record {
 	recs := make([]*txn.Record, n)
 	for i := range recs {
 		recs[i] = &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(first + i), At: time.UnixMicro(int64(first + i)).UTC(), Chip: []byte("chip"), Serial: fmt.Appendf(nil, "SN%d", first+i)}
+		recs[i].Findings.Add(txn.Finding{Rule: txn.Rule(100 + (first+i)%100), Action: txn.ActionAlert})
 	}
 	return recs
 }
@@ -44,10 +45,18 @@ func holds(t *testing.T, s *memStore, n int) {
 		t.Fatalf("%d records stored, want %d", len(s.got), n)
 	}
 	for i, r := range s.got {
-		if r.ID != txn.ID(i+1) || r.Chip != nil || string(r.Serial) != fmt.Sprintf("SN%d", i+1) {
-			t.Fatalf("record %d has id %d, chip %q and serial %q", i+1, r.ID, r.Chip, r.Serial)
+		if r.ID != txn.ID(i+1) || r.Chip != nil || string(r.Serial) != fmt.Sprintf("SN%d", i+1) || !finds(r, txn.Rule(100+(i+1)%100)) {
+			t.Fatalf("record %d has id %d, chip %q, serial %q and findings %+v", i+1, r.ID, r.Chip, r.Serial, r.Findings)
 		}
 	}
+}
+
+// finds says that a record has this rule's finding and no other.
+func finds(r txn.Record, rule txn.Rule) bool {
+	for f := range r.Findings.All() {
+		return f.Rule == rule && r.Findings.Len() == 1
+	}
+	return false
 }
 
 func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
@@ -48,6 +49,7 @@ type app struct {
 	ledger    *ledger.Ledger
 	db        *sqldb.DB // the ledger's database, for all else that keeps rows
 	approvals *approval.Desk
+	alerts    *alert.Workbench
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router
@@ -60,6 +62,8 @@ type app struct {
 	terminals *pos.Server
 	admin     net.Listener
 	recovery  acquirer.Recovery
+
+	watchVersion int64 // of the watch list in force; followAlerts owns it once it runs
 
 	linksFirst bool        // terminals that are connected already wait for the issuers
 	handsOver  atomic.Bool // another program goes on at once: the ledger can wait
@@ -115,6 +119,7 @@ func (a *app) build(logs io.Writer) (err error) {
 	}
 	a.closers = append(a.closers, a.db.Close)
 	a.approvals = approval.New(a.db)
+	a.alerts = alert.New(a.db)
 	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax))
 	if a.risk, err = newRisk(cfg); err != nil {
 		return usage(err)
@@ -354,6 +359,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
 	a.migrateFirst(ctx)
 	counted := a.loadMonthFirst(ctx, first)
+	a.watchFirst(ctx)
 	if err := a.terminals.Listen(ctx); err != nil {
 		return err
 	}
@@ -362,6 +368,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if !counted {
 		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
 	}
+	start(stage{"alerts", a.followAlerts})
 	start(stage{"batches", a.closeBatches})
 	start(stage{"retention", a.truncate})
 	start(stage{"issuers", a.issuers.Run})
@@ -465,9 +472,19 @@ func (a *app) migrateFirst(ctx context.Context) {
 	}
 }
 
+// watchFirst puts the watch list in force before terminals are let in, if the
+// database is there: followAlerts goes on trying.
+func (a *app) watchFirst(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
+	defer cancel()
+	if err := a.readWatchList(ctx); err != nil {
+		a.log.Warn("nobody is watched until the database is there", "error", err)
+	}
+}
+
 // makeTables brings the schemas of the database up to date, once.
 func (a *app) makeTables(ctx context.Context) error {
-	for _, migrate := range []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate} {
+	for _, migrate := range []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate, a.alerts.Migrate} {
 		if err := migrate(ctx); err != nil {
 			return err
 		}

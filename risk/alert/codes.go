@@ -8,7 +8,10 @@ import (
 )
 
 // Code is an entry of one of the payment association's lists (cup-pos D3).
-type Code struct{ Code, Name string }
+type Code struct {
+	Code string `json:"code"`
+	Name string `json:"name"`
+}
 
 // RiskTypes are what an alert may turn out to be.
 var RiskTypes = []Code{

@@ -21,7 +21,7 @@ type Party struct {
 type Watched struct {
 	Party
 	Number int64     `json:"number"` // rises with every change of the list
-	Level  txn.Level `json:"-"`
+	Level  txn.Level `json:"level"`
 	At     time.Time `json:"at"`
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`

@@ -145,17 +145,20 @@ func (f *family) data(start, now time.Time) metricdata.Aggregation {
 	return s
 }
 
-// requestCounts is the counters of Requests, one for each combination seen,
-// RequestSeriesMax at most; what comes after that counts as "other". Readers
-// load an immutable map.
-type requestCounts struct {
-	t    *Telemetry
-	seen atomic.Pointer[map[requestKey]*Counter]
-	mu   sync.Mutex // serializes growth
+// series is the counters of one metric, one for each combination of labels seen,
+// SeriesMax at most; what comes after that counts as "other". Readers load an
+// immutable map.
+type series[K comparable] struct {
+	t      *Telemetry
+	metric Metric
+	labels func(K) []Label
+	seen   atomic.Pointer[map[K]*Counter]
+	mu     sync.Mutex // serializes growth
+	other  *Counter   // guarded by mu
 }
 
-// RequestSeriesMax bounds the series of Requests.
-const RequestSeriesMax = 512
+// SeriesMax bounds the series of Requests, and those of Findings.
+const SeriesMax = 512
 
 type requestKey struct {
 	dialect string
@@ -163,40 +166,58 @@ type requestKey struct {
 	code    [2]byte
 }
 
-var otherRequests = requestKey{dialect: "other"}
+func requestLabels(k requestKey) []Label {
+	return []Label{{"dialect", k.dialect}, {"kind", k.kind.String()}, {"response_code", printableCode(k.code)}}
+}
 
-func (r *requestCounts) add(dialect string, kind txn.Kind, code [2]byte) {
-	key := requestKey{dialect, kind, code}
-	if seen := r.seen.Load(); seen != nil {
+type findingKey struct {
+	rule   txn.Rule
+	action txn.Action
+	shadow bool
+}
+
+func findingLabels(k findingKey) []Label {
+	action := k.action.String()
+	if k.shadow {
+		action = "shadow"
+	}
+	return []Label{{"rule", k.rule.String()}, {"action", action}}
+}
+
+func (s *series[K]) add(key K) {
+	if seen := s.seen.Load(); seen != nil {
 		if c := (*seen)[key]; c != nil {
 			c.Add(1)
 			return
 		}
 	}
-	r.grow(key).Add(1)
+	s.grow(key).Add(1)
 }
 
-func (r *requestCounts) grow(key requestKey) *Counter {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	next := map[requestKey]*Counter{}
-	if seen := r.seen.Load(); seen != nil {
-		if len(*seen) >= RequestSeriesMax {
-			key = otherRequests
-		}
+func (s *series[K]) grow(key K) *Counter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := map[K]*Counter{}
+	if seen := s.seen.Load(); seen != nil {
 		if c := (*seen)[key]; c != nil {
 			return c
+		}
+		if len(*seen) >= SeriesMax {
+			if s.other == nil {
+				labels := s.labels(key)
+				for i := range labels {
+					labels[i].Value = "other"
+				}
+				s.other = s.t.Counter(s.metric, labels...)
+			}
+			return s.other
 		}
 		for k, c := range *seen {
 			next[k] = c
 		}
 	}
-	labels := []Label{{"dialect", key.dialect}, {"kind", key.kind.String()}, {"response_code", printableCode(key.code)}}
-	if key == otherRequests {
-		labels = []Label{{"dialect", "other"}, {"kind", "other"}, {"response_code", "other"}}
-	}
-	next[key] = r.t.Counter(Requests, labels...)
-	r.seen.Store(&next)
+	next[key] = s.t.Counter(s.metric, s.labels(key)...)
+	s.seen.Store(&next)
 	return next[key]
 }
 

@@ -11,6 +11,8 @@ var (
 	Requests = Metric{"acq.txn", "{transaction}", "Transactions answered."}
 	// {decision}
 	Decisions = Metric{"acq.txn.decisions", "{transaction}", "Transactions by the switch's own reason."}
+	// {rule, action}
+	Findings = Metric{"acq.risk.findings", "{finding}", "What the rules of risk found, by what was done: alert, review, hold, refuse, or shadow for nothing."}
 	// {kind}
 	Durations = Metric{"acq.txn.duration", "s", "From the frame's last byte to the answer."}
 	// {stage}

@@ -74,7 +74,8 @@ type Telemetry struct {
 
 	tracer atomic.Pointer[tracer] // set while Run runs and traces are wanted
 
-	requests  requestCounts
+	requests  series[requestKey]
+	findings  series[findingKey]
 	reasons   [txn.Reasons + 1]*Counter // the last is for invalid ones
 	durations [txn.KindEcho + 1]*Histogram
 	stages    [txn.StageCount]*Histogram
@@ -112,7 +113,8 @@ func New(cfg Config) (*Telemetry, error) {
 
 // own registers the instruments that Finish and Flushed fill.
 func (t *Telemetry) own() {
-	t.requests.t = t
+	t.requests.t, t.requests.metric, t.requests.labels = t, Requests, requestLabels
+	t.findings.t, t.findings.metric, t.findings.labels = t, Findings, findingLabels
 	for r := range t.reasons {
 		t.reasons[r] = t.Counter(Decisions, Label{"decision", txn.Reason(r).String()})
 	}
@@ -151,13 +153,19 @@ func (t *Telemetry) Run(ctx context.Context) error {
 // Finish notes the end of one transaction: what was asked in which dialect,
 // what was answered, and how long each stage took.
 func (t *Telemetry) Finish(req *txn.Request, ans *txn.Answer, dialect string) {
-	t.requests.add(dialect, req.Kind, ans.Code)
+	t.requests.add(requestKey{dialect, req.Kind, ans.Code})
 	t.reasons[min(int(ans.Reason), txn.Reasons)].Add(1)
 	if ans.Replayed {
 		t.replayed.Add(1)
 	}
 	if req.Info.Broken {
 		t.broken.Add(1)
+	}
+	for f := range req.Findings.All() {
+		if f.Shadow {
+			f.Action = 0
+		}
+		t.findings.add(findingKey{f.Rule, f.Action, f.Shadow})
 	}
 	total := t.observeStages(&req.Trace)
 	t.Duration(req.Kind).Observe(total)

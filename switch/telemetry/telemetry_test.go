@@ -69,6 +69,8 @@ func TestScrape(t *testing.T) {
 		tel.Finish(req, ans, "cup-pos")
 	}
 	ans.Replayed, req.Info.Broken = true, true
+	req.Findings.Add(txn.Finding{Rule: txn.MakeRule('R', 3), Action: txn.ActionAlert})
+	req.Findings.Add(txn.Finding{Rule: txn.MakeRule('R', 4), Action: txn.ActionRefuse, Shadow: true})
 	tel.Finish(req, ans, "cup-pos")
 	*ans = txn.Answer{Reason: txn.FormatIsWrong, Code: [2]byte{0xff, '"'}}
 	tel.Finish(&txn.Request{}, ans, "iso87")
@@ -91,6 +93,8 @@ func TestScrape(t *testing.T) {
 		`acq_txn_decisions_total{decision="format is wrong"} 1`,
 		`acq_txn_decisions_total{decision="invalid"} 1`,
 		`acq_txn_replayed_total 1`,
+		`acq_risk_findings_total{action="alert",rule="R03"} 1`,
+		`acq_risk_findings_total{action="shadow",rule="R04"} 1`,
 		`acq_txn_broken_info_total 1`,
 		`acq_txn_duration_seconds_bucket{kind="sale",le="0.0025"} 0`,
 		`acq_txn_duration_seconds_bucket{kind="sale",le="0.005"} 4`,
@@ -173,15 +177,15 @@ func TestRequestSeriesAreBounded(t *testing.T) {
 	n := 0
 	for a := range byte(36) {
 		for b := range byte(36) {
-			tel.requests.add("cup-pos", txn.KindSale, [2]byte{a + 1, b + 1})
+			tel.requests.add(requestKey{"cup-pos", txn.KindSale, [2]byte{a + 1, b + 1}})
 			n++
 		}
 	}
 	seen := *tel.requests.seen.Load()
-	if len(seen) != RequestSeriesMax+1 {
+	if len(seen) != SeriesMax {
 		t.Fatalf("%d series", len(seen))
 	}
-	if got := seen[otherRequests].Value(); got != uint64(n-RequestSeriesMax) {
+	if got := tel.requests.other.Value(); got != uint64(n-SeriesMax) {
 		t.Fatalf("%d counted as other of %d", got, n)
 	}
 	if code, body := scrape(t, tel, "/metrics"); code != 200 || !strings.Contains(body, `acq_txn_total{dialect="other",kind="other",response_code="other"}`) {

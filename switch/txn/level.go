@@ -19,6 +19,9 @@ var levelNames = [...]string{"none", "suspicious", "attention", "warning", "high
 
 func (l Level) String() string { return name(levelNames[:], l) }
 
+// MarshalText is String.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // ParseLevel reads String's form.
 func ParseLevel(s string) (Level, error) {
 	for l, name := range levelNames {

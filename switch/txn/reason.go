@@ -45,7 +45,7 @@ const (
 	AmountIsOverMaximum              Reason = 21
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
-	PartyIsHighRisk                  Reason = 69
+	PartyIsHighRisk                  Reason = 71
 	MachineServesAnotherMerchant     Reason = 62
 	RefundsAreTooMany                Reason = 63
 	CardIsDeclinedTooOften           Reason = 64

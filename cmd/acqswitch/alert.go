@@ -1,0 +1,360 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// alertsEvery is how soon a finding in the ledger is an alert, and a change of the
+// watch list reaches requests.
+const alertsEvery = time.Second
+
+// followAlerts makes alerts of what the ledger has found, and puts the watch list
+// in force, until ctx ends. While the database is away the list that was read last
+// stays in force, and findings wait in the ledger.
+func (a *app) followAlerts(ctx context.Context) error {
+	away := false
+	for {
+		err := a.alertsOnce(ctx)
+		if err != nil && ctx.Err() == nil && !away {
+			a.log.Error("alerts and the watch list wait for the database", "error", err)
+		}
+		away = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(alertsEvery):
+		}
+	}
+}
+
+// alertsOnce is one round. The watch list comes first: it must not wait for a
+// million findings.
+func (a *app) alertsOnce(ctx context.Context) error {
+	for {
+		if err := a.readWatchList(ctx); err != nil {
+			return err
+		}
+		if n, err := a.alerts.Collect(ctx); err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// readWatchList puts the list in force if it changed.
+func (a *app) readWatchList(ctx context.Context) error {
+	version, err := a.alerts.WatchVersion(ctx)
+	if err != nil || version == a.watchVersion {
+		return err
+	}
+	watched, version, err := a.alerts.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	list := risk.WatchList{Merchants: map[txn.MerchantID]txn.Level{}, Terminals: map[txn.TerminalID]txn.Level{}}
+	for _, x := range watched {
+		if x.Terminal != "" {
+			list.Terminals[txn.MakeTerminalID(x.Terminal)] = x.Level
+		} else {
+			list.Merchants[txn.MakeMerchantID(x.Merchant)] = x.Level
+		}
+	}
+	a.risk.Watch(list)
+	a.watchVersion = version
+	a.log.Info("watch list in force", "version", version, "watched", len(watched))
+	return nil
+}
+
+// bench calls fn with the workbench of the configuration, which has all that the
+// ledger found. A Refusal of fn is a no.
+func (f *actFlags) bench(ctx context.Context, fn func(*alert.Workbench) error) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	l, err := openLedger(cfg)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if _, err := l.Position(ctx); err != nil { // no file is made where none is
+		return err
+	}
+	db, err := openDatabase(cfg)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	w := alert.New(db)
+	if err := errors.Join(l.Migrate(ctx), w.Migrate(ctx)); err != nil {
+		return err
+	}
+	for n := 1; n > 0 && err == nil; {
+		n, err = w.Collect(ctx)
+	}
+	if err == nil {
+		err = fn(w)
+	}
+	if why := alert.Refusal(""); errors.As(err, &why) {
+		return &exitError{exitRefused, err}
+	}
+	return err
+}
+
+func alertCommand(c *console) *cobra.Command {
+	return group("alert", "Look at what rules found, decide about it, and watch merchants and terminals",
+		alertListCommand(c), alertShowCommand(c), alertAssignCommand(c), alertDisposeCommand(c), alertWatchCommand(c), alertCodesCommand(c))
+}
+
+func alertListCommand(c *console) *cobra.Command {
+	f, filter, state := &actFlags{}, alert.Filter{}, ""
+	cmd := f.on(&cobra.Command{
+		Use: "list", Short: "List alerts: those that wait for somebody, or those of a state", Args: noArgs,
+		Long: `list shows the alerts that are not disposed of, oldest first, or those that the
+flags choose. An alert is what one rule found about one merchant, terminal or
+card; what it finds again is counted until the alert is disposed of.`,
+		Example: `  acqswitch alert list
+  acqswitch alert list --assignee "Li Na" -o json
+  acqswitch alert list --state disposed --rule R04`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if state != "" {
+				if filter.State, err = alert.ParseState(state); err != nil {
+					return usage(fmt.Errorf("--state: %w", err))
+				}
+			}
+			if filter.Rule != "" {
+				if _, err := txn.ParseRule(filter.Rule); err != nil {
+					return usage(fmt.Errorf("--rule: %w", err))
+				}
+			}
+			return f.bench(cmd.Context(), func(w *alert.Workbench) error {
+				all, err := w.List(cmd.Context(), filter)
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(map[string]any{"alerts": append([]alert.Alert{}, all...)})
+				}
+				return printAlerts(c.out, all)
+			})
+		},
+	}, false)
+	cmd.Flags().StringVar(&state, "state", "", "open, assigned or disposed; empty is the first two")
+	cmd.Flags().StringVar(&filter.Rule, "rule", "", "of this rule only, such as R04")
+	cmd.Flags().StringVar(&filter.Merchant, "merchant", "", "about this merchant only")
+	cmd.Flags().StringVar(&filter.Assignee, "assignee", "", "of this person only")
+	return cmd
+}
+
+func printAlerts(out io.Writer, all []alert.Alert) error {
+	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "number\trule\tabout\tdid\ttimes\tlast\tstate\tassignee\tdecided")
+	for i := range all {
+		a := &all[i]
+		decided := ""
+		if a.Decision != nil {
+			decided = a.Decision.RiskType + " " + strings.Join(a.Decision.Dispositions, ",")
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", a.Number, a.Rule, about(a), a.Action, a.Count, a.Last.Local().Format(time.DateTime), a.State, or(a.Assignee, "-"), or(decided, "-"))
+	}
+	return t.Flush()
+}
+
+// about is what an alert is about, in words.
+func about(a *alert.Alert) string {
+	switch {
+	case a.Card != "":
+		return "card " + a.Card[:min(8, len(a.Card))]
+	case a.Terminal != "":
+		return "terminal " + a.Terminal + " of " + a.Merchant
+	}
+	return "merchant " + a.Merchant
+}
+
+// numbered is a command about one alert.
+func numbered(c *console, f *actFlags, cmd *cobra.Command, deciding bool, do func(context.Context, *alert.Workbench, int64) (alert.Alert, error)) *cobra.Command {
+	cmd.Use += " NUMBER"
+	cmd.Args = args(1, "one number")
+	cmd.RunE = func(cmd *cobra.Command, given []string) error {
+		n, err := strconv.ParseInt(given[0], 10, 64)
+		if err != nil || n <= 0 {
+			return usage(fmt.Errorf("%q must be a number that alert list shows", given[0]))
+		}
+		return f.bench(cmd.Context(), func(w *alert.Workbench) error {
+			a, err := do(cmd.Context(), w, n)
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(a)
+			}
+			return printAlert(c.out, &a)
+		})
+	}
+	f.on(cmd, false)
+	if deciding {
+		cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who decides")
+	}
+	return cmd
+}
+
+func alertShowCommand(c *console) *cobra.Command {
+	return numbered(c, &actFlags{}, &cobra.Command{
+		Use: "show", Short: "Show an alert with its transactions and what was done about it",
+		Example: "  acqswitch alert show 12\n  acqswitch alert show 12 -o json | jq .evidence",
+	}, false, func(ctx context.Context, w *alert.Workbench, n int64) (alert.Alert, error) { return w.Get(ctx, n) })
+}
+
+func alertAssignCommand(c *console) *cobra.Command {
+	f, to := &actFlags{}, ""
+	cmd := numbered(c, f, &cobra.Command{
+		Use: "assign", Short: "Give an alert to somebody",
+		Example: `  acqswitch alert assign 12 --to "Li Na" --by Wang`,
+	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (alert.Alert, error) {
+		return w.Assign(ctx, n, to, f.by)
+	})
+	cmd.Flags().StringVar(&to, "to", "", "who has it from now on")
+	return cmd
+}
+
+func alertDisposeCommand(c *console) *cobra.Command {
+	f, d := &actFlags{}, alert.Decision{}
+	cmd := numbered(c, f, &cobra.Command{
+		Use: "dispose", Short: "Decide an assigned alert",
+		Long: `dispose says what an alert turned out to be and what is done about it, in the
+payment association's codes (alert codes lists them). Some are done at once:
+
+  03, 04, 06  the merchant's payouts are held until payout release
+  08          the merchant's card payments are refused
+  09          the terminal's card payments are refused until it is fetched
+  10          the merchant is watched one level higher (alert watch)
+
+Payouts that a rule held go on again where none of the first three is said.`,
+		Example: `  acqswitch alert dispose 12 --risk 02 --disposition 06,10 --by "Li Na" --note "called, no explanation"
+  acqswitch alert dispose 13 --risk 99 --disposition 99 --by "Li Na" --note "a wedding"`,
+	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (alert.Alert, error) {
+		return w.Dispose(ctx, n, d, f.by)
+	})
+	cmd.Flags().StringVar(&d.RiskType, "risk", "", "risk type, 01 to 99")
+	cmd.Flags().StringVar(&d.Source, "source", "QT", "who said so")
+	cmd.Flags().StringSliceVar(&d.Dispositions, "disposition", nil, "what is done, 01 to 11 or 99; several with commas")
+	cmd.Flags().StringVar(&d.Note, "note", "", "for those who read it later")
+	return cmd
+}
+
+func printAlert(out io.Writer, a *alert.Alert) error {
+	fmt.Fprintf(out, "alert %d: rule %s about %s, %s, %d times from %s to %s\n", a.Number, a.Rule, about(a), a.Action, a.Count,
+		a.First.Local().Format(time.DateTime), a.Last.Local().Format(time.DateTime))
+	fmt.Fprintf(out, "%s, assignee %s\n", a.State, or(a.Assignee, "nobody"))
+	if a.Hold != 0 {
+		fmt.Fprintf(out, "payouts are held by %d (payout holds)\n", a.Hold)
+	}
+	if d := a.Decision; d != nil {
+		fmt.Fprintf(out, "risk type %s, source %s, disposition %s\n", d.RiskType, d.Source, strings.Join(d.Dispositions, ", "))
+	}
+	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	if len(a.Evidence) > 0 {
+		fmt.Fprintln(t, "\nat\tRRN\tmerchant\tterminal\tcard\tamount\tanswered\tdid\tsaw\tof\tpolicy")
+	}
+	for i := range a.Evidence {
+		e := &a.Evidence[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.At.Local().Format(time.DateTime), e.RRN, e.Merchant, e.Terminal, or(e.Card, "-"),
+			txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}, e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
+	}
+	if n := a.Count - int64(len(a.Evidence)); n > 0 && len(a.Evidence) > 0 {
+		fmt.Fprintf(t, "and %d more\n", n)
+	}
+	if len(a.History) > 0 {
+		fmt.Fprintln(t, "\nat\tby\tact")
+	}
+	for _, x := range a.History {
+		fmt.Fprintf(t, "%s\t%s\t%s %s\n", x.At.Local().Format(time.DateTime), x.By, x.Act, x.Text)
+	}
+	return t.Flush()
+}
+
+func alertWatchCommand(c *console) *cobra.Command {
+	f, p, level := &actFlags{}, alert.Party{}, ""
+	cmd := f.on(&cobra.Command{
+		Use: "watch", Short: "List who is watched, or watch a merchant or terminal at a level", Args: noArgs,
+		Long: `watch without --level lists who is watched. The levels, each with what those
+below it do: suspicious (it is on the list), attention (its payments are alerted),
+warning (its payouts are held), high-risk (its payments are refused), none (it is
+on the list no more). A running switch follows within a second.`,
+		Example: `  acqswitch alert watch
+  acqswitch alert watch --merchant 999290054110001 --level attention --by Wang --reason "police asked"
+  acqswitch alert watch --terminal 10000001 --level none --by Wang --reason "fetched, cleaned"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if level == "" && p != (alert.Party{}) {
+				return usage(errors.New("--level must say how closely"))
+			}
+			var to txn.Level
+			if level != "" {
+				var err error
+				if to, err = txn.ParseLevel(level); err != nil {
+					return usage(fmt.Errorf("--level: %w", err))
+				}
+			}
+			return f.bench(ctx, func(w *alert.Workbench) error {
+				if level != "" {
+					if err := w.SetLevel(ctx, p, to, f.by, f.reason); err != nil {
+						return err
+					}
+				}
+				list, version, err := w.Watch(ctx)
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(map[string]any{"version": version, "watched": append([]alert.Watched{}, list...)})
+				}
+				t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+				fmt.Fprintln(t, "merchant\tterminal\tlevel\tsince\tby\twhy")
+				for _, x := range list {
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", or(x.Merchant, "-"), or(x.Terminal, "-"), x.Level, x.At.Local().Format(time.DateTime), x.By, x.Reason)
+				}
+				return t.Flush()
+			})
+		},
+	}, true)
+	cmd.Flags().StringVar(&p.Merchant, "merchant", "", "the merchant")
+	cmd.Flags().StringVar(&p.Terminal, "terminal", "", "or the terminal")
+	cmd.Flags().StringVar(&level, "level", "", "none, suspicious, attention, warning or high-risk")
+	return cmd
+}
+
+func alertCodesCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "codes", Short: "List the codes of risk types, dispositions and sources", Args: noArgs,
+		Example: "  acqswitch alert codes",
+		RunE: func(*cobra.Command, []string) error {
+			if c.json() {
+				return c.print(map[string]any{"risk_types": alert.RiskTypes, "dispositions": alert.Dispositions, "sources": alert.Sources})
+			}
+			t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+			for _, l := range []struct {
+				what string
+				list []alert.Code
+			}{{"risk type", alert.RiskTypes}, {"disposition", alert.Dispositions}, {"source", alert.Sources}} {
+				for _, x := range l.list {
+					fmt.Fprintf(t, "%s\t%s\t%s\n", l.what, x.Code, x.Name)
+				}
+			}
+			return t.Flush()
+		},
+	}
+}

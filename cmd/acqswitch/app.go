@@ -60,6 +60,7 @@ type app struct {
 	takenLog  *journal.Journal  // what they have; nil as well
 	acquirer  *acquirer.Switch
 	terminals *pos.Server
+	recorder  *recorder // nil: nothing is recorded
 	admin     net.Listener
 	recovery  acquirer.Recovery
 
@@ -143,6 +144,12 @@ func (a *app) build(logs io.Writer) (err error) {
 	if most := sessionsWithin(fileLimit(), cfg.Issuers); front.SessionsMax > most {
 		a.log.Warn("the limit of open files allows fewer terminals than sessions_max", "sessions_max", front.SessionsMax, "allowed", most)
 		front.SessionsMax = most
+	}
+	if cfg.Recorder.File != "" {
+		if a.recorder, err = openRecorder(&cfg.Recorder, time.Now()); err != nil {
+			return err
+		}
+		front.Recorder = a.recorder
 	}
 	a.terminals = pos.New(front, a.acquirer, newObserver(a.telemetry, front.Listeners), a.log)
 	if cfg.Admin.Address != "" {
@@ -375,6 +382,9 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	start(stage{"reversals", a.acquirer.Run})
 	if a.admin != nil {
 		start(stage{"admin", a.serveAdmin})
+	}
+	if a.recorder != nil {
+		start(stage{"recorder", a.record})
 	}
 	if a.linksFirst {
 		a.awaitLinks(ctx)

@@ -86,14 +86,14 @@ func (f *captureFlags) dialects() ([]*capture.Dialect, error) {
 }
 
 // pseudonymKey reads the key, and makes it where there is none.
-func (f *captureFlags) pseudonymKey() (txn.Secret, error) {
-	if f.key == "" {
+func pseudonymKey(file string) (txn.Secret, error) {
+	if file == "" {
 		return capture.NewKey(), nil
 	}
-	text, err := os.ReadFile(f.key)
+	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		key := capture.NewKey()
-		return key, os.WriteFile(f.key, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+		return key, os.WriteFile(file, []byte(hex.EncodeToString(key)+"\n"), 0o600)
 	}
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 	if err != nil {
 		return usage(err)
 	}
-	key, err := f.pseudonymKey()
+	key, err := pseudonymKey(f.key)
 	if err != nil {
 		return usage(fmt.Errorf("--key: %w", err))
 	}

@@ -50,6 +50,7 @@ type config struct {
 	Originals    originalsConfig  `yaml:"originals"`
 	Batches      batchesConfig    `yaml:"batches"`
 	Settlement   settlementConfig `yaml:"settlement"`
+	Recorder     recorderConfig   `yaml:"recorder"`
 	Admin        adminConfig      `yaml:"admin"`
 	Log          logConfig        `yaml:"log"`
 	Trace        traceConfig      `yaml:"trace"`
@@ -105,6 +106,13 @@ type batchesConfig struct {
 	CloseAfter time.Duration `yaml:"close_after"`
 }
 
+type recorderConfig struct {
+	File    string  `yaml:"file"`
+	Key     string  `yaml:"key"`
+	Percent float64 `yaml:"percent"`
+	SizeMax int64   `yaml:"size_max"`
+}
+
 type adminConfig struct {
 	Address string `yaml:"address"`
 }
@@ -155,6 +163,13 @@ func (c *config) validate() error {
 			}
 			return nil
 		}()},
+		{"recorder.percent", func() error {
+			if p := c.Recorder.Percent; !(p >= 0 && p <= 100) {
+				return fmt.Errorf("%v must be 0 to 100", p)
+			}
+			return nil
+		}()},
+		{"recorder.size_max", atLeast(c.Recorder.SizeMax, 1<<20)},
 		{"vault", c.Vault.validate()},
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
 		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},

@@ -16,6 +16,10 @@ func (a *app) measure() {
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
+	if a.recorder != nil {
+		t.CounterFunc(telemetry.Recorded, func() uint64 { written, _ := a.recorder.Figures(); return written })
+		t.CounterFunc(telemetry.NotRecorded, func() uint64 { _, dropped := a.recorder.Figures(); return dropped })
+	}
 	for _, e := range keyring.Events() {
 		t.CounterFunc(telemetry.KeyEvents, func() uint64 { return a.keys.Count(e) }, telemetry.Label{Key: "event", Value: e.String()})
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"iter"
 	"slices"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -146,7 +147,7 @@ func (c *Cleaner) field(n int, own [][]byte) {
 		c.chip(m.Value(55))
 	case !verbatim[n]:
 		if n == 59 {
-			c.element(m.Value(59), "A1")
+			c.elements(m.Value(59))
 		}
 		c.runs(n, own)
 	}
@@ -324,20 +325,60 @@ func (c *Cleaner) packed(b []byte) {
 	clear(v)
 }
 
-// element blanks an element of DE59: tag 2, length 3, value.
-func (c *Cleaner) element(v []byte, tag string) {
-	for len(v) >= 5 {
-		n := 5 + int(v[2]-'0')*100 + int(v[3]-'0')*10 + int(v[4]-'0')
-		if n < 5 || n > len(v) {
-			return
-		}
-		if string(v[:2]) == tag {
+// elements cleans DE59, a list of elements with tag 2, length 3 and value. A PIN
+// (A1) becomes zeros, the card number that a customer's code shows (A3) its
+// pseudonym, and the last digits of a card by which a machine proves its number (03
+// of A2) those of the pseudonym.
+func (c *Cleaner) elements(v []byte) {
+	var card []byte
+	switch {
+	case c.m.Has(2): // cleaned before
+		card = c.m.AppendDigits(nil, 2)
+	case c.m.Has(35):
+		card, _, _ = bytes.Cut(c.m.AppendDigits(nil, 35), []byte("="))
+	}
+	for tag, value := range elementsOf(v) {
+		switch tag {
+		case "A1":
 			c.counts.PINs++
-			for i := 5; i < n; i++ {
-				v[i] = '0'
+			zeros(value)
+		case "A3":
+			c.pseudonym(value)
+			card = value
+		}
+	}
+	for tag, value := range elementsOf(v) {
+		if tag != "A2" {
+			continue
+		}
+		for tag, factor := range elementsOf(value) {
+			if tag != "03" {
+				continue
+			}
+			if zeros(factor); len(card) >= len(factor) {
+				copy(factor, card[len(card)-len(factor):])
 			}
 		}
-		v = v[n:]
+	}
+}
+
+func zeros(v []byte) {
+	for i := range v {
+		v[i] = '0'
+	}
+}
+
+// elementsOf walks elements with tag 2, length 3 and value as far as they are
+// whole.
+func elementsOf(v []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for len(v) >= 5 {
+			n := 5 + int(v[2]-'0')*100 + int(v[3]-'0')*10 + int(v[4]-'0')
+			if n < 5 || n > len(v) || !yield(string(v[:2]), v[5:n]) {
+				return
+			}
+			v = v[n:]
+		}
 	}
 }
 

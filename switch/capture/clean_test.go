@@ -150,6 +150,15 @@ func TestCleaned(t *testing.T) {
 			if err := c.Message(d, keys); err != nil || bytes.Contains(keys, []byte("\xC7\xC7")) {
 				t.Errorf("working keys are still there, %v", err)
 			}
+			shown := build(0x0200, map[int]string{3: "000000", 4: "000000012345", 11: "000003", 22: "032", 41: "10000001", 42: "999290054110001",
+				59: "A2026" + "02010TUSN000001" + "03006" + secretPAN[len(secretPAN)-6:] + "A3" + fmt.Sprintf("%03d", len(secretPAN)) + secretPAN})
+			if err := c.Message(d, shown); err != nil {
+				t.Fatal(err)
+			}
+			d.Parse(&is, shown)
+			if got := string(is.Value(59)); got != "A202602010TUSN000001"+"03006"+pan[len(pan)-6:]+"A3"+fmt.Sprintf("%03d", len(pan))+pan {
+				t.Errorf("a code's number, and the card's last digits in the machine's proof, became %s", got)
+			}
 			upload := build(0x0320, map[int]string{11: "000002", 41: "10000001", 42: "999290054110001",
 				48: "01" + "00000042" + "0" + secretPAN + "000000012345", 60: "00000001201"})
 			if err := c.Message(d, upload); err != nil {

@@ -183,8 +183,5 @@ func moov(d *Dialect, line []byte) ([]byte, error) {
 	if f.TPDU {
 		body = append(bytes.Clone(terminalTPDU), append(bytes.Clone(terminalHeader[:f.Header]), body...)...)
 	}
-	if f.Prefix == iso.PrefixASCII4 {
-		return append(fmt.Appendf(nil, "%04d", len(body)), body...), nil
-	}
-	return append([]byte{byte(len(body) >> 8), byte(len(body))}, body...), nil
+	return d.appendFrame(nil, body), nil
 }

@@ -47,6 +47,22 @@ type Observer interface {
 	BadFrame(dialect string, cause Cause)
 }
 
+// Recorder keeps copies of traffic.
+type Recorder interface {
+	// Open begins a session.
+	Open(client, server net.Addr, dialect string) Tap
+}
+
+// Tap keeps copies of one session's messages. Its methods must not block, and
+// may use what they are given only until they return.
+type Tap interface {
+	// Asked is a request and Answered its answer, without their length prefixes.
+	Asked(terminal string, body []byte, at time.Time)
+	Answered(terminal string, body []byte, at time.Time)
+	// Close comes after all of them.
+	Close()
+}
+
 // Cause is why bytes did not become a request, or a session not a session.
 type Cause string
 
@@ -89,6 +105,9 @@ type Config struct {
 	WriteDeadline time.Duration
 	// IdleMax closes a session without a request for so long. Default 1 h.
 	IdleMax time.Duration
+	// Recorder, when given, is told of every request that could be read and its
+	// answer.
+	Recorder Recorder
 	// DrainWithin bounds the drain: what is in flight after it is cut off. It
 	// should be at least the switch's answer_within. Default 35 s.
 	DrainWithin time.Duration

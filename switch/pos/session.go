@@ -40,6 +40,8 @@ type session struct {
 	lastActive atomic.Int64
 	closedFor  atomic.Pointer[Cause] // set before the sweeper closes the conn
 
+	tap Tap // nil: not recorded
+
 	// out collects answers while another goroutine is writing.
 	out outbox
 
@@ -66,6 +68,10 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 func (ss *session) serve() {
 	cfg := &ss.server.cfg
 	defer ss.conn.Close()
+	if cfg.Recorder != nil {
+		ss.tap = cfg.Recorder.Open(ss.conn.RemoteAddr(), ss.conn.LocalAddr(), ss.dialect.Name())
+		defer ss.tap.Close()
+	}
 	defer ss.inFlight.Wait()
 	r := bufio.NewReaderSize(ss.input(), readBufferSize)
 	for n := 0; ; n++ {
@@ -204,6 +210,9 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 		s.log.Debug("frame is no request", "dialect", name, "remote", ss.host, "error", err)
 		return false
 	}
+	if ss.tap != nil {
+		ss.tap.Asked(req.Key.Terminal.String(), x.Frame, received)
+	}
 	if ans.Reason == txn.FormatIsWrong {
 		s.observer.BadFrame(name, CauseFormat)
 		s.log.Debug("request is badly formed", "dialect", name, "remote", ss.host, "error", x.Fault)
@@ -221,6 +230,9 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 		return false
 	}
 	x.Out = frame
+	if ss.tap != nil {
+		ss.tap.Answered(req.Key.Terminal.String(), frame[ss.dialect.PrefixSize():], time.Now())
+	}
 	if err := ss.out.send(frame); err != nil {
 		s.acquirer.Undelivered(req, ans)
 		s.log.Debug("answer cannot be written", "dialect", name, "id", ans.ID, "error", err)

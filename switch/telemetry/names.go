@@ -44,6 +44,8 @@ var (
 
 	FlushRecords  = Metric{"acq.journal.flush.records", "{record}", "Records per journal flush."}
 	FlushDuration = Metric{"acq.journal.flush.duration", "s", "Time of one journal flush."}
+	Recorded      = Metric{"acq.recorder.messages", "{message}", "Messages written to the recorder's capture."}
+	NotRecorded   = Metric{"acq.recorder.dropped.messages", "{message}", "Messages that the recorder had no room for."}
 	DrainLag      = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}
 
 	TracesRationed = Metric{"acq.traces.rationed", "{trace}", "Failed or slow transactions not traced: over the ration."}

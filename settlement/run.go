@@ -18,14 +18,20 @@ import (
 )
 
 const (
-	// settleAfter is how long after the cut-over a day is left alone: terminals may
+	// After is how long after the cut-over a day is left alone: terminals may
 	// reverse for ten minutes and undelivered approvals for one. What comes later
 	// still is in the run of the day after.
-	settleAfter = 15 * time.Minute
+	After = 15 * time.Minute
+
+	// stepsMax is how many steps of a run another machine can do before this one.
+	stepsMax = 3
 
 	// runWait is how long a run waits for another one to end.
 	runWait  = 10 * time.Minute
 	lockPoll = 50 * time.Millisecond
+
+	// progressEvery is how many transactions are priced between two words about it.
+	progressEvery = 10_000
 
 	// earlyWait is how long a run of the current day waits for the ledger to have
 	// what the journal had at its begin.
@@ -53,6 +59,10 @@ type RunInput struct {
 	Early bool
 	// DryRun changes nothing and writes no files.
 	DryRun bool
+
+	// Progress, if not nil, is told how many of the day's transactions are priced,
+	// every now and then.
+	Progress func(done, all int64)
 
 	// step is told of each step that is done; an error is a kill at that point:
 	// nothing after it is run, nothing is cleaned up.
@@ -95,6 +105,13 @@ func Settle(ctx context.Context, in RunInput) (*RunResult, error) {
 		defer unlock()
 	}
 	r, err := in.settle(ctx)
+	// Another machine did a step first, with files of its own: what it did is there.
+	for range stepsMax {
+		if !errors.Is(err, ledger.ErrRunMoved) {
+			break
+		}
+		r, err = in.settle(ctx)
+	}
 	if err != nil {
 		if why := Refusal(""); errors.As(err, &why) {
 			return nil, err
@@ -130,9 +147,6 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 		if run.Fees, run.Payouts = current.Sum(), terms.Sum(); !in.DryRun {
 			err := in.Ledger.BeginRun(ctx, run, ledger.Schedule{Sum: current.Sum(), Plans: string(current.Plans()), BINs: string(current.BINs())},
 				ledger.Terms{Sum: terms.Sum(), Merchants: string(terms.Text()), Calendar: string(terms.CalendarText())})
-			if errors.Is(err, ledger.ErrRunMoved) { // another machine's: it goes on from there
-				return in.settle(ctx)
-			}
 			if err != nil {
 				return nil, err
 			}
@@ -180,8 +194,8 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	case in.Early:
 	case in.Now.Before(over):
 		return nil, refuse("%s cannot be settled: it is not over before %s; with --early what comes until then is in the next day's run", in.Day, over.Format(time.RFC3339))
-	case in.Now.Before(over.Add(settleAfter)):
-		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(settleAfter).Format(time.RFC3339))
+	case in.Now.Before(over.Add(After)):
+		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(After).Format(time.RFC3339))
 	}
 	j, err := in.OpenJournal()
 	if err != nil {
@@ -362,17 +376,24 @@ func (r *running) compute(ctx context.Context, schedule *fee.Schedule, out *file
 		if err := a.prepare(ctx, s, prior); err != nil {
 			return err
 		}
-		err := s.Facts(ctx, r.run, prior.Position, func(f *ledger.Fact) error {
+		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
+		if err != nil {
+			return err
+		}
+		var done, all int64
+		for _, g := range gross {
+			all += g.Count
+		}
+		err = s.Facts(ctx, r.run, prior.Position, func(f *ledger.Fact) error {
+			if done++; done%progressEvery == 0 && r.Progress != nil {
+				r.Progress(done, max(done, all))
+			}
 			p, err := r.price(f)
 			if err != nil {
 				return err
 			}
 			return a.add(f, p)
 		})
-		if err != nil {
-			return err
-		}
-		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
 		if err != nil {
 			return err
 		}

@@ -531,9 +531,9 @@ func TestRefusals(t *testing.T) {
 		refused(day1, "2026-11-20 cannot be settled: it is in the future")
 		w.now = over.Add(-time.Second)
 		refused(day1, "it is not over before 2026-11-20T23:00:00+08:00")
-		w.now = over.Add(settleAfter - time.Second)
+		w.now = over.Add(After - time.Second)
 		refused(day1, "before 2026-11-20T23:15:00+08:00: its last transactions may still be reversed")
-		w.now = over.Add(settleAfter)
+		w.now = over.Add(After)
 		w.put(intent)
 		w.drained()
 		refused(day1, "1 of its requests are undecided, the first is 0000000000000001")
@@ -871,6 +871,43 @@ func TestEightAtOnce(t *testing.T) {
 		for _, r := range results[1:] {
 			if !reflect.DeepEqual(r, results[0]) {
 				t.Errorf("%+v\n%+v", r, results[0])
+			}
+		}
+		checkBooks(t, w, day1)
+	})
+}
+
+// TestTwoMachines holds that runs on machines that share the ledger only do
+// everything once, and that each has the same files.
+func TestTwoMachines(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		var group sync.WaitGroup
+		dirs, manifests := make([]string, 4), make([]string, 4)
+		for i := range dirs {
+			dirs[i] = t.TempDir()
+			group.Go(func() {
+				l, err := ledger.Open(dsn)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer l.Close()
+				in := w.input(day1)
+				in.Ledger, in.Dir = l, dirs[i]
+				r, err := Settle(context.Background(), in)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				manifests[i] = r.Manifest
+			})
+		}
+		group.Wait()
+		for i := range dirs {
+			if manifests[i] != manifests[0] || !maps.Equal(content(t, dirs[i]), content(t, dirs[0])) {
+				t.Errorf("machine %d has the manifest %s, the first %s", i, manifests[i], manifests[0])
 			}
 		}
 		checkBooks(t, w, day1)

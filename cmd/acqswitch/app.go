@@ -377,6 +377,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start(stage{"alerts", a.followAlerts})
 	start(stage{"batches", a.closeBatches})
+	start(stage{"settlement", a.settleDays})
 	start(stage{"retention", a.truncate})
 	start(stage{"issuers", a.issuers.Run})
 	start(stage{"reversals", a.acquirer.Run})
@@ -596,6 +597,60 @@ func (a *app) closeBatches(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(closeEvery):
+		}
+	}
+}
+
+// settleEvery is how often days that are due are looked for.
+const settleEvery = time.Minute
+
+// settleDays settles, Schedule after the cut-over, the days that are due, until
+// ctx ends. What fails is tried again; another process may do it first.
+func (a *app) settleDays(ctx context.Context) error {
+	after := a.cfg.Settlement.Schedule
+	day, err := a.cfg.businessDay()
+	if err != nil || after == 0 {
+		return err
+	}
+	said := "" // the same failure is told once
+	for {
+		if err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); ctx.Err() == nil && err != nil && err.Error() != said {
+			said = err.Error()
+			a.log.Error("a business day is not settled; it is tried again every minute", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(settleEvery):
+		}
+	}
+}
+
+// settleDue settles all days before one that are due.
+func (a *app) settleDue(ctx context.Context, before txn.Date) error {
+	for {
+		due, err := settlement.NextDue(ctx, a.ledger, before)
+		if err != nil || due == 0 {
+			return err
+		}
+		if c := a.cfg.Batches.CloseAfter; c > 0 && c <= a.cfg.Settlement.Schedule {
+			if _, err := a.acquirer.CloseBatches(ctx, due); err != nil {
+				return err
+			}
+			if err := a.drain.CatchUp(ctx); err != nil {
+				return err
+			}
+		}
+		in := a.cfg.runInput(a.ledger, due, time.Now())
+		in.OpenJournal = func() (settlement.Journal, error) { return struct{ settlement.Journal }{a.journal}, nil }
+		r, err := settlement.Settle(ctx, in)
+		if err != nil {
+			return err
+		}
+		for i := range r.Totals {
+			t := &r.Totals[i]
+			a.log.Info("business day settled", "day", r.Date, "currency", t.Currency, "transactions", t.Transactions, "net", t.Major(t.Net), "paid", t.Major(t.Paid),
+				"carried_forward", t.Major(t.Closing), "exceptions", r.Exceptions, "directory", r.Directory)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	acquirer "github.com/acqswitch/acqswitch/switch"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
@@ -185,6 +186,12 @@ func (c *config) validate() error {
 		{"originals.completion_percent", between(c.Originals.CompletionPercent, 1, 200)},
 		{"originals.tip_percent", between(c.Originals.TipPercent, 1, 100)},
 		{"batches.close_after", between(c.Batches.CloseAfter, 0, 24*time.Hour)},
+		{"settlement.schedule", func() error {
+			if c.Settlement.Schedule == 0 {
+				return nil
+			}
+			return between(c.Settlement.Schedule, settlement.After+time.Minute, 23*time.Hour)
+		}()},
 		{"admin.address", address(c.Admin.Address, true)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},

@@ -510,15 +510,20 @@ func (r *sampleRun) totals(ctx context.Context) ([]ledgerTotal, error) {
 	return out, err
 }
 
+// isTerminal says that a person may be watching.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
 // progressPrinter redraws one line on a terminal and prints a line every few
 // seconds elsewhere.
 func progressPrinter(w io.Writer) func(fleet.Progress) {
-	tty := false
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil {
-			tty = info.Mode()&os.ModeCharDevice != 0
-		}
-	}
+	tty := isTerminal(w)
 	var last time.Duration
 	return func(p fleet.Progress) {
 		done := p.Done >= p.Total

@@ -18,11 +18,12 @@ import (
 // settlementConfig is where the end of the day takes its fees from and puts its
 // files.
 type settlementConfig struct {
-	Fees     string `yaml:"fees"`
-	Cards    string `yaml:"cards"`
-	Payouts  string `yaml:"payouts"`
-	Calendar string `yaml:"calendar"`
-	Dir      string `yaml:"dir"`
+	Fees     string        `yaml:"fees"`
+	Cards    string        `yaml:"cards"`
+	Payouts  string        `yaml:"payouts"`
+	Calendar string        `yaml:"calendar"`
+	Dir      string        `yaml:"dir"`
+	Schedule time.Duration `yaml:"schedule"`
 }
 
 // schedule reads the fees of a configuration; any fault is the files'.
@@ -125,6 +126,12 @@ in the ledger, or a day before it is not settled.`,
 			defer l.Close()
 			in := cfg.runInput(l, day, time.Now())
 			in.Early, in.DryRun = early, dry
+			if isTerminal(c.errs) && !c.json() {
+				in.Progress = func(done, all int64) {
+					fmt.Fprintf(c.errs, "\r%d of %d transactions\033[K", done, all)
+				}
+				defer fmt.Fprint(c.errs, "\r\033[K")
+			}
 			r, err := settlement.Settle(cmd.Context(), in)
 			if why := settlement.Refusal(""); errors.As(err, &why) {
 				return &exitError{exitRefused, err}

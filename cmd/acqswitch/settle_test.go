@@ -214,6 +214,43 @@ func TestSettleKilled(t *testing.T) {
 	}
 }
 
+// TestScheduledSettlement holds that a switch with a schedule settles the days that
+// are due, and that calling settle besides does no harm.
+func TestScheduledSettlement(t *testing.T) {
+	t.Parallel()
+	dir := pastDay(t, 300)
+	registry, err := testdata.Files.ReadFile("registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "data"), "registry.yaml", string(registry))
+	write(t, dir, "acqswitch.yaml", `
+data_dir: data
+terminals: {listeners: [{address: "127.0.0.1:0", dialect: cup-pos}]}
+batches: {close_after: 16m}
+settlement: {schedule: 16m}
+admin: {address: ""}
+issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
+`)
+	server := start(t, dir, "serve")
+	server.await("cup-pos terminals can connect to")
+	manifest := filepath.Join(dir, "data/settlement/2026-11-20/SHA256SUMS")
+	for deadline := time.Now().Add(binaryWait); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(manifest); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the day is not settled")
+		}
+	}
+	acqswitch(t, dir, nil, "", "settle", "--date", "2026-11-20").check(t, exitOK, "Business day 2026-11-20: done", "")
+	server.stop(syscall.SIGTERM)
+	for text, want := range map[string]string{"15m": "settlement.schedule", "24h": "settlement.schedule"} {
+		write(t, dir, "bad.yaml", "settlement: {schedule: "+text+"}\n")
+		acqswitch(t, dir, nil, "", "config", "check", "--config", "bad.yaml").check(t, exitUsage, "", want)
+	}
+}
+
 // createdAt is when a run began, which is not the same for two.
 var createdAt = regexp.MustCompile(`<CreDtTm>.*</CreDtTm>|.*  pain.001.xml`)
 

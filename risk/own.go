@@ -93,19 +93,31 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 }
 
 // counted are the facts about the use of each party that PartiesOf lists.
-var counted = [scopes]struct{ dayAmount, dayCount rules.Fact }{
-	{rules.TerminalDayAmount, rules.TerminalDayCount},
-	{rules.MerchantDayAmount, rules.MerchantDayCount},
-	{rules.CardDayAmount, rules.CardDayCount},
+var counted = [scopes]struct{ dayAmount, dayCount, monthAmount, monthCount rules.Fact }{
+	{rules.TerminalDayAmount, rules.TerminalDayCount, rules.TerminalMonthAmount, rules.TerminalMonthCount},
+	{rules.MerchantDayAmount, rules.MerchantDayCount, rules.MerchantMonthAmount, rules.MerchantMonthCount},
+	{rules.CardDayAmount, rules.CardDayCount, rules.CardMonthAmount, rules.CardMonthCount},
+	{rules.PersonDayAmount, rules.PersonDayCount, rules.PersonMonthAmount, rules.PersonMonthCount},
 }
 
+// knowUse says what each party used. A month that is not counted whole, or whose
+// cards are not counted, is not known.
 func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
 	ps := PartiesOf(HoldOf(req))
 	for i, c := range counted {
-		if c.dayAmount != 0 && j.own.Asks(c.dayAmount, c.dayCount) && ps[i].ID != [16]byte{} {
+		if ps[i].ID == [16]byte{} {
+			continue
+		}
+		if j.own.Asks(c.dayAmount, c.dayCount) {
 			u := e.UsageOf(req.Day, ps[i])
 			f.Set(c.dayAmount, u.Minor)
 			f.Set(c.dayCount, u.Count)
+		}
+		month := e.months.kept(monthOf(req.Day))
+		if j.own.Asks(c.monthAmount, c.monthCount) && month != nil && month.whole.Load() && month.counts[i] {
+			u := month.use(ps[i], 0, 0)
+			f.Set(c.monthAmount, u.Minor)
+			f.Set(c.monthCount, u.Count)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		r.Info.Position = txn.Position{Lat: 31_231300, Lng: 121_473700, Known: true} // 100 m north
 		r.Received = time.Date(2026, 11, 22, 23, 30, 0, 0, shanghai)                 // a Sunday
 		m, h := r.Owner, r.Holder
-		m.Type, m.Grade, m.Since = txn.Micro, 4, 20261120
+		m.Type, m.Grade, m.Since, m.Identity = txn.Enterprise, 4, 20261120, txn.Identity{1}
 		h.Model, h.Since = 7, 20261022
 		return r
 	}
@@ -52,7 +52,7 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		{`card.type == "credit"`, func(r *txn.Request) { r.CardType = txn.CardDebit }},
 		{`card.bin == "622200"`, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6011000000000004") }},
 		{`merchant.id == "999290054110001"`, nil},
-		{`merchant.type == "micro"`, func(r *txn.Request) { r.Owner.Type = txn.Enterprise }},
+		{`merchant.type == "enterprise"`, func(r *txn.Request) { r.Owner.Type = txn.NaturalPerson }},
 		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Owner.MCC = 5812 }},
 		{`merchant.grade == 4`, func(r *txn.Request) { r.Owner.Grade = 0 }},
 		{`merchant.age == 2`, func(r *txn.Request) { r.Owner.Since = 0 }},
@@ -64,6 +64,11 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		{`card.day.amount == 50_00 && card.day.count == 1`, func(r *txn.Request) { r.CardToken[1] = 9 }},
 		{`terminal.day.amount == 50_00 && terminal.day.count == 1`, nil},
 		{`merchant.day.amount == 50_00 && merchant.day.count == 1`, nil},
+		{`person.day.amount == 50_00 && person.day.count == 1`, func(r *txn.Request) { r.Owner.Identity = txn.Identity{} }},
+		{`terminal.month.amount == 50_00 && terminal.month.count == 1`, nil},
+		{`merchant.month.amount == 50_00 && merchant.month.count == 1`, nil},
+		{`person.month.amount == 50_00 && person.month.count == 1`, nil},
+		{`!known(card.month.amount) && !known(card.month.count)`, nil}, // cards are not counted by month
 	} {
 		t.Run(c.when, func(t *testing.T) {
 			e := policed(t, func(p *Policy) { p.Own = []rules.Rule{own(c.when)} })
@@ -71,6 +76,9 @@ func TestWhatOwnRulesSee(t *testing.T) {
 			used := HoldOf(r)
 			used.Minor = 50_00
 			e.Restore(used)
+			if err := e.LoadMonth(today, func(func(Cell, Use)) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
 			if v := e.Assess(r); v.Reason != txn.AmountIsRefusedByRule {
 				t.Errorf("it does not hold: %v", v.Reason)
 			}

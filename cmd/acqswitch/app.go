@@ -20,6 +20,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
@@ -50,6 +51,7 @@ type app struct {
 	db        *sqldb.DB // the ledger's database, for all else that keeps rows
 	approvals *approval.Desk
 	alerts    *alert.Workbench
+	policies  *policy.Store // nil: the policy is a file's
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router
@@ -121,8 +123,11 @@ func (a *app) build(logs io.Writer) (err error) {
 	a.closers = append(a.closers, a.db.Close)
 	a.approvals = approval.New(a.db)
 	a.alerts = alert.New(a.db)
+	if cfg.Risk.Policy == "" {
+		a.policies = policy.NewStore(a.db, a.approvals)
+	}
 	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax))
-	if a.risk, err = newRisk(cfg); err != nil {
+	if a.risk, err = newRisk(cfg, startPolicy); err != nil {
 		return usage(err)
 	}
 	if a.vault, a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
@@ -196,12 +201,13 @@ func newLogger(cfg *config, w io.Writer) (*slog.Logger, error) {
 	return telemetry.Logger(w, level, cfg.Log.Format)
 }
 
-func newRisk(cfg *config) (*risk.Engine, error) {
+// newRisk is an engine under the policy that a function finds.
+func newRisk(cfg *config, find func(*config) (risk.Policy, error)) (*risk.Engine, error) {
 	day, err := cfg.businessDay()
 	if err != nil {
 		return nil, err
 	}
-	p, err := readPolicy(cfg.Risk.Policy)
+	p, err := find(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -376,6 +382,9 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
 	}
 	start(stage{"alerts", a.followAlerts})
+	if a.policies != nil {
+		start(stage{"policy", a.followPolicies})
+	}
 	start(stage{"batches", a.closeBatches})
 	start(stage{"settlement", a.settleDays})
 	start(stage{"retention", a.truncate})
@@ -495,7 +504,11 @@ func (a *app) watchFirst(ctx context.Context) {
 
 // makeTables brings the schemas of the database up to date, once.
 func (a *app) makeTables(ctx context.Context) error {
-	for _, migrate := range []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate, a.alerts.Migrate} {
+	tables := []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate, a.alerts.Migrate}
+	if a.policies != nil {
+		tables = append(tables, a.policies.Migrate)
+	}
+	for _, migrate := range tables {
 		if err := migrate(ctx); err != nil {
 			return err
 		}
@@ -725,6 +738,7 @@ func (a *app) close() error {
 // leaves the old in force.
 func (a *app) reload() {
 	a.reloadRegistry()
+	a.reloadPolicy()
 	if a.downloads == nil {
 		return
 	}

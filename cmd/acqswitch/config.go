@@ -176,7 +176,7 @@ func (c *config) validate() error {
 		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
 		{"ledger.lag_max", atLeast(c.Ledger.LagMax, 0)},
-		{"risk", func() error { _, err := newRisk(c); return err }()},
+		{"risk", func() error { _, err := newRisk(c, filePolicy); return err }()},
 		{"reversals.in_flight", atLeast(r.InFlight, 1)},
 		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},
 		{"reversals.retry_max", atLeast(r.RetryMax, r.Retry)},

@@ -4,84 +4,19 @@ import (
 	"bufio"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/risk"
-	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
-	"github.com/acqswitch/acqswitch/testdata"
 )
 
 func riskCommand(c *console) *cobra.Command {
 	return group("risk", "What the risk officer decides by", policyCommand(c), cardTokenCommand(c), riskFactsCommand(c))
-}
-
-// builtInPolicy is what the policy of nobody is called in messages.
-const builtInPolicy = "(built-in policy)"
-
-// readPolicy loads a policy file, or the built-in policy where none is named;
-// any fault is the file's.
-func readPolicy(path string) (risk.Policy, error) {
-	if path == "" {
-		text, err := testdata.Files.ReadFile("policy.yaml")
-		if err != nil {
-			return risk.Policy{}, err
-		}
-		return policy.Load(text, builtInPolicy)
-	}
-	text, err := readPolicyText(path)
-	if err != nil {
-		return risk.Policy{}, err
-	}
-	p, err := policy.Load(text, path)
-	if err != nil {
-		return p, usage(err)
-	}
-	return p, nil
-}
-
-// readPolicyText reads a document up to one byte more than Load takes.
-func readPolicyText(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, usage(fmt.Errorf("open policy: %w", err))
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, policy.DocumentMax+1))
-}
-
-func policyCommand(c *console) *cobra.Command {
-	initial := &cobra.Command{
-		Use: "init", Short: "Print the built-in policy, with every key, its default and its meaning", Args: noArgs,
-		Example: "  acqswitch risk policy init > policy.yaml",
-		RunE: func(*cobra.Command, []string) error {
-			text, err := testdata.Files.ReadFile("policy.yaml")
-			if err != nil {
-				return err
-			}
-			_, err = c.out.Write(text)
-			return err
-		},
-	}
-	check := &cobra.Command{
-		Use: "check FILE", Short: "Say whether a policy can be used", Args: args(1, "one policy file"),
-		Example: "  acqswitch risk policy check policy.yaml",
-		RunE: func(_ *cobra.Command, given []string) error {
-			if _, err := readPolicy(given[0]); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(c.out, "ok")
-			return err
-		},
-	}
-	return group("policy", "The document in which the risk officer decides", initial, check)
 }
 
 func cardTokenCommand(c *console) *cobra.Command {

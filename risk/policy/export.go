@@ -70,14 +70,7 @@ func Export(p *risk.Policy) []byte {
 	section(&w, "overrides", len(p.Overrides))
 	for i := range p.Overrides {
 		x := &p.Overrides[i]
-		id := hex.EncodeToString(x.ID[:])
-		switch x.Scope {
-		case txn.ScopeTerminal:
-			id = txn.TerminalID(x.ID[:8]).String()
-		case txn.ScopeMerchant:
-			id = txn.MerchantID(x.ID[:15]).String()
-		}
-		entry(&w, append([]string{"id", quoted(id)}, limitFields(&x.Limit)...)...)
+		entry(&w, append([]string{"id", quoted(partyName(x.Scope, x.ID))}, limitFields(&x.Limit)...)...)
 	}
 	section(&w, "blocked_cards", len(p.Blocked))
 	for _, c := range sortedTokens(p.Blocked) {

@@ -62,6 +62,10 @@ const (
 	TerminalDayCount
 	TerminalMonthAmount
 	TerminalMonthCount
+	PersonDayAmount
+	PersonDayCount
+	PersonMonthAmount
+	PersonMonthCount
 	RecentCardAtMerchant // the first of what happened lately, in the order of risk.Window
 	RecentCardAtMerchantDay
 	RecentCardDeclines
@@ -149,6 +153,10 @@ var table = [facts]meaning{
 	TerminalDayCount:    {"terminal.day.count", number, nil, "transactions today, without this one"},
 	TerminalMonthAmount: {"terminal.month.amount", number, nil, "likewise this month"},
 	TerminalMonthCount:  {"terminal.month.count", number, nil, "likewise this month"},
+	PersonDayAmount:     {"person.day.amount", number, nil, "used today at all merchants of this one's person, without this request"},
+	PersonDayCount:      {"person.day.count", number, nil, "transactions today there, without this one"},
+	PersonMonthAmount:   {"person.month.amount", number, nil, "likewise this month"},
+	PersonMonthCount:    {"person.month.count", number, nil, "likewise this month"},
 
 	RecentCardAtMerchant:     {"recent.card_at_merchant", number, nil, "approvals of the card at the merchant in ten minutes"},
 	RecentCardAtMerchantDay:  {"recent.card_at_merchant_day", number, nil, "and on the business day"},

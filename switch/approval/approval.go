@@ -292,8 +292,7 @@ func (p *Draft) check() error {
 	return errors.Join(Short("subject", p.Subject), Short("object", p.Object), Short("reason", p.Reason))
 }
 
-// person checks a name.
-// Person holds a name to the limits of those that are kept.
+// Person says what is wrong with a name.
 func Person(name string) error {
 	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, unicode.IsControl) {
 		return fmt.Errorf("%q must be a person's name of 1 to %d bytes", name, NameMax)

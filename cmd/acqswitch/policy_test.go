@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestPolicyTakesEffect follows a policy from its proposal to the sale that it
+// refuses, through what is refused on the way, a rollback and a restart.
+func TestPolicyTakesEffect(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "rules: []")
+	stan := 0
+	sell := func(code string) {
+		t.Helper()
+		stan++
+		exit, said := exitOK, "approved: code 00"
+		if code != "00" {
+			exit, said = exitRefused, "refused: code "+code
+		}
+		s.terminal("", "sale", "--dialect", "iso87", "--addr", s.iso87, "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(stan)).check(t, exit, said, "")
+	}
+	// within is sell once a second is over.
+	within := func(code string) {
+		t.Helper()
+		time.Sleep(time.Second)
+		sell(code)
+	}
+	policy := func(code int, out, errs string, args ...string) {
+		t.Helper()
+		s.cli(append([]string{"risk", "policy"}, append(args, "--config", "acqswitch.yaml")...)...).check(t, code, out, errs)
+	}
+	sell("00")
+	write(t, s.dir, "bad.yaml", "version: 1\nrules: [{number: 1000, name: r, when: amout > 1, action: alert}]\n")
+	policy(exitUsage, "", `bad.yaml:2: rules[].when: rule "r": column 1: "amout" is not known`, "propose", "bad.yaml", "--by", "ann", "--reason", "x")
+	write(t, s.dir, "new.yaml", "version: 1\nrules: [{number: 1000, name: no-sales, when: amount > 12_00, action: refuse, refuse_as: amount}]\n")
+	policy(exitRefused, "", "say why it is proposed", "propose", "new.yaml", "--by", "ann")
+	policy(exitOK, "proposal 1 to replace policy 0", "", "propose", "new.yaml", "--by", "ann", "--reason", "a try")
+	policy(exitRefused, "", "another person must decide it", "approve", "1", "--by", "ann")
+	policy(exitRefused, `+ {number: 1000, name: no-sales`, "", "diff", "p1")
+	sell("00")
+	policy(exitOK, "policy 1 is in force", "", "approve", "1", "--by", "bob")
+	policy(exitRefused, "", "proposal 1 was approved by bob", "approve", "1", "--by", "cid")
+	within("61")
+
+	// The next start is under the same policy, also without its database.
+	s.server.stop(syscall.SIGTERM)
+	if _, err := os.Stat(filepath.Join(s.dir, "data", "policy", "1.yaml")); err != nil {
+		t.Error(err)
+	}
+	s.start()
+	sell("61")
+
+	write(t, s.dir, "less.yaml", "version: 1\nplans: [{number: 0, name: a, limits: [{of: merchant, day_amount: 20.00}]}]\n")
+	policy(exitOK, "proposal 2", "", "propose", "less.yaml", "--by", "ann", "--reason", "less")
+	policy(exitRefused, "", "plan 0's day_amount of merchant 999290054110001 is 20.00 CNY, and 25.00 CNY is used already", "approve", "2", "--by", "bob")
+	policy(exitOK, "proposal 2 is rejected", "", "reject", "2", "--by", "bob", "--reason", "too little")
+	policy(exitRefused, "", "policy 1 has none before it", "rollback", "--by", "ann", "--reason", "x")
+	write(t, s.dir, "none.yaml", "version: 1\n")
+	policy(exitOK, "proposal 3", "", "propose", "none.yaml", "--by", "ann", "--reason", "enough")
+	policy(exitOK, "policy 2 is in force", "", "approve", "3", "--by", "bob")
+	within("00")
+	policy(exitOK, "policy 3 is in force", "", "rollback", "--by", "cid", "--reason", "no")
+	within("61")
+	policy(exitOK, "(restores 1)", "", "list")
+	policy(exitOK, "no-sales", "", "show")
+	policy(exitOK, "", "", "diff", "new.yaml")
+}

@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -54,6 +55,9 @@ type Config struct {
 	// CardsPerMonthMax is how many cards are counted by month; 0 is none, and then
 	// no policy may limit a card's month.
 	CardsPerMonthMax int
+	// Unknown are facts that requests do not say of themselves, as those do not
+	// which are made of records: own rules find them not known.
+	Unknown []rules.Fact
 }
 
 // Engine makes the decisions. It is safe for concurrent use.
@@ -63,6 +67,7 @@ type Engine struct {
 	zone           *time.Location
 	cardsMax       int64
 	cardsMonthMax  int64
+	unknown        []rules.Fact
 
 	// rules is the policy in force: a request is held to the one it found.
 	rules atomic.Pointer[rulebook]
@@ -84,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.CardsPerMonthMax < 0 {
 		return nil, fmt.Errorf("set up risk: CardsPerMonthMax is %d, give a positive number or 0 to count no card by month", cfg.CardsPerMonthMax)
 	}
-	e := &Engine{skipCheckDigit: cfg.SkipCheckDigit, zone: cfg.Zone, cardsMax: int64(cfg.CardsPerDayMax), cardsMonthMax: int64(cfg.CardsPerMonthMax)}
+	e := &Engine{skipCheckDigit: cfg.SkipCheckDigit, zone: cfg.Zone, cardsMax: int64(cfg.CardsPerDayMax), cardsMonthMax: int64(cfg.CardsPerMonthMax), unknown: cfg.Unknown}
 	if e.zone == nil {
 		e.zone = time.UTC
 	}

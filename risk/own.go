@@ -90,6 +90,9 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 		}
 	}
 	j.knowUse(e, f, req)
+	for _, x := range e.unknown {
+		f.Forget(x)
+	}
 }
 
 // counted are the facts about the use of each party that PartiesOf lists.

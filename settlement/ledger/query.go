@@ -285,6 +285,11 @@ func (q queries) list(ctx context.Context, query string, args ...any) ([]Entry, 
 
 // each decodes the rows of a query for kind and columns.
 func (q queries) each(ctx context.Context, fn func(Entry) error, query string, args ...any) error {
+	return q.eachOf(ctx, columns, fn, query, args...)
+}
+
+// eachOf is each of rows that have some columns only, behind their kind.
+func (q queries) eachOf(ctx context.Context, columns []column, fn func(Entry) error, query string, args ...any) error {
 	rows, err := q.on.QueryContext(ctx, query, args...)
 	if err != nil {
 		if sqldb.Unmigrated(err) {
@@ -293,7 +298,7 @@ func (q queries) each(ctx context.Context, fn func(Entry) error, query string, a
 		return fmt.Errorf("read ledger: %w", err)
 	}
 	defer rows.Close()
-	decode := newDecoder()
+	decode := newDecoder(columns)
 	for rows.Next() {
 		e, err := decode(rows)
 		if err != nil {

@@ -367,7 +367,7 @@ func putRow(dst []value, e *Entry, scratch *[]byte) []value {
 }
 
 // newDecoder reads rows of kind and columns, all into one entry.
-func newDecoder() func(*sql.Rows) (Entry, error) {
+func newDecoder(columns []column) func(*sql.Rows) (Entry, error) {
 	e := Entry{Rec: &txn.Record{}}
 	all := append([]column{kindColumn}, columns...)
 	numbers := make([]int64, len(all))

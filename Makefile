@@ -35,10 +35,11 @@ torture: ## for MINUTES (30), from SEED (1) on, kill the real switch at every po
 mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
 	.ci/mutants.sh
 
-bench: build ## measure codec, risk, journal and the whole switch (5 min); BENCH='-only sqlite' narrows the last
+bench: build ## measure codec, risk, journal, settlement and the whole switch (8 min); BENCH='-only sqlite' narrows the last
 	go test -run '^$$' -bench 'CUPSale' ./iso
 	go test -run '^$$' -bench 'Assess$$' ./risk
 	go test -run '^$$' -bench 'Append' ./settlement/journal
+	go test -run '^$$' -bench 'Settle|Book' -benchtime 1x -timeout 30m ./settlement
 	go run ./cmd/bench $(BENCH)
 	go run ./cmd/bench herd
 

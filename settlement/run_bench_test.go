@@ -1,58 +1,94 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
+	"flag"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// BenchmarkSettle settles a day of 100,000 transactions of 2,000 merchants, one of
-// which has a third of them; every twentieth is a refund. A day is booked once:
-// after the first time everything is computed, written and compared anew, which
-// is as much work.
+var (
+	benchTransactions = flag.Int("settle.transactions", 1_000_000, "transactions that BenchmarkSettle settles")
+	benchDrained      = flag.Int("settle.drained", 200_000, "transactions that BenchmarkBook drains")
+)
+
+const benchMerchants = 20_000
+
+// benchDeed is the i-th transaction of a day: one merchant has a third of them, one
+// issuer all, and every twentieth is a refund.
+func benchDeed(i int) *txn.Record {
+	merchant := func(i int) int {
+		if i%3 == 0 {
+			return 0
+		}
+		return i * 7919 % benchMerchants
+	}
+	kind, original, m := txn.KindSale, txn.ID(0), merchant(i)
+	if i%20 == 0 {
+		kind, original, m = txn.KindRefund, txn.ID(i-3), merchant(i-3)
+	}
+	r := deed(i, kind, fmt.Sprintf("M%014d", m), day1, int64(100+i%9000), original)
+	if kind == txn.KindRefund {
+		r.Amount.Minor = 50
+	}
+	return r
+}
+
+// benchInput is the run of that day, with a plan and an account for each merchant.
+func benchInput(b *testing.B, w *town) RunInput {
+	plans := "version: 1\nplans: [{name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 5000, cap: \"20.00\"}]}]\nmerchants:\n"
+	payouts := "version: 1\npayer: {name: Us, accounts: &a [{currency: CNY, name: Us, number: '1', bank: '105290000012'}]}\nmerchants:\n"
+	for m := range benchMerchants {
+		plans += fmt.Sprintf("  - {mid: M%014d, plan: a, from: 2020-01-01}\n", m)
+		payouts += fmt.Sprintf("  - {mid: M%014d, accounts: *a}\n", m)
+	}
+	s, err := fee.Load(fee.File{Name: "fees", Text: []byte(plans)}, fee.File{Name: "cards", Text: []byte(runCards)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := payout.Load(payout.File{Name: "payouts", Text: []byte(payouts)}, payout.File{Name: "calendar", Text: []byte(runWorkdays)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := w.input(day1)
+	in.Fees = func() (*fee.Schedule, error) { return s, nil }
+	in.Payouts = func() (*payout.Terms, error) { return t, nil }
+	return in
+}
+
+// BenchmarkSettle settles a day of 1 million transactions of 20,000 merchants. A
+// day is booked once: after the first time everything is computed, written and
+// compared anew, which is as much work. peak-MB is the most memory that this
+// process had until then, loading the ledger included.
 func BenchmarkSettle(b *testing.B) {
-	const n, merchants = 100_000, 2_000
+	n := *benchTransactions
 	for _, engine := range []struct {
 		name string
 		dsn  func(testing.TB) string
 	}{{"sqlite", ledgertest.SQLite}, {"postgres", ledgertest.Postgres}} {
 		b.Run(engine.name, func(b *testing.B) {
 			w := newTown(b, engine.dsn(b))
-			plans := "version: 1\nplans: [{name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 5000, cap: \"20.00\"}]}]\nmerchants:\n"
-			for m := range merchants {
-				plans += fmt.Sprintf("  - {mid: M%014d, plan: a, from: 2020-01-01}\n", m)
-			}
-			s, err := fee.Load(fee.File{Name: "fees", Text: []byte(plans)}, fee.File{Name: "cards", Text: []byte(runCards)})
-			if err != nil {
-				b.Fatal(err)
-			}
+			in := benchInput(b, w)
 			ctx := context.Background()
 			var stored time.Duration
 			for i := 1; i <= n; i++ {
-				m := i * 7919 % merchants
-				if i%3 == 0 {
-					m = 0
-				}
-				kind, original := txn.KindSale, txn.ID(0)
-				if i%20 == 0 {
-					kind, original = txn.KindRefund, txn.ID(i-3)
-					m = (i - 3) * 7919 % merchants
-					if (i-3)%3 == 0 {
-						m = 0
-					}
-				}
-				r := deed(i, kind, fmt.Sprintf("M%014d", m), day1, int64(100+i%9000), original)
-				if kind == txn.KindRefund {
-					r.Amount.Minor = 50
-				}
-				w.entries = append(w.entries, ledger.Entry{Pos: uint64(i), Rec: r})
+				w.entries = append(w.entries, ledger.Entry{Pos: uint64(i), Rec: benchDeed(i)})
 				if len(w.entries) == batchMax || i == n {
 					began := time.Now()
 					if err := w.ledger.Store(ctx, w.entries); err != nil {
@@ -62,17 +98,108 @@ func BenchmarkSettle(b *testing.B) {
 					w.entries = w.entries[:0]
 				}
 			}
-			b.Logf("stored at %.0f rows/s", n/stored.Seconds())
-			w.journal.first = n + 1 // truncated
+			b.Logf("stored at %.0f rows/s", float64(n)/stored.Seconds())
+			w.journal.recs, w.journal.first = make([][]byte, 1), 2 // truncated: the ledger alone has the day
+			before := cpuTime()
 			for b.Loop() {
-				in := w.input(day1)
-				in.Fees = func() (*fee.Schedule, error) { return s, nil }
 				in.Dir = filepath.Join(b.TempDir(), "settlement")
 				if _, err := Settle(ctx, in); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "txn/s")
+			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "txn/s")
+			b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(n*b.N), "cpu-us/txn")
+			b.ReportMetric(peakMB(b), "peak-MB")
 		})
 	}
+}
+
+// BenchmarkBook copies a journal of intents and outcomes into PostgreSQL, settles
+// its day, and sends the same rows by a plain COPY into a table without indexes.
+func BenchmarkBook(b *testing.B) {
+	n := *benchDrained
+	for range b.N {
+		dsn := ledgertest.Postgres(b)
+		w := newTown(b, dsn)
+		in := benchInput(b, w)
+		for i := 1; i <= n; i++ {
+			r := benchDeed(i)
+			intent := *r
+			intent.Kind = txn.RecordIntent
+			w.journal.recs = append(w.journal.recs, intent.Append(nil), r.Append(nil))
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		d := NewDrain(w.journal, w.ledger, 0)
+		ended := make(chan error, 1)
+		began := time.Now()
+		go func() { ended <- d.Run(ctx) }()
+		if err := d.CatchUp(ctx); err != nil {
+			b.Fatal(err)
+		}
+		drained := time.Since(began)
+		stop()
+		<-ended
+		began = time.Now()
+		if _, err := Settle(context.Background(), in); err != nil {
+			b.Fatal(err)
+		}
+		settled := time.Since(began)
+		copied := plainCopy(b, dsn)
+		b.ReportMetric(float64(n)/drained.Seconds(), "drained/s")
+		b.ReportMetric(float64(n)/(drained+settled).Seconds(), "drained+posted/s")
+		b.ReportMetric(float64(n)/copied.Seconds(), "copied/s")
+		b.ReportMetric(copied.Seconds()/drained.Seconds(), "drain/copy")
+		b.ReportMetric(copied.Seconds()/(drained+settled).Seconds(), "all/copy")
+	}
+}
+
+// plainCopy is how long the rows of txn take by COPY into a table without indexes.
+func plainCopy(b *testing.B, dsn string) time.Duration {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "CREATE TABLE plain (LIKE txn)"); err != nil {
+		b.Fatal(err)
+	}
+	var rows bytes.Buffer
+	if _, err := conn.PgConn().CopyTo(ctx, &rows, "COPY txn TO STDOUT (FORMAT binary)"); err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := conn.PgConn().CopyFrom(ctx, io.Reader(&rows), "COPY plain FROM STDIN (FORMAT binary)"); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// cpuTime is what this process has used of processors, which other work on the
+// machine does not change much; PostgreSQL's own is not in it.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// peakMB is the most memory that this process had; 0 where the kernel does not
+// say.
+func peakMB(b *testing.B) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kb, err := strconv.Atoi(fields[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(kb) / 1024
 }

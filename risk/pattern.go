@@ -127,7 +127,7 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 		}
 	}
 	if home := province(req.Holder.Region); home != 0 && p.Provinces > 0 && j.asked(ruleR09) {
-		n := 1 + r.provinces.Others(card, home, at)
+		n := 1 + r.provinces.Others(card, uint64(home), at)
 		if n >= int(p.Provinces) && j.counts(ruleR09, 0, int64(n), int64(p.Provinces), txn.CardMovesTooFast) {
 			return true
 		}

@@ -67,7 +67,7 @@ type recent struct {
 	declinedCards    *window.Sets
 	cardsAtTerminal  *window.Sets
 	amountAtTerminal *window.Counts
-	provinces        *window.Places
+	provinces        *window.Sets
 	machines         *window.Sets
 	merchants        [tallyShards]tallyShard
 }
@@ -81,7 +81,7 @@ func newRecent(zone *time.Location, cardsMax int) *recent {
 		declinedCards:    window.NewSets(cardsKept, repeatSpan, terminalsMax),
 		cardsAtTerminal:  window.NewSets(cardsKept, repeatSpan, terminalsMax),
 		amountAtTerminal: window.NewCounts(repeatSpan, 0, cardsMax),
-		provinces:        window.NewPlaces(provinceSpan, cardsMax),
+		provinces:        window.NewSets(2, provinceSpan, cardsMax),
 		machines:         window.NewSets(2, machineSpan, terminalsMax),
 	}
 }
@@ -173,7 +173,7 @@ func (r *recent) learn(rec *txn.Record, near *[NearMax]int64) {
 		r.cardAtMerchant.Add(r.mix(card, r.merchant(rec.Merchant)), at, day)
 		r.cardsAtTerminal.Add(terminal, card, at)
 		if p := province(rec.Region); p != 0 {
-			r.provinces.Add(card, p, at)
+			r.provinces.Add(card, uint64(p), at)
 		}
 	}
 	r.amountAtTerminal.Add(r.mix(terminal, uint64(rec.Amount.Minor)), at, day)
@@ -209,7 +209,7 @@ func (r *recent) count(w Window, req *txn.Request) int64 {
 		n, _ := r.amountAtTerminal.Of(r.mix(r.terminal(req.Key.Terminal), uint64(req.Amount.Minor)), at, day)
 		return int64(n)
 	case ProvincesOfCard:
-		return int64(r.provinces.Others(r.card(req.CardToken), province(req.Holder.Region), at))
+		return int64(r.provinces.Others(r.card(req.CardToken), uint64(province(req.Holder.Region)), at))
 	case MerchantsOfMachine:
 		machine := r.machine(req.Info.Serial.Bytes())
 		if machine == 0 {

@@ -9,8 +9,11 @@ import (
 // and at ten million entries it holds 2,400, which takes some 30 us.
 const shardCount = 1 << 12
 
-// entriesFirst is the room of a shard's first entries.
-const entriesFirst = 8
+const (
+	entriesFirst = 8 // the room of a shard's first entries
+	// A shard grows when this much of it is taken, and then this much is.
+	fullPercent, grownPercent = 80, 60
+)
 
 // table is a map from a 64-bit hash to a few words. It is open addressing with
 // linear probing over one slice of words without pointers: the collector never
@@ -82,7 +85,7 @@ func (t *table) find(s *shard, hash uint64, now Second) ([]uint64, Second) {
 // written before: 0 where it is new or was too old, and all words are zero. The
 // shard must be locked.
 func (t *table) touch(s *shard, hash uint64, now Second) (words []uint64, before Second) {
-	if s.used >= len(s.cells)/t.stride*3/4 {
+	if s.used >= len(s.cells)/t.stride*fullPercent/100 {
 		t.grow(s, now)
 	}
 	n := len(s.cells) / t.stride
@@ -107,7 +110,7 @@ func (t *table) touch(s *shard, hash uint64, now Second) (words []uint64, before
 	}
 }
 
-// grow gives a shard twice the room of what stays in it.
+// grow gives a shard so much room that what stays in it takes grownPercent.
 func (t *table) grow(s *shard, now Second) {
 	keep := t.keep
 	live := s.younger(t.stride, now, keep)
@@ -117,7 +120,7 @@ func (t *table) grow(s *shard, now Second) {
 		stay = s.younger(t.stride, now, keep)
 	}
 	t.forgot.Add(uint64(live - stay))
-	old, n := s.cells, max(entriesFirst, 2*stay)
+	old, n := s.cells, max(entriesFirst, stay*100/grownPercent)
 	s.cells, s.used = make([]uint64, n*t.stride), stay
 	for i := 0; i < len(old); i += t.stride {
 		if old[i] == 0 || !within(Second(old[i]), now, keep) {

@@ -14,7 +14,11 @@
 // Not here: what is counted, and what follows from it (package risk).
 package window
 
-import "time"
+import (
+	"math"
+	"math/bits"
+	"time"
+)
 
 // Second is a time in seconds since 2020; before that it is 0.
 type Second = uint32
@@ -28,7 +32,7 @@ func At(t time.Time) Second { return Second(max(0, min(t.Unix()-epoch, 1<<32-1))
 const slices = 10
 
 // Counts counts how often each thing happened in a span of time, and on one
-// business day. An entry is 16 bytes, 21 to 32 with its share of free ones.
+// business day. An entry is 16 bytes, 21 to 27 with its share of free ones.
 //
 // The span moves on in tenths: what happened counts for nine tenths of the span
 // at least and for all of it at most. Counts are exact up to 15; a tenth with
@@ -119,52 +123,86 @@ func (c *Counts) Of(hash uint64, at Second, day uint16) (recent, today int) {
 func (c *Counts) Forgotten() uint64 { return c.table.forgot.Load() }
 
 // Sets keeps the latest different elements of each thing, exactly to the second
-// and up to a number of elements; of more the one seen longest ago gives way.
-// An entry is 8 bytes and 8 for each element.
+// and up to a number of elements; of more the one seen longest ago gives way. An
+// entry is 8 bytes and 4 for each element, 1.3 to 1.7 times that with its share of
+// free ones.
+//
+// Elements are hashes, or numbers, of which as many low bits are kept as the span
+// leaves of 32: 22 of ten minutes, 19 of two hours, 15 of a day. Two that share
+// them are one, and 0 is 1.
 type Sets struct {
-	table table
-	span  Second
+	table      table
+	span       Second
+	secondBits int
 }
 
-// NewSets keeps so many elements for a span. See NewCounts.
+// NewSets keeps so many elements, rounded up to an even number, for a span. See
+// NewCounts.
 func NewSets(elements int, span time.Duration, entriesMax int) *Sets {
 	s := &Sets{span: Second(span / time.Second)}
-	s.table.init(elements, s.span, entriesMax)
+	s.secondBits = bits.Len32(s.span - 1)
+	s.table.init((elements+1)/2, s.span, entriesMax)
 	return s
 }
 
-// Add notes that hash was seen with an element at a second. Elements are hashes
-// too, of which 32 bits are kept.
+// A word of an entry is two marks: the element in the high bits, and in the others
+// the low bits of the second in which it was seen. They tell it because no mark is
+// a span older than its entry: each Add takes out those that are. A mark of 0 is
+// free.
+func (s *Sets) mark(element uint64, at Second) uint32 {
+	e := max(uint32(element)<<s.secondBits>>s.secondBits, 1)
+	return e<<s.secondBits | at&(1<<s.secondBits-1)
+}
+
+func (s *Sets) same(mark uint32, element uint64) bool {
+	return mark>>s.secondBits == s.mark(element, 0)>>s.secondBits
+}
+
+// seen is when a mark of an entry was made that was last written at a second.
+func (s *Sets) seen(mark uint32, written Second) Second {
+	return written - (written-mark)&(1<<s.secondBits-1)
+}
+
+func markAt(words []uint64, i int) uint32 { return uint32(words[i/2] >> (i % 2 * 32)) }
+
+func setMark(words []uint64, i int, mark uint32) {
+	shift := i % 2 * 32
+	words[i/2] = words[i/2]&^(math.MaxUint32<<shift) | uint64(mark)<<shift
+}
+
+// Add notes that hash was seen with an element at a second.
 func (s *Sets) Add(hash, element uint64, at Second) {
+	at = max(at, 1)
 	sh := s.table.shard(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	marks, _ := s.table.touch(sh, hash, at)
-	oldest := 0
-	for i, m := range marks {
-		if m != 0 && uint32(m>>32) == uint32(element) {
-			marks[i] = mark(element, max(at, Second(m)))
-			return
+	words, before := s.table.touch(sh, hash, at)
+	newest := max(at, before)
+	place, oldest, found := 0, newest, false // where the element goes
+	for i := range 2 * len(words) {
+		m, seen := markAt(words, i), Second(0)
+		if m != 0 {
+			if seen = s.seen(m, before); !within(seen, newest, s.span) {
+				setMark(words, i, 0)
+				m, seen = 0, 0
+			}
 		}
-		if Second(m) < Second(marks[oldest]) {
-			oldest = i
+		switch {
+		case m != 0 && s.same(m, element):
+			place, at, found = i, max(at, seen), true
+		case !found && seen < oldest:
+			place, oldest = i, seen
 		}
 	}
-	if Second(marks[oldest]) < max(at, 1) {
-		marks[oldest] = mark(element, at)
+	if found || oldest < at && within(at, newest, s.span) {
+		setMark(words, place, s.mark(element, at))
 	}
 }
-
-func mark(element uint64, at Second) uint64 { return element<<32 | uint64(max(at, 1)) }
 
 // Others is how many elements besides this one hash was seen with in the span
 // before a second.
 func (s *Sets) Others(hash, element uint64, at Second) int {
-	all, this := s.count(hash, element, at, 0)
-	if this {
-		all--
-	}
-	return all
+	return s.OthersSince(hash, element, at, 0)
 }
 
 // OthersSince is Others that looks no further back than since.
@@ -187,11 +225,12 @@ func (s *Sets) count(hash, element uint64, at, since Second) (all int, has bool)
 	sh := s.table.shard(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	marks, _ := s.table.find(sh, hash, at)
-	for _, m := range marks {
-		if seen := Second(m); m != 0 && seen >= since && within(seen, at, s.span) {
+	words, before := s.table.find(sh, hash, at)
+	for i := range 2 * len(words) {
+		m := markAt(words, i)
+		if seen := s.seen(m, before); m != 0 && seen >= since && within(seen, at, s.span) {
 			all++
-			has = has || uint32(m>>32) == uint32(element)
+			has = has || s.same(m, element)
 		}
 	}
 	return all, has
@@ -203,84 +242,3 @@ func (s *Sets) Forgotten() uint64 { return s.table.forgot.Load() }
 // within says that something seen was less than span before now. Who is late
 // finds what came after him.
 func within(seen, now, span Second) bool { return int64(now)-int64(seen) < int64(span) }
-
-// Places keeps the last two different places of each thing, exactly to the
-// second: 16 bytes an entry, for tables of very many. A place is a number from 1
-// to 255; the span must be below 97 days.
-type Places struct {
-	table table
-	span  Second
-}
-
-// NewPlaces keeps places for a span. See NewCounts.
-func NewPlaces(span time.Duration, entriesMax int) *Places {
-	p := &Places{span: Second(span / time.Second)}
-	p.table.init(1, p.span, entriesMax)
-	return p
-}
-
-// The word of an entry is two marks of 32 bits, the place in 8 and the low bits
-// of the second in 24. What is older than the span is taken out whenever
-// something is added, and an entry that is not live is empty: 24 bits say when.
-const (
-	placeShift = 24
-	secondMask = 1<<placeShift - 1
-)
-
-// Add notes that hash was at a place.
-func (p *Places) Add(hash uint64, place uint8, at Second) {
-	s := p.table.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w, before := p.table.touch(s, hash, at)
-	newest := max(at, before)
-	if !within(at, newest, p.span) {
-		return
-	}
-	marks := [2]uint32{uint32(w[0]), uint32(w[0] >> 32)}
-	oldest, oldestAge := 0, Second(0)
-	for i, m := range marks {
-		age := (newest - m) & secondMask
-		switch {
-		case m != 0 && age >= p.span:
-			marks[i], age = 0, secondMask
-		case m == 0:
-			age = secondMask
-		case uint8(m>>placeShift) == place:
-			oldest, oldestAge = i, secondMask+1
-			if age < newest-at { // seen there after this
-				at = newest - age
-			}
-		}
-		if age > oldestAge {
-			oldest, oldestAge = i, age
-		}
-	}
-	if oldestAge > newest-at {
-		marks[oldest] = uint32(place)<<placeShift | at&secondMask
-	}
-	w[0] = uint64(marks[0]) | uint64(marks[1])<<32
-}
-
-// Others is at how many places besides this one hash was in the span before a
-// second: 0, 1 or 2.
-func (p *Places) Others(hash uint64, place uint8, at Second) int {
-	s := p.table.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w, before := p.table.find(s, hash, at)
-	if w == nil {
-		return 0
-	}
-	newest, n := max(at, before), 0
-	for _, m := range [2]uint32{uint32(w[0]), uint32(w[0] >> 32)} {
-		seen := newest - (newest-m)&secondMask
-		if m != 0 && uint8(m>>placeShift) != place && within(seen, at, p.span) {
-			n++
-		}
-	}
-	return n
-}
-
-// Forgotten is how many entries gave way before their time.
-func (p *Places) Forgotten() uint64 { return p.table.forgot.Load() }

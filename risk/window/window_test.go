@@ -109,21 +109,23 @@ func TestSetsAgainstAList(t *testing.T) {
 	})
 }
 
-func TestPlacesAgainstAList(t *testing.T) {
+// The low bits of a second say when also where the span takes all of them, and
+// after any pause.
+func TestFewElementsAgainstAList(t *testing.T) {
 	hs := hashes(5)
 	rapid.Check(t, func(rt *rapid.T) {
-		span := rapid.SampledFrom([]Second{3, 7200, 90 * 86400}).Draw(rt, "span")
-		p := NewPlaces(time.Duration(span)*time.Second, 1<<20)
+		span := rapid.SampledFrom([]Second{2, 4, 1 << 13, 7200, 86400}).Draw(rt, "span")
+		p := NewSets(2, time.Duration(span)*time.Second, 1<<20)
 		now := second0
 		var all []event
 		for range rapid.IntRange(1, 200).Draw(rt, "steps") {
-			now += rapid.SampledFrom([]Second{0, 0, 1, 2, span - 1, span, 2 * span, 1 << 24, 1<<24 + 1}).Draw(rt, "passed")
+			now += rapid.SampledFrom([]Second{0, 0, 1, 2, span - 1, span, 2 * span, 1 << 24, 1<<17 + 1}).Draw(rt, "passed")
 			e := event{rapid.SampledFrom(hs).Draw(rt, "hash"), rapid.SampledFrom([]uint64{11, 31, 82, 255}).Draw(rt, "place"), now, 0}
 			if rapid.Bool().Draw(rt, "add") {
-				p.Add(e.hash, uint8(e.element), now)
+				p.Add(e.hash, e.element, now)
 				all = append(all, e)
 			}
-			got, want := p.Others(e.hash, uint8(e.element), now), others(all, e.hash, e.element, now, 0, span)
+			got, want := p.Others(e.hash, e.element, now), others(all, e.hash, e.element, now, 0, span)
 			if got != want && (want < 2 || got == 0) {
 				rt.Fatalf("%d other places, want %d", got, want)
 			}
@@ -142,7 +144,7 @@ func TestLateComers(t *testing.T) {
 			t.Errorf("at %d there are %d, want %d", at, got, want)
 		}
 	}
-	p := NewPlaces(10*time.Second, 100)
+	p := NewSets(2, 10*time.Second, 100)
 	p.Add(1, 11, 109)
 	p.Add(1, 11, 103)
 	p.Add(1, 12, 107)
@@ -209,7 +211,7 @@ func TestCountsStop(t *testing.T) {
 }
 
 func TestSideBySide(t *testing.T) {
-	c, s, p := NewCounts(100*time.Second, 0, 1<<20), NewSets(3, 100*time.Second, 1<<20), NewPlaces(100*time.Second, 1<<20)
+	c, s, p := NewCounts(100*time.Second, 0, 1<<20), NewSets(4, 100*time.Second, 1<<20), NewSets(2, 100*time.Second, 1<<20)
 	hs := hashes(50)
 	const workers, rounds = 4, 3
 	var wg sync.WaitGroup
@@ -218,8 +220,8 @@ func TestSideBySide(t *testing.T) {
 			for range rounds {
 				for _, h := range hs {
 					c.Add(h, second0, 1)
-					s.Add(h, uint64(w), second0)
-					p.Add(h, uint8(w%2)+1, second0)
+					s.Add(h, uint64(w)+1, second0)
+					p.Add(h, uint64(w%2)+1, second0)
 					c.Of(h, second0, 1)
 					s.Others(h, 9, second0)
 					p.Others(h, 9, second0)
@@ -232,8 +234,8 @@ func TestSideBySide(t *testing.T) {
 		if n, _ := c.Of(h, second0, 1); n != workers*rounds {
 			t.Errorf("%d were counted, want %d", n, workers*rounds)
 		}
-		if n := s.All(h, second0); n != 3 {
-			t.Errorf("%d elements, want 3", n)
+		if n := s.All(h, second0); n != workers {
+			t.Errorf("%d elements, want %d", n, workers)
 		}
 		if n := p.Others(h, 9, second0); n != 2 {
 			t.Errorf("%d places, want 2", n)
@@ -244,13 +246,13 @@ func TestSideBySide(t *testing.T) {
 func BenchmarkTenMillion(b *testing.B) {
 	const n = 10_000_000
 	r := rand.New(rand.NewPCG(5, 6))
-	c, p := NewCounts(600*time.Second, 25*time.Hour, 2*n), NewPlaces(2*time.Hour, 2*n)
+	c, p := NewCounts(600*time.Second, 25*time.Hour, 2*n), NewSets(2, 2*time.Hour, 2*n)
 	for range n {
 		h := r.Uint64()
 		c.Add(h, second0, 1)
 		p.Add(h, 31, second0)
 	}
-	for name, t := range map[string]*table{"counts": &c.table, "places": &p.table} {
+	for name, t := range map[string]*table{"counts": &c.table, "elements": &p.table} {
 		cells := 0
 		for i := range t.shards {
 			cells += len(t.shards[i].cells)
@@ -258,9 +260,9 @@ func BenchmarkTenMillion(b *testing.B) {
 		b.Logf("%s: %.1f bytes each", name, float64(8*cells)/n)
 	}
 	for name, f := range map[string]func(uint64){
-		"counts add": func(h uint64) { c.Add(h, second0, 1) },
-		"counts of":  func(h uint64) { c.Of(h, second0, 1) },
-		"places of":  func(h uint64) { p.Others(h, 11, second0) },
+		"counts add":  func(h uint64) { c.Add(h, second0, 1) },
+		"counts of":   func(h uint64) { c.Of(h, second0, 1) },
+		"elements of": func(h uint64) { p.Others(h, 11, second0) },
 	} {
 		b.Run(fmt.Sprint(name), func(b *testing.B) {
 			b.ReportAllocs()

@@ -28,6 +28,7 @@ const (
 	ruleL05 txn.Rule = 305
 	ruleR03 txn.Rule = 403
 	ruleR04 txn.Rule = 404
+	ruleR05 txn.Rule = 405
 	ruleR06 txn.Rule = 406
 	ruleR07 txn.Rule = 407
 	ruleR09 txn.Rule = 409
@@ -69,6 +70,7 @@ var builtins = []Builtin{
 	{ruleR03, "card repeats at a merchant; refused where a policy says from which count on", txn.ActionAlert, false},
 	{ruleR09, "card is used in several provinces within two hours", txn.ActionAlert, false},
 	{ruleR04, "payments look like cash for credit", txn.ActionAlert, false},
+	{ruleR05, "new merchant sells more than it declared", txn.ActionHold, false},
 	{ruleL02, "amount is over a limit per transaction", txn.ActionRefuse, false},
 	{ruleM05, "credit cards of a micro merchant's person come to more than the regulator allows", txn.ActionRefuse, false},
 	{ruleL05, "codes of a payer come to more than his level allows", txn.ActionRefuse, false},

@@ -31,6 +31,9 @@ type Patterns struct {
 	// R04: the share of a merchant's payments of 24 hours between 23:00 and 6:00
 	// that is too much, once there are NightFrom of them.
 	NightPercent, NightFrom uint8
+	// R05: how many times its declared turnover of a month a merchant may sell in
+	// a month while it is new: the 30 days from its Since.
+	SurgeTimes uint8
 	// R06: refusals of one card, and different cards refused, at one terminal in
 	// ten minutes, after which the next request is refused.
 	Declines, DeclinedCards uint8
@@ -46,7 +49,8 @@ type Patterns struct {
 var defaultPatterns = Patterns{
 	Repeats: 3, RepeatsDay: 5,
 	CreditPercent: 90, CreditFrom: 50_000_00, NearCount: 5, Near: [NearMax]int64{4_999_00, 49_999_00}, NightPercent: 50, NightFrom: 20,
-	Declines: 5, DeclinedCards: 10,
+	SurgeTimes: 3,
+	Declines:   5, DeclinedCards: 10,
 	RefundPercent: 30, RefundsFrom: 3,
 	Provinces: 2,
 }
@@ -132,7 +136,30 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 			return true
 		}
 	}
-	return payment(req.Kind) && j.asked(ruleR04) && j.cashOut(r, req)
+	return payment(req.Kind) && (j.asked(ruleR04) && j.cashOut(r, req) || j.asked(ruleR05) && j.surge(e, req))
+}
+
+// newFor is how many days a merchant is new.
+const newFor = 30
+
+// surge finds a new merchant that sells more than it declared (R05): in the month
+// of its beginning and this one together, as limits count them.
+func (j *judgement) surge(e *Engine, req *txn.Request) bool {
+	m, times := req.Owner, int64(j.policy.Patterns.SurgeTimes)
+	if times == 0 || m.Turnover == 0 || m.Since == 0 || daysBetween(m.Since, req.Day) >= newFor {
+		return false
+	}
+	p := Party{Scope: txn.ScopeMerchant, Currency: req.Amount.Currency}
+	copy(p.ID[:], m.ID[:])
+	volume := saturated(e.MonthUsageOf(req.Day, p).Minor, req.Amount.Minor)
+	if monthOf(m.Since) != monthOf(req.Day) {
+		volume = saturated(volume, e.MonthUsageOf(m.Since, p).Minor)
+	}
+	bound := m.Turnover * times
+	if bound/times != m.Turnover {
+		return false // nobody sells so much
+	}
+	return volume > bound && j.counts(ruleR05, 0, volume, bound, txn.TurnoverIsOverDeclared)
 }
 
 // otherMerchants finds a machine that worked for another merchant in the last

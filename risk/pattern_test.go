@@ -177,6 +177,49 @@ func TestR04CashOut(t *testing.T) {
 	})
 }
 
+func TestR05NewMerchantSellsMoreThanDeclared(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		sold, before     int64 // this month and the one before
+		turnover, amount int64
+		since            txn.Date
+		found            bool
+	}{
+		{"three times", 2_000_00, 0, 1_000_00, 1_000_00, 20261120, false},
+		{"a cent more", 2_000_00, 0, 1_000_00, 1_000_01, 20261120, true},
+		{"thirtieth day", 2_000_00, 0, 1_000_00, 1_000_01, 20261024, true},
+		{"thirty days later", 2_000_00, 0, 1_000_00, 1_000_01, 20261023, false},
+		{"part of it the month before", 1_500_00, 500_00, 1_000_00, 1_000_01, 20261024, true},
+		{"this month's beginner has none before", 1_500_00, 500_00, 1_000_00, 1_000_01, 20261101, false},
+		{"turnover not known", 1 << 40, 0, 0, 1_000_01, 20261120, false},
+		{"beginning not known", 1 << 40, 0, 1_000_00, 1_000_01, 0, false},
+		{"turnover of nobody", 1 << 40, 0, 1 << 62, 1_000_01, 20261120, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e, req := engine(t), good()
+			h := HoldOf(req)
+			h.Card = txn.CardToken{2}
+			h.Day, h.Minor = 20261031, row.before
+			e.Restore(h)
+			h.Day, h.Minor = today, row.sold
+			e.Restore(h)
+			req.Owner.Since, req.Owner.Turnover, req.Amount.Minor = row.since, row.turnover, row.amount
+			v := e.Assess(req)
+			want := txn.Finding{}
+			if row.found {
+				want = txn.Finding{Rule: ruleR05, Action: txn.ActionHold, Seen: 3_000_01, Bound: 3_000_00}
+			}
+			var found txn.Finding
+			for found = range v.Findings.All() {
+				break
+			}
+			if v.Reason != txn.Approved || found != want {
+				t.Errorf("told %q and found %+v, want %+v", v.Reason, found, want)
+			}
+		})
+	}
+}
+
 func TestR06CardTesting(t *testing.T) {
 	runPast(t, ruleR06, []pastRow{
 		{"fourth refusal before", []history{{4, time.Minute, declined("55")}}, nil, txn.Finding{}, 0},

@@ -80,6 +80,7 @@ type patternsYAML struct {
 	Near          []yamlfile.Scalar `yaml:"near"`
 	NightPercent  yamlfile.Scalar   `yaml:"night_percent"`
 	NightFrom     yamlfile.Scalar   `yaml:"night_from"`
+	SurgeTimes    yamlfile.Scalar   `yaml:"surge_times"`
 	Declines      yamlfile.Scalar   `yaml:"declines"`
 	DeclinedCards yamlfile.Scalar   `yaml:"declined_cards"`
 	RefundPercent yamlfile.Scalar   `yaml:"refund_percent"`
@@ -274,7 +275,7 @@ func (l *loader) patterns(y *patternsYAML) {
 		{y.Repeats, "repeats", &p.Repeats, 15}, {y.RepeatsDay, "repeats_day", &p.RepeatsDay, 255}, {y.RepeatsMax, "repeats_max", &p.RepeatsMax, 15},
 		{y.CreditPercent, "credit_percent", &p.CreditPercent, 99}, {y.NearCount, "near_count", &p.NearCount, 255},
 		{y.NightPercent, "night_percent", &p.NightPercent, 99}, {y.NightFrom, "night_from", &p.NightFrom, 255},
-		{y.Declines, "declines", &p.Declines, 15}, {y.DeclinedCards, "declined_cards", &p.DeclinedCards, 16},
+		{y.SurgeTimes, "surge_times", &p.SurgeTimes, 255}, {y.Declines, "declines", &p.Declines, 15}, {y.DeclinedCards, "declined_cards", &p.DeclinedCards, 16},
 		{y.RefundPercent, "refund_percent", &p.RefundPercent, 255}, {y.RefundsFrom, "refunds_from", &p.RefundsFrom, 255},
 		{y.Provinces, "provinces", &p.Provinces, 3},
 	} {

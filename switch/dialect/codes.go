@@ -46,6 +46,7 @@ var (
 		txn.CardRepeatsAtMerchant:            "65",
 		txn.CardMovesTooFast:                 "59",
 		txn.PaymentsLookLikeCash:             "59",
+		txn.TurnoverIsOverDeclared:           "61",
 		txn.CardIsRefusedByRule:              "57",
 		txn.TransactionIsRefusedByRule:       "58",
 		txn.AmountIsRefusedByRule:            "61",

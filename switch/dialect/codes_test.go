@@ -54,6 +54,7 @@ func TestCodes(t *testing.T) {
 		{txn.CardRepeatsAtMerchant, "65", "65"},
 		{txn.CardMovesTooFast, "59", "59"},
 		{txn.PaymentsLookLikeCash, "59", "59"},
+		{txn.TurnoverIsOverDeclared, "61", "61"},
 		{txn.CardIsRefusedByRule, "57", "57"},
 		{txn.TransactionIsRefusedByRule, "58", "58"},
 		{txn.AmountIsRefusedByRule, "61", "61"},

@@ -70,6 +70,7 @@ type merchantYAML struct {
 	LegalName      yamlfile.Scalar   `yaml:"legal_name"`
 	Licence        yamlfile.Scalar   `yaml:"licence"`
 	LicenceEnds    yamlfile.Scalar   `yaml:"licence_ends"`
+	Turnover       yamlfile.Scalar   `yaml:"turnover"`
 	Account        yamlfile.Scalar   `yaml:"account"`
 	AccountMasked  yamlfile.Scalar   `yaml:"account_masked"`
 	AccountSealed  yamlfile.Scalar   `yaml:"account_sealed"`

@@ -85,6 +85,16 @@ stock:
   - {serial: C-1, model: N910, kind: qr-box}
 `
 
+func TestTurnover(t *testing.T) {
+	s, err := Load(strings.NewReader(strings.Replace(small, "unmatched: true\n", "unmatched: true\n    turnover: 5000\n", 1)), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := s.Merchant(txn.MakeMerchantID("SHOP1")); !ok || m.Turnover != 5000 {
+		t.Errorf("merchant %+v", m)
+	}
+}
+
 func TestLoadSmall(t *testing.T) {
 	s, err := Load(strings.NewReader(small), "small.yaml")
 	if err != nil {
@@ -214,6 +224,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"day that never was", "since: 2026-01-31", "since: 2026-02-30", `f:38: merchants[].since: "2026-02-30" must be a date`},
 		{"licence of long ago", "licence_ends: 2027-02-28", "licence_ends: 1899-12-31", `f:39: merchants[].licence_ends: "1899-12-31" must be a date`},
 		{"perhaps unmatched", "unmatched: true", "unmatched: perhaps", `f:40: merchants[].unmatched: "perhaps" must be true or false`},
+		{"turnover in parts of a yen", "unmatched: true", "unmatched: true\n    turnover: 50.5", `f:41: merchants[].turnover: "50.5" must be a number from 1`},
 		{"plan of nothing", "plan: 2", "plan: 0", `f:63: terminals[].plan: "0" must be a number from 1 to 65535`},
 		{"model that is not listed", "model: P2 Pro", "model: P3", `f:63: terminals[].model: "P3" is not among the models at the head of the file`},
 		{"capability of no kind", "[code, stripe]", "[code, print]", `f:63: terminals[].capabilities[]: "print" must be one of`},

@@ -77,6 +77,9 @@ func (l *loader) party(y *merchantYAML, m *txn.Merchant) {
 	m.Since = l.date(y.Since, "merchants[].since")
 	m.LicenceEnds = l.date(y.LicenceEnds, "merchants[].licence_ends")
 	m.Unmatched = l.yes(y.Unmatched, "merchants[].unmatched")
+	if exp, ok := m.Currency.Exponent(); ok && y.Turnover.Line > 0 {
+		m.Turnover = l.decimal(y.Turnover, "merchants[].turnover", exp, 1, math.MaxInt64)
+	}
 }
 
 // dossier checks what people keep of a merchant and requests do not need. All of

@@ -163,6 +163,7 @@ type Merchant struct {
 	Since       Date     // when it was approved
 	LicenceEnds Date     // last day of its licence or document, 0 is never
 	Unmatched   bool     // its settlement account is in another name (M04)
+	Turnover    int64    // a month, as it declared, in minor units; 0 is not known
 }
 
 // MerchantType is what a merchant is before the law.

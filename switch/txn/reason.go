@@ -53,6 +53,7 @@ const (
 	CardRepeatsAtMerchant            Reason = 66
 	CardMovesTooFast                 Reason = 67
 	PaymentsLookLikeCash             Reason = 68
+	TurnoverIsOverDeclared           Reason = 72
 	CardIsRefusedByRule              Reason = 57 // of the risk officer's own rules, as the three below
 	TransactionIsRefusedByRule       Reason = 58
 	AmountIsRefusedByRule            Reason = 59
@@ -128,6 +129,7 @@ var reasonNames = [...]string{
 	CardRepeatsAtMerchant:            "card repeats at merchant",
 	CardMovesTooFast:                 "card moves too fast",
 	PaymentsLookLikeCash:             "payments look like cash",
+	TurnoverIsOverDeclared:           "turnover is over declared",
 	CardIsRefusedByRule:              "card is refused by rule",
 	TransactionIsRefusedByRule:       "transaction is refused by rule",
 	AmountIsRefusedByRule:            "amount is refused by rule",

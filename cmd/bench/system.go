@@ -54,9 +54,10 @@ func forwarderSystem() (s *system, err error) {
 	return s, err
 }
 
-// writeUnlimited writes the policy of configurations: no limits.
+// writeUnlimited writes the policy of configurations: no limits, and no finding at
+// every sale for a card that buys all day and all night.
 func writeUnlimited(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte("version: 1\n"), 0o600)
+	return os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte("version: 1\npatterns: {repeats: 0, repeats_day: 0, night_percent: 0}\n"), 0o600)
 }
 
 // configuration is the switch's: everything else is as it comes. Terminals that

@@ -85,7 +85,8 @@ func Catalogue() []Builtin { return append([]Builtin(nil), builtins...) }
 // has been said so far.
 type judgement struct {
 	*rulebook
-	v txn.Verdict
+	v    txn.Verdict
+	sink *Explanation // nil: nobody asks why
 }
 
 // finds notes that a rule found something, and says whether the request is
@@ -100,7 +101,9 @@ func (j *judgement) counts(r txn.Rule, least txn.Action, seen, bound int64, reas
 		return false
 	}
 	action := max(s.Action, least)
-	j.v.Findings.Add(txn.Finding{Rule: r, Action: action, Shadow: s.Mode == rules.Shadow, Seen: seen, Bound: bound})
+	f := txn.Finding{Rule: r, Action: action, Shadow: s.Mode == rules.Shadow, Seen: seen, Bound: bound}
+	j.v.Findings.Add(f)
+	j.sink.finding(f)
 	if s.Mode == rules.Shadow || action != txn.ActionRefuse {
 		return false
 	}

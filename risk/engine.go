@@ -110,12 +110,26 @@ func New(cfg Config) (*Engine, error) {
 // Assess decides on req. When the verdict is Approved and req.Kind.Limits is
 // Debit, the use HoldOf(req) is reserved and in flight until Confirm or Release.
 // What has happened at a terminal already is counted and meets no limit.
-func (e *Engine) Assess(req *txn.Request) txn.Verdict {
-	j := judgement{rulebook: e.rules.Load()}
+func (e *Engine) Assess(req *txn.Request) txn.Verdict { return e.assess(req, nil) }
+
+// assess is Assess, which tells sink what it looks at if somebody asks why.
+func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
+	j := judgement{rulebook: e.rules.Load(), sink: sink}
 	j.v.Findings.Policy = j.policy.Number
-	if j.check(e, req) && !j.past(e, req) && !j.ownRules(e, req) && req.Kind.Limits() == txn.Debit {
-		e.use(&j, req)
+	sink.reach(byItself)
+	if !j.check(e, req) {
+		return j.v
 	}
+	sink.reach(byThePast)
+	if j.past(e, req) {
+		return j.v
+	}
+	sink.reach(byOwnRules)
+	if j.ownRules(e, req) || req.Kind.Limits() != txn.Debit {
+		return j.v
+	}
+	sink.reach(byLimits)
+	e.use(&j, req)
 	return j.v
 }
 
@@ -124,6 +138,7 @@ func (e *Engine) use(j *judgement, req *txn.Request) {
 	var room [needsMax]need
 	needs := j.limitsOf(req, room[:])
 	if j.overTransaction(needs, req.Amount.Minor) {
+		j.sink.limits(needs, req.Amount.Minor)
 		return
 	}
 	d := e.days.open(req.Day, e.cardsMax, true)
@@ -132,7 +147,9 @@ func (e *Engine) use(j *judgement, req *txn.Request) {
 		return
 	}
 	h := HoldOf(req)
-	if j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), &h, needs) {
+	reserved := j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), &h, needs)
+	j.sink.limits(needs, req.Amount.Minor)
+	if reserved {
 		e.inFlight.Add(1)
 	}
 }

@@ -37,6 +37,7 @@ func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
 			}
 			if l.whole() {
 				ns[indexOf(l.Scope)].bounds.tighten(&l.Bounds)
+				j.sink.plan(l.Scope, p, &l.Bounds)
 			} else {
 				ns = append(ns, need{scope: l.Scope, methods: l.Methods, cards: l.Cards, bounds: bounds{l.Bounds}})
 			}
@@ -48,6 +49,9 @@ func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
 	ns[0].bounds.replace(&t.Limits)
 	ns[1].bounds.replace(&m.Limits)
 	ns[2].bounds.replace(&m.Card)
+	j.sink.source(txn.ScopeTerminal, "terminal's row", &t.Limits)
+	j.sink.source(txn.ScopeMerchant, "merchant's row", &m.Limits)
+	j.sink.source(txn.ScopeCard, "merchant's row", &m.Card)
 	if len(j.override) > 0 {
 		h := HoldOf(req)
 		for i, p := range PartiesOf(h) {
@@ -55,6 +59,7 @@ func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
 				l := &j.override[partyKey{p.Scope, p.ID}][k]
 				if l.binds(req, method) {
 					ns[i].bounds.replace(&l.Bounds)
+					j.sink.source(p.Scope, "override", &l.Bounds)
 				}
 			}
 		}

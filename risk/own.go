@@ -16,12 +16,12 @@ var factsPool = sync.Pool{New: func() any { return new(rules.Facts) }}
 // ownRules lets the risk officer's rules see a request that broke none of the
 // built-in ones which need no counter, and says whether one refuses it.
 func (j *judgement) ownRules(e *Engine, req *txn.Request) bool {
-	if j.own.Len() == 0 || !req.Kind.Forwarded() {
+	if j.own.Len() == 0 && j.sink == nil || !req.Kind.Forwarded() {
 		return false
 	}
 	f := factsPool.Get().(*rules.Facts)
 	j.know(e, f, req)
-	reason := j.own.Judge(f, req.Day, req.Kind.Told(), &j.v.Findings, nil)
+	reason := j.own.Judge(f, req.Day, req.Kind.Told(), &j.v.Findings, j.sink.facts(j.own, f))
 	factsPool.Put(f)
 	if reason == txn.Approved {
 		return false
@@ -29,6 +29,9 @@ func (j *judgement) ownRules(e *Engine, req *txn.Request) bool {
 	j.v.Reason = reason
 	return true
 }
+
+// asks says that a rule needs one of some facts, or somebody wants to see them.
+func (j *judgement) asks(xs ...rules.Fact) bool { return j.sink != nil || j.own.Asks(xs...) }
 
 // know says in f what the rules ask of a request.
 func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
@@ -70,22 +73,22 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 		f.SetText(rules.CardBIN, req.PAN.AppendMasked(digits[:0])[:6])
 	}
 	// What takes longer is found out only where somebody asks.
-	if j.own.Asks(rules.Hour, rules.Weekday) {
+	if j.asks(rules.Hour, rules.Weekday) {
 		at := req.Received.In(e.zone)
 		f.Set(rules.Hour, int64(at.Hour()))
 		f.Set(rules.Weekday, int64(at.Weekday()+6)%7+1)
 	}
-	if p := req.Info.Position; p.Known && (t.Lat != 0 || t.Lng != 0) && j.own.Asks(rules.Distance) {
+	if p := req.Info.Position; p.Known && (t.Lat != 0 || t.Lng != 0) && j.asks(rules.Distance) {
 		f.Set(rules.Distance, metres(p, t.Lat, t.Lng))
 	}
-	if m.Since != 0 && j.own.Asks(rules.MerchantAge) {
+	if m.Since != 0 && j.asks(rules.MerchantAge) {
 		f.Set(rules.MerchantAge, daysBetween(m.Since, req.Day))
 	}
-	if t.Since != 0 && j.own.Asks(rules.TerminalAge) {
+	if t.Since != 0 && j.asks(rules.TerminalAge) {
 		f.Set(rules.TerminalAge, daysBetween(t.Since, req.Day))
 	}
 	for w := range Window(Windows) {
-		if x := rules.RecentCardAtMerchant + rules.Fact(w); j.own.Asks(x) {
+		if x := rules.RecentCardAtMerchant + rules.Fact(w); j.asks(x) {
 			f.Set(x, e.recent.count(w, req))
 		}
 	}
@@ -111,13 +114,13 @@ func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
 		if ps[i].ID == [16]byte{} {
 			continue
 		}
-		if j.own.Asks(c.dayAmount, c.dayCount) {
+		if j.asks(c.dayAmount, c.dayCount) {
 			u := e.UsageOf(req.Day, ps[i])
 			f.Set(c.dayAmount, u.Minor)
 			f.Set(c.dayCount, u.Count)
 		}
 		month := e.months.kept(monthOf(req.Day))
-		if j.own.Asks(c.monthAmount, c.monthCount) && month != nil && month.whole.Load() && month.counts[i] {
+		if j.asks(c.monthAmount, c.monthCount) && month != nil && month.whole.Load() && month.counts[i] {
 			u := month.use(ps[i], 0, 0)
 			f.Set(c.monthAmount, u.Minor)
 			f.Set(c.monthCount, u.Count)

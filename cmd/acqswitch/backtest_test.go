@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,34 @@ func TestBacktestOfADay(t *testing.T) {
 	test().check(t, exitRefused, "1 (12.50 CNY) would be treated otherwise: 1 (12.50 CNY) now refused, 0 now let through", "")
 	test("--against", "new.yaml").check(t, exitOK, "0 would be treated otherwise", "")
 	test("--to", "2020-01-01").check(t, exitUsage, "", "--to 2020-01-01 must be a day, not before --from")
+
+	explain := func(args ...string) result {
+		return s.cli(append([]string{"risk", "explain", "--config", "acqswitch.yaml"}, args...)...)
+	}
+	rrn := r.Changes[0].RRN
+	explain("--rrn", rrn).check(t, exitOK, "merchant 999290054110001, under policy 0: approved", "")
+	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "day count is over limit", "")
+	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "plan 0 a: day count 2", "")
+	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "instalments = not known", "")
+	explain("--rrn", "000000000000").check(t, exitRefused, "", "the ledger has no transaction 000000000000 of "+today)
+	write(t, s.dir, "sale.yaml", "amount: 60000.00\nmerchant: \"999290054110001\"\nterminal: \"10000001\"\nbin: \"622202\"\n")
+	explain("--request", "sale.yaml").check(t, exitRefused, "amount is over transaction limit", "")
+	explain("--request", "sale.yaml", "-o", "json").check(t, exitRefused, `"verdict": "amount is over transaction limit"`, "")
+	for field, want := range map[string]string{
+		"amount: 6.005": "sale.yaml:1: amount:", "kind: echo": `kind: "echo" is nothing that an issuer answers`, "currency: RMB": `"RMB" is no ISO 4217 currency`,
+		"merchant: \"\"": "merchant: \"\" must be", "terminal: \"123456789\"": "terminal:", "card: 6222020000000007": "card: must be a token of 32", "bin: 62220": "bin:",
+		"card_type: gold": "card_type:", "entry: swipe": "entry:", "pin: yes": "pin:", "lat: 91": "lat:", "lng: NaN": "lng:", "at: noon": "at:", "pan: 1": "unknown field",
+	} {
+		base := map[string]string{"amount": "amount: 6.00", "merchant": "merchant: M", "terminal": "terminal: T"}
+		key, _, _ := strings.Cut(field, ":")
+		base[key] = field
+		write(t, s.dir, "sale.yaml", strings.Join(slices.Sorted(maps.Values(base)), "\n")+"\n")
+		got := explain("--request", "sale.yaml")
+		got.check(t, exitUsage, "", want)
+		if strings.Contains(got.errs, "6222020000000007") {
+			t.Errorf("a card number is quoted: %s", got.errs)
+		}
+	}
 	write(t, s.dir, "new.yaml", "version: 1\nrules: [{number: 1000, name: r, when: pen, action: alert}]\n")
 	test().check(t, exitUsage, "", `new.yaml:2: rules[].when: rule "r": column 1: "pen" is not known`)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func riskCommand(c *console) *cobra.Command {
-	return group("risk", "What the risk officer decides by", policyCommand(c), backtestCommand(c), cardTokenCommand(c), riskFactsCommand(c))
+	return group("risk", "What the risk officer decides by", policyCommand(c), backtestCommand(c), riskExplainCommand(c), cardTokenCommand(c), riskFactsCommand(c))
 }
 
 func cardTokenCommand(c *console) *cobra.Command {

@@ -361,3 +361,13 @@ func (t *Test) Report() *Report {
 	slices.SortFunc(r.Strays, func(a, b Stray) int { return compareStrings(a.Recorded, b.Recorded, a.Replayed, b.Replayed) })
 	return &r
 }
+
+// Explain says what the new policy makes of a record, behind the records that
+// were taken, and why. It counts nothing. It is nil for a record of parties that
+// are registered no more.
+func (t *Test) Explain(rec *txn.Record) *risk.Explanation {
+	if !t.request(rec) {
+		return nil
+	}
+	return t.sides[1].engine.Explain(&t.req)
+}

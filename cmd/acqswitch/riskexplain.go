@@ -1,0 +1,391 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/moov-io/iso4217"
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/backtest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
+)
+
+func riskExplainCommand(c *console) *cobra.Command {
+	var o explainOptions
+	cmd := &cobra.Command{
+		Use: "explain", Short: "Say how rules and limits decide about a transaction, check by check", Args: noArgs,
+		Long: `explain judges one request behind what the ledger has of the month until then: a
+recorded transaction (--rrn, with its --day), or one that FILE describes, as if
+it came now. It prints the facts, each check in the order in which they are asked
+and what came of it, each rule of your own with the facts it asks for, and the
+limits in force with what was used of them and where they come from. The policy
+is the one in force unless --policy names another, as for backtest.
+
+FILE is YAML: kind, amount, currency, merchant, terminal, card (a token, as
+card-token makes them), bin, card_type, entry (manual, stripe, code, chip,
+contactless), pin, lat, lng, at (2026-11-22T23:30:00+08:00; default now).
+
+Exit code 3 if the request would be refused.`,
+		Example: `  acqswitch risk explain --rrn 632612345678 --day 2026-11-21
+  acqswitch risk explain --request sale.yaml --policy new.yaml`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c) },
+	}
+	configFlag(cmd, &o.config)
+	f := cmd.Flags()
+	f.StringVar(&o.rrn, "rrn", "", "a recorded transaction's retrieval reference number")
+	f.StringVar(&o.day, "day", "", "its business day (default today)")
+	f.StringVar(&o.request, "request", "", "a file that describes a request")
+	f.StringVar(&o.policy, "policy", "", "the policy (default the one in force)")
+	return cmd
+}
+
+type explainOptions struct{ config, rrn, day, request, policy string }
+
+func (o *explainOptions) run(ctx context.Context, c *console) error {
+	if (o.rrn == "") == (o.request == "") {
+		return usage(errors.New("give one of --rrn and --request"))
+	}
+	cfg, err := readConfig(o.config)
+	if err != nil {
+		return err
+	}
+	business, err := cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	day := business.Of(time.Now())
+	if o.day != "" {
+		if day, err = txn.ParseDate(o.day); err != nil {
+			return usage(fmt.Errorf("--day: %w", err))
+		}
+	}
+	var asked *txn.Record
+	if o.request != "" {
+		if asked, err = readRequest(o.request); err != nil {
+			return err
+		}
+		day = business.Of(asked.At)
+		asked.Day = day
+	}
+	parties, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	if err != nil {
+		return err
+	}
+	p, err := (&backtestOptions{config: o.config, policy: o.policy}).candidate(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	test, err := backtest.New(backtest.Config{Before: p, After: p, Registry: parties, Zone: business.Zone, CountCards: cfg.Risk.CardsPerMonth, From: day})
+	if err != nil {
+		return usage(err)
+	}
+	var x *risk.Explanation
+	var rec txn.Record
+	known := false
+	err = replayLedger(ctx, cfg, day, day, func(r *txn.Record) {
+		if r.Kind == txn.RecordOutcome && r.Day == day && o.rrn != "" && strings.TrimRight(string(r.RRN[:]), "\x00") == o.rrn {
+			x, rec, known = test.Explain(r), *r, true
+		}
+		test.Take(r)
+	})
+	switch {
+	case err != nil:
+		return err
+	case asked != nil:
+		x, rec, known = test.Explain(asked), *asked, true
+	}
+	switch {
+	case !known:
+		return &exitError{exitRefused, fmt.Errorf("the ledger has no transaction %s of %s: name its business day with --day", o.rrn, day)}
+	case x == nil:
+		return &exitError{exitRefused, fmt.Errorf("merchant %s or terminal %s is not registered: such a request is refused before anything is counted", rec.Merchant, rec.Key.Terminal)}
+	case c.json():
+		err = c.print(explained(x))
+	default:
+		err = writeExplanation(c.out, x, &rec, business.Zone)
+	}
+	if err == nil && x.Verdict.Reason != txn.Approved {
+		return refused()
+	}
+	return err
+}
+
+// candidate is the policy of --policy, or the one in force.
+func (o *backtestOptions) candidate(ctx context.Context, cfg *config) (risk.Policy, error) {
+	if o.policy == "" && cfg.Risk.Policy != "" {
+		o.policy = cfg.Risk.Policy
+	}
+	_, p, err := o.policies(ctx, cfg)
+	return p, err
+}
+
+// explained is an explanation as JSON has it.
+func explained(x *risk.Explanation) any {
+	type check struct {
+		Rule  string `json:"rule"`
+		Finds string `json:"finds"`
+		Came  string `json:"came"`
+		Seen  int64  `json:"seen,omitempty"`
+		Bound int64  `json:"bound,omitempty"`
+	}
+	type rule struct {
+		Rule   string            `json:"rule"`
+		Name   string            `json:"name"`
+		When   string            `json:"when"`
+		Action string            `json:"action"`
+		Mode   string            `json:"mode"`
+		Result string            `json:"result"`
+		Facts  map[string]string `json:"facts"`
+	}
+	type limit struct {
+		Of    string `json:"of"`
+		Part  string `json:"part,omitempty"`
+		What  string `json:"what"`
+		Limit int64  `json:"limit"`
+		Used  int64  `json:"used"`
+	}
+	type source struct {
+		Of     string     `json:"of"`
+		From   string     `json:"from"`
+		Limits txn.Limits `json:"limits"`
+	}
+	facts := func(list []risk.FactSaid) map[string]string {
+		m := map[string]string{}
+		for _, f := range list {
+			m[f.Name] = f.Value
+		}
+		return m
+	}
+	out := struct {
+		Policy  uint32            `json:"policy"`
+		Verdict string            `json:"verdict"`
+		Facts   map[string]string `json:"facts"`
+		Checks  []check           `json:"checks"`
+		Rules   []rule            `json:"rules"`
+		Limits  []limit           `json:"limits"`
+		Sources []source          `json:"sources"`
+	}{Policy: x.Policy, Verdict: x.Verdict.Reason.String(), Facts: facts(x.Facts)}
+	for _, k := range x.Checks {
+		out.Checks = append(out.Checks, check{k.Rule.String(), k.Finds, k.Came, k.Seen, k.Bound})
+	}
+	for _, r := range x.Own {
+		out.Rules = append(out.Rules, rule{r.Rule.Number.String(), r.Rule.Name, r.Rule.When, r.Rule.Action.String(), r.Rule.Mode.String(), r.Result.String(), facts(r.Facts)})
+	}
+	for _, l := range x.Limits {
+		out.Limits = append(out.Limits, limit{l.Scope.String(), l.Part, l.What, l.Limit, l.Used})
+	}
+	for _, s := range x.Sources {
+		out.Sources = append(out.Sources, source{s.Scope.String(), s.From, s.Bounds})
+	}
+	return out
+}
+
+func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone *time.Location) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	f := func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
+	money := func(minor int64) string { return txn.Amount{Minor: minor, Currency: rec.Amount.Currency}.String() }
+	f("%s of %s at %s, terminal %s of merchant %s, under policy %d: %s\n", rec.Request, rec.Amount, rec.At.In(zone).Format(time.RFC3339),
+		rec.Key.Terminal, rec.Merchant, x.Policy, x.Verdict.Reason)
+	f("\nCHECK\tCAME\tSEEN\tBOUND\tLOOKS FOR\n")
+	for _, c := range x.Checks {
+		seen, bound := "", ""
+		if c.Seen != 0 || c.Bound != 0 {
+			seen, bound = strconv.FormatInt(c.Seen, 10), strconv.FormatInt(c.Bound, 10)
+		}
+		f("%s\t%s\t%s\t%s\t%s\n", c.Rule, c.Came, seen, bound, c.Finds)
+	}
+	for _, r := range x.Own {
+		f("%s %s\t%s: %s, %s\t\t\t%s\n", r.Rule.Number, r.Rule.Name, r.Result, r.Rule.Action, r.Rule.Mode, strings.Join(strings.Fields(r.Rule.When), " "))
+		for _, v := range r.Facts {
+			f("\t  %s = %s\n", v.Name, v.Value)
+		}
+	}
+	if len(x.Limits) > 0 {
+		f("\nLIMIT OF\tWHAT\tLIMIT\tUSED BEFORE\tCOUNTS\n")
+	}
+	for _, l := range x.Limits {
+		say := func(n int64) string { return strconv.FormatInt(n, 10) }
+		if l.Amount {
+			say = money
+		}
+		f("%s\t%s\t%s\t%s\t%s\n", l.Scope, l.What, say(l.Limit), say(l.Used), or(l.Part, "all"))
+	}
+	if len(x.Sources) > 0 {
+		f("\nLIMITS OF\tCOME FROM (the last that states one is in force)\n")
+	}
+	for _, s := range x.Sources {
+		f("%s\t%s: %s\n", s.Scope, s.From, limitsSaid(&s.Bounds, money))
+	}
+	if len(x.Facts) > 0 {
+		f("\nFACT\tVALUE\n")
+	}
+	for _, v := range x.Facts {
+		f("%s\t%s\n", v.Name, v.Value)
+	}
+	return w.Flush()
+}
+
+func limitsSaid(l *txn.Limits, money func(int64) string) string {
+	var said []string
+	for _, b := range []struct {
+		what   string
+		n      int64
+		amount bool
+	}{{"transaction", l.Transaction, true}, {"day amount", l.DayAmount, true}, {"day count", int64(l.DayCount), false},
+		{"month amount", l.MonthAmount, true}, {"month count", int64(l.MonthCount), false}} {
+		switch {
+		case b.n == 0:
+		case b.amount:
+			said = append(said, b.what+" "+money(b.n))
+		default:
+			said = append(said, fmt.Sprintf("%s %d", b.what, b.n))
+		}
+	}
+	return strings.Join(said, ", ")
+}
+
+// requestYAML is a request that somebody describes.
+type requestYAML struct {
+	Kind     yamlfile.Scalar `yaml:"kind"`
+	Amount   yamlfile.Scalar `yaml:"amount"`
+	Currency yamlfile.Scalar `yaml:"currency"`
+	Merchant yamlfile.Scalar `yaml:"merchant"`
+	Terminal yamlfile.Scalar `yaml:"terminal"`
+	Card     yamlfile.Scalar `yaml:"card"`
+	BIN      yamlfile.Scalar `yaml:"bin"`
+	CardType yamlfile.Scalar `yaml:"card_type"`
+	Entry    yamlfile.Scalar `yaml:"entry"`
+	PIN      yamlfile.Scalar `yaml:"pin"`
+	Lat      yamlfile.Scalar `yaml:"lat"`
+	Lng      yamlfile.Scalar `yaml:"lng"`
+	At       yamlfile.Scalar `yaml:"at"`
+}
+
+const requestSizeMax = 64 << 10
+
+// entryWords are ways of reading a card by their words.
+var entryWords = map[string]txn.EntryMode{"manual": txn.EntryManual, "stripe": txn.EntryStripe, "code": txn.EntryCode, "chip": txn.EntryChip, "contactless": txn.EntryContactless}
+
+// readRequest reads a described request as the record that it would leave.
+func readRequest(path string) (*txn.Record, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, usage(fmt.Errorf("open request: %w", err))
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, requestSizeMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("read request: %w", err)
+	}
+	if len(text) > requestSizeMax {
+		return nil, usage(fmt.Errorf("%s: it is larger than %d bytes", path, requestSizeMax))
+	}
+	y, err := yamlfile.Decode[requestYAML](text, path, "say kind, amount, merchant and terminal")
+	if err != nil {
+		return nil, usage(err)
+	}
+	r := &txn.Record{Kind: txn.RecordOutcome, Request: txn.KindSale, Entry: txn.EntryChip, At: time.Now(), Card: txn.CardToken{1},
+		Amount: txn.Amount{Currency: txn.CNY}}
+	copy(r.Masked[:], "622202******0000")
+	var problem error
+	bad := func(s yamlfile.Scalar, field, format string, args ...any) {
+		if problem == nil { // one at a time: it is a short file
+			problem = s.Problem(path, field, format, args...)
+		}
+	}
+	if y.Kind.Line > 0 {
+		if k, ok := txn.ParseKind(y.Kind.Text); ok && k.Forwarded() {
+			r.Request = k
+		} else {
+			bad(y.Kind, "kind", "%q is nothing that an issuer answers: give sale, refund, preauth, ...", y.Kind.Text)
+		}
+	}
+	if y.Currency.Line > 0 {
+		known, ok := iso4217.Lookup(y.Currency.Text)
+		n, err := strconv.ParseUint(known.NumericCode, 10, 16)
+		if !ok || err != nil {
+			bad(y.Currency, "currency", "%q is no ISO 4217 currency", y.Currency.Text)
+		}
+		r.Amount.Currency = txn.Currency(n)
+	}
+	if a, err := txn.ParseAmount(y.Amount.Text, r.Amount.Currency); err == nil {
+		r.Amount = a
+	} else {
+		bad(y.Amount, "amount", "%v", err)
+	}
+	if y.Merchant.Text == "" || len(y.Merchant.Text) > len(r.Merchant) {
+		bad(y.Merchant, "merchant", "%q must be a merchant's id", y.Merchant.Text)
+	}
+	if y.Terminal.Text == "" || len(y.Terminal.Text) > len(r.Key.Terminal) {
+		bad(y.Terminal, "terminal", "%q must be a terminal's id", y.Terminal.Text)
+	}
+	r.Merchant, r.Key.Terminal = txn.MakeMerchantID(y.Merchant.Text), txn.MakeTerminalID(y.Terminal.Text)
+	if y.Card.Line > 0 {
+		if b, err := hex.DecodeString(y.Card.Text); err == nil && len(b) == len(r.Card) {
+			r.Card = txn.CardToken(b)
+		} else {
+			bad(y.Card, "card", "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
+		}
+	}
+	if y.BIN.Line > 0 {
+		if len(y.BIN.Text) != 6 || strings.Trim(y.BIN.Text, "0123456789") != "" {
+			bad(y.BIN, "bin", "%q must be a card's first six digits", y.BIN.Text)
+		}
+		copy(r.Masked[:6], y.BIN.Text)
+	}
+	if y.CardType.Line > 0 {
+		for r.CardType = 0; r.CardType.String() != y.CardType.Text; r.CardType++ {
+			if r.CardType.String() == "invalid" {
+				bad(y.CardType, "card_type", "%q must be credit, debit, prepaid or unknown", y.CardType.Text)
+				break
+			}
+		}
+	}
+	if y.Entry.Line > 0 {
+		mode, ok := entryWords[y.Entry.Text]
+		if !ok {
+			bad(y.Entry, "entry", "%q must be manual, stripe, code, chip or contactless", y.Entry.Text)
+		}
+		r.Entry = mode
+	}
+	if y.PIN.Line > 0 {
+		if r.PIN = y.PIN.Text == "true"; !r.PIN && y.PIN.Text != "false" {
+			bad(y.PIN, "pin", "%q must be true or false", y.PIN.Text)
+		}
+	}
+	for _, at := range []struct {
+		s     yamlfile.Scalar
+		field string
+		to    *int32
+		most  float64
+	}{{y.Lat, "lat", &r.Lat, 90}, {y.Lng, "lng", &r.Lng, 180}} {
+		if at.s.Line > 0 {
+			degrees, err := strconv.ParseFloat(at.s.Text, 64)
+			if err != nil || !(degrees >= -at.most && degrees <= at.most) {
+				bad(at.s, at.field, "%q must be degrees", at.s.Text)
+				continue
+			}
+			*at.to = int32(degrees * 1e6)
+		}
+	}
+	if y.At.Line > 0 {
+		if r.At, err = time.Parse(time.RFC3339, y.At.Text); err != nil {
+			bad(y.At, "at", "%q must be a time as 2026-11-22T23:30:00+08:00", y.At.Text)
+		}
+	}
+	if problem != nil {
+		return nil, usage(problem)
+	}
+	return r, nil
+}

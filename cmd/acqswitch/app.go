@@ -51,7 +51,8 @@ type app struct {
 	db        *sqldb.DB // the ledger's database, for all else that keeps rows
 	approvals *approval.Desk
 	alerts    *alert.Workbench
-	policies  *policy.Store // nil: the policy is a file's
+	policies  *policy.Store     // nil: the policy is a file's
+	measured  map[txn.Rule]bool // own rules whose counts are published
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	issuers   *issuer.Router

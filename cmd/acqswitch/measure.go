@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/telemetry"
@@ -23,11 +24,39 @@ func (a *app) measure() {
 	for _, e := range keyring.Events() {
 		t.CounterFunc(telemetry.KeyEvents, func() uint64 { return a.keys.Count(e) }, telemetry.Label{Key: "event", Value: e.String()})
 	}
+	t.Gauge(telemetry.Policy, func() int64 { return int64(a.risk.Policy().Number) })
+	a.measureRules()
 	for i, is := range a.issuers.Status() {
 		label := telemetry.Label{Key: "issuer", Value: is.Issuer}
 		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)
 		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
 		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)
+	}
+}
+
+// measureRules publishes the counts of own rules that are not published yet. It is
+// called whenever a policy comes into force, by one goroutine at a time.
+func (a *app) measureRules() {
+	for r := range a.risk.Own().All() {
+		if a.measured[r.Number] {
+			continue
+		}
+		if a.measured == nil {
+			a.measured = map[txn.Rule]bool{}
+		}
+		a.measured[r.Number] = true
+		for result, count := range map[string]func(*rules.Counts) uint64{
+			"held":      func(n *rules.Counts) uint64 { return n.Hits.Load() },
+			"undecided": func(n *rules.Counts) uint64 { return n.Undecided.Load() },
+			"failed":    func(n *rules.Counts) uint64 { return n.Failed.Load() },
+		} {
+			a.telemetry.CounterFunc(telemetry.OwnRules, func() uint64 {
+				if n := a.risk.Own().Counts(r.Number); n != nil {
+					return count(n)
+				}
+				return 0 // not in force any more
+			}, telemetry.Label{Key: "rule", Value: r.Number.String()}, telemetry.Label{Key: "result", Value: result})
+		}
 	}
 }
 

@@ -123,6 +123,7 @@ func (a *app) followPolicies(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		a.measureRules()
 		a.log.Info("policy is in force", "policy", v.Number, "proposed_by", v.By, "approved_by", v.ApprovedBy, "restores", v.Restores)
 		if err := keepPolicy(a.cfg, v); err != nil {
 			a.log.Error("the policy in force could not be kept for the next start", "policy", v.Number, "error", err)
@@ -146,5 +147,6 @@ func (a *app) reloadPolicy() {
 		a.log.Error("policy not reloaded, the old one stays in force", "error", err)
 		return
 	}
+	a.measureRules()
 	a.log.Info("policy reloaded", "file", a.cfg.Risk.Policy)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +47,9 @@ func TestPolicyTakesEffect(t *testing.T) {
 	policy(exitOK, "policy 1 is in force", "", "approve", "1", "--by", "bob")
 	policy(exitRefused, "", "proposal 1 was approved by bob", "approve", "1", "--by", "cid")
 	within("61")
+	if _, body := s.get("/metrics"); !strings.Contains(body, `acq_risk_rules_total{`) || !strings.Contains(body, `rule="C1000"`) || !strings.Contains(body, "acq_risk_policy") {
+		t.Errorf("the rule's counts are not published:\n%s", body)
+	}
 
 	// The next start is under the same policy, also without its database.
 	s.server.stop(syscall.SIGTERM)

@@ -282,6 +282,16 @@ func (s *Set) All() iter.Seq2[*Rule, *Counts] {
 	}
 }
 
+// Counts are those of a rule, nil if it is not in the set.
+func (s *Set) Counts(number txn.Rule) *Counts {
+	for i := range s.rules {
+		if s.rules[i].Number == number {
+			return s.rules[i].counts
+		}
+	}
+	return nil
+}
+
 // Uses are the facts that a rule's condition asks for.
 func (s *Set) Uses(number txn.Rule) []Fact {
 	for i := range s.rules {

@@ -42,6 +42,10 @@ var (
 	LinkUnmatched   = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
 
+	Policy = Metric{"acq.risk.policy", "{policy}", "Number of the policy in force; 0 is a file's or the built-in one."}
+	// {rule, result}
+	OwnRules = Metric{"acq.risk.rules", "{transaction}", "What came of the risk officer's own rules, shadows too: held, undecided for want of a fact, failed."}
+
 	FlushRecords  = Metric{"acq.journal.flush.records", "{record}", "Records per journal flush."}
 	FlushDuration = Metric{"acq.journal.flush.duration", "s", "Time of one journal flush."}
 	Recorded      = Metric{"acq.recorder.messages", "{message}", "Messages written to the recorder's capture."}

@@ -242,7 +242,11 @@ func (p *period) add(h *txn.Hold, e txn.Effect) {
 		if !p.counts[i] || k.nobody() {
 			continue
 		}
-		p.put(i, &k, Use{int64(e) * h.Minor, int64(e)})
+		u := Use{int64(e) * h.Minor, int64(e)}
+		if h.Part {
+			u.Count = 0
+		}
+		p.put(i, &k, u)
 	}
 }
 
@@ -258,9 +262,9 @@ func (p *period) put(i int, k *key, u Use) {
 	c.add(u.Minor, u.Count)
 }
 
-// subtract gives h back and says whether the party had used so much. It lends
-// nothing: what a party has used is never below zero, one of its cells may be,
-// where several transactions are given back as one.
+// subtract gives h back, of a part its amount alone, and says whether the party had
+// used so much. It lends nothing: what a party has used is never below zero, one of
+// its cells may be, where several transactions are given back as one.
 func (p *period) subtract(h *txn.Hold) bool {
 	whole := true
 	for i, k := range keysOf(h) {
@@ -275,6 +279,9 @@ func (p *period) subtract(h *txn.Hold) bool {
 		used := &n[0].day
 		whole = whole && used.Count > 0 && used.Minor >= h.Minor
 		minor, count := max(min(h.Minor, used.Minor), 0), max(min(1, used.Count), 0)
+		if h.Part {
+			count = 0
+		}
 		if own == nil && minor+count > 0 {
 			own = t.insert(s, &k)
 		}

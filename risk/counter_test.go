@@ -259,6 +259,39 @@ func TestRestoreCountsWhatLimitsWouldRefuse(t *testing.T) {
 	}
 }
 
+// What is given back of a part is an amount: the transaction goes on to count, in
+// its day and its month.
+func TestGivingBackAPart(t *testing.T) {
+	e := engine(t)
+	req := good()
+	if v := e.Assess(req); v.Reason != txn.Approved {
+		t.Fatalf("%+v", v)
+	}
+	whole := HoldOf(req)
+	e.Confirm(whole)
+	part := whole
+	part.Minor, part.Part = 4_00, true
+	e.Undo(part)
+	rest := whole
+	rest.Minor -= part.Minor
+	for _, p := range PartiesOf(whole) {
+		if p.ID == [16]byte{} {
+			continue
+		}
+		want := Use{rest.Minor, 1}
+		if day, month := e.UsageOf(req.Day, p), e.MonthUsageOf(req.Day, p); day != want || month != want && month != (Use{}) {
+			t.Errorf("%s: %+v is used on the day and %+v in the month, want %+v", p, day, month, want)
+		}
+	}
+	e.Undo(rest)
+	for cell, use := range e.Usage(req.Day) {
+		t.Errorf("%v: %+v is left", cell, use)
+	}
+	if e.Unmatched() != 0 {
+		t.Error("something was given back twice")
+	}
+}
+
 func TestGivingBackTwiceLendsNothing(t *testing.T) {
 	e := engine(t)
 	req := good()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"iter"
+	"slices"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
@@ -42,11 +42,30 @@ const strayMax = 10 * time.Minute
 // life is what the journal says of one transaction. Positions are 0 for no such
 // record.
 type life struct {
-	intent, outcome, due, done uint64
-	digest                     uint64 // of the intent's request and leg
-	state                      txn.Outcome
-	held                       txn.Effect // by its outcome
-	owes                       bool       // likewise
+	intent, outcome uint64
+	digest          uint64 // of the intent's request and leg
+	state           txn.Outcome
+	held            txn.Effect // by its outcome
+	debts           []debt     // in order
+}
+
+// debt is something that an issuer is owed: from the record at due, an outcome or a
+// reversal due, to the one at done.
+type debt struct {
+	due, done   uint64
+	gone, stays int64 // of the transaction's amount: before and after a reversal
+}
+
+func (d *debt) open(pos uint64) bool { return d.due <= pos && (d.done == 0 || d.done > pos) }
+
+// oldest is the debt to be done next, nil for none.
+func (l *life) oldest() *debt {
+	for i := range l.debts {
+		if l.debts[i].done == 0 {
+			return &l.debts[i]
+		}
+	}
+	return nil
 }
 
 type rrnOfDay struct {
@@ -209,10 +228,11 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 		r.broken(RuleHold, rec.ID, "the %s %s at %d holds limits: %d", rec.Outcome, rec.Request, pos, rec.Held)
 	}
 	h.use(pos, rec.Hold(), int64(rec.Held))
+	t.outcome, t.state, t.held = pos, rec.Outcome, rec.Held
 	if rec.Owes() {
 		r.check(RuleReversal).Checked++
+		t.debts = append(t.debts, debt{due: pos})
 	}
-	t.outcome, t.state, t.held, t.owes = pos, rec.Outcome, rec.Held, rec.Owes()
 	h.txns[rec.ID] = t
 }
 
@@ -232,57 +252,78 @@ func mayHold(rec *txn.Record) bool {
 func (h *history) reversalDue(pos uint64, rec *txn.Record) {
 	r := h.report
 	r.check(RuleReversal).Checked++
-	t, known := h.txns[rec.Original]
+	t := h.txns[rec.Original]
 	switch {
-	case !known && h.maybeTruncated(rec.Day):
+	case h.cutOff(&t, rec):
 	case t.outcome == 0 || t.state != txn.OutcomeApproved:
 		r.broken(RuleReversal, rec.Original, "a reversal is due at %d for what was not approved", pos)
-	case t.due != 0:
-		r.broken(RuleReversal, rec.Original, "the reversal due at %d is due again at %d", t.due, pos)
+	case len(t.debts) > 0 && t.debts[len(t.debts)-1].stays == 0:
+		r.broken(RuleReversal, rec.Original, "the reversal due at %d is due again at %d", t.debts[0].due, pos)
+		return
+	default:
+		var gone int64
+		if n := len(t.debts); n > 0 {
+			gone = rec.Amount.Minor - t.debts[n-1].stays
+		}
+		if rec.Gone != gone || rec.Stays < 0 || rec.Undoes() <= 0 {
+			r.broken(RuleReversal, rec.Original, "the reversal due at %d takes %d of %d and leaves %d, %d were taken before", pos, rec.Undoes(), rec.Amount.Minor, rec.Stays, gone)
+		}
 	}
-	if t.due == 0 {
-		t.due = pos
-	}
+	t.debts = append(t.debts, debt{due: pos, gone: rec.Gone, stays: rec.Stays})
 	h.txns[rec.Original] = t
 }
 
 func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 	r := h.report
-	t, known := h.txns[rec.Original]
+	t := h.txns[rec.Original]
+	d := t.oldest()
 	switch {
-	case !known && h.maybeTruncated(rec.Day):
+	case h.cutOff(&t, rec): // that it was due may be cut off as well
+		if i := slices.IndexFunc(t.debts, func(d debt) bool { return d.done == 0 && d.stays == rec.Stays }); i >= 0 {
+			t.debts[i].done = pos
+		}
 		h.use(pos, rec.Hold(), int64(rec.Held)) // for its month
 		return
-	case t.done != 0:
-		r.broken(RuleReversal, rec.Original, "the reversal done at %d is done again at %d", t.done, pos)
+	case d == nil && len(t.debts) > 0:
+		r.broken(RuleReversal, rec.Original, "the reversal done at %d is done again at %d", t.debts[len(t.debts)-1].done, pos)
 		return
-	case t.due == 0 && !t.owes:
+	case d == nil:
 		r.broken(RuleReversal, rec.Original, "a reversal is done at %d that nothing owed", pos)
+		t.debts = append(t.debts, debt{due: pos, done: pos})
+		h.txns[rec.Original] = t
+	case rec.Gone != d.gone || rec.Stays != d.stays:
+		r.broken(RuleReversal, rec.Original, "the reversal done at %d takes %d and leaves %d, the one due at %d left %d", pos, rec.Undoes(), rec.Stays, d.due, d.stays)
 	}
 	if t.outcome != 0 && rec.Held != -t.held {
 		r.broken(RuleHold, rec.Original, "the reversal done at %d holds limits: %d, and what it undid %d", pos, rec.Held, t.held)
 	}
 	h.use(pos, rec.Hold(), int64(rec.Held))
-	t.done = pos
-	h.txns[rec.Original] = t
+	if d != nil {
+		d.done = pos
+	}
 }
 
 func (h *history) adviceDone(pos uint64, rec *txn.Record) {
-	t, known := h.txns[rec.Original]
+	t := h.txns[rec.Original]
+	d := t.oldest()
 	switch {
-	case !known && h.maybeTruncated(rec.Day):
+	case h.cutOff(&t, rec):
 		return
-	case t.done != 0:
-		h.report.broken(RuleReversal, rec.Original, "the advice done at %d is done again at %d", t.done, pos)
+	case d == nil && len(t.debts) > 0:
+		h.report.broken(RuleReversal, rec.Original, "the advice done at %d is done again at %d", t.debts[0].done, pos)
 		return
-	case !t.owes || rec.Request.Remedy() != txn.Repeat:
+	case d == nil || rec.Request.Remedy() != txn.Repeat:
 		h.report.broken(RuleReversal, rec.Original, "an advice is done at %d that nothing owed", pos)
 	}
-	t.done = pos
-	h.txns[rec.Original] = t
+	if d != nil {
+		d.done = pos
+	}
 }
 
-func (h *history) maybeTruncated(day txn.Date) bool { return day <= h.truncatedDay }
+// cutOff says that the journal may lack the outcome that rec is about.
+func (h *history) cutOff(t *life, rec *txn.Record) bool {
+	return t.outcome == 0 && rec.Day <= h.truncatedDay
+}
 
 // maybeCut says that the journal may lack transactions of a batch opened then.
 func (h *history) maybeCut(opened txn.Date) bool {
@@ -328,9 +369,13 @@ func (h *history) use(pos uint64, hold txn.Hold, sign int64) {
 	if u[hold.Day] == nil {
 		u[hold.Day] = map[ledger.Party]ledger.Use{}
 	}
+	count := sign
+	if hold.Part {
+		count = 0
+	}
 	for p := range ledger.Parties(hold) {
 		v := u[hold.Day][p]
-		u[hold.Day][p] = ledger.Use{Minor: v.Minor + sign*hold.Minor, Count: v.Count + sign}
+		u[hold.Day][p] = ledger.Use{Minor: v.Minor + sign*hold.Minor, Count: v.Count + count}
 	}
 }
 
@@ -365,24 +410,9 @@ func (h *history) usageAt(position uint64) usage {
 
 func (l life) open() bool { return l.intent != 0 && l.outcome == 0 }
 
-// owedAt says that after the records up to pos a reversal is owed.
+// owedAt says that after the records up to pos something is owed.
 func (l life) owedAt(pos uint64) bool {
-	due := l.due != 0 && l.due <= pos || l.owes && l.outcome <= pos
-	return due && (l.done == 0 || l.done > pos)
-}
-
-func (h *history) owedAt(id txn.ID, pos uint64) bool { return h.txns[id].owedAt(pos) }
-
-// owed are the transactions that owe a reversal at the journal's end, or owed
-// it after the ledger's position.
-func (h *history) owed() iter.Seq[txn.ID] {
-	return func(yield func(txn.ID) bool) {
-		for id, t := range h.txns {
-			if (t.owedAt(h.report.JournalLast) || t.owedAt(h.report.LedgerPosition)) && !yield(id) {
-				return
-			}
-		}
-	}
+	return slices.ContainsFunc(l.debts, func(d debt) bool { return d.open(pos) })
 }
 
 // findOpen counts what is not finished and lists the first of it.
@@ -415,17 +445,15 @@ func (h *history) findOpen(ctx context.Context) error {
 			return ctx.Err()
 		}
 		o := Open{id, uint64(at), rec.At, describe(uint64(at), &rec)}
-		switch t := h.txns[id]; uint64(at) {
-		case t.intent:
+		t := h.txns[id]
+		switch d := t.oldest(); {
+		case uint64(at) == t.intent:
 			if t.open() && len(r.OpenRequests) < openMax {
 				r.OpenRequests = append(r.OpenRequests, o)
 			}
-		case t.due, t.outcome:
-			owes := uint64(at) == t.due || t.owes
-			if owes && len(r.OpenReversals) < openMax {
-				r.OpenReversals = append(r.OpenReversals, o)
-				delete(list, id)
-			}
+		case d != nil && uint64(at) == d.due && len(r.OpenReversals) < openMax:
+			r.OpenReversals = append(r.OpenReversals, o)
+			delete(list, id)
 		}
 		return ctx.Err()
 	})

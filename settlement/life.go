@@ -222,6 +222,9 @@ func stepText(r *txn.Record) string {
 		} else {
 			say("the answer could not be delivered")
 		}
+		if r.Stays != 0 {
+			say("%s of it stays", majorUnits(r.Stays, r.Amount.Currency))
+		}
 		leg()
 	case txn.RecordReversalDone, txn.RecordAdviceDone:
 		say("the issuer answered %s at attempt %d", trimmed(r.IssuerCode[:]), r.Attempts)

@@ -66,13 +66,18 @@ func readJournal(ctx context.Context, j Journal, day txn.Date) (*inJournal, erro
 // what counts by the records, in the first pass what undoes it, is what counts by
 // the rows.
 func (r *inJournal) equalsLedger(ctx context.Context, j Journal, l *ledger.Ledger, day txn.Date, upTo uint64) error {
-	undone, noted := map[txn.ID]struct{}{}, map[txn.ID]struct{}{}
+	undone, parts, noted := map[txn.ID]struct{}{}, map[txn.ID]int64{}, map[txn.ID]struct{}{}
 	sums := map[txn.Currency]ledger.Gross{}
 	for _, each := range [...]func(*txn.Record){
 		func(rec *txn.Record) {
 			switch rec.Kind {
 			case txn.RecordReversalDue, txn.RecordReversalDone:
-				undone[rec.Original] = struct{}{}
+				switch {
+				case rec.Stays == 0:
+					undone[rec.Original] = struct{}{}
+				case rec.Kind == txn.RecordReversalDue:
+					parts[rec.Original] += rec.Undoes()
+				}
 			case txn.RecordAdviceDone:
 				if rec.Reason != txn.IssuerDeclined {
 					noted[rec.Original] = struct{}{}
@@ -87,7 +92,7 @@ func (r *inJournal) equalsLedger(ctx context.Context, j Journal, l *ledger.Ledge
 			_, late := noted[rec.ID]
 			if !gone && (rec.Taken() || late && rec.Outcome == txn.OutcomeUnknown && rec.Request == txn.KindRefund) {
 				g := sums[rec.Amount.Currency]
-				addGross(&g, rec.Request.Totals(), rec.Amount.Minor)
+				addGross(&g, rec.Request.Totals(), rec.Amount.Minor-parts[rec.ID])
 				sums[rec.Amount.Currency] = g
 			}
 		},

@@ -210,6 +210,9 @@ func describe(pos uint64, r *txn.Record) string {
 	if r.Kind == txn.RecordOutcome {
 		s += fmt.Sprintf(", %s: %s, code %s, RRN %s, auth %s", r.Outcome, r.Reason, trimmed(r.Code[:]), trimmed(r.RRN[:]), trimmed(r.AuthCode[:]))
 	}
+	if r.Stays != 0 {
+		s += fmt.Sprintf(", leaves %s", txn.Amount{Minor: r.Stays, Currency: r.Amount.Currency})
+	}
 	if r.Leg.Issuer != (txn.IssuerID{}) {
 		s += fmt.Sprintf(", issuer %s STAN %06d", r.Leg.Issuer, r.Leg.STAN)
 	}

@@ -515,6 +515,54 @@ func TestLate(t *testing.T) {
 	})
 }
 
+// inPart makes an event of a reversal one that leaves something standing.
+func inPart(r *txn.Record, gone, stays int64) *txn.Record { r.Gone, r.Stays = gone, stays; return r }
+
+// TestReversedInPart holds that a run counts what stands, that later ones take
+// back what was taken since, with the fees that it adds to its deal, and that what
+// is refunded afterwards is priced as a part of what stands.
+func TestReversedInPart(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		before, after := deed(1, txn.KindSale, "M1", day1, 1000_00, 0), deed(2, txn.KindSale, "M1", day1, 4100_00, 0)
+		w.put(before, after, inPart(later(101, txn.RecordReversalDue, before), 0, 600_00), inPart(later(102, txn.RecordReversalDone, before), 0, 600_00),
+			inPart(later(103, txn.RecordReversalDue, before), 400_00, 500_00))
+		w.drained()
+		w.settle(day1)
+		w.put(inPart(later(104, txn.RecordReversalDone, before), 400_00, 500_00), // changes nothing
+			inPart(later(105, txn.RecordReversalDue, after), 0, 3900_00), deed(10, txn.KindRefund, "M1", day2, 200_00, 1))
+		w.drained()
+		w.settle(day2)
+		w.put(inPart(later(106, txn.RecordReversalDue, after), 200_00, 1000_00), inPart(later(107, txn.RecordReversalDue, after), 3100_00, 0),
+			deed(11, txn.KindRefund, "M1", day3, 300_00, 1))
+		w.drained()
+		w.settle(day3)
+		net := func(day txn.Date) string {
+			s := ""
+			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), positionsFile)) {
+				s += fmt.Sprintf("%s + %s - %s - %s = %s, %s", p["opening"], p["sales"], p["refunds"], p["fees"], p["closing"], p["decision"])
+			}
+			return s
+		}
+		// 0.5 percent, at most 20.00: 2.50 of 500.00, 20.00 of 4100.00; then 0.50 less of
+		// 3900.00, and 1.00 less of the refund; then 19.50 and 1.50.
+		for day, want := range map[txn.Date]string{
+			day1: "0.00 + 4600.00 - 0.00 - 22.50 = 0.00, paid",
+			day2: "0.00 + -200.00 - 200.00 - -1.50 = -398.50, the merchant owes: carried forward",
+			day3: "-398.50 + -3900.00 - 300.00 - -21.00 = -4577.50, the merchant owes: carried forward",
+		} {
+			if got := net(day); got != want {
+				t.Errorf("%s: %s, want %s", day, got, want)
+			}
+			checkBooks(t, w, day)
+		}
+		x, err := Explain(t.Context(), w.ledger, day1, string(before.RRN[:]), nil)
+		if err != nil || len(x) != 1 || x[0].Amount != "1000.00" || x[0].DealAfter != "500.00" || x[0].Net != "497.50" {
+			t.Errorf("explained %+v, %v", x, err)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		w := newTown(t, dsn)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
@@ -185,19 +186,21 @@ func (v *verifier) reversals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listed := map[txn.ID]bool{}
+	listed := map[uint64]bool{} // by position of what owes it
 	for _, e := range entries {
 		id := subjectID(e.Rec)
 		if e.Pos < r.JournalFirst {
 			continue
 		}
-		if listed[id] = true; !h.owedAt(id, r.LedgerPosition) {
+		if listed[e.Pos] = true; !slices.ContainsFunc(h.txns[id].debts, func(d debt) bool { return d.due == e.Pos && d.open(r.LedgerPosition) }) {
 			r.broken(RuleReversal, id, "the ledger lists a reversal as open which the journal does not owe at %d", r.LedgerPosition)
 		}
 	}
-	for id := range h.owed() {
-		if h.owedAt(id, r.LedgerPosition) && !listed[id] {
-			r.broken(RuleReversal, id, "a reversal is owed and the ledger does not list it as open")
+	for id, t := range h.txns {
+		for _, d := range t.debts {
+			if d.open(r.LedgerPosition) && !listed[d.due] {
+				r.broken(RuleReversal, id, "a reversal is owed and the ledger does not list it as open")
+			}
 		}
 	}
 	return nil

@@ -150,6 +150,18 @@ func (m *historyMaker) transaction() []*txn.Record {
 		copy(due.RRN[:], fmt.Sprintf("326%09d", due.ID))
 		copy(due.Code[:], "00")
 		recs = append(recs, due, m.after(&r, txn.RecordReversalDone))
+	case 2: // the terminal reverses a part, and another, and the rest
+		left := r.Amount.Minor
+		for n := range m.rng.IntN(3) + 1 {
+			due, done := m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone)
+			due.Request, due.Key = txn.KindReversal, r.Key
+			due.Key.Class, due.Key.STAN = txn.ClassReversal, r.Key.STAN+uint32(n)*100_000
+			copy(due.Code[:], "00")
+			stays := left * int64(2-n) / 3
+			due.Gone, due.Stays = r.Amount.Minor-left, stays
+			done.Gone, done.Stays = due.Gone, due.Stays
+			recs, left = append(recs, due, done), stays
+		}
 	case 1: // the terminal could not be told
 		recs = append(recs, m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
 	}
@@ -183,9 +195,13 @@ func liveOf(recs []*txn.Record) *fakeLive {
 		if l.use[h.Day] == nil {
 			l.use[h.Day] = map[ledger.Party]ledger.Use{}
 		}
+		times := sign
+		if h.Part {
+			times = 0
+		}
 		for p := range ledger.Parties(h) {
 			u := l.use[h.Day][p]
-			l.use[h.Day][p] = ledger.Use{Minor: u.Minor + sign*h.Minor, Count: u.Count + sign}
+			l.use[h.Day][p] = ledger.Use{Minor: u.Minor + sign*h.Minor, Count: u.Count + times}
 		}
 	}
 	for i, r := range recs {
@@ -392,6 +408,10 @@ func vanish(r *txn.Record) {
 	*r = txn.Record{Kind: txn.RecordLate, At: r.At, Day: r.Day, ID: r.ID}
 }
 
+func reversesPart(kind txn.RecordKind) func(*txn.Record) bool {
+	return func(r *txn.Record) bool { return r.Kind == kind && r.Stays > 1 }
+}
+
 var mutations = []struct {
 	name string
 	do   func(*world)
@@ -462,6 +482,15 @@ var mutations = []struct {
 	{"an approval is reversed without a reversal due", func(w *world) {
 		w.both(w.pick(w.journal, kindIs(txn.RecordReversalDue)), vanish)
 	}, RuleReversal},
+	{"a reversal takes more than is left", func(w *world) {
+		w.both(w.pick(w.journal, reversesPart(txn.RecordReversalDue)), func(r *txn.Record) { r.Gone-- })
+	}, RuleReversal},
+	{"a reversal in part is done as a whole", func(w *world) {
+		w.both(w.pick(w.journal, reversesPart(txn.RecordReversalDone)), func(r *txn.Record) { r.Stays = 0 })
+	}, RuleReversal},
+	{"a reversal leaves something else in the ledger", func(w *world) {
+		change(w.ledger, w.pick(w.ledger, reversesPart(txn.RecordReversalDone)), func(r *txn.Record) { r.Stays-- })
+	}, RuleUsage},
 	{"a reversal is done twice", func(w *world) {
 		r := *w.journal[w.pick(w.journal, kindIs(txn.RecordReversalDone))]
 		r.ID = 5_000_000

@@ -35,6 +35,12 @@ func (f *faulty) Append(rec []byte) (journal.Position, error) {
 	return 0, errDisk
 }
 
+func (f *faulty) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n <= 0
+}
+
 // Every append of a short day fails once, lost or persisted; the process then
 // restarts. What the terminal was told must hold afterwards, and what the
 // issuer approved must be answered or reversed.
@@ -85,7 +91,7 @@ func crashDay(t *testing.T, n int, persisted bool) bool {
 		}
 	}
 	h.restart()
-	failed := fault.n <= 0
+	failed := fault.failed()
 	h.settle()
 	for i, before := range told {
 		if before.Silent {

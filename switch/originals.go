@@ -148,6 +148,21 @@ func (o *originals) change(deed txn.ID, to original.State) {
 	}
 }
 
+// reduced notes that the issuer acknowledged the oldest reversal in part of id of
+// which it had to hear.
+func (o *originals) reduced(id txn.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a := o.affairs[id]; a != nil {
+		for i := range a.deeds {
+			if d := &a.deeds[i]; d.Kind == txn.KindReversal && d.State == original.Uncertain {
+				d.State = original.Standing
+				return
+			}
+		}
+	}
+}
+
 func (o *originals) deed(id, deed txn.ID) *original.Deed {
 	if a := o.affairs[id]; a != nil {
 		for i := range a.deeds {
@@ -171,12 +186,13 @@ func (o *originals) void(completion txn.ID, d *original.Deed) {
 }
 
 // undoing says that a deed about a transaction is being undone, or may have to be.
+// Its reversals in part wait for each other in their lane.
 func (o *originals) undoing(id txn.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if a := o.affairs[id]; a != nil {
 		for i := range a.deeds {
-			if a.deeds[i].State == original.Uncertain {
+			if a.deeds[i].State == original.Uncertain && a.deeds[i].Kind != txn.KindReversal {
 				return true
 			}
 		}
@@ -262,8 +278,15 @@ func (o *originals) learn(rec *txn.Record) (news bool) {
 			return o.add(rec.Original, d, rec.Day)
 		}
 	case txn.RecordReversalDue:
+		if rec.Stays != 0 {
+			return o.add(rec.Original, original.Deed{ID: rec.ID, Kind: txn.KindReversal, Minor: rec.Undoes(), State: original.Uncertain}, rec.Day)
+		}
 		o.change(rec.Original, original.Uncertain)
 	case txn.RecordReversalDone:
+		if rec.Stays != 0 {
+			o.reduced(rec.Original)
+			break
+		}
 		o.change(rec.Original, original.Undone)
 	case txn.RecordAdviceDone:
 		to := original.Standing
@@ -482,9 +505,16 @@ func (s *Switch) recall(ctx context.Context, rec *txn.Record) (undone bool, err 
 			news[r.ID] = s.originals.learn(r)
 		}
 	}
+	parts := 0 // reversals in part that memory did not know
 	for i := range found {
 		switch r := &found[i]; {
 		case r.Kind == txn.RecordOutcome:
+		case r.Original == rec.ID && r.Stays != 0:
+			if r.Kind == txn.RecordReversalDue && s.originals.learn(r) {
+				parts++
+			} else if r.Kind == txn.RecordReversalDone && parts > 0 {
+				s.originals.learn(r)
+			}
 		case r.Original == rec.ID:
 			undone = undone || r.Kind == txn.RecordReversalDue || r.Kind == txn.RecordReversalDone
 		case news[r.Original]:

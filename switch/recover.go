@@ -29,7 +29,7 @@ func (s *Switch) Recover() (Recovery, error) {
 	began := time.Now()
 	var found Recovery
 	open := map[txn.ID]txn.Record{}
-	owed := map[txn.ID]owedAt{}
+	owed := map[txn.ID][]owedAt{}      // in the order in which it came to be owed
 	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
 	var rec, sealed txn.Record         // sealed is the last one with a card number
 	var cut txn.Date                   // of a truncated journal: the last day of which it may lack records
@@ -57,17 +57,21 @@ func (s *Switch) Recover() (Recovery, error) {
 			delete(open, rec.ID)
 			s.restore(&rec, pos, rec.Day > cut)
 			if rec.Owes() {
-				owed[subject] = owedAt{detach(&rec), pos}
+				owed[subject] = []owedAt{{detach(&rec), pos}}
 			}
 		case txn.RecordReversalDue:
 			if rec.Key != (txn.Key{}) {
 				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
 			}
-			s.slots.undo(&key, false)
+			if rec.Stays == 0 {
+				s.slots.undo(&key, false)
+			}
 			s.originals.learn(&rec)
-			owed[subject] = owedAt{detach(&rec), pos}
+			owed[subject] = append(owed[subject], owedAt{detach(&rec), pos})
 		case txn.RecordReversalDone, txn.RecordAdviceDone:
-			delete(owed, subject)
+			if owed[subject] = owed[subject][min(1, len(owed[subject])):]; len(owed[subject]) == 0 {
+				delete(owed, subject)
+			}
 			if rec.Day > cut {
 				s.settle(&rec)
 			} else {
@@ -105,11 +109,13 @@ func (s *Switch) Recover() (Recovery, error) {
 		failpoint.Hit(failpoint.OpenDecided)
 		s.restore(&rec, pos, rec.Day > cut)
 		if rec.Owes() {
-			owed[rec.ID] = owedAt{rec, pos}
+			owed[rec.ID] = []owedAt{{rec, pos}}
 		}
 	}
-	for _, o := range owed {
-		s.reversals.add(&o.rec, o.pos)
+	for _, about := range owed {
+		for _, o := range about {
+			s.reversals.add(&o.rec, o.pos)
+		}
 	}
 	failpoint.Hit(failpoint.Recovered)
 	found.Owed = len(owed)

@@ -17,8 +17,9 @@ import (
 // lanes holds the reversals and advices that are owed and sends each until its
 // issuer acknowledges it. Every entry is backed by a durable record (a
 // ReversalDue or an unknown Outcome), so the memory may be lost at any time:
-// recovery fills it again. One original has at most one entry, so its messages stay in order;
-// different originals go in parallel, at most cfg.ReversalsInFlight at a time.
+// recovery fills it again. One original has at most one entry, and what else is
+// owed about it waits behind that, so its messages stay in order; different
+// originals go in parallel, at most cfg.ReversalsInFlight at a time.
 type lanes struct {
 	s    *Switch
 	wake chan struct{} // capacity 1: the queue has something earlier than before
@@ -36,6 +37,7 @@ type owed struct {
 	position journal.Position // of the record that owes it
 	attempts int
 	next     time.Time
+	behind   *owed // of the same original: sent when this one is acknowledged
 }
 
 type undelivered struct {
@@ -54,11 +56,15 @@ func (l *lanes) add(rec *txn.Record, position journal.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, subject)
-	if l.byID[subject] != nil {
-		return
-	}
 	o := &owed{rec: detach(rec), position: position}
 	o.rec.Original, o.rec.OriginalKey = subject, key
+	if first := l.byID[subject]; first != nil {
+		for first.behind != nil {
+			first = first.behind
+		}
+		first.behind = o
+		return
+	}
 	l.byID[subject] = o
 	heap.Push(&l.queue, o)
 	l.poke()
@@ -289,8 +295,14 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 	l.s.settle(&done)
 	l.s.originals.learn(&done)
 	l.mu.Lock()
-	delete(l.byID, done.Original)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if o.behind == nil {
+		delete(l.byID, done.Original)
+		return nil
+	}
+	l.byID[done.Original] = o.behind
+	heap.Push(&l.queue, o.behind)
+	l.poke()
 	return nil
 }
 

@@ -24,9 +24,21 @@ import (
 //	voided, refunded... 00                           none: its terminal has built on it
 //	its void unknown    00                           ReversalDue, sent once the void is undone
 //	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
-//	any, of a part      12 (KindIsNotOffered)        none: DE95 leaves something standing
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
+//
+// A reversal of a part (DE95) says what its terminal believes to stand, so where
+// that cannot be it is refused, and not remembered:
+//
+//	approved            00                           ReversalDue, which leaves what is said
+//	stands with so much 00                           none
+//	with no more than that
+//	                    13 (ReplacementIsNotLess)    none
+//	unknown             25 (OriginalIsUnknown)       none, and no tombstone
+//	not approved, undone, voided, refunded...
+//	                    25 (OriginalDoesNotStand)    none
+//	a void, an increment
+//	                    12 (KindIsNotOffered)        none
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	reversed := req.Key
 	reversed.Class, reversed.STAN = txn.ClassFinancial, req.Original.STAN
@@ -34,18 +46,19 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		reversed.Batch = req.Original.Batch
 	}
 	reason := s.assess(req).Reason
-	if reason == txn.Approved && req.Replacement.Minor != 0 {
-		reason = txn.KindIsNotOffered // a part of it: undoing all would be wrong
-	}
 	if reason != txn.Approved {
 		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
 
+	stays := req.Replacement.Minor
 	sl, flight, known := s.slots.look(&reversed)
 	for !known || flight != nil {
 		if !known {
+			if stays != 0 {
+				break
+			}
 			if s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.
@@ -62,6 +75,11 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		sl, flight, known = s.slots.look(&reversed)
 	}
 	if sl.state == slotTombstoned || sl.position == 0 {
+		if stays != 0 {
+			s.slots.forget(&req.Key)
+			s.refuse(req, ans, txn.OriginalIsUnknown)
+			return
+		}
 		s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) // one of an earlier day is not found by today's request
 		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
@@ -85,6 +103,8 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		reason = txn.KindIsNotOffered // a yes would say that it is undone
 	case orig.Amount != req.Amount:
 		reason = txn.OriginalAmountDiffers
+	case stays != 0 && !orig.Request.Divisible():
+		reason = txn.KindIsNotOffered
 	}
 	if reason != txn.Approved {
 		// Not recorded: the key stays free for the reversal with the right amount.
@@ -99,13 +119,29 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 	deeds, _ := s.originals.deeds(orig.ID)
+	gone := original.Reversed(deeds)
+	done := stays != 0 && gone != 0 && stays == orig.Amount.Minor-gone
+	if stays != 0 {
+		switch sl, _, _ := s.slots.look(&reversed); {
+		case sl.id != orig.ID || sl.state != slotApproved || original.Holds(deeds):
+			reason = txn.OriginalDoesNotStand
+		case !done && stays >= orig.Amount.Minor-gone:
+			reason = txn.ReplacementIsNotLess
+		}
+		if reason != txn.Approved {
+			s.slots.forget(&req.Key)
+			s.refuse(req, ans, reason)
+			return
+		}
+	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, reversed
-	if original.Holds(deeds) || !s.slots.undo(&reversed, false) {
+	if done || stays == 0 && (original.Holds(deeds) || !s.slots.undo(&reversed, false)) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
 	s.due(rec, &orig)
+	rec.Gone, rec.Stays = gone, stays
 	rec.Outcome, rec.Reason = txn.OutcomeLocal, txn.Approved
 	ans.Reason = txn.Approved
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)

@@ -16,8 +16,9 @@ func (w *world) compare() {
 	type line struct {
 		rec      *txn.Record
 		undone   bool
-		noted    bool // an advice that the issuer approved
-		declined bool // or did not
+		minor    int64 // that stands
+		noted    bool  // an advice that the issuer approved
+		declined bool  // or did not
 	}
 	ours := map[txn.ID]*line{}
 	byKey := map[txn.Key][]*line{}
@@ -28,14 +29,16 @@ func (w *world) compare() {
 		case txn.RecordIntent:
 			intents[idOf(rec.Leg)] = true
 		case txn.RecordOutcome:
-			l := &line{rec: rec}
+			l := &line{rec: rec, minor: rec.Amount.Minor}
 			ours[rec.ID] = l
 			key := rec.Key
 			key.Acquirer = 0
 			byKey[key] = append(byKey[key], l)
 		case txn.RecordReversalDue, txn.RecordReversalDone:
-			if l := ours[rec.Original]; l != nil {
+			if l := ours[rec.Original]; l != nil && rec.Stays == 0 {
 				l.undone = true
+			} else if l != nil {
+				l.minor = min(l.minor, rec.Stays)
 			}
 		case txn.RecordAdviceDone:
 			if l := ours[rec.Original]; l != nil {
@@ -65,11 +68,11 @@ func (w *world) compare() {
 		delete(standing, id)
 		switch {
 		case f.state == "approved" && l == nil:
-			w.t.Errorf("the issuer stands by a %s of %d (STAN %d, terminal %s), the journal does not", f.kind, f.minor, id.stan, f.terminal)
+			w.t.Errorf("the issuer stands by a %s of %d (STAN %d, terminal %s), the journal does not", f.kind, f.minor-f.taken, id.stan, f.terminal)
 		case f.state != "approved" && l != nil:
-			w.t.Errorf("the journal stands by a %s of %d (STAN %d, terminal %s), the issuer has it %s", l.rec.Request, l.rec.Amount.Minor, id.stan, l.rec.Key.Terminal, f.state)
-		case l != nil && (l.rec.Request != f.kind || l.rec.Amount.Minor != f.minor):
-			w.t.Errorf("the issuer has a %s of %d (STAN %d), the journal a %s of %d", f.kind, f.minor, id.stan, l.rec.Request, l.rec.Amount.Minor)
+			w.t.Errorf("the journal stands by a %s of %d (STAN %d, terminal %s), the issuer has it %s", l.rec.Request, l.minor, id.stan, l.rec.Key.Terminal, f.state)
+		case l != nil && (l.rec.Request != f.kind || l.minor != f.minor-f.taken):
+			w.t.Errorf("the issuer has a %s of %d (STAN %d), the journal a %s of %d", f.kind, f.minor-f.taken, id.stan, l.rec.Request, l.minor)
 		}
 	}
 	for id, l := range standing {
@@ -92,6 +95,8 @@ func (w *world) compare() {
 			switch {
 			case len(all) > 1:
 				w.t.Errorf("%s stands %d times", what, len(all))
+			case d.belief == stands && len(all) == 1 && all[0].minor != d.minor():
+				w.t.Errorf("%s stands with %d, its terminal has it with %d\n\t%s", what, all[0].minor, d.minor(), w.history(all[0].rec))
 			case d.belief == stands && len(all) == 0 && !told:
 				w.t.Errorf("%s was told yes and does not stand", what)
 			case d.belief == stands && len(all) == 1 && (all[0].rec.RRN != d.answer.RRN || all[0].rec.AuthCode != d.answer.Reply.AuthCode):
@@ -172,7 +177,7 @@ func (x *pos) differences(number uint32) string {
 		}
 		n := name{key.STAN, rec.Request}
 		lines[n] = append(lines[n], fmt.Sprintf("%d at %s %s: %s, %s, of %d", pos, rec.At.In(simZone).Format("02T15:04:05.000"), rec.Kind, rec.Outcome, rec.Reason, rec.Original))
-		if rec.Kind == txn.RecordReversalDue {
+		if rec.Kind == txn.RecordReversalDue && rec.Stays == 0 {
 			undone[id] = true
 			for n := range counts {
 				if n.stan == key.STAN {

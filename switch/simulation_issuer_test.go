@@ -35,6 +35,7 @@ func idOf(l txn.Leg) legID { return legID{l.STAN, l.Time} }
 type fate struct {
 	kind               txn.Kind
 	minor              int64
+	taken              int64 // of minor, by reversals in part
 	original           legID
 	state              string // approved, declined, reversed or barred: its reversal came first
 	ended              bool
@@ -89,13 +90,13 @@ func (b *bookkeeper) possible(f *fate) bool {
 	if o == nil || o.state != "approved" || o.ended {
 		return false
 	}
-	switch f.kind {
+	switch whole := o.minor - o.taken; f.kind {
 	case txn.KindVoid, txn.KindInstalmentVoid, txn.KindCompletionVoid:
-		return o.refunded == 0 && f.minor == o.minor
+		return o.refunded == 0 && f.minor == whole
 	case txn.KindPreauthVoid:
-		return f.minor == o.minor+o.added
+		return f.minor == whole+o.added
 	case txn.KindRefund:
-		return f.minor <= o.minor+o.added-o.refunded
+		return f.minor <= whole+o.added-o.refunded
 	case txn.KindAdjustment, txn.KindTip:
 		return o.refunded == 0
 	}
@@ -117,9 +118,9 @@ func (b *bookkeeper) effect(f *fate, sign int64) {
 	}
 }
 
-// reversal undoes a request, or bars one that never came. What a later
-// transaction stands on is not undone.
-func (b *bookkeeper) reversal(id legID, minor int64) (code string) {
+// reversal undoes a request, or all of it but stays, or bars one that never came.
+// What a later transaction stands on is not undone.
+func (b *bookkeeper) reversal(id legID, minor, stays int64) (code string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f := b.known[id]
@@ -132,8 +133,15 @@ func (b *bookkeeper) reversal(id legID, minor int64) (code string) {
 	case f.minor != minor:
 		b.w.t.Errorf("the issuer is to undo %d of %d (STAN %d)", minor, f.minor, id.stan)
 		return "64"
+	case stays != 0 && f.state != "approved":
+		return "12" // said long ago, and said again: nothing is left
+	case stays != 0 && stays == f.minor-f.taken:
+	case stays > f.minor-f.taken:
+		return "64" // likewise
 	case f.state == "approved" && (f.ended || f.added != 0 || f.refunded != 0):
 		return "12"
+	case f.state == "approved" && stays != 0:
+		f.taken = f.minor - stays
 	case f.state == "approved":
 		f.state = "reversed"
 		b.effect(f, -1)
@@ -347,7 +355,7 @@ func (p *process) Advise(ctx context.Context, rec *txn.Record, pan []byte, attem
 
 // Reverse tells the issuer of a reversal.
 func (p *process) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
-	code, err := p.tell(ctx, rec, attempt, func() string { return p.w.issuer.reversal(idOf(rec.Leg), rec.Amount.Minor) })
+	code, err := p.tell(ctx, rec, attempt, func() string { return p.w.issuer.reversal(idOf(rec.Leg), rec.Amount.Minor, rec.Stays) })
 	var c [2]byte
 	copy(c[:], code)
 	return code == "00" || code == "25", c, err

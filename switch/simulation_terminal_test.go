@@ -1,11 +1,13 @@
 package acquirer_test
 
 import (
-	"github.com/acqswitch/acqswitch/switch/txn"
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // belief is what a terminal thinks of a transaction.
@@ -28,9 +30,13 @@ type deal struct {
 	answer *txn.Answer // the one that was believed; nil: none came
 	at     time.Time   // when it was asked first
 	belief belief
-	built  int // what was done about it
+	built  int   // what was done about it
+	left   int64 // of its amount, after a reversal in part; 0: all
 	of     *deal
 }
+
+// minor is the amount that stands.
+func (d *deal) minor() int64 { return cmp.Or(d.left, d.req.Amount.Minor) }
 
 // pos is one terminal: it sends one request after another, mostly, repeats and
 // reverses what is not answered, tells until it is answered what has happened,
@@ -90,8 +96,10 @@ func (x *pos) step() {
 		}
 	case n < 80:
 		x.race()
-	case n < 86:
+	case n < 84:
 		x.undo()
+	case n < 87:
+		x.undoPart()
 	case n < 90:
 		x.undoFirst()
 	case n < 95:
@@ -148,7 +156,9 @@ func (x *pos) original(k txn.Kind) *deal {
 
 // amount is what a request of this kind about of asks for.
 func (x *pos) amount(k txn.Kind, of *deal) int64 {
-	minor := of.req.Amount.Minor
+	x.mu.Lock()
+	minor := of.minor()
+	x.mu.Unlock()
 	switch k {
 	case txn.KindRefund:
 		return 1 + minor*int64(1+x.rng.IntN(4))/4
@@ -398,6 +408,37 @@ func (x *pos) undo() {
 	}
 }
 
+// undoPart reverses a part of an approved transaction, under a number of its own:
+// of a sale that was made just now, perhaps, and perhaps of one of which another
+// part was reversed before.
+func (x *pos) undoPart() {
+	x.mu.Lock()
+	var d *deal
+	for _, it := range slices.Backward(x.deals) {
+		if it.belief == stands && it.req.Kind.Divisible() && it.req.Key.Batch == x.batch && it.minor() > 1 {
+			d = it
+			break
+		}
+	}
+	x.mu.Unlock()
+	if d == nil {
+		return
+	}
+	req := x.request(txn.KindReversal, d.req.Amount.Minor, nil)
+	req.MTI, req.Key.Class, req.PAN = 0x0400, txn.ClassReversal, txn.PAN{}
+	req.Original = txn.Reference{STAN: d.req.Key.STAN, Batch: d.req.Key.Batch}
+	req.Replacement = txn.Amount{Minor: 1 + int64(x.rng.IntN(int(d.minor()-1))), Currency: txn.CNY}
+	switch ans := x.insist(req); ans.Reason {
+	case txn.Approved:
+		x.mu.Lock()
+		d.left = req.Replacement.Minor
+		x.mu.Unlock()
+	case txn.OriginalDoesNotStand, txn.OriginalIsOfAnotherDay: // something was built on it, or the day is over
+	default:
+		x.w.t.Errorf("the reversal of all but %d of %s %06d of terminal %s was told %q", req.Replacement.Minor, d.req.Kind, d.req.Key.STAN, x.id, ans.Reason)
+	}
+}
+
 // undoFirst sends a reversal while its request is on its way, or before it.
 func (x *pos) undoFirst() {
 	req := x.request(txn.KindSale, x.price(), nil)
@@ -428,7 +469,7 @@ func (x *pos) race() {
 			return
 		}
 	}
-	amounts := [2]int64{x.amount(pr.a, of), of.req.Amount.Minor}
+	amounts := [2]int64{x.amount(pr.a, of), of.minor()}
 	if pr.b != txn.KindReversal {
 		amounts[1] = x.amount(pr.b, of)
 	}
@@ -492,7 +533,7 @@ func (x *pos) settle() {
 		sure = sure && d.belief != unsure
 		if d.belief == stands {
 			side := totals.Side(e)
-			side.Count, side.Minor = side.Count+1, side.Minor+d.req.Amount.Minor
+			side.Count, side.Minor = side.Count+1, side.Minor+d.minor()
 			items = append(items, d)
 		}
 	}
@@ -521,7 +562,7 @@ func (x *pos) settle() {
 		for chunk := range slices.Chunk(items, txn.UploadItemsMax) {
 			up := upload(201)
 			for _, d := range chunk {
-				up.Items = append(up.Items, txn.Item{STAN: d.req.Key.STAN, Minor: d.req.Amount.Minor, PAN: x.pan})
+				up.Items = append(up.Items, txn.Item{STAN: d.req.Key.STAN, Minor: d.minor(), PAN: x.pan})
 			}
 			x.insist(up)
 		}

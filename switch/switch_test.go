@@ -36,6 +36,7 @@ type bank struct {
 	approved map[uint32]txn.ID // by STAN
 	sent     map[uint32]txn.ID
 	reversed map[uint32]int
+	left     map[uint32][]int64 // what acknowledged reversals were to leave, by STAN
 	// behave decides an exchange; nil approves.
 	behave func(req *txn.Request) (txn.Outcome, txn.Reason, string)
 	// refuse is what Begin says; Approved by default.
@@ -127,6 +128,7 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 		return false, [2]byte{}, errors.New("no answer")
 	}
 	b.reversed[rec.Leg.STAN]++
+	b.left[rec.Leg.STAN] = append(b.left[rec.Leg.STAN], rec.Stays)
 	if _, ok := b.sent[rec.Leg.STAN]; !ok {
 		return true, [2]byte{'2', '5'}, nil
 	}
@@ -186,7 +188,7 @@ var zone = time.FixedZone("CST", 8*3600)
 
 func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
-	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, opinion: approvedCode}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: approvedCode}
 	h.open(nil)
 	t.Cleanup(func() { h.stop() })
 	return h

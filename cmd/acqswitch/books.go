@@ -158,7 +158,7 @@ func compareBooks(ctx context.Context, l *ledger.Ledger, books map[string]string
 // readLedger returns the standing deals under both their names.
 func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[legKey]deal, map[dealKey]deal, error) {
 	deals, unknown := map[txn.ID]txn.Record{}, map[txn.ID]txn.Record{}
-	undone, noted := map[txn.ID]bool{}, map[txn.ID]bool{}
+	stays, noted := map[txn.ID]int64{}, map[txn.ID]bool{} // stays has what was reversed
 	err := l.Read(ctx, func(s *ledger.Snapshot) error {
 		return s.Scan(ctx, func(e ledger.Entry) error {
 			switch rec := e.Rec; rec.Kind {
@@ -171,8 +171,10 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 				}
 			case txn.RecordAdviceDone:
 				noted[rec.Original] = rec.Reason == txn.Approved
-			case txn.RecordReversalDue:
-				undone[rec.Original] = true
+			case txn.RecordReversalDue: // in no order: the last leaves the least
+				if left, ok := stays[rec.Original]; !ok || rec.Stays < left {
+					stays[rec.Original] = rec.Stays
+				}
 			}
 			return nil
 		})
@@ -187,10 +189,13 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 	}
 	byLeg, byTerminal := map[legKey]deal{}, map[dealKey]deal{}
 	for id, rec := range deals {
-		if undone[id] {
+		d := deal{rec.Request, rec.Amount}
+		if left, ok := stays[id]; ok {
+			d.amount.Minor = left
+		}
+		if d.amount.Minor == 0 {
 			continue
 		}
-		d := deal{rec.Request, rec.Amount}
 		r.Ledger.add(d)
 		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
 		k := dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}

@@ -74,6 +74,50 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 	return string(m.Value(39))
 }
 
+// TestReversalInPart has a terminal take back parts of sales while reversals'
+// answers are lost and the switch is killed, and holds terminal, ledger, issuer and
+// limits to what stands.
+func TestReversalInPart(t *testing.T) {
+	s := newStack(t, "rules: [{kind: reversal, times: 3, drop: true}]")
+	live := func(verb string, args ...string) result {
+		t.Helper()
+		return s.terminal("", verb, append([]string{"--dialect", "iso87", "--addr", s.iso87, "--store", "t1"}, args...)...)
+	}
+	live("sale", "--card", testPAN, "--amount", "10.00", "--stan", "1").check(t, exitOK, "approved", "")
+	live("sale", "--card", testPAN, "--amount", "20.00").check(t, exitOK, "approved", "")
+	live("sale", "--card", testPAN, "--amount", "30.00").check(t, exitOK, "approved", "")
+	live("reversal", "--stan", "1", "--replacement", "4.00").check(t, exitOK, "approved", "")
+	live("reversal", "--stan", "2", "--replacement", "12.00").check(t, exitOK, "approved", "")
+	if code := s.server.stop(syscall.SIGKILL); code == exitOK {
+		t.Fatal("the switch ended by itself")
+	}
+	s.start()
+	live("reversal", "--stan", "1", "--replacement", "4.00").check(t, exitOK, "approved", "") // so it is already
+	live("reversal", "--stan", "1", "--replacement", "5.00").check(t, exitRefused, "13", "")
+	live("reversal", "--stan", "1", "--replacement", "3.00").check(t, exitOK, "approved", "")
+	live("reversal", "--stan", "2").check(t, exitOK, "approved", "") // the rest
+	standing := func() (all []string) {
+		entries, err := simulator.ReadBook(filepath.Join(s.dir, "issuer.book"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range simulator.Standing(entries) {
+			all = append(all, fmt.Sprint(e.Txn, " ", e.Amount))
+		}
+		return all
+	}
+	s.until("nothing is owed", func() bool { r := s.verify(); return r.OpenReversals == 0 && r.OpenRequests == 0 })
+	if got, want := standing(), []string{"sale 300", "sale 3000"}; !slices.Equal(got, want) {
+		t.Errorf("the issuer stands by %q, want %q", got, want)
+	}
+	if r := s.verify(); len(r.Breaks) != 0 {
+		t.Errorf("verify: %s", r.Breaks)
+	}
+	live("settlement").check(t, exitOK, "debit 33.00 156 in 2", "")
+	live("reversal", "--stan", "3", "--replacement", "x").check(t, exitUsage, "", "--replacement")
+	s.terminal("", "reversal", "--stan", "3", "--amount", "30.00", "--replacement", "1.00").check(t, exitUsage, "", "of dialect iso87")
+}
+
 // TestISO87Day has a terminal make one transaction of each kind through a switch
 // to an issuer, and holds the three of them to one result.
 func TestISO87Day(t *testing.T) {

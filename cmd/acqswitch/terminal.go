@@ -43,8 +43,8 @@ type terminalFlags struct {
 	original           terminal.Original
 	of                 string
 	months             int
-	stands             string
-	left               int64 // stands in minor units, -1 for all undone
+	replacement        string
+	stays              int64 // replacement in minor units
 }
 
 // need is what a terminal's command is told.
@@ -183,7 +183,7 @@ func (f *terminalFlags) register(cmd *cobra.Command, v *verb) {
 	}
 	if v.needs&takesNumber != 0 {
 		fs.StringVar(&f.of, "of", "sale", "kind of what is undone")
-		fs.StringVar(&f.stands, "stands", "", "amount that stands, of a reversal in part (iso87)")
+		fs.StringVar(&f.replacement, "replacement", "", "amount that stands after a reversal in part (iso87), as 5.00")
 	}
 }
 
@@ -198,7 +198,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	}
 	signOn := len(profile.TMK) > 0 && (v.needs&trades != 0 || v.kind.Forwarded() || v.kind == txn.KindScriptResult)
 	stan := f.stan
-	if stan == 0 {
+	if stan == 0 || f.replacement != "" { // a part has a number of its own
 		stan = uint32(time.Now().UnixMilli()%txn.STANMax) + 1
 	}
 	if signOn { // it takes the number before
@@ -342,8 +342,8 @@ func (f *terminalFlags) do(ctx context.Context, c *console, t *terminal.Client, 
 			}
 		})
 	case txn.KindReversal:
-		if f.stands != "" {
-			return t.ReversePart(ctx, tx.Amount, tx.Original, f.left)
+		if f.replacement != "" {
+			return t.ReversePart(ctx, tx.Amount, tx.Original, f.stays)
 		}
 		return t.Reversal(ctx, tx.Amount, tx.Original)
 	}
@@ -408,12 +408,12 @@ func (f *terminalFlags) transaction(v *verb) (t terminal.Transaction, err error)
 			return t, fmt.Errorf("--of %q must be a kind that can be reversed, such as sale", f.of)
 		}
 		t.Original = terminal.Original{Kind: k, STAN: f.stan, Batch: f.batch}
-		if f.stands != "" {
-			left, err := txn.ParseAmount(f.stands, txn.Currency(f.currency))
+		if f.replacement != "" {
+			stays, err := txn.ParseAmount(f.replacement, txn.Currency(f.currency))
 			if err != nil || !strings.HasPrefix(f.dialect, "iso87") {
-				return t, fmt.Errorf("--stands %q must be an amount, of dialect iso87", f.stands)
+				return t, fmt.Errorf("--replacement %q must be an amount, of dialect iso87", f.replacement)
 			}
-			f.left = left.Minor
+			f.stays = stays.Minor
 		}
 	}
 	return t, nil

@@ -107,14 +107,21 @@ func kindsWhere(is func(txn.Kind) bool) string {
 	return "(" + strings.Join(names, ", ") + ")"
 }
 
+// remains is in SQL what stands of the amount of a row of txn, called t, by the
+// reversals in part that condition, which is on part, takes in.
+func remains(t, condition string) string {
+	return strings.NewReplacer("@t", t, "@c", condition).Replace(`(@t.amount - COALESCE((SELECT CAST(SUM(part.amount - part.gone - part.stays) AS BIGINT) FROM event AS part
+		WHERE part.merchant_id = @t.merchant_id AND part.original_id = @t.id AND part.kind || '' = 'reversal due' AND part.stays <> 0 @c), 0))`)
+}
+
 // counted are the transactions that are in their batch's totals: the SQL of
-// batch.Counts, less what is to be reversed.
+// batch.Counts, less what is to be reversed as a whole.
 var counted = `(txn.outcome IN ('approved', 'unknown') AND txn.reason = '` + txn.Approved.String() + `'
 	AND txn.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }) + `)
-	AND NOT EXISTS (SELECT 1 FROM event WHERE event.merchant_id = txn.merchant_id AND event.original_id = txn.id AND event.kind = 'reversal due')`
+	AND NOT EXISTS (SELECT 1 FROM event WHERE event.merchant_id = txn.merchant_id AND event.original_id = txn.id AND event.kind = 'reversal due' AND event.stays = 0)`
 
 var selectOpenBatches = `WITH open AS (
-		SELECT merchant_id, terminal_id, batch, currency, amount,
+		SELECT merchant_id, terminal_id, batch, currency, ` + remains("txn", "") + ` AS amount,
 			CASE WHEN request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Credit }) + ` THEN 1 ELSE 0 END AS credit
 		FROM txn WHERE business_date = $1 AND ` + counted + `
 			AND position > COALESCE((SELECT MAX(position) FROM batch WHERE batch.merchant_id = txn.merchant_id

@@ -31,7 +31,10 @@ func TestBatches(t *testing.T) {
 	declined.Outcome, declined.Reason = txn.OutcomeDeclined, txn.IssuerDeclined
 	yesterday := batch(7, 1, txn.KindSale)
 	yesterday.Day = day - 1
-	totals := txn.Totals{Debit: txn.Sum{Count: 2, Minor: 101 + 104}, Credit: txn.Sum{Count: 1, Minor: 102}}
+	part, rest := about(txn.RecordReversalDue, one), about(txn.RecordReversalDue, one)
+	part.Stays = 90
+	rest.Gone, rest.Stays = 11, 40
+	totals := txn.Totals{Debit: txn.Sum{Count: 2, Minor: 40 + 104}, Credit: txn.Sum{Count: 1, Minor: 102}}
 	theirs := txn.Totals{Debit: txn.Sum{Count: 3, Minor: 999}}
 	foreign := txn.BatchItem{Verdict: txn.ItemIsNotOurs, Kind: txn.KindRefund, STAN: 77, Minor: 5, Card: txn.CardToken{7}}
 	copy(foreign.Masked[:], "622202*********0128")
@@ -41,7 +44,7 @@ func TestBatches(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		l := open(t, dsn)
 		ctx := t.Context()
-		store(t, l, entries(1, one, refund, reversed, told, preauth, declined, yesterday, about(txn.RecordReversalDue, reversed)))
+		store(t, l, entries(1, one, refund, reversed, told, preauth, declined, yesterday, about(txn.RecordReversalDue, reversed), part, rest))
 		wantOpen := []Batch{{Merchant: one.Merchant, Terminal: one.Key.Terminal, Number: 1, Currency: txn.CNY, Ours: totals}}
 		checkOpen := func() {
 			t.Helper()
@@ -50,19 +53,19 @@ func TestBatches(t *testing.T) {
 			}
 		}
 		checkOpen()
-		store(t, l, entries(9,
+		store(t, l, entries(11,
 			settled(one, 901, txn.BatchFact{Step: txn.StepSettle, State: txn.BatchSettling, Opened: day - 1, Theirs: [2]txn.Totals{theirs, theirs}, Ours: totals, Result: [2]txn.Comparison{txn.Uneven, txn.Even}}),
 			settled(one, 902, txn.BatchFact{Step: txn.StepUpload, State: txn.BatchUploading, Code: 201, Items: []txn.BatchItem{matches, foreign}}),
 			settled(one, 903, txn.BatchFact{Step: txn.StepUpload, State: txn.BatchUploading, Code: 201, Items: []txn.BatchItem{foreign}})))
 		wantOpen[0].State = txn.BatchUploading
 		checkOpen()
-		store(t, l, entries(12,
+		store(t, l, entries(14,
 			settled(one, 904, txn.BatchFact{Step: txn.StepEnd, State: txn.BatchClosed, Code: 202, Announced: 2, Received: 3,
 				Missing: txn.Totals{Credit: txn.Sum{Count: 1, Minor: 102}}, Items: []txn.BatchItem{missing}})))
 		wantOpen = nil
 		checkOpen()
 		next := batch(8, 2, txn.KindSale)
-		store(t, l, entries(13, next))
+		store(t, l, entries(15, next))
 		wantOpen = []Batch{{Merchant: one.Merchant, Terminal: one.Key.Terminal, Number: 2, Currency: txn.CNY, Ours: txn.Totals{Debit: txn.Sum{Count: 1, Minor: 108}}}}
 		checkOpen()
 
@@ -71,7 +74,7 @@ func TestBatches(t *testing.T) {
 			t.Fatalf("%d facts, %v", len(facts), err)
 		}
 		first := Batch{Merchant: one.Merchant, Terminal: one.Key.Terminal, Number: 1, State: txn.BatchSettling, Currency: txn.CNY, Ours: totals,
-			Position: 9, Day: day, Opened: day - 1, At: one.At, Step: txn.StepSettle, Result: [2]txn.Comparison{txn.Uneven, txn.Even}, Theirs: theirs.Plus(theirs)}
+			Position: 11, Day: day, Opened: day - 1, At: one.At, Step: txn.StepSettle, Result: [2]txn.Comparison{txn.Uneven, txn.Even}, Theirs: theirs.Plus(theirs)}
 		if !reflect.DeepEqual(facts[0], first) {
 			t.Errorf("\n got %+v\nwant %+v", facts[0], first)
 		}
@@ -87,7 +90,7 @@ func TestBatches(t *testing.T) {
 		}
 		broken := settled(one, 905, txn.BatchFact{Step: txn.StepEnd})
 		broken.Data = broken.Data[:9]
-		if err := l.Store(ctx, entries(14, broken)); !errors.Is(err, txn.ErrBatchFact) {
+		if err := l.Store(ctx, entries(16, broken)); !errors.Is(err, txn.ErrBatchFact) {
 			t.Errorf("data cut off: %v", err)
 		}
 	})

@@ -29,8 +29,8 @@ func newTable(name string, names ...string) *table {
 }
 
 var (
-	txnTable   = newTable("txn", append([]string{"repeat_id"}, columnNames...)...)
-	eventTable = newTable("event", append([]string{"kind"}, columnNames...)...)
+	txnTable   = newTable("txn", append([]string{"repeat_id"}, namesOf(columns)...)...)
+	eventTable = newTable("event", append([]string{"kind"}, namesOf(eventColumns)...)...)
 )
 
 // insertion sends rows, whose values stand one after the other, in the

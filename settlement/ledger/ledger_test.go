@@ -163,6 +163,9 @@ func TestRowsComeBackWhole(t *testing.T) {
 			if rec.Request.Batch() {
 				rec.Data = nil
 			}
+			if rec.Kind == txn.RecordOutcome {
+				rec.Gone, rec.Stays = 0, 0 // only a reversal has them
+			}
 			rec.ID = txn.ID(len(want) + 1)
 			rec.Key.STAN = uint32(len(want) + 1)
 			e := Entry{uint64(len(want) + 1), rec}
@@ -425,10 +428,16 @@ func TestQueries(t *testing.T) {
 	dollars.Amount.Currency = 840
 	yesterday := sale(8)
 	yesterday.Day = day - 1
+	// Of sale 1, which is of 1.01, 0.90 and then 0.40 stands; the issuer has heard of
+	// the first.
+	part, partDone, less := about(txn.RecordReversalDue, sale(1)), about(txn.RecordReversalDone, sale(1)), about(txn.RecordReversalDue, sale(1))
+	part.Stays, partDone.Stays, less.Gone, less.Stays = 90, 90, 11, 40
+	less.Key, less.Request = asked.Key, txn.KindReversal
 	recs := []*txn.Record{
 		sale(1), sale(2), sale(3), declined, unknown, unknownDone, dollars, yesterday, // 1 to 8
 		asked, about(txn.RecordReversalDue, sale(3)), about(txn.RecordReversalDone, sale(3)), // 9 to 11
 		about(txn.RecordReversalDone, unknownDone), about(txn.RecordLate, unknown), // 12, 13
+		part, partDone, less, // 14 to 16
 	}
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		l := open(t, dsn)
@@ -455,7 +464,7 @@ func TestQueries(t *testing.T) {
 		expect("by RRN of another day", at(l.ByRRN(ctx, day-1, string(r.RRN[:]))), []uint64(nil))
 		expect("by key", at(l.ByKey(ctx, r.Merchant, day, r.Key)), []uint64{2})
 		expect("events", at(l.Events(ctx, r.Merchant, sale(3).ID)), []uint64{10, 11})
-		expect("open reversals", at(l.OpenReversals(ctx)), []uint64{5, 9})
+		expect("open reversals", at(l.OpenReversals(ctx)), []uint64{5, 9, 16})
 
 		for position, want := range map[uint64]txn.Date{1: 0, 2: day, 9: day} {
 			got, err := l.LastDayBefore(ctx, position)
@@ -467,7 +476,7 @@ func TestQueries(t *testing.T) {
 
 		totals, err := l.Totals(ctx, day)
 		expect("totals", totals, []Total{
-			{txn.KindReversal, "00", txn.Approved, 1, txn.Amount{Minor: 102, Currency: txn.CNY}},
+			{txn.KindReversal, "00", txn.Approved, 2, txn.Amount{Minor: 102 + 50, Currency: txn.CNY}},
 			{txn.KindSale, "00", txn.Approved, 3, txn.Amount{Minor: 306, Currency: txn.CNY}},
 			{txn.KindSale, "00", txn.Approved, 1, txn.Amount{Minor: 107, Currency: 840}},
 			{txn.KindSale, "51", txn.IssuerDeclined, 1, txn.Amount{Minor: 104, Currency: txn.CNY}},
@@ -477,11 +486,16 @@ func TestQueries(t *testing.T) {
 			t.Error(err)
 		}
 
-		// Held and not given back: 1, 2 (reversal due, not done), 5 (unknown), 7 in dollars.
+		// Held and not given back: of 1 what stands at its issuer, 2 (reversal due, not
+		// done), 5 (unknown), 7 in dollars.
 		want := map[Party]Use{}
 		for _, r := range []*txn.Record{recs[0], recs[1], recs[4], recs[6]} {
 			for p := range Parties(r.Hold()) {
-				want[p] = Use{want[p].Minor + r.Amount.Minor, want[p].Count + 1}
+				minor := r.Amount.Minor
+				if r == recs[0] {
+					minor = 90
+				}
+				want[p] = Use{want[p].Minor + minor, want[p].Count + 1}
 			}
 		}
 		got := map[Party]Use{}

@@ -43,8 +43,8 @@ func (q queries) Position(ctx context.Context) (uint64, error) {
 }
 
 var (
-	transactions = `SELECT 'outcome' AS kind, ` + strings.Join(columnNames, ", ") + ` FROM txn`
-	events       = `SELECT kind, ` + strings.Join(columnNames, ", ") + ` FROM event`
+	transactions = `SELECT 'outcome' AS kind, ` + strings.Join(namesOf(columns), ", ") + `, 0 AS gone, 0 AS stays FROM txn`
+	events       = `SELECT kind, ` + strings.Join(namesOf(eventColumns), ", ") + ` FROM event`
 )
 
 var selectByRRN = transactions + ` WHERE business_date = $1 AND rrn = $2`
@@ -81,7 +81,7 @@ func (q queries) Events(ctx context.Context, merchant txn.MerchantID, original t
 var selectOpenReversals = transactions + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
 		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.kind IN ('reversal done', 'advice done'))
 	UNION ALL ` + events + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
-		WHERE done.merchant_id = event.merchant_id AND done.original_id = event.original_id AND done.kind = 'reversal done')
+		WHERE done.merchant_id = event.merchant_id AND done.original_id = event.original_id AND done.kind = 'reversal done' AND done.stays = event.stays)
 	ORDER BY position`
 
 // OpenReversals are the records that owe a reversal or an advice which is not
@@ -121,7 +121,7 @@ type Total struct {
 	Code    string // DE39 told to the terminal
 	Reason  txn.Reason
 	Count   int64
-	Amount  txn.Amount // what was asked for, also when it was refused
+	Amount  txn.Amount // what was asked for, also when it was refused; what a reversal takes back
 }
 
 // A terminal's reversal request of an approved sale is decided by the record
@@ -129,7 +129,7 @@ type Total struct {
 const selectTotals = `SELECT request, code, reason, currency, COUNT(*), CAST(SUM(amount) AS BIGINT) FROM (
 		SELECT request, code, reason, currency, amount FROM txn WHERE business_date = $1
 		UNION ALL
-		SELECT request, code, reason, currency, amount FROM event
+		SELECT request, code, reason, currency, amount - gone - stays FROM event
 			WHERE business_date = $1 AND kind = 'reversal due' AND stan <> 0
 	) AS decided GROUP BY request, code, reason, currency ORDER BY request, code, reason, currency`
 
@@ -196,13 +196,14 @@ type Use struct {
 	Count int64
 }
 
-// A reversal done is of its original's day and card, and has no terminal.
+// A reversal done is of its original's day and card, and has no terminal. In part
+// it gives an amount back, and the transaction goes on to count.
 const selectUsage = `WITH held AS (
 		SELECT terminal_id, merchant_id, card_token, identity, currency, method, card_type, held * amount AS amount, held FROM txn
 			WHERE business_date >= $1 AND business_date <= $2 AND position < $3 AND held <> 0
 		UNION ALL
 		SELECT txn.terminal_id, event.merchant_id, event.card_token, event.identity, event.currency, event.method, event.card_type,
-			event.held * event.amount, event.held
+			event.held * (event.amount - event.gone - event.stays), CASE WHEN event.stays = 0 THEN event.held ELSE 0 END
 			FROM event JOIN txn ON txn.merchant_id = event.merchant_id AND txn.id = event.original_id
 			WHERE event.business_date >= $1 AND event.business_date <= $2 AND txn.business_date >= $1 AND txn.business_date <= $2
 				AND event.position < $3 AND event.kind = 'reversal done' AND event.held <> 0)
@@ -285,7 +286,7 @@ func (q queries) list(ctx context.Context, query string, args ...any) ([]Entry, 
 
 // each decodes the rows of a query for kind and columns.
 func (q queries) each(ctx context.Context, fn func(Entry) error, query string, args ...any) error {
-	return q.eachOf(ctx, columns, fn, query, args...)
+	return q.eachOf(ctx, eventColumns, fn, query, args...)
 }
 
 // eachOf is each of rows that have some columns only, behind their kind.

@@ -11,8 +11,8 @@ import (
 // judged are the columns that judging a transaction again needs, and showing it.
 var judged = func() (cs []column) {
 	names := strings.Fields(`merchant_id business_date terminal_id id position at request entry_mode mcc region amount currency card_token pan_masked held
-		outcome reason issuer_code rrn original_id serial lat lng card_type pin method identity`)
-	for _, c := range columns {
+		outcome reason issuer_code rrn original_id serial lat lng card_type pin method identity gone stays`)
+	for _, c := range eventColumns {
 		if slices.Contains(names, c.name) {
 			cs = append(cs, c)
 		}
@@ -21,12 +21,8 @@ var judged = func() (cs []column) {
 }()
 
 var selectRecorded = func() string {
-	names := make([]string, len(judged))
-	for i, c := range judged {
-		names[i] = c.name
-	}
-	list := strings.Join(names, ", ")
-	return `SELECT 'outcome' AS kind, ` + list + ` FROM txn WHERE business_date = $1
+	list := strings.Join(namesOf(judged), ", ")
+	return `SELECT 'outcome' AS kind, ` + strings.Replace(list, "gone, stays", "0 AS gone, 0 AS stays", 1) + ` FROM txn WHERE business_date = $1
 		UNION ALL SELECT kind, ` + list + ` FROM event WHERE business_date = $1 AND kind = 'reversal done' ORDER BY position`
 }()
 

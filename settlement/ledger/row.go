@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,14 +82,20 @@ var columns = []column{
 	hexed("identity", func(e *Entry) []byte { return e.Rec.Identity[:] }),
 }
 
-// columnNames are the columns as they stand in a statement.
-var columnNames = func() []string {
+// eventColumns are those of event: the columns, and what only a reversal has.
+var eventColumns = append(slices.Clip(columns),
+	number("gone", func(e *Entry) *int64 { return &e.Rec.Gone }),
+	number("stays", func(e *Entry) *int64 { return &e.Rec.Stays }),
+)
+
+// namesOf are columns as they stand in a statement.
+func namesOf(columns []column) []string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = c.name
 	}
 	return names
-}()
+}
 
 // Kept is what the ledger keeps of rec, for comparing the two.
 func Kept(rec txn.Record) txn.Record {
@@ -355,13 +362,15 @@ var kindColumn = enum("kind", func(e *Entry) *txn.RecordKind { return &e.Rec.Kin
 
 // putRow appends the row of e to dst. Its values live in e and scratch.
 func putRow(dst []value, e *Entry, scratch *[]byte) []value {
+	all := columns
 	if e.Rec.Kind == txn.RecordOutcome {
 		dst = append(dst, value{n: repeatID(e.Rec)})
 	} else {
 		dst = append(dst, kindColumn.put(e, scratch))
+		all = eventColumns
 	}
-	for i := range columns {
-		dst = append(dst, columns[i].put(e, scratch))
+	for i := range all {
+		dst = append(dst, all[i].put(e, scratch))
 	}
 	return dst
 }

@@ -112,7 +112,7 @@ func (q queries) Schedule(ctx context.Context, sum string) (Schedule, error) {
 // counts says in SQL that a row of txn, called t, counts in the books by the
 // facts up to a position: it was taken (txn.Record.Taken), or is a refund whose
 // terminal was told no and of which its issuer took note later, as older versions
-// have them; and nothing undid it.
+// have them; and nothing undid it as a whole.
 func counts(t, position string) string {
 	financial := func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }
 	return strings.NewReplacer("@t", t, "@p", position).Replace(`(@t.position <= @p
@@ -121,8 +121,12 @@ func counts(t, position string) string {
 			OR (@t.outcome = 'unknown' AND @t.request = 'refund' AND EXISTS (SELECT 1 FROM event AS noted WHERE noted.merchant_id = @t.merchant_id
 				AND noted.original_id = @t.id AND noted.position <= @p AND noted.kind || '' = 'advice done' AND noted.reason <> '` + txn.IssuerDeclined.String() + `')))
 		AND NOT EXISTS (SELECT 1 FROM event AS undo WHERE undo.merchant_id = @t.merchant_id AND undo.original_id = @t.id
-			AND undo.position <= @p AND undo.kind || '' IN ('reversal due', 'reversal done')))`)
+			AND undo.position <= @p AND undo.kind || '' IN ('reversal due', 'reversal done') AND undo.stays = 0))`)
 }
+
+// standing is in SQL what the books have of a row that counts by the facts up to a
+// position.
+func standing(t, position string) string { return remains(t, "AND part.position <= "+position) }
 
 func creditKinds(t string) string {
 	return `CASE WHEN ` + t + `.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Credit }) + ` THEN -1 ELSE 1 END`
@@ -140,14 +144,14 @@ type Fact struct {
 	Batch    uint32
 	STAN     uint32
 	Kind     txn.Kind
-	Amount   txn.Amount
+	Amount   txn.Amount // what stands of it, or what the run undoes
 	MCC      uint16
 	Entry    txn.EntryMode
 	Masked   [txn.PANDigitsMax]byte
 	Issuer   txn.IssuerID
 	RRN      [12]byte
 	Outcome  txn.Outcome
-	// Undo: it was counted by an earlier run and no longer stands.
+	// Undo: it was counted by an earlier run, and Amount of it no longer stands.
 	Undo bool
 	// Noted says what the issuer said to an advice about it: nothing yet, yes or no.
 	Noted Noted
@@ -161,7 +165,8 @@ type Fact struct {
 	RootMCC      uint16
 	RootEntry    txn.EntryMode
 	RootMasked   [txn.PANDigitsMax]byte
-	// Before is what the deal came to before it, in minor units.
+	// Before is what the deal came to before it, in minor units; of an Undo, what
+	// it comes to without it.
 	Before int64
 }
 
@@ -179,24 +184,31 @@ const (
 // that were stored since, and of those that something has happened to since.
 // run gives the days, so that the index by day and position can be used.
 var (
-	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, amount, currency, mcc, entry_mode, pan_masked, issuer, rrn, outcome, original_id`
+	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, currency, mcc, entry_mode, pan_masked, issuer, rrn, outcome, original_id`
 	happened    = `txn.id IN (SELECT original_id FROM event WHERE position > $3 AND position <= $2)`
 
+	// what is left of a row that counted before
+	leftNow = `CASE WHEN ` + counts("txn", "$2") + ` THEN ` + standing("txn", "$2") + ` ELSE 0 END`
+
+	// what a run counts anew: all that stands, and nothing of it did before
+	countedNow = standing("txn", "$2") + ` AS amount, 0 AS base, 0 AS undo, CAST($2 AS BIGINT) AS cut`
+
 	// $1 day, $2 position, $3 position of the run before
-	factsOfRun = `SELECT ` + factColumns + `, 0 AS undo, CAST($2 AS BIGINT) AS cut FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `
+	factsOfRun = `SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `
 		UNION ALL
-		SELECT ` + prefixed("txn", factColumns) + `, 0, CAST($2 AS BIGINT) FROM run JOIN txn ON txn.business_date = run.business_date AND txn.position > $3
+		SELECT ` + prefixed("txn", factColumns) + `, ` + countedNow + ` FROM run JOIN txn ON txn.business_date = run.business_date AND txn.position > $3
 			WHERE run.business_date < $1 AND ` + counts("txn", "$2") + `
 		UNION ALL
-		SELECT ` + factColumns + `, 0, CAST($2 AS BIGINT) FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
+		SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
 			AND ` + counts("txn", "$2") + ` AND NOT ` + counts("txn", "$3") + `
 		UNION ALL
-		SELECT ` + factColumns + `, 1, (SELECT MIN(run.position) FROM run WHERE run.business_date >= txn.business_date AND run.position >= txn.position)
+		SELECT ` + factColumns + `, ` + standing("txn", "$3") + ` - ` + leftNow + `, ` + leftNow + `, 1,
+				(SELECT MIN(run.position) FROM run WHERE run.business_date >= txn.business_date AND run.position >= txn.position)
 			FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
-			AND ` + counts("txn", "$3") + ` AND NOT ` + counts("txn", "$2")
+			AND ` + counts("txn", "$3") + ` AND ` + standing("txn", "$3") + ` > ` + leftNow
 
 	// $1 day, $2 position, $3 RRN
-	factsOfRRN = `SELECT ` + factColumns + `, 0 AS undo, CAST($2 AS BIGINT) AS cut FROM txn WHERE business_date = $1 AND rrn = $3 AND ` + counts("txn", "$2")
+	factsOfRRN = `SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $1 AND rrn = $3 AND ` + counts("txn", "$2")
 
 	selectFacts   = facts(factsOfRun)
 	selectFactRRN = facts(factsOfRRN)
@@ -215,8 +227,8 @@ func facts(chosen string) string {
 		CASE WHEN c.outcome <> 'unknown' THEN '' ELSE COALESCE((SELECT MAX(noted.reason) FROM event AS noted WHERE noted.merchant_id = c.merchant_id
 			AND noted.original_id = c.id AND noted.kind = 'advice done' AND noted.position <= c.cut), 'none') END,
 		c.original_id, COALESCE(root.business_date, ''), COALESCE(root.position, 0), COALESCE(root.mcc, 0), COALESCE(root.entry_mode, 0), COALESCE(root.pan_masked, ''),
-		CASE WHEN root.id IS NULL THEN 0 ELSE
-			CASE WHEN ` + counts("root", "c.cut") + ` THEN root.amount ELSE 0 END
+		c.base + CASE WHEN root.id IS NULL THEN 0 ELSE
+			CASE WHEN ` + counts("root", "c.cut") + ` THEN ` + standing("root", "c.cut") + ` ELSE 0 END
 			+ COALESCE((SELECT CAST(SUM(deed.amount * ` + creditKinds("deed") + `) AS BIGINT) FROM txn AS deed WHERE deed.merchant_id = c.merchant_id
 				AND deed.original_id = c.original_id AND deed.original_id <> 0 AND deed.position < c.position AND ` + counts("deed", "c.cut") + `), 0) END
 	FROM chosen AS c LEFT JOIN txn AS root ON c.original_id <> 0 AND root.merchant_id || '' = c.merchant_id AND root.id = c.original_id
@@ -286,7 +298,7 @@ func (q queries) facts(ctx context.Context, fn func(*Fact) error, query string, 
 }
 
 var selectGross = `SELECT currency, COUNT(*), CAST(SUM(CASE WHEN sign > 0 THEN amount ELSE 0 END) AS BIGINT), CAST(SUM(CASE WHEN sign < 0 THEN amount ELSE 0 END) AS BIGINT)
-	FROM (SELECT currency, amount, ` + creditKinds("txn") + ` AS sign FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `) AS counted
+	FROM (SELECT currency, ` + standing("txn", "$2") + ` AS amount, ` + creditKinds("txn") + ` AS sign FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `) AS counted
 	GROUP BY currency`
 
 // Gross is what a day's transactions of a currency come to by a sum in the

@@ -174,7 +174,7 @@ const numberMax = 999_999
 func (b *Book) Apply(rec *txn.Record, position uint64) error {
 	switch {
 	case rec.Kind == txn.RecordReversalDue:
-		b.take(&rec.OriginalKey, rec.Day)
+		b.take(rec)
 	case rec.Kind != txn.RecordOutcome:
 	case rec.Request.Batch():
 		if len(rec.Data) == 0 {
@@ -223,9 +223,10 @@ func (b *Book) count(rec *txn.Record, position uint64) {
 	sh.batches[n] = e
 }
 
-// take removes what is to be reversed.
-func (b *Book) take(k *txn.Key, day txn.Date) {
-	sh := b.open(&k.Terminal, day)
+// take removes what is to be reversed: a transaction, or a part of its amount.
+func (b *Book) take(rec *txn.Record) {
+	k := &rec.OriginalKey
+	sh := b.open(&k.Terminal, rec.Day)
 	defer sh.mu.Unlock()
 	n := name{k.Terminal, k.Batch}
 	e, ok := sh.batches[n]
@@ -234,9 +235,14 @@ func (b *Book) take(k *txn.Key, day txn.Date) {
 	}
 	for it := range sh.items.of(e.head) {
 		if it.number() == k.STAN && it.stan&(flagTaken|flagForeign) == 0 {
-			it.stan |= flagTaken
 			side := e.totals.Side(it.side())
-			side.Count, side.Minor = side.Count-1, side.Minor-it.minor
+			side.Minor -= rec.Undoes()
+			if rec.Stays != 0 {
+				it.minor -= rec.Undoes()
+			} else {
+				it.stan |= flagTaken
+				side.Count--
+			}
 			sh.batches[n] = e
 			return
 		}

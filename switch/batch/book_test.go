@@ -116,6 +116,36 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// A reversal in part takes its part of the amount, and the transaction counts
+// until one takes the rest; an upload is held against what stands.
+func TestReversedInPart(t *testing.T) {
+	d := desk{t: t, book: NewBook()}
+	sold := outcome(txn.KindSale, 1, 2, 500)
+	d.apply(sold)
+	d.apply(outcome(txn.KindSale, 1, 3, 70))
+	due := sold
+	due.Kind, due.OriginalKey, due.Key = txn.RecordReversalDue, sold.Key, txn.Key{}
+	for _, c := range []struct {
+		gone, stays int64
+		want        txn.Sum
+	}{{0, 400, txn.Sum{Count: 2, Minor: 470}}, {100, 150, txn.Sum{Count: 2, Minor: 220}}, {350, 0, txn.Sum{Count: 1, Minor: 70}}} {
+		due.Gone, due.Stays = c.gone, c.stays
+		d.apply(due)
+		if got := d.book.Totals(terminal, 1); got != (txn.Totals{Debit: c.want}) {
+			t.Errorf("%d stays: %v, want %v", c.stays, got, c.want)
+		}
+		if c.stays == 150 {
+			d.settle(1, txn.Totals{})
+			if f, _ := d.upload(1, txn.BatchItem{STAN: 2, Minor: 150, Card: card}); f.Items[0].Verdict != txn.ItemMatches || f.Items[0].Ours != 150 {
+				t.Errorf("uploaded with what stands: %+v", f.Items[0])
+			}
+		}
+	}
+	if f, _ := d.upload(1, txn.BatchItem{STAN: 2, Minor: 150, Card: card}); f.Items[0].Verdict != txn.ItemWasReversed || f.Items[0].Ours != 150 {
+		t.Errorf("uploaded when nothing stands: %+v", f.Items[0])
+	}
+}
+
 // The states of a batch: what each step is answered and leaves, and whether a
 // sale is admitted then.
 func TestStates(t *testing.T) {

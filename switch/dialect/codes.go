@@ -74,6 +74,7 @@ var (
 		txn.OriginalIsCompleted:              "12",
 		txn.CardIsNotTheOriginals:            "14",
 		txn.OriginalAmountDiffers:            "64",
+		txn.ReplacementIsNotLess:             "13",
 		txn.OriginalIsOfAnotherDay:           "25",
 		txn.ItemIsUnknown:                    "25", // no such record here; 30 would blame the message, which is well-formed
 		txn.AnswerWasNotDelivered:            "98",

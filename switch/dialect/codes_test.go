@@ -82,6 +82,7 @@ func TestCodes(t *testing.T) {
 		{txn.OriginalIsCompleted, "12", "12"},
 		{txn.CardIsNotTheOriginals, "14", "14"},
 		{txn.OriginalAmountDiffers, "64", "64"},
+		{txn.ReplacementIsNotLess, "13", "13"},
 		{txn.OriginalIsOfAnotherDay, "25", "25"},
 		{txn.ItemIsUnknown, "25", "25"},
 		{txn.AnswerWasNotDelivered, "98", "68"},

@@ -208,12 +208,12 @@ func decodeOriginal(m *iso.Message, req *txn.Request) error {
 		return errField{90, "or field 37 must name the original"}
 	case req.Kind == txn.KindReversal && m.Has(95):
 		// Actual amount 12, in settlement 12, fees 9 and 9.
-		left, err := strconv.ParseUint(string(m.Value(95)[:12]), 10, 63)
-		if err != nil || int64(left) >= req.Amount.Minor {
-			return errField{95, "must begin with 12 digits that are less than field 4"}
+		stays, err := strconv.ParseUint(string(m.Value(95)[:12]), 10, 63)
+		if err != nil {
+			return errField{95, "must begin with 12 digits"}
 		}
-		if left > 0 {
-			req.Replacement = txn.Amount{Minor: int64(left), Currency: req.Amount.Currency}
+		if stays > 0 {
+			req.Replacement = txn.Amount{Minor: int64(stays), Currency: req.Amount.Currency}
 		}
 	}
 	return nil

@@ -178,7 +178,8 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 }
 
 // AppendReversal appends the frame that undoes rec's leg: 0400, or 0401 when it
-// is a repeat. It carries the original's STAN and time, and names them again in DE90.
+// is a repeat. It carries the original's STAN and time, and names them again in DE90;
+// what a reversal in part leaves standing is the actual amount of its DE95.
 func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
 	mti := uint16(0x0400)
 	if repeat {
@@ -210,6 +211,12 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat 
 	e.Text(42, rec.Merchant[:])
 	d.currency(&e, rec.Amount.Currency)
 	d.original(&e, original, rec.Leg.STAN, rec.Leg.Time)
+	if rec.Stays != 0 {
+		var b [42]byte // actual amount 12, in settlement 12, fees 9 and 9
+		digits(b[:12], uint64(rec.Stays))
+		digits(b[12:], 0)
+		e.Digits(95, b[:])
+	}
 	return e.Finish()
 }
 

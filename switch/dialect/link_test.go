@@ -155,6 +155,8 @@ func TestAppendReversal(t *testing.T) {
 	due := original // what the terminal's own reversal makes of it
 	due.Kind, due.Reason, due.AuthCode = txn.RecordReversalDue, txn.Approved, [6]byte([]byte("A1B2C3"))
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
+	part := due
+	part.Gone, part.Stays = 2345, 400
 	void, preauth, completion := due, due, due
 	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
 	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
@@ -181,6 +183,8 @@ func TestAppendReversal(t *testing.T) {
 		{"no answer came, asked again", original, true, 0x0401, want},
 		{"the answer was nonsense, in another currency", late, false, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
 		{"the terminal asks", due, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks for a part", part, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
+		{"a part, asked again", part, true, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a void", void, false, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
 		{"a pre-authorization", preauth, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"a completion that was said twice", completion, true, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},

@@ -13,7 +13,7 @@
 //	pre-authorization  raised, voided or completed (once, up to CompletionPercent), within PreauthDays
 //	completion         voided as a sale is, and refunded as a sale is
 //
-// A deed that was reversed never happened. One that an issuer may still have to
+// What was reversed in part is for what stands. A deed that was reversed never happened. One that an issuer may still have to
 // undo or take note of keeps all others out until that is known.
 package original
 
@@ -72,7 +72,9 @@ type Transaction struct {
 	Stands bool
 }
 
-// Deed is something that was done about a transaction.
+// Deed is something that was done about a transaction. A KindReversal is one in
+// part, which took Minor back; a whole reversal is no deed, for it leaves nothing
+// to do something about.
 type Deed struct {
 	ID    txn.ID
 	Kind  txn.Kind
@@ -165,7 +167,7 @@ func (r *Rules) late(t *Transaction, req *txn.Request) bool {
 
 // amount holds the request's amount against the transaction's.
 func (r *Rules) amount(t *Transaction, done *sums, req *txn.Request) txn.Reason {
-	asked, whole := req.Amount.Minor, t.Amount.Minor
+	asked, whole := req.Amount.Minor, t.Amount.Minor-done.reversed
 	within := true
 	switch req.Kind {
 	case txn.KindVoid, txn.KindInstalmentVoid, txn.KindCompletionVoid:
@@ -198,9 +200,9 @@ func percent(minor int64, p int) int64 { return minor/100*int64(p) + minor%100*i
 
 // sums are what the standing deeds come to.
 type sums struct {
-	uncertain                 bool
-	voids, completions        int
-	refunds, increments, tips int64
+	uncertain                           bool
+	voids, completions                  int
+	refunds, increments, tips, reversed int64
 }
 
 func (r *Rules) tally(deeds []Deed) (s sums) {
@@ -223,9 +225,22 @@ func (r *Rules) tally(deeds []Deed) (s sums) {
 			s.increments += d.Minor
 		case txn.KindAdjustment, txn.KindTip:
 			s.tips += d.Minor
+		case txn.KindReversal:
+			s.reversed += d.Minor
 		}
 	}
 	return s
+}
+
+// Reversed is what reversals in part took back of a transaction, acknowledged or
+// not.
+func Reversed(deeds []Deed) (minor int64) {
+	for _, d := range deeds {
+		if d.Kind == txn.KindReversal {
+			minor += d.Minor
+		}
+	}
+	return minor
 }
 
 // Used says that something was done about a transaction and was not undone: its
@@ -241,9 +256,12 @@ func Used(deeds []Deed) bool {
 
 // Holds says that something stands that was done about a transaction, or may
 // come to stand: the transaction cannot be reversed under what was built on it.
-// What is being undone holds nothing.
+// What is being undone holds nothing, nor do reversals in part.
 func Holds(deeds []Deed) bool {
 	for _, d := range deeds {
+		if d.Kind == txn.KindReversal {
+			continue
+		}
 		if d.State == Standing || d.State == Untold || d.State == Uncertain && d.Kind.Remedy() == txn.Repeat {
 			return true
 		}

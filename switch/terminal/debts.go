@@ -49,7 +49,7 @@ func (c *Client) settleReversal(ctx context.Context) error {
 			return nil
 		}
 		var answer Answer
-		answer, err = c.reverse(ctx, *c.store.owed, -1)
+		answer, err = c.reverse(ctx, *c.store.owed, part{})
 		switch {
 		case err == nil && WantsSignOn(answer.Code):
 			return fmt.Errorf("a reversal is owed: that of %06d of terminal %s was %w", c.Owes(), c.profile.Terminal, &RefusedError{answer.Code})
@@ -66,12 +66,12 @@ func (c *Client) settleReversal(ctx context.Context) error {
 }
 
 // reverse sends the reversal of a request of which the fact is kept, or again
-// one that was sent before. All of it is undone but stands minor units; -1 is
-// all.
-func (c *Client) reverse(ctx context.Context, of fact, stands int64) (Answer, error) {
+// one that was sent before.
+func (c *Client) reverse(ctx context.Context, of fact, p part) (Answer, error) {
 	frame, err := c.store.frame(of.Frame)
 	if err == nil && of.kind() != txn.KindReversal {
-		frame, err = reversalOf(nil, c.line.Dialect, frame[c.line.Dialect.PrefixSize():], reversalReason(of.Code), stands)
+		frame, err = reversalOf(nil, c.line.Dialect, frame[c.line.Dialect.PrefixSize():], reversalReason(of.Code), p)
+		of = p.of(of)
 	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("reverse %06d of terminal %s: %w", of.STAN, c.profile.Terminal, err)
@@ -79,8 +79,16 @@ func (c *Client) reverse(ctx context.Context, of fact, stands int64) (Answer, er
 	return c.sendReversal(ctx, frame, of)
 }
 
+// of is f as the reversal of it notes it: its trace number, or that of the part.
+func (p part) of(f fact) fact {
+	if f.Of, f.Stays = 0, 0; p.stan != 0 {
+		f.Of, f.STAN, f.Stays = f.STAN, p.stan, p.stays
+	}
+	return f
+}
+
 func (c *Client) sendReversal(ctx context.Context, frame []byte, of fact) (Answer, error) {
-	f := fact{Kind: txn.KindReversal.String(), STAN: of.STAN, Batch: of.Batch, Amount: of.Amount, Currency: of.Currency, Frame: c.store.keep(frame)}
+	f := fact{Kind: txn.KindReversal.String(), STAN: of.STAN, Of: of.Of, Stays: of.Stays, Batch: of.Batch, Amount: of.Amount, Currency: of.Currency, Frame: c.store.keep(frame)}
 	return c.insist(ctx, func() (Answer, error) { return c.send(ctx, frame, f) })
 }
 

@@ -104,9 +104,9 @@ func (m *Message) iso87(w *writer, p *Profile) {
 // uploadItemISO87 writes the upload of one item, under a number of its own:
 // DE90 names the item.
 func (m *Message) uploadItemISO87(w *writer, p *Profile, sent string) {
-	for _, n := range [...]int{2, 3, 4} {
-		w.Copy(n, m.of)
-	}
+	w.Copy(2, m.of)
+	w.Copy(3, m.of)
+	w.number(4, 12, m.Amount.Minor) // what stands of it
 	w.digits(7, sent)
 	w.number(11, 6, int64(m.STAN))
 	for _, n := range [...]int{22, 23, 25, 37, 38} {
@@ -134,7 +134,7 @@ func (c *Client) uploadsISO87(even bool) ([]*Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		messages = append(messages, &Message{Kind: txn.KindUpload, of: of})
+		messages = append(messages, &Message{Kind: txn.KindUpload, of: of, Amount: txn.Amount{Minor: f.Amount, Currency: f.Currency}})
 	}
 	return append(messages, &Message{Kind: txn.KindUpload, Network: netEndUnequal, Totals: c.store.totals()}), nil
 }

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -110,7 +111,11 @@ func (m *memory) answered(k txn.Kind, f *fact) {
 	case again && (k == txn.KindReversal || k == txn.KindScriptResult || k.Remedy() == txn.Repeat):
 	case k == txn.KindReversal:
 		m.owed = nil
-		if i := find(m.items, f.STAN); i >= 0 && approved {
+		switch i := find(m.items, cmp.Or(f.Of, f.STAN)); {
+		case i < 0 || !approved:
+		case f.Stays != 0:
+			m.items[i].Amount = f.Stays
+		default:
 			m.items = slices.Delete(m.items, i, i+1)
 		}
 	case k == txn.KindScriptResult:

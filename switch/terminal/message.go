@@ -145,12 +145,18 @@ func (m *Message) entry() string {
 // C2). It says the same of the request every time, and has a place for a MAC if
 // the request has a MAC.
 func ReversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]byte, error) {
-	return reversalOf(dst, d, body, reason, -1)
+	return reversalOf(dst, d, body, reason, part{})
 }
 
-// reversalOf reverses all of a request but stands minor units of it (ISO
-// 8583:1987); -1 is all of it.
-func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string, stands int64) ([]byte, error) {
+// part is a reversal in part (ISO 8583:1987): all but stays minor units, under a
+// trace number of its own, since there may be others. Without a number it is of
+// the whole.
+type part struct {
+	stan  uint32
+	stays int64
+}
+
+func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string, p part) ([]byte, error) {
 	var of iso.Message
 	if err := d.Codec().Parse(&of, body); err != nil {
 		return dst, fmt.Errorf("build reversal: the request: %w", err)
@@ -158,6 +164,10 @@ func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string, sta
 	e := d.Codec().Begin(dst, of.TPDU(), of.Header(), 0x0400)
 	copyCard(&e, &of)
 	for _, field := range [...]int{3, 4, 7, 11, 12, 13, 14, 22, 23, 25, 38} {
+		if field == 11 && p.stan != 0 {
+			e.Uint(11, uint64(p.stan))
+			continue
+		}
 		e.Copy(field, &of)
 	}
 	e.Text(39, []byte(reason))
@@ -177,8 +187,8 @@ func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string, sta
 		}
 	} else {
 		e.Digits(90, originalData(of.MTI(), string(of.AppendDigits(nil, 11)), string(of.AppendDigits(nil, 7))))
-		if stands >= 0 {
-			e.Digits(95, fmt.Appendf(nil, "%012d%030d", stands, 0))
+		if p.stan != 0 {
+			e.Digits(95, fmt.Appendf(nil, "%012d%030d", p.stays, 0))
 		}
 	}
 	frame, err := e.Finish()

@@ -46,6 +46,11 @@ type fact struct {
 	Currency txn.Currency `json:"currency,omitempty"`
 	Network  uint16       `json:"network,omitempty"` // DE60.3 of an upload
 
+	// Of is the trace number of what a reversal in part is about, which has a number
+	// of its own, and Stays what it leaves of that, in minor units.
+	Of    uint32 `json:"of,omitempty"`
+	Stays int64  `json:"stays,omitempty"`
+
 	// Instead is the trace number of what is kept no more, for this is: it was
 	// refused unlooked at in a batch that is over. 0: nothing.
 	Instead uint32 `json:"instead,omitempty"`

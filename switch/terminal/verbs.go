@@ -134,26 +134,29 @@ func (c *Client) ScriptResult(ctx context.Context, card Card, of Original) (Answ
 // approved and then failed at the terminal. Of one that the terminal does not
 // have it must be told the kind, by of.Kind, and the amount.
 func (c *Client) Reversal(ctx context.Context, amount txn.Amount, of Original) (Answer, error) {
-	return c.reversal(ctx, amount, of, -1)
+	return c.reversal(ctx, amount, of, part{})
 }
 
-// ReversePart undoes all of a transaction but stands minor units (ISO
-// 8583:1987).
-func (c *Client) ReversePart(ctx context.Context, amount txn.Amount, of Original, stands int64) (Answer, error) {
+// ReversePart undoes all of a transaction but stays minor units (ISO 8583:1987).
+// It may be done again to leave less, and Reversal takes the rest.
+func (c *Client) ReversePart(ctx context.Context, amount txn.Amount, of Original, stays int64) (Answer, error) {
 	if IsCUP(c.line.Dialect) {
 		return Answer{}, fmt.Errorf("reverse a part of %06d: dialect %s has no such reversal", of.STAN, c.line.Dialect.Name())
 	}
-	return c.reversal(ctx, amount, of, stands)
+	if err := c.settleReversal(ctx); err != nil { // one is owed at a time
+		return Answer{}, err
+	}
+	return c.reversal(ctx, amount, of, part{stanAfter(c.store.stan), stays})
 }
 
-func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, stands int64) (Answer, error) {
+func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, p part) (Answer, error) {
 	if i := find(c.store.items, of.STAN); i >= 0 && (of.Batch == 0 || of.Batch == c.store.batch) {
 		f := c.store.items[i]
 		f.Code = "06"
-		return c.reverse(ctx, f, stands)
+		return c.reverse(ctx, f, p)
 	}
 	if owed := c.store.owed; owed != nil && owed.STAN == of.STAN && (of.Batch == 0 || of.Batch == owed.Batch) {
-		return c.reverse(ctx, *owed, stands)
+		return c.reverse(ctx, *owed, p)
 	}
 	if of.Kind == txn.KindUnknown {
 		of.Kind = txn.KindSale
@@ -164,8 +167,8 @@ func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, s
 	if err != nil {
 		return Answer{}, err
 	}
-	if frame, err = reversalOf(nil, c.line.Dialect, frame[c.line.Dialect.PrefixSize():], "06", stands); err != nil {
+	if frame, err = reversalOf(nil, c.line.Dialect, frame[c.line.Dialect.PrefixSize():], "06", p); err != nil {
 		return Answer{}, err
 	}
-	return c.sendReversal(ctx, frame, f)
+	return c.sendReversal(ctx, frame, p.of(f))
 }

@@ -129,6 +129,17 @@ func (k Kind) Totals() Effect { return k.nature().totals }
 // NamesOriginal says that the request is about an earlier transaction.
 func (k Kind) NamesOriginal() bool { return k.nature().original }
 
+// Divisible says that a transaction of the kind can be reversed in part. What is
+// about an earlier one is what it is as a whole, and what is repeated until it is
+// taken is never reversed; a completion stands by itself.
+func (k Kind) Divisible() bool {
+	switch k {
+	case KindSale, KindPreauth, KindCompletion, KindInstalment:
+		return true
+	}
+	return false
+}
+
 // Told says that the kind tells of what has happened at the terminal already:
 // it is recorded whatever the limits say, and told to the issuer until that
 // takes note.

@@ -81,6 +81,7 @@ const (
 	OriginalIsCompleted              Reason = 48
 	CardIsNotTheOriginals            Reason = 49
 	OriginalAmountDiffers            Reason = 34
+	ReplacementIsNotLess             Reason = 73
 	OriginalIsOfAnotherDay           Reason = 35
 	ItemIsUnknown                    Reason = 50
 	AnswerWasNotDelivered            Reason = 36
@@ -157,6 +158,7 @@ var reasonNames = [...]string{
 	OriginalIsCompleted:              "original is completed",
 	CardIsNotTheOriginals:            "card is not the original's",
 	OriginalAmountDiffers:            "original amount differs",
+	ReplacementIsNotLess:             "replacement is not less than what stands",
 	OriginalIsOfAnotherDay:           "original is of another day",
 	ItemIsUnknown:                    "item is unknown",
 	AnswerWasNotDelivered:            "answer was not delivered",
@@ -209,4 +211,5 @@ type Hold struct {
 	// Method and CardType are how it was paid: limits of these count them apart.
 	Method   Method
 	CardType CardType
+	Part     bool // an amount only: the transaction it is of goes on to count
 }

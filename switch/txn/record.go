@@ -20,14 +20,16 @@ const (
 	// everything the intent said, so it alone makes a ledger row. An Outcome of
 	// OutcomeUnknown owes a reversal of its own leg.
 	RecordOutcome
-	// RecordReversalDue: the approval Original must be undone: the terminal
-	// asked for it (ID and Key are then that reversal request's, and this record
-	// is its answer), or it could not be told of it (Key is then zero). Leg,
-	// amount, card and day are the original's. It owes a reversal.
+	// RecordReversalDue: the approval Original must be undone, or all of it but
+	// Stays: the terminal asked for it (ID and Key are then that reversal
+	// request's, and this record is its answer), or it could not be told of it
+	// (Key is then zero). Leg, amount, card and day are the original's. It owes a
+	// reversal.
 	RecordReversalDue
 	// RecordReversalDone: the issuer acknowledged the reversal of Original, or
-	// says it never saw it; nothing is owed any more. Leg, amount, card, day and
-	// OriginalKey are the original's, so the limits it held can be given back.
+	// says it never saw it. Of several that are due about one original it is the
+	// oldest that was not done, and has its Gone and Stays. Leg, amount, card, day
+	// and OriginalKey are the original's, so the limits it held can be given back.
 	RecordReversalDone
 	// RecordLate: an issuer's answer came after the request was decided. It
 	// changes nothing: the reversal that the timeout owed stands.
@@ -101,6 +103,11 @@ type Record struct {
 	// Attempts counts the sends a ReversalDone took.
 	Attempts uint32
 
+	// Of a reversal, in minor units of Amount, which is the original's: Gone is
+	// what earlier ones took back of it, Stays what stands after this one. Both
+	// are 0 for all but partial reversals and what follows one.
+	Gone, Stays int64
+
 	// What the issuer said that the answer repeats.
 	Balance, Chip, IssuerData []byte
 
@@ -128,9 +135,10 @@ type Record struct {
 	Took [StageRecorded]uint32
 }
 
-// recordVersion is the first byte of every record. A reader refuses a version
-// above its own and reads every one below it.
-const recordVersion = 4
+// recordVersion is the highest first byte of a record. A reader refuses a version
+// above its own and reads every one below it. Only what needs Gone and Stays is
+// written as version 5.
+const recordVersion = 5
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -144,11 +152,16 @@ var (
 )
 
 // Append appends the record's binary form to dst: the version, the fixed
-// fields in the order of the struct as big-endian integers, then the three
-// variable fields, each behind a 2-byte length.
+// fields in the order of the struct as big-endian integers, then the variable
+// fields, each behind a 2-byte length, the position, what risk counts by and, in
+// version 5, Gone and Stays.
 func (r *Record) Append(dst []byte) []byte {
 	be := binary.BigEndian
-	dst = append(dst, recordVersion, byte(r.Kind))
+	version := byte(4)
+	if r.Gone|r.Stays != 0 {
+		version = 5
+	}
+	dst = append(dst, version, byte(r.Kind))
 	dst = be.AppendUint64(dst, uint64(r.At.UnixMicro()))
 	dst = be.AppendUint64(dst, uint64(r.ID))
 	dst = r.Key.append(dst)
@@ -197,7 +210,12 @@ func (r *Record) Append(dst []byte) []byte {
 	for _, micros := range r.Took {
 		dst = be.AppendUint32(dst, micros)
 	}
-	return append(dst, byte(r.Method))
+	dst = append(dst, byte(r.Method))
+	if version < 5 {
+		return dst
+	}
+	dst = be.AppendUint64(dst, uint64(r.Gone))
+	return be.AppendUint64(dst, uint64(r.Stays))
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -293,6 +311,13 @@ func (r *Record) Unmarshal(b []byte) error {
 		}
 		r.Method = Method(c.u8())
 	}
+	r.Gone, r.Stays = 0, 0
+	if b[0] >= 5 {
+		if len(c) < 16 {
+			return ErrRecordShort
+		}
+		r.Gone, r.Stays = int64(c.u64()), int64(c.u64())
+	}
 	if len(c) != 0 {
 		return ErrRecordLong
 	}
@@ -322,11 +347,15 @@ func (r *Record) Subject() (ID, Key) {
 	return r.ID, r.Key
 }
 
-// Hold is the limit use that the record's subject reserved.
+// Undoes is what a reversal takes back, in minor units.
+func (r *Record) Undoes() int64 { return r.Amount.Minor - r.Gone - r.Stays }
+
+// Hold is the limit use that the record's subject reserved or, of a reversal,
+// what it takes back of that.
 func (r *Record) Hold() Hold {
 	_, key := r.Subject()
-	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Amount.Minor, Currency: r.Amount.Currency,
-		Identity: r.Identity, Method: r.Method, CardType: r.CardType}
+	return Hold{Card: r.Card, Terminal: key.Terminal, Merchant: r.Merchant, Day: r.Day, Minor: r.Undoes(), Currency: r.Amount.Currency,
+		Identity: r.Identity, Method: r.Method, CardType: r.CardType, Part: r.Stays != 0}
 }
 
 func (k *Key) append(dst []byte) []byte {

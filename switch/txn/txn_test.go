@@ -42,6 +42,28 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 }
 
+// Only a reversal in part needs version 5.
+func TestRecordOfAReversalInPart(t *testing.T) {
+	r := Record{Kind: RecordReversalDue, Amount: Amount{1000, CNY}, Gone: 100, Stays: 300, At: time.UnixMicro(1).UTC()}
+	b := r.Append(nil)
+	var got Record
+	if err := got.Unmarshal(b); err != nil || got.Gone != 100 || got.Stays != 300 || b[0] != 5 {
+		t.Errorf("version %d: %+v, %v", b[0], got, err)
+	}
+	if hold := got.Hold(); got.Undoes() != 600 || hold.Minor != 600 || !hold.Part {
+		t.Errorf("it takes %d back, %+v of the limits", got.Undoes(), hold)
+	}
+	for i := range b {
+		if err := got.Unmarshal(b[:i]); err == nil {
+			t.Fatalf("a record cut at %d of %d was read", i, len(b))
+		}
+	}
+	r.Gone, r.Stays = 0, 0
+	if whole := r.Append(nil); whole[0] != 4 || len(whole) != len(b)-16 {
+		t.Errorf("a whole reversal is of version %d and has %d bytes", whole[0], len(whole))
+	}
+}
+
 // Records of version 1 had no serial, place and data, and a reversal was always
 // a sale's; those of version 2 had nothing of what version 3 put behind these, and the
 // method of those before version 4 is their own.
@@ -54,7 +76,7 @@ func TestRecordsOfOlderVersions(t *testing.T) {
 		}
 		b := r.Append(nil)
 		b[0] = 1
-		got := Record{Serial: []byte("of another"), Lat: 1, PIN: true}
+		got := Record{Serial: []byte("of another"), Lat: 1, PIN: true, Gone: 1, Stays: 2}
 		if err := got.Unmarshal(b[:len(b)-2-2-4-4-v3-v4]); err != nil {
 			t.Fatal(err)
 		}
@@ -65,6 +87,7 @@ func TestRecordsOfOlderVersions(t *testing.T) {
 		b = r.Append(nil)
 		b[0] = 2
 		got.Findings.Add(Finding{Rule: 111, Action: ActionAlert})
+		got.Stays = 3
 		if err := got.Unmarshal(b[:len(b)-v3-v4]); err != nil {
 			t.Fatal(err)
 		}

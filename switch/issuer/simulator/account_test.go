@@ -14,7 +14,7 @@ import (
 
 // deal is one request about another, how it is spelled, and its answer.
 type deal struct {
-	asks  string // MTI, DE3 and DE25 or "-", such as "0200 02 06"
+	asks  string // MTI, DE3 and DE25 or "-", such as "0200 02 06", and what a reversal leaves
 	stan  uint32
 	about uint32 // 0: nothing
 	minor int64
@@ -54,6 +54,9 @@ func (c *client) spell(d deal) []byte {
 	if d.about != 0 {
 		e.Digits(90, fmt.Appendf(nil, "0200%06d1122120000%022d", d.about, 0))
 	}
+	if all := strings.Fields(d.asks); len(all) == 4 {
+		e.Digits(95, fmt.Appendf(nil, "%012s%030d", all[3], 0))
+	}
 	return c.finish(e)
 }
 
@@ -80,6 +83,14 @@ func TestAccount(t *testing.T) {
 		{"a void undone leaves the sale", []deal{
 			{sale, 1, 0, 100, "00"}, {void, 2, 1, 100, "00"}, {reverse, 2, 2, 100, "00"}, {reverse, 2, 2, 100, "00"}, {void, 3, 1, 100, "00"},
 		}, "sale 1 100, void 1 100", nil},
+		{"what was reversed in part is for what stands", []deal{
+			{sale, 1, 0, 100, "00"}, {reverse + " 60", 2, 1, 100, "00"}, {void, 3, 1, 100, "64"}, {refund, 4, 1, 61, "61"}, {refund, 5, 1, 20, "00"},
+			{reverse + " 50", 6, 1, 100, "12"}, {reverse + " 60", 7, 1, 100, "00"}, {reverse, 5, 5, 20, "00"}, {reverse + " 50", 8, 1, 100, "00"}, {void, 9, 1, 50, "00"},
+			{reverse + " 40", 10, 9, 50, "12"},
+		}, "sale 1 50, void 1 50", nil},
+		{"a promise reversed in part", []deal{
+			{preauth, 1, 0, 100, "00"}, {reverse + " 40", 2, 1, 100, "00"}, {completion, 3, 1, 47, "64"}, {completion, 4, 1, 46, "00"}, {reverse + " 20", 5, 4, 46, "00"}, {refund, 6, 4, 21, "61"},
+		}, "completion 1 20, preauth 1 40", nil},
 		{"nothing to be about", []deal{
 			{void, 1, 9, 100, "25"}, {refund, 2, 9, 100, "25"}, {increment, 3, 9, 100, "25"}, {giveBack, 4, 9, 100, "25"}, {completion, 5, 9, 100, "25"},
 			{uncomplet, 6, 9, 100, "25"}, {adjust, 7, 9, 100, "25"}, {uninstalment, 8, 9, 100, "25"}, {void, 10, 0, 100, "25"}, {advice, 11, 9, 100, "25"},
@@ -211,25 +222,4 @@ func FuzzDesk(f *testing.F) {
 			t.Errorf("answered %q, after a restart %q", want, got)
 		}
 	})
-}
-
-// TestPartialReversalIsRefused holds that what this issuer cannot do moves
-// nothing.
-func TestPartialReversalIsRefused(t *testing.T) {
-	s, _ := serve(t, Config{})
-	c := dial(t, s.Addr(), "iso87")
-	c.strike(deal{"0200 00 -", 1, 0, 100, "00"})
-	for _, row := range [][2]string{{"000000000040", "12"}, {"000000000000", "00"}} {
-		actual, want := row[0], row[1]
-		e := c.codec.Begin(nil, nil, nil, 0x0400)
-		e.Digits(3, []byte("000000"))
-		e.Uint(4, 100)
-		e.Digits(7, []byte("1122120000"))
-		e.Uint(11, 1)
-		e.Text(95, []byte(actual+strings.Repeat("0", 30)))
-		c.conn.Write(c.finish(e))
-		if m, ok := c.read(10 * time.Second); !ok || string(m.Value(39)) != want {
-			t.Errorf("actual amount %s: answered %v, want %s", actual, ok, want)
-		}
-	}
 }

@@ -17,8 +17,9 @@ import (
 // words. STAN and Time (DE7) are the acquirer's name for the request, and
 // OriginalSTAN and OriginalTime its name for the earlier one that it is about.
 type Entry struct {
-	// Kind is approved, declined, reversed (an approval was undone) or unknown (a
-	// reversal of something that never arrived; if it still does, it is declined).
+	// Kind is approved, declined, reversed (an approval was undone, or all of it but
+	// Stays) or unknown (a reversal of something that never arrived; if it still
+	// does, it is declined).
 	Kind         string `json:"kind"`
 	Txn          string `json:"txn,omitempty"` // what was asked for, such as refund; of a reversed entry, what was undone
 	STAN         uint32 `json:"stan"`
@@ -26,7 +27,8 @@ type Entry struct {
 	OriginalSTAN uint32 `json:"original_stan,omitempty"`
 	OriginalTime string `json:"original_time,omitempty"`
 	Terminal     string `json:"terminal"`
-	Amount       int64  `json:"amount"` // minor units
+	Amount       int64  `json:"amount"` // minor units; of a reversed entry, what was approved
+	Stays        int64  `json:"stays,omitempty"`
 	Currency     string `json:"currency,omitempty"`
 	RRN          string `json:"rrn,omitempty"`
 	Card         string `json:"card,omitempty"` // first six and last four digits
@@ -43,22 +45,28 @@ func (e *Entry) Transaction() txn.Kind {
 	return txn.KindSale
 }
 
-// Standing are the approvals of a book that were not reversed, in its order. A
-// void stands beside the sale it voided.
+// Standing are the approvals of a book that were not reversed, in its order, each
+// with the amount that stands. A void stands beside the sale it voided.
 func Standing(entries []Entry) []Entry {
 	type name struct {
 		stan uint32
 		time string
 	}
-	undone := map[name]bool{}
+	stays := map[name]int64{}
 	for i := range entries {
 		if e := &entries[i]; e.Kind == Reversed {
-			undone[name{e.STAN, e.Time}] = true
+			stays[name{e.STAN, e.Time}] = e.Stays
 		}
 	}
 	var standing []Entry
 	for _, e := range entries {
-		if e.Kind == Approved && !undone[name{e.STAN, e.Time}] {
+		if e.Kind != Approved {
+			continue
+		}
+		if left, reversed := stays[name{e.STAN, e.Time}]; reversed {
+			e.Amount = left
+		}
+		if e.Amount > 0 {
 			standing = append(standing, e)
 		}
 	}
@@ -139,6 +147,10 @@ func appendEntry(dst []byte, r *request, d *decision) []byte {
 	dst = appendText(dst, r.terminal[:])
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, r.amount, 10)
+	if d.stays != 0 {
+		dst = append(dst, `,"stays":`...)
+		dst = strconv.AppendInt(dst, d.stays, 10)
+	}
 	dst = append(dst, `,"currency":`...)
 	dst = appendText(dst, r.currency[:])
 	dst = append(dst, `,"rrn":`...)

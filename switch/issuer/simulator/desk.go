@@ -28,7 +28,7 @@ type request struct {
 	original transaction // zero: none is named
 	terminal txn.TerminalID
 	amount   int64
-	partial  bool // a reversal that would leave some of it (DE95)
+	stays    int64 // what a reversal leaves of it (DE95)
 	card     [txn.PANDigitsMax]byte
 	cardSize int
 	currency [3]byte
@@ -50,6 +50,7 @@ type fate struct {
 	code     [2]byte
 	auth     [6]byte
 	amount   int64
+	taken    int64 // of amount, by reversals in part
 	added    int64 // by increments, adjustments and tips
 	refunded int64
 	original transaction
@@ -72,6 +73,7 @@ type decision struct {
 	entry   string  // kind of the entry to write; empty: nothing moved
 	kind    txn.Kind
 	about   transaction // the original of what the entry is about
+	stays   int64       // what a reversal left of it
 	rule    *Rule
 	latency time.Duration
 }
@@ -113,8 +115,10 @@ func newDesk(cfg *Config, entries []Entry) *desk {
 		f := d.known[id]
 		switch e.Kind {
 		case Reversed:
-			d.effect(&f, -1)
-			f.state = fateReversed
+			if f.taken = f.amount - e.Stays; e.Stays == 0 {
+				d.effect(&f, -1)
+				f.state = fateReversed
+			}
 		case Unknown:
 			f.state, f.amount = fateBarred, e.Amount
 			copy(f.code[:], e.Code)
@@ -206,8 +210,8 @@ func (d *desk) possible(r *request) [2]byte {
 		return code00
 	}
 	f := d.known[r.original]
-	total := f.amount + f.added
-	whole := f.amount // a tip stays with the sale it was added to
+	whole := f.amount - f.taken // a tip stays with the sale it was added to
+	total := whole + f.added
 	if f.kind == txn.KindPreauth {
 		whole = total
 	}
@@ -276,30 +280,37 @@ func (d *desk) effect(f *fate, sign int64) {
 	d.known[f.original] = o
 }
 
-// reversal undoes an approval once, and bars a request that never arrived. What
-// a later transaction stands on cannot be undone before that is.
+// reversal undoes an approval once, or in parts, each of which leaves less than
+// the one before, and bars a request that never arrived. What a later transaction
+// stands on cannot be undone before that is.
 func (d *desk) reversal(r *request, dec *decision) {
 	if dec.code != code00 {
 		return // the rule refuses reversals
 	}
 	f, ok := d.known[r.id]
 	switch {
-	case r.partial:
-		dec.code = code12 // nobody asks that of this issuer
 	case !ok:
 		dec.code, dec.entry = code25, Unknown
 		d.remember(r.id, fate{state: fateBarred, amount: r.amount, code: code25})
 	case f.state == fateBarred:
 		dec.code = code25
-	case f.state == fateApproved && f.amount != r.amount:
+	case f.state != fateApproved && r.stays != 0:
+		dec.code = code12 // nothing of it stands
+	case f.state != fateApproved:
+	case f.amount != r.amount:
 		dec.code = code64
-	case f.state == fateApproved && (f.ended || f.added != 0 || f.refunded != 0):
+	case r.stays != 0 && r.stays == f.amount-f.taken: // said again
+	case r.stays > f.amount-f.taken:
+		dec.code = code64
+	case f.ended || f.added != 0 || f.refunded != 0 || r.stays != 0 && !f.kind.Divisible():
 		dec.code = code12
-	case f.state == fateApproved:
-		d.effect(&f, -1)
-		f.state = fateReversed
+	default:
+		if f.taken = f.amount - r.stays; r.stays == 0 {
+			d.effect(&f, -1)
+			f.state = fateReversed
+		}
 		d.known[r.id] = f
-		dec.entry, dec.kind, dec.about = Reversed, f.kind, f.original
+		dec.entry, dec.kind, dec.about, dec.stays = Reversed, f.kind, f.original, r.stays
 	}
 }
 
@@ -362,14 +373,26 @@ func (r *request) read(m *iso.Message) {
 		if r.original != (transaction{}) {
 			r.id, r.original = r.original, transaction{}
 		}
-		actual := m.Value(95)
-		r.partial = len(actual) >= 12 && string(actual[:12]) != "000000000000"
+		if actual := m.Value(95); len(actual) >= 12 {
+			r.stays = amountOf(actual[:12])
+		}
 	}
 	amount, _ := m.Uint(4)
 	r.amount = int64(amount)
 	r.cardSize = copy(r.card[:], m.Value(2))
 	copy(r.currency[:], m.Value(49))
 	copy(r.rrn[:], m.Value(37))
+}
+
+// amountOf is the value of up to 12 digits; 0 for anything else.
+func amountOf(digits []byte) (minor int64) {
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		minor = minor*10 + int64(c-'0')
+	}
+	return minor
 }
 
 // number is the value of a string of digits; 0 for anything else.

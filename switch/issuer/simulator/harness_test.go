@@ -3,10 +3,12 @@ package simulator
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,9 +63,11 @@ func dial(t testing.TB, addr, dialect string) *client {
 	return &client{t, conn, bufio.NewReaderSize(conn, 1<<16), iso.MustCompile(iso.ISO87(d.bitmap), iso.ISO87Framing(d.prefix, txn.FrameSizeMax))}
 }
 
-// message appends a request of kind ("0200", "0401", "balance" or a DE70).
+// message appends a request of kind ("0200", "0401", "0400 3" for a reversal that
+// leaves 3, "balance" or a DE70).
 func (c *client) message(dst []byte, kind string, stan uint32, minor int64) []byte {
 	mti, code := uint16(0x0200), "000000"
+	kind, stays, inPart := strings.Cut(kind, " ")
 	switch {
 	case kind == "balance":
 		code = "310000"
@@ -89,6 +93,9 @@ func (c *client) message(dst []byte, kind string, stan uint32, minor int64) []by
 	e.Text(37, []byte("112200000042"))
 	e.Text(41, []byte("10000001"))
 	e.Text(49, []byte("156"))
+	if inPart {
+		e.Digits(95, []byte(fmt.Sprintf("%012s%030d", stays, 0)))
+	}
 	return c.finish(e)
 }
 

@@ -264,6 +264,11 @@ func (p *player) deed(ctx context.Context, a *actor, s *step) (answer terminal.A
 		answer, err = a.client.DownloadAll(ctx, nil)
 	case s.kind == txn.KindStatus:
 		answer, err = a.client.UploadStatus(ctx, terminal.StatusFine)
+	case s.kind == txn.KindReversal && s.replacement != "":
+		var stays txn.Amount
+		if stays, err = txn.ParseAmount(s.replacement, a.client.Currency()); err == nil {
+			answer, err = a.client.ReversePart(ctx, t.Amount, t.Original, stays.Minor)
+		}
 	case s.kind == txn.KindReversal:
 		answer, err = a.client.Reversal(ctx, t.Amount, t.Original)
 	case s.kind == txn.KindSettlement:

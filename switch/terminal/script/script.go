@@ -68,6 +68,7 @@ type step struct {
 	card terminal.Card
 	// Of a terminal.
 	amount, as, of, auth string
+	replacement          string // what stands after a reversal in part
 	months               int
 	patience             time.Duration
 	raw                  []byte
@@ -325,6 +326,7 @@ func (p *parser) terminal(s *step, a *arguments) error {
 	}
 	s.do, s.who, s.deed = (*player).terminal, *p.at, a.word("what the terminal does")
 	s.amount, s.as, s.of, s.auth = a.value("amount"), a.value("as"), a.value("of"), a.value("auth")
+	s.replacement = a.value("replacement")
 	s.months, s.patience = a.number("months", 99), a.duration("patience", 0)
 	s.expect = &expectation{code: "00"}
 	about := false
@@ -369,6 +371,11 @@ func (p *parser) terminal(s *step, a *arguments) error {
 	if s.amount != "" {
 		if _, err := txn.ParseAmount(s.amount, txn.CNY); err != nil {
 			return err
+		}
+	}
+	if s.replacement != "" {
+		if _, err := txn.ParseAmount(s.replacement, txn.CNY); err != nil || s.kind != txn.KindReversal {
+			return fmt.Errorf("replacement=%s must be what stands after a reversal", s.replacement)
 		}
 	}
 	card := a.value("card")

@@ -70,6 +70,7 @@ func TestBadScripts(t *testing.T) {
 		{"void of what comes later", at + "terminal void of=a\nterminal sale amount=1 as=a", "line 3: of=a is no earlier step"},
 		{"name used twice", at + "terminal sale amount=1 as=a\nterminal sale amount=1 as=a", "line 4: as=a is the name of an earlier step"},
 		{"amount", at + "terminal sale amount=1.234", "line 3: amount"},
+		{"replacement of a sale", at + "terminal sale amount=2 replacement=1", "line 3: replacement=1 must be what stands after a reversal"},
 		{"card", "card c 12", "line 1: card number"},
 		{"card of no name", "card 9999010000090012", "line 1: must say the card's number"},
 		{"card twice", at + "card c 9999010000090012", "line 3: card c is there already"},

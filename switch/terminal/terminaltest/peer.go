@@ -147,9 +147,13 @@ func (p *Peer) book(x *dialect.Exchange) {
 	key := req.Key
 	switch {
 	case req.Kind == txn.KindReversal:
-		key.Class = txn.ClassFinancial
+		key.Class, key.STAN = txn.ClassFinancial, req.Original.STAN
 		if p.Sales[key] == nil {
 			p.Sales[key] = &booked{answer: x.Answer}
+		}
+		if stays := req.Replacement.Minor; stays != 0 {
+			p.Sales[key].minor = min(p.Sales[key].minor, stays)
+			break
 		}
 		p.Sales[key].reversed = true
 	case req.Kind.MovesMoney():

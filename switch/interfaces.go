@@ -108,6 +108,9 @@ type Archive interface {
 	// ByKey and ByRRN find decided transactions of one business day.
 	ByKey(ctx context.Context, m txn.MerchantID, day txn.Date, key txn.Key) ([]txn.Record, error)
 	ByRRN(ctx context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error)
+	// Decided finds the decided requests of a key on any of some business days, the
+	// latest first.
+	Decided(ctx context.Context, m txn.MerchantID, days []txn.Date, key txn.Key) ([]txn.Record, error)
 	// Preauths finds the pre-authorizations of a card at a merchant with an
 	// authorization code, since a day, the latest first.
 	Preauths(ctx context.Context, m txn.MerchantID, card txn.CardToken, auth [6]byte, since txn.Date) ([]txn.Record, error)

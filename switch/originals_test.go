@@ -2,6 +2,7 @@ package acquirer
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,8 +28,9 @@ func about(kind txn.Kind, stan uint32, minor int64, of uint32) txn.Request {
 
 // shelf is an archive that holds what the test files in it.
 type shelf struct {
-	recs []txn.Record
-	err  error
+	recs  []txn.Record
+	err   error
+	asked int // for what was decided long ago
 }
 
 func (s *shelf) pick(fits func(*txn.Record) bool) (found []txn.Record, err error) {
@@ -44,6 +46,15 @@ func (s *shelf) ByKey(_ context.Context, m txn.MerchantID, day txn.Date, key txn
 	return s.pick(func(r *txn.Record) bool {
 		return r.Kind == txn.RecordOutcome && r.Merchant == m && r.Day == day && r.Key == key
 	})
+}
+
+func (s *shelf) Decided(_ context.Context, m txn.MerchantID, days []txn.Date, key txn.Key) ([]txn.Record, error) {
+	s.asked++
+	found, err := s.pick(func(r *txn.Record) bool {
+		return r.Kind == txn.RecordOutcome && r.Merchant == m && slices.Contains(days, r.Day) && r.Key == key
+	})
+	slices.Reverse(found)
+	return found, err
 }
 
 func (s *shelf) ByRRN(_ context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error) {

@@ -441,6 +441,15 @@ func (s *shelf) ByKey(_ context.Context, m txn.MerchantID, day txn.Date, key txn
 	})
 }
 
+// Decided is part of acquirer.Archive.
+func (s *shelf) Decided(_ context.Context, m txn.MerchantID, days []txn.Date, key txn.Key) ([]txn.Record, error) {
+	found, err := s.pick(func(r *txn.Record) bool {
+		return r.Kind == txn.RecordOutcome && r.Merchant == m && slices.Contains(days, r.Day) && r.Key == key
+	})
+	slices.Reverse(found)
+	return found, err
+}
+
 // ByRRN is part of acquirer.Archive.
 func (s *shelf) ByRRN(_ context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error) {
 	return s.pick(func(r *txn.Record) bool {

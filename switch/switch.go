@@ -63,6 +63,7 @@ type Switch struct {
 	inFlight  atomic.Int64
 	replayed  atomic.Int64
 	late      atomic.Int64
+	backwards atomic.Int64
 }
 
 // New wires a switch. registry is called once per request, so a new snapshot
@@ -267,6 +268,9 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	case req.Kind.Batch():
 		s.settleBatch(req, ans, w)
+		return
+	case s.recollected(req, ans): // whatever batch its terminal is in
+		s.slots.forget(&req.Key) // where its answer is, it is found again
 		return
 	case s.misplaced(req):
 		s.slots.forget(&req.Key)
@@ -476,18 +480,10 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 		return
 	}
 	s.replayed.Add(1)
-	ans.Replayed = true
-	ans.ID, ans.Reason, ans.Code = rec.ID, rec.Reason, rec.Code
-	ans.RRN, ans.Time, ans.Date = rec.RRN, rec.Time, rec.Date
-	ans.Reply.SettlementDate = rec.SettlementDate
+	recite(ans, rec)
 	if rec.Kind == txn.RecordReversalDue {
-		return // leg and authorization code in it are the original's
+		return
 	}
-	ans.Issuer = rec.Leg.Issuer
-	ans.Reply.Code, ans.Reply.AuthCode = rec.IssuerCode, rec.AuthCode
-	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
-	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
-	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
 	if err := s.retell(ans, w); err != nil {
 		s.fail(req, ans, fmt.Errorf("read the stored answer of %s at %d: %w", req.Key, sl.position, err))
 		return
@@ -501,6 +497,22 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	if sl.state == slotApproved {
 		s.slots.told(&req.Key)
 	}
+}
+
+// recite fills the answer with what rec says that its terminal was told.
+func recite(ans *txn.Answer, rec *txn.Record) {
+	ans.Replayed = true
+	ans.ID, ans.Reason, ans.Code = rec.ID, rec.Reason, rec.Code
+	ans.RRN, ans.Time, ans.Date = rec.RRN, rec.Time, rec.Date
+	ans.Reply.SettlementDate = rec.SettlementDate
+	if rec.Kind == txn.RecordReversalDue {
+		return // leg and authorization code in it are the original's
+	}
+	ans.Issuer = rec.Leg.Issuer
+	ans.Reply.Code, ans.Reply.AuthCode = rec.IssuerCode, rec.AuthCode
+	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
+	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
+	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
 }
 
 // refuse answers without a record: the request changed nothing.
@@ -625,10 +637,11 @@ type Figures struct {
 	Undelivered      int64 // approvals whose terminal may still ask again
 	Replayed         int64 // answers told again
 	Late             int64 // issuers' answers that came too late
+	Backwards        int64 // new requests whose trace number is behind their batch's last
 }
 
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
 	owed, sending, undelivered := s.reversals.figures()
-	return Figures{s.inFlight.Load(), owed, sending, undelivered, s.replayed.Load(), s.late.Load()}
+	return Figures{s.inFlight.Load(), owed, sending, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
 }

@@ -16,6 +16,7 @@ func (a *app) measure() {
 	t.Gauge(telemetry.Sessions, func() int64 { open, _ := a.terminals.Sessions(); return open })
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
+	t.CounterFunc(telemetry.Backwards, func() uint64 { return uint64(a.acquirer.Figures().Backwards) })
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
 	if a.recorder != nil {
 		t.CounterFunc(telemetry.Recorded, func() uint64 { written, _ := a.recorder.Figures(); return written })

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -23,6 +25,25 @@ func (a Archive) ByKey(ctx context.Context, merchant txn.MerchantID, day txn.Dat
 	}
 	key.Class = txn.ClassAdvice
 	return records(a.queries.ByKey(ctx, merchant, day, key))
+}
+
+// decidedColumns are the parameters of Decided before its days.
+const decidedColumns = 5
+
+// Decided finds the decided requests of a key on any of some business days, the
+// latest first: one look into the primary key for each day.
+func (a Archive) Decided(ctx context.Context, merchant txn.MerchantID, days []txn.Date, key txn.Key) ([]txn.Record, error) {
+	args := []any{merchant.String(), key.Terminal.String(), int64(key.Batch), int64(key.STAN), int64(key.Class)}
+	var in strings.Builder
+	for i, day := range days {
+		if i > 0 {
+			in.WriteString(", ")
+		}
+		fmt.Fprintf(&in, "$%d", decidedColumns+1+i)
+		args = append(args, day.String())
+	}
+	return records(a.list(ctx, transactions+` WHERE merchant_id = $1 AND terminal_id = $2 AND batch = $3 AND stan = $4 AND class = $5
+		AND business_date IN (`+in.String()+`) ORDER BY business_date DESC, repeat_id`, args...))
 }
 
 // ByRRN finds the transactions of a merchant and business day with a retrieval

@@ -466,6 +466,23 @@ func TestQueries(t *testing.T) {
 		expect("events", at(l.Events(ctx, r.Merchant, sale(3).ID)), []uint64{10, 11})
 		expect("open reversals", at(l.OpenReversals(ctx)), []uint64{5, 9, 16})
 
+		archive := l.Archive()
+		days := []txn.Date{day, day - 1, day - 2}
+		for _, c := range []struct {
+			what string
+			of   *txn.Record
+			days []txn.Date
+			want int
+		}{{"decided", sale(2), days, 1}, {"decided the day before", yesterday, days, 1}, {"decided on one day", yesterday, days[1:2], 1}, {"decided on other days", sale(2), days[1:], 0}} {
+			found, err := archive.Decided(ctx, c.of.Merchant, c.days, c.of.Key)
+			if err != nil {
+				t.Error(err)
+			}
+			if expect(c.what, len(found), c.want); len(found) == 1 {
+				expect(c.what, found[0].ID, c.of.ID)
+			}
+		}
+
 		for position, want := range map[uint64]txn.Date{1: 0, 2: day, 9: day} {
 			got, err := l.LastDayBefore(ctx, position)
 			if err != nil {

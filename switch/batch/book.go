@@ -103,22 +103,44 @@ func (sh *shard) turn(day txn.Date) {
 }
 
 // Admit says whether req may be a transaction of the batch it names: Approved,
-// or BatchIsNotCurrent. A terminal is in one batch at a time; with its first
+// or BatchIsNotCurrent; and the trace number of the batch's last transaction where
+// req's is behind that, else 0. A terminal is in one batch at a time; with its first
 // request of another one, after the last was closed, it opens that. What a
 // terminal tells of afterwards is admitted to any batch, and batch 0, of
 // dialects that have no number, is always current.
-func (b *Book) Admit(req *txn.Request) txn.Reason {
+func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 	if req.Key.Batch == 0 || req.Kind.Told() {
-		return txn.Approved
+		return txn.Approved, 0
 	}
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
 	n := name{req.Key.Terminal, req.Key.Batch}
 	e, ok := sh.find(n)
 	if !ok || e.state != txn.BatchOpen || sh.current[n.terminal] != n.number {
-		return txn.BatchIsNotCurrent
+		return txn.BatchIsNotCurrent, 0
 	}
-	return txn.Approved
+	for i := e.head; i != none; i = sh.items.get(i).next {
+		if it := sh.items.get(i); it.stan&flagForeign == 0 {
+			if last := it.number(); behind(req.Key.STAN, last) {
+				ahead = last
+			}
+			break
+		}
+	}
+	return txn.Approved, ahead
+}
+
+// behind says that trace number a was given out before b: they wrap.
+func behind(a, b uint32) bool { return (b+txn.STANMax-a)%txn.STANMax-1 < txn.STANMax/2 }
+
+// Recent says that all that counts in req's batch is of this business day or the
+// day before. Of a batch of which there is nothing it is false: it may be one that
+// is forgotten.
+func (b *Book) Recent(req *txn.Request) bool {
+	sh := b.open(&req.Key.Terminal, req.Day)
+	defer sh.mu.Unlock()
+	e := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
+	return e.first != 0 && e.opened >= req.Day.Before()
 }
 
 // find is the batch, which is opened if the terminal is in none that is open. One

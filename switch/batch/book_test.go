@@ -116,6 +116,23 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// S06: a trace number behind the last of its batch is told, and admitted.
+func TestS06NumbersThatGoBack(t *testing.T) {
+	d := desk{t: t, book: NewBook()}
+	for _, c := range []struct{ stan, ahead uint32 }{{10, 0}, {12, 0}, {11, 12}, {3, 11}, {4, 0}, {999_990, 4}, {2, 0}, {2, 0}} {
+		r := request(txn.KindSale, 1, c.stan)
+		if reason, ahead := d.book.Admit(r); reason != txn.Approved || ahead != c.ahead {
+			t.Errorf("%06d: %s, behind %06d, want %06d", c.stan, reason, ahead, c.ahead)
+		}
+		d.apply(outcome(txn.KindSale, 1, c.stan, 500))
+	}
+	for _, r := range []*txn.Request{request(txn.KindOfflineSale, 1, 1), request(txn.KindSale, 0, 1)} { // told late; no batch
+		if _, ahead := d.book.Admit(r); ahead != 0 {
+			t.Errorf("%s of batch %d is behind %06d", r.Kind, r.Key.Batch, ahead)
+		}
+	}
+}
+
 // A reversal in part takes its part of the amount, and the transaction counts
 // until one takes the rest; an upload is held against what stands.
 func TestReversedInPart(t *testing.T) {
@@ -200,20 +217,20 @@ func TestStates(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &desk{t: t, book: NewBook()}
-			if r := d.book.Admit(request(txn.KindSale, 1, 2)); r != txn.Approved {
+			if r, _ := d.book.Admit(request(txn.KindSale, 1, 2)); r != txn.Approved {
 				t.Fatalf("the first sale: %s", r)
 			}
 			d.apply(outcome(txn.KindSale, 1, 2, 500))
 			if _, reason := c.do(d); reason != c.reason {
 				t.Errorf("told %q, want %q", reason, c.reason)
 			}
-			if got := d.book.Admit(request(txn.KindSale, c.batch, 3)); got != c.admit {
+			if got, _ := d.book.Admit(request(txn.KindSale, c.batch, 3)); got != c.admit {
 				t.Errorf("the next sale: %q, want %q", got, c.admit)
 			}
 			if got := d.state(c.batch); got != c.state {
 				t.Errorf("the batch is %s, want %s", got, c.state)
 			}
-			if got := d.book.Admit(request(txn.KindOfflineSale, 1, 4)); got != txn.Approved {
+			if got, _ := d.book.Admit(request(txn.KindOfflineSale, 1, 4)); got != txn.Approved {
 				t.Errorf("what is told afterwards: %q", got)
 			}
 			again := NewBook()
@@ -356,7 +373,7 @@ func TestBatchWithoutNumber(t *testing.T) {
 	one := txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}
 	d := &desk{t: t, book: NewBook()}
 	for range 3 {
-		if r := d.book.Admit(request(txn.KindSale, 0, 2)); r != txn.Approved {
+		if r, _ := d.book.Admit(request(txn.KindSale, 0, 2)); r != txn.Approved {
 			t.Fatal(r)
 		}
 		d.apply(outcome(txn.KindSale, 0, 2, 500))
@@ -377,7 +394,7 @@ func TestASaleAllocatesNothing(t *testing.T) {
 	b := NewBook()
 	r, rec := request(txn.KindSale, 1, 2), outcome(txn.KindSale, 1, 2, 500)
 	n := testing.AllocsPerRun(1000, func() {
-		if b.Admit(r) != txn.Approved || b.Apply(&rec, 1) != nil {
+		if reason, _ := b.Admit(r); reason != txn.Approved || b.Apply(&rec, 1) != nil {
 			t.Fatal("refused")
 		}
 	})
@@ -401,14 +418,14 @@ func BenchmarkSale(b *testing.B) {
 func TestToldBeforeTheBatchWasOpened(t *testing.T) {
 	d := &desk{t: t, book: NewBook()}
 	d.apply(outcome(txn.KindOfflineSale, 7, 1, 10))
-	if r := d.book.Admit(request(txn.KindSale, 7, 2)); r != txn.Approved {
+	if r, _ := d.book.Admit(request(txn.KindSale, 7, 2)); r != txn.Approved {
 		t.Fatal(r)
 	}
 	d.apply(outcome(txn.KindTip, 6, 3, 10))
-	if r := d.book.Admit(request(txn.KindSale, 7, 4)); r != txn.Approved {
+	if r, _ := d.book.Admit(request(txn.KindSale, 7, 4)); r != txn.Approved {
 		t.Error(r)
 	}
-	if r := d.book.Admit(request(txn.KindSale, 6, 5)); r != txn.BatchIsNotCurrent {
+	if r, _ := d.book.Admit(request(txn.KindSale, 6, 5)); r != txn.BatchIsNotCurrent {
 		t.Error(r)
 	}
 }
@@ -425,7 +442,7 @@ func TestSignOnsLeaveNoEmptyBatches(t *testing.T) {
 		t.Errorf("%d batches are kept", n)
 	}
 	d.book.SignOn(terminal, 1, day)
-	if r := d.book.Admit(request(txn.KindSale, 1, 3)); r != txn.Approved {
+	if r, _ := d.book.Admit(request(txn.KindSale, 1, 3)); r != txn.Approved {
 		t.Errorf("a sale of the batch with something in it: %s", r)
 	}
 }

@@ -23,6 +23,8 @@ var (
 	// A terminal whose registration asks for it is refused besides.
 	BrokenInfo = Metric{"acq.txn.broken_info", "{transaction}", "Messages whose terminal information was not well formed."}
 
+	Backwards = Metric{"acq.txn.trace_backwards", "{transaction}", "New transactions whose trace number is behind the last of their batch: a terminal lost its memory, or is another one."}
+
 	Sessions = Metric{"acq.pos.sessions", "{session}", "Terminal sessions open."}
 	Accepts  = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
 	// {dialect, cause}

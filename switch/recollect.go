@@ -1,0 +1,69 @@
+package acquirer
+
+import (
+	"context"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// recollected answers an advice or refund that was decided before the two
+// business days that memory has: told again after a long silence it must not
+// happen again. Its key is claimed, so it is looked for once at a time.
+//
+// Only the archive knows it. While that is away nobody can tell, so the request is
+// refused for now, without a record, and its terminal tells it once more.
+func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
+	days := s.longAgo(req)
+	if len(days) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	defer cancel()
+	found, err := s.archive.Decided(ctx, req.Merchant, days, req.Key)
+	if err != nil {
+		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+		s.refuse(req, ans, txn.RecordsAreUnavailable)
+		return true
+	}
+	for i := range found {
+		if rec := &found[i]; rec.Fingerprint == req.Fingerprint { // else the number was used for something else, long ago
+			s.replayed.Add(1)
+			recite(ans, rec)
+			return true
+		}
+	}
+	return false
+}
+
+// longAgo are the business days before those that memory has on which a request
+// like this may have been decided: none for what is reversed rather than repeated,
+// and for one that is certainly recent. A batch says how old what is in it can be.
+// Where there are no batch numbers, trace numbers begin anew every day, and only a
+// date of the terminal's own (DE13) tells an old advice from today's of that number.
+func (s *Switch) longAgo(req *txn.Request) (days []txn.Date) {
+	if s.archive == nil || req.Kind.Remedy() != txn.Repeat {
+		return nil
+	}
+	kept := req.Day.Before()
+	if req.Key.Batch == 0 {
+		told, ok := dateOf(req.LocalDate, req.Day)
+		if !ok || near(req.LocalDate, req.Day) {
+			return nil
+		}
+		for _, day := range [...]txn.Date{told.After(), told, told.Before()} { // the business day is not always the calendar's
+			if day < kept {
+				days = append(days, day)
+			}
+		}
+		return days
+	}
+	if s.batches.Recent(req) {
+		return nil
+	}
+	day := kept
+	for range s.cfg.Originals.RefundDays - 1 {
+		day = day.Before()
+		days = append(days, day)
+	}
+	return days
+}

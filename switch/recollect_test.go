@@ -1,0 +1,89 @@
+package acquirer
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// An advice or refund that is told again when memory has let go of it is told what
+// it was told, and happens once; while the archive is away it is told to come again.
+// What is certainly of these days, and sales, do not ask the archive.
+func TestF02ToldAgainAfterManyDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		archive := &shelf{}
+		h.s.archive = archive
+		h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+		offline, refund := about(txn.KindOfflineSale, 2, 500, 0), about(txn.KindRefund, 3, 400, 1)
+		h.want("offline sale", h.ask(offline), txn.Approved, "00")
+		sold, back := h.ask(offline), h.ask(refund)
+		h.want("refund", back, txn.Approved, "00")
+		if archive.asked != 0 {
+			t.Errorf("the archive was asked %d times about a batch of today", archive.asked)
+		}
+		archive.recs = h.records()
+		sent := len(h.bank.sent)
+		time.Sleep(2 * time.Hour)
+		h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()))
+		for days := 3; days < 30; days += 13 {
+			at(days, 12, 0)
+			for _, c := range []struct {
+				req  txn.Request
+				told txn.Answer
+			}{{offline, sold}, {refund, back}} {
+				archive.err = errors.New("the ledger is away")
+				h.want("while the archive is away", h.ask(c.req), txn.RecordsAreUnavailable, "96")
+				archive.err = nil
+				for range 2 {
+					if got := h.ask(c.req); !got.Replayed || got.Reason != c.told.Reason || got.RRN != c.told.RRN || got.Code != c.told.Code || got.Reply.AuthCode != c.told.Reply.AuthCode {
+						t.Errorf("after %d days the %s is told %v %s, it was %v %s", days, c.req.Kind, got.Reason, got.RRN, c.told.Reason, c.told.RRN)
+					}
+				}
+			}
+		}
+		if n := len(h.bank.sent); n != sent || h.used("10000001") != 0 {
+			t.Errorf("%d requests more reached the issuer, %d is used today", n-sent, h.used("10000001"))
+		}
+		other := offline
+		other.Amount.Minor++
+		h.want("another one under the number", h.ask(other), txn.Approved, "00")
+		asked := archive.asked
+		next := sale("10000001", 9, 100)
+		next.Key.Batch = 2
+		h.want("a sale", h.ask(next), txn.Approved, "00")
+		if archive.asked != asked {
+			t.Error("a sale asked the archive")
+		}
+	})
+}
+
+// Without batch numbers an old advice says so by its own date.
+func TestF02ToldAgainWithoutABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		archive := &shelf{}
+		h.s.archive = archive
+		offline := about(txn.KindOfflineSale, 2, 500, 0)
+		offline.Key.Batch, offline.LocalDate = 0, [4]byte([]byte("0302"))
+		first := h.ask(offline)
+		h.want("offline sale", first, txn.Approved, "00")
+		archive.recs = h.records()
+		at(4, 12, 0)
+		if got := h.ask(offline); !got.Replayed || got.RRN != first.RRN {
+			t.Errorf("told again: %v %s, was %s", got.Reason, got.RRN, first.RRN)
+		}
+		asked := archive.asked
+		offline.LocalDate = [4]byte([]byte("0306"))
+		if got := h.ask(offline); got.Replayed || got.Reason != txn.Approved || archive.asked != asked {
+			t.Errorf("today's of that number: %+v, asked %d times", got, archive.asked-asked)
+		}
+	})
+}

@@ -43,10 +43,19 @@ var cupRows = []struct {
 	{"MOTO预授权完成(通知)", 0x0220, "000000", "18", "24", txn.KindCompletionAdvice, fields{38: "B1B2B3", 61: "0000000000001121"}},
 	{"账户验证", 0x0100, "330000", "00", "01", txn.KindVerify, nil},
 	{"脚本结果通知", 0x0620, "000000", "00", "00", txn.KindScriptResult, fields{55: "hex:9F3602000195050000000800", 61: "0000010000021121"}},
+	{"QR消费", 0x0200, "000000", "00", "22", txn.KindSale, fields{2: "", 14: "", 22: "032", 35: "", 52: "", 53: "", 55: "", 59: "A30196222020000000000123"}},
 	{"积分消费 is not offered", 0x0200, "000000", "65", "22", txn.KindUnknown, nil},
+	{"积分消费撤销 is not offered", 0x0200, "200000", "65", "23", txn.KindUnknown, fields{37: "112109310002", 61: "000001000002"}},
+	{"积分查询 is not offered", 0x0200, "310000", "65", "03", txn.KindUnknown, nil},
 	{"电子钱包 is not offered", 0x0200, "000000", "91", "40", txn.KindUnknown, nil},
-	{"圈存 is not offered", 0x0200, "600000", "91", "45", txn.KindUnknown, nil},
+	{"圈存(指定) is not offered", 0x0200, "600000", "91", "45", txn.KindUnknown, nil},
+	{"圈存(非指定) is not offered", 0x0200, "620000", "91", "47", txn.KindUnknown, nil},
+	{"圈存(现金充值) is not offered", 0x0200, "630000", "91", "46", txn.KindUnknown, nil},
+	{"圈存(撤销) is not offered", 0x0200, "170000", "91", "51", txn.KindUnknown, nil},
+	{"磁条卡充值 is not offered", 0x0200, "630000", "00", "48", txn.KindUnknown, nil},
+	{"磁条卡充值(账户) is not offered", 0x0200, "630000", "66", "49", txn.KindUnknown, nil},
 	{"预约消费 is not offered", 0x0200, "000000", "67", "54", txn.KindUnknown, nil},
+	{"预约消费撤销 is not offered", 0x0200, "200000", "67", "53", txn.KindUnknown, fields{37: "112109310002", 61: "000001000002"}},
 }
 
 // TestCUPKinds decodes each row, finds each field missing that the kind needs,
@@ -87,14 +96,16 @@ func TestCUPKinds(t *testing.T) {
 					t.Errorf("the answer has field %d", n)
 				}
 			}
-			reversal := decoded(t, d, build(t, d.Codec(), 0x0400, good.with(fields{4: "000000012345", 39: "98"})))
-			want := txn.KindUnknown
-			if row.kind.Remedy() == txn.Reverse {
-				want = txn.KindReversal
-			}
-			if reversal.Request.Kind != want {
-				t.Errorf("its reversal is %v", reversal.Request.Kind)
-			}
+			t.Run("冲正", func(t *testing.T) {
+				reversal := decoded(t, d, build(t, d.Codec(), 0x0400, good.with(fields{4: "000000012345", 39: "98"})))
+				want := txn.KindUnknown
+				if row.kind.Remedy() == txn.Reverse {
+					want = txn.KindReversal
+				}
+				if reversal.Request.Kind != want {
+					t.Errorf("its reversal is %v", reversal.Request.Kind)
+				}
+			})
 		})
 	}
 }

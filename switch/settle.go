@@ -16,8 +16,9 @@ import (
 // Its one durable fact is the outcome, whose Data is what the batch is after it
 // and all that the answer is made of: a repeat is answered from it.
 //
-// A request that the batch's state refuses is not recorded: its key stays free
-// for when the terminal has signed on, or has told its totals first.
+// A request that the batch's state refuses, or a settlement of a batch in which
+// something is being decided for too long, is not recorded: its key stays free
+// for when the terminal has signed on, has told its totals first, or asks again.
 func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 	verdict := s.assess(req)
 	rec := s.describe(req, ans, w)
@@ -36,6 +37,16 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 		draft = s.batches.Upload
 	default:
 		draft = s.batches.End
+	}
+	if req.Kind == txn.KindSettlement {
+		// What is being decided belongs to this batch: the totals are those with it.
+		// One that its issuer keeps longer than we may wait is told of later.
+		if !s.aloft.hold(&req.Key, req.Deadline) {
+			s.slots.forget(&req.Key)
+			s.refuse(req, ans, txn.OriginalIsBusy)
+			return
+		}
+		defer s.aloft.letGo(&req.Key)
 	}
 	order := s.batches.Order(&req.Key.Terminal)
 	order.Lock() // no record of this batch becomes durable between draft and fact

@@ -54,6 +54,7 @@ type Switch struct {
 	slots     *slots
 	originals *originals
 	batches   *batch.Book
+	aloft     *aloft
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
@@ -74,7 +75,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), aloft: newAloft(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst)}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -260,6 +261,14 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	failpoint.Hit(failpoint.Claimed)
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
+	if req.Kind.Totals() != txn.NoEffect {
+		if !s.aloft.enter(&req.Key, req.Deadline) {
+			s.slots.forget(&req.Key)
+			s.refuse(req, ans, txn.SwitchIsOverloaded)
+			return
+		}
+		defer s.aloft.leave(&req.Key) // after rescue, which may count it
+	}
 	defer s.leave(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
 	switch {
@@ -272,7 +281,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	case s.recollected(req, ans): // whatever batch its terminal is in
 		s.slots.forget(&req.Key) // where its answer is, it is found again
 		return
-	case s.misplaced(req):
+	}
+	if s.misplaced(req) {
 		s.slots.forget(&req.Key)
 		s.refuse(req, ans, txn.BatchIsNotCurrent)
 		return

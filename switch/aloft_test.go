@@ -1,0 +1,96 @@
+package acquirer
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// A sale that is being decided while its terminal settles is in the batch that was
+// open when it came, and in the totals that the terminal is told: the settlement
+// waits for it, and a sale that comes meanwhile for the settlement. Batches with a
+// number and without.
+func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
+	for _, number := range []uint32{1, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			defer h.stop()
+			slow := 5 * time.Second
+			h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+				time.Sleep(slow)
+				return txn.OutcomeApproved, txn.Approved, "00"
+			}
+			sell := func(stan uint32, minor int64) txn.Answer {
+				r := sale("10000001", stan, minor)
+				r.Key.Batch = number
+				return h.ask(r)
+			}
+			var all sync.WaitGroup
+			all.Go(func() { h.want("sale", sell(1, 500), txn.Approved, "00") })
+			time.Sleep(time.Second)
+			began := time.Now()
+			ans := h.ask(settlement("10000001", number, 2, debit(1, 500)))
+			if ans.Reason != txn.Approved || ans.Result != [2]txn.Comparison{txn.Even, txn.Even} || time.Since(began) < 3*time.Second {
+				t.Errorf("batch %d: settled after %v with %+v", number, time.Since(began), ans)
+			}
+			all.Wait()
+
+			// One that its issuer keeps too long: the settlement is asked again.
+			next := number
+			if number != 0 {
+				next = 2
+				h.want("end", h.ask(end("10000001", number, 3, 0)), txn.Approved, "00")
+			}
+			number = next
+			slow = 50 * time.Second
+			all.Go(func() { sell(4, 700) })
+			time.Sleep(time.Second)
+			again := settlement("10000001", number, 5, debit(1, 700))
+			h.want("settlement of a batch with something aloft", h.ask(again), txn.OriginalIsBusy, "09")
+			if ans := h.ask(again); ans.Reason != txn.Approved || ans.Result != [2]txn.Comparison{txn.Even, txn.Even} {
+				t.Errorf("batch %d: asked again: %+v", number, ans)
+			}
+			all.Wait()
+		})
+	}
+}
+
+// Nothing is kept of a batch that nothing is aloft in; who waits gives up in time.
+func TestAloft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAloft()
+		key := txn.Key{Terminal: txn.MakeTerminalID("10000001"), Batch: 1}
+		other := key
+		other.Batch = 2
+		soon := func() time.Time { return time.Now().Add(time.Second) }
+		if !a.enter(&key, soon()) || !a.enter(&key, soon()) || a.hold(&key, soon()) || !a.hold(&other, soon()) {
+			t.Fatal("what is aloft does not hold its settlement up, and no other")
+		}
+		if a.enter(&other, soon()) || a.hold(&other, soon()) {
+			t.Fatal("a settlement does not hold up what comes")
+		}
+		a.letGo(&other)
+		held := false
+		var all sync.WaitGroup
+		all.Go(func() { held = a.hold(&key, soon()) })
+		a.leave(&key)
+		time.Sleep(time.Millisecond)
+		if held {
+			t.Fatal("held while something is aloft")
+		}
+		a.leave(&key)
+		all.Wait()
+		if !held {
+			t.Fatal("not held")
+		}
+		a.letGo(&key)
+		for i := range a.shards {
+			if n := len(a.shards[i].batches); n != 0 {
+				t.Errorf("%d batches are kept", n)
+			}
+		}
+	})
+}

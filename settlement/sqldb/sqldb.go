@@ -193,6 +193,33 @@ func (d *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
 	return nil
 }
 
+// Listen calls notify when it hears of a notice on a channel, in this process or
+// another, and whenever it begins to listen: what came before was perhaps missed.
+// It returns when ctx ends or the connection does. SQLite gives no notices.
+func (d *DB) Listen(ctx context.Context, channel string, notify func()) error {
+	if !d.postgres {
+		return errors.New("SQLite gives no notices")
+	}
+	conn, err := pgx.Connect(ctx, d.dsn)
+	if err != nil {
+		return fmt.Errorf("connect to database: %w", err)
+	}
+	defer func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		conn.Close(late)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("listen to database: %w", err)
+	}
+	for {
+		notify()
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return fmt.Errorf("wait for a notice of the database: %w", err)
+		}
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -186,3 +186,40 @@ func (c *Cards) Open(sealed *[txn.SealedPANSize]byte, id txn.ID) (txn.PAN, error
 
 // A sealed number is exactly what Record keeps.
 const _ = uint(txn.SealedPANSize-1-nonceSize-paddedSize-16) + uint(1+nonceSize+paddedSize+16-txn.SealedPANSize)
+
+// SealText encrypts a text about something, such as the account of a merchant,
+// as hexadecimal digits. It opens only as a text about the same.
+func (c *Cards) SealText(text, about string) (string, error) {
+	sealed := make([]byte, 1+nonceSize, 1+nonceSize+len(text)+16)
+	sealed[0] = c.current
+	if _, err := io.ReadFull(rand.Reader, sealed[1:]); err != nil {
+		return "", fmt.Errorf("draw a nonce: %w", err)
+	}
+	return hex.EncodeToString(c.aeads[c.current].Seal(sealed, sealed[1:], []byte(text), []byte("text "+about))), nil
+}
+
+// OpenText decrypts what SealText sealed about the same.
+func (c *Cards) OpenText(sealed, about string) (string, error) {
+	b, err := hex.DecodeString(sealed)
+	if err != nil || len(b) < 1+nonceSize || c.aeads[b[0]] == nil {
+		return "", fmt.Errorf("open what is sealed about %s: %w", about, ErrSealBroken)
+	}
+	text, err := c.aeads[b[0]].Open(nil, b[1:1+nonceSize], b[1+nonceSize:], []byte("text "+about))
+	if err != nil {
+		return "", fmt.Errorf("open what is sealed about %s: %w", about, ErrSealBroken)
+	}
+	return string(text), nil
+}
+
+// Hash is the keyed hash under which a number of some kind is matched, such as
+// that of an identity document. Equal numbers of one kind have one hash; no card
+// has it as its Token.
+func (c *Cards) Hash(kind, number string) (h [16]byte) {
+	m := c.macs.Get().(hash.Hash)
+	m.Reset()
+	fmt.Fprintf(m, "%s\x00%s", kind, number)
+	var sum [sha256.Size]byte
+	copy(h[:], m.Sum(sum[:0]))
+	c.macs.Put(m)
+	return h
+}

@@ -110,3 +110,32 @@ func BenchmarkTokenAndSeal(b *testing.B) {
 		_ = c.Seal(&sealed, &pan, 42)
 	}
 }
+
+func TestSealText(t *testing.T) {
+	c, err := OpenCards(filepath.Join(t.TempDir(), "card.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const number = "6222020000000007"
+	sealed, err := c.SealText(number, "account of A")
+	if err != nil || strings.Contains(sealed, number) {
+		t.Fatal(sealed, err)
+	}
+	if got, err := c.OpenText(sealed, "account of A"); err != nil || got != number {
+		t.Errorf("%q, %v", got, err)
+	}
+	for name, text := range map[string]string{"moved": sealed, "cut": sealed[:len(sealed)-2], "empty": "", "not hex": "x" + sealed[1:], "of no key": "ff" + sealed[2:]} {
+		about := "account of A"
+		if name == "moved" {
+			about = "account of B"
+		}
+		if _, err := c.OpenText(text, about); !errors.Is(err, ErrSealBroken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	pan, _ := txn.ParsePAN([]byte(number))
+	a := c.Hash("account", number)
+	if a != c.Hash("account", number) || a == c.Hash("identity", number) || txn.CardToken(a) == c.Token(&pan) {
+		t.Error("hashes of kinds are not apart")
+	}
+}

@@ -120,8 +120,11 @@ func (e Entry) Clone() Entry { return Entry{e.keys, append([]yamlfile.Scalar(nil
 // Merge puts what is said of other over e: keys that are not there in other stay
 // as they are, and those with an empty text go.
 func (e Entry) Merge(other Entry) {
+	at := yamlfile.First(other.values...).Line
 	for i, s := range other.values {
 		switch {
+		case s.Line == 0 && e.values[i].Line > 0:
+			e.values[i].Line = at // problems are told where other stands
 		case s.Line == 0:
 		case s.Text == "":
 			e.values[i] = yamlfile.Scalar{}
@@ -163,11 +166,12 @@ func ParseTerminal(text string) (Entry, error) { return parseEntry(terminalKeys,
 
 func parseEntry(k *keys, text string) (Entry, error) {
 	e := newEntry(k)
-	return e, e.parse(text)
+	return e, e.Parse(text)
 }
 
-// parse reads Text's form over e, whose texts then alias text.
-func (e Entry) parse(text string) error {
+// Parse reads Text's form in place of what e said; the texts alias text.
+func (e Entry) Parse(text string) error {
+	clear(e.values)
 	next := 0 // keys come in order: the next is near
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -217,4 +221,15 @@ func entryOf(k *keys, y reflect.Value) Entry {
 		}
 	}
 	return e
+}
+
+// Set is Put for keys that people name, in clear text or empty: an empty text is
+// there, and takes away what another entry says when it is merged.
+func (e Entry) Set(key, text string) error {
+	i, ok := e.keys.index[key]
+	if !ok {
+		return fmt.Errorf("a %s has no %q: it has %s", e.keys.what, key, strings.Join(e.keys.names, ", "))
+	}
+	e.values[i] = yamlfile.Scalar{Text: text, Line: 1}
+	return nil
 }

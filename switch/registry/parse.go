@@ -27,15 +27,11 @@ type enum interface {
 }
 
 func oneOf[T enum](l *loader, s yamlfile.Scalar, field string) T {
-	var names []string
-	for v := T(0); v.String() != "invalid"; v++ {
-		if v.String() == s.Text {
-			return v
-		}
-		names = append(names, v.String())
+	v, err := Parse[T](s.Text)
+	if err != nil {
+		l.problem(s, field, "%v", err)
 	}
-	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
-	return 0
+	return v
 }
 
 // kind is one that merchants are allowed apart: what an issuer answers and what

@@ -19,6 +19,7 @@ package registry
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"sync/atomic"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -58,6 +59,11 @@ type Snapshot struct {
 
 	byMerchant map[txn.MerchantID]uint32
 	byTerminal map[txn.TerminalID]uint32
+
+	// What was changed since the rows were made: it stands before them. A nil
+	// terminal is gone. Both are nil where nothing was.
+	newMerchants map[txn.MerchantID]*txn.Merchant
+	newTerminals map[txn.TerminalID]*txn.Terminal
 }
 
 // New makes a snapshot of rows that were checked before, and takes the slices
@@ -101,6 +107,11 @@ func New(rows Rows) (*Snapshot, error) {
 
 // Terminal finds a terminal. The row must not be changed.
 func (s *Snapshot) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
+	if s.newTerminals != nil {
+		if t, ok := s.newTerminals[id]; ok {
+			return t, t != nil
+		}
+	}
 	i, ok := s.byTerminal[id]
 	if !ok {
 		return nil, false
@@ -110,6 +121,11 @@ func (s *Snapshot) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
 
 // Merchant finds a merchant. The row must not be changed.
 func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
+	if s.newMerchants != nil {
+		if m, ok := s.newMerchants[id]; ok {
+			return m, true
+		}
+	}
 	i, ok := s.byMerchant[id]
 	if !ok {
 		return nil, false
@@ -136,14 +152,70 @@ func (s *Snapshot) Serial(id txn.TerminalID) txn.Serial {
 
 // Len is the number of merchants and of terminals.
 func (s *Snapshot) Len() (merchants, terminals int) {
-	return len(s.rows.Merchants), len(s.rows.Terminals)
+	merchants, terminals = len(s.rows.Merchants), len(s.rows.Terminals)
+	for id := range s.newMerchants {
+		if _, ok := s.byMerchant[id]; !ok {
+			merchants++
+		}
+	}
+	for id, t := range s.newTerminals {
+		switch _, ok := s.byTerminal[id]; {
+		case t != nil && !ok:
+			terminals++
+		case t == nil && ok:
+			terminals--
+		}
+	}
+	return merchants, terminals
 }
 
-// Merchants walks the merchants in the order of the file.
-func (s *Snapshot) Merchants() iter.Seq[*txn.Merchant] { return each(s.rows.Merchants) }
+// Merchants walks the merchants in the order of the file, those that were
+// changed since last and in no order.
+func (s *Snapshot) Merchants() iter.Seq[*txn.Merchant] {
+	return each(s.rows.Merchants, s.newMerchants, func(m *txn.Merchant) txn.MerchantID { return m.ID })
+}
 
-// Terminals walks the terminals in the order of the file.
-func (s *Snapshot) Terminals() iter.Seq[*txn.Terminal] { return each(s.rows.Terminals) }
+// Terminals walks the terminals likewise.
+func (s *Snapshot) Terminals() iter.Seq[*txn.Terminal] {
+	return each(s.rows.Terminals, s.newTerminals, func(t *txn.Terminal) txn.TerminalID { return t.ID })
+}
+
+// AmendMax bounds what Amend remembers.
+const AmendMax = 10_000
+
+// Change is what Amend changes: rows that are new or changed, terminals that are
+// gone, and all models.
+type Change struct {
+	Models    []Model
+	Merchants []txn.Merchant
+	Terminals []txn.Terminal
+	Gone      []txn.TerminalID
+}
+
+// Amend is the snapshot with a change, in the time that the change takes and not
+// that of a whole registry; the rows were checked before. It is false where the
+// changes since the snapshot was made are more than AmendMax: make a new one.
+func (s *Snapshot) Amend(c Change) (*Snapshot, bool) {
+	if len(s.newMerchants)+len(s.newTerminals)+len(c.Merchants)+len(c.Terminals)+len(c.Gone) > AmendMax {
+		return nil, false
+	}
+	next := *s
+	next.rows.Models = c.Models
+	next.newMerchants, next.newTerminals = maps.Clone(s.newMerchants), maps.Clone(s.newTerminals)
+	if next.newMerchants == nil {
+		next.newMerchants, next.newTerminals = map[txn.MerchantID]*txn.Merchant{}, map[txn.TerminalID]*txn.Terminal{}
+	}
+	for i := range c.Merchants {
+		next.newMerchants[c.Merchants[i].ID] = &c.Merchants[i]
+	}
+	for _, id := range c.Gone {
+		next.newTerminals[id] = nil
+	}
+	for i := range c.Terminals {
+		next.newTerminals[c.Terminals[i].ID] = &c.Terminals[i]
+	}
+	return &next, true
+}
 
 // Store holds the snapshot in force.
 type Store struct{ current atomic.Pointer[Snapshot] }
@@ -161,10 +233,15 @@ func (st *Store) Snapshot() *Snapshot { return st.current.Load() }
 // Replace puts s in force. Requests that took the old one finish with it.
 func (st *Store) Replace(s *Snapshot) { st.current.Store(s) }
 
-func each[T any](s []T) iter.Seq[*T] {
+func each[T any, ID comparable](rows []T, changed map[ID]*T, id func(*T) ID) iter.Seq[*T] {
 	return func(yield func(*T) bool) {
-		for i := range s {
-			if !yield(&s[i]) {
+		for i := range rows {
+			if _, ok := changed[id(&rows[i])]; !ok && !yield(&rows[i]) {
+				return
+			}
+		}
+		for _, row := range changed {
+			if row != nil && !yield(row) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -142,4 +143,45 @@ func nameOf[S ~uint8](names []string, s S) string {
 		return names[s]
 	}
 	return "invalid"
+}
+
+// TicketStatus is how far a request for service is.
+type TicketStatus uint8
+
+// The statuses.
+const (
+	TicketOpen     TicketStatus = iota
+	TicketAssigned              // somebody works on it
+	TicketResolved              // he says it is done
+	TicketClosed                // and so does who asked for it
+)
+
+var ticketStatusNames = [...]string{"open", "assigned", "resolved", "closed"}
+
+func (s TicketStatus) String() string { return nameOf(ticketStatusNames[:], s) }
+
+// ticketSteps is the life of a ticket.
+var ticketSteps = []step[TicketStatus]{
+	{"assign", []TicketStatus{TicketOpen, TicketAssigned}, TicketAssigned},
+	{"resolve", []TicketStatus{TicketAssigned}, TicketResolved},
+	{"reopen", []TicketStatus{TicketResolved}, TicketOpen},
+	{"close", []TicketStatus{TicketResolved}, TicketClosed},
+}
+
+// Step is the status to which an act moves a ticket, and whether it may.
+func (s TicketStatus) Step(act string) (TicketStatus, bool) { return take(ticketSteps, s, act) }
+
+// Acts are the acts that a ticket of this status allows.
+func (s TicketStatus) Acts() string { return acts(ticketSteps, s) }
+
+// Parse reads the String form of something with names, or says which there are.
+func Parse[S enum](text string) (S, error) {
+	var names []string
+	for s := S(0); s.String() != "invalid"; s++ {
+		if s.String() == text {
+			return s, nil
+		}
+		names = append(names, s.String())
+	}
+	return 0, fmt.Errorf("%q must be one of %s", text, strings.Join(names, ", "))
 }

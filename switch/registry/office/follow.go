@@ -1,0 +1,314 @@
+package office
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// channel is where PostgreSQL tells of changes.
+const channel = "acqswitch_registry"
+
+const (
+	pollEvery    = 250 * time.Millisecond // where nobody tells of changes
+	pollAnyway   = 5 * time.Second        // where somebody does
+	listenAgain  = time.Second
+	amendMax     = 1000 // changes that are taken up one by one
+	followWithin = 2 * time.Minute
+)
+
+// Snapshot is the registry as requests need it, and its version.
+func (o *Office) Snapshot(ctx context.Context) (s *registry.Snapshot, version int64, err error) {
+	err = o.db.View(ctx, func(tx *sql.Tx) error {
+		if version, err = readVersion(ctx, tx); err != nil {
+			return err
+		}
+		s, err = load(ctx, tx)
+		return err
+	})
+	return s, version, err
+}
+
+func readVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
+	if err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM change`).Scan(&version); err != nil {
+		return 0, failed("read the version of the registry", err)
+	}
+	return version, nil
+}
+
+// load reads all rows. It asks for their number first: growing a slice of a
+// million rows would copy hundreds of megabytes at once.
+func load(ctx context.Context, tx *sql.Tx) (*registry.Snapshot, error) {
+	c, err := newChecker(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var merchants, terminals int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM merchant`).Scan(&merchants); err != nil {
+		return nil, failed("count merchants", err)
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM machine WHERE terminal <> ''`).Scan(&terminals); err != nil {
+		return nil, failed("count terminals", err)
+	}
+	rows := registry.Rows{Circles: c.Circles(), Models: c.Models(), Merchants: make([]txn.Merchant, 0, merchants), Terminals: make([]txn.Terminal, 0, terminals)}
+	places := make(map[string]uint32, merchants)
+	e := registry.NewMerchant()
+	if err := eachText(ctx, tx, func(text string) error {
+		if err := e.Parse(text); err != nil {
+			return err
+		}
+		places[strings.Clone(e.Get("mid"))] = uint32(len(rows.Merchants))
+		rows.Merchants = append(rows.Merchants, c.Merchant(e))
+		return c.Err()
+	}, `SELECT document FROM merchant ORDER BY id`); err != nil {
+		return nil, err
+	}
+	e = registry.NewTerminal()
+	if err := eachText(ctx, tx, func(text string) error {
+		if err := e.Parse(text); err != nil {
+			return err
+		}
+		place, ok := places[e.Get("merchant")]
+		if !ok {
+			return fmt.Errorf("machine %s is at merchant %s, who is not there", e.Get("serial"), e.Get("merchant"))
+		}
+		rows.Terminals = append(rows.Terminals, c.Terminal(e, &rows.Merchants[place]))
+		return c.Err()
+	}, `SELECT document FROM machine WHERE terminal <> ''`); err != nil {
+		return nil, err
+	}
+	return registry.New(rows)
+}
+
+func newChecker(ctx context.Context, tx *sql.Tx) (*registry.Checker, error) {
+	regions, models, err := readTables(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	c := registry.NewChecker("registry", regions, models)
+	return c, c.Err()
+}
+
+// eachText calls fn with the text of each row, which is of no use after.
+func eachText(ctx context.Context, tx *sql.Tx, fn func(string) error, query string, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return failed("read the registry", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return failed("read the registry", err)
+		}
+		if err := fn(text); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return failed("read the registry", err)
+	}
+	return nil
+}
+
+// Amend is a snapshot of one version brought to the present one, and which that
+// is: row by row where little was changed, else made anew.
+func (o *Office) Amend(ctx context.Context, s *registry.Snapshot, from int64) (next *registry.Snapshot, version int64, err error) {
+	err = o.db.View(ctx, func(tx *sql.Tx) error {
+		if version, err = readVersion(ctx, tx); err != nil || version == from {
+			next = s
+			return err
+		}
+		c, few, err := changed(ctx, tx, s, from)
+		if err != nil {
+			return err
+		}
+		if few {
+			if next, few = s.Amend(c); few {
+				return nil
+			}
+		}
+		next, err = load(ctx, tx)
+		return err
+	})
+	return next, version, err
+}
+
+// changed are the rows that were changed since a version, if they are few and no
+// region is among them: rows have the circles of their areas.
+func changed(ctx context.Context, tx *sql.Tx, s *registry.Snapshot, from int64) (change registry.Change, few bool, err error) {
+	objects := map[[2]string]bool{}
+	rows, err := tx.QueryContext(ctx, `SELECT subject, object FROM change WHERE number > $1 LIMIT $2`, from, amendMax+1)
+	if err != nil {
+		return change, false, failed("read what was changed", err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		var o [2]string
+		if err := rows.Scan(&o[0], &o[1]); err != nil {
+			return change, false, failed("read what was changed", err)
+		}
+		objects[o] = true
+		n++
+	}
+	if err := rows.Err(); err != nil {
+		return change, false, failed("read what was changed", err)
+	}
+	if n > amendMax {
+		return change, false, nil
+	}
+	c, err := newChecker(ctx, tx)
+	if err != nil {
+		return change, false, err
+	}
+	change.Models = c.Models()
+	merchants := map[string]*txn.Merchant{}
+	merchant := func(id string) (*txn.Merchant, error) {
+		if m := merchants[id]; m != nil {
+			return m, nil
+		}
+		found, err := readEntries(ctx, tx, registry.ParseMerchant, `SELECT document FROM merchant WHERE id = $1`, id)
+		if err != nil || len(found) == 0 {
+			return nil, err
+		}
+		m := c.Merchant(found[0])
+		merchants[id] = &m
+		return &m, nil
+	}
+	for o := range objects {
+		switch o[0] {
+		case "region":
+			return change, false, nil
+		case "merchant":
+			m, err := merchant(o[1])
+			if err != nil {
+				return change, false, err
+			}
+			if m != nil {
+				change.Merchants = append(change.Merchants, *m)
+			}
+		case "machine":
+			// Terminal ids that it had, here or at a version between, may be gone.
+			had, err := readEntries(ctx, tx, registry.ParseTerminal, `SELECT was FROM change WHERE subject = 'machine' AND object = $1 AND number > $2 AND was <> ''`, o[1], from)
+			if err != nil {
+				return change, false, err
+			}
+			for _, e := range had {
+				if tid := e.Get("tid"); tid != "" {
+					change.Gone = append(change.Gone, txn.MakeTerminalID(tid))
+				}
+			}
+			found, err := readEntries(ctx, tx, registry.ParseTerminal, `SELECT document FROM machine WHERE serial = $1 AND terminal <> ''`, o[1])
+			if err != nil {
+				return change, false, err
+			}
+			for _, e := range found {
+				m, err := merchant(e.Get("merchant"))
+				if err != nil {
+					return change, false, err
+				}
+				if m == nil {
+					return change, false, fmt.Errorf("machine %s is at merchant %s, who is not there", o[1], e.Get("merchant"))
+				}
+				change.Terminals = append(change.Terminals, c.Terminal(e, m))
+			}
+		}
+	}
+	return change, true, c.Err()
+}
+
+// Follow puts the present snapshot in force whenever the registry is changed, by
+// this process or another, within a second, until ctx ends. What cannot be read
+// leaves the one that is in force; it is tried again.
+func (o *Office) Follow(ctx context.Context, s *registry.Snapshot, version int64, put func(*registry.Snapshot), log *slog.Logger) error {
+	notice := make(chan struct{}, 1)
+	listening := make(chan bool, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		o.listen(ctx, notice, listening, log)
+	}()
+	defer func() { <-ended }()
+	every, broken := pollEvery, false
+	for {
+		timer := time.NewTimer(every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case heard := <-listening:
+			if every = pollEvery; heard {
+				every = pollAnyway
+			}
+		case <-notice:
+		case <-timer.C:
+		}
+		timer.Stop()
+		within, cancel := context.WithTimeout(ctx, followWithin)
+		next, now, err := o.Amend(within, s, version)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if !broken {
+				log.Error("the registry cannot be read; the one in force stays", "error", err)
+			}
+			broken, every = true, listenAgain
+			continue
+		case broken:
+			broken, every = false, pollEvery
+			log.Info("the registry can be read again")
+		}
+		if now == version {
+			continue
+		}
+		s, version = next, now
+		put(s)
+		merchants, terminals := s.Len()
+		log.Info("registry is in force", "version", version, "merchants", merchants, "terminals", terminals)
+	}
+}
+
+// listen passes notices on until ctx ends.
+func (o *Office) listen(ctx context.Context, notice chan<- struct{}, listening chan bool, log *slog.Logger) {
+	if !o.db.Postgres() {
+		return
+	}
+	tell := func(heard bool) {
+		select { // the last one counts
+		case <-listening:
+		default:
+		}
+		listening <- heard
+	}
+	for ctx.Err() == nil {
+		first := true
+		err := o.db.Listen(ctx, channel, func() {
+			if first {
+				first = false
+				tell(true)
+			}
+			select {
+			case notice <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn("nobody tells of changes of the registry for now; it is asked for them", "error", err)
+		tell(false)
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenAgain):
+		}
+	}
+}

@@ -1,0 +1,385 @@
+package office
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/registry"
+)
+
+// AddMerchant writes a new merchant down, as a draft.
+func (o *Office) AddMerchant(ctx context.Context, who Act, e registry.Entry) error {
+	id := e.Get("mid")
+	return o.do(ctx, who, "merchant "+id, func(w *work) error {
+		if m, err := w.merchant(id); err != nil || m != nil {
+			return errors.Join(err, refuse("", "mid", "merchant %s is there already: change it with merchant set", id))
+		}
+		return w.newMerchant(e, registry.MerchantDraft, "add")
+	})
+}
+
+// SetMerchant changes what is said of a merchant: keys that are not in e stay,
+// those with an empty text go. Its status has acts of its own.
+func (o *Office) SetMerchant(ctx context.Context, who Act, e registry.Entry) error {
+	id := e.Get("mid")
+	return o.do(ctx, who, "merchant "+id, func(w *work) error {
+		m, err := w.knownMerchant(id)
+		if err != nil {
+			return err
+		}
+		return w.setMerchant(m, e, "set")
+	})
+}
+
+// secret are the keys whose texts are given in clear and kept sealed.
+var secret = []struct{ number, sealed, about string }{
+	{"identity_number", "identity_sealed", "identity of "},
+	{"account", "account_sealed", "account of "},
+}
+
+// seal replaces numbers in clear. A number that is sealed there already keeps its
+// seal, so that nothing changes where nothing changed.
+func (w *work) seal(e registry.Entry) error {
+	for _, s := range secret {
+		number := e.Get(s.number)
+		if number == "" {
+			continue
+		}
+		about := s.about + e.Get("mid")
+		if was, err := w.o.cards.OpenText(e.Get(s.sealed), about); err != nil || was != number {
+			sealed, err := w.o.cards.SealText(number, about)
+			if err != nil {
+				return err
+			}
+			e.Put(s.sealed, sealed)
+		}
+		if s.number == "account" {
+			e.Put("account_masked", mask(number))
+		} else {
+			e.Put("identity", fmt.Sprintf("%x", w.o.cards.Hash("identity", strings.ToUpper(number))))
+		}
+		e.Put(s.number, "")
+	}
+	return nil
+}
+
+// mask leaves the last four characters, or none of a short number.
+func mask(number string) string {
+	shown := 4
+	if len(number) < 8 {
+		shown = 0
+	}
+	return strings.Repeat("*", len(number)-shown) + number[len(number)-shown:]
+}
+
+func (w *work) newMerchant(e registry.Entry, status registry.MerchantStatus, act string) error {
+	m := &merchant{Entry: registry.NewMerchant(), status: status}
+	m.Merge(e)
+	return w.mend(m, act)
+}
+
+func (w *work) setMerchant(m *merchant, e registry.Entry, act string) error {
+	if s := e.Get("status"); s != "" && s != m.status.String() {
+		return refuse("", "status", "merchant %s is %s: what may be done is %s", m.Get("mid"), m.status, m.status.Acts())
+	}
+	m.Merge(e)
+	return w.mend(m, act)
+}
+
+// mend seals, checks what no row tells, and puts.
+func (w *work) mend(m *merchant, act string) error {
+	c, err := w.check()
+	if err != nil {
+		return err
+	}
+	m.Put("status", m.status.String())
+	c.Merchant(m.Entry) // the numbers in clear, too
+	if c.Err() != nil {
+		return nil // told at the end, with its line
+	}
+	if err := w.seal(m.Entry); err != nil {
+		return err
+	}
+	if err := w.put(m, act); err != nil {
+		return err
+	}
+	if err := w.micro(m); err != nil {
+		return err
+	}
+	if m.status.Serves() != 0 {
+		return w.blacklisted(m)
+	}
+	return nil
+}
+
+// micro holds M06: one person has at most so many micro merchants here.
+func (w *work) micro(m *merchant) error {
+	identity := m.Get("identity")
+	if m.Get("type") != "micro" || identity == "" || m.status == registry.MerchantClosed || m.status == registry.MerchantRejected {
+		return nil
+	}
+	documents, err := readEntries(w.ctx, w.tx, registry.ParseMerchant,
+		`SELECT document FROM merchant WHERE identity = $1 AND status NOT IN ('closed', 'rejected')`, identity)
+	if err != nil {
+		return err
+	}
+	others := map[string]bool{}
+	for _, e := range documents {
+		if _, here := w.merchants[e.Get("mid")]; !here && e.Get("type") == "micro" {
+			others[e.Get("mid")] = true
+		}
+	}
+	for id, o := range w.merchants {
+		if o.Get("identity") == identity && o.Get("type") == "micro" && o.status != registry.MerchantClosed && o.status != registry.MerchantRejected {
+			others[id] = true
+		}
+	}
+	delete(others, m.Get("mid"))
+	if len(others) >= w.o.cfg.MicroMax {
+		return refuse("M06", "identity", "its person has %d micro merchants already, and at most %d are allowed", len(others), w.o.cfg.MicroMax)
+	}
+	return nil
+}
+
+// StepMerchant does one of submit, review, approve, reject, hold, suspend, resume
+// and close. Approving is another person's than submitting.
+func (o *Office) StepMerchant(ctx context.Context, who Act, id, act string) error {
+	return o.do(ctx, who, "merchant "+id, func(w *work) error {
+		m, err := w.knownMerchant(id)
+		if err != nil {
+			return err
+		}
+		return w.stepMerchant(m, act)
+	})
+}
+
+func (w *work) stepMerchant(m *merchant, act string) error {
+	id := m.Get("mid")
+	to, ok := m.status.Step(act)
+	if !ok {
+		return refuse("", "status", "merchant %s is %s: %s is not possible, but %s", id, m.status, act, nothing(m.status.Acts()))
+	}
+	switch act {
+	case "reject", "hold", "suspend", "close":
+		if strings.TrimSpace(w.who.Reason) == "" {
+			return refuse("", "", "say why merchant %s: %s", id, act)
+		}
+	}
+	if err := w.mayStep(m, act); err != nil {
+		return err
+	}
+	if m.status = to; act == "approve" && m.Get("since") == "" {
+		m.Put("since", w.today.String())
+	}
+	return w.put(m, act)
+}
+
+func nothing(acts string) string {
+	if acts == "" {
+		return "nothing"
+	}
+	return acts
+}
+
+// mayStep holds what an act needs besides the right status.
+func (w *work) mayStep(m *merchant, act string) error {
+	id := m.Get("mid")
+	switch act {
+	case "submit":
+		var missing []string
+		for _, key := range []string{"legal_name", "account_sealed", "account_owner"} {
+			if m.Get(key) == "" {
+				missing = append(missing, strings.TrimSuffix(key, "_sealed"))
+			}
+		}
+		if m.Get("licence") == "" && m.Get("identity") == "" {
+			missing = append(missing, "licence or identity_number")
+		}
+		var papers int
+		if err := w.tx.QueryRowContext(w.ctx, `SELECT COUNT(*) FROM paper WHERE merchant = $1`, id).Scan(&papers); err != nil {
+			return failed("count papers", err)
+		}
+		if papers == 0 {
+			missing = append(missing, "a paper (merchant paper)")
+		}
+		if len(missing) > 0 {
+			return refuse("", "", "merchant %s cannot be reviewed yet: it lacks %s", id, strings.Join(missing, ", "))
+		}
+		return w.blacklisted(m)
+	case "approve":
+		var submitter string
+		err := w.tx.QueryRowContext(w.ctx, `SELECT by_whom FROM change WHERE subject = 'merchant' AND object = $1 AND act = 'submit' ORDER BY number DESC LIMIT 1`, id).Scan(&submitter)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return failed("read who submitted "+id, err)
+		}
+		if strings.EqualFold(submitter, w.who.By) {
+			return refuse("", "", "%s submitted merchant %s: another person must approve it", submitter, id)
+		}
+		return w.blacklisted(m)
+	case "resume":
+		row, err := w.rowOf(m)
+		if err != nil {
+			return err
+		}
+		if row.LicenceEnds != 0 && row.LicenceEnds < w.today {
+			return refuse("M04", "licence_ends", "the licence of merchant %s ended on %s: set licence_ends of its new one first", id, row.LicenceEnds)
+		}
+		return w.blacklisted(m)
+	case "close":
+		var machines int
+		if err := w.tx.QueryRowContext(w.ctx, `SELECT COUNT(*) FROM machine WHERE merchant = $1 AND status <> 'retired'`, id).Scan(&machines); err != nil {
+			return failed("count machines", err)
+		}
+		if machines > 0 {
+			return refuse("", "", "merchant %s has %d machines: release or retire them first", id, machines)
+		}
+	}
+	return nil
+}
+
+// Paper is what is known of something that a merchant handed in.
+type Paper struct {
+	Kind   string    `json:"kind"` // licence, identity, contract, photo, ...
+	Name   string    `json:"name"`
+	Size   int64     `json:"size"`
+	SHA256 string    `json:"sha256"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+}
+
+// AddPaper notes that a merchant handed something in.
+func (o *Office) AddPaper(ctx context.Context, who Act, id string, p Paper) error {
+	if p.Kind == "" || p.Name == "" || len(p.SHA256) != 64 || p.Size <= 0 {
+		return errors.New("a paper has a kind, a name, a size and a SHA-256")
+	}
+	return o.do(ctx, who, "merchant "+id, func(w *work) error {
+		if _, err := w.knownMerchant(id); err != nil {
+			return err
+		}
+		var twice int
+		if err := w.tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM paper WHERE merchant = $1 AND sha256 = $2`, id, p.SHA256).Scan(&twice); err != nil {
+			return failed("read papers", err)
+		}
+		if twice > 0 {
+			return refuse("", "", "merchant %s handed this in already", id)
+		}
+		w.note("merchant", id, "paper", "", fmt.Sprintf("%s %s %d bytes sha256 %s\n", p.Kind, p.Name, p.Size, p.SHA256))
+		return insert(ctx, w.tx, "paper (merchant, sha256, kind, name, size, at, by_whom)", 7,
+			[]any{id, p.SHA256, p.Kind, p.Name, p.Size, w.at.UnixMicro(), w.who.By}, "")
+	})
+}
+
+// Listed is one line of the blacklist. Value is the number of an identity
+// document or account in clear, or a name.
+type Listed struct{ Kind, Value, Reason string }
+
+// SetBlacklist replaces the blacklist, and suspends the merchants on it (M02).
+// It returns their ids.
+func (o *Office) SetBlacklist(ctx context.Context, who Act, list []Listed) (suspended []string, err error) {
+	err = o.do(ctx, who, "blacklist", func(w *work) error {
+		suspended = nil
+		if _, err := w.tx.ExecContext(ctx, `DELETE FROM blacklist`); err != nil {
+			return failed("replace the blacklist", err)
+		}
+		w.listed = map[[2]string]string{}
+		var rows []any
+		for i, l := range list {
+			value := l.Value
+			switch l.Kind {
+			case "identity":
+				value = fmt.Sprintf("%x", o.cards.Hash("identity", strings.ToUpper(value)))
+			case "account":
+				value = fmt.Sprintf("%x", o.cards.Hash("account", value))
+			case "name":
+			default:
+				return fmt.Errorf("line %d of the blacklist: kind %q must be identity, account or name", i+1, l.Kind)
+			}
+			if l.Value == "" {
+				return fmt.Errorf("line %d of the blacklist: it has no value", i+1)
+			}
+			key := [2]string{l.Kind, value}
+			if _, twice := w.listed[key]; twice {
+				continue
+			}
+			w.listed[key] = l.Reason
+			rows = append(rows, l.Kind, value, l.Reason)
+		}
+		if err := insert(ctx, w.tx, "blacklist (kind, value, reason)", 3, rows, ""); err != nil {
+			return err
+		}
+		w.note("blacklist", "", "replace", "", fmt.Sprintf("%d lines\n", len(rows)/3))
+		hit, err := readEntries(ctx, w.tx, registry.ParseMerchant, `SELECT document FROM merchant WHERE status IN ('active', 'hold') AND (
+			identity IN (SELECT value FROM blacklist WHERE kind = 'identity') OR account IN (SELECT value FROM blacklist WHERE kind = 'account') OR
+			legal_name IN (SELECT value FROM blacklist WHERE kind = 'name')) ORDER BY id`)
+		if err != nil {
+			return err
+		}
+		for _, e := range hit {
+			id := e.Get("mid")
+			m, err := w.knownMerchant(id)
+			if err != nil {
+				return err
+			}
+			if w.who.Reason == "" {
+				w.who.Reason = "M02: it is on the blacklist"
+			}
+			if err := w.stepMerchant(m, "suspend"); err != nil {
+				return err
+			}
+			suspended = append(suspended, id)
+		}
+		return nil
+	})
+	return suspended, err
+}
+
+// blacklisted holds M02.
+func (w *work) blacklisted(m *merchant) error {
+	values := [][2]string{{"identity", m.Get("identity")}, {"name", m.Get("legal_name")}}
+	if sealed := m.Get("account_sealed"); sealed != "" {
+		if number, err := w.o.cards.OpenText(sealed, "account of "+m.Get("mid")); err == nil {
+			values = append(values, [2]string{"account", fmt.Sprintf("%x", w.o.cards.Hash("account", number))})
+		}
+	}
+	if w.listed == nil { // once per act: an import asks for every merchant
+		w.listed = map[[2]string]string{}
+		rows, err := w.tx.QueryContext(w.ctx, `SELECT kind, value, reason FROM blacklist`)
+		if err != nil {
+			return failed("read the blacklist", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var key [2]string
+			var reason string
+			if err := rows.Scan(&key[0], &key[1], &reason); err != nil {
+				return failed("read the blacklist", err)
+			}
+			w.listed[key] = reason
+		}
+		if err := rows.Err(); err != nil {
+			return failed("read the blacklist", err)
+		}
+	}
+	for _, v := range values {
+		if reason, ok := w.listed[v]; ok && v[1] != "" {
+			return refuse("M02", v[0], "merchant %s is on the blacklist by its %s (%s)", m.Get("mid"), v[0], reason)
+		}
+	}
+	return nil
+}
+
+// Account is the settlement account of a merchant, in clear: for payouts.
+func (o *Office) Account(ctx context.Context, id string) (string, error) {
+	e, err := o.Merchant(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if e.Get("account_sealed") == "" {
+		return "", fmt.Errorf("merchant %s has no settlement account", id)
+	}
+	return o.cards.OpenText(e.Get("account_sealed"), "account of "+id)
+}

@@ -1,0 +1,646 @@
+package office
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	noon = time.Date(2026, 11, 26, 4, 0, 0, 0, time.UTC) // in Shanghai
+	li   = Act{"Li", "as agreed"}
+	wang = Act{"Wang", "as agreed"}
+)
+
+const (
+	mid   = "999290054110001"
+	other = "999290058120001"
+)
+
+// house is an office with a clock.
+type house struct {
+	*Office
+	t   *testing.T
+	now time.Time
+}
+
+func open(t *testing.T, dsn string) *house {
+	t.Helper()
+	db, err := sqldb.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	cards, err := keys.OpenCards(filepath.Join(t.TempDir(), "card.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, now: noon}
+	zone, err := time.LoadLocation("Asia/Shanghai")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Office = New(db, approval.New(db), cards, Config{Acquirer: "48802900", Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}})
+	h.Office.now = func() time.Time { return h.now }
+	if err := h.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// must fails the test on an error.
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// refused expects an error that says want.
+func (h *house) refused(err error, want string) {
+	h.t.Helper()
+	if err == nil || !strings.Contains(err.Error(), want) {
+		h.t.Errorf("got:  %v\nwant: %s", err, want)
+	}
+}
+
+func shop(id string, more ...string) registry.Entry {
+	e := registry.NewMerchant()
+	for _, kv := range append([]string{"mid=" + id, "name=Corner Shop", "city=Shanghai", "mcc=" + id[7:11], "region=310101", "country=CN", "currency=CNY", "policy=refuse",
+		"kinds=sale, balance", "type=enterprise", "legal_name=Corner Shop Ltd", "licence=91310101MA1FL0X001", "account=6222020000000007", "account_owner=Corner Shop Ltd"}, more...) {
+		k, v, _ := strings.Cut(kv, "=")
+		e.Put(k, v)
+	}
+	return e
+}
+
+func set(id string, kvs ...string) registry.Entry {
+	e := registry.NewMerchant()
+	for _, kv := range append([]string{"mid=" + id}, kvs...) {
+		k, v, _ := strings.Cut(kv, "=")
+		e.Set(k, v)
+	}
+	return e
+}
+
+func box(serial string, more ...string) registry.Entry {
+	e := registry.NewTerminal()
+	for _, kv := range append([]string{"serial=" + serial, "mac=none"}, more...) {
+		k, v, _ := strings.Cut(kv, "=")
+		e.Set(k, v)
+	}
+	return e
+}
+
+// place is what Bind is told of a machine.
+func place(serial, merchant, tid string, more ...string) registry.Entry {
+	return box(serial, append([]string{"merchant=" + merchant, "tid=" + tid, "class=fixed", "region=310101", "premises.lat=31.23", "premises.lng=121.47"}, more...)...)
+}
+
+// approve takes a merchant through its review.
+func (h *house) approve(id string) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	h.must(h.AddPaper(ctx, li, id, Paper{Kind: "licence", Name: "licence.pdf", Size: 1000, SHA256: strings.Repeat("ab", 32)}))
+	h.must(h.StepMerchant(ctx, li, id, "submit"))
+	h.must(h.StepMerchant(ctx, wang, id, "review"))
+	h.must(h.StepMerchant(ctx, wang, id, "approve"))
+}
+
+func (h *house) status(id string) string {
+	h.t.Helper()
+	e, err := h.Merchant(h.t.Context(), id)
+	h.must(err)
+	return e.Get("status")
+}
+
+func (h *house) machineStatus(serial string) string {
+	h.t.Helper()
+	e, err := h.Machine(h.t.Context(), serial)
+	h.must(err)
+	return e.Get("status")
+}
+
+func each(t *testing.T, fn func(*house)) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) { fn(open(t, dsn)) })
+}
+
+func TestReview(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid, "account=", "licence=")))
+		h.refused(h.AddMerchant(ctx, li, shop(mid)), "is there already")
+		h.refused(h.AddMerchant(ctx, li, shop(other, "mcc=5411")), "mcc is \"5411\": one of them is wrong")
+		h.refused(h.StepMerchant(ctx, li, mid, "approve"), "is draft: approve is not possible, but submit, close")
+		h.refused(h.StepMerchant(ctx, li, mid, "submit"), "it lacks account, licence or identity_number, a paper")
+		h.must(h.SetMerchant(ctx, li, set(mid, "identity_number=310101199001011234", "account=6222020000000007")))
+		h.refused(h.StepMerchant(ctx, li, mid, "submit"), "it lacks a paper")
+		h.must(h.AddPaper(ctx, li, mid, Paper{Kind: "licence", Name: "licence.pdf", Size: 1000, SHA256: strings.Repeat("ab", 32)}))
+		h.must(h.StepMerchant(ctx, li, mid, "submit"))
+		h.must(h.StepMerchant(ctx, wang, mid, "review"))
+		h.refused(h.StepMerchant(ctx, Act{By: "Wang"}, mid, "reject"), "say why")
+		h.must(h.StepMerchant(ctx, Act{"Wang", "the photo shows another shop"}, mid, "reject"))
+		h.must(h.StepMerchant(ctx, li, mid, "submit"))
+		h.must(h.StepMerchant(ctx, wang, mid, "review"))
+		h.refused(h.StepMerchant(ctx, Act{By: "LI"}, mid, "approve"), "Li submitted merchant 999290054110001: another person must approve it")
+		h.must(h.StepMerchant(ctx, wang, mid, "approve"))
+		e, err := h.Merchant(ctx, mid)
+		h.must(err)
+		if e.Get("status") != "active" || e.Get("since") != "2026-11-26" || e.Get("account_masked") != "************0007" || len(e.Get("identity")) != 32 {
+			h.t.Errorf("%s", e.Text())
+		}
+		if text := e.Text(); strings.Contains(text, "6222020000000007") || strings.Contains(text, "310101199001011234") {
+			h.t.Errorf("a number in clear: %s", text)
+		}
+		if number, err := h.Account(ctx, mid); err != nil || number != "6222020000000007" {
+			h.t.Error(number, err)
+		}
+		history, err := h.History(ctx, "merchant", mid)
+		h.must(err)
+		var acts []string
+		for i, c := range history {
+			acts = append(acts, c.By+" "+c.Act)
+			if strings.Contains(c.Was+c.Becomes, "6222020000000007") {
+				h.t.Errorf("a number in clear in the history: %+v", c)
+			}
+			if i > 0 && c.Act != "paper" && history[i-1].Act != "paper" && c.Was != history[i-1].Becomes {
+				h.t.Errorf("the history has a gap before %+v", c)
+			}
+		}
+		if got, want := strings.Join(acts, ", "), "Li add, Li set, Li paper, Li submit, Wang review, Wang reject, Li submit, Wang review, Wang approve"; got != want || history[5].Reason != "the photo shows another shop" {
+			h.t.Errorf("%s", got)
+		}
+		// What changes nothing leaves no trace, and a wrong value changes nothing.
+		h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000007", "name=Corner Shop")))
+		h.refused(h.SetMerchant(ctx, li, set(mid, "name=Other", "grade=6")), `merchants[].grade: "6" must be a number from 1 to 5`)
+		h.refused(h.SetMerchant(ctx, li, set(mid, "status=closed")), "merchant 999290054110001 is active: what may be done is hold, suspend, close")
+		if again, err := h.History(ctx, "", ""); err != nil || len(again) != len(history) {
+			h.t.Errorf("%d changes, %v", len(again), err)
+		}
+		h.refused(h.SetMerchant(ctx, li, set(other, "name=x")), "merchant 999290058120001: it is not in the registry")
+		h.refused(h.SetMerchant(ctx, Act{}, set(mid, "name=x")), "say who does it")
+	})
+}
+
+// TestM04: on the last day of its licence a merchant is active, on the day after it
+// is on hold, served, and not resumed before it has a new one. An account in
+// another name is marked in its row.
+func TestM04(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid, "licence_ends=2026-11-26", "account_owner=Somebody")))
+		h.approve(mid)
+		never := func(context.Context, txn.MerchantID, txn.TerminalID, txn.Date) (txn.Date, error) { return 0, nil }
+		if n, err := h.Sweep(ctx, never); err != nil || n != (Swept{}) || h.status(mid) != "active" {
+			h.t.Fatalf("on the last day: %+v, %v", n, err)
+		}
+		h.now = h.now.AddDate(0, 0, 1)
+		if n, err := h.Sweep(ctx, never); err != nil || n.Held != 1 || h.status(mid) != "hold" {
+			h.t.Fatalf("the day after: %+v, %v", n, err)
+		}
+		if n, err := h.Sweep(ctx, never); err != nil || n != (Swept{}) {
+			h.t.Errorf("again: %+v, %v", n, err)
+		}
+		s, _, err := h.Snapshot(ctx)
+		h.must(err)
+		if m, ok := s.Merchant(txn.MakeMerchantID(mid)); !ok || m.Status != txn.StatusActive || !m.Unmatched || m.LicenceEnds != 20261126 {
+			h.t.Errorf("%+v", m)
+		}
+		h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "M04: the licence of merchant 999290054110001 ended on 2026-11-26")
+		h.must(h.SetMerchant(ctx, li, set(mid, "licence_ends=2030-01-01", "account_owner=Corner Shop Ltd")))
+		h.must(h.StepMerchant(ctx, wang, mid, "resume"))
+		if s, _, err = h.Snapshot(ctx); err != nil {
+			h.t.Fatal(err)
+		}
+		if m, _ := s.Merchant(txn.MakeMerchantID(mid)); m.Unmatched || m.LicenceEnds != 20300101 {
+			h.t.Errorf("%+v", m)
+		}
+	})
+}
+
+// TestM06: a person has two micro merchants and no third, unless one is closed.
+func TestM06(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		micro := func(n int) registry.Entry {
+			return shop(fmt.Sprintf("99929005411%04d", n), "type=micro", "identity_number=31010119900101123x")
+		}
+		h.must(h.AddMerchant(ctx, li, micro(1)))
+		h.must(h.AddMerchant(ctx, li, micro(2)))
+		h.refused(h.AddMerchant(ctx, li, micro(3)), "M06: its person has 2 micro merchants already, and at most 2 are allowed")
+		third := micro(3)
+		third.Put("type", "enterprise")
+		h.must(h.AddMerchant(ctx, li, third))
+		h.refused(h.SetMerchant(ctx, li, set(third.Get("mid"), "type=micro")), "M06")
+		another := micro(4)
+		another.Put("identity_number", "31010119900101123Y")
+		h.must(h.AddMerchant(ctx, li, another))
+		h.refused(h.SetMerchant(ctx, li, set(another.Get("mid"), "identity_number=31010119900101123X")), "M06")
+		h.must(h.SetMerchant(ctx, li, set(micro(1).Get("mid"), "phone=1")))
+		h.must(h.StepMerchant(ctx, li, micro(1).Get("mid"), "close"))
+		h.must(h.SetMerchant(ctx, li, set(third.Get("mid"), "type=micro")))
+		// One import of three is refused, too.
+		book := &registry.Book{}
+		for n := 5; n < 8; n++ {
+			e := micro(n)
+			e.Put("identity_number", "110101198001011234")
+			book.Merchants = append(book.Merchants, e)
+		}
+		_, err := h.Import(ctx, li, book, "new.csv", false)
+		h.refused(err, "M06")
+		book.Merchants = book.Merchants[:2]
+		_, err = h.Import(ctx, li, book, "new.csv", false)
+		h.must(err)
+	})
+}
+
+// TestM02: who is on the blacklist is not approved, and is suspended when the list
+// gets it, by its identity, its account or its name.
+func TestM02(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid, "identity_number=310101199001011234")))
+		h.must(h.AddMerchant(ctx, li, shop(other, "legal_name=Tea Ltd", "account_owner=Tea Ltd", "account=6228480000000001")))
+		h.approve(mid)
+		for _, l := range []Listed{{"identity", "310101199001011234", "x"}, {"account", "6222020000000007", "x"}, {"name", "Corner Shop Ltd", "x"}} {
+			hit, err := h.SetBlacklist(ctx, Act{By: "Li"}, []Listed{l, l})
+			h.must(err)
+			if strings.Join(hit, " ") != mid || h.status(mid) != "suspended" {
+				h.t.Errorf("%s: %v", l.Kind, hit)
+			}
+			h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "M02: merchant 999290054110001 is on the blacklist by its "+l.Kind)
+			_, err = h.SetBlacklist(ctx, li, nil)
+			h.must(err)
+			h.must(h.StepMerchant(ctx, wang, mid, "resume"))
+		}
+		_, err := h.SetBlacklist(ctx, li, []Listed{{"name", "Tea Ltd", "swindled"}})
+		h.must(err)
+		h.must(h.AddPaper(ctx, li, other, Paper{Kind: "licence", Name: "x", Size: 1, SHA256: strings.Repeat("ab", 32)}))
+		h.refused(h.StepMerchant(ctx, li, other, "submit"), "M02: merchant 999290058120001 is on the blacklist by its name (swindled)")
+		_, err = h.SetBlacklist(ctx, li, []Listed{{"colour", "red", ""}})
+		h.refused(err, "line 1 of the blacklist")
+	})
+}
+
+// TestT08: each of the five elements that is missing is named.
+func TestT08(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMachine(ctx, li, box("SN1")))
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "T08: merchant 999290054110001 is draft")
+		h.approve(mid)
+		h.must(h.SetMerchant(ctx, li, set(mid, "licence=")))
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "T08: BIND-INCOMPLETE: machine SN1 cannot be bound to merchant 999290054110001 without the merchant's licence or identity document")
+		h.must(h.SetMerchant(ctx, li, set(mid, "licence=91310101MA1FL0X001", "account_sealed=", "account_masked=")))
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "without the merchant's settlement account")
+		h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000007")))
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001", "premises.lat=", "premises.lng=")), "without a place")
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "")), "without a terminal id")
+		h.cfg.Acquirer = ""
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "without the acquirer's institution code")
+		h.refused(h.Bind(ctx, li, place("SN1", other, "10000001")), "merchant 999290058120001: it is not in the registry")
+		h.cfg.Acquirer = "48802900"
+		if h.machineStatus("SN1") != "stock" {
+			h.t.Error("a refusal bound it")
+		}
+		h.must(h.Bind(ctx, li, place("SN1", mid, "10000001")))
+		if h.machineStatus("SN1") != "bound" {
+			h.t.Error("it is not bound")
+		}
+	})
+}
+
+// TestT06: one machine, one merchant and terminal id; moved only by two persons.
+func TestT06(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		for _, id := range []string{mid, other} {
+			h.must(h.AddMerchant(ctx, li, shop(id)))
+			h.approve(id)
+		}
+		for _, serial := range []string{"SN1", "SN2"} {
+			h.must(h.AddMachine(ctx, li, box(serial)))
+		}
+		h.refused(h.AddMachine(ctx, li, box("SN1")), "T06: machine SN1 is there already, and is stock")
+		h.must(h.Bind(ctx, li, place("SN1", mid, "10000001")))
+		h.refused(h.Bind(ctx, li, place("SN1", other, "10000009")), "T06: machine SN1 is bound at merchant 999290054110001 as terminal 10000001: release it first, or propose to move it")
+		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000002")), "T06: machine SN1 is bound")
+		h.refused(h.Bind(ctx, li, place("SN2", other, "10000001")), "T06: terminal 10000001 is machine SN1 already")
+		h.refused(h.SetMachine(ctx, li, box("SN1", "merchant="+other)), "machine SN1 is bound at merchant 999290054110001")
+		h.must(h.Bind(ctx, li, place("SN2", mid, "10000002"))) // several terminals per merchant
+		h.must(h.StepMachine(ctx, li, "SN1", "activate"))
+
+		// A move is proposed by one and approved by another, once.
+		_, err := h.ProposeMove(ctx, li, place("SN1", other, "10000002"))
+		h.refused(err, "T06: terminal 10000002 is machine SN2 already")
+		p, err := h.ProposeMove(ctx, li, place("SN1", other, "20000001"))
+		h.must(err)
+		if h.machineStatus("SN1") != "active" {
+			h.t.Error("a proposal moved it")
+		}
+		_, err = h.ApproveMove(ctx, Act{By: "li"}, p.Number)
+		h.refused(err, "another person must decide it")
+		_, err = h.ApproveMove(ctx, wang, p.Number)
+		h.must(err)
+		_, err = h.ApproveMove(ctx, Act{By: "Zhao"}, p.Number)
+		h.refused(err, "was approved by Wang")
+		e, err := h.Machine(ctx, "20000001")
+		h.must(err)
+		if e.Get("merchant") != other || e.Get("serial") != "SN1" || e.Get("status") != "bound" {
+			h.t.Errorf("%s", e.Text())
+		}
+		bindings, err := h.Bindings(ctx, "SN1")
+		h.must(err)
+		var told []string
+		for _, b := range bindings {
+			told = append(told, fmt.Sprint(b.Act, " ", b.Terminal, " ", b.Merchant[7:11], " ", b.By))
+		}
+		if got, want := strings.Join(told, ", "), "bound 10000001 5411 Li, released 10000001 5411 Wang, bound 20000001 5812 Wang"; got != want || !strings.Contains(bindings[2].Reason, "proposal 1 of Li: as agreed") {
+			h.t.Errorf("%s, %+v", got, bindings)
+		}
+		s, _, err := h.Snapshot(ctx)
+		h.must(err)
+		if _, ok := s.Terminal(txn.MakeTerminalID("10000001")); ok {
+			h.t.Error("the old terminal id is still there")
+		}
+		// The terminal id of a retired machine is known until another one gets it.
+		h.must(h.StepMachine(ctx, li, "SN2", "retire"))
+		if s, _, err = h.Snapshot(ctx); err != nil {
+			h.t.Fatal(err)
+		}
+		if term, ok := s.Terminal(txn.MakeTerminalID("10000002")); !ok || term.Status != txn.StatusClosed {
+			h.t.Errorf("retired: %+v", term)
+		}
+		h.must(h.AddMachine(ctx, li, box("SN3")))
+		h.must(h.Bind(ctx, li, place("SN3", mid, "10000002")))
+		h.refused(h.StepMerchant(ctx, li, mid, "close"), "has 1 machines")
+		h.must(h.StepMachine(ctx, li, "SN3", "release"))
+		if e, err := h.Machine(ctx, "SN3"); err != nil || e.Text() != "serial SN3\nstatus stock\nmac none\n" {
+			h.t.Errorf("released: %v\n%s", err, e.Text())
+		}
+		h.must(h.StepMerchant(ctx, li, mid, "close"))
+	})
+}
+
+// Many bind one machine at once, each through a process of its own: one does.
+func TestT06Together(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		h := open(t, dsn)
+		ctx := t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.approve(mid)
+		h.must(h.AddMachine(ctx, li, box("SN1")))
+		var wg sync.WaitGroup
+		errs := make([]error, 5)
+		for i := range errs {
+			one := open(t, dsn)
+			wg.Go(func() { errs[i] = one.Bind(ctx, li, place("SN1", mid, fmt.Sprintf("1000000%d", i))) })
+		}
+		wg.Wait()
+		bound := 0
+		for _, err := range errs {
+			if err == nil {
+				bound++
+			} else if !strings.Contains(err.Error(), "T06") {
+				t.Error(err)
+			}
+		}
+		if bindings, err := h.Bindings(ctx, ""); bound != 1 || err != nil || len(bindings) != 1 {
+			t.Errorf("%d bound it: %v, %v", bound, errs, bindings)
+		}
+	})
+}
+
+// TestT15 and T16 and T17: days are counted from the last approved transaction,
+// or from the binding; a terminal that is idle is unverified on the ninetieth day
+// and retired on the 365th, one that nobody inspected is unverified after its grace.
+func TestT15T16T17(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.approve(mid)
+		for i, serial := range []string{"idle", "sold"} {
+			h.must(h.AddMachine(ctx, li, box(serial)))
+			h.must(h.Bind(ctx, li, place(serial, mid, fmt.Sprintf("1000000%d", i))))
+			h.must(h.StepMachine(ctx, li, serial, "activate"))
+		}
+		sold := txn.Date(0)
+		asked := 0
+		last := func(_ context.Context, m txn.MerchantID, id txn.TerminalID, since txn.Date) (txn.Date, error) {
+			if asked++; m.String() != mid {
+				h.t.Errorf("asked of %s", m)
+			}
+			if id.String() == "10000001" && sold >= since {
+				return sold, nil
+			}
+			return 0, nil
+		}
+		start := h.now
+		on := func(days int) Swept {
+			h.t.Helper()
+			h.now = start.AddDate(0, 0, days)
+			n, err := h.Sweep(ctx, last)
+			h.must(err)
+			return n
+		}
+		if n := on(89); n != (Swept{}) || asked != 0 {
+			h.t.Errorf("T15 day 89: %+v", n)
+		}
+		sold = h.Office.cfg.Day.Of(start.AddDate(0, 0, 50))
+		if n := on(90); n != (Swept{Unverified: 1}) || h.machineStatus("idle") != "unverified" || h.machineStatus("sold") != "active" {
+			h.t.Errorf("T15 day 90: %+v", n)
+		}
+		s, _, err := h.Snapshot(ctx)
+		h.must(err)
+		if term, _ := s.Terminal(txn.MakeTerminalID("10000000")); term.Status != txn.StatusSuspended {
+			h.t.Errorf("T15: %+v", term)
+		}
+		asked = 0
+		if n := on(139); n != (Swept{}) || asked != 0 {
+			h.t.Errorf("T15 day 89 after its sale: %+v, asked %d times", n, asked)
+		}
+		sold = h.Office.cfg.Day.Of(start.AddDate(0, 0, 140))
+		if n := on(200); n != (Swept{}) {
+			h.t.Errorf("T17 day 200: %+v", n)
+		}
+		if due, err := h.Machines(ctx, MachineFilter{Overdue: true}); err != nil || len(due) != 1 || due[0].Get("serial") != "sold" {
+			h.t.Errorf("T17 due: %v, %v", due, err)
+		}
+		if n := on(210); n != (Swept{}) {
+			h.t.Errorf("T17 day 210: %+v", n)
+		}
+		if n := on(211); n != (Swept{Unverified: 1}) || h.machineStatus("sold") != "unverified" {
+			h.t.Errorf("T17 day 211: %+v", n)
+		}
+		h.must(h.SetMachine(ctx, li, box("sold", "inspected="+h.Office.cfg.Day.Of(h.now).String())))
+		h.must(h.StepMachine(ctx, li, "sold", "resume"))
+		if n := on(212); n != (Swept{}) {
+			h.t.Errorf("T17 after its inspection: %+v", n)
+		}
+		if n := on(364); n.Retired != 0 || h.machineStatus("idle") != "unverified" {
+			h.t.Errorf("T16 day 364: %+v", n)
+		}
+		if n := on(365); n.Retired != 1 || h.machineStatus("idle") != "retired" {
+			h.t.Errorf("T16 day 365: %+v", n)
+		}
+		history, err := h.History(ctx, "machine", "idle")
+		h.must(err)
+		if c := history[len(history)-1]; c.By != Sweeper || c.Reason != "T16: no approved transaction since 2026-11-26" {
+			h.t.Errorf("%+v", c)
+		}
+	})
+}
+
+func TestTickets(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMachine(ctx, li, box("SN1")))
+		_, err := h.OpenTicket(ctx, li, Ticket{Serial: "SN1", Kind: "praise", Said: "x"})
+		h.refused(err, `kind "praise" must be one of inquiry, repair, complaint`)
+		_, err = h.OpenTicket(ctx, li, Ticket{Serial: "SN9", Kind: "repair", Said: "x"})
+		h.refused(err, "machine SN9: it is not in the registry")
+		ticket, err := h.OpenTicket(ctx, li, Ticket{Serial: "SN1", Kind: "repair", Said: "it eats cards"})
+		h.must(err)
+		step := func(act, text, want string) {
+			h.t.Helper()
+			if got, err := h.StepTicket(ctx, wang, ticket.Number, act, text); err != nil || got.Status != want {
+				h.t.Errorf("%s: %+v, %v", act, got, err)
+			}
+		}
+		_, err = h.StepTicket(ctx, wang, 1, "resolve", "done")
+		h.refused(err, "ticket 1 is open: resolve is not possible, but assign")
+		_, err = h.StepTicket(ctx, wang, 1, "assign", "")
+		h.refused(err, "to whom")
+		_, err = h.StepTicket(ctx, wang, 2, "assign", "x")
+		h.refused(err, "read ticket 2: it is not in the registry")
+		step("assign", "Zhao", "assigned")
+		step("assign", "Chen", "assigned")
+		step("resolve", "new reader", "resolved")
+		step("reopen", "", "open")
+		step("assign", "Chen", "assigned")
+		step("resolve", "another reader", "resolved")
+		if list, err := h.Tickets(ctx, false); err != nil || len(list) != 1 || list[0].Answer != "another reader" || list[0].Assignee != "Chen" {
+			h.t.Errorf("%+v, %v", list, err)
+		}
+		step("close", "", "closed")
+		if list, err := h.Tickets(ctx, false); err != nil || len(list) != 0 {
+			h.t.Errorf("%+v, %v", list, err)
+		}
+		if list, err := h.Tickets(ctx, true); err != nil || len(list) != 1 {
+			h.t.Errorf("%+v, %v", list, err)
+		}
+		if history, err := h.History(ctx, "ticket", "1"); err != nil || len(history) != 8 {
+			h.t.Errorf("%d changes, %v", len(history), err)
+		}
+	})
+}
+
+// The sample registry is imported, exported, and imported again without a change.
+func TestImportSample(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		file, err := os.ReadFile("../../../testdata/registry.yaml")
+		h.must(err)
+		book, err := registry.Read(bytes.NewReader(file), "registry.yaml")
+		h.must(err)
+		_, err = h.Import(ctx, li, book, "registry.yaml", false)
+		h.refused(err, "registry.yaml:")
+		h.refused(err, "a new merchant is a draft; --approved says")
+		n, err := h.Import(ctx, li, book, "registry.yaml", true)
+		h.must(err)
+		if n.Changed != n.Regions+n.Models+n.Merchants+n.Terminals || n.Merchants < 40 {
+			h.t.Errorf("%+v", n)
+		}
+		s, version, err := h.Snapshot(ctx)
+		h.must(err)
+		file2, err := registry.Load(bytes.NewReader(file), "registry.yaml")
+		h.must(err)
+		for m := range file2.Merchants() {
+			if got, ok := s.Merchant(m.ID); !ok || *got != *m {
+				h.t.Errorf("\n%+v\n%+v", got, m)
+			}
+		}
+		for x := range file2.Terminals() {
+			got, ok := s.Terminal(x.ID)
+			if !ok {
+				h.t.Fatalf("terminal %s is not there", x.ID)
+			}
+			row := *got
+			if x.Since == 0 {
+				row.Since = 0 // it was bound today
+			}
+			if row != *x {
+				h.t.Errorf("\n%+v\n%+v", row, x)
+			}
+		}
+		if n, err = h.Import(ctx, li, book, "registry.yaml", true); err != nil || n.Changed != 0 {
+			h.t.Errorf("again: %+v, %v", n, err)
+		}
+		exported, err := h.Export(ctx)
+		h.must(err)
+		var out bytes.Buffer
+		h.must(exported.Write(&out))
+		again, err := registry.Read(&out, "export.yaml")
+		h.must(err)
+		if n, err = h.Import(ctx, li, again, "export.yaml", true); err != nil || n.Changed != 0 {
+			h.t.Errorf("what was exported: %+v, %v", n, err)
+		}
+		if _, now, err := h.Snapshot(ctx); err != nil || now != version {
+			h.t.Errorf("version %d and %d, %v", version, now, err)
+		}
+	})
+}
+
+// One bad line of many names its line and field, and nothing is imported.
+func TestImportIsAllOrNothing(t *testing.T) {
+	table := func(lines int, bad string) *registry.Book {
+		var b strings.Builder
+		b.WriteString("mid,name,city,mcc,region,country,currency,policy,kinds,legal_name,licence,account,account_owner\n")
+		for i := range lines {
+			name := "Shop"
+			if i == lines-2 && bad != "" {
+				name = bad
+			}
+			fmt.Fprintf(&b, "99929%02d5411%04d,%s,Shanghai,5411,310101,CN,CNY,refuse,\"sale, balance\",Shop %d Ltd,L%d,62220200%08d,Shop %d Ltd\n", i/10000, i%10000, name, i, i, i, i)
+		}
+		entries, err := registry.ReadTable(strings.NewReader(b.String()), "shops.csv")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &registry.Book{Merchants: entries}
+	}
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		lines := 100_000
+		if testing.Short() || h.db.Postgres() {
+			lines = 2000
+		}
+		long := strings.Repeat("x", 41)
+		_, err := h.Import(ctx, li, table(lines, long), "shops.csv", false)
+		h.refused(err, fmt.Sprintf("shops.csv:%d: merchants[].name: %q must be 1 to 40 bytes", lines, long))
+		if list, err := h.Merchants(ctx, ""); err != nil || len(list) != 0 {
+			h.t.Fatalf("%d merchants were imported, %v", len(list), err)
+		}
+		if n, err := h.Import(ctx, li, table(2000, ""), "shops.csv", false); err != nil || n.Changed != 2000 {
+			h.t.Fatalf("%+v, %v", n, err)
+		}
+	})
+}

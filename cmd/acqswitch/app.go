@@ -34,6 +34,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/telemetry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -46,6 +47,8 @@ type app struct {
 	log       *slog.Logger
 	telemetry *telemetry.Telemetry
 	registry  *registry.Store
+	office    *office.Office // nil: the registry is a file
+	version   int64          // of the office's registry that is in force at start
 	journal   *journal.Journal
 	ledger    *ledger.Ledger
 	db        *sqldb.DB // the ledger's database, for all else that keeps rows
@@ -101,11 +104,6 @@ func (a *app) build(logs io.Writer) (err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	snapshot, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
-	if err != nil {
-		return err
-	}
-	a.registry = registry.NewStore(snapshot)
 	cards, err := keys.OpenCards(cfg.path(cfg.CardKeys, "card.keys"))
 	if err != nil {
 		return err
@@ -124,6 +122,9 @@ func (a *app) build(logs io.Writer) (err error) {
 	a.closers = append(a.closers, a.db.Close)
 	a.approvals = approval.New(a.db)
 	a.alerts = alert.New(a.db)
+	if err := a.openRegistry(cards); err != nil {
+		return err
+	}
 	if cfg.Risk.Policy == "" {
 		a.policies = policy.NewStore(a.db, a.approvals)
 	}
@@ -165,6 +166,29 @@ func (a *app) build(logs io.Writer) (err error) {
 		a.closers = append(a.closers, a.admin.Close)
 	}
 	a.measure()
+	return nil
+}
+
+// openRegistry puts the registry in force, from its file or its database.
+func (a *app) openRegistry(cards *keys.Cards) (err error) {
+	var snapshot *registry.Snapshot
+	if a.cfg.RegistryFrom == "file" {
+		snapshot, err = readRegistry(a.cfg.path(a.cfg.Registry, "registry.yaml"))
+	} else {
+		if a.office, err = a.cfg.office(a.db, cards); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), officeWithin)
+		defer cancel()
+		if err := a.office.Migrate(ctx); err != nil {
+			return unreachable(fmt.Errorf("registry_from: database: %w", err))
+		}
+		snapshot, a.version, err = a.office.Snapshot(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	a.registry = registry.NewStore(snapshot)
 	return nil
 }
 
@@ -389,6 +413,12 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	start(stage{"batches", a.closeBatches})
 	start(stage{"settlement", a.settleDays})
 	start(stage{"retention", a.truncate})
+	if a.office != nil {
+		start(stage{"registry", func(ctx context.Context) error {
+			return a.office.Follow(ctx, a.registry.Snapshot(), a.version, a.registry.Replace, a.log)
+		}})
+		start(stage{"office", a.sweep})
+	}
 	start(stage{"issuers", a.issuers.Run})
 	start(stage{"reversals", a.acquirer.Run})
 	if a.admin != nil {
@@ -753,6 +783,9 @@ func (a *app) reload() {
 }
 
 func (a *app) reloadRegistry() {
+	if a.office != nil {
+		return // it follows the database
+	}
 	path := a.cfg.path(a.cfg.Registry, "registry.yaml")
 	snapshot, err := readRegistry(path)
 	if err != nil {

@@ -41,6 +41,8 @@ type config struct {
 	InFlightMax  int              `yaml:"in_flight_max"`
 	Terminals    terminalsConfig  `yaml:"terminals"`
 	Registry     string           `yaml:"registry"`
+	RegistryFrom string           `yaml:"registry_from"`
+	Office       officeConfig     `yaml:"office"`
 	CardKeys     string           `yaml:"card_keys"`
 	Downloads    string           `yaml:"downloads"`
 	Vault        vaultConfig      `yaml:"vault"`
@@ -171,6 +173,8 @@ func (c *config) validate() error {
 			return nil
 		}()},
 		{"recorder.size_max", atLeast(c.Recorder.SizeMax, 1<<20)},
+		{"registry_from", oneOf(c.RegistryFrom, "file", "database")},
+		{"office", c.Office.validate()},
 		{"vault", c.Vault.validate()},
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
 		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},

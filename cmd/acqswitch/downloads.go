@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,7 +98,7 @@ func downloadsStatus(cfg *config) (lines downloadLines, err error) {
 	if err != nil {
 		return nil, err
 	}
-	parties, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	parties, err := cfg.parties(context.Background())
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ type keyHolder struct {
 }
 
 func knownTerminal(cfg *config, name string) error {
-	s, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	s, err := cfg.parties(context.Background())
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -88,7 +87,7 @@ func (f *actFlags) known() (id txn.MerchantID, err error) {
 	if err != nil {
 		return id, err
 	}
-	registry, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	registry, err := cfg.parties(context.Background())
 	if err != nil {
 		return id, err
 	}
@@ -105,9 +104,9 @@ func ending(c *console, use, short, example, done string, end func(context.Conte
 	return f.on(&cobra.Command{
 		Use: use + " NUMBER", Short: short, Example: example, Args: args(1, "one number"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := strconv.ParseInt(given[0], 10, 64)
-			if err != nil || n <= 0 {
-				return usage(fmt.Errorf("%q must be a number that a list shows", given[0]))
+			n, err := number(given[0])
+			if err != nil {
+				return err
 			}
 			return f.open(cmd.Context(), func(l *ledger.Ledger, desk *approval.Desk) error {
 				if err := end(cmd.Context(), l, desk, n, f); err != nil {

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
+	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
 
 func sorted(s []string) []string {
@@ -18,19 +23,33 @@ func sorted(s []string) []string {
 }
 
 func registryCommand(c *console) *cobra.Command {
-	var file string
-	imp := &cobra.Command{
+	return group("registry", "Import or export merchants and terminals, and see what was changed",
+		registryImport(c), registryExport(c), registryHistory(c), registryBindings(c), registryModels(c), registryModel(c), registryBlacklist(c))
+}
+
+func registryImport(c *console) *cobra.Command {
+	f := &actFlags{}
+	var approved bool
+	cmd := f.on(&cobra.Command{
 		Use:   "import FILE",
-		Short: "Check a registry file and put it in force",
-		Long: `import checks the whole file and then replaces the registry of the configuration
-in one step; a file with one bad line changes nothing. A running switch takes it
-up on SIGHUP.`,
-		Example: "  acqswitch registry import merchants.yaml --config acqswitch.yaml && kill -HUP $(pidof acqswitch)",
-		Args:    args(1, "one registry file"),
-		RunE: func(_ *cobra.Command, given []string) error {
-			cfg, err := readConfig(file)
+		Short: "Check a registry file or table and put it in force",
+		Long: `import checks the whole file and then puts it in force in one step; a file with
+one bad line changes nothing.
+
+Where the registry is a file, FILE (YAML) replaces it, and a running switch takes
+it up on SIGHUP. Where it is in the database, what is in FILE (YAML, or a table of
+merchants or terminals in .csv) is added or changed, keys that are left out stay
+as they are, and a running switch takes it up at once.`,
+		Example: `  acqswitch registry import merchants.yaml --config acqswitch.yaml && kill -HUP $(pidof acqswitch)
+  acqswitch registry import shops.csv --by li --reason "new chain"`,
+		Args: args(1, "one registry file"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cfg, err := f.config()
 			if err != nil {
 				return err
+			}
+			if cfg.RegistryFrom == "database" {
+				return importBook(cmd.Context(), c, cfg, given[0], office.Act{By: f.by, Reason: f.reason}, approved)
 			}
 			snapshot, err := readRegistry(given[0])
 			if err != nil {
@@ -51,30 +70,224 @@ up on SIGHUP.`,
 			_, err = fmt.Fprintf(c.out, "%d merchants with %d terminals are in %s\n", merchants, terminals, target)
 			return err
 		},
+	}, true)
+	cmd.Flags().BoolVar(&approved, "approved", false, "new merchants may have the status of approved ones: they were reviewed elsewhere")
+	return cmd
+}
+
+func importBook(ctx context.Context, c *console, cfg *config, path string, who office.Act, approved bool) error {
+	book, err := readAnyBook(path)
+	if err != nil {
+		return err
 	}
-	exp := &cobra.Command{
+	n, err := cfg.importBook(ctx, book, path, who, approved)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return c.print(n)
+	}
+	_, err = fmt.Fprintf(c.out, "%d merchants and %d terminals are as in %s; %d things were changed\n", n.Merchants, n.Terminals, path, n.Changed)
+	return err
+}
+
+// importBook puts a book into the database, and its tables there first.
+func (c *config) importBook(ctx context.Context, book *registry.Book, name string, who office.Act, approved bool) (n office.Counts, err error) {
+	err = c.withOffice(func(o *office.Office) error {
+		l, err := openLedger(c)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		if err := errors.Join(l.Migrate(ctx), o.Migrate(ctx)); err != nil {
+			return unreachable(err)
+		}
+		n, err = o.Import(ctx, who, book, name, approved)
+		return err
+	})
+	return n, err
+}
+
+func registryExport(c *console) *cobra.Command {
+	f := &actFlags{}
+	cmd := f.on(&cobra.Command{
 		Use: "export FILE", Short: "Write the registry to a file, or - for standard output",
+		Long: `export writes the registry as YAML; to a file whose name ends in merchants.csv or
+terminals.csv, as that table. Account numbers and identities are written sealed:
+they can be imported where the same card keys are.`,
 		Example: "  acqswitch registry export - --config acqswitch.yaml",
 		Args:    args(1, "one file"),
-		RunE: func(_ *cobra.Command, given []string) error {
-			cfg, err := readConfig(file)
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cfg, err := f.config()
 			if err != nil {
 				return err
 			}
-			book, err := readBook(cfg.path(cfg.Registry, "registry.yaml"))
+			var book *registry.Book
+			if cfg.RegistryFrom == "database" {
+				err = cfg.withOffice(func(o *office.Office) error {
+					book, err = o.Export(cmd.Context())
+					return err
+				})
+			} else {
+				book, err = readBook(cfg.path(cfg.Registry, "registry.yaml"))
+			}
 			if err != nil {
 				return err
 			}
-			if given[0] == "-" {
+			write := book.Write
+			switch name := given[0]; {
+			case strings.HasSuffix(name, "merchants.csv"):
+				write = func(w io.Writer) error { return registry.WriteTable(w, registry.MerchantKeys(), book.Merchants) }
+			case strings.HasSuffix(name, "terminals.csv"):
+				write = func(w io.Writer) error { return registry.WriteTable(w, registry.TerminalKeys(), book.Terminals) }
+			case strings.HasSuffix(name, ".csv"):
+				return usage(fmt.Errorf("%s: a table's name ends in merchants.csv or terminals.csv", name))
+			case name == "-":
 				return book.Write(c.out)
 			}
-			return replaceFile(given[0], book.Write)
+			return replaceFile(given[0], write)
 		},
+	}, false)
+	return cmd
+}
+
+func registryHistory(c *console) *cobra.Command {
+	var full bool
+	cmd := reading(&cobra.Command{
+		Use: "history [merchant|machine|ticket|model|region|blacklist [ID]]", Short: "Show what was changed, by whom, when and why", Args: cobra.MaximumNArgs(2),
+		Example: "  acqswitch registry history merchant 999290054110001 --full",
+	}, func(ctx context.Context, o *office.Office, given []string) error {
+		given = append(given, "", "")
+		found, err := o.History(ctx, given[0], given[1])
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			return c.print(append([]office.Change{}, found...))
+		}
+		rows := make([][]string, len(found))
+		for i, x := range found {
+			rows[i] = []string{fmt.Sprint(x.Number), x.At.Format("2006-01-02 15:04:05"), x.By, x.Subject, x.Object, x.Act, oneLine(x.Reason)}
+			if full {
+				rows[i] = append(rows[i], difference(x.Was, x.Becomes))
+			}
+		}
+		heads := []string{"number", "at (UTC)", "by", "what", "id", "act", "reason"}
+		if full {
+			heads = append(heads, "changed")
+		}
+		return c.table(heads, rows)
+	})
+	cmd.Flags().BoolVar(&full, "full", false, "also what it was and what it became")
+	return cmd
+}
+
+// difference is the lines of two documents that are in one of them.
+func difference(was, becomes string) string {
+	lines := func(s string) []string { return strings.Split(strings.TrimSuffix(s, "\n"), "\n") }
+	var parts []string
+	for _, l := range lines(was) {
+		if l != "" && !slices.Contains(lines(becomes), l) {
+			parts = append(parts, "-"+l)
+		}
 	}
-	g := group("registry", "Import or export merchants and terminals", imp, exp)
-	configFlag(imp, &file)
-	configFlag(exp, &file)
-	return g
+	for _, l := range lines(becomes) {
+		if l != "" && !slices.Contains(lines(was), l) {
+			parts = append(parts, "+"+l)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func registryBindings(c *console) *cobra.Command {
+	return reading(&cobra.Command{
+		Use: "bindings [SERIAL|MID]", Short: "Report every binding of machines to merchants", Args: cobra.MaximumNArgs(1),
+		Example: "  acqswitch registry bindings 999290054110001",
+	}, func(ctx context.Context, o *office.Office, given []string) error {
+		found, err := o.Bindings(ctx, strings.Join(given, ""))
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			return c.print(append([]office.Binding{}, found...))
+		}
+		rows := make([][]string, len(found))
+		for i, b := range found {
+			rows[i] = []string{b.At.Format("2006-01-02 15:04:05"), b.Act, b.Serial, b.Terminal, b.Merchant, b.By, oneLine(b.Reason)}
+		}
+		return c.table([]string{"at (UTC)", "act", "serial", "tid", "merchant", "by", "reason"}, rows)
+	})
+}
+
+func registryModels(c *console) *cobra.Command {
+	return reading(&cobra.Command{
+		Use: "models", Short: "List the models of machines and the software they should have", Args: noArgs, Example: "  acqswitch registry models",
+	}, func(ctx context.Context, o *office.Office, _ []string) error {
+		found, err := o.Models(ctx)
+		if err != nil {
+			return err
+		}
+		return c.entries(found, "name", "minimum", "target", "deadline")
+	})
+}
+
+func registryModel(c *console) *cobra.Command {
+	return acting(c, "model NAME [KEY=TEXT ...]", "Add a model of machines, or say which software it should have",
+		`  acqswitch registry model N910 minimum=310000 target=320001 deadline=2027-01-31 --by li --reason "contactless fix"`, least(1, "a model and KEY=TEXT pairs"),
+		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+			e := registry.NewModel()
+			if err := pairs(e, append([]string{"name=" + given[0]}, given[1:]...), os.Stdin); err != nil {
+				return "", err
+			}
+			return "set", o.SetModel(ctx, who, e)
+		})
+}
+
+func registryBlacklist(c *console) *cobra.Command {
+	return acting(c, "blacklist FILE", "Replace the blacklist by a table kind,value,reason, and suspend the merchants on it",
+		`  acqswitch registry blacklist pcac.csv --by li    # kind is identity, account or name`, args(1, "a CSV file of kind,value,reason"),
+		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+			f, err := os.Open(given[0])
+			if err != nil {
+				return "", usage(err)
+			}
+			defer f.Close()
+			in := csv.NewReader(f)
+			in.FieldsPerRecord = 3
+			rows, err := in.ReadAll()
+			if err != nil {
+				return "", usage(fmt.Errorf("%s: %w", given[0], err))
+			}
+			var list []office.Listed
+			for i, row := range rows {
+				if i == 0 && row[0] == "kind" {
+					continue
+				}
+				list = append(list, office.Listed{Kind: row[0], Value: row[1], Reason: row[2]})
+			}
+			suspended, err := o.SetBlacklist(ctx, who, list)
+			return fmt.Sprintf("%d lines are in force, %d merchants were suspended %s", len(list), len(suspended), strings.Join(suspended, " ")), err
+		})
+}
+
+// readAnyBook reads a file of YAML or a table of CSV.
+func readAnyBook(path string) (*registry.Book, error) {
+	if !strings.HasSuffix(path, ".csv") {
+		return readBook(path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usage(fmt.Errorf("open registry: %w", err))
+	}
+	defer f.Close()
+	entries, err := registry.ReadTable(f, path)
+	if err != nil {
+		return nil, usage(err)
+	}
+	if len(entries) > 0 && entries[0].Has("mid") {
+		return &registry.Book{Merchants: entries}, nil
+	}
+	return &registry.Book{Terminals: entries}, nil
 }
 
 // readBook reads a registry file as people wrote it; any fault is the file's.

@@ -381,7 +381,7 @@ func (d *policyDesk) fits(ctx context.Context) (func(*policy.Version, *risk.Poli
 		return nil, err
 	}
 	today := day.Of(time.Now())
-	parties, err := readRegistry(d.cfg.path(d.cfg.Registry, "registry.yaml"))
+	parties, err := d.cfg.parties(context.Background())
 	if err != nil {
 		return nil, err
 	}

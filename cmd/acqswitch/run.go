@@ -21,6 +21,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
@@ -116,6 +117,9 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 		}
 	}()
 	if err := r.prepare(); err != nil {
+		return err
+	}
+	if err := r.register(ctx); err != nil {
 		return err
 	}
 	logs, err := os.OpenFile(filepath.Join(r.dir, "acqswitch.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -260,6 +264,19 @@ func (r *sampleRun) prepare() error {
 	cfg.Reversals.Retry, cfg.Reversals.RetryMax = 100*time.Millisecond, 2*time.Second
 	cfg.Reversals.UndeliveredGrace = 5 * time.Second
 	cfg.AnswerWithin = 5 * time.Second
+	return nil
+}
+
+// register puts the sample registry into the database, where the switch reads it.
+func (r *sampleRun) register(ctx context.Context) error {
+	r.cfg.RegistryFrom = "database"
+	book, err := readBook(filepath.Join(r.dir, "registry.yaml"))
+	if err != nil {
+		return err
+	}
+	if _, err = r.cfg.importBook(ctx, book, "the sample registry", office.Act{By: "acqswitch run", Reason: "the sample registry"}, true); err != nil {
+		return fmt.Errorf("import the sample registry: %w", err)
+	}
 	return nil
 }
 

@@ -584,3 +584,29 @@ func BenchmarkStore(b *testing.B) {
 		}
 	}
 }
+
+func TestLastApproved(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		l := open(t, dsn)
+		first, declined, another := sale(1), sale(2), sale(3)
+		for _, r := range []*txn.Record{declined, another} {
+			r.Day = day.After()
+		}
+		declined.Key.Terminal, declined.Outcome, declined.Reason, declined.Held = first.Key.Terminal, txn.OutcomeDeclined, txn.IssuerDeclined, txn.NoEffect
+		store(t, l, entries(1, first, declined, another))
+		for _, row := range []struct {
+			terminal    txn.TerminalID
+			since, want txn.Date
+		}{
+			{first.Key.Terminal, day.Before(), day},
+			{first.Key.Terminal, day, day},
+			{first.Key.Terminal, day.After(), 0},
+			{another.Key.Terminal, day, day.After()},
+			{txn.MakeTerminalID("99999999"), day, 0},
+		} {
+			if got, err := l.LastApproved(t.Context(), first.Merchant, row.terminal, row.since); err != nil || got != row.want {
+				t.Errorf("%s since %s: %s, %v", row.terminal, row.since, got, err)
+			}
+		}
+	})
+}

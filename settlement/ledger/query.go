@@ -115,6 +115,22 @@ func (q queries) LastDayBefore(ctx context.Context, position uint64) (txn.Date, 
 	return e.Rec.Day, nil
 }
 
+// LastApproved is the last business day since a day, that day too, on which a
+// terminal of a merchant had a transaction approved; 0 is none.
+func (q queries) LastApproved(ctx context.Context, m txn.MerchantID, t txn.TerminalID, since txn.Date) (txn.Date, error) {
+	e := Entry{Rec: &txn.Record{}}
+	var s string
+	err := q.on.QueryRowContext(ctx, `SELECT COALESCE(MAX(business_date), '0000-00-00') FROM txn
+		WHERE merchant_id = $1 AND business_date >= $2 AND terminal_id = $3 AND outcome = 'approved'`, m.String(), since.String(), t.String()).Scan(&s)
+	if err == nil {
+		err = getDay(&e, value{isText: true, s: []byte(s)})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read when terminal %s last had an approval: %w", t, err)
+	}
+	return e.Rec.Day, nil
+}
+
 // Total is one line of a day's totals.
 type Total struct {
 	Request txn.Kind

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // AddMerchant writes a new merchant down, as a draft.
@@ -110,7 +111,7 @@ func (w *work) mend(m *merchant, act string) error {
 	if err := w.micro(m); err != nil {
 		return err
 	}
-	if m.status.Serves() != 0 {
+	if m.status.Serves() == txn.StatusActive {
 		return w.blacklisted(m)
 	}
 	return nil

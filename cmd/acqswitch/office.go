@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
+)
+
+// officeWithin bounds how long a start waits for the registry's database.
+const officeWithin = time.Minute
+
+// officeConfig is what time does to the registry.
+type officeConfig struct {
+	IdleDays         int `yaml:"idle_days"`
+	StopDays         int `yaml:"stop_days"`
+	InspectDays      int `yaml:"inspect_days"`
+	InspectGraceDays int `yaml:"inspect_grace_days"`
+	MicroMax         int `yaml:"micro_max"`
+}
+
+func (c *officeConfig) validate() error {
+	return errors.Join(between(c.IdleDays, 1, 3650), between(c.StopDays, c.IdleDays, 3650), between(c.InspectDays, 1, 3650),
+		between(c.InspectGraceDays, 1, 3650), between(c.MicroMax, 1, 1000))
+}
+
+// office is the office of a database.
+func (c *config) office(db *sqldb.DB, cards *keys.Cards) (*office.Office, error) {
+	day, err := c.businessDay()
+	if err != nil {
+		return nil, err
+	}
+	o := c.Office
+	return office.New(db, approval.New(db), cards, office.Config{Acquirer: c.Acquirer, Day: day, IdleDays: o.IdleDays, StopDays: o.StopDays,
+		InspectDays: o.InspectDays, InspectGraceDays: o.InspectGraceDays, MicroMax: o.MicroMax}), nil
+}
+
+// withOffice calls fn with the office of the configuration. A Refusal of fn is a
+// no; what it calls unknown is, too.
+func (c *config) withOffice(fn func(*office.Office) error) error {
+	if c.RegistryFrom != "database" {
+		return usage(errors.New("the registry of this configuration is a file: edit it, or say registry_from: database"))
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	db, err := openDatabase(c)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	cards, err := keys.OpenCards(c.path(c.CardKeys, "card.keys"))
+	if err != nil {
+		return err
+	}
+	o, err := c.office(db, cards)
+	if err != nil {
+		return err
+	}
+	return asAnswer(fn(o))
+}
+
+// asAnswer gives an error of the office or of the desk of proposals its exit code:
+// a refusal is an answer.
+func asAnswer(err error) error {
+	problem, refusal, decided := (*yamlfile.Problem)(nil), (*office.Refusal)(nil), (*approval.DecidedError)(nil)
+	switch {
+	case errors.As(err, &problem):
+		return usage(err)
+	case errors.As(err, &refusal), errors.As(err, &decided), errors.Is(err, office.ErrUnknown), errors.Is(err, approval.ErrUnknown), errors.Is(err, approval.ErrSamePerson):
+		return &exitError{exitRefused, err}
+	}
+	return err
+}
+
+// parties is the registry in force, from where the configuration has it.
+func (c *config) parties(ctx context.Context) (s *registry.Snapshot, err error) {
+	if c.RegistryFrom == "file" {
+		return readRegistry(c.path(c.Registry, "registry.yaml"))
+	}
+	err = c.withOffice(func(o *office.Office) error {
+		s, _, err = o.Snapshot(ctx)
+		return err
+	})
+	return s, err
+}
+
+// office calls fn with the office and who acts.
+func (f *actFlags) office(fn func(*office.Office, office.Act) error) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	return cfg.withOffice(func(o *office.Office) error { return fn(o, office.Act{By: f.by, Reason: f.reason}) })
+}
+
+// pairs puts KEY=TEXT arguments into an entry; @FILE is a file's text and @- that
+// of standard input, for what should not stand in the shell's history.
+func pairs(e registry.Entry, given []string, in io.Reader) error {
+	for _, pair := range given {
+		key, text, ok := strings.Cut(pair, "=")
+		if !ok {
+			return usage(fmt.Errorf("%q must be KEY=TEXT, such as name=Shop", pair))
+		}
+		if from, is := strings.CutPrefix(text, "@"); is {
+			var b []byte
+			var err error
+			if from == "-" {
+				b, err = io.ReadAll(io.LimitReader(in, 4096))
+			} else {
+				b, err = os.ReadFile(from)
+			}
+			if err != nil {
+				return usage(fmt.Errorf("read %s: %w", key, err))
+			}
+			text = strings.TrimSpace(string(b))
+		}
+		if err := e.Set(key, text); err != nil {
+			return usage(err)
+		}
+	}
+	return nil
+}
+
+// did says what was done.
+func (c *console) did(object, act string) error {
+	if c.json() {
+		return c.print(map[string]string{"object": object, "done": act})
+	}
+	_, err := fmt.Fprintf(c.out, "%s: %s\n", object, act)
+	return err
+}
+
+// table prints rows under heads.
+func (c *console) table(heads []string, rows [][]string) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(heads, "\t"))
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// entries prints the chosen keys of entries, or for programs all of them.
+func (c *console) entries(list []registry.Entry, keys ...string) error {
+	if c.json() {
+		all := make([]map[string]string, len(list))
+		for i, e := range list {
+			all[i] = entryMap(e)
+		}
+		return c.print(all)
+	}
+	rows := make([][]string, len(list))
+	for i, e := range list {
+		for _, key := range keys {
+			rows[i] = append(rows[i], e.Get(key))
+		}
+	}
+	return c.table(keys, rows)
+}
+
+func entryMap(e registry.Entry) map[string]string {
+	m := map[string]string{}
+	for key, text := range e.All() {
+		m[key] = text
+	}
+	return m
+}
+
+// acting is a command of one object that does an act.
+func acting(c *console, use, short, example string, nargs cobra.PositionalArgs, do func(context.Context, *office.Office, office.Act, []string) (string, error)) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: use, Short: short, Example: example, Args: nargs,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return f.office(func(o *office.Office, who office.Act) error {
+				done, err := do(cmd.Context(), o, who, given)
+				if err != nil {
+					return err
+				}
+				return c.did(given[0], done)
+			})
+		},
+	}, true)
+}
+
+// reading is a command that shows something.
+func reading(cmd *cobra.Command, read func(context.Context, *office.Office, []string) error) *cobra.Command {
+	f := &actFlags{}
+	cmd.RunE = func(cmd *cobra.Command, given []string) error {
+		return f.office(func(o *office.Office, _ office.Act) error { return read(cmd.Context(), o, given) })
+	}
+	return f.on(cmd, false)
+}
+
+func least(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if len(given) < n {
+			return usage(fmt.Errorf("%s takes %s; see %s --help", cmd.CommandPath(), what, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
+// sweepEvery is how often the app looks whether a day has begun.
+const sweepEvery = time.Minute
+
+// sweep does what a day that begins does to the registry, once the ledger has the
+// days before it, until ctx ends.
+func (a *app) sweep(ctx context.Context) error {
+	day, err := a.cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	last := func(ctx context.Context, m txn.MerchantID, t txn.TerminalID, since txn.Date) (txn.Date, error) {
+		return a.ledger.LastApproved(ctx, m, t, since)
+	}
+	var swept txn.Date
+	// What was recorded before this position was recorded before today, or is of
+	// today: either way the ledger knows enough once it has it.
+	position, of := a.journal.Last(), day.Of(time.Now())
+	for {
+		today := day.Of(time.Now())
+		if today != of {
+			position, of = a.journal.Last(), today
+		}
+		if today != swept && a.drain.Stats().Position >= uint64(position) {
+			n, err := a.office.Sweep(ctx, last)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
+				a.log.Error("the registry was not swept; it is tried again", "error", err)
+			default:
+				swept = today
+				a.log.Info("the registry was swept", "day", today.String(), "merchants_held", n.Held, "terminals_unverified", n.Unverified, "terminals_retired", n.Retired)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sweepEvery):
+		}
+	}
+}

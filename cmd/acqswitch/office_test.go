@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/iso"
+)
+
+// TestOffice is a merchant's way from a draft to a sale, its machine's to another
+// merchant, and a ticket, on the command line beside a switch that runs: what is
+// changed is in force without a signal.
+func TestOffice(t *testing.T) {
+	s := newStack(t, "{}")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	s.cli("merchant", "list").check(t, exitUsage, "", "the registry of this configuration is a file")
+	write(t, s.dir, "acqswitch.yaml", read(t, s.dir+"/acqswitch.yaml")+"registry_from: database\nacquirer: \"48802900\"\n")
+	s.cli("merchant", "list").check(t, exitFailed, "", "the database has no registry yet")
+	s.start() // with nobody in its registry
+	sale := frame(t, "cup-03")
+	checkAnswer(t, s.tell(renumbered(t, sale, 1)), 0x0210, "03")
+
+	const shop, other, serial = "999290054110001", "999290058120001", "SN1"
+	say := func(want string, args ...string) {
+		t.Helper()
+		s.cli(args...).check(t, exitOK, want, "")
+	}
+	refuses := func(code int, want string, args ...string) {
+		t.Helper()
+		s.cli(args...).check(t, code, "", want)
+	}
+	write(t, s.dir, "licence.pdf", "a licence")
+	for _, mid := range []string{shop, other} {
+		say("added", "merchant", "add", mid, "name=Bund Books", "city=Shanghai", "mcc="+mid[7:11], "region=310101", "country=CN", "currency=CNY", "policy=refuse", "kinds=sale, balance", "--by", "li")
+		acqswitch(t, s.dir, nil, "6222020000000007\n", "merchant", "set", mid, "account=@-", "account_owner=Bund Books Ltd", "legal_name=Bund Books Ltd", "licence=L1", "--by", "li").check(t, exitOK, "set", "")
+		say("noted", "merchant", "paper", mid, "licence.pdf", "--by", "li")
+		say("is submitted", "merchant", "submit", mid, "--by", "li")
+		say("is under-review", "merchant", "review", mid, "--by", "wang")
+		refuses(exitRefused, "another person must approve it", "merchant", "approve", mid, "--by", "li")
+		say("is active", "merchant", "approve", mid, "--by", "wang", "--reason", "seen the papers")
+	}
+	refuses(exitUsage, `a merchant has no "nme"`, "merchant", "set", shop, "nme=x", "--by", "li")
+	refuses(exitUsage, `merchants[].grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")
+	refuses(exitRefused, "merchant 1: it is not in the registry", "merchant", "show", "1")
+	say("account_masked ************0007", "merchant", "show", shop)
+	say("is in stock", "device", "add", serial, "mac=none", "--by", "li")
+	place := []string{"class=fixed", "region=310101", "premises.lat=31.2304", "premises.lng=121.4737", "--by", "li", "--reason", "agreed"}
+	say("is bound", append([]string{"device", "bind", serial, "merchant=" + shop, "tid=10000001"}, place...)...)
+	refuses(exitRefused, "T06: machine SN1 is bound at merchant", append([]string{"device", "bind", serial, "merchant=" + other, "tid=10000009"}, place...)...)
+	say("is active", "device", "activate", serial, "--by", "li")
+
+	stan := uint32(1)
+	answers := func(code string) {
+		t.Helper()
+		s.until("a sale is answered "+code, func() bool {
+			stan++
+			m := new(iso.Message)
+			if err := cupCodec.Parse(m, s.tell(renumbered(t, sale, stan))); err != nil {
+				t.Fatal(err)
+			}
+			return string(m.Value(39)) == code
+		})
+	}
+	answers("00")
+	say("is suspended", "merchant", "suspend", shop, "--by", "li", "--reason", "a dispute")
+	answers("03")
+	say("is active", "merchant", "resume", shop, "--by", "wang")
+	answers("00")
+
+	// Moved by two people.
+	say("proposal 1: another person must approve it", append([]string{"device", "move", serial, "merchant=" + other, "tid=20000001"}, place...)...)
+	say("machine move", "proposal", "list", "--open")
+	refuses(exitRefused, "another person must decide it", "proposal", "approve", "1", "--by", "li")
+	say("1: approved", "proposal", "approve", "1", "--by", "wang")
+	refuses(exitRefused, "proposal 1 was approved by wang", "proposal", "approve", "1", "--by", "zhao")
+	refuses(exitRefused, "proposal 1 was approved by wang", "proposal", "reject", "1", "--by", "zhao", "--reason", "no")
+	say("approved by wang", "proposal", "show", "1")
+	answers("97")
+	var bindings []struct{ Act, Terminal, Merchant string }
+	if err := json.Unmarshal([]byte(s.cli("registry", "bindings", serial, "-o", "json").out), &bindings); err != nil || len(bindings) != 3 || bindings[2].Merchant != other {
+		t.Errorf("%+v, %v", bindings, err)
+	}
+
+	say("ticket 1 is open", "ticket", "open", serial, "it eats cards", "--by", "li")
+	refuses(exitRefused, "ticket 1 is open: close is not possible, but assign", "ticket", "close", "1", "--by", "li")
+	say("is assigned", "ticket", "assign", "1", "zhao", "--by", "li")
+	say("is resolved", "ticket", "resolve", "1", "new reader", "--by", "zhao")
+	say("is closed", "ticket", "close", "1", "--by", "li")
+	say("it eats cards", "ticket", "list", "--all")
+
+	write(t, s.dir, "black.csv", "kind,value,reason\nname,Bund Books Ltd,swindled\n")
+	say("2 merchants were suspended", "registry", "blacklist", "black.csv", "--by", "li")
+	say("set", "registry", "model", "N910", "target=320001", "deadline=2027-01-31", "--by", "li")
+	say("320001", "registry", "models")
+	say("-status active +status suspended", "registry", "history", "merchant", shop, "--full")
+
+	say("", "registry", "export", "merchants.csv")
+	table := read(t, s.dir+"/merchants.csv")
+	write(t, s.dir, "bad.csv", strings.Replace(table, "Bund Books,", "Bund Books"+strings.Repeat("!", 40)+",", 1))
+	refuses(exitUsage, "bad.csv:2: merchants[].name", "registry", "import", "bad.csv", "--by", "li")
+	say("2 merchants and 0 terminals are as in merchants.csv; 0 things were changed", "registry", "import", "merchants.csv", "--by", "li")
+	write(t, s.dir, "good.csv", "mid,phone\n"+shop+",021 1234\n")
+	say("1 things were changed", "registry", "import", "good.csv", "--by", "li")
+	if strings.Contains(table, "6222020000000007") {
+		t.Error("an account in clear is exported")
+	}
+	say("SN1", "registry", "export", "-")
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
+)
+
+// number reads one that a list shows.
+func number(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, usage(fmt.Errorf("%q must be a number that a list shows", text))
+	}
+	return n, nil
+}
+
+func proposalCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	var open bool
+	list := f.on(&cobra.Command{
+		Use: "list", Short: "List what was proposed", Args: noArgs, Example: "  acqswitch proposal list --open",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.open(cmd.Context(), func(_ *ledger.Ledger, desk *approval.Desk) error {
+				found, err := desk.List(cmd.Context(), approval.Filter{Open: open})
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(append([]approval.Proposal{}, found...))
+				}
+				rows := make([][]string, len(found))
+				for i, p := range found {
+					rows[i] = []string{fmt.Sprint(p.Number), p.Subject, p.Object, p.State.String(), p.By, oneLine(p.Reason), p.Decider}
+				}
+				return c.table([]string{"number", "subject", "object", "state", "by", "reason", "decided by"}, rows)
+			})
+		},
+	}, false)
+	list.Flags().BoolVar(&open, "open", false, "only those that nobody has decided")
+	s := &actFlags{}
+	show := s.on(&cobra.Command{
+		Use: "show NUMBER", Short: "Show a proposal with its document", Args: args(1, "one number"), Example: "  acqswitch proposal show 7",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			n, err := number(given[0])
+			if err != nil {
+				return err
+			}
+			return s.open(cmd.Context(), func(_ *ledger.Ledger, desk *approval.Desk) error {
+				p, err := desk.Get(cmd.Context(), n)
+				if err != nil {
+					return asAnswer(err)
+				}
+				if c.json() {
+					return c.print(p)
+				}
+				fmt.Fprintf(c.out, "proposal %d: %s %s, %s\nby %s at %s: %s\n", p.Number, p.Subject, p.Object, p.State, p.By, p.At.Format("2006-01-02 15:04:05"), p.Reason)
+				if p.State != approval.Open {
+					fmt.Fprintf(c.out, "%s by %s at %s: %s\n", p.State, p.Decider, p.DecidedAt.Format("2006-01-02 15:04:05"), p.Why)
+				}
+				_, err = fmt.Fprintf(c.out, "\n%s\n", p.Document)
+				return err
+			})
+		},
+	}, false)
+	decide := func(verb, short string, done string, do func(context.Context, *actFlags, *approval.Desk, *approval.Proposal) error) *cobra.Command {
+		f := &actFlags{}
+		return f.on(&cobra.Command{
+			Use: verb + " NUMBER", Short: short, Args: args(1, "one number"), Example: fmt.Sprintf("  acqswitch proposal %s 7 --by wang --reason \"seen the contract\"", verb),
+			RunE: func(cmd *cobra.Command, given []string) error {
+				n, err := number(given[0])
+				if err != nil {
+					return err
+				}
+				return f.open(cmd.Context(), func(_ *ledger.Ledger, desk *approval.Desk) error {
+					p, err := desk.Get(cmd.Context(), n)
+					if err == nil {
+						err = do(cmd.Context(), f, desk, &p)
+					}
+					if err != nil {
+						return asAnswer(err)
+					}
+					return c.done(n, done)
+				})
+			},
+		}, true)
+	}
+	approve := decide("approve", "Do what another person proposed", "approved", func(ctx context.Context, f *actFlags, desk *approval.Desk, p *approval.Proposal) error {
+		if p.Subject != office.MoveSubject {
+			return usage(fmt.Errorf("proposal %d is a %s, which has an approve command of its own", p.Number, p.Subject))
+		}
+		return f.office(func(o *office.Office, who office.Act) error {
+			_, err := o.ApproveMove(ctx, who, p.Number)
+			return err
+		})
+	})
+	reject := decide("reject", "Decide that it is not done", "rejected", func(ctx context.Context, f *actFlags, desk *approval.Desk, p *approval.Proposal) error {
+		_, err := desk.Reject(ctx, p.Subject, p.Number, f.by, f.reason)
+		return err
+	})
+	return group("proposal", "Decide what another person proposed", list, show, approve, reject)
+}

@@ -40,6 +40,7 @@ bench: build ## measure codec, risk, journal, settlement and the whole switch (8
 	go test -run '^$$' -bench 'Assess$$' ./risk
 	go test -run '^$$' -bench 'Append' ./settlement/journal
 	go test -run '^$$' -bench 'Settle|Book' -benchtime 1x -timeout 30m ./settlement
+	go test -run '^$$' -bench 'Reload' -benchtime 3x ./switch/registry/office
 	go run ./cmd/bench $(BENCH)
 	go run ./cmd/bench herd
 

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,6 +190,39 @@ func (d *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit database transaction: %w", err)
+	}
+	return nil
+}
+
+// insertMax is how many rows go into one statement.
+const insertMax = 200
+
+// Insert sends rows, whose values stand one after the other, with INSERTs of many
+// rows: into is a table with its columns in brackets, tail what follows the values.
+func (d *DB) Insert(ctx context.Context, tx *sql.Tx, into string, columns int, values []any, tail string) error {
+	for rows := range slices.Chunk(values, insertMax*columns) {
+		var b strings.Builder
+		fmt.Fprintf(&b, "INSERT INTO %s VALUES ", into)
+		for i := range rows {
+			switch {
+			case i == 0:
+				b.WriteByte('(')
+			case i%columns == 0:
+				b.WriteString("), (")
+			default:
+				b.WriteString(", ")
+			}
+			if d.postgres {
+				fmt.Fprintf(&b, "$%d", i+1)
+			} else {
+				b.WriteByte('?') // SQLite looks the name of each numbered parameter up
+			}
+		}
+		b.WriteString(") ")
+		b.WriteString(tail)
+		if _, err := tx.ExecContext(ctx, b.String(), rows...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ package registry
 
 import (
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"maps"
 	"sync/atomic"
@@ -82,7 +83,7 @@ func New(rows Rows) (*Snapshot, error) {
 		}
 		s.byMerchant[id] = uint32(i)
 	}
-	machines := make(map[txn.Serial]txn.TerminalID, len(terminals))
+	machines := newSerials(len(terminals))
 	for i := range terminals {
 		t := &terminals[i]
 		if _, twice := s.byTerminal[t.ID]; twice {
@@ -97,12 +98,43 @@ func New(rows Rows) (*Snapshot, error) {
 		if t.Serial == (txn.Serial{}) {
 			return nil, fmt.Errorf("make a registry: terminal %s has no serial", t.ID)
 		}
-		if other, twice := machines[t.Serial]; twice {
-			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", other, t.ID, t.Serial)
+		if other, twice := machines.add(terminals, uint32(i)); twice {
+			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", terminals[other].ID, t.ID, t.Serial)
 		}
-		s.byTerminal[t.ID], machines[t.Serial] = uint32(i), t.ID
+		s.byTerminal[t.ID] = uint32(i)
 	}
 	return s, nil
+}
+
+// serials are the serial numbers of terminals, by their hashes: the numbers
+// themselves would take a hundred bytes each.
+type serials struct {
+	seed   maphash.Seed
+	first  map[uint64]uint32     // the first terminal of a hash
+	others map[txn.Serial]uint32 // further serials of a hash
+}
+
+func newSerials(n int) *serials {
+	return &serials{maphash.MakeSeed(), make(map[uint64]uint32, n), map[txn.Serial]uint32{}}
+}
+
+// add says which terminal has the serial of the one at i already, if any.
+func (s *serials) add(terminals []txn.Terminal, i uint32) (uint32, bool) {
+	serial := &terminals[i].Serial
+	hash := maphash.Bytes(s.seed, serial[:])
+	j, ok := s.first[hash]
+	if !ok {
+		s.first[hash] = i
+		return 0, false
+	}
+	if terminals[j].Serial == *serial {
+		return j, true
+	}
+	if j, ok := s.others[*serial]; ok {
+		return j, true
+	}
+	s.others[*serial] = i
+	return 0, false
 }
 
 // Terminal finds a terminal. The row must not be changed.

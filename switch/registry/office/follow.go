@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	listenAgain  = time.Second
 	amendMax     = 1000 // changes that are taken up one by one
 	followWithin = 2 * time.Minute
+
+	loadGCPercent = 20
 )
 
 // Snapshot is the registry as requests need it, and its version.
@@ -44,7 +47,10 @@ func readVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
 
 // load reads all rows. It asks for their number first: growing a slice of a
 // million rows would copy hundreds of megabytes at once.
+// Rows hold no pointers, so the collector may run often for next to nothing: it
+// keeps what is read from standing beside two registries.
 func load(ctx context.Context, tx *sql.Tx) (*registry.Snapshot, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(loadGCPercent))
 	c, err := newChecker(ctx, tx)
 	if err != nil {
 		return nil, err

@@ -269,7 +269,7 @@ func (o *Office) AddPaper(ctx context.Context, who Act, id string, p Paper) erro
 			return refuse("", "", "merchant %s handed this in already", id)
 		}
 		w.note("merchant", id, "paper", "", fmt.Sprintf("%s %s %d bytes sha256 %s\n", p.Kind, p.Name, p.Size, p.SHA256))
-		return insert(ctx, w.tx, "paper (merchant, sha256, kind, name, size, at, by_whom)", 7,
+		return o.insert(ctx, w.tx, "paper (merchant, sha256, kind, name, size, at, by_whom)", 7,
 			[]any{id, p.SHA256, p.Kind, p.Name, p.Size, w.at.UnixMicro(), w.who.By}, "")
 	})
 }
@@ -309,7 +309,7 @@ func (o *Office) SetBlacklist(ctx context.Context, who Act, list []Listed) (susp
 			w.listed[key] = l.Reason
 			rows = append(rows, l.Kind, value, l.Reason)
 		}
-		if err := insert(ctx, w.tx, "blacklist (kind, value, reason)", 3, rows, ""); err != nil {
+		if err := o.insert(ctx, w.tx, "blacklist (kind, value, reason)", 3, rows, ""); err != nil {
 			return err
 		}
 		w.note("blacklist", "", "replace", "", fmt.Sprintf("%d lines\n", len(rows)/3))

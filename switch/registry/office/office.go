@@ -485,7 +485,7 @@ func (w *work) flush() error {
 		{"change (number, at, by_whom, reason, subject, object, act, was, becomes)", 9, changes, ""},
 		{"binding (number, serial, terminal, merchant, act, at, by_whom, reason)", 8, bindings, ""},
 	} {
-		if err := insert(w.ctx, w.tx, t.into, t.columns, t.rows, t.tail); err != nil {
+		if err := w.o.insert(w.ctx, w.tx, t.into, t.columns, t.rows, t.tail); err != nil {
 			return err
 		}
 	}
@@ -512,30 +512,10 @@ func sortRows(values []any, columns int, first func(row []any) bool) {
 	copy(values, slices.Concat(rows...))
 }
 
-// insertMax is how many rows go into one statement.
-const insertMax = 200
-
 // insert sends rows, whose values stand one after the other.
-func insert(ctx context.Context, tx *sql.Tx, into string, columns int, values []any, tail string) error {
-	for rows := range slices.Chunk(values, insertMax*columns) {
-		var b strings.Builder
-		fmt.Fprintf(&b, "INSERT INTO %s VALUES ", into)
-		for i := range rows {
-			switch {
-			case i == 0:
-				b.WriteByte('(')
-			case i%columns == 0:
-				b.WriteString("), (")
-			default:
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "$%d", i+1)
-		}
-		b.WriteString(") ")
-		b.WriteString(tail)
-		if _, err := tx.ExecContext(ctx, b.String(), rows...); err != nil {
-			return failed("write the registry", err)
-		}
+func (o *Office) insert(ctx context.Context, tx *sql.Tx, into string, columns int, values []any, tail string) error {
+	if err := o.db.Insert(ctx, tx, into, columns, values, tail); err != nil {
+		return failed("write the registry", err)
 	}
 	return nil
 }

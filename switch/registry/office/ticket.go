@@ -50,7 +50,7 @@ func (o *Office) OpenTicket(ctx context.Context, who Act, t Ticket) (Ticket, err
 		}
 		t.Terminal, t.Merchant, t.Status, t.Opened, t.By = m.Get("tid"), m.Get("merchant"), registry.TicketOpen.String(), w.at, who.By
 		w.note("ticket", fmt.Sprint(t.Number), "open", "", t.text())
-		return insert(ctx, w.tx, "ticket (number, serial, terminal, merchant, kind, status, said, assignee, answer, opened, opened_by)", 11,
+		return o.insert(ctx, w.tx, "ticket (number, serial, terminal, merchant, kind, status, said, assignee, answer, opened, opened_by)", 11,
 			[]any{t.Number, t.Serial, t.Terminal, t.Merchant, t.Kind, t.Status, t.Said, "", "", t.Opened.UnixMicro(), t.By}, "")
 	})
 	return t, err

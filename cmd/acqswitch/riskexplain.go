@@ -194,8 +194,8 @@ func explained(x *risk.Explanation) any {
 func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	f := func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
-	money := func(minor int64) string { return txn.Amount{Minor: minor, Currency: rec.Amount.Currency}.String() }
-	f("%s of %s at %s, terminal %s of merchant %s, under policy %d: %s\n", rec.Request, rec.Amount, rec.At.In(zone).Format(time.RFC3339),
+	money := func(minor int64) string { return inLetters(txn.Amount{Minor: minor, Currency: rec.Amount.Currency}) }
+	f("%s of %s at %s, terminal %s of merchant %s, under policy %d: %s\n", rec.Request, inLetters(rec.Amount), rec.At.In(zone).Format(time.RFC3339),
 		rec.Key.Terminal, rec.Merchant, x.Policy, x.Verdict.Reason)
 	f("\nCHECK\tCAME\tSEEN\tBOUND\tLOOKS FOR\n")
 	for _, c := range x.Checks {
@@ -291,6 +291,11 @@ func readRequest(path string) (*txn.Record, error) {
 	if len(text) > requestSizeMax {
 		return nil, usage(fmt.Errorf("%s: it is larger than %d bytes", path, requestSizeMax))
 	}
+	return parseRequest(text, path)
+}
+
+// parseRequest is readRequest of a file's text.
+func parseRequest(text []byte, path string) (*txn.Record, error) {
 	y, err := yamlfile.Decode[requestYAML](text, path, "say kind, amount, merchant and terminal")
 	if err != nil {
 		return nil, usage(err)

@@ -209,7 +209,7 @@ func (t *Test) request(rec *txn.Record) bool {
 	}
 	if rec.Lat != 0 || rec.Lng != 0 {
 		r.Info.Position = txn.Position{Lat: rec.Lat, Lng: rec.Lng, Known: true}
-	} else if holder.RequirePosition {
+	} else if holder.RequirePosition && rec.Reason != txn.PositionIsRequired {
 		r.Region = holder.Region // it was one that fitted, or it was refused
 	}
 	return true
@@ -242,7 +242,8 @@ func refusedByRisk(rec *txn.Record) (refused, asked bool) {
 		txn.TerminalIsTooFast, txn.BatchIsNotCurrent, txn.BatchIsNotSettling, txn.DuplicateWithOtherContent, txn.ReversedBeforeRequest,
 		txn.SwitchIsOverloaded, txn.RecordsAreUnavailable, txn.OriginalIsUnknown, txn.OriginalIsOfAnotherKind, txn.OriginalDoesNotStand,
 		txn.OriginalIsBusy, txn.OriginalIsTooOld, txn.OriginalIsOfAnotherBatch, txn.OriginalIsCompleted, txn.CardIsNotTheOriginals,
-		txn.OriginalAmountDiffers, txn.OriginalIsOfAnotherDay, txn.ItemIsUnknown, txn.JournalIsUnavailable, txn.SwitchFailed:
+		txn.OriginalAmountDiffers, txn.OriginalIsOfAnotherDay, txn.ItemIsUnknown, txn.JournalIsUnavailable, txn.SwitchFailed,
+		txn.CardNumberIsInvalid, txn.CardIsExpired: // these two under every policy, and records do not say why
 		return false, false
 	case txn.Approved, txn.IssuerIsUnknown, txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.IssuerDeclined, txn.IssuerDidNotAnswer,
 		txn.IssuerAnsweredNonsense, txn.PINBlockIsWrong, txn.PINCannotBeTranslated, txn.AnswerWasNotDelivered:

@@ -47,7 +47,7 @@ func places(p *risk.Policy) placed {
 				continue // its entries follow
 			}
 			// One line with all values of the section.
-			for _, field := range strings.Split(strings.Trim(rest, " {}"), ", ") {
+			for _, field := range fieldsOf(strings.Trim(rest, " {}")) {
 				x.add(where, field)
 			}
 			continue
@@ -57,6 +57,23 @@ func places(p *risk.Policy) placed {
 		x.add(where, strings.TrimLeft(strings.TrimSpace(line), "- "))
 	}
 	return x
+}
+
+// fieldsOf are the fields of a line, whose lists stay whole.
+func fieldsOf(line string) (fields []string) {
+	depth, start := 0, 0
+	for i, c := range line {
+		switch {
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case c == ',' && depth == 0:
+			fields = append(fields, strings.TrimSpace(line[start:i]))
+			start = i + 1
+		}
+	}
+	return append(fields, strings.TrimSpace(line[start:]))
 }
 
 func (x *placed) add(where, line string) {

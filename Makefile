@@ -7,10 +7,10 @@ SEEDS    ?= 200
 MINUTES  ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test simulate torture mutants bench fuzz fmt clean
+.PHONY: help build run test simulate torture mutants bench bench-compare fuzz fmt clean
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/acqswitch, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/acqswitch ./cmd/acqswitch
@@ -35,14 +35,20 @@ torture: ## for MINUTES (30), from SEED (1) on, kill the real switch at every po
 mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
 	.ci/mutants.sh
 
-bench: build ## measure codec, risk, journal, settlement and the whole switch (8 min); BENCH='-only sqlite' narrows the last
+bench: build ## measure codec, risk, journal, settlement, tools and the whole switch (10 min), two lines to quote last; BENCH='-only sqlite' narrows the whole switch
 	go test -run '^$$' -bench 'CUPSale' ./iso
 	go test -run '^$$' -bench 'Assess$$' ./risk
 	go test -run '^$$' -bench 'Append' ./settlement/journal
 	go test -run '^$$' -bench 'Settle|Book' -benchtime 1x -timeout 30m ./settlement
 	go test -run '^$$' -bench 'Reload' -benchtime 3x ./switch/registry/office
+	go test -run '^$$' -bench 'Follow|Recorder' ./switch/capture
+	go test -run '^$$' -bench 'Load' -benchtime 1x ./switch/replay
 	go run ./cmd/bench $(BENCH)
 	go run ./cmd/bench herd
+	go run ./cmd/bench quote
+
+bench-compare: ## benchmarks of BASE (a revision) and of what is here, in turn, through benchstat; BENCH=REGEXP narrows them
+	.ci/bench-compare.sh $(BASE) '$(or $(BENCH),.)'
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	.ci/fuzz.sh $(FUZZTIME)

@@ -394,20 +394,26 @@ func speaks(index *capture.Index, name string) bool {
 }
 
 func (f *replayFlags) write(c *console, r *replay.Report) error {
-	if f.report != "" {
-		page, err := os.OpenFile(f.report, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-		if err != nil {
-			return err
-		}
-		out := bufio.NewWriter(page)
-		if err := errors.Join(r.WriteHTML(out), out.Flush(), page.Close()); err != nil {
-			return err
-		}
+	if err := writeReport(f.report, r); err != nil {
+		return err
 	}
 	if c.json() {
 		return c.print(r)
 	}
 	return printReplay(c.out, r)
+}
+
+// writeReport writes the page, if a file is named.
+func writeReport(file string, r *replay.Report) error {
+	if file == "" {
+		return nil
+	}
+	page, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(page)
+	return errors.Join(r.WriteHTML(out), out.Flush(), page.Close())
 }
 
 func printReplay(out io.Writer, r *replay.Report) error {
@@ -430,6 +436,18 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	}
 	fmt.Fprintf(out, "%d as %s, %d different, %d could not be played; %d unanswered as expected, %d answered where no answer was expected; %d strays\n\n",
 		r.Same, r.Expectation(), r.Differ, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
+	if err := printLatencies(out, r); err != nil {
+		return err
+	}
+	verdict := "Every answer is as " + r.Expectation() + "."
+	if !r.OK() {
+		verdict = "Not as " + r.Expectation() + "."
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
+	return err
+}
+
+func printLatencies(out io.Writer, r *replay.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if r.Latency.N > 0 {
 		fmt.Fprintf(w, "\tmean\tp50\tp90\tp99\tp99.9\tlongest\t\n")
@@ -442,26 +460,30 @@ func printReplay(out io.Writer, r *replay.Report) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.name, fine(row.p.Mean), fine(row.p.P50), fine(row.p.P90), fine(row.p.P99), fine(row.p.P999), fine(row.p.Max))
 		}
 	}
-	w.Flush()
-	verdict := "Every answer is as " + r.Expectation() + "."
-	if !r.OK() {
-		verdict = "Not as " + r.Expectation() + "."
-	}
-	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
-	return err
+	return w.Flush()
 }
 
 // fine is a duration with microseconds.
 func fine(d time.Duration) string { return fmt.Sprintf("%.3fms", float64(d)/1e6) }
 
-// replayProgress prints a line now and then.
+// replayProgress redraws one line on a terminal and prints one now and then
+// elsewhere.
 func replayProgress(w io.Writer) func(replay.Progress) {
 	var last time.Duration
+	every, end := 2*time.Second, "\n"
+	if isTerminal(w) {
+		every, end = 200*time.Millisecond, "\x1b[K\r"
+	}
 	return func(p replay.Progress) {
-		if p.Elapsed-last < 2*time.Second {
+		if p.Elapsed-last < every {
 			return
 		}
+		rate := float64(p.Answered) / p.Elapsed.Seconds()
 		last = p.Elapsed
-		fmt.Fprintf(w, "%d of %d requests, %d answered, %d different, %.0fs\n", p.Sent, p.Total, p.Answered, p.Differ, p.Elapsed.Seconds())
+		of := ""
+		if p.Total > p.Sent {
+			of = fmt.Sprintf(" of %d", p.Total)
+		}
+		fmt.Fprintf(w, "%d%s requests, %d answered (%.0f/s), %d different or wrong, %.0fs%s", p.Sent, of, p.Answered, rate, p.Differ, p.Elapsed.Seconds(), end)
 	}
 }

@@ -109,6 +109,7 @@ side could not be reached.`,
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		scriptCommand(c),
+		loadCommand(c),
 		runCommand(c),
 		serveCommand(c),
 		upgradeCommand(c),

@@ -12,7 +12,8 @@
 // ledger is half a second behind nevertheless, and takes off the sales by which
 // it fell behind in the measured time: what counts has reached the ledger.
 //
-// bench herd measures what a morning's sign-ons do to sales; see its -help.
+// bench quote measures one canonical workload and prints the two lines that a
+// person can quote. bench herd measures what a morning's sign-ons do to sales; see its -help.
 //
 // Rounds are interleaved and figures are medians over them. Every answer but an
 // approval is an error, and any error makes the exit status 1. Nothing is left
@@ -101,6 +102,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if len(args) > 0 && args[0] == "herd" {
 		return runHerd(ctx, args[1:], out, progress)
 	}
+	quoting := len(args) > 0 && args[0] == "quote"
+	if quoting {
+		args = args[1:]
+	}
 	opts, err := parse(args, progress)
 	if err != nil {
 		return err
@@ -114,6 +119,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		}
 	}
 	b := &bench{opts: opts, progress: progress}
+	if quoting {
+		return b.quote(ctx, out)
+	}
 	if err := b.findPostgres(); err != nil {
 		return err
 	}

@@ -39,8 +39,22 @@ type Cleaner struct {
 
 	m      iso.Message
 	digits [2 * txn.FrameSizeMax]byte
+	own    [2][txn.PANDigitsMax]byte
+	in     []byte // of a digest
+	sum    [sha256.Size]byte
+	known  map[number19]number19 // pseudonyms that were made lately
 	counts Cleaned
 }
+
+// number19 is a card number of up to 19 digits, and how many.
+type number19 struct {
+	digits [txn.PANDigitsMax]byte
+	size   uint8
+}
+
+// knownMax bounds the pseudonyms that are remembered: making one takes ten
+// digests, and a card stands in most messages more than once.
+const knownMax = 1 << 16
 
 // Cleaned counts what was found.
 type Cleaned struct {
@@ -79,7 +93,7 @@ func NewCleaner(key txn.Secret, bin int) (*Cleaner, error) {
 	case bin != 6 && bin != 8:
 		return nil, fmt.Errorf("a card number keeps 6 or 8 digits of its issuer, not %d", bin)
 	}
-	return &Cleaner{bin: bin, mac: hmac.New(sha256.New, key)}, nil
+	return &Cleaner{bin: bin, mac: hmac.New(sha256.New, key), known: map[number19]number19{}}, nil
 }
 
 // KeyID says which key it was, and nothing of it.
@@ -100,12 +114,13 @@ func (c *Cleaner) Message(d *Dialect, frame []byte) error {
 		return err
 	}
 	var own [2][]byte // the message's card numbers
-	if m.Has(2) {
-		own[0] = bytes.Clone(m.AppendDigits(nil, 2))
+	if m.Has(2) && m.Len(2) <= txn.PANDigitsMax {
+		own[0] = m.AppendDigits(c.own[0][:0], 2)
 	}
-	if t := m.AppendDigits(nil, 35); len(t) > 0 {
-		if n := bytes.IndexByte(t, '='); n > 0 {
-			own[1] = bytes.Clone(t[:n])
+	if m.Has(35) {
+		t := m.AppendDigits(c.digits[:0], 35)
+		if n := bytes.IndexByte(t, '='); n > 0 && n <= txn.PANDigitsMax {
+			own[1] = append(c.own[1][:0], t[:n]...)
 		}
 	}
 	for n := range m.Fields() {
@@ -400,6 +415,21 @@ func (c *Cleaner) pseudonym(pan []byte) {
 			return
 		}
 	}
+	var was, is number19
+	if len(pan) <= txn.PANDigitsMax {
+		was.size = uint8(copy(was.digits[:], pan))
+		if made, ok := c.known[was]; ok {
+			copy(pan, made.digits[:made.size])
+			return
+		}
+		defer func() {
+			if len(c.known) >= knownMax {
+				clear(c.known)
+			}
+			is.size = uint8(copy(is.digits[:], pan))
+			c.known[was] = is
+		}()
+	}
 	keep := c.bin
 	if len(pan) < 16 {
 		keep = min(6, len(pan)/2)
@@ -430,13 +460,11 @@ func (c *Cleaner) pseudonym(pan []byte) {
 }
 
 func (c *Cleaner) round(bin []byte, size int, off byte, round int, half uint64) uint64 {
-	var in [8]byte
-	binary.BigEndian.PutUint64(in[:], half)
+	c.in = append(append(c.in[:0], bin...), byte(size), off, byte(round))
+	c.in = binary.BigEndian.AppendUint64(c.in, half)
 	c.mac.Reset()
-	c.mac.Write(bin)
-	c.mac.Write([]byte{byte(size), off, byte(round)})
-	c.mac.Write(in[:])
-	return binary.BigEndian.Uint64(c.mac.Sum(nil))
+	c.mac.Write(c.in)
+	return binary.BigEndian.Uint64(c.mac.Sum(c.sum[:0]))
 }
 
 func number(digits []byte) (n uint64) {

@@ -20,6 +20,13 @@ type Dialect struct {
 	Terminal *dialect.Terminal
 	// Spec is that field table, in moov's JSON form.
 	Spec []byte
+
+	prefix int // size of the length prefix
+}
+
+// OfTerminal is a dialect of the switch's own.
+func OfTerminal(d *dialect.Terminal) *Dialect {
+	return &Dialect{Name: d.Name(), Codec: d.Codec(), Terminal: d, prefix: d.Codec().Framing().PrefixSize()}
 }
 
 // Dialects are the ones that the switch speaks, in the order in which they are
@@ -31,7 +38,7 @@ func Dialects() []*Dialect {
 		if err != nil {
 			panic("capture: " + err.Error())
 		}
-		all = append(all, &Dialect{Name: name, Codec: d.Codec(), Terminal: d})
+		all = append(all, OfTerminal(d))
 	}
 	return all
 }
@@ -80,11 +87,11 @@ func specDialect(text []byte, prefix string) (*Dialect, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read field table: %w", err)
 	}
-	return &Dialect{Name: codec.Name(), Codec: codec, Spec: text}, nil
+	return &Dialect{Name: codec.Name(), Codec: codec, Spec: text, prefix: codec.Framing().PrefixSize()}, nil
 }
 
 // PrefixSize is the number of bytes before a frame that say its length.
-func (d *Dialect) PrefixSize() int { return d.Codec.Framing().PrefixSize() }
+func (d *Dialect) PrefixSize() int { return d.prefix }
 
 // Parse takes a frame with its length prefix apart.
 func (d *Dialect) Parse(m *iso.Message, frame []byte) error {

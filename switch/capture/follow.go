@@ -406,6 +406,7 @@ func (f *Follower) segment(s *followed, side int, tcp *layers.TCP, at time.Time)
 	if s.ended {
 		return nil
 	}
+	defer s.streams[side].keep()
 	if !s.hungUp {
 		s.End = at
 	}

@@ -521,7 +521,7 @@ func (d *dialectRecord) dialect() (*Dialect, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dialect{Name: d.Name, Codec: t.Codec(), Terminal: t}, nil
+	return OfTerminal(t), nil
 }
 
 // ReadIndex reads the index of a stored capture, from the end of the file or, if

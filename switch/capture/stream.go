@@ -30,6 +30,7 @@ type stream struct {
 	held    []segment // early ones, by sequence number
 	since   time.Time // when the first of them came
 	data    []byte    // in order, not yet a frame
+	borrows bool      // data lies in the packet that is being read
 	lost    bool      // data may begin within a frame
 }
 
@@ -78,9 +79,21 @@ func (s *stream) release() {
 // add appends what is new of a segment that does not come early.
 func (s *stream) add(seq uint32, payload []byte) {
 	if old := int(s.next - seq); old >= 0 && old < len(payload) {
-		s.data = append(s.data, payload[old:]...)
+		if fresh := payload[old:]; len(s.data) == 0 { // most segments are whole messages
+			s.data, s.borrows = fresh[:len(fresh):len(fresh)], true
+		} else {
+			s.data, s.borrows = append(s.data, fresh...), s.borrows && len(fresh) == 0
+		}
 		s.next += uint32(len(payload) - old)
 	}
+}
+
+// keep takes a copy of what is left of the packet that was read.
+func (s *stream) keep() {
+	if s.borrows && len(s.data) > 0 {
+		s.data = bytes.Clone(s.data)
+	}
+	s.borrows = false
 }
 
 // acknowledged says that the receiver has what the stream waits for: it went

@@ -4,8 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,6 +76,106 @@ func BenchmarkPlay(b *testing.B) {
 	b.StopTimer()
 	if err != nil || r.Answered != b.N || !r.OK() {
 		b.Fatalf("%+v, %v", r, err)
+	}
+}
+
+// beEcho in the environment makes the test binary a host that sends every frame
+// back as an answer, on an address that it prints.
+const beEcho = "REPLAY_BENCH_ECHO"
+
+// echo serves until its standard input ends.
+func echo() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(ln.Addr())
+	go func() { io.Copy(io.Discard, os.Stdin); os.Exit(0) }()
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			in := bufio.NewReaderSize(conn, 64<<10)
+			out := make([]byte, 0, 64<<10)
+			for {
+				prefix, err := in.Peek(2)
+				if err != nil {
+					return
+				}
+				n := 2 + int(prefix[0])<<8 + int(prefix[1])
+				frame, err := in.Peek(n)
+				if err != nil {
+					return
+				}
+				frame[2+5+6+1] |= 0x10 // 0200 becomes 0210
+				out = append(out, frame...)
+				in.Discard(n)
+				if in.Buffered() < 2 || len(out) > 32<<10 {
+					conn.Write(out)
+					out = out[:0]
+				}
+			}
+		}()
+	}
+}
+
+// BenchmarkLoad is what the generator costs, kernel included: the host is a
+// process of its own that only sends frames back.
+func BenchmarkLoad(b *testing.B) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), beEcho+"=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all []Identity
+	for i := range 4000 {
+		all = append(all, Identity{fmt.Sprintf("%08d", 10000001+i), "999290054110001"})
+	}
+	cpu := func() time.Duration {
+		var u syscall.Rusage
+		syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	for _, row := range []struct{ name, profile string }{
+		{"closed", "closed: {for: 2s}"},
+		{"open", "arrivals: [{for: 2s, rate: 100000}]"},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			var used time.Duration
+			var answers, took float64
+			for b.Loop() {
+				p, err := ReadProfile(strings.NewReader("sessions: 8\nsign_on: false\nright: [\"\"]\n" + row.profile))
+				if err != nil {
+					b.Fatal(err)
+				}
+				before := cpu()
+				r, err := RunLoad(context.Background(), p, LoadOptions{Addr: strings.TrimSpace(addr), Identities: all})
+				if err != nil || r.Answered == 0 || r.Load.Silent+r.Load.Broken > 0 {
+					b.Fatalf("%+v, %v", r, err)
+				}
+				used += cpu() - before
+				answers, took = answers+float64(r.Answered), took+r.Took.Seconds()
+			}
+			b.ReportMetric(float64(used)/answers/1e3, "us-cpu/request")
+			b.ReportMetric(answers/took, "requests/s")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
 }
 

@@ -12,6 +12,8 @@
 // the moment at which a request was due, whatever the host's slowness did to the
 // requests behind it.
 //
+// RunLoad asks a host what a Profile says instead, where nothing was recorded.
+//
 // Promise: a host that refuses, hangs or answers nonsense ends in a Report too.
 // Memory does not grow with the capture.
 package replay

@@ -26,11 +26,11 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f ms", float6
 func (r *Report) WriteHTML(w io.Writer) error {
 	data := struct {
 		*Report
-		Latencies, Rates, Percentiles, Answers template.HTML
-		Differences                            int
-	}{Report: r, Latencies: r.latencyPlot(), Rates: r.ratePlot(), Percentiles: r.curvePlot(), Answers: r.codePlot()}
-	for _, g := range r.Groups {
-		data.Differences += g.Count
+		Title                                          string
+		Latencies, Rates, Percentiles, Answers, Stages template.HTML
+	}{r, "Replay of " + r.Capture, r.latencyPlot(), r.ratePlot(), r.curvePlot(), r.codePlot(), ""}
+	if r.Load != nil {
+		data.Title, data.Stages = "Load "+r.Capture, r.stagePlot()
 	}
 	if err := pageTemplate.Execute(w, data); err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -214,7 +214,26 @@ func (r *Report) codePlot() template.HTML {
 		wide := func(n int) float64 { return float64(n) / float64(most) * (plotWidth - left - 90) }
 		fmt.Fprintf(&b, `<text class="y" x="%g" y="%g">%s: %s</text>`, left-8, y+20, template.HTMLEscapeString(c.Kind), template.HTMLEscapeString(c.Code))
 		fmt.Fprintf(&b, `<rect fill="%s" x="%g" y="%g" width="%.1f" height="11"/><text x="%.1f" y="%g">%d</text>`, colourP50, left, y+4, wide(c.Now), left+wide(c.Now)+5, y+14, c.Now)
-		fmt.Fprintf(&b, `<rect fill="#bbb" x="%g" y="%g" width="%.1f" height="11"/><text x="%.1f" y="%g">%d</text>`, left, y+17, wide(c.Recorded), left+wide(c.Recorded)+5, y+27, c.Recorded)
+		if r.Load == nil {
+			fmt.Fprintf(&b, `<rect fill="#bbb" x="%g" y="%g" width="%.1f" height="11"/><text x="%.1f" y="%g">%d</text>`, left, y+17, wide(c.Recorded), left+wide(c.Recorded)+5, y+27, c.Recorded)
+		}
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String())
+}
+
+// stagePlot has a bar for each stage of the switch's.
+func (r *Report) stagePlot() template.HTML {
+	if len(r.Load.Stages) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	const row, left = 24.0, 230.0
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img">`, plotWidth, row*float64(len(r.Load.Stages)))
+	for i, s := range r.Load.Stages {
+		y, wide := row*float64(i), float64(s.Mean)/float64(max(1, r.Load.Stages[0].Mean))*(plotWidth-left-180)
+		fmt.Fprintf(&b, `<text class="y" x="%g" y="%g">%s</text><rect fill="%s" x="%g" y="%g" width="%.1f" height="13"/><text x="%.1f" y="%g">%s, %d times</text>`,
+			left-8, y+15, template.HTMLEscapeString(s.Stage), colourP50, left, y+4, wide, left+wide+5, y+15, milliseconds(s.Mean), s.Count)
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String())

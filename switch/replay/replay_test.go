@@ -33,7 +33,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(beEcho) != "" {
+		echo()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const testTMK = "CA5D92598DCA48CE8A4C76361A9269E9"
 

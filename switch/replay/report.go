@@ -35,6 +35,9 @@ type Report struct {
 	BadMACs    int     `json:"bad_macs"`    // approvals whose MAC was wrong or missing
 	MoreGroups int     `json:"more_groups"` // differences beyond the causes that are told apart
 
+	// Load is more of a load, nil of a replay.
+	Load *Load `json:"load,omitempty"`
+
 	Groups   []Group  `json:"groups"`
 	Problems []string `json:"problems"` // one line each
 
@@ -52,8 +55,12 @@ type Report struct {
 	Lag Percentiles `json:"lag"`
 }
 
-// OK says that every answer is as recorded and none is missing.
+// OK says that every answer is as recorded and none is missing; of a load, that
+// every answer is right.
 func (r *Report) OK() bool {
+	if r.Load != nil {
+		return r.Load.Errors() == 0 && r.Answered > 0
+	}
 	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Sent > 0
 }
 

@@ -52,8 +52,9 @@ func (a *Answer) raw(n int) []byte {
 	return m.Value(n)
 }
 
-// batch is DE60.2, 0 where there is none.
-func (a *Answer) batch() uint32 {
+// Batch is DE60.2, the switch's batch in its answer to a sign-on; 0 where there
+// is none.
+func (a *Answer) Batch() uint32 {
 	var m iso.Message
 	a.dialect.Codec().Parse(&m, a.body)
 	if v := string(m.AppendDigits(nil, 60)); IsCUP(a.dialect) && len(v) >= 8 {

@@ -119,7 +119,7 @@ func (c *Client) SignOn(ctx context.Context) (Answer, error) {
 	if err := c.line.Keys.Take(&answer); err != nil {
 		return Answer{}, fmt.Errorf("sign-on %06d of terminal %s: %w", c.store.stan, c.profile.Terminal, err)
 	}
-	if batch := answer.batch(); batch != 0 && batch != c.store.batch && c.store.nothingTaken() && c.store.settling == nil {
+	if batch := answer.Batch(); batch != 0 && batch != c.store.batch && c.store.nothingTaken() && c.store.settling == nil {
 		return answer, c.store.note(opened, fact{Batch: batch})
 	}
 	return answer, nil

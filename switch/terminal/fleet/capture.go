@@ -67,7 +67,7 @@ func ReadCapture(r io.Reader, ports map[uint16]*dialect.Terminal) (*Capture, err
 	for port, d := range ports {
 		o.Ports[port] = nil
 		if d != nil {
-			o.Ports[port] = &capture.Dialect{Name: d.Name(), Codec: d.Codec(), Terminal: d}
+			o.Ports[port] = capture.OfTerminal(d)
 		}
 	}
 	c := collector{open: map[*capture.Session]*collected{}}

@@ -1,0 +1,267 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func profile(t testing.TB, text string) *Profile {
+	t.Helper()
+	p, err := ReadProfile(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func identities(n int) (all []Identity) {
+	for i := range n {
+		all = append(all, Identity{fmt.Sprintf("%08d", 10000001+i), merchantOf(i)})
+	}
+	return all
+}
+
+func TestBadProfiles(t *testing.T) {
+	const open = "arrivals: [{for: 1s, rate: 1}]\n"
+	for text, want := range map[string]string{
+		"":                                              "one of arrivals, closed and search",
+		open + "closed: {for: 1s}":                      "one of arrivals, closed and search",
+		open + "colour: red":                            "unknown field",
+		open + "dialect: klingon":                       "klingon",
+		open + "sessions: 0":                            "sessions: 0 must be",
+		open + "gaps: odd":                              "gaps:",
+		open + "mix: {settlement: 1}":                   "mix: \"settlement\"",
+		open + "mix: {void: 1}":                         "something else than voids",
+		open + "mix: {sale: -1}":                        "mix:",
+		open + "cards: {count: 0}":                      "cards: count",
+		open + "cards: {prefixes: {\"x\": 1}}":          "cards: prefix",
+		open + "cards: {entry: nose}":                   "card entry",
+		open + "terminals: {zipf: 11}":                  "zipf",
+		open + "amounts: {from: \"2\", to: \"1\"}":      "to is less than from",
+		open + "amounts: {from: \"1.234\"}":             "amounts:",
+		open + "faults: {duplicates: 101}":              "percents",
+		open + "patience: 2h":                           "patience",
+		"arrivals: [{for: 1s, rate: .nan}]":             "stretch 1",
+		"arrivals: [{for: 0s, rate: 1}]":                "stretch 1",
+		"arrivals: [{for: 1s, step: 1}]":                "stretch 1",
+		"closed: {for: 1s, think: -1s}":                 "closed:",
+		"search: {from: 2, to: 1, within: 1s, p99: 1s}": "search:",
+		"!!!": "read profile",
+	} {
+		if _, err := ReadProfile(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// Rates are what the stretches say, and arrivals come as often as the rates say.
+func TestArrivals(t *testing.T) {
+	p := profile(t, `
+arrivals:
+  - {for: 10s, rate: 100}
+  - {for: 10s, rate: 100, to: 300}
+  - {for: 10s, rate: 100, step: 50, every: 2s}
+  - {for: 10s, rate: 0, peak: 200, period: 10s}
+gaps: even`)
+	for at, want := range map[time.Duration]float64{0: 100, 9 * time.Second: 100, 15 * time.Second: 200, 20 * time.Second: 100, 29 * time.Second: 300, 30 * time.Second: 0, 35 * time.Second: 200} {
+		if got, more := p.rate(at); math.Abs(got-want) > 0.01 || !more {
+			t.Errorf("at %v the rate is %v, want %v", at, got, want)
+		}
+	}
+	if _, more := p.rate(p.lasts()); more || p.lasts() != 40*time.Second {
+		t.Errorf("it lasts %v", p.lasts())
+	}
+	for _, gaps := range []string{"even", "random"} {
+		p.Gaps = gaps
+		g, err := newGenerator(p, &LoadOptions{Identities: identities(1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := [4]float64{}
+		for at, more := g.lanes[0].nextDue(0); more; at, more = g.lanes[0].nextDue(at) {
+			counts[at/(10*time.Second)]++
+		}
+		for i, want := range [4]float64{1000, 2000, 2000, 1000} {
+			if off := math.Abs(counts[i] - want); off > 20 && (gaps == "even" || off > 5*math.Sqrt(want)) {
+				t.Errorf("%s gaps: %v arrivals in stretch %d, want %v", gaps, counts[i], i+1, want)
+			}
+		}
+	}
+}
+
+// A load of all kinds and faults is answered, each request once; voids are of
+// approvals.
+func TestLoad(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	kinds := map[txn.Kind]int{}
+	var mu sync.Mutex
+	host.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+		mu.Lock()
+		kinds[req.Kind]++
+		lost := req.Kind == txn.KindBalance && kinds[req.Kind]%10 == 0
+		mu.Unlock()
+		if lost {
+			return nil
+		}
+		return answer
+	})
+	p := profile(t, `
+sessions: 4
+patience: 500ms
+arrivals: [{for: 1500ms, rate: 400}]
+mix: {sale: 70, void: 10, balance: 10, preauth: 10}
+cards: {zipf: 1, count: 500}
+faults: {duplicates: 5, half_frames: 2, reverse_unanswered: true}`)
+	var progress []Progress
+	r, err := RunLoad(t.Context(), p, LoadOptions{Name: "all", Addr: host.Addr, Identities: identities(20), Progress: func(p Progress) { progress = append(progress, p) }})
+	if err != nil || len(r.Problems) > 1 {
+		t.Fatalf("%v, %q", err, r.Problems)
+	}
+	l := r.Load
+	if r.Sent < 450 || r.Sent > 750 || r.Answered+l.Silent != r.Sent || l.Silent == 0 || l.Wrong != 0 || l.Broken != 0 || r.OK() {
+		t.Errorf("%d sent, %d answered, %+v", r.Sent, r.Answered, *l)
+	}
+	if l.Repeats == 0 || l.Halves == 0 || r.SignOns != 20 || r.Latency.N != int64(r.Answered) || len(r.Series) == 0 || len(progress) == 0 {
+		t.Errorf("%d sign-ons, %d latencies, %+v", r.SignOns, r.Latency.N, *l)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if kinds[txn.KindVoid] == 0 || kinds[txn.KindPreauth] == 0 || kinds[txn.KindSale] < 4*kinds[txn.KindVoid] {
+		t.Errorf("asked for %v", kinds)
+	}
+	r.Load.Stages = []StageTime{{"forward", 7, time.Millisecond}}
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil || strings.Count(page.String(), "<svg") != 5 || strings.Contains(page.String(), "http") || !strings.Contains(page.String(), "forward") {
+		t.Errorf("%v: %s", err, page.String())
+	}
+}
+
+// A host that stalls is charged with all that was due meanwhile.
+func TestLoadCountsFromDue(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	var stall sync.Once
+	host.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+		if req.Kind == txn.KindSale {
+			stall.Do(func() { time.Sleep(500 * time.Millisecond) })
+		}
+		return answer
+	})
+	r, err := RunLoad(t.Context(), profile(t, "sessions: 1\ngaps: even\narrivals: [{for: 1s, rate: 200}]"), LoadOptions{Addr: host.Addr, Identities: identities(1)})
+	if err != nil || r.Sent < 199 || r.Answered != r.Sent || r.Latency.P90 < 250*time.Millisecond || r.Latency.Max < 480*time.Millisecond {
+		t.Errorf("%v: %d sent, %d answered, %+v", err, r.Sent, r.Answered, r.Latency)
+	}
+}
+
+// In a closed loop no more requests are in flight than there are terminals.
+func TestLoadClosed(t *testing.T) {
+	host := terminaltest.Start(t, "iso87")
+	r, err := RunLoad(t.Context(), profile(t, "dialect: iso87\nsessions: 2\nclosed: {for: 500ms, think: 50ms}"), LoadOptions{Addr: host.Addr, Identities: identities(10)})
+	if err != nil || !r.OK() || r.Answered < 20 || r.Answered > 250 {
+		t.Errorf("%v: %d answered, %+v, %q", err, r.Answered, *r.Load, r.Problems)
+	}
+}
+
+// A host that takes 300 requests a second, no more, is found out.
+func TestSearch(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	var mu sync.Mutex
+	free := time.Now()
+	host.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+		if req.Kind == txn.KindSale {
+			mu.Lock()
+			free = free.Add(time.Second / 300)
+			if now := time.Now(); free.Before(now) {
+				free = now
+			}
+			wait := time.Until(free)
+			mu.Unlock()
+			time.Sleep(wait)
+		}
+		return answer
+	})
+	p := profile(t, "sessions: 8\ngaps: even\nsearch: {p99: 150ms, from: 50, to: 5000, within: 1s}")
+	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(8)})
+	if err != nil || r.Load.Capacity < 100 || r.Load.Capacity > 400 || len(r.Load.Trials) < 4 {
+		t.Errorf("%v: %+v", err, r.Load)
+	}
+}
+
+// A host that refuses, hangs, hangs up or answers nonsense ends in a report.
+func TestLoadOfBadHosts(t *testing.T) {
+	closed := server(t, func(conn net.Conn) {})
+	nonsense := server(t, func(conn net.Conn) {
+		conn.Read(make([]byte, 4096))
+		conn.Write(bytes.Repeat([]byte{0, 9}, 100))
+	})
+	silent := server(t, func(conn net.Conn) {
+		for b := make([]byte, 4096); ; {
+			if _, err := conn.Read(b); err != nil {
+				return
+			}
+		}
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := ln.Addr().String()
+	ln.Close()
+	for _, row := range []struct {
+		name, addr string
+		givenUp    bool
+		problem    string
+	}{
+		{"refuses", gone, true, "cannot be reached"}, {"hangs up", closed, true, "the host closed the session"},
+		{"answers nonsense", nonsense, true, "the host answered nonsense"}, {"hangs", silent, true, "the host has answered nothing for 300ms"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			r, err := RunLoad(t.Context(), profile(t, "sessions: 2\nsign_on: false\npatience: 100ms\narrivals: [{for: 2s, rate: 100}]"), LoadOptions{Addr: row.addr, Identities: identities(2)})
+			if errors.Is(err, ErrGivenUp) != row.givenUp || r == nil || r.OK() || !strings.Contains(strings.Join(r.Problems, "; "), row.problem) {
+				t.Errorf("%v, %q", err, r.Problems)
+			}
+		})
+	}
+}
+
+func TestStages(t *testing.T) {
+	const page = `# HELP acq_txn_stage_duration_seconds Time
+acq_txn_stage_duration_seconds_bucket{stage="forward",le="0.1"} 3
+acq_txn_stage_duration_seconds_sum{dialect="x",stage="forward"} 1.5
+acq_txn_stage_duration_seconds_count{stage="forward"} 3
+acq_txn_stage_duration_seconds_sum{stage="broken"} one
+other{stage="forward"} 9
+`
+	before := ReadStages(strings.NewReader(page))
+	after := ReadStages(strings.NewReader(strings.Replace(strings.Replace(page, "1.5", "2.5", 1), "} 3\nacq_txn_stage_duration_seconds_sum{stage", "} 5\nacq_txn_stage_duration_seconds_sum{stage", 1)))
+	if got := after.Since(before); len(got) != 1 || got[0] != (StageTime{"forward", 2, 500 * time.Millisecond}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func FuzzReadProfile(f *testing.F) {
+	f.Add("arrivals: [{for: 1s, rate: 1, to: 2}]\nmix: {sale: 1}")
+	f.Add("search: {p99: 1s, from: 1, to: 2, within: 1s}\ncards: {prefixes: {9: 1}, zipf: 1}")
+	f.Add("closed: {for: 1h, think: 1s}\nfaults: {duplicates: 1}\n? :")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ReadProfile(strings.NewReader(text))
+		if err == nil && p.Search == nil && p.lasts() <= 0 {
+			t.Error("it lasts no time")
+		}
+	})
+}
+
+func FuzzReadStages(f *testing.F) {
+	f.Add("acq_txn_stage_duration_seconds_sum{stage=\"x\"} 1\nacq_txn_stage_duration_seconds_count{stage=\"x\"} NaN\n")
+	f.Fuzz(func(t *testing.T, text string) { ReadStages(strings.NewReader(text)).Since(nil) })
+}

@@ -150,6 +150,15 @@ func TestReadLines(t *testing.T) {
 	}
 }
 
+// A text that is something else is given up at once.
+func TestReadLinesOfSomethingElse(t *testing.T) {
+	var h heard
+	stats, err := ReadLines(strings.NewReader(strings.Repeat("GET / HTTP/1.1\n", 100)), Dialects(), time.Unix(0, 0), &h)
+	if err == nil || !strings.Contains(err.Error(), "none of the first 3 lines is a message") || stats.Packets != 3 {
+		t.Errorf("%v after %d lines", err, stats.Packets)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	file, _ := stored(f)
 	f.Add(file)

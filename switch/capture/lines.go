@@ -20,6 +20,7 @@ import (
 const (
 	lineMax     = 64 << 10
 	troublesMax = 20
+	strangeMax  = 3 // lines that are no messages before any is: the text is something else
 )
 
 // ReadLines reads a text of messages and tells sink. Each line is a message:
@@ -55,6 +56,9 @@ func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats
 		}
 		if err := next(l.stats.Packets, line); err != nil {
 			return l.stats, err
+		}
+		if l.stats.Partial == strangeMax && len(l.order) == 0 {
+			return l.stats, fmt.Errorf("none of the first %d lines is a message of any dialect", strangeMax)
 		}
 	}
 	err := in.Err()

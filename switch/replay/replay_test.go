@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -14,12 +13,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/moov-io/iso8583"
+	connection "github.com/moov-io/iso8583-connection"
+	isoserver "github.com/moov-io/iso8583-connection/server"
 	"go.uber.org/goleak"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -317,42 +319,32 @@ func TestReplayWithKeys(t *testing.T) {
 	}
 }
 
-// unrelated is an ISO 8583 server that has nothing to do with the switch: moov's
-// message, another field table, a length in four digits.
+// unrelated is an ISO 8583 server that has nothing to do with the switch:
+// moov-io's, with another field table and a length in four digits.
 func unrelated(t *testing.T, spec *iso8583.MessageSpec, code func(amount string) string) string {
 	t.Helper()
-	return server(t, func(conn net.Conn) {
-		r := bufio.NewReader(conn)
-		for {
-			var prefix [4]byte
-			if _, err := io.ReadFull(r, prefix[:]); err != nil {
-				return
-			}
-			n := 0
-			fmt.Sscanf(string(prefix[:]), "%04d", &n)
-			body := make([]byte, n)
-			if _, err := io.ReadFull(r, body); err != nil {
-				return
-			}
-			m := iso8583.NewMessage(spec)
-			if err := m.Unpack(body); err != nil {
-				t.Error(err)
-				return
-			}
-			m.MTI("0210")
-			amount, _ := m.GetString(4)
-			m.Field(39, code(amount))
-			m.Field(37, fmt.Sprintf("%012d", time.Now().UnixNano()%1e12))
-			out, err := m.Pack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if _, err := conn.Write(append(fmt.Appendf(nil, "%04d", len(out)), out...)); err != nil {
-				return
-			}
+	length := func(r io.Reader) (n int, err error) {
+		var prefix [4]byte
+		if _, err := io.ReadFull(r, prefix[:]); err != nil {
+			return 0, err
 		}
-	})
+		return strconv.Atoi(string(prefix[:]))
+	}
+	prefix := func(w io.Writer, n int) (int, error) { return fmt.Fprintf(w, "%04d", n) }
+	s := isoserver.New(spec, length, prefix, connection.InboundMessageHandler(func(c *connection.Connection, m *iso8583.Message) {
+		m.MTI("0210")
+		amount, _ := m.GetString(4)
+		m.Field(39, code(amount))
+		m.Field(37, fmt.Sprintf("%012d", time.Now().UnixNano()%1e12))
+		if err := c.Reply(m); err != nil {
+			t.Error(err)
+		}
+	}))
+	if err := s.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s.Addr
 }
 
 // server serves each connection until the test ends.

@@ -46,6 +46,7 @@ type life struct {
 	digest          uint64 // of the intent's request and leg
 	state           txn.Outcome
 	held            txn.Effect // by its outcome
+	standIn         bool       // approved in the issuer's place
 	debts           []debt     // in order
 }
 
@@ -213,7 +214,7 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 	if told != (rec.Reason == txn.Approved) && rec.Outcome != txn.OutcomeLocal {
 		r.broken(RuleOutcome, rec.ID, "the issuer's answer at %d was %q and the terminal was told %q", pos, rec.Outcome, rec.Reason)
 	}
-	if rec.Outcome != txn.OutcomeLocal {
+	if rec.Outcome != txn.OutcomeLocal && rec.Request != txn.KindStandIn { // nothing was sent for that
 		r.check(RuleIntent).Checked++
 		switch {
 		case t.intent == 0 && rec.At.Before(h.strayUntil):
@@ -228,7 +229,7 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 		r.broken(RuleHold, rec.ID, "the %s %s at %d holds limits: %d", rec.Outcome, rec.Request, pos, rec.Held)
 	}
 	h.use(pos, rec.Hold(), int64(rec.Held))
-	t.outcome, t.state, t.held = pos, rec.Outcome, rec.Held
+	t.outcome, t.state, t.held, t.standIn = pos, rec.Outcome, rec.Held, rec.Request == txn.KindStandIn
 	if rec.Owes() {
 		r.check(RuleReversal).Checked++
 		t.debts = append(t.debts, debt{due: pos})
@@ -253,10 +254,16 @@ func (h *history) reversalDue(pos uint64, rec *txn.Record) {
 	r := h.report
 	r.check(RuleReversal).Checked++
 	t := h.txns[rec.Original]
+	if t.standIn && len(t.debts) == 1 { // it is not told any more, if it was not
+		if d := &t.debts[0]; d.done == 0 {
+			d.done = pos
+		}
+	}
 	switch {
 	case h.cutOff(&t, rec):
-	case t.outcome == 0 || t.state != txn.OutcomeApproved:
+	case t.outcome == 0 || t.state != txn.OutcomeApproved && !t.standIn:
 		r.broken(RuleReversal, rec.Original, "a reversal is due at %d for what was not approved", pos)
+	case t.standIn && len(t.debts) == 1:
 	case len(t.debts) > 0 && t.debts[len(t.debts)-1].stays == 0:
 		r.broken(RuleReversal, rec.Original, "the reversal due at %d is due again at %d", t.debts[0].due, pos)
 		return
@@ -291,6 +298,8 @@ func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 		r.broken(RuleReversal, rec.Original, "a reversal is done at %d that nothing owed", pos)
 		t.debts = append(t.debts, debt{due: pos, done: pos})
 		h.txns[rec.Original] = t
+	case t.standIn && d.due == t.outcome: // what it owes is an advice
+		r.broken(RuleReversal, rec.Original, "a reversal is done at %d that nothing owed", pos)
 	case rec.Gone != d.gone || rec.Stays != d.stays:
 		r.broken(RuleReversal, rec.Original, "the reversal done at %d takes %d and leaves %d, the one due at %d left %d", pos, rec.Undoes(), rec.Stays, d.due, d.stays)
 	}

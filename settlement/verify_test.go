@@ -122,6 +122,17 @@ func (m *historyMaker) transaction() []*txn.Record {
 		return []*txn.Record{decided(r, txn.OutcomeLocal, txn.DayAmountIsOverLimit, "61")}
 	}
 	r.Leg = txn.Leg{Issuer: txn.MakeIssuerID("icbc"), STAN: uint32(r.ID)}
+	if kind == txn.KindSale && m.rng.IntN(8) == 0 { // approved in the issuer's place
+		r.Request, r.MTI = txn.KindStandIn, 0x0220
+		recs := []*txn.Record{decided(r, txn.OutcomeUnknown, txn.Approved, "00")}
+		switch m.rng.IntN(3) {
+		case 0: // reversed before it was told
+			return append(recs, m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
+		case 1: // and after
+			return append(recs, m.after(&r, txn.RecordAdviceDone), m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
+		}
+		return append(recs, m.after(&r, txn.RecordAdviceDone))
+	}
 	intent := r
 	intent.Kind, intent.Held = txn.RecordIntent, kind.Limits()
 	recs := []*txn.Record{&intent}
@@ -190,7 +201,7 @@ type fakeLive struct {
 
 func liveOf(recs []*txn.Record) *fakeLive {
 	l := &fakeLive{use: map[txn.Date]map[ledger.Party]ledger.Use{}, idle: true, book: batch.NewBook()}
-	held := map[txn.ID]bool{}
+	held, untold := map[txn.ID]bool{}, map[txn.ID]bool{}
 	count := func(h txn.Hold, sign int64) {
 		if l.use[h.Day] == nil {
 			l.use[h.Day] = map[ledger.Party]ledger.Use{}
@@ -210,8 +221,16 @@ func liveOf(recs []*txn.Record) *fakeLive {
 			held[r.ID] = true
 			count(r.Hold(), 1)
 		}
-		if r.Owes() {
+		switch {
+		case r.Kind == txn.RecordReversalDue && untold[r.Original]: // instead of telling it
+		case r.Owes():
 			l.owed++
+		case r.Kind == txn.RecordAdviceDone:
+			l.owed--
+		}
+		untold[r.ID] = r.Kind == txn.RecordOutcome && r.Request == txn.KindStandIn
+		if r.Kind != txn.RecordOutcome {
+			delete(untold, r.Original)
 		}
 		if r.Kind == txn.RecordReversalDone {
 			l.owed--

@@ -36,6 +36,9 @@ type Config struct {
 	// Node numbers this switch among an acquirer's, 0 to 1023: it is part of
 	// transaction ids.
 	Node int
+	// StandIn says, by issuer, what is approved in its place while it cannot be
+	// reached. Default nothing.
+	StandIn map[txn.IssuerID]StandIn
 	// Originals are the limits of what may be done about earlier transactions.
 	Originals original.Rules
 	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.

@@ -45,6 +45,9 @@ type Forwarder interface {
 	// reason other than Approved holds nothing. That the issuer is away is none
 	// for a kind that is Told.
 	Begin(req *txn.Request) (txn.Leg, txn.Reason)
+	// Number gives a request a leg while its issuer cannot be reached: it is told
+	// of later. It holds nothing, and is false when too much is in flight.
+	Number(req *txn.Request) (txn.Leg, bool)
 	// Exchange sends req and waits for the reply until req.Deadline or the
 	// issuer's own timeout, whichever is first, and gives the place back. It is
 	// OutcomeNotSent only if certainly no byte left.

@@ -49,15 +49,17 @@ func (s *Switch) Recover() (Recovery, error) {
 		switch rec.Kind {
 		case txn.RecordIntent:
 			open[rec.ID] = detach(&rec)
-			if last, ok := legs[rec.Leg.Issuer]; !ok || follows(rec.Leg.STAN, last.STAN) {
-				legs[rec.Leg.Issuer] = rec.Leg
-			}
+			legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
 			sealed = rec
 		case txn.RecordOutcome:
 			delete(open, rec.ID)
 			s.restore(&rec, pos, rec.Day > cut)
 			if rec.Owes() {
 				owed[subject] = []owedAt{{detach(&rec), pos}}
+			}
+			if rec.Request == txn.KindStandIn { // it was numbered without an intent
+				legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
+				sealed = rec
 			}
 		case txn.RecordReversalDue:
 			if rec.Key != (txn.Key{}) {
@@ -67,6 +69,9 @@ func (s *Switch) Recover() (Recovery, error) {
 				s.slots.undo(&key, false)
 			}
 			s.originals.learn(&rec)
+			if about := owed[subject]; len(about) > 0 && untold(&about[0].rec) {
+				owed[subject] = nil
+			}
 			owed[subject] = append(owed[subject], owedAt{detach(&rec), pos})
 		case txn.RecordReversalDone, txn.RecordAdviceDone:
 			if owed[subject] = owed[subject][min(1, len(owed[subject])):]; len(owed[subject]) == 0 {
@@ -114,6 +119,9 @@ func (s *Switch) Recover() (Recovery, error) {
 	}
 	for _, about := range owed {
 		for _, o := range about {
+			if untold(&o.rec) {
+				s.standIns.restore(&o.rec)
+			}
 			s.reversals.add(&o.rec, o.pos)
 		}
 	}
@@ -121,6 +129,14 @@ func (s *Switch) Recover() (Recovery, error) {
 	found.Owed = len(owed)
 	found.Duration = time.Since(began)
 	return found, nil
+}
+
+// later is the leg that was numbered later; the zero leg never is.
+func later(a, b txn.Leg) txn.Leg {
+	if a == (txn.Leg{}) || follows(b.STAN, a.STAN) {
+		return b
+	}
+	return a
 }
 
 // follows is whether STAN a was given out after b: requests side by side are

@@ -240,6 +240,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 
 // send tries one reversal or advice once.
 func (l *lanes) send(ctx context.Context, o *owed) error {
+	o = l.latest(o)
 	if l.s.originals.undoing(o.rec.Original) {
 		l.push(o, l.s.cfg.ReversalRetry) // what was done about it is undone first
 		return nil
@@ -271,8 +272,24 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	return l.settle(o, done, code, log)
 }
 
+// latest is o, or the reversal behind it that makes telling o needless: an issuer
+// that has heard of it is told the reversal, and one that has not says so.
+func (l *lanes) latest(o *owed) *owed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if untold(&o.rec) && o.behind != nil {
+		o = o.behind
+		l.byID[o.rec.Original] = o
+	}
+	return o
+}
+
 // settle records that the issuer acknowledged what it was owed.
 func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Logger) error {
+	if next := l.latest(o); next != o { // reversed while it was being told
+		l.push(next, 0)
+		return nil
+	}
 	done := o.rec
 	done.Kind, done.At, done.ID = kind, time.Now(), l.s.numbers.id(time.Now())
 	done.Key, done.Held = txn.Key{}, txn.NoEffect
@@ -294,6 +311,7 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 	failpoint.Hit(failpoint.Acknowledgment)
 	l.s.settle(&done)
 	l.s.originals.learn(&done)
+	l.s.standIns.release(done.Original)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.behind == nil {

@@ -99,7 +99,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	switch {
 	case orig.Day != req.Day && (orig.Day != req.Day.Before() || req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace):
 		reason = txn.OriginalIsOfAnotherDay
-	case orig.Request.Remedy() == txn.Repeat && orig.Reason == txn.Approved:
+	case !orig.Request.Reversible() && orig.Reason == txn.Approved:
 		reason = txn.KindIsNotOffered // a yes would say that it is undone
 	case orig.Amount != req.Amount:
 		reason = txn.OriginalAmountDiffers

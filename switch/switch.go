@@ -60,6 +60,7 @@ type Switch struct {
 	numbers   numbers
 	work      sync.Pool // of *work
 	pace      *pace
+	standIns  *standIns
 	broken    chan error // holds one: why the process must end
 	inFlight  atomic.Int64
 	replayed  atomic.Int64
@@ -76,6 +77,10 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 		return nil, fmt.Errorf("switch: %w", err)
 	}
 	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), aloft: newAloft(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst)}
+	var err error
+	if s.standIns, err = newStandIns(cfg.StandIn); err != nil {
+		return nil, fmt.Errorf("switch: %w", err)
+	}
 	s.numbers.node = txn.ID(cfg.Node)
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
@@ -307,6 +312,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	leg, reason := s.issuers.Begin(req)
 	switch {
+	case reason == txn.IssuerIsUnavailable && s.standIn(req, ans, w, leg.Issuer):
+		return
 	case postponed(req.Kind, reason):
 		s.postpone(req, ans, w, reason)
 		return
@@ -463,6 +470,8 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 // stateOf is the slot state that an outcome leaves.
 func stateOf(rec *txn.Record) slotState {
 	switch {
+	case rec.Request == txn.KindStandIn:
+		return slotApproved
 	case rec.Request.Remedy() != txn.Reverse: // a reversal does not concern it
 	case rec.Owes():
 		return slotUndone

@@ -62,11 +62,18 @@ func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.refuse != txn.Approved {
-		return txn.Leg{}, b.refuse
+		return txn.Leg{Issuer: txn.MakeIssuerID("bank")}, b.refuse
 	}
 	b.stan++
 	b.held[b.stan] = true
 	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan, Time: [10]byte([]byte("1122093000"))}, txn.Approved
+}
+
+func (b *bank) Number(*txn.Request) (txn.Leg, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stan++
+	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan, Time: [10]byte([]byte("1122093000"))}, true
 }
 
 func (b *bank) release(leg *txn.Leg) {
@@ -182,6 +189,7 @@ type house struct {
 	s       *Switch
 	stop    func()
 	retry   time.Duration // Config.ReversalRetry of the next open
+	standIn *StandIn      // likewise, for the bank; nil: never
 }
 
 var zone = time.FixedZone("CST", 8*3600)
@@ -227,6 +235,9 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		rec = wrap(j)
 	}
 	cfg := Config{Acquirer: 48802900, ReversalRetry: h.retry, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
+	if h.standIn != nil {
+		cfg.StandIn = map[txn.IssuerID]StandIn{txn.MakeIssuerID("bank"): *h.standIn}
+	}
 	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		h.t.Fatal(err)

@@ -72,7 +72,7 @@ type app struct {
 
 	watchVersion int64 // of the watch list in force; followAlerts owns it once it runs
 
-	linksFirst bool        // terminals that are connected already wait for the issuers
+	linksFirst []string    // issuers whose links terminals wait for
 	handsOver  atomic.Bool // another program goes on at once: the ledger can wait
 
 	closers []func() error
@@ -427,9 +427,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if a.recorder != nil {
 		start(stage{"recorder", a.record})
 	}
-	if a.linksFirst {
-		a.awaitLinks(ctx)
-	}
+	a.awaitLinks(ctx, a.linksFirst)
 	start(stage{"terminals", a.terminals.Run})
 	for i, addr := range a.terminals.Addrs() {
 		a.log.Info("terminals can connect", "dialect", a.cfg.Terminals.Listeners[i].Dialect, "address", addr.String())
@@ -448,10 +446,10 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 // linksWithin bounds how long terminals wait for the links to come up.
 const linksWithin = 5 * time.Second
 
-// awaitLinks returns when every issuer has a link, or it has taken too long.
-func (a *app) awaitLinks(ctx context.Context) {
+// awaitLinks returns when each of the issuers has a link, or it has taken too long.
+func (a *app) awaitLinks(ctx context.Context, issuers []string) {
 	for late := time.Now().Add(linksWithin); time.Now().Before(late); {
-		if !slices.ContainsFunc(a.issuers.Status(), func(s issuer.Status) bool { return s.Up == 0 }) {
+		if !slices.ContainsFunc(a.issuers.Status(), func(s issuer.Status) bool { return s.Up == 0 && slices.Contains(issuers, s.Issuer) }) {
 			return
 		}
 		select {

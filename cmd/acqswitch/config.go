@@ -58,6 +58,7 @@ type config struct {
 	Log          logConfig        `yaml:"log"`
 	Trace        traceConfig      `yaml:"trace"`
 	Issuers      []issuer.Config  `yaml:"issuers"`
+	StandIn      []standInConfig  `yaml:"stand_in"`
 }
 
 type terminalsConfig struct {
@@ -202,6 +203,7 @@ func (c *config) validate() error {
 		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
 		{"trace.slow", atLeast(c.Trace.Slow, 0)},
 		{"issuers[].timeout", c.timeouts()},
+		{"stand_in[]", func() error { _, err := c.standIns(); return err }()},
 	} {
 		if rule.err != nil {
 			return fmt.Errorf("%s: %w", rule.key, rule.err)
@@ -321,8 +323,13 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 		return acquirer.Config{}, err
 	}
 	day, err := c.businessDay()
+	if err != nil {
+		return acquirer.Config{}, err
+	}
+	standIns, err := c.standIns()
 	r := &c.Reversals
 	return acquirer.Config{
+		StandIn:  standIns,
 		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
 		TerminalRate: float64(c.Terminals.Rate), TerminalBurst: c.Terminals.Burst,
 		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,

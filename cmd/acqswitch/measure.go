@@ -13,6 +13,10 @@ func (a *app) measure() {
 	t := a.telemetry
 	t.Gauge(telemetry.InFlight, func() int64 { return a.acquirer.Figures().InFlight })
 	t.Gauge(telemetry.ReversalsQueued, func() int64 { return a.acquirer.Figures().ReversalsOwed })
+	for i, e := range a.acquirer.Exposures() {
+		t.Gauge(telemetry.Exposure, func() int64 { return a.acquirer.Exposures()[i].Minor },
+			telemetry.Label{Key: "issuer", Value: e.Issuer.String()}, telemetry.Label{Key: "currency", Value: e.Currency.String()})
+	}
 	t.Gauge(telemetry.Sessions, func() int64 { open, _ := a.terminals.Sessions(); return open })
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })

@@ -27,6 +27,7 @@ type stack struct {
 	t      *testing.T
 	dir    string
 	issuer string // address
+	bank   *process
 	server *process
 	cup    string // addresses of the running switch
 	iso87  string
@@ -40,8 +41,8 @@ func newStack(t *testing.T, script string) *stack {
 	s := &stack{t: t, dir: t.TempDir()}
 	write(t, s.dir, "issuer.yaml", script)
 	write(t, s.dir, "merchants.yaml", registryText)
-	is := start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", "issuer.yaml", "--book", "issuer.book")
-	s.issuer = is.await("issuer listens on")
+	s.bank = start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", "issuer.yaml", "--book", "issuer.book")
+	s.issuer = s.bank.await("issuer listens on")
 	write(t, s.dir, "acqswitch.yaml", fmt.Sprintf(`
 answer_within: 5s
 terminals:

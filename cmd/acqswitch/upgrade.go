@@ -28,7 +28,8 @@ const handoverVariable = "ACQSWITCH_HANDOVER"
 // handover is what a switch leaves to the one that takes its place in the same
 // process, by exec: the terminals' sockets. All else is in the journal.
 type handover struct {
-	Since   time.Time    `json:"since"` // when it stopped reading
+	Since   time.Time    `json:"since"`   // when it stopped reading
+	Issuers []string     `json:"issuers"` // that had a link
 	Sockets *pos.Sockets `json:"sockets"`
 }
 
@@ -180,7 +181,7 @@ func newUpgrader(config string) (*upgrader, error) {
 func (u *upgrader) serves(a *app) {
 	if u.app = a; u.before != nil {
 		a.terminals.Adopt(u.before.Sockets)
-		a.linksFirst = true
+		a.linksFirst = u.before.Issuers
 	}
 }
 
@@ -215,6 +216,11 @@ func (u *upgrader) begin(ctx context.Context) bool {
 	}
 	a.log.Info("handing over", "to", u.path)
 	u.next = &handover{Since: time.Now()}
+	for _, s := range a.issuers.Status() {
+		if s.Up > 0 {
+			u.next.Issuers = append(u.next.Issuers, s.Issuer)
+		}
+	}
 	a.terminals.Keep()
 	a.handsOver.Store(true)
 	return true

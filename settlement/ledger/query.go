@@ -79,7 +79,8 @@ func (q queries) Events(ctx context.Context, merchant txn.MerchantID, original t
 }
 
 var selectOpenReversals = transactions + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
-		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.kind IN ('reversal done', 'advice done'))
+		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id
+			AND (done.kind IN ('reversal done', 'advice done') OR txn.request = '` + txn.KindStandIn.String() + `' AND done.kind = 'reversal due'))
 	UNION ALL ` + events + ` WHERE owes = 1 AND NOT EXISTS (SELECT 1 FROM event AS done
 		WHERE done.merchant_id = event.merchant_id AND done.original_id = event.original_id AND done.kind = 'reversal done' AND done.stays = event.stays)
 	ORDER BY position`

@@ -59,16 +59,17 @@ var linkForms = [txn.Kinds]linkForm{
 	txn.KindSale:             {0x0200, "00", ""},
 	txn.KindBalance:          {0, "31", ""},
 	txn.KindVoid:             {0x0200, "02", ""},
-	txn.KindRefund:           {0x0220, "20", ""},
+	txn.KindRefund:           {AdviceMTI, "20", ""},
 	txn.KindPreauth:          {0x0100, "00", "06"},
 	txn.KindIncrement:        {0x0100, "00", "60"},
 	txn.KindPreauthVoid:      {0x0100, "20", "06"},
 	txn.KindCompletion:       {0x0200, "00", "06"},
-	txn.KindCompletionAdvice: {0x0220, "00", "06"},
+	txn.KindCompletionAdvice: {AdviceMTI, "00", "06"},
 	txn.KindCompletionVoid:   {0x0200, "02", "06"},
-	txn.KindOfflineSale:      {0x0220, "00", ""},
-	txn.KindAdjustment:       {0x0220, "02", ""},
-	txn.KindTip:              {0x0220, "02", ""},
+	txn.KindOfflineSale:      {AdviceMTI, "00", ""},
+	txn.KindStandIn:          {AdviceMTI, "00", ""},
+	txn.KindAdjustment:       {AdviceMTI, "02", ""},
+	txn.KindTip:              {AdviceMTI, "02", ""},
 	txn.KindInstalment:       {0x0200, "00", "64"},
 	txn.KindInstalmentVoid:   {0x0200, "02", "64"},
 	txn.KindVerify:           {0x0100, "33", ""},
@@ -235,6 +236,9 @@ func undoneCode(mti uint16, code [6]byte) [6]byte {
 	return code
 }
 
+// AdviceMTI is the MTI of an advice to an issuer.
+const AdviceMTI = 0x0220
+
 // AppendAdvice appends the advice (0220, 0221 when it is a repeat) that tells
 // of rec, an outcome of a kind whose remedy is Repeat, under rec's leg. Its
 // original is what AppendOriginal put into rec.Data.
@@ -264,6 +268,10 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	original := rec.Data
 	if len(original) == originalSize+6 {
 		e.Text(38, original[originalSize:])
+	}
+	if rec.Request == txn.KindStandIn { // what its terminal was told
+		e.Text(38, rec.AuthCode[:])
+		e.Text(39, rec.Code[:])
 	}
 	e.Text(41, rec.Key.Terminal[:])
 	e.Text(42, rec.Merchant[:])

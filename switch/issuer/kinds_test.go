@@ -86,7 +86,7 @@ func TestEveryKindReachesTheIssuer(t *testing.T) {
 		}
 	}
 	for k := range txn.Kind(txn.Kinds) {
-		if k.Forwarded() && !slices.Contains(names, k.String()) {
+		if k.Forwarded() && k != txn.KindStandIn && !slices.Contains(names, k.String()) {
 			t.Errorf("no %s was sent", k)
 		}
 	}

@@ -169,6 +169,11 @@ func TestBusyAndCancel(t *testing.T) {
 		}()
 		b.Cancel(&first)
 	}()
+	for range 5 { // a number alone holds no place
+		if leg, ok := b.Number(req); !ok || leg.STAN <= third.STAN {
+			t.Fatalf("numbered %+v, %v", leg, ok)
+		}
+	}
 	req.Deadline = time.Now().Add(-time.Second)
 	var reply txn.Reply
 	if outcome, reason := b.Exchange(req, &second, [12]byte{}, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {

@@ -124,6 +124,25 @@ func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	return c.leg, txn.Approved
 }
 
+// Number is Begin for a request whose issuer cannot be reached and that is told
+// of later, by Advise. It holds nothing.
+func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
+	n, ok := r.routes.find(&req.PAN)
+	if !ok {
+		return txn.Leg{}, false
+	}
+	is := r.issuers[n]
+	de7, _ := is.now()
+	c := is.table.begin(is.cfg.InFlightMax, classAdvice, is.id, req.Key.Terminal, req.Amount, de7)
+	if c == nil {
+		return txn.Leg{}, false
+	}
+	leg := c.leg
+	is.table.take(c)
+	is.table.release(c)
+	return leg, true
+}
+
 // Exchange sends req and waits for its reply until req.Deadline or the
 // issuer's timeout, whichever is first, and gives the place back. The outcome
 // is NotSent only if certainly no byte left.

@@ -41,7 +41,9 @@ var (
 	LinkBreaker = Metric{"acq.link.breaker", "{state}", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
 	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}
-	LinkUnmatched   = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
+	LinkUnmatched = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
+	// {issuer, currency}
+	Exposure        = Metric{"acq.standin.exposure", "{minor unit}", "Approved in the issuer's place and not taken note of yet."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
 
 	Policy = Metric{"acq.risk.policy", "{policy}", "Number of the policy in force; 0 is a file's or the built-in one."}

@@ -32,6 +32,7 @@ const (
 	KindUpload       // what a terminal has in its batch, item by item
 	KindDownload     // parameters, keys and lists for the terminal
 	KindStatus       // a terminal says how it is
+	KindStandIn      // a sale that we approved in its issuer's place, told afterwards; no request is of it
 )
 
 // Effect is which way money goes.
@@ -96,6 +97,7 @@ var natures = [...]nature{
 	KindUpload:           {name: "upload"},
 	KindDownload:         {name: "download"},
 	KindStatus:           {name: "status"},
+	KindStandIn:          {"stand-in", true, Repeat, Debit, Debit, false},
 }
 
 // Kinds is the number of kinds; values at and above it are invalid.
@@ -140,16 +142,20 @@ func (k Kind) Divisible() bool {
 	return false
 }
 
+// Reversible says that a terminal may take back what it was told of a request of
+// the kind: that is undone at the issuer, or never told to it.
+func (k Kind) Reversible() bool { return k.nature().remedy == Reverse || k == KindStandIn }
+
 // Told says that the kind tells of what has happened at the terminal already:
 // it is recorded whatever the limits say, and told to the issuer until that
 // takes note.
-func (k Kind) Told() bool { return k.nature().remedy == Repeat && k != KindRefund }
+func (k Kind) Told() bool { return k.nature().remedy == Repeat && k != KindRefund && k != KindStandIn }
 
 // Licence is the kind that a merchant must be allowed for k: what undoes or
 // finishes a transaction comes with it.
 func (k Kind) Licence() Kind {
 	switch k {
-	case KindVoid:
+	case KindVoid, KindStandIn:
 		return KindSale
 	case KindInstalmentVoid:
 		return KindInstalment

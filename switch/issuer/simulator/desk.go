@@ -243,11 +243,11 @@ func takesBack(kind txn.Kind) bool {
 
 // follows says that a transaction of kind may be about one of kind original.
 func follows(kind, original txn.Kind) bool {
-	sold := original == txn.KindSale || original == txn.KindOfflineSale
+	sold := original == txn.KindSale || original == txn.KindOfflineSale || original == txn.KindStandIn
 	taken := original == txn.KindCompletion || original == txn.KindCompletionAdvice
 	switch kind {
 	case txn.KindVoid:
-		return original == txn.KindSale
+		return original == txn.KindSale || original == txn.KindStandIn
 	case txn.KindAdjustment, txn.KindTip:
 		return sold
 	case txn.KindRefund:
@@ -361,6 +361,9 @@ func (d *desk) remember(id transaction, f fate) {
 // read takes what the desk needs from a message.
 func (r *request) read(m *iso.Message) {
 	*r = request{kind: dialect.KindISO87(m)}
+	if r.kind == txn.KindOfflineSale && m.Has(39) { // approved in our place: it says what was answered
+		r.kind = txn.KindStandIn
+	}
 	stan, _ := m.Uint(11)
 	at, _ := m.Uint(7)
 	r.id = transaction{stan: uint32(stan), time: uint32(at)}

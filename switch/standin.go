@@ -1,0 +1,200 @@
+package acquirer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// StandIn says what we may approve in the place of an issuer that cannot be
+// reached. Whatever is approved so is ours to lose until the issuer has taken
+// note of it: the exposures bound that. Amounts are minor units of Currency.
+type StandIn struct {
+	Currency    txn.Currency
+	Transaction int64     // the most of one sale
+	MCCs        []uint16  // of merchants; none is any
+	Cards       txn.Cards // types of cards; none is any
+	// WithPIN also approves a sale with a PIN, which nobody has checked then.
+	WithPIN bool
+	// The exposures: the most that sales approved so, and not taken note of yet,
+	// may come to together. All are needed.
+	Issuer, Merchant, Terminal, Card int64
+}
+
+// Check says what is wrong with the rules.
+func (r *StandIn) Check() error {
+	if _, ok := r.Currency.Exponent(); !ok {
+		return fmt.Errorf("currency %s is not in ISO 4217", r.Currency)
+	}
+	if min(r.Transaction, r.Issuer, r.Merchant, r.Terminal, r.Card) <= 0 {
+		return errors.New("transaction and the exposures of issuer, merchant, terminal and card must each be given, in minor units")
+	}
+	return nil
+}
+
+// permits says that the request is of the sort that may be approved.
+func (r *StandIn) permits(req *txn.Request) bool {
+	return req.Kind == txn.KindSale && req.Amount.Currency == r.Currency && req.Amount.Minor <= r.Transaction &&
+		(len(r.MCCs) == 0 || slices.Contains(r.MCCs, req.Owner.MCC)) &&
+		(r.Cards == 0 || r.Cards.Has(req.CardType)) &&
+		(r.WithPIN || len(req.PINBlock) == 0)
+}
+
+// standIns holds what is approved in issuers' places and not taken note of yet.
+// It is memory of what the journal says: recovery fills it again.
+type standIns struct {
+	rules map[txn.IssuerID]StandIn // immutable
+
+	mu   sync.Mutex
+	sums map[exposed]int64
+	open map[txn.ID]exposure
+}
+
+// exposed is a party that may lose, or cost, money: an issuer by itself, or one
+// of its merchants, terminals or cards.
+type exposed struct {
+	issuer txn.IssuerID
+	scope  txn.LimitScope // ScopeNone: the issuer
+	id     [16]byte
+}
+
+type exposure struct {
+	parties [4]exposed
+	minor   int64
+}
+
+func newStandIns(rules map[txn.IssuerID]StandIn) (*standIns, error) {
+	for id, r := range rules {
+		if err := r.Check(); err != nil {
+			return nil, fmt.Errorf("stand_in of issuer %s: %w", id, err)
+		}
+	}
+	return &standIns{rules: rules, sums: map[exposed]int64{}, open: map[txn.ID]exposure{}}, nil
+}
+
+func exposureOf(rec *txn.Record) exposure {
+	issuer := rec.Leg.Issuer
+	e := exposure{minor: rec.Amount.Minor, parties: [4]exposed{{issuer: issuer}, {issuer: issuer, scope: txn.ScopeMerchant},
+		{issuer: issuer, scope: txn.ScopeTerminal}, {issuer: issuer, scope: txn.ScopeCard, id: rec.Card}}}
+	copy(e.parties[1].id[:], rec.Merchant[:])
+	copy(e.parties[2].id[:], rec.Key.Terminal[:])
+	return e
+}
+
+// reserve adds rec's amount to the exposures it counts for, unless one of them
+// would pass its most: all or none.
+func (s *standIns) reserve(rec *txn.Record, r *StandIn) bool {
+	e := exposureOf(rec)
+	most := [4]int64{r.Issuer, r.Merchant, r.Terminal, r.Card}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range e.parties {
+		if s.sums[p]+e.minor > most[i] {
+			return false
+		}
+	}
+	s.add(rec.ID, e)
+	return true
+}
+
+// restore adds what was approved before the start, whatever the rules say now.
+func (s *standIns) restore(rec *txn.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(rec.ID, exposureOf(rec))
+}
+
+func (s *standIns) add(id txn.ID, e exposure) {
+	for _, p := range e.parties {
+		s.sums[p] += e.minor
+	}
+	s.open[id] = e
+}
+
+// release ends the exposure of a transaction, if it has one: its issuer has
+// taken note of it or refused it, or it was undone.
+func (s *standIns) release(id txn.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.open[id]
+	if !ok {
+		return
+	}
+	delete(s.open, id)
+	for _, p := range e.parties {
+		if s.sums[p] -= e.minor; s.sums[p] == 0 {
+			delete(s.sums, p)
+		}
+	}
+}
+
+// untold says that rec is an approval in an issuer's place: where it is reversed
+// before the issuer has taken note of it, it is not told any more.
+func untold(rec *txn.Record) bool {
+	return rec.Kind == txn.RecordOutcome && rec.Request == txn.KindStandIn
+}
+
+// Exposure is what was approved in an issuer's place and not taken note of yet.
+type Exposure struct {
+	Issuer   txn.IssuerID
+	Currency txn.Currency
+	Minor    int64
+	Most     int64
+}
+
+// Exposures are those of the issuers with a stand-in, in the order of their names.
+func (s *Switch) Exposures() []Exposure {
+	x := s.standIns
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var all []Exposure
+	for id, r := range x.rules {
+		all = append(all, Exposure{id, r.Currency, x.sums[exposed{issuer: id}], r.Issuer})
+	}
+	slices.SortFunc(all, func(a, b Exposure) int { return slices.Compare(a.Issuer[:], b.Issuer[:]) })
+	return all
+}
+
+// standIn approves req in the place of an issuer that cannot be reached, where
+// the rules allow it; false leaves everything as it was. Nothing was sent, so no
+// intent is needed: a crash before the outcome leaves a request that nobody heard
+// of, one after it an approval that its issuer is told of.
+func (s *Switch) standIn(req *txn.Request, ans *txn.Answer, w *work, issuer txn.IssuerID) bool {
+	rules, ok := s.standIns.rules[issuer]
+	if !ok || !rules.permits(req) {
+		return false
+	}
+	rec := &w.rec
+	rec.Leg.Issuer = issuer
+	if !s.standIns.reserve(rec, &rules) {
+		rec.Leg = txn.Leg{}
+		return false
+	}
+	leg, ok := s.issuers.Number(req)
+	if ok {
+		rec.Leg = leg
+		if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
+			s.log.Error("card number cannot be sealed", "error", err)
+			ok = false
+		}
+	}
+	if !ok {
+		s.standIns.release(rec.ID)
+		rec.Leg = txn.Leg{}
+		return false
+	}
+	rec.Request, rec.MTI = txn.KindStandIn, dialect.AdviceMTI
+	ans.Issuer = issuer
+	ans.Reply.Reset()
+	n := req.ID
+	for i := range ans.Reply.AuthCode {
+		ans.Reply.AuthCode[len(ans.Reply.AuthCode)-1-i] = '0' + byte(n%10)
+		n /= 10
+	}
+	s.conclude(req, ans, w, txn.OutcomeUnknown, txn.Approved)
+	return true
+}

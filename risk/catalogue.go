@@ -34,6 +34,13 @@ const (
 	ruleR09 txn.Rule = 409
 	ruleR11 txn.Rule = 411
 	ruleS01 txn.Rule = 501
+	ruleT14 txn.Rule = 114
+	ruleM03 txn.Rule = 203
+	ruleM04 txn.Rule = 204
+	ruleL06 txn.Rule = 306
+	ruleR01 txn.Rule = 401
+	ruleR02 txn.Rule = 402
+	ruleR08 txn.Rule = 408
 )
 
 // Builtin is one rule that needs no writing: its number in the regulator's
@@ -61,8 +68,15 @@ var builtins = []Builtin{
 	{ruleT11, "fixed terminal is away from its premises", txn.ActionRefuse, false},
 	{ruleT12, "terminal that moves is outside its areas", txn.ActionRefuse, false},
 	{ruleT13, "place is not in the merchant's region", txn.ActionRefuse, false},
-	{ruleM07, "kind is not allowed to the merchant", txn.ActionRefuse, true},
+	{ruleT14, "terminal moved faster than anything does", txn.ActionRefuse, false},
+	{ruleM03, "category in the merchant number is not the registered one", txn.ActionRefuse, false},
+	{ruleM04, "licence or document has ended, or the settlement account is in another name", txn.ActionHold, false},
+	{ruleM07, "kind, type of card or way of reading it is not allowed to the merchant, or the terminal has no reader for it", txn.ActionRefuse, true},
+	{ruleR02, "card is keyed in at a merchant that may not, or for a refund", txn.ActionRefuse, false},
+	{ruleR01, "stripe is read of a card that has a chip", txn.ActionRefuse, false},
 	{ruleL01, "amount is zero or beyond what a message can say", txn.ActionRefuse, true},
+	{ruleR08, "card is on the list of blocked cards", txn.ActionRefuse, false},
+	{ruleL06, "contactless payment without PIN is too large, or not allowed", txn.ActionRefuse, false},
 	{ruleR11, "merchant or terminal is watched: attention alerts, warning holds payouts, high-risk is refused", txn.ActionAlert, false},
 	{ruleT07, "machine worked for another merchant within 24 hours", txn.ActionRefuse, false},
 	{ruleR07, "refunds are too large a part of the day's sales", txn.ActionAlert, false},
@@ -100,15 +114,37 @@ func (j *judgement) counts(r txn.Rule, least txn.Action, seen, bound int64, reas
 	if s.Mode == rules.Off {
 		return false
 	}
-	action := max(s.Action, least)
-	f := txn.Finding{Rule: r, Action: action, Shadow: s.Mode == rules.Shadow, Seen: seen, Bound: bound}
+	return j.does(r, s.Mode, max(s.Action, least), seen, bound, reason)
+}
+
+// does notes the finding and says whether the request is refused for it.
+func (j *judgement) does(r txn.Rule, mode rules.Mode, action txn.Action, seen, bound int64, reason txn.Reason) bool {
+	f := txn.Finding{Rule: r, Action: action, Shadow: mode == rules.Shadow, Seen: seen, Bound: bound}
 	j.v.Findings.Add(f)
 	j.sink.finding(f)
-	if s.Mode == rules.Shadow || action != txn.ActionRefuse {
+	if mode == rules.Shadow || action != txn.ActionRefuse {
 		return false
 	}
 	j.v.Reason = reason
 	return true
+}
+
+// atMost is counts of a rule that here does no more than most.
+func (j *judgement) atMost(r txn.Rule, most txn.Action, seen, bound int64, reason txn.Reason) bool {
+	s := j.settings[r]
+	if s.Mode == rules.Off {
+		return false
+	}
+	return j.does(r, s.Mode, min(s.Action, most), seen, bound, reason)
+}
+
+// escalates is counts of a rule that alerts as long as it has found the same no
+// more than most times in a row.
+func (j *judgement) escalates(r txn.Rule, before, most int64, reason txn.Reason) bool {
+	if before >= most {
+		return j.counts(r, 0, before+1, most, reason)
+	}
+	return j.atMost(r, txn.ActionAlert, before+1, most, reason)
 }
 
 // asked says that a rule is not off.

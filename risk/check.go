@@ -1,6 +1,10 @@
 package risk
 
-import "github.com/acqswitch/acqswitch/switch/txn"
+import (
+	"bytes"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
 
 // checks is a set of rules that a kind of request is held to.
 type checks uint16
@@ -65,15 +69,18 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 		return j.refuse(txn.KindIsNotOffered)
 	case c&parties != 0 && m == nil && j.finds(ruleM01, txn.MerchantIsUnknown),
 		c&active != 0 && m.Status != txn.StatusActive && j.finds(ruleM02, txn.MerchantIsNotActive),
+		c&active != 0 && len(j.policy.Shunned) > 0 && j.shuns(m) && j.finds(ruleM02, txn.MerchantIsShunned),
 		c&parties != 0 && t == nil && j.finds(ruleT01, txn.TerminalIsUnknown),
 		c&active != 0 && t.Status != txn.StatusActive && j.finds(ruleT01, txn.TerminalIsNotActive),
 		c&parties != 0 && t.Merchant != req.Merchant && j.finds(ruleT02, txn.TerminalIsBoundToAnotherMerchant),
 		c&machine != 0 && j.machine(req, t, c&told != 0),
-		c&place != 0 && j.place(req, t, m):
+		c&place != 0 && j.place(e, req, t, m),
+		c&(active|price) == active|price && j.unverified(req, m),
+		c&allowed != 0 && !m.Allows(req.Kind) && j.finds(ruleM07, txn.KindIsNotAllowed),
+		c&(allowed|active) == allowed|active && j.presented(req, t, m, c&card != 0):
 		return false
 	}
 	switch {
-	case c&allowed != 0 && !m.Allows(req.Kind) && j.finds(ruleM07, txn.KindIsNotAllowed):
 	case c&price != 0 && (req.Amount.Currency != m.Currency || m.Currency == 0):
 		return j.refuse(txn.CurrencyIsNotAccepted)
 	case c&price != 0 && req.Amount.Minor <= 0 && j.finds(ruleL01, txn.AmountMustNotBeZero):
@@ -82,10 +89,89 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 		return j.refuse(txn.CardNumberIsInvalid)
 	case c&card != 0 && e.expired(req):
 		return j.refuse(txn.CardIsExpired)
+	case c&card != 0 && len(j.policy.Blocked) > 0 && j.blocked(req):
+	case c&(card|price) == card|price && j.withoutPIN(req):
 	default:
 		return true
 	}
 	return false
+}
+
+// shuns is M02 of a list: the merchant's person or enterprise is on it.
+func (j *judgement) shuns(m *txn.Merchant) bool {
+	_, on := j.policy.Shunned[m.Identity]
+	return on && m.Identity != txn.Identity{}
+}
+
+// unverified is M03 and M04: what the merchant is registered as contradicts
+// itself, or has run out.
+func (j *judgement) unverified(req *txn.Request, m *txn.Merchant) bool {
+	if mcc, ok := category(m.ID); ok && m.MCC != 0 && mcc != m.MCC && j.counts(ruleM03, 0, int64(mcc), int64(m.MCC), txn.CategoryIsNotTheMerchants) {
+		return true
+	}
+	return (m.Unmatched || m.LicenceEnds != 0 && req.Day > m.LicenceEnds) && j.finds(ruleM04, txn.MerchantMustBeVerified)
+}
+
+// presented is M07, R02 and R01 of the way a card was read. A payment is held to
+// all of it; what is about an earlier one only to that no refund is keyed in.
+func (j *judgement) presented(req *txn.Request, t *txn.Terminal, m *txn.Merchant, payment bool) bool {
+	way := req.Entry.Way()
+	if way == txn.WayManual && (req.Kind == txn.KindRefund || payment && !m.Entries.Has(txn.EntryManual)) && j.finds(ruleR02, txn.ManualEntryIsNotAllowed) {
+		return true
+	}
+	if !payment {
+		return false
+	}
+	mode := entryOf[way]
+	return mode != 0 && mode != txn.EntryManual && (m.Entries != 0 && !m.Entries.Has(mode) || t.Capabilities != 0 && !t.Capabilities.Has(mode)) &&
+		j.finds(ruleM07, txn.EntryIsNotAllowed) ||
+		way == txn.WayStripe && hasChip(req) && j.finds(ruleR01, txn.FallbackIsNotAllowed) ||
+		m.Cards != 0 && !m.Cards.Has(req.CardType) && j.finds(ruleM07, txn.CardTypeIsNotAllowed)
+}
+
+// entryOf is the entry mode that lists name a way by; 0 is in none.
+var entryOf = [...]txn.EntryMode{txn.WayManual: txn.EntryManual, txn.WayStripe: txn.EntryStripe, txn.WayCode: txn.EntryCode,
+	txn.WayChip: txn.EntryChip, txn.WayContactless: txn.EntryContactless}
+
+// hasChip says that the stripe tells of a chip beside it: the service code,
+// behind the separator and the expiry, begins with 2 or 6. A track that could
+// not be deciphered tells nothing.
+func hasChip(req *txn.Request) bool {
+	if req.TrackDigits > 0 {
+		return false
+	}
+	track := req.Track2
+	i := bytes.IndexAny(track, "=D")
+	return i >= 0 && len(track) > i+5 && (track[i+5] == '2' || track[i+5] == '6')
+}
+
+// blocked is R08: the card is on the list.
+func (j *judgement) blocked(req *txn.Request) bool {
+	b, on := j.policy.Blocked[req.CardToken]
+	if !on || !during(req.Day, b.From, b.To) {
+		return false
+	}
+	reason := txn.CardIsRestricted
+	switch b.Why {
+	case BlockLost:
+		reason = txn.CardIsLost
+	case BlockStolen:
+		reason = txn.CardIsStolen
+	}
+	return j.finds(ruleR08, reason)
+}
+
+// withoutPIN is L06: a contactless payment without a PIN is too large, or the
+// merchant's plan has none.
+func (j *judgement) withoutPIN(req *txn.Request) bool {
+	if req.Method() != txn.MakeMethod(txn.WayContactless, false) {
+		return false
+	}
+	if j.planOf(req).NoPINRefused && j.finds(ruleL06, txn.PaymentWithoutPINIsNotAllowed) {
+		return true
+	}
+	most := j.policy.Legal.NoPIN
+	return most > 0 && req.Amount.Currency == txn.CNY && req.Amount.Minor > most && j.counts(ruleL06, 0, req.Amount.Minor, most, txn.PINIsRequired)
 }
 
 // expired says that the card's last month is over. A card is good until the

@@ -79,6 +79,7 @@ type Engine struct {
 	unmatched atomic.Uint64
 
 	days, months calendar
+	trails       trails
 }
 
 // New checks cfg and returns an engine with empty counters.
@@ -230,6 +231,7 @@ func (e *Engine) LoadMonth(day txn.Date, each func(add func(Cell, Use)) error) e
 func (e *Engine) Learn(rec *txn.Record) {
 	if rec.Kind == txn.RecordOutcome {
 		e.recent.learn(rec, &e.rules.Load().policy.Patterns.Near)
+		e.trails.learn(rec)
 	}
 }
 

@@ -28,13 +28,9 @@ func good() *txn.Request {
 		Received: noon, Day: today, CardToken: txn.CardToken{1}, Holder: t, Owner: m}
 }
 
+// engine refuses at the first time what others alert a few times.
 func engine(t testing.TB) *Engine {
-	t.Helper()
-	e, err := New(Config{Zone: shanghai})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return policed(t, func(p *Policy) { p.Number, p.Places.SilentMax, p.Places.FarMax = 0, 0, 0 })
 }
 
 // spoilers break one rule each, in precedence order.
@@ -57,7 +53,10 @@ var spoilers = []struct {
 	{txn.CountryIsNotAccepted, func(r *txn.Request) { r.Country = 840 }},
 	{txn.TerminalIsFarFromPremises, func(r *txn.Request) { r.Region = 110101 }},
 	{txn.RegionIsNotTheMerchants, func(r *txn.Request) { r.Owner.Region = 440300 }},
+	{txn.CategoryIsNotTheMerchants, func(r *txn.Request) { r.Owner.MCC = 5812 }},
 	{txn.KindIsNotAllowed, func(r *txn.Request) { r.Owner.Kinds = 0 }},
+	{txn.EntryIsNotAllowed, func(r *txn.Request) { r.Entry, r.Owner.Entries = txn.EntryChip, 1<<txn.EntryStripe }},
+	{txn.CardTypeIsNotAllowed, func(r *txn.Request) { r.Owner.Cards = 1 << txn.CardDebit }},
 	{txn.CurrencyIsNotAccepted, func(r *txn.Request) { r.Amount.Currency = 840 }},
 	{txn.AmountMustNotBeZero, func(r *txn.Request) { r.Amount.Minor = 0 }},
 	{txn.AmountIsOverMaximum, func(r *txn.Request) { r.Amount.Minor = txn.AmountMax + 1 }},
@@ -123,20 +122,23 @@ func TestMatrix(t *testing.T) {
 	limit := func(r txn.Reason) bool {
 		return r >= txn.AmountIsOverTransactionLimit && r <= txn.DayCountIsOverLimit
 	}
-	card := func(r txn.Reason) bool { return r == txn.CardNumberIsInvalid || r == txn.CardIsExpired }
+	card := func(r txn.Reason) bool {
+		return r == txn.CardNumberIsInvalid || r == txn.CardIsExpired || r == txn.EntryIsNotAllowed || r == txn.CardTypeIsNotAllowed
+	}
+	asks := func(r txn.Reason) bool { // about the card alone
+		return r != txn.TerminalInfoIsRequired && r != txn.CategoryIsNotTheMerchants && until(r, txn.KindIsNotAllowed) || card(r)
+	}
 	unsaid := func(r txn.Reason) bool { return r == txn.TerminalInfoIsRequired }
 	later := func(r txn.Reason) bool { return !place(r) && !card(r) && !limit(r) && !unsaid(r) } // about an original
 	told := func(r txn.Reason) bool {
-		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong && r != txn.SoftwareIsTooOld
+		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong && r != txn.SoftwareIsTooOld && r != txn.CategoryIsNotTheMerchants
 	}
 	known := func(r txn.Reason) bool {
 		return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant
 	}
 	kinds := map[txn.Kind]func(txn.Reason) bool{
-		txn.KindSale: all,
-		txn.KindBalance: func(r txn.Reason) bool {
-			return !unsaid(r) && until(r, txn.KindIsNotAllowed) || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
-		},
+		txn.KindSale:             all,
+		txn.KindBalance:          asks,
 		txn.KindReversal:         known,
 		txn.KindSignOn:           func(r txn.Reason) bool { return until(r, txn.SoftwareIsTooOld) },
 		txn.KindSignOff:          known,
@@ -154,10 +156,8 @@ func TestMatrix(t *testing.T) {
 		txn.KindTip:              told,
 		txn.KindInstalment:       all,
 		txn.KindInstalmentVoid:   later,
-		txn.KindVerify: func(r txn.Reason) bool {
-			return !unsaid(r) && until(r, txn.KindIsNotAllowed) || r == txn.CardNumberIsInvalid || r == txn.CardIsExpired
-		},
-		txn.KindScriptResult: known,
+		txn.KindVerify:           asks,
+		txn.KindScriptResult:     known,
 	}
 	for kind, concerns := range kinds {
 		for _, row := range spoilers[1:] {

@@ -74,7 +74,12 @@ func TestL02AmountIsOverALimitPerTransaction(t *testing.T) {
 		Limit{Scope: txn.ScopeTerminal, Currency: txn.CNY, MCC: 5944, Bounds: bound(200)},
 		Limit{Scope: txn.ScopeTerminal, Currency: txn.CNY, Region: 650000, Bounds: bound(100)},
 		Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, From: 20261124, To: 20261125, Bounds: bound(50)})
-	jeweller := func(r *txn.Request) { r.Owner.MCC = 5944 }
+	jeweller := func(r *txn.Request) {
+		r.Owner.MCC = 5944
+		for _, id := range [...]*txn.MerchantID{&r.Owner.ID, &r.Holder.Merchant, &r.Merchant} {
+			copy(id[7:], "5944")
+		}
+	}
 	xinjiang := func(r *txn.Request) { r.Owner.Region, r.Holder.Region = 650102, 650102 }
 	steps(t, e,
 		step{fs(pay(900)), 0}, step{fs(pay(901)), over},

@@ -13,9 +13,14 @@ import (
 func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 	i := &req.Info
 	known := i.Serial != txn.Serial{}
-	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) &&
-		j.finds(ruleT04, txn.TerminalInfoIsRequired) {
-		return true
+	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) {
+		most := txn.ActionRefuse
+		if req.Day < j.policy.Places.InfoFrom {
+			most = txn.ActionAlert // in the days of grace
+		}
+		if j.atMost(ruleT04, most, 0, 0, txn.TerminalInfoIsRequired) {
+			return true
+		}
 	}
 	checked := t.SerialCheck != txn.SerialIgnored
 	// A sign-on has the maker's own number, of which a TUSN is the longer form.

@@ -1,7 +1,6 @@
 package risk
 
 import (
-	"math"
 	"sync"
 	"time"
 
@@ -134,15 +133,6 @@ func (j *judgement) codeLevel(req *txn.Request) CodeLevel {
 		return CodeD
 	}
 	return j.planOf(req).CodeLevel
-}
-
-// metres is the distance of p from a point along the great circle.
-func metres(p txn.Position, lat, lng int32) int64 {
-	const rad = math.Pi / 180 / 1e6
-	dLat := math.Sin(float64(int64(p.Lat)-int64(lat)) * rad / 2)
-	dLng := math.Sin(float64(int64(p.Lng)-int64(lng)) * rad / 2)
-	hav := dLat*dLat + math.Cos(float64(p.Lat)*rad)*math.Cos(float64(lat)*rad)*dLng*dLng
-	return int64(2 * earthRadius * math.Asin(math.Sqrt(min(hav, 1))))
 }
 
 // daysBetween is how many days to is after from.

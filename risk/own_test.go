@@ -53,7 +53,7 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		{`card.bin == "622200"`, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6011000000000004") }},
 		{`merchant.id == "999290054110001"`, nil},
 		{`merchant.type == "enterprise"`, func(r *txn.Request) { r.Owner.Type = txn.NaturalPerson }},
-		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Owner.MCC = 5812 }},
+		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Owner.MCC = 0 }},
 		{`merchant.grade == 4`, func(r *txn.Request) { r.Owner.Grade = 0 }},
 		{`merchant.age == 2`, func(r *txn.Request) { r.Owner.Since = 0 }},
 		{`merchant.city == 310000 && merchant.province == 310000`, nil},

@@ -162,7 +162,7 @@ const (
 func DefaultPolicy() Policy {
 	p := Policy{
 		Patterns: defaultPatterns,
-		Places:   Places{SilentMax: 0, RadiusMetres: 500, FarMax: 0, FarMetres: 50_000, SpeedMax: 200},
+		Places:   Places{SilentMax: 2, RadiusMetres: 500, FarMax: 2, FarMetres: 50_000, SpeedMax: 200},
 		Legal: Legal{MicroCreditDay: 1_000_00, MicroCreditMonth: 10_000_00,
 			CodeDay: [CodeLevels]int64{CodeB: 5_000_00, CodeC: 1_000_00, CodeD: 500_00}, NoPIN: 1_000_00},
 	}
@@ -177,7 +177,7 @@ type rulebook struct {
 	policy   Policy
 	settings [txn.RuleCustom]Setting
 	plans    map[uint16]*Plan
-	permits  map[txn.MerchantID][]Permit
+	permit   map[txn.MerchantID][]Permit
 	override map[partyKey][]Limit
 	own      *rules.Set
 }
@@ -190,7 +190,7 @@ type partyKey struct {
 // newRulebook checks p for an engine that counts cards by month or does not. Its
 // errors are joined, each about one entry.
 func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
-	b := &rulebook{policy: p, plans: map[uint16]*Plan{}, permits: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
+	b := &rulebook{policy: p, plans: map[uint16]*Plan{}, permit: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
 	var problems []error
 	problem := func(format string, args ...any) {
 		if len(problems) < 20 {
@@ -266,7 +266,7 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 		if permit.To != 0 && permit.To < permit.From {
 			problem("permit %d of merchant %s ends on %s, before it begins on %s", i+1, permit.Merchant, permit.To, permit.From)
 		}
-		b.permits[permit.Merchant] = append(b.permits[permit.Merchant], permit)
+		b.permit[permit.Merchant] = append(b.permit[permit.Merchant], permit)
 	}
 	if err := p.Patterns.check(); err != nil {
 		problem("%w", err)

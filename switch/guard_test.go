@@ -233,7 +233,7 @@ func (x *secured) sale(stan string, enciphered bool) []byte {
 		security = "2610000000000000"
 	}
 	b := x.frame(0x0200, 64, put{3, "000000", false}, put{4, "000000001000", false}, put{11, stan, false}, put{22, "021", false}, put{25, "00", false}, put{26, "12", false},
-		put{35, testPAN + "D301220100000123000"[:18], false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
+		put{35, testPAN + "D301210100000123000"[:18], false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
 		put{52, string(block), true}, put{53, security, false}, put{60, "2200000100020", false})
 	if enciphered {
 		var m iso.Message
@@ -262,7 +262,7 @@ func TestSecuredSale(t *testing.T) {
 			t.Error("the answer's MAC is wrong")
 		}
 		got := x.asked[i]
-		if pan := string(got.PAN.Append(nil)); pan != testPAN || string(got.Track2) != testPAN+"=30122010000012300" || string(got.Expiry[:]) != "3012" {
+		if pan := string(got.PAN.Append(nil)); pan != testPAN || string(got.Track2) != testPAN+"=30121010000012300" || string(got.Expiry[:]) != "3012" {
 			t.Errorf("the bank got a card of %d digits and a track of %d", len(pan), len(got.Track2))
 		}
 		if pin, err := algo.DecipherPIN(nil, x.zpk, algo.PINISO0, got.PINBlock, []byte(testPAN)); err != nil || string(pin) != "123456" {
@@ -487,7 +487,7 @@ func TestRegisteredWithoutMAC(t *testing.T) {
 func (x *secured) noSecrets() {
 	x.t.Helper()
 	text := strings.ToUpper(x.log.String())
-	for what, secret := range map[string]string{"card number": testPAN, "its middle": testPAN[6:15], "track": "0122010000", "PIN": "123456",
+	for what, secret := range map[string]string{"card number": testPAN, "its middle": testPAN[6:15], "track": "0121010000", "PIN": "123456",
 		"master key": strings.ToUpper(hex.EncodeToString(x.tmk))} {
 		if strings.Contains(text, secret) {
 			x.t.Errorf("the log holds the %s", what)

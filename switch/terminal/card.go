@@ -46,7 +46,7 @@ type Card struct {
 	// Sequence is DE23. Default 001 of a chip.
 	Sequence string
 	// Track2 is DE35 with = between its parts. A stripe's default is made of
-	// number and expiry.
+	// number and expiry, and of a service code that tells of no chip.
 	Track2 txn.Secret
 	// ChipData is DE55. Nil, of a chip or contactless card, is a sample with the
 	// message's amount and date; empty is none.
@@ -66,7 +66,7 @@ func (c *Card) track() string {
 		if expiry == "" {
 			expiry = "0000"
 		}
-		return c.number() + "=" + expiry + "2010000000000"
+		return c.number() + "=" + expiry + "1010000000000"
 	}
 	return string(c.Track2)
 }

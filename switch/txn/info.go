@@ -49,6 +49,23 @@ type Cell struct {
 	Signal                int16  // as the terminal measures it
 }
 
+// CellID is what tells a radio cell from all others.
+type CellID struct {
+	Country, Operator uint16 // 0 of a CDMA cell
+	Area, Cell        uint32 // LAC and CID, or NID and BID, with SID for the operator
+}
+
+// ID is the cell's identity, zero where the message did not say enough.
+func (c *Cell) ID() CellID {
+	switch {
+	case c.Cell != 0:
+		return CellID{c.Country, c.Operator, c.Area, c.Cell}
+	case c.Base != 0:
+		return CellID{0, uint16(c.System), c.Network, c.Base}
+	}
+	return CellID{}
+}
+
 // Proof is what the ciphertext of a terminal's serial number says of it.
 type Proof uint8
 

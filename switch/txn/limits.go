@@ -31,6 +31,9 @@ const (
 
 	// AreasMax is how many areas one terminal may list.
 	AreasMax = 8
+
+	// CellsMax is how many radio cells one terminal's premises may have.
+	CellsMax = 4
 )
 
 // Waits. Each has one owner; none is unbounded.

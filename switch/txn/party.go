@@ -1,5 +1,7 @@
 package txn
 
+import "slices"
+
 // Region is a GB/T 2260 administrative division code of six digits, such as
 // 310115 (Pudong); its first two digits are the province, its first four the
 // city. Zero is unknown.
@@ -127,8 +129,9 @@ type Terminal struct {
 	// RequirePosition refuses a request that reports neither position nor region.
 	RequirePosition bool
 	Region          Region
-	Lat, Lng        int32 // premises; zero and zero is not surveyed
-	RadiusMetres    uint32
+	Lat, Lng        int32            // premises; zero and zero is not surveyed
+	RadiusMetres    uint32           // of a fixed one 0 is the policy's
+	Cells           [CellsMax]CellID // heard at its premises, where it tells no position
 	Limits          Limits
 	AreaCount       uint8
 	Areas           [AreasMax]Area
@@ -138,6 +141,9 @@ type Terminal struct {
 	Since           Date // when it was bound
 	Inspected       Date // when somebody last looked at it, 0 never
 }
+
+// Hears says that a cell is one of those that are heard at the premises.
+func (t *Terminal) Hears(c CellID) bool { return slices.Contains(t.Cells[:], c) }
 
 // Merchant is one registered merchant as the switch needs it.
 type Merchant struct {
@@ -158,7 +164,7 @@ type Merchant struct {
 	Identity    Identity // of the licence or document it was registered with
 	Grade       uint8    // of risk, 1 (least) to 5; 0 is not graded
 	Plan        uint16   // of limits, in the policy; 0 is the policy's default
-	Entries     Entries  // how cards may be read; 0 is any way
+	Entries     Entries  // how cards may be read; 0 is any way but by hand (R02)
 	Cards       Cards    // which may be taken; 0 is any
 	Since       Date     // when it was approved
 	LicenceEnds Date     // last day of its licence or document, 0 is never

@@ -19,6 +19,7 @@ const (
 	MACIsWrong                       Reason = 3
 	MerchantIsUnknown                Reason = 4
 	MerchantIsNotActive              Reason = 5
+	MerchantIsShunned                Reason = 84
 	TerminalIsUnknown                Reason = 6
 	TerminalIsNotActive              Reason = 7
 	TerminalIsBoundToAnotherMerchant Reason = 8
@@ -39,12 +40,24 @@ const (
 	TerminalIsFarFromPremises        Reason = 15
 	TerminalIsOutsideItsAreas        Reason = 16
 	RegionIsNotTheMerchants          Reason = 17
+	TerminalMovesTooFast             Reason = 85
+	CategoryIsNotTheMerchants        Reason = 73
+	MerchantMustBeVerified           Reason = 74
 	KindIsNotAllowed                 Reason = 18
+	EntryIsNotAllowed                Reason = 75
+	ManualEntryIsNotAllowed          Reason = 76
+	FallbackIsNotAllowed             Reason = 77
+	CardTypeIsNotAllowed             Reason = 78
 	CurrencyIsNotAccepted            Reason = 19
 	AmountMustNotBeZero              Reason = 20
 	AmountIsOverMaximum              Reason = 21
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
+	CardIsLost                       Reason = 79
+	CardIsStolen                     Reason = 80
+	CardIsRestricted                 Reason = 81
+	PINIsRequired                    Reason = 82
+	PaymentWithoutPINIsNotAllowed    Reason = 83
 	PartyIsHighRisk                  Reason = 71
 	MachineServesAnotherMerchant     Reason = 62
 	RefundsAreTooMany                Reason = 63
@@ -96,6 +109,7 @@ var reasonNames = [...]string{
 	MACIsWrong:                       "MAC is wrong",
 	MerchantIsUnknown:                "merchant is unknown",
 	MerchantIsNotActive:              "merchant is not active",
+	MerchantIsShunned:                "merchant is shunned",
 	TerminalIsUnknown:                "terminal is unknown",
 	TerminalIsNotActive:              "terminal is not active",
 	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
@@ -116,12 +130,24 @@ var reasonNames = [...]string{
 	TerminalIsFarFromPremises:        "terminal is far from premises",
 	TerminalIsOutsideItsAreas:        "terminal is outside its areas",
 	RegionIsNotTheMerchants:          "region is not the merchant's",
+	TerminalMovesTooFast:             "terminal moves too fast",
+	CategoryIsNotTheMerchants:        "category is not the merchant's",
+	MerchantMustBeVerified:           "merchant must be verified",
 	KindIsNotAllowed:                 "kind is not allowed",
+	EntryIsNotAllowed:                "entry is not allowed",
+	ManualEntryIsNotAllowed:          "manual entry is not allowed",
+	FallbackIsNotAllowed:             "fallback is not allowed",
+	CardTypeIsNotAllowed:             "card type is not allowed",
 	CurrencyIsNotAccepted:            "currency is not accepted",
 	AmountMustNotBeZero:              "amount must not be zero",
 	AmountIsOverMaximum:              "amount is over maximum",
 	CardNumberIsInvalid:              "card number is invalid",
 	CardIsExpired:                    "card is expired",
+	CardIsLost:                       "card is lost",
+	CardIsStolen:                     "card is stolen",
+	CardIsRestricted:                 "card is restricted",
+	PINIsRequired:                    "PIN is required",
+	PaymentWithoutPINIsNotAllowed:    "payment without PIN is not allowed",
 	PartyIsHighRisk:                  "merchant or terminal is high-risk",
 	MachineServesAnotherMerchant:     "machine serves another merchant",
 	RefundsAreTooMany:                "refunds are too many",

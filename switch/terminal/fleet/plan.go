@@ -339,7 +339,14 @@ func (pr *program) cardOf(prefix string) terminal.Card {
 		pr.err = err
 	}
 	pr.cards++
-	return terminal.Card{PAN: pan, Expiry: "4912", Entry: [...]terminal.Entry{terminal.Chip, terminal.Chip, terminal.Contactless, terminal.Contactless, terminal.Stripe, terminal.Manual}[pr.rng.IntN(6)]}
+	entry := [...]terminal.Entry{terminal.Chip, terminal.Chip, terminal.Contactless, terminal.Contactless, terminal.Stripe, terminal.Manual}[pr.rng.IntN(6)]
+	if entry == terminal.Manual && (pr.merchant == nil || !pr.merchant.Entries.Has(txn.EntryManual)) {
+		entry = terminal.Chip
+	}
+	if entry == terminal.Stripe && pr.merchant != nil && pr.chipsOnly() {
+		entry = terminal.Chip
+	}
+	return terminal.Card{PAN: pan, Expiry: "4912", Entry: entry}
 }
 
 // amount is that of an everyday purchase: mostly small, far below any limit

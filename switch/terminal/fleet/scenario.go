@@ -17,6 +17,9 @@ type scenario struct {
 var scenarios = []scenario{
 	{"another machine", (*program).checkedCUP, (*program).anotherMachine},
 	{"serial is missing", (*program).requiredCUP, (*program).serialMissing},
+	{"away from its premises again", (*program).fixedCUP, (*program).strays},
+	{"in two places at a time", (*program).fixedCUP, (*program).cloned},
+	{"a stripe where none is taken", (*program).chipsOnly, (*program).striped},
 	{"far from premises", (*program).fixedCUP, func(p *program) { p.elsewhere(txn.TerminalIsFarFromPremises) }},
 	{"outside its areas", (*program).movingCUP, func(p *program) { p.elsewhere(txn.TerminalIsOutsideItsAreas) }},
 	{"position is missing", (*program).placedCUP, (*program).positionMissing},
@@ -186,7 +189,10 @@ var scenarios = []scenario{
 		m.Amount.Minor = 0
 		p.send(m, want{reason: txn.AmountMustNotBeZero})
 	}},
-	{"card number mistyped", nil, (*program).mistyped},
+	{"card number mistyped", (*program).keysIn, (*program).mistyped},
+	{"keyed in", func(p *program) bool { return !p.keysIn() }, (*program).keyedIn},
+	{"stripe of a card with a chip", func(p *program) bool { return !p.chipsOnly() }, (*program).chipPassedOver},
+	{"large contactless payment without PIN", (*program).inYuan, (*program).largeTap},
 	{"card expired", nil, func(p *program) {
 		m := p.sale(cardGood)
 		m.Card.Expiry = "2001"
@@ -194,9 +200,7 @@ var scenarios = []scenario{
 		p.repeat(n, false, want{reason: txn.CardIsExpired, sameAs: n + 1})
 	}},
 	{"over the transaction limit", func(p *program) bool { return p.transactionLimit() > 0 }, func(p *program) {
-		m := p.sale(cardGood)
-		m.Amount.Minor = p.transactionLimit() + 1
-		p.send(m, want{reason: txn.AmountIsOverTransactionLimit})
+		p.pay(p.card(cardGood), p.transactionLimit()+1, txn.AmountIsOverTransactionLimit)
 	}},
 	{"nobody's card", nil, func(p *program) {
 		m := p.sale(cardGood)
@@ -322,9 +326,12 @@ func (pr *program) serialMissing() {
 }
 
 func (pr *program) positionMissing() {
-	m := pr.sale(cardGood)
-	m.NoPlace = true
-	pr.send(m, want{reason: txn.PositionIsRequired})
+	pr.send(pr.sale(cardGood), want{})
+	for _, reason := range [...]txn.Reason{txn.Approved, txn.Approved, txn.PositionIsRequired} {
+		m := pr.sale(cardGood)
+		m.NoPlace = true
+		pr.send(m, want{reason: reason})
+	}
 }
 
 func (pr *program) anotherCountry() {
@@ -363,6 +370,81 @@ func (pr *program) malformed() {
 		m := pr.sale(cardGood)
 		pr.send(m, want{reason: txn.FormatIsWrong, frame: pr.damage(m)})
 	}
+}
+
+// keysIn says that the merchant may key card numbers in.
+func (pr *program) keysIn() bool { return pr.merchant.Entries.Has(txn.EntryManual) }
+
+// inYuan says that a large payment without a PIN meets the regulator's limit first.
+func (pr *program) inYuan() bool {
+	most := pr.transactionLimit()
+	return pr.merchant.Currency == txn.CNY && (most == 0 || most > 1_000_01)
+}
+
+// keyedIn is a card that is keyed in where it may not be.
+func (pr *program) keyedIn() {
+	m := pr.sale(cardGood)
+	m.Card.Entry = terminal.Manual
+	pr.send(m, want{reason: txn.ManualEntryIsNotAllowed})
+}
+
+// chipPassedOver is the stripe of a card that has a chip.
+func (pr *program) chipPassedOver() {
+	m := pr.sale(cardGood)
+	var digits [txn.PANDigitsMax]byte
+	m.Card.Entry = terminal.Stripe
+	m.Card.Track2 = append(m.Card.PAN.Append(digits[:0]), "=49122010000000000"...)
+	pr.send(m, want{reason: txn.FallbackIsNotAllowed})
+}
+
+// largeTap is a contactless payment without a PIN that needs one.
+func (pr *program) largeTap() {
+	m := pr.sale(cardGood)
+	m.Card.Entry, m.Amount.Minor = terminal.Contactless, 1_000_01
+	pr.send(m, want{reason: txn.PINIsRequired})
+}
+
+// premises is where the terminal belongs.
+func (pr *program) premises() txn.Position {
+	return txn.Position{Lat: pr.terminal.Lat, Lng: pr.terminal.Lng, Known: true}
+}
+
+// strays is a fixed terminal that is away from its premises again and again.
+func (pr *program) strays() {
+	usual := pr.profile.Position
+	pr.profile.Position = pr.premises()
+	pr.send(pr.sale(cardGood), want{})
+	pr.profile.Position.Lat += 10_000 // 1.1 km
+	pr.send(pr.sale(cardGood), want{})
+	pr.send(pr.sale(cardGood), want{})
+	pr.send(pr.sale(cardGood), want{reason: txn.TerminalIsFarFromPremises})
+	pr.profile.Position = pr.premises()
+	pr.send(pr.sale(cardGood), want{})
+	pr.profile.Position = usual
+}
+
+// cloned is a fixed terminal that is elsewhere a moment later: no terminal moves so fast.
+func (pr *program) cloned() {
+	usual := pr.profile.Position
+	pr.profile.Position = pr.premises()
+	pr.send(pr.sale(cardGood), want{})
+	pr.profile.Position.Lat += 100_000 // 11 km
+	pr.send(pr.sale(cardGood), want{reason: txn.TerminalMovesTooFast})
+	pr.profile.Position = pr.premises()
+	pr.send(pr.sale(cardGood), want{})
+	pr.profile.Position = usual
+}
+
+// chipsOnly says that the merchant takes no stripes.
+func (pr *program) chipsOnly() bool {
+	return pr.merchant.Entries != 0 && !pr.merchant.Entries.Has(txn.EntryStripe)
+}
+
+// striped is a stripe where the merchant takes none.
+func (pr *program) striped() {
+	m := pr.sale(cardGood)
+	m.Card.Entry = terminal.Stripe
+	pr.send(m, want{reason: txn.EntryIsNotAllowed})
 }
 
 // mistyped is a card number whose check digit is wrong.
@@ -478,6 +560,9 @@ func (pr *program) limited() {
 
 func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) {
 	m := pr.next(txn.KindSale)
+	if c.Entry == terminal.Contactless { // which would need a PIN
+		c.Entry = terminal.Chip
+	}
 	m.Card, m.Amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
 	pr.send(m, want{reason: reason})
 }

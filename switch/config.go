@@ -41,6 +41,9 @@ type Config struct {
 	StandIn map[txn.IssuerID]StandIn
 	// Originals are the limits of what may be done about earlier transactions.
 	Originals original.Rules
+	// CardType says of what type a card is; nil is that nobody knows. It is called
+	// for every request with a card, and must not block.
+	CardType func(*txn.PAN) txn.CardType
 	// ReversalsInFlight bounds the reversals being sent at one time. Default 64.
 	ReversalsInFlight int
 	// ReversalRetry is the first wait after a reversal that was not

@@ -59,6 +59,9 @@ func (s *Switch) covered(req *txn.Request, ans *txn.Answer) bool {
 func (s *Switch) identify(req *txn.Request) {
 	if !req.PAN.IsZero() {
 		req.CardToken = s.cards.Token(&req.PAN)
+		if s.cfg.CardType != nil {
+			req.CardType = s.cfg.CardType(&req.PAN)
+		}
 	}
 	req.Fingerprint = fingerprint(req)
 	if req.Kind.Batch() {

@@ -345,7 +345,7 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 			s.log.Error("an original's card number cannot be opened", "id", rec.ID, "error", err)
 			return txn.SwitchFailed
 		}
-		req.PAN, req.CardToken = pan, rec.Card
+		req.PAN, req.CardToken, req.CardType = pan, rec.Card, rec.CardType
 	}
 	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
 	w.original, w.originalKey = rec.ID, rec.Key

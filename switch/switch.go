@@ -589,7 +589,7 @@ func (s *Switch) relate(req *txn.Request, w *work) {
 		return
 	}
 	nobodys := rec.Hold()
-	rec.Card = req.CardToken
+	rec.Card, rec.CardType = req.CardToken, req.CardType
 	req.PAN.AppendMasked(rec.Masked[:0])
 	if rec.Held == txn.Debit {
 		s.risk.Restore(rec.Hold())

@@ -218,7 +218,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 		h.t.Fatal(err)
 	}
 	merchant := txn.Merchant{ID: txn.MakeMerchantID("999290054110001"), Status: txn.StatusActive, Region: 310100, Country: 156, MCC: 5411,
-		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1}
+		Currency: txn.CNY, Kinds: 1<<txn.Kinds - 1, Entries: 1<<16 - 1}
 	var terminals []txn.Terminal
 	for i := range 8 {
 		terminals = append(terminals, txn.Terminal{ID: txn.MakeTerminalID(fmt.Sprintf("1000000%d", i+1)), Merchant: merchant.ID,
@@ -900,5 +900,29 @@ func TestSlotTableIsAMap(t *testing.T) {
 		if id, ok := want[k]; ok != (sl != nil) || ok && sl.id != id {
 			t.Fatalf("step %d: %s is %v, want %d, %v", n, k, sl, id, ok)
 		}
+	}
+}
+
+// The type of a card is found out at admission, and is in the record that a
+// restart counts by.
+func TestCardTypeIsRecorded(t *testing.T) {
+	table, problems := txn.ParseCardTable([]byte("prefix,card\n" + testPAN[:6] + ",credit\n"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	pan, err := txn.ParsePAN(testPAN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t)
+	h.s.cfg.CardType = table.TypeOf
+	req := txn.Request{PAN: pan}
+	h.s.identify(&req)
+	if req.CardType != txn.CardCredit {
+		t.Errorf("it is %s", req.CardType)
+	}
+	var w work
+	if rec := h.s.describe(&req, &txn.Answer{}, &w); rec.Hold().CardType != txn.CardCredit {
+		t.Errorf("%s is recorded", rec.CardType)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -58,6 +59,7 @@ type app struct {
 	measured  map[txn.Rule]bool // own rules whose counts are published
 	drain     *settlement.Drain
 	risk      *risk.Engine
+	cardTypes atomic.Pointer[txn.CardTable]
 	issuers   *issuer.Router
 	vault     *keys.Vault
 	keys      *keyring.Ring
@@ -300,6 +302,10 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if err := a.loadCardTypes(); err != nil {
+		return err
+	}
+	cfg.CardType = func(pan *txn.PAN) txn.CardType { return a.cardTypes.Load().TypeOf(pan) }
 	unmatched := map[string]*telemetry.Counter{}
 	for _, is := range a.cfg.Issuers {
 		if unmatched[is.Name] == nil {
@@ -768,6 +774,9 @@ func (a *app) close() error {
 func (a *app) reload() {
 	a.reloadRegistry()
 	a.reloadPolicy()
+	if err := a.loadCardTypes(); err != nil {
+		a.log.Error("types of cards not reloaded, the old ones stay in force", "error", err)
+	}
 	if a.downloads == nil {
 		return
 	}
@@ -778,6 +787,26 @@ func (a *app) reload() {
 	}
 	a.downloads.Replace(contents)
 	a.log.Info("downloads reloaded", "file", a.cfg.Downloads)
+}
+
+// loadCardTypes reads the table of card prefixes, which fees are priced by too.
+// Without one no card's type is known.
+func (a *app) loadCardTypes() error {
+	text, path, err := a.cfg.input("types of cards", a.cfg.Settlement.Cards, "cards.csv", fee.FileSizeMax)
+	if errors.Is(err, os.ErrNotExist) && a.cfg.Settlement.Cards == "" {
+		text, err = []byte("prefix,card\n"), nil
+		a.log.Warn("there is no table of cards: no limit of a type of cards will bind", "file", path)
+	}
+	if err != nil {
+		return err
+	}
+	table, problems := txn.ParseCardTable(text)
+	if len(problems) > 0 {
+		p := problems[0]
+		return usage(fmt.Errorf("%s:%d: %s: %s", path, p.Line, p.Field, p.What))
+	}
+	a.cardTypes.Store(table)
+	return nil
 }
 
 func (a *app) reloadRegistry() {

@@ -118,7 +118,7 @@ func (a *app) followPolicies(ctx context.Context) error {
 	return a.policies.Follow(ctx, a.risk.Policy().Number, policyEvery, func(v *policy.Version) error {
 		p, err := v.Policy()
 		if err == nil {
-			err = a.risk.SetPolicy(p)
+			err = a.putInForce(p)
 		}
 		if err != nil {
 			return err
@@ -134,6 +134,19 @@ func (a *app) followPolicies(ctx context.Context) error {
 	})
 }
 
+// putInForce makes p the policy, unless it lowers a limit below what is used.
+func (a *app) putInForce(p risk.Policy) error {
+	day, err := a.cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	registered := a.registry.Snapshot()
+	if err := a.risk.Check(p, day.Of(time.Now()), registered.Merchants(), registered.Terminals()); err != nil {
+		return err
+	}
+	return a.risk.SetPolicy(p)
+}
+
 // reloadPolicy reads the policy file again.
 func (a *app) reloadPolicy() {
 	if a.policies != nil {
@@ -141,7 +154,7 @@ func (a *app) reloadPolicy() {
 	}
 	p, err := filePolicy(a.cfg)
 	if err == nil {
-		err = a.risk.SetPolicy(p)
+		err = a.putInForce(p)
 	}
 	if err != nil {
 		a.log.Error("policy not reloaded, the old one stays in force", "error", err)

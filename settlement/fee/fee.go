@@ -92,8 +92,7 @@ func major(minor int64, c txn.Currency) string {
 // Card is what an issuer calls a card.
 type Card uint8
 
-// The cards. A prepaid or quasi-credit card is listed as what its issuer is paid
-// for.
+// The cards. A quasi-credit card is listed as what its issuer is paid for.
 const (
 	CardUnknown Card = iota
 	Debit
@@ -326,7 +325,7 @@ type Schedule struct {
 	tiers                bool
 	interchange, network tariff
 	merchants            map[txn.MerchantID][]assignment
-	prefixes             map[string]Card // empty prefix: any card
+	table                *txn.CardTable
 }
 
 // Sum is the SHA-256 of both files, in hexadecimal: what a run was priced with.
@@ -338,12 +337,13 @@ func (s *Schedule) Plans() []byte { return s.plansText }
 // BINs is the table of card prefixes as it was read.
 func (s *Schedule) BINs() []byte { return s.bins }
 
-// card is by the longest prefix.
+// card is what the issuer is paid for. A prepaid card is priced as a debit card.
 func (s *Schedule) card(masked []byte) Card {
-	for n := PrefixMax; n >= 0; n-- {
-		if c := s.prefixes[string(masked[:n])]; c != CardUnknown {
-			return c
-		}
+	switch s.table.Type(masked) {
+	case txn.CardDebit, txn.CardPrepaid:
+		return Debit
+	case txn.CardCredit:
+		return Credit
 	}
 	return CardUnknown
 }

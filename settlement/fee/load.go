@@ -98,7 +98,7 @@ func Load(plans, bins File) (*Schedule, error) {
 			return nil, fmt.Errorf("read %s: it is larger than %d bytes", f.Name, FileSizeMax)
 		}
 	}
-	s := &Schedule{plansText: plans.Text, bins: bins.Text, merchants: map[txn.MerchantID][]assignment{}, prefixes: map[string]Card{}}
+	s := &Schedule{plansText: plans.Text, bins: bins.Text, merchants: map[txn.MerchantID][]assignment{}}
 	h := sha256.New()
 	fmt.Fprintf(h, "%d\n", len(plans.Text)) // so that no byte can move from one file to the other
 	h.Write(plans.Text)
@@ -389,39 +389,11 @@ func (l *loader) merchants(ys []merchantYAML) {
 	}
 }
 
-// cards reads the table: a header, then one line for each prefix.
+// cards reads the table of card prefixes.
 func (l *loader) cards(text []byte) {
-	seen := map[string]int{}
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		line = strings.TrimRight(line, "\r\n")
-		at := yamlfile.Scalar{Line: n}
-		prefix, card, _ := strings.Cut(line, ",")
-		switch {
-		case n == 1:
-			if line != "prefix,card" {
-				l.problem(at, "prefix,card", "%q must be the header prefix,card", line)
-			}
-			continue
-		case line == "" || line[0] == '#':
-			continue
-		case len(prefix) > PrefixMax || strings.Trim(prefix, "0123456789") != "":
-			l.problem(at, "prefix", "%q must be up to %d digits, or nothing for all other cards", prefix, PrefixMax)
-		case seen[prefix] > 0:
-			l.problem(at, "prefix", "%q is on line %d already", prefix, seen[prefix])
-		}
-		seen[prefix] = n
-		switch card {
-		case "debit":
-			l.s.prefixes[prefix] = Debit
-		case "credit":
-			l.s.prefixes[prefix] = Credit
-		default:
-			l.problem(at, "card", "%q must be debit or credit", card)
-		}
+	table, problems := txn.ParseCardTable(text)
+	for _, p := range problems {
+		l.problem(yamlfile.Scalar{Line: p.Line}, p.Field, "%s", p.What)
 	}
-	if n == 0 {
-		l.problem(yamlfile.Scalar{}, "prefix,card", "the file is empty: it must begin with the header prefix,card")
-	}
+	l.s.table = table
 }

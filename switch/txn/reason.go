@@ -41,7 +41,7 @@ const (
 	TerminalIsOutsideItsAreas        Reason = 16
 	RegionIsNotTheMerchants          Reason = 17
 	TerminalMovesTooFast             Reason = 85
-	CategoryIsNotTheMerchants        Reason = 73
+	CategoryIsNotTheMerchants        Reason = 86
 	MerchantMustBeVerified           Reason = 74
 	KindIsNotAllowed                 Reason = 18
 	EntryIsNotAllowed                Reason = 75

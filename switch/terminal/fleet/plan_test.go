@@ -76,8 +76,6 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.CardMovesTooFast:             "only alerts unless a policy says otherwise",
 	txn.PaymentsLookLikeCash:         "only alerts unless a policy says otherwise",
 
-	txn.MonthAmountIsOverLimit:        "no limit of the sample is of a month",
-	txn.MonthCountIsOverLimit:         "no limit of the sample is of a month",
 	txn.CategoryIsNotTheMerchants:     "the sample registry contradicts itself nowhere",
 	txn.MerchantMustBeVerified:        "only holds payouts unless a policy says otherwise",
 	txn.MerchantIsShunned:             "the sample policy lists nobody",
@@ -86,7 +84,6 @@ var beyondTheDay = map[txn.Reason]string{
 	txn.CardIsRestricted:              "the sample policy lists no card",
 	txn.CardTypeIsNotAllowed:          "merchants of the sample take all cards",
 	txn.PaymentWithoutPINIsNotAllowed: "no plan of the sample says so",
-	txn.PartyIsHighRisk:               "nobody of the sample is watched",
 
 	txn.OriginalIsOfAnotherBatch: "the day is one batch",
 	txn.JournalIsUnavailable:     "the disk works",

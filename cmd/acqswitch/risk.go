@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -32,11 +33,7 @@ it names the card in this switch only, and cannot be turned back.`,
 			if err != nil {
 				return err
 			}
-			path := cfg.path(cfg.CardKeys, "card.keys")
-			if _, err := os.Stat(path); err != nil {
-				return usage(fmt.Errorf("read the key of cards, which a switch makes when it first starts: %w", err))
-			}
-			cards, err := keys.OpenCards(path)
+			cards, err := openCards(cfg)
 			if err != nil {
 				return err
 			}
@@ -51,9 +48,9 @@ it names the card in this switch only, and cannot be turned back.`,
 				if digits == "" {
 					continue
 				}
-				pan, err := txn.ParsePAN(digits)
-				if err != nil || !pan.LuhnValid() {
-					return usage(fmt.Errorf("line %d is no card number: 12 to 19 digits, of which the last one checks the others", n))
+				pan, err := parseCard(digits)
+				if err != nil {
+					return usage(fmt.Errorf("line %d %w", n, err))
 				}
 				t := cards.Token(&pan)
 				tokens = append(tokens, token{hex.EncodeToString(t[:]), pan.Masked()})
@@ -74,6 +71,25 @@ it names the card in this switch only, and cannot be turned back.`,
 	}
 	configFlag(cmd, &file)
 	return cmd
+}
+
+// openCards opens the keys of card numbers for a command that must find those of
+// a switch, not make new ones.
+func openCards(cfg *config) (*keys.Cards, error) {
+	path := cfg.path(cfg.CardKeys, "card.keys")
+	if _, err := os.Stat(path); err != nil {
+		return nil, usage(fmt.Errorf("read the key of cards, which a switch makes when it first starts: %w", err))
+	}
+	return keys.OpenCards(path)
+}
+
+// parseCard reads a card number that a person has. Its error does not quote it.
+func parseCard(digits string) (txn.PAN, error) {
+	pan, err := txn.ParsePAN(digits)
+	if err != nil || !pan.LuhnValid() {
+		return txn.PAN{}, errors.New("is no card number: 12 to 19 digits, of which the last one checks the others")
+	}
+	return pan, nil
 }
 
 func riskFactsCommand(c *console) *cobra.Command {

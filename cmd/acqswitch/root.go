@@ -55,7 +55,7 @@ func exitCode(err error) int {
 // console is where a subcommand writes, and how.
 type console struct {
 	out, errs io.Writer
-	output    string // table or json
+	output    string // table, json, or csv where rows are listed
 }
 
 func (c *console) json() bool { return c.output == "json" }
@@ -93,11 +93,14 @@ side could not be reached.`,
 			}
 			return usage(fmt.Errorf("there is no command %q; see acqswitch --help", given[0]))
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if c.output != "table" && c.output != "json" {
-				return usage(fmt.Errorf("--output %q must be table or json", c.output))
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			switch _, rows := cmd.Annotations[listsRows]; {
+			case c.output == "table", c.output == "json", c.output == "csv" && rows:
+				return nil
+			case rows:
+				return usage(fmt.Errorf("--output %q must be table, json or csv", c.output))
 			}
-			return nil
+			return usage(fmt.Errorf("--output %q must be table or json", c.output))
 		},
 	}
 	root.SetOut(out)
@@ -105,8 +108,8 @@ side could not be reached.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w; see %s --help", plainly(err), cmd.CommandPath()))
 	})
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json")
-	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "how to print results: table or json; csv where rows are listed")
+	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		scriptCommand(c),
 		loadCommand(c),
@@ -128,6 +131,7 @@ side could not be reached.`,
 		downloadsCommand(c),
 		keysCommand(c),
 		batchesCommand(c),
+		ledgerCommand(c),
 		settleCommand(c),
 		payoutCommand(c),
 		correctionCommand(c),

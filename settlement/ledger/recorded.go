@@ -2,23 +2,14 @@ package ledger
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // judged are the columns that judging a transaction again needs, and showing it.
-var judged = func() (cs []column) {
-	names := strings.Fields(`merchant_id business_date terminal_id id position at request entry_mode mcc region amount currency card_token pan_masked held
-		outcome reason issuer_code rrn original_id serial lat lng card_type pin method identity gone stays`)
-	for _, c := range eventColumns {
-		if slices.Contains(names, c.name) {
-			cs = append(cs, c)
-		}
-	}
-	return cs
-}()
+var judged = chosen(`merchant_id business_date terminal_id id position at request entry_mode mcc region amount currency card_token pan_masked held
+	outcome reason issuer_code rrn original_id serial lat lng card_type pin method identity gone stays`)
 
 var selectRecorded = func() string {
 	list := strings.Join(namesOf(judged), ", ")

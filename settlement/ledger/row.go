@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -95,6 +96,20 @@ func namesOf(columns []column) []string {
 		names[i] = c.name
 	}
 	return names
+}
+
+// chosen are some of the columns of event, given by their names.
+func chosen(names string) (cs []column) {
+	wanted := strings.Fields(names)
+	for _, c := range eventColumns {
+		if slices.Contains(wanted, c.name) {
+			cs = append(cs, c)
+		}
+	}
+	if len(cs) != len(wanted) {
+		panic("a column is not there: " + names)
+	}
+	return cs
 }
 
 // Kept is what the ledger keeps of rec, for comparing the two.

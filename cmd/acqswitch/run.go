@@ -72,7 +72,7 @@ Exit code 3 if an answer was not the expected one or the books disagree.`,
 	f.StringVar(&o.dsn, "ledger", "sqlite:ledger.db", "ledger: sqlite:PATH or postgres://USER@HOST/DATABASE (empty or of this run)")
 	f.StringVar(&o.cup, "cup", "127.0.0.1:8583", "address for CUP POS terminals")
 	f.StringVar(&o.iso87, "iso87", "127.0.0.1:8587", "address for ISO 8583:1987 terminals")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:9583", "address of metrics and health")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9583", "address of metrics and health; empty is none")
 	f.BoolVar(&o.exit, "exit", false, "end after the day instead of staying up")
 	f.BoolVar(&o.details, "details", false, "print tables of every type and answer, of the ledger's totals and of what verify checked")
 	f.DurationVar(&o.settleMax, "settle", time.Minute, "how long to wait after the day for reversals and the ledger")
@@ -345,7 +345,10 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	for _, is := range r.cfg.Issuers {
 		say("issuer   %s listens on %s, cards %v\n", is.Name, is.Address, is.BINs)
 	}
-	say("metrics  http://%s/metrics\nledger   %s, journal and log in %s\n\n", r.app.admin.Addr(), r.cfg.Ledger.DSN, r.dir)
+	if r.app.admin != nil { // --admin "" is nobody's
+		say("metrics  http://%s/metrics\n", r.app.admin.Addr())
+	}
+	say("ledger   %s, journal and log in %s\n\n", r.cfg.Ledger.DSN, r.dir)
 	if err := r.awaitLinks(ctx); err != nil {
 		return nil, err
 	}

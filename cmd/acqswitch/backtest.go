@@ -116,7 +116,7 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	parties, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	parties, err := cfg.parties(ctx)
 	if err != nil {
 		return err
 	}

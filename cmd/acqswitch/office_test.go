@@ -71,6 +71,15 @@ func TestOffice(t *testing.T) {
 	say("is active", "merchant", "resume", shop, "--by", "wang")
 	answers("00")
 
+	// What is explained and tried on the past is held to this registry: the file
+	// beside it has a merchant more.
+	explain := func(merchant, terminal string) result {
+		write(t, s.dir, "sale.yaml", "amount: 6.00\nmerchant: \""+merchant+"\"\nterminal: \""+terminal+"\"\nbin: \"622202\"\n")
+		return s.cli("risk", "explain", "--request", "sale.yaml")
+	}
+	explain(shop, "10000001").check(t, exitOK, "approved", "")
+	explain("999290054110002", "10000003").check(t, exitRefused, "", "is not registered")
+
 	// Moved by two people.
 	say("proposal 1: another person must approve it", append([]string{"device", "move", serial, "merchant=" + other, "tid=20000001"}, place...)...)
 	say("machine move", "proposal", "list", "--open")

@@ -304,7 +304,8 @@ func readBook(path string) (*registry.Book, error) {
 	return b, nil
 }
 
-// readRegistry loads a registry file; any fault is the file's.
+// readRegistry loads a registry file, whether or not the configuration works on
+// one: config.parties is the registry in force. Any fault is the file's.
 func readRegistry(path string) (*registry.Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {

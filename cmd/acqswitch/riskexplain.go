@@ -78,7 +78,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 		day = business.Of(asked.At)
 		asked.Day = day
 	}
-	parties, err := readRegistry(cfg.path(cfg.Registry, "registry.yaml"))
+	parties, err := cfg.parties(ctx)
 	if err != nil {
 		return err
 	}

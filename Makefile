@@ -7,7 +7,7 @@ SEEDS    ?= 200
 MINUTES  ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test simulate torture mutants bench bench-compare fuzz fmt clean
+.PHONY: help build run test simulate torture mutants recovery bench bench-compare fuzz fmt clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ torture: ## for MINUTES (30), from SEED (1) on, kill the real switch at every po
 
 mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
 	.ci/mutants.sh
+
+recovery: ## start a switch on a journal of ten million records, which takes 4 GB and some minutes to make
+	go test ./switch -run 'TestF68RecoveryTime$$' -v -timeout 0 -recovery.records 10000000
 
 bench: build ## measure codec, risk, journal, settlement, tools and the whole switch (10 min), two lines to quote last; BENCH='-only sqlite' narrows the whole switch
 	go test -run '^$$' -bench 'CUPSale' ./iso

@@ -72,9 +72,9 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestParseDamaged cuts and flips a sale everywhere. Nothing may panic, no
+// TestF26ParseDamaged cuts and flips a sale everywhere. Nothing may panic, no
 // error may quote the frame, and what was read before the error must be right.
-func TestParseDamaged(t *testing.T) {
+func TestF26ParseDamaged(t *testing.T) {
 	frame := cupSale(t)
 	var whole, m Message
 	if err := testCUP.Parse(&whole, frame); err != nil {
@@ -192,7 +192,7 @@ func TestLRI(t *testing.T) {
 	}
 }
 
-func TestReadLength(t *testing.T) {
+func TestF20ReadLength(t *testing.T) {
 	ascii := MustCompile(ISO87(BitmapHex), ISO87Framing(PrefixASCII4, 500))
 	cup := MustCompile(CUPPOS(), CUPPOSFraming(500))
 	for _, x := range []struct {

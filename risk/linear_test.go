@@ -16,7 +16,7 @@ import (
 // after another could have been told: no limit is passed together, none refuses
 // what fits, for terminal, merchant, card and person, amount and count, day and
 // month.
-func TestVerdictsAreLinearizable(t *testing.T) {
+func TestF67VerdictsAreLinearizable(t *testing.T) {
 	type state [8]int32 // terminal 1 and 2, merchant, card 1 and 2 minor; merchant count; person's month minor; merchant's codes
 	type input struct {
 		terminal, card int

@@ -306,7 +306,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 }
 
 // The server goes away in the middle; afterwards journal and ledger are equal.
-func TestDrainThroughAnOutage(t *testing.T) {
+func TestF61DrainThroughAnOutage(t *testing.T) {
 	dsn := ledgertest.Postgres(t)
 	l, err := ledger.Open(dsn)
 	if err != nil {

@@ -55,6 +55,7 @@ type life struct {
 type debt struct {
 	due, done   uint64
 	gone, stays int64 // of the transaction's amount: before and after a reversal
+	parked      bool
 }
 
 func (d *debt) open(pos uint64) bool { return d.due <= pos && (d.done == 0 || d.done > pos) }
@@ -150,6 +151,8 @@ func (h *history) add(pos uint64, rec *txn.Record) {
 	case txn.RecordAdviceDone:
 		r.AdvicesDone++
 		h.adviceDone(pos, rec)
+	case txn.RecordParked, txn.RecordReleased:
+		h.parked(pos, rec)
 	case txn.RecordLate:
 		r.LateAnswers++
 	default:
@@ -334,6 +337,23 @@ func (h *history) cutOff(t *life, rec *txn.Record) bool {
 	return t.outcome == 0 && rec.Day <= h.truncatedDay
 }
 
+// parked holds that only what is owed is put aside, and taken up again.
+func (h *history) parked(pos uint64, rec *txn.Record) {
+	t := h.txns[rec.Original]
+	d := t.oldest()
+	parking := rec.Kind == txn.RecordParked
+	switch {
+	case h.cutOff(&t, rec):
+	case d == nil:
+		h.report.broken(RuleReversal, rec.Original, "the record at %d is %s, and nothing is owed", pos, rec.Kind)
+	case d.parked == parking:
+		h.report.broken(RuleReversal, rec.Original, "the record at %d is %s, and so was one before", pos, rec.Kind)
+	}
+	if d != nil {
+		d.parked = parking
+	}
+}
+
 // maybeCut says that the journal may lack transactions of a batch opened then.
 func (h *history) maybeCut(opened txn.Date) bool {
 	return h.truncatedDay != 0 && opened <= h.truncatedDay
@@ -433,7 +453,9 @@ func (h *history) findOpen(ctx context.Context) error {
 		case t.open():
 			r.OpenCount++
 		case t.owedAt(r.JournalLast):
-			r.OwedCount++
+			if r.OwedCount++; t.oldest() != nil && t.oldest().parked {
+				r.ParkedCount++
+			}
 		default:
 			continue
 		}

@@ -227,12 +227,20 @@ func stepText(r *txn.Record) string {
 		}
 		leg()
 	case txn.RecordReversalDone, txn.RecordAdviceDone:
-		say("the issuer answered %s at attempt %d", trimmed(r.IssuerCode[:]), r.Attempts)
+		if len(r.Data) > 0 {
+			say("a person resolved it: %s", r.Data)
+		} else {
+			say("the issuer answered %s at attempt %d", trimmed(r.IssuerCode[:]), r.Attempts)
+		}
 		if r.Held != txn.NoEffect {
 			say("limits given back")
 		}
 	case txn.RecordLate:
 		say("the issuer answered %s after the request was decided", trimmed(r.IssuerCode[:]))
+	case txn.RecordParked:
+		say("the issuer answered %s at attempt %d; it is not sent any more, a person must decide", trimmed(r.IssuerCode[:]), r.Attempts)
+	case txn.RecordReleased:
+		say("a person has it sent again: %s", r.Data)
 	}
 	if len(r.Serial) > 0 {
 		say("machine %s", r.Serial)

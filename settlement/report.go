@@ -31,6 +31,7 @@ type Report struct {
 	OpenReversals []Open `json:"open_reversals,omitempty"`
 	OpenCount     int64  `json:"open_requests_count"`
 	OwedCount     int64  `json:"open_reversals_count"`
+	ParkedCount   int64  `json:"parked_count"` // of those: people must decide
 
 	Checks []Check `json:"checks"`
 	// Breaks are the first BreaksMax; each Check counts all of its own.
@@ -95,7 +96,7 @@ func newChecks() []Check {
 		{Rule: RuleCopied, Promise: "each decided record up to the ledger's position is in the ledger once and equal, and nothing else is"},
 		{Rule: RuleIntent, Promise: "each request an issuer may have seen has an earlier intent for the same thing"},
 		{Rule: RuleOutcome, Promise: "each intent has at most one outcome, and money is approved by issuers only"},
-		{Rule: RuleReversal, Promise: "each unknown outcome and each reversal due is done once or open, in journal and ledger alike; nothing else is reversed"},
+		{Rule: RuleReversal, Promise: "each unknown outcome and each reversal due is done once, open or parked, in journal and ledger alike; nothing else is reversed"},
 		{Rule: RuleRRN, Promise: "a retrieval reference number is given once a business day"},
 		{Rule: RuleKey, Promise: "terminal, batch, STAN and class are one transaction with one answer a business day"},
 		{Rule: RuleHold, Promise: "approved and unknown transactions that move money hold their limits, no others do"},
@@ -148,7 +149,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(e, "journal  %d to %d: %d intents, %d outcomes, %d reversals due, %d done, %d advices done, %d late answers\n",
 		r.JournalFirst, r.JournalLast, r.Intents, r.Outcomes, r.ReversalsDue, r.ReversalsDone, r.AdvicesDone, r.LateAnswers)
 	fmt.Fprintf(e, "ledger   at %d, %d records behind\n", r.LedgerPosition, r.Lag)
-	fmt.Fprintf(e, "open     %d requests, %d reversals\n\n", r.OpenCount, r.OwedCount)
+	fmt.Fprintf(e, "open     %d requests, %d reversals, of which %d are parked\n\n", r.OpenCount, r.OwedCount, r.ParkedCount)
 	t := tabwriter.NewWriter(e, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CHECK\tCHECKED\tBREAKS\tPROMISE")
 	for _, c := range r.Checks {

@@ -397,10 +397,10 @@ func checkBooks(t interface {
 
 var errKill = errors.New("killed")
 
-// TestKilledAtEveryStep kills a run at each of its steps, and the one that takes
+// TestF71KilledAtEveryStep kills a run at each of its steps, and the one that takes
 // it up at each of its own, while late facts arrive: files are the same as those
 // of a run that nobody killed, and so is what later calls return.
-func TestKilledAtEveryStep(t *testing.T) {
+func TestF71KilledAtEveryStep(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		w := newTown(t, dsn)
 		sale, _ := sampleDay(w)
@@ -892,9 +892,9 @@ func TestEarly(t *testing.T) {
 	}
 }
 
-// TestEightAtOnce holds that runs started at once do everything once and say the
+// TestF70EightAtOnce holds that runs started at once do everything once and say the
 // same.
-func TestEightAtOnce(t *testing.T) {
+func TestF70EightAtOnce(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		w := newTown(t, dsn)
 		sampleDay(w)

@@ -49,6 +49,10 @@ type Config struct {
 	// ReversalRetry is the first wait after a reversal that was not
 	// acknowledged; waits double up to ReversalRetryMax. Default 1 s and 60 s.
 	ReversalRetry, ReversalRetryMax time.Duration
+	// ParkAfter is how often an issuer may refuse what it is owed before that is
+	// parked for people; answers as 96, which say nothing of the message, count a
+	// tenth. Default 10.
+	ParkAfter int
 }
 
 func (c *Config) setDefaults() error {
@@ -66,6 +70,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.TerminalBurst == 0 {
 		c.TerminalBurst = 20
+	}
+	if c.ParkAfter == 0 {
+		c.ParkAfter = 10
 	}
 	if c.ReversalsInFlight == 0 {
 		c.ReversalsInFlight = 64

@@ -44,7 +44,7 @@ func (f *faulty) failed() bool {
 // Every append of a short day fails once, lost or persisted; the process then
 // restarts. What the terminal was told must hold afterwards, and what the
 // issuer approved must be answered or reversed.
-func TestEveryAppendFails(t *testing.T) {
+func TestF49EveryAppendFails(t *testing.T) {
 	for _, persisted := range []bool{false, true} {
 		for n := 1; ; n++ {
 			if !crashDay(t, n, persisted) {

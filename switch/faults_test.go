@@ -2,6 +2,7 @@ package acquirer
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,4 +267,45 @@ func TestF37NothingOvertakesAnAdviceThatIsOwed(t *testing.T) {
 	h.want("tip", h.ask(about(txn.KindTip, 6, 10, 1)), txn.Approved, "00")
 	h.want("refund", h.ask(about(txn.KindRefund, 4, 1110, 1)), txn.Approved, "00")
 	h.want("refund of the offline sale", h.ask(ofOffline), txn.Approved, "00")
+}
+
+// Another request under a number that is taken is refused, and changes nothing.
+func TestF03OtherContentUnderATakenNumber(t *testing.T) {
+	h := newHouse(t)
+	first := h.ask(sale("10000001", 1, 1000))
+	h.want("sale", first, txn.Approved, "00")
+	before := len(h.records())
+	for what, other := range map[string]txn.Request{"another amount": sale("10000001", 1, 1001), "a pre-authorization": about(txn.KindPreauth, 1, 1000, 0)} {
+		h.want(what, h.ask(other), txn.DuplicateWithOtherContent, "94")
+	}
+	if again := h.ask(sale("10000001", 1, 1000)); !same(first, again) || len(h.records()) != before || len(h.bank.sent) != 1 || h.used("10000001") != 1000 {
+		t.Errorf("afterwards it is told %v, %d records, %d exchanges, %d used", again.Reason, len(h.records())-before, len(h.bank.sent), h.used("10000001"))
+	}
+}
+
+// One terminal asks for two things about one sale at the same time, and for two
+// sales: each is decided, and what cannot both be is not.
+func TestF12TwoRequestsAtATime(t *testing.T) {
+	h := newHouse(t)
+	for round := range uint32(20) {
+		n := 10*round + 1
+		both := func(a, b txn.Request) (x, y txn.Answer) {
+			var wg sync.WaitGroup
+			wg.Go(func() { x = h.ask(a) })
+			wg.Go(func() { y = h.ask(b) })
+			wg.Wait()
+			return x, y
+		}
+		a, b := both(sale("10000001", n, 1000), sale("10000001", n+1, 1000))
+		h.want("a sale", a, txn.Approved, "00")
+		h.want("another", b, txn.Approved, "00")
+		if a.RRN == b.RRN {
+			t.Errorf("two sales have the number %s", a.RRN)
+		}
+		v, r := both(about(txn.KindVoid, n+2, 1000, n), about(txn.KindRefund, n+3, 1000, n))
+		if (v.Reason == txn.Approved) == (r.Reason == txn.Approved) {
+			t.Errorf("of a void and a refund of one sale both or neither are told yes: %v, %v", v.Reason, r.Reason)
+		}
+		h.want("what undoes the other", h.ask(about(txn.KindVoid, n+4, 1000, n+1)), txn.Approved, "00")
+	}
 }

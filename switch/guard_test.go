@@ -287,7 +287,7 @@ func TestSecuredSale(t *testing.T) {
 }
 
 // Whatever bit of a message or its MAC is turned over, nothing happens.
-func TestForgedMessagesChangeNothing(t *testing.T) {
+func TestF15ForgedMessagesChangeNothing(t *testing.T) {
 	x := newSecured(t, "cup-pos", nil)
 	x.signOn()
 	for _, enciphered := range []bool{false, true} {
@@ -315,7 +315,7 @@ func TestForgedMessagesChangeNothing(t *testing.T) {
 
 // A message of today that is sent again is told its answer again; one of
 // yesterday must sign on, and then has a wrong MAC. Nothing happens twice.
-func TestReplayedMessages(t *testing.T) {
+func TestF16ReplayedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newSecured(t, "cup-pos", nil)
 		x.signOn()
@@ -347,7 +347,7 @@ func TestReplayedMessages(t *testing.T) {
 
 // A PIN block that holds no PIN for its card is refused before the bank is
 // asked: 99 in CUP.
-func TestPINBlockGarbage(t *testing.T) {
+func TestF18PINBlockGarbage(t *testing.T) {
 	x := newSecured(t, "cup-pos", nil)
 	x.signOn()
 	b := x.sale("000002", false)

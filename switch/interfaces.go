@@ -56,10 +56,12 @@ type Forwarder interface {
 	Cancel(leg *txn.Leg)
 	// Advise tries once to tell the issuer of rec, whose kind is told until it
 	// takes note. It returns true with the issuer's code when it did, whatever it
-	// thinks of it.
+	// thinks of it. A code without true is an answer that says nothing of rec.
 	Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 	// Reverse tries once to undo rec's leg. It returns true when nothing is owed
-	// any more: the issuer undid it or never saw it.
+	// any more: the issuer undid it or never saw it. A code without true is a
+	// refusal: with an error told again it may be taken, without it would be
+	// refused again. The error txn.ErrNoReversals says that nothing was sent.
 	Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 }
 

@@ -96,7 +96,7 @@ func (h *house) records() (recs []txn.Record) {
 
 // What may be done about a sale, and what it does to the limits; the same after
 // a restart.
-func TestVoid(t *testing.T) {
+func TestF09Void(t *testing.T) {
 	h := newHouse(t)
 	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
 	h.want("void of another amount", h.ask(about(txn.KindVoid, 2, 999, 1)), txn.OriginalAmountDiffers, "64")
@@ -186,7 +186,7 @@ func TestRefundIsNotReversed(t *testing.T) {
 
 // Refunds come in parts, and an unknown one is told to the issuer until it
 // takes note.
-func TestRefund(t *testing.T) {
+func TestF10Refund(t *testing.T) {
 	h := newHouse(t)
 	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
 	h.want("part", h.ask(about(txn.KindRefund, 2, 400, 1)), txn.Approved, "00")
@@ -230,7 +230,7 @@ func TestRefundRefusedLate(t *testing.T) {
 }
 
 // The whole life of a pre-authorization.
-func TestPreauth(t *testing.T) {
+func TestF11Preauth(t *testing.T) {
 	h := newHouse(t)
 	authorize := func(stan uint32) (auth [6]byte) {
 		ans := h.ask(about(txn.KindPreauth, stan, 1000, 0))
@@ -421,7 +421,7 @@ func TestOriginalsOfTheArchive(t *testing.T) {
 // After any deeds in any order, with repeats, reversals and restarts between:
 // what stands about one sale or pre-authorization fits it, and the limits are
 // used by exactly what stands.
-func TestDeedsInAnyOrder(t *testing.T) {
+func TestF09DeedsInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := newHouse(t)
 		defer h.stop()

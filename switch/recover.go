@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
@@ -31,35 +32,42 @@ func (s *Switch) Recover() (Recovery, error) {
 	open := map[txn.ID]txn.Record{}
 	owed := map[txn.ID][]owedAt{}      // in the order in which it came to be owed
 	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
-	var rec, sealed txn.Record         // sealed is the last one with a card number
+	var sealed txn.Record              // the last one with a card number
 	var cut txn.Date                   // of a truncated journal: the last day of which it may lack records
+	recount := newRecount(s)
 	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
-		if err := rec.Unmarshal(b); err != nil {
+		rec, err := recount.read(b)
+		if err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
 		if found.Records++; found.Records == 1 && pos > 1 {
 			cut = s.cfg.Day.Of(rec.At) // older than the days that still bind anybody: see Floor
+			recount.cut = cut
 		}
 		s.starts.saw(rec.Day, pos)
-		s.numbers.seen(&rec)
-		if err := s.batches.Apply(&rec, uint64(pos)); err != nil {
+		s.numbers.seen(rec)
+		if err := s.batches.Apply(rec, uint64(pos)); err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
 		subject, key := rec.Subject()
 		switch rec.Kind {
 		case txn.RecordIntent:
-			open[rec.ID] = detach(&rec)
+			open[rec.ID] = detach(rec)
 			legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
-			sealed = rec
+			sealed = *rec
 		case txn.RecordOutcome:
 			delete(open, rec.ID)
-			s.restore(&rec, pos, rec.Day > cut)
+			s.restore(rec, pos)
 			if rec.Owes() {
-				owed[subject] = []owedAt{{detach(&rec), pos}}
+				owed[subject] = []owedAt{{detach(rec), pos, false}}
+			}
+		case txn.RecordParked, txn.RecordReleased:
+			if about := owed[subject]; len(about) > 0 {
+				about[0].parked = rec.Kind == txn.RecordParked
 			}
 			if rec.Request == txn.KindStandIn { // it was numbered without an intent
 				legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
-				sealed = rec
+				sealed = *rec
 			}
 		case txn.RecordReversalDue:
 			if rec.Key != (txn.Key{}) {
@@ -68,24 +76,20 @@ func (s *Switch) Recover() (Recovery, error) {
 			if rec.Stays == 0 {
 				s.slots.undo(&key, false)
 			}
-			s.originals.learn(&rec)
+			s.originals.learn(rec)
 			if about := owed[subject]; len(about) > 0 && untold(&about[0].rec) {
 				owed[subject] = nil
 			}
-			owed[subject] = append(owed[subject], owedAt{detach(&rec), pos})
+			owed[subject] = append(owed[subject], owedAt{detach(rec), pos, false})
 		case txn.RecordReversalDone, txn.RecordAdviceDone:
 			if owed[subject] = owed[subject][min(1, len(owed[subject])):]; len(owed[subject]) == 0 {
 				delete(owed, subject)
 			}
-			if rec.Day > cut {
-				s.settle(&rec)
-			} else {
-				s.risk.Recall(rec.Hold(), rec.Held)
-			}
-			s.originals.learn(&rec)
+			s.originals.learn(rec)
 		}
 		return nil
 	})
+	recount.end()
 	if err != nil {
 		return found, fmt.Errorf("recover: %w", err)
 	}
@@ -112,9 +116,10 @@ func (s *Switch) Recover() (Recovery, error) {
 			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
 		}
 		failpoint.Hit(failpoint.OpenDecided)
-		s.restore(&rec, pos, rec.Day > cut)
+		s.restore(&rec, pos)
+		s.recount(&rec, rec.Day > cut)
 		if rec.Owes() {
-			owed[rec.ID] = []owedAt{{rec, pos}}
+			owed[rec.ID] = []owedAt{{rec, pos, false}}
 		}
 	}
 	for _, about := range owed {
@@ -122,7 +127,7 @@ func (s *Switch) Recover() (Recovery, error) {
 			if untold(&o.rec) {
 				s.standIns.restore(&o.rec)
 			}
-			s.reversals.add(&o.rec, o.pos)
+			s.reversals.add(&o.rec, o.pos, o.parked)
 		}
 	}
 	failpoint.Hit(failpoint.Recovered)
@@ -162,27 +167,112 @@ func (s *Switch) opens(rec *txn.Record) error {
 
 // owedAt is a record that owes a reversal and where it stands.
 type owedAt struct {
-	rec txn.Record
-	pos journal.Position
+	rec    txn.Record
+	pos    journal.Position
+	parked bool
 }
 
-// restore puts back what an outcome left in memory, its use of the day's limits
-// if the day is whole in the journal.
-func (s *Switch) restore(rec *txn.Record, pos journal.Position, whole bool) {
-	switch {
-	case !whole:
-		s.risk.Recall(rec.Hold(), rec.Held)
-	case rec.Held == txn.Debit:
-		s.risk.Restore(rec.Hold())
-	case rec.Held == txn.Credit:
-		s.risk.Undo(rec.Hold())
-	}
+// restore puts back what an outcome left in memory, but for risk's.
+func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 	s.originals.learn(rec)
-	s.risk.Learn(rec)
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
 		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, slot{position: pos, id: rec.ID})
 	}
+}
+
+// recount has risk count a record again: its use of the day's limits only if the
+// day is whole in the journal.
+func (s *Switch) recount(rec *txn.Record, whole bool) {
+	switch rec.Kind {
+	case txn.RecordOutcome:
+		switch {
+		case !whole:
+			s.risk.Recall(rec.Hold(), rec.Held)
+		case rec.Held == txn.Debit:
+			s.risk.Restore(rec.Hold())
+		case rec.Held == txn.Credit:
+			s.risk.Undo(rec.Hold())
+		}
+		s.risk.Learn(rec)
+	case txn.RecordReversalDone, txn.RecordAdviceDone:
+		if whole {
+			s.settle(rec)
+		} else {
+			s.risk.Recall(rec.Hold(), rec.Held)
+		}
+	}
+}
+
+// recount reads records for Recover, and has risk count them on another processor:
+// half of the time that a start takes is risk's.
+type recount struct {
+	s       *Switch
+	cut     txn.Date // see Recover; set before the first page is full
+	page    *page
+	free    chan *page
+	full    chan *page
+	counted sync.WaitGroup
+}
+
+// page holds some records in order, and the bytes that they point to.
+type page struct {
+	recs  []txn.Record
+	bytes []byte
+}
+
+// Pages in use, and the records of one. Four are 4 MB.
+const (
+	pagesMax    = 4
+	pageRecords = 1024
+)
+
+func newRecount(s *Switch) *recount {
+	r := &recount{s: s, free: make(chan *page, pagesMax), full: make(chan *page, pagesMax)}
+	for range pagesMax {
+		r.free <- &page{recs: make([]txn.Record, 0, pageRecords)}
+	}
+	r.counted.Go(func() {
+		for p := range r.full {
+			for i := range p.recs {
+				s.recount(&p.recs[i], p.recs[i].Day > r.cut)
+			}
+			p.recs, p.bytes = p.recs[:0], p.bytes[:0]
+			r.free <- p
+		}
+	})
+	return r
+}
+
+// read decodes the next record. It is valid until the next one is read.
+func (r *recount) read(b []byte) (*txn.Record, error) {
+	if r.page != nil && len(r.page.recs) == pageRecords {
+		r.full <- r.page
+		r.page = nil
+	}
+	if r.page == nil {
+		r.page = <-r.free
+	}
+	p := r.page
+	at := len(p.bytes)
+	p.bytes = append(p.bytes, b...) // what grows leaves the old bytes to who points to them
+	p.recs = p.recs[:len(p.recs)+1]
+	rec := &p.recs[len(p.recs)-1]
+	*rec = txn.Record{}
+	if err := rec.Unmarshal(p.bytes[at:len(p.bytes):len(p.bytes)]); err != nil {
+		p.recs = p.recs[:len(p.recs)-1]
+		return nil, err
+	}
+	return rec, nil
+}
+
+// end returns when every record that was read is counted.
+func (r *recount) end() {
+	if r.page != nil {
+		r.full <- r.page
+	}
+	close(r.full)
+	r.counted.Wait()
 }
 
 // detach copies rec away from the scan's buffer. What only an answer needs is

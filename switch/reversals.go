@@ -38,6 +38,20 @@ type owed struct {
 	attempts int
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
+	refusals int   // see refused
+	parked   bool  // it is not in the queue; mu guards it
+}
+
+// advice says that it is told until it is taken note of, not undone.
+func (o *owed) advice() bool {
+	return o.rec.Kind == txn.RecordOutcome && o.rec.Request.Remedy() == txn.Repeat
+}
+
+func (o *owed) name() string {
+	if o.advice() {
+		return "advice"
+	}
+	return "reversal"
 }
 
 type undelivered struct {
@@ -49,14 +63,14 @@ func newLanes(s *Switch) *lanes {
 	return &lanes{s: s, wake: make(chan struct{}, 1), byID: map[txn.ID]*owed{}, waiting: map[txn.ID]undelivered{}}
 }
 
-// add takes up the reversal that rec owes. rec is durable at position; it is
-// copied.
-func (l *lanes) add(rec *txn.Record, position journal.Position) {
+// add takes up the reversal that rec owes, which may be parked. rec is durable at
+// position; it is copied.
+func (l *lanes) add(rec *txn.Record, position journal.Position, parked bool) {
 	subject, key := rec.Subject()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, subject)
-	o := &owed{rec: detach(rec), position: position}
+	o := &owed{rec: detach(rec), position: position, parked: parked}
 	o.rec.Original, o.rec.OriginalKey = subject, key
 	if first := l.byID[subject]; first != nil {
 		for first.behind != nil {
@@ -66,8 +80,10 @@ func (l *lanes) add(rec *txn.Record, position journal.Position) {
 		return
 	}
 	l.byID[subject] = o
-	heap.Push(&l.queue, o)
-	l.poke()
+	if !parked {
+		heap.Push(&l.queue, o)
+		l.poke()
+	}
 }
 
 func (l *lanes) poke() {
@@ -77,10 +93,15 @@ func (l *lanes) poke() {
 	}
 }
 
-func (l *lanes) figures() (owed, sending, undelivered int64) {
+func (l *lanes) figures() (owed, sending, parked, undelivered int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(len(l.byID)), int64(len(l.byID) - len(l.queue)), int64(len(l.waiting))
+	for _, o := range l.byID {
+		if o.parked {
+			parked++
+		}
+	}
+	return int64(len(l.byID)), int64(len(l.byID)-len(l.queue)) - parked, parked, int64(len(l.waiting))
 }
 
 // oldest is the first position of the records that owe a reversal.
@@ -234,7 +255,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	l.s.originals.learn(&rec)
-	l.add(&rec, position)
+	l.add(&rec, position, false)
 	return nil
 }
 
@@ -256,15 +277,18 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	}
 	var digits [txn.PANDigitsMax]byte
 	tell, done := l.s.issuers.Reverse, txn.RecordReversalDone
-	if o.rec.Kind == txn.RecordOutcome && o.rec.Request.Remedy() == txn.Repeat {
+	if o.advice() {
 		tell, done = l.s.issuers.Advise, txn.RecordAdviceDone
 	}
 	ok, code, err := tell(ctx, &o.rec, pan.Append(digits[:0]), o.attempts)
 	clear(digits[:])
 	o.attempts++
 	if !ok {
+		if o.refused(code, err, l.s.cfg.ParkAfter) {
+			return l.park(o, code, log)
+		}
 		if o.attempts == 1 || o.attempts%10 == 0 {
-			log.Warn("what is owed is not acknowledged yet", "owed", o.rec.Request.Remedy().String(), "attempts", o.attempts, "code", string(code[:]), "error", err)
+			log.Warn("what is owed is not acknowledged yet", "owed", o.name(), "attempts", o.attempts, "code", string(code[:]), "error", err)
 		}
 		l.push(o, l.backoff(o.attempts))
 		return nil
@@ -290,12 +314,8 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 		l.push(next, 0)
 		return nil
 	}
-	done := o.rec
-	done.Kind, done.At, done.ID = kind, time.Now(), l.s.numbers.id(time.Now())
-	done.Key, done.Held = txn.Key{}, txn.NoEffect
-	done.Serial, done.Lat, done.Lng = nil, 0, 0 // no machine had a part in it
-	done.Findings, done.Took = txn.Findings{}, [txn.StageRecorded]uint32{}
-	done.Attempts, done.IssuerCode = uint32(o.attempts), code
+	done := l.note(o, kind)
+	done.IssuerCode = code
 	if kind == txn.RecordReversalDone {
 		done.Held = -o.rec.Held
 	} else if done.Reason = txn.Approved; code != approvedCode {
@@ -303,14 +323,19 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 		log.Warn("the issuer refuses what happened already; people must look at it", "kind", done.Request.String(), "code", string(code[:]))
 	}
 	failpoint.Hit(failpoint.Acknowledged)
+	return l.end(o, &done)
+}
+
+// end records done, which ends what o owes.
+func (l *lanes) end(o *owed, done *txn.Record) error {
 	// A crash before this append sends the message again after the restart; the
 	// issuer knows it by its number and does nothing twice.
 	if _, err := l.s.journal.Append(done.Append(nil)); err != nil {
 		return fmt.Errorf("record what is acknowledged of %s: %w", done.Original, err)
 	}
 	failpoint.Hit(failpoint.Acknowledgment)
-	l.s.settle(&done)
-	l.s.originals.learn(&done)
+	l.s.settle(done)
+	l.s.originals.learn(done)
 	l.s.standIns.release(done.Original)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -157,7 +157,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	failpoint.Hit(failpoint.ReversalOwed)
 	s.originals.learn(rec)
-	s.reversals.add(rec, position)
+	s.reversals.add(rec, position, false)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }

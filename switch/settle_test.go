@@ -45,7 +45,7 @@ func debit(count uint32, minor int64) txn.Totals {
 
 // A settlement and an upload are answered again, word for word, also after a
 // crash; and another one under their number is refused.
-func TestSettlementIsRepeated(t *testing.T) {
+func TestF14SettlementIsRepeated(t *testing.T) {
 	h := newHouse(t)
 	h.ask(sale("10000001", 1, 500))
 	h.ask(sale("10000001", 2, 700))
@@ -449,7 +449,7 @@ func chunks(items []txn.Item) func(func([]txn.Item) bool) {
 // Terminal totals equal host totals under any interleaving of duplicates, lost
 // answers, reversals, partial uploads and restarts, or an exception names the
 // difference.
-func TestTerminalAndSwitchAgreeOnTotals(t *testing.T) {
+func TestF13TerminalAndSwitchAgreeOnTotals(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := newHouse(t)
 		defer func() { h.stop(); h.stop = func() {} }()

@@ -284,17 +284,17 @@ func (w *world) intended(p *process, req *txn.Request, leg *txn.Leg, rrn [12]byt
 	}
 }
 
-// recorded looks for a record among the last ones that are durable.
+// recorded says whether a record is among the last ones that are durable.
 func (p *process) recorded(fits func(*txn.Record) bool) (found bool) {
 	last := p.j.Last()
 	var rec txn.Record
-	p.j.Scan(max(p.j.First(), last-min(last, 64)), func(_ journal.Position, b []byte) error {
+	err := p.j.Scan(max(p.j.First(), last-min(last, 64)), func(_ journal.Position, b []byte) error {
 		if rec.Unmarshal(b) == nil {
 			found = found || fits(&rec)
 		}
 		return nil
 	})
-	return found
+	return found || err != nil // who dies meanwhile cannot be read, and says nothing
 }
 
 // tell is a reversal or advice on its way to the issuer and back.

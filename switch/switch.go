@@ -61,7 +61,8 @@ type Switch struct {
 	work      sync.Pool // of *work
 	pace      *pace
 	standIns  *standIns
-	broken    chan error // holds one: why the process must end
+	broken    chan error  // holds one: why the process must end
+	stopped   atomic.Bool // see StopSales
 	inFlight  atomic.Int64
 	replayed  atomic.Int64
 	late      atomic.Int64
@@ -286,6 +287,10 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	case s.recollected(req, ans): // whatever batch its terminal is in
 		s.slots.forget(&req.Key) // where its answer is, it is found again
 		return
+	case s.stopped.Load():
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, txn.DiskIsNearlyFull)
+		return
 	}
 	if s.misplaced(req) {
 		s.slots.forget(&req.Key)
@@ -461,7 +466,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	s.risk.Learn(rec)
 	state := stateOf(rec)
 	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
-		s.reversals.add(rec, position)
+		s.reversals.add(rec, position, false)
 	}
 	s.slots.decide(&req.Key, position, state)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
@@ -634,25 +639,34 @@ func (s *Switch) Undelivered(req *txn.Request, ans *txn.Answer) {
 }
 
 // Late notes an issuer's answer that came after its request was decided. The
-// reversal that the timeout owed stands; the record is for people.
-func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) {
+// reversal that the timeout owed stands; the record is for people. It says how long
+// after the decision the answer came, if what is owed for it is not done yet.
+func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) (after time.Duration, known bool) {
 	s.late.Add(1)
 	rec := txn.Record{Kind: txn.RecordLate, At: time.Now(), Leg: leg, IssuerCode: reply.Code, AuthCode: reply.AuthCode, Amount: reply.Amount}
 	if owed, ok := s.reversals.find(leg); ok {
 		rec.Original, rec.OriginalKey = owed.Subject()
 		rec.Merchant, rec.Day, rec.Card, rec.RRN = owed.Merchant, owed.Day, owed.Card, owed.RRN
+		after, known = rec.At.Sub(owed.At), true
 	}
 	rec.ID = s.numbers.id(rec.At)
 	if _, err := s.journal.Append(rec.Append(nil)); err != nil {
 		s.log.Error("late answer cannot be recorded", "issuer", leg.Issuer.String(), "stan", leg.STAN, "error", err)
 	}
+	return after, known
 }
+
+// StopSales has everything refused, as DiskIsNearlyFull and without a record,
+// that is neither a reversal nor a settlement nor answered before, until it is
+// called with false. What is in flight is finished.
+func (s *Switch) StopSales(stop bool) { s.stopped.Store(stop) }
 
 // Figures are the switch's live numbers.
 type Figures struct {
 	InFlight         int64 // requests inside Authorize
 	ReversalsOwed    int64
 	ReversalsSending int64 // of those owed
+	ReversalsParked  int64 // of those owed
 	Undelivered      int64 // approvals whose terminal may still ask again
 	Replayed         int64 // answers told again
 	Late             int64 // issuers' answers that came too late
@@ -661,6 +675,6 @@ type Figures struct {
 
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
-	owed, sending, undelivered := s.reversals.figures()
-	return Figures{s.inFlight.Load(), owed, sending, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
+	owed, sending, parked, undelivered := s.reversals.figures()
+	return Figures{s.inFlight.Load(), owed, sending, parked, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
 }

@@ -128,7 +128,7 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	if string(pan) != testPAN {
 		b.t.Errorf("reversal of %d carries another card number", rec.Original)
 	}
-	if _, err := issuerDialect.AppendReversal(nil, rec, pan, attempt > 0); err != nil {
+	if _, err := issuerDialect.AppendReversal(nil, rec, pan, 0x0400); err != nil {
 		b.t.Errorf("reversal of %d cannot be sent: %v", rec.Original, err)
 	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
@@ -320,7 +320,7 @@ func (h *house) want(what string, got txn.Answer, reason txn.Reason, code string
 	}
 }
 
-func TestAnswersAndLimits(t *testing.T) {
+func TestF33AnswersAndLimits(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		refuse txn.Reason
@@ -437,7 +437,7 @@ func same(a, b txn.Answer) bool {
 		a.Reply.AuthCode == b.Reply.AuthCode && a.Reply.SettlementDate == b.Reply.SettlementDate && string(a.Reply.IssuerData) == string(b.Reply.IssuerData) && a.Issuer == b.Issuer
 }
 
-func TestRetransmissionGetsTheStoredAnswer(t *testing.T) {
+func TestF02RetransmissionGetsTheStoredAnswer(t *testing.T) {
 	h := newHouse(t)
 	first := h.ask(sale("10000001", 7, 500))
 	again := h.ask(sale("10000001", 7, 500))
@@ -454,7 +454,7 @@ func TestRetransmissionGetsTheStoredAnswer(t *testing.T) {
 	}
 }
 
-func TestRetransmissionInFlightAttaches(t *testing.T) {
+func TestF02RetransmissionInFlightAttaches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
@@ -481,7 +481,7 @@ func TestRetransmissionInFlightAttaches(t *testing.T) {
 }
 
 // The table of reverse.go, row by row.
-func TestTerminalReversal(t *testing.T) {
+func TestF07TerminalReversal(t *testing.T) {
 	decline := func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 		return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
 	}
@@ -653,7 +653,7 @@ func TestReversalWaitsForItsOriginal(t *testing.T) {
 	})
 }
 
-func TestReversalIsRepeatedUntilAcknowledged(t *testing.T) {
+func TestF36ReversalIsRepeatedUntilAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		tries := 0
@@ -681,7 +681,7 @@ func TestReversalIsRepeatedUntilAcknowledged(t *testing.T) {
 	})
 }
 
-func TestUndeliveredApprovalIsReversedUnlessAskedForAgain(t *testing.T) {
+func TestF01UndeliveredApprovalIsReversedUnlessAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		deliver := func(stan uint32) (txn.Request, txn.Answer) {
@@ -708,7 +708,7 @@ func TestUndeliveredApprovalIsReversedUnlessAskedForAgain(t *testing.T) {
 }
 
 // The first answer's write may fail after a retransmission was answered.
-func TestLateWriteFailureDoesNotUndoAnApprovalThatWasHeard(t *testing.T) {
+func TestF05LateWriteFailureDoesNotUndoAnApprovalThatWasHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		req := sale("10000001", 1, 500)
@@ -731,7 +731,7 @@ func TestLateWriteFailureDoesNotUndoAnApprovalThatWasHeard(t *testing.T) {
 	})
 }
 
-func TestReversalAcrossTheCutOver(t *testing.T) {
+func TestF08ReversalAcrossTheCutOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		day := h.s.cfg.Day
@@ -855,7 +855,7 @@ func TestNumberingResumesAfterTheLastSTANNotTheLastRecord(t *testing.T) {
 }
 
 // A request that is given up after the cut-over leaves no slot behind.
-func TestForgetFindsYesterdaysFlight(t *testing.T) {
+func TestF72ForgetFindsYesterdaysFlight(t *testing.T) {
 	zone := time.FixedZone("", 8*3600)
 	day := txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}
 	s := newSlots()

@@ -70,7 +70,9 @@ type app struct {
 	terminals *pos.Server
 	recorder  *recorder // nil: nothing is recorded
 	admin     net.Listener
+	control   net.Listener // for commands beside the switch
 	recovery  acquirer.Recovery
+	disk      *diskWatch
 
 	watchVersion int64 // of the watch list in force; followAlerts owns it once it runs
 
@@ -167,6 +169,11 @@ func (a *app) build(logs io.Writer) (err error) {
 		}
 		a.closers = append(a.closers, a.admin.Close)
 	}
+	if a.control, err = listenControl(cfg.DataDir); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.control.Close)
+	a.disk = &diskWatch{cfg: cfg.Journal.Disk, free: func() (uint64, error) { return freeSpace(cfg.DataDir) }, stop: a.acquirer.StopSales, log: a.log}
 	a.measure()
 	return nil
 }
@@ -306,14 +313,19 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return err
 	}
 	cfg.CardType = func(pan *txn.PAN) txn.CardType { return a.cardTypes.Load().TypeOf(pan) }
-	unmatched := map[string]*telemetry.Counter{}
+	unmatched, late := map[string]*telemetry.Counter{}, map[txn.IssuerID]*telemetry.Histogram{}
 	for _, is := range a.cfg.Issuers {
 		if unmatched[is.Name] == nil {
 			unmatched[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, telemetry.Label{Key: "issuer", Value: is.Name})
+			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, telemetry.Label{Key: "issuer", Value: is.Name})
 		}
 	}
 	hooks := issuer.Hooks{
-		Late: func(l issuer.Late) { a.acquirer.Late(l.Leg, &l.Reply) },
+		Late: func(l issuer.Late) {
+			if after, known := a.acquirer.Late(l.Leg, &l.Reply); known {
+				late[l.Leg.Issuer].Observe(after)
+			}
+		},
 		LinkUp: func(name string, link int) {
 			a.log.Info("issuer link is up", "issuer", name, "link", link)
 		},
@@ -408,6 +420,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	start(stage{"telemetry", a.telemetry.Run})
+	start(stage{"disk", a.disk.run})
 	start(stage{"ledger", a.runDrain})
 	if !counted {
 		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
@@ -427,6 +440,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start(stage{"issuers", a.issuers.Run})
 	start(stage{"reversals", a.acquirer.Run})
+	start(stage{"control", a.serveControl})
 	if a.admin != nil {
 		start(stage{"admin", a.serveAdmin})
 	}
@@ -731,8 +745,13 @@ func (a *app) truncate(ctx context.Context) error {
 
 // serveAdmin answers operators until ctx ends.
 func (a *app) serveAdmin(ctx context.Context) error {
+	return serveHTTP(ctx, a.admin, a.telemetry.Handler(a.notReady))
+}
+
+// serveHTTP serves until ctx ends.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
-		Handler:           a.telemetry.Handler(a.notReady),
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 	}
@@ -742,7 +761,7 @@ func (a *app) serveAdmin(ctx context.Context) error {
 		defer cancel()
 		srv.Shutdown(late)
 	}()
-	if err := srv.Serve(a.admin); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -102,10 +102,20 @@ func usageIf(err error) error {
 
 // closeStopped closes batches as a switch that serves nobody.
 func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date) (closed int, err error) {
+	err = asStopped(ctx, cfg, logs, func(a *app) (err error) {
+		closed, err = a.acquirer.CloseBatches(ctx, day)
+		return err
+	})
+	return closed, err
+}
+
+// asStopped does something as a switch that serves nobody: what a crash left open
+// is decided before it, and the ledger catches up after it.
+func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) error) (err error) {
 	cfg.Admin.Address, cfg.Log.Level = "", "error"
 	a, err := newApp(cfg, logs)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	run := func(stage func(context.Context) error) (stop func()) {
@@ -121,18 +131,18 @@ func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date
 	}
 	defer run(a.journal.Run)()
 	if _, err := a.acquirer.Recover(); err != nil {
-		return 0, err
+		return err
 	}
 	defer run(a.runDrain)()
-	if closed, err = a.acquirer.CloseBatches(ctx, day); err != nil {
-		return closed, err
+	if err := do(a); err != nil {
+		return err
 	}
 	late, cancel := context.WithTimeout(ctx, catchUpMax)
 	defer cancel()
 	if err := a.drain.CatchUp(late); err != nil {
 		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
 	}
-	return closed, nil
+	return nil
 }
 
 // batchesReport is what list prints.

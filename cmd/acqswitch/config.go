@@ -47,6 +47,7 @@ type config struct {
 	Downloads    string           `yaml:"downloads"`
 	Vault        vaultConfig      `yaml:"vault"`
 	SignOn       signOnConfig     `yaml:"sign_on"`
+	Journal      journalConfig    `yaml:"journal"`
 	Ledger       ledgerConfig     `yaml:"ledger"`
 	Risk         riskConfig       `yaml:"risk"`
 	Reversals    reversalsConfig  `yaml:"reversals"`
@@ -79,6 +80,10 @@ type listenerConfig struct {
 	Dialect string `yaml:"dialect"`
 }
 
+type journalConfig struct {
+	Disk diskConfig `yaml:"disk"`
+}
+
 type ledgerConfig struct {
 	DSN    string `yaml:"dsn"`
 	LagMax int    `yaml:"lag_max"`
@@ -95,6 +100,7 @@ type reversalsConfig struct {
 	InFlight         int           `yaml:"in_flight"`
 	Retry            time.Duration `yaml:"retry"`
 	RetryMax         time.Duration `yaml:"retry_max"`
+	ParkAfter        int           `yaml:"park_after"`
 	UndeliveredGrace time.Duration `yaml:"undelivered_grace"`
 }
 
@@ -179,12 +185,15 @@ func (c *config) validate() error {
 		{"vault", c.Vault.validate()},
 		{"sign_on.grace", between(c.SignOn.Grace, 0, 12*time.Hour)},
 		{"sign_on.per_second", between(c.SignOn.PerSecond, 1, 1_000_000)},
+		{"journal.disk.low", atLeast(c.Journal.Disk.Low, 0)},
+		{"journal.disk.enough", atLeast(c.Journal.Disk.Enough, c.Journal.Disk.Low)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
 		{"ledger.lag_max", atLeast(c.Ledger.LagMax, 0)},
 		{"risk", func() error { _, err := newRisk(c, filePolicy); return err }()},
 		{"reversals.in_flight", atLeast(r.InFlight, 1)},
 		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},
 		{"reversals.retry_max", atLeast(r.RetryMax, r.Retry)},
+		{"reversals.park_after", between(r.ParkAfter, 1, 10_000)},
 		{"reversals.undelivered_grace", atLeast(r.UndeliveredGrace, time.Millisecond)},
 		{"originals.refund_days", between(c.Originals.RefundDays, 1, 180)},
 		{"originals.preauth_days", between(c.Originals.PreauthDays, 1, 180)},
@@ -332,7 +341,7 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 		StandIn:  standIns,
 		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
 		TerminalRate: float64(c.Terminals.Rate), TerminalBurst: c.Terminals.Burst,
-		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax,
+		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax, ParkAfter: r.ParkAfter,
 		Originals: original.Rules(c.Originals),
 	}, err
 }

@@ -21,6 +21,14 @@ func (a *app) measure() {
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
 	t.CounterFunc(telemetry.Backwards, func() uint64 { return uint64(a.acquirer.Figures().Backwards) })
+	t.Gauge(telemetry.ReversalsParked, func() int64 { return a.acquirer.Figures().ReversalsParked })
+	t.Gauge(telemetry.DiskFree, a.disk.left.Load)
+	t.Gauge(telemetry.SalesStopped, func() int64 {
+		if a.disk.stopped.Load() {
+			return 1
+		}
+		return 0
+	})
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
 	if a.recorder != nil {
 		t.CounterFunc(telemetry.Recorded, func() uint64 { written, _ := a.recorder.Figures(); return written })

@@ -321,9 +321,9 @@ func (s *stack) checkNoCardInClear() {
 	}
 }
 
-// TestServeDrain stops a switch that has a sale at the issuer: the terminal
+// TestF83ServeDrain stops a switch that has a sale at the issuer: the terminal
 // still gets its answer, and nobody new is served.
-func TestServeDrain(t *testing.T) {
+func TestF83ServeDrain(t *testing.T) {
 	s := newStack(t, "rules: [{latency: {fixed: 700ms}}]")
 	idle, conn := dial(t, s.cup), dial(t, s.cup)
 	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
@@ -353,9 +353,9 @@ func TestServeDrain(t *testing.T) {
 	s.cli("terminal", "echo", "--addr", s.cup).check(t, exitUnreachable, "", "connection refused")
 }
 
-// TestServeReload puts another registry in force under a running switch, and
+// TestF85ServeReload puts another registry in force under a running switch, and
 // then a broken one.
-func TestServeReload(t *testing.T) {
+func TestF85ServeReload(t *testing.T) {
 	s := newStack(t, "{}")
 	sale := frame(t, "cup-03")
 	checkAnswer(t, s.tell(sale), 0x0210, "00")

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// TestUpgradeUnderLoad replaces the program of a switch three times while
+// TestF84UpgradeUnderLoad replaces the program of a switch three times while
 // terminals sell on connections that stay open: no sale fails, none is sold
 // twice, and the books agree.
-func TestUpgradeUnderLoad(t *testing.T) {
+func TestF84UpgradeUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "rules: [{latency: {fixed: 60ms}}]")
 	good, err := os.ReadFile(filepath.Join(s.dir, "acqswitch.yaml"))

@@ -112,7 +112,7 @@ func TestUnpriced(t *testing.T) {
 
 // A deal that is changed any number of times has paid, in sum, the fee of what
 // it came to; with big integers for the share.
-func TestChargesAddUp(t *testing.T) {
+func TestF73ChargesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := Rate{PPM: rapid.Int64Range(0, PPMMax).Draw(t, "ppm"), Fixed: rapid.Int64Range(0, 1000).Draw(t, "fixed"), Min: rapid.Int64Range(0, 2000).Draw(t, "min")}
 		if r.Capped = rapid.Bool().Draw(t, "capped"); r.Capped {

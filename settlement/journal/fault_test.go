@@ -82,7 +82,7 @@ func readsBack(j *Journal, acked, tried Position) error {
 // dies there, alone or with the machine. Nothing that was acknowledged is lost,
 // nothing wrong is read, and the journal works again; twice, because recovery
 // is interrupted too.
-func TestEveryCallFails(t *testing.T) {
+func TestF57EveryCallFails(t *testing.T) {
 	for _, mode := range []memdisk.Mode{memdisk.Fails, memdisk.FailsPersisted, memdisk.Tears, memdisk.Dies} {
 		for _, power := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v/power lost=%v", mode, power), func(t *testing.T) {
@@ -213,7 +213,7 @@ func segmentAt(fs *memdisk.Disk, first Position) []byte {
 
 // The last flush is cut at every byte, with zeros or with noise behind the cut:
 // it is wholly there or gone, and what came before it stays.
-func TestTornTailAtEveryByte(t *testing.T) {
+func TestF56TornTailAtEveryByte(t *testing.T) {
 	fs, _ := written(t, 5, 3)
 	full := segmentAt(fs, 1)
 	before, _ := written(t, 5)
@@ -247,7 +247,7 @@ func TestTornTailAtEveryByte(t *testing.T) {
 
 // Every bit of the blocks of a closed segment is flipped, one at a time: the
 // scan names segment and position and gives nothing wrong before it.
-func TestBitFlipInClosedSegment(t *testing.T) {
+func TestF58BitFlipInClosedSegment(t *testing.T) {
 	fs := memdisk.New()
 	if _, _, err := workload(fs); err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestBitFlipInClosedSegment(t *testing.T) {
 
 // In the newest segment, too, only the last flush can be torn: damage before
 // it was acknowledged, and Open refuses.
-func TestBitFlipBeforeTheTail(t *testing.T) {
+func TestF58BitFlipBeforeTheTail(t *testing.T) {
 	fs, last := written(t, 5, 3)
 	mem := segmentAt(fs, 1)
 	before, _ := written(t, 5)

@@ -195,7 +195,7 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 				return err
 			}
 			l.putFindings(e)
-		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone:
+		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone, txn.RecordParked, txn.RecordReleased:
 			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
 		default:
 			return fmt.Errorf("store journal record %d: kind %d: %w", e.Pos, e.Rec.Kind, ErrUnknownKind)

@@ -319,7 +319,7 @@ func TestStoreRefuses(t *testing.T) {
 }
 
 // Two drains on one ledger: whatever they do, every record is there once.
-func TestTwoWriters(t *testing.T) {
+func TestF64TwoWriters(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		a, b := open(t, dsn), open(t, dsn)
 		var all []Entry
@@ -360,7 +360,7 @@ func TestStoreAfterAnOutage(t *testing.T) {
 }
 
 // A Store cut off at any moment stores all of its batch or none of it.
-func TestStoreCutOff(t *testing.T) {
+func TestF62StoreCutOff(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		l := open(t, dsn)
 		var all []Entry

@@ -298,7 +298,7 @@ func TestSettle(t *testing.T) {
 
 // What becomes of uploaded items, however often they come, and what the end
 // lists.
-func TestItems(t *testing.T) {
+func TestF14Items(t *testing.T) {
 	d := &desk{t: t, book: NewBook()}
 	d.apply(outcome(txn.KindSale, 1, 2, 500))
 	d.apply(outcome(txn.KindSale, 1, 3, 600))

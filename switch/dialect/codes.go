@@ -27,6 +27,8 @@ var (
 		txn.DuplicateWithOtherContent:        "94",
 		txn.ReversedBeforeRequest:            "22",
 		txn.SwitchIsOverloaded:               "96",
+		txn.DiskIsNearlyFull:                 "96",
+		txn.ResolvedByHand:                   "96",
 		txn.TerminalIsTooFast:                "96",
 		txn.CountryIsNotAccepted:             "58",
 		txn.PositionIsRequired:               "58",

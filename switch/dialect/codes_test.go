@@ -35,6 +35,7 @@ func TestCodes(t *testing.T) {
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
 		{txn.SwitchIsOverloaded, "96", "96"},
+		{txn.DiskIsNearlyFull, "96", "96"},
 		{txn.TerminalIsTooFast, "96", "96"},
 		{txn.CountryIsNotAccepted, "58", "58"},
 		{txn.PositionIsRequired, "58", "58"},
@@ -101,6 +102,7 @@ func TestCodes(t *testing.T) {
 		{txn.AnswerWasNotDelivered, "98", "68"},
 		{txn.JournalIsUnavailable, "96", "96"},
 		{txn.SwitchFailed, "96", "96"},
+		{txn.ResolvedByHand, "96", "96"},
 	}
 	if len(rows) != txn.Reasons {
 		t.Errorf("%d rows for %d reasons", len(rows), txn.Reasons)

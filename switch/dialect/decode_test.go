@@ -260,9 +260,9 @@ func TestRequestFields(t *testing.T) {
 	}
 }
 
-// TestNobodyToAnswer holds the frames that get no answer: the terminal's
+// TestF25NobodyToAnswer holds the frames that get no answer: the terminal's
 // session ends, or the frame is ignored.
-func TestNobodyToAnswer(t *testing.T) {
+func TestF25NobodyToAnswer(t *testing.T) {
 	d := terminal(t, "cup-pos")
 	sale := build(t, d.Codec(), 0x0200, cupSale)
 	change := func(at int, b byte) []byte {

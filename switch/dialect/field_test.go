@@ -10,7 +10,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-func TestCheckChip(t *testing.T) {
+func TestF29CheckChip(t *testing.T) {
 	for _, c := range []struct {
 		name, hex string
 		want      error
@@ -55,7 +55,7 @@ func TestCheckChip(t *testing.T) {
 	}
 }
 
-func TestCheckAmounts(t *testing.T) {
+func TestF31CheckAmounts(t *testing.T) {
 	const group = "1002156C000000500000"
 	for v, want := range map[string]bool{
 		"": true, group: true, "1001156D000000000001" + group: true, strings.Repeat(group, 6): true,
@@ -82,7 +82,7 @@ func TestWhole(t *testing.T) {
 
 // What a message says that is not well formed is refused naming the field, and
 // half a character is not said again.
-func TestFieldsAreChecked(t *testing.T) {
+func TestF28FieldsAreChecked(t *testing.T) {
 	half := "99929005411000\xD2"
 	for _, c := range []struct {
 		name    string
@@ -114,7 +114,7 @@ func TestFieldsAreChecked(t *testing.T) {
 	}
 }
 
-func TestHalfCharacters(t *testing.T) {
+func TestF30HalfCharacters(t *testing.T) {
 	d := terminal(t, "cup-pos")
 	for said, want := range map[string]string{"VIS": "VIS", "\xD2\xF8\xC1\xAA": "CUP", "A\xD2\xF8\xC1\xAA": "A\xD2\xF8", "CU": "CUP"} {
 		x := decoded(t, d, build(t, d.Codec(), 0x0200, cupSale.with(fields{63: said})))

@@ -165,9 +165,9 @@ func facts(r *txn.Request) string {
 	return s
 }
 
-// TestFixtures decodes every message that somebody else wrote in our dialects,
+// TestF32Fixtures decodes every message that somebody else wrote in our dialects,
 // and answers it.
-func TestFixtures(t *testing.T) {
+func TestF32Fixtures(t *testing.T) {
 	all := fixtures(t)
 	if len(wants) != len(all) {
 		t.Errorf("%d fixtures are expected, %d are there", len(wants), len(all))

@@ -178,14 +178,11 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	return e.Finish()
 }
 
-// AppendReversal appends the frame that undoes rec's leg: 0400, or 0401 when it
-// is a repeat. It carries the original's STAN and time, and names them again in DE90;
-// what a reversal in part leaves standing is the actual amount of its DE95.
-func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
-	mti := uint16(0x0400)
-	if repeat {
-		mti++
-	}
+// AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
+// or 0401 or 0421 when it is a repeat. It carries the original's STAN and time, and
+// names them again in DE90; what a reversal in part leaves standing is the actual
+// amount of its DE95.
+func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
 	_, key := rec.Subject()
 	original := rec.MTI &^ 0xF
 	if original>>8 != 0x01 && original>>8 != 0x02 {

@@ -173,27 +173,26 @@ func TestAppendReversal(t *testing.T) {
 		37: string(testRRN[:]), 39: "98", 41: "10000001", 42: "999290054110001", 49: "156",
 		90: "0200" + "000077" + "1122093105" + "00048802900" + "00000000000"}
 	for _, c := range []struct {
-		name   string
-		rec    txn.Record
-		repeat bool
-		mti    uint16
-		want   fields
+		name string
+		rec  txn.Record
+		mti  uint16
+		want fields
 	}{
-		{"no answer came", original, false, 0x0400, want},
-		{"no answer came, asked again", original, true, 0x0401, want},
-		{"the answer was nonsense, in another currency", late, false, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
-		{"the terminal asks", due, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
-		{"the terminal asks for a part", part, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
-		{"a part, asked again", part, true, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
-		{"a void", void, false, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"a pre-authorization", preauth, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a completion that was said twice", completion, true, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
-		{"a pre-authorization's void", gone, false, 0x0400, want.with(fields{3: "200000", 90: "0100" + want[90][4:]})},
-		{"the terminal cannot be told", undelivered, false, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"no answer came", original, 0x0400, want},
+		{"no answer came, asked again", original, 0x0401, want},
+		{"the answer was nonsense, in another currency", late, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
+		{"the terminal asks", due, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks for a part", part, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
+		{"a part, asked again", part, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
+		{"a void", void, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"a pre-authorization", preauth, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a completion that was said twice", completion, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 90: "0100" + want[90][4:]})},
+		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, link := range links(t) {
-				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &c.rec, []byte(testPAN), c.repeat) })
+				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &c.rec, []byte(testPAN), c.mti) })
 				checkMessage(t, m, c.mti, c.want)
 			}
 		})
@@ -202,7 +201,7 @@ func TestAppendReversal(t *testing.T) {
 	// The acquirer's code fills 8 digits, or up to 11.
 	for code, digits := range map[txn.AcquirerID]string{1: "00000001", 99_999_999_999: "99999999999"} {
 		link := ForIssuers(code)["iso87"]
-		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), false) })
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), 0x0400) })
 		zeros := strings.Repeat("0", 11-len(digits))
 		checkMessage(t, m, 0x0400, want.with(fields{32: digits, 90: "0200" + "000077" + "1122093105" + zeros + digits + "00000000000"}))
 	}

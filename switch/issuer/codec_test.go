@@ -37,11 +37,7 @@ func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12
 	return e.Finish()
 }
 
-func (c codec) AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
-	mti := uint16(0x0400)
-	if repeat {
-		mti = 0x0401
-	}
+func (c codec) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
 	_, key := rec.Subject()
 	e := c.iso.Begin(dst, nil, nil, mti)
 	e.Digits(2, pan)

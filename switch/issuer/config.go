@@ -24,6 +24,13 @@ const (
 // STANs must outnumber the requests that can hold one.
 const _ = uint(txn.STANMax - 8*inFlightMax)
 
+// What Config.Reversals may be.
+const (
+	reversalRequest = "reversal"
+	reversalAdvice  = "advice"
+	reversalNone    = "none"
+)
+
 // Config is one issuer. A zero field takes the default named.
 type Config struct {
 	// Name identifies the issuer in records, logs and metrics; 1 to 12 characters.
@@ -64,6 +71,10 @@ type Config struct {
 	// reconnect. Default 100ms and 30s.
 	ReconnectMin time.Duration `yaml:"reconnect_min"`
 	ReconnectMax time.Duration `yaml:"reconnect_max"`
+	// Reversals is how what may be approved and must not be is undone: reversal
+	// (0400, the default), advice (0420), or none, for an issuer that takes
+	// neither: it is parked, and people reconcile it.
+	Reversals string `yaml:"reversals"`
 	// Breaker refuses requests to an issuer that does not answer.
 	Breaker BreakerConfig `yaml:"breaker"`
 	// TLS secures the links. Default: plain TCP.
@@ -101,6 +112,7 @@ type TLSConfig struct {
 // withDefaults is c with every zero field that has a default filled in.
 func (c Config) withDefaults() Config {
 	c.Dialect = or(c.Dialect, "iso87")
+	c.Reversals = or(c.Reversals, reversalRequest)
 	c.Connections = or(c.Connections, 1)
 	c.InFlightMax = or(c.InFlightMax, 2000)
 	c.Timeout = or(c.Timeout, txn.IssuerTimeoutDefault)
@@ -143,6 +155,7 @@ func (c Config) Validate() error {
 		{"name", len(name) >= 1 && len(name) <= len(txn.IssuerID{}), "must be 1 to 12 characters"},
 		{"address", addressErr == nil, "must be host:port"},
 		{"bins", len(c.BINs) > 0, "must list at least one prefix, or no card is routed here"},
+		{"reversals", c.Reversals == reversalRequest || c.Reversals == reversalAdvice || c.Reversals == reversalNone, "must be reversal, advice or none"},
 		{"connections", c.Connections >= 1 && c.Connections <= connectionsMax, "must be 1 to 16"},
 		{"in_flight_max", c.InFlightMax >= 1 && c.InFlightMax <= inFlightMax, "must be 1 to 65536"},
 		{"timeout", c.Timeout > 0, "must be positive"},

@@ -52,7 +52,7 @@ func TestNoRequestGoesOutBeforeTheSignOn(t *testing.T) {
 }
 
 // The peer is gone and no RST tells of it: only echoes find out.
-func TestSilentPeerLosesItsLink(t *testing.T) {
+func TestF42SilentPeerLosesItsLink(t *testing.T) {
 	var silent atomic.Bool
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if !silent.Load() || c.index > 0 {
@@ -76,7 +76,7 @@ func TestSilentPeerLosesItsLink(t *testing.T) {
 	b.up(1)
 }
 
-func TestAnswerMayComeOverTheOtherLink(t *testing.T) {
+func TestF45AnswerMayComeOverTheOtherLink(t *testing.T) {
 	var p *peer
 	p = listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if !network(c, m) {
@@ -139,7 +139,7 @@ func TestGarbageEndsTheLinkAndBadMessagesDoNot(t *testing.T) {
 	}
 }
 
-func TestBusyAndCancel(t *testing.T) {
+func TestF46BusyAndCancel(t *testing.T) {
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) { network(c, m) })
 	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.InFlightMax = 2 }).up(1)
 	unknown := sale("10000001", 100)
@@ -192,7 +192,7 @@ func TestDeadlineOfTheRequestComesBeforeTheIssuersTimeout(t *testing.T) {
 	}
 }
 
-func TestReverse(t *testing.T) {
+func TestF39Reverse(t *testing.T) {
 	var codes sync.Map // STAN -> DE39
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
 		stan, _ := m.Uint(11)
@@ -213,7 +213,8 @@ func TestReverse(t *testing.T) {
 			codes.Store(rec.Leg.STAN, c.code)
 		}
 		ok, code, err := b.reverse(rec, 0)
-		if ok != c.ok || (err == nil) != (c.code != "") || err == nil && code != c.code {
+		again := c.code == "" || c.code == "96" // told again it may be taken
+		if ok != c.ok || (err != nil) != again || err == nil && code != c.code {
 			t.Errorf("answer %q: %v, %q, %v", c.code, ok, code, err)
 		}
 	}
@@ -312,7 +313,7 @@ func certificate(t *testing.T) (file string, pair tls.Certificate) {
 }
 
 // What opens the breaker, and what passes an open one.
-func TestBreaker(t *testing.T) {
+func TestF43Breaker(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		rule simulator.Rule
@@ -350,7 +351,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-func TestBreakerAsksWithAnEchoFirst(t *testing.T) {
+func TestF44BreakerAsksWithAnEchoFirst(t *testing.T) {
 	var deaf, sick atomic.Bool
 	var sales atomic.Int64
 	sick.Store(true)
@@ -393,7 +394,7 @@ func TestBreakerAsksWithAnEchoFirst(t *testing.T) {
 	})
 }
 
-func TestResetsUnderLoadLoseNothing(t *testing.T) {
+func TestF41ResetsUnderLoadLoseNothing(t *testing.T) {
 	sim := simulate(t, simulator.Config{Seed: 7, Rules: []simulator.Rule{
 		{Kind: "sale", Percent: 2, Disconnect: true},
 		{Kind: "sale", Percent: 2, Drop: true},

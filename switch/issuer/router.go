@@ -22,6 +22,9 @@ var (
 // cut-over, issuer away, no route, malfunction. Told again, it may be taken.
 var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true}
 
+// errPassing is what tell's caller says of such a refusal.
+var errPassing = errors.New("the issuer answers that it cannot now")
+
 // conditional are the approvals that are not plain: 08 with identification, 10
 // partial, 16 update track 3 (ISO 8583:1987), and CUP's "flawed successes".
 var conditional = map[string]bool{"08": true, "10": true, "16": true, "A2": true, "A4": true, "A5": true, "A6": true}
@@ -226,11 +229,27 @@ func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
 
 // Reverse tries once to undo rec's leg; attempt 0 is the first try. It is true
 // when nothing is owed any more: the issuer undid it (00) or never saw it (25).
-// It passes the breaker by, so that an open one does not keep repairs back.
+// A refusal has a code, and an error where another try may be taken. It passes
+// the breaker by, so that an open one does not keep repairs back.
 func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
+	mti := uint16(0x0400)
+	if is := r.byID[rec.Leg.Issuer]; is != nil {
+		switch is.cfg.Reversals {
+		case reversalNone:
+			return false, [2]byte{}, txn.ErrNoReversals
+		case reversalAdvice:
+			mti = 0x0420
+		}
+	}
+	if attempt > 0 {
+		mti++ // its repeat
+	}
 	code, err := r.tell(ctx, "reverse", classReversal, rec, func(is *issuer, dst []byte) ([]byte, error) {
-		return is.codec.AppendReversal(dst, rec, pan, attempt > 0)
+		return is.codec.AppendReversal(dst, rec, pan, mti)
 	})
+	if passing[code] {
+		err = errPassing
+	}
 	return code == approvedCode || code == unknownCode, code, err
 }
 
@@ -242,6 +261,9 @@ func (r *Router) Advise(ctx context.Context, rec *txn.Record, pan []byte, attemp
 	code, err := r.tell(ctx, "advise", classAdvice, rec, func(is *issuer, dst []byte) ([]byte, error) {
 		return is.codec.AppendAdvice(dst, rec, pan, attempt > 0)
 	})
+	if passing[code] {
+		err = errPassing
+	}
 	return code != [2]byte{} && !passing[code], code, err
 }
 

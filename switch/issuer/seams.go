@@ -13,10 +13,10 @@ type Codec interface {
 	// as leg says. A kind whose remedy is Repeat becomes an advice (022x), every
 	// other a request (01xx, 02xx).
 	AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error)
-	// AppendReversal appends the reversal (04xx) of rec's leg. Its STAN (DE11) is
-	// the leg's; its time (DE7) may be its own when DE90 names the leg's. repeat
-	// asks for the repeat form of its type.
-	AppendReversal(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error)
+	// AppendReversal appends the reversal of rec's leg, of type mti (04xx). Its
+	// STAN (DE11) is the leg's; its time (DE7) may be its own when DE90 names the
+	// leg's.
+	AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error)
 	// AppendAdvice appends the advice (022x) that tells of rec, whose kind's remedy
 	// is Repeat, as AppendRequest did or would have done under rec's leg. repeat
 	// asks for the repeat form of its type.

@@ -81,7 +81,7 @@ var (
 
 // Which message answers a request (STAN 42, noon, terminal 10000001, 10.00),
 // and if none, the reason given. Rows are in precedence order.
-func TestMatch(t *testing.T) {
+func TestF40Match(t *testing.T) {
 	head := func(change func(*txn.ReplyHead)) txn.ReplyHead {
 		h := txn.ReplyHead{MTI: 0x0210, STAN: 42, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
 		if change != nil {

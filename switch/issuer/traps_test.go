@@ -17,7 +17,7 @@ import (
 
 // T1: a sale times out, its reversal goes out under the same STAN, and then
 // the approval comes.
-func TestT1LateApprovalIsNotTakenForTheReversalsAnswer(t *testing.T) {
+func TestF34T1LateApprovalIsNotTakenForTheReversalsAnswer(t *testing.T) {
 	var mu sync.Mutex
 	var asked *iso.Message
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -49,7 +49,7 @@ func TestT1LateApprovalIsNotTakenForTheReversalsAnswer(t *testing.T) {
 }
 
 // T2: the peer resets at the moment at which 64 requests time out.
-func TestT2ResetWhileRequestsTimeOutHangsNobody(t *testing.T) {
+func TestF41T2ResetWhileRequestsTimeOutHangsNobody(t *testing.T) {
 	const rounds, callers, timeout = 40, 64, 15 * time.Millisecond
 	var first atomic.Pointer[time.Timer]
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -86,7 +86,7 @@ func TestT2ResetWhileRequestsTimeOutHangsNobody(t *testing.T) {
 }
 
 // T3: the peer stops reading, with the socket's buffers full.
-func TestT3PeerThatStopsReadingBlocksNobody(t *testing.T) {
+func TestF42T3PeerThatStopsReadingBlocksNobody(t *testing.T) {
 	const callers, timeout = 5_000, 300 * time.Millisecond
 	stalled := make(chan struct{})
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -126,7 +126,7 @@ func TestT3PeerThatStopsReadingBlocksNobody(t *testing.T) {
 }
 
 // T4: every answer comes around the moment at which its request times out.
-func TestT4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
+func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
 	const requests, callers, timeout = 20_000, 128, 20 * time.Millisecond
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if !network(c, m) {

@@ -210,7 +210,7 @@ func TestEveryProfile(t *testing.T) {
 }
 
 // A message of yesterday, and its exact repeat, authenticate nobody today.
-func TestYesterdaysMessage(t *testing.T) {
+func TestF16YesterdaysMessage(t *testing.T) {
 	d := newDesk(t)
 	d.load()
 	d.signOn()
@@ -280,7 +280,7 @@ const (
 
 // PIN blocks of every format, key and place, translated to issuers of every
 // kind: the issuer finds the PIN with its own format, and DE53 says which.
-func TestPINFormats(t *testing.T) {
+func TestF18PINFormats(t *testing.T) {
 	d := newDesk(t)
 	des, desKey := d.zone("des", algo.TDES2)
 	aes, aesKey := d.zone("aes", algo.AES128)
@@ -582,7 +582,7 @@ func (q *quick) Append([]byte) (journal.Position, error) {
 
 // A herd of sign-ons is served at the pace of the configuration; those whose
 // turn would come too late are told so at once. A few are served at once.
-func TestSignOnsTakeTurns(t *testing.T) {
+func TestF80SignOnsTakeTurns(t *testing.T) {
 	d := newDesk(t)
 	synctest.Test(t, func(t *testing.T) {
 		store := &quick{began: time.Now()}

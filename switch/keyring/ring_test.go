@@ -179,7 +179,7 @@ func TestATerminalsDay(t *testing.T) {
 	d.want("sale of the next day", d.ring.Check(d.request(0)), txn.Approved)
 }
 
-func TestWrongMACs(t *testing.T) {
+func TestF15WrongMACs(t *testing.T) {
 	d := newDesk(t)
 	d.load()
 	d.signOn()
@@ -196,7 +196,7 @@ func TestWrongMACs(t *testing.T) {
 }
 
 // The answer of a sign-on may be lost: the terminal then still has its old key.
-func TestLostSignOnLeavesTheOldKeyGoodForOneMessage(t *testing.T) {
+func TestF17LostSignOnLeavesTheOldKeyGoodForOneMessage(t *testing.T) {
 	d := newDesk(t)
 	d.load()
 	d.signOn()

@@ -148,10 +148,10 @@ func TestPKCS11KeysOutliveTheProcess(t *testing.T) {
 	}
 }
 
-// TestPKCS11Lost closes the sessions behind the vault's back, as a module that
+// TestF87PKCS11Lost closes the sessions behind the vault's back, as a module that
 // restarts does: calls fail, none is answered by anything else, and opened
 // keys work again once the connection is back.
-func TestPKCS11Lost(t *testing.T) {
+func TestF87PKCS11Lost(t *testing.T) {
 	v := hsmVault(t)
 	tmkClear := unhex(t, pubTMK)
 	tmk := load(t, v, OfTerminal(theTerminal), PurposeTMK, algo.TDES2, tmkClear)
@@ -189,8 +189,8 @@ func TestPKCS11Lost(t *testing.T) {
 	}
 }
 
-// TestPKCS11Hangs blocks every session, as a module that does not answer.
-func TestPKCS11Hangs(t *testing.T) {
+// TestF87PKCS11Hangs blocks every session, as a module that does not answer.
+func TestF87PKCS11Hangs(t *testing.T) {
 	v := hsmVault(t)
 	h := v.engine.(*hsm)
 	zpk, err := v.Generate(theIssuer, PurposeZPK, algo.TDES2)

@@ -146,7 +146,7 @@ func mutate(b []byte, f func([]byte) []byte) []byte {
 
 // Each kind of bad input has one outcome and one counter, and another session
 // is served before, while and after it.
-func TestBadInput(t *testing.T) {
+func TestF19BadInput(t *testing.T) {
 	d := &desk{}
 	cup, _, _ := open(t, Config{FrameDeadline: 300 * time.Millisecond, WriteDeadline: 10 * time.Second}, d)
 	const mti, bitmap, amount = 13, 15, 35 // offsets in a frame with its length
@@ -221,7 +221,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-func TestOneByteASecondIsCutOff(t *testing.T) {
+func TestF22OneByteASecondIsCutOff(t *testing.T) {
 	d := &desk{}
 	cup, _, _ := open(t, Config{FrameDeadline: 200 * time.Millisecond}, d)
 	conn := dial(t, cup)
@@ -233,6 +233,41 @@ func TestOneByteASecondIsCutOff(t *testing.T) {
 	}
 	if !closed(conn) || d.count(CauseSlow) != 1 || d.requests != 0 {
 		t.Errorf("slow %d, requests %d", d.count(CauseSlow), d.requests)
+	}
+}
+
+// However a frame is cut, and however many come in one segment, each has its
+// answer.
+func TestF23FramesInAnySegments(t *testing.T) {
+	d := &desk{}
+	cup, _, _ := open(t, Config{}, d)
+	conn := dial(t, cup)
+	conn.(*net.TCPConn).SetNoDelay(true)
+	frame := saleFrame(1)
+	asked := 0
+	answered := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := readFrame(conn); err != nil {
+				t.Fatal(err)
+			}
+			asked++
+		}
+	}
+	for cut := range frame {
+		conn.Write(frame[:cut])
+		time.Sleep(time.Millisecond)
+		conn.Write(frame[cut:])
+		answered(1)
+	}
+	conn.Write(bytes.Repeat(frame, 5))
+	answered(5)
+	conn.Write(append(bytes.Repeat(frame, 2), frame[:9]...))
+	answered(2)
+	conn.Write(frame[9:])
+	answered(1)
+	if d.requests != asked {
+		t.Errorf("%d requests, want %d", d.requests, asked)
 	}
 }
 
@@ -316,7 +351,7 @@ func TestInFlightMaxHoldsTheSessionBack(t *testing.T) {
 	}
 }
 
-func TestSessionCaps(t *testing.T) {
+func TestF78SessionCaps(t *testing.T) {
 	d := &desk{}
 	cup, _, _ := open(t, Config{SessionsMax: 10, SessionsPerAddressMax: 4}, d)
 	var open []net.Conn
@@ -346,7 +381,7 @@ func TestSessionCaps(t *testing.T) {
 	t.Error("the place of a closed session is not given to another")
 }
 
-func TestDrainAnswersWhatIsInFlight(t *testing.T) {
+func TestF83DrainAnswersWhatIsInFlight(t *testing.T) {
 	d := &desk{delay: func(*txn.Request) time.Duration { return 300 * time.Millisecond }}
 	cup, _, stop := open(t, Config{}, d)
 	idle, busy := dial(t, cup), dial(t, cup)
@@ -365,7 +400,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}
 }
 
-func TestPeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
+func TestF42PeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
 	d := &desk{}
 	cup, _, _ := open(t, Config{WriteDeadline: 300 * time.Millisecond}, d)
 	conn := dial(t, cup).(*net.TCPConn)

@@ -83,7 +83,7 @@ type card struct {
 	Next   *card
 }
 
-func TestLoggerMasksEverywhere(t *testing.T) {
+func TestF88LoggerMasksEverywhere(t *testing.T) {
 	nested := card{"1", &card{plantedPAN, nil}}
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer

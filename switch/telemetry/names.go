@@ -54,7 +54,13 @@ var (
 	FlushDuration = Metric{"acq.journal.flush.duration", "s", "Time of one journal flush."}
 	Recorded      = Metric{"acq.recorder.messages", "{message}", "Messages written to the recorder's capture."}
 	NotRecorded   = Metric{"acq.recorder.dropped.messages", "{message}", "Messages that the recorder had no room for."}
-	DrainLag      = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}
+	// {issuer}
+	LateAfter       = Metric{"acq.link.late_after", "s", "How long after the request was decided its issuer's answer came."}
+	ReversalsParked = Metric{"acq.reversals.parked", "{reversal}", "Reversals and advices that issuers refuse for good: people must decide."}
+
+	DiskFree     = Metric{"acq.journal.disk.free", "By", "Free space of the disk that the journal is on."}
+	SalesStopped = Metric{"acq.sales.stopped", "{state}", "1 while sales are refused because that disk is nearly full."}
+	DrainLag     = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}
 
 	TracesRationed = Metric{"acq.traces.rationed", "{trace}", "Failed or slow transactions not traced: over the ration."}
 	TracesLost     = Metric{"acq.traces.lost", "{span}", "Spans that could not be exported."}

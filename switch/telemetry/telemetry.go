@@ -210,7 +210,7 @@ func (t *Telemetry) Flushed(records, bytes int, took time.Duration) {
 // not of a decision. All outcomes that are unknown are among them.
 func failed(r txn.Reason) bool {
 	switch r {
-	case txn.SwitchIsOverloaded, txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.IssuerDidNotAnswer, txn.IssuerAnsweredNonsense,
+	case txn.SwitchIsOverloaded, txn.DiskIsNearlyFull, txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.IssuerDidNotAnswer, txn.IssuerAnsweredNonsense,
 		txn.AnswerWasNotDelivered, txn.JournalIsUnavailable, txn.SwitchFailed:
 		return true
 	}

@@ -206,6 +206,32 @@ func TestOwedReversalIsAskedFor(t *testing.T) {
 	}
 }
 
+// A cashier who undoes one sale while the reversal of another is owed: both are
+// undone, the owed one first.
+func TestOneReversalDoesNotForgetAnother(t *testing.T) {
+	p := terminaltest.Start(t, "cup-pos")
+	c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond})
+	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5}); err != nil {
+		t.Fatal(err)
+	}
+	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
+	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 6}); !errors.Is(err, ErrNoAnswer) {
+		t.Fatal(err)
+	}
+	if _, err := c.Reversal(t.Context(), txn.Amount{}, Original{STAN: 1}); err == nil || c.Owes() != 2 {
+		t.Fatalf("the switch does not answer: %v, %06d is owed, want 000002", err, c.Owes())
+	}
+	p.SetAnswers(nil)
+	if a, err := c.Reversal(t.Context(), txn.Amount{}, Original{STAN: 1}); err != nil || !a.Approved() || c.Owes() != 0 {
+		t.Errorf("%+v, %v, %06d is owed", a, err, c.Owes())
+	}
+	for stan := range uint32(2) {
+		if _, reversed := p.Sale("10000001", batchOf(p), stan+1); !reversed {
+			t.Errorf("%06d is not reversed", stan+1)
+		}
+	}
+}
+
 func TestUnreachableSwitch(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

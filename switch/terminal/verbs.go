@@ -150,6 +150,11 @@ func (c *Client) ReversePart(ctx context.Context, amount txn.Amount, of Original
 }
 
 func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, p part) (Answer, error) {
+	if owed := c.Owes(); owed != 0 && owed != of.STAN { // one is owed at a time, and none is forgotten for another
+		if err := c.settleReversal(ctx); err != nil {
+			return Answer{}, err
+		}
+	}
 	if i := find(c.store.items, of.STAN); i >= 0 && (of.Batch == 0 || of.Batch == c.store.batch) {
 		f := c.store.items[i]
 		f.Code = "06"

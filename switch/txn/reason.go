@@ -34,6 +34,7 @@ const (
 	DuplicateWithOtherContent        Reason = 10
 	ReversedBeforeRequest            Reason = 11
 	SwitchIsOverloaded               Reason = 12
+	DiskIsNearlyFull                 Reason = 87
 	TerminalIsTooFast                Reason = 56
 	CountryIsNotAccepted             Reason = 13
 	PositionIsRequired               Reason = 14
@@ -100,6 +101,7 @@ const (
 	AnswerWasNotDelivered            Reason = 36
 	JournalIsUnavailable             Reason = 37
 	SwitchFailed                     Reason = 38
+	ResolvedByHand                   Reason = 88 // of a debt to an issuer, not of a request
 )
 
 var reasonNames = [...]string{
@@ -124,6 +126,7 @@ var reasonNames = [...]string{
 	DuplicateWithOtherContent:        "duplicate with other content",
 	ReversedBeforeRequest:            "reversed before request",
 	SwitchIsOverloaded:               "switch is overloaded",
+	DiskIsNearlyFull:                 "disk is nearly full",
 	TerminalIsTooFast:                "terminal is too fast",
 	CountryIsNotAccepted:             "country is not accepted",
 	PositionIsRequired:               "position is required",
@@ -190,6 +193,7 @@ var reasonNames = [...]string{
 	AnswerWasNotDelivered:            "answer was not delivered",
 	JournalIsUnavailable:             "journal is unavailable",
 	SwitchFailed:                     "switch failed",
+	ResolvedByHand:                   "resolved by hand",
 }
 
 // Reasons is the number of reasons; values at and above it are invalid.

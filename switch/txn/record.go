@@ -39,9 +39,20 @@ const (
 	// approval Reason is IssuerDeclined: people must look at it. Nothing is owed
 	// any more. Leg, amount, card, day and OriginalKey are the original's.
 	RecordAdviceDone
+	// RecordParked: the issuer refused what Original owes it for good, last with
+	// IssuerCode, or takes no reversals. It is not sent any more, and stays owed
+	// until a person decides.
+	RecordParked
+	// RecordReleased: a person, whose words are in Data, has what is parked sent
+	// again.
+	RecordReleased
 )
 
-var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late", "advice done"}
+// ErrNoReversals says that an issuer takes no reversals: what is unknown is
+// reconciled by people.
+var ErrNoReversals = errors.New("the issuer takes no reversals")
+
+var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late", "advice done", "parked", "released"}
 
 func (k RecordKind) String() string { return name(recordKindNames[:], k) }
 
@@ -117,7 +128,8 @@ type Record struct {
 	Lat, Lng int32
 	// Data is what a settlement or an upload said and was told: a BatchFact.
 	// Of an advice about an earlier transaction it is how the issuer
-	// knows that one; switch/dialect reads it.
+	// knows that one; switch/dialect reads it. Of what a person decided about
+	// something parked it is what they said.
 	Data []byte
 
 	// What risk counts by besides the above, and what its rules found.
@@ -341,7 +353,7 @@ func (r *Record) Taken() bool {
 // reversal or a late answer, else its own.
 func (r *Record) Subject() (ID, Key) {
 	switch r.Kind {
-	case RecordReversalDue, RecordReversalDone, RecordLate, RecordAdviceDone:
+	case RecordReversalDue, RecordReversalDone, RecordLate, RecordAdviceDone, RecordParked, RecordReleased:
 		return r.Original, r.OriginalKey
 	}
 	return r.ID, r.Key

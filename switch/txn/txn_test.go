@@ -135,7 +135,7 @@ func TestAmount(t *testing.T) {
 	}
 }
 
-func TestBusinessDay(t *testing.T) {
+func TestF75BusinessDay(t *testing.T) {
 	zone := time.FixedZone("CST", 8*3600)
 	b := BusinessDay{zone, 23 * time.Hour}
 	for s, want := range map[string]Date{"2026-11-22T22:59:59.999": 20261122, "2026-11-22T23:00:00": 20261123, "2026-12-31T23:30:00": 20270101, "2026-11-22T00:00:00": 20261122} {

@@ -25,9 +25,10 @@ const (
 var errNoServer = errors.New("no PostgreSQL server binaries in /usr/lib/postgresql/*/bin or on PATH: " +
 	"run 'sudo apt-get install postgresql', or set " + envURL)
 
-// lifelines are the write ends of the keepers' standard inputs. They are never
-// closed: the kernel does that when this process ends, whatever ends it.
-var lifelines []io.WriteCloser
+// lifelines are the write ends of the keepers' standard inputs, by the server's
+// directory. They are never closed: the kernel does that when this process ends,
+// whatever ends it.
+var lifelines = map[string]io.WriteCloser{}
 
 // serverURL is the server's maintenance database. It starts the private server
 // at the first call.
@@ -43,16 +44,28 @@ var serverURL = sync.OnceValues(func() (*url.URL, error) {
 })
 
 // keeper runs the server and outlives this process by the time it takes to
-// clean up: cat ends when the lifeline does. (A parent-death signal would not
-// do: it is tied to the thread that started the child, not to the process.)
+// clean up: read ends when the lifeline does. (A parent-death signal would not
+// do: it is tied to the thread that started the child, not to the process.) A
+// line on the lifeline is a crash of the server, which is started again every
+// second until what it was running has gone.
 const keeper = `
 bin=$1 dir=$2
 shift 2
-"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=50 "$@" >"$dir/log" 2>&1 </dev/null &
-server=$!
-cat
-kill -QUIT $server
-wait $server
+(
+	until [ -e "$dir/end" ]; do
+		"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=50 "$@"
+		sleep 1
+	done >>"$dir/log" 2>&1 </dev/null
+	: >"$dir/ended"
+) &
+while read -r crash; do
+	kill -KILL "$(head -n 1 "$dir/data/postmaster.pid")"
+done
+: >"$dir/end"
+until [ -e "$dir/ended" ]; do
+	kill -QUIT "$(head -n 1 "$dir/data/postmaster.pid")"
+	sleep 0.1
+done 2>/dev/null
 rm -rf "$dir"
 `
 
@@ -65,6 +78,17 @@ func Start(settings ...string) (*url.URL, error) {
 		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
 	}
 	return u, nil
+}
+
+// Crash kills a server that Start started, as the system does when memory is
+// short. It comes back some seconds later, and recovers.
+func Crash(server *url.URL) error {
+	lifeline := lifelines[server.Query().Get("host")]
+	if lifeline == nil {
+		return errors.New("crash a PostgreSQL server: it was not started here")
+	}
+	_, err := io.WriteString(lifeline, "crash\n")
+	return err
 }
 
 func start(settings []string) (*url.URL, error) {
@@ -98,7 +122,7 @@ func start(settings []string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	lifelines = append(lifelines, lifeline)
+	lifelines[dir] = lifeline
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// controlSocket is where the commands that change something in a running switch
+// reach it: in the data directory, for its owner only.
+const controlSocket = "control.sock"
+
+// controlWithin bounds one such command.
+const controlWithin = 30 * time.Second
+
+// decision is what a person decides about something parked.
+type decision struct {
+	ID      txn.ID `json:"id"`
+	Resolve bool   `json:"resolve"` // else it is sent again
+	Taken   bool   `json:"taken"`   // of an advice that is resolved
+	Why     string `json:"why"`
+}
+
+// whyMax bounds a person's words, which are part of a record.
+const whyMax = 500
+
+// listenControl opens the socket, which a killed switch may have left: the lock on
+// the journal says that nobody else listens there.
+func listenControl(dataDir string) (net.Listener, error) {
+	path := filepath.Join(dataDir, controlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listen for commands: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for commands: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen for commands: %w", err)
+	}
+	return l, nil
+}
+
+// serveControl does what commands ask for until ctx ends.
+func (a *app) serveControl(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /parked", func(w http.ResponseWriter, r *http.Request) {
+		var d decision
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&d); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		switch err := a.decide(d); {
+		case errors.Is(err, acquirer.ErrNotParked):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	return serveHTTP(ctx, a.control, mux)
+}
+
+// decide does what a person decided about something parked.
+func (a *app) decide(d decision) error {
+	log := a.log.With("id", d.ID, "why", d.Why)
+	if !d.Resolve {
+		log.Warn("what was parked is sent again")
+		return a.acquirer.Release(d.ID, d.Why)
+	}
+	log.Warn("what was parked is resolved by hand", "taken", d.Taken)
+	return a.acquirer.Resolve(d.ID, d.Why, d.Taken)
+}
+
+// control has d done by the running switch; done is false if none runs.
+func (d decision) control(ctx context.Context, dataDir string) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, controlWithin)
+	defer cancel()
+	path := filepath.Join(dataDir, controlSocket)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}}
+	defer client.CloseIdleConnections()
+	body, err := json.Marshal(d)
+	if err != nil {
+		return false, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://switch/parked", strings.NewReader(string(body)))
+	if err != nil {
+		return false, err
+	}
+	r, err := client.Do(req)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unreachable(fmt.Errorf("ask the running switch: %w", err))
+	}
+	defer r.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
+	switch r.StatusCode {
+	case http.StatusOK:
+		return true, nil
+	case http.StatusNotFound:
+		return true, acquirer.ErrNotParked
+	}
+	return true, fmt.Errorf("the running switch says: %s", strings.TrimSpace(string(said)))
+}

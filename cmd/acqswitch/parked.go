@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/user"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+func parkedCommand(c *console) *cobra.Command {
+	var file, data, why string
+	var taken bool
+	flags := func(cmd *cobra.Command) *cobra.Command {
+		configFlag(cmd, &file)
+		cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+		return cmd
+	}
+	load := func() (*config, error) {
+		cfg, err := readConfig(file)
+		if err == nil && data != "" {
+			cfg.DataDir = data
+		}
+		return cfg, err
+	}
+	list := flags(&cobra.Command{
+		Use:   "list",
+		Short: "Show what issuers refuse to take, which people must decide about",
+		Long: `list reads the journal of a running or stopped switch: the reversals and advices
+that an issuer refused too often (reversals.park_after), or takes none of
+(issuers[].reversals: none). They are sent no more, and stay owed.`,
+		Example: `  acqswitch parked list --config acqswitch.yaml
+  acqswitch parked list -o json | jq -r .[].id`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			found, err := readParked(cfg.DataDir)
+			if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(found)
+			}
+			return writeParked(c.out, found)
+		},
+	})
+	decide := func(d decision) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, given []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			if err := d.ID.UnmarshalText([]byte(given[0])); err != nil {
+				return usage(err)
+			}
+			if strings.TrimSpace(why) == "" || len(why) > whyMax {
+				return usage(fmt.Errorf("--reason must say why, in at most %d bytes", whyMax))
+			}
+			d.Why, d.Taken = why, taken
+			if who, err := user.Current(); err == nil {
+				d.Why = who.Username + ": " + why
+			}
+			if err := decideParked(cmd.Context(), cfg, c.errs, d); errors.Is(err, acquirer.ErrNotParked) {
+				fmt.Fprintln(c.out, err)
+				return refused()
+			} else if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.out, "done")
+			return err
+		}
+	}
+	retry := flags(&cobra.Command{
+		Use: "retry ID", Short: "Have what is parked about a transaction sent again", Args: args(1, "a transaction's id"),
+		Example: `  acqswitch parked retry 03186bfb71466400 --reason "the issuer has mended its format check"`,
+		RunE:    decide(decision{}),
+	})
+	resolve := flags(&cobra.Command{
+		Use: "resolve ID", Short: "End what is parked about a transaction: settled with the issuer, or written off", Args: args(1, "a transaction's id"),
+		Long: `resolve ends what is owed about a transaction, for good: a person has settled it
+with the issuer, or it is written off. What was to be undone counts as undone. An
+advice counts as not taken unless --taken says that the issuer has booked it.
+
+Like retry it asks the running switch, or does it itself where none runs. The
+decision and its reason are in the journal.`,
+		Example: `  acqswitch parked resolve 03186bfb71466400 --reason "reversed by the issuer's desk, case 4711"`,
+		RunE:    decide(decision{Resolve: true}),
+	})
+	resolve.Flags().BoolVar(&taken, "taken", false, "the issuer has booked the advice")
+	for _, cmd := range []*cobra.Command{retry, resolve} {
+		cmd.Flags().StringVar(&why, "reason", "", "why, for the records; required. No card numbers")
+	}
+	return group("parked", "Decide about what issuers refuse to take", list, retry, resolve)
+}
+
+// decideParked has d done by the running switch, or as one that serves nobody.
+func decideParked(ctx context.Context, cfg *config, logs io.Writer, d decision) error {
+	if done, err := d.control(ctx, cfg.DataDir); done || err != nil {
+		return err
+	}
+	return asStopped(ctx, cfg, logs, func(a *app) error { return a.decide(d) })
+}
+
+// parkedLine is one thing that is parked.
+type parkedLine struct {
+	ID       txn.ID    `json:"id"`
+	Since    time.Time `json:"since"`
+	Owed     string    `json:"owed"` // reversal or advice
+	Kind     string    `json:"kind"`
+	Amount   string    `json:"amount"`
+	Issuer   string    `json:"issuer"`
+	STAN     uint32    `json:"issuer_stan"`
+	Terminal string    `json:"terminal"`
+	Merchant string    `json:"merchant"`
+	RRN      string    `json:"rrn,omitempty"`
+	Card     string    `json:"card"`
+	Code     string    `json:"code,omitempty"` // the issuer's last
+	Attempts uint32    `json:"attempts"`
+}
+
+// readParked is what is parked at the journal's end, the oldest first.
+func readParked(dataDir string) ([]parkedLine, error) {
+	j, err := openJournalReadOnly(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	parked := map[txn.ID]parkedLine{}
+	err = j.Scan(j.First(), func(pos journal.Position, b []byte) error {
+		var rec txn.Record
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("record %d: %w", pos, err)
+		}
+		id, key := rec.Subject()
+		switch rec.Kind {
+		case txn.RecordParked:
+			owed := "reversal"
+			if rec.Request.Remedy() == txn.Repeat {
+				owed = "advice"
+			}
+			parked[id] = parkedLine{id, rec.At, owed, rec.Request.String(), money(rec.Amount), rec.Leg.Issuer.String(), rec.Leg.STAN,
+				key.Terminal.String(), rec.Merchant.String(), text(rec.RRN[:]), text(rec.Masked[:]), text(rec.IssuerCode[:]), rec.Attempts}
+		case txn.RecordReleased, txn.RecordReversalDone, txn.RecordAdviceDone:
+			delete(parked, id)
+		}
+		return nil
+	})
+	lines := slices.SortedFunc(maps.Values(parked), func(a, b parkedLine) int { return a.Since.Compare(b.Since) })
+	return lines, err
+}
+
+func writeParked(w io.Writer, lines []parkedLine) error {
+	if len(lines) == 0 {
+		_, err := fmt.Fprintln(w, "nothing is parked")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tsince\towed\tkind\tamount\tissuer\tSTAN\tterminal\tcard\tcode\tattempts")
+	for _, l := range lines {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%06d\t%s\t%s\t%s\t%d\n", l.ID, l.Since.Format(time.RFC3339), l.Owed, l.Kind, l.Amount, l.Issuer, l.STAN, l.Terminal, l.Card, or(l.Code, "-"), l.Attempts)
+	}
+	return t.Flush()
+}

@@ -207,30 +207,39 @@ func compareMerchants(x, y txn.MerchantID) int { return slices.Compare(x[:], y[:
 // acts reads why merchants' payouts are held, and the postings of corrections that
 // were approved since the run before.
 func (a *aggregate) acts(ctx context.Context, s *ledger.Snapshot, prior *ledger.Run) (map[ledger.Claim]map[book.Key]*book.Sum, error) {
-	standing := map[int64]ledger.Act{}
-	var holds []int64
-	corrections := map[ledger.Claim]map[book.Key]*book.Sum{}
+	corrections, standing := map[ledger.Claim]map[book.Key]*book.Sum{}, holdActs{}
 	err := s.Acts(ctx, a.run.Acts, func(act *ledger.Act) error {
-		switch act.Kind {
-		case ledger.Hold:
-			holds = append(holds, act.Number)
-			standing[act.Number] = *act
-		case ledger.Release:
-			delete(standing, act.Refers)
-		case ledger.Correction:
-			if act.Number > prior.Acts {
-				return a.correct(corrections, act)
-			}
+		if standing.see(act); act.Kind == ledger.Correction && act.Number > prior.Acts {
+			return a.correct(corrections, act)
 		}
 		return nil
 	})
-	a.held = map[txn.MerchantID]string{}
-	for _, n := range holds {
-		if act, ok := standing[n]; ok && a.held[act.Merchant] == "" {
-			a.held[act.Merchant] = fmt.Sprintf("%s (%s, %s)", act.Reason, act.Who, act.At.In(a.zone).Format(time.DateOnly))
+	a.held = standing.reasons(a.zone)
+	return corrections, err
+}
+
+// holdActs are the holds that stand after the acts that were seen, by their number.
+type holdActs map[int64]ledger.Act
+
+func (h holdActs) see(act *ledger.Act) {
+	switch act.Kind {
+	case ledger.Hold:
+		h[act.Number] = *act
+	case ledger.Release:
+		delete(h, act.Refers)
+	}
+}
+
+// reasons says why the payouts of each merchant are held: the reason of its first
+// hold.
+func (h holdActs) reasons(zone *time.Location) map[txn.MerchantID]string {
+	why := map[txn.MerchantID]string{}
+	for _, n := range sortedKeys(h) {
+		if act := h[n]; why[act.Merchant] == "" {
+			why[act.Merchant] = fmt.Sprintf("%s (%s, %s)", act.Reason, act.Who, act.At.In(zone).Format(time.DateOnly))
 		}
 	}
-	return corrections, err
+	return why
 }
 
 // correct adds the postings of a correction to those of its merchant, and writes

@@ -15,7 +15,7 @@ import (
 )
 
 func ledgerCommand(c *console) *cobra.Command {
-	return group("ledger", "Look into the ledger", ledgerTransactionsCommand(c))
+	return group("ledger", "Look into the ledger", ledgerTransactionsCommand(c), ledgerPositionsCommand(c), ledgerFiguresCommand(c))
 }
 
 // searchFlags are a ledger.Search as it is typed.
@@ -51,34 +51,18 @@ error.`,
 		Annotations: map[string]string{listsRows: ""},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(f.file)
-			if err != nil {
-				return err
-			}
-			if f.data != "" {
-				cfg.DataDir = f.data
-			}
-			s, err := f.search(cfg, cmd.InOrStdin())
-			if err != nil {
-				return err
-			}
-			l, err := openLedger(cfg)
-			if err != nil {
-				return err
-			}
-			defer l.Close()
-			out := c.list(transactionColumns)
-			err = l.Search(cmd.Context(), s, func(t ledger.Found) error { return out.add(newTransactionRow(&t)) })
-			if err == nil {
-				err = out.close()
-			}
-			return err
+			return listLedger(c, cmd, f.file, f.data, transactionColumns, func(l *openedLedger, add func(listed) error) error {
+				s, err := f.search(l.config, cmd.InOrStdin())
+				if err != nil {
+					return err
+				}
+				return l.Search(cmd.Context(), s, func(t ledger.Found) error { return add(newTransactionRow(&t)) })
+			})
 		},
 	}
 	fl := cmd.Flags()
 	dayFlags(cmd, &f.file, &f.data, &f.date)
-	fl.StringVar(&f.from, "from", "", "the first of several business days")
-	fl.StringVar(&f.to, "to", "", "the last one; empty is the current")
+	rangeFlags(cmd, &f.from, &f.to)
 	fl.StringVar(&f.rrn, "rrn", "", "retrieval reference number")
 	fl.StringVar(&f.merchant, "merchant", "", "merchant, 15 characters")
 	fl.StringVar(&f.terminal, "terminal", "", "terminal, 8 characters")
@@ -91,6 +75,38 @@ error.`,
 	fl.BoolVar(&f.newest, "newest", false, "the latest first")
 	fl.Int64Var(&f.limit, "limit", 0, "how many at most; 0 is all")
 	return cmd
+}
+
+// rangeFlags are those of days.
+func rangeFlags(cmd *cobra.Command, from, to *string) {
+	cmd.Flags().StringVar(from, "from", "", "the first of several business days")
+	cmd.Flags().StringVar(to, "to", "", "the last one; empty is the current")
+}
+
+// openedLedger is the ledger of a configuration, open for a command.
+type openedLedger struct {
+	*ledger.Ledger
+	config *config
+	zone   *time.Location
+}
+
+func openLedgerOf(file, data string) (*openedLedger, error) {
+	cfg, err := readConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	if data != "" {
+		cfg.DataDir = data
+	}
+	day, err := cfg.businessDay()
+	if err != nil {
+		return nil, err
+	}
+	l, err := openLedger(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &openedLedger{l, cfg, day.Zone}, nil
 }
 
 // search reads the flags, and the card number from in.

@@ -88,3 +88,20 @@ func TestLedgerTransactions(t *testing.T) {
 		t.Errorf("the newest are %q", newest)
 	}
 }
+
+// TestLedgerPositions is what finance asks of a settled day, and of one that is not.
+func TestLedgerPositions(t *testing.T) {
+	t.Parallel()
+	dir := pastDay(t, 300)
+	cli := func(args ...string) result { return acqswitch(t, dir, nil, "", append(args, "--data", "data")...) }
+	cli("ledger", "positions", "merchants").check(t, exitRefused, "", "no day is settled")
+	cli("ledger", "figures", "--date", "2026-11-20", "-o", "csv").check(t, exitOK, "2026-11-20,open,CNY,300,300,300,300448.50,0.00,0.00,", "")
+	cli("settle", "--date", "2026-11-20").check(t, exitOK, "done", "")
+	cli("ledger", "figures", "--from", "2026-11-01", "--to", "2026-11-30", "-o", "csv").check(t, exitOK, "2026-11-20,done,CNY,300,300,300,300448.50,0.00,1496.99,", "")
+	// 1000.06 less 5.00; 299 has no plan, 298 no account.
+	cli("ledger", "positions", "merchants", "-o", "csv").check(t, exitOK, "2026-11-20,999290054110007,CNY,0.00,0.00,0.00,", "")
+	cli("ledger", "positions", "merchants", "-o", "json").check(t, exitOK, `"suspense":100298,`, "")
+	cli("ledger", "positions", "issuers", "--date", "2026-11-20").check(t, exitOK, "2026-11-20  east          CNY         300448.50", "")
+	cli("ledger", "positions", "issuers", "--date", "20.11.2026").check(t, exitUsage, "", "must be yyyy-mm-dd")
+	cli("ledger", "figures", "--to", "2026-11-30").check(t, exitUsage, "", "--to needs --from")
+}

@@ -70,6 +70,46 @@ func (q queries) Payouts(ctx context.Context, day txn.Date, fn func(*Payout) err
 	}, selectPayouts, day.String())
 }
 
+// AccountSum is what all runs up to a day posted to an account of a
+// merchant or an issuer. Account is a name.
+type AccountSum struct {
+	Party         string
+	Currency      txn.Currency
+	Account       string
+	Debit, Credit int64
+}
+
+func selectAccounts(party, where string) string {
+	return `SELECT ` + party + `, currency, account, CAST(SUM(debit) AS BIGINT), CAST(SUM(credit) AS BIGINT) FROM posting
+		WHERE business_date <= $1 AND ` + where + ` GROUP BY ` + party + `, currency, account ORDER BY ` + party + `, currency, account`
+}
+
+var (
+	selectMerchantAccounts = selectAccounts("merchant_id", "issuer = ''")
+	selectIssuerAccounts   = selectAccounts("issuer", "account = $2")
+)
+
+// MerchantAccounts calls fn with the accounts of merchants after the run of a day,
+// by merchant and currency. It adds up all postings there are.
+func (q queries) MerchantAccounts(ctx context.Context, day txn.Date, fn func(AccountSum) error) error {
+	return q.accounts(ctx, fn, selectMerchantAccounts, day.String())
+}
+
+// IssuerAccounts calls fn with one account of issuers, by issuer and currency.
+func (q queries) IssuerAccounts(ctx context.Context, day txn.Date, account string, fn func(AccountSum) error) error {
+	return q.accounts(ctx, fn, selectIssuerAccounts, day.String(), account)
+}
+
+func (q queries) accounts(ctx context.Context, fn func(AccountSum) error, query string, args ...any) error {
+	return q.rows(ctx, "add up postings", func(scan func(...any) error) error {
+		var b AccountSum
+		if err := scan(&b.Party, &b.Currency, &b.Account, &b.Debit, &b.Credit); err != nil {
+			return err
+		}
+		return fn(b)
+	}, query, args...)
+}
+
 const selectReserves = `SELECT merchant_id, currency, CAST(SUM(reserved) AS BIGINT) FROM payout WHERE reserved <> 0 AND reserve_until > $1 AND reserve_until <= $2
 	GROUP BY merchant_id, currency`
 

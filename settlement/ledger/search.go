@@ -55,16 +55,11 @@ func (q queries) Search(ctx context.Context, s *Search, fn func(Found) error) er
 		left = math.MaxInt64
 	}
 	for from <= to && left > 0 {
-		next := selectDayFrom
+		next := q.FirstDay
 		if s.Newest {
-			next = selectDayTo
+			next = q.LastDay
 		}
-		var text string
-		var day txn.Date
-		err := q.rows(ctx, "read days", func(scan func(...any) error) error { return scan(&text) }, next, from.String(), to.String())
-		if err == nil {
-			err = scanDay(&day, text)
-		}
+		day, err := next(ctx, from, to)
 		if err != nil || day == 0 {
 			return err
 		}
@@ -85,6 +80,27 @@ func (q queries) Search(ctx context.Context, s *Search, fn func(Found) error) er
 		}
 	}
 	return nil
+}
+
+// FirstDay is the first business day in a range that has transactions; 0 is none.
+func (q queries) FirstDay(ctx context.Context, from, to txn.Date) (txn.Date, error) {
+	return q.day(ctx, selectDayFrom, from, to)
+}
+
+// LastDay is the last such day.
+func (q queries) LastDay(ctx context.Context, from, to txn.Date) (txn.Date, error) {
+	return q.day(ctx, selectDayTo, from, to)
+}
+
+func (q queries) day(ctx context.Context, query string, from, to txn.Date) (d txn.Date, err error) {
+	err = q.rows(ctx, "look for days with transactions", func(scan func(...any) error) error {
+		var s string
+		if err := scan(&s); err != nil {
+			return err
+		}
+		return scanDay(&d, s)
+	}, query, from.String(), to.String())
+	return d, err
 }
 
 // statement reads what is meant of one day.

@@ -253,6 +253,9 @@ func (a *aggregate) correct(all map[ledger.Claim]map[book.Key]*book.Sum, act *le
 	var net int64
 	for _, p := range book.Correct(nil, accountsByName[act.Debit], accountsByName[act.Credit], act.Minor) {
 		k := book.Key{Item: p.Item, Account: p.Account, Currency: act.Currency}
+		if k.Account == book.IssuerReceivable {
+			k.Issuer = act.Issuer
+		}
 		if sums[k] == nil {
 			sums[k] = new(book.Sum)
 		}

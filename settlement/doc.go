@@ -19,5 +19,5 @@
 // Hold, Release and ApproveCorrection make what people decide durable; the next
 // run that begins takes it into account.
 //
-// Not here yet: reconciliation, chargebacks.
+// Not here: what issuers' files say (package reconcile). Not here yet: chargebacks.
 package settlement

@@ -8,8 +8,8 @@ package testdata
 
 import "embed"
 
-// Files are registry.yaml, policy.yaml, downloads.yaml, fees.yaml, cards.csv, payouts.yaml, calendar.yaml, issuers/*.yaml and the sample day: day/day.pcap is
+// Files are registry.yaml, policy.yaml, downloads.yaml, fees.yaml, cards.csv, payouts.yaml, calendar.yaml, layout.yaml, issuers/*.yaml and the sample day: day/day.pcap is
 // its traffic, day/expected.jsonl what each message should be answered.
 //
-//go:embed registry.yaml policy.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
+//go:embed registry.yaml policy.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml layout.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
 var Files embed.FS

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 func issuerCommand(c *console) *cobra.Command {
@@ -51,5 +53,46 @@ unknown, a second completion, a refund of more than is left.`,
 	f.StringVarP(&script, "script", "s", "", "YAML script; empty approves everything")
 	f.StringVarP(&listen, "listen", "l", "127.0.0.1:9101", "address to listen on; overrides the script")
 	f.StringVar(&book, "book", "issuer.book", "file of what was approved and reversed; overrides the script")
+	cmd.AddCommand(issuerFileCommand(c))
+	return cmd
+}
+
+func issuerFileCommand(c *console) *cobra.Command {
+	var book, date, currency, zone, cutOver string
+	cmd := &cobra.Command{
+		Use:   "file FILE",
+		Short: "Write what a simulated issuer's book has of a day as a UnionPay detail file",
+		Long: `file writes what stands in the book of a simulated issuer, of one settlement day
+and currency, as UnionPay's detail file for acquirers (ACOM), for acqswitch
+reconcile import. The last line has its sums.`,
+		Example: `  acqswitch issuer file IND26112201ACOM --book issuer.book --date 2026-11-22`,
+		Args:    args(1, "the file to write"),
+		RunE: func(_ *cobra.Command, given []string) error {
+			day, err := txn.ParseDate(date)
+			if err != nil {
+				return usage(fmt.Errorf("--date: %w", err))
+			}
+			of, err := txn.ParseCurrency(currency)
+			if err != nil {
+				return usage(fmt.Errorf("--currency: %w", err))
+			}
+			cfg := &config{Zone: zone, CutOver: cutOver}
+			calendar, err := cfg.businessDay()
+			if err != nil {
+				return usage(err)
+			}
+			entries, err := simulator.ReadBook(book)
+			if err != nil {
+				return usage(err)
+			}
+			return replaceFile(given[0], func(w io.Writer) error { return simulator.WriteACOM(w, entries, span(calendar, day), of) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&book, "book", "issuer.book", "the issuer's book")
+	f.StringVar(&date, "date", "", "the settlement day as yyyy-mm-dd")
+	f.StringVar(&currency, "currency", "CNY", "ISO 4217, three letters")
+	f.StringVar(&zone, "zone", "Asia/Shanghai", "of the issuer's clock, in which its book is dated")
+	f.StringVar(&cutOver, "cut-over", "23:00", "when its settlement day ends")
 	return cmd
 }

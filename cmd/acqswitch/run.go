@@ -19,6 +19,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
@@ -47,8 +48,9 @@ func runCommand(c *console) *cobra.Command {
 		Long: `run starts a switch, two simulated issuers over TCP and an embedded ledger in a
 fresh directory below --data, plays the sample day's captured traffic through
 the terminal ports, compares every answer with the expected one, holds the books
-of terminals, switch and issuers against each other, and settles the business day
-with the sample fees: the files are in a folder that is printed. Terminals whose
+of terminals, switch and issuers against each other, settles the business day with
+the sample fees, and reconciles it with a file of each issuer's own book: the files
+are in a folder that is printed. Terminals whose
 registration asks for MACs, and the issuers, are given test keys. It stays up
 until Ctrl-C, so that you can send more (acqswitch terminal sale) or look around;
 what you send is in the next day's settlement.
@@ -56,7 +58,8 @@ what you send is in the next day's settlement.
 A run that was killed is taken up by the next: the switch recovers, terminals
 reverse what they had no answer to, and the day goes on.
 
-Exit code 3 if an answer was not the expected one or the books disagree.`,
+Exit code 3 if an answer was not the expected one, the books disagree or a file does
+not match.`,
 		Example: `  acqswitch run
   acqswitch run --exit --details
   acqswitch run --cup 127.0.0.1:0 --iso87 127.0.0.1:0 --admin 127.0.0.1:0   # free ports
@@ -103,7 +106,10 @@ type summary struct {
 	Books     *booksReport       `json:"books"`
 	// Settled are the runs of the business days, in order.
 	Settled []*settlement.RunResult `json:"settled"`
-	OK      bool                    `json:"ok"`
+	// Reconciled are the issuers' files, and how many exceptions are open after them.
+	Reconciled   []*reconcile.Result `json:"reconciled"`
+	Unreconciled int                 `json:"unreconciled"`
+	OK           bool                `json:"ok"`
 }
 
 func (r *sampleRun) run(ctx context.Context) (err error) {
@@ -396,7 +402,10 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 		return nil, err
 	}
 	s.Books.compareSettled(s.Settled)
-	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK()
+	if err := r.reconcile(ctx, s); err != nil {
+		return nil, err
+	}
+	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK() && s.Unreconciled == 0
 	return s, os.WriteFile(filepath.Join(r.dir, finishedFile), nil, 0o600)
 }
 
@@ -602,10 +611,14 @@ func (r *sampleRun) report(s *summary) error {
 	if err := s.writeSettled(w); err != nil {
 		return err
 	}
+	fmt.Fprintln(w, "\nReconciled: issuers' files of their own books with the ledger")
+	if err := writeReconciled(w, s.Reconciled); err != nil {
+		return err
+	}
 	verdict := "Everything came out as it should."
 	if !s.OK {
-		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books.",
-			d.MismatchCount, len(s.Verify.Breaks), len(s.Books.Breaks))
+		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books, %d open exceptions of issuers' files.",
+			d.MismatchCount, len(s.Verify.Breaks), len(s.Books.Breaks), s.Unreconciled)
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
 	return err

@@ -53,8 +53,9 @@ func pastDay(t *testing.T, n int) string {
 		r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(i), At: time.Date(2026, 11, 20, 1, 0, i, 0, time.UTC), Request: txn.KindSale,
 			Key:      txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: uint32(i), Class: txn.ClassFinancial},
 			Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", i%300)), MCC: 5411, Amount: txn.Amount{Minor: int64(1000_00 + i - 1), Currency: txn.CNY},
-			Day: settledDay, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east")}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
+			Day: settledDay, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: uint32(i)}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
 		copy(r.Masked[:], "622202*********0128")
+		copy(r.Leg.Time[:], r.At.Add(8*time.Hour).Format("0102150405"))
 		copy(r.RRN[:], fmt.Sprintf("%012d", i))
 		room <- struct{}{}
 		group.Go(func() {

@@ -167,19 +167,20 @@ type Act struct {
 	// between them.
 	Proposer, Debit, Credit string
 	Minor                   int64
+	Issuer                  txn.IssuerID // whose account, where one of the two is an issuer's; may be empty
 }
 
-const selectActs = `SELECT number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount FROM act WHERE number <= $1 ORDER BY number`
+const selectActs = `SELECT number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount, issuer FROM act WHERE number <= $1 ORDER BY number`
 
 // Acts calls fn with the acts up to a number, in order.
 func (q queries) Acts(ctx context.Context, upTo int64, fn func(*Act) error) error {
 	return q.rows(ctx, "read acts", func(scan func(...any) error) error {
 		var a Act
 		var at int64
-		var merchant string
-		err := scan(&a.Number, &at, &a.Kind, &a.Who, &a.Reason, &a.Refers, &merchant, &a.Proposer, &a.Currency, &a.Debit, &a.Credit, &a.Minor)
+		var merchant, issuer string
+		err := scan(&a.Number, &at, &a.Kind, &a.Who, &a.Reason, &a.Refers, &merchant, &a.Proposer, &a.Currency, &a.Debit, &a.Credit, &a.Minor, &issuer)
 		a.At = time.UnixMicro(at).UTC()
-		if err = errors.Join(err, untext(a.Merchant[:], ' ', []byte(merchant))); err == nil {
+		if err = errors.Join(err, untext(a.Merchant[:], ' ', []byte(merchant)), untext(a.Issuer[:], 0, []byte(issuer))); err == nil {
 			err = fn(&a)
 		}
 		return err
@@ -216,9 +217,9 @@ func AddActIn(ctx context.Context, tx *sql.Tx, a *Act) error {
 		return ErrReleased
 	}
 	if err == nil {
-		_, err = tx.ExecContext(ctx, `INSERT INTO act (number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, a.Number, a.At.UnixMicro(), string(a.Kind), a.Who, a.Reason, a.Refers, a.Merchant.String(),
-			a.Proposer, int64(a.Currency), a.Debit, a.Credit, a.Minor)
+		_, err = tx.ExecContext(ctx, `INSERT INTO act (number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount, issuer)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`, a.Number, a.At.UnixMicro(), string(a.Kind), a.Who, a.Reason, a.Refers, a.Merchant.String(),
+			a.Proposer, int64(a.Currency), a.Debit, a.Credit, a.Minor, a.Issuer.String())
 	}
 	if err != nil {
 		return fmt.Errorf("add the %s: %w", a.Kind, err)

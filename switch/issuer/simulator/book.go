@@ -27,7 +27,9 @@ type Entry struct {
 	OriginalSTAN uint32 `json:"original_stan,omitempty"`
 	OriginalTime string `json:"original_time,omitempty"`
 	Terminal     string `json:"terminal"`
-	Amount       int64  `json:"amount"` // minor units; of a reversed entry, what was approved
+	Merchant     string `json:"merchant,omitempty"`
+	Acquirer     string `json:"acquirer,omitempty"` // DE32
+	Amount       int64  `json:"amount"`             // minor units; of a reversed entry, what was approved
 	Stays        int64  `json:"stays,omitempty"`
 	Currency     string `json:"currency,omitempty"`
 	RRN          string `json:"rrn,omitempty"`
@@ -145,6 +147,14 @@ func appendEntry(dst []byte, r *request, d *decision) []byte {
 	}
 	dst = append(dst, `","terminal":`...)
 	dst = appendText(dst, r.terminal[:])
+	if r.merchant[0] != 0 {
+		dst = append(dst, `,"merchant":`...)
+		dst = appendText(dst, r.merchant[:])
+	}
+	if r.acquirerSize > 0 {
+		dst = append(dst, `,"acquirer":`...)
+		dst = appendText(dst, r.acquirer[:r.acquirerSize])
+	}
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, r.amount, 10)
 	if d.stays != 0 {

@@ -27,12 +27,16 @@ type request struct {
 	id       transaction // of a reversal, what it undoes
 	original transaction // zero: none is named
 	terminal txn.TerminalID
+	merchant txn.MerchantID
+	acquirer [11]byte
 	amount   int64
 	stays    int64 // what a reversal leaves of it (DE95)
 	card     [txn.PANDigitsMax]byte
 	cardSize int
-	currency [3]byte
-	rrn      [12]byte
+	// acquirerSize digits of acquirer are there.
+	acquirerSize int
+	currency     [3]byte
+	rrn          [12]byte
 }
 
 // transaction is the acquirer's name for a request: what repeats, reversals and
@@ -368,6 +372,8 @@ func (r *request) read(m *iso.Message) {
 	at, _ := m.Uint(7)
 	r.id = transaction{stan: uint32(stan), time: uint32(at)}
 	copy(r.terminal[:], m.Value(41))
+	copy(r.merchant[:], m.Value(42))
+	r.acquirerSize = copy(r.acquirer[:], m.Value(32))
 	if v := m.Value(90); len(v) >= 20 {
 		// MTI 4, STAN 6, DE7 10: the request as it was known.
 		r.original = transaction{number(string(v[4:10])), number(string(v[10:20]))}

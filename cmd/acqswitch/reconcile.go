@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/reconcile"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// queue calls fn with the queue of exceptions of the configuration.
+func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *reconcile.Queue) error) error {
+	return f.open(ctx, func(l *ledger.Ledger, desk *approval.Desk) error {
+		cfg, err := f.config()
+		if err != nil {
+			return err
+		}
+		db, err := openDatabase(cfg)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		q := reconcile.NewQueue(db, desk)
+		if err := q.Migrate(ctx); err != nil {
+			return err
+		}
+		err = fn(cfg, l, q)
+		if why := reconcile.Refusal(""); errors.As(err, &why) {
+			return &exitError{exitRefused, err}
+		}
+		if wrong := (*reconcile.FileError)(nil); errors.As(err, &wrong) {
+			return usage(err)
+		}
+		return err
+	})
+}
+
+// layoutOf is a built-in layout, or that of a file.
+func layoutOf(name string) (*reconcile.Layout, error) {
+	if l, ok := reconcile.Builtin(name); ok {
+		return l, nil
+	}
+	info, err := os.Stat(name)
+	if err == nil && info.Size() > reconcile.LayoutSizeMax {
+		err = fmt.Errorf("%s is larger than %d bytes", name, reconcile.LayoutSizeMax)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return nil, usage(fmt.Errorf("--layout must be acom, zm or a file: %w", err))
+	}
+	l, err := reconcile.LoadLayout(name, text)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return l, nil
+}
+
+func reconcileCommand(c *console) *cobra.Command {
+	return group("reconcile", "Hold issuers' files against the ledger; dispose of what does not match",
+		reconcileImportCommand(c), reconcileListCommand(c), reconcileShowCommand(c), reconcileDisposeCommand(c),
+		deciding(c, "approve", "Do what another person proposed about an exception", "approved", (*reconcile.Queue).Approve),
+		deciding(c, "reject", "Leave an exception as it is", "rejected", (*reconcile.Queue).Reject))
+}
+
+func reconcileImportCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	var date, issuer, layout, currency, total string
+	var count, tolerance int64
+	cmd := f.on(&cobra.Command{
+		Use:   "import FILE",
+		Short: "Hold an issuer's file against a settled business day",
+		Long: `import matches the lines of a file with the transactions of a settled business
+day by trace number, transmission time and acquirer, and puts what does not match
+into the queue of exceptions, each with its cause. What an earlier file left open
+and this one has is settled. A file that is cut off, has a wrong sum, a bad line or
+another day, or that was given before, is refused as a whole.
+
+Layouts: acom (UnionPay's acquirer detail), zm (UnionPay's merchant file), or a YAML
+file; docs/settlement.md explains them. --count and --total are for files without a
+trailer: what the issuer says it comes to.
+
+Exit codes: 0 all matched; 2 the file, layout or command line is wrong, nothing was
+applied; 3 taken, with exceptions, or refused: the day is not settled, or has a file.`,
+		Example: `  acqswitch reconcile import IND26112201ACOM --issuer unionpay --date 2026-11-22 --config acqswitch.yaml`,
+		Args:    args(1, "one file"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			day, err := txn.ParseDate(date)
+			if err != nil {
+				return usage(fmt.Errorf("--date: %w", err))
+			}
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			known := false
+			for _, is := range cfg.Issuers {
+				known = known || is.Name == issuer
+			}
+			if !known {
+				return usage(fmt.Errorf("--issuer %q must be one of the configuration", issuer))
+			}
+			in := reconcile.Input{Name: given[0], Issuer: txn.MakeIssuerID(issuer), Day: day, Tolerance: tolerance, Count: count, Total: -1, By: f.by, Now: time.Now()}
+			if in.Layout, err = layoutOf(layout); err != nil {
+				return err
+			}
+			if in.Acquirer, err = cfg.acquirerID(); err != nil {
+				return usage(fmt.Errorf("acquirer: %w", err))
+			}
+			if currency != "" {
+				if in.Currency, err = txn.ParseCurrency(currency); err != nil {
+					return usage(fmt.Errorf("--currency: %w", err))
+				}
+			}
+			if f.merchant != "" {
+				in.Merchant = txn.MakeMerchantID(f.merchant)
+			}
+			if tolerance < 0 || tolerance > txn.AmountMax {
+				return usage(errors.New("--tolerance must be minor units, 0 or more"))
+			}
+			if total != "" {
+				if in.Total, err = strconv.ParseInt(total, 10, 64); err != nil || in.Total < 0 {
+					return usage(errors.New("--total must be minor units, 0 or more"))
+				}
+			}
+			file, err := os.Open(given[0])
+			if err != nil {
+				return usage(fmt.Errorf("open the issuer's file: %w", err))
+			}
+			defer file.Close()
+			in.File = file
+			return f.queue(cmd.Context(), func(_ *config, l *ledger.Ledger, q *reconcile.Queue) error {
+				in.Ledger = l
+				r, err := q.Import(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					err = c.print(r)
+				} else {
+					err = writeReconciled(c.out, []*reconcile.Result{r})
+				}
+				if err == nil && r.Exceptions > 0 {
+					return refused()
+				}
+				return err
+			})
+		},
+	}, false)
+	fl := cmd.Flags()
+	fl.StringVar(&f.by, "by", os.Getenv("USER"), "who imports it")
+	fl.StringVar(&date, "date", "", "the business day as yyyy-mm-dd")
+	fl.StringVar(&issuer, "issuer", "", "whose file it is, by its name in the configuration")
+	fl.StringVar(&layout, "layout", "acom", "acom, zm, or the file of a layout")
+	fl.StringVar(&currency, "currency", "", "of a layout without a column for it; default: the layout's")
+	fl.StringVar(&f.merchant, "merchant", "", "of a file of one merchant only: its id (DE42)")
+	fl.Int64Var(&tolerance, "tolerance", 0, "by how many minor units amounts may differ")
+	fl.Int64Var(&count, "count", -1, "how many lines it must have; -1: not known")
+	fl.StringVar(&total, "total", "", "what all amounts must come to, in minor units; empty: not known")
+	return cmd
+}
+
+// writeReconciled prints what files came to.
+func writeReconciled(w io.Writer, all []*reconcile.Result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "issuer\tbusiness day\tcurrency\tlines\tmatched\ttolerated\tlate\tno money\texceptions\t")
+	for _, r := range all {
+		if r.Lines == 0 && r.Exceptions == 0 {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", r.Issuer, r.Date, or(r.Currency, "any"), r.Lines, r.Matched, r.Tolerated, r.Late, r.NoMoney, r.Exceptions)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range all {
+		for _, cause := range slices.Sorted(maps.Keys(r.Causes)) {
+			fmt.Fprintf(w, "%s %s: %d × %s\n", r.Issuer, r.Date, r.Causes[cause], cause)
+		}
+	}
+	return nil
+}
+
+// exceptionLine is an exception as it is printed.
+type exceptionLine struct {
+	*reconcile.Exception
+	Date   string `json:"date"`
+	State  string `json:"state"`
+	Ours   string `json:"ours,omitempty"`
+	Theirs string `json:"theirs,omitempty"`
+	Age    int    `json:"age_days"`
+}
+
+func lineOf(e *reconcile.Exception, today txn.Date) exceptionLine {
+	side := func(s reconcile.Side) string {
+		if s.Currency == 0 {
+			return ""
+		}
+		return money(s)
+	}
+	return exceptionLine{e, e.Day.String(), string(e.Cause.State()), side(e.Ours), side(e.Theirs), e.Age(today)}
+}
+
+func reconcileListCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	var filter reconcile.Filter
+	var older int
+	var all bool
+	cmd := f.on(&cobra.Command{
+		Use: "list", Short: "Show exceptions: what is open, and for how long", Args: noArgs,
+		Example: `  acqswitch reconcile list --older 3 --config acqswitch.yaml
+  acqswitch reconcile list --all -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.queue(cmd.Context(), func(cfg *config, _ *ledger.Ledger, q *reconcile.Queue) error {
+				calendar, err := cfg.businessDay()
+				if err != nil {
+					return err
+				}
+				today := calendar.Of(time.Now())
+				if filter.Act = "open"; all {
+					filter.Act = ""
+				}
+				if older > 0 {
+					filter.Before = today.Plus(1 - older)
+				}
+				found, err := q.List(cmd.Context(), filter)
+				if err != nil {
+					return err
+				}
+				lines := []exceptionLine{}
+				for i := range found {
+					lines = append(lines, lineOf(&found[i], today))
+				}
+				if c.json() {
+					return c.print(lines)
+				}
+				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "NUMBER\tISSUER\tDAY\tAGE\tSTATE\tCAUSE\tOURS\tTHEIRS\tMERCHANT\tRRN\tACT")
+				for _, x := range lines {
+					fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, x.Date, x.Age, x.State, x.Cause, or(x.Ours, "-"), or(x.Theirs, "-"),
+						or(x.Merchant, "-"), or(x.RRN, "-"), x.Act)
+				}
+				return t.Flush()
+			})
+		},
+	}, false)
+	cmd.Flags().StringVar(&filter.Issuer, "issuer", "", "of one issuer only")
+	cmd.Flags().IntVar(&older, "older", 0, "only those at least so many days old")
+	cmd.Flags().BoolVar(&all, "all", false, "also those that are disposed of or settled")
+	return cmd
+}
+
+func reconcileShowCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: "show NUMBER", Short: "Show an exception: both sides, its line, what was done", Args: args(1, "one number"),
+		Example: "  acqswitch reconcile show 3 --config acqswitch.yaml",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			n, err := exceptionNumber(given[0])
+			if err != nil {
+				return err
+			}
+			return f.queue(cmd.Context(), func(cfg *config, _ *ledger.Ledger, q *reconcile.Queue) error {
+				e, err := q.Get(cmd.Context(), n)
+				if err != nil {
+					return err
+				}
+				calendar, err := cfg.businessDay()
+				if err != nil {
+					return err
+				}
+				x := lineOf(&e, calendar.Of(time.Now()))
+				if c.json() {
+					return c.print(x)
+				}
+				fmt.Fprintf(c.out, "exception %d: %s (%s), %s, %d days old\nissuer %s, business day %s, STAN %06d of %010d, line %d of file %.12s\n", e.Number, e.Cause, x.State, e.Act, x.Age,
+					e.Issuer, x.Date, e.STAN, e.Time, e.Line, e.File)
+				fmt.Fprintf(c.out, "ours %s, theirs %s; merchant %s, terminal %s, RRN %s, card %s, transaction %s\n", or(x.Ours, "none"), or(x.Theirs, "none"), or(e.Merchant, "-"),
+					or(e.Terminal, "-"), or(e.RRN, "-"), or(e.Card, "-"), e.ID)
+				for _, name := range slices.Sorted(maps.Keys(e.Columns)) {
+					fmt.Fprintf(c.out, "    %-18s %s\n", name, e.Columns[name])
+				}
+				for _, a := range e.Acts {
+					fmt.Fprintf(c.out, "%s  %s by %s: %s\n", a.At.Format(time.RFC3339), a.Act, a.By, a.Reason)
+				}
+				return nil
+			})
+		},
+	}, false)
+}
+
+func exceptionNumber(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, usage(fmt.Errorf("%q must be a number that a list shows", s))
+	}
+	return n, nil
+}
+
+func reconcileDisposeCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	var d reconcile.Disposition
+	cmd := f.on(&cobra.Command{
+		Use: "dispose NUMBER", Short: "Propose what is to be done about an exception", Args: args(1, "one number"),
+		Long: `dispose records a disposition that another person must approve:
+
+  write-off  we bear the difference, or keep it: a correction between 1100 and 5900
+  adjust     the merchant bears it, or gets it: a correction between 1100 and 2100
+  claim      the issuer is asked for it; no money moves, a later file may settle it
+  resend     it is to be in a later file; likewise
+
+The next run that begins after the approval books the correction.`,
+		Example: `  acqswitch reconcile dispose 3 --as claim --by wang --reason "their file of the 22nd lacks it"`,
+		RunE: func(cmd *cobra.Command, given []string) (err error) {
+			if d.Exception, err = exceptionNumber(given[0]); err != nil {
+				return err
+			}
+			if !slices.Contains(reconcile.Dispositions, d.As) {
+				return usage(fmt.Errorf("--as %q must be one of %s", d.As, strings.Join(reconcile.Dispositions, ", ")))
+			}
+			return f.queue(cmd.Context(), func(_ *config, _ *ledger.Ledger, q *reconcile.Queue) error {
+				n, err := q.Propose(cmd.Context(), d, f.by, f.reason)
+				if err != nil {
+					return err
+				}
+				return c.done(n, "proposed; another person must approve it")
+			})
+		},
+	}, true)
+	cmd.Flags().StringVar(&d.As, "as", "", "write-off, adjust, claim or resend")
+	cmd.Flags().StringVar(&d.Merchant, "merchant", "", "whose books a correction is in, where the exception does not say it")
+	return cmd
+}
+
+// deciding is a command that decides a proposal of a disposition.
+func deciding(c *console, use, short, done string, decide func(*reconcile.Queue, context.Context, int64, string, string) error) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
+		Use: use + " NUMBER", Short: short, Args: args(1, "the number of a proposal"),
+		Example: fmt.Sprintf(`  acqswitch reconcile %s 4 --by li --reason "compared with their summary"`, use),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			n, err := exceptionNumber(given[0])
+			if err != nil {
+				return err
+			}
+			return f.queue(cmd.Context(), func(_ *config, _ *ledger.Ledger, q *reconcile.Queue) error {
+				if err := decide(q, cmd.Context(), n, f.by, f.reason); err != nil {
+					return err
+				}
+				return c.done(n, done)
+			})
+		},
+	}, true)
+}
+
+// span is a business day as a simulated issuer dates its book.
+func span(calendar txn.BusinessDay, day txn.Date) simulator.Day {
+	return simulator.Day{Date: day, From: calendar.Start(day), To: calendar.Start(day.After())}
+}
+
+// reconcile holds a file of each issuer's own book against the days that were
+// settled.
+func (r *sampleRun) reconcile(ctx context.Context, s *summary) error {
+	calendar, err := r.cfg.businessDay()
+	if err != nil {
+		return err
+	}
+	acquirer, err := r.cfg.acquirerID()
+	if err != nil {
+		return err
+	}
+	layout, _ := reconcile.Builtin("acom")
+	if err := r.app.approvals.Migrate(ctx); err != nil {
+		return err
+	}
+	q := reconcile.NewQueue(r.app.db, r.app.approvals)
+	if err := q.Migrate(ctx); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.books)) {
+		entries, err := simulator.ReadBook(r.books[name])
+		if err != nil {
+			return err
+		}
+		for _, run := range s.Settled {
+			day, err := txn.ParseDate(run.Date)
+			if err != nil {
+				return err
+			}
+			for _, currency := range currenciesOf(entries, span(calendar, day), run) {
+				path := filepath.Join(r.dir, fmt.Sprintf("%s-%s-%s.acom", name, run.Date, currency.Letters()))
+				err := replaceFile(path, func(w io.Writer) error { return simulator.WriteACOM(w, entries, span(calendar, day), currency) })
+				if err != nil {
+					return fmt.Errorf("write the file of issuer %s: %w", name, err)
+				}
+				file, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				result, err := q.Import(ctx, reconcile.Input{Ledger: r.app.ledger, Name: path, File: file, Layout: layout, Issuer: txn.MakeIssuerID(name), Day: day,
+					Acquirer: acquirer, Currency: currency, Count: -1, Total: -1, By: "run", Now: time.Now()})
+				file.Close()
+				if errors.Is(err, reconcile.ErrGiven) { // by a run that was killed then
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				s.Reconciled = append(s.Reconciled, result)
+			}
+		}
+	}
+	open, err := q.List(ctx, reconcile.Filter{Act: "open"})
+	s.Unreconciled = len(open)
+	return err
+}
+
+// currenciesOf are those that an issuer's book or we have of a day.
+func currenciesOf(entries []simulator.Entry, day simulator.Day, run *settlement.RunResult) []txn.Currency {
+	all := map[txn.Currency]bool{}
+	for _, c := range simulator.Currencies(entries, day) {
+		all[c] = true
+	}
+	for i := range run.Totals {
+		if c, err := txn.ParseCurrency(run.Totals[i].Currency); err == nil {
+			all[c] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReconcile: a simulated issuer's book becomes a file, the file is held against
+// the settled day, two people dispose, and the next day's run books it.
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	dir := pastDay(t, n)
+	data := filepath.Join(dir, "data")
+	write(t, dir, "c.yaml", "data_dir: data\nacquirer: \"1\"\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	// The issuer lacks the first sale and has 0.40 less of the second.
+	book := `{"kind":"declined","txn":"sale","stan":99,"time":"1120090001","terminal":"10000001","amount":1,"currency":"156","code":"05"}` + "\n"
+	for i := 2; i <= n; i++ {
+		amount := 1000_00 + i - 1
+		if i == 2 {
+			amount -= 40
+		}
+		book += fmt.Sprintf(`{"kind":"approved","txn":"sale","stan":%d,"time":"%s","terminal":"10000001","merchant":"99929005411%04d","acquirer":"00000001","amount":%d,"currency":"156","rrn":"%012d","card":"622202*********0128","code":"00"}`+"\n",
+			i, time.Date(2026, 11, 20, 9, 0, i, 0, time.UTC).Format("0102150405"), i, amount, i)
+	}
+	write(t, dir, "east.book", book)
+	acqswitch(t, dir, nil, "", "issuer", "file", "east.acom", "--book", "east.book", "--date", "2026-11-20").check(t, exitOK, "", "")
+	cli := func(args ...string) result { return acqswitch(t, dir, nil, "", append(args, "--config", "c.yaml")...) }
+	load := []string{"reconcile", "import", "east.acom", "--by", "wang", "--issuer", "east", "--date", "2026-11-20"}
+
+	cli(load...).check(t, exitRefused, "", "2026-11-20 is not settled yet")
+	cli("settle", "--date", "2026-11-20").check(t, exitOK, "done", "")
+	cli("reconcile", "import", "east.acom", "--by", "wang", "--issuer", "nobody", "--date", "2026-11-20").check(t, exitUsage, "", `--issuer "nobody" must be one of the configuration`)
+	cli(append(load, "--layout", "east.acom")...).check(t, exitUsage, "", "east.acom:1:")
+	cli(append(load, "--count", "20")...).check(t, exitUsage, "", "it has 19 lines where 20 should be")
+	cli("reconcile", "list").check(t, exitOK, "NUMBER", "")
+	cli(load...).check(t, exitRefused, "east 2026-11-20: 1 × the amount differs", "")
+	cli(load...).check(t, exitRefused, "", "the file was given before")
+	var list []struct {
+		Number               int64
+		Cause, Ours, Theirs  string
+		Merchant, State, RRN string
+	}
+	if err := json.Unmarshal([]byte(cli("reconcile", "list", "-o", "json").out), &list); err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, e := range list {
+		n := fmt.Sprint(e.Number)
+		cli("reconcile", "show", n).check(t, exitOK, e.Cause, "")
+		as := "adjust"
+		if e.Ours == "1000.00 CNY" {
+			as = "write-off"
+		}
+		cli("reconcile", "dispose", n, "--as", "forget", "--by", "wang", "--reason", "x").check(t, exitUsage, "", "--as")
+		cli("reconcile", "dispose", n, "--as", as, "--by", "wang", "--reason", "asked them").check(t, exitOK, "another person must approve it", "")
+		cli("reconcile", "approve", n, "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
+		cli("reconcile", "approve", n, "--by", "li", "--reason", "ok").check(t, exitOK, "approved", "")
+	}
+	cli("settle", "--date", "2026-11-21").check(t, exitOK, "done", "")
+	books, err := os.ReadFile(filepath.Join(data, "settlement/2026-11-21/general-ledger.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"correction,east,CNY,0.00,1000.40", "correction,,CNY,1000.00,0.00", "correction,,CNY,0.40,0.00"} {
+		if !strings.Contains(string(books), want) {
+			t.Errorf("the general ledger has no %q:\n%s", want, books)
+		}
+	}
+}

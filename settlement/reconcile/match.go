@@ -1,0 +1,487 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// ExceptionsMax bounds what one file may leave open: one that matches so badly is
+// another issuer's, or another day's.
+const ExceptionsMax = 100_000
+
+// lookBack and lookAhead are how many days around a file's are searched for what
+// its own day does not have.
+const (
+	lookBack  = 7
+	lookAhead = 1
+)
+
+// Input is a file and what it is to be held against.
+type Input struct {
+	Ledger *ledger.Ledger
+	Name   string // of the file
+	File   io.Reader
+	Layout *Layout
+	Issuer txn.IssuerID
+	Day    txn.Date
+	// Acquirer is us: what the file has of others is not ours.
+	Acquirer txn.AcquirerID
+	// Currency of a file whose layout has no column for it; 0: the layout's.
+	Currency txn.Currency
+	// Merchant is whose file it is; zero: all merchants'.
+	Merchant txn.MerchantID
+	// Tolerance is by how many minor units amounts may differ and still match.
+	Tolerance int64
+	// Count and Total are what the issuer says the file comes to, where it has no
+	// trailer; below zero: nothing is said. Total is of debits and credits together.
+	Count, Total int64
+	By           string
+	Now          time.Time
+}
+
+// Result is what a file came to.
+type Result struct {
+	Issuer     string           `json:"issuer"`
+	Date       string           `json:"date"`
+	Currency   string           `json:"currency,omitempty"`
+	Merchant   string           `json:"merchant,omitempty"`
+	File       string           `json:"file"`
+	SHA256     string           `json:"sha256"`
+	Lines      int64            `json:"lines"`
+	Debits     int64            `json:"debits"`
+	Credits    int64            `json:"credits"`
+	Matched    int64            `json:"matched"`
+	Tolerated  int64            `json:"tolerated"` // of the matched
+	Late       int64            `json:"late"`      // matched with what another day's file left open
+	NoMoney    int64            `json:"no_money"`  // lines that were declined, or reversed by the same file
+	Exceptions int64            `json:"exceptions"`
+	Causes     map[string]int64 `json:"causes"`
+}
+
+// fact is one of our transactions; it holds no pointers, for there are many.
+type fact struct {
+	id       txn.ID
+	minor    int64 // signed
+	currency txn.Currency
+	seen     bool
+	matched  bool
+	declined bool
+	stan, at uint32
+	acquirer txn.AcquirerID
+	merchant txn.MerchantID
+	terminal txn.TerminalID
+	masked   [txn.PANDigitsMax]byte
+	rrn      [12]byte
+	auth     [6]byte
+}
+
+// key is STAN and transmission time: with acquirer and issuer, what both sides know
+// a transaction by.
+type key uint64
+
+func keyOf(stan, at uint32) key { return key(stan)<<32 | key(at) }
+
+// match is one file being held against the ledger.
+type match struct {
+	in       *Input
+	result   *Result
+	facts    []fact
+	index    map[key]int32
+	left     []leftover // lines that our day does not have
+	leftAt   map[key]int
+	reversed map[key]bool // by the file
+	found    []Exception
+	settled  []int64 // numbers of exceptions that this file settles
+}
+
+type leftover struct {
+	Exception
+	done bool // it is none
+}
+
+// run reads the file and finds what does not match. open are the exceptions of the
+// issuer that a file may still settle, and given the days of which it gave a file.
+func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.Date]bool) (*match, error) {
+	m := &match{in: in, index: map[key]int32{}, leftAt: map[key]int{}, reversed: map[key]bool{},
+		result: &Result{Issuer: in.Issuer.String(), Date: in.Day.String(), Merchant: in.Merchant.String(), File: filepath.Base(in.Name), Causes: map[string]int64{}}}
+	if in.Merchant == (txn.MerchantID{}) {
+		m.result.Merchant = ""
+	}
+	layout := *in.Layout
+	if in.Currency != 0 {
+		if layout.detail.has(roleCurrency) {
+			return nil, refuse("the layout %s has a column for the currency: leave the other one out", layout.Name)
+		}
+		layout.Currency = in.Currency
+	}
+	if !layout.detail.has(roleCurrency) {
+		in.Currency = layout.Currency
+		m.result.Currency = in.Currency.Letters()
+	}
+	if err := m.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.read(&layout); err != nil {
+		return nil, err
+	}
+	if err := m.conclude(ctx, open, given); err != nil {
+		return nil, err
+	}
+	for i := range m.found {
+		m.result.Causes[m.found[i].Cause.String()]++
+	}
+	m.result.Exceptions = int64(len(m.found))
+	return m, nil
+}
+
+// load reads our side of the day.
+func (m *match) load(ctx context.Context) error {
+	in := m.in
+	return in.Ledger.Standing(ctx, in.Day, in.Issuer, func(g *ledger.Leg) error {
+		if in.Currency != 0 && g.Amount.Currency != in.Currency || in.Merchant != (txn.MerchantID{}) && g.Merchant != in.Merchant {
+			return nil
+		}
+		at, ok := legTimeOf(g.Leg.Time[:], legTime)
+		if !ok {
+			return fmt.Errorf("transaction %s has no transmission time", g.ID)
+		}
+		k := keyOf(g.Leg.STAN, at)
+		if _, twice := m.index[k]; twice {
+			return fmt.Errorf("transaction %s has the STAN and time of another one of issuer %s", g.ID, in.Issuer)
+		}
+		m.index[k] = int32(len(m.facts))
+		m.facts = append(m.facts, fact{id: g.ID, minor: int64(g.Kind.Totals()) * g.Amount.Minor, currency: g.Amount.Currency, stan: g.Leg.STAN, at: at, acquirer: g.Acquirer,
+			merchant: g.Merchant, terminal: g.Terminal, masked: g.Masked, rrn: g.RRN, auth: g.AuthCode})
+		return nil
+	})
+}
+
+// dated is a file's name that has its day in it.
+var dated = regexp.MustCompile(`^IN[DN](\d{6})`)
+
+// read reads the whole file.
+func (m *match) read(layout *Layout) error {
+	in := m.in
+	if d := dated.FindStringSubmatch(filepath.Base(in.Name)); d != nil {
+		if at, err := time.Parse("060102", d[1]); err != nil || txn.MakeDate(at) != in.Day {
+			return &FileError{in.Name, 0, "", fmt.Sprintf("by its name it is of another day than %s", in.Day)}
+		}
+	}
+	hash := sha256.New()
+	r := NewReader(in.Name, io.TeeReader(in.File, hash), layout)
+	near := false
+	beside := map[uint32]bool{}
+	for d := in.Day.Before(); d <= in.Day.After(); d = d.After() {
+		beside[uint32(d)%10000] = true
+	}
+	var line Line
+	for {
+		err := r.Next(&line)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		near = near || beside[line.Time/1_000_000]
+		if err := m.line(&line); err != nil {
+			return err
+		}
+	}
+	wrong := func(field, format string, args ...any) error {
+		return &FileError{in.Name, 0, field, fmt.Sprintf(format, args...)}
+	}
+	switch s := &r.Sums; {
+	case r.Day != 0 && r.Day != in.Day:
+		return wrong("date", "the file is of %s, not of %s", r.Day, in.Day)
+	case s.Count > 0 && !near:
+		return wrong("", "none of its lines is of %s or a day beside it: is it another day's file?", in.Day)
+	case in.Count >= 0 && in.Count != s.Count:
+		return wrong("", "it has %d lines where %d should be: it is cut off, or another file", s.Count, in.Count)
+	case in.Total >= 0 && in.Total != s.Debits+s.Credits:
+		return wrong("", "its amounts come to %d where %d should be: it is cut off, or another file", s.Debits+s.Credits, in.Total)
+	default:
+		m.result.Lines, m.result.Debits, m.result.Credits = s.Count, s.Debits, s.Credits
+	}
+	m.result.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	return nil
+}
+
+// line takes the next line.
+func (m *match) line(l *Line) error {
+	k := keyOf(l.STAN, l.Time)
+	if l.Reversal {
+		if l.OriginalSTAN != 0 {
+			k = keyOf(l.OriginalSTAN, l.OriginalTime)
+		}
+		m.result.NoMoney++
+		if len(m.reversed) >= ExceptionsMax*10 {
+			return m.tooMany()
+		}
+		m.reversed[k] = !l.Declined || m.reversed[k]
+		return nil
+	}
+	i, ours := m.index[k]
+	if ours && l.Acquirer != 0 && l.Acquirer != m.facts[i].acquirer {
+		ours = false
+	}
+	if l.Declined {
+		m.result.NoMoney++
+		if ours {
+			m.facts[i].declined = true
+		}
+		return nil
+	}
+	if !ours {
+		e := m.of(l, nil, WeDoNotHaveIt)
+		if l.Acquirer != 0 && m.in.Acquirer != 0 && l.Acquirer != m.in.Acquirer {
+			e.Cause = ItIsAnotherAcquirers
+		}
+		if _, twice := m.leftAt[k]; twice {
+			e.Cause = ItIsTwiceInTheFile
+			return m.put(e)
+		}
+		if len(m.left) >= ExceptionsMax {
+			return m.tooMany()
+		}
+		m.leftAt[k] = len(m.left)
+		m.left = append(m.left, leftover{Exception: e})
+		return nil
+	}
+	f := &m.facts[i]
+	if f.seen {
+		e := m.of(l, f, ItIsTwiceInTheFile)
+		e.Ours = Side{} // the other line has it
+		return m.put(e)
+	}
+	f.seen = true
+	cause, differs, tolerated := m.compare(l, f)
+	if differs {
+		return m.put(m.of(l, f, cause))
+	}
+	f.matched = true
+	if m.result.Matched++; tolerated {
+		m.result.Tolerated++
+	}
+	return nil
+}
+
+// compare names the first thing in which a line and our transaction differ.
+func (m *match) compare(l *Line, f *fact) (cause Cause, differs, tolerated bool) {
+	theirs := signed(l)
+	off := theirs - f.minor
+	switch {
+	case l.Amount.Currency != f.currency:
+		return CurrencyDiffers, true, false
+	case theirs < 0 != (f.minor < 0) && theirs != 0:
+		return DirectionDiffers, true, false
+	case off > m.in.Tolerance, off < -m.in.Tolerance:
+		return AmountDiffers, true, false
+	case !sameCard(l.Card, f.masked[:]):
+		return CardDiffers, true, false
+	case !same(l.Merchant, f.merchant[:]):
+		return MerchantDiffers, true, false
+	case !same(l.Terminal, f.terminal[:]):
+		return TerminalDiffers, true, false
+	case !same(l.RRN, f.rrn[:]):
+		return RRNDiffers, true, false
+	case !same(l.AuthCode, f.auth[:]):
+		return AuthCodeDiffers, true, false
+	}
+	return 0, false, off != 0
+}
+
+// signed is a line's amount, below zero where the cardholder gets back.
+func signed(l *Line) int64 {
+	if l.Credit {
+		return -l.Amount.Minor
+	}
+	return l.Amount.Minor
+}
+
+// same compares what both sides say; who says nothing does not contradict.
+func same(theirs, ours []byte) bool {
+	ours = bytes.TrimRight(ours, " \x00")
+	return len(theirs) == 0 || len(ours) == 0 || bytes.Equal(theirs, ours)
+}
+
+// sameCard compares the digits that a masked number shows.
+func sameCard(theirs, ours []byte) bool {
+	ours = bytes.TrimRight(ours, "\x00")
+	if len(theirs) < 10 || len(ours) < 10 {
+		return true
+	}
+	return bytes.Equal(theirs[:6], ours[:6]) && bytes.Equal(theirs[len(theirs)-4:], ours[len(ours)-4:])
+}
+
+// of makes an exception of a line, of our transaction, or of both.
+func (m *match) of(l *Line, f *fact, cause Cause) Exception {
+	e := Exception{Issuer: m.result.Issuer, Day: m.in.Day, Cause: cause}
+	if f != nil {
+		e.ID, e.STAN, e.Time = f.id, f.stan, f.at
+		e.Merchant, e.Terminal, e.RRN, e.Card = f.merchant.String(), f.terminal.String(), trimmed(f.rrn[:]), trimmed(f.masked[:])
+		e.Ours = Side{Minor: f.minor, Currency: f.currency}
+	}
+	if l == nil {
+		return e
+	}
+	e.Line, e.STAN, e.Time, e.Columns = l.Number, l.STAN, l.Time, l.Columns()
+	e.Theirs = Side{Minor: signed(l), Currency: l.Amount.Currency}
+	if f == nil {
+		e.Merchant, e.Terminal, e.RRN, e.Card = masked(l.Merchant, false), masked(l.Terminal, false), masked(l.RRN, false), masked(l.Card, true)
+	}
+	return e
+}
+
+func trimmed(b []byte) string { return string(bytes.TrimRight(b, " \x00")) }
+
+func (m *match) put(e Exception) error {
+	if len(m.found) >= ExceptionsMax {
+		return m.tooMany()
+	}
+	m.found = append(m.found, e)
+	return nil
+}
+
+func (m *match) tooMany() error {
+	return &FileError{m.in.Name, 0, "", fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
+}
+
+// conclude decides about what only one side has.
+func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[txn.Date]bool) error {
+	// late settles what an earlier file left open on the other side.
+	late := func(k key, e *Exception, other State) (bool, error) {
+		o, ok := open[k]
+		if !ok || o.Cause.State() != other {
+			return false, nil
+		}
+		m.settled = append(m.settled, o.Number)
+		delete(open, k)
+		m.result.Late++
+		if e.Ours == (Side{}) {
+			e.Ours, e.ID, e.Merchant, e.Terminal, e.RRN, e.Card = o.Ours, o.ID, o.Merchant, o.Terminal, o.RRN, o.Card
+		} else {
+			e.Theirs, e.Columns = o.Theirs, o.Columns
+		}
+		switch off := e.Ours.Minor - e.Theirs.Minor; {
+		case e.Ours.Currency != e.Theirs.Currency:
+			e.Cause = CurrencyDiffers
+		case off > m.in.Tolerance, off < -m.in.Tolerance:
+			e.Cause = AmountDiffers
+		default:
+			return true, nil
+		}
+		return true, m.put(*e)
+	}
+	for i := range m.facts {
+		f := &m.facts[i]
+		k := keyOf(f.stan, f.at)
+		e := m.of(nil, f, IssuerDoesNotHaveIt)
+		switch {
+		case m.reversed[k]:
+			e.Cause = IssuerReversedIt
+			if f.matched {
+				m.result.Matched--
+				m.result.NoMoney++
+			}
+		case f.seen:
+			continue
+		case f.declined:
+			e.Cause = IssuerDeclinedIt
+		default:
+			if done, err := late(k, &e, TheirsOnly); done || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := m.put(e); err != nil {
+			return err
+		}
+	}
+	rest := map[key]*Exception{}
+	for i := range m.left {
+		e := &m.left[i]
+		k := keyOf(e.STAN, e.Time)
+		if e.done = m.reversed[k]; e.done {
+			m.result.NoMoney++
+			continue
+		}
+		if e.Cause == WeDoNotHaveIt {
+			done, err := late(k, &e.Exception, OursOnly)
+			if err != nil {
+				return err
+			}
+			if e.done = done; done {
+				continue
+			}
+		}
+		rest[k] = &e.Exception
+	}
+	if err := m.explain(ctx, rest, given); err != nil {
+		return err
+	}
+	for i := range m.left {
+		if !m.left[i].done {
+			if err := m.put(m.left[i].Exception); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// explain says of lines that our day does not have what we know of them.
+func (m *match) explain(ctx context.Context, rest map[key]*Exception, given map[txn.Date]bool) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	in := m.in
+	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), func(g *ledger.Leg) error {
+		at, ok := legTimeOf(g.Leg.Time[:], legTime)
+		if !ok {
+			return nil
+		}
+		e := rest[keyOf(g.Leg.STAN, at)]
+		// Issuers number apart: another issuer's leg is this one only if all else is.
+		if e == nil || e.Cause == ItIsAnotherAcquirers || g.Leg.Issuer != in.Issuer && (e.ID != 0 || e.RRN == "" || e.RRN != trimmed(g.RRN[:])) {
+			return nil
+		}
+		e.ID = g.ID
+		switch {
+		case g.Leg.Issuer != in.Issuer:
+			e.Cause = ItWentToAnotherIssuer
+		case g.Kind.Totals() == txn.NoEffect:
+			e.Cause = ItMovedNoMoney
+		case g.Reversed:
+			e.Cause = WeReversedIt
+		case g.Stands && in.Currency != 0 && g.Amount.Currency != in.Currency:
+			e.Cause = CurrencyDiffers
+			e.Ours = Side{Minor: int64(g.Kind.Totals()) * g.Amount.Minor, Currency: g.Amount.Currency}
+		case g.Stands && g.Day != in.Day && given[g.Day]:
+			e.Cause = ItWasGivenBefore
+		case g.Stands && g.Day != in.Day:
+			e.Cause = ItIsOfAnotherDay
+		case g.Stands: // of another merchant, in a merchant's file
+			e.Cause = MerchantDiffers
+			e.Ours = Side{Minor: int64(g.Kind.Totals()) * g.Amount.Minor, Currency: g.Amount.Currency}
+		case g.Outcome == txn.OutcomeDeclined:
+			e.Cause = WeDeclinedIt
+		default:
+			e.Cause = WeDoNotKnowItsOutcome
+		}
+		return nil
+	})
+}

@@ -1,0 +1,529 @@
+package reconcile
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// lineMax bounds a line, in bytes.
+const lineMax = 64 << 10
+
+// FileError is what is wrong with a file: nothing of it is applied.
+type FileError struct {
+	File  string
+	Line  int64  // 0: the whole file
+	Field string // empty: the whole line
+	What  string
+}
+
+func (e *FileError) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s += ":" + strconv.FormatInt(e.Line, 10)
+	}
+	if e.Field != "" {
+		s += ": " + e.Field
+	}
+	return s + ": " + e.What
+}
+
+// Line is one transaction of a file. Its texts are of the reader's buffer: they
+// last until the next line.
+type Line struct {
+	Number       int64
+	STAN         uint32
+	Time         uint32 // DE7 as a number
+	Acquirer     txn.AcquirerID
+	Amount       txn.Amount
+	Credit       bool // the cardholder gets back
+	Reversal     bool
+	Declined     bool
+	OriginalSTAN uint32
+	OriginalTime uint32
+	// Empty where the layout does not have them.
+	Terminal, Merchant, RRN, AuthCode, Card []byte
+
+	columns []column
+	values  [][]byte
+}
+
+// Sums are what the lines of a file come to.
+type Sums struct {
+	Count           int64
+	Debits, Credits int64 // amounts of lines that cardholders pay by, and get back by
+}
+
+// Reader reads the lines of a file, one at a time: its memory does not grow with
+// the file.
+type Reader struct {
+	name    string
+	layout  *Layout
+	in      *bufio.Reader
+	columns []column // as the file has them
+	n       int64    // of the line that was read last
+	begun   bool
+	ended   bool // the trailer was read
+	values  [][]byte
+	unquote []byte
+
+	Sums Sums
+	Day  txn.Date // as header or trailer say; 0: they do not
+}
+
+// NewReader reads a file of a layout. name is for errors.
+func NewReader(name string, in io.Reader, l *Layout) *Reader {
+	return &Reader{name: name, layout: l, in: bufio.NewReaderSize(in, lineMax), columns: l.detail.columns}
+}
+
+func (r *Reader) wrong(field, format string, args ...any) error {
+	return &FileError{r.name, r.n, field, fmt.Sprintf(format, args...)}
+}
+
+// Next reads the next line. It returns io.EOF once the file has ended as it
+// should, and otherwise a *FileError, or what reading failed with.
+func (r *Reader) Next(line *Line) error {
+	for {
+		text, err := r.line()
+		if err != nil {
+			return err
+		}
+		switch l := r.layout; {
+		case r.ended:
+			return r.wrong("", "there is a line behind the trailer")
+		case !r.begun && l.header != nil:
+			r.begun = true
+			if !r.marked(text, l.header) {
+				return r.wrong("", "the file must begin with a line %q: is it of this layout?", l.header.mark)
+			}
+			if err := r.control(text, l.header); err != nil {
+				return err
+			}
+			continue
+		case !r.begun && l.names:
+			r.begun = true
+			if err := r.nameColumns(text); err != nil {
+				return err
+			}
+			continue
+		case l.trailer != nil && r.marked(text, l.trailer):
+			if err := r.control(text, l.trailer); err != nil {
+				return err
+			}
+			r.ended = true
+			continue
+		}
+		r.begun = true
+		return r.detail(text, line)
+	}
+}
+
+// line is the next one without its end.
+func (r *Reader) line() ([]byte, error) {
+	text, err := r.in.ReadSlice('\n')
+	r.n++
+	switch {
+	case errors.Is(err, io.EOF) && len(text) == 0:
+		r.n--
+		if r.layout.trailerMust && !r.ended {
+			return nil, r.wrong("", "the file is cut off: it has no line %q at its end", r.layout.trailer.mark)
+		}
+		if r.n == 0 {
+			return nil, &FileError{r.name, 0, "", "the file is empty"}
+		}
+		return nil, io.EOF
+	case errors.Is(err, io.EOF):
+		return nil, r.wrong("", "the file is cut off: its last line does not end (add a line feed if it is whole)")
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, r.wrong("", "the line is longer than %d bytes", lineMax)
+	case err != nil:
+		return nil, fmt.Errorf("read %s, line %d: %w", r.name, r.n, err)
+	}
+	return bytes.TrimSuffix(text[:len(text)-1], []byte("\r")), nil
+}
+
+func (r *Reader) marked(text []byte, rec *record) bool {
+	if r.layout.form == csvForm {
+		first, _, _ := bytes.Cut(text, []byte{r.layout.separator})
+		return string(bytes.Trim(first, ` "`)) == rec.mark
+	}
+	return len(text) >= len(rec.mark) && string(text[:len(rec.mark)]) == rec.mark
+}
+
+// nameColumns takes the first line for the order of the columns.
+func (r *Reader) nameColumns(text []byte) error {
+	if err := r.splitCSV(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))); err != nil {
+		return err
+	}
+	if len(r.values) > columnsMax {
+		return r.wrong("", "it names %d columns, at most %d are read", len(r.values), columnsMax)
+	}
+	known := r.layout.detail.columns
+	r.columns = nil
+	for _, v := range r.values {
+		c := column{name: string(v)}
+		if i := slices.IndexFunc(known, func(k column) bool { return k.name == c.name }); i >= 0 {
+			c = known[i]
+		}
+		if slices.ContainsFunc(r.columns, func(x column) bool { return x.name == c.name }) {
+			return r.wrong(c.name, "the column is there twice")
+		}
+		r.columns = append(r.columns, c)
+	}
+	for _, k := range known {
+		if !slices.ContainsFunc(r.columns, func(x column) bool { return x.name == k.name }) {
+			return r.wrong(k.name, "the column is missing")
+		}
+	}
+	return nil
+}
+
+// split fills r.values with the columns of a line.
+func (r *Reader) split(text []byte, columns []column, width int) error {
+	r.values = r.values[:0]
+	if r.layout.form == csvForm {
+		if err := r.splitCSV(text); err != nil {
+			return err
+		}
+		if len(r.values) != len(columns) {
+			return r.wrong("", "it has %d columns, %d are expected: is it cut off, or of another layout?", len(r.values), len(columns))
+		}
+		return nil
+	}
+	if len(text) != width {
+		return r.wrong("", "it is %d bytes long, %d are expected: is it cut off, or of another layout?", len(text), width)
+	}
+	for i := range columns {
+		c := &columns[i]
+		if i > 0 && r.layout.separator != 0 {
+			if text[0] != r.layout.separator {
+				return r.wrong(c.name, "%q is in front of it where %q should be", text[0], r.layout.separator)
+			}
+			text = text[1:]
+		}
+		r.values = append(r.values, bytes.TrimRight(bytes.TrimLeft(text[:c.width], " "), " "))
+		text = text[c.width:]
+	}
+	return nil
+}
+
+// splitCSV splits a line whose values may be quoted, with a quote doubled in them.
+// A value does not go on in the next line.
+func (r *Reader) splitCSV(text []byte) error {
+	r.values, r.unquote = r.values[:0], r.unquote[:0]
+	sep := r.layout.separator
+	for {
+		if len(r.values) > columnsMax {
+			return r.wrong("", "it has more than %d columns", columnsMax)
+		}
+		if len(text) == 0 || text[0] != '"' {
+			n := bytes.IndexByte(text, sep)
+			if n < 0 {
+				r.values = append(r.values, bytes.TrimSpace(text))
+				return nil
+			}
+			r.values = append(r.values, bytes.TrimSpace(text[:n]))
+			text = text[n+1:]
+			continue
+		}
+		start := len(r.unquote)
+		for text = text[1:]; ; {
+			n := bytes.IndexByte(text, '"')
+			if n < 0 {
+				return r.wrong("", "a quote in it does not end: is it cut off?")
+			}
+			r.unquote = append(r.unquote, text[:n]...)
+			if text = text[n+1:]; len(text) == 0 || text[0] != '"' {
+				break
+			}
+			r.unquote, text = append(r.unquote, '"'), text[1:]
+		}
+		r.values = append(r.values, r.unquote[start:len(r.unquote):len(r.unquote)])
+		if len(text) == 0 {
+			return nil
+		}
+		if text[0] != sep {
+			return r.wrong("", "behind a quote in it is %q where %q should be", text[0], sep)
+		}
+		text = text[1:]
+	}
+}
+
+// control reads a header or trailer, and holds its sums to those of the lines.
+func (r *Reader) control(text []byte, rec *record) error {
+	if err := r.split(text, rec.columns, rec.width); err != nil {
+		return err
+	}
+	for i := range rec.columns {
+		c, v := &rec.columns[i], r.values[i]
+		var want, got int64
+		var err error
+		switch c.role {
+		case roleDate:
+			at, err := time.Parse(c.format, string(v))
+			if err != nil {
+				return r.wrong(c.name, "%q is no date of the form %s", clip(v), c.format)
+			}
+			r.Day = txn.MakeDate(at)
+			continue
+		case roleCount:
+			got = r.Sums.Count
+			want, err = strconv.ParseInt(string(v), 10, 64)
+		case roleTotal:
+			got = r.Sums.Debits + r.Sums.Credits
+			want, err = r.sum(v)
+		case roleDebits:
+			got = r.Sums.Debits
+			want, err = r.sum(v)
+		case roleCredits:
+			got = r.Sums.Credits
+			want, err = r.sum(v)
+		default:
+			continue
+		}
+		if err != nil {
+			return r.wrong(c.name, "%q is no number", clip(v))
+		}
+		if rec == r.layout.trailer && want != got {
+			return r.wrong(c.name, "it says %d, the lines come to %d: lines are missing, or more than they should be", want, got)
+		}
+	}
+	return nil
+}
+
+func (r *Reader) sum(v []byte) (int64, error) {
+	if r.layout.major {
+		a, err := txn.ParseAmount(string(v), r.layout.Currency)
+		return a.Minor, err
+	}
+	return strconv.ParseInt(string(v), 10, 64)
+}
+
+// sumMax bounds the sums of a file, so that they never overflow.
+const sumMax = 1 << 62
+
+// detail reads a transaction.
+func (r *Reader) detail(text []byte, line *Line) error {
+	if err := r.split(text, r.columns, r.layout.detail.width); err != nil {
+		return err
+	}
+	*line = Line{Number: r.n, columns: r.columns, values: r.values, Amount: txn.Amount{Currency: r.layout.Currency}}
+	var amount []byte
+	for i := range r.columns {
+		c, v := &r.columns[i], r.values[i]
+		ok := true
+		switch c.role {
+		case roleSTAN:
+			line.STAN, ok = digits(v, 6)
+			ok = ok && line.STAN > 0
+		case roleOriginalSTAN:
+			line.OriginalSTAN, ok = digits(v, 6)
+			ok = ok || len(v) == 0
+		case roleTime, roleOriginalTime:
+			var at uint32
+			if at, ok = legTimeOf(v, c.format); c.role == roleTime {
+				line.Time = at
+			} else {
+				line.OriginalTime = at
+				ok = ok || strings.Trim(string(v), "0") == ""
+			}
+		case roleAcquirer:
+			n, err := strconv.ParseUint(string(v), 10, 64)
+			line.Acquirer, ok = txn.AcquirerID(n), err == nil && len(v) <= 11
+		case roleAmount:
+			amount = v
+		case roleCurrency:
+			line.Amount.Currency, ok = currencyOf(v)
+		case roleDirection:
+			line.Credit = begins(v, c.credit)
+			ok = len(v) > 0
+		case roleMTI:
+			line.Reversal = begins(v, c.reversal)
+		case roleCode:
+			line.Declined = !begins(v, c.approved)
+		case roleTerminal:
+			line.Terminal = v
+		case roleMerchant:
+			line.Merchant = v
+		case roleRRN:
+			line.RRN = v
+		case roleAuthCode:
+			line.AuthCode = v
+		case roleCard:
+			line.Card = v
+		}
+		if !ok {
+			return r.wrong(c.name, "%q is no %s", clip(v), c.noun())
+		}
+	}
+	if err := r.amount(line, amount); err != nil {
+		return err
+	}
+	side := &r.Sums.Debits
+	if line.Credit {
+		side = &r.Sums.Credits
+	}
+	if r.Sums.Count++; *side > sumMax-line.Amount.Minor {
+		return r.wrong("", "the amounts do not fit 63 bits")
+	}
+	*side += line.Amount.Minor
+	return nil
+}
+
+// noun is what a value of the column must be.
+func (c *column) noun() string {
+	switch c.role {
+	case roleTime, roleOriginalTime:
+		return "time of the form " + c.format
+	case roleAcquirer:
+		return "institution code of 1 to 11 digits"
+	case roleCurrency:
+		return "ISO 4217 currency"
+	case roleDirection:
+		return "sign of which way money goes"
+	default:
+		return "trace number of 1 to 6 digits"
+	}
+}
+
+// amount reads the amount of a line whose currency is known.
+func (r *Reader) amount(line *Line, v []byte) error {
+	i := slices.IndexFunc(r.columns, func(c column) bool { return c.role == roleAmount })
+	if r.layout.major {
+		a, err := txn.ParseAmount(string(v), line.Amount.Currency)
+		if err != nil {
+			return r.wrong(r.columns[i].name, "%v", err)
+		}
+		line.Amount = a
+		return nil
+	}
+	minor, err := strconv.ParseUint(string(v), 10, 63)
+	if err != nil || minor > txn.AmountMax {
+		return r.wrong(r.columns[i].name, "%q is no amount of 1 to 12 digits", clip(v))
+	}
+	line.Amount.Minor = int64(minor)
+	return nil
+}
+
+// Columns are all columns of the line by name, with card numbers masked: what is
+// kept of a line that somebody has to look at.
+func (l *Line) Columns() map[string]string {
+	m := make(map[string]string, len(l.columns))
+	for i := range l.columns {
+		if v := l.values[i]; len(v) > 0 {
+			m[l.columns[i].name] = masked(v, l.columns[i].role == roleCard)
+		}
+	}
+	return m
+}
+
+// masked is a column's value for people, of printable ASCII, at most 200 bytes.
+// Of a card number, and of what may be one in any other column, it shows six and
+// four digits.
+func masked(v []byte, card bool) string {
+	b := bytes.Clone(v[:min(len(v), 200)])
+	for i := 0; i < len(b); {
+		end := i
+		for end < len(b) && b[end] >= '0' && b[end] <= '9' {
+			end++
+		}
+		if n := end - i; n >= txn.PANDigitsMin && (card || b[i] != '0' && (n > txn.PANDigitsMax || luhn(b[i:end]))) {
+			for at := i + 6; at < end-4; at++ {
+				b[at] = '*'
+			}
+		}
+		i = end + 1
+	}
+	for i, c := range b {
+		if c < ' ' || c > '~' {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
+func luhn(v []byte) bool {
+	sum := 0
+	for i, c := range v {
+		d := int(c - '0')
+		if (len(v)-i)%2 == 0 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return sum%10 == 0
+}
+
+// clip is a value for an error, without what may be a card number.
+func clip(v []byte) string {
+	s := masked(v, true)
+	if len(s) > 40 {
+		s = s[:40] + "..."
+	}
+	return s
+}
+
+func begins(v []byte, prefixes []string) bool {
+	for _, p := range prefixes {
+		if len(v) >= len(p) && string(v[:len(p)]) == p {
+			return true
+		}
+	}
+	return false
+}
+
+func digits(v []byte, most int) (n uint32, ok bool) {
+	if len(v) == 0 || len(v) > most {
+		return 0, false
+	}
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint32(c-'0')
+	}
+	return n, true
+}
+
+// legTimeOf is DE7 as a number.
+func legTimeOf(v []byte, format string) (uint32, bool) {
+	if format != legTime {
+		at, err := time.Parse(format, string(v))
+		if err != nil {
+			return 0, false
+		}
+		v = at.AppendFormat(nil, legTime)
+	}
+	if len(v) != len(legTime) {
+		return 0, false
+	}
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+	}
+	month, day, hour, minute, second := two(v), two(v[2:]), two(v[4:]), two(v[6:]), two(v[8:])
+	ok := month >= 1 && month <= 12 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second < 60
+	return (((month*100+day)*100+hour)*100+minute)*100 + second, ok
+}
+
+func two(v []byte) uint32 { return uint32(v[0]-'0')*10 + uint32(v[1]-'0') }
+
+func currencyOf(v []byte) (txn.Currency, bool) {
+	if n, ok := digits(v, 3); ok {
+		_, known := txn.Currency(n).Exponent()
+		return txn.Currency(n), known
+	}
+	c, err := txn.ParseCurrency(string(v))
+	return c, err == nil
+}

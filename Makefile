@@ -43,6 +43,7 @@ bench: build ## measure codec, risk, journal, settlement, tools and the whole sw
 	go test -run '^$$' -bench 'Assess$$' ./risk
 	go test -run '^$$' -bench 'Append' ./settlement/journal
 	go test -run '^$$' -bench 'Settle|Book' -benchtime 1x -timeout 30m ./settlement
+	go test -run '^$$' -bench Import -benchtime 1x -timeout 30m ./settlement/reconcile
 	go test -run '^$$' -bench 'Reload' -benchtime 3x ./switch/registry/office
 	go test -run '^$$' -bench 'Follow|Recorder' ./switch/capture
 	go test -run '^$$' -bench 'Load' -benchtime 1x ./switch/replay

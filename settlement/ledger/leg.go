@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -47,10 +48,23 @@ func (q queries) Standing(ctx context.Context, day txn.Date, issuer txn.IssuerID
 	return q.legs(ctx, fn, selectStanding, day.String(), issuer.String(), int64(math.MaxInt64))
 }
 
+// legsByNumber is up to how many trace numbers the database picks the rows; above,
+// comparing each row with all of them costs more than reading it.
+const legsByNumber = 1000
+
 // Legs calls fn with all that was ever put to an issuer on the business days from
-// first to last, likewise.
-func (q queries) Legs(ctx context.Context, first, last txn.Date, fn func(*Leg) error) error {
-	return q.legs(ctx, fn, selectLegs, first.String(), last.String(), int64(math.MaxInt64))
+// first to last under one of some trace numbers, likewise. It may call it with
+// others too.
+func (q queries) Legs(ctx context.Context, first, last txn.Date, stans []uint32, fn func(*Leg) error) error {
+	query := selectLegs
+	if len(stans) <= legsByNumber {
+		b := []byte(query + " AND issuer_stan IN (0")
+		for _, n := range stans {
+			b = strconv.AppendUint(append(b, ','), uint64(n), 10)
+		}
+		query = string(append(b, ')'))
+	}
+	return q.legs(ctx, fn, query, first.String(), last.String(), int64(math.MaxInt64))
 }
 
 func (q queries) legs(ctx context.Context, fn func(*Leg) error, query string, args ...any) error {

@@ -449,7 +449,11 @@ func (m *match) explain(ctx context.Context, rest map[key]*Exception, given map[
 		return nil
 	}
 	in := m.in
-	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), func(g *ledger.Leg) error {
+	var stans []uint32
+	for _, e := range rest {
+		stans = append(stans, e.STAN)
+	}
+	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), stans, func(g *ledger.Leg) error {
 		at, ok := legTimeOf(g.Leg.Time[:], legTime)
 		if !ok {
 			return nil

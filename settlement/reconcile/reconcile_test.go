@@ -449,3 +449,16 @@ func TestTolerance(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestPartReversed: what is left of a transaction is what its issuer must have.
+func TestPartReversed(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		b := newBank(t, dsn)
+		part := with(reversed(sale(today, 1)), func(r *txn.Record) { r.Kind, r.Stays, r.Held = txn.RecordReversalDue, 4_000, txn.NoEffect })
+		b.put(sale(today, 1), part)
+		b.settled(today)
+		if r := b.imported(b.input(today, acom(today, rowOf(sale(today, 1)).but(func(x *row) { x.minor = 4_000 })))); r.Matched != 1 || r.Exceptions != 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package risk
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,22 @@ var spoilers = []struct {
 	{txn.DayCountIsOverLimit, func(r *txn.Request) { r.Holder.Limits.DayCount = 1 }},
 }
 
+// c5 are the steps of cup-pos C5 that risk takes, by what refuses there.
+var c5 = map[txn.Reason]string{
+	txn.MerchantIsUnknown:                "C5 4 merchant exists, 03:",
+	txn.MerchantIsNotActive:              "C5 4 merchant status, 03 or 58:",
+	txn.TerminalIsUnknown:                "C5 5 terminal exists, 97:",
+	txn.TerminalIsNotActive:              "C5 5 terminal status, 58:",
+	txn.TerminalIsBoundToAnotherMerchant: "C5 5 terminal bound to the MID, 97 or 58:",
+	txn.SerialIsNotTheTerminals:          "C5 6 TUSN, 58:",
+	txn.SerialCipherIsWrong:              "C5 6 TUSN's ciphertext, 58:",
+	txn.TerminalIsFarFromPremises:        "C5 10 location, 58:",
+	txn.KindIsNotAllowed:                 "C5 10 merchant's transaction permission, 58:",
+	txn.AmountMustNotBeZero:              "C5 10 0 amount, 13:",
+	txn.AmountIsOverTransactionLimit:     "C5 10 single max, 61:",
+	txn.DayAmountIsOverLimit:             "C5 10 daily cumulative, 61:",
+}
+
 // until says that a reason stands among the spoilers no later than last.
 func until(r, last txn.Reason) bool {
 	for _, s := range spoilers {
@@ -83,7 +100,7 @@ func until(r, last txn.Reason) bool {
 // Each request breaks its own rule and every rule below it.
 func TestPrecedence(t *testing.T) {
 	for i, row := range spoilers {
-		t.Run(row.want.String(), func(t *testing.T) {
+		t.Run(strings.TrimSpace(c5[row.want]+" "+row.want.String()), func(t *testing.T) {
 			e := engine(t)
 			if v := e.Assess(good()); v.Reason != txn.Approved {
 				t.Fatalf("the unspoilt request: %v", v.Reason)

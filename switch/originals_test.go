@@ -351,14 +351,16 @@ func TestTipWithoutCard(t *testing.T) {
 }
 
 func TestScriptResult(t *testing.T) {
-	h := newHouse(t)
-	r := about(txn.KindScriptResult, 2, 0, 1)
-	r.MTI, r.Key.Class = 0x0620, txn.ClassAdvice
-	h.want("script result", h.ask(r), txn.Approved, "00")
-	recs := h.records()
-	if len(recs) != 1 || recs[0].Request != txn.KindScriptResult || recs[0].Outcome != txn.OutcomeLocal {
-		t.Errorf("records: %+v", recs)
-	}
+	t.Run("C3 脚本: stored, nothing is matched or moved", func(t *testing.T) {
+		h := newHouse(t)
+		r := about(txn.KindScriptResult, 2, 0, 1)
+		r.MTI, r.Key.Class = 0x0620, txn.ClassAdvice
+		h.want("script result", h.ask(r), txn.Approved, "00")
+		recs := h.records()
+		if len(recs) != 1 || recs[0].Request != txn.KindScriptResult || recs[0].Outcome != txn.OutcomeLocal {
+			t.Errorf("records: %+v", recs)
+		}
+	})
 }
 
 // What is older than yesterday is found in the archive, with all that was done

@@ -330,14 +330,14 @@ func TestF33AnswersAndLimits(t *testing.T) {
 		used   int64 // after everything owed is done
 		undone int   // reversals the issuer saw
 	}{
-		{"approved", 0, nil, txn.Approved, "00", 1000, 0},
-		{"declined gives the limit back", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		{"C1 sent to success", 0, nil, txn.Approved, "00", 1000, 0},
+		{"C1 sent to failed: the limit comes back", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 			return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
 		}, txn.IssuerDeclined, "51", 0, 0},
 		{"a code of our side is not passed on", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 			return txn.OutcomeDeclined, txn.IssuerDeclined, "A0"
 		}, txn.IssuerDeclined, "05", 0, 0},
-		{"unknown owes a reversal", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		{"C1 timeout to unknown to reversed", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
 		}, txn.IssuerDidNotAnswer, "98", 0, 1},
 		{"nonsense owes a reversal", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
@@ -480,7 +480,7 @@ func TestF02RetransmissionInFlightAttaches(t *testing.T) {
 	})
 }
 
-// The table of reverse.go, row by row.
+// The table of reverse.go, row by row: cup-pos C2's answers.
 func TestF07TerminalReversal(t *testing.T) {
 	decline := func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 		return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
@@ -497,11 +497,11 @@ func TestF07TerminalReversal(t *testing.T) {
 		code   string
 		undone int
 	}{
-		{"of an unknown original", nil, false, 500, txn.Approved, "00", 0},
-		{"of a declined original", decline, true, 500, txn.Approved, "00", 0},
-		{"of an unknown outcome", unknown, true, 500, txn.Approved, "00", 1},
-		{"of an approval", nil, true, 500, txn.Approved, "00", 1},
-		{"of another amount", nil, true, 400, txn.OriginalAmountDiffers, "64", 0},
+		{"C2 not found: 00", nil, false, 500, txn.Approved, "00", 0},
+		{"C2 original failed: 00", decline, true, 500, txn.Approved, "00", 0},
+		{"C2 original timed out: 00", unknown, true, 500, txn.Approved, "00", 1},
+		{"C2 still success: 00, and 00 when already reversed", nil, true, 500, txn.Approved, "00", 1},
+		{"C2 amount differs: 64", nil, true, 400, txn.OriginalAmountDiffers, "64", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse(t)

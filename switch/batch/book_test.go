@@ -78,41 +78,51 @@ func (d *desk) close(batch uint32) {
 // Which outcomes are in the totals, and on which side (cup-pos C1, C4).
 func TestCounts(t *testing.T) {
 	for _, c := range []struct {
+		name    string
 		kind    txn.Kind
 		outcome txn.Outcome
 		want    txn.Totals
 	}{
-		{txn.KindSale, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindSale, txn.OutcomeUnknown, txn.Totals{}},
-		{txn.KindSale, txn.OutcomeDeclined, txn.Totals{}},
-		{txn.KindVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindRefund, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindRefund, txn.OutcomeUnknown, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindPreauth, txn.OutcomeApproved, txn.Totals{}},
-		{txn.KindPreauthVoid, txn.OutcomeApproved, txn.Totals{}},
-		{txn.KindCompletion, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindCompletionAdvice, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindCompletionVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindOfflineSale, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindOfflineSale, txn.OutcomeLocal, txn.Totals{}},
-		{txn.KindTip, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindInstalmentVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
-		{txn.KindBalance, txn.OutcomeApproved, txn.Totals{}},
+		{"消费", txn.KindSale, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"消费 without an answer", txn.KindSale, txn.OutcomeUnknown, txn.Totals{}},
+		{"消费 refused", txn.KindSale, txn.OutcomeDeclined, txn.Totals{}},
+		{"消费撤销", txn.KindVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{"退货", txn.KindRefund, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{"退货 not told yet", txn.KindRefund, txn.OutcomeUnknown, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{"预授权", txn.KindPreauth, txn.OutcomeApproved, txn.Totals{}},
+		{"预授权撤销", txn.KindPreauthVoid, txn.OutcomeApproved, txn.Totals{}},
+		{"预授权完成(请求)", txn.KindCompletion, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"预授权完成(通知)", txn.KindCompletionAdvice, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"预授权完成撤销", txn.KindCompletionVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{"离线结算, EC/IC脱机", txn.KindOfflineSale, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"离线结算 refused", txn.KindOfflineSale, txn.OutcomeLocal, txn.Totals{}},
+		{"小费", txn.KindTip, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"分期消费撤销", txn.KindInstalmentVoid, txn.OutcomeApproved, txn.Totals{Credit: txn.Sum{Count: 1, Minor: 500}}},
+		{"追加预授权", txn.KindIncrement, txn.OutcomeApproved, txn.Totals{}},
+		{"结算调整", txn.KindAdjustment, txn.OutcomeUnknown, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"分期消费", txn.KindInstalment, txn.OutcomeApproved, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}},
+		{"余额查询", txn.KindBalance, txn.OutcomeApproved, txn.Totals{}},
+		{"账户验证", txn.KindVerify, txn.OutcomeApproved, txn.Totals{}},
+		{"脚本结果通知", txn.KindScriptResult, txn.OutcomeLocal, txn.Totals{}},
+		{"网络管理", txn.KindSignOn, txn.OutcomeLocal, txn.Totals{}},
+		{"状态上送", txn.KindStatus, txn.OutcomeLocal, txn.Totals{}},
 	} {
-		d := desk{t: t, book: NewBook()}
-		rec := outcome(c.kind, 1, 2, 500)
-		rec.Outcome = c.outcome
-		d.apply(rec)
-		if got := d.book.Totals(terminal, 1); got != c.want {
-			t.Errorf("%s %s: got %v, want %v", c.kind, c.outcome, got, c.want)
-		}
-		due := rec
-		due.Kind, due.OriginalKey, due.Key = txn.RecordReversalDue, rec.Key, txn.Key{}
-		d.apply(due)
-		d.apply(due)
-		if got := d.book.Totals(terminal, 1); got != (txn.Totals{}) {
-			t.Errorf("%s %s, reversed: got %v", c.kind, c.outcome, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			d := desk{t: t, book: NewBook()}
+			rec := outcome(c.kind, 1, 2, 500)
+			rec.Outcome = c.outcome
+			d.apply(rec)
+			if got := d.book.Totals(terminal, 1); got != c.want {
+				t.Errorf("%s %s: got %v, want %v", c.kind, c.outcome, got, c.want)
+			}
+			due := rec
+			due.Kind, due.OriginalKey, due.Key = txn.RecordReversalDue, rec.Key, txn.Key{}
+			d.apply(due)
+			d.apply(due)
+			if got := d.book.Totals(terminal, 1); got != (txn.Totals{}) {
+				t.Errorf("%s %s, reversed: got %v", c.kind, c.outcome, got)
+			}
+		})
 	}
 }
 
@@ -176,23 +186,23 @@ func TestStates(t *testing.T) {
 		state  txn.BatchState
 		admit  txn.Reason
 	}{
-		{"open", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
+		{"OPEN", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
 		{"open, upload", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.upload(1, item) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
 		{"open, end", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.end(1) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
-		{"settled", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"OPEN to SETTLING", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
 		{"settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
-		{"uploaded", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.upload(1, item) }, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
-		{"uploaded and settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) {
+		{"SETTLING to UPLOADING", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.upload(1, item) }, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
+		{"UPLOADING, settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) {
 			d.settle(1, one)
 			d.upload(1, item)
 			return d.settle(1, one)
 		}, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
-		{"ended", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"SETTLING to CLOSED", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"ended again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); d.end(1); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
-		{"closed by us", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.close(1); return f, r }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"never settled, closed at the day's end", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.close(1); return f, r }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"closed by us, settled late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.settle(1, one) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"closed by us, uploaded late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.upload(1, item) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
-		{"another batch is open", 2, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
+		{"77: the next transaction is of another batch", 2, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
 		{"another batch, this one settling", 2, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
 		{"another batch after this one", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.settle(1, one); d.end(1); return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
 		{"an empty batch after this one is settled", 2, func(d *desk) (txn.BatchFact, txn.Reason) {
@@ -276,23 +286,25 @@ func TestSettle(t *testing.T) {
 		currency txn.Currency
 		want     [2]txn.Comparison
 	}{
-		{"equal", more, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Even, txn.Even}},
+		{"对账应答 1 平", more, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Even, txn.Even}},
 		{"split into halves", sale, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 200}}, txn.CNY, [2]txn.Comparison{txn.Even, txn.Even}},
-		{"another amount", txn.Totals{Debit: txn.Sum{Count: 2, Minor: 701}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
-		{"another count", txn.Totals{Debit: txn.Sum{Count: 1, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
-		{"the other side", txn.Totals{Credit: txn.Sum{Count: 2, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"对账应答 2 不平: another amount", txn.Totals{Debit: txn.Sum{Count: 2, Minor: 701}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"对账应答 2 不平: another count", txn.Totals{Debit: txn.Sum{Count: 1, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
+		{"对账应答 2 不平: the other side", txn.Totals{Credit: txn.Sum{Count: 2, Minor: 700}}, txn.Totals{}, txn.CNY, [2]txn.Comparison{txn.Uneven, txn.Even}},
 		{"too much in the foreign half", more, sale, txn.CNY, [2]txn.Comparison{txn.Even, txn.Uneven}},
-		{"another currency", more, txn.Totals{}, 840, [2]txn.Comparison{txn.NotComparable, txn.NotComparable}},
+		{"对账应答 3 错: another currency", more, txn.Totals{}, 840, [2]txn.Comparison{txn.NotComparable, txn.NotComparable}},
 	} {
-		d := &desk{t: t, book: NewBook()}
-		d.apply(outcome(txn.KindSale, 1, 2, 500))
-		d.apply(outcome(txn.KindSale, 1, 3, 200))
-		r := request(txn.KindSettlement, 1, 9)
-		r.Totals, r.Amount.Currency = [2]txn.Totals{c.domestic, c.foreign}, c.currency
-		var f txn.BatchFact
-		if reason := d.book.Settle(r, &f); reason != txn.Approved || f.Result != c.want || f.Ours != more {
-			t.Errorf("%s: %s, %v with ours %v, want %v", c.name, reason, f.Result, f.Ours, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			d := &desk{t: t, book: NewBook()}
+			d.apply(outcome(txn.KindSale, 1, 2, 500))
+			d.apply(outcome(txn.KindSale, 1, 3, 200))
+			r := request(txn.KindSettlement, 1, 9)
+			r.Totals, r.Amount.Currency = [2]txn.Totals{c.domestic, c.foreign}, c.currency
+			var f txn.BatchFact
+			if reason := d.book.Settle(r, &f); reason != txn.Approved || f.Result != c.want || f.Ours != more {
+				t.Errorf("%s, %v with ours %v, want %v", reason, f.Result, f.Ours, c.want)
+			}
+		})
 	}
 }
 
@@ -310,23 +322,26 @@ func TestF14Items(t *testing.T) {
 	d.apply(reversed)
 	d.settle(1, txn.Totals{})
 	rows := []struct {
+		name    string
 		item    txn.BatchItem
 		verdict txn.ItemVerdict
 		ours    int64
 	}{
-		{txn.BatchItem{STAN: 2, Minor: 500, Card: card}, txn.ItemMatches, 500},
-		{txn.BatchItem{STAN: 2, Minor: 500}, txn.ItemMatches, 500},
-		{txn.BatchItem{STAN: 3, Minor: 601, Card: card}, txn.ItemAmountDiffers, 600},
-		{txn.BatchItem{STAN: 3, Minor: 600, Card: txn.CardToken{9}}, txn.ItemCardDiffers, 600},
-		{txn.BatchItem{STAN: 6, Minor: 900, Card: card}, txn.ItemWasReversed, 900},
-		{txn.BatchItem{STAN: 7, Minor: 100, Card: card}, txn.ItemIsNotOurs, 0},
+		{"by trace, PAN and amount", txn.BatchItem{STAN: 2, Minor: 500, Card: card}, txn.ItemMatches, 500},
+		{"paid by a code", txn.BatchItem{STAN: 2, Minor: 500}, txn.ItemMatches, 500},
+		{"batchup_flag 2: amount mismatch", txn.BatchItem{STAN: 3, Minor: 601, Card: card}, txn.ItemAmountDiffers, 600},
+		{"another PAN", txn.BatchItem{STAN: 3, Minor: 600, Card: txn.CardToken{9}}, txn.ItemCardDiffers, 600},
+		{"reversed", txn.BatchItem{STAN: 6, Minor: 900, Card: card}, txn.ItemWasReversed, 900},
+		{"missing in the POSP", txn.BatchItem{STAN: 7, Minor: 100, Card: card}, txn.ItemIsNotOurs, 0},
 	}
 	for range 2 {
 		for _, row := range rows {
-			f, reason := d.upload(1, row.item)
-			if reason != txn.Approved || f.Items[0].Verdict != row.verdict || f.Items[0].Ours != row.ours {
-				t.Errorf("item %d of %d: %s, %s, ours %d; want %s, %d", row.item.STAN, row.item.Minor, reason, f.Items[0].Verdict, f.Items[0].Ours, row.verdict, row.ours)
-			}
+			t.Run(row.name, func(t *testing.T) {
+				f, reason := d.upload(1, row.item)
+				if reason != txn.Approved || f.Items[0].Verdict != row.verdict || f.Items[0].Ours != row.ours {
+					t.Errorf("item %d of %d: %s, %s, ours %d; want %s, %d", row.item.STAN, row.item.Minor, reason, f.Items[0].Verdict, f.Items[0].Ours, row.verdict, row.ours)
+				}
+			})
 		}
 	}
 	// Chip data under a number of its own is of the like transaction that is
@@ -337,7 +352,7 @@ func TestF14Items(t *testing.T) {
 	if f.Items[0].Verdict != txn.ItemMatches || f.Items[0].STAN != 4 {
 		t.Errorf("chip data: %+v", f.Items[0])
 	}
-	f, _ = d.end(1)
+	f, _ = d.end(1) // missing in the upload
 	if len(f.Items) != 1 || f.Items[0].Verdict != txn.ItemIsNotUploaded || f.Items[0].STAN != 5 || f.Items[0].Ours != 800 ||
 		f.Missing != (txn.Totals{Credit: txn.Sum{Count: 1, Minor: 800}}) || f.Received != 5 {
 		t.Errorf("the end: %+v", f)

@@ -304,17 +304,17 @@ func TestF18PINFormats(t *testing.T) {
 		binds  bool // the block is of one card
 		want   txn.Reason
 	}{
-		{"with the card number, DES", keys.KeySetSingle, 0, "2000", algo.PINISO0, true, txn.Approved},
-		{"with the card number, TDES", keys.KeySetDouble, 0, "2600", algo.PINISO0, true, txn.Approved},
-		{"without the card number", keys.KeySetDouble, 0, "1600", algo.PINCUPPlain, false, txn.Approved},
-		{"SM4", keys.KeySetSM4, 0, "2300", algo.PINCUPSM4, true, txn.Approved},
-		{"SM4 as some number it", keys.KeySetSM4Alt, 0, "2400", algo.PINCUPSM4, true, txn.Approved},
+		{"B2 d1=2 含PAN, d2=0 单DES", keys.KeySetSingle, 0, "2000", algo.PINISO0, true, txn.Approved},
+		{"B2 d1=2 含PAN, d2=6 双倍长3DES", keys.KeySetDouble, 0, "2600", algo.PINISO0, true, txn.Approved},
+		{"B2 d1=1 不含PAN", keys.KeySetDouble, 0, "1600", algo.PINCUPPlain, false, txn.Approved},
+		{"B2 d2=3 SM4", keys.KeySetSM4, 0, "2300", algo.PINCUPSM4, true, txn.Approved},
+		{"B2 d2=4 SM4 as some number it", keys.KeySetSM4Alt, 0, "2400", algo.PINCUPSM4, true, txn.Approved},
 		{"DE53 absent", keys.KeySetDouble, 0, "", algo.PINISO0, true, txn.Approved},
 		{"registered as ISO-0", keys.KeySetDouble, txn.PINISO0, "9701", algo.PINISO0, true, txn.Approved},
 		{"registered as ISO-1", keys.KeySetDouble, txn.PINISO1, "", algo.PINISO1, false, txn.Approved},
 		// With another card its random filler mostly stays filler: the PIN then differs, and the issuer says so.
 		{"registered as ISO-3", keys.KeySetDouble, txn.PINISO3, "", algo.PINISO3, false, txn.Approved},
-		{"DE53 says no PIN", keys.KeySetDouble, 0, "0600", algo.PINISO0, true, txn.PINBlockIsWrong},
+		{"B2 d1=0 无PIN", keys.KeySetDouble, 0, "0600", algo.PINISO0, true, txn.PINBlockIsWrong},
 		{"DE53 says SM4, the keys are TDES", keys.KeySetDouble, 0, "2300", algo.PINISO0, true, txn.PINBlockIsWrong},
 		{"DE53 says TDES, the keys are SM4", keys.KeySetSM4, 0, "2600", algo.PINCUPSM4, true, txn.PINBlockIsWrong},
 		{"SM4 without the card number", keys.KeySetSM4, 0, "1300", algo.PINCUPSM4, true, txn.PINBlockIsWrong},
@@ -382,8 +382,8 @@ func TestEncipheredTracks(t *testing.T) {
 		set  keys.KeySet
 		want txn.Reason
 	}{
-		{"TDES", keys.KeySetDoubleTrack, txn.Approved},
-		{"SM4", keys.KeySetSM4, txn.Approved},
+		{"B2 track under a TDES TDK", keys.KeySetDoubleTrack, txn.Approved},
+		{"B2 track under an SM4 TDK", keys.KeySetSM4, txn.Approved},
 		{"a set without a key for it", keys.KeySetDouble, txn.FormatIsWrong},
 	} {
 		t.Run(row.name, func(t *testing.T) {

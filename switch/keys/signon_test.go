@@ -79,12 +79,12 @@ var keySets = []struct {
 	macs  []algo.MACAlgorithm
 	pin   algo.PINFormat
 }{
-	{"001 single", KeySetSingle, IssueOptions{}, algo.TDES2, 24, []algo.Kind{algo.DES, algo.DES}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACX99, algo.MACX919}, algo.PINISO0},
-	{"003 double", KeySetDouble, IssueOptions{}, algo.TDES2, 40, []algo.Kind{algo.TDES2, algo.DES}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACX99, algo.MACX919}, algo.PINISO0},
-	{"003 with a double-length TAK", KeySetDouble, IssueOptions{DoubleTAK: true}, algo.TDES2, 40, []algo.Kind{algo.TDES2, algo.TDES2}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACCUPFold, algo.MACX919, algo.MACCMAC}, algo.PINISO3},
-	{"004 double and track", KeySetDoubleTrack, IssueOptions{}, algo.TDES2, 60, []algo.Kind{algo.TDES2, algo.DES, algo.TDES2}, []algo.MACAlgorithm{algo.MACCUPECB}, algo.PINCUPPlain},
-	{"005 SM4", KeySetSM4, IssueOptions{}, algo.SM4, 60, []algo.Kind{algo.SM4, algo.SM4, algo.SM4}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACCBC}, algo.PINCUPSM4},
-	{"006 SM4", KeySetSM4Alt, IssueOptions{}, algo.SM4, 60, []algo.Kind{algo.SM4, algo.SM4, algo.SM4}, []algo.MACAlgorithm{algo.MACCUPECB}, algo.PINCUPSM4},
+	{"B1 001 单倍长, DE62 of 24", KeySetSingle, IssueOptions{}, algo.TDES2, 24, []algo.Kind{algo.DES, algo.DES}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACX99, algo.MACX919}, algo.PINISO0},
+	{"B1 003 双倍长, DE62 of 40", KeySetDouble, IssueOptions{}, algo.TDES2, 40, []algo.Kind{algo.TDES2, algo.DES}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACX99, algo.MACX919}, algo.PINISO0},
+	{"B1 003 with a TAK of 16 full bytes", KeySetDouble, IssueOptions{DoubleTAK: true}, algo.TDES2, 40, []algo.Kind{algo.TDES2, algo.TDES2}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACCUPFold, algo.MACX919, algo.MACCMAC}, algo.PINISO3},
+	{"B1 004 双倍长 and track, DE62 of 60", KeySetDoubleTrack, IssueOptions{}, algo.TDES2, 60, []algo.Kind{algo.TDES2, algo.DES, algo.TDES2}, []algo.MACAlgorithm{algo.MACCUPECB}, algo.PINCUPPlain},
+	{"B1 005 SM4, DE62 of 60", KeySetSM4, IssueOptions{}, algo.SM4, 60, []algo.Kind{algo.SM4, algo.SM4, algo.SM4}, []algo.MACAlgorithm{algo.MACCUPECB, algo.MACCBC}, algo.PINCUPSM4},
+	{"B1 006 SM4, DE62 of 60", KeySetSM4Alt, IssueOptions{}, algo.SM4, 60, []algo.Kind{algo.SM4, algo.SM4, algo.SM4}, []algo.MACAlgorithm{algo.MACCUPECB}, algo.PINCUPSM4},
 }
 
 // TestSignOn issues every key set and uses it from both sides: the terminal's

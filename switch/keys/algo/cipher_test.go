@@ -12,17 +12,22 @@ import (
 
 func TestCheckValues(t *testing.T) {
 	for _, row := range []struct {
+		name      string
 		kind      Kind
 		key, want string
 	}{
-		{TDES2, testKey, "08D7B4FB"}, {SM4, testKey, "2677F46B"},
-		{TDES2, tpk, "8D0A74B8"}, {DES, "5BB5C72CD00B7338", "AB7153CA"},
-		{TDES3, testKey + testKey[:16], "08D7B4FB"},
+		{"B1 published TPK", TDES2, tpk, "8D0A74B8"},
+		{"B1 published TAK", DES, "5BB5C72CD00B7338", "AB7153CA"},
+		{"B3 3DES KCV", TDES2, testKey, "08D7B4FB"},
+		{"B3 SM4 KCV", SM4, testKey, "2677F46B"},
+		{"three keys, the first again as the third", TDES3, testKey + testKey[:16], "08D7B4FB"},
 	} {
-		got, err := CheckValue(key(t, row.kind, row.key))
-		if err != nil || got.String() != row.want {
-			t.Errorf("%v: %v %v, want %s", row.kind, got, err, row.want)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			got, err := CheckValue(key(t, row.kind, row.key))
+			if err != nil || got.String() != row.want {
+				t.Errorf("%v %v, want %s", got, err, row.want)
+			}
+		})
 	}
 }
 

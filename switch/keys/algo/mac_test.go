@@ -19,8 +19,10 @@ import (
 const (
 	published = "0200302004C020C0981100000000000000005100183402100006324392260009942820D1312101120084393136363838" +
 		"303134303030303030303030303030303031313536ACF46E73838A82F92600000000000000000822000001"
-	testKey = "0123456789ABCDEFFEDCBA9876543210"
-	fips113 = "7654321 Now is the time for "
+	testKey     = "0123456789ABCDEFFEDCBA9876543210"
+	fips113     = "7654321 Now is the time for "
+	reversalMAB = "04007024068002C082111962220212345678901280000000000000012345000002301205100001003938313030303030" +
+		"30313939393239303035343131303030313135360023950500000008009F1E0831323334353637389F36020001001322000001000600"
 )
 
 func TestMACs(t *testing.T) {
@@ -32,35 +34,37 @@ func TestMACs(t *testing.T) {
 		data string // hex, or text when it is not
 		want string // text for CUP ECB, hex else
 	}{
-		{"CUP ECB, DES, published terminal source", MACCUPECB, DES, "C24A8FB57AA20123", published, "8A9E91B8"},
-		{"CUP ECB, TDES", MACCUPECB, TDES2, testKey, published, "84C8B241"},
-		{"CUP ECB, SM4", MACCUPECB, SM4, testKey, published, "D0656CDC"},
-		{"CUP fold, TDES", MACCUPFold, TDES2, testKey, published, "12EB912583C6C24B"},
-		{"X9.9, FIPS 113", MACX99, DES, "0123456789ABCDEF", fips113, "F1D30F6849312CA4"},
-		{"X9.19, double length", MACX919, TDES2, testKey, fips113, "AE4B45B1B527642F"},
+		{"B3 V2, CUP ECB, single DES", MACCUPECB, DES, "C24A8FB57AA20123", published, "8A9E91B8"},
+		{"B3 V2, CUP ECB, two-key 3DES", MACCUPECB, TDES2, testKey, published, "84C8B241"},
+		{"B3 V2, CUP ECB, SM4 variant", MACCUPECB, SM4, testKey, published, "D0656CDC"},
+		{"B3 V2, 畅捷 variant (CUP fold)", MACCUPFold, TDES2, testKey, published, "12EB912583C6C24B"},
+		{"B3 V4, own reversal 0400", MACCUPECB, DES, "5BB5C72CD00B7338", reversalMAB, "E0815215"},
+		{"B3 X9.9, FIPS 113", MACX99, DES, "0123456789ABCDEF", fips113, "F1D30F6849312CA4"},
+		{"B3 X9.19", MACX919, TDES2, testKey, fips113, "AE4B45B1B527642F"},
 		{"X9.19, single length is X9.9", MACX919, DES, "0123456789ABCDEF", fips113, "F1D30F6849312CA4"},
 		{"X9.19 of no data is one zero block", MACX919, DES, "0123456789ABCDEF", "", "D5D44FF720683D0D"},
 	} {
-		data, err := hex.DecodeString(row.data)
-		if err != nil {
-			data = []byte(row.data)
-		}
-		k := macKey(t, row.kind, row.key)
-		got, err := row.alg.MAC(k, data)
-		if err != nil {
-			t.Errorf("%s: %v", row.name, err)
-			continue
-		}
-		text := strings.ToUpper(hex.EncodeToString(got[:]))
-		if row.alg == MACCUPECB {
-			text = string(got[:])
-		}
-		if text != row.want {
-			t.Errorf("%s: %s, want %s", row.name, text, row.want)
-		}
-		if err := row.alg.Verify(k, data, got[:]); err != nil {
-			t.Errorf("%s: own MAC: %v", row.name, err)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			data, err := hex.DecodeString(row.data)
+			if err != nil {
+				data = []byte(row.data)
+			}
+			k := macKey(t, row.kind, row.key)
+			got, err := row.alg.MAC(k, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.ToUpper(hex.EncodeToString(got[:]))
+			if row.alg == MACCUPECB {
+				text = string(got[:])
+			}
+			if text != row.want {
+				t.Errorf("%s, want %s", text, row.want)
+			}
+			if err := row.alg.Verify(k, data, got[:]); err != nil {
+				t.Errorf("own MAC: %v", err)
+			}
+		})
 	}
 }
 

@@ -18,16 +18,18 @@ const (
 
 func TestPINBlocksOfTheSpecification(t *testing.T) {
 	for _, row := range []struct{ name, pan, clear string }{
-		{"18 digits", "123456789012345678", "061253DFFEDCBA98"},
-		{"16 digits", "1234567890123456", "0612713176FEDCBA"},
-		{"19 digits", aPAN, "06122662A9876FED"},
+		{"B2 format 0, PAN of 18", "123456789012345678", "061253DFFEDCBA98"},
+		{"B2 format 0, PAN of 16", "1234567890123456", "0612713176FEDCBA"},
+		{"B2 format 0, PAN of 19", aPAN, "06122662A9876FED"},
 	} {
-		block, mask := make([]byte, 8), make([]byte, 8)
-		if err := errors.Join(encodePIN(block, PINISO0, []byte(aPIN)), panMask(mask, PINISO0, []byte(row.pan))); err != nil {
-			t.Fatal(err)
-		}
-		xor(block, mask)
-		equal(t, row.name, block, unhex(t, row.clear))
+		t.Run(row.name, func(t *testing.T) {
+			block, mask := make([]byte, 8), make([]byte, 8)
+			if err := errors.Join(encodePIN(block, PINISO0, []byte(aPIN)), panMask(mask, PINISO0, []byte(row.pan))); err != nil {
+				t.Fatal(err)
+			}
+			xor(block, mask)
+			equal(t, "block", block, unhex(t, row.clear))
+		})
 	}
 	got, err := EncipherPIN(nil, key(t, TDES2, tpk), PINISO0, []byte(aPIN), []byte(aPAN))
 	if err != nil {

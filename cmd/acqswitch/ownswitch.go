@@ -277,8 +277,15 @@ func (o *ownSwitch) testKeys() (map[string]replay.Key, error) {
 	}
 	all := map[string]replay.Key{}
 	for t := range reg.Terminals() {
-		if tid := t.ID.String(); t.Keys == txn.KeysMasterSession {
+		switch tid := t.ID.String(); {
+		case t.Keys == txn.KeysMasterSession:
 			all[tid] = replay.Key{TMK: fleet.SampleTMK(tid), Set: fleet.SampleKeySet(tid)}
+		case t.Keys.DUKPT():
+			initial, err := fleet.SampleInitial(t)
+			if err != nil {
+				return nil, err
+			}
+			all[tid] = replay.Key{Initial: initial}
 		}
 	}
 	return all, nil

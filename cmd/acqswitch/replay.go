@@ -132,6 +132,11 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 		}
 	}
 	o.Keys, err = testKeysOf(f.tmk)
+	for tid, k := range o.Keys {
+		if k.Initial.Scheme.DUKPT() {
+			return o, fmt.Errorf("--tmk: terminal %s: recorded messages have no place for a DUKPT terminal's serial numbers; leave it out", tid)
+		}
+	}
 	return o, err
 }
 
@@ -195,16 +200,23 @@ func readIdentities(r io.Reader) (all []replay.Identity, err error) {
 	return all, err
 }
 
-// readTestKeys reads master keys. Its errors quote none.
+// readTestKeys reads master keys and initial keys. Its errors quote none.
 func readTestKeys(r io.Reader) (map[string]replay.Key, error) {
 	all := map[string]replay.Key{}
 	err := eachLine(r, func(line string) error {
 		words := strings.Fields(line)
-		if len(words) < 2 || len(words) > 4 {
-			return errors.New("must be TERMINAL KEY [SERIAL [KEY-SET]]")
-		}
 		var k replay.Key
 		var err error
+		if len(words) == 5 && words[0] != "*" {
+			k.Serial = words[2]
+			if k.Initial, err = terminal.ParseInitialKey(words[3], words[1], words[4]); err == nil {
+				all[words[0]] = k
+			}
+			return err
+		}
+		if len(words) < 2 || len(words) > 4 {
+			return errors.New("must be TERMINAL KEY [SERIAL [KEY-SET]], or TERMINAL INITIAL-KEY SERIAL SCHEME KSN")
+		}
 		if k.TMK, err = terminal.ParseTMK(words[1]); err != nil {
 			return err
 		}

@@ -23,6 +23,9 @@ import (
 // tmkVariable of the environment is --tmk out of the list of processes.
 const tmkVariable = "ACQ_TEST_TMK"
 
+// initialVariable of the environment is --initial-key.
+const initialVariable = "ACQ_TEST_INITIAL_KEY"
+
 // pinVariable of the environment is --pin out of the list of processes.
 const pinVariable = "ACQ_TEST_PIN"
 
@@ -38,6 +41,7 @@ type terminalFlags struct {
 	pin                string
 	position           string
 	tmk, keySet        string
+	dukpt, initial     string
 	store              string
 	timeout            time.Duration
 	original           terminal.Original
@@ -112,7 +116,11 @@ requests itself: --stan is only for its first.
 
 With a test master key that the switch has too (acqswitch keys load-terminal),
 in ` + tmkVariable + ` or --tmk, everything but echo, sign-on and sign-off signs on first,
-carries a MAC and believes no approval without its own, and a test PIN (` + pinVariable + ` or --pin) can be sent.`
+carries a MAC and believes no approval without its own, and a test PIN (` + pinVariable + ` or --pin) can be sent.
+
+A DUKPT terminal (iso87) has an initial key instead, in ` + initialVariable + ` or
+--initial-key, whose base key the switch has (acqswitch keys load-bdk); --dukpt says
+which, and every message is numbered in --store.`
 	g.Example = `  acqswitch terminal sale --amount 12.50
   acqswitch terminal sale --amount 12.50 --stan 51 && acqswitch terminal reversal --amount 12.50 --stan 51
   acqswitch terminal sale --amount 12.50 --stan 61 --store t1 && acqswitch terminal void --original-stan 61 --store t1
@@ -152,6 +160,8 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs.Uint32Var(&f.batch, "batch", 1, "batch number (DE60.2); a store knows later ones")
 	fs.StringVar(&f.store, "store", "", "file of the terminal's memory, made where there is none; its key is beside it (.key)")
 	fs.StringVar(&f.tmk, "tmk", "", "test master key, 32 hexadecimal digits (cup-pos); better in "+tmkVariable+", which other users cannot list. Never a real one")
+	fs.StringVar(&f.dukpt, "dukpt", "", "scheme and serial number of a DUKPT terminal's initial key (iso87), as dukpt-aes128:1234567890123456; needs --store")
+	fs.StringVar(&f.initial, "initial-key", "", "test initial key of --dukpt, hexadecimal; better in "+initialVariable+". Never a real one")
 	fs.StringVar(&f.keySet, "key-set", "003", "working keys to ask for at sign-on (DE60.3): 001, 003, 004, 005 or 006")
 	fs.DurationVar(&f.timeout, "timeout", 60*time.Second, "how long to wait for the answer")
 	fs.StringVar(&f.position, "position", "", "latitude,longitude to report, as 31.2304,121.4737")
@@ -396,8 +406,8 @@ func (f *terminalFlags) transaction(v *verb) (t terminal.Transaction, err error)
 	case f.original.STAN > txn.STANMax || f.stan > txn.STANMax:
 		return t, fmt.Errorf("--stan %d must be 1 to %d", max(f.stan, f.original.STAN), txn.STANMax)
 	}
-	if len(t.Card.PIN) > 0 && f.tmk == "" && os.Getenv(tmkVariable) == "" {
-		return t, fmt.Errorf("--pin needs a master key, --tmk or %s: a PIN is sent enciphered or not at all", tmkVariable)
+	if len(t.Card.PIN) > 0 && f.tmk == "" && os.Getenv(tmkVariable) == "" && f.dukpt == "" {
+		return t, fmt.Errorf("--pin needs a master key, --tmk or %s, or --dukpt: a PIN is sent enciphered or not at all", tmkVariable)
 	}
 	if v.needs&takesNumber != 0 {
 		if f.stan == 0 {
@@ -440,6 +450,16 @@ func (f *terminalFlags) profile() (p terminal.Profile, err error) {
 func (f *terminalFlags) readKeys(p *terminal.Profile) (err error) {
 	if p.KeySet, err = terminal.ParseKeySet(f.keySet); err != nil {
 		return fmt.Errorf("--key-set: %w", err)
+	}
+	if f.dukpt != "" {
+		if strings.HasPrefix(f.dialect, "cup") || f.tmk != "" || f.store == "" {
+			return errors.New("--dukpt is for dialect iso87, with --store and without --tmk")
+		}
+		scheme, ksn, _ := strings.Cut(f.dukpt, ":")
+		if p.Initial, err = terminal.ParseInitialKey(scheme, or(f.initial, os.Getenv(initialVariable)), ksn); err != nil {
+			return fmt.Errorf("--dukpt, --initial-key: %w", err)
+		}
+		return nil
 	}
 	tmk, from := f.tmk, "--tmk"
 	if tmk == "" {

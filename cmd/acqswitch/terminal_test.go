@@ -29,6 +29,8 @@ func TestTerminalKeyFlags(t *testing.T) {
 		{"key set no code", "echo --key-set 3", "", `--key-set: key set "3" must be 001`},
 		{"key too long", "echo --tmk " + odd, "", "--tmk: terminal master key must be 32 hexadecimal digits"},
 		{"key in the environment too long", "echo", odd, "ACQ_TEST_TMK: terminal master key must be 32 hexadecimal digits"},
+		{"initial key of no size", "sale --amount 1 --dialect iso87 --store t --dukpt dukpt-tdes:FFFF9876543210E0 --initial-key " + odd, "", "--dukpt, --initial-key: an initial key of dukpt-tdes must be 32 hexadecimal digits"},
+		{"initial key without a store", "sale --amount 1 --dialect iso87 --dukpt dukpt-tdes:FFFF9876543210E0", "", "--dukpt is for dialect iso87, with --store and without --tmk"},
 		{"dialect without keys", "echo --dialect iso87 --tmk " + testTMK, "", "--tmk: dialect iso87 has no keys; leave it out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

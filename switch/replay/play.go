@@ -15,6 +15,7 @@ import (
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -64,6 +65,9 @@ type Key struct {
 	TMK    txn.Secret
 	Serial string
 	Set    keys.KeySet
+	// Initial is a DUKPT terminal's, which is not replayed: a recording has no
+	// place for its serial numbers.
+	Initial terminal.InitialKey
 }
 
 // Progress is how far a replay is.

@@ -41,7 +41,7 @@ var ErrBatchFull = errors.New("every trace number was used in this batch: settle
 // Client is one terminal. It is not safe for concurrent use: a terminal does
 // one thing at a time.
 type Client struct {
-	profile  Profile // without its TMK, which is in line.Keys
+	profile  Profile // without its keys, which are in line.Keys
 	patience time.Duration
 	line     Line
 	store    *Store
@@ -58,10 +58,23 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	p.KeySet = cmp.Or(p.KeySet, keys.KeySetDouble)
 	tid := p.Terminal.String()
 	ring, err := NewKeys(d, p.KeySet, p.TMK)
+	if err == nil && p.Initial.Scheme != txn.KeysNone {
+		switch {
+		case ring != nil:
+			err = errors.New("it has a master key or an initial key, not both")
+		case o.Store == nil || o.Store.file == nil:
+			err = errors.New("an initial key needs a store in a file: how far it has counted must outlive the process")
+		default:
+			ring, err = newDUKPT(d, p.Initial)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("terminal %s: %w", tid, err)
 	}
-	p.TMK = nil // printing a Client must not print it
+	if ring != nil && ring.dukpt != nil {
+		ring.dukpt.last = o.Store.count
+	}
+	p.TMK, p.Initial.Key = nil, nil // printing a Client must not print it
 	c := &Client{profile: p, patience: cmp.Or(o.Patience, txn.PatienceDefault), store: o.Store,
 		line: Line{Addr: addr, Dialect: d, Recorder: o.Recorder, Name: tid, Keys: ring}}
 	if c.store == nil {
@@ -152,6 +165,10 @@ func (c *Client) online(ctx context.Context, m *Message) (Answer, error) {
 				return Answer{}, err
 			}
 			if frame, f, err = c.compose(m); err != nil {
+				return Answer{}, err
+			}
+		} else if len(m.Card.PIN) > 0 { // it may be the second time, under other keys
+			if err := c.line.Keys.PutPIN(c.line.Dialect, frame, m.Card.PIN); err != nil {
 				return Answer{}, err
 			}
 		}
@@ -258,6 +275,7 @@ func (c *Client) build(m *Message) ([]byte, error) {
 	if m.PINBlock, err = c.line.Keys.encipher(&m.Card); err != nil {
 		return nil, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, err)
 	}
+	m.placeKSN = c.line.Keys.placeKSN()
 	p := c.profile
 	p.Batch = c.store.batch
 	return m.Append(nil, c.line.Dialect, &p)
@@ -285,6 +303,7 @@ func (c *Client) tryToSend(ctx context.Context, frame []byte, f *fact) (Answer, 
 	if err := c.line.Keys.Seal(c.line.Dialect, frame); err != nil {
 		return Answer{}, err
 	}
+	f.Count = c.line.Keys.count()
 	if err := c.store.note(sent, *f); err != nil {
 		return Answer{}, err
 	}

@@ -89,15 +89,33 @@ func (m *Message) iso87(w *writer, p *Profile) {
 	w.text(38, m.authCode())
 	w.party(p)
 	w.text(49, m.currency(p).String())
+	private := ""
+	if m.MAC {
+		private = m.placeKSN
+	}
+	if len(m.PINBlock) == 16 {
+		private += fmt.Sprintf("%s%03d%X", elementPINBlock, 2*len(m.PINBlock), m.PINBlock)
+	} else {
+		w.bytes(52, m.PINBlock)
+	}
 	if m.Kind == txn.KindTip { // account type, amount type, currency, sign, amount
 		w.text(54, fmt.Sprintf("0057%sD%012d", m.currency(p), m.Amount.Minor))
 	}
 	w.bytes(55, m.chip(p))
+	w.text(63, private)
+	names := m.Kind.NamesOriginal() && m.Original.STAN != 0
+	wide := names || m.Kind == txn.KindInstalment
+	if m.MAC && !wide {
+		w.bytes(macField, noMAC[:])
+	}
 	if m.Kind == txn.KindInstalment {
 		w.number(67, 2, int64(m.Months))
 	}
-	if m.Kind.NamesOriginal() && m.Original.STAN != 0 {
+	if names {
 		w.digits(90, string(originalData(iso87Forms[m.Original.Kind].mti, fmt.Sprintf("%06d", m.Original.STAN), m.Original.Sent)))
+	}
+	if m.MAC && wide {
+		w.bytes(macFieldWide, noMAC[:])
 	}
 }
 

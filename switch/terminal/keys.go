@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,9 +29,22 @@ var (
 // tmkSize is the length of a TMK: TDES-2 or SM4, as the key set says.
 const tmkSize = 16
 
-// macField is the MAC, the last field of what carries one; noMAC holds its
-// place until the frame is sent.
-const macField = 64
+// The MAC is the last field of what carries one: 64, or 128 behind fields above
+// 64. noMAC holds its place until the frame is sent.
+const (
+	macField     = 64
+	macFieldWide = 128
+)
+
+// macOf is the field with the MAC, or its place; 0 where there is none.
+func macOf(m *iso.Message) int {
+	for _, field := range [...]int{macFieldWide, macField} {
+		if m.Has(field) {
+			return field
+		}
+	}
+	return 0
+}
 
 var noMAC [algo.MACSize]byte
 
@@ -87,11 +101,14 @@ func ParseKeySet(s string) (keys.KeySet, error) {
 	return set.number, nil
 }
 
-// Keys are a terminal's master key and the working keys of its last sign-on.
-// They are in memory only: a terminal that was switched off signs on again. Nil
+// Keys are a terminal's master key and the working keys of its last sign-on, or
+// its initial DUKPT key. They are in memory only: a terminal that was switched
+// off signs on again; how far a DUKPT terminal has counted is in its Store. Nil
 // Keys are those of a terminal without MACs and PINs. Not safe for concurrent
 // use.
 type Keys struct {
+	dukpt *dukpt // nil: keys are handed out at sign-on
+
 	set *keySet
 	tmk *algo.Local
 	tpk *algo.Local // nil before sign-on
@@ -127,7 +144,7 @@ func NewKeys(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*Keys, er
 func (k *Keys) Ready() bool { return k.ready() == nil }
 
 func (k *Keys) ready() error {
-	if k != nil && k.tak == nil {
+	if k != nil && k.dukpt == nil && k.tak == nil {
 		return ErrSignOnFirst
 	}
 	return nil
@@ -136,7 +153,7 @@ func (k *Keys) ready() error {
 // Take replaces the working keys by those in DE62 of a sign-on's approval. If
 // any of them is wrong there are none: the switch has forgotten the old ones.
 func (k *Keys) Take(approval *Answer) error {
-	if k == nil {
+	if k == nil || k.dukpt != nil {
 		return nil
 	}
 	return k.take(approval.raw(62))
@@ -182,23 +199,29 @@ func (k *Keys) drop() {
 var ErrNoPINKey = errors.New("a PIN needs a terminal master key: it is sent enciphered or not at all")
 
 // encipher is the card's PIN as it travels: ISO 9564 format 0 under a DES key,
-// UnionPay's form under an SM4 key. Nil without a PIN.
+// format 4 under an AES key, UnionPay's form under an SM4 key. Nil without a PIN.
 func (k *Keys) encipher(c *Card) ([]byte, error) {
 	switch {
 	case len(c.PIN) == 0:
 		return nil, nil
 	case k == nil:
 		return nil, ErrNoPINKey
-	case k.tpk == nil:
+	case k.dukpt == nil && k.tpk == nil:
 		return nil, ErrSignOnFirst
-	}
-	format := algo.PINISO0
-	if k.tpk.Kind() == algo.SM4 {
-		format = algo.PINCUPSM4
 	}
 	var digits [txn.PANDigitsMax]byte
 	defer clear(digits[:])
-	block, err := algo.EncipherPIN(nil, k.tpk, format, c.PIN, c.PAN.Append(digits[:0]))
+	pan := c.PAN.Append(digits[:0])
+	var block []byte
+	var err error
+	switch {
+	case k.dukpt != nil:
+		block, err = k.dukpt.encipher(c.PIN, pan)
+	case k.tpk.Kind() == algo.SM4:
+		block, err = algo.EncipherPIN(nil, k.tpk, algo.PINCUPSM4, c.PIN, pan)
+	default:
+		block, err = algo.EncipherPIN(nil, k.tpk, algo.PINISO0, c.PIN, pan)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encipher PIN: %w", err)
 	}
@@ -235,8 +258,9 @@ func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
 }
 
 // PutPIN enciphers a PIN into a frame, length prefix included, that has a place
-// for one (DE52; DE59 A1 under an SM4 key), for the card in the frame. It can be
-// put again with later keys, before the frame is sealed.
+// for one (DE52; DE59 A1 under an SM4 key; DE63 PB under an AES key), for the
+// card in the frame. It can be put again with later keys, before the frame is
+// sealed.
 func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
 	var m iso.Message
 	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
@@ -244,6 +268,9 @@ func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
 	}
 	place := m.Value(52)
 	if found, ok := findElement(m.Value(59), "A1"); ok {
+		place = found
+	}
+	if found, ok := findElement(m.Value(63), elementPINBlock); ok && !IsCUP(d) {
 		place = found
 	}
 	if len(place) == 0 {
@@ -259,15 +286,15 @@ func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
 	if err != nil {
 		return err
 	}
-	if len(block) != len(place) {
-		return fmt.Errorf("encipher PIN: the frame has room for %d bytes, the terminal's keys make %d", len(place), len(block))
+	if err := fillPlace(place, block); err != nil {
+		return fmt.Errorf("encipher PIN: %w", err)
 	}
-	copy(place, block)
 	return nil
 }
 
 // Seal makes the MAC of a frame, length prefix included, that has a place for
-// one. It can be sealed again with later keys.
+// one; under DUKPT it takes the next number, which must be durable before a byte
+// of the frame leaves. It can be sealed again with later keys.
 func (k *Keys) Seal(d *dialect.Terminal, frame []byte) error {
 	if k == nil {
 		return nil
@@ -276,45 +303,73 @@ func (k *Keys) Seal(d *dialect.Terminal, frame []byte) error {
 	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
 		return fmt.Errorf("make a MAC: %w", err)
 	}
-	if !m.Has(macField) {
+	field := macOf(&m)
+	if field == 0 {
 		return nil
 	}
 	if err := k.ready(); err != nil {
 		return err
 	}
-	mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: k.tak}, m.Before(macField))
+	if k.dukpt != nil {
+		if err := k.dukpt.seal(&m, field); err != nil {
+			return fmt.Errorf("make a MAC: %w", err)
+		}
+		return nil
+	}
+	mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: k.tak}, m.Before(field))
 	if err != nil {
 		return fmt.Errorf("make a MAC: %w", err)
 	}
-	copy(m.Value(macField), mac[:])
+	copy(m.Value(field), mac[:])
 	return nil
 }
 
 // Verify holds an approval of what was asked with a MAC to its own MAC. A
 // refusal need have none and changes nothing.
 func (k *Keys) Verify(asked, got *iso.Message) error {
-	if k == nil || !asked.Has(macField) || string(got.Value(39)) != "00" {
+	if k == nil || macOf(asked) == 0 || string(got.Value(39)) != "00" {
 		return nil
 	}
 	if err := k.ready(); err != nil {
 		return err
 	}
-	why := "is missing from an approval"
-	if got.Has(macField) {
-		err := algo.MACCUPECB.Verify(algo.MACKey{Whole: k.tak}, got.Before(macField), got.Value(macField))
+	why, field := "is missing from an approval", macOf(got)
+	if field != 0 {
+		algorithm, key := algo.MACCUPECB, algo.MACKey{Whole: k.tak}
+		if k.dukpt != nil {
+			algorithm, key = dukptSchemes[k.dukpt.Scheme].mac, k.dukpt.response
+		}
+		err := algorithm.Verify(key, got.Before(field), got.AppendText(nil, field))
 		if err == nil {
 			return nil
 		}
 		why = "of an approval: " + err.Error()
 	}
-	k.doubted = true
-	return &WrongAnswerError{macField, why}
+	k.doubted = k.dukpt == nil // else the next message has other keys anyway
+	return &WrongAnswerError{cmp.Or(field, macOf(asked)), why}
 }
 
 // isMACWrong says that an answer was not believed for its MAC.
 func isMACWrong(err error) bool {
 	var wrong *WrongAnswerError
-	return errors.As(err, &wrong) && wrong.Field == macField
+	return errors.As(err, &wrong) && (wrong.Field == macField || wrong.Field == macFieldWide)
+}
+
+// count is the number of the last message sealed, 0 where none are counted.
+func (k *Keys) count() uint32 {
+	if k == nil || k.dukpt == nil {
+		return 0
+	}
+	return k.dukpt.last
+}
+
+// placeKSN is where a message's key serial number will be, in DE63; empty where
+// there is none.
+func (k *Keys) placeKSN() string {
+	if k == nil || k.dukpt == nil {
+		return ""
+	}
+	return k.dukpt.placeKSN()
 }
 
 // WantsSignOn says that a code tells the terminal to sign on and try again: 77

@@ -106,6 +106,7 @@ func (c *Client) composeAs(m *Message, of Original) ([]byte, fact, error) {
 	m.At = time.Now()
 	p := c.profile
 	p.Batch = cmp.Or(of.Batch, c.store.batch)
+	m.placeKSN = c.line.Keys.placeKSN()
 	frame, err := m.Append(nil, c.line.Dialect, &p)
 	return frame, fact{Kind: m.Kind.String(), STAN: of.STAN, Batch: p.Batch, Amount: m.Amount.Minor, Currency: m.currency(&p)}, err
 }

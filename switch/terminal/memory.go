@@ -12,6 +12,7 @@ type memory struct {
 	stan  uint32 // the last number used
 	used  int    // numbers used in this batch
 	batch uint32 // 0: no fact said yet
+	count uint32 // how far a DUKPT terminal has counted
 
 	// What is owed to the switch, in the order in which it goes out before the
 	// next online transaction.
@@ -36,9 +37,10 @@ type settling struct {
 // apply moves the memory past a fact.
 func (m *memory) apply(f *fact) {
 	k := f.kind()
+	m.count = max(m.count, f.Count)
 	switch f.Event {
 	case opened:
-		*m = memory{stan: m.stan, batch: f.Batch, scripts: m.scripts, owed: m.owed, told: m.told}
+		*m = memory{stan: m.stan, batch: f.Batch, count: m.count, scripts: m.scripts, owed: m.owed, told: m.told}
 	case kept:
 		m.number(f)
 		if f.Instead != 0 {

@@ -22,7 +22,8 @@ type Message struct {
 	At       time.Time // DE7, DE12 and DE13 (ISO 8583:1987), and a chip's date
 	Repeat   bool      // the MTI's repeat form
 	PINBlock []byte    // the card's PIN, enciphered: 8 bytes, or 16 under SM4
-	MAC      bool      // a place for DE64 where the kind has one (CUP POS)
+	MAC      bool      // a place for DE64 or DE128 where the kind has one
+	placeKSN string    // of a DUKPT terminal: the element of DE63 for the serial number
 
 	// Of a settlement, an upload and its end.
 	Network uint16 // DE60.3
@@ -186,9 +187,15 @@ func reversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string, p p
 			e.Bytes(macField, noMAC[:])
 		}
 	} else {
+		if ksn, ok := findElement(of.Value(63), elementKSN); ok {
+			e.Text(63, []byte(zeroElement(elementKSN, len(ksn))))
+		}
 		e.Digits(90, originalData(of.MTI(), string(of.AppendDigits(nil, 11)), string(of.AppendDigits(nil, 7))))
 		if p.stan != 0 {
 			e.Digits(95, fmt.Appendf(nil, "%012d%030d", p.stays, 0))
+		}
+		if macOf(&of) != 0 {
+			e.Bytes(macFieldWide, noMAC[:])
 		}
 	}
 	frame, err := e.Finish()
@@ -237,9 +244,15 @@ func withoutSecrets(d *dialect.Terminal, frame []byte) ([]byte, error) {
 			if place := withoutElement(of.Value(59), "A1"); len(place) > 0 {
 				e.Bytes(59, place)
 			}
-		case macField:
-			if of.Has(macField) {
-				e.Bytes(macField, noMAC[:])
+		case 63:
+			if ksn, ok := findElement(of.Value(63), elementKSN); ok && !IsCUP(d) {
+				e.Text(63, []byte(zeroElement(elementKSN, len(ksn)))) // without the PIN block
+				continue
+			}
+			e.Copy(63, &of)
+		case macField, macFieldWide:
+			if of.Has(field) {
+				e.Bytes(field, noMAC[:])
 			}
 		default:
 			e.Copy(field, &of)

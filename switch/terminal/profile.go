@@ -36,6 +36,10 @@ type Profile struct {
 	TMK txn.Secret
 	// KeySet is which working keys it asks for at sign-on (DE60.3). Default 003.
 	KeySet keys.KeySet
+	// Initial is the key of a simulated DUKPT terminal (ISO 8583:1987), which
+	// must have a Store in a file: no number is ever used twice, so that its
+	// count must outlive the process.
+	Initial InitialKey
 }
 
 // Cell is where a radio says it is (DE59 A5.03 to 08), as the network spells it.

@@ -51,6 +51,9 @@ type fact struct {
 	Of    uint32 `json:"of,omitempty"`
 	Stays int64  `json:"stays,omitempty"`
 
+	// Count is how far a DUKPT terminal had counted when the request left.
+	Count uint32 `json:"count,omitempty"`
+
 	// Instead is the trace number of what is kept no more, for this is: it was
 	// refused unlooked at in a batch that is over. 0: nothing.
 	Instead uint32 `json:"instead,omitempty"`

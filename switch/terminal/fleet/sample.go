@@ -9,6 +9,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -38,7 +39,23 @@ func SampleKeySet(terminal string) keys.KeySet {
 // and nobody's: derived from the terminal's number, so that none is stored.
 func SampleTMK(terminal string) txn.Secret { return sampleKey("TMK of terminal " + terminal) }
 
-// sampleKey is 16 bytes, a key of TDES or SM4.
+// SampleInitial is the initial key of a DUKPT terminal of the sample registry,
+// under TDES or AES-128, from the test base key of its maker.
+func SampleInitial(t *txn.Terminal) (terminal.InitialKey, error) {
+	kind := algo.AES128
+	ksn := append(t.Device[:], 0, 0, 0, 1)
+	if t.Keys == txn.KeysDUKPTTDES {
+		kind, ksn = algo.TDES2, append(t.Device[:], 0, 1)
+	}
+	ik, err := algo.DUKPTInitialKey(kind, sampleBDK(t), ksn)
+	return terminal.InitialKey{Scheme: t.Keys, Key: ik, Device: t.Device}, err
+}
+
+func sampleBDK(t *txn.Terminal) txn.Secret {
+	return sampleKey("BDK of " + string(t.Device.BaseKey(nil, t.Keys)))
+}
+
+// sampleKey is 16 bytes, a key of TDES, AES-128 or SM4.
 func sampleKey(of string) txn.Secret {
 	sum := sha256.Sum256([]byte("acqswitch sample day, a test key: " + of))
 	return sum[:16]
@@ -48,15 +65,22 @@ func sampleKey(of string) txn.Secret {
 type KeyRing interface {
 	Master(txn.TerminalID) (keys.Key, error)
 	SetMaster(txn.TerminalID, keys.Key) error
+	SetBaseKey(name string, bdk keys.Key) error
 	ZonePIN(txn.IssuerID) (keys.Key, error)
 	SetZone(txn.IssuerID, keys.Key) error
 }
 
 // LoadSampleKeys gives every terminal of the sample registry that signs on its
 // master key, and every sample issuer its PIN key, unless it has one: a day that
-// was killed goes on with the keys it had.
+// was killed goes on with the keys it had. The base keys of DUKPT terminals are
+// always the same ones.
 func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) error {
 	for t := range reg.Terminals() {
+		if t.Keys.DUKPT() {
+			if err := loadBase(t, vault, ring); err != nil {
+				return fmt.Errorf("load the test base key of terminal %s: %w", t.ID, err)
+			}
+		}
 		if t.Keys != txn.KeysMasterSession {
 			continue
 		}
@@ -89,6 +113,18 @@ func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) err
 		}
 	}
 	return nil
+}
+
+func loadBase(t *txn.Terminal, vault *keys.Vault, ring KeyRing) error {
+	kind, name := algo.AES128, string(t.Device.BaseKey(nil, t.Keys))
+	if t.Keys == txn.KeysDUKPTTDES {
+		kind = algo.TDES2
+	}
+	key, err := seal(vault, keys.OfBaseKey(name), keys.PurposeBDK, kind, sampleBDK(t))
+	if err != nil {
+		return err
+	}
+	return ring.SetBaseKey(name, key)
 }
 
 // seal takes a clear key into the vault as it takes any: in components, of which

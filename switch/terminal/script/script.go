@@ -392,8 +392,9 @@ func (p *parser) terminal(s *step, a *arguments) error {
 	return nil
 }
 
-// sends says that a script may do it; an upload is part of a settlement.
-func sends(k txn.Kind) bool { return k != txn.KindUpload }
+// sends says that a script may do it; an upload is part of a settlement, and a
+// stand-in the switch's.
+func sends(k txn.Kind) bool { return k != txn.KindUpload && k != txn.KindStandIn }
 
 // expect says what the terminal's step before must be answered.
 func (p *parser) expect(a *arguments) error {

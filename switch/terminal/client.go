@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -300,6 +301,10 @@ func (c *Client) send(ctx context.Context, frame []byte, f fact) (Answer, error)
 }
 
 func (c *Client) tryToSend(ctx context.Context, frame []byte, f *fact) (Answer, error) {
+	frame = bytes.Clone(frame) // what goes out again is enciphered under the keys of then
+	if err := c.line.Keys.coverTrack(c.line.Dialect, frame); err != nil {
+		return Answer{}, err
+	}
 	if err := c.line.Keys.Seal(c.line.Dialect, frame); err != nil {
 		return Answer{}, err
 	}

@@ -113,6 +113,7 @@ type Keys struct {
 	tmk *algo.Local
 	tpk *algo.Local // nil before sign-on
 	tak *algo.Local // nil before sign-on
+	tdk *algo.Local // nil before sign-on, and where the key set has none
 	// doubted says that an answer's MAC was wrong: either it was forged, or the
 	// switch has other keys.
 	doubted bool
@@ -179,7 +180,7 @@ func (k *Keys) take(de62 []byte) error {
 		case "TAK":
 			k.tak = key
 		default:
-			key.Close() // checked, and not used: tracks travel as they are
+			k.tdk = key
 		}
 	}
 	k.doubted = false
@@ -187,7 +188,7 @@ func (k *Keys) take(de62 []byte) error {
 }
 
 func (k *Keys) drop() {
-	for _, key := range [...]**algo.Local{&k.tpk, &k.tak} {
+	for _, key := range [...]**algo.Local{&k.tpk, &k.tak, &k.tdk} {
 		if *key != nil {
 			(*key).Close()
 			*key = nil
@@ -289,6 +290,30 @@ func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
 	if err := fillPlace(place, block); err != nil {
 		return fmt.Errorf("encipher PIN: %w", err)
 	}
+	return nil
+}
+
+// coverTrack enciphers track 2 of a frame, length prefix included, where the key
+// set has a key for it: the last block before the packed track's last byte, and
+// DE53 says so in its third digit (cup-pos B2). A track that has no whole block
+// travels in clear, as all do without such a key.
+func (k *Keys) coverTrack(d *dialect.Terminal, frame []byte) error {
+	if k == nil || k.tdk == nil {
+		return nil
+	}
+	var m iso.Message
+	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
+		return fmt.Errorf("encipher track: %w", err)
+	}
+	track, security := m.Value(35), m.Value(53)
+	start := len(track) - 1 - k.tdk.Kind().BlockSize()
+	if start < 0 || len(security) < 2 {
+		return nil
+	}
+	if err := k.tdk.Encrypt(track[start:len(track)-1], track[start:len(track)-1]); err != nil {
+		return fmt.Errorf("encipher track: %w", err)
+	}
+	security[1] = security[1]&0x0f | 0x10
 	return nil
 }
 

@@ -79,9 +79,9 @@ var verbs = []verb{
 	{txn.KindBalance, "Ask for a card's balance", needCard, nil},
 	{txn.KindVerify, "Ask whether a card is good", needCard, nil},
 	{txn.KindVoid, "Undo a sale of the same batch", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 101 --store t101", "void --original-stan 101 --store t101"}},
-	{txn.KindRefund, "Give back an amount of a sale", needCard | needAmount | needOriginal, []string{"sale --amount 12.50 --stan 201 --store t201", "refund --original-stan 201 --amount 5.00 --store t201"}},
+	{txn.KindRefund, "Give back an amount of a sale", needCard | needAmount | needOriginal, []string{"sale --amount 12.50 --stan 201 --store t201", "refund --original-stan 201 --amount 5.00 --card 9999010000000011 --store t201"}},
 	{txn.KindPreauth, "Ask for a promise of money", needCard | needAmount, []string{"preauth --amount 300.00"}},
-	{txn.KindIncrement, "Ask for more of a promise", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 301 --store t301", "increment --original-stan 301 --amount 50.00 --store t301"}},
+	{txn.KindIncrement, "Ask for more of a promise", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 301 --store t301", "increment --original-stan 301 --amount 50.00 --card 9999010000000011 --store t301"}},
 	{txn.KindPreauthVoid, "Give a promise back", needCard | mayAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 401 --store t401", "preauth-void --original-stan 401 --store t401"}},
 	{txn.KindCompletion, "Take what was promised", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 501 --store t501", "completion --original-stan 501 --amount 280.00 --store t501"}},
 	{txn.KindCompletionAdvice, "Take what was promised, telling", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 601 --store t601", "completion-advice --original-stan 601 --amount 280.00 --store t601"}},
@@ -171,7 +171,7 @@ func (f *terminalFlags) register(cmd *cobra.Command, v *verb) {
 	f.common(cmd)
 	fs := cmd.Flags()
 	if v.needs&needCard != 0 {
-		fs.StringVar(&f.card, "card", "", "test card number; empty is the original's where --store has it, else one that the sample issuers approve. Never a real one")
+		fs.StringVar(&f.card, "card", "", "test card number; empty is the original's where --store has it, as a keyed one, else one that the sample issuers approve. Never a real one")
 		fs.StringVar(&f.expiry, "expiry", "4912", "expiry YYMM")
 		fs.StringVar(&f.entry, "entry", "chip", "how the card is read: chip, contactless, stripe, manual or code")
 		fs.StringVar(&f.pin, "pin", "", "test PIN, 4 to 12 digits, with a master key; better in "+pinVariable)

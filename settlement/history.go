@@ -47,6 +47,7 @@ type life struct {
 	state           txn.Outcome
 	held            txn.Effect // by its outcome
 	standIn         bool       // approved in the issuer's place
+	noted           bool       // and taken note of behind the reversal that replaced the advice
 	debts           []debt     // in order
 }
 
@@ -317,6 +318,11 @@ func (h *history) reversalDone(pos uint64, rec *txn.Record) {
 
 func (h *history) adviceDone(pos uint64, rec *txn.Record) {
 	t := h.txns[rec.Original]
+	if t.standIn && len(t.debts) > 1 && t.debts[0].done == t.debts[1].due && !t.noted { // it was being told meanwhile
+		t.noted = true
+		h.txns[rec.Original] = t
+		return
+	}
 	d := t.oldest()
 	switch {
 	case h.cutOff(&t, rec):

@@ -126,7 +126,10 @@ func (m *historyMaker) transaction() []*txn.Record {
 		r.Request, r.MTI = txn.KindStandIn, 0x0220
 		recs := []*txn.Record{decided(r, txn.OutcomeUnknown, txn.Approved, "00")}
 		switch m.rng.IntN(3) {
-		case 0: // reversed before it was told
+		case 0: // reversed before it was told, or while it was
+			if m.rng.IntN(2) == 0 {
+				return append(recs, m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordAdviceDone), m.after(&r, txn.RecordReversalDone))
+			}
 			return append(recs, m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
 		case 1: // and after
 			return append(recs, m.after(&r, txn.RecordAdviceDone), m.after(&r, txn.RecordReversalDue), m.after(&r, txn.RecordReversalDone))
@@ -225,7 +228,7 @@ func liveOf(recs []*txn.Record) *fakeLive {
 		case r.Kind == txn.RecordReversalDue && untold[r.Original]: // instead of telling it
 		case r.Owes():
 			l.owed++
-		case r.Kind == txn.RecordAdviceDone:
+		case r.Kind == txn.RecordAdviceDone && untold[r.Original]:
 			l.owed--
 		}
 		untold[r.ID] = r.Kind == txn.RecordOutcome && r.Request == txn.KindStandIn

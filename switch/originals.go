@@ -524,7 +524,8 @@ func (s *Switch) recall(ctx context.Context, rec *txn.Record) (undone bool, err 
 				s.originals.learn(r)
 			}
 		case r.Original == rec.ID:
-			undone = undone || r.Kind == txn.RecordReversalDue || r.Kind == txn.RecordReversalDone
+			undone = undone || r.Kind == txn.RecordReversalDue || r.Kind == txn.RecordReversalDone ||
+				r.Kind == txn.RecordAdviceDone && r.Reason != txn.Approved && rec.Request == txn.KindStandIn
 		case news[r.Original]:
 			s.originals.learn(r)
 		}

@@ -61,13 +61,13 @@ func (s *Switch) Recover() (Recovery, error) {
 			if rec.Owes() {
 				owed[subject] = []owedAt{{detach(rec), pos, false}}
 			}
-		case txn.RecordParked, txn.RecordReleased:
-			if about := owed[subject]; len(about) > 0 {
-				about[0].parked = rec.Kind == txn.RecordParked
-			}
 			if rec.Request == txn.KindStandIn { // it was numbered without an intent
 				legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
 				sealed = *rec
+			}
+		case txn.RecordParked, txn.RecordReleased:
+			if about := owed[subject]; len(about) > 0 {
+				about[0].parked = rec.Kind == txn.RecordParked
 			}
 		case txn.RecordReversalDue:
 			if rec.Key != (txn.Key{}) {
@@ -82,10 +82,17 @@ func (s *Switch) Recover() (Recovery, error) {
 			}
 			owed[subject] = append(owed[subject], owedAt{detach(rec), pos, false})
 		case txn.RecordReversalDone, txn.RecordAdviceDone:
-			if owed[subject] = owed[subject][min(1, len(owed[subject])):]; len(owed[subject]) == 0 {
+			// An advice that was being told when its reversal came to be owed is
+			// done behind it, and is not that reversal.
+			about := owed[subject]
+			if len(about) > 0 && (rec.Kind == txn.RecordReversalDone || about[0].rec.Kind == txn.RecordOutcome) {
+				about = about[1:]
+			}
+			if owed[subject] = about; len(about) == 0 {
 				delete(owed, subject)
 			}
 			s.originals.learn(rec)
+			s.refusedStandIn(rec)
 		}
 		return nil
 	})

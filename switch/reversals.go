@@ -336,7 +336,9 @@ func (l *lanes) end(o *owed, done *txn.Record) error {
 	failpoint.Hit(failpoint.Acknowledgment)
 	l.s.settle(done)
 	l.s.originals.learn(done)
-	l.s.standIns.release(done.Original)
+	if !l.s.refusedStandIn(done) {
+		l.s.standIns.release(done.Original)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.behind == nil {

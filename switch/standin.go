@@ -52,6 +52,9 @@ type standIns struct {
 	mu   sync.Mutex
 	sums map[exposed]int64
 	open map[txn.ID]exposure
+	// lost are those that their issuer refused: they count until their business day
+	// is over, so that a card that is refused every time is not approved every time.
+	lost []txn.ID
 }
 
 // exposed is a party that may lose, or cost, money: an issuer by itself, or one
@@ -65,6 +68,7 @@ type exposed struct {
 type exposure struct {
 	parties [4]exposed
 	minor   int64
+	day     txn.Date
 }
 
 func newStandIns(rules map[txn.IssuerID]StandIn) (*standIns, error) {
@@ -78,7 +82,7 @@ func newStandIns(rules map[txn.IssuerID]StandIn) (*standIns, error) {
 
 func exposureOf(rec *txn.Record) exposure {
 	issuer := rec.Leg.Issuer
-	e := exposure{minor: rec.Amount.Minor, parties: [4]exposed{{issuer: issuer}, {issuer: issuer, scope: txn.ScopeMerchant},
+	e := exposure{minor: rec.Amount.Minor, day: rec.Day, parties: [4]exposed{{issuer: issuer}, {issuer: issuer, scope: txn.ScopeMerchant},
 		{issuer: issuer, scope: txn.ScopeTerminal}, {issuer: issuer, scope: txn.ScopeCard, id: rec.Card}}}
 	copy(e.parties[1].id[:], rec.Merchant[:])
 	copy(e.parties[2].id[:], rec.Key.Terminal[:])
@@ -92,6 +96,7 @@ func (s *standIns) reserve(rec *txn.Record, r *StandIn) bool {
 	most := [4]int64{r.Issuer, r.Merchant, r.Terminal, r.Card}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget(rec.Day)
 	for i, p := range e.parties {
 		if s.sums[p]+e.minor > most[i] {
 			return false
@@ -115,11 +120,39 @@ func (s *standIns) add(id txn.ID, e exposure) {
 	s.open[id] = e
 }
 
-// release ends the exposure of a transaction, if it has one: its issuer has
-// taken note of it or refused it, or it was undone.
+// lose keeps the exposure of a transaction that its issuer refused until the day
+// is over.
+func (s *standIns) lose(rec *txn.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.open[rec.Original]; !ok { // at recovery
+		x := *rec
+		x.Key = rec.OriginalKey
+		s.add(rec.Original, exposureOf(&x))
+	}
+	s.lost = append(s.lost, rec.Original)
+}
+
+// forget ends what was lost before a business day. mu is held.
+func (s *standIns) forget(day txn.Date) {
+	s.lost = slices.DeleteFunc(s.lost, func(id txn.ID) bool {
+		gone := s.open[id].day < day
+		if gone {
+			s.remove(id)
+		}
+		return gone
+	})
+}
+
+// release ends the exposure of a transaction, if it has one: its issuer has taken
+// note of it, or it was undone.
 func (s *standIns) release(id txn.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.remove(id)
+}
+
+func (s *standIns) remove(id txn.ID) {
 	e, ok := s.open[id]
 	if !ok {
 		return
@@ -136,6 +169,17 @@ func (s *standIns) release(id txn.ID) {
 // before the issuer has taken note of it, it is not told any more.
 func untold(rec *txn.Record) bool {
 	return rec.Kind == txn.RecordOutcome && rec.Request == txn.KindStandIn
+}
+
+// refusedStandIn takes what an issuer refused out of what may be built upon: its
+// cardholder was never charged, so nothing is voided or refunded.
+func (s *Switch) refusedStandIn(done *txn.Record) bool {
+	if done.Kind != txn.RecordAdviceDone || done.Request != txn.KindStandIn || done.Reason == txn.Approved {
+		return false
+	}
+	s.standIns.lose(done)
+	s.slots.undo(&done.OriginalKey, false)
+	return true
 }
 
 // Exposure is what was approved in an issuer's place and not taken note of yet.

@@ -186,8 +186,25 @@ func TestStandIn(t *testing.T) {
 		h.ask(sale("10000001", 1, 500))
 		h.bank.opinion = [2]byte{'5', '1'}
 		back(h)
-		if exposure(h) != 0 || h.used("10000001") != 500 {
-			t.Errorf("exposed %d, used %d", exposure(h), h.used("10000001"))
+		h.restart()
+		if exposure(h) != 500 || h.used("10000001") != 500 {
+			t.Errorf("what is lost counts today: exposed %d, used %d", exposure(h), h.used("10000001"))
+		}
+		void := sale("10000001", 9, 500)
+		void.Kind, void.Original = txn.KindVoid, txn.Reference{STAN: 1, Batch: 1}
+		h.want("a void of what was never charged", h.ask(void), txn.OriginalDoesNotStand, "25")
+		void.Kind, void.Key.STAN = txn.KindRefund, 10
+		h.want("a refund of it", h.ask(void), txn.OriginalDoesNotStand, "25")
+		time.Sleep(24 * time.Hour)
+		away(h)
+		if _, err := h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()).Before()); err != nil {
+			t.Fatal(err)
+		}
+		next := sale("10000001", 11, 700)
+		next.Key.Batch = 2
+		h.want("the day after", h.ask(next), txn.Approved, "00")
+		if exposure(h) != 700 {
+			t.Errorf("the day after %d are exposed, want 700", exposure(h))
 		}
 	})
 	run("reversed before it is told", func(t *testing.T, h *house) {
@@ -215,6 +232,32 @@ func TestStandIn(t *testing.T) {
 		back(h)
 		if advised(h) != 0 || h.bank.undone(0) != 1 || h.used("10000001") != 0 {
 			t.Errorf("advised %d, undone %d, used %d", advised(h), h.bank.undone(0), h.used("10000001"))
+		}
+	})
+	run("reversed while it is told, and the switch dies", func(t *testing.T, h *house) {
+		away(h)
+		first := h.ask(sale("10000001", 1, 500))
+		h.ask(reversal("10000001", 1, 500))
+		// The advice had been sent before: its issuer takes note of it now.
+		var told txn.Record
+		h.journal.Scan(h.journal.First(), func(_ journal.Position, b []byte) error {
+			if told.Kind != txn.RecordOutcome || told.ID != first.ID {
+				told.Unmarshal(append([]byte(nil), b...))
+			}
+			return nil
+		})
+		told.Kind, told.Original, told.OriginalKey, told.Key, told.Held = txn.RecordAdviceDone, told.ID, told.Key, txn.Key{}, txn.NoEffect
+		told.ID += 1 << 20
+		if _, err := h.journal.Append(told.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		h.restart()
+		if h.s.Figures().ReversalsOwed != 1 {
+			t.Fatalf("%d reversals are owed, the terminal was told of one", h.s.Figures().ReversalsOwed)
+		}
+		back(h)
+		if h.bank.undone(0) != 1 || h.used("10000001") != 0 {
+			t.Errorf("undone %d, used %d", h.bank.undone(0), h.used("10000001"))
 		}
 	})
 	run("reversed after it is told", func(t *testing.T, h *house) {

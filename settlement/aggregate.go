@@ -500,7 +500,7 @@ func (a *aggregate) decided(c *claim, d *payout.Decision) error {
 	}
 	executes, decision := "", d.Why.String()
 	if d.Why == payout.PayoutsAreHeld {
-		decision += ": " + c.Held
+		decision += ": " + d.Held
 	}
 	if d.Executes != 0 {
 		executes = d.Executes.String()

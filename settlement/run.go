@@ -48,7 +48,11 @@ type RunInput struct {
 	// keeps its own.
 	Fees func() (*fee.Schedule, error)
 	// Payouts gives how merchants are paid, likewise.
-	Payouts  func() (*payout.Terms, error)
+	Payouts func() (*payout.Terms, error)
+	// OpenAccount gives the number of an account that is kept sealed in the terms
+	// of a run, those of a registry in a database.
+	OpenAccount func(merchant, sealed string) (number string, err error)
+
 	Day      txn.Date
 	Calendar txn.BusinessDay
 	Now      time.Time
@@ -163,7 +167,7 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 		return in.result(ctx, run, dir)
 	}
 	if terms == nil {
-		if terms, err = loadTerms(ctx, in.Ledger, run.Payouts); err != nil {
+		if terms, err = in.loadTerms(ctx, run.Payouts); err != nil {
 			return nil, err
 		}
 	}
@@ -429,7 +433,7 @@ func (p *pricer) load(sum string) (*fee.Schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := fee.Load(fee.File{Name: "stored plans", Text: []byte(stored.Plans)}, fee.File{Name: "stored cards", Text: []byte(stored.BINs)})
+	s, err := fee.Load(fee.File{Name: "stored plans", Text: []byte(stored.Plans)}, fee.File{Name: "stored cards", Text: []byte(stored.BINs)}, nil)
 	if err == nil && s.Sum() != sum {
 		err = fmt.Errorf("fee schedule %s in the ledger is not what was stored", sum)
 	}
@@ -530,12 +534,13 @@ func lockRuns(ctx context.Context, dir string) (unlock func(), err error) {
 }
 
 // loadTerms are the payout terms of a hash.
-func loadTerms(ctx context.Context, l *ledger.Ledger, sum string) (*payout.Terms, error) {
-	stored, err := l.Terms(ctx, sum)
+func (in *RunInput) loadTerms(ctx context.Context, sum string) (*payout.Terms, error) {
+	stored, err := in.Ledger.Terms(ctx, sum)
 	if err != nil {
 		return nil, err
 	}
-	t, err := payout.Load(payout.File{Name: "stored payouts", Text: []byte(stored.Merchants)}, payout.File{Name: "stored calendar", Text: []byte(stored.Calendar)})
+	t, err := payout.Load(payout.File{Name: "stored payouts", Text: []byte(stored.Merchants)}, payout.File{Name: "stored calendar", Text: []byte(stored.Calendar)},
+		payout.Registry{Open: in.OpenAccount})
 	if err == nil && t.Sum() != sum {
 		err = fmt.Errorf("payout terms %s in the ledger are not what was stored", sum)
 	}

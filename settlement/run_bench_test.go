@@ -58,11 +58,11 @@ func benchInput(b *testing.B, w *town) RunInput {
 		plans += fmt.Sprintf("  - {mid: M%014d, plan: a, from: 2020-01-01}\n", m)
 		payouts += fmt.Sprintf("  - {mid: M%014d, accounts: *a}\n", m)
 	}
-	s, err := fee.Load(fee.File{Name: "fees", Text: []byte(plans)}, fee.File{Name: "cards", Text: []byte(runCards)})
+	s, err := fee.Load(fee.File{Name: "fees", Text: []byte(plans)}, fee.File{Name: "cards", Text: []byte(runCards)}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	t, err := payout.Load(payout.File{Name: "payouts", Text: []byte(payouts)}, payout.File{Name: "calendar", Text: []byte(runWorkdays)})
+	t, err := payout.Load(payout.File{Name: "payouts", Text: []byte(payouts)}, payout.File{Name: "calendar", Text: []byte(runWorkdays)}, payout.Registry{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -81,11 +81,11 @@ merchants:
 )
 
 func runTerms() (*payout.Terms, error) {
-	return payout.Load(payout.File{Name: "payouts.yaml", Text: []byte(runPayouts)}, payout.File{Name: "calendar.yaml", Text: []byte(runWorkdays)})
+	return payout.Load(payout.File{Name: "payouts.yaml", Text: []byte(runPayouts)}, payout.File{Name: "calendar.yaml", Text: []byte(runWorkdays)}, payout.Registry{})
 }
 
 func runSchedule() (*fee.Schedule, error) {
-	return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(runFees)}, fee.File{Name: "cards.csv", Text: []byte(runCards)})
+	return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(runFees)}, fee.File{Name: "cards.csv", Text: []byte(runCards)}, nil)
 }
 
 // town is a ledger and a journal that are filled alike, with a calendar of days.
@@ -397,6 +397,43 @@ func checkBooks(t interface {
 
 var errKill = errors.New("killed")
 
+// TestRunKeepsTheRegistry holds that a run that is taken up pays by what the
+// registry said when it began, and keeps no account in clear in the ledger.
+func TestRunKeepsTheRegistry(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		w.put(deed(1, txn.KindSale, "M1", day1, 100_00, 0))
+		w.drained()
+		in := w.input(day1)
+		in.OpenAccount = func(m, sealed string) (string, error) { return "0000" + m + sealed, nil }
+		in.Payouts = func() (*payout.Terms, error) {
+			return payout.Load(payout.File{Name: "f", Text: []byte("version: 1\npayer: {name: Us, accounts: [{currency: CNY, name: Us, number: \"1\", bank: \"105290000012\"}]}\n")},
+				payout.File{Name: "c", Text: []byte(runWorkdays)},
+				payout.Registry{Open: in.OpenAccount, Merchants: []payout.Registered{{ID: "M1", Currency: "CNY", Owner: "Registered", Sealed: "5ea1", Bank: "SAMPDEFF"}}})
+		}
+		in.step = func(string) error { return errKill }
+		if _, err := Settle(t.Context(), in); !errors.Is(err, errKill) {
+			t.Fatal(err)
+		}
+		in.step = nil
+		in.Payouts = func() (*payout.Terms, error) { return nil, errors.New("a run that was begun keeps its own") }
+		for range 2 { // taken up; its files lost
+			r, err := Settle(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := content(t, w.dir)
+			paid, kept := files["/2026-11-20/"+payoutsFile], files["/2026-11-20/"+termsFile]
+			if !strings.Contains(paid, "Registered,0000M15ea1,SAMPDEFF") || !strings.Contains(kept, "sealed: \"5ea1\"") || strings.Contains(kept, "0000M1") {
+				t.Errorf("%s\n%s", paid, kept)
+			}
+			if err := os.RemoveAll(r.Directory); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // TestF71KilledAtEveryStep kills a run at each of its steps, and the one that takes
 // it up at each of its own, while late facts arrive: files are the same as those
 // of a run that nobody killed, and so is what later calls return.
@@ -677,7 +714,7 @@ func TestTiersAndAgencies(t *testing.T) {
 			return fee.Load(fee.File{Name: "fees.yaml", Text: []byte(`version: 1
 plans: [{name: p, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 10000, tiers: [{above: "1000.00", ppm: 8000}]}]}]
 merchants: [{mid: M1, plan: p, from: 2020-01-01, agencies: [{code: north, ppm: 333333}, {code: south, ppm: 333333}]}]
-`)}, fee.File{Name: "cards.csv", Text: []byte(runCards)})
+`)}, fee.File{Name: "cards.csv", Text: []byte(runCards)}, nil)
 		}
 		settle := func(day txn.Date) *RunResult {
 			t.Helper()

@@ -80,6 +80,23 @@ func TestOffice(t *testing.T) {
 	explain(shop, "10000001").check(t, exitOK, "approved", "")
 	explain("999290054110002", "10000003").check(t, exitRefused, "", "is not registered")
 
+	// Merchants are paid to the accounts, and priced by the plans, of this registry.
+	data := s.dir + "/data"
+	write(t, data, "calendar.yaml", "version: 1\nyears: [{year: 2026}]\n")
+	write(t, data, "cards.csv", read(t, "../../testdata/cards.csv"))
+	write(t, data, "fees.yaml", "version: 1\nplans: [{name: retail, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 5000}]}]\n")
+	write(t, data, "payouts.yaml", "version: 1\nmerchants: [{mid: \""+shop+"\", accounts: [{currency: CNY, name: Bund Books Ltd}]}]\n")
+	refuses(exitUsage, "payouts.yaml:2: merchants[].accounts[].name: the registry says this of the merchant", "payout", "check")
+	write(t, data, "payouts.yaml", "version: 1\nmerchants: [{mid: \""+shop+"\", accounts: [{currency: CNY, min: \"5.00\"}]}]\n")
+	say("not payable: merchant "+shop+`: account.bank "" must be a BIC`, "payout", "check")
+	say("set", "merchant", "set", shop, "bank=102290000001", "payout=d+1", "fee_plan=retial", "--by", "li")
+	refuses(exitUsage, `there is no plan "retial", which merchant `+shop+" has in the registry", "fee", "check")
+	say("set", "merchant", "set", shop, "fee_plan=retail", "--by", "li")
+	say("ok", "fee", "check")
+	if got := s.cli("payout", "check"); strings.Contains(got.out, shop) || !strings.Contains(got.out, "not payable: merchant "+other) {
+		t.Errorf("%s%s", got.out, got.errs)
+	}
+
 	// Moved by two people.
 	say("proposal 1: another person must approve it", append([]string{"device", "move", serial, "merchant=" + other, "tid=20000001"}, place...)...)
 	say("machine move", "proposal", "list", "--open")

@@ -133,7 +133,10 @@ func payoutCommand(c *console) *cobra.Command {
 				return err
 			}
 			if c.json() {
-				return c.print(map[string]any{"sha256": t.Sum(), "years": t.Calendar.Years()})
+				return c.print(map[string]any{"sha256": t.Sum(), "years": t.Calendar.Years(), "unusable": append([]string{}, t.Unusable...)})
+			}
+			for _, why := range t.Unusable {
+				fmt.Fprintln(c.out, "not payable:", why)
 			}
 			_, err = fmt.Fprintln(c.out, "ok", t.Sum(), "working days are known of", t.Calendar.Years())
 			return err

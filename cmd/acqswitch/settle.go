@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +15,9 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/payout"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -26,7 +32,8 @@ type settlementConfig struct {
 	Schedule time.Duration `yaml:"schedule"`
 }
 
-// schedule reads the fees of a configuration; any fault is the files'.
+// schedule reads the fees of a configuration; any fault is the files', or the
+// registry's where that is in the database and gives merchants their plans.
 func (c *config) schedule() (*fee.Schedule, error) {
 	plans, plansPath, err := c.input("fees", c.Settlement.Fees, "fees.yaml", fee.FileSizeMax)
 	if err != nil {
@@ -36,7 +43,16 @@ func (c *config) schedule() (*fee.Schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := fee.Load(fee.File{Name: plansPath, Text: plans}, fee.File{Name: cardsPath, Text: cards})
+	registered := map[string]string{}
+	err = c.eachMerchant(func(m registry.Entry) {
+		if plan := m.Get("fee_plan"); plan != "" {
+			registered[m.Get("mid")] = plan
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := fee.Load(fee.File{Name: plansPath, Text: plans}, fee.File{Name: cardsPath, Text: cards}, registered)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -53,11 +69,44 @@ func (c *config) payoutTerms() (*payout.Terms, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := payout.Load(payout.File{Name: merchantsPath, Text: merchants}, payout.File{Name: calendarPath, Text: calendar})
+	known := payout.Registry{Open: c.openAccount()}
+	err = c.eachMerchant(func(m registry.Entry) {
+		known.Merchants = append(known.Merchants, payout.Registered{ID: m.Get("mid"), Cycle: strings.ToUpper(m.Get("payout")), Onboarded: m.Get("since"),
+			LicenceUntil: m.Get("licence_ends"), Held: m.Get("status") == registry.MerchantHeld.String(),
+			Currency: m.Get("currency"), Owner: m.Get("account_owner"), Sealed: m.Get("account_sealed"), Bank: m.Get("bank")})
+	})
+	if err != nil {
+		return nil, err
+	}
+	t, err := payout.Load(payout.File{Name: merchantsPath, Text: merchants}, payout.File{Name: calendarPath, Text: calendar}, known)
 	if err != nil {
 		return nil, usage(err)
 	}
 	return t, nil
+}
+
+// eachMerchant walks the merchants of a registry in the database. One in a file
+// says nothing of money: the files of settlement do.
+func (c *config) eachMerchant(fn func(registry.Entry)) error {
+	if c.RegistryFrom == "file" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), officeWithin)
+	defer cancel()
+	return c.withOffice(func(o *office.Office) error { return o.EachMerchant(ctx, fn) })
+}
+
+// openAccount gives the numbers of accounts that the office of the configuration
+// sealed. It reads the keys when the first is asked for.
+func (c *config) openAccount() func(merchant, sealed string) (string, error) {
+	cards := sync.OnceValues(func() (*keys.Cards, error) { return keys.OpenCards(c.path(c.CardKeys, "card.keys")) })
+	return func(merchant, sealed string) (string, error) {
+		k, err := cards()
+		if err != nil {
+			return "", err
+		}
+		return office.OpenAccount(k, merchant, sealed)
+	}
 }
 
 // input reads a file that settlement works on, of the data directory unless given.
@@ -84,6 +133,7 @@ func (c *config) runInput(l *ledger.Ledger, day txn.Date, now time.Time) settlem
 		OpenJournal: func() (settlement.Journal, error) { return openJournalReadOnly(c.DataDir) },
 		Fees:        c.schedule,
 		Payouts:     c.payoutTerms,
+		OpenAccount: c.openAccount(),
 		Day:         day, Calendar: calendar, Now: now,
 		Dir: c.path(c.Settlement.Dir, "settlement"),
 	}

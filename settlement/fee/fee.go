@@ -328,10 +328,10 @@ type Schedule struct {
 	table                *txn.CardTable
 }
 
-// Sum is the SHA-256 of both files, in hexadecimal: what a run was priced with.
+// Sum is the SHA-256 of both texts, in hexadecimal: what a run was priced with.
 func (s *Schedule) Sum() string { return s.sum }
 
-// Plans and BINs are the two files as they were read.
+// Plans is the file as it was read, with the plans that the registry gave.
 func (s *Schedule) Plans() []byte { return s.plansText }
 
 // BINs is the table of card prefixes as it was read.

@@ -19,7 +19,7 @@ const (
 
 func load(t testing.TB, plans string) *Schedule {
 	t.Helper()
-	s, err := Load(File{"fees.yaml", []byte(plans)}, File{"cards.csv", []byte(cards)})
+	s, err := Load(File{"fees.yaml", []byte(plans)}, File{"cards.csv", []byte(cards)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		{"interchange with a gap", head + "interchange:\n  rates:\n    - {card: any, currency: CNY, from: 2020-01-01, to: 2020-01-31, ppm: 1}\n    - {card: any, currency: CNY, from: 2020-02-02, ppm: 1}\n", "fees.yaml:5: interchange.rates[].from"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, err := Load(File{"fees.yaml", []byte(c.plans)}, File{"cards.csv", []byte(cards)}); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Load(File{"fees.yaml", []byte(c.plans)}, File{"cards.csv", []byte(cards)}, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
@@ -248,7 +248,7 @@ func TestRefusals(t *testing.T) {
 		"prefix,card\n62,debit\n62,credit\n": "cards.csv:3: prefix: \"62\" is on line 2",
 		"prefix,card\n62,gold\n":             "cards.csv:2: card",
 	} {
-		if _, err := Load(File{"fees.yaml", []byte(head + ok)}, File{"cards.csv", []byte(text)}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(File{"fees.yaml", []byte(head + ok)}, File{"cards.csv", []byte(text)}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -264,7 +264,7 @@ func TestTiersAndWays(t *testing.T) {
       - {card: any, currency: CNY, mcc: ["5812"], from: 2020-01-01, ppm: 5}
       - {card: any, currency: CNY, mcc: ["5812"], entry: [manual, code], from: 2020-01-01, ppm: 6}
 merchants: [{mid: M1, plan: a, from: 2020-01-01}]
-`)}, File{"cards.csv", []byte(cards)})
+`)}, File{"cards.csv", []byte(cards)}, nil)
 	if err != nil || !s.Tiers() {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestSample(t *testing.T) {
 		}
 		return File{name, b}
 	}
-	s, err := Load(read("fees.yaml"), read("cards.csv"))
+	s, err := Load(read("fees.yaml"), read("cards.csv"), map[string]string{"999290054110002": "retail"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,16 +333,53 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// TestRegistry holds the plans that a registry gives, and that what a run keeps of
+// them is the same schedule again.
+func TestRegistry(t *testing.T) {
+	const file = "version: 1\nplans: [{name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}, {name: b, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 2}]}]\n"
+	const theirs = "merchants: [{mid: F, plan: a, from: 2020-01-01}, {mid: M2, agencies: [{code: north, ppm: 5}]}]\n"
+	table := File{"cards.csv", []byte(cards)}
+	first, err := Load(File{"f", []byte(file + theirs)}, table, map[string]string{"M1": "b", "M2": "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(File{"kept", first.Plans()}, File{"kept", first.BINs()}, nil)
+	if err != nil || again.Sum() != first.Sum() {
+		t.Fatal(again, err)
+	}
+	for _, s := range []*Schedule{first, again} {
+		for id, want := range map[string]string{"F": "a", "M1": "b", "M2": "b", "M3": ""} {
+			d := deal("622202", 20261122)
+			d.Merchant = txn.MakeMerchantID(id)
+			if terms, _ := s.Terms(d); terms.Plan != want {
+				t.Errorf("%s has %q, want %q", id, terms.Plan, want)
+			}
+		}
+		if n := len(s.Agencies(txn.MakeMerchantID("M2"), 20261122)); n != 1 {
+			t.Errorf("%d agencies", n)
+		}
+	}
+	for theirs, want := range map[string]string{
+		"merchants: [{mid: M1, plan: a, from: 2020-01-01}]": `f:3: merchants[].plan: the registry gives merchant M1 the plan "b": change it there and remove it here`,
+		"merchants: [{mid: M2}]":                            `f:3: merchants[].plan: there is no plan ""`,
+		"":                                                  `plans[].name: there is no plan "c", which merchant M9 has in the registry: add it here or change it there`,
+	} {
+		if _, err := Load(File{"f", []byte(file + theirs)}, table, map[string]string{"M1": "b", "M9": "c"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", theirs, err, want)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(retail), []byte(cards))
 	f.Fuzz(func(t *testing.T, plans, bins []byte) {
-		s, err := Load(File{"fees.yaml", plans}, File{"cards.csv", bins})
+		s, err := Load(File{"fees.yaml", plans}, File{"cards.csv", bins}, nil)
 		if (s == nil) == (err == nil) {
 			t.Fatal("neither schedule nor error, or both")
 		}
 		if s != nil {
 			s.Terms(deal("622202", 20261122))
-			again, err := Load(File{"a", plans}, File{"b", bins})
+			again, err := Load(File{"a", plans}, File{"b", bins}, nil)
 			if err != nil || again.Sum() != s.Sum() {
 				t.Fatal(fmt.Sprint("another schedule from the same files: ", err))
 			}

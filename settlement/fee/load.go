@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,21 +91,18 @@ type File struct {
 	Text []byte
 }
 
-// Load reads plans and the table of cards. It returns a schedule or, as joined
-// *Problem errors, the first problems of the files; never parts of a bad one.
-func Load(plans, bins File) (*Schedule, error) {
+// Load reads plans and the table of cards. registered are plans that a registry
+// gives to merchants, by their ids; they are joined to the file, and with them it
+// is Plans: a run that is taken up loads that, whatever the registry says by then.
+// Load returns a schedule or, as joined *Problem errors, the first problems of the
+// files; never parts of a bad one.
+func Load(plans, bins File, registered map[string]string) (*Schedule, error) {
 	for _, f := range [...]File{plans, bins} {
 		if len(f.Text) > FileSizeMax {
 			return nil, fmt.Errorf("read %s: it is larger than %d bytes", f.Name, FileSizeMax)
 		}
 	}
 	s := &Schedule{plansText: plans.Text, bins: bins.Text, merchants: map[txn.MerchantID][]assignment{}}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d\n", len(plans.Text)) // so that no byte can move from one file to the other
-	h.Write(plans.Text)
-	h.Write(bins.Text)
-	s.sum = hex.EncodeToString(h.Sum(nil))
-
 	builtIn, err := yamlfile.Decode[document](defaults, "built-in fees", emptyFile)
 	if err != nil {
 		return nil, err
@@ -114,14 +112,64 @@ func Load(plans, bins File) (*Schedule, error) {
 		return nil, err
 	}
 	l := loader{file: plans.Name, s: s, plans: map[string]*tariff{}}
+	if len(registered) > 0 {
+		l.join(doc, registered)
+		if s.plansText = yamlfile.Encode(doc); len(s.plansText) > FileSizeMax {
+			return nil, fmt.Errorf("%s and the registry have more than %d bytes to say of fees", plans.Name, FileSizeMax)
+		}
+	}
 	l.document(doc, builtIn)
 	l.file = bins.Name
 	l.cards(bins.Text)
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n", len(s.plansText)) // so that no byte can move from one file to the other
+	h.Write(s.plansText)
+	h.Write(s.bins)
+	s.sum = hex.EncodeToString(h.Sum(nil))
 	return s, nil
 }
+
+// anyDay is before all sales: the registry gives a merchant one plan, for all days
+// that are not settled yet.
+const anyDay = "2000-01-01"
+
+// join puts the plans of the registry into the document. The file says of these
+// merchants who has shares, and nothing twice.
+func (l *loader) join(d *document, registered map[string]string) {
+	there := map[string]bool{}
+	for i := range d.Plans {
+		there[d.Plans[i].Name.Text] = true
+	}
+	said := map[string]bool{}
+	for i := range d.Merchants {
+		y := &d.Merchants[i]
+		plan := registered[y.ID.Text]
+		switch {
+		case plan == "":
+			continue
+		case y.Plan.Line > 0:
+			l.problem(y.Plan, "merchants[].plan", "the registry gives merchant %s the plan %q: change it there and remove it here", y.ID.Text, plan)
+		default:
+			y.Plan = yamlfile.Scalar{Text: plan, Line: y.ID.Line}
+		}
+		if y.From.Line == 0 && !said[y.ID.Text] {
+			y.From = yamlfile.Scalar{Text: anyDay, Line: y.ID.Line}
+		}
+		said[y.ID.Text] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(registered)) {
+		if plan := registered[id]; !there[plan] {
+			l.problem(yamlfile.Scalar{}, "plans[].name", "there is no plan %q, which merchant %s has in the registry: add it here or change it there (merchant set)", plan, id)
+		} else if !said[id] {
+			d.Merchants = append(d.Merchants, merchantYAML{ID: scalar(id), Plan: scalar(plan), From: scalar(anyDay)})
+		}
+	}
+}
+
+func scalar(text string) yamlfile.Scalar { return yamlfile.Scalar{Text: text, Line: 1} }
 
 // loader fills the schedule and collects what is wrong.
 type loader struct {

@@ -16,7 +16,7 @@ import (
 
 // Limits of the files.
 const (
-	FileSizeMax = 64 << 20 // each: some 200,000 merchants
+	FileSizeMax = 128 << 20 // each: some 200,000 merchants
 
 	million        = 1_000_000
 	problemsMax    = 20
@@ -31,6 +31,8 @@ const (
 type Terms struct {
 	Calendar *Calendar
 	Payer    string // our name
+	// Unusable are merchants whose registered accounts no bank can pay to, and why.
+	Unusable []string
 
 	text, calendarText []byte
 	sum                string
@@ -38,10 +40,11 @@ type Terms struct {
 	merchants          map[txn.MerchantID]*Merchant
 }
 
-// Sum is the SHA-256 of both files, in hexadecimal: what a run paid by.
+// Sum is the SHA-256 of both texts, in hexadecimal: what a run paid by.
 func (t *Terms) Sum() string { return t.sum }
 
-// Text and CalendarText are the two files as they were read.
+// Text and CalendarText are the two files as they were read, the first with what
+// the registry said: Load reads them again.
 func (t *Terms) Text() []byte         { return t.text }
 func (t *Terms) CalendarText() []byte { return t.calendarText }
 
@@ -79,6 +82,7 @@ type merchantYAML struct {
 	On        []yamlfile.Scalar `yaml:"on"`
 	Onboarded yamlfile.Scalar   `yaml:"onboarded"`
 	Licence   yamlfile.Scalar   `yaml:"licence_until"`
+	Held      yamlfile.Scalar   `yaml:"held"`
 	Reserve   *reserveYAML      `yaml:"reserve"`
 	Accounts  []accountYAML     `yaml:"accounts"`
 }
@@ -92,25 +96,23 @@ type accountYAML struct {
 	Currency yamlfile.Scalar `yaml:"currency"`
 	Name     yamlfile.Scalar `yaml:"name"`
 	Number   yamlfile.Scalar `yaml:"number"`
+	Sealed   yamlfile.Scalar `yaml:"sealed"`
 	Bank     yamlfile.Scalar `yaml:"bank"`
 	Min      yamlfile.Scalar `yaml:"min"`
 }
 
-// Load reads how merchants are paid, and the calendar. It returns terms or, as
-// joined *yamlfile.Problem errors, the first problems of the files; never parts of
-// a bad one.
-func Load(merchants, calendar File) (*Terms, error) {
+// Load reads how merchants are paid, and the calendar. What a registry says of
+// merchants is joined to the file, and with it is Text: a run that is taken up
+// loads that, whatever the registry says by then. It returns terms or, as joined
+// *yamlfile.Problem errors, the first problems of the files; never parts of a bad
+// one.
+func Load(merchants, calendar File, registry Registry) (*Terms, error) {
 	for _, f := range [...]File{merchants, calendar} {
 		if len(f.Text) > FileSizeMax {
 			return nil, fmt.Errorf("read %s: it is larger than %d bytes", f.Name, FileSizeMax)
 		}
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d\n", len(merchants.Text)) // so that no byte can move from one file to the other
-	h.Write(merchants.Text)
-	h.Write(calendar.Text)
-	t := &Terms{text: merchants.Text, calendarText: calendar.Text, sum: hex.EncodeToString(h.Sum(nil)), merchants: map[txn.MerchantID]*Merchant{}}
-
+	t := &Terms{text: merchants.Text, calendarText: calendar.Text, merchants: map[txn.MerchantID]*Merchant{}}
 	doc, err := yamlfile.Decode[document](merchants.Text, merchants.Name, `it must say "version: 1" and list merchants`)
 	if err != nil {
 		return nil, err
@@ -119,19 +121,32 @@ func Load(merchants, calendar File) (*Terms, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: merchants.Name}
+	l := loader{file: merchants.Name, registry: registry}
+	if len(registry.Merchants) > 0 {
+		l.join(t, doc)
+		if t.text = yamlfile.Encode(doc); len(t.text) > FileSizeMax {
+			return nil, fmt.Errorf("%s and the registry have more than %d bytes to say of payouts", merchants.Name, FileSizeMax)
+		}
+	}
 	l.document(t, doc)
 	l.file = calendar.Name
 	t.Calendar = l.calendar(days)
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n", len(t.text)) // so that no byte can move from one file to the other
+	h.Write(t.text)
+	h.Write(t.calendarText)
+	t.sum = hex.EncodeToString(h.Sum(nil))
 	return t, nil
 }
 
 // loader collects what is wrong.
 type loader struct {
 	file     string
+	registry Registry
+	merchant string // whose accounts are read
 	problems []error
 }
 
@@ -179,6 +194,14 @@ func (l *loader) document(t *Terms, d *document) {
 			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", 1, million)
 			m.ReserveDays = int(l.number(at.Or(r.Days), "merchants[].reserve.days", 1, reserveDaysMax))
 		}
+		switch y.Held.Text {
+		case "":
+		case "yes":
+			m.Held = true
+		default:
+			l.problem(y.Held, "merchants[].held", "%q must be yes, or be left out", y.Held.Text)
+		}
+		l.merchant = y.ID.Text
 		m.Accounts = l.accounts(y.Accounts, at, "merchants[].accounts[]")
 		t.merchants[id] = m
 	}
@@ -224,6 +247,9 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 		if n := len(a.Name); n == 0 || n > nameMax {
 			l.problem(at.Or(y.Name), field+".name", "%q must be the owner's name, 1 to %d bytes", a.Name, nameMax)
 		}
+		if y.Sealed.Line > 0 {
+			a.Number = l.open(y, field)
+		}
 		switch {
 		case len(a.Number) == 0 || len(a.Number) > numberMax || !alphanumeric(a.Number):
 			l.problem(at.Or(y.Number), field+".number", "must be 1 to %d letters and digits", numberMax)
@@ -243,6 +269,23 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 		accounts = append(accounts, a)
 	}
 	return accounts
+}
+
+// open is the number of a sealed account.
+func (l *loader) open(y *accountYAML, field string) string {
+	switch {
+	case y.Number.Line > 0:
+		l.problem(y.Number, field+".number", "is sealed: it cannot stand here, too")
+	case l.registry.Open == nil:
+		l.problem(y.Sealed, field+".sealed", "is for accounts of the registry, and there is none: say number")
+	default:
+		number, err := l.registry.Open(l.merchant, y.Sealed.Text)
+		if err != nil {
+			l.problem(y.Sealed, field+".sealed", "%v", err)
+		}
+		return number
+	}
+	return ""
 }
 
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {

@@ -1,8 +1,9 @@
 // Package payout decides what a merchant is paid at the end of a business day,
 // when, and why not; and writes what the bank is to do as ISO 20022 pain.001.
 //
-// Terms are two strict YAML files, of merchants' accounts and of working days;
-// Load refuses a bad one, naming line and field. Decide is pure: the same terms
+// Terms are two strict YAML files, of merchants' accounts and of working days, and
+// what a registry says of merchants; Load refuses a bad file, naming line and
+// field. Decide is pure: the same terms
 // and the same position give the same decision on every machine and at any time.
 // No decision loses money: what is not paid and not reserved is carried forward,
 // a debt of the merchant's likewise.
@@ -61,6 +62,7 @@ type Merchant struct {
 	Weekdays     []time.Weekday // of the business days after which it is paid; none is all
 	Onboarded    txn.Date       // 0: not known
 	LicenceUntil txn.Date       // 0: not watched
+	Held         bool           // by the registry
 	ReservePPM   int64          // millionths of a day's net that are kept back
 	ReserveDays  int            // and given back so many days later
 	Accounts     []Account      // at most one of a currency
@@ -132,6 +134,7 @@ type Decision struct {
 	Executes     txn.Date
 	Account      *Account // of Pay
 	Why          Why
+	Held         string // of PayoutsAreHeld: by whom, for what
 }
 
 // Decide decides about the position after a business day whose run began on a
@@ -159,7 +162,9 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 	case d.Closing < 0:
 		d.Why = MerchantOwes
 	case p.Held != "":
-		d.Why = PayoutsAreHeld
+		d.Why, d.Held = PayoutsAreHeld, p.Held
+	case m.Held:
+		d.Why, d.Held = PayoutsAreHeld, "the merchant is on hold in the registry"
 	case m.LicenceUntil != 0 && m.LicenceUntil < began:
 		d.Why = LicenceHasExpired
 	case account == nil:

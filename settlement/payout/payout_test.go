@@ -36,7 +36,7 @@ func terms(t testing.TB) *Terms {
 	if err != nil {
 		t.Fatal(err)
 	}
-	terms, err := Load(File{"payouts.yaml", []byte(merchants)}, File{"calendar.yaml", calendar})
+	terms, err := Load(File{"payouts.yaml", []byte(merchants)}, File{"calendar.yaml", calendar}, Registry{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestBadFiles(t *testing.T) {
 		{"version: 1\n", "version: 1\nyears: [{year: 2026, workdays: [2026-05-04]}]\n", `2026-05-04 is a Monday, which is worked anyway`},
 		{"version: 1\n", "version: 1\nyears: [{year: 2026, holidays: [{from: 2026-05-03}], workdays: [2026-05-03]}]\n", `2026-05-03 is here as a holiday or a working day already`},
 	} {
-		_, err := Load(File{"m", []byte(c.merchants)}, File{"c", []byte(c.calendar)})
+		_, err := Load(File{"m", []byte(c.merchants)}, File{"c", []byte(c.calendar)}, Registry{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q, %q: %v, want %q", c.merchants, c.calendar, err, c.want)
 		}
@@ -342,7 +342,108 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(File{"payouts.yaml", payouts}, File{"calendar.yaml", calendar}); err != nil {
+	doc, err := yamlfile.Decode[document](payouts, "payouts.yaml", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := Registry{Open: func(_, sealed string) (string, error) { return sealed, nil }}
+	for _, m := range doc.Merchants {
+		known.Merchants = append(known.Merchants, Registered{ID: m.ID.Text, Currency: m.Accounts[0].Currency.Text, Owner: "Owner", Sealed: "1", Bank: "SAMPDEFF"})
+	}
+	if terms, err := Load(File{"payouts.yaml", payouts}, File{"calendar.yaml", calendar}, known); err != nil || len(terms.Unusable) > 0 {
+		t.Error(err)
+	}
+}
+
+// TestRegistry holds what a registry says of merchants, and that what a run keeps
+// of it gives the same terms again, without a number in clear.
+func TestRegistry(t *testing.T) {
+	const file = `version: 1
+payer: {name: Us, accounts: [{currency: CNY, name: Us, number: "100", bank: "105290000012"}]}
+merchants:
+  - {mid: B, on: [fri], accounts: [{currency: CNY, min: "200.00"}, {currency: EUR, name: Bee, number: "7", bank: SAMPDEFF}]}
+  - {mid: A, accounts: [{currency: CNY, min: "5.00"}]}
+`
+	const calendar = "version: 1\nyears: [{year: 2026}]\n"
+	open := func(m, sealed string) (string, error) {
+		if number, ok := strings.CutPrefix(sealed, "sealed for "+m+" "); ok {
+			return strings.Repeat(number, 8), nil
+		}
+		return "", errors.New("it is sealed with other keys")
+	}
+	of := func(id string) Registered {
+		return Registered{ID: id, Currency: "CNY", Owner: "Owner <" + id + ">", Sealed: "sealed for " + id + " 42", Bank: "102290002433"}
+	}
+	with := func(r Registered, change func(*Registered)) Registered { change(&r); return r }
+	known := Registry{Open: open, Merchants: []Registered{
+		with(of("B"), func(r *Registered) { r.Cycle = "D+1" }),
+		of("A"),
+		with(of("H"), func(r *Registered) { r.Held = true }),
+		with(of("L"), func(r *Registered) { r.LicenceUntil = "2026-09-01" }),
+		with(of("N"), func(r *Registered) { r.Cycle, r.Onboarded = "D+0", "2026-09-01" }),
+		with(of("X"), func(r *Registered) { r.Bank = "Bank of X" }),
+		{ID: "Y"},
+	}}
+	first, err := Load(File{"payouts.yaml", []byte(file)}, File{"calendar.yaml", []byte(calendar)}, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.Unusable) != 1 || !strings.HasPrefix(first.Unusable[0], `merchant X: account.bank "Bank of X" must be a BIC`) || strings.Contains(string(first.Text()), "4242") {
+		t.Errorf("%q\n%s", first.Unusable, first.Text())
+	}
+	again, err := Load(File{"kept", first.Text()}, File{"kept", first.CalendarText()}, Registry{Open: open})
+	if err != nil || again.Sum() != first.Sum() {
+		t.Fatal(again, err)
+	}
+	slices.Reverse(known.Merchants)
+	if other, err := Load(File{"payouts.yaml", []byte(file)}, File{"calendar.yaml", []byte(calendar)}, known); err != nil || other.Sum() != first.Sum() {
+		t.Errorf("the order of the registry matters: %v", err)
+	}
+	const friday txn.Date = 20260918
+	for _, terms := range []*Terms{first, again} {
+		for id, want := range map[string]string{
+			"A": "paid 10000 on 2026-09-21 to Owner <A> 4242424242424242", "B": "below the minimum payout", "H": "payouts are held: the merchant is on hold in the registry",
+			"L": "the merchant's licence has expired: payouts are held", "N": "demoted paid 10000 on 2026-09-21 to Owner <N> 4242424242424242",
+			"X": "the merchant has no payout account in this currency", "Y": "the merchant has no payout account in this currency",
+		} {
+			d, err := terms.Decide(&Position{Merchant: txn.MakeMerchantID(id), Currency: txn.CNY, Net: 100_00}, friday, friday)
+			got := d.Why.String()
+			if d.Held != "" {
+				got += ": " + d.Held
+			}
+			if d.Account != nil {
+				got = fmt.Sprintf("paid %d on %s to %s %s", d.Pay, d.Executes, d.Account.Name, d.Account.Number)
+			}
+			if d.Demoted {
+				got = "demoted " + got
+			}
+			if err != nil || got != want {
+				t.Errorf("%s: %q, %v, want %q", id, got, err, want)
+			}
+		}
+	}
+	for _, c := range []struct {
+		file  string
+		known Registered
+		want  string
+	}{
+		{"merchants: [{mid: A, cycle: T+1}]", with(of("A"), func(r *Registered) { r.Cycle = "D+1" }), "f:2: merchants[].cycle: the registry says this of the merchant: change it there and remove it here"},
+		{"merchants: [{mid: A, onboarded: 2026-01-01}]", with(of("A"), func(r *Registered) { r.Onboarded = "2026-01-01" }), "f:2: merchants[].onboarded: the registry says"},
+		{"merchants: [{mid: A, licence_until: 2026-01-01}]", with(of("A"), func(r *Registered) { r.LicenceUntil = "2026-01-01" }), "f:2: merchants[].licence_until: the registry says"},
+		{"merchants: [{mid: A, accounts: [{currency: CNY, number: \"1\"}]}]", of("A"), "f:2: merchants[].accounts[].number: the registry says"},
+		{"merchants: [{mid: A, accounts: [{currency: CNY, name: A}]}]", of("A"), "f:2: merchants[].accounts[].name: the registry says"},
+		{"merchants: [{mid: A, accounts: [{currency: CNY, bank: SAMPDEFF}]}]", of("A"), "f:2: merchants[].accounts[].bank: the registry says"},
+		{"merchants: [{mid: A, accounts: [{currency: CNY, min: x}]}]", of("A"), "f:2: merchants[].accounts[].min:"},
+		{"merchants: [{mid: B}]", of("A"), `f:2: merchants[].mid: the registry has no merchant "B"`},
+		{"merchants: []", with(of("A"), func(r *Registered) { r.Sealed = "torn" }), "the account of merchant A: it is sealed with other keys"},
+		{"merchants: [{mid: A, held: no}]", of("A"), `f:2: merchants[].held: "no" must be yes`},
+	} {
+		_, err := Load(File{"f", []byte("version: 1\n" + c.file + "\n")}, File{"c", []byte(calendar)}, Registry{[]Registered{c.known}, open})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.file, err, c.want)
+		}
+	}
+	if _, err := Load(File{"f", first.Text()}, File{"c", []byte(calendar)}, Registry{}); err == nil || !strings.Contains(err.Error(), "is for accounts of the registry, and there is none") {
 		t.Error(err)
 	}
 }
@@ -351,7 +452,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(merchants), []byte("version: 1\nyears: [{year: 2026, holidays: [{from: 2026-05-01, to: 2026-05-03}], workdays: [2026-05-09]}]\n"))
 	f.Add([]byte("version: 1\nmerchants: [{mid: A, accounts: [{currency: CNY}]}]\n"), []byte("version: 1\nyears: [{year: 9999, holidays: [{from: 9999-12-31}]}]\n"))
 	f.Fuzz(func(t *testing.T, merchants, calendar []byte) {
-		terms, err := Load(File{"m", merchants}, File{"c", calendar})
+		terms, err := Load(File{"m", merchants}, File{"c", calendar}, Registry{})
 		if err != nil {
 			for e := range strings.Lines(err.Error()) {
 				if p := (*yamlfile.Problem)(nil); !errors.As(err, &p) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -342,7 +343,7 @@ func (o *Office) SetBlacklist(ctx context.Context, who Act, list []Listed) (susp
 func (w *work) blacklisted(m *merchant) error {
 	values := [][2]string{{"identity", m.Get("identity")}, {"name", m.Get("legal_name")}}
 	if sealed := m.Get("account_sealed"); sealed != "" {
-		if number, err := w.o.cards.OpenText(sealed, "account of "+m.Get("mid")); err == nil {
+		if number, err := OpenAccount(w.o.cards, m.Get("mid"), sealed); err == nil {
 			values = append(values, [2]string{"account", fmt.Sprintf("%x", w.o.cards.Hash("account", number))})
 		}
 	}
@@ -373,14 +374,7 @@ func (w *work) blacklisted(m *merchant) error {
 	return nil
 }
 
-// Account is the settlement account of a merchant, in clear: for payouts.
-func (o *Office) Account(ctx context.Context, id string) (string, error) {
-	e, err := o.Merchant(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if e.Get("account_sealed") == "" {
-		return "", fmt.Errorf("merchant %s has no settlement account", id)
-	}
-	return o.cards.OpenText(e.Get("account_sealed"), "account of "+id)
+// OpenAccount is the number of a settlement account that an office sealed.
+func OpenAccount(cards *keys.Cards, merchant, sealed string) (string, error) {
+	return cards.OpenText(sealed, "account of "+merchant)
 }

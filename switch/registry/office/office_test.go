@@ -169,7 +169,7 @@ func TestReview(t *testing.T) {
 		if text := e.Text(); strings.Contains(text, "6222020000000007") || strings.Contains(text, "310101199001011234") {
 			h.t.Errorf("a number in clear: %s", text)
 		}
-		if number, err := h.Account(ctx, mid); err != nil || number != "6222020000000007" {
+		if number, err := OpenAccount(h.cards, mid, e.Get("account_sealed")); err != nil || number != "6222020000000007" {
 			h.t.Error(number, err)
 		}
 		history, err := h.History(ctx, "merchant", mid)

@@ -55,6 +55,23 @@ func (o *Office) Merchants(ctx context.Context, status string) (list []registry.
 	return list, err
 }
 
+// EachMerchant calls fn with every merchant, by id, of one state of the registry.
+func (o *Office) EachMerchant(ctx context.Context, fn func(registry.Entry)) error {
+	return o.view(ctx, func(v *view) error {
+		return v.each(ctx, func(rows *sql.Rows) error {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				return err
+			}
+			e, err := registry.ParseMerchant(text)
+			if err == nil {
+				fn(e)
+			}
+			return err
+		}, `SELECT document FROM merchant ORDER BY id`)
+	})
+}
+
 // MachineFilter chooses machines. Empty fields choose all.
 type MachineFilter struct {
 	Status, Merchant string

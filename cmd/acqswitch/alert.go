@@ -15,6 +15,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -238,15 +239,28 @@ func alertDisposeCommand(c *console) *cobra.Command {
 payment association's codes (alert codes lists them). Some are done at once:
 
   03, 04, 06  the merchant's payouts are held until payout release
-  08          the merchant's card payments are refused
-  09          the terminal's card payments are refused until it is fetched
+  08          the merchant's card payments are refused, and it is suspended
+  09          the terminal's card payments are refused, and it is suspended, until
+              it is fetched
   10          the merchant is watched one level higher (alert watch)
 
-Payouts that a rule held go on again where none of the first three is said.`,
+Merchants and terminals are suspended where the registry is in the database. Payouts
+that a rule held go on again where none of the first three is said.`,
 		Example: `  acqswitch alert dispose 12 --risk 02 --disposition 06,10 --by "Li Na" --note "called, no explanation"
   acqswitch alert dispose 13 --risk 99 --disposition 99 --by "Li Na" --note "a wedding"`,
-	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (alert.Alert, error) {
-		return w.Dispose(ctx, n, d, f.by)
+	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (a alert.Alert, err error) {
+		cfg, err := f.config()
+		if err != nil {
+			return a, err
+		}
+		if cfg.RegistryFrom == "file" {
+			return w.Dispose(ctx, n, d, f.by, nil)
+		}
+		err = cfg.withOffice(func(o *office.Office) error {
+			a, err = w.Dispose(ctx, n, d, f.by, o)
+			return err
+		})
+		return a, err
 	})
 	cmd.Flags().StringVar(&d.RiskType, "risk", "", "risk type, 01 to 99")
 	cmd.Flags().StringVar(&d.Source, "source", "QT", "who said so")

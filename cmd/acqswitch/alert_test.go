@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,10 +12,21 @@ import (
 )
 
 // TestAlerts follows somebody who tries cards out: his tries become an alert of a
-// running switch, two people decide about it, and the switch obeys within a second.
+// running switch, two people decide about it, and the switch and its registry obey
+// within a second.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "balance: 500000\nrules: [{amount: 66600, code: \"51\"}]")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	write(t, s.dir, "acqswitch.yaml", read(t, s.dir+"/acqswitch.yaml")+"registry_from: database\nacquirer: \"48802900\"\n")
+	sample, err := filepath.Abs("../../testdata/registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cli("registry", "import", sample, "--approved", "--by", "Wang", "--reason", "reviewed").check(t, exitOK, "", "")
+	s.start()
 	stan := 0
 	sale := func(amount, card string) string {
 		stan++
@@ -61,7 +74,11 @@ func TestAlerts(t *testing.T) {
 	s.cli(append(dispose, "09")...).check(t, exitRefused, "", "disposed of already")
 	s.cli("payout", "holds").check(t, exitOK, "alert 1: rule R06", "")
 	s.until("the terminal is refused", func() bool { return sale("1.00", other) == "58" })
-	s.until("that is an alert, too", func() bool { return strings.Contains(s.cli("alert", "list").out, "R11") })
+	s.cli("device", "show", "10000001").check(t, exitOK, "status suspended", "")
+	s.cli("device", "resume", "00002304SN0000000001", "--by", "Wang", "--reason", "fetched, cleaned").check(t, exitOK, "is active", "")
+	s.until("the list refuses what the registry serves, and that is an alert, too", func() bool {
+		return sale("1.00", other) == "58" && strings.Contains(s.cli("alert", "list").out, "R11")
+	})
 	s.cli("alert", "watch").check(t, exitOK, "high-risk", "")
 	s.cli("alert", "watch", "--terminal", "10000001", "--level", "closely").check(t, exitUsage, "", "--level")
 	s.cli("alert", "watch", "--terminal", "10000001").check(t, exitUsage, "", "--level must say how closely")

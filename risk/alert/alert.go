@@ -6,8 +6,8 @@
 // however often Collect is called, by however many processes, and whatever broke
 // between: the place up to which findings were looked at moves in the same
 // transaction. What is disposed of stays as it was decided, with who and when,
-// and so does the list of who is watched. A decision and what it does to payouts
-// and to the watch list are there together, or neither.
+// and so does the list of who is watched. A decision and what it does to payouts,
+// to the watch list and to the registry are there together, or neither.
 //
 // Not here: what rules look for (package risk), how payouts are held (package
 // settlement: an act of the ledger), the registry.
@@ -449,18 +449,27 @@ func pending(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
 	return a, err
 }
 
+// Registry is where merchants and terminals have their statuses.
+type Registry interface {
+	// Suspend ends that a merchant, or one of its terminals, is served, as a part
+	// of tx. What is not served anyway stays as it is.
+	Suspend(ctx context.Context, tx *sql.Tx, merchant, terminal, by, reason string) error
+}
+
 // Dispose decides an assigned alert. Some dispositions do something, in the same
 // transaction:
 //
 //	03, 04, 06  the merchant's payouts are held until the hold is released. Where
 //	            a rule held them and none of these is said, they are released
-//	08          the merchant becomes high-risk: its payments are refused
-//	09          so does the terminal; that it is fetched is the registry's
+//	08          the merchant becomes high-risk: its payments are refused. The
+//	            registry suspends it
+//	09          likewise the terminal; that it is fetched is entered there
 //	10          the merchant is watched one level higher, from warning on its
 //	            payouts are held, too
 //
-// What breaks a rule is a Refusal.
-func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by string) (a Alert, err error) {
+// A registry that is a file is nil: who edits it suspends them there. What breaks a
+// rule is a Refusal.
+func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by string, registry Registry) (a Alert, err error) {
 	if err := people(by); err != nil {
 		return a, err
 	}
@@ -479,7 +488,7 @@ func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by st
 		case a.Terminal == "" && d.does("09"):
 			return refuse("alert %d is about no terminal that could be taken back", number)
 		}
-		if err := w.act(ctx, tx, &a, &d, by); err != nil {
+		if err := w.act(ctx, tx, &a, &d, by, registry); err != nil {
 			return err
 		}
 		a.State, a.Decision = Disposed, &d
@@ -493,7 +502,7 @@ func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by st
 }
 
 // act does what a decision does besides being noted.
-func (w *Workbench) act(ctx context.Context, tx *sql.Tx, a *Alert, d *Decision, by string) (err error) {
+func (w *Workbench) act(ctx context.Context, tx *sql.Tx, a *Alert, d *Decision, by string, registry Registry) (err error) {
 	why := fmt.Sprintf("alert %d: rule %s", a.Number, a.Rule)
 	switch held := d.does("03", "04", "06"); {
 	case held && a.Hold == 0:
@@ -521,7 +530,20 @@ func (w *Workbench) act(ctx context.Context, tx *sql.Tx, a *Alert, d *Decision, 
 		}
 	}
 	if d.does("09") {
-		return setLevel(ctx, tx, terminal, txn.HighRisk, by, why)
+		if err := setLevel(ctx, tx, terminal, txn.HighRisk, by, why); err != nil {
+			return err
+		}
+	}
+	if registry == nil {
+		return nil
+	}
+	if d.does("08") {
+		if err := registry.Suspend(ctx, tx, a.Merchant, "", by, why); err != nil {
+			return err
+		}
+	}
+	if d.does("09") {
+		return registry.Suspend(ctx, tx, a.Merchant, a.Terminal, by, why)
 	}
 	return nil
 }

@@ -234,11 +234,11 @@ func TestWhatCannotBeDone(t *testing.T) {
 		with := func(f func(*Decision)) error {
 			x := good
 			f(&x)
-			_, err := d.Dispose(ctx, 1, x, "Li Na")
+			_, err := d.Dispose(ctx, 1, x, "Li Na", nil)
 			return err
 		}
 		assign := func(n int64, to, by string) error { _, err := d.Assign(ctx, n, to, by); return err }
-		dispose := func(n int64, x Decision) error { _, err := d.Dispose(ctx, n, x, "Li Na"); return err }
+		dispose := func(n int64, x Decision) error { _, err := d.Dispose(ctx, n, x, "Li Na", nil); return err }
 		if err := errors.Join(assign(2, "Li Na", "Wang"), assign(3, "Li Na", "Wang"), dispose(3, good)); err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +313,7 @@ func TestWhatDispositionsDo(t *testing.T) {
 			if _, err := d.Assign(ctx, number, "Li Na", "Wang"); err != nil {
 				t.Fatal(err)
 			}
-			a, err := d.Dispose(ctx, number, Decision{RiskType: "02", Source: "XH", Dispositions: strings.Split(row.dispositions, ","), Note: "seen"}, "Li Na")
+			a, err := d.Dispose(ctx, number, Decision{RiskType: "02", Source: "XH", Dispositions: strings.Split(row.dispositions, ","), Note: "seen"}, "Li Na", nil)
 			if err != nil || a.State != Disposed {
 				t.Fatalf("%s: %+v, %v", row.dispositions, a, err)
 			}

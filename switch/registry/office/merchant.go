@@ -180,6 +180,29 @@ func (w *work) stepMerchant(m *merchant, act string) error {
 	return w.put(m, act)
 }
 
+// Suspend suspends a merchant, or its machine under a terminal id, as a part of a
+// transaction on the office's database. What is not served anyway, or not here any
+// more, stays as it is.
+func (o *Office) Suspend(ctx context.Context, tx *sql.Tx, merchant, terminal, by, reason string) error {
+	return o.within(ctx, tx, Act{By: by, Reason: reason}, "suspend", func(w *work) error {
+		if terminal == "" {
+			m, err := w.merchant(merchant)
+			if err != nil || m == nil || m.status.Serves() != txn.StatusActive {
+				return err
+			}
+			return w.stepMerchant(m, "suspend")
+		}
+		m, err := w.holder(terminal)
+		if err != nil || m == nil || m.Get("merchant") != merchant {
+			return err
+		}
+		if _, ok := m.status.Step("suspend"); !ok {
+			return nil
+		}
+		return w.stepMachine(m, "suspend")
+	})
+}
+
 func nothing(acts string) string {
 	if acts == "" {
 		return "nothing"

@@ -3,6 +3,8 @@ package office
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -397,6 +399,52 @@ func TestT06(t *testing.T) {
 			h.t.Errorf("released: %v\n%s", err, e.Text())
 		}
 		h.must(h.StepMerchant(ctx, li, mid, "close"))
+	})
+}
+
+// TestSuspend: what decides elsewhere in the database suspends here in the same
+// transaction, or not at all.
+func TestSuspend(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.approve(mid)
+		for serial, tid := range map[string]string{"SN1": "10000001", "SN2": "10000002"} {
+			h.must(h.AddMachine(ctx, li, box(serial)))
+			h.must(h.Bind(ctx, li, place(serial, mid, tid)))
+		}
+		h.must(h.StepMachine(ctx, li, "SN1", "activate"))
+		undone := errors.New("undone")
+		for _, row := range []struct {
+			merchant, terminal string
+			err                error
+			want               string // of the merchant and both machines
+		}{
+			{mid, "10000001", undone, "active active bound"},
+			{other, "10000001", nil, "active active bound"}, // it is another's by now
+			{other, "", nil, "active active bound"},
+			{mid, "10000009", nil, "active active bound"},
+			{mid, "10000002", nil, "active active bound"}, // not served anyway
+			{mid, "10000001", nil, "active suspended bound"},
+			{mid, "10000001", nil, "active suspended bound"},
+			{mid, "", nil, "suspended suspended bound"},
+			{mid, "", nil, "suspended suspended bound"},
+		} {
+			err := h.db.Update(ctx, func(tx *sql.Tx) error {
+				return errors.Join(h.Suspend(ctx, tx, row.merchant, row.terminal, "Wang", "alert 7"), row.err)
+			})
+			if !errors.Is(err, row.err) {
+				h.t.Fatal(err)
+			}
+			if got := h.status(mid) + " " + h.machineStatus("SN1") + " " + h.machineStatus("SN2"); got != row.want {
+				h.t.Errorf("%+v: %s", row, got)
+			}
+		}
+		history, err := h.History(ctx, "merchant", mid)
+		h.must(err)
+		if c := history[len(history)-1]; c.By != "Wang" || c.Reason != "alert 7" || c.Act != "suspend" {
+			h.t.Errorf("%+v", c)
+		}
 	})
 }
 

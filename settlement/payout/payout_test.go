@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -466,6 +467,25 @@ func FuzzLoad(f *testing.F) {
 			if d, err := terms.Decide(&p, 20260918, 20260918); err == nil && d.Reserved+d.Pay+d.Closing != 100_00 {
 				t.Errorf("%s: %+v", id, d)
 			}
+		}
+	})
+}
+
+// FuzzRegistry holds that what a run keeps gives the same terms again, whatever a
+// registry and a file say.
+func FuzzRegistry(f *testing.F) {
+	f.Add([]byte("version: 1\nmerchants: [{mid: A, on: [mon], reserve: {ppm: 1, days: 1}, accounts: [{currency: CNY, min: 1}]}]\n"), "A", "A", "102290002433")
+	f.Add([]byte(merchants), "T1", "Tee: \"& {One}\" # \u2028", "SAMPDEFF")
+	f.Fuzz(func(t *testing.T, file []byte, id, owner, bank string) {
+		calendar := File{"c", []byte("version: 1\n")}
+		open := func(_, sealed string) (string, error) { return sealed, nil }
+		first, err := Load(File{"m", file}, calendar, Registry{[]Registered{{ID: id, Currency: "CNY", Owner: owner, Sealed: "42", Bank: bank}}, open})
+		if err != nil {
+			return
+		}
+		again, err := Load(File{"kept", first.Text()}, calendar, Registry{Open: open})
+		if err != nil || again.Payer != first.Payer || !reflect.DeepEqual(again.merchants, first.merchants) || !reflect.DeepEqual(again.payer, first.payer) {
+			t.Fatalf("%v: %+v\n%+v\n%s", err, first, again, first.Text())
 		}
 	})
 }

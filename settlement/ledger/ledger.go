@@ -82,6 +82,15 @@ func Open(dsn string) (*Ledger, error) {
 // Close closes the connections.
 func (l *Ledger) Close() error { return l.db.Close() }
 
+// Copy is sqldb.DB.Copy. It says false of a server's ledger.
+func (l *Ledger) Copy(ctx context.Context, path string) (bool, error) {
+	err := l.db.Copy(ctx, path)
+	if errors.Is(err, sqldb.ErrServer) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 //go:embed migrations/*.sql
 var migrations embed.FS
 

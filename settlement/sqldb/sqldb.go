@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -144,6 +145,29 @@ func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) err
 	}
 	return nil
 }
+
+// Copy writes one state of a SQLite database into a file that does not exist yet,
+// on stable storage when it returns nil; others go on writing meanwhile. A server's
+// database is copied with the server's tools: ErrServer.
+func (d *DB) Copy(ctx context.Context, path string) error {
+	if d.postgres {
+		return ErrServer
+	}
+	if _, err := d.Write.ExecContext(ctx, `VACUUM INTO ?`, path); err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Chmod(0o600), f.Sync(), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	return nil
+}
+
+// ErrServer: the database is a server's.
+var ErrServer = errors.New("the database is a server's")
 
 // View calls fn with a transaction that reads one state of the database.
 func (d *DB) View(ctx context.Context, fn func(*sql.Tx) error) error {

@@ -56,6 +56,7 @@ func TestF79NoisyTerminalMayStillReverse(t *testing.T) {
 		if h.journal.Last() != before {
 			t.Error("a noisy terminal fills the journal")
 		}
+		h.want("the second again", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
 		h.want("another terminal's", h.ask(sale("10000002", 1, 500)), txn.Approved, "00")
 		h.want("its reversal", h.ask(reversal("10000001", 2, 500)), txn.Approved, "00")
 		time.Sleep(time.Second)

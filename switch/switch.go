@@ -127,11 +127,13 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case s.covered(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
-	case paced(req) && !s.pace.takes(req.Key.Terminal, req.Received):
-		ans.Reason = txn.TerminalIsTooFast
 	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal && req.Kind != txn.KindSignOn:
 		ans.Reason = txn.SwitchIsOverloaded
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
+		if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) {
+			ans.Reason = txn.TerminalIsTooFast
+			break
+		}
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
 		if ans.Reason = s.assess(req).Reason; ans.Reason == txn.Approved {
@@ -266,6 +268,11 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		slot, flight, claimed = s.slots.claim(req)
 	}
 	failpoint.Hit(failpoint.Claimed)
+	if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) { // what was answered before is told again at any pace
+		s.slots.forget(&req.Key)
+		s.refuse(req, ans, txn.TerminalIsTooFast)
+		return
+	}
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
 		if !s.aloft.enter(&req.Key, req.Deadline) {

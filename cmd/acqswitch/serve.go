@@ -30,6 +30,12 @@ program, see upgrade. Logs go to standard error.`,
   acqswitch serve --config acqswitch.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// First of all: without a listener either signal would end the process.
+			hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			signal.Notify(usr2, syscall.SIGUSR2)
+			defer signal.Stop(hup)
+			defer signal.Stop(usr2)
 			u, err := newUpgrader(file)
 			if err != nil {
 				return err
@@ -51,11 +57,6 @@ program, see upgrade. Logs go to standard error.`,
 			}
 			oneMoreProcessor()
 			u.serves(a)
-			hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
-			signal.Notify(hup, syscall.SIGHUP)
-			signal.Notify(usr2, syscall.SIGUSR2)
-			defer signal.Stop(hup)
-			defer signal.Stop(usr2)
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			if profile != "" {
@@ -89,7 +90,7 @@ program, see upgrade. Logs go to standard error.`,
 					}
 				}()
 			})
-			return u.end(err)
+			return u.end(cmd.Context(), err)
 		},
 	}
 	configFlag(cmd, &file)

@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +25,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// handoverVariable has the number of the file descriptor of a handover, in the
+// handoverVariable has the number of the file descriptor of a handover and the key
+// that it is sealed with, in the
 // environment of the program that takes over. It never stands in a shell.
 const handoverVariable = "ACQSWITCH_HANDOVER"
 
@@ -31,6 +36,8 @@ type handover struct {
 	Since   time.Time    `json:"since"`   // when it stopped reading
 	Issuers []string     `json:"issuers"` // that had a link
 	Sockets *pos.Sockets `json:"sockets"`
+
+	file *os.File // that it goes through
 }
 
 // inherit is the handover that this program was started with, nil without one.
@@ -40,38 +47,79 @@ func inherit() (*handover, error) {
 		return nil, nil
 	}
 	os.Unsetenv(handoverVariable)
-	fd, err := strconv.Atoi(v)
+	number, key, _ := strings.Cut(v, ":")
+	fd, err := strconv.Atoi(number)
 	if err != nil {
 		return nil, fmt.Errorf("take over: %s: %w", handoverVariable, err)
 	}
 	f := os.NewFile(uintptr(fd), "handover")
 	defer f.Close()
 	h := new(handover)
-	if err := json.NewDecoder(f).Decode(h); err != nil {
+	sealed, err := io.ReadAll(f)
+	if err == nil {
+		var seal cipher.AEAD
+		if seal, err = handoverSeal(key); err == nil {
+			var text []byte
+			if text, err = seal.Open(nil, make([]byte, seal.NonceSize()), sealed, nil); err == nil {
+				err = json.Unmarshal(text, h)
+			}
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
 	return h, nil
 }
 
+// handoverSeal makes the cipher of a handover: what sessions had read may hold
+// card data, and the file it goes through may reach a disk. Each key, in
+// hexadecimal, seals one handover and is gone with the two programs.
+func handoverSeal(key string) (cipher.AEAD, error) {
+	k, err := hex.DecodeString(key)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(k)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// handoverFile makes the file that a handover goes through. It is made before
+// anything stops.
+func handoverFile(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "handover-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
 // become replaces this program by the one at path, with the same arguments. It
 // returns only when that failed: the sockets are lost then.
 func (h *handover) become(path string) error {
-	f, err := os.CreateTemp("", "acqswitch-handover-*")
+	var key [32]byte
+	rand.Read(key[:])
+	v := hex.EncodeToString(key[:])
+	text, err := json.Marshal(h)
+	if err == nil {
+		var seal cipher.AEAD
+		if seal, err = handoverSeal(v); err == nil {
+			_, err = h.file.Write(seal.Seal(nil, make([]byte, seal.NonceSize()), text, nil))
+		}
+	}
+	if err == nil {
+		_, err = h.file.Seek(0, io.SeekStart)
+	}
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	os.Remove(f.Name())
-	if err = json.NewEncoder(f).Encode(h); err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
+	fd, err := syscall.Dup(int(h.file.Fd())) // exec leaves the copy open
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	fd, err := syscall.Dup(int(f.Fd())) // exec leaves the copy open
-	if err != nil {
-		return fmt.Errorf("hand over: %w", err)
-	}
-	err = syscall.Exec(path, os.Args, append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)))
+	err = syscall.Exec(path, os.Args, append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)+":"+v))
 	return fmt.Errorf("hand over to %s: %w", path, err)
 }
 
@@ -158,6 +206,18 @@ func readPresence(dir string) (p presence, err error) {
 	return p, nil
 }
 
+// locked says that a process writes the journal: the number in a file that was
+// left behind may be another process's by now.
+func locked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	return errors.Is(err, syscall.EWOULDBLOCK)
+}
+
 // upgrader replaces the program of a serving switch.
 type upgrader struct {
 	path   string // of the program
@@ -205,6 +265,10 @@ func (u *upgrader) tell() {
 func (u *upgrader) begin(ctx context.Context) bool {
 	a := u.app
 	err := probe(ctx, u.path, u.config, a.cfg.DataDir, a.journal.Last())
+	var file *os.File
+	if err == nil {
+		file, err = handoverFile(a.cfg.DataDir)
+	}
 	if ctx.Err() != nil {
 		return false // told to stop meanwhile
 	}
@@ -215,7 +279,7 @@ func (u *upgrader) begin(ctx context.Context) bool {
 		return false
 	}
 	a.log.Info("handing over", "to", u.path)
-	u.next = &handover{Since: time.Now()}
+	u.next = &handover{Since: time.Now(), file: file}
 	for _, s := range a.issuers.Status() {
 		if s.Up > 0 {
 			u.next.Issuers = append(u.next.Issuers, s.Issuer)
@@ -227,8 +291,9 @@ func (u *upgrader) begin(ctx context.Context) bool {
 }
 
 // end follows the end of the app, which failed with err or did what it was told.
-func (u *upgrader) end(err error) error {
-	if u.next != nil && err == nil {
+// Where ctx has ended it was told to stop, before or while it was handing over.
+func (u *upgrader) end(ctx context.Context, err error) error {
+	if u.next != nil && err == nil && ctx.Err() == nil {
 		u.next.Sockets = u.app.terminals.Kept()
 		return u.next.become(u.path)
 	}
@@ -262,6 +327,9 @@ configuration take effect.`,
 			before, err := readPresence(cfg.DataDir)
 			if err != nil {
 				return err
+			}
+			if !locked(filepath.Join(cfg.DataDir, "journal", "LOCK")) {
+				return usage(fmt.Errorf("no switch serves %s: process %d is another", cfg.DataDir, before.PID))
 			}
 			if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
 				return fmt.Errorf("tell process %d to upgrade: %w", before.PID, err)

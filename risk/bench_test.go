@@ -26,7 +26,7 @@ func BenchmarkAssess(b *testing.B) {
 	ms, ts := make([]txn.Merchant, merchants), make([]txn.Terminal, terminals)
 	for i := range ms {
 		m := *good().Owner
-		m.ID = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i))
+		m.ID, m.MCC = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), 0 // whatever category its number says
 		m.Limits = txn.Limits{Transaction: 50_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
 		m.Card = txn.Limits{Transaction: 20_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
 		ms[i] = m

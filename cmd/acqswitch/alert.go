@@ -249,6 +249,9 @@ that a rule held go on again where none of the first three is said.`,
 		Example: `  acqswitch alert dispose 12 --risk 02 --disposition 06,10 --by "Li Na" --note "called, no explanation"
   acqswitch alert dispose 13 --risk 99 --disposition 99 --by "Li Na" --note "a wedding"`,
 	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (a alert.Alert, err error) {
+		if err := d.Check(); err != nil {
+			return a, usage(err)
+		}
 		cfg, err := f.config()
 		if err != nil {
 			return a, err
@@ -307,7 +310,8 @@ func alertWatchCommand(c *console) *cobra.Command {
 		Long: `watch without --level lists who is watched. The levels, each with what those
 below it do: suspicious (it is on the list), attention (its payments are alerted),
 warning (its payouts are held), high-risk (its payments are refused), none (it is
-on the list no more). A running switch follows within a second.`,
+on the list no more). A running switch follows within a second. Who is not in the
+registry is not watched (exit code 3).`,
 		Example: `  acqswitch alert watch
   acqswitch alert watch --merchant 999290054110001 --level attention --by Wang --reason "police asked"
   acqswitch alert watch --terminal 10000001 --level none --by Wang --reason "fetched, cleaned"`,
@@ -318,9 +322,20 @@ on the list no more). A running switch follows within a second.`,
 			}
 			var to txn.Level
 			if level != "" {
+				if (p.Merchant == "") == (p.Terminal == "") {
+					return usage(errors.New("--merchant or --terminal must name whom"))
+				}
 				var err error
 				if to, err = txn.ParseLevel(level); err != nil {
 					return usage(fmt.Errorf("--level: %w", err))
+				}
+				if err := because(f.reason); err != nil {
+					return err
+				}
+				if to != txn.Unwatched { // who has left the registry can leave the list, too
+					if err := f.watchable(ctx, p); err != nil {
+						return err
+					}
 				}
 			}
 			return f.bench(ctx, func(w *alert.Workbench) error {
@@ -349,6 +364,20 @@ on the list no more). A running switch follows within a second.`,
 	cmd.Flags().StringVar(&p.Terminal, "terminal", "", "or the terminal")
 	cmd.Flags().StringVar(&level, "level", "", "none, suspicious, attention, warning or high-risk")
 	return cmd
+}
+
+// watchable holds that a party is in the registry: watching a mistyped one would
+// watch nobody.
+func (f *actFlags) watchable(ctx context.Context, p alert.Party) error {
+	if f.merchant = p.Merchant; p.Merchant != "" {
+		_, err := f.known()
+		return err
+	}
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	return knownTerminal(ctx, cfg, p.Terminal)
 }
 
 func alertCodesCommand(c *console) *cobra.Command {

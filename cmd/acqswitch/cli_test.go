@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -25,6 +26,12 @@ const (
 func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	write(t, dir, "office.yaml", "registry_from: database\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
 	write(t, dir, "unknown.yaml", "acquirer: \"1\"\nlog: {colour: red}\n")
 	write(t, dir, "script.yaml", "seed: 1\nrules:\n  - {colour: red}\n")
 	write(t, dir, "rule.yaml", "rules: [{percent: 101}]\n")
@@ -65,6 +72,16 @@ func TestCommandLine(t *testing.T) {
 		{"issuer --script nowhere.yaml", exitUsage, "", "open issuer script: open nowhere.yaml"},
 		{"issuer --script script.yaml", exitUsage, "", `issuer script script.yaml: line 3: unknown field "colour"`},
 		{"issuer --script rule.yaml", exitUsage, "", "rule 1: percent: must be 0 to 100"},
+
+		{"ticket open SN1 broken --kind bogus --by li --config office.yaml", exitUsage, "", "--kind \"bogus\" must be one of inquiry, repair, complaint"},
+		{"device move SN1 merchant=1 --by li --config office.yaml", exitUsage, "", "--reason must say why"},
+		{"merchant hold 1 --by li --config office.yaml", exitUsage, "", "--reason must say why"},
+		{"payout hold --merchant 1 --by li", exitUsage, "", "--reason must say why"},
+		{"payout release 1 --by li", exitUsage, "", "--reason must say why"},
+		{"correction propose --merchant 1 --by li", exitUsage, "", "--reason must say why"},
+		{"risk policy propose policy.yaml --by li", exitUsage, "", "--reason must say why"},
+		{"risk policy reject 1 --by li", exitUsage, "", "--reason must say why"},
+		{"issuer --listen " + taken.Addr().String() + " --book " + dir + "/taken.book", exitFailed, "", "address already in use"},
 
 		{"terminal sale", exitUsage, "", "--amount must say how much"},
 		{"terminal sale --amount 12.345", exitUsage, "", "--amount"},

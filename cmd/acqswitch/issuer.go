@@ -41,9 +41,12 @@ unknown, a second completion, a refund of more than is left.`,
 			if book != "" {
 				cfg.Book = book
 			}
+			if err := cfg.Validate(); err != nil {
+				return usage(err)
+			}
 			sim, err := simulator.New(cfg)
 			if err != nil {
-				return usage(err)
+				return err
 			}
 			fmt.Fprintln(c.out, "issuer listens on", sim.Addr())
 			return sim.Run(cmd.Context())

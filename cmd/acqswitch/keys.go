@@ -37,28 +37,29 @@ type keyHolder struct {
 	owner   func(name string) keys.Owner
 	check   func(name string, k algo.Kind) error // nil: none
 	store   func(r *keyring.Ring, name string, k keys.Key) error
-	find    func(r *keyring.Ring, name string) (keys.Key, error) // nil: it is not exported
-	known   func(cfg *config, name string) error                 // why nobody will use it yet; nil: nobody can say
+	find    func(r *keyring.Ring, name string) (keys.Key, error)      // nil: it is not exported
+	known   func(ctx context.Context, cfg *config, name string) error // refuses who has no use for it; nil: nobody can say
 }
 
-func knownTerminal(cfg *config, name string) error {
-	s, err := cfg.parties(context.Background())
+// knownTerminal is a no for a terminal that is not in the registry.
+func knownTerminal(ctx context.Context, cfg *config, name string) error {
+	s, err := cfg.parties(ctx)
 	if err != nil {
 		return err
 	}
 	if _, ok := s.Terminal(txn.MakeTerminalID(name)); !ok {
-		return fmt.Errorf("the registry has no terminal %s", name)
+		return &exitError{exitRefused, fmt.Errorf("there is no terminal %q in the registry", name)}
 	}
 	return nil
 }
 
-func knownIssuer(cfg *config, name string) error {
+func knownIssuer(_ context.Context, cfg *config, name string) error {
 	for _, is := range cfg.Issuers {
 		if is.Name == name {
 			return nil
 		}
 	}
-	return fmt.Errorf("the configuration has no issuer %s", name)
+	return &exitError{exitRefused, fmt.Errorf("there is no issuer %q in the configuration", name)}
 }
 
 var keyHolders = []keyHolder{
@@ -156,7 +157,8 @@ func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
 
 It reads two or three key components from standard input, one a line: the
 component and its check value in hexadecimal, as its custodian has them. The key
-is their XOR; it is sealed under the local master key and never printed.
+is their XOR; it is sealed under the local master key and never printed. Whom the
+registry or the configuration does not know is refused (exit code 3).
 ` + notRunning,
 		Example: `  acqswitch keys load-` + h.word + ` ` + strings.ToUpper(h.argument()) + ` --config acqswitch.yaml < components`,
 		Args:    args(1, "one "+h.argument()),
@@ -198,11 +200,18 @@ is their XOR; it is sealed under the local master key and never printed.
 }
 
 // storeKey makes the holder's key in the configuration's ring and says what it
-// is, and, as a warning, why nobody will use it yet.
+// is. Nobody unknown gets one; that nobody can be known yet, as there is no
+// registry, is a warning.
 func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
 	cfg, err := readConfig(file)
 	if err != nil {
 		return err
+	}
+	var unread error
+	if h.known != nil {
+		if unread = h.known(ctx, cfg, name); exitCode(unread) == exitRefused {
+			return unread
+		}
 	}
 	var key keys.Key
 	err = withKeys(ctx, cfg, func(r *keyring.Ring, vault *keys.Vault) (err error) {
@@ -212,10 +221,8 @@ func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name 
 	if err != nil {
 		return err
 	}
-	if h.known != nil {
-		if err := h.known(cfg, name); err != nil {
-			fmt.Fprintf(c.errs, "acqswitch: warning: the key is loaded, but %v\n", err)
-		}
+	if unread != nil {
+		fmt.Fprintf(c.errs, "acqswitch: warning: the key is loaded, but %v\n", unread)
 	}
 	info, err := key.Sealed.Info()
 	if err != nil {

@@ -50,7 +50,8 @@ func testKey(t *testing.T, kind algo.Kind, seed byte) (clearKey []byte, kcv stri
 	return clearKey, v.String()
 }
 
-// A key for whom nobody knows is loaded, with a warning.
+// A key for whom nobody knows is refused; with a warning it is loaded where there
+// is no registry yet.
 func TestKeyOfAStranger(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "acqswitch.yaml", "issuers: [{name: east, address: \"h:1\", bins: [\"62\"]}]\n")
@@ -67,10 +68,17 @@ func TestKeyOfAStranger(t *testing.T) {
 	write(t, dir, "merchants.yaml", registryText)
 	acqswitch(t, dir, nil, "", "registry", "import", "merchants.yaml").check(t, exitOK, "", "")
 	load(weak, "terminal", "10000001", "")
-	load(weak, "terminal", "99999999", "the registry has no terminal 99999999")
-	load(sm4, "serial", "99999999", "the registry has no terminal 99999999")
+	refuse := func(stdin, word, name, why string) {
+		t.Helper()
+		acqswitch(t, dir, nil, stdin, "keys", "load-"+word, name).check(t, exitRefused, "", why)
+	}
+	refuse(weak, "terminal", "99999999", `there is no terminal "99999999" in the registry`)
+	refuse(sm4, "serial", "99999999", `there is no terminal "99999999" in the registry`)
 	load(weak, "issuer", "east", "")
-	load(weak, "issuer", "nosuch", "the configuration has no issuer nosuch")
+	refuse(weak, "issuer", "nosuch", `there is no issuer "nosuch" in the configuration`)
+	if r := acqswitch(t, dir, nil, "", "keys", "list"); strings.Contains(r.out, "99999999") || strings.Contains(r.out, "nosuch") {
+		t.Error(r.out)
+	}
 	acqswitch(t, dir, nil, "", "keys", "load-serial", "--help").check(t, exitOK, "load-serial TERMINAL", "")
 }
 

@@ -32,11 +32,11 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 		return cmd
 	}
 	add := writing("add", "Write a new merchant down, as a draft",
-		`  acqswitch merchant add 999290054110001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`, "added", (*office.Office).AddMerchant)
+		`  acqswitch merchant add 999290054119001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`, "added", (*office.Office).AddMerchant)
 	set := writing("set", "Change what is said of a merchant",
-		`  acqswitch merchant set 999290054110001 licence_ends=2030-12-31 account=@- --by li --reason "new licence"`, "set", (*office.Office).SetMerchant)
+		`  acqswitch merchant set 999290054119001 licence_ends=2030-12-31 account=@- --by li --reason "new licence"`, "set", (*office.Office).SetMerchant)
 	show := reading(&cobra.Command{Use: "show MID", Short: "Show a merchant, its papers and its machines", Args: args(1, "one merchant id"),
-		Example: "  acqswitch merchant show 999290054110001"},
+		Example: "  acqswitch merchant show 999290054119001"},
 		func(ctx context.Context, o *office.Office, given []string) error {
 			e, err := o.Merchant(ctx, given[0])
 			if err != nil {
@@ -86,7 +86,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 	list.Flags().StringVar(&status, "status", "", "only those of a status, such as under-review")
 	var kind string
 	paper := acting(c, "paper MID FILE", "Note that a merchant handed in a file: its kind, name, size and hash are kept, not the file",
-		`  acqswitch merchant paper 999290054110001 licence.pdf --kind licence --by li`, args(2, "a merchant id and a file"),
+		`  acqswitch merchant paper 999290054119001 licence.pdf --kind licence --by li`, args(2, "a merchant id and a file"),
 		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 			f, err := os.Open(given[1])
 			if err != nil {
@@ -102,18 +102,24 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 		})
 	paper.Flags().StringVar(&kind, "kind", "licence", "licence, identity, contract, photo, or another word")
 	children := []*cobra.Command{add, set, show, list, paper}
-	for _, act := range []struct{ name, short string }{
-		{"submit", "Submit a draft for its review"},
-		{"review", "Take a submitted merchant into review"},
-		{"approve", "Approve a merchant: another person than submitted it"},
-		{"reject", "Reject a merchant, with a reason"},
-		{"hold", "Serve a merchant, and do not pay it out"},
-		{"suspend", "Stop serving a merchant for now"},
-		{"resume", "Serve and pay a merchant again"},
-		{"close", "Close a merchant for good"},
+	for _, act := range []struct{ name, short, by, reason string }{
+		{"submit", "Submit a draft for its review", "li", "all papers are in"},
+		{"review", "Take a submitted merchant into review", "wang", "its turn"},
+		{"approve", "Approve a merchant: another person than submitted it", "wang", "seen the papers"},
+		{"reject", "Reject a merchant, with a reason", "wang", "the licence is another shop's"},
+		{"hold", "Serve a merchant, and do not pay it out", "wang", "a dispute"},
+		{"suspend", "Stop serving a merchant for now", "wang", "the shop is being rebuilt"},
+		{"resume", "Serve and pay a merchant again", "wang", "inspected, in order"},
+		{"close", "Close a merchant for good", "wang", "the shop has closed"},
 	} {
-		children = append(children, acting(c, act.name+" MID", act.short, fmt.Sprintf("  acqswitch merchant %s 999290054110001 --by wang --reason \"seen the papers\"", act.name), args(1, "one merchant id"),
+		children = append(children, acting(c, act.name+" MID", act.short, fmt.Sprintf("  acqswitch merchant %s 999290054119001 --by %s --reason %q", act.name, act.by, act.reason), args(1, "one merchant id"),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+				switch act.name {
+				case "reject", "hold", "suspend", "close":
+					if err := because(who.Reason); err != nil {
+						return "", err
+					}
+				}
 				if err := o.StepMerchant(ctx, who, given[0], act.name); err != nil {
 					return "", err
 				}
@@ -149,12 +155,15 @@ func deviceCommand(c *console) *cobra.Command {
 		}
 	}
 	children := []*cobra.Command{
-		writing("add", "Put a new machine into stock", `  acqswitch device add 00002304SN0000000001 model=N910 kind=smart mac=cup-ecb capabilities="stripe, chip, contactless" --by li`, "is in stock", plain((*office.Office).AddMachine)),
-		writing("set", "Change what is said of a machine", `  acqswitch device set 00002304SN0000000001 inspected=2026-11-26 --by li --reason "seen at the shop"`, "set", plain((*office.Office).SetMachine)),
-		writing("bind", "Bind a machine in stock to a merchant", `  acqswitch device bind 00002304SN0000000001 merchant=999290054110001 tid=10000001 class=fixed region=310101 premises.lat=31.2304 premises.lng=121.4737 --by li`, "is bound", plain((*office.Office).Bind)),
+		writing("add", "Put a new machine into stock", `  acqswitch device add 00002304SN0000009001 model=N910 kind=smart mac=cup-ecb capabilities="stripe, chip, contactless" --by li`, "is in stock", plain((*office.Office).AddMachine)),
+		writing("set", "Change what is said of a machine", `  acqswitch device set 00002304SN0000009001 inspected=2026-11-26 --by li --reason "seen at the shop"`, "set", plain((*office.Office).SetMachine)),
+		writing("bind", "Bind a machine in stock to a merchant", `  acqswitch device bind 00002304SN0000009001 merchant=999290054119001 tid=30000001 class=fixed region=310101 premises.lat=31.2304 premises.lng=121.4737 --by li`, "is bound", plain((*office.Office).Bind)),
 		writing("move", "Propose to move a machine to another merchant: another person approves it",
-			`  acqswitch device move 00002304SN0000000001 merchant=999290058120001 tid=20000001 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`, "",
+			`  acqswitch device move 00002304SN0000009001 merchant=999290058129001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`, "",
 			func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
+				if err := because(who.Reason); err != nil {
+					return "", err
+				}
 				p, err := o.ProposeMove(ctx, who, e)
 				return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
 			}),
@@ -205,7 +214,7 @@ func deviceCommand(c *console) *cobra.Command {
 		{"release", "Take a machine back into stock"},
 		{"retire", "Take a machine out of use for good"},
 	} {
-		children = append(children, acting(c, act.name+" SERIAL", act.short, fmt.Sprintf("  acqswitch device %s 00002304SN0000000001 --by li", act.name), args(1, "one serial number"),
+		children = append(children, acting(c, act.name+" SERIAL", act.short, fmt.Sprintf("  acqswitch device %s 00002304SN0000009001 --by li", act.name), args(1, "one serial number"),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				if err := o.StepMachine(ctx, who, given[0], act.name); err != nil {
 					return "", err
@@ -219,8 +228,11 @@ func deviceCommand(c *console) *cobra.Command {
 
 func ticketCommand(c *console) *cobra.Command {
 	var kind string
-	open := acting(c, "open SERIAL TEXT", "Open a ticket about a machine", `  acqswitch ticket open 00002304SN0000000001 "it eats cards" --kind repair --by li`, args(2, "a serial number and what it is about"),
+	open := acting(c, "open SERIAL TEXT", "Open a ticket about a machine", `  acqswitch ticket open 00002304SN0000009001 "it eats cards" --kind repair --by li`, args(2, "a serial number and what it is about"),
 		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+			if err := oneOf(kind, office.TicketKinds...); err != nil {
+				return "", usage(fmt.Errorf("--kind %w", err))
+			}
 			t, err := o.OpenTicket(ctx, who, office.Ticket{Serial: given[0], Kind: kind, Said: given[1]})
 			return fmt.Sprintf("ticket %d is open", t.Number), err
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/keys"
@@ -74,14 +75,14 @@ func (c *config) withOffice(fn func(*office.Office) error) error {
 	return asAnswer(fn(o))
 }
 
-// asAnswer gives an error of the office or of the desk of proposals its exit code:
+// asAnswer gives an error of the office, the desk of proposals or the store of policies its exit code:
 // a refusal is an answer.
 func asAnswer(err error) error {
 	problem, refusal, decided := (*yamlfile.Problem)(nil), (*office.Refusal)(nil), (*approval.DecidedError)(nil)
 	switch {
 	case errors.As(err, &problem):
 		return usage(err)
-	case errors.As(err, &refusal), errors.As(err, &decided), errors.Is(err, office.ErrUnknown), errors.Is(err, approval.ErrUnknown), errors.Is(err, approval.ErrSamePerson):
+	case errors.As(err, &refusal), errors.As(err, &decided), errors.Is(err, office.ErrUnknown), errors.Is(err, approval.ErrUnknown), errors.Is(err, policy.ErrUnknown), errors.Is(err, approval.ErrSamePerson):
 		return &exitError{exitRefused, err}
 	}
 	return err
@@ -187,8 +188,12 @@ func acting(c *console, use, short, example string, nargs cobra.PositionalArgs, 
 	return f.on(&cobra.Command{
 		Use: use, Short: short, Example: example, Args: nargs,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			return f.office(func(o *office.Office, who office.Act) error {
-				done, err := do(cmd.Context(), o, who, given)
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			return cfg.changeOffice(cmd.Context(), func(o *office.Office) error {
+				done, err := do(cmd.Context(), o, office.Act{By: f.by, Reason: f.reason}, given)
 				if err != nil {
 					return err
 				}

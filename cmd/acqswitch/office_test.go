@@ -20,7 +20,8 @@ func TestOffice(t *testing.T) {
 	s.cli("merchant", "list").check(t, exitUsage, "", "the registry of this configuration is a file")
 	write(t, s.dir, "acqswitch.yaml", read(t, s.dir+"/acqswitch.yaml")+"registry_from: database\nacquirer: \"48802900\"\n")
 	s.cli("merchant", "list").check(t, exitFailed, "", "the database has no registry yet")
-	s.start() // with nobody in its registry
+	s.cli("registry", "model", "N910", "--by", "li").check(t, exitOK, "set", "") // makes it
+	s.start()                                                                    // with nobody in its registry
 	sale := frame(t, "cup-03")
 	checkAnswer(t, s.tell(renumbered(t, sale, 1)), 0x0210, "03")
 
@@ -47,7 +48,8 @@ func TestOffice(t *testing.T) {
 	refuses(exitUsage, `merchants[].grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")
 	refuses(exitRefused, "merchant 1: it is not in the registry", "merchant", "show", "1")
 	say("account_masked ************0007", "merchant", "show", shop)
-	say("is in stock", "device", "add", serial, "mac=none", "--by", "li")
+	refuses(exitUsage, `"N911" is no known model: add it at the head of the file, or with registry model`, "device", "add", serial, "mac=none", "model=N911", "--by", "li")
+	say("is in stock", "device", "add", serial, "mac=none", "model=N910", "--by", "li")
 	place := []string{"class=fixed", "region=310101", "premises.lat=31.2304", "premises.lng=121.4737", "--by", "li", "--reason", "agreed"}
 	say("is bound", append([]string{"device", "bind", serial, "merchant=" + shop, "tid=10000001"}, place...)...)
 	refuses(exitRefused, "T06: machine SN1 is bound at merchant", append([]string{"device", "bind", serial, "merchant=" + other, "tid=10000009"}, place...)...)
@@ -110,6 +112,13 @@ func TestOffice(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.cli("registry", "bindings", serial, "-o", "json").out), &bindings); err != nil || len(bindings) != 3 || bindings[2].Merchant != other {
 		t.Errorf("%+v, %v", bindings, err)
 	}
+
+	refuses(exitRefused, "there is no merchant nobody, and never was", "registry", "history", "merchant", "nobody")
+	refuses(exitRefused, "no machine nosuch was ever bound", "registry", "bindings", "nosuch")
+	refuses(exitRefused, "policy 33: there is no such policy", "risk", "policy", "show", "33")
+	refuses(exitRefused, "policy 33: there is no such policy", "risk", "policy", "diff", "33")
+	refuses(exitRefused, "proposal 99: there is no such proposal", "risk", "policy", "diff", "p99")
+	refuses(exitRefused, "proposal 1 is a machine move", "risk", "policy", "show", "p1")
 
 	say("ticket 1 is open", "ticket", "open", serial, "it eats cards", "--by", "li")
 	refuses(exitRefused, "ticket 1 is open: close is not possible, but assign", "ticket", "close", "1", "--by", "li")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,6 +28,14 @@ func (f *actFlags) on(cmd *cobra.Command, deciding bool) *cobra.Command {
 		cmd.Flags().StringVar(&f.reason, "reason", "", "why, for those who read it later")
 	}
 	return cmd
+}
+
+// because holds that a command which needs a reason has one.
+func because(reason string) error {
+	if strings.TrimSpace(reason) == "" {
+		return usage(errors.New("--reason must say why"))
+	}
+	return nil
 }
 
 func (f *actFlags) config() (*config, error) {
@@ -105,6 +114,9 @@ func ending(c *console, use, short, example, done string, end func(context.Conte
 		Use: use + " NUMBER", Short: short, Example: example, Args: args(1, "one number"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			n, err := number(given[0])
+			if err == nil {
+				err = because(f.reason)
+			}
 			if err != nil {
 				return err
 			}
@@ -149,6 +161,9 @@ func payoutCommand(c *console) *cobra.Command {
 for a risk alert, an inspection, a dispute. It is carried forward meanwhile.`,
 		Example: `  acqswitch payout hold --merchant 999290054110001 --by wang --reason "alert 17: card testing"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := because(h.reason); err != nil {
+				return err
+			}
 			merchant, err := h.known()
 			if err != nil {
 				return err
@@ -221,6 +236,9 @@ that books it as a new entry; nothing that is booked is ever changed. To pay out
 what waits in suspense, debit 2900 and credit 2100.`,
 		Example: `  acqswitch correction propose --merchant 999290054110001 --debit 2900 --credit 2100 --amount 9.99 --by wang --reason "plan was missing on 2026-11-20"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := because(f.reason); err != nil {
+				return err
+			}
 			merchant, err := f.known()
 			if err != nil {
 				return err

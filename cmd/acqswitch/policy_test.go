@@ -39,7 +39,7 @@ func TestPolicyTakesEffect(t *testing.T) {
 	write(t, s.dir, "bad.yaml", "version: 1\nrules: [{number: 1000, name: r, when: amout > 1, action: alert}]\n")
 	policy(exitUsage, "", `bad.yaml:2: rules[].when: rule "r": column 1: "amout" is not known`, "propose", "bad.yaml", "--by", "ann", "--reason", "x")
 	write(t, s.dir, "new.yaml", "version: 1\nrules: [{number: 1000, name: no-sales, when: amount > 12_00, action: refuse, refuse_as: amount}]\n")
-	policy(exitRefused, "", "say why it is proposed", "propose", "new.yaml", "--by", "ann")
+	policy(exitUsage, "", "--reason must say why", "propose", "new.yaml", "--by", "ann")
 	policy(exitOK, "proposal 1 to replace policy 0", "", "propose", "new.yaml", "--by", "ann", "--reason", "a try")
 	policy(exitRefused, "", "another person must decide it", "approve", "1", "--by", "ann")
 	policy(exitRefused, `+ {number: 1000, name: no-sales`, "", "diff", "p1")

@@ -101,6 +101,9 @@ func proposalCommand(c *console) *cobra.Command {
 		})
 	})
 	reject := decide("reject", "Decide that it is not done", "rejected", func(ctx context.Context, f *actFlags, desk *approval.Desk, p *approval.Proposal) error {
+		if err := because(f.reason); err != nil {
+			return err
+		}
 		_, err := desk.Reject(ctx, p.Subject, p.Number, f.by, f.reason)
 		return err
 	})

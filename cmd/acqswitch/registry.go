@@ -91,9 +91,10 @@ func importBook(ctx context.Context, c *console, cfg *config, path string, who o
 	return err
 }
 
-// importBook puts a book into the database, and its tables there first.
-func (c *config) importBook(ctx context.Context, book *registry.Book, name string, who office.Act, approved bool) (n office.Counts, err error) {
-	err = c.withOffice(func(o *office.Office) error {
+// changeOffice is withOffice for what changes something: the registry's tables are
+// made where there are none.
+func (c *config) changeOffice(ctx context.Context, fn func(*office.Office) error) error {
+	return c.withOffice(func(o *office.Office) error {
 		l, err := openLedger(c)
 		if err != nil {
 			return err
@@ -102,6 +103,13 @@ func (c *config) importBook(ctx context.Context, book *registry.Book, name strin
 		if err := errors.Join(l.Migrate(ctx), o.Migrate(ctx)); err != nil {
 			return unreachable(err)
 		}
+		return fn(o)
+	})
+}
+
+// importBook puts a book into the database.
+func (c *config) importBook(ctx context.Context, book *registry.Book, name string, who office.Act, approved bool) (n office.Counts, err error) {
+	err = c.changeOffice(ctx, func(o *office.Office) error {
 		n, err = o.Import(ctx, who, book, name, approved)
 		return err
 	})
@@ -162,6 +170,9 @@ func registryHistory(c *console) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(found) == 0 && given[1] != "" {
+			return &exitError{exitRefused, fmt.Errorf("there is no %s %s, and never was", given[0], given[1])}
+		}
 		if c.json() {
 			return c.print(append([]office.Change{}, found...))
 		}
@@ -207,6 +218,9 @@ func registryBindings(c *console) *cobra.Command {
 		found, err := o.Bindings(ctx, strings.Join(given, ""))
 		if err != nil {
 			return err
+		}
+		if len(found) == 0 && len(given) > 0 {
+			return &exitError{exitRefused, fmt.Errorf("no machine %s was ever bound, and none to a merchant %s", given[0], given[0])}
 		}
 		if c.json() {
 			return c.print(append([]office.Binding{}, found...))

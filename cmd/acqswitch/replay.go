@@ -324,8 +324,8 @@ func (f *replayFlags) sideBySide(ctx context.Context, o *replay.Options, hosts [
 	return both, stop, nil
 }
 
-// because names the causes of a comparison of builds by what their journals say.
-func because(r *replay.Report, both [2]compared) error {
+// becauseOf names the causes of a comparison of builds by what their journals say.
+func becauseOf(r *replay.Report, both [2]compared) error {
 	var why [2]map[reasonKey]string
 	for i := range both {
 		var err error
@@ -379,7 +379,7 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		}
 	}
 	r, played := replay.Run(ctx, in, index, o)
-	if err := because(r, both); err != nil {
+	if err := becauseOf(r, both); err != nil {
 		return err
 	}
 	if err := f.write(c, r); err != nil {

@@ -106,6 +106,9 @@ func proposePolicy(c *console) *cobra.Command {
 		Use: "propose FILE", Short: "Propose a policy; another person approves it", Args: args(1, "one policy file"),
 		Example: `  acqswitch risk policy propose policy.yaml --by ann --reason "night sales at petrol stations"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
+			if err := because(reason); err != nil {
+				return err
+			}
 			text, name, err := policyText(given[0])
 			if err != nil {
 				return err
@@ -183,6 +186,9 @@ func rejectPolicy(c *console) *cobra.Command {
 		Example: `  acqswitch risk policy reject 7 --by bob --reason "refuses every night sale"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			number, err := proposalNumber(given[0])
+			if err == nil {
+				err = because(why)
+			}
 			if err != nil {
 				return err
 			}
@@ -210,8 +216,8 @@ have approved it once, so one is enough; but what is itself a rollback is not
 rolled back: propose what should be in force.`,
 		Example: `  acqswitch risk policy rollback --by ann --reason "refuses every night sale"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if strings.TrimSpace(reason) == "" {
-				return usage(errors.New("say why with --reason"))
+			if err := because(reason); err != nil {
+				return err
 			}
 			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
 				v, err := d.policies.Rollback(cmd.Context(), by, reason)
@@ -351,15 +357,15 @@ func (d *policyDesk) document(ctx context.Context, name string) ([]byte, string,
 	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		v, err := d.policies.Get(ctx, uint32(n))
-		return []byte(v.Document), "policy " + name, err
+		return []byte(v.Document), "policy " + name, asAnswer(err)
 	}
 	if number, ok := strings.CutPrefix(name, "p"); ok {
 		if n, err := strconv.ParseInt(number, 10, 64); err == nil {
 			p, err := d.desk.Get(ctx, n)
 			if err == nil && p.Subject != policy.Subject {
-				err = fmt.Errorf("proposal %d is a %s", n, p.Subject)
+				err = fmt.Errorf("proposal %d is a %s: %w of a policy", n, p.Subject, approval.ErrUnknown)
 			}
-			return []byte(p.Document), "proposal " + number, err
+			return []byte(p.Document), "proposal " + number, asAnswer(err)
 		}
 	}
 	return policyText(name)

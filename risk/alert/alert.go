@@ -473,7 +473,7 @@ func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by st
 	if err := people(by); err != nil {
 		return a, err
 	}
-	if err := errors.Join(d.check(), approval.Short("note", d.Note)); err != nil {
+	if err := errors.Join(d.Check(), approval.Short("note", d.Note)); err != nil {
 		return a, Refusal(err.Error())
 	}
 	err = w.db.Update(ctx, func(tx *sql.Tx) error {

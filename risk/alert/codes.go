@@ -61,8 +61,8 @@ type Decision struct {
 	Note         string   `json:"note"`
 }
 
-// check says which code is none, or what does not go together.
-func (d *Decision) check() error {
+// Check says which code is none, or what does not go together.
+func (d *Decision) Check() error {
 	switch {
 	case !find(RiskTypes, d.RiskType):
 		return fmt.Errorf("risk type %q must be one of %s", d.RiskType, codes(RiskTypes))

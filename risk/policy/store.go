@@ -43,6 +43,9 @@ func (v *Version) Policy() (risk.Policy, error) {
 // ErrNone: no version was ever put in force.
 var ErrNone = errors.New("no policy was put in force yet: the built-in one is")
 
+// ErrUnknown: no version has this number.
+var ErrUnknown = errors.New("there is no such policy")
+
 // StaleError: the policy in force is another than the one that a proposal was
 // made to replace, and would be undone by it.
 type StaleError struct{ Base, InForce uint32 }
@@ -273,7 +276,7 @@ func newest(ctx context.Context, tx *sql.Tx) (Version, error) {
 func get(ctx context.Context, tx *sql.Tx, number uint32) (Version, error) {
 	v, err := scan(tx.QueryRowContext(ctx, selectVersions+` WHERE number = $1`, int64(number)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		return v, fmt.Errorf("there is no policy %d", number)
+		return v, fmt.Errorf("policy %d: %w", number, ErrUnknown)
 	}
 	if err != nil {
 		return v, failed(fmt.Sprintf("read policy %d", number), err)

@@ -145,7 +145,7 @@ func TestLifeOfPolicies(t *testing.T) {
 		_, err = s.Get(ctx, 2)
 		refused(err, "policy 2 was changed in the database")
 		_, err = s.Get(ctx, 9)
-		refused(err, "there is no policy 9")
+		refused(err, "there is no such policy")
 	})
 }
 

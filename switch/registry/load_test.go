@@ -226,7 +226,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"perhaps unmatched", "unmatched: true", "unmatched: perhaps", `f:40: merchants[].unmatched: "perhaps" must be true or false`},
 		{"turnover in parts of a yen", "unmatched: true", "unmatched: true\n    turnover: 50.5", `f:41: merchants[].turnover: "50.5" must be a number from 1`},
 		{"plan of nothing", "plan: 2", "plan: 0", `f:63: terminals[].plan: "0" must be a number from 1 to 65535`},
-		{"model that is not listed", "model: P2 Pro", "model: P3", `f:63: terminals[].model: "P3" is not among the models at the head of the file`},
+		{"model that is not listed", "model: P2 Pro", "model: P3", `f:63: terminals[].model: "P3" is no known model: add it at the head of the file, or with registry model`},
 		{"capability of no kind", "[code, stripe]", "[code, print]", `f:63: terminals[].capabilities[]: "print" must be one of`},
 		{"inspected in words", "inspected: 2026-10-31", "inspected: today", `f:63: terminals[].inspected: "today" must be a date`},
 		{"model twice", "name: N910", "name: P2 Pro", `f:67: models[].name: model P2 Pro is already used on line 66`},

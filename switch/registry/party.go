@@ -161,7 +161,7 @@ func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 	t.Plan = uint16(l.number(y.Plan, "terminals[].plan", 1, math.MaxUint16))
 	if y.Model.Line > 0 {
 		if t.Model = l.models[y.Model.Text]; t.Model == 0 {
-			l.problem(y.Model, "terminals[].model", "%q is not among the models at the head of the file", y.Model.Text)
+			l.problem(y.Model, "terminals[].model", "%q is no known model: add it at the head of the file, or with registry model", y.Model.Text)
 		}
 	}
 	t.Capabilities = l.entries(y.Capabilities, "terminals[].capabilities[]")

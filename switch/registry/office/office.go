@@ -85,7 +85,7 @@ func (o *Office) Migrate(ctx context.Context) error {
 }
 
 // ErrNoSchema: nobody has called Migrate on this database yet.
-var ErrNoSchema = errors.New("the database has no registry yet; a switch with registry_from: database makes it when it starts, and so does registry import")
+var ErrNoSchema = errors.New("the database has no registry yet; a switch with registry_from: database makes it when it starts, and so does what changes it, such as merchant add")
 
 // ErrUnknown: there is none of this id.
 var ErrUnknown = errors.New("it is not in the registry")

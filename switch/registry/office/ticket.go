@@ -27,15 +27,16 @@ type Ticket struct {
 	By       string    `json:"by"`
 }
 
-var ticketKinds = []string{"inquiry", "repair", "complaint"}
+// TicketKinds are the words for what a ticket may be.
+var TicketKinds = []string{"inquiry", "repair", "complaint"}
 
 // ticketTextMax bounds what a ticket says, in bytes.
 const ticketTextMax = 2000
 
 // OpenTicket opens a ticket: Serial, Kind and Said are given.
 func (o *Office) OpenTicket(ctx context.Context, who Act, t Ticket) (Ticket, error) {
-	if !slices.Contains(ticketKinds, t.Kind) {
-		return t, fmt.Errorf("kind %q must be one of %s", t.Kind, strings.Join(ticketKinds, ", "))
+	if !slices.Contains(TicketKinds, t.Kind) {
+		return t, fmt.Errorf("kind %q must be one of %s", t.Kind, strings.Join(TicketKinds, ", "))
 	}
 	if t.Said == "" || len(t.Said) > ticketTextMax {
 		return t, fmt.Errorf("say in 1 to %d bytes what it is about", ticketTextMax)

@@ -93,7 +93,7 @@ var verbs = []verb{
 	{txn.KindInstalmentVoid, "Undo an instalment sale of the same batch", needCard | mayAmount | needOriginal, []string{"instalment --amount 1200.00 --stan 1001 --store t1001", "instalment-void --original-stan 1001 --store t1001"}},
 	{txn.KindScriptResult, "Tell what a card did with its issuer's script", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 1101 --store t1101", "script-result --original-stan 1101 --store t1101"}},
 	{txn.KindReversal, "Undo the transaction with the trace number --stan", mayAmount | takesNumber | trades, []string{"sale --amount 12.50 --stan 1201", "reversal --amount 12.50 --stan 1201"}},
-	{txn.KindSettlement, "Settle the batch: totals, items where they differ, and the end", trades, []string{"sale --amount 12.50 --terminal 20000002 --store t1301", "settlement --terminal 20000002 --store t1301"}},
+	{txn.KindSettlement, "Settle the batch: totals, items where they differ, and the end", trades, []string{"sale --amount 12.50 --terminal 20000002 --store t1301", "settlement --store t1301"}},
 	{txn.KindDownload, "Take parameters, keys and lists from the switch (cup-pos)", 0, nil},
 	{txn.KindStatus, "Tell the switch that every part of the terminal works (cup-pos)", 0, nil},
 	{txn.KindEcho, "Ask whether the switch is there", 0, nil},
@@ -109,7 +109,7 @@ by field with card data masked. Exit code 0 only if approved; 3 if refused; 4 if
 the switch could not be reached or did not answer.
 
 Without --stan the trace number comes from the clock. With --store the terminal
-has a memory: its numbers, what it owes (a reversal, a refund to repeat, advices
+has a memory: who it is, its numbers, what it owes (a reversal, a refund to repeat, advices
 to tell, which go out first), its batch and how far the batch's settlement is.
 Of a transaction in the batch --original-stan is then enough. It numbers its
 requests itself: --stan is only for its first.
@@ -152,13 +152,13 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.addr, "addr", "", "the switch's address; empty is 127.0.0.1:8583, for iso87 127.0.0.1:8587")
 	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
-	fs.StringVar(&f.terminal, "terminal", fleet.DemoTerminal, "terminal id (DE41)")
-	fs.StringVar(&f.merchant, "merchant", fleet.DemoMerchant, "merchant id (DE42)")
+	fs.StringVar(&f.terminal, "terminal", "", "terminal id (DE41); empty is that of --store, else "+fleet.DemoTerminal)
+	fs.StringVar(&f.merchant, "merchant", "", "merchant id (DE42); empty is that of --store, else "+fleet.DemoMerchant)
 	fs.StringVar(&f.serial, "serial", "", "serial number of the machine to report (cup-pos), up to 50 characters")
 	fs.Uint16Var(&f.currency, "currency", uint16(txn.CNY), "ISO 4217 number (DE49)")
 	fs.Uint32Var(&f.stan, "stan", 0, "trace number (DE11), 1 to 999999")
 	fs.Uint32Var(&f.batch, "batch", 1, "batch number (DE60.2); a store knows later ones")
-	fs.StringVar(&f.store, "store", "", "file of the terminal's memory, made where there is none; its key is beside it (.key)")
+	fs.StringVar(&f.store, "store", "", "file of the terminal's memory, made where there is none and that terminal's from then on; its key is beside it (.key)")
 	fs.StringVar(&f.tmk, "tmk", "", "test master key, 32 hexadecimal digits (cup-pos); better in "+tmkVariable+", which other users cannot list. Never a real one")
 	fs.StringVar(&f.dukpt, "dukpt", "", "scheme and serial number of a DUKPT terminal's initial key (iso87), as dukpt-aes128:1234567890123456; needs --store")
 	fs.StringVar(&f.initial, "initial-key", "", "test initial key of --dukpt, hexadecimal; better in "+initialVariable+". Never a real one")
@@ -202,7 +202,18 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	if err != nil {
 		return usage(err)
 	}
+	options := terminal.Options{Patience: f.timeout}
+	if f.store != "" {
+		if options.Store, err = f.openStore(v); err != nil {
+			return usage(err)
+		}
+		defer options.Store.Close()
+	}
+	f.terminal, f.merchant = or(f.terminal, fleet.DemoTerminal), or(f.merchant, fleet.DemoMerchant)
 	profile, err := f.profile()
+	if err == nil && options.Store != nil {
+		err = options.Store.Own(f.terminal, f.merchant)
+	}
 	if err != nil {
 		return usage(err)
 	}
@@ -214,13 +225,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	if signOn { // it takes the number before
 		stan = (stan+txn.STANMax-2)%txn.STANMax + 1
 	}
-	options := terminal.Options{Patience: f.timeout, STAN: stan}
-	if f.store != "" {
-		if options.Store, err = f.openStore(v); err != nil {
-			return usage(err)
-		}
-		defer options.Store.Close()
-	}
+	options.STAN = stan
 	client, err := terminal.Dial(ctx, f.address(), f.dialect, profile, options)
 	if err != nil {
 		return unreachable(err)
@@ -251,12 +256,15 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	return nil
 }
 
-// openStore opens the terminal's memory and holds what the command line says to
-// it.
+// openStore opens the terminal's memory, which says who the terminal is unless the
+// command line does, and holds what the command line says to it.
 func (f *terminalFlags) openStore(v *verb) (*terminal.Store, error) {
 	s, err := terminal.OpenStore(f.store)
 	if err != nil {
 		return nil, err
+	}
+	if owner, merchant := s.Owner(); owner != "" {
+		f.terminal, f.merchant = or(f.terminal, owner), or(f.merchant, merchant)
 	}
 	of := f.original.STAN
 	described := f.original.RRN != "" || f.original.AuthCode != "" || f.original.Batch != 0
@@ -296,7 +304,7 @@ func failure(err error) error {
 	var no *terminal.RefusedError
 	switch {
 	case errors.Is(err, terminal.ErrNoMasterKey):
-		return &exitError{exitRefused, fmt.Errorf("%w: load it with acqswitch keys load-terminal", err)}
+		return &exitError{exitRefused, fmt.Errorf("%w: load it with acqswitch keys load-terminal, and have mac: in the registry other than none", err)}
 	case errors.Is(err, terminal.ErrOtherMasterKey), errors.Is(err, terminal.ErrNothingThere), errors.As(err, &no):
 		return &exitError{exitRefused, err}
 	}

@@ -137,7 +137,7 @@ func TestTerminalSaysWhy(t *testing.T) {
 		errs string
 	}{
 		{"sale --amount 99999", exitRefused, "refused: code 61, amount over limit", ""},
-		{"sale --amount 1 --tmk " + testTMK, exitRefused, "", "the switch has no master key for this terminal: load it with acqswitch keys load-terminal"},
+		{"sale --amount 1 --tmk " + testTMK, exitRefused, "", "the switch has no master key for this terminal: load it with acqswitch keys load-terminal, and have mac: in the registry other than none"},
 		{"download --terminal 99999999", exitRefused, "", "was answered 97, terminal is unknown"},
 		{"sale --amount 1 --terminal 10000003 --merchant 999290054110001", exitRefused, "code 58, not permitted to the terminal", ""},
 		{"sale --amount 1 --terminal 10000003 --merchant 999290054110001 --serial NL8210-2600111", exitOK, "approved", ""},
@@ -150,6 +150,12 @@ func TestTerminalSaysWhy(t *testing.T) {
 		{"void --original-stan 42 --original-rrn 326000000000 --amount 10.00 --store t1", exitRefused, "code 25, original was not found", ""},
 		{"reversal --stan 42 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
 		{"void --original-stan 42 --store t2", exitUsage, "", "the store has no STAN 42; it has none"},
+
+		// It is one terminal's.
+		{"sale --amount 10.00 --terminal 20000002 --stan 7 --store t3", exitOK, "approved", ""},
+		{"void --original-stan 7 --store t3", exitOK, "approved", ""},
+		{"settlement --store t3", exitOK, "even", ""},
+		{"settlement --terminal 20000001 --store t3", exitUsage, "", "the store is of terminal 20000002 of merchant 999290059990001, not of 20000001 of 999290059990001"},
 
 		// A settlement of a terminal that remembers nothing is uneven; then its
 		// batch is another.

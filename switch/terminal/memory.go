@@ -9,6 +9,8 @@ import (
 
 // memory is what a terminal knows: the sum of its store's facts.
 type memory struct {
+	terminal, merchant string // whose it is; empty: nobody's yet
+
 	stan  uint32 // the last number used
 	used  int    // numbers used in this batch
 	batch uint32 // 0: no fact said yet
@@ -40,7 +42,9 @@ func (m *memory) apply(f *fact) {
 	m.count = max(m.count, f.Count)
 	switch f.Event {
 	case opened:
-		*m = memory{stan: m.stan, batch: f.Batch, count: m.count, scripts: m.scripts, owed: m.owed, told: m.told}
+		*m = memory{terminal: m.terminal, merchant: m.merchant, stan: m.stan, batch: f.Batch, count: m.count, scripts: m.scripts, owed: m.owed, told: m.told}
+	case owned:
+		m.terminal, m.merchant = f.Terminal, f.Merchant
 	case kept:
 		m.number(f)
 		if f.Instead != 0 {

@@ -61,6 +61,10 @@ type fact struct {
 	// Frame is the request without its secrets, sealed.
 	Frame []byte `json:"frame,omitempty"`
 
+	// Whose the store is.
+	Terminal string `json:"terminal,omitempty"`
+	Merchant string `json:"merchant,omitempty"`
+
 	// Of an answer.
 	Code     string `json:"code,omitempty"` // of a failure, what a reversal gives as its reason
 	RRN      string `json:"rrn,omitempty"`
@@ -80,6 +84,7 @@ const (
 	failed   event = "failed"   // none came, or one that is not believed
 	dropped  event = "dropped"  // it is not to be sent again
 	opened   event = "opened"   // a batch began
+	owned    event = "owned"    // a terminal took the store for its own
 )
 
 func (f *fact) kind() txn.Kind { k, _ := txn.ParseKind(f.Kind); return k }
@@ -245,6 +250,20 @@ func (s *Store) Next() uint32 {
 		return 0
 	}
 	return stanAfter(s.stan)
+}
+
+// Owner is the terminal and the merchant whose the store is; empty: nobody's yet.
+func (s *Store) Owner() (terminal, merchant string) { return s.terminal, s.merchant }
+
+// Own makes the store a terminal's and its merchant's; another's it is not made.
+func (s *Store) Own(terminal, merchant string) error {
+	switch {
+	case s.terminal == terminal && s.merchant == merchant:
+		return nil
+	case s.terminal != "":
+		return fmt.Errorf("the store is of terminal %s of merchant %s, not of %s of %s", s.terminal, s.merchant, terminal, merchant)
+	}
+	return s.note(owned, fact{Terminal: terminal, Merchant: merchant})
 }
 
 // Known are the trace numbers of what stands in the batch or is to be reversed.

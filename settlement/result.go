@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
@@ -221,12 +222,10 @@ func (r *RunResult) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, m(s.Opening), m(s.Net), m(s.Corrections), m(s.Released), m(s.Reserved), m(s.Paid), m(s.Closing))
 	}
 	t.Flush()
-	fmt.Fprintf(e, "\n%d exceptions\n", r.Exceptions)
-	for _, f := range r.Files {
-		fmt.Fprintf(e, "%s  %s\n", f.SHA256, f.Name)
-	}
+	fmt.Fprintf(e, "\nexceptions: %d", r.Exceptions)
 	if r.Manifest != "" {
-		fmt.Fprintf(e, "%s  %s/%s\n", r.Manifest, r.Directory, manifestName)
+		fmt.Fprintf(e, ", in %s\n%d files, with their hashes in %s", filepath.Join(r.Directory, exceptionsFile), len(r.Files), filepath.Join(r.Directory, manifestName))
 	}
+	fmt.Fprintln(e)
 	return e.err
 }

@@ -273,7 +273,7 @@ that a rule held go on again where none of the first three is said.`,
 }
 
 func printAlert(out io.Writer, a *alert.Alert) error {
-	fmt.Fprintf(out, "alert %d: rule %s about %s, %s, %d times from %s to %s\n", a.Number, a.Rule, about(a), a.Action, a.Count,
+	fmt.Fprintf(out, "alert %d: rule %s about %s, %s, %s from %s to %s\n", a.Number, a.Rule, about(a), a.Action, plural(int(a.Count), "time"),
 		a.First.Local().Format(time.DateTime), a.Last.Local().Format(time.DateTime))
 	fmt.Fprintf(out, "%s, assignee %s\n", a.State, or(a.Assignee, "nobody"))
 	if a.Hold != 0 {

@@ -305,7 +305,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "Business day %s. OURS is what the switch has of a batch, THEIRS what the terminal said it has: how many\n", r.Date)
 	fmt.Fprintf(t, "debits (the cardholder pays) for how much, and how many credits (the cardholder gets money back) for how much.\n")
-	fmt.Fprintf(t, "\n%d items for people to decide about\n", len(r.Exceptions))
+	fmt.Fprintf(t, "\n%s for people to decide about\n", plural(len(r.Exceptions), "item"))
 	if len(r.Exceptions) > 0 {
 		fmt.Fprintln(t, "MERCHANT\tTERMINAL\tBATCH\tSTAN\tVERDICT\tKIND\tCARD\tTHEIRS\tOURS")
 	}

@@ -197,6 +197,9 @@ func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dial
 		defer file.Close()
 	}
 	in := bufio.NewReaderSize(cancellable{ctx, file}, 1<<20)
+	if first, _ := in.Peek(len(capture.Magic)); string(first) == capture.Magic {
+		return usage(fmt.Errorf("%s is a capture already: replay it (acqswitch replay)", name))
+	}
 	first, _ := in.Peek(4)
 	var err error
 	switch string(first) {

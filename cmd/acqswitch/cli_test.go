@@ -65,8 +65,8 @@ func TestCommandLine(t *testing.T) {
 		{"serve --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
 		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
 		{"verify --config unknown.yaml", exitUsage, "", `unknown field "colour"`},
-		{"verify --data nowhere", exitUsage, "", "no journal: stat nowhere/journal"},
-		{"journal dump --data nowhere", exitUsage, "", "no journal: stat nowhere/journal"},
+		{"verify --data nowhere", exitUsage, "", "no journal: stat nowhere/journal: no such file or directory: name the data directory with --data, or the configuration with --config"},
+		{"journal dump --data nowhere", exitUsage, "", "no journal: stat nowhere/journal: no such file or directory: name the data directory with --data, or the configuration with --config"},
 		{"registry export - --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
 
 		{"issuer --script nowhere.yaml", exitUsage, "", "open issuer script: open nowhere.yaml"},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/replay"
+	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -69,7 +70,7 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 			return err
 		}
 		for t := range reg.Terminals() {
-			if m, ok := reg.Merchant(t.Merchant); ok && t.Status == txn.StatusActive && m.Status == txn.StatusActive && m.Currency == txn.CNY &&
+			if m, ok := reg.Merchant(t.Merchant); ok && t.Status == txn.StatusActive && m.Status == txn.StatusActive && m.Currency == txn.CNY && m.ID.String() != fleet.DemoMerchant &&
 				t.Keys == txn.KeysNone && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
 				o.Identities = append(o.Identities, replay.Identity{Terminal: t.ID.String(), Merchant: t.Merchant.String()})
 			}

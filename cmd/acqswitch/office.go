@@ -174,6 +174,14 @@ func (c *console) entries(list []registry.Entry, keys ...string) error {
 	return c.table(keys, rows)
 }
 
+// plural is n of what a word says.
+func plural(n int, word string) string {
+	if n != 1 {
+		word += "s"
+	}
+	return fmt.Sprint(n, " ", word)
+}
+
 func entryMap(e registry.Entry) map[string]string {
 	m := map[string]string{}
 	for key, text := range e.All() {

@@ -270,7 +270,7 @@ func registryBlacklist(c *console) *cobra.Command {
 			in.FieldsPerRecord = 3
 			rows, err := in.ReadAll()
 			if err != nil {
-				return "", usage(fmt.Errorf("%s: %w", given[0], err))
+				return "", usage(fmt.Errorf("%s must be a table of the columns kind,value,reason: %w", given[0], err))
 			}
 			var list []office.Listed
 			for i, row := range rows {

@@ -83,7 +83,7 @@ in every case.`,
 	fs := cmd.Flags()
 	fs.BoolVar(&f.compare, "compare", false, "play against two hosts, A and B, side by side, and hold B's answers against A's")
 	fs.StringArrayVar(&f.to, "to", nil, "the host's address; DIALECT=ADDRESS for the sessions of one dialect, several times for several")
-	fs.StringVar(&f.speed, "speed", "1x", "pace: 1x as recorded, 10x ten times as fast, max as fast as answers come")
+	fs.StringVar(&f.speed, "speed", "", "pace: 1x as recorded (the default), 10x ten times as fast, max as fast as answers come")
 	fs.StringVar(&f.rate, "rate", "", "instead: requests a second for all terminals together, as 500/s")
 	fs.IntVar(&f.terminals, "terminals", 0, "how many terminals play: those of the capture, then copies of them; 0 is those of the capture")
 	fs.StringVar(&f.identities, "identities", "", "file of who plays, a line TERMINAL,MERCHANT for each; without it copies count on behind the highest terminal")
@@ -106,8 +106,11 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 	case f.patience <= 0 || f.terminals < 0 || f.max < 0 || f.stan > txn.STANMax:
 		return o, errors.New("--patience must be positive, --terminals and --max not negative, --stan up to 999999")
 	}
+	if f.speed != "" && f.rate != "" {
+		return o, errors.New("--speed and --rate are two paces: say one of them")
+	}
 	if f.speed != "max" {
-		if o.Speed, err = strconv.ParseFloat(strings.TrimSuffix(f.speed, "x"), 64); err != nil || !(o.Speed > 0 && o.Speed <= 1e6) {
+		if o.Speed, err = strconv.ParseFloat(strings.TrimSuffix(or(f.speed, "1x"), "x"), 64); err != nil || !(o.Speed > 0 && o.Speed <= 1e6) {
 			return o, fmt.Errorf("--speed %q must be as 1x, 10x or max", f.speed)
 		}
 	}
@@ -365,6 +368,9 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 			return usage(fmt.Errorf("--to %s=: %w", named, err))
 		}
 	}
+	if err := reachable(index, "--to", o.Addrs); err != nil {
+		return err
+	}
 	o.Name = filepath.Base(name)
 	if !c.json() {
 		o.Progress = replayProgress(c.out)
@@ -374,6 +380,12 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		var stop func() error
 		both, stop, err = f.sideBySide(ctx, &o, hosts)
 		defer func() { err = errors.Join(err, stop()) }()
+		if err == nil {
+			err = reachable(index, "--compare", o.Reference)
+		}
+		if err == nil {
+			err = reachable(index, "--compare", o.Addrs)
+		}
 		if err != nil {
 			return err
 		}
@@ -394,6 +406,21 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		return refused()
 	}
 	return nil
+}
+
+// reachable refuses one plain address for the sessions of several dialects: a
+// listener speaks one.
+func reachable(index *capture.Index, flag string, addrs map[string]string) error {
+	var plain []string
+	for _, d := range index.Dialects {
+		if addrs[d.Name] == "" && addrs[""] != "" {
+			plain = append(plain, d.Name)
+		}
+	}
+	if len(plain) < 2 {
+		return nil
+	}
+	return usage(fmt.Errorf("%s: the capture has sessions of %s, which no one address speaks: say DIALECT=ADDRESS for each", flag, strings.Join(plain, " and ")))
 }
 
 func speaks(index *capture.Index, name string) bool {
@@ -467,7 +494,7 @@ func printLatencies(out io.Writer, r *replay.Report) error {
 	for _, row := range []struct {
 		name string
 		p    replay.Percentiles
-	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the player's lag", r.Lag}} {
+	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the sender's lag", r.Lag}} {
 		if row.p.N > 0 {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.name, fine(row.p.Mean), fine(row.p.P50), fine(row.p.P90), fine(row.p.P99), fine(row.p.P999), fine(row.p.Max))
 		}

@@ -77,7 +77,10 @@ func TestCaptureAndReplay(t *testing.T) {
 			}
 		})
 	}
-	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "127.0.0.1:1").check(t, exitUsage, "", "sessions of cup-pos and iso87, which no one address speaks")
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--compare", "127.0.0.1:1", "127.0.0.1:2").check(t, exitUsage, "", "--compare: the capture has sessions of cup-pos and iso87")
+	acqswitch(t, dir, nil, "", "capture", "day.acq", "--out", "again.acq").check(t, exitUsage, "", "day.acq is a capture already: replay it")
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "cup-pos=127.0.0.1:1", "--to", "iso87=127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
 	if _, err := os.Stat(filepath.Join(dir, "none.html")); err != nil {
 		t.Error(err)
 	}
@@ -153,6 +156,7 @@ func TestCaptureCommandLine(t *testing.T) {
 		{[]string{"replay", "text", "--compare", "x:1"}, exitUsage, "two hosts"},
 		{[]string{"replay", "text", "--compare", "x:1", "y:1", "--to", "z:1"}, exitUsage, "leave --to out"},
 		{[]string{"replay", "text", "--to", "x:1", "--speed", "fast"}, exitUsage, "--speed"},
+		{[]string{"replay", "text", "--to", "x:1", "--rate", "5/s", "--speed", "max"}, exitUsage, "--speed and --rate are two paces"},
 		{[]string{"replay", "text", "--to", "x:1", "--rate", "0"}, exitUsage, "--rate"},
 		{[]string{"replay", "text", "--to", "x:1", "--rules", "bad.rules"}, exitUsage, "same, present or ignore"},
 		{[]string{"replay", "text", "--to", "x:1", "--tmk", "text"}, exitUsage, "--tmk: line 1"},

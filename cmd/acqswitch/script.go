@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -84,8 +85,11 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	for _, name := range files { // all of them before the first is played
 		var s *script.Script
 		err := readFile(name, func(r io.Reader) (err error) { s, err = script.Read(r); return err })
+		if named := (*fs.PathError)(nil); err != nil && !errors.As(err, &named) {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
 		if err != nil {
-			return usage(fmt.Errorf("%s: %w", name, err))
+			return usage(err)
 		}
 		scripts = append(scripts, s)
 	}
@@ -119,7 +123,7 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	if c.json() {
 		err = c.print(report)
 	} else {
-		_, err = fmt.Fprintf(c.out, "\n%d cases: %d passed, %d failed, %d not run\n", len(report.Cases), report.Passed, report.Failed, report.NotRun)
+		_, err = fmt.Fprintf(c.out, "\n%s: %d passed, %d failed, %d not run\n", plural(len(report.Cases), "case"), report.Passed, report.Failed, report.NotRun)
 	}
 	switch {
 	case err != nil:

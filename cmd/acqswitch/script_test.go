@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	for _, file := range shippedScripts(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			acqswitch(t, t.TempDir(), nil, "", "script", "run", "--steps", file).check(t, exitOK, "1 cases: 1 passed, 0 failed, 0 not run", "")
+			acqswitch(t, t.TempDir(), nil, "", "script", "run", "--steps", file).check(t, exitOK, "1 case: 1 passed, 0 failed, 0 not run", "")
 		})
 	}
 }

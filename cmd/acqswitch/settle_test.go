@@ -125,7 +125,7 @@ func TestSettle(t *testing.T) {
 	cli("fee", "explain", "000000000001", "--date", "2026-11-20").check(t, exitOK, "not settled yet", "")
 	first := cli("settle", "--date", "2026-11-20")
 	first.check(t, exitOK, "Business day 2026-11-20: done", "")
-	first.check(t, exitOK, "2 exceptions", "") // 299 has no plan, 298 no account
+	first.check(t, exitOK, "exceptions: 2, in ", "") // 299 has no plan, 298 no account
 	if again := cli("settle", "--date", "2026-11-20"); again != first {
 		t.Errorf("the second time\n%s\nthe first\n%s", again.out, first.out)
 	}

@@ -153,7 +153,10 @@ func probe(ctx context.Context, path, config, data string, last journal.Position
 		cmd := exec.CommandContext(ctx, path, q...)
 		cmd.Stderr = &errs
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s %s %s: %w: %s", path, q[0], q[1], err, strings.TrimSpace(errs.String()))
+			if said := strings.TrimSpace(errs.String()); said != "" {
+				err = fmt.Errorf("%w: %s", err, said)
+			}
+			return fmt.Errorf("%s %s %s: %w", path, q[0], q[1], err)
 		}
 	}
 	return nil

@@ -55,8 +55,8 @@ is broken; each break comes with the transaction's history.`,
 // verifyFiles checks a data directory from outside, with or without a switch
 // running on it.
 func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
-	if _, err := os.Stat(filepath.Join(cfg.DataDir, "journal")); err != nil {
-		return nil, usage(fmt.Errorf("no journal: %w", err))
+	if err := hasJournal(cfg.DataDir); err != nil {
+		return nil, err
 	}
 	l, err := openLedger(cfg)
 	if err != nil {
@@ -72,14 +72,16 @@ func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
 	return settlement.Verify(ctx, settlement.VerifyInput{OpenJournal: j, Ledger: l})
 }
 
+func hasJournal(dataDir string) error {
+	if _, err := os.Stat(filepath.Join(dataDir, "journal")); err != nil {
+		return usage(fmt.Errorf("no journal: %w: name the data directory with --data, or the configuration with --config", err))
+	}
+	return nil
+}
+
 func openJournalReadOnly(dataDir string) (*journal.Journal, error) {
-	dir := filepath.Join(dataDir, "journal")
-	if _, err := os.Stat(dir); err != nil {
-		return nil, usage(fmt.Errorf("no journal: %w", err))
+	if err := hasJournal(dataDir); err != nil {
+		return nil, err
 	}
-	j, err := journal.Open(dir, journal.Config{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
-	}
-	return j, nil
+	return journal.Open(filepath.Join(dataDir, "journal"), journal.Config{ReadOnly: true})
 }

@@ -19,7 +19,7 @@ import (
 
 // The stored form, version 1; docs/captures.md has its bytes.
 const (
-	magic   = "ACQCAPT1"
+	Magic   = "ACQCAPT1" // how a capture begins
 	ending  = "ACQCEND1"
 	trailer = 16
 	head    = 8 // of a record
@@ -124,10 +124,10 @@ type written struct {
 // NewWriter begins a stored capture on w.
 func NewWriter(w io.Writer, c *Cleaner) (*Writer, error) {
 	out := bufio.NewWriterSize(w, 1<<18)
-	if _, err := out.WriteString(magic); err != nil {
+	if _, err := out.WriteString(Magic); err != nil {
 		return nil, fmt.Errorf("write capture: %w", err)
 	}
-	return &Writer{out: out, cleaner: c, offset: int64(len(magic)), dialects: map[string]uint8{}, counts: map[string]*DialectCount{},
+	return &Writer{out: out, cleaner: c, offset: int64(len(Magic)), dialects: map[string]uint8{}, counts: map[string]*DialectCount{},
 		terminals: map[[2]string]int{}, open: map[*Session]*written{}, index: Index{Version: 1, KeyID: c.KeyID()}}, nil
 }
 
@@ -362,8 +362,8 @@ type Reader struct {
 // NewReader begins to read.
 func NewReader(r io.Reader) (*Reader, error) {
 	in := bufio.NewReaderSize(r, 1<<18)
-	var first [len(magic)]byte
-	if _, err := io.ReadFull(in, first[:]); err != nil || string(first[:]) != magic {
+	var first [len(Magic)]byte
+	if _, err := io.ReadFull(in, first[:]); err != nil || string(first[:]) != Magic {
 		return nil, ErrNotCapture
 	}
 	return &Reader{in: in, dialects: map[uint8]*Dialect{}, sessions: map[uint32]*Stored{}, byNumber: map[uint64]*Exchange{}}, nil

@@ -102,7 +102,7 @@ func TestStored(t *testing.T) {
 func TestStoredCutOrDamaged(t *testing.T) {
 	file, _ := stored(t)
 	last := 0
-	for n := len(magic); n < len(file)-trailer-1; n += 7 {
+	for n := len(Magic); n < len(file)-trailer-1; n += 7 {
 		all, _, err := readAll(file[:n])
 		if !errors.Is(err, ErrCutOff) {
 			t.Fatalf("cut at %d: %v", n, err)
@@ -118,7 +118,7 @@ func TestStoredCutOrDamaged(t *testing.T) {
 	if last != 4 {
 		t.Errorf("%d requests are read of a file without an index", last)
 	}
-	for n := len(magic); n < len(file)-trailer; n += 11 {
+	for n := len(Magic); n < len(file)-trailer; n += 11 {
 		bad := bytes.Clone(file)
 		bad[n] ^= 0x40
 		if _, _, err := readAll(bad); err == nil || err == io.EOF {
@@ -163,7 +163,7 @@ func FuzzReader(f *testing.F) {
 	file, _ := stored(f)
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte(magic))
+	f.Add([]byte(Magic))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		_, _, err := readAll(file)
 		if err == nil {

@@ -131,7 +131,7 @@ func take[S comparable](steps []step[S], from S, act string) (S, bool) {
 func acts[S comparable](steps []step[S], from S) string {
 	var names []string
 	for _, st := range steps {
-		if slices.Contains(st.from, from) {
+		if st.act != "idle" && slices.Contains(st.from, from) { // idle is no act of people
 			names = append(names, st.act)
 		}
 	}

@@ -93,8 +93,8 @@ const (
 	refusalsMax = 100
 )
 
-// ErrGivenUp is why a replay ended early; the report says the same.
-var ErrGivenUp = errors.New("replay given up")
+// ErrGivenUp is why a replay or a load ended early; the report says the same.
+var ErrGivenUp = errors.New("given up")
 
 // Run plays what is left of the capture. The report is whole also with an error.
 func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Options) (*Report, error) {

@@ -167,6 +167,9 @@ func decodeStrict(text []byte, into any) (err error) {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
+	if y := yaml.Error(nil); errors.As(err, &y) && y.GetToken() != nil { // its own text has an extract of the file
+		return fmt.Errorf("line %d: %s", y.GetToken().Position.Line, y.GetMessage())
+	}
 	return err
 }
 

@@ -1,13 +1,10 @@
 package replay
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // Rules are what is rewritten in requests and what may differ in answers.
@@ -64,7 +61,7 @@ func ReadRules(r io.Reader) (Rules, error) {
 		return rules, fmt.Errorf("read rules: %w", err)
 	}
 	var file Rules
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); err != nil && err != io.EOF {
+	if err := decodeStrict(text, &file); err != nil {
 		return rules, fmt.Errorf("read rules: %w", err)
 	}
 	for _, row := range [...]struct {

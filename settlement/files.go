@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -112,8 +113,26 @@ func (out *files) writer(name string) io.Writer {
 // line adds a line to a file; the error is kept.
 func (out *files) line(name string, fields ...string) {
 	if o := out.open[name]; o != nil && out.err == nil {
+		for i, v := range fields {
+			if safe := cell(v); safe != v {
+				fields = slices.Clone(fields)
+				fields[i] = safe
+			}
+		}
 		out.err = o.csv.Write(fields)
 	}
+}
+
+// cell keeps a spreadsheet from taking a name or a reason for a formula: what
+// begins like one gets an apostrophe before it, unless it is a number.
+func cell(v string) string {
+	if v == "" || !strings.ContainsRune("=+-@\t\r", rune(v[0])) {
+		return v
+	}
+	if _, err := strconv.ParseFloat(v, 64); err == nil {
+		return v
+	}
+	return "'" + v
 }
 
 // close closes what is open. The folder of a run that failed stays for the next

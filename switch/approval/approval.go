@@ -294,7 +294,7 @@ func (p *Draft) check() error {
 
 // Person says what is wrong with a name.
 func Person(name string) error {
-	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, unicode.IsControl) {
+	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, invisible) {
 		return fmt.Errorf("%q must be a person's name of 1 to %d bytes", name, NameMax)
 	}
 	return nil
@@ -317,3 +317,9 @@ func failed(what string, err error) error {
 
 // now is in the precision of the database.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// invisible says that a rune is not seen, or changes the one before it: two names
+// that differ in such only would look like one person's.
+func invisible(r rune) bool {
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf)
+}

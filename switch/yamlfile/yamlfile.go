@@ -45,6 +45,9 @@ func Decode[T any](text []byte, name, empty string) (doc *T, err error) {
 			doc, err = nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
 		}
 	}()
+	if line := tooDeep(text); line > 0 {
+		return nil, &Problem{File: name, Line: line, What: fmt.Sprintf("this is nested deeper than %d levels", depthMax)}
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	doc = new(T)
 	switch err := d.Decode(doc); {
@@ -67,6 +70,40 @@ func Decode[T any](text []byte, name, empty string) (doc *T, err error) {
 		return nil, &Problem{File: name, Line: 1, What: "there is a second YAML document: join them into one"}
 	}
 	return doc, nil
+}
+
+// depthMax bounds nesting: the YAML library's time and memory grow with its square.
+const depthMax = 64
+
+// tooDeep is the line at which brackets, dashes or indentation nest deeper than
+// any file of ours, 0 where none does. Quotes and comments are not looked at:
+// a text with so many brackets open is refused too.
+func tooDeep(text []byte) int {
+	line, open, dashes, blanks := 1, 0, 0, 0
+	start := true
+	for _, c := range text {
+		switch {
+		case c == '\n':
+			line, dashes, blanks, start = line+1, 0, 0, true
+			continue
+		case c == '[' || c == '{':
+			open++
+		case (c == ']' || c == '}') && open > 0:
+			open--
+		}
+		switch {
+		case start && c == ' ':
+			blanks++
+		case start && (c == '-' || c == '?'):
+			dashes++
+		default:
+			start = false
+		}
+		if open > depthMax || dashes > depthMax || start && blanks > 8*depthMax {
+			return line
+		}
+	}
+	return 0
 }
 
 // Scalar is a YAML scalar as it is written and where. Numbers are not

@@ -105,6 +105,7 @@ func TestCommandLine(t *testing.T) {
 		{"terminal echo --terminal 123456789", exitUsage, "", "--terminal takes 1 to 8 characters"},
 		{"terminal echo --stan 1000000", exitUsage, "", "--stan 1000000 must be 1 to 999999"},
 		{"terminal reversal --amount 1", exitUsage, "", "--stan must say which sale to undo"},
+		{"terminal echo --to 127.0.0.1:1", exitUnreachable, "", "connection refused"},
 		{"terminal echo --addr 127.0.0.1:1", exitUnreachable, "", "connection refused"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -45,7 +45,7 @@ func TestOffice(t *testing.T) {
 		say("is active", "merchant", "approve", mid, "--by", "wang", "--reason", "seen the papers")
 	}
 	refuses(exitUsage, `a merchant has no "nme"`, "merchant", "set", shop, "nme=x", "--by", "li")
-	refuses(exitUsage, `merchants[].grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")
+	refuses(exitUsage, `acqswitch: merchant 999290054110001: grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")
 	refuses(exitRefused, "merchant 1: it is not in the registry", "merchant", "show", "1")
 	say("account_masked ************0007", "merchant", "show", shop)
 	refuses(exitUsage, `"N911" is no known model: add it at the head of the file, or with registry model`, "device", "add", serial, "mac=none", "model=N911", "--by", "li")

@@ -31,7 +31,7 @@ const pinVariable = "ACQ_TEST_PIN"
 
 // terminalFlags are common to all terminal commands.
 type terminalFlags struct {
-	addr, dialect      string
+	to, dialect        string
 	terminal, merchant string
 	serial             string
 	currency           uint16
@@ -124,7 +124,7 @@ which, and every message is numbered in --store.`
 	g.Example = `  acqswitch terminal sale --amount 12.50
   acqswitch terminal sale --amount 12.50 --stan 51 && acqswitch terminal reversal --amount 12.50 --stan 51
   acqswitch terminal sale --amount 12.50 --stan 61 --store t1 && acqswitch terminal void --original-stan 61 --store t1
-  acqswitch terminal echo --dialect iso87 --addr 127.0.0.1:8587`
+  acqswitch terminal echo --dialect iso87 --to 127.0.0.1:8587`
 	for _, v := range verbs {
 		cmd := &cobra.Command{
 			Use: v.kind.String(), Short: v.short, Args: noArgs,
@@ -150,7 +150,9 @@ func example(v *verb) string {
 // common are the flags that say who the terminal is and where the switch.
 func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.addr, "addr", "", "the switch's address; empty is 127.0.0.1:8583, for iso87 127.0.0.1:8587")
+	fs.StringVar(&f.to, "to", "", "the switch's address; empty is 127.0.0.1:8583, for iso87 127.0.0.1:8587")
+	fs.StringVar(&f.to, "addr", "", "--to by its former name")
+	fs.MarkHidden("addr")
 	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
 	fs.StringVar(&f.terminal, "terminal", "", "terminal id (DE41); empty is that of --store, else "+fleet.DemoTerminal)
 	fs.StringVar(&f.merchant, "merchant", "", "merchant id (DE42); empty is that of --store, else "+fleet.DemoMerchant)
@@ -374,8 +376,8 @@ func totalsText(t txn.Totals, c txn.Currency) string {
 
 func (f *terminalFlags) address() string {
 	switch {
-	case f.addr != "":
-		return f.addr
+	case f.to != "":
+		return f.to
 	case strings.HasPrefix(f.dialect, "iso87"):
 		return "127.0.0.1:8587"
 	}

@@ -250,10 +250,11 @@ type Checker struct {
 }
 
 // NewChecker knows the regions and models of a book, in their order; name is what
-// problems call the source. Of those, too, problems are collected.
-func NewChecker(name string, regions, models []Entry) *Checker {
+// problems call the source, with lines if it is a file. Of those, too, problems are
+// collected.
+func NewChecker(name string, file bool, regions, models []Entry) *Checker {
 	c := &Checker{l: newLoader(name)}
-	c.l.clear = true
+	c.l.clear, c.l.unplaced = true, !file
 	for _, e := range regions {
 		var y circleYAML
 		e.fill(reflect.ValueOf(&y).Elem())

@@ -184,6 +184,7 @@ type loader struct {
 	file     string
 	clear    bool // numbers of identity documents may be there
 	problems []error
+	unplaced bool           // problems have no lines: nobody wrote a file
 	seen     map[string]int // kind and id -> line; nil where ids are known to be used once
 	areas    map[txn.Region]txn.Area
 	models   map[string]uint16 // their numbers
@@ -199,7 +200,11 @@ func newLoader(file string) *loader {
 // looked for at the line of the entry they are missing from.
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
 	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
+		p := s.Problem(l.file, field, format, args...)
+		if l.unplaced {
+			p.Line = 0
+		}
+		l.problems = append(l.problems, p)
 	}
 }
 

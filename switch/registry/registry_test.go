@@ -251,7 +251,7 @@ func FuzzTable(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c := NewChecker("f", nil, nil)
+		c := NewChecker("f", true, nil, nil)
 		for _, e := range entries {
 			if e.Has("mid") {
 				c.Merchant(e)

@@ -23,12 +23,19 @@ import (
 // Problem is one thing wrong with a file, for the person who wrote it.
 type Problem struct {
 	File  string
-	Line  int
+	Line  int    // 0: File is no file, but what was said on a command line
 	Field string // empty when the file is not YAML at all
 	What  string // what is wrong and what to do
 }
 
 func (p *Problem) Error() string {
+	if p.Line == 0 {
+		_, key, in := strings.Cut(p.Field, "[].") // merchants[].mid is a place in a file
+		if !in {
+			key = p.Field
+		}
+		return fmt.Sprintf("%s: %s: %s", p.File, key, p.What)
+	}
 	if p.Field == "" {
 		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
 	}

@@ -22,6 +22,7 @@ type Counts struct {
 // What is wrong is told by line and field of name, as joined problems.
 func (o *Office) Import(ctx context.Context, who Act, b *registry.Book, name string, approved bool) (n Counts, err error) {
 	err = o.do(ctx, who, name, func(w *work) error {
+		w.file = true
 		n = Counts{Regions: len(b.Regions), Models: len(b.Models), Merchants: len(b.Merchants), Terminals: len(b.Terminals)}
 		for _, e := range b.Regions {
 			if err := w.setTable(e, "region", "code"); err != nil {

@@ -97,7 +97,7 @@ func newChecker(ctx context.Context, tx *sql.Tx) (*registry.Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := registry.NewChecker("registry", regions, models)
+	c := registry.NewChecker("registry", false, regions, models)
 	return c, c.Err()
 }
 

@@ -146,6 +146,7 @@ type work struct {
 	at    time.Time
 	today txn.Date
 	name  string // of the source, in problems
+	file  bool   // the source is a file of that name
 	next  int64  // number of the next change
 
 	checker   *registry.Checker // at first use
@@ -215,7 +216,7 @@ func (w *work) check() (*registry.Checker, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.checker = registry.NewChecker(w.name, regions, models)
+		w.checker = registry.NewChecker(w.name, w.file, regions, models)
 	}
 	return w.checker, nil
 }

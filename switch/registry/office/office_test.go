@@ -191,7 +191,7 @@ func TestReview(t *testing.T) {
 		}
 		// What changes nothing leaves no trace, and a wrong value changes nothing.
 		h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000007", "name=Corner Shop")))
-		h.refused(h.SetMerchant(ctx, li, set(mid, "name=Other", "grade=6")), `merchants[].grade: "6" must be a number from 1 to 5`)
+		h.refused(h.SetMerchant(ctx, li, set(mid, "name=Other", "grade=6")), `: grade: "6" must be a number from 1 to 5`)
 		h.refused(h.SetMerchant(ctx, li, set(mid, "status=closed")), "merchant 999290054110001 is active: what may be done is hold, suspend, close")
 		if again, err := h.History(ctx, "", ""); err != nil || len(again) != len(history) {
 			h.t.Errorf("%d changes, %v", len(again), err)

@@ -29,7 +29,7 @@ func ISO87Framing(prefix Prefix, sizeMax int) Framing {
 // in their own character sets.
 func ISO87(bitmap Bitmap) *iso8583.MessageSpec {
 	b := &field.Spec{Length: 8, Description: "bitmap", Enc: encoding.BytesToASCIIHex, Pref: prefix.Hex.Fixed}
-	name := "iso87-hex"
+	name := "iso87"
 	switch bitmap {
 	case BitmapBinary:
 		name, b.Enc, b.Pref = "iso87-binary", encoding.Binary, prefix.Binary.Fixed

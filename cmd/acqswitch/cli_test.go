@@ -376,8 +376,9 @@ func TestInspect(t *testing.T) {
 }
 `, "field 63 at byte 84"},
 		{"nothing at all", []string{"zz"}, "", exitUsage, "", "no message can be made out"},
-		{"as another dialect", []string{"--dialect", "iso87-hex", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
-		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, iso87-binary, iso87-hex, iso87-hex32"},
+		{"as another framing", []string{"--dialect", "iso87-ascii4", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
+		{"as another dialect", []string{"--dialect", "iso87", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
+		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, iso87, iso87-ascii4, iso87-binary, iso87-hex32"},
 		{"own dialect that is none", []string{"--spec", "spec.json", signOn}, "", exitUsage, "", "spec spec.json"},
 		{"no such file", []string{"--file", "nowhere"}, "", exitUsage, "", "open nowhere"},
 		{"file and message", []string{"--file", "message.bin", signOn}, "", exitUsage, "", "not both"},

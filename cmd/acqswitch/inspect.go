@@ -57,7 +57,7 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&unmask, "unmask", false, "show card data and keys in clear: for test data only")
-	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87-hex, iso87-hex32 or iso87-binary")
+	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
 	f.StringVar(&spec, "spec", "", "a dialect of your own: a JSON file in moov-io/iso8583's spec format")
 	f.StringVarP(&file, "file", "f", "", "read the message from this file")
 	return cmd
@@ -104,10 +104,11 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 		return all, nil
 	}
 	var some []*iso.Codec
-	seen := map[string]bool{}
+	const ascii4 = "iso87-ascii4" // iso87 in another frame, and frames are found
+	seen := map[string]bool{ascii4: true}
 	for _, codec := range all {
 		seen[codec.Name()] = true
-		if codec.Name() == name {
+		if codec.Name() == name || name == ascii4 && codec.Name() == "iso87" {
 			some = append(some, codec)
 		}
 	}

@@ -137,7 +137,16 @@ func TestDescribeMasks(t *testing.T) {
 		{"card digits of field 46", 0x0200, 46, "PI0240402020606000069080212", "PI0240402020606******080212"},
 		{"field 46 that is no list", 0x0200, 46, "622202", hidden},
 		{"card number in text", 0x0210, 63, "CUP 6222021234567890128 ok", "CUP 622202*********0128 ok"},
-		{"long number in text that is no card", 0x0210, 63, "6222021234567890129", "6222021234567890129"},
+		{"long number in text that is no card", 0x0210, 63, "2026112612345678901", "2026112612345678901"},
+		{"card number and expiry", 0x0210, 63, "62220212345678901284912", "622202*********0128****"},
+		{"card number padded with zeros", 0x0210, 63, "00006222020000000007", "0000622202******0007"},
+		{"card number with blanks", 0x0210, 63, "6222 0212 3456 7890 128.", "6222 02** **** ***0 128."},
+		{"card number with dashes", 0x0210, 63, "4111-1111-1111-1111", "4111-11**-****-1111"},
+		{"track 2 in text", 0x0210, 63, "6222021234567890128=49122011234567890", "622202*********0128=*****************"},
+		{"track 2 of a card with a wrong check digit", 0x0210, 63, "6222021234567890129=4912", "622202*********0129=****"},
+		{"track 1 in text", 0x0210, 63, "B4111111111111111^DOE/J^4912", "B411111******1111^**********"},
+		{"card verification code", 0x0210, 63, "CVV2=987 cvc 987", "CVV*=*** cvc ***"},
+		{"card number in bytes", 0x0200, 62, "4111111111111111", "3431313131312A2A2A2A2A2A31313131"},
 		{"authentication code", 0x0200, 64, "\x01\x02\x03\x04\x05\x06\x07\x08", "0102030405060708"},
 		{"text that is no GBK", 0x0200, 63, "\x00\x01", "hex:0001"},
 		{"GBK", 0x0200, 56, "\xB3\xC9\xB9\xA6", "成功"},
@@ -189,6 +198,32 @@ func TestDescribeHidesCards(t *testing.T) {
 		}
 		if strings.Contains(string(out), card[6:]) {
 			t.Errorf("%s: the card number is in %s", f.ID, out)
+		}
+	}
+}
+
+// The message's own card number is masked in fields whose meaning rules cards
+// out, in longer runs of digits, and packed.
+func TestDescribeMasksTheOwnCard(t *testing.T) {
+	const pan = "6222021234567890129" // its check digit is wrong
+	codec := MustCompile(ISO87(BitmapHex), Framing{SizeMax: inspectFrameMax})
+	e := codec.Begin(nil, nil, nil, 0x0200)
+	e.Digits(2, []byte(pan))
+	e.Text(43, []byte(pan+strings.Repeat(" ", 40-len(pan))))
+	e.Text(54, []byte("12"+pan+"34"))
+	packed, _ := hex.DecodeString("0" + pan + "D4912F")
+	e.Text(63, packed)
+	frame, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Message
+	if err := codec.Parse(&m, frame); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"622202*********0129", "622202*********0129" + strings.Repeat(" ", 21), "12622202*********012934", "hex:06222020000000000129D0000F"} {
+		if got := Describe(&m, false).Fields[i]; got.Value != want || !got.Masked {
+			t.Errorf("field %d is shown as %q, want %q", got.Number, got.Value, want)
 		}
 	}
 }

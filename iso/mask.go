@@ -22,6 +22,7 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 		return hidden, true
 	case 46, 57, 59:
 		if shown, shape := maskInfo(n, v); shape != nil {
+			shown = maskCards(m, n, shown)
 			return show(m, n, shown), !bytes.Equal(shown, v)
 		} else if n != 57 { // which has other uses
 			return hidden, true
@@ -35,12 +36,8 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 			return hidden, true
 		}
 	}
-	switch m.codec.fields[n].form {
-	case formASCII, formText:
-		shown := maskCardNumbers(v)
-		return show(m, n, shown), !bytes.Equal(shown, v)
-	}
-	return show(m, n, v), false
+	shown := maskCards(m, n, v)
+	return show(m, n, shown), !bytes.Equal(shown, v)
 }
 
 // maskPAN shows the first six and the last four digits of a card number.
@@ -51,21 +48,52 @@ func maskPAN(v []byte) string {
 	return string(v[:6]) + strings.Repeat("*", len(v)-10) + string(v[len(v)-4:])
 }
 
-// maskCardNumbers masks what looks like a card number inside free text: a run
-// of 13 to 19 digits whose check digit is right.
-func maskCardNumbers(v []byte) []byte {
+// maskCards is v, the text of field n, without the card data that MarkCards and
+// ReplacePacked find in it: of a card number the first six and the last four
+// digits stay.
+func maskCards(m *Message, n int, v []byte) []byte {
+	own := m.OwnCards(nil)
 	v = bytes.Clone(v)
-	for start := 0; start < len(v); {
-		end := start
-		for end < len(v) && v[end]-'0' <= 9 {
-			end++
+	marks, _ := MarkCards(nil, m, n, v, own)
+	for i := 0; i < len(v); i++ {
+		switch marks[i] {
+		case MarkBlank:
+			v[i] = '*'
+		case MarkCard:
+			end := i + 1
+			for end < len(v) && marks[end] == MarkDigit {
+				end++
+			}
+			maskSpread(v[i:end])
+			i = end - 1
 		}
-		if run := v[start:end]; len(run) >= 13 && len(run) <= 19 && run[0] != '0' && luhn(run) {
-			copy(run, maskPAN(run))
+	}
+	if form := m.codec.fields[n].form; form == formText || form == formBinary {
+		for _, pan := range own {
+			ReplacePacked(v, pan, func(digits []byte) { copy(digits[6:len(digits)-4], "0000000000000") })
 		}
-		start = end + 1
 	}
 	return v
+}
+
+// maskSpread stars the digits of a card number but for the first six and the
+// last four, whatever stands between them.
+func maskSpread(v []byte) {
+	size := 0
+	for _, c := range v {
+		if c-'0' <= 9 {
+			size++
+		}
+	}
+	seen := 0
+	for i, c := range v {
+		if c-'0' > 9 {
+			continue
+		}
+		if seen++; seen > 6 && seen <= size-4 {
+			v[i] = '*'
+		}
+	}
 }
 
 func luhn(digits []byte) bool {

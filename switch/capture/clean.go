@@ -28,9 +28,10 @@ const KeySize = 32
 //     the same check digit right or wrong, and under one key always the same.
 //   - Of track 2 the expiry and the service code stay; the rest of it, and all
 //     of tracks 1 and 3, become zeros.
-//   - PIN blocks, MACs, working keys and enciphered tracks become zeros.
-//   - Any other run of 13 to 19 digits that passes for a card number is taken for
-//     one.
+//   - PIN blocks, MACs, working keys and enciphered tracks become zeros, and so
+//     does chip data that is no BER-TLV.
+//   - What passes for a card number elsewhere is taken for one, and what follows
+//     it, or CVV, becomes zeros: see iso.MarkCards.
 //
 // It is not safe for concurrent use.
 type Cleaner struct {
@@ -39,7 +40,8 @@ type Cleaner struct {
 
 	m      iso.Message
 	digits [2 * txn.FrameSizeMax]byte
-	own    [2][txn.PANDigitsMax]byte
+	pan    [txn.PANDigitsMax]byte
+	marks  []iso.Mark
 	in     []byte // of a digest
 	sum    [sha256.Size]byte
 	known  map[number19]number19 // pseudonyms that were made lately
@@ -113,31 +115,18 @@ func (c *Cleaner) Message(d *Dialect, frame []byte) error {
 	if err := d.Parse(m, frame); err != nil {
 		return err
 	}
-	var own [2][]byte // the message's card numbers
-	if m.Has(2) && m.Len(2) <= txn.PANDigitsMax {
-		own[0] = m.AppendDigits(c.own[0][:0], 2)
-	}
-	if m.Has(35) {
-		t := m.AppendDigits(c.digits[:0], 35)
-		if n := bytes.IndexByte(t, '='); n > 0 && n <= txn.PANDigitsMax {
-			own[1] = append(c.own[1][:0], t[:n]...)
-		}
+	own := m.OwnCards(nil)
+	if m.Has(55) {
+		own = chipCards(own, m.Value(55))
 	}
 	for n := range m.Fields() {
-		c.field(n, own[:])
+		c.field(n, own)
 	}
-	clear(own[0])
-	clear(own[1])
+	for _, pan := range own {
+		clear(pan)
+	}
 	return d.Parse(m, frame) // what cannot be read any more is not kept either
 }
-
-// verbatim are fields of a fixed meaning that hold no card number, and would be
-// useless if part of one were taken for it.
-var verbatim = [129]bool{3: true, 4: true, 5: true, 6: true, 7: true, 11: true, 12: true, 13: true, 14: true, 15: true, 16: true,
-	18: true, 19: true, 22: true, 23: true, 24: true, 25: true, 26: true, 32: true, 33: true, 37: true, 38: true, 39: true,
-	41: true, 42: true, 43: true, 49: true, 50: true, 51: true, 53: true, 54: true, 66: true, 67: true, 70: true, 74: true, 75: true, 76: true, 77: true,
-	78: true, 79: true, 80: true, 81: true, 82: true, 83: true, 84: true, 85: true, 86: true, 87: true, 88: true, 89: true,
-	90: true, 95: true, 97: true}
 
 func (c *Cleaner) field(n int, own [][]byte) {
 	m := &c.m
@@ -160,11 +149,12 @@ func (c *Cleaner) field(n int, own [][]byte) {
 		c.zero(n)
 	case n == 55:
 		c.chip(m.Value(55))
-	case !verbatim[n]:
+		c.search(n, own)
+	default:
 		if n == 59 {
 			c.elements(m.Value(59))
 		}
-		c.runs(n, own)
+		c.search(n, own)
 	}
 }
 
@@ -217,50 +207,55 @@ func (c *Cleaner) track(m *iso.Message) {
 	clear(v)
 }
 
-// structured are fields of CUP POS whose digits are joined from several values,
-// so that a run of them means nothing.
-func structured(n int, m *iso.Message) bool {
-	return m.Codec().Framing().TPDU && (n == 48 || n == 59 || n == 60 || n == 61 || n == 62 && m.MTI()&^0x11 == 0x0800)
-}
-
-// runs looks for card numbers among the digits of a field that may hold
-// anything: others where a run of digits has the length and the check digit of
-// one, and those of the message itself in any place.
-func (c *Cleaner) runs(n int, own [][]byte) {
+// search looks for card data in a field that may hold anything, and for the
+// message's own card numbers in any field.
+func (c *Cleaner) search(n int, own [][]byte) {
 	m := &c.m
-	v := m.AppendDigits(c.digits[:0], n)
-	changed := false
-	switch {
-	case n == 48 && m.Codec().Framing().TPDU && m.MTI()&^0x11 == 0x0320:
-		changed = c.details(v)
-	case !structured(n, m):
-		for i := 0; i < len(v); {
-			end := i
-			for end < len(v) && v[end]-'0' <= 9 {
-				end++
+	v := m.AppendText(c.digits[:0], n)
+	changed := n == 48 && m.Codec().Framing().TPDU && m.MTI()&^0x11 == 0x0320 && c.details(v)
+	var found bool
+	c.marks, found = iso.MarkCards(c.marks, m, n, v, own)
+	if changed || found {
+		for i := 0; i < len(v); i++ {
+			switch c.marks[i] {
+			case iso.MarkCard:
+				end := i + 1
+				for end < len(v) && c.marks[end] == iso.MarkDigit {
+					end++
+				}
+				c.spread(v[i:end])
+				i = end - 1
+			case iso.MarkBlank:
+				v[i] = '0'
 			}
-			if size := end - i; size >= 13 && size <= 19 && v[i] != '0' && checkDigit(v[i:end-1]) == v[end-1] {
-				c.pseudonym(v[i:end])
-				changed = true
-			}
-			i = max(end, i+1)
 		}
-	}
-	for _, pan := range own {
-		for from := 0; len(pan) > 0; {
-			i := bytes.Index(v[from:], pan)
-			if i < 0 {
-				break
-			}
-			c.pseudonym(v[from+i:][:len(pan)])
-			changed = true
-			from += i + len(pan)
-		}
-	}
-	if changed {
 		m.Overwrite(n, 0, v)
 	}
+	if len(m.Value(n)) == m.Len(n) { // not packed
+		for _, pan := range own {
+			iso.ReplacePacked(m.Value(n), pan, c.pseudonym)
+		}
+	}
 	clear(v)
+}
+
+// spread replaces a card number whose digits have others between them.
+func (c *Cleaner) spread(v []byte) {
+	pan := c.pan[:0]
+	for _, d := range v {
+		if d-'0' <= 9 {
+			pan = append(pan, d)
+		}
+	}
+	c.pseudonym(pan)
+	at := 0
+	for i, d := range v {
+		if d-'0' <= 9 {
+			v[i] = pan[at]
+			at++
+		}
+	}
+	clear(pan)
 }
 
 // details replaces the card numbers of CUP POS's upload of details: a number of
@@ -278,37 +273,102 @@ func (c *Cleaner) details(v []byte) bool {
 	return len(v) > 2
 }
 
-// chip blanks what chip data says of the card and its holder: 5A and 57 become
-// those of the pseudonym, names and discretionary data zeros. Data that is no
-// list of elements is blanked as a whole.
+// chip blanks what chip data says of the card and its holder, in constructed
+// elements too: 5A and 57 become those of the pseudonym, names and discretionary
+// data zeros. Data that is no BER-TLV to its end is blanked as a whole.
 func (c *Cleaner) chip(b []byte) {
-	for rest := b; len(rest) > 0; {
-		n := 1
-		if rest[0]&0x1F == 0x1F {
-			n = 2
-		}
-		if len(rest) <= n {
-			clear(rest)
-			return
-		}
-		tag, size := rest[:n], int(rest[n])
-		if n++; size == 0x81 && len(rest) > n {
-			size = int(rest[n])
-			n++
-		}
-		if size > 0x81 && n == len(tag)+1 || len(rest) < n+size {
-			clear(rest)
-			return
-		}
-		value := rest[n : n+size]
-		switch string(tag) {
-		case "\x5A", "\x57":
+	if !walkTLV(b, tlvDepth, func(string, []byte) {}) {
+		clear(b)
+		return
+	}
+	walkTLV(b, tlvDepth, func(tag string, value []byte) {
+		switch {
+		case tag == "\x5A" || tag == "\x57":
 			c.packed(value)
-		case "\x56", "\x5F\x20", "\x9F\x0B", "\x9F\x1F", "\x9F\x20", "\x9F\x6B", "\x99":
+		case tag[0] == private || slices.Contains(holderTags, tag):
 			clear(value)
 		}
-		rest = rest[n+size:]
+	})
+}
+
+// holderTags are the elements that name the holder or hold the rest of a track.
+var holderTags = []string{"\x56", "\x5F\x20", "\x9F\x0B", "\x9F\x1F", "\x9F\x20", "\x9F\x6B", "\x99"}
+
+// chipCards appends the card numbers of 5A and 57.
+func chipCards(own [][]byte, b []byte) [][]byte {
+	walkTLV(b, tlvDepth, func(tag string, value []byte) {
+		if tag != "\x5A" && tag != "\x57" {
+			return
+		}
+		var pan []byte
+		for _, x := range hex.EncodeToString(value) {
+			if x > '9' {
+				break
+			}
+			pan = append(pan, byte(x))
+		}
+		if len(pan) >= 12 && len(pan) <= txn.PANDigitsMax {
+			own = append(own, pan)
+		}
+	})
+	return own
+}
+
+// private is the first byte of constructed tags that hold what their owner likes.
+const private = 0xFF
+
+// tlvDepth is how deep elements may lie within each other.
+const tlvDepth = 8
+
+// walkTLV visits the primitive elements of BER-TLV, those of constructed ones
+// too, and says whether it is whole. A private one that holds no elements is visited
+// itself. Tags have up to 4 bytes, lengths up to 3; between
+// elements there may be bytes of 00.
+func walkTLV(b []byte, depth int, visit func(tag string, value []byte)) bool {
+	if depth < 0 {
+		return false
 	}
+	for len(b) > 0 {
+		if b[0] == 0 {
+			b = b[1:]
+			continue
+		}
+		n := 1
+		if b[0]&0x1F == 0x1F {
+			for n < len(b) && n < 4 && b[n]&0x80 != 0 {
+				n++
+			}
+			n++
+		}
+		if n > 4 || n >= len(b) {
+			return false
+		}
+		tag, size := b[:n], int(b[n])
+		n++
+		if size >= 0x80 {
+			more := size & 0x7F
+			if more < 1 || more > 2 || n+more > len(b) {
+				return false
+			}
+			size = 0
+			for _, x := range b[n : n+more] {
+				size = size<<8 | int(x)
+			}
+			n += more
+		}
+		if size > len(b)-n {
+			return false
+		}
+		value := b[n : n+size]
+		switch {
+		case tag[0]&0x20 == 0, tag[0] == private && !walkTLV(value, depth-1, func(string, []byte) {}):
+			visit(string(tag), value)
+		case !walkTLV(value, depth-1, visit):
+			return false
+		}
+		b = b[n+size:]
+	}
+	return true
 }
 
 // packed replaces the card number that packed digits begin with, up to a letter;

@@ -172,6 +172,106 @@ func TestCleaned(t *testing.T) {
 	}
 }
 
+// cleanISO cleans a request of ISO 8583:1987 with these fields.
+func cleanISO(t *testing.T, fields map[int]string) (m iso.Message) {
+	t.Helper()
+	ds, err := FindDialects("iso87")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := ds[0].Codec.Begin(nil, nil, nil, 0x0200)
+	for n := 2; n <= 128; n++ {
+		if v, ok := fields[n]; ok {
+			e.Text(n, []byte(v))
+		}
+	}
+	frame, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := testCleaner(t, 6).Message(ds[0], frame); err != nil {
+		t.Fatal(err)
+	}
+	if err := ds[0].Parse(&m, frame); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Card data is found in chip data however it lies there, and data that is no
+// BER-TLV is not kept.
+func TestCleanedChipData(t *testing.T) {
+	const track = "5713" + secretPAN + "D49122011234567890F"
+	const cryptogram = "9F2608AABBCCDDEEFF0011"
+	for _, x := range []struct{ name, chip string }{
+		{"flat", cryptogram + track},
+		{"in a constructed element", cryptogram + "7015" + track},
+		{"in a private element", cryptogram + "FF0115" + track},
+		{"in two", cryptogram + "FF0118" + "BF0C15" + track},
+		{"in a private element that is no list", cryptogram + "FF0116" + track + "57"},
+		{"behind a tag of 3 bytes", cryptogram + "DF81290830F0F010A8F0FF00" + track},
+		{"with a length of 2 bytes", cryptogram + "57820013" + track[4:]},
+		{"in an element of no known meaning", cryptogram + "DF0115" + track},
+		{"behind padding", cryptogram + "0000" + track},
+		{"cut", track + "9F2608AA"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			chip, err := hex.DecodeString(x.chip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fields := map[int]string{3: "000000", 4: "000000000500", 55: string(chip)}
+			if strings.Contains(x.chip, "DF0115") {
+				fields[2] = secretPAN
+			}
+			m := cleanISO(t, fields)
+			got := strings.ToUpper(hex.EncodeToString(m.Value(55)))
+			if strings.Contains(got, secretPAN[6:]) || strings.Contains(got, "1234567890F") {
+				t.Errorf("card data is still there: %s", got)
+			}
+			if x.name != "cut" && !strings.Contains(got, cryptogram) {
+				t.Errorf("the cryptogram is not: %s", got)
+			}
+		})
+	}
+}
+
+// Card data is found in text however it is written, the message's own card in
+// fields of a fixed meaning too.
+func TestCleanedText(t *testing.T) {
+	packed, _ := hex.DecodeString("0" + secretPAN + "D4912201123456789F")
+	for _, x := range []struct {
+		name   string
+		n      int
+		value  string
+		secret []string
+	}{
+		{"own card as merchant name", 43, secretPAN + strings.Repeat(" ", 21), []string{secretPAN[6:]}},
+		{"own card among balances", 54, "00" + secretPAN + "00", []string{secretPAN[6:]}},
+		{"own card with dashes", 54, "6222-0212-3456-7890-128", []string{"3456-7890"}},
+		{"own card packed", 63, string(packed), []string{string(packed[4:10]), string(packed[12:])}},
+		{"another card padded with zeros", 63, "00004111111111111111", []string{"1111111111"}},
+		{"another card with blanks", 63, "4111 1111 1111 1111", []string{"1111 1111 1111"}},
+		{"another card and its expiry", 48, "62220200000000074912", []string{"00000000074912", "4912"}},
+		{"track 2", 47, secretPAN + "=49122011234567890", []string{secretPAN[6:], "4912", "34567890"}},
+		{"track 1", 47, "B" + secretPAN + "^DOE/J^4912", []string{secretPAN[6:], "DOE", "4912"}},
+		{"card verification code", 48, "CVV2=987", []string{"987"}},
+		{"card verification code, otherwise named", 48, "Cvn 987", []string{"987"}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			m := cleanISO(t, map[int]string{2: secretPAN, 3: "000000", 4: "000000000500", x.n: x.value})
+			for _, secret := range x.secret {
+				if bytes.Contains(m.Value(x.n), []byte(secret)) {
+					t.Errorf("%q still has %q", m.Value(x.n), secret)
+				}
+			}
+			if string(m.Value(4)) != "000000000500" {
+				t.Errorf("the amount became %s", m.Value(4))
+			}
+		})
+	}
+}
+
 // What looks like a card number and has a fixed meaning stays.
 func TestCleanedLeavesNumbers(t *testing.T) {
 	d := Dialects()[0]

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,8 +22,9 @@ import (
 func TestF59DiskMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []bool
+		var mu sync.Mutex // guards the two
 		free, failure := uint64(0), error(nil)
-		w := &diskWatch{cfg: diskConfig{Low: 10, Enough: 20}, free: func() (uint64, error) { return free, failure }, log: slog.New(slog.DiscardHandler)}
+		w := &diskWatch{cfg: diskConfig{Low: 10, Enough: 20}, free: func() (uint64, error) { mu.Lock(); defer mu.Unlock(); return free, failure }, log: slog.New(slog.DiscardHandler)}
 		w.stop = func(stop bool) { told = append(told, stop) }
 		ctx, cancel := context.WithCancel(t.Context())
 		free = 100 << 20
@@ -33,7 +35,9 @@ func TestF59DiskMarks(t *testing.T) {
 			failure error
 			stopped bool
 		}{{10, nil, false}, {9, nil, true}, {19, nil, true}, {0, errors.New("no disk"), true}, {20, nil, false}, {10, nil, false}, {0, errors.New("no disk"), false}, {0, nil, true}} {
+			mu.Lock()
 			free, failure = c.mib<<20, c.failure
+			mu.Unlock()
 			time.Sleep(diskEvery)
 			synctest.Wait()
 			if w.stopped.Load() != c.stopped {

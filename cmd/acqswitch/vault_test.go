@@ -77,7 +77,7 @@ func TestHardwareVault(t *testing.T) {
 	keys("", "export", "terminal", "10000001", "--kbpk", "factory").check(t, exitFailed, "", "keys do not leave the module")
 	bdk, _ := testKey(t, algo.TDES2, 42)
 	keys(components(t, algo.TDES2, bdk), "load-bdk", "FFFF987654").check(t, exitFailed, "", "this kind of key vault cannot do that")
-	keys(components(t, algo.SM4, bdk), "load-terminal", "10000002", "--kind", "sm4").check(t, exitUsage, "", "PKCS#11 has no SM4 keys")
+	keys(components(t, algo.SM4, bdk), "load-terminal", "10000001", "--kind", "sm4").check(t, exitUsage, "", "PKCS#11 has no SM4 keys")
 
 	pin := write(t, s.dir, "pin", "47119\n")
 	if err := os.Chmod(pin, 0o600); err != nil {

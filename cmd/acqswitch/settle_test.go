@@ -172,7 +172,7 @@ func TestHoldsAndCorrections(t *testing.T) {
 	cli("settle", "--date", "2026-11-20").check(t, exitOK, "done", "")
 	cli("payout", "hold", "--by", "wang", "--reason", "alert").check(t, exitUsage, "", "--merchant must say whose")
 	cli("payout", "hold", "--by", "wang", "--reason", "alert", "--merchant", "nobody").check(t, exitRefused, "", `there is no merchant "nobody"`)
-	cli("payout", "hold", "--by", "wang", "--merchant", "999290054110299").check(t, exitRefused, "", "the reason must be given")
+	cli("payout", "hold", "--by", "wang", "--merchant", "999290054110299").check(t, exitUsage, "", "--reason must say why")
 	cli("payout", "hold", "--by", "wang", "--reason", "alert", "--merchant", "999290054110299").check(t, exitOK, "1: payouts are held", "")
 	propose := []string{"correction", "propose", "--by", "wang", "--reason", "no plan", "--merchant", "999290054110299", "--credit", "2100", "--amount", "1002.98", "--debit"}
 	cli(append(propose, "2999")...).check(t, exitUsage, "", `--debit: account "2999" must be one of 1100 issuer receivable`)

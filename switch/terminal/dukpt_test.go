@@ -45,8 +45,8 @@ func hostOf(t *testing.T, i InitialKey, ksn []byte) *algo.DUKPTKeys {
 func TestDUKPTNumbersAreUsedOnce(t *testing.T) {
 	for _, initial := range initials {
 		t.Run(initial.Scheme.String(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store") // before the peer: it reads the store until it has ended
 			p := terminaltest.Start(t, "iso87")
-			path := filepath.Join(t.TempDir(), "store")
 			s := dukptSchemes[initial.Scheme]
 			seen := map[string]bool{}
 			messages, pins := 0, 0

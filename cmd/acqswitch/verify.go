@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/batch"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 func verifyCommand(c *console) *cobra.Command {
@@ -84,4 +89,40 @@ func openJournalReadOnly(dataDir string) (*journal.Journal, error) {
 		return nil, err
 	}
 	return journal.Open(filepath.Join(dataDir, "journal"), journal.Config{ReadOnly: true})
+}
+
+// live is the running switch's memory for verify.
+type live struct{ a *app }
+
+func (l live) Idle() bool {
+	f := l.a.acquirer.Figures()
+	return f.InFlight == 0 && f.ReversalsSending == 0 && l.a.risk.InFlight() == 0
+}
+
+func (l live) Owed() int64 { return l.a.acquirer.Figures().ReversalsOwed }
+
+func (l live) Batches(fn func(*batch.Batch)) { l.a.acquirer.Batches().Each(fn) }
+
+func (l live) Usage() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.a.risk.Days(), l.a.risk.Usage)
+}
+
+func (l live) Months() iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return usesOf(l.a.risk.Months(), l.a.risk.MonthUsage)
+}
+
+func usesOf(dates []txn.Date, usage func(txn.Date) iter.Seq2[risk.Cell, risk.Use]) iter.Seq2[txn.Date, iter.Seq2[ledger.Party, ledger.Use]] {
+	return func(yield func(txn.Date, iter.Seq2[ledger.Party, ledger.Use]) bool) {
+		for _, date := range dates {
+			if !yield(date, func(yield func(ledger.Party, ledger.Use) bool) {
+				for c, u := range usage(date) {
+					if !yield(ledger.Party{Scope: c.Scope, Currency: c.Currency, ID: c.ID, Method: c.Method, CardType: c.CardType}, ledger.Use(u)) {
+						return
+					}
+				}
+			}) {
+				return
+			}
+		}
+	}
 }

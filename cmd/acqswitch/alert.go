@@ -82,37 +82,20 @@ func (a *app) readWatchList(ctx context.Context) error {
 // bench calls fn with the workbench of the configuration, which has all that the
 // ledger found. A Refusal of fn is a no.
 func (f *actFlags) bench(ctx context.Context, fn func(*alert.Workbench) error) error {
-	cfg, err := f.config()
-	if err != nil {
+	return f.books(ctx, func(b *books) error {
+		w := alert.New(b.db)
+		err := w.Migrate(ctx)
+		for n := 1; n > 0 && err == nil; {
+			n, err = w.Collect(ctx)
+		}
+		if err == nil {
+			err = fn(w)
+		}
+		if why := alert.Refusal(""); errors.As(err, &why) {
+			return &exitError{exitRefused, err}
+		}
 		return err
-	}
-	l, err := openLedger(cfg)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	if _, err := l.Position(ctx); err != nil { // no file is made where none is
-		return err
-	}
-	db, err := openDatabase(cfg)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	w := alert.New(db)
-	if err := errors.Join(l.Migrate(ctx), w.Migrate(ctx)); err != nil {
-		return err
-	}
-	for n := 1; n > 0 && err == nil; {
-		n, err = w.Collect(ctx)
-	}
-	if err == nil {
-		err = fn(w)
-	}
-	if why := alert.Refusal(""); errors.As(err, &why) {
-		return &exitError{exitRefused, err}
-	}
-	return err
+	})
 }
 
 func alertCommand(c *console) *cobra.Command {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -46,9 +47,17 @@ func (f *actFlags) config() (*config, error) {
 	return cfg, err
 }
 
-// open calls fn with the ledger of the configuration and the desk of proposals,
-// both up to date. A Refusal of fn is a no.
-func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
+// books are the ledger of a configuration and its database, for what else keeps
+// rows there.
+type books struct {
+	cfg    *config
+	ledger *ledger.Ledger
+	db     *sqldb.DB
+}
+
+// books calls fn with the books of the configuration, the ledger's tables up to
+// date. No file is made where none is.
+func (f *actFlags) books(ctx context.Context, fn func(*books) error) error {
 	cfg, err := f.config()
 	if err != nil {
 		return err
@@ -58,7 +67,7 @@ func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.D
 		return err
 	}
 	defer l.Close()
-	if _, err := l.Position(ctx); err != nil { // no file is made where none is
+	if _, err := l.Position(ctx); err != nil {
 		return err
 	}
 	db, err := openDatabase(cfg)
@@ -66,15 +75,26 @@ func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.D
 		return err
 	}
 	defer db.Close()
-	desk := approval.New(db)
-	if err := errors.Join(l.Migrate(ctx), desk.Migrate(ctx)); err != nil {
+	if err := l.Migrate(ctx); err != nil {
 		return err
 	}
-	err = fn(l, desk)
-	if why := settlement.Refusal(""); errors.As(err, &why) {
-		return &exitError{exitRefused, err}
-	}
-	return err
+	return fn(&books{cfg, l, db})
+}
+
+// open calls fn with the ledger of the configuration and the desk of proposals. A
+// Refusal of fn is a no.
+func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
+	return f.books(ctx, func(b *books) error {
+		desk := approval.New(b.db)
+		err := desk.Migrate(ctx)
+		if err == nil {
+			err = fn(b.ledger, desk)
+		}
+		if why := settlement.Refusal(""); errors.As(err, &why) {
+			return &exitError{exitRefused, err}
+		}
+		return err
+	})
 }
 
 // done prints what was decided under which number.

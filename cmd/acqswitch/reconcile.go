@@ -24,24 +24,20 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// queue calls fn with the queue of exceptions of the configuration.
+// queue calls fn with the queue of exceptions of the configuration. A Refusal of
+// fn is a no, and what is wrong with a file is wrong input.
 func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *reconcile.Queue) error) error {
-	return f.open(ctx, func(l *ledger.Ledger, desk *approval.Desk) error {
-		cfg, err := f.config()
-		if err != nil {
-			return err
+	return f.books(ctx, func(b *books) error {
+		desk := approval.New(b.db)
+		q := reconcile.NewQueue(b.db, desk)
+		err := desk.Migrate(ctx)
+		if err == nil {
+			err = q.Migrate(ctx)
 		}
-		db, err := openDatabase(cfg)
-		if err != nil {
-			return err
+		if err == nil {
+			err = fn(b.cfg, b.ledger, q)
 		}
-		defer db.Close()
-		q := reconcile.NewQueue(db, desk)
-		if err := q.Migrate(ctx); err != nil {
-			return err
-		}
-		err = fn(cfg, l, q)
-		if why := reconcile.Refusal(""); errors.As(err, &why) {
+		if refused, no := reconcile.Refusal(""), settlement.Refusal(""); errors.As(err, &refused) || errors.As(err, &no) {
 			return &exitError{exitRefused, err}
 		}
 		if wrong := (*reconcile.FileError)(nil); errors.As(err, &wrong) {

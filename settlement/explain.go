@@ -27,7 +27,9 @@ type Explanation struct {
 	Counts bool `json:"counts"`
 	// Settled says that a run has booked it; else its price is what today's
 	// schedule gives.
-	Settled  bool   `json:"settled"`
+	Settled bool `json:"settled"`
+	// Later says that its day was settled before it came: the next day's run has it.
+	Later    bool   `json:"later,omitempty"`
 	Schedule string `json:"schedule,omitempty"`
 
 	Plan       string           `json:"plan,omitempty"`
@@ -102,7 +104,8 @@ func Explain(ctx context.Context, l *ledger.Ledger, day txn.Date, rrn string, fe
 	for i, e := range entries {
 		r := e.Rec
 		explained[i] = Explanation{ID: r.ID, Merchant: r.Merchant.String(), Terminal: r.Key.Terminal.String(), Date: r.Day.String(), Type: r.Request.String(),
-			Currency: currencyCode(r.Amount.Currency), Amount: majorUnits(r.Amount.Minor, r.Amount.Currency), Outcome: r.Outcome.String()}
+			Currency: currencyCode(r.Amount.Currency), Amount: majorUnits(r.Amount.Minor, r.Amount.Currency), Outcome: r.Outcome.String(),
+			Later: settled && e.Pos > position && r.Taken() && r.Request.Totals() != txn.NoEffect}
 	}
 	err = l.FactsByRRN(ctx, day, position, rrn, func(f *ledger.Fact) error {
 		for i := range explained {
@@ -173,6 +176,10 @@ func (x *Explanation) fill(f *ledger.Fact, p *priced, s *fee.Schedule) {
 func (x *Explanation) WriteText(w io.Writer) error {
 	e := &errWriter{w: w}
 	fmt.Fprintf(e, "%s of %s %s on %s: merchant %s, terminal %s, transaction %s, %s\n", x.Type, x.Amount, x.Currency, x.Date, x.Merchant, x.Terminal, x.ID, x.Outcome)
+	if x.Later {
+		fmt.Fprintln(e, "Its day was settled before it came: what stands of it is in the next day's run.")
+		return e.err
+	}
 	if !x.Counts {
 		fmt.Fprintln(e, "It is not in the books: it moved no money, or was reversed.")
 		return e.err

@@ -3,8 +3,10 @@ package settlement
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -19,8 +21,10 @@ import (
 type Life struct {
 	ID    txn.ID     `json:"id"`
 	Steps []LifeStep `json:"steps"` // as they happened
-	// Explanation is the money; nil for what is not in the ledger yet.
+	// Explanation is the money; nil for what is not in the ledger yet, or where
+	// Unpriced says that there are no fees.
 	Explanation *Explanation `json:"explanation,omitempty"`
+	Unpriced    bool         `json:"unpriced,omitempty"`
 }
 
 // LifeStep is one durable fact of a life.
@@ -54,12 +58,13 @@ func Lives(ctx context.Context, l *ledger.Ledger, j Journal, day txn.Date, rrn s
 		return nil, err
 	}
 	explained, err := Explain(ctx, l, day, rrn, fees)
-	if err != nil {
+	unpriced := errors.Is(err, fs.ErrNotExist) // a switch sells without a file of fees
+	if err != nil && !unpriced {
 		return nil, err
 	}
 	var all []Life
 	for id, steps := range s.steps {
-		life := Life{ID: id}
+		life := Life{ID: id, Unpriced: unpriced}
 		for _, step := range steps {
 			life.Steps = append(life.Steps, step)
 		}
@@ -286,7 +291,11 @@ func (l *Life) WriteText(w io.Writer) error {
 			fmt.Fprintf(e, "    %s\n", f)
 		}
 	}
-	if l.Explanation == nil {
+	switch {
+	case l.Unpriced:
+		fmt.Fprintln(e, "\nIt is not priced: there is no file of fees (settlement.fees).")
+		return e.err
+	case l.Explanation == nil:
 		fmt.Fprintln(e, "\nIt is not in the ledger yet.")
 		return e.err
 	}

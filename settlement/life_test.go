@@ -2,9 +2,11 @@ package settlement
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -60,6 +62,27 @@ func TestLife(t *testing.T) {
 		}
 		if lives, err := Lives(t.Context(), w.ledger, w.journal, day1, "000000000004", runSchedule); err != nil || len(lives) != 1 || lives[0].Explanation != nil {
 			t.Errorf("of what only the journal has: %+v, %v", lives, err)
+		}
+		// A switch without fees tells the rest.
+		none := func() (*fee.Schedule, error) { return nil, fmt.Errorf("read fees: %w", fs.ErrNotExist) }
+		lives, err = Lives(t.Context(), w.ledger, w.journal, day1, "000000000001", none)
+		if err != nil || len(lives) != 1 || len(lives[0].Steps) != 5 || !lives[0].Unpriced {
+			t.Errorf("without fees: %+v, %v", lives, err)
+		}
+		// What comes when its day is settled is in the next run.
+		w.drained()
+		w.settle(day1)
+		w.put(deed(5, txn.KindSale, "M1", day1, 9_00, 0), changed(deed(6, txn.KindSale, "M1", day1, 9_00, 0), func(r *txn.Record) { r.Outcome = txn.OutcomeDeclined }))
+		w.drained()
+		for rrn, later := range map[string]bool{"000000000002": false, "000000000005": true, "000000000006": false} {
+			told.Reset()
+			lives, err := Lives(t.Context(), w.ledger, w.journal, day1, rrn, runSchedule)
+			if err != nil || len(lives) != 1 || lives[0].WriteText(&told) != nil {
+				t.Fatal(rrn, lives, err)
+			}
+			if got := strings.Contains(told.String(), "is in the next day's run"); got != later {
+				t.Errorf("%s: later is %v, want %v, in\n%s", rrn, got, later, told.String())
+			}
 		}
 		if lives, err := Lives(t.Context(), w.ledger, w.journal, day2, "000000000001", runSchedule); err != nil || len(lives) != 0 {
 			t.Errorf("of another day: %+v, %v", lives, err)

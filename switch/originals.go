@@ -46,14 +46,6 @@ func newOriginals() *originals {
 	return &originals{affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, promises: map[promise]promised{}}
 }
 
-// soldAs is what a terminal knows a transaction as.
-func soldAs(k txn.Kind) txn.Kind {
-	if k == txn.KindStandIn {
-		return txn.KindSale
-	}
-	return k
-}
-
 // acquire keeps everybody else from doing something about id until release. It
 // is false when that takes longer than deadline.
 func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
@@ -331,7 +323,7 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 		stands = stands && !undone
 		deeds, _ = s.originals.deeds(rec.ID)
 	}
-	t := original.Transaction{ID: rec.ID, Kind: soldAs(rec.Request), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
+	t := original.Transaction{ID: rec.ID, Kind: rec.Request.Asked(), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
 	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
 		return reason

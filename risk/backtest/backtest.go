@@ -196,7 +196,7 @@ func (t *Test) request(rec *txn.Record) bool {
 	}
 	r := &t.req
 	r.Reset()
-	r.Kind, r.MTI, r.Key, r.Merchant, r.Amount = rec.Request, rec.MTI, rec.Key, rec.Merchant, rec.Amount
+	r.Kind, r.MTI, r.Key, r.Merchant, r.Amount = rec.Request.Asked(), rec.MTI, rec.Key, rec.Merchant, rec.Amount
 	r.Entry, r.CardToken, r.CardType = rec.Entry, rec.Card, rec.CardType
 	r.Received, r.Day, r.ID = rec.At, rec.Day, rec.ID
 	r.Holder, r.Owner = holder, owner

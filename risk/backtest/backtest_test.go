@@ -128,6 +128,17 @@ func TestWhatWouldChange(t *testing.T) {
 	}
 }
 
+// A sale that was approved in its issuer's place is judged as the sale it was.
+func TestStandInsAreSales(t *testing.T) {
+	standIn := func(r *txn.Record) { r.Request, r.Outcome = txn.KindStandIn, txn.OutcomeUnknown }
+	if _, changes := run(t, func(*risk.Policy) {}, sale(1, standIn)); len(changes) > 0 {
+		t.Errorf("the same policy decides otherwise: %v", changes)
+	}
+	if _, changes := run(t, limit(txn.Limits{Transaction: 99_99}), sale(1, standIn)); len(changes) != 1 {
+		t.Errorf("a lower limit changes %v, want the one", changes)
+	}
+}
+
 func TestReport(t *testing.T) {
 	refusedThen := sale(4, func(r *txn.Record) {
 		r.Outcome, r.Reason, r.Held = txn.OutcomeLocal, txn.AmountIsOverTransactionLimit, 0

@@ -146,6 +146,15 @@ func (k Kind) Divisible() bool {
 // the kind: that is undone at the issuer, or never told to it.
 func (k Kind) Reversible() bool { return k.nature().remedy == Reverse || k == KindStandIn }
 
+// Asked is what the terminal asked for of which the kind is what came: a stand-in
+// is of a sale.
+func (k Kind) Asked() Kind {
+	if k == KindStandIn {
+		return KindSale
+	}
+	return k
+}
+
 // Told says that the kind tells of what has happened at the terminal already:
 // it is recorded whatever the limits say, and told to the issuer until that
 // takes note.

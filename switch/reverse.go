@@ -76,8 +76,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	if sl.state == slotTombstoned || sl.position == 0 {
 		if stays != 0 {
-			s.slots.forget(&req.Key)
-			s.refuse(req, ans, txn.OriginalIsUnknown)
+			s.turnAway(req, ans, txn.OriginalIsUnknown)
 			return
 		}
 		s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) // one of an earlier day is not found by today's request
@@ -108,8 +107,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	if reason != txn.Approved {
 		// Not recorded: the key stays free for the reversal with the right amount.
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, reason)
+		s.turnAway(req, ans, reason)
 		return
 	}
 	if !s.acquire(orig.ID, req, w) {
@@ -129,8 +127,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 			reason = txn.ReplacementIsNotLess
 		}
 		if reason != txn.Approved {
-			s.slots.forget(&req.Key)
-			s.refuse(req, ans, reason)
+			s.turnAway(req, ans, reason)
 			return
 		}
 	}

@@ -42,8 +42,7 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 		// What is being decided belongs to this batch: the totals are those with it.
 		// One that its issuer keeps longer than we may wait is told of later.
 		if !s.aloft.hold(&req.Key, req.Deadline) {
-			s.slots.forget(&req.Key)
-			s.refuse(req, ans, txn.OriginalIsBusy)
+			s.turnAway(req, ans, txn.OriginalIsBusy)
 			return
 		}
 		defer s.aloft.letGo(&req.Key)
@@ -52,8 +51,7 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 	order.Lock() // no record of this batch becomes durable between draft and fact
 	defer order.Unlock()
 	if reason := draft(req, f); reason != txn.Approved {
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, reason)
+		s.turnAway(req, ans, reason)
 		return
 	}
 	w.data = f.Append(w.data[:0])

@@ -269,15 +269,13 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	failpoint.Hit(failpoint.Claimed)
 	if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) { // what was answered before is told again at any pace
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, txn.TerminalIsTooFast)
+		s.turnAway(req, ans, txn.TerminalIsTooFast)
 		return
 	}
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
 		if !s.aloft.enter(&req.Key, req.Deadline) {
-			s.slots.forget(&req.Key)
-			s.refuse(req, ans, txn.SwitchIsOverloaded)
+			s.turnAway(req, ans, txn.SwitchIsOverloaded)
 			return
 		}
 		defer s.aloft.leave(&req.Key) // after rescue, which may count it
@@ -295,13 +293,11 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.slots.forget(&req.Key) // where its answer is, it is found again
 		return
 	case s.stopped.Load():
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, txn.DiskIsNearlyFull)
+		s.turnAway(req, ans, txn.DiskIsNearlyFull)
 		return
 	}
 	if s.misplaced(req) {
-		s.slots.forget(&req.Key)
-		s.refuse(req, ans, txn.BatchIsNotCurrent)
+		s.turnAway(req, ans, txn.BatchIsNotCurrent)
 		return
 	}
 	reason := s.assess(req).Reason
@@ -358,8 +354,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		if errors.Is(err, journal.ErrFull) { // certainly not written: the disk is behind
 			rec.Kind = 0
 			s.risk.Release(rec.Hold())
-			s.slots.forget(&req.Key)
-			s.refuse(req, ans, txn.SwitchIsOverloaded)
+			s.turnAway(req, ans, txn.SwitchIsOverloaded)
 			return
 		}
 		s.fail(req, ans, err)
@@ -391,8 +386,7 @@ func (s *Switch) postpone(req *txn.Request, ans *txn.Answer, w *work, reason txn
 	if w.rec.Held == txn.Debit {
 		s.risk.Release(w.rec.Hold())
 	}
-	s.slots.forget(&req.Key)
-	s.refuse(req, ans, reason)
+	s.turnAway(req, ans, reason)
 }
 
 // rescue keeps a bug that one request triggers from taking the process down:
@@ -551,6 +545,13 @@ func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 	ans.Reply.Reset()
 	ans.Reason = reason
 	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+}
+
+// turnAway is refuse for a request whose key is claimed, and leaves that free: the
+// same request may come again and be decided.
+func (s *Switch) turnAway(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
+	s.slots.forget(&req.Key)
+	s.refuse(req, ans, reason)
 }
 
 // hush refuses what could not be decided, and leaves a reversal without an

@@ -13,6 +13,7 @@ const (
 	ruleT04 txn.Rule = 104
 	ruleT05 txn.Rule = 105
 	ruleT07 txn.Rule = 107
+	ruleT09 txn.Rule = 109
 	ruleT10 txn.Rule = 110
 	ruleT11 txn.Rule = 111
 	ruleT12 txn.Rule = 112
@@ -60,6 +61,7 @@ var builtins = []Builtin{
 	{ruleM02, "merchant is not active", txn.ActionRefuse, true},
 	{ruleT01, "terminal is unknown or not active", txn.ActionRefuse, true},
 	{ruleT02, "terminal is bound to another merchant", txn.ActionRefuse, true},
+	{ruleT09, "message came by another telephone line than the registered one", txn.ActionRefuse, false},
 	{ruleT04, "message says nothing of the machine, and must", txn.ActionRefuse, false},
 	{ruleT03, "serial is not the registered one", txn.ActionRefuse, false},
 	{ruleT05, "random factor or ciphertext of the serial is wrong", txn.ActionRefuse, false},

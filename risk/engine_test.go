@@ -45,6 +45,7 @@ var spoilers = []struct {
 	{txn.TerminalIsUnknown, func(r *txn.Request) { r.Holder = nil }},
 	{txn.TerminalIsNotActive, func(r *txn.Request) { r.Holder.Status = txn.StatusInactive }},
 	{txn.TerminalIsBoundToAnotherMerchant, func(r *txn.Request) { r.Holder.Merchant = txn.MakeMerchantID("999290054110002") }},
+	{txn.CallerIsNotTheTerminals, func(r *txn.Request) { r.Holder.Phone, r.Caller = 1, 2 }},
 	{txn.TerminalInfoIsRequired, func(r *txn.Request) { r.Holder.SerialCheck, r.Info.Broken = txn.SerialRequired, true }},
 	{txn.SerialIsNotTheTerminals, func(r *txn.Request) {
 		r.Holder.SerialCheck, r.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
@@ -148,7 +149,7 @@ func TestMatrix(t *testing.T) {
 	unsaid := func(r txn.Reason) bool { return r == txn.TerminalInfoIsRequired }
 	later := func(r txn.Reason) bool { return !place(r) && !card(r) && !limit(r) && !unsaid(r) } // about an original
 	told := func(r txn.Reason) bool {
-		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong && r != txn.SoftwareIsTooOld && r != txn.CategoryIsNotTheMerchants
+		return later(r) && r != txn.MerchantIsNotActive && r != txn.TerminalIsNotActive && r != txn.CallerIsNotTheTerminals && r != txn.SerialIsNotTheTerminals && r != txn.SerialCipherIsWrong && r != txn.SoftwareIsTooOld && r != txn.CategoryIsNotTheMerchants
 	}
 	known := func(r txn.Reason) bool {
 		return r == txn.MerchantIsUnknown || r == txn.TerminalIsUnknown || r == txn.TerminalIsBoundToAnotherMerchant

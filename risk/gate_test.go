@@ -36,7 +36,7 @@ func TestT02TerminalIsBoundToAnotherMerchant(t *testing.T) {
 	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Holder.Merchant[14] = '9' }), txn.TerminalIsBoundToAnotherMerchant, ruleT02, txn.ActionRefuse})
 }
 
-func TestT04MachineIsNotToldInTheDaysOfGrace(t *testing.T) {
+func TestT04DaysOfGrace(t *testing.T) {
 	e := policed(t, func(p *Policy) { p.Places.InfoFrom = 20261123 })
 	must := func(r *txn.Request) { r.Holder.SerialCheck = txn.SerialRequired }
 	visits(t, e, visit{}, visit{fs(must), 0, ruleT04, txn.ActionAlert}, visit{fs(must, on(20261123)), txn.TerminalInfoIsRequired, ruleT04, txn.ActionRefuse})

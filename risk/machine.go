@@ -7,11 +7,15 @@ import (
 )
 
 // machine holds what the message says of its machine against the registered
-// one (cup-pos T03 to T05 and S01), as far as the registration asks for it, and
+// one (cup-pos T03 to T05, T09 and S01), as far as the registration asks for it, and
 // says whether the request is refused. told says that this kind of message is
 // one that must say it.
 func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 	i := &req.Info
+	if t.Phone != 0 && req.Caller != 0 && req.Caller != t.Phone &&
+		j.counts(ruleT09, 0, int64(req.Caller), int64(t.Phone), txn.CallerIsNotTheTerminals) {
+		return true
+	}
 	known := i.Serial != txn.Serial{}
 	if told && t.SerialCheck == txn.SerialRequired && (i.Broken || !known || i.Proof == txn.ProofMissing) {
 		most := txn.ActionRefuse

@@ -88,9 +88,6 @@ func TestDecide(t *testing.T) {
 		{"T+0 on a working day", "T0", friday, nil, "10000 paid T+0 on 2026-09-18"},
 		{"T+0 on a free day", "T0", saturday, nil, "10000 paid T+0 on 2026-09-20"},
 		{"D+0 on a free day", "D0", saturday, nil, "10000 paid D+0 on 2026-09-19"},
-		{"D+0 without a history", "D0", saturday, func(p *Position) { p.TradingDays = 29 }, "10000 paid T+1 on 2026-09-20, demoted"},
-		{"D+0 on the 89th day", "NEW", 20260928, nil, "10000 paid T+1 on 2026-09-29, demoted"},
-		{"D+0 on the 90th day", "NEW", 20260929, nil, "10000 paid D+0 on 2026-09-29"},
 		{"reserve", "KEPT", friday, func(p *Position) { p.Net = 1_09 }, "99 left, 10 reserved until 2026-10-18"},
 		{"reserve of less than a debt left", "KEPT", friday, func(p *Position) { p.Opening = -99_95 }, "nothing is owed, 0 left, 5 reserved until 2026-10-18"},
 		{"no reserve of refunds", "KEPT", friday, func(p *Position) { p.Net, p.Opening = -1, 1_01 }, "100 paid T+1 on 2026-09-20"},
@@ -111,9 +108,6 @@ func TestDecide(t *testing.T) {
 		if d.Why == Paid {
 			got = fmt.Sprintf("%d paid %s on %s", d.Pay, d.Cycle, d.Executes)
 		}
-		if d.Demoted {
-			got += ", demoted"
-		}
 		if d.Reserved != 0 {
 			got += fmt.Sprintf(", %d reserved until %s", d.Reserved, d.ReserveUntil)
 		}
@@ -128,6 +122,31 @@ func TestDecide(t *testing.T) {
 	}
 	if err := terms(t).Ready(20261231, 20261231); !errors.Is(err, ErrYear) {
 		t.Errorf("the last day of the calendar: %v", err)
+	}
+}
+
+// TestM08: a same-day cycle is granted from the ninetieth day and with the thirtieth
+// day of sales; before, T+1 is.
+func TestM08(t *testing.T) {
+	for _, c := range []struct {
+		merchant string
+		day      txn.Date
+		trading  int
+		want     Cycle
+	}{
+		{"NEW", 20260928, TradingDaysMin, TPlus1}, // the 89th day
+		{"NEW", 20260929, TradingDaysMin, DPlus0},
+		{"D0", 20260919, TradingDaysMin - 1, TPlus1},
+		{"D0", 20260919, TradingDaysMin, DPlus0},
+		{"T0", 20260918, TradingDaysMin - 1, TPlus1},
+		{"T0", 20260918, TradingDaysMin, TPlus0},
+		{"D1", 20260918, 0, DPlus1}, // no same-day cycle needs no history
+	} {
+		p := Position{Merchant: txn.MakeMerchantID(c.merchant), Currency: txn.CNY, Net: 100_00, TradingDays: c.trading}
+		d, err := terms(t).Decide(&p, c.day, c.day)
+		if err != nil || d.Cycle != c.want || d.Demoted != (c.want == TPlus1) || d.Why != Paid {
+			t.Errorf("%s on %s after %d days of sales: %+v, %v", c.merchant, c.day, c.trading, d, err)
+		}
 	}
 }
 

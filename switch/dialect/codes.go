@@ -16,6 +16,7 @@ var (
 		txn.TerminalIsUnknown:                "97",
 		txn.TerminalIsNotActive:              "58",
 		txn.TerminalIsBoundToAnotherMerchant: "58",
+		txn.CallerIsNotTheTerminals:          "58",
 		txn.TerminalInfoIsRequired:           "58",
 		txn.SerialIsNotTheTerminals:          "58",
 		txn.SerialCipherIsWrong:              "58",

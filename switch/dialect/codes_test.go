@@ -24,6 +24,7 @@ func TestCodes(t *testing.T) {
 		{txn.TerminalIsUnknown, "97", "58"},
 		{txn.TerminalIsNotActive, "58", "58"},
 		{txn.TerminalIsBoundToAnotherMerchant, "58", "58"},
+		{txn.CallerIsNotTheTerminals, "58", "58"},
 		{txn.TerminalInfoIsRequired, "58", "58"},
 		{txn.SerialIsNotTheTerminals, "58", "58"},
 		{txn.SerialCipherIsWrong, "58", "58"},

@@ -136,6 +136,7 @@ func decodeCUP(x *Exchange) error {
 		return err
 	}
 	req.Custom = m.Value(62)
+	req.Caller = caller(m.LRI())
 	req.Carriers = txn.Carriers{DE46: m.Value(46), DE57: m.Value(57), DE59: m.Value(59), DE63: m.Value(63)}
 	mti := req.MTI &^ 1
 	switch mti {
@@ -234,6 +235,29 @@ func decodeCode(v []byte, req *txn.Request) (err error) {
 		return errField{59, "must hold a payment code of 12 to 19 digits in A3"}
 	}
 	return nil
+}
+
+// caller is the calling line's number in a landline block (cup-pos A1), without
+// leading zeros: "LRI", a length, and sixteen digits packed, right-justified, or
+// filled up at either end with what is no digit. Anything else tells none.
+func caller(lri []byte) (n uint64) {
+	const head, size = 5, 8
+	if len(lri) < head+size {
+		return 0
+	}
+	began, ended := false, false
+	for i := range 2 * size {
+		d := lri[head+i/2] >> (4 * (1 - i%2)) & 0xf
+		switch {
+		case d > 9:
+			ended = began
+		case ended:
+			return 0 // digits behind the filling
+		default:
+			n, began = n*10+uint64(d), true
+		}
+	}
+	return n
 }
 
 // decimal is the number that digits write.

@@ -1,8 +1,10 @@
 package dialect
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +49,44 @@ const (
 func positionField(lng, lat string) string {
 	place := fmt.Sprintf("01%03d%s02%03d%s", len(lng), lng, len(lat), lat)
 	return fmt.Sprintf("A5%03d%s", len(place), place)
+}
+
+// TestCaller reads the calling line of a landline block (cup-pos A1: T09).
+func TestCaller(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	sale := build(t, d.codec, 0x0200, cupSale)
+	for _, c := range []struct {
+		name, block string // behind "LRI" and its length
+		want        uint64
+	}{
+		{"right-justified", "0000002112345678 0000095516000000 58000000 4900000000 4E4F4445", 2112345678},
+		{"left-justified", "02112345678FFFFF", 2112345678},
+		{"filled in front", "FFFFF02112345678", 2112345678},
+		{"sixteen digits", "9999999999999999", 9999999999999999},
+		{"not told", "FFFFFFFFFFFFFFFF", 0},
+		{"zeros", "0000000000000000", 0},
+		{"digits behind the filling", "02112FFFFFF12345", 0},
+		{"cut short", "02112345678FFF", 0},
+		{"empty", "", 0},
+	} {
+		block, err := hex.DecodeString(strings.ReplaceAll(c.block, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &Exchange{Frame: called(sale, block)}
+		if err := d.Decode(x, time.Now()); err != nil || x.Fault != nil || x.Request.Caller != c.want {
+			t.Errorf("%s: caller %d, %v, %v, want %d", c.name, x.Request.Caller, err, x.Fault, c.want)
+		}
+	}
+	x := &Exchange{Frame: sale}
+	if err := d.Decode(x, time.Now()); err != nil || x.Request.Caller != 0 {
+		t.Errorf("no block: %d, %v", x.Request.Caller, err)
+	}
+}
+
+// called is a frame with a landline block.
+func called(frame, block []byte) []byte {
+	return slices.Concat(frame[:5], []byte("LRI"), []byte{0, byte(len(block))}, block, frame[5:])
 }
 
 // TestDecode changes one thing of a good request at a time. In each dialect's

@@ -16,6 +16,7 @@ func FuzzDecode(f *testing.F) {
 		d, frame := x.read(f)
 		f.Add(d.id-1, frame)
 	}
+	f.Add(idCUPPOS-1, called(build(f, terminals[idCUPPOS].codec, 0x0200, cupSale), []byte("\x02\x11\x23\x45\x67\x8f\xff\xff")))
 	for _, row := range isoDay {
 		f.Add(idISO87Binary-1, build(f, terminals[idISO87Binary].Codec(), row.mti, row.f))
 	}

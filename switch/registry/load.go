@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
@@ -21,6 +20,7 @@ const (
 
 	radiusDefault  = 500       // metres, of a fixed terminal's premises
 	radiusMax      = 2_000     // metres
+	phoneDigitsMax = 16        // of a landline block's caller
 	circleMax      = 2_000_000 // metres, of a region
 	formatVersion  = "1"
 	merchantIDSize = len(txn.MerchantID{})
@@ -115,6 +115,8 @@ type terminalYAML struct {
 	PIN             yamlfile.Scalar   `yaml:"pin"`
 	Region          yamlfile.Scalar   `yaml:"region"`
 	Premises        premisesYAML      `yaml:"premises"`
+	Cells           []yamlfile.Scalar `yaml:"cells"`
+	Phone           yamlfile.Scalar   `yaml:"phone"`
 	Areas           []yamlfile.Scalar `yaml:"areas"`
 	Info            yamlfile.Scalar   `yaml:"info"`
 	SerialCheck     yamlfile.Scalar   `yaml:"serial_check"`
@@ -325,6 +327,8 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	t.RequirePosition = l.yes(y.RequirePosition, "terminals[].require_position")
 	t.Limits = l.limits(&y.Limits, "terminals[].limits", m.Currency)
 	l.premises(&y.Premises, &t, at, chinese)
+	l.cells(y.Cells, &t)
+	l.phone(y.Phone, &t)
 	l.equipment(y, &t)
 	l.listAreas(y.Areas, &t, at)
 	return t
@@ -338,6 +342,7 @@ func (l *loader) stock(y *terminalYAML) {
 		s   yamlfile.Scalar
 	}{
 		{"tid", y.ID}, {"merchant", y.Merchant}, {"class", y.Class}, {"region", y.Region}, {"areas", yamlfile.First(y.Areas...)},
+		{"cells", yamlfile.First(y.Cells...)}, {"phone", y.Phone},
 		{"premises", yamlfile.First(y.Premises.Lat, y.Premises.Lng, y.Premises.Radius)}, {"require_position", y.RequirePosition},
 		{"limits", yamlfile.First(y.Limits.Transaction, y.Limits.DayAmount, y.Limits.DayCount)}, {"plan", y.Plan}, {"since", y.Since},
 	} {
@@ -373,47 +378,5 @@ func (l *loader) machine(y *terminalYAML, serial yamlfile.Scalar, t *txn.Termina
 	}
 	if t.SerialCheck != txn.SerialIgnored && t.Carrier == txn.CarrierNone {
 		l.problem(y.SerialCheck, "terminals[].serial_check", "means nothing to a terminal whose info is none: name its field, such as de59")
-	}
-}
-
-func (l *loader) premises(y *premisesYAML, t *txn.Terminal, at yamlfile.Scalar, chinese bool) {
-	const field = "terminals[].premises"
-	if s := yamlfile.First(y.Lat, y.Lng, y.Radius); s.Line == 0 {
-		if t.Mobility == txn.Fixed {
-			l.problem(at, field, "is missing: a fixed terminal needs its premises' lat and lng")
-		}
-		return
-	}
-	t.Lat, t.Lng = l.point(at, y.Lat, y.Lng, field)
-	if chinese && (t.Lat < 3_000000 || t.Lat > 54_000000 || t.Lng < 73_000000 || t.Lng > 136_000000) {
-		l.problem(at.Or(y.Lat), field, "is not in China, where the merchant is: check for lat and lng changed over")
-	}
-	if t.RadiusMetres = radiusDefault; y.Radius.Line > 0 {
-		t.RadiusMetres = uint32(l.decimal(y.Radius, field+".radius_m", 0, 1, radiusMax))
-	}
-}
-
-func (l *loader) listAreas(ys []yamlfile.Scalar, t *txn.Terminal, at yamlfile.Scalar) {
-	const field = "terminals[].areas"
-	switch {
-	case len(ys) > txn.AreasMax:
-		l.problem(ys[0], field, "are %d, at most %d may be listed: list their province", len(ys), txn.AreasMax)
-		return
-	case len(ys) == 0 && t.Mobility == txn.Mobile:
-		l.problem(at, field, "is empty: a mobile terminal works in the areas it lists")
-	case len(ys) > 0 && t.Mobility == txn.Fixed:
-		l.problem(ys[0], field, "mean nothing to a fixed terminal: remove them, or make it mobile or chain")
-	}
-	for i, y := range ys {
-		r := l.region(y, field+"[]", true)
-		a, ok := l.areas[r]
-		if !ok && r != 0 {
-			l.problem(y, field+"[]", "%s has no circle: add it to the regions at the head of the file", y.Text)
-		}
-		if slices.ContainsFunc(t.Areas[:i], func(b txn.Area) bool { return b.Region == r }) {
-			l.problem(y, field+"[]", "%s is listed twice", y.Text)
-		}
-		t.Areas[i] = a
-		t.AreaCount++
 	}
 }

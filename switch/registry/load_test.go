@@ -31,7 +31,7 @@ merchants:
     limits: {transaction: 50000.00, day_amount: "2000000", day_count: 20000}
     card_limits: {transaction: "20000.5"}
     terminals:
-      - {tid: 00000001, serial: A-1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}
+      - {tid: 00000001, serial: A-1, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}, cells: [460-0-6243-12345678, 13824-16-1234], phone: "02112345678"}
       - {tid: "10000002", serial: A-2, class: mobile, status: suspended, mac: cup-ecb, region: 310115, areas: [310000], require_position: true, info: de46, serial_check: require}
   - mid: SHOP1
     name: Shop
@@ -114,6 +114,9 @@ func TestLoadSmall(t *testing.T) {
 	if !ok || first.RadiusMetres != 500 || first.Profile != txn.MACNone {
 		t.Errorf("a terminal id written as a number lost its zeros, or the radius its default: %+v", first)
 	}
+	if first.Phone != 2112345678 || first.Cells != [txn.CellsMax]txn.CellID{{Country: 460, Area: 6243, Cell: 12345678}, {Operator: 13824, Area: 16, Cell: 1234}} {
+		t.Errorf("line and cells of %+v", first)
+	}
 	second, _ := s.Terminal(txn.MakeTerminalID("10000002"))
 	if second.AreaCount != 1 || second.Areas[0] != (txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 65_000}) ||
 		!second.RequirePosition || second.Profile != txn.MACCUPECB || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
@@ -149,6 +152,20 @@ func TestLoadRefuses(t *testing.T) {
 		{"info in no known field", "info: de46", "info: de60", `f:19: terminals[].info: "de60" must be one of de59, de57, de46, de59-bd, de63, none`},
 		{"serial checked and nowhere told", "info: de46", "info: none", `f:19: terminals[].serial_check: means nothing to a terminal whose info is none`},
 		{"serial check of no known kind", "serial_check: require", "serial_check: true", `f:19: terminals[].serial_check: "true" must be one of off, compare, require`},
+		{"cell without its numbers", "13824-16-1234", "13824-1234", `f:18: terminals[].cells[]: "13824-1234" must be country-operator-area-cell, such as 460-0-6243-12345678`},
+		{"cell in hexadecimal", "13824-16-1234", "460-0-6243-ff", `f:18: terminals[].cells[]: "460-0-6243-ff" must be`},
+		{"cell with a sign", "13824-16-1234", "460-0-6243-+7", `f:18: terminals[].cells[]:`},
+		{"cell 0", "13824-16-1234", "460-0-6243-0", `f:18: terminals[].cells[]:`},
+		{"operator over 16 bits", "13824-16-1234", "460-65536-6243-7", `f:18: terminals[].cells[]:`},
+		{"cell over 32 bits", "13824-16-1234", "460-0-6243-4294967296", `f:18: terminals[].cells[]:`},
+		{"cell twice", "13824-16-1234", "460-00-6243-12345678", `f:18: terminals[].cells[]: 460-00-6243-12345678 is listed twice`},
+		{"more cells than there may be", "13824-16-1234", "1-1-1, 1-1-2, 1-1-3, 1-1-4", `f:18: terminals[].cells: are 5, at most 4 may be listed`},
+		{"cells of one that moves", "areas: [310000]", "areas: [310000], cells: [1-1-1]", `f:19: terminals[].cells: mean nothing to a terminal that moves`},
+		{"cells in stock", "kind: qr-box", "kind: qr-box, cells: [1-1-1]", `stock[].cells: is of a machine at a merchant's`},
+		{"line with signs", `"02112345678"`, "+86-21-12345678", `f:18: terminals[].phone: "+86-21-12345678" must be 1 to 16 digits`},
+		{"line of 17 digits", `"02112345678"`, `"00000002112345678"`, `f:18: terminals[].phone:`},
+		{"line 0", `"02112345678"`, `"0"`, `f:18: terminals[].phone:`},
+		{"line in stock", "kind: qr-box", `kind: qr-box, phone: "1"`, `stock[].phone: is of a machine at a merchant's`},
 		{"not YAML", "regions:", "regions: {", `f:3: could not find flow map content`},
 		{"version of tomorrow", "version: 1", "version: 2", `f:1: version: this program reads version 1`},
 		{"no version", "version: 1\n", "\n", `f:1: version:`},
@@ -207,7 +224,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"premises of a fixed terminal missing", ", premises: {lat: 35.71, lng: 139.79, radius_m: 100}", "", `f:31: terminals[].premises: is missing`},
 		{"latitude over the pole", "lat: 35.71", "lat: 90.000001", `f:31: terminals[].premises.lat: "90.000001" must be a number from -90.000000 to 90.000000`},
 		{"longitude missing", "lng: 139.79, ", "", `f:31: terminals[].premises.lng: "" must be a number`},
-		{"latitude and longitude changed over", "lat: 31.2304, lng: 121.4737}}", "lat: 12.4737, lng: 31.2304}}", `f:18: terminals[].premises: is not in China`},
+		{"latitude and longitude changed over", "lat: 31.2304, lng: 121.4737},", "lat: 12.4737, lng: 31.2304},", `f:18: terminals[].premises: is not in China`},
 		{"radius of nothing", "radius_m: 100", "radius_m: 0", `f:31: terminals[].premises.radius_m: "0" must be a number from 1 to 2000`},
 		{"areas of a mobile terminal missing", "areas: [310000], ", "", `f:19: terminals[].areas: is empty`},
 		{"areas of a fixed terminal", "serial: A-1,", "serial: A-1, areas: [310000],", `f:18: terminals[].areas: mean nothing to a fixed terminal`},

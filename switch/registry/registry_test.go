@@ -246,6 +246,7 @@ func TestTables(t *testing.T) {
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("mid,name\nA,Shop\n"))
 	f.Add([]byte("\ufeffserial,limits.day_count,areas\nA,1,\"310000, 330100\"\n"))
+	f.Add([]byte("serial,tid,class,cells,phone\nA,1,fixed,\"460-0-6243-7, 1-2-3\",02112345678\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, err := ReadTable(bytes.NewReader(b), "f")
 		if err != nil {

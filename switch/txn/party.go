@@ -132,6 +132,7 @@ type Terminal struct {
 	Lat, Lng        int32            // premises; zero and zero is not surveyed
 	RadiusMetres    uint32           // of a fixed one 0 is the policy's
 	Cells           [CellsMax]CellID // heard at its premises, where it tells no position
+	Phone           uint64           // of the line it calls from, without leading zeros; 0 is none
 	Limits          Limits
 	AreaCount       uint8
 	Areas           [AreasMax]Area

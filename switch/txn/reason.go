@@ -23,6 +23,7 @@ const (
 	TerminalIsUnknown                Reason = 6
 	TerminalIsNotActive              Reason = 7
 	TerminalIsBoundToAnotherMerchant Reason = 8
+	CallerIsNotTheTerminals          Reason = 89
 	TerminalInfoIsRequired           Reason = 53
 	SerialIsNotTheTerminals          Reason = 54
 	SerialCipherIsWrong              Reason = 55
@@ -115,6 +116,7 @@ var reasonNames = [...]string{
 	TerminalIsUnknown:                "terminal is unknown",
 	TerminalIsNotActive:              "terminal is not active",
 	TerminalIsBoundToAnotherMerchant: "terminal is bound to another merchant",
+	CallerIsNotTheTerminals:          "caller is not the terminal's",
 	TerminalInfoIsRequired:           "terminal information is required",
 	SerialIsNotTheTerminals:          "serial is not the terminal's",
 	SerialCipherIsWrong:              "serial cipher is wrong",

@@ -50,6 +50,7 @@ type Request struct {
 	Original       Reference
 	ReversalReason [2]byte  // DE39 of a reversal
 	Carriers       Carriers // of Info, which is read from them at admission
+	Caller         uint64   // telephone number of the line the message came by, without leading zeros; 0 is not told
 	Region         Region   // as reported, 0 when the message carried none
 	MAC            Secret   // DE64 or DE128, empty when absent
 	Signed         []byte   // what the MAC covers; aliases the frame

@@ -477,82 +477,126 @@ func TestT06Together(t *testing.T) {
 	})
 }
 
-// TestT15 and T16 and T17: days are counted from the last approved transaction,
-// or from the binding; a terminal that is idle is unverified on the ninetieth day
-// and retired on the 365th, one that nobody inspected is unverified after its grace.
-func TestT15T16T17(t *testing.T) {
+// idling is an office with two machines in use since a day; on sweeps so many days
+// after it. The machine "sold" sold last on the day in sold.
+type idling struct {
+	*house
+	start time.Time
+	sold  txn.Date
+	asked int // of the ledger
+}
+
+func idle(h *house) *idling {
+	ctx := h.t.Context()
+	h.must(h.AddMerchant(ctx, li, shop(mid)))
+	h.approve(mid)
+	for i, serial := range []string{"idle", "sold"} {
+		h.must(h.AddMachine(ctx, li, box(serial)))
+		h.must(h.Bind(ctx, li, place(serial, mid, fmt.Sprintf("1000000%d", i))))
+		h.must(h.StepMachine(ctx, li, serial, "activate"))
+	}
+	return &idling{house: h, start: h.now}
+}
+
+func (i *idling) on(days int) Swept {
+	i.t.Helper()
+	i.now = i.start.AddDate(0, 0, days)
+	n, err := i.Sweep(i.t.Context(), func(_ context.Context, m txn.MerchantID, id txn.TerminalID, since txn.Date) (txn.Date, error) {
+		if i.asked++; m.String() != mid {
+			i.t.Errorf("asked of %s", m)
+		}
+		if id.String() == "10000001" && i.sold >= since {
+			return i.sold, nil
+		}
+		return 0, nil
+	})
+	i.must(err)
+	return n
+}
+
+func (i *idling) sells(days int) { i.sold = i.cfg.Day.Of(i.start.AddDate(0, 0, days)) }
+
+// TestT15: a terminal is unverified on the ninetieth day after its last approved
+// transaction, or after it was bound, and then it is not served.
+func TestT15(t *testing.T) {
 	each(t, func(h *house) {
-		ctx := h.t.Context()
-		h.must(h.AddMerchant(ctx, li, shop(mid)))
-		h.approve(mid)
-		for i, serial := range []string{"idle", "sold"} {
-			h.must(h.AddMachine(ctx, li, box(serial)))
-			h.must(h.Bind(ctx, li, place(serial, mid, fmt.Sprintf("1000000%d", i))))
-			h.must(h.StepMachine(ctx, li, serial, "activate"))
+		i := idle(h)
+		if n := i.on(89); n != (Swept{}) || i.asked != 0 {
+			h.t.Errorf("day 89: %+v", n)
 		}
-		sold := txn.Date(0)
-		asked := 0
-		last := func(_ context.Context, m txn.MerchantID, id txn.TerminalID, since txn.Date) (txn.Date, error) {
-			if asked++; m.String() != mid {
-				h.t.Errorf("asked of %s", m)
-			}
-			if id.String() == "10000001" && sold >= since {
-				return sold, nil
-			}
-			return 0, nil
+		i.sells(50)
+		if n := i.on(90); n != (Swept{Unverified: 1}) || h.machineStatus("idle") != "unverified" || h.machineStatus("sold") != "active" {
+			h.t.Errorf("day 90: %+v", n)
 		}
-		start := h.now
-		on := func(days int) Swept {
-			h.t.Helper()
-			h.now = start.AddDate(0, 0, days)
-			n, err := h.Sweep(ctx, last)
-			h.must(err)
-			return n
-		}
-		if n := on(89); n != (Swept{}) || asked != 0 {
-			h.t.Errorf("T15 day 89: %+v", n)
-		}
-		sold = h.Office.cfg.Day.Of(start.AddDate(0, 0, 50))
-		if n := on(90); n != (Swept{Unverified: 1}) || h.machineStatus("idle") != "unverified" || h.machineStatus("sold") != "active" {
-			h.t.Errorf("T15 day 90: %+v", n)
-		}
-		s, _, err := h.Snapshot(ctx)
+		s, _, err := h.Snapshot(h.t.Context())
 		h.must(err)
 		if term, _ := s.Terminal(txn.MakeTerminalID("10000000")); term.Status != txn.StatusSuspended {
-			h.t.Errorf("T15: %+v", term)
+			h.t.Errorf("%+v", term)
 		}
-		asked = 0
-		if n := on(139); n != (Swept{}) || asked != 0 {
-			h.t.Errorf("T15 day 89 after its sale: %+v, asked %d times", n, asked)
+		i.asked = 0
+		if n := i.on(139); n != (Swept{}) || i.asked != 0 {
+			h.t.Errorf("day 89 after its sale: %+v, asked %d times", n, i.asked)
 		}
-		sold = h.Office.cfg.Day.Of(start.AddDate(0, 0, 140))
-		if n := on(200); n != (Swept{}) {
-			h.t.Errorf("T17 day 200: %+v", n)
+		if n := i.on(140); n != (Swept{Unverified: 1}) || h.machineStatus("sold") != "unverified" {
+			h.t.Errorf("day 90 after its sale: %+v", n)
 		}
-		if due, err := h.Machines(ctx, MachineFilter{Overdue: true}); err != nil || len(due) != 1 || due[0].Get("serial") != "sold" {
-			h.t.Errorf("T17 due: %v, %v", due, err)
+	})
+}
+
+// TestT16: a terminal is retired on the 365th day.
+func TestT16(t *testing.T) {
+	each(t, func(h *house) {
+		i := idle(h)
+		i.sells(1)
+		i.on(90)
+		if n := i.on(364); n.Retired != 0 || h.machineStatus("idle") != "unverified" {
+			h.t.Errorf("day 364: %+v", n)
 		}
-		if n := on(210); n != (Swept{}) {
-			h.t.Errorf("T17 day 210: %+v", n)
+		if n := i.on(365); n.Retired != 1 || h.machineStatus("idle") != "retired" || h.machineStatus("sold") != "unverified" {
+			h.t.Errorf("day 365: %+v", n)
 		}
-		if n := on(211); n != (Swept{Unverified: 1}) || h.machineStatus("sold") != "unverified" {
-			h.t.Errorf("T17 day 211: %+v", n)
-		}
-		h.must(h.SetMachine(ctx, li, box("sold", "inspected="+h.Office.cfg.Day.Of(h.now).String())))
-		h.must(h.StepMachine(ctx, li, "sold", "resume"))
-		if n := on(212); n != (Swept{}) {
-			h.t.Errorf("T17 after its inspection: %+v", n)
-		}
-		if n := on(364); n.Retired != 0 || h.machineStatus("idle") != "unverified" {
-			h.t.Errorf("T16 day 364: %+v", n)
-		}
-		if n := on(365); n.Retired != 1 || h.machineStatus("idle") != "retired" {
-			h.t.Errorf("T16 day 365: %+v", n)
-		}
-		history, err := h.History(ctx, "machine", "idle")
+		history, err := h.History(h.t.Context(), "machine", "idle")
 		h.must(err)
 		if c := history[len(history)-1]; c.By != Sweeper || c.Reason != "T16: no approved transaction since 2026-11-26" {
 			h.t.Errorf("%+v", c)
+		}
+	})
+}
+
+// TestT17: an inspection is due 180 days after the last one or the binding, and
+// 30 days later the terminal is unverified.
+func TestT17(t *testing.T) {
+	each(t, func(h *house) {
+		i := idle(h)
+		ctx := h.t.Context()
+		due := func() (serials string) {
+			h.t.Helper()
+			found, err := h.Machines(ctx, MachineFilter{Overdue: true})
+			h.must(err)
+			for _, e := range found {
+				serials += " " + e.Get("serial")
+			}
+			return serials
+		}
+		i.sells(80)
+		i.on(90) // the other one is idle
+		i.sells(170)
+		if i.on(180); due() != "" {
+			h.t.Errorf("day 180: due are%s", due())
+		}
+		if i.on(181); due() != " sold" {
+			h.t.Errorf("day 181: due are%s", due())
+		}
+		if n := i.on(210); n != (Swept{}) {
+			h.t.Errorf("day 210: %+v", n)
+		}
+		if n := i.on(211); n != (Swept{Unverified: 1}) || h.machineStatus("sold") != "unverified" {
+			h.t.Errorf("day 211: %+v", n)
+		}
+		h.must(h.SetMachine(ctx, li, box("sold", "inspected="+h.cfg.Day.Of(h.now).String())))
+		h.must(h.StepMachine(ctx, li, "sold", "resume"))
+		if n := i.on(212); n != (Swept{}) || due() != "" {
+			h.t.Errorf("after its inspection: %+v, due are%s", n, due())
 		}
 	})
 }
@@ -597,6 +641,56 @@ func TestTickets(t *testing.T) {
 		}
 		if history, err := h.History(ctx, "ticket", "1"); err != nil || len(history) != 8 {
 			h.t.Errorf("%d changes, %v", len(history), err)
+		}
+	})
+}
+
+// Cells and the line of a terminal go through table, database, history and file,
+// and stay at the merchant's when the machine leaves.
+func TestCellsAndLine(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.approve(mid)
+		cells := [txn.CellsMax]txn.CellID{{Country: 460, Area: 6243, Cell: 7}, {Operator: 13824, Area: 16, Cell: 1234}}
+		row := func() *txn.Terminal {
+			h.t.Helper()
+			s, _, err := h.Snapshot(ctx)
+			h.must(err)
+			found, ok := s.Terminal(txn.MakeTerminalID("10000001"))
+			if !ok {
+				h.t.Fatal("the terminal is not there")
+			}
+			return found
+		}
+		entries, err := registry.ReadTable(strings.NewReader("serial,merchant,tid,class,status,mac,region,premises.lat,premises.lng,cells,phone\n"+
+			"SN1,"+mid+",10000001,fixed,active,none,310101,31.23,121.47,\"460-0-6243-7, 13824-16-1234\",02112345678\n"), "t.csv")
+		h.must(err)
+		_, err = h.Import(ctx, li, &registry.Book{Terminals: entries}, "t.csv", false)
+		h.must(err)
+		if r := row(); r.Cells != cells || r.Phone != 2112345678 {
+			h.t.Errorf("%+v", r)
+		}
+		book, err := h.Export(ctx)
+		h.must(err)
+		var file bytes.Buffer
+		h.must(book.Write(&file))
+		if s, err := registry.Read(bytes.NewReader(file.Bytes()), "export.yaml"); err != nil || s.Terminals[0].Get("cells") != "460-0-6243-7, 13824-16-1234" || s.Terminals[0].Get("phone") != "02112345678" {
+			h.t.Errorf("%v\n%s", err, file.Bytes())
+		}
+		h.refused(h.SetMachine(ctx, li, box("SN1", "cells=460-0")), `machine SN1: cells[]: "460-0" must be country-operator-area-cell`)
+		h.must(h.SetMachine(ctx, li, box("SN1", "cells=460-0-6243-8", "phone=")))
+		if r := row(); r.Cells[0].Cell != 8 || r.Cells[1] != (txn.CellID{}) || r.Phone != 0 {
+			h.t.Errorf("%+v", r)
+		}
+		history, err := h.History(ctx, "machine", "SN1")
+		h.must(err)
+		if c := history[len(history)-1]; !strings.Contains(c.Was, "phone 02112345678\n") || !strings.Contains(c.Becomes, "cells 460-0-6243-8\n") {
+			h.t.Errorf("%+v", c)
+		}
+		h.must(h.StepMachine(ctx, li, "SN1", "release"))
+		if e, err := h.Machine(ctx, "SN1"); err != nil || e.Get("cells") != "" {
+			h.t.Errorf("%v, %v", e, err)
 		}
 	})
 }

@@ -21,6 +21,8 @@ type isoTerminal struct {
 	t    *testing.T
 	conn net.Conn
 	auth map[uint32]string // DE38 of its answers, by STAN
+	// leaves is DE95 of what it asks for next, in minor units; 0: none.
+	leaves int64
 }
 
 // ask sends what row says, about an earlier request of the terminal's own (0:
@@ -51,6 +53,9 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 	e.Text(49, []byte("156"))
 	if about != 0 {
 		e.Digits(90, fmt.Appendf(nil, "0200%06d%032d", about, 0))
+	}
+	if c.leaves != 0 {
+		e.Digits(95, fmt.Appendf(nil, "%012d%030d", c.leaves, 0))
 	}
 	frame, err := e.Finish()
 	if err != nil {
@@ -118,6 +123,41 @@ func TestReversalInPart(t *testing.T) {
 	s.terminal("", "reversal", "--stan", "3", "--amount", "30.00", "--replacement", "1.00").check(t, exitUsage, "", "of dialect iso87")
 }
 
+// TestReversalInPartToldAgain repeats reversals in part under the numbers that
+// terminals give them: of their own, and their sale's. The same is told the same,
+// also when it says that it is a repeat and after a kill; another is no repeat.
+func TestReversalInPartToldAgain(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	c := &isoTerminal{t: t, auth: map[uint32]string{}}
+	told := func(mti string, stan, about uint32, leaves int64, code string) {
+		t.Helper()
+		if c.leaves = leaves; leaves == 0 {
+			about = 0
+		}
+		if got := c.ask(mti+" 00 -", stan, about, 1000); got != code {
+			t.Errorf("%s under %d that leaves %d of %d: %s, want %s", mti, stan, leaves, about, got, code)
+		}
+	}
+	for range 2 {
+		c.conn = dial(t, s.iso87)
+		told("0200", 1, 0, 0, "00")
+		told("0200", 2, 0, 0, "00")
+		for _, mti := range []string{"0400", "0400", "0401", "0420", "0421"} {
+			told(mti, 3, 1, 400, "00")
+			told(mti, 2, 2, 500, "00")
+		}
+		told("0400", 3, 1, 300, "94")
+		told("0400", 2, 2, 300, "94")
+		s.server.stop(syscall.SIGKILL)
+		s.start()
+	}
+	s.until("nothing is owed", func() bool { r := s.verify(); return r.OpenReversals == 0 && r.OpenRequests == 0 })
+	if r := s.verify(); len(r.Breaks) != 0 {
+		t.Errorf("verify: %s", r.Breaks)
+	}
+}
+
 // TestISO87Day has a terminal make one transaction of each kind through a switch
 // to an issuer, and holds the three of them to one result.
 func TestISO87Day(t *testing.T) {
@@ -130,7 +170,7 @@ func TestISO87Day(t *testing.T) {
 		t.Fatalf("the switch ended with %d", code)
 	}
 	s.start()
-	c := &isoTerminal{t, dial(t, s.iso87), map[uint32]string{}}
+	c := &isoTerminal{t: t, conn: dial(t, s.iso87), auth: map[uint32]string{}}
 	for i, step := range []struct {
 		asks        string
 		stan, about uint32

@@ -102,7 +102,14 @@ func start(t *testing.T, dir string, args ...string) *process {
 // startIn adds env to the binary's environment.
 func startIn(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: binary(t, context.Background(), dir, env, args...), lines: make(chan string, 64), ended: make(chan struct{})}
+	return startCommand(t, dir, binary(t, context.Background(), dir, env, args...))
+}
+
+// startCommand starts a run of the binary.
+func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, lines: make(chan string, 64), ended: make(chan struct{})}
+	args := cmd.Args[1:]
 	log, err := os.CreateTemp(dir, args[0]+"-*.log")
 	if err != nil {
 		t.Fatal(err)

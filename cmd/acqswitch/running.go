@@ -460,21 +460,32 @@ func (a *app) reload() {
 	a.log.Info("downloads reloaded", "file", a.cfg.Downloads)
 }
 
-// loadCardTypes reads the table of card prefixes, which fees are priced by too.
-// Without one no card's type is known.
-func (a *app) loadCardTypes() error {
-	text, path, err := a.cfg.input("types of cards", a.cfg.Settlement.Cards, "cards.csv", fee.FileSizeMax)
-	if errors.Is(err, os.ErrNotExist) && a.cfg.Settlement.Cards == "" {
-		text, err = []byte("prefix,card\n"), nil
-		a.log.Warn("there is no table of cards: no limit of a type of cards will bind", "file", path)
+// cardTable reads the table of card prefixes, which fees are priced by too. Without
+// one no card's type is known: missing is where it would be.
+func (c *config) cardTable() (table *txn.CardTable, missing string, err error) {
+	text, path, err := c.input("types of cards", c.Settlement.Cards, "cards.csv", fee.FileSizeMax)
+	if errors.Is(err, os.ErrNotExist) && c.Settlement.Cards == "" {
+		text, missing, err = []byte("prefix,card\n"), path, nil
 	}
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	table, problems := txn.ParseCardTable(text)
 	if len(problems) > 0 {
 		p := problems[0]
-		return usage(fmt.Errorf("%s:%d: %s: %s", path, p.Line, p.Field, p.What))
+		return nil, "", usage(fmt.Errorf("%s:%d: %s: %s", path, p.Line, p.Field, p.What))
+	}
+	return table, missing, nil
+}
+
+// loadCardTypes puts the table of card prefixes in force.
+func (a *app) loadCardTypes() error {
+	table, missing, err := a.cfg.cardTable()
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		a.log.Warn("there is no table of cards: no limit of a type of cards will bind", "file", missing)
 	}
 	a.cardTypes.Store(table)
 	return nil

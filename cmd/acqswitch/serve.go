@@ -18,18 +18,34 @@ import (
 
 func serveCommand(c *console) *cobra.Command {
 	var file, profile string
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the switch",
 		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
 accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
 reads the registry file again, and what terminals download. SIGUSR2 replaces the
-program, see upgrade. Logs go to standard error.`,
+program, see upgrade. Logs go to standard error.
+
+--check begins nothing and writes nothing: it reads what a start reads (configuration,
+registry, policy, keys, downloads, card types) and tries the addresses, and says what
+is wrong. The addresses of a switch that runs on the data directory count as free.`,
 		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
   acqswitch registry import merchants.yaml --config acqswitch.yaml
-  acqswitch serve --config acqswitch.yaml`,
+  acqswitch serve --config acqswitch.yaml --check && acqswitch serve --config acqswitch.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				cfg, err := readConfig(file)
+				if err != nil {
+					return err
+				}
+				if err := cfg.check(cmd.Context()); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(c.out, "ok")
+				return err
+			}
 			// First of all: without a listener either signal would end the process.
 			hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
@@ -94,6 +110,7 @@ program, see upgrade. Logs go to standard error.`,
 		},
 	}
 	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&check, "check", false, "say whether the switch could begin to serve, and end")
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of the time until it is told to stop")
 	cmd.Flags().MarkHidden("cpuprofile")
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -61,7 +62,15 @@ issuers:
 // start starts the switch and waits until sales can be made.
 func (s *stack) start() {
 	s.t.Helper()
-	s.server = startIn(s.t, s.dir, s.env, "serve", "--config", "acqswitch.yaml")
+	s.startAs("")
+}
+
+// startAs starts the switch from another name of its program.
+func (s *stack) startAs(name string) {
+	s.t.Helper()
+	cmd := binary(s.t, context.Background(), s.dir, s.env, "serve", "--config", "acqswitch.yaml")
+	cmd.Args[0] = or(name, cmd.Args[0])
+	s.server = startCommand(s.t, s.dir, cmd)
 	s.cup = s.server.await("cup-pos terminals can connect to")
 	s.iso87 = s.server.await("iso87 terminals can connect to")
 	s.admin = s.server.await("metrics and health are on")

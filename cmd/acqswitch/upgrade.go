@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,8 +97,12 @@ func handoverFile(dir string) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-// become replaces this program by the one at path, with the same arguments. It
-// returns only when that failed: the sockets are lost then.
+// runningProgram is this program, also where its file was replaced.
+const runningProgram = "/proc/self/exe"
+
+// become replaces this program by the one at path, with the same arguments, or by
+// itself where that cannot be run. It returns only when both failed: the sockets
+// are lost then.
 func (h *handover) become(path string) error {
 	var key [32]byte
 	rand.Read(key[:])
@@ -119,14 +124,20 @@ func (h *handover) become(path string) error {
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	err = syscall.Exec(path, os.Args, append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)+":"+v))
-	return fmt.Errorf("hand over to %s: %w", path, err)
+	env := append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)+":"+v)
+	err = syscall.Exec(path, os.Args, env)
+	// What stood there is gone since it was asked: this program goes on as itself.
+	return fmt.Errorf("hand over to %s: %w", path, errors.Join(err, syscall.Exec(runningProgram, os.Args, env)))
 }
 
 // ownPath is where this program was started from: what stands there at an
-// upgrade takes over. It is asked for before anything changes directories.
+// upgrade takes over. It is asked for before anything changes directories. Nothing
+// need stand there now.
 func ownPath() (string, error) {
 	path, err := exec.LookPath(os.Args[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		path, err = os.Args[0], nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -134,14 +145,14 @@ func ownPath() (string, error) {
 }
 
 // probeWithin is how long a new program may take to show that it can take over.
-const probeWithin = 10 * time.Second
+const probeWithin = 30 * time.Second
 
-// probe asks the program at path whether it accepts the configuration and can
-// read the journal, whose newest record is last.
+// probe asks the program at path whether it could begin to serve and can read the
+// journal, whose newest record is last.
 func probe(ctx context.Context, path, config, data string, last journal.Position) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	questions := [][]string{{"config", "check"}}
+	questions := [][]string{{"serve", "--check"}}
 	if last > 0 {
 		questions = append(questions, []string{"journal", "dump", "--data", data, "--from", strconv.FormatUint(uint64(last), 10), "--count", "1"})
 	}
@@ -153,8 +164,12 @@ func probe(ctx context.Context, path, config, data string, last journal.Position
 		cmd := exec.CommandContext(ctx, path, q...)
 		cmd.Stderr = &errs
 		if err := cmd.Run(); err != nil {
-			if said := strings.TrimSpace(errs.String()); said != "" {
-				err = fmt.Errorf("%w: %s", err, said)
+			said, more, _ := strings.Cut(strings.TrimPrefix(errs.String(), "acqswitch: "), "\n")
+			if more != "" { // of a registry every fault is a line
+				said += ", and more"
+			}
+			if said != "" {
+				err = errors.New(said)
 			}
 			return fmt.Errorf("%s %s %s: %w", path, q[0], q[1], err)
 		}
@@ -167,6 +182,9 @@ type presence struct {
 	PID     int       `json:"pid"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"` // when it let terminals in
+	// Terminals and Admin are the addresses that it has bound.
+	Terminals []string `json:"terminals"`
+	Admin     []string `json:"admin"`
 	// Of an upgrade: how many sessions were taken over, and how long they were not
 	// read.
 	Sessions int        `json:"sessions"`
@@ -254,6 +272,12 @@ func (u *upgrader) ready() {
 		u.here.Sessions, u.here.Pause = len(u.before.Sockets.Sessions), txn.Millis(time.Since(u.before.Since))
 		u.app.log.Info("took over", "sessions", u.here.Sessions, "pause", time.Duration(u.here.Pause))
 	}
+	for _, addr := range u.app.terminals.Addrs() {
+		u.here.Terminals = append(u.here.Terminals, addr.String())
+	}
+	if u.app.admin != nil {
+		u.here.Admin = []string{u.app.admin.Addr().String()}
+	}
 	u.here.Since = time.Now()
 	u.tell()
 }
@@ -312,11 +336,11 @@ func upgradeCommand(c *console) *cobra.Command {
 		Short: "Replace the program of a running switch",
 		Long: `upgrade makes the switch that serves a data directory become the program that
 stands now where it was started from: install the new binary there first. The new
-program is asked whether it accepts the configuration and reads the journal; if not,
+program is asked whether it could serve (serve --check) and reads the journal; if not,
 exit code 3, and the old one goes on. Else the switch stops reading, answers what is in
 flight, and goes on as the new program in the same process: terminals stay connected
-and wait a moment. SIGUSR2 to the switch does the same. It also makes a changed
-configuration take effect.`,
+and wait as long as the slowest request, at most terminals.drain_within. SIGUSR2 to the
+switch does the same. It also makes a changed configuration take effect.`,
 		Example: "  install -m 755 acqswitch.new /usr/local/bin/acqswitch && acqswitch upgrade --config /etc/acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

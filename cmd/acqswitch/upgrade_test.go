@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -64,19 +67,6 @@ func TestF84UpgradeUnderLoad(t *testing.T) {
 	}
 	s.until("sales are made", func() bool { return sold.Load() > before+20 })
 
-	// A program that cannot take over replaces nothing.
-	write(t, s.dir, "acqswitch.yaml", string(good)+"\nanswer_within: soon\n")
-	if err := syscall.Kill(s.server.cmd.Process.Pid, syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
-	}
-	s.until("the upgrade is refused", func() bool {
-		p, err := readPresence(filepath.Join(s.dir, "data"))
-		return err == nil && p.Refused != ""
-	})
-	write(t, s.dir, "acqswitch.yaml", string(good))
-	before = sold.Load()
-	s.until("sales are made after it", func() bool { return sold.Load() > before+20 })
-
 	stop()
 	selling.Wait()
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
@@ -89,5 +79,128 @@ func TestF84UpgradeUnderLoad(t *testing.T) {
 	}
 	if got := fmt.Sprint(r.Outcomes); got != fmt.Sprint(sold.Load()) {
 		t.Errorf("%s transactions are in the books of %d that were answered", got, sold.Load())
+	}
+}
+
+// TestF84WhatCannotTakeOverReplacesNothing asks for upgrades that the next program
+// could not serve after, each wrong in one way: the old one goes on. Then for one
+// whose program is gone when its turn comes, and one whose addresses are spelled
+// otherwise.
+func TestF84WhatCannotTakeOverReplacesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	config, registry := read(t, filepath.Join(s.dir, "acqswitch.yaml")), read(t, filepath.Join(s.dir, "data", "registry.yaml"))
+	also := func(address, speaks string) string {
+		return strings.Replace(config, "listeners: [", fmt.Sprintf("listeners: [{address: %q, dialect: %s}, ", address, speaks), 1)
+	}
+	conn, sale, stan := dial(t, s.cup), frame(t, "cup-03"), uint32(0)
+	sells := func(what string) {
+		t.Helper()
+		stan++
+		if _, err := conn.Write(renumbered(t, sale, stan)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		answer, err := receive(conn)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		checkAnswer(t, answer, 0x0210, "00")
+	}
+	for _, c := range []struct{ name, config, registry, cardKeys, says string }{
+		{"configuration", config + "answer_within: soon\n", registry, "card.keys", "answer_within"},
+		{"issuer", strings.Replace(config, "timeout: 1s", "timeout: 1s, connections: 99", 1), registry, "card.keys", "connections"},
+		{"policy", config + "risk: {policy: nowhere.yaml}\n", registry, "card.keys", "nowhere.yaml"},
+		{"downloads", config + "downloads: nowhere.yaml\n", registry, "card.keys", "nowhere.yaml"},
+		{"recorder", config + "recorder: {file: a.acq, key: acqswitch.yaml}\n", registry, "card.keys", "recorder.key"},
+		{"card keys", config, registry, "elsewhere", "bring back the keys"},
+		{"registry", config, strings.Replace(registry, "version: 1", "version: 9", 1), "card.keys", "registry.yaml"},
+		{"address of another program", also(taken.Addr().String(), "cup-pos"), registry, "card.keys", "address already in use"},
+		{"address twice", strings.Replace(also(s.cup, "cup-pos"), "127.0.0.1:0", s.cup, 1), registry, "card.keys", "address already in use"},
+		{"operators' address", also(strings.TrimPrefix(s.admin, "http://"), "iso87"), registry, "card.keys", "address already in use"},
+	} {
+		write(t, s.dir, "acqswitch.yaml", c.config)
+		write(t, s.dir, "data/registry.yaml", c.registry)
+		keys := filepath.Join(s.dir, "data", c.cardKeys)
+		if err := os.Rename(filepath.Join(s.dir, "data", "card.keys"), keys); err != nil {
+			t.Fatal(err)
+		}
+		if r := s.cli("serve", "--check", "--config", "acqswitch.yaml"); r.code == exitOK || !strings.Contains(r.errs, c.says) {
+			t.Errorf("%s: serve --check: exit %d, %q; want %q in it", c.name, r.code, r.errs, c.says)
+		}
+		// Told to the process itself: the command reads the configuration, too.
+		asked := time.Now()
+		if err := syscall.Kill(s.server.cmd.Process.Pid, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		s.until(c.name+" is refused", func() bool {
+			p, err := readPresence(filepath.Join(s.dir, "data"))
+			return err == nil && p.Asked.After(asked) && strings.Contains(p.Refused, c.says)
+		})
+		if err := os.Rename(keys, filepath.Join(s.dir, "data", "card.keys")); err != nil {
+			t.Fatal(err)
+		}
+		sells(c.name)
+	}
+	write(t, s.dir, "data/registry.yaml", registry)
+
+	// Another spelling of the addresses that are bound.
+	_, cup, _ := net.SplitHostPort(s.cup)
+	_, iso87, _ := net.SplitHostPort(s.iso87)
+	_, admin, _ := net.SplitHostPort(strings.TrimPrefix(s.admin, "http://"))
+	otherwise := regexp.MustCompile(`listeners: .*|admin: .*`).ReplaceAllStringFunc(config, func(line string) string {
+		if strings.HasPrefix(line, "admin") {
+			return fmt.Sprintf("admin: {address: \"localhost:%s\"}", admin)
+		}
+		return fmt.Sprintf("listeners: [{address: \":%s\", dialect: iso87}, {address: \"localhost:%s\", dialect: cup-pos}]", iso87, cup)
+	})
+	write(t, s.dir, "acqswitch.yaml", otherwise)
+	s.cli("serve", "--check", "--config", "acqswitch.yaml").check(t, exitOK, "ok", "")
+	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
+	sells("spelled otherwise")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// TestF84ProgramIsGoneWhenItsTurnComes has a program say that it can take over and
+// then vanish: the old one goes on as itself, with its terminals.
+func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	installed := filepath.Join(s.dir, "installed")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, installed); err != nil {
+		t.Fatal(err)
+	}
+	s.startAs(installed)
+	conn := dial(t, s.cup)
+	if err := os.Remove(installed); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(installed, []byte("#!/bin/sh\ncase \"$1\" in journal) ;; serve) rm "+installed+";; esac\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
+	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := receive(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkAnswer(t, answer, 0x0210, "00")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d", code)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
@@ -101,34 +102,80 @@ func duplicate(socket any) (fd int, err error) {
 
 // Adopt takes over what another process kept, before Listen. A session whose
 // dialect is spoken at no listener any more is closed.
-func (s *Server) Adopt(k *Sockets) { s.adopted = k }
-
-// inherited is the kept listener of an address and dialect, nil when there is
-// none.
-func (s *Server) inherited(l Listener) (net.Listener, error) {
-	if s.adopted == nil {
-		return nil, nil
+func (s *Server) Adopt(k *Sockets) {
+	s.adopted = k
+	for _, l := range k.Listeners {
+		f := os.NewFile(uintptr(l.FD), l.Address)
+		ln, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			s.log.Warn("a listener cannot be taken over", "address", l.Address, "error", err)
+			continue
+		}
+		s.inherited = append(s.inherited, inherited{ln, l.Address, l.Dialect})
 	}
-	for i, k := range s.adopted.Listeners {
-		if k.Address == l.Address && k.Dialect == l.Dialect.Name() {
-			s.adopted.Listeners[i].Address = "" // an address may stand twice, with port 0
-			f := os.NewFile(uintptr(k.FD), k.Address)
-			defer f.Close()
-			return net.FileListener(f)
+}
+
+// inherited is a listener that another process kept.
+type inherited struct {
+	net.Listener
+	address string // as its configuration had it
+	dialect string
+}
+
+// is says that l names what the listener is bound to, however either is spelled.
+func (in inherited) is(l Listener) bool {
+	if in.dialect != l.Dialect.Name() {
+		return false
+	}
+	return in.address == l.Address || sameAddress(in.Addr().String(), l.Address)
+}
+
+// sameAddress says that address, as a configuration has it, names what a socket
+// bound to bound listens on.
+func sameAddress(bound, address string) bool {
+	have, want, ok := resolve(bound, address)
+	return ok && (want.IP == nil && have.IP.IsUnspecified() || want.IP.Equal(have.IP))
+}
+
+// InTheWay says that a socket bound to bound keeps address from being bound.
+func InTheWay(bound, address string) bool {
+	have, want, ok := resolve(bound, address)
+	return ok && (want.IP == nil || want.IP.IsUnspecified() || have.IP.IsUnspecified() || want.IP.Equal(have.IP))
+}
+
+// resolve gives two addresses of one port; ok is false where they are of two.
+func resolve(bound, address string) (have, want *net.TCPAddr, ok bool) {
+	have, err := net.ResolveTCPAddr("tcp", bound)
+	if err != nil {
+		return nil, nil, false
+	}
+	want, err = net.ResolveTCPAddr("tcp", address)
+	return have, want, err == nil && have.Port == want.Port
+}
+
+// takeOver gives each listener of the configuration the kept one that is its own,
+// nil where there is none, and closes the others: what is left may keep an address
+// that is spelled otherwise now.
+func (s *Server) takeOver() []net.Listener {
+	own := make([]net.Listener, len(s.cfg.Listeners))
+	for i, l := range s.cfg.Listeners {
+		if k := slices.IndexFunc(s.inherited, func(in inherited) bool { return in.is(l) }); k >= 0 {
+			own[i] = s.inherited[k].Listener
+			s.inherited = slices.Delete(s.inherited, k, k+1) // an address may stand twice, with port 0
 		}
 	}
-	return nil, nil
+	for _, in := range s.inherited {
+		in.Close()
+	}
+	s.inherited = nil
+	return own
 }
 
 // resume serves the kept sessions.
 func (s *Server) resume(serve func(*session)) {
 	if s.adopted == nil {
 		return
-	}
-	for _, k := range s.adopted.Listeners {
-		if k.Address != "" { // the configuration has dropped it
-			syscall.Close(k.FD)
-		}
 	}
 	for _, k := range s.adopted.Sessions {
 		d := s.dialect(k.Dialect)

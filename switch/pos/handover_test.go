@@ -1,9 +1,11 @@
 package pos
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,7 +126,9 @@ func TestHandoverToAnotherConfiguration(t *testing.T) {
 	start := func(d *dialect.Terminal, adopt *Sockets) (*Server, func()) {
 		desk := &desk{t: t, bad: map[Cause]int{}}
 		s := New(Config{Listeners: []Listener{{Address: "127.0.0.1:0", Dialect: d}}}, desk, desk, slog.New(slog.DiscardHandler))
-		s.Adopt(adopt)
+		if adopt != nil {
+			s.Adopt(adopt)
+		}
 		if err := s.Listen(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -150,4 +154,51 @@ func TestHandoverToAnotherConfiguration(t *testing.T) {
 		c.Close()
 		t.Error("a dropped listener takes connections")
 	}
+}
+
+// A listener keeps its socket, and whoever waits in its queue, when its address
+// is spelled otherwise; one for more addresses takes its place.
+func TestHandoverOfAnAddressSpelledOtherwise(t *testing.T) {
+	cup, _ := dialect.ForTerminal("cup-pos")
+	var port string
+	var kept *Sockets
+	for _, c := range []struct {
+		name, host string
+		waits      bool // who connected between the two is served
+	}{{"as an address", "127.0.0.1", true}, {"by name", "localhost", true}, {"in IPv6's way", "::ffff:127.0.0.1", true}, {"every address", "", false}} {
+		desk := &desk{t: t, bad: map[Cause]int{}}
+		s := New(Config{Listeners: []Listener{{Address: net.JoinHostPort(c.host, cmp.Or(port, "0")), Dialect: cup}}}, desk, desk, slog.New(slog.DiscardHandler))
+		var waiting net.Conn
+		if kept != nil {
+			waiting = dial(t, "127.0.0.1:"+port)
+			s.Adopt(kept)
+		}
+		if err := s.Listen(t.Context()); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		_, port, _ = net.SplitHostPort(s.Addrs()[0].String())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		if waiting != nil {
+			waiting.Write(saleFrame(1))
+			if _, err := readFrame(waiting); err == nil != c.waits {
+				t.Errorf("%s: who waited was answered with %v", c.name, err)
+			}
+		}
+		after := dial(t, "127.0.0.1:"+port)
+		after.Write(saleFrame(2))
+		if _, err := readFrame(after); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		after.Close()
+		s.Keep()
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		kept = s.Kept()
+		kept.Sessions = nil
+	}
+	syscall.Close(kept.Listeners[0].FD)
 }

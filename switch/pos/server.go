@@ -160,6 +160,8 @@ type Server struct {
 	draining bool
 	kept     *Sockets // not nil: the drain keeps the sockets open
 	adopted  *Sockets // until they are served
+	// inherited is of Adopt and Listen, which nothing runs beside.
+	inherited []inherited
 }
 
 // New makes a front end that has not bound an address yet.
@@ -174,20 +176,22 @@ func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 // Listen binds every address, or none.
 func (s *Server) Listen(ctx context.Context) error {
 	var lc net.ListenConfig
-	for _, l := range s.cfg.Listeners {
-		ln, err := s.inherited(l)
-		if ln == nil && err == nil {
-			ln, err = lc.Listen(ctx, "tcp", l.Address)
+	bound := s.takeOver()
+	for i, l := range s.cfg.Listeners {
+		var err error
+		if bound[i] == nil {
+			bound[i], err = lc.Listen(ctx, "tcp", l.Address)
 		}
 		if err != nil {
-			for _, bound := range s.listeners {
-				bound.Close()
+			for _, ln := range bound {
+				if ln != nil {
+					ln.Close()
+				}
 			}
-			s.listeners = nil
 			return fmt.Errorf("listen for %s terminals on %s: %w", l.Dialect.Name(), l.Address, err)
 		}
-		s.listeners = append(s.listeners, ln)
 	}
+	s.listeners = bound
 	return nil
 }
 

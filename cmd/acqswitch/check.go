@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/pos"
+)
+
+// check says why a switch of this configuration would not begin to serve, as far
+// as that can be known without writing: it reads every file that a start reads and
+// binds every address. What the switch on its data directory has bound for the
+// same purpose counts as free, for an upgrade passes it on.
+func (c *config) check(ctx context.Context) error {
+	if _, err := c.router(issuer.Hooks{}); err != nil {
+		return usage(fmt.Errorf("configuration: %w", err))
+	}
+	if _, err := newRisk(c, startPolicy); err != nil {
+		return usage(err)
+	}
+	if _, _, err := c.cardTable(); err != nil {
+		return err
+	}
+	if c.Downloads != "" {
+		if _, err := readDownloads(c.Downloads); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(c.Recorder.Key); err == nil && c.Recorder.File != "" { // else one is drawn
+		if _, err := pseudonymKey(c.Recorder.Key); err != nil {
+			return usage(fmt.Errorf("recorder.key: %w", err))
+		}
+	}
+	cards, err := c.checkKeys()
+	if err != nil {
+		return err
+	}
+	if err := c.checkRegistry(ctx, cards); err != nil {
+		return err
+	}
+	return c.checkAddresses(ctx)
+}
+
+// checkKeys opens the keys. A start draws those that there are none of, but beside
+// a journal new ones would open nothing of what is in it.
+func (c *config) checkKeys() (cards *keys.Cards, err error) {
+	exists := func(path string) (bool, error) {
+		_, err := os.Stat(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return true, nil // what is wrong with it is found when it is read
+		}
+		if _, err := os.Stat(filepath.Join(c.DataDir, "journal")); err == nil {
+			return false, usage(fmt.Errorf("%s does not exist, and there is a journal: bring back the keys that it was written with", path))
+		}
+		return false, nil
+	}
+	path := c.path(c.CardKeys, "card.keys")
+	ok, err := exists(path)
+	if ok {
+		cards, err = keys.OpenCards(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := c.Vault
+	v.CreateLMK = false
+	if v.Kind == "software" {
+		if ok, err := exists(c.path(v.LMK, "lmk.keys")); !ok {
+			return cards, err
+		}
+	}
+	vault, err := v.open(c)
+	if err != nil {
+		return nil, err
+	}
+	return cards, vault.Close()
+}
+
+// checkRegistry reads the registry. cards are nil where a start would draw them.
+func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) error {
+	if c.RegistryFrom == "file" {
+		_, err := readRegistry(c.path(c.Registry, "registry.yaml"))
+		return err
+	}
+	db, err := openDatabase(c)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	o, err := c.office(db, cards)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, officeWithin)
+	defer cancel()
+	if _, _, err := o.Snapshot(ctx); err != nil {
+		return unreachable(fmt.Errorf("registry_from: database: %w", err))
+	}
+	return nil
+}
+
+// checkAddresses binds every address for a moment.
+func (c *config) checkAddresses(ctx context.Context) error {
+	var held presence
+	if locked(filepath.Join(c.DataDir, "journal", "LOCK")) {
+		held, _ = readPresence(c.DataDir)
+	}
+	var bound []net.Listener
+	defer func() {
+		for _, l := range bound {
+			l.Close()
+		}
+	}()
+	var lc net.ListenConfig
+	bind := func(address string, held *[]string) error {
+		l, err := lc.Listen(ctx, "tcp", address)
+		if err == nil {
+			bound = append(bound, l)
+			return nil
+		}
+		i := slices.IndexFunc(*held, func(of string) bool { return pos.InTheWay(of, address) })
+		if errors.Is(err, syscall.EADDRINUSE) && i >= 0 {
+			*held = slices.Delete(*held, i, i+1)
+			return nil
+		}
+		return err
+	}
+	for _, l := range c.Terminals.Listeners {
+		if err := bind(l.Address, &held.Terminals); err != nil {
+			return fmt.Errorf("listen for %s terminals on %s: %w", l.Dialect, l.Address, err)
+		}
+	}
+	if c.Admin.Address == "" {
+		return nil
+	}
+	if err := bind(c.Admin.Address, &held.Admin); err != nil {
+		return fmt.Errorf("listen for operators: %w", err)
+	}
+	return nil
+}

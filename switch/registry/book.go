@@ -245,6 +245,7 @@ func WriteTable(w io.Writer, names []string, entries []Entry) error {
 // collects what is wrong with them.
 type Checker struct {
 	l        *loader
+	ids      map[string]int // of Once -> line
 	merchant merchantYAML
 	terminal terminalYAML
 }
@@ -253,7 +254,7 @@ type Checker struct {
 // problems call the source, with lines if it is a file. Of those, too, problems are
 // collected.
 func NewChecker(name string, file bool, regions, models []Entry) *Checker {
-	c := &Checker{l: newLoader(name)}
+	c := &Checker{l: newLoader(name), ids: map[string]int{}}
 	c.l.clear, c.l.unplaced = true, !file
 	for _, e := range regions {
 		var y circleYAML
@@ -295,6 +296,21 @@ func (c *Checker) Stock(e Entry) {
 	c.terminal = terminalYAML{}
 	e.fill(reflect.ValueOf(&c.terminal).Elem())
 	c.l.stock(&c.terminal)
+}
+
+// Once refuses a second entry with the same text of a key: which of the two is
+// meant, nobody knows.
+func (c *Checker) Once(e Entry, key, kind string) {
+	text := e.Get(key)
+	if text == "" {
+		return
+	}
+	id := kind + " " + text
+	if line, twice := c.ids[id]; twice {
+		c.Problem(e, key, "%s stands on line %d already: remove one of the two", id, line)
+		return
+	}
+	c.ids[id] = e.line(key)
 }
 
 // Problem adds what somebody else finds wrong with a key of an entry.

@@ -19,6 +19,7 @@ type Counts struct {
 // Import adds what is in a book and changes what differs: all of it or nothing.
 // Keys that are left out stay as they are. Merchants whose status says that they
 // were approved are new ones only if approved says that this was done elsewhere.
+// A merchant, machine or terminal id that is there twice is wrong.
 // What is wrong is told by line and field of name, as joined problems.
 func (o *Office) Import(ctx context.Context, who Act, b *registry.Book, name string, approved bool) (n Counts, err error) {
 	err = o.do(ctx, who, name, func(w *work) error {
@@ -37,6 +38,16 @@ func (o *Office) Import(ctx context.Context, who Act, b *registry.Book, name str
 		c, err := w.check()
 		if err != nil {
 			return err
+		}
+		for _, e := range b.Merchants {
+			c.Once(e, "mid", "merchant")
+		}
+		for _, e := range b.Terminals {
+			c.Once(e, "serial", "machine")
+			c.Once(e, "tid", "terminal")
+		}
+		if c.Err() != nil {
+			return nil // told at the end
 		}
 		for _, part := range []struct {
 			entries []registry.Entry

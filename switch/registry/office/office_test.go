@@ -751,6 +751,47 @@ func TestImportSample(t *testing.T) {
 	})
 }
 
+// What is there twice in a table is refused with both lines, and nothing is imported.
+func TestImportRefusesTwins(t *testing.T) {
+	const head = "mid,name,city,mcc,region,country,currency,policy,kinds,legal_name,licence,account,account_owner\n"
+	line := func(id, name string) string {
+		return id + "," + name + ",Shanghai,5411,310101,CN,CNY,refuse,sale,Shop Ltd,L1,6222020000000007,Shop Ltd\n"
+	}
+	const box = "serial,merchant,tid,class,mac,region,premises.lat,premises.lng\n"
+	machine := func(serial, tid string) string {
+		return serial + "," + mid + "," + tid + ",fixed,none,310101,31.23,121.47\n"
+	}
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		imports := func(text string) error {
+			h.t.Helper()
+			entries, err := registry.ReadTable(strings.NewReader(text), "t.csv")
+			h.must(err)
+			book := &registry.Book{Merchants: entries}
+			if !entries[0].Has("mid") {
+				book = &registry.Book{Terminals: entries}
+			}
+			_, err = h.Import(ctx, li, book, "t.csv", false)
+			return err
+		}
+		second := "999290054110002"
+		h.refused(imports(head+line(mid, "A")+line(second, "B")+line(mid, "C")), "t.csv:4: merchants[].mid: merchant 999290054110001 stands on line 2 already: remove one of the two")
+		h.refused(imports(head+line(mid, "A")+line(mid, "A")), "t.csv:3:")
+		if list, err := h.Merchants(ctx, ""); err != nil || len(list) != 0 {
+			h.t.Fatalf("%d merchants were imported, %v", len(list), err)
+		}
+		h.must(imports(head + line(mid, "A") + line(second, "B")))
+		h.approve(mid)
+		h.refused(imports(box+machine("SN1", "10000001")+machine("SN2", "10000002")+machine("SN1", "10000003")), "t.csv:4: terminals[].serial: machine SN1 stands on line 2 already")
+		h.refused(imports(box+machine("SN1", "10000001")+machine("SN2", "10000001")), "t.csv:3: terminals[].tid: terminal 10000001 stands on line 2 already")
+		h.refused(imports(box+machine("SN1", "10000001")+machine("SN1", "10000001")), "t.csv:3: terminals[].tid:")
+		if list, err := h.Machines(ctx, MachineFilter{}); err != nil || len(list) != 0 {
+			h.t.Fatalf("%d machines were imported, %v", len(list), err)
+		}
+		h.must(imports(box + machine("SN1", "10000001") + machine("SN2", "10000002")))
+	})
+}
+
 // One bad line of many names its line and field, and nothing is imported.
 func TestImportIsAllOrNothing(t *testing.T) {
 	table := func(lines int, bad string) *registry.Book {

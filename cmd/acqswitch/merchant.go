@@ -16,7 +16,7 @@ import (
 )
 
 func merchantCommand(c *console) *cobra.Command {
-	writing := func(use, short, example, done string, do func(*office.Office, context.Context, office.Act, registry.Entry) error) *cobra.Command {
+	writing := func(use, short, example string, do func(*office.Office, context.Context, office.Act, registry.Entry) (string, error)) *cobra.Command {
 		var cmd *cobra.Command
 		cmd = acting(c, use+" MID [KEY=TEXT ...]", short, example, least(1, "a merchant id and KEY=TEXT pairs"),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
@@ -24,7 +24,7 @@ func merchantCommand(c *console) *cobra.Command {
 				if err := pairs(e, append([]string{"mid=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
 					return "", err
 				}
-				return done, do(o, ctx, who, e)
+				return do(o, ctx, who, e)
 			})
 		cmd.Long = short + `. Keys are those of the registry's file (testdata/registry.yaml), flat:
 limits.day_amount. Lists have commas: kinds="sale, refund". identity_number and
@@ -32,9 +32,24 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 		return cmd
 	}
 	add := writing("add", "Write a new merchant down, as a draft",
-		`  acqswitch merchant add 999290054119001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`, "added", (*office.Office).AddMerchant)
+		`  acqswitch merchant add 999290054119001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`,
+		func(o *office.Office, ctx context.Context, who office.Act, e registry.Entry) (string, error) {
+			return "added", o.AddMerchant(ctx, who, e)
+		})
 	set := writing("set", "Change what is said of a merchant",
-		`  acqswitch merchant set 999290054119001 licence_ends=2030-12-31 account=@- --by li --reason "new licence"`, "set", (*office.Office).SetMerchant)
+		`  acqswitch merchant set 999290054119001 licence_ends=2030-12-31 --by li --reason "new licence"`,
+		func(o *office.Office, ctx context.Context, who office.Act, e registry.Entry) (string, error) {
+			return "set", o.SetMerchant(ctx, who, e)
+		})
+	account := writing("account", "Propose to pay a merchant elsewhere: another person approves it",
+		`  acqswitch merchant account 999290054119001 account=@- account_owner="Corner Shop Ltd" bank=102290000001 --by li --reason "its letter of today"`,
+		func(o *office.Office, ctx context.Context, who office.Act, e registry.Entry) (string, error) {
+			if err := because(who.Reason); err != nil {
+				return "", err
+			}
+			p, err := o.ProposeAccount(ctx, who, e)
+			return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
+		})
 	show := reading(&cobra.Command{Use: "show MID", Short: "Show a merchant, its papers and its machines", Args: args(1, "one merchant id"),
 		Example: "  acqswitch merchant show 999290054119001"},
 		func(ctx context.Context, o *office.Office, given []string) error {
@@ -101,7 +116,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 			return "noted", o.AddPaper(ctx, who, given[0], office.Paper{Kind: kind, Name: filepath.Base(given[1]), Size: size, SHA256: fmt.Sprintf("%x", h.Sum(nil))})
 		})
 	paper.Flags().StringVar(&kind, "kind", "licence", "licence, identity, contract, photo, or another word")
-	children := []*cobra.Command{add, set, show, list, paper}
+	children := []*cobra.Command{add, set, account, show, list, paper}
 	for _, act := range []struct{ name, short, by, reason string }{
 		{"submit", "Submit a draft for its review", "li", "all papers are in"},
 		{"review", "Take a submitted merchant into review", "wang", "its turn"},

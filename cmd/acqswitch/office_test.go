@@ -91,7 +91,13 @@ func TestOffice(t *testing.T) {
 	refuses(exitUsage, "payouts.yaml:2: merchants[].accounts[].name: the registry says this of the merchant", "payout", "check")
 	write(t, data, "payouts.yaml", "version: 1\nmerchants: [{mid: \""+shop+"\", accounts: [{currency: CNY, min: \"5.00\"}]}]\n")
 	say("not payable: merchant "+shop+`: account.bank "" must be a BIC`, "payout", "check")
-	say("set", "merchant", "set", shop, "bank=102290000001", "payout=d+1", "fee_plan=retial", "--by", "li")
+	refuses(exitRefused, "where it is paid is changed by two people, propose it with merchant account", "merchant", "set", shop, "bank=102290000001", "--by", "li")
+	refuses(exitUsage, "--reason must say why", "merchant", "account", shop, "bank=102290000001", "--by", "li")
+	say("proposal 1: another person must approve it", "merchant", "account", shop, "bank=102290000001", "--by", "li", "--reason", "its letter")
+	refuses(exitUsage, "name: does not say where it is paid", "merchant", "account", shop, "name=x", "--by", "li", "--reason", "its letter")
+	refuses(exitRefused, "another person must decide it", "proposal", "approve", "1", "--by", "li")
+	say("1: approved", "proposal", "approve", "1", "--by", "wang")
+	say("set", "merchant", "set", shop, "payout=d+1", "fee_plan=retial", "--by", "li")
 	refuses(exitUsage, `there is no plan "retial", which merchant `+shop+" has in the registry", "fee", "check")
 	say("set", "merchant", "set", shop, "fee_plan=retail", "--by", "li")
 	say("ok", "fee", "check")
@@ -100,13 +106,13 @@ func TestOffice(t *testing.T) {
 	}
 
 	// Moved by two people.
-	say("proposal 1: another person must approve it", append([]string{"device", "move", serial, "merchant=" + other, "tid=20000001"}, place...)...)
+	say("proposal 2: another person must approve it", append([]string{"device", "move", serial, "merchant=" + other, "tid=20000001"}, place...)...)
 	say("machine move", "proposal", "list", "--open")
-	refuses(exitRefused, "another person must decide it", "proposal", "approve", "1", "--by", "li")
-	say("1: approved", "proposal", "approve", "1", "--by", "wang")
-	refuses(exitRefused, "proposal 1 was approved by wang", "proposal", "approve", "1", "--by", "zhao")
-	refuses(exitRefused, "proposal 1 was approved by wang", "proposal", "reject", "1", "--by", "zhao", "--reason", "no")
-	say("approved by wang", "proposal", "show", "1")
+	refuses(exitRefused, "another person must decide it", "proposal", "approve", "2", "--by", "li")
+	say("2: approved", "proposal", "approve", "2", "--by", "wang")
+	refuses(exitRefused, "proposal 2 was approved by wang", "proposal", "approve", "2", "--by", "zhao")
+	refuses(exitRefused, "proposal 2 was approved by wang", "proposal", "reject", "2", "--by", "zhao", "--reason", "no")
+	say("approved by wang", "proposal", "show", "2")
 	answers("97")
 	var bindings []struct{ Act, Terminal, Merchant string }
 	if err := json.Unmarshal([]byte(s.cli("registry", "bindings", serial, "-o", "json").out), &bindings); err != nil || len(bindings) != 3 || bindings[2].Merchant != other {
@@ -118,7 +124,7 @@ func TestOffice(t *testing.T) {
 	refuses(exitRefused, "policy 33: there is no such policy", "risk", "policy", "show", "33")
 	refuses(exitRefused, "policy 33: there is no such policy", "risk", "policy", "diff", "33")
 	refuses(exitRefused, "proposal 99: there is no such proposal", "risk", "policy", "diff", "p99")
-	refuses(exitRefused, "proposal 1 is a machine move", "risk", "policy", "show", "p1")
+	refuses(exitRefused, "proposal 2 is a machine move", "risk", "policy", "show", "p2")
 
 	say("ticket 1 is open", "ticket", "open", serial, "it eats cards", "--by", "li")
 	refuses(exitRefused, "ticket 1 is open: close is not possible, but assign", "ticket", "close", "1", "--by", "li")

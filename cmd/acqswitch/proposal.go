@@ -92,11 +92,14 @@ func proposalCommand(c *console) *cobra.Command {
 		}, true)
 	}
 	approve := decide("approve", "Do what another person proposed", "approved", func(ctx context.Context, f *actFlags, desk *approval.Desk, p *approval.Proposal) error {
-		if p.Subject != office.MoveSubject {
+		approve, ok := map[string]func(*office.Office, context.Context, office.Act, int64) (approval.Proposal, error){
+			office.MoveSubject: (*office.Office).ApproveMove, office.AccountSubject: (*office.Office).ApproveAccount,
+		}[p.Subject]
+		if !ok {
 			return usage(fmt.Errorf("proposal %d is a %s, which has an approve command of its own", p.Number, p.Subject))
 		}
 		return f.office(func(o *office.Office, who office.Act) error {
-			_, err := o.ApproveMove(ctx, who, p.Number)
+			_, err := approve(o, ctx, who, p.Number)
 			return err
 		})
 	})

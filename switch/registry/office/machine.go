@@ -211,18 +211,7 @@ func (o *Office) ProposeMove(ctx context.Context, who Act, e registry.Entry) (p 
 
 // ApproveMove moves a machine as somebody else proposed it.
 func (o *Office) ApproveMove(ctx context.Context, who Act, number int64) (approval.Proposal, error) {
-	return o.desk.Approve(ctx, MoveSubject, number, who.By, who.Reason, func(tx *sql.Tx, p *approval.Proposal) error {
-		var document struct{ Entry string }
-		if err := json.Unmarshal([]byte(p.Document), &document); err != nil {
-			return fmt.Errorf("read proposal %d: %w", number, err)
-		}
-		e, err := registry.ParseTerminal(document.Entry)
-		if err != nil {
-			return err
-		}
-		why := Act{who.By, fmt.Sprintf("proposal %d of %s: %s", number, p.By, p.Reason)}
-		return o.within(ctx, tx, why, "machine "+e.Get("serial"), func(w *work) error { return w.move(e) })
-	})
+	return o.approve(ctx, MoveSubject, registry.ParseTerminal, who, number, (*work).move)
 }
 
 func (w *work) move(e registry.Entry) error {

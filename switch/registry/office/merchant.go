@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -25,7 +24,8 @@ func (o *Office) AddMerchant(ctx context.Context, who Act, e registry.Entry) err
 }
 
 // SetMerchant changes what is said of a merchant: keys that are not in e stay,
-// those with an empty text go. Its status has acts of its own.
+// those with an empty text go. Its status has acts of its own, and so has where it
+// is paid, once it was submitted: ProposeAccount.
 func (o *Office) SetMerchant(ctx context.Context, who Act, e registry.Entry) error {
 	id := e.Get("mid")
 	return o.do(ctx, who, "merchant "+id, func(w *work) error {
@@ -35,47 +35,6 @@ func (o *Office) SetMerchant(ctx context.Context, who Act, e registry.Entry) err
 		}
 		return w.setMerchant(m, e, "set")
 	})
-}
-
-// secret are the keys whose texts are given in clear and kept sealed.
-var secret = []struct{ number, sealed, about string }{
-	{"identity_number", "identity_sealed", "identity of "},
-	{"account", "account_sealed", "account of "},
-}
-
-// seal replaces numbers in clear. A number that is sealed there already keeps its
-// seal, so that nothing changes where nothing changed.
-func (w *work) seal(e registry.Entry) error {
-	for _, s := range secret {
-		number := e.Get(s.number)
-		if number == "" {
-			continue
-		}
-		about := s.about + e.Get("mid")
-		if was, err := w.o.cards.OpenText(e.Get(s.sealed), about); err != nil || was != number {
-			sealed, err := w.o.cards.SealText(number, about)
-			if err != nil {
-				return err
-			}
-			e.Put(s.sealed, sealed)
-		}
-		if s.number == "account" {
-			e.Put("account_masked", mask(number))
-		} else {
-			e.Put("identity", fmt.Sprintf("%x", w.o.cards.Hash("identity", strings.ToUpper(number))))
-		}
-		e.Put(s.number, "")
-	}
-	return nil
-}
-
-// mask leaves the last four characters, or none of a short number.
-func mask(number string) string {
-	shown := 4
-	if len(number) < 8 {
-		shown = 0
-	}
-	return strings.Repeat("*", len(number)-shown) + number[len(number)-shown:]
 }
 
 func (w *work) newMerchant(e registry.Entry, status registry.MerchantStatus, act string) error {
@@ -105,6 +64,11 @@ func (w *work) mend(m *merchant, act string) error {
 	}
 	if err := w.seal(m.Entry); err != nil {
 		return err
+	}
+	if act != accountAct {
+		if err := w.paidAsBefore(m); err != nil {
+			return err
+		}
 	}
 	if err := w.put(m, act); err != nil {
 		return err
@@ -395,9 +359,4 @@ func (w *work) blacklisted(m *merchant) error {
 		}
 	}
 	return nil
-}
-
-// OpenAccount is the number of a settlement account that an office sealed.
-func OpenAccount(cards *keys.Cards, merchant, sealed string) (string, error) {
-	return cards.OpenText(sealed, "account of "+merchant)
 }

@@ -7,7 +7,8 @@
 // in that transaction. What would make a registry that requests cannot be held
 // to is refused, so a snapshot can be made of every state. A machine is at one
 // merchant under one terminal id at a time (T06), bound only with all five
-// elements (T08), and moved only by an act that another person approved.
+// elements (T08), and moved only by an act that another person approved; so is
+// where a merchant is paid, once it was submitted.
 //
 // Numbers of identity documents and settlement accounts are kept sealed and as
 // keyed hashes, never in clear.

@@ -126,6 +126,15 @@ func (h *house) approve(id string) {
 	h.must(h.StepMerchant(ctx, wang, id, "approve"))
 }
 
+// pay proposes and approves where a merchant is paid.
+func (h *house) pay(e registry.Entry) {
+	h.t.Helper()
+	p, err := h.ProposeAccount(h.t.Context(), li, e)
+	h.must(err)
+	_, err = h.ApproveAccount(h.t.Context(), wang, p.Number)
+	h.must(err)
+}
+
 func (h *house) status(id string) string {
 	h.t.Helper()
 	e, err := h.Merchant(h.t.Context(), id)
@@ -201,6 +210,103 @@ func TestReview(t *testing.T) {
 	})
 }
 
+// Where a merchant is paid is one person's word until it is submitted, and then
+// what two agree on.
+func TestAccountIsChangedByTwo(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000008", "bank=102290000001")))
+		_, err := h.ProposeAccount(ctx, li, set(mid, "account=6222020000000009"))
+		h.refused(err, "merchant 999290054110001 is draft: change it with merchant set")
+		paid := func(want string) {
+			h.t.Helper()
+			e, err := h.Merchant(ctx, mid)
+			h.must(err)
+			number, err := OpenAccount(h.cards, mid, e.Get("account_sealed"))
+			if got := fmt.Sprintf("%s %s of %s at %s", number, e.Get("account_masked"), e.Get("account_owner"), e.Get("bank")); err != nil || got != want {
+				h.t.Errorf("%s, %v", got, err)
+			}
+		}
+		const before = "6222020000000008 ************0008 of Corner Shop Ltd at 102290000001"
+		alone := func() {
+			h.t.Helper()
+			for _, kv := range []string{"account=6222020000000009", "account_owner=Li", "bank=", "account_sealed=", "account_masked=1"} {
+				h.refused(h.SetMerchant(ctx, li, set(mid, "name=Shop", kv)), "where it is paid is changed by two people, propose it with merchant account")
+			}
+			table := set(mid, "account=6222020000000009")
+			_, err := h.Import(ctx, li, &registry.Book{Merchants: []registry.Entry{table}}, "shops.csv", true)
+			h.refused(err, "shops.csv:1: merchants[].account: merchant 999290054110001 is "+h.status(mid)+": where it is paid")
+			h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000008", "account_owner=Corner Shop Ltd")))
+			paid(before)
+		}
+		h.must(h.AddPaper(ctx, li, mid, Paper{Kind: "licence", Name: "licence.pdf", Size: 1000, SHA256: strings.Repeat("ab", 32)}))
+		for _, act := range []string{"submit", "review", "approve", "hold", "suspend"} {
+			who := wang
+			if act == "submit" {
+				who = li
+			}
+			h.must(h.StepMerchant(ctx, who, mid, act))
+			alone()
+		}
+		propose := func(kvs ...string) (int64, error) {
+			p, err := h.ProposeAccount(ctx, li, set(mid, kvs...))
+			return p.Number, err
+		}
+		for kv, want := range map[string]string{
+			"account=6222020000000008":    "is paid so already",
+			"account_owner=":              "would have no account or none of an owner",
+			"name=Shop":                   "merchant 999290054110001: name: does not say where it is paid",
+			"account=6222-02":             `account: "6222-02" must be`,
+			"account_owner=a\u202eb":      "account_owner",
+			"account_sealed=0011":         "account_sealed: does not say where it is paid",
+			"status=active":               "status: does not say where it is paid",
+			"account_masked=************": "account_masked: does not say where it is paid",
+		} {
+			if _, err := propose(kv); err == nil {
+				h.t.Errorf("%s was proposed", kv)
+			} else if kv != "account=6222-02" && kv != "account_owner=a\u202eb" {
+				h.refused(err, want)
+			}
+		}
+		n, err := propose("account=6222020000000009", "account_owner=Corner Shop")
+		h.must(err)
+		p, err := h.desk.Get(ctx, n)
+		h.must(err)
+		if strings.Contains(p.Document, "6222020000000009") || !strings.Contains(p.Document, "************0009") {
+			h.t.Errorf("proposal %s", p.Document)
+		}
+		paid(before)
+		_, err = h.ApproveAccount(ctx, Act{"LI", "mine"}, n)
+		h.refused(err, "another person must decide it")
+		_, err = h.ApproveMove(ctx, wang, n)
+		h.refused(err, "no such proposal of machine move")
+		_, err = h.SetBlacklist(ctx, wang, []Listed{{"account", "6222020000000009", "swindle"}})
+		h.must(err)
+		h.must(h.StepMerchant(ctx, wang, mid, "resume"))
+		_, err = h.ApproveAccount(ctx, wang, n)
+		h.refused(err, "M02: merchant 999290054110001 is on the blacklist by its account (swindle)")
+		_, err = h.SetBlacklist(ctx, wang, nil)
+		h.must(err)
+		paid(before)
+		_, err = h.ApproveAccount(ctx, wang, n)
+		h.must(err)
+		paid("6222020000000009 ************0009 of Corner Shop at 102290000001")
+		s, _, err := h.Snapshot(ctx)
+		h.must(err)
+		if m, _ := s.Merchant(txn.MakeMerchantID(mid)); !m.Unmatched {
+			h.t.Error("an account in another name is not marked")
+		}
+		history, err := h.History(ctx, "merchant", mid)
+		h.must(err)
+		if c := history[len(history)-1]; c.By != "Wang" || c.Act != "account" || c.Reason != fmt.Sprintf("proposal %d of Li: as agreed", n) {
+			h.t.Errorf("%+v", c)
+		}
+		_, err = h.ApproveAccount(ctx, wang, n)
+		h.refused(err, "was approved by Wang")
+	})
+}
+
 // TestM04: on the last day of its licence a merchant is active, on the day after it
 // is on hold, served, and not resumed before it has a new one. An account in
 // another name is marked in its row.
@@ -226,7 +332,8 @@ func TestM04(t *testing.T) {
 			h.t.Errorf("%+v", m)
 		}
 		h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "M04: the licence of merchant 999290054110001 ended on 2026-11-26")
-		h.must(h.SetMerchant(ctx, li, set(mid, "licence_ends=2030-01-01", "account_owner=Corner Shop Ltd")))
+		h.must(h.SetMerchant(ctx, li, set(mid, "licence_ends=2030-01-01")))
+		h.pay(set(mid, "account_owner=Corner Shop Ltd"))
 		h.must(h.StepMerchant(ctx, wang, mid, "resume"))
 		if s, _, err = h.Snapshot(ctx); err != nil {
 			h.t.Fatal(err)
@@ -308,17 +415,20 @@ func TestT08(t *testing.T) {
 		h.must(h.AddMachine(ctx, li, box("SN1")))
 		h.must(h.AddMerchant(ctx, li, shop(mid)))
 		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "T08: merchant 999290054110001 is draft")
+		bare := shop(other, "account=", "status=active") // reviewed elsewhere
+		_, err := h.Import(ctx, li, &registry.Book{Merchants: []registry.Entry{bare}}, "shops.csv", true)
+		h.must(err)
+		h.refused(h.Bind(ctx, li, place("SN1", other, "10000001")), "without the merchant's settlement account")
+		h.pay(set(other, "account=6222020000000007"))
 		h.approve(mid)
 		h.must(h.SetMerchant(ctx, li, set(mid, "licence=")))
 		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "T08: BIND-INCOMPLETE: machine SN1 cannot be bound to merchant 999290054110001 without the merchant's licence or identity document")
-		h.must(h.SetMerchant(ctx, li, set(mid, "licence=91310101MA1FL0X001", "account_sealed=", "account_masked=")))
-		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "without the merchant's settlement account")
-		h.must(h.SetMerchant(ctx, li, set(mid, "account=6222020000000007")))
+		h.must(h.SetMerchant(ctx, li, set(mid, "licence=91310101MA1FL0X001")))
 		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001", "premises.lat=", "premises.lng=")), "without a place")
 		h.refused(h.Bind(ctx, li, place("SN1", mid, "")), "without a terminal id")
 		h.cfg.Acquirer = ""
 		h.refused(h.Bind(ctx, li, place("SN1", mid, "10000001")), "without the acquirer's institution code")
-		h.refused(h.Bind(ctx, li, place("SN1", other, "10000001")), "merchant 999290058120001: it is not in the registry")
+		h.refused(h.Bind(ctx, li, place("SN1", "999290058120009", "10000001")), "merchant 999290058120009: it is not in the registry")
 		h.cfg.Acquirer = "48802900"
 		if h.machineStatus("SN1") != "stock" {
 			h.t.Error("a refusal bound it")

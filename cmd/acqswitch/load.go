@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -21,6 +22,7 @@ import (
 type loadFlags struct {
 	profile, to          string
 	identities, registry string
+	tmk                  string
 	metrics, report      string
 }
 
@@ -35,13 +37,16 @@ loop), or at one rate after another, for the highest that is good enough. Kinds 
 requests, cards, terminals and amounts are drawn from the profile's distributions;
 so are faults. docs/load-testing.md explains every key.
 
-The terminals are those of --identities, or of a registry; they send no MACs and no
-PINs (replay does). With --metrics the switch's own stages are in the report.
+The terminals are those of --identities, or of a registry. A profile with mac has
+them sign on with their test master keys (--tmk) and send MACs, and PINs
+(` + pinVariable + `) in as many percent as it says. With --metrics the switch's own
+stages are in the report.
 
 Exit code 0: every answer was right; 3: some were wrong, late or missing, or a search
 found no rate that is good enough; 4: the host could not be reached, or answered
 nothing any more. The report is written in every case.`,
 		Example: `  acqswitch load --profile testdata/load/steady.yaml --registry testdata/registry.yaml --to 127.0.0.1:8583
+  ACQ_TEST_PIN=123456 acqswitch load --profile testdata/load/macs.yaml --registry testdata/registry.yaml --tmk test-keys.txt --to 127.0.0.1:8583
   acqswitch load --profile search.yaml --identities terminals.csv --to 10.0.0.7:8583 --report load.html --metrics http://10.0.0.7:9583/metrics`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), c) },
 	}
@@ -49,7 +54,8 @@ nothing any more. The report is written in every case.`,
 	fs.StringVar(&f.profile, "profile", "", "YAML file of the load")
 	fs.StringVar(&f.to, "to", "", "the host's address")
 	fs.StringVar(&f.identities, "identities", "", "file of the terminals, a line TERMINAL,MERCHANT each")
-	fs.StringVar(&f.registry, "registry", "", "instead: the terminals of a registry file that need no MAC, position or serial number")
+	fs.StringVar(&f.registry, "registry", "", "instead: the terminals of a registry file that need no position or serial number, and have a CUP MAC as the profile has")
+	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys for a profile with mac, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal. Never real ones")
 	fs.StringVar(&f.metrics, "metrics", "", "URL of the switch's metrics, for the breakdown by stage")
 	fs.StringVar(&f.report, "report", "", "file for the report as one HTML page that opens offline")
 	return cmd
@@ -63,19 +69,35 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 	if err := readFile(f.profile, func(r io.Reader) (err error) { p, err = replay.ReadProfile(r); return err }); err != nil {
 		return usage(fmt.Errorf("--profile: %w", err))
 	}
-	o := replay.LoadOptions{Name: filepath.Base(f.profile), Addr: f.to}
+	o := replay.LoadOptions{Name: filepath.Base(f.profile), Addr: f.to, PIN: txn.Secret(os.Getenv(pinVariable))}
+	switch {
+	case p.MAC && f.tmk == "":
+		return usage(errors.New("--profile has mac: say with --tmk which test master keys the terminals have"))
+	case p.PIN > 0 && len(o.PIN) == 0:
+		return usage(fmt.Errorf("--profile has pin: put the test PIN into %s", pinVariable))
+	case !p.MAC && f.tmk != "":
+		return usage(errors.New("--tmk is for a profile with mac: true"))
+	}
+	var err error
+	if o.Keys, err = playableKeysOf(f.tmk); err != nil {
+		return usage(err)
+	}
 	if f.registry != "" {
 		reg, err := readRegistry(f.registry)
 		if err != nil {
 			return err
 		}
+		want := txn.KeysNone
+		if p.MAC {
+			want = txn.KeysMasterSession
+		}
 		for t := range reg.Terminals() {
 			if m, ok := reg.Merchant(t.Merchant); ok && t.Status == txn.StatusActive && m.Status == txn.StatusActive && m.Currency == txn.CNY && m.ID.String() != fleet.DemoMerchant &&
-				t.Keys == txn.KeysNone && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
+				t.Keys == want && (t.Profile == txn.MACNone || t.Profile == txn.MACCUPECB) && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
 				o.Identities = append(o.Identities, replay.Identity{Terminal: t.ID.String(), Merchant: t.Merchant.String()})
 			}
 		}
-	} else if err := readFile(f.identities, func(r io.Reader) (err error) { o.Identities, err = readIdentities(r); return err }); err != nil {
+	} else if err = readFile(f.identities, func(r io.Reader) (err error) { o.Identities, err = readIdentities(r); return err }); err != nil {
 		return usage(fmt.Errorf("--identities: %w", err))
 	}
 	if len(o.Identities) == 0 {
@@ -147,6 +169,9 @@ func printLoad(out io.Writer, r *replay.Report) error {
 		return nil
 	}
 	fmt.Fprintf(out, "%s against %s, %s: %d requests of %d terminals in %s, %d answered (%.0f/s)\n", r.Capture, r.Targets[0], r.Pace, r.Sent, r.Terminals, r.Took.Round(time.Millisecond), r.Answered, r.PerSecond)
+	if l.Keyless > 0 {
+		fmt.Fprintf(out, "%d terminals got no working keys and asked nothing\n", l.Keyless)
+	}
 	fmt.Fprintf(out, "%d wrong, %d without an answer, %d sessions broken; faults made: %d repeats, %d half frames, %d reversals\n\n", l.Wrong, l.Silent, l.Broken, l.Repeats, l.Halves, l.Undone)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, code := range r.Codes {

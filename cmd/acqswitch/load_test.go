@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/replay"
 )
 
@@ -40,4 +42,41 @@ func TestLoad(t *testing.T) {
 	if r := s.verify(); r.OpenReversals != 0 {
 		t.Errorf("%d reversals are open", r.OpenReversals)
 	}
+}
+
+// Terminals whose registration asks for MACs sign on, and send MACs and PINs that the
+// switch finds right; it asks for keys where the profile has MACs.
+func TestLoadWithMACs(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "macs.yaml", strings.Replace(read(t, "../../testdata/load/macs.yaml"), "for: 10s", "for: 1s", 1))
+	sample := read(t, "../../testdata/registry.yaml")
+	write(t, dir, "registry.yaml", sample)
+	snapshot, err := registry.Load(strings.NewReader(sample), "registry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeSampleKeys(filepath.Join(dir, "test-keys.txt"), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Abs("../../testdata/issuers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cup, _ := sampleSwitch(t, scripts, sample)
+	load := func(code int, out, errs string, more ...string) (r replay.Report) {
+		t.Helper()
+		res := acqswitch(t, dir, []string{pinVariable + "=123456"}, "", append([]string{"load", "--profile", "macs.yaml", "--registry", "registry.yaml", "--to", cup, "-o", "json"}, more...)...)
+		res.check(t, code, out, errs)
+		json.Unmarshal([]byte(res.out), &r)
+		return r
+	}
+	if r := load(exitOK, "", "", "--tmk", "test-keys.txt"); r.SignOns < 20 || r.Answered < 30 || len(r.Problems) > 0 {
+		t.Errorf("%d sign-ons, %d answered, %q", r.SignOns, r.Answered, r.Problems)
+	}
+	load(exitUsage, "", "say with --tmk")
+	write(t, dir, "wrong-keys.txt", fmt.Sprintf("* %032d", 1))
+	if r := load(exitRefused, "no terminal got working keys", "", "--tmk", "wrong-keys.txt"); r.Load.Keyless < 20 {
+		t.Errorf("%d terminals got no keys", r.Load.Keyless)
+	}
+	acqswitch(t, dir, nil, "", "load", "--profile", "macs.yaml", "--registry", "registry.yaml", "--to", cup, "--tmk", "test-keys.txt").check(t, exitUsage, "", pinVariable)
 }

@@ -134,13 +134,19 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 			return o, fmt.Errorf("--identities: %w", err)
 		}
 	}
-	o.Keys, err = testKeysOf(f.tmk)
-	for tid, k := range o.Keys {
+	o.Keys, err = playableKeysOf(f.tmk)
+	return o, err
+}
+
+// playableKeysOf are the test keys of terminals that a replay or a load can play.
+func playableKeysOf(file string) (map[string]replay.Key, error) {
+	all, err := testKeysOf(file)
+	for tid, k := range all {
 		if k.Initial.Scheme.DUKPT() {
-			return o, fmt.Errorf("--tmk: terminal %s: recorded messages have no place for a DUKPT terminal's serial numbers; leave it out", tid)
+			return nil, fmt.Errorf("--tmk: terminal %s: its messages have no place for a DUKPT terminal's serial numbers; leave it out", tid)
 		}
 	}
-	return o, err
+	return all, err
 }
 
 // targets are the addresses of --to by dialect; "" is for every other.
@@ -514,6 +520,9 @@ func replayProgress(w io.Writer) func(replay.Progress) {
 		every, end = 200*time.Millisecond, "\x1b[K\r"
 	}
 	return func(p replay.Progress) {
+		if last > p.Elapsed { // the next trial of a search
+			last = 0
+		}
 		if p.Elapsed-last < every {
 			return
 		}
@@ -523,6 +532,10 @@ func replayProgress(w io.Writer) func(replay.Progress) {
 		if p.Total > p.Sent {
 			of = fmt.Sprintf(" of %d", p.Total)
 		}
-		fmt.Fprintf(w, "%d%s requests, %d answered (%.0f/s), %d different or wrong, %.0fs%s", p.Sent, of, p.Answered, rate, p.Differ, p.Elapsed.Seconds(), end)
+		trying := ""
+		if p.Rate > 0 {
+			trying = fmt.Sprintf("trying %.0f/s: ", p.Rate)
+		}
+		fmt.Fprintf(w, "%s%d%s requests, %d answered (%.0f/s), %d different or wrong, %.0fs%s", trying, p.Sent, of, p.Answered, rate, p.Differ, p.Elapsed.Seconds(), end)
 	}
 }

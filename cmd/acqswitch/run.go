@@ -22,6 +22,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -354,7 +355,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if r.app.admin != nil { // --admin "" is nobody's
 		say("metrics  http://%s/metrics\n", r.app.admin.Addr())
 	}
-	say("ledger   %s, journal and log in %s\n\n", r.cfg.Ledger.DSN, r.dir)
+	say("ledger   %s, journal, log and test-keys.txt in %s\n\n", r.cfg.Ledger.DSN, r.dir)
 	if err := r.awaitLinks(ctx); err != nil {
 		return nil, err
 	}
@@ -368,6 +369,9 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	}
 	defer log.Close()
 	if err := fleet.LoadSampleKeys(r.app.registry.Snapshot(), r.app.vault, r.app.keys); err != nil {
+		return nil, err
+	}
+	if err := writeSampleKeys(filepath.Join(r.dir, "test-keys.txt"), r.app.registry.Snapshot()); err != nil {
 		return nil, err
 	}
 	opts := fleet.PlayOptions{TMK: fleet.SampleTMK, Log: log, Patience: 20 * time.Second}
@@ -664,3 +668,16 @@ func (r *sampleRun) tables(s *summary) {
 }
 
 func ms[D time.Duration | txn.Millis](d D) string { return fmt.Sprintf("%.1fms", float64(d)/1e6) }
+
+// writeSampleKeys writes the test master keys of the sample terminals that sign
+// on, as --tmk of other commands takes them.
+func writeSampleKeys(path string, reg *registry.Snapshot) error {
+	text := "# Test keys of the sample terminals, for --tmk of load, replay and script run.\n"
+	for t := range reg.Terminals() {
+		if t.Keys == txn.KeysMasterSession {
+			tid := t.ID.String()
+			text += fmt.Sprintf("%s %X %s %03d\n", tid, []byte(fleet.SampleTMK(tid)), t.Serial, fleet.SampleKeySet(tid))
+		}
+	}
+	return os.WriteFile(path, []byte(text), 0o600)
+}

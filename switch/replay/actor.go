@@ -364,7 +364,7 @@ func (a *actor) judge(j *job, o, other *outcome) {
 	t.series.add(o.at.Sub(p.began), o.at.Sub(from))
 	if o.badMAC || other.badMAC {
 		t.r.BadMACs++
-		t.problem("an answer's MAC or keys are wrong: --tmk is not the host's")
+		t.problem(badMACs)
 	}
 	if !expected && len(differences) == 0 {
 		t.r.Unrecorded++
@@ -380,6 +380,8 @@ func (a *actor) judge(j *job, o, other *outcome) {
 		t.groups.differs(&s, host.got.MTI(), d)
 	}
 }
+
+const badMACs = "an answer's MAC or keys are wrong: --tmk is not the host's"
 
 // noAnswer says in few words why there is none, the same for all alike.
 func noAnswer(err error) string {

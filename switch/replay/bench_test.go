@@ -16,6 +16,8 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 var epoch = time.Unix(1_700_000_000, 0)
@@ -79,18 +81,26 @@ func BenchmarkPlay(b *testing.B) {
 	}
 }
 
-// beEcho in the environment makes the test binary a host that sends every frame
-// back as an answer, on an address that it prints.
+// beEcho in the environment makes the test binary a host, on an address that it
+// prints: one that sends every frame back as an answer, or with "keys" one that
+// hands out keys and approves with a MAC.
 const beEcho = "REPLAY_BENCH_ECHO"
 
 // echo serves until its standard input ends.
-func echo() {
+func echo(how string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
 	fmt.Println(ln.Addr())
 	go func() { io.Copy(io.Discard, os.Stdin); os.Exit(0) }()
+	answer := func(out, frame []byte) []byte {
+		frame[2+5+6+1] |= 0x10 // 0200 becomes 0210
+		return append(out, frame...)
+	}
+	if how == "keys" {
+		answer = approver()
+	}
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -109,8 +119,7 @@ func echo() {
 				if err != nil {
 					return
 				}
-				frame[2+5+6+1] |= 0x10 // 0200 becomes 0210
-				out = append(out, frame...)
+				out = answer(out, frame)
 				in.Discard(n)
 				if in.Buffered() < 2 || len(out) > 32<<10 {
 					conn.Write(out)
@@ -121,11 +130,77 @@ func echo() {
 	}
 }
 
-// BenchmarkLoad is what the generator costs, kernel included: the host is a
-// process of its own that only sends frames back.
-func BenchmarkLoad(b *testing.B) {
+// benchTMK is the master key of all terminals, benchKey their TPK and, cut to a DES
+// key, their TAK.
+var benchTMK, benchKey = bytes.Repeat([]byte{0x13}, 16), bytes.Repeat([]byte{0x31}, 16)
+
+// approver hands out keys and approves with a MAC.
+func approver() func(out, frame []byte) []byte {
+	d := capture.Dialects()[0]
+	local := func(kind algo.Kind, key []byte) *algo.Local {
+		c, err := algo.NewLocal(kind, key)
+		if err != nil {
+			panic(err)
+		}
+		return c
+	}
+	master, tpk, tak := local(algo.TDES2, benchTMK), local(algo.TDES2, benchKey), local(algo.DES, benchKey[:8])
+	var de62 []byte
+	for _, key := range [...]struct {
+		c    *algo.Local
+		text []byte
+	}{{tpk, benchKey}, {tak, append(bytes.Clone(benchKey[:8]), make([]byte, 8)...)}} {
+		n := 16
+		if key.c == tak {
+			n = 8
+		}
+		master.Encrypt(key.text[:n:n], bytes.Clone(key.text[:n]))
+		kcv, err := algo.CheckValue(key.c)
+		if err != nil {
+			panic(err)
+		}
+		de62 = append(append(de62, key.text...), kcv[:]...)
+	}
+	return func(out, frame []byte) []byte {
+		var m iso.Message
+		if d.Parse(&m, frame) != nil {
+			return out
+		}
+		tpdu := m.TPDU()
+		e := d.Codec.Begin(out, []byte{tpdu[0], tpdu[3], tpdu[4], tpdu[1], tpdu[2]}, m.Header(), m.MTI()+0x10)
+		for _, f := range [...]int{3, 4, 11} {
+			e.Copy(f, &m)
+		}
+		e.Text(39, []byte("00"))
+		for _, f := range [...]int{41, 42, 49, 60} {
+			e.Copy(f, &m)
+		}
+		if m.MTI() == 0x0800 {
+			e.Bytes(62, de62)
+		} else {
+			e.Bytes(64, make([]byte, 8))
+		}
+		all, err := e.Finish()
+		if err != nil {
+			panic(err)
+		}
+		if m.MTI() != 0x0800 {
+			var answer iso.Message
+			d.Parse(&answer, all[len(out):])
+			mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: tak}, answer.Before(64))
+			if err != nil {
+				panic(err)
+			}
+			copy(answer.Value(64), mac[:])
+		}
+		return all
+	}
+}
+
+// benchHost starts a host as a process of its own.
+func benchHost(b *testing.B, how string) (addr string) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), beEcho+"=1")
+	cmd.Env = append(os.Environ(), beEcho+"="+how)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -137,12 +212,16 @@ func BenchmarkLoad(b *testing.B) {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer in.Close()
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	b.Cleanup(func() { in.Close(); cmd.Wait() })
+	if addr, err = bufio.NewReader(out).ReadString('\n'); err != nil {
 		b.Fatal(err)
 	}
+	return strings.TrimSpace(addr)
+}
+
+// BenchmarkLoad is what the generator costs, kernel included: the host is a
+// process of its own that only sends frames back, or makes a MAC of each.
+func BenchmarkLoad(b *testing.B) {
 	var all []Identity
 	for i := range 4000 {
 		all = append(all, Identity{fmt.Sprintf("%08d", 10000001+i), "999290054110001"})
@@ -152,25 +231,35 @@ func BenchmarkLoad(b *testing.B) {
 		syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
-	for _, row := range []struct{ name, profile string }{
-		{"closed", "closed: {for: 2s}"},
-		{"open", "arrivals: [{for: 2s, rate: 100000}]"},
+	const plain, keyed = "sign_on: false\nright: [\"\\0\\0\"]\n", "mac: true\npin: 100\n"
+	for _, row := range []struct{ name, host, profile string }{
+		{"closed", "frames", plain + "closed: {for: 2s}"},
+		{"open", "frames", plain + "arrivals: [{for: 2s, rate: 100000}]"},
+		{"closed with MACs and PINs", "keys", keyed + "closed: {for: 2s}"},
+		{"open with MACs and PINs", "keys", keyed + "arrivals: [{for: 2s, rate: 100000}]"},
 	} {
 		b.Run(row.name, func(b *testing.B) {
+			addr := benchHost(b, row.host)
 			var used time.Duration
 			var answers, took float64
 			for b.Loop() {
-				p, err := ReadProfile(strings.NewReader("sessions: 8\nsign_on: false\nright: [\"\"]\n" + row.profile))
+				p, err := ReadProfile(strings.NewReader("sessions: 8\n" + row.profile))
 				if err != nil {
 					b.Fatal(err)
 				}
-				before := cpu()
-				r, err := RunLoad(context.Background(), p, LoadOptions{Addr: strings.TrimSpace(addr), Identities: all})
-				if err != nil || r.Answered == 0 || r.Load.Silent+r.Load.Broken > 0 {
-					b.Fatalf("%+v, %v", r, err)
+				var before time.Duration // without the sign-ons
+				var first Progress
+				progress := func(now Progress) {
+					if before == 0 {
+						before, first = cpu(), now
+					}
+				}
+				r, err := RunLoad(context.Background(), p, LoadOptions{Addr: addr, Identities: all, Keys: map[string]Key{"": {TMK: benchTMK}}, PIN: txn.Secret("123456"), Progress: progress})
+				if err != nil || r.Answered == 0 || !r.OK() {
+					b.Fatalf("%+v, %q, %v", *r.Load, r.Problems, err)
 				}
 				used += cpu() - before
-				answers, took = answers+float64(r.Answered), took+r.Took.Seconds()
+				answers, took = answers+float64(r.Answered-first.Answered), took+(r.Took-first.Elapsed).Seconds()
 			}
 			b.ReportMetric(float64(used)/answers/1e3, "us-cpu/request")
 			b.ReportMetric(answers/took, "requests/s")

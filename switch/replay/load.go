@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,11 @@ type LoadOptions struct {
 	Name       string // of the profile, for the report
 	Addr       string
 	Identities []Identity // the terminals that ask, at least one
-	Progress   func(Progress)
+	// Keys are their test master keys by DE41, "" for every other, and PIN the test
+	// PIN of every card: of a profile with MACs and PINs.
+	Keys     map[string]Key
+	PIN      txn.Secret
+	Progress func(Progress)
 }
 
 // Load is what a load came to, beside what its Report says of any traffic.
@@ -32,6 +37,7 @@ type Load struct {
 	Repeats  int     `json:"repeats"` // requests sent twice
 	Halves   int     `json:"halves"`  // half frames
 	Undone   int     `json:"undone"`  // reversals of what was not answered
+	Keyless  int     `json:"keyless"` // terminals that got no working keys, and asked nothing
 	Trials   []Trial `json:"trials,omitempty"`
 	Capacity float64 `json:"capacity,omitempty"` // the highest good rate of a search, requests a second
 	// Stages are means of the host's own stages, where its metrics were asked.
@@ -56,17 +62,22 @@ func (l *Load) Errors() int { return l.Wrong + l.Silent + l.Broken }
 // Every session is written to in batches of what is due, and read from apart from
 // that: what is due goes out whatever the answers do, and latency counts from then.
 func RunLoad(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
-	if len(o.Identities) == 0 {
-		return newTally().report(0), errors.New("no terminal is given that could ask")
+	all, err := enlist(p, &o)
+	if err != nil {
+		return newTally().report(0), err
+	}
+	if err := knock(ctx, map[string]string{"": o.Addr}); err != nil {
+		g := newGenerator(p, &o, all)
+		g.tally.problem(err.Error())
+		return g.report(0), err
+	}
+	if p.SignOn == nil || *p.SignOn {
+		all.signOn(ctx, p, &o)
 	}
 	if p.Search == nil {
-		g, err := newGenerator(p, &o)
-		if err != nil {
-			return newTally().report(0), err
-		}
-		return g.run(ctx)
+		return newGenerator(p, &o, all).run(ctx)
 	}
-	return search(ctx, p, o)
+	return search(ctx, p, &o, all)
 }
 
 // searchTo is how near the good and the bad rate come to each other.
@@ -74,16 +85,14 @@ const searchTo = 1.05
 
 // search looks for the highest good rate. The report is that of the last good
 // trial, or of the first if there is none.
-func search(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
+func search(ctx context.Context, p *Profile, o *LoadOptions, all *roster) (*Report, error) {
 	var best, last *Report
 	var trials []Trial
 	try := func(rate float64) (bool, error) {
 		one := *p
 		one.Search, one.Arrivals = nil, []Stretch{{For: p.Search.Within, Rate: rate}}
-		g, err := newGenerator(&one, &o)
-		if err != nil {
-			return false, err
-		}
+		g := newGenerator(&one, o, all)
+		g.trial = rate
 		r, err := g.run(ctx)
 		last = r
 		t := Trial{Rate: rate, Answered: r.PerSecond, P99: r.Latency.P99, Errors: r.Load.Errors()}
@@ -91,7 +100,7 @@ func search(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 		case t.Errors > 0:
 			t.Why = fmt.Sprintf("%d errors", t.Errors)
 		case r.Lag.P99 > p.Search.P99:
-			t.Why = fmt.Sprintf("the generator was late by %v: it is the limit, not the host", r.Lag.P99)
+			t.Why = fmt.Sprintf("the sender was late by %v: it is the limit, not the host", r.Lag.P99)
 		case t.P99 > p.Search.P99:
 			t.Why = fmt.Sprintf("p99 is %v", t.P99)
 		}
@@ -135,12 +144,15 @@ func search(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 
 // Limits of a generator.
 const (
-	slotsMax     = 1 << 13 // requests in flight on a session
+	slotsMax     = 1 << 17 // requests in flight, on all sessions
+	slotsLeast   = 1 << 8  // and on one
+	slotWindow   = 64      // requests without an answer that are passed by for a free place
 	preparedMax  = 1 << 13 // messages that are made beforehand, of all sessions
 	writeMax     = 32 << 10
 	wakeEvery    = 200 * time.Microsecond // what is due within that goes out in one write
 	approvedMax  = 64                     // approvals that voids may be of, a session
 	samplesMax   = 256
+	halvesMax    = 64
 	redialEvery  = 200 * time.Millisecond
 	sweepEvery   = 100 * time.Millisecond
 	loadGiveUpAt = 3 // times Patience without any answer
@@ -156,32 +168,41 @@ type generator struct {
 	right   map[string]bool
 	began   time.Time
 	lanes   []*lane
+	trial   float64 // the rate that a search tries with it, else 0
 	giveUp  context.CancelCauseFunc
 	over    atomic.Bool // nothing more is due
 	waiting atomic.Int64
+	halves  chan struct{} // taken by half frames on their way
+	halving sync.WaitGroup
 }
 
-func newGenerator(p *Profile, o *LoadOptions) (*generator, error) {
-	d, err := dialect.ForTerminal(p.Dialect)
-	if err != nil {
-		return nil, err
-	}
-	g := &generator{p: p, o: o, d: d, tally: newTally(), right: map[string]bool{}}
+func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
+	g := &generator{p: p, o: o, d: all.d, tally: newTally(), right: map[string]bool{}, halves: make(chan struct{}, halvesMax)}
 	for _, code := range p.Right {
 		g.right[code] = true
 	}
-	sessions := min(p.Sessions, len(o.Identities))
-	stan := uint32(time.Now().UnixMilli() / 10 % txn.STANMax)
+	able := all.able()
+	sessions := min(p.Sessions, len(able))
 	for i := range sessions {
-		l := &lane{g: g, number: i, rng: rand.New(rand.NewPCG(uint64(i), 1)), stan: stan, slots: make([]slot, slotsMax)}
-		for n := i; n < len(o.Identities); n += sessions {
-			id := o.Identities[n]
-			l.profiles = append(l.profiles, &terminal.Profile{Terminal: txn.MakeTerminalID(id.Terminal), Merchant: txn.MakeMerchantID(id.Merchant), Currency: txn.CNY, Batch: 1})
+		l := &lane{g: g, number: i, rng: rand.New(rand.NewPCG(uint64(i), 1)), named: map[txn.TerminalID]*member{}}
+		for n := i; n < len(able); n += sessions {
+			able[n].place, able[n].flights = len(l.members), nil
+			l.members = append(l.members, able[n])
+			l.named[able[n].Terminal] = able[n]
 		}
+		slots := max(slotsLeast, slotsMax/sessions)
+		if p.Closed != nil {
+			slots = max(slotsLeast, 2*len(l.members))
+		}
+		l.slots = make([]slot, slots)
 		g.lanes = append(g.lanes, l)
 	}
-	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets, g.tally.r.Terminals = o.Name, p.pace(), []string{o.Addr}, len(o.Identities)
-	return g, nil
+	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets = o.Name, p.pace(), []string{o.Addr}
+	g.tally.r.Terminals, g.tally.r.SignOns, g.load.Keyless = len(able), all.signOns, len(all.members)-len(able)
+	for _, problem := range all.problems {
+		g.tally.problem(problem)
+	}
+	return g
 }
 
 // run makes the load and reports.
@@ -189,20 +210,25 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g.giveUp = cancel
+	if len(g.lanes) == 0 {
+		g.tally.problem("no terminal got working keys: nothing can be asked with a MAC")
+		return g.report(0), context.Cause(ctx)
+	}
 	for _, l := range g.lanes {
 		if err := l.dial(ctx); err != nil {
 			for _, l := range g.lanes {
 				l.hangUp()
 			}
-			err = fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
+			err = unreachable(err)
 			g.tally.problem(err.Error())
 			return g.report(0), err
 		}
 	}
-	if err := g.prepare(ctx); err != nil {
+	if err := g.prepare(); err != nil {
 		for _, l := range g.lanes {
 			l.hangUp()
 		}
+		g.tally.problem(err.Error())
 		return g.report(0), err
 	}
 	g.began = time.Now()
@@ -228,6 +254,7 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 		l.hangUp()
 	}
 	reading.Wait()
+	g.halving.Wait()
 	if err != nil {
 		g.tally.problem(err.Error())
 	}
@@ -260,7 +287,7 @@ func (g *generator) sweep(ctx context.Context, done chan struct{}) {
 		}
 		g.tally.mu.Lock()
 		quiet, silent := time.Since(g.tally.answered), g.load.Silent
-		progress := Progress{g.tally.r.Sent, g.tally.r.Answered, g.load.Errors(), g.tally.r.Requests, now}
+		progress := Progress{g.tally.r.Sent, g.tally.r.Answered, g.load.Errors(), g.tally.r.Requests, now, g.trial}
 		g.tally.mu.Unlock()
 		if limit := loadGiveUpAt * g.p.Patience; quiet > limit && silent >= loadGiveUpAt {
 			g.giveUp(fmt.Errorf("%w: the host has answered nothing for %s", ErrGivenUp, limit))
@@ -276,6 +303,7 @@ type draws struct {
 	p         *Profile
 	kinds     []txn.Kind
 	kind      chooser
+	instead   chooser // of what there is to void
 	prefixes  []string
 	prefix    chooser
 	card      chooser
@@ -289,7 +317,11 @@ func newDraws(p *Profile) *draws {
 		k, _ := txn.ParseKind(name)
 		d.kinds, weights = append(d.kinds, k), append(weights, p.Mix[name])
 	}
-	d.kind, weights = choose(weights), nil
+	d.kind = choose(weights)
+	if i := slices.Index(d.kinds, txn.KindVoid); i >= 0 {
+		weights[i] = 0
+	}
+	d.instead, weights = choose(weights), nil
 	d.prefixes = sortedKeys(p.Cards.Prefixes)
 	for _, prefix := range d.prefixes {
 		weights = append(weights, p.Cards.Prefixes[prefix])
@@ -298,16 +330,13 @@ func newDraws(p *Profile) *draws {
 	return d
 }
 
-// prepare signs the terminals on and makes the messages, all lanes at once.
-func (g *generator) prepare(ctx context.Context) error {
+// prepare makes the messages, all lanes at once.
+func (g *generator) prepare() error {
 	d := newDraws(g.p)
 	var preparing sync.WaitGroup
 	failed := make(chan error, len(g.lanes))
 	for _, l := range g.lanes {
 		preparing.Go(func() {
-			if g.p.SignOn == nil || *g.p.SignOn {
-				l.signOn(ctx)
-			}
 			if err := l.prepare(d); err != nil {
 				failed <- err
 			}
@@ -318,20 +347,30 @@ func (g *generator) prepare(ctx context.Context) error {
 	case err := <-failed:
 		return err
 	default:
-		return context.Cause(ctx)
+		return nil
 	}
 }
 
-// half sends half a frame over a connection of its own and hangs up.
+// half sends half a frame over a connection of its own and hangs up. Beyond
+// halvesMax at one time it is left.
 func (g *generator) half(frame []byte) {
-	g.tally.mu.Lock()
-	g.load.Halves++
-	g.tally.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", g.o.Addr, dialTimeout)
-	if err != nil {
+	select {
+	case g.halves <- struct{}{}:
+	default:
 		return
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(dialTimeout))
-	conn.Write(frame)
+	g.halving.Go(func() {
+		defer func() { <-g.halves }()
+		conn, err := net.DialTimeout("tcp", g.o.Addr, dialTimeout)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(dialTimeout))
+		if _, err := conn.Write(frame); err == nil {
+			g.tally.mu.Lock()
+			g.load.Halves++
+			g.tally.mu.Unlock()
+		}
+	})
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -42,6 +43,9 @@ func TestBadProfiles(t *testing.T) {
 		open + "gaps: odd":                              "gaps:",
 		open + "mix: {settlement: 1}":                   "mix: \"settlement\"",
 		open + "mix: {void: 1}":                         "something else than voids",
+		open + "pin: 10":                                "pin needs mac",
+		open + "mac: true\npin: 101":                    "pin is a percent",
+		open + "mac: true\nsign_on: false":              "mac needs sign_on",
 		open + "mix: {sale: -1}":                        "mix:",
 		open + "cards: {count: 0}":                      "cards: count",
 		open + "cards: {prefixes: {\"x\": 1}}":          "cards: prefix",
@@ -83,10 +87,12 @@ gaps: even`)
 	}
 	for _, gaps := range []string{"even", "random"} {
 		p.Gaps = gaps
-		g, err := newGenerator(p, &LoadOptions{Identities: identities(1)})
+		o := LoadOptions{Identities: identities(1)}
+		all, err := enlist(p, &o)
 		if err != nil {
 			t.Fatal(err)
 		}
+		g := newGenerator(p, &o, all)
 		counts := [4]float64{}
 		for at, more := g.lanes[0].nextDue(0); more; at, more = g.lanes[0].nextDue(at) {
 			counts[at/(10*time.Second)]++
@@ -168,6 +174,99 @@ func TestLoadClosed(t *testing.T) {
 	r, err := RunLoad(t.Context(), profile(t, "dialect: iso87\nsessions: 2\nclosed: {for: 500ms, think: 50ms}"), LoadOptions{Addr: host.Addr, Identities: identities(10)})
 	if err != nil || !r.OK() || r.Answered < 20 || r.Answered > 250 {
 		t.Errorf("%v: %d answered, %+v, %q", err, r.Answered, *r.Load, r.Problems)
+	}
+}
+
+// keyed is a host that asks for the MACs of one terminal.
+func keyed(t *testing.T) (*terminaltest.Peer, []byte) {
+	t.Helper()
+	tmk, err := hex.DecodeString(testTMK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := terminaltest.Start(t, "cup-pos")
+	p.Host = &terminaltest.Host{TMK: tmk, Signed: map[string]int{}}
+	return p, tmk
+}
+
+// With master keys what a terminal asks has a MAC, and a PIN where the profile says
+// so, and an approval's MAC is checked; with another's keys, or without, the report
+// says it.
+func TestLoadWithKeys(t *testing.T) {
+	const profileText = `
+patience: 300ms
+mac: true
+pin: 50
+closed: {for: 300ms, think: 1ms}
+mix: {sale: 60, void: 20, balance: 10, offline-sale: 10}
+faults: {duplicates: 5}`
+	pins, requests := 0, 0
+	var host *terminaltest.Peer
+	_, tmk := keyed(t)
+	count := func(req *txn.Request, answer []byte) []byte {
+		if req.Kind != txn.KindSignOn {
+			requests++
+		}
+		if len(req.PINBlock) > 0 {
+			pins++
+		}
+		return answer
+	}
+	load := func(key []byte, pin string, answers func(*txn.Request, []byte) []byte) (*Report, error) {
+		host, _ = keyed(t)
+		host.SetAnswers(answers)
+		return RunLoad(t.Context(), profile(t, profileText), LoadOptions{Addr: host.Addr, Identities: identities(1), Keys: map[string]Key{"": {TMK: key}}, PIN: txn.Secret(pin)})
+	}
+	r, err := load(tmk, "123456", count)
+	if err != nil || !r.OK() || r.Answered < 20 || len(r.Problems) > 0 {
+		t.Fatalf("%v: %d answered, %+v, %q", err, r.Answered, *r.Load, r.Problems)
+	}
+	host.With(func(h *terminaltest.Host) {
+		signed := 0
+		for _, n := range h.Signed {
+			signed += n
+		}
+		if signed != requests || h.Signed["void"] == 0 || h.Signed["offline-sale"] == 0 {
+			t.Errorf("of %d requests had a right MAC: %v", requests, h.Signed)
+		}
+		if pins < requests/5 || pins > requests*4/5 {
+			t.Errorf("%d of %d requests had a PIN", pins, requests)
+		}
+	})
+	if _, err := load(tmk, "", count); err == nil || !strings.Contains(err.Error(), "no test PIN") {
+		t.Errorf("without a PIN: %v", err)
+	}
+	if r, err := load(bytes.Repeat([]byte{5}, 16), "123456", count); err != nil || r.OK() || r.Load.Keyless != 1 || !strings.Contains(strings.Join(r.Problems, "; "), "no terminal got working keys") {
+		t.Errorf("with other keys: %v, %+v, %q", err, r.Load, r.Problems)
+	}
+	forged := func(req *txn.Request, answer []byte) []byte {
+		if req.Kind == txn.KindBalance {
+			answer[len(answer)-1] ^= 1
+		}
+		return answer
+	}
+	if r, err := load(tmk, "123456", forged); err != nil || r.OK() || r.BadMACs == 0 || r.Load.Wrong != r.BadMACs {
+		t.Errorf("answers' MACs are wrong: %v, %+v", err, r.Load)
+	}
+}
+
+// A search signs on once, and never uses a trace number twice.
+func TestSearchWithKeys(t *testing.T) {
+	host, tmk := keyed(t)
+	signOns, used := 0, map[uint32]bool{}
+	host.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+		if req.Kind == txn.KindSignOn {
+			signOns++
+		} else if used[req.Key.STAN] {
+			t.Errorf("trace number %d comes twice", req.Key.STAN)
+		}
+		used[req.Key.STAN] = true
+		return answer
+	})
+	p := profile(t, "mac: true\nsearch: {p99: 5s, from: 300, to: 600, within: 200ms}")
+	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(1), Keys: map[string]Key{"": {TMK: tmk}}})
+	if err != nil || r.Load.Capacity < 300 || r.Load.Errors() > 0 || signOns != 1 {
+		t.Errorf("%v: %d sign-ons, %+v, %q", err, signOns, *r.Load, r.Problems)
 	}
 }
 

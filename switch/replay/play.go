@@ -73,7 +73,8 @@ type Key struct {
 // Progress is how far a replay is.
 type Progress struct {
 	Sent, Answered, Differ, Total int
-	Elapsed                       time.Duration
+	Elapsed                       time.Duration // of a search: of this trial
+	Rate                          float64       // that a search tries; 0: no search
 }
 
 // Limits of a replay.
@@ -107,7 +108,11 @@ func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Option
 	}
 	p.began = time.Now()
 	p.tally.r.Began = p.began.UTC()
-	if err := p.knock(ctx); err != nil {
+	err := knock(ctx, o.Addrs)
+	if err == nil {
+		err = knock(ctx, o.Reference)
+	}
+	if err != nil {
 		p.tally.problem(err.Error())
 		return p.tally.report(0), err
 	}
@@ -116,7 +121,7 @@ func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Option
 	defer cancel(nil)
 	p.giveUp = cancel
 	watching := p.watch(ctx)
-	err := p.deal(ctx, in)
+	err = p.deal(ctx, in)
 	p.playing.Wait()
 	cancel(nil)
 	watching.Wait()
@@ -217,18 +222,20 @@ func (p *player) plan() error {
 	return nil
 }
 
-// knock finds out whether the hosts can be reached at all.
-func (p *player) knock(ctx context.Context) error {
-	for _, addrs := range [...]map[string]string{p.o.Addrs, p.o.Reference} {
-		for _, name := range sortedKeys(addrs) {
-			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addrs[name])
-			if err != nil {
-				return fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
-			}
-			conn.Close()
+// knock finds out whether a host can be reached at all.
+func knock(ctx context.Context, addrs map[string]string) error {
+	for _, name := range sortedKeys(addrs) {
+		conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addrs[name])
+		if err != nil {
+			return unreachable(err)
 		}
+		conn.Close()
 	}
 	return nil
+}
+
+func unreachable(err error) error {
+	return fmt.Errorf("%w: the host cannot be reached: %w", ErrGivenUp, err)
 }
 
 // watch gives up on a host that answers nothing any more, and shows progress.
@@ -263,7 +270,7 @@ func (p *player) show() {
 	}
 	p.tally.mu.Lock()
 	r := &p.tally.r
-	now := Progress{r.Sent, r.Answered, r.Differ, p.index.Requests * p.copies, time.Since(p.began)}
+	now := Progress{r.Sent, r.Answered, r.Differ, p.index.Requests * p.copies, time.Since(p.began), 0}
 	p.tally.mu.Unlock()
 	p.o.Progress(now)
 }

@@ -29,6 +29,13 @@ type Profile struct {
 	// names. Default true.
 	SignOn *bool `yaml:"sign_on"`
 
+	// MAC has terminals send MACs, and check those of approvals, under the working
+	// keys that they get for their test master keys at sign-on.
+	MAC bool `yaml:"mac"`
+	// PIN is in how many percent of the messages with a card there is a PIN; an
+	// offline sale has none. It needs MAC.
+	PIN float64 `yaml:"pin"`
+
 	// Arrivals are an open loop: stretches of time with their rates. Requests are
 	// due when they are due, whatever the host does.
 	Arrivals []Stretch `yaml:"arrivals"`
@@ -190,6 +197,12 @@ func (p *Profile) validate() error {
 		return errors.New("one of arrivals, closed and search must say when requests are due")
 	case p.Sessions < 1 || p.Sessions > sessionsMax:
 		return fmt.Errorf("sessions: %d must be 1 to %d", p.Sessions, sessionsMax)
+	case !(p.PIN >= 0 && p.PIN <= 100):
+		return errors.New("pin is a percent, 0 to 100")
+	case p.PIN > 0 && !p.MAC:
+		return errors.New("pin needs mac: true, a PIN is enciphered under a working key or not sent")
+	case p.MAC && p.SignOn != nil && !*p.SignOn:
+		return errors.New("mac needs sign_on: working keys come with it")
 	case p.Patience <= 0 || p.Patience > time.Hour:
 		return fmt.Errorf("patience: %v must be up to an hour", p.Patience)
 	case p.Gaps != "random" && p.Gaps != "even":

@@ -36,8 +36,8 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beEcho) != "" {
-		echo()
+	if how := os.Getenv(beEcho); how != "" {
+		echo(how)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -59,7 +59,7 @@ type Report struct {
 // every answer is right.
 func (r *Report) OK() bool {
 	if r.Load != nil {
-		return r.Load.Errors() == 0 && r.Answered > 0
+		return r.Load.Errors() == 0 && r.Load.Keyless == 0 && r.Answered > 0
 	}
 	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Sent > 0
 }

@@ -272,14 +272,9 @@ func (c *Client) compose(m *Message) ([]byte, fact, error) {
 }
 
 func (c *Client) build(m *Message) ([]byte, error) {
-	var err error
-	if m.PINBlock, err = c.line.Keys.encipher(&m.Card); err != nil {
-		return nil, fmt.Errorf("%s of terminal %s: %w", m.Kind, c.profile.Terminal, err)
-	}
-	m.placeKSN = c.line.Keys.placeKSN()
 	p := c.profile
 	p.Batch = c.store.batch
-	return m.Append(nil, c.line.Dialect, &p)
+	return c.line.Keys.append(nil, m, c.line.Dialect, &p)
 }
 
 func (c *Client) keep(frame []byte) ([]byte, error) {

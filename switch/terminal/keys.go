@@ -258,6 +258,34 @@ func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
 	return opened, nil
 }
 
+// Append appends the frame of m, length prefix included, as a terminal with these
+// keys sends it: the card's PIN and track enciphered, with a MAC where the kind has
+// one. p's batch is set.
+func (k *Keys) Append(dst []byte, m *Message, d *dialect.Terminal, p *Profile) ([]byte, error) {
+	m.MAC = k != nil
+	out, err := k.append(dst, m, d, p)
+	if err == nil {
+		err = k.coverTrack(d, out[len(dst):])
+	}
+	if err == nil {
+		err = k.Seal(d, out[len(dst):])
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+// append leaves track and MAC for when the frame is sent.
+func (k *Keys) append(dst []byte, m *Message, d *dialect.Terminal, p *Profile) ([]byte, error) {
+	var err error
+	if m.PINBlock, err = k.encipher(&m.Card); err != nil {
+		return dst, fmt.Errorf("%s of terminal %s: %w", m.Kind, p.Terminal, err)
+	}
+	m.placeKSN = k.placeKSN()
+	return m.Append(dst, d, p)
+}
+
 // PutPIN enciphers a PIN into a frame, length prefix included, that has a place
 // for one (DE52; DE59 A1 under an SM4 key; DE63 PB under an AES key), for the
 // card in the frame. It can be put again with later keys, before the frame is
@@ -328,15 +356,20 @@ func (k *Keys) Seal(d *dialect.Terminal, frame []byte) error {
 	if err := d.Codec().Parse(&m, frame[d.PrefixSize():]); err != nil {
 		return fmt.Errorf("make a MAC: %w", err)
 	}
-	field := macOf(&m)
-	if field == 0 {
+	return k.SealMessage(&m)
+}
+
+// SealMessage is Seal of a frame that was taken apart, where it lies.
+func (k *Keys) SealMessage(m *iso.Message) error {
+	field := macOf(m)
+	if k == nil || field == 0 {
 		return nil
 	}
 	if err := k.ready(); err != nil {
 		return err
 	}
 	if k.dukpt != nil {
-		if err := k.dukpt.seal(&m, field); err != nil {
+		if err := k.dukpt.seal(m, field); err != nil {
 			return fmt.Errorf("make a MAC: %w", err)
 		}
 		return nil

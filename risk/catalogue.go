@@ -101,8 +101,9 @@ func Catalogue() []Builtin { return append([]Builtin(nil), builtins...) }
 // has been said so far.
 type judgement struct {
 	*rulebook
-	v    txn.Verdict
-	sink *Explanation // nil: nobody asks why
+	v      txn.Verdict
+	lately lately
+	sink   *Explanation // nil: nobody asks why
 }
 
 // finds notes that a rule found something, and says whether the request is

@@ -20,7 +20,13 @@ func scopeOf(i int) txn.LimitScope { return txn.ScopeTerminal + txn.LimitScope(i
 
 func indexOf(s txn.LimitScope) int { return int(s) - int(txn.ScopeTerminal) }
 
-const cards = int(txn.ScopeCard - txn.ScopeTerminal)
+// The parties by their places among the scopes.
+const (
+	terminals  = int(txn.ScopeTerminal - txn.ScopeTerminal)
+	merchants  = int(txn.ScopeMerchant - txn.ScopeTerminal)
+	cards      = int(txn.ScopeCard - txn.ScopeTerminal)
+	identities = int(txn.ScopeIdentity - txn.ScopeTerminal)
+)
 
 // Party is one counted party. Each currency is counted apart.
 type Party struct {
@@ -85,7 +91,9 @@ type period struct {
 func newPeriod(date txn.Date, cardsMax int64) *period {
 	p := &period{date: date}
 	for i := range p.tables {
-		p.counts[i], p.tables[i].max = true, math.MaxInt64 // bounded by the registry
+		p.counts[i] = true
+		p.tables[i].max = math.MaxInt64 // bounded by the registry
+		p.tables[i].shards = new([shardCount]shard)
 	}
 	p.counts[cards], p.tables[cards].max = cardsMax > 0, cardsMax
 	return p
@@ -106,54 +114,101 @@ type need struct {
 // meter is where one party's use is counted in one period.
 type meter struct {
 	party int // its key
+	month bool
 	table *table
 	shard *shard
-	slot  *slot // of the hold's cell; nil: nothing used yet
+	first uint64 // what stands where the party's cells begin; read to bring it here
+	slot  *slot  // of the hold's cell; nil: nothing used yet
+}
+
+// meters are several of them, locked.
+type meters struct {
+	list [2 * scopes]meter
+	n    int
 }
 
 // lockOrder is card, terminal, identity, merchant: a busy merchant's lock is
-// taken last and held while no cold memory is read.
-var lockOrder = [scopes]int{2, 0, 3, 1}
+// taken last and held while no other party's cold memory is read.
+var lockOrder = [scopes]int{cards, terminals, identities, merchants}
+
+// scopeSet is a set of scopes: bit 1<<terminals and so on.
+type scopeSet uint8
+
+const everybody scopeSet = 1<<scopes - 1
+
+// lock locks the meters of some parties' day and of some's month, and adds up what
+// they say into those needs that count it. Everybody locks in lockOrder, the day
+// before the month and one shard of a table at a time: no cycle. A lock waits for
+// all that was read before it, so that memory is asked for in good time and for
+// several at once: most of what this takes is waiting for it.
+func (ms *meters) lock(d, m *period, ks *[scopes]key, day, month scopeSet, needs []need) {
+	busy := 0
+	for _, i := range lockOrder {
+		if i == merchants {
+			busy = ms.n
+		}
+		for _, p := range [...]*period{d, m} {
+			of := day
+			if p == m {
+				of = month
+			}
+			if p == nil || of&(1<<i) == 0 || !p.counts[i] || ks[i].nobody() {
+				continue
+			}
+			c := &ms.list[ms.n]
+			ms.n++
+			c.party, c.month, c.table = i, p == m, &p.tables[i]
+			c.shard = c.table.shard(&ks[i])
+			c.shard.near.Load()
+		}
+	}
+	for _, some := range [...][]meter{ms.list[:busy], ms.list[busy:ms.n]} {
+		for i := range some {
+			some[i].shard.mu.Lock()
+		}
+		for i := range some {
+			c := &some[i]
+			if n := len(c.shard.slots); n > 0 {
+				c.first = c.shard.slots[int(ks[c.party].hash)&(n-1)].id0
+			}
+		}
+		for i := range some {
+			c := &some[i]
+			c.slot = c.shard.sum(&ks[c.party], needs, scopeOf(c.party), c.month)
+		}
+	}
+}
+
+func (ms *meters) unlock() {
+	for i := ms.n - 1; i >= 0; i-- {
+		ms.list[i].shard.mu.Unlock()
+	}
+}
 
 // reserve adds h to all its counters of the day and the month, or to none of
 // them, and says whether it did.
 //
 // It holds all the shards' locks while it compares and adds, so what others see
-// is always the use of requests that passed. Everybody locks in lockOrder, the
-// day before the month and one shard of a table at a time: no cycle.
+// is always the use of requests that passed.
 func (j *judgement) reserve(d, m *period, h *txn.Hold, needs []need) bool {
 	ks := keysOf(h)
-	var held [2 * scopes]meter
-	n := 0
-	for _, i := range lockOrder {
-		for _, p := range [...]*period{d, m} {
-			if p == nil || !p.counts[i] || ks[i].nobody() {
-				continue
-			}
-			c := &held[n]
-			n++
-			c.party, c.table = i, &p.tables[i]
-			c.shard = c.table.shard(&ks[i])
-			c.shard.mu.Lock()
-			c.slot = c.shard.sum(&ks[i], needs, scopeOf(i), p == m)
-		}
-	}
+	var ms meters
+	ms.lock(d, m, &ks, everybody, everybody, needs)
+	held := ms.list[:ms.n]
 	ok := j.within(needs, h.Minor)
-	for i := 0; i < n && ok; i++ {
+	for i := 0; i < len(held) && ok; i++ {
 		if held[i].slot == nil && held[i].table.full() {
 			ok = j.refuse(txn.SwitchIsOverloaded)
 		}
 	}
-	for i := 0; i < n && ok; i++ {
+	for i := 0; i < len(held) && ok; i++ {
 		c := &held[i]
 		if c.slot == nil {
 			c.slot = c.table.insert(c.shard, &ks[c.party])
 		}
 		c.slot.add(h.Minor, 1)
 	}
-	for n--; n >= 0; n-- {
-		held[n].shard.mu.Unlock()
-	}
+	ms.unlock()
 	return ok
 }
 
@@ -345,9 +400,9 @@ const slotsFirst = 8
 // place, so one probe meets them all. Nothing is removed; the period is dropped
 // as a whole.
 type table struct {
-	max     int64 // immutable
-	entries atomic.Int64
-	shards  [shardCount]shard
+	max     int64              // immutable
+	shards  *[shardCount]shard // apart, so that each begins where a cache line does
+	entries atomic.Int64       // changed by new cells alone
 }
 
 // shard is a cache line.
@@ -355,7 +410,8 @@ type shard struct {
 	mu    sync.Mutex // guards slots and used
 	slots []slot
 	used  int
-	_     [24]byte
+	near  atomic.Uint32 // never written: reading it brings the line here
+	_     [20]byte
 }
 
 // slot is one counter, half a cache line. With its share of free slots a cell

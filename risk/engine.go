@@ -75,11 +75,26 @@ type Engine struct {
 	recent *recent // of decided requests; has locks of its own
 	watch  atomic.Pointer[WatchList]
 
-	inFlight  atomic.Int64
-	unmatched atomic.Uint64
-
 	days, months calendar
 	trails       trails
+
+	flights   [flightsApart]flights
+	unmatched atomic.Uint64
+}
+
+// flights counts the uses in flight of some terminals, on a cache line of its own:
+// each decision changes one twice, which would take from all others what lies beside.
+type flights struct {
+	_ [56]byte
+	n atomic.Int64
+	_ [56]byte
+}
+
+const flightsApart = 16
+
+// flightsOf is where a hold's flight is counted.
+func (e *Engine) flightsOf(h *txn.Hold) *atomic.Int64 {
+	return &e.flights[h.Terminal[len(h.Terminal)-1]%flightsApart].n
 }
 
 // New checks cfg and returns an engine with empty counters.
@@ -97,7 +112,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
-	e.recent = newRecent(e.zone, int(e.cardsMax))
+	e.recent, e.trails = newRecent(e.zone, int(e.cardsMax)), trails{makeRows[trail]()}
 	p := DefaultPolicy()
 	if cfg.Policy != nil {
 		p = *cfg.Policy
@@ -121,6 +136,7 @@ func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 	if !j.check(e, req) {
 		return j.v
 	}
+	j.lookBack(e, req)
 	sink.reach(byThePast)
 	if j.past(e, req) {
 		return j.v
@@ -151,7 +167,7 @@ func (e *Engine) use(j *judgement, req *txn.Request) {
 	reserved := j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), &h, needs)
 	j.sink.limits(needs, req.Amount.Minor)
 	if reserved {
-		e.inFlight.Add(1)
+		e.flightsOf(&h).Add(1)
 	}
 }
 
@@ -163,14 +179,14 @@ func HoldOf(req *txn.Request) txn.Hold {
 
 // Confirm ends the flight of a reserved use that stands: its request was
 // approved, or nobody knows and a reversal is owed.
-func (e *Engine) Confirm(txn.Hold) { e.inFlight.Add(-1) }
+func (e *Engine) Confirm(h txn.Hold) { e.flightsOf(&h).Add(-1) }
 
 // Release ends the flight of a reserved use that is given back: its request
 // was refused or certainly never sent. It counts for the hold's own day, also
 // after cut-over.
 func (e *Engine) Release(h txn.Hold) {
 	e.giveBack(h)
-	e.inFlight.Add(-1)
+	e.flightsOf(&h).Add(-1)
 }
 
 // Undo gives back a use that stood: its transaction was reversed.
@@ -227,16 +243,22 @@ func (e *Engine) LoadMonth(day txn.Date, each func(add func(Cell, Use)) error) e
 
 // Learn takes note of a decided request, for the rules about the recent past. It
 // is called for every outcome once, when it is durable, and at start for those of
-// the day before: a day is as long as any window.
+// the day before: a day is as long as any window. CardsAtTerminal and
+// AmountAtTerminal are counted only while an own rule of the policy asks for them.
 func (e *Engine) Learn(rec *txn.Record) {
 	if rec.Kind == txn.RecordOutcome {
-		e.recent.learn(rec, &e.rules.Load().policy.Patterns.Near)
+		b := e.rules.Load()
+		e.recent.learn(rec, &b.policy.Patterns.Near, b.counted)
 		e.trails.learn(rec)
 	}
 }
 
 // Recent is what a window has counted when req asks. Its parties must be known.
-func (e *Engine) Recent(w Window, req *txn.Request) int64 { return e.recent.count(w, req) }
+func (e *Engine) Recent(w Window, req *txn.Request) int64 {
+	var l lately
+	e.recent.look(&l, req, 1<<w)
+	return l.n[w]
+}
 
 // Forgotten counts what left a window before its time because there was too
 // much at once: zero unless there are more cards than Config.CardsPerDayMax.
@@ -244,7 +266,12 @@ func (e *Engine) Forgotten() uint64 { return e.recent.forgotten() }
 
 // InFlight is how many uses are reserved and neither confirmed nor released.
 // It is zero when the switch is idle.
-func (e *Engine) InFlight() int64 { return e.inFlight.Load() }
+func (e *Engine) InFlight() (n int64) {
+	for i := range e.flights {
+		n += e.flights[i].n.Load()
+	}
+	return n
+}
 
 // Unmatched counts the uses given back that were not counted: zero unless the
 // caller gave something back twice. Counters stop at zero rather than lend.

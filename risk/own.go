@@ -10,7 +10,7 @@ import (
 
 // factsPool keeps the facts of requests, which are called upon through function
 // values and would otherwise be made anew for each.
-var factsPool = sync.Pool{New: func() any { return new(rules.Facts) }}
+var factsPool = sync.Pool{New: func() any { return rules.NewFacts() }}
 
 // ownRules lets the risk officer's rules see a request that broke none of the
 // built-in ones which need no counter, and says whether one refuses it.
@@ -87,8 +87,8 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 		f.Set(rules.TerminalAge, daysBetween(t.Since, req.Day))
 	}
 	for w := range Window(Windows) {
-		if x := rules.RecentCardAtMerchant + rules.Fact(w); j.asks(x) {
-			f.Set(x, e.recent.count(w, req))
+		if j.counted&(1<<w) != 0 {
+			f.Set(rules.RecentCardAtMerchant+rules.Fact(w), j.lately.n[w])
 		}
 	}
 	j.knowUse(e, f, req)
@@ -108,23 +108,49 @@ var counted = [scopes]struct{ dayAmount, dayCount, monthAmount, monthCount rules
 // knowUse says what each party used. A month that is not counted whole, or whose
 // cards are not counted, is not known.
 func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
-	ps := PartiesOf(HoldOf(req))
+	day, month := j.useAsked[0], j.useAsked[1]
+	if j.sink != nil {
+		day, month = everybody, everybody
+	}
+	d, m := e.days.kept(req.Day), e.months.kept(monthOf(req.Day))
+	if m == nil || !m.whole.Load() {
+		month = 0
+	}
+	h := HoldOf(req)
+	ks := keysOf(&h)
+	var uses [scopes]need
+	for i := range uses {
+		uses[i].scope = scopeOf(i)
+	}
+	var ms meters
+	ms.lock(d, m, &ks, day, month, uses[:])
+	ms.unlock()
 	for i, c := range counted {
-		if ps[i].ID == [16]byte{} {
+		if ks[i].nobody() {
 			continue
 		}
-		if j.asks(c.dayAmount, c.dayCount) {
-			u := e.UsageOf(req.Day, ps[i])
-			f.Set(c.dayAmount, u.Minor)
-			f.Set(c.dayCount, u.Count)
+		if day&(1<<i) != 0 {
+			f.Set(c.dayAmount, uses[i].day.Minor)
+			f.Set(c.dayCount, uses[i].day.Count)
 		}
-		month := e.months.kept(monthOf(req.Day))
-		if j.asks(c.monthAmount, c.monthCount) && month != nil && month.whole.Load() && month.counts[i] {
-			u := month.use(ps[i], 0, 0)
-			f.Set(c.monthAmount, u.Minor)
-			f.Set(c.monthCount, u.Count)
+		if month&(1<<i) != 0 && m.counts[i] {
+			f.Set(c.monthAmount, uses[i].month.Minor)
+			f.Set(c.monthCount, uses[i].month.Count)
 		}
 	}
+}
+
+// usesAsked are the parties of whose day and of whose month own rules ask.
+func (b *rulebook) usesAsked() (of [2]scopeSet) {
+	for i, c := range counted {
+		if b.own.Asks(c.dayAmount, c.dayCount) {
+			of[0] |= 1 << i
+		}
+		if b.own.Asks(c.monthAmount, c.monthCount) {
+			of[1] |= 1 << i
+		}
+	}
+	return of
 }
 
 // codeLevel is by how much the payer of a request by code is identified.

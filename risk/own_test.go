@@ -159,8 +159,8 @@ func TestOwnRulesAreKeptInMindAndCounted(t *testing.T) {
 	}
 	e.Assess(good())
 	for r, n := range e.Own().All() {
-		if n.Hits.Load() != 2 {
-			t.Errorf("%s held %d times, want once under each policy", r.Name, n.Hits.Load())
+		if n.Of(rules.Hits) != 2 {
+			t.Errorf("%s held %d times, want once under each policy", r.Name, n.Of(rules.Hits))
 		}
 	}
 }

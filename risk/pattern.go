@@ -2,9 +2,8 @@ package risk
 
 import (
 	"errors"
-	"time"
 
-	"github.com/acqswitch/acqswitch/risk/window"
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -89,54 +88,88 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 	if matrix[req.Kind]&past == 0 {
 		return false
 	}
-	r, p := e.recent, &j.policy.Patterns
-	at, day := window.At(req.Received), dayNumber(req.Day)
-	merchant := r.merchant(req.Merchant)
 	if j.watched(e.watch.Load(), req) {
 		return true
 	}
-	if j.asked(ruleT07) && j.otherMerchants(r, req, merchant, at) {
+	l, p := &j.lately, &j.policy.Patterns
+	if n := l.bound; n > 0 && j.counts(ruleT07, 0, n+1, 2, txn.MachineServesAnotherMerchant) {
 		return true
 	}
 	if req.Kind == txn.KindRefund {
-		return j.refunds(r, req)
+		return j.refunds()
 	}
-	card, terminal := r.card(req.CardToken), r.terminal(req.Key.Terminal)
-	if j.asked(ruleR06) {
-		if n, _ := r.cardDeclines.Of(r.mix(card, terminal), at, day); p.Declines > 0 && n >= int(p.Declines) &&
-			j.counts(ruleR06, 0, int64(n), int64(p.Declines), txn.CardIsDeclinedTooOften) {
-			return true
-		}
-		if n := r.declinedCards.All(terminal, at); p.DeclinedCards > 0 && n >= int(p.DeclinedCards) &&
-			j.counts(ruleR06, 0, int64(n), int64(p.DeclinedCards), txn.TerminalTestsCards) {
-			return true
-		}
+	if n := l.n[CardDeclines]; p.Declines > 0 && n >= int64(p.Declines) &&
+		j.counts(ruleR06, 0, n, int64(p.Declines), txn.CardIsDeclinedTooOften) {
+		return true
 	}
-	if payment(req.Kind) && j.asked(ruleR03) {
-		recent, today := r.cardAtMerchant.Of(r.mix(card, merchant), at, day)
-		recent, today = recent+1, today+1
-		switch {
-		case p.RepeatsMax > 0 && recent >= int(p.RepeatsMax):
-			if j.counts(ruleR03, txn.ActionRefuse, int64(recent), int64(p.RepeatsMax), txn.CardRepeatsAtMerchant) {
-				return true
-			}
-		case p.Repeats > 0 && recent >= int(p.Repeats):
-			if j.counts(ruleR03, 0, int64(recent), int64(p.Repeats), txn.CardRepeatsAtMerchant) {
-				return true
-			}
-		case p.RepeatsDay > 0 && today >= int(p.RepeatsDay):
-			if j.counts(ruleR03, 0, int64(today), int64(p.RepeatsDay), txn.CardRepeatsAtMerchant) {
-				return true
-			}
-		}
+	if n := l.declined; p.DeclinedCards > 0 && n >= int64(p.DeclinedCards) &&
+		j.counts(ruleR06, 0, n, int64(p.DeclinedCards), txn.TerminalTestsCards) {
+		return true
 	}
-	if home := province(req.Holder.Region); home != 0 && p.Provinces > 0 && j.asked(ruleR09) {
-		n := 1 + r.provinces.Others(card, uint64(home), at)
-		if n >= int(p.Provinces) && j.counts(ruleR09, 0, int64(n), int64(p.Provinces), txn.CardMovesTooFast) {
+	if payment(req.Kind) && j.repeats(l.n[CardAtMerchant]+1, l.n[CardAtMerchantDay]+1) {
+		return true
+	}
+	if p.Provinces > 0 && province(req.Holder.Region) != 0 {
+		n := 1 + l.n[ProvincesOfCard]
+		if n >= int64(p.Provinces) && j.counts(ruleR09, 0, n, int64(p.Provinces), txn.CardMovesTooFast) {
 			return true
 		}
 	}
-	return payment(req.Kind) && (j.asked(ruleR04) && j.cashOut(r, req) || j.asked(ruleR05) && j.surge(e, req))
+	return payment(req.Kind) && (j.asked(ruleR04) && j.cashOut(e, req) || j.asked(ruleR05) && j.surge(e, req))
+}
+
+// lookBack finds out what the windows that somebody asks say of a request.
+func (j *judgement) lookBack(e *Engine, req *txn.Request) {
+	of := j.windows
+	if j.sink != nil {
+		of |= ofBuiltin
+	}
+	if matrix[req.Kind]&past != 0 || j.own.Len() > 0 && req.Kind.Forwarded() || j.sink != nil {
+		e.recent.look(&j.lately, req, of)
+	}
+}
+
+// windowsOf are what built-in rules that are not off ask.
+var windowsOf = map[txn.Rule]windows{
+	ruleT07: 1 << MerchantsOfMachine,
+	ruleR03: 1<<CardAtMerchant | 1<<CardAtMerchantDay,
+	ruleR04: 1<<MerchantSales | 1<<CreditPercent | 1<<NearLimits,
+	ruleR06: 1<<CardDeclines | 1<<DeclinedCards,
+	ruleR07: 1<<MerchantSales | 1<<MerchantRefunds,
+	ruleR09: 1 << ProvincesOfCard,
+}
+
+// windowsAsked are what rules of either kind ask.
+func (b *rulebook) windowsAsked() (of windows) {
+	for r, ws := range windowsOf {
+		if b.settings[r].Mode != rules.Off {
+			of |= ws
+		}
+	}
+	return of | b.ownWindows()
+}
+
+func (b *rulebook) ownWindows() (of windows) {
+	for w := range Window(Windows) {
+		if b.own.Asks(rules.RecentCardAtMerchant + rules.Fact(w)) {
+			of |= 1 << w
+		}
+	}
+	return of
+}
+
+// repeats finds a card that comes again and again (R03).
+func (j *judgement) repeats(recent, today int64) bool {
+	p := &j.policy.Patterns
+	switch {
+	case p.RepeatsMax > 0 && recent >= int64(p.RepeatsMax):
+		return j.counts(ruleR03, txn.ActionRefuse, recent, int64(p.RepeatsMax), txn.CardRepeatsAtMerchant)
+	case p.Repeats > 0 && recent >= int64(p.Repeats):
+		return j.counts(ruleR03, 0, recent, int64(p.Repeats), txn.CardRepeatsAtMerchant)
+	case p.RepeatsDay > 0 && today >= int64(p.RepeatsDay):
+		return j.counts(ruleR03, 0, today, int64(p.RepeatsDay), txn.CardRepeatsAtMerchant)
+	}
+	return false
 }
 
 // newFor is how many days a merchant is new.
@@ -162,31 +195,13 @@ func (j *judgement) surge(e *Engine, req *txn.Request) bool {
 	return volume > bound && j.counts(ruleR05, 0, volume, bound, txn.TurnoverIsOverDeclared)
 }
 
-// otherMerchants finds a machine that worked for another merchant in the last
-// day (T07). Until the end of the day on which a registered machine was bound to
-// this merchant it may have.
-func (j *judgement) otherMerchants(r *recent, req *txn.Request, merchant uint64, at window.Second) bool {
-	machine := r.machine(req.Info.Serial.Bytes())
-	if machine == 0 {
-		return false
-	}
-	n := r.machines.Others(machine, merchant, at)
-	if t := req.Holder; n > 0 && t.Since != 0 && t.Serial == req.Info.Serial {
-		d := t.Since.After()
-		bound := time.Date(int(d/10_000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, r.zone)
-		n = r.machines.OthersSince(machine, merchant, at, window.At(bound))
-	}
-	return n > 0 && j.counts(ruleT07, 0, int64(n)+1, 2, txn.MachineServesAnotherMerchant)
-}
-
 // refunds finds a merchant that gives back too much (R07).
-func (j *judgement) refunds(r *recent, req *txn.Request) bool {
+func (j *judgement) refunds() bool {
 	p := &j.policy.Patterns
 	if p.RefundPercent == 0 || !j.asked(ruleR07) {
 		return false
 	}
-	t := r.of(req.Merchant, req.Day)
-	n, sales := int64(t.refunds)+1, int64(t.sales)
+	n, sales := j.lately.n[MerchantRefunds]+1, j.lately.n[MerchantSales]
 	return n >= int64(p.RefundsFrom) && exceeds(n, sales, p.RefundPercent) &&
 		j.counts(ruleR07, 0, n, sales*int64(p.RefundPercent)/100, txn.RefundsAreTooMany)
 }
@@ -194,9 +209,8 @@ func (j *judgement) refunds(r *recent, req *txn.Request) bool {
 // cashOut finds a merchant whose payments look like cash for credit (R04): too
 // much by credit cards, too many just below amounts that banks look at, too many
 // at night. A payment that has no part in it is not blamed.
-func (j *judgement) cashOut(r *recent, req *txn.Request) bool {
-	p := &j.policy.Patterns
-	t := r.of(req.Merchant, req.Day)
+func (j *judgement) cashOut(e *Engine, req *txn.Request) bool {
+	p, t := &j.policy.Patterns, &j.lately.merchant
 	if req.CardType == txn.CardCredit {
 		credit, all := saturated(t.creditMinor, req.Amount.Minor), saturated(t.minor, req.Amount.Minor)
 		if p.CreditPercent > 0 && all >= p.CreditFrom && exceeds(credit, all, p.CreditPercent) &&
@@ -211,7 +225,7 @@ func (j *judgement) cashOut(r *recent, req *txn.Request) bool {
 	if p.NightPercent == 0 {
 		return false
 	}
-	hour := r.hour(req.Received)
+	hour := e.recent.hour(req.Received)
 	if !night(hour) {
 		return false
 	}

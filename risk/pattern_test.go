@@ -377,7 +377,7 @@ func TestPatternsThatAreRefused(t *testing.T) {
 // Every window against a list of what happened.
 func TestWindowsAgainstAList(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		e := engine(t)
+		e := policed(t, func(p *Policy) { p.Own = []rules.Rule{own("recent.amount_at_terminal + recent.cards_at_terminal < 0")} })
 		now := noon
 		cards, merchants := []txn.CardToken{{1}, {2}, {3}}, []string{"999290054110001", "999290054110002"}
 		request := func() *txn.Request {

@@ -30,13 +30,17 @@ const earthRadius = 6_371_008.8
 // say, so a restart forgets none of it that is younger than the business day
 // before.
 func (j *judgement) place(e *Engine, req *txn.Request, t *txn.Terminal, m *txn.Merchant) (refused bool) {
-	seen := e.trails.of(t.ID)
+	p, cell := &req.Info.Position, req.Info.Cell.ID()
+	told := p.Known || req.Region != 0 || cell != txn.CellID{}
+	var seen trail
+	if told || t.RequirePosition {
+		seen = e.trails.of(t.ID)
+	}
 	if req.Country != 0 && req.Country != m.Country && !j.permits(req, t, m, 0, req.Country) &&
 		j.crosses(j.policy.Classes[m.Type].Border, txn.CountryIsNotAccepted) {
 		return true
 	}
-	p, cell := &req.Info.Position, req.Info.Cell.ID()
-	if t.RequirePosition && !p.Known && req.Region == 0 && cell == (txn.CellID{}) &&
+	if t.RequirePosition && !told &&
 		j.escalates(ruleT10, int64(seen.silent), int64(j.policy.Places.SilentMax), txn.PositionIsRequired) {
 		return true
 	}

@@ -1,6 +1,7 @@
 package risk
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -195,18 +196,22 @@ func TestT14TerminalMovesTooFast(t *testing.T) {
 	visits(t, slow, first, visit{fs(mobile, after(time.Hour), north(101_100)), fast, ruleT14, txn.ActionRefuse})
 }
 
+func many(i int32) txn.TerminalID {
+	return txn.MakeTerminalID(fmt.Sprintf("%08d", uint64(i+1)*2654435761%1e8))
+}
+
 // The trails of a million terminals are no pointer and no allocation in Assess.
 func TestTrailsOfManyTerminals(t *testing.T) {
-	var ts trails
+	ts := trails{makeRows[trail]()}
 	rec := outcomeOf(good(), txn.Verdict{})
 	const n = 100_000
 	for i := range int32(n) {
-		rec.Key.Terminal = txn.MakeTerminalID(idOf(uint64(i+1)*2654435761%1e8 + 1).String())
+		rec.Key.Terminal = many(i)
 		rec.Lat, rec.Lng = i, 1
 		ts.learn(rec)
 	}
 	for i := range int32(n) {
-		if tr := ts.of(txn.MakeTerminalID(idOf(uint64(i+1)*2654435761%1e8 + 1).String())); !tr.known || tr.lat != i {
+		if tr := ts.of(many(i)); !tr.known || tr.lat != i {
 			t.Fatalf("terminal %d: %+v", i, tr)
 		}
 	}

@@ -180,6 +180,9 @@ type rulebook struct {
 	permit   map[txn.MerchantID][]Permit
 	override map[partyKey][]Limit
 	own      *rules.Set
+	windows  windows // that a rule asks
+	counted  windows // that Learn counts
+	useAsked [2]scopeSet
 }
 
 type partyKey struct {
@@ -276,7 +279,12 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 			problem("what crossings of %s merchants do is invalid", txn.MerchantType(i))
 		}
 	}
-	return b, errors.Join(problems...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	b.windows, b.counted = b.windowsAsked(), ofBuiltin|b.ownWindows()
+	b.useAsked = b.usesAsked()
+	return b, nil
 }
 
 // check says what is wrong with a limit by itself.

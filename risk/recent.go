@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk/window"
@@ -69,7 +68,7 @@ type recent struct {
 	amountAtTerminal *window.Counts
 	provinces        *window.Sets
 	machines         *window.Sets
-	merchants        [tallyShards]tallyShard
+	merchants        rows[tally]
 }
 
 // newRecent remembers up to about so many cards.
@@ -83,6 +82,7 @@ func newRecent(zone *time.Location, cardsMax int) *recent {
 		amountAtTerminal: window.NewCounts(repeatSpan, 0, cardsMax),
 		provinces:        window.NewSets(2, provinceSpan, cardsMax),
 		machines:         window.NewSets(2, machineSpan, terminalsMax),
+		merchants:        makeRows[tally](),
 	}
 }
 
@@ -150,15 +150,18 @@ func probing(code [2]byte) bool {
 
 var noCard txn.CardToken
 
-// learn counts a decided request.
-func (r *recent) learn(rec *txn.Record, near *[NearMax]int64) {
+// learn counts a decided request, for the windows that are wanted.
+func (r *recent) learn(rec *txn.Record, near *[NearMax]int64, wanted windows) {
 	at, day := window.At(rec.At), dayNumber(rec.Day)
-	terminal := r.terminal(rec.Key.Terminal)
+	v := entries{terminal: r.terminal(rec.Key.Terminal)}
 	switch {
 	case rec.Outcome == txn.OutcomeDeclined && rec.Card != noCard && probing(rec.IssuerCode):
-		card := r.card(rec.Card)
-		r.cardDeclines.Add(r.mix(card, terminal), at, day)
-		r.declinedCards.Add(terminal, card, at)
+		v.card = r.card(rec.Card)
+		v.at(r, 1<<CardDeclines|1<<DeclinedCards)
+		window.Lock(v.places[:])
+		r.cardDeclines.Add(&v.places[cardDeclines], at, day)
+		r.declinedCards.Add(&v.places[declinedCards], v.card, at)
+		window.Unlock(v.places[:])
 		return
 	case !rec.Taken():
 		return
@@ -168,17 +171,90 @@ func (r *recent) learn(rec *txn.Record, near *[NearMax]int64) {
 	if !payment(rec.Request) {
 		return
 	}
-	if rec.Card != noCard {
-		card := r.card(rec.Card)
-		r.cardAtMerchant.Add(r.mix(card, r.merchant(rec.Merchant)), at, day)
-		r.cardsAtTerminal.Add(terminal, card, at)
-		if p := province(rec.Region); p != 0 {
-			r.provinces.Add(card, uint64(p), at)
-		}
+	v.merchant, v.machine, v.minor = r.merchant(rec.Merchant), r.machine(rec.Serial), rec.Amount.Minor
+	home := province(rec.Region)
+	wanted &^= 1<<CardDeclines | 1<<DeclinedCards
+	if rec.Card == noCard {
+		wanted &^= ofCard
+	} else if v.card = r.card(rec.Card); home == 0 {
+		wanted &^= 1 << ProvincesOfCard
 	}
-	r.amountAtTerminal.Add(r.mix(terminal, uint64(rec.Amount.Minor)), at, day)
-	if machine := r.machine(rec.Serial); machine != 0 {
-		r.machines.Add(machine, r.merchant(rec.Merchant), at)
+	v.at(r, wanted)
+	window.Lock(v.places[:])
+	if p := &v.places[cardAtMerchant]; p.Is() {
+		r.cardAtMerchant.Add(p, at, day)
+	}
+	if p := &v.places[cardsAtTerminal]; p.Is() {
+		r.cardsAtTerminal.Add(p, v.card, at)
+	}
+	if p := &v.places[amountAtTerminal]; p.Is() {
+		r.amountAtTerminal.Add(p, at, day)
+	}
+	if p := &v.places[provinces]; p.Is() {
+		r.provinces.Add(p, uint64(home), at)
+	}
+	if p := &v.places[machines]; p.Is() {
+		r.machines.Add(p, v.merchant, at)
+	}
+	window.Unlock(v.places[:])
+}
+
+// windows is a set of them: bit 1<<Window.
+type windows uint16
+
+const _ = uint(16 - windowCount)
+
+// Sets of windows.
+const (
+	ofCard     windows = 1<<CardAtMerchant | 1<<CardAtMerchantDay | 1<<CardsAtTerminal | 1<<ProvincesOfCard
+	ofMerchant windows = 1<<MerchantSales | 1<<MerchantRefunds | 1<<CreditPercent | 1<<NightPercent | 1<<NearLimits
+	// ofBuiltin may be asked by built-in rules and are always counted; the others
+	// while an own rule asks for them.
+	ofBuiltin windows = 1<<windowCount - 1 - (1<<CardsAtTerminal | 1<<AmountAtTerminal)
+)
+
+// entries are the places of one request where windows have its card, terminal, machine
+// and merchant.
+type entries struct {
+	card, terminal, merchant, machine uint64 // hashes; of a machine 0 is none
+	minor                             int64
+	places                            [tables]window.Place
+}
+
+// The tables, in the order in which they are locked.
+const (
+	cardAtMerchant = iota
+	cardDeclines
+	declinedCards
+	cardsAtTerminal
+	amountAtTerminal
+	provinces
+	machines
+	tables
+)
+
+// at finds the places of some windows.
+func (v *entries) at(r *recent, of windows) {
+	if of&(1<<CardAtMerchant|1<<CardAtMerchantDay) != 0 {
+		v.places[cardAtMerchant] = r.cardAtMerchant.At(r.mix(v.card, v.merchant))
+	}
+	if of&(1<<CardDeclines) != 0 {
+		v.places[cardDeclines] = r.cardDeclines.At(r.mix(v.card, v.terminal))
+	}
+	if of&(1<<DeclinedCards) != 0 {
+		v.places[declinedCards] = r.declinedCards.At(v.terminal)
+	}
+	if of&(1<<CardsAtTerminal) != 0 {
+		v.places[cardsAtTerminal] = r.cardsAtTerminal.At(v.terminal)
+	}
+	if of&(1<<AmountAtTerminal) != 0 {
+		v.places[amountAtTerminal] = r.amountAtTerminal.At(r.mix(v.terminal, uint64(v.minor)))
+	}
+	if of&(1<<ProvincesOfCard) != 0 {
+		v.places[provinces] = r.provinces.At(v.card)
+	}
+	if of&(1<<MerchantsOfMachine) != 0 && v.machine != 0 {
+		v.places[machines] = r.machines.At(v.machine)
 	}
 }
 
@@ -188,58 +264,73 @@ func (r *recent) hour(t time.Time) int64 {
 	return (t.Unix() + int64(offset)) / 3600
 }
 
-// count is what a window says when req asks.
-func (r *recent) count(w Window, req *txn.Request) int64 {
-	at, day := window.At(req.Received), dayNumber(req.Day)
-	switch w {
-	case CardAtMerchant, CardAtMerchantDay:
-		n, today := r.cardAtMerchant.Of(r.mix(r.card(req.CardToken), r.merchant(req.Merchant)), at, day)
-		if w == CardAtMerchantDay {
-			n = today
-		}
-		return int64(n)
-	case CardDeclines:
-		n, _ := r.cardDeclines.Of(r.mix(r.card(req.CardToken), r.terminal(req.Key.Terminal)), at, day)
-		return int64(n)
-	case DeclinedCards:
-		return int64(r.declinedCards.Others(r.terminal(req.Key.Terminal), r.card(req.CardToken), at))
-	case CardsAtTerminal:
-		return int64(r.cardsAtTerminal.Others(r.terminal(req.Key.Terminal), r.card(req.CardToken), at))
-	case AmountAtTerminal:
-		n, _ := r.amountAtTerminal.Of(r.mix(r.terminal(req.Key.Terminal), uint64(req.Amount.Minor)), at, day)
-		return int64(n)
-	case ProvincesOfCard:
-		return int64(r.provinces.Others(r.card(req.CardToken), uint64(province(req.Holder.Region)), at))
-	case MerchantsOfMachine:
-		machine := r.machine(req.Info.Serial.Bytes())
-		if machine == 0 {
-			return 0
-		}
-		return int64(r.machines.Others(machine, r.merchant(req.Merchant), at))
-	}
-	t := r.of(req.Merchant, req.Day)
-	switch w {
-	case MerchantSales:
-		return int64(t.sales)
-	case MerchantRefunds:
-		return int64(t.refunds)
-	case CreditPercent:
-		return percent(t.creditMinor, t.minor)
-	case NightPercent:
-		return percent(t.nights(r.hour(req.Received)))
-	case NearLimits:
-		return int64(t.near)
-	}
-	return 0
+// lately is what windows say of a request.
+type lately struct {
+	n        [windowCount]int64
+	declined int64 // different cards refused at the terminal, this one too
+	bound    int64 // MerchantsOfMachine since the machine was bound to this merchant
+	merchant tally
 }
 
-// tallyShards are so many that two threads seldom want one.
-const tallyShards = 256
+// look is what some windows say of req, all in one go.
+func (r *recent) look(l *lately, req *txn.Request, of windows) {
+	at, day := window.At(req.Received), dayNumber(req.Day)
+	v := entries{card: r.card(req.CardToken), terminal: r.terminal(req.Key.Terminal), merchant: r.merchant(req.Merchant),
+		machine: r.machine(req.Info.Serial.Bytes()), minor: req.Amount.Minor}
+	v.at(r, of)
+	window.Lock(v.places[:])
+	if p := &v.places[cardAtMerchant]; p.Is() {
+		n, today := r.cardAtMerchant.Of(p, at, day)
+		l.n[CardAtMerchant], l.n[CardAtMerchantDay] = int64(n), int64(today)
+	}
+	if p := &v.places[cardDeclines]; p.Is() {
+		n, _ := r.cardDeclines.Of(p, at, day)
+		l.n[CardDeclines] = int64(n)
+	}
+	if p := &v.places[declinedCards]; p.Is() {
+		all, this := r.declinedCards.Count(p, v.card, at, 0)
+		l.declined, l.n[DeclinedCards] = int64(all), int64(all-this)
+	}
+	if p := &v.places[cardsAtTerminal]; p.Is() {
+		l.n[CardsAtTerminal] = others(r.cardsAtTerminal.Count(p, v.card, at, 0))
+	}
+	if p := &v.places[amountAtTerminal]; p.Is() {
+		n, _ := r.amountAtTerminal.Of(p, at, day)
+		l.n[AmountAtTerminal] = int64(n)
+	}
+	if p := &v.places[provinces]; p.Is() {
+		l.n[ProvincesOfCard] = others(r.provinces.Count(p, uint64(province(req.Holder.Region)), at, 0))
+	}
+	if p := &v.places[machines]; p.Is() {
+		l.n[MerchantsOfMachine] = others(r.machines.Count(p, v.merchant, at, 0))
+		if l.bound = l.n[MerchantsOfMachine]; l.bound > 0 {
+			l.bound = others(r.machines.Count(p, v.merchant, at, r.boundTo(req)))
+		}
+	}
+	window.Unlock(v.places[:])
+	if of&ofMerchant == 0 {
+		return
+	}
+	t := &l.merchant
+	*t = r.of(req.Merchant, req.Day)
+	l.n[MerchantSales], l.n[MerchantRefunds], l.n[NearLimits] = int64(t.sales), int64(t.refunds), int64(t.near)
+	l.n[CreditPercent] = percent(t.creditMinor, t.minor)
+	if of&(1<<NightPercent) != 0 {
+		l.n[NightPercent] = percent(t.nights(r.hour(req.Received)))
+	}
+}
 
-type tallyShard struct {
-	mu sync.Mutex // guards of
-	of map[txn.MerchantID]tally
-	_  [48]byte
+func others(all, this int) int64 { return int64(all - this) }
+
+// boundTo is until when a machine may have worked for another merchant: the end of
+// the day on which a registered one was bound to this.
+func (r *recent) boundTo(req *txn.Request) window.Second {
+	t := req.Holder
+	if t.Since == 0 || t.Serial != req.Info.Serial {
+		return 0
+	}
+	d := t.Since.After()
+	return window.At(time.Date(int(d/10_000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, r.zone))
 }
 
 // tally is what one merchant did, without pointers. There are at most as many as
@@ -255,27 +346,27 @@ type tally struct {
 // tally counts a payment or a refund of a merchant.
 func (r *recent) tally(rec *txn.Record, near *[NearMax]int64) {
 	hour := r.hour(rec.At)
-	s := &r.merchants[r.merchant(rec.Merchant)%tallyShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.of == nil {
-		s.of = map[txn.MerchantID]tally{}
-	}
-	t := s.of[rec.Merchant]
+	t := r.merchants.lock(merchantRow(rec.Merchant), true)
+	defer r.merchants.unlock(merchantRow(rec.Merchant))
 	if t.open(rec.Day); rec.Request == txn.KindRefund {
 		t.refunds++
 	} else {
 		t.pay(rec, hour, near)
 	}
-	s.of[rec.Merchant] = t
+}
+
+func merchantRow(m txn.MerchantID) rowID {
+	return rowID{binary.LittleEndian.Uint64(m[:8]), binary.LittleEndian.Uint64(m[7:])}
 }
 
 // of is what m did, as it stands on a day.
 func (r *recent) of(m txn.MerchantID, day txn.Date) tally {
-	s := &r.merchants[r.merchant(m)%tallyShards]
-	s.mu.Lock()
-	t := s.of[m]
-	s.mu.Unlock()
+	id := merchantRow(m)
+	var t tally
+	if row := r.merchants.lock(id, false); row != nil {
+		t = *row
+	}
+	r.merchants.unlock(id)
 	t.open(day)
 	return t
 }

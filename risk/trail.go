@@ -2,8 +2,6 @@ package risk
 
 import (
 	"encoding/binary"
-	"math/bits"
-	"sync"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -17,41 +15,23 @@ type trail struct {
 	at          uint32
 }
 
-// trails has one for each terminal that a record was learned about. It is open
-// addressing over slots without pointers; 43 to 96 bytes a terminal. Nothing is
-// removed: the registry bounds it.
-type trails struct {
-	shards [trailShards]trailShard
-}
-
-const trailShards = 1 << 10
-
-type trailShard struct {
-	mu    sync.Mutex // guards slots and used
-	slots []trailSlot
-	used  int
-	_     [24]byte
-}
-
-type trailSlot struct {
-	id uint64 // the terminal's eight characters; 0 is a free slot
-	trail
-}
+// trails has one for each terminal that a record was learned about.
+type trails struct{ rows[trail] }
 
 // of is the trail of a terminal, empty where nothing is known.
-func (ts *trails) of(t txn.TerminalID) trail {
-	id, hash := trailKey(t)
-	s := &ts.shards[hash>>54]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slot := s.find(id, hash); slot != nil {
-		return slot.trail
+func (ts trails) of(t txn.TerminalID) (seen trail) {
+	id := terminalRow(t)
+	if row := ts.lock(id, false); row != nil {
+		seen = *row
 	}
-	return trail{}
+	ts.unlock(id)
+	return seen
 }
 
+func terminalRow(t txn.TerminalID) rowID { return rowID{binary.LittleEndian.Uint64(t[:])} }
+
 // learn takes the record of a request that places are looked at for.
-func (ts *trails) learn(rec *txn.Record) {
+func (ts trails) learn(rec *txn.Record) {
 	if int(rec.Request) >= len(matrix) || matrix[rec.Request]&place == 0 {
 		return
 	}
@@ -62,23 +42,18 @@ func (ts *trails) learn(rec *txn.Record) {
 		elsewhere = elsewhere || (f.Rule == ruleT11 || f.Rule == ruleT12 || f.Rule == ruleT14) && f.Action == txn.ActionRefuse && !f.Shadow
 	}
 	positioned := rec.Lat != 0 || rec.Lng != 0
-	id, hash := trailKey(rec.Key.Terminal)
-	s := &ts.shards[hash>>54]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	slot := s.find(id, hash)
-	if slot == nil {
-		if !silent && !far && !positioned {
-			return
-		}
-		slot = s.insert(id, hash)
+	id := terminalRow(rec.Key.Terminal)
+	row := ts.lock(id, silent || far || positioned)
+	defer ts.unlock(id)
+	if row == nil {
+		return
 	}
-	slot.silent = next(slot.silent, silent)
+	row.silent = next(row.silent, silent)
 	if far || positioned {
-		slot.far = next(slot.far, far)
+		row.far = next(row.far, far)
 	}
-	if at := uint32(rec.At.Unix()); positioned && !elsewhere && at >= slot.at {
-		slot.known, slot.lat, slot.lng, slot.at = true, rec.Lat, rec.Lng, at
+	if at := uint32(rec.At.Unix()); positioned && !elsewhere && at >= row.at {
+		row.known, row.lat, row.lng, row.at = true, rec.Lat, rec.Lng, at
 	}
 }
 
@@ -91,54 +66,4 @@ func next(n uint8, again bool) uint8 {
 		n++
 	}
 	return n
-}
-
-func trailKey(t txn.TerminalID) (id, hash uint64) {
-	id = binary.LittleEndian.Uint64(t[:])
-	hi, lo := bits.Mul64(id^0x9e3779b97f4a7c15, 0x589965cc75374cc3)
-	return id, hi ^ lo
-}
-
-func (s *trailShard) find(id, hash uint64) *trailSlot {
-	if len(s.slots) == 0 {
-		return nil
-	}
-	for i := int(hash); ; i++ {
-		switch slot := &s.slots[i&(len(s.slots)-1)]; slot.id {
-		case id:
-			return slot
-		case 0:
-			return nil
-		}
-	}
-}
-
-func (s *trailShard) insert(id, hash uint64) *trailSlot {
-	if s.used >= len(s.slots)*3/4 {
-		old := s.slots
-		s.slots = make([]trailSlot, max(slotsFirst, 2*len(old)))
-		for i := range old {
-			if old[i].id != 0 {
-				_, h := trailKey(idOf(old[i].id))
-				*s.free(h) = old[i]
-			}
-		}
-	}
-	s.used++
-	slot := s.free(hash)
-	slot.id = id
-	return slot
-}
-
-func idOf(id uint64) (t txn.TerminalID) {
-	binary.LittleEndian.PutUint64(t[:], id)
-	return t
-}
-
-func (s *trailShard) free(hash uint64) *trailSlot {
-	for i := int(hash); ; i++ {
-		if slot := &s.slots[i&(len(s.slots)-1)]; slot.id == 0 {
-			return slot
-		}
-	}
 }

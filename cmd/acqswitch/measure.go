@@ -58,17 +58,13 @@ func (a *app) measureRules() {
 			a.measured = map[txn.Rule]bool{}
 		}
 		a.measured[r.Number] = true
-		for result, count := range map[string]func(*rules.Counts) uint64{
-			"held":      func(n *rules.Counts) uint64 { return n.Hits.Load() },
-			"undecided": func(n *rules.Counts) uint64 { return n.Undecided.Load() },
-			"failed":    func(n *rules.Counts) uint64 { return n.Failed.Load() },
-		} {
+		for name, result := range map[string]rules.Result{"held": rules.Hits, "undecided": rules.Undecided, "failed": rules.Fails} {
 			a.telemetry.CounterFunc(telemetry.OwnRules, func() uint64 {
 				if n := a.risk.Own().Counts(r.Number); n != nil {
-					return count(n)
+					return n.Of(result)
 				}
 				return 0 // not in force any more
-			}, telemetry.Label{Key: "rule", Value: r.Number.String()}, telemetry.Label{Key: "result", Value: result})
+			}, telemetry.Label{Key: "rule", Value: r.Number.String()}, telemetry.Label{Key: "result", Value: name})
 		}
 	}
 }

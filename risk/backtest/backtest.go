@@ -171,7 +171,7 @@ func (t *Test) judge(rec *txn.Record) {
 func (t *Test) silence() map[txn.Rule][2]uint64 {
 	m := map[txn.Rule][2]uint64{}
 	for r, n := range t.sides[1].engine.Own().All() {
-		m[r.Number] = [2]uint64{n.Undecided.Load(), n.Failed.Load()}
+		m[r.Number] = [2]uint64{n.Of(rules.Undecided), n.Of(rules.Fails)}
 	}
 	return m
 }

@@ -99,9 +99,24 @@ var resultNames = [...]string{"does not hold", "holds", "undecided", "failed", "
 
 func (r Result) String() string { return resultNames[r] }
 
-// Counts are how often a rule came to what, since it was first loaded.
-type Counts struct {
-	Hits, Undecided, Failed atomic.Uint64
+// Counts are how often a rule came to what, since it was first loaded. They are
+// counted in several places: many requests in flight that all change one would wait
+// for each other.
+type Counts struct{ apart [countsApart]counts }
+
+const countsApart = 4
+
+type counts struct {
+	results [Idle]atomic.Uint64 // by Result
+	_       [64 - 8*Idle]byte
+}
+
+// Of is how often it came to Hits, Undecided or Fails.
+func (c *Counts) Of(r Result) (n uint64) {
+	for i := range c.apart {
+		n += c.apart[i].results[r].Load()
+	}
+	return n
 }
 
 // rule is a compiled one.
@@ -202,23 +217,24 @@ func (s *Set) Inherit(old *Set) {
 // by rule.
 func (s *Set) Judge(f *Facts, day txn.Date, told bool, found *txn.Findings, each func(*Rule, Result)) txn.Reason {
 	reason := txn.Approved
-	for i := range s.rules {
+	for i := 0; i < len(s.rules); i++ {
+		var result Result
+		if i, result = s.next(i, f, day, each != nil); i == len(s.rules) {
+			break
+		}
 		r := &s.rules[i]
-		result := r.judge(f, day)
 		if each != nil {
 			each(&r.Rule, result)
 		}
 		x := txn.Finding{Rule: r.Number, Action: r.Action, Shadow: r.Mode == Shadow}
+		if result.quiet() {
+			continue
+		}
+		r.counts.apart[f.apart].results[result].Add(1)
 		switch result {
-		case Misses, Idle:
-			continue
 		case Undecided:
-			r.counts.Undecided.Add(1)
 			continue
-		case Hits:
-			r.counts.Hits.Add(1)
 		case Fails:
-			r.counts.Failed.Add(1)
 			if x.Action != txn.ActionRefuse || !r.RefuseOnError {
 				x.Action = txn.ActionAlert
 			}
@@ -235,17 +251,28 @@ func (s *Set) Judge(f *Facts, day txn.Date, told bool, found *txn.Findings, each
 	return reason
 }
 
-// judge evaluates one rule. A panic of it is its failure, not the sale's.
-func (r *rule) judge(f *Facts, day txn.Date) (result Result) {
-	if r.Mode == Off || day < r.From || r.Until != 0 && day > r.Until {
-		return Idle
-	}
-	f.fault = noFault
+// next is the next rule from i on that has something to say, or simply the next if
+// all are wanted, and what it came to. A panic of it is its failure, not the sale's.
+func (s *Set) next(i int, f *Facts, day txn.Date, all bool) (at int, result Result) {
 	defer func() {
 		if recover() != nil {
 			f.fault, result = panicked, Fails
 		}
 	}()
+	for at = i; at < len(s.rules); at++ {
+		if result = s.rules[at].judge(f, day); all || !result.quiet() {
+			break
+		}
+	}
+	return at, result
+}
+
+// judge evaluates one rule.
+func (r *rule) judge(f *Facts, day txn.Date) Result {
+	if r.Mode == Off || day < r.From || r.Until != 0 && day > r.Until {
+		return Idle
+	}
+	f.fault = noFault
 	switch r.is(f) {
 	case yes:
 		return Hits
@@ -257,6 +284,9 @@ func (r *rule) judge(f *Facts, day txn.Date) (result Result) {
 	}
 	return Undecided
 }
+
+// quiet says that there is nothing to note.
+func (r Result) quiet() bool { return r == Misses || r == Idle }
 
 // Asks says that a rule needs one of some facts.
 func (s *Set) Asks(xs ...Fact) bool {

@@ -267,7 +267,7 @@ func TestARuleThatPanicsStopsNobody(t *testing.T) {
 		t.Errorf("found %v, want %v", got, want)
 	}
 	for r, n := range s.All() {
-		if failed := n.Failed.Load(); (failed == 1) != (r.Number == 1000) {
+		if failed := n.Of(Fails); (failed == 1) != (r.Number == 1000) {
 			t.Errorf("%s failed %d times", r.Name, failed)
 		}
 	}
@@ -297,7 +297,7 @@ func TestTheFirstThatRefusesIsTold(t *testing.T) {
 	}
 	next.Inherit(s)
 	for r, n := range next.All() {
-		if n.Hits.Load() != 1 {
+		if n.Of(Hits) != 1 {
 			t.Errorf("%s lost its count with its next version", r.Name)
 		}
 	}
@@ -374,7 +374,7 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		for _, facts := range []*Facts{sale(), {}} {
-			s.rules[0].judge(facts, 20261126)
+			s.next(0, facts, 20261126, true)
 			if facts.fault == panicked {
 				t.Fatalf("%q panicked", when)
 			}

@@ -31,7 +31,7 @@ type table struct {
 	max    int    // entries that a shard keeps when it grows
 
 	forgot atomic.Uint64
-	shards [shardCount]shard
+	shards *[shardCount]shard // apart, so that each begins where a cache line does
 }
 
 // shard is a cache line.
@@ -39,15 +39,61 @@ type shard struct {
 	mu    sync.Mutex // guards cells and used
 	cells []uint64
 	used  int
-	_     [24]byte
+	near  atomic.Uint32 // never written: reading it brings the line here
+	_     [20]byte
+}
+
+// Place is where a table has one thing, or would have it. What is found or changed
+// there stands between Lock and Unlock. The zero value is no place.
+type Place struct {
+	table *table
+	shard *shard
+	hash  uint64
+	first uint64 // what was there first; read to bring it here
+}
+
+func (t *table) at(hash uint64) Place { return Place{t, &t.shards[hash>>52], hash, 0} }
+
+// Is says that it is a place.
+func (p *Place) Is() bool { return p.table != nil }
+
+// Lock locks several places, each in another table, in the same order whoever
+// does it. Most of what an access takes is waiting for memory, and a lock waits for
+// all that was read before it: so these wait for all their memory together.
+func Lock(places []Place) {
+	for i := range places {
+		if p := &places[i]; p.Is() {
+			p.shard.near.Load()
+		}
+	}
+	for i := range places {
+		if p := &places[i]; p.Is() {
+			p.shard.mu.Lock()
+		}
+	}
+	for i := range places {
+		if p := &places[i]; p.Is() {
+			if n := len(p.shard.cells) / p.table.stride; n > 0 {
+				p.first = p.shard.cells[place(p.hash<<32, n)*p.table.stride]
+			}
+		}
+	}
+}
+
+// Unlock ends what Lock began.
+func Unlock(places []Place) {
+	for i := range places {
+		if p := &places[i]; p.Is() {
+			p.shard.mu.Unlock()
+		}
+	}
 }
 
 // init makes a table of about entriesMax entries of so many words.
 func (t *table) init(words int, keep Second, entriesMax int) {
 	t.stride, t.keep, t.max = 1+words, keep, max(entriesFirst, (entriesMax+shardCount-1)/shardCount)
+	t.shards = new([shardCount]shard)
 }
-
-func (t *table) shard(hash uint64) *shard { return &t.shards[hash>>52] }
 
 func head(hash uint64, at Second) uint64 { return hash<<32 | uint64(max(at, 1)) }
 
@@ -57,9 +103,9 @@ func place(head uint64, n int) int { return int(head >> 32 * uint64(n) >> 32) }
 // live says that an entry is not too old at now.
 func (t *table) live(head uint64, now Second) bool { return within(Second(head), now, t.keep) }
 
-// find is the words of a live entry and when it was last written, or nil. The
-// shard must be locked.
-func (t *table) find(s *shard, hash uint64, now Second) ([]uint64, Second) {
+// find is the words of a live entry and when it was last written, or nil.
+func (p *Place) find(now Second) ([]uint64, Second) {
+	t, s, hash := p.table, p.shard, p.hash
 	n := len(s.cells) / t.stride
 	if n == 0 {
 		return nil, 0
@@ -82,9 +128,9 @@ func (t *table) find(s *shard, hash uint64, now Second) ([]uint64, Second) {
 }
 
 // touch is the words of an entry, which is written at now, and when it was
-// written before: 0 where it is new or was too old, and all words are zero. The
-// shard must be locked.
-func (t *table) touch(s *shard, hash uint64, now Second) (words []uint64, before Second) {
+// written before: 0 where it is new or was too old, and all words are zero.
+func (p *Place) touch(now Second) (words []uint64, before Second) {
+	t, s, hash := p.table, p.shard, p.hash
 	if s.used >= len(s.cells)/t.stride*fullPercent/100 {
 		t.grow(s, now)
 	}

@@ -62,13 +62,13 @@ func NewCounts(span, keep time.Duration, entriesMax int) *Counts {
 	return c
 }
 
-// Add counts one of hash at a second, which was on a day: any number that
-// rises, of which 16 bits are kept.
-func (c *Counts) Add(hash uint64, at Second, day uint16) {
-	s := c.table.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w, before := c.table.touch(s, hash, at)
+// At is the place of the thing with a hash.
+func (c *Counts) At(hash uint64) Place { return c.table.at(hash) }
+
+// Add counts one at a second, which was on a day: any number that rises, of which
+// 16 bits are kept.
+func (c *Counts) Add(p *Place, at Second, day uint16) {
+	w, before := p.touch(at)
 	word := w[0]
 	newest := max(at, before) / c.grain
 	late := 0
@@ -96,12 +96,9 @@ func aged(word uint64, passed Second) uint64 {
 	return word << (passed * sliceBits) & slicesAll
 }
 
-// Of is how often hash was counted in the span before a second, and on a day.
-func (c *Counts) Of(hash uint64, at Second, day uint16) (recent, today int) {
-	s := c.table.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w, before := c.table.find(s, hash, at)
+// Of is how often something was counted in the span before a second, and on a day.
+func (c *Counts) Of(p *Place, at Second, day uint16) (recent, today int) {
+	w, before := p.find(at)
 	if w == nil {
 		return 0, 0
 	}
@@ -170,13 +167,13 @@ func setMark(words []uint64, i int, mark uint32) {
 	words[i/2] = words[i/2]&^(math.MaxUint32<<shift) | uint64(mark)<<shift
 }
 
-// Add notes that hash was seen with an element at a second.
-func (s *Sets) Add(hash, element uint64, at Second) {
+// At is the place of the thing with a hash.
+func (s *Sets) At(hash uint64) Place { return s.table.at(hash) }
+
+// Add notes that something was seen with an element at a second.
+func (s *Sets) Add(p *Place, element uint64, at Second) {
 	at = max(at, 1)
-	sh := s.table.shard(hash)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	words, before := s.table.touch(sh, hash, at)
+	words, before := p.touch(at)
 	newest := max(at, before)
 	place, oldest, found := 0, newest, false // where the element goes
 	for i := range 2 * len(words) {
@@ -199,41 +196,20 @@ func (s *Sets) Add(hash, element uint64, at Second) {
 	}
 }
 
-// Others is how many elements besides this one hash was seen with in the span
-// before a second.
-func (s *Sets) Others(hash, element uint64, at Second) int {
-	return s.OthersSince(hash, element, at, 0)
-}
-
-// OthersSince is Others that looks no further back than since.
-func (s *Sets) OthersSince(hash, element uint64, at, since Second) int {
-	all, this := s.count(hash, element, at, since)
-	if this {
-		all--
-	}
-	return all
-}
-
-// All is how many elements hash was seen with in the span before a second.
-func (s *Sets) All(hash uint64, at Second) int {
-	all, _ := s.count(hash, 0, at, 0)
-	return all
-}
-
-// count says also whether an element is among them.
-func (s *Sets) count(hash, element uint64, at, since Second) (all int, has bool) {
-	sh := s.table.shard(hash)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	words, before := s.table.find(sh, hash, at)
+// Count is how many elements something was seen with in the span before a second, no
+// longer ago than since, and how many of them are this element: one or none.
+func (s *Sets) Count(p *Place, element uint64, at, since Second) (all, this int) {
+	words, before := p.find(at)
 	for i := range 2 * len(words) {
 		m := markAt(words, i)
 		if seen := s.seen(m, before); m != 0 && seen >= since && within(seen, at, s.span) {
 			all++
-			has = has || s.same(m, element)
+			if s.same(m, element) {
+				this = 1
+			}
 		}
 	}
-	return all, has
+	return all, this
 }
 
 // Forgotten is how many entries gave way before their time.

@@ -19,6 +19,35 @@ func hashes(n int) []uint64 {
 	return hs
 }
 
+// locked does something with a single place.
+func locked(p Place, do func(*Place)) {
+	places := []Place{{}, p}
+	Lock(places)
+	defer Unlock(places)
+	do(&places[1])
+}
+
+func add(c *Counts, hash uint64, at Second, day uint16) {
+	locked(c.At(hash), func(p *Place) { c.Add(p, at, day) })
+}
+
+func of(c *Counts, hash uint64, at Second, day uint16) (recent, today int) {
+	locked(c.At(hash), func(p *Place) { recent, today = c.Of(p, at, day) })
+	return recent, today
+}
+
+func see(s *Sets, hash, element uint64, at Second) {
+	locked(s.At(hash), func(p *Place) { s.Add(p, element, at) })
+}
+
+func besides(s *Sets, hash, element uint64, at, since Second) (others int) {
+	locked(s.At(hash), func(p *Place) {
+		all, this := s.Count(p, element, at, since)
+		others = all - this
+	})
+	return others
+}
+
 // event is one thing of a naive model: a list of all that happened.
 type event struct {
 	hash, element uint64
@@ -46,11 +75,11 @@ func TestCountsAgainstAList(t *testing.T) {
 			h := rapid.SampledFrom(hs).Draw(rt, "hash")
 			e := event{h, 0, now - rapid.SampledFrom([]Second{0, 0, 0, 1, grain}).Draw(rt, "late"), day}
 			if n := countSince(all, h, 0, now+1); n < 15 { // more would stop at 15 a tenth
-				c.Add(h, e.at, day)
+				add(c, h, e.at, day)
 				all = append(all, e)
 			}
 			h = rapid.SampledFrom(hs).Draw(rt, "asked")
-			recent, today := c.Of(h, now, day)
+			recent, today := of(c, h, now, day)
 			atLeast, atMost := countSince(all, h, now-span+grain, now+1), countSince(all, h, now-span+1, now+1)
 			ofDay := 0
 			for _, e := range all {
@@ -96,11 +125,11 @@ func TestSetsAgainstAList(t *testing.T) {
 		for range rapid.IntRange(1, 300).Draw(rt, "steps") {
 			now += rapid.SampledFrom([]Second{0, 0, 1, 2, span - 1, span, 2 * span}).Draw(rt, "passed")
 			e := event{rapid.SampledFrom(hs[:5]).Draw(rt, "hash"), rapid.SampledFrom(hs[5:13]).Draw(rt, "element"), now, 0}
-			s.Add(e.hash, e.element, e.at)
+			see(s, e.hash, e.element, e.at)
 			all = append(all, e)
 			h, element := rapid.SampledFrom(hs[:5]).Draw(rt, "asked"), rapid.SampledFrom(hs[5:13]).Draw(rt, "besides")
 			since := now - rapid.SampledFrom([]Second{0, 1, span, 9 * span}).Draw(rt, "since")
-			got, want := s.OthersSince(h, element, now, since), others(all, h, element, now, since, span)
+			got, want := besides(s, h, element, now, since), others(all, h, element, now, since, span)
 			// The latest places are kept, and the element asked for may be one of them.
 			if got != want && (want < places || got < places-1) {
 				rt.Fatalf("%d others, want %d", got, want)
@@ -122,10 +151,10 @@ func TestFewElementsAgainstAList(t *testing.T) {
 			now += rapid.SampledFrom([]Second{0, 0, 1, 2, span - 1, span, 2 * span, 1 << 24, 1<<17 + 1}).Draw(rt, "passed")
 			e := event{rapid.SampledFrom(hs).Draw(rt, "hash"), rapid.SampledFrom([]uint64{11, 31, 82, 255}).Draw(rt, "place"), now, 0}
 			if rapid.Bool().Draw(rt, "add") {
-				p.Add(e.hash, e.element, now)
+				see(p, e.hash, e.element, now)
 				all = append(all, e)
 			}
-			got, want := p.Others(e.hash, e.element, now), others(all, e.hash, e.element, now, 0, span)
+			got, want := besides(p, e.hash, e.element, now, 0), others(all, e.hash, e.element, now, 0, span)
 			if got != want && (want < 2 || got == 0) {
 				rt.Fatalf("%d other places, want %d", got, want)
 			}
@@ -137,20 +166,20 @@ func TestFewElementsAgainstAList(t *testing.T) {
 func TestLateComers(t *testing.T) {
 	c := NewCounts(10*time.Second, 0, 100)
 	for _, at := range []Second{109, 103, 98} { // 98 is beyond the span of 109
-		c.Add(1, at, 0)
+		add(c, 1, at, 0)
 	}
 	for at, want := range map[Second]int{109: 2, 112: 2, 113: 1, 118: 1, 119: 0} {
-		if got, _ := c.Of(1, at, 0); got != want {
+		if got, _ := of(c, 1, at, 0); got != want {
 			t.Errorf("at %d there are %d, want %d", at, got, want)
 		}
 	}
 	p := NewSets(2, 10*time.Second, 100)
-	p.Add(1, 11, 109)
-	p.Add(1, 11, 103)
-	p.Add(1, 12, 107)
-	p.Add(1, 13, 106)
-	p.Add(1, 14, 90)
-	if at116, at118 := p.Others(1, 99, 116), p.Others(1, 99, 118); at116 != 2 || at118 != 1 {
+	see(p, 1, 11, 109)
+	see(p, 1, 11, 103)
+	see(p, 1, 12, 107)
+	see(p, 1, 13, 106)
+	see(p, 1, 14, 90)
+	if at116, at118 := besides(p, 1, 99, 116, 0), besides(p, 1, 99, 118, 0); at116 != 2 || at118 != 1 {
 		t.Errorf("%d and then %d places, want 2 and 1", at116, at118)
 	}
 }
@@ -161,16 +190,16 @@ func TestFullTableForgetsTheOldest(t *testing.T) {
 	c := NewCounts(1000*time.Second, 0, share*shardCount)
 	hs := hashes(200)
 	for i, h := range hs {
-		c.Add(h, second0+Second(i), 0)
+		add(c, h, second0+Second(i), 0)
 	}
 	now := second0 + Second(len(hs))
 	for i, h := range hs {
-		recent, _ := c.Of(h, now, 0)
+		recent, _ := of(c, h, now, 0)
 		if i >= len(hs)-share/2 && recent != 1 {
 			t.Errorf("number %d of %d was forgotten", i+1, len(hs))
 		}
 	}
-	s := c.table.shard(hs[0])
+	s := c.table.at(hs[0]).shard
 	if entries := len(s.cells) / 2; entries > 4*share {
 		t.Errorf("a shard whose share is %d has room for %d", share, entries)
 	}
@@ -184,7 +213,7 @@ func TestOldEntriesMakeRoom(t *testing.T) {
 	c := NewCounts(10*time.Second, 0, 1<<20)
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 1_000_000 {
-		c.Add(r.Uint64(), second0+Second(i/1000), 0)
+		add(c, r.Uint64(), second0+Second(i/1000), 0)
 	}
 	cells := 0
 	for i := range c.table.shards {
@@ -202,10 +231,10 @@ func TestOldEntriesMakeRoom(t *testing.T) {
 func TestCountsStop(t *testing.T) {
 	c := NewCounts(600*time.Second, 0, 100)
 	for range 300 {
-		c.Add(1, second0, 7)
-		c.Add(1, second0+60, 7)
+		add(c, 1, second0, 7)
+		add(c, 1, second0+60, 7)
 	}
-	if recent, today := c.Of(1, second0+60, 7); recent != 30 || today != 255 {
+	if recent, today := of(c, 1, second0+60, 7); recent != 30 || today != 255 {
 		t.Errorf("%d recent and %d today, want 30 and 255", recent, today)
 	}
 }
@@ -219,25 +248,25 @@ func TestSideBySide(t *testing.T) {
 		wg.Go(func() {
 			for range rounds {
 				for _, h := range hs {
-					c.Add(h, second0, 1)
-					s.Add(h, uint64(w)+1, second0)
-					p.Add(h, uint64(w%2)+1, second0)
-					c.Of(h, second0, 1)
-					s.Others(h, 9, second0)
-					p.Others(h, 9, second0)
+					add(c, h, second0, 1)
+					see(s, h, uint64(w)+1, second0)
+					see(p, h, uint64(w%2)+1, second0)
+					of(c, h, second0, 1)
+					besides(s, h, 9, second0, 0)
+					besides(p, h, 9, second0, 0)
 				}
 			}
 		})
 	}
 	wg.Wait()
 	for _, h := range hs {
-		if n, _ := c.Of(h, second0, 1); n != workers*rounds {
+		if n, _ := of(c, h, second0, 1); n != workers*rounds {
 			t.Errorf("%d were counted, want %d", n, workers*rounds)
 		}
-		if n := s.All(h, second0); n != workers {
+		if n := besides(s, h, 9, second0, 0); n != workers {
 			t.Errorf("%d elements, want %d", n, workers)
 		}
-		if n := p.Others(h, 9, second0); n != 2 {
+		if n := besides(p, h, 9, second0, 0); n != 2 {
 			t.Errorf("%d places, want 2", n)
 		}
 	}
@@ -249,8 +278,8 @@ func BenchmarkTenMillion(b *testing.B) {
 	c, p := NewCounts(600*time.Second, 25*time.Hour, 2*n), NewSets(2, 2*time.Hour, 2*n)
 	for range n {
 		h := r.Uint64()
-		c.Add(h, second0, 1)
-		p.Add(h, 31, second0)
+		add(c, h, second0, 1)
+		see(p, h, 31, second0)
 	}
 	for name, t := range map[string]*table{"counts": &c.table, "elements": &p.table} {
 		cells := 0
@@ -260,9 +289,9 @@ func BenchmarkTenMillion(b *testing.B) {
 		b.Logf("%s: %.1f bytes each", name, float64(8*cells)/n)
 	}
 	for name, f := range map[string]func(uint64){
-		"counts add":  func(h uint64) { c.Add(h, second0, 1) },
-		"counts of":   func(h uint64) { c.Of(h, second0, 1) },
-		"elements of": func(h uint64) { p.Others(h, 11, second0) },
+		"counts add":  func(h uint64) { add(c, h, second0, 1) },
+		"counts of":   func(h uint64) { of(c, h, second0, 1) },
+		"elements of": func(h uint64) { besides(p, h, 11, second0, 0) },
 	} {
 		b.Run(fmt.Sprint(name), func(b *testing.B) {
 			b.ReportAllocs()

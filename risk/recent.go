@@ -159,8 +159,8 @@ func (r *recent) learn(rec *txn.Record, near *[NearMax]int64, wanted windows) {
 		v.card = r.card(rec.Card)
 		v.at(r, 1<<CardDeclines|1<<DeclinedCards)
 		window.Lock(v.places[:])
-		r.cardDeclines.Add(&v.places[cardDeclines], at, day)
-		r.declinedCards.Add(&v.places[declinedCards], v.card, at)
+		r.cardDeclines.Add(&v.places[inCardDeclines], at, day)
+		r.declinedCards.Add(&v.places[inDeclinedCards], v.card, at)
 		window.Unlock(v.places[:])
 		return
 	case !rec.Taken():
@@ -181,19 +181,19 @@ func (r *recent) learn(rec *txn.Record, near *[NearMax]int64, wanted windows) {
 	}
 	v.at(r, wanted)
 	window.Lock(v.places[:])
-	if p := &v.places[cardAtMerchant]; p.Is() {
+	if p := &v.places[inCardAtMerchant]; p.Is() {
 		r.cardAtMerchant.Add(p, at, day)
 	}
-	if p := &v.places[cardsAtTerminal]; p.Is() {
+	if p := &v.places[inCardsAtTerminal]; p.Is() {
 		r.cardsAtTerminal.Add(p, v.card, at)
 	}
-	if p := &v.places[amountAtTerminal]; p.Is() {
+	if p := &v.places[inAmountAtTerminal]; p.Is() {
 		r.amountAtTerminal.Add(p, at, day)
 	}
-	if p := &v.places[provinces]; p.Is() {
+	if p := &v.places[inProvinces]; p.Is() {
 		r.provinces.Add(p, uint64(home), at)
 	}
-	if p := &v.places[machines]; p.Is() {
+	if p := &v.places[inMachines]; p.Is() {
 		r.machines.Add(p, v.merchant, at)
 	}
 	window.Unlock(v.places[:])
@@ -223,38 +223,38 @@ type entries struct {
 
 // The tables, in the order in which they are locked.
 const (
-	cardAtMerchant = iota
-	cardDeclines
-	declinedCards
-	cardsAtTerminal
-	amountAtTerminal
-	provinces
-	machines
+	inCardAtMerchant = iota
+	inCardDeclines
+	inDeclinedCards
+	inCardsAtTerminal
+	inAmountAtTerminal
+	inProvinces
+	inMachines
 	tables
 )
 
 // at finds the places of some windows.
 func (v *entries) at(r *recent, of windows) {
 	if of&(1<<CardAtMerchant|1<<CardAtMerchantDay) != 0 {
-		v.places[cardAtMerchant] = r.cardAtMerchant.At(r.mix(v.card, v.merchant))
+		v.places[inCardAtMerchant] = r.cardAtMerchant.At(r.mix(v.card, v.merchant))
 	}
 	if of&(1<<CardDeclines) != 0 {
-		v.places[cardDeclines] = r.cardDeclines.At(r.mix(v.card, v.terminal))
+		v.places[inCardDeclines] = r.cardDeclines.At(r.mix(v.card, v.terminal))
 	}
 	if of&(1<<DeclinedCards) != 0 {
-		v.places[declinedCards] = r.declinedCards.At(v.terminal)
+		v.places[inDeclinedCards] = r.declinedCards.At(v.terminal)
 	}
 	if of&(1<<CardsAtTerminal) != 0 {
-		v.places[cardsAtTerminal] = r.cardsAtTerminal.At(v.terminal)
+		v.places[inCardsAtTerminal] = r.cardsAtTerminal.At(v.terminal)
 	}
 	if of&(1<<AmountAtTerminal) != 0 {
-		v.places[amountAtTerminal] = r.amountAtTerminal.At(r.mix(v.terminal, uint64(v.minor)))
+		v.places[inAmountAtTerminal] = r.amountAtTerminal.At(r.mix(v.terminal, uint64(v.minor)))
 	}
 	if of&(1<<ProvincesOfCard) != 0 {
-		v.places[provinces] = r.provinces.At(v.card)
+		v.places[inProvinces] = r.provinces.At(v.card)
 	}
 	if of&(1<<MerchantsOfMachine) != 0 && v.machine != 0 {
-		v.places[machines] = r.machines.At(v.machine)
+		v.places[inMachines] = r.machines.At(v.machine)
 	}
 }
 
@@ -279,29 +279,29 @@ func (r *recent) look(l *lately, req *txn.Request, of windows) {
 		machine: r.machine(req.Info.Serial.Bytes()), minor: req.Amount.Minor}
 	v.at(r, of)
 	window.Lock(v.places[:])
-	if p := &v.places[cardAtMerchant]; p.Is() {
+	if p := &v.places[inCardAtMerchant]; p.Is() {
 		n, today := r.cardAtMerchant.Of(p, at, day)
 		l.n[CardAtMerchant], l.n[CardAtMerchantDay] = int64(n), int64(today)
 	}
-	if p := &v.places[cardDeclines]; p.Is() {
+	if p := &v.places[inCardDeclines]; p.Is() {
 		n, _ := r.cardDeclines.Of(p, at, day)
 		l.n[CardDeclines] = int64(n)
 	}
-	if p := &v.places[declinedCards]; p.Is() {
+	if p := &v.places[inDeclinedCards]; p.Is() {
 		all, this := r.declinedCards.Count(p, v.card, at, 0)
 		l.declined, l.n[DeclinedCards] = int64(all), int64(all-this)
 	}
-	if p := &v.places[cardsAtTerminal]; p.Is() {
+	if p := &v.places[inCardsAtTerminal]; p.Is() {
 		l.n[CardsAtTerminal] = others(r.cardsAtTerminal.Count(p, v.card, at, 0))
 	}
-	if p := &v.places[amountAtTerminal]; p.Is() {
+	if p := &v.places[inAmountAtTerminal]; p.Is() {
 		n, _ := r.amountAtTerminal.Of(p, at, day)
 		l.n[AmountAtTerminal] = int64(n)
 	}
-	if p := &v.places[provinces]; p.Is() {
+	if p := &v.places[inProvinces]; p.Is() {
 		l.n[ProvincesOfCard] = others(r.provinces.Count(p, uint64(province(req.Holder.Region)), at, 0))
 	}
-	if p := &v.places[machines]; p.Is() {
+	if p := &v.places[inMachines]; p.Is() {
 		l.n[MerchantsOfMachine] = others(r.machines.Count(p, v.merchant, at, 0))
 		if l.bound = l.n[MerchantsOfMachine]; l.bound > 0 {
 			l.bound = others(r.machines.Count(p, v.merchant, at, r.boundTo(req)))

@@ -39,15 +39,16 @@ func Hold(ctx context.Context, l *ledger.Ledger, m txn.MerchantID, who, reason s
 	return a.Number, err
 }
 
-// Release releases a hold.
+// Release releases a hold, or says that the account a payout came back from is in
+// order.
 func Release(ctx context.Context, l *ledger.Ledger, hold int64, who, reason string) error {
 	if err := person(who, reason); err != nil {
 		return err
 	}
 	a := ledger.Act{At: time.Now(), Kind: ledger.Release, Who: who, Reason: reason, Refers: hold}
 	found := false
-	err := l.Acts(ctx, hold, func(x *ledger.Act) error {
-		if x.Number == hold && x.Kind == ledger.Hold {
+	err := l.Acts(ctx, hold-1, hold, func(x *ledger.Act) error {
+		if x.Kind == ledger.Hold || x.Kind == ledger.PayoutBack {
 			found, a.Claim = true, x.Claim
 		}
 		return nil
@@ -56,7 +57,7 @@ func Release(ctx context.Context, l *ledger.Ledger, hold int64, who, reason stri
 		return err
 	}
 	if !found {
-		return refuse("there is no hold with the number %d", hold)
+		return refuse("there is no hold, and no payout that came back, with the number %d", hold)
 	}
 	if err := l.AddAct(ctx, &a); errors.Is(err, ledger.ErrReleased) {
 		return refuse("hold %d was released already", hold)
@@ -79,14 +80,18 @@ func Holds(ctx context.Context, l *ledger.Ledger) (all []Held, err error) {
 		return nil, err
 	}
 	at := map[int64]int{}
-	err = l.Acts(ctx, last, func(a *ledger.Act) error {
-		switch a.Kind {
-		case ledger.Hold:
-			at[a.Number] = len(all)
-			all = append(all, Held{Act: *a})
-		case ledger.Release:
+	err = l.ActsOf(ctx, ledger.Hold, last, func(a *ledger.Act) error {
+		at[a.Number] = len(all)
+		all = append(all, Held{Act: *a})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = l.ActsOf(ctx, ledger.Release, last, func(a *ledger.Act) error {
+		if i, ok := at[a.Refers]; ok {
 			released := *a
-			all[at[a.Refers]].Released = &released
+			all[i].Released = &released
 		}
 		return nil
 	})
@@ -186,14 +191,12 @@ func Booked(ctx context.Context, l *ledger.Ledger) (map[int64]txn.Date, error) {
 		return nil, err
 	}
 	booked := map[int64]txn.Date{}
-	err = l.Acts(ctx, last, func(a *ledger.Act) error {
-		if a.Kind == ledger.Correction {
-			booked[a.Refers] = 0
-			for _, r := range runs {
-				if r.Acts >= a.Number {
-					booked[a.Refers] = r.Day
-					break
-				}
+	err = l.ActsOf(ctx, ledger.Correction, last, func(a *ledger.Act) error {
+		booked[a.Refers] = 0
+		for _, r := range runs {
+			if r.Acts >= a.Number {
+				booked[a.Refers] = r.Day
+				break
 			}
 		}
 		return nil

@@ -25,13 +25,16 @@ type aggregate struct {
 	run   *ledger.Run
 	fees  *fee.Schedule
 	terms *payout.Terms
-	zone  *time.Location
-	began txn.Date
+	// paidBy gives the terms of an earlier run.
+	paidBy func(txn.Date) (*payout.Terms, error)
+	zone   *time.Location
+	began  txn.Date
 
 	// What was there before the day, by prepare.
 	claims  map[txn.MerchantID]map[txn.Currency]*claim
 	waiting []txn.MerchantID // those of claims, in order, from the next on
-	held    map[txn.MerchantID]string
+	held    *holding
+	entries map[txn.MerchantID][]entry // of the merchants that are to come
 	trading map[txn.MerchantID]int
 	batches map[batchOf]ledger.Batch
 
@@ -123,20 +126,20 @@ func exceptionsOf(dst []exception, f *ledger.Fact, p *priced) []exception {
 	return dst
 }
 
-func newAggregate(out *files, run *ledger.Run, fees *fee.Schedule, t *payout.Terms, zone *time.Location) *aggregate {
+func newAggregate(out *files, run *ledger.Run, fees *fee.Schedule, t *payout.Terms, zone *time.Location, paidBy func(txn.Date) (*payout.Terms, error)) *aggregate {
 	out.line(statementsFile, "merchant", "business_date", "time", "terminal", "batch", "trace", "rrn", "card", "type", "currency", "amount", "fee", "net", "note")
-	out.line(positionsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "suspense", "net", "opening", "corrections", "released", "reserved",
-		"paid", "closing", "cycle", "executes", "decision", "statement")
+	out.line(positionsFile, "merchant", "currency", "transactions", "sales", "refunds", "fees", "suspense", "net", "opening", "corrections", "returned", "disputes", "released",
+		"reserved", "paid", "closing", "cycle", "executes", "decision", "statement")
 	out.line(payoutsFile, "end_to_end", "merchant", "currency", "amount", "executes", "name", "number", "bank")
-	out.line(correctionsFile, "number", "merchant", "currency", "amount", "debit", "credit", "net", "reason", "proposed_by", "approved_by", "approved_at")
+	out.line(entriesFile, "item", "about", "merchant", "currency", "amount", "debit", "credit", "net", "reason", "proposed_by", "by", "at")
 	out.line(exceptionsFile, "class", "merchant", "business_date", "terminal", "batch", "trace", "rrn", "id", "type", "currency", "amount", "exception")
 	out.line(generalFile, "business_date", "account", "name", "item", "issuer", "currency", "debit", "credit", "postings")
 	out.line(terminalsFile, "business_date", "merchant", "terminal", "mcc", "currency", "debits", "debit_amount", "credits", "credit_amount", "first", "last")
 	out.line(batchesFile, "business_date", "merchant", "terminal", "batch", "currency", "debits", "debit_amount", "credits", "credit_amount", "ended")
 	out.line(agenciesFile, "business_date", "agency", "merchant", "currency", "income", "ppm", "share")
 	out.line(proofFile, "book", "of", "currency", "debits_and_credits", "debit_amount", "credit_amount", "result")
-	a := &aggregate{out: out, run: run, fees: fees, terms: t, zone: zone, began: txn.MakeDate(run.At.In(zone)),
-		claims: map[txn.MerchantID]map[txn.Currency]*claim{}, trading: map[txn.MerchantID]int{}, batches: map[batchOf]ledger.Batch{},
+	a := &aggregate{out: out, run: run, fees: fees, terms: t, paidBy: paidBy, zone: zone, began: txn.MakeDate(run.At.In(zone)),
+		entries: map[txn.MerchantID][]entry{}, claims: map[txn.MerchantID]map[txn.Currency]*claim{}, trading: map[txn.MerchantID]int{}, batches: map[batchOf]ledger.Batch{},
 		open: map[book.Key]*book.Sum{}, terminals: map[terminalOf]*terminalDay{}, inBatches: map[batchOf]*txn.Totals{},
 		general: map[book.Key]*book.Sum{}, own: map[txn.Currency]ledger.Gross{}, issuers: map[issuerOf]*ledger.Gross{}, settled: map[settledAs]*ledger.Gross{}}
 	a.statement.begin(out, run.Day, t.Payer)
@@ -151,7 +154,8 @@ func (a *aggregate) claim(k ledger.Claim) *claim {
 	}
 	c := of[k.Currency]
 	if c == nil {
-		c = &claim{payout.Position{Merchant: k.Merchant, Currency: k.Currency, Held: a.held[k.Merchant], TradingDays: a.trading[k.Merchant]}, newTotals(k.Currency)}
+		c = &claim{payout.Position{Merchant: k.Merchant, Currency: k.Currency, Held: a.held.merchants[k.Merchant], Refused: a.held.refused[k], TradingDays: a.trading[k.Merchant]},
+			newTotals(k.Currency)}
 		of[k.Currency] = c
 	}
 	return c
@@ -165,19 +169,8 @@ func (a *aggregate) prepare(ctx context.Context, s *ledger.Snapshot, prior *ledg
 			return err
 		}
 	}
-	corrections, err := a.acts(ctx, s, prior)
-	if err != nil {
+	if err := a.readActs(ctx, s, prior); err != nil {
 		return err
-	}
-	for k, sums := range corrections {
-		for key, sum := range sums {
-			if key.Account == book.MerchantPayable {
-				a.claim(k).Corrections -= sum.Balance()
-			}
-			if _, err := a.book(k.Merchant, key, *sum); err != nil {
-				return err
-			}
-		}
 	}
 	err = s.Payouts(ctx, prior.Day, func(p *ledger.Payout) error {
 		if p.Closing != 0 {
@@ -203,74 +196,6 @@ func (a *aggregate) prepare(ctx context.Context, s *ledger.Snapshot, prior *ledg
 }
 
 func compareMerchants(x, y txn.MerchantID) int { return slices.Compare(x[:], y[:]) }
-
-// acts reads why merchants' payouts are held, and the postings of corrections that
-// were approved since the run before.
-func (a *aggregate) acts(ctx context.Context, s *ledger.Snapshot, prior *ledger.Run) (map[ledger.Claim]map[book.Key]*book.Sum, error) {
-	corrections, standing := map[ledger.Claim]map[book.Key]*book.Sum{}, holdActs{}
-	err := s.Acts(ctx, a.run.Acts, func(act *ledger.Act) error {
-		if standing.see(act); act.Kind == ledger.Correction && act.Number > prior.Acts {
-			return a.correct(corrections, act)
-		}
-		return nil
-	})
-	a.held = standing.reasons(a.zone)
-	return corrections, err
-}
-
-// holdActs are the holds that stand after the acts that were seen, by their number.
-type holdActs map[int64]ledger.Act
-
-func (h holdActs) see(act *ledger.Act) {
-	switch act.Kind {
-	case ledger.Hold:
-		h[act.Number] = *act
-	case ledger.Release:
-		delete(h, act.Refers)
-	}
-}
-
-// reasons says why the payouts of each merchant are held: the reason of its first
-// hold.
-func (h holdActs) reasons(zone *time.Location) map[txn.MerchantID]string {
-	why := map[txn.MerchantID]string{}
-	for _, n := range sortedKeys(h) {
-		if act := h[n]; why[act.Merchant] == "" {
-			why[act.Merchant] = fmt.Sprintf("%s (%s, %s)", act.Reason, act.Who, act.At.In(zone).Format(time.DateOnly))
-		}
-	}
-	return why
-}
-
-// correct adds the postings of a correction to those of its merchant, and writes
-// its line.
-func (a *aggregate) correct(all map[ledger.Claim]map[book.Key]*book.Sum, act *ledger.Act) error {
-	sums := all[act.Claim]
-	if sums == nil {
-		sums = map[book.Key]*book.Sum{}
-		all[act.Claim] = sums
-	}
-	var net int64
-	for _, p := range book.Correct(nil, accountsByName[act.Debit], accountsByName[act.Credit], act.Minor) {
-		k := book.Key{Item: p.Item, Account: p.Account, Currency: act.Currency}
-		if k.Account == book.IssuerReceivable {
-			k.Issuer = act.Issuer
-		}
-		if sums[k] == nil {
-			sums[k] = new(book.Sum)
-		}
-		if !sums[k].Add(p.Minor) {
-			return fmt.Errorf("the corrections of merchant %s do not fit 64 bits", act.Merchant)
-		}
-		if p.Account == book.MerchantPayable {
-			net -= p.Minor
-		}
-	}
-	m := func(minor int64) string { return majorUnits(minor, act.Currency) }
-	a.out.line(correctionsFile, strconv.FormatInt(act.Refers, 10), act.Merchant.String(), currencyCode(act.Currency), m(act.Minor), act.Debit, act.Credit,
-		m(net), act.Reason, act.Proposer, act.Who, act.At.In(a.zone).Format(time.DateTime))
-	return nil
-}
 
 // add takes the next transaction.
 func (a *aggregate) add(f *ledger.Fact, p priced) error {
@@ -364,7 +289,7 @@ func (a *aggregate) write(f *ledger.Fact, p *priced) {
 	l := [...]string{f.Merchant.String(), f.Day.String(), a.clock(f.At), f.Terminal.String(), six(f.Batch), six(f.STAN), trimmed(f.RRN[:]), trimmed(f.Masked[:]),
 		f.Kind.String(), code, amount(sign * f.Amount.Minor), amount(fees), amount(p.Net()), note}
 	a.out.line(statementsFile, l[:]...)
-	a.statement.transaction(&l)
+	a.statement.line(&l)
 	for _, x := range a.why {
 		a.exception(x.class, l[0], l[1], l[3], l[4], l[5], l[6], f.ID.String(), l[8], l[9], l[10], x.what)
 	}
@@ -454,6 +379,7 @@ func (a *aggregate) closeWaiting(next *txn.MerchantID) error {
 // settle decides what a merchant is paid in each currency, books it and writes
 // its lines.
 func (a *aggregate) settle(m txn.MerchantID) error {
+	a.writeEntries(m)
 	claims := a.claims[m]
 	currencies := sortedKeys(claims)
 	for _, currency := range currencies {
@@ -494,12 +420,12 @@ func (a *aggregate) decided(c *claim, d *payout.Decision) error {
 		}
 	}
 	row := ledger.Payout{Claim: ledger.Claim{Merchant: c.Merchant, Currency: c.Currency}, Opening: c.Opening, Net: c.Net, Corrections: c.Corrections,
-		Released: c.Released, Reserved: d.Reserved, Paid: d.Pay, Closing: d.Closing, ReserveUntil: d.ReserveUntil, Executes: d.Executes}
-	if row.Opening != 0 || row.Net != 0 || row.Corrections != 0 || row.Released != 0 {
+		Returned: c.Returned, Disputes: c.Disputes, Released: c.Released, Reserved: d.Reserved, Paid: d.Pay, Closing: d.Closing, ReserveUntil: d.ReserveUntil, Executes: d.Executes}
+	if row.Opening != 0 || row.Net != 0 || row.Corrections != 0 || row.Returned != 0 || row.Disputes != 0 || row.Released != 0 {
 		a.payouts = append(a.payouts, row)
 	}
 	executes, decision := "", d.Why.String()
-	if d.Why == payout.PayoutsAreHeld {
+	if d.Held != "" {
 		decision += ": " + d.Held
 	}
 	if d.Executes != 0 {
@@ -510,7 +436,7 @@ func (a *aggregate) decided(c *claim, d *payout.Decision) error {
 	}
 	t, m := c.totals, c.totals.Major
 	l := [...]string{c.Merchant.String(), t.Currency, strconv.FormatInt(t.Transactions, 10), m(t.Sales), m(t.Refunds), m(t.MerchantFees), m(t.Suspense), m(c.Net),
-		m(c.Opening), m(c.Corrections), m(c.Released), m(d.Reserved), m(d.Pay), m(d.Closing), d.Cycle.String(), executes, decision, ""}
+		m(c.Opening), m(c.Corrections), m(c.Returned), m(c.Disputes), m(c.Released), m(d.Reserved), m(d.Pay), m(d.Closing), d.Cycle.String(), executes, decision, ""}
 	l[len(l)-1] = a.statement.position(&l, d.Account)
 	a.out.line(positionsFile, l[:]...)
 	if d.Why.Exception() {

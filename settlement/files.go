@@ -26,28 +26,28 @@ import (
 
 // The files of a run, in the order of its manifest.
 const (
-	agenciesFile    = "agencies.csv"
-	batchesFile     = "batches.csv"
-	binsFile        = "bins.csv"
-	calendarFile    = "calendar.yaml"
-	correctionsFile = "corrections.csv"
-	exceptionsFile  = "exceptions.csv"
-	feesFile        = "fees.yaml"
-	generalFile     = "general-ledger.csv"
-	painFile        = "pain.001.xml" // only if something is paid
-	payoutsFile     = "payouts.csv"
-	termsFile       = "payouts.yaml"
-	positionsFile   = "positions.csv"
-	proofFile       = "proof.csv"
-	statementsFile  = "statements.csv" // and statements-001.html and so on
-	terminalsFile   = "terminals.csv"
+	agenciesFile   = "agencies.csv"
+	batchesFile    = "batches.csv"
+	binsFile       = "bins.csv"
+	calendarFile   = "calendar.yaml"
+	entriesFile    = "entries.csv"
+	exceptionsFile = "exceptions.csv"
+	feesFile       = "fees.yaml"
+	generalFile    = "general-ledger.csv"
+	painFile       = "pain.001.xml" // only if something is paid
+	payoutsFile    = "payouts.csv"
+	termsFile      = "payouts.yaml"
+	positionsFile  = "positions.csv"
+	proofFile      = "proof.csv"
+	statementsFile = "statements.csv" // and statements-001.html and so on
+	terminalsFile  = "terminals.csv"
 
 	// manifestName has the form of sha256sum, so `sha256sum -c` checks the files
 	// and the manifest of the run before, which stands first.
 	manifestName = "SHA256SUMS"
 )
 
-var fileNames = [...]string{agenciesFile, batchesFile, binsFile, calendarFile, correctionsFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile,
+var fileNames = [...]string{agenciesFile, batchesFile, binsFile, calendarFile, entriesFile, exceptionsFile, feesFile, generalFile, painFile, payoutsFile, termsFile,
 	positionsFile, proofFile, statementsFile, terminalsFile}
 
 // files are the files of one run while they are written, in a hidden folder

@@ -20,11 +20,12 @@ type MerchantPosition struct {
 	Owed     int64 // carried forward: 2100
 	Reserve  int64 // 2300
 	Suspense int64 // 2900
-	Ordered  int64 // the bank was told to pay, since the beginning: 2200
+	Disputed int64 // what cases are about that are not decided: 2600
+	Ordered  int64 // the bank was told to pay and has not answered: 2200
 
-	Opening, Net, Corrections, Released, Reserved, Paid int64
-	Executes                                            txn.Date // of what was paid; 0: nothing
-	Held                                                string   // why its payouts were, empty: they were not
+	Opening, Net, Corrections, Returned, Disputes, Released, Reserved, Paid int64
+	Executes                                                                txn.Date // of what was paid; 0: nothing
+	Held                                                                    string   // why its payouts were, empty: they were not
 }
 
 // IssuerPosition is what clearing with an issuer brings in one currency. Minor
@@ -77,11 +78,10 @@ func MerchantPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, zone
 		if err != nil {
 			return err
 		}
-		standing := holdActs{}
-		if err := s.Acts(ctx, run.Acts, func(a *ledger.Act) error { standing.see(a); return nil }); err != nil {
+		held, err := readHolding(ctx, s, run.Acts, zone)
+		if err != nil {
 			return err
 		}
-		held := standing.reasons(zone)
 		decided := map[ledger.Claim]ledger.Payout{}
 		if err := s.Payouts(ctx, run.Day, func(p *ledger.Payout) error { decided[p.Claim] = *p; return nil }); err != nil {
 			return err
@@ -92,8 +92,9 @@ func MerchantPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, zone
 				return nil
 			}
 			d := decided[ledger.Claim{Merchant: p.Merchant, Currency: p.Currency}]
-			p.Opening, p.Net, p.Corrections, p.Released, p.Reserved, p.Paid, p.Executes = d.Opening, d.Net, d.Corrections, d.Released, d.Reserved, d.Paid, d.Executes
-			p.Held = held[p.Merchant]
+			p.Opening, p.Net, p.Corrections, p.Returned, p.Disputes = d.Opening, d.Net, d.Corrections, d.Returned, d.Disputes
+			p.Released, p.Reserved, p.Paid, p.Executes = d.Released, d.Reserved, d.Paid, d.Executes
+			p.Held = held.why(ledger.Claim{Merchant: p.Merchant, Currency: p.Currency})
 			return fn(p)
 		}
 		err = s.MerchantAccounts(ctx, run.Day, func(b ledger.AccountSum) error {
@@ -110,6 +111,8 @@ func MerchantPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, zone
 				p.Reserve = owed
 			case book.Suspense:
 				p.Suspense = owed
+			case book.Disputed:
+				p.Disputed = owed
 			case book.PayoutsOrdered:
 				p.Ordered = owed
 			}

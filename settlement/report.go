@@ -88,6 +88,7 @@ const (
 	RuleBatch    Rule = "batch"
 	RuleLive     Rule = "live"
 	RulePosting  Rule = "posting"
+	RulePayout   Rule = "payout"
 )
 
 func newChecks() []Check {
@@ -104,6 +105,7 @@ func newChecks() []Check {
 		{Rule: RuleBatch, Promise: "each settlement's totals of ours are those of the transactions before it, and it was told how they compare"},
 		{Rule: RuleLive, Promise: "the running switch's counters, owed reversals and batches equal the journal's"},
 		{Rule: RulePosting, Promise: "the debits of each run and currency are its credits"},
+		{Rule: RulePayout, Promise: "each payout is opening + net + corrections + returned + disputes + released - reserved, of the books; what was decided is booked once, and ordered is what the bank has not answered"},
 	}
 }
 

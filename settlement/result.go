@@ -49,9 +49,11 @@ type Totals struct {
 	Receivable   int64  `json:"receivable"` // from issuers: sales - refunds - interchange - network fees
 
 	// What is done about what merchants are owed:
-	// opening + net + corrections + released - reserved - paid = closing.
+	// opening + net + corrections + returned + disputes + released - reserved - paid = closing.
 	Opening     int64 `json:"opening"` // carried forward from the run before
 	Corrections int64 `json:"corrections"`
+	Returned    int64 `json:"returned"` // of earlier payouts
+	Disputes    int64 `json:"disputes"` // below zero: taken from merchants
 	Released    int64 `json:"released"` // from reserves
 	Reserved    int64 `json:"reserved"`
 	Paid        int64 `json:"paid"`
@@ -82,7 +84,7 @@ func (t *Totals) add(p *ledger.PostingSum) {
 		t.Agencies += balance
 		t.Income -= balance
 		return
-	case item > book.Network: // of payouts and corrections; see addPayout
+	case item > book.Network: // of payouts and what was decided one by one; see addPayout
 		return
 	}
 	switch accountsByName[p.Account] {
@@ -115,6 +117,8 @@ func (t *Totals) add(p *ledger.PostingSum) {
 func (t *Totals) addPayout(p *ledger.Payout) {
 	t.Opening += p.Opening
 	t.Corrections += p.Corrections
+	t.Returned += p.Returned
+	t.Disputes += p.Disputes
 	t.Released += p.Released
 	t.Reserved += p.Reserved
 	t.Paid += p.Paid
@@ -215,11 +219,11 @@ func (r *RunResult) WriteText(w io.Writer) error {
 			m(s.Suspense), m(s.Interchange), m(s.Network), m(s.Agencies), m(s.Income), m(s.Receivable))
 	}
 	t.Flush()
-	fmt.Fprintln(t, "\nCURRENCY\topening\tto merchants\tcorrections\tfrom reserve\tto reserve\tpaid\tcarried forward\t")
+	fmt.Fprintln(t, "\nCURRENCY\topening\tto merchants\tcorrections\treturned\tdisputes\tfrom reserve\tto reserve\tpaid\tcarried forward\t")
 	for i := range r.Totals {
 		s := &r.Totals[i]
 		m := s.Major
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, m(s.Opening), m(s.Net), m(s.Corrections), m(s.Released), m(s.Reserved), m(s.Paid), m(s.Closing))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Currency, m(s.Opening), m(s.Net), m(s.Corrections), m(s.Returned), m(s.Disputes), m(s.Released), m(s.Reserved), m(s.Paid), m(s.Closing))
 	}
 	t.Flush()
 	fmt.Fprintf(e, "\nexceptions: %d", r.Exceptions)

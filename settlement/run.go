@@ -375,7 +375,7 @@ func (r *running) compute(ctx context.Context, schedule *fee.Schedule, out *file
 	if r.prior != nil {
 		prior = r.prior
 	}
-	a := newAggregate(out, r.run, schedule, r.terms, r.Calendar.Zone)
+	a := newAggregate(out, r.run, schedule, r.terms, r.Calendar.Zone, r.paidBy(ctx))
 	err := r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
 		if err := a.prepare(ctx, s, prior); err != nil {
 			return err
@@ -545,4 +545,24 @@ func (in *RunInput) loadTerms(ctx context.Context, sum string) (*payout.Terms, e
 		err = fmt.Errorf("payout terms %s in the ledger are not what was stored", sum)
 	}
 	return t, err
+}
+
+// paidBy gives the terms of earlier runs.
+func (r *running) paidBy(ctx context.Context) func(txn.Date) (*payout.Terms, error) {
+	known := map[string]*payout.Terms{r.run.Payouts: r.terms}
+	return func(day txn.Date) (*payout.Terms, error) {
+		at := slices.IndexFunc(r.runs, func(x ledger.Run) bool { return x.Day == day })
+		if at < 0 {
+			return nil, fmt.Errorf("a payment of %s came back, and %s has no run", day, day)
+		}
+		sum := r.runs[at].Payouts
+		if known[sum] == nil {
+			t, err := r.loadTerms(ctx, sum)
+			if err != nil {
+				return nil, err
+			}
+			known[sum] = t
+		}
+		return known[sum], nil
+	}
 }

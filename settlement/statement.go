@@ -26,7 +26,7 @@ type statement struct {
 	pages    int
 	lines    int // on the page
 	merchant string
-	table    bool     // rows of transactions are open
+	table    bool     // rows of statements.csv are open
 	summary  []string // lines of positions of the merchant
 	buf      []byte
 }
@@ -72,8 +72,8 @@ var statementColumns = [...]struct {
 }{{"Time", 2, false}, {"Terminal", 3, false}, {"Trace", 5, false}, {"Reference", 6, false}, {"Card", 7, false}, {"Type", 8, false}, {"", 9, false},
 	{"Amount", 10, true}, {"Fee", 11, true}, {"Net", 12, true}, {"Note", 13, false}}
 
-// transaction adds a line of statements.csv.
-func (s *statement) transaction(l *[14]string) {
+// line adds a line of statements.csv.
+func (s *statement) line(l *[14]string) {
 	if s.open(l[0]); s.w == nil {
 		return
 	}
@@ -115,17 +115,20 @@ var summaryColumns = [...]struct {
 	column int // of positions.csv
 	number bool
 }{{"", 1, false}, {"Transactions", 2, true}, {"Sales", 3, true}, {"Refunds", 4, true}, {"Fees", 5, true}, {"Net", 7, true}, {"Brought forward", 8, true},
-	{"Corrections", 9, true}, {"From reserve", 10, true}, {"To reserve", 11, true}, {"Paid", 12, true}, {"Carried forward", 13, true}, {"On", 15, false}, {"", 16, false}}
+	{"Corrections", 9, true}, {"Came back", 10, true}, {"Disputes", 11, true}, {"From reserve", 12, true}, {"To reserve", 13, true}, {"Paid", 14, true},
+	{"Carried forward", 15, true}, {"On", 17, false}, {"", decisionColumn, false}}
+
+const decisionColumn = 18
 
 // position adds a line of positions.csv, and returns the page that it is on.
-func (s *statement) position(l *[18]string, to *payout.Account) string {
+func (s *statement) position(l *[20]string, to *payout.Account) string {
 	if s.open(l[0]); s.w == nil {
 		return ""
 	}
 	b := append(s.buf[:0], "<tr>"...)
 	for _, c := range summaryColumns {
 		text := l[c.column]
-		if to != nil && c.column == 16 {
+		if to != nil && c.column == decisionColumn {
 			text += " to " + to.Name + ", " + to.Number + ", " + to.Bank
 		}
 		b = appendCell(b, "td", text, c.number)

@@ -87,6 +87,9 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 		if err := v.postings(ctx); err != nil {
 			return err
 		}
+		if err := v.payouts(ctx); err != nil {
+			return err
+		}
 		if err := v.live(ctx); err != nil {
 			return err
 		}

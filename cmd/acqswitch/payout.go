@@ -198,11 +198,12 @@ for a risk alert, an inspection, a dispute. It is carried forward meanwhile.`,
 		},
 	}, true)
 	hold.Flags().StringVar(&h.merchant, "merchant", "", "merchant id (DE42)")
-	release := ending(c, "release", "Release a hold", `  acqswitch payout release 3 --by li --reason "inspected, in order"`, "released; the next run pays",
+	release := ending(c, "release", "Release a hold, or a payout that came back", `  acqswitch payout release 3 --by li --reason "inspected, in order"`, "released; the next run pays",
 		func(ctx context.Context, l *ledger.Ledger, _ *approval.Desk, n int64, f *actFlags) error {
 			return settlement.Release(ctx, l, n, f.by, f.reason)
 		})
-	return group("payout", "Check how merchants are paid; hold and release payouts", check, hold, release, holdsCommand(c))
+	return group("payout", "Check how merchants are paid; hold and release payouts; take the bank's answers", check, answerCommand(c), paymentsCommand(c),
+		hold, release, holdsCommand(c))
 }
 
 func holdsCommand(c *console) *cobra.Command {

@@ -40,9 +40,10 @@ units.`
 		Short: "Show what is owed to merchants",
 		Long: `merchants lists what is owed to each merchant after a settled day: OWED is carried
 forward (2100), RESERVE is kept back for later (2300), SUSPENSE waits for a price
-(2900), ORDERED is what the bank has been told to pay since the beginning (2200).
-Then what the day's run made of it: opening + net + corrections + released - reserved
-- paid = owed, when the bank is to pay, and why payouts are held.` + told,
+(2900), DISPUTED for the end of a case (2600), ORDERED is what the bank has been told
+to pay and has not answered (2200). Then what the day's run made of it: opening + net
++ corrections + returned + disputes + released - reserved - paid = owed, when the bank
+is to pay, and why payouts are held.` + told,
 		Example: `  acqswitch ledger positions merchants --date 2026-11-22
   acqswitch ledger positions merchants -o csv > positions.csv`,
 	}, merchantColumns, func(ctx context.Context, l *openedLedger, day txn.Date, add func(listed) error) error {
@@ -119,10 +120,13 @@ type merchantRow struct {
 	Owed        int64  `json:"owed"`
 	Reserve     int64  `json:"reserve"`
 	Suspense    int64  `json:"suspense"`
+	Disputed    int64  `json:"disputed"`
 	Ordered     int64  `json:"ordered"`
 	Opening     int64  `json:"opening"`
 	Net         int64  `json:"net"`
 	Corrections int64  `json:"corrections"`
+	Returned    int64  `json:"returned"`
+	Disputes    int64  `json:"disputes"`
 	Released    int64  `json:"released"`
 	Reserved    int64  `json:"reserved"`
 	Paid        int64  `json:"paid"`
@@ -132,12 +136,12 @@ type merchantRow struct {
 }
 
 var merchantColumns = []listColumn{{"date", "DATE", 10}, {"merchant", "MERCHANT", 15}, {"currency", "", 3}, {"owed", "OWED", -14}, {"reserve", "RESERVE", -14},
-	{"suspense", "SUSPENSE", -14}, {"ordered", "ORDERED", -14}, {"opening", "opening", -14}, {"net", "net", -14}, {"corrections", "corrections", -14},
-	{"released", "released", -14}, {"reserved", "reserved", -14}, {"paid", "paid", -14}, {"executes", "executes", 10}, {"held", "held", 0}}
+	{"suspense", "SUSPENSE", -14}, {"disputed", "DISPUTED", -14}, {"ordered", "ORDERED", -14}, {"opening", "opening", -14}, {"net", "net", -14}, {"corrections", "corrections", -14},
+	{"returned", "returned", -14}, {"disputes", "disputes", -14}, {"released", "released", -14}, {"reserved", "reserved", -14}, {"paid", "paid", -14}, {"executes", "executes", 10}, {"held", "held", 0}}
 
 func newMerchantRow(p *settlement.MerchantPosition) merchantRow {
-	r := merchantRow{p.Date.String(), p.Merchant.String(), p.Currency.Letters(), p.Owed, p.Reserve, p.Suspense, p.Ordered, p.Opening, p.Net, p.Corrections,
-		p.Released, p.Reserved, p.Paid, "", p.Held, p.Currency}
+	r := merchantRow{p.Date.String(), p.Merchant.String(), p.Currency.Letters(), p.Owed, p.Reserve, p.Suspense, p.Disputed, p.Ordered, p.Opening, p.Net, p.Corrections,
+		p.Returned, p.Disputes, p.Released, p.Reserved, p.Paid, "", p.Held, p.Currency}
 	if p.Executes != 0 {
 		r.Executes = p.Executes.String()
 	}
@@ -145,7 +149,8 @@ func newMerchantRow(p *settlement.MerchantPosition) merchantRow {
 }
 
 func (r merchantRow) cells() []string {
-	cells := append([]string{r.Date, r.Merchant, r.Currency}, majors(r.code, r.Owed, r.Reserve, r.Suspense, r.Ordered, r.Opening, r.Net, r.Corrections, r.Released, r.Reserved, r.Paid)...)
+	cells := append([]string{r.Date, r.Merchant, r.Currency}, majors(r.code, r.Owed, r.Reserve, r.Suspense, r.Disputed, r.Ordered, r.Opening, r.Net, r.Corrections,
+		r.Returned, r.Disputes, r.Released, r.Reserved, r.Paid)...)
 	return append(cells, r.Executes, r.Held)
 }
 
@@ -193,14 +198,14 @@ type figureRow struct {
 var figureColumns = []listColumn{{"date", "DATE", 10}, {"state", "STATE", 6}, {"currency", "", 3}, {"requests", "REQUESTS", -10}, {"approved", "APPROVED", -10},
 	{"transactions", "TRANSACTIONS", -12}, {"sales", "SALES", -16}, {"refunds", "REFUNDS", -14}, {"merchant_fees", "MERCHANT FEES", -14}, {"net", "TO MERCHANTS", -16},
 	{"suspense", "SUSPENSE", -14}, {"interchange", "INTERCHANGE", -14}, {"network_fees", "NETWORK FEES", -14}, {"agencies", "AGENCIES", -14}, {"income", "INCOME", -14},
-	{"receivable", "FROM ISSUERS", -16}, {"opening", "OPENING", -14}, {"corrections", "CORRECTIONS", -14}, {"released", "RELEASED", -14}, {"reserved", "RESERVED", -14},
+	{"receivable", "FROM ISSUERS", -16}, {"opening", "OPENING", -14}, {"corrections", "CORRECTIONS", -14}, {"returned", "RETURNED", -14}, {"disputes", "DISPUTES", -14}, {"released", "RELEASED", -14}, {"reserved", "RESERVED", -14},
 	{"paid", "PAID", -16}, {"closing", "CARRIED", -16}}
 
 func (r figureRow) cells() []string {
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	cells := []string{r.Date, r.State, r.Currency, n(r.Requests), n(r.Approved), n(r.Transactions)}
 	for _, minor := range []int64{r.Sales, r.Refunds, r.MerchantFees, r.Net, r.Suspense, r.Interchange, r.Network, r.Agencies, r.Income, r.Receivable,
-		r.Opening, r.Corrections, r.Released, r.Reserved, r.Paid, r.Closing} {
+		r.Opening, r.Corrections, r.Returned, r.Disputes, r.Released, r.Reserved, r.Paid, r.Closing} {
 		cells = append(cells, r.Major(minor))
 	}
 	return cells

@@ -108,7 +108,7 @@ func (d *desk) list(f Filter) []Alert {
 func (d *desk) held() (all []string) {
 	d.t.Helper()
 	holds := map[int64]string{}
-	if err := d.ledger.Acts(d.t.Context(), 1<<62, func(a *ledger.Act) error {
+	if err := d.ledger.Acts(d.t.Context(), 0, 1<<62, func(a *ledger.Act) error {
 		if a.Kind == ledger.Hold {
 			holds[a.Number] = a.Merchant.String()
 		} else {

@@ -6,7 +6,7 @@
 // changed over: nothing is ever taken out of the books.
 //
 // Not here: prices (package fee), sums and files (package settlement), what is paid
-// and when (package payout), chargebacks.
+// and when (package payout), what a dispute's steps are (package dispute).
 package book
 
 import (
@@ -20,17 +20,21 @@ type Account uint8
 
 // The accounts. Their names are in the ledger: renaming one is a migration.
 const (
+	// Bank: what the bank has paid for us. What issuers pay in is not booked yet.
+	Bank Account = iota
 	// IssuerReceivable: what clearing with an issuer brings us, after the
 	// interchange and our side of the network's fee, which are kept back there.
-	IssuerReceivable Account = iota
+	IssuerReceivable
 	// MerchantPayable: what we owe a merchant.
 	MerchantPayable
-	// PayoutsOrdered: what the bank has been told to pay and has not confirmed.
+	// PayoutsOrdered: what the bank has been told to pay and has not answered yet.
 	PayoutsOrdered
 	// Reserve: a merchant's money that is kept back for a while.
 	Reserve
 	// AgencyPayable: what we owe the agencies that brought merchants.
 	AgencyPayable
+	// Disputed: a merchant's money that a dispute is about, until that is decided.
+	Disputed
 	// Suspense: a merchant's money that could not be priced, until somebody has
 	// said how.
 	Suspense
@@ -38,6 +42,8 @@ const (
 	InterchangeExpense
 	NetworkExpense
 	AgencyExpense
+	// DisputeLoss: what disputes cost us, because no merchant bears it.
+	DisputeLoss
 	// Rounding: what is left of agencies' shares when each is rounded, and differences of less than a minor unit per transaction against
 	// another side's computation. What we compute ourselves of a transaction is
 	// whole.
@@ -47,16 +53,19 @@ const (
 )
 
 var chart = [Accounts]struct{ number, name string }{
+	{"1000", "bank"},
 	{"1100", "issuer receivable"},
 	{"2100", "merchant payable"},
 	{"2200", "payouts ordered"},
 	{"2300", "reserve"},
 	{"2400", "agency payable"},
+	{"2600", "disputed"},
 	{"2900", "suspense"},
 	{"4100", "fee income"},
 	{"5100", "interchange expense"},
 	{"5200", "network expense"},
 	{"5300", "agency expense"},
+	{"5400", "dispute loss"},
 	{"5900", "rounding"},
 }
 
@@ -85,11 +94,15 @@ const (
 	Reserving   // a part of what a merchant is owed is kept back
 	Releasing   // and given back
 	Payout      // the bank is told to pay the merchant
+	PayoutPaid  // it has
+	PayoutBack  // it has not, or the money came back
+	Dispute     // a step of a case
 
-	Items = int(Payout) + 1
+	Items = int(Dispute) + 1
 )
 
-var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee", "agency share", "correction", "reserve", "reserve release", "payout"}
+var itemNames = [Items]string{"sale", "refund", "merchant fee", "interchange", "network fee", "agency share", "correction", "reserve", "reserve release", "payout",
+	"payout paid", "payout back", "dispute"}
 
 func (i Item) String() string {
 	if int(i) < len(itemNames) {
@@ -99,9 +112,9 @@ func (i Item) String() string {
 }
 
 // pairs are the accounts that an item debits and credits when money comes in.
-// The merchant's account is Suspense while a result has no price. A correction says
-// itself between which accounts it moves money; a share of agencies has one credit
-// each.
+// The merchant's account is Suspense while a result has no price. What is decided
+// one by one (corrections, disputes, what the bank says) says itself between which
+// accounts it moves money; a share of agencies has one credit each.
 var pairs = [Items][2]Account{
 	Sale:        {IssuerReceivable, MerchantPayable},
 	Refund:      {IssuerReceivable, MerchantPayable},
@@ -185,12 +198,12 @@ func Post(dst []Posting, r *Result) []Posting {
 
 // Move appends the two postings of an amount that an item moves.
 func Move(dst []Posting, item Item, minor int64) []Posting {
-	return append(dst, Posting{item, pairs[item][0], minor}, Posting{item, pairs[item][1], -minor})
+	return Between(dst, item, pairs[item][0], pairs[item][1], minor)
 }
 
-// Correct appends the two postings of a correction.
-func Correct(dst []Posting, debit, credit Account, minor int64) []Posting {
-	return append(dst, Posting{Correction, debit, minor}, Posting{Correction, credit, -minor})
+// Between appends the two postings of an amount that is moved between two accounts.
+func Between(dst []Posting, item Item, debit, credit Account, minor int64) []Posting {
+	return append(dst, Posting{item, debit, minor}, Posting{item, credit, -minor})
 }
 
 // Key is what postings of one merchant and run are summed up by.

@@ -2,10 +2,8 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -33,12 +31,12 @@ type Claim struct {
 // Payout is a row of payout: what a run decided about a claim.
 type Payout struct {
 	Claim
-	Opening, Net, Corrections, Released, Reserved, Paid, Closing int64
-	ReserveUntil, Executes                                       txn.Date
+	Opening, Net, Corrections, Returned, Disputes, Released, Reserved, Paid, Closing int64
+	ReserveUntil, Executes                                                           txn.Date
 }
 
-var payoutTable = newTable("payout", "merchant_id", "business_date", "currency", "opening", "net", "corrections", "released", "reserved", "reserve_until",
-	"paid", "executes", "closing")
+var payoutTable = newTable("payout", "merchant_id", "business_date", "currency", "opening", "net", "corrections", "returned", "disputes", "released", "reserved",
+	"reserve_until", "paid", "executes", "closing")
 
 func payoutRows(day txn.Date, payouts []Payout) []value {
 	rows := make([]value, 0, len(payouts)*payoutTable.columns)
@@ -46,12 +44,12 @@ func payoutRows(day txn.Date, payouts []Payout) []value {
 	for i := range payouts {
 		p := &payouts[i]
 		rows = append(rows, str(p.Merchant.String()), str(day.String()), value{n: int64(p.Currency)}, value{n: p.Opening}, value{n: p.Net}, value{n: p.Corrections},
-			value{n: p.Released}, value{n: p.Reserved}, str(p.ReserveUntil.String()), value{n: p.Paid}, str(p.Executes.String()), value{n: p.Closing})
+			value{n: p.Returned}, value{n: p.Disputes}, value{n: p.Released}, value{n: p.Reserved}, str(p.ReserveUntil.String()), value{n: p.Paid}, str(p.Executes.String()), value{n: p.Closing})
 	}
 	return rows
 }
 
-const selectPayouts = `SELECT merchant_id, currency, opening, net, corrections, released, reserved, reserve_until, paid, executes, closing FROM payout
+const selectPayouts = `SELECT merchant_id, currency, opening, net, corrections, returned, disputes, released, reserved, reserve_until, paid, executes, closing FROM payout
 	WHERE business_date = $1 ORDER BY merchant_id, currency`
 
 // Payouts calls fn with what the run of a day decided.
@@ -59,7 +57,7 @@ func (q queries) Payouts(ctx context.Context, day txn.Date, fn func(*Payout) err
 	return q.rows(ctx, "read payouts of "+day.String(), func(scan func(...any) error) error {
 		var p Payout
 		var merchant, until, executes string
-		err := scan(&merchant, &p.Currency, &p.Opening, &p.Net, &p.Corrections, &p.Released, &p.Reserved, &until, &p.Paid, &executes, &p.Closing)
+		err := scan(&merchant, &p.Currency, &p.Opening, &p.Net, &p.Corrections, &p.Returned, &p.Disputes, &p.Released, &p.Reserved, &until, &p.Paid, &executes, &p.Closing)
 		if err == nil {
 			err = errors.Join(untext(p.Merchant[:], ' ', []byte(merchant)), scanDay(&p.ReserveUntil, until), scanDay(&p.Executes, executes))
 		}
@@ -145,93 +143,11 @@ func (q queries) TradingDays(ctx context.Context, from, before txn.Date) (map[tx
 	return days, err
 }
 
-// ActKind is what people decided.
-type ActKind string
-
-// The kinds. A hold stands until it is released.
-const (
-	Hold       ActKind = "hold"
-	Release    ActKind = "release"
-	Correction ActKind = "correction"
-)
-
-// Act is a row of act.
-type Act struct {
-	Number      int64
-	At          time.Time
-	Kind        ActKind
-	Who, Reason string
-	Refers      int64 // of a release: the hold's number; of a correction: the proposal's
-	Claim             // Currency is set of corrections only
-	// Of corrections: who proposed it, the names of accounts, and what is moved
-	// between them.
-	Proposer, Debit, Credit string
-	Minor                   int64
-	Issuer                  txn.IssuerID // whose account, where one of the two is an issuer's; may be empty
-}
-
-const selectActs = `SELECT number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount, issuer FROM act WHERE number <= $1 ORDER BY number`
-
-// Acts calls fn with the acts up to a number, in order.
-func (q queries) Acts(ctx context.Context, upTo int64, fn func(*Act) error) error {
-	return q.rows(ctx, "read acts", func(scan func(...any) error) error {
-		var a Act
-		var at int64
-		var merchant, issuer string
-		err := scan(&a.Number, &at, &a.Kind, &a.Who, &a.Reason, &a.Refers, &merchant, &a.Proposer, &a.Currency, &a.Debit, &a.Credit, &a.Minor, &issuer)
-		a.At = time.UnixMicro(at).UTC()
-		if err = errors.Join(err, untext(a.Merchant[:], ' ', []byte(merchant)), untext(a.Issuer[:], 0, []byte(issuer))); err == nil {
-			err = fn(&a)
-		}
-		return err
-	}, selectActs, upTo)
-}
-
-// LastAct is the number of the last act; 0 is none.
-func (q queries) LastAct(ctx context.Context) (n int64, err error) {
-	if err = q.on.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM act`).Scan(&n); err != nil {
-		if sqldb.NoTable(err) {
-			return 0, ErrNoSchema
-		}
-		return 0, fmt.Errorf("read acts: %w", err)
-	}
-	return n, nil
-}
-
-// ErrReleased: the hold is there no more.
-var ErrReleased = errors.New("the hold was released already")
-
-// AddAct numbers an act and makes it durable, as AddActIn does.
-func (l *Ledger) AddAct(ctx context.Context, a *Act) error {
-	return l.db.Update(ctx, func(tx *sql.Tx) error { return AddActIn(ctx, tx, a) })
-}
-
-// AddActIn numbers an act in a transaction of sqldb.DB.Update. Numbers have no
-// gaps, so a run that takes acts up to a number takes all of them. It fails with
-// ErrReleased if it releases what is released.
-func AddActIn(ctx context.Context, tx *sql.Tx, a *Act) error {
-	var n int64
-	err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1, COUNT(CASE WHEN refers <> 0 AND kind = $1 AND refers = $2 THEN 1 END) FROM act`,
-		string(a.Kind), a.Refers).Scan(&a.Number, &n)
-	if err == nil && n > 0 {
-		return ErrReleased
-	}
-	if err == nil {
-		_, err = tx.ExecContext(ctx, `INSERT INTO act (number, at, kind, who, reason, refers, merchant_id, proposer, currency, debit, credit, amount, issuer)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`, a.Number, a.At.UnixMicro(), string(a.Kind), a.Who, a.Reason, a.Refers, a.Merchant.String(),
-			a.Proposer, int64(a.Currency), a.Debit, a.Credit, a.Minor, a.Issuer.String())
-	}
-	if err != nil {
-		return fmt.Errorf("add the %s: %w", a.Kind, err)
-	}
-	return nil
-}
-
 // rows calls fn with each row of a query.
 func (q queries) rows(ctx context.Context, what string, fn func(scan func(...any) error) error, query string, args ...any) error {
 	rows, err := q.on.QueryContext(ctx, query, args...)
 	if err != nil {
-		if sqldb.NoTable(err) {
+		if sqldb.Unmigrated(err) {
 			return ErrNoSchema
 		}
 		return fmt.Errorf("%s: %w", what, err)

@@ -88,7 +88,7 @@ type (
 // execution date and currency are one group, in the order of payments. The same
 // payments give the same bytes.
 func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments []Payment) error {
-	id := fmt.Sprintf("PAYOUT-%08d", uint32(day))
+	id := MessageID(day)
 	doc := documentXML{Header: headerXML{id, began.Format("2006-01-02T15:04:05-07:00"), len(payments), ControlSum(payments), t.Payer}}
 	rest := slices.Clone(payments)
 	slices.SortStableFunc(rest, comparePayments)
@@ -99,7 +99,7 @@ func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments [
 			n = len(rest)
 		}
 		payer, currency := find(t.payer, first.Amount.Currency), first.Amount.Currency.Letters()
-		group := paymentXML{ID: fmt.Sprintf("%s-%08d-%s", id, uint32(first.Executes), currency), Method: "TRF", Count: n, Sum: ControlSum(rest[:n]),
+		group := paymentXML{ID: GroupID(day, first.Executes, currency), Method: "TRF", Count: n, Sum: ControlSum(rest[:n]),
 			Executes: first.Executes.String(), Debtor: t.Payer, Account: accountOf(payer), Agent: agentOf(payer)}
 		for _, p := range rest[:n] {
 			group.Transfers = append(group.Transfers, transferXML{p.EndToEnd, amountXML{currency, major(p.Amount)}, agentOf(p.Account), p.Account.Name,
@@ -119,6 +119,16 @@ func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments [
 	_, err := io.WriteString(w, "\n")
 	return err
 }
+
+// MessageID is the id of the message with the payments of a business day.
+func MessageID(day txn.Date) string { return fmt.Sprintf("%s%08d", messagePrefix, uint32(day)) }
+
+// GroupID is the id of those of them that execute on one day, in one currency.
+func GroupID(day, executes txn.Date, currency string) string {
+	return fmt.Sprintf("%s-%08d-%s", MessageID(day), uint32(executes), currency)
+}
+
+const messagePrefix = "PAYOUT-"
 
 // comparePayments orders by group.
 func comparePayments(a, b Payment) int {

@@ -1,5 +1,6 @@
 // Package payout decides what a merchant is paid at the end of a business day,
-// when, and why not; and writes what the bank is to do as ISO 20022 pain.001.
+// when, and why not; writes what the bank is to do as ISO 20022 pain.001, and
+// reads what it says to that.
 //
 // Terms are two strict YAML files, of merchants' accounts and of working days, and
 // what a registry says of merchants; Load refuses a bad file, naming line and
@@ -8,14 +9,15 @@
 // No decision loses money: what is not paid and not reserved is carried forward,
 // a debt of the merchant's likewise.
 //
-// Not here: what a merchant is owed (package settlement), where holds are kept
-// (package ledger), what the bank says to a payment.
+// Not here: what a merchant is owed, what a payment's answer books (package
+// settlement), where holds are kept (package ledger).
 package payout
 
 import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -79,6 +81,7 @@ const (
 	PayoutsAreHeld
 	LicenceHasExpired
 	AccountIsMissing
+	AccountWasRefused
 	PayerAccountIsMissing
 	NotAPayoutDay
 	BelowMinimum
@@ -91,6 +94,7 @@ var whyNames = [...]string{
 	"payouts are held",
 	"the merchant's licence has expired: payouts are held",
 	"the merchant has no payout account in this currency",
+	"a payout to this account came back",
 	"we have no account to pay from in this currency",
 	"not a payout day of this merchant",
 	"below the minimum payout",
@@ -101,27 +105,49 @@ func (w Why) String() string { return whyNames[w] }
 // Exception says that people must look at it.
 func (w Why) Exception() bool {
 	switch w {
-	case PayoutsAreHeld, LicenceHasExpired, AccountIsMissing, PayerAccountIsMissing:
+	case PayoutsAreHeld, LicenceHasExpired, AccountIsMissing, AccountWasRefused, PayerAccountIsMissing:
 		return true
 	}
 	return false
 }
 
 // Position is what a merchant is owed in a currency, in minor units: what the run
-// before left, what the day added, what was corrected and what comes back from
-// its reserve. Less than zero is owed by it.
+// before left, what the day added, what was corrected, what came back of earlier
+// payouts, what disputes took or gave back, and what comes back from its reserve.
+// Less than zero is owed by it.
 type Position struct {
-	Merchant                            txn.MerchantID
-	Currency                            txn.Currency
-	Opening, Net, Corrections, Released int64
+	Merchant                                                txn.MerchantID
+	Currency                                                txn.Currency
+	Opening, Net, Corrections, Returned, Disputes, Released int64
 	// Held is why payouts are held; empty: they are not.
 	Held string
+	// Refused are accounts to which payouts were made that came back, and why.
+	Refused []Refusal
 	// TradingDays are the business days with sales in the TradingWindow.
 	TradingDays int
 }
 
+// Refusal is an account that a payout came back from: nothing is paid to it until
+// it is another one, or somebody says that it is in order.
+type Refusal struct {
+	Account Account
+	Why     string
+}
+
 // Balance is what could be paid.
-func (p *Position) Balance() int64 { return p.Opening + p.Net + p.Corrections + p.Released }
+func (p *Position) Balance() int64 {
+	return p.Opening + p.Net + p.Corrections + p.Returned + p.Disputes + p.Released
+}
+
+// refused is why an account is not paid to; empty: it may be.
+func (p *Position) refused(a *Account) string {
+	for i := range p.Refused {
+		if r := &p.Refused[i]; r.Account.Name == a.Name && r.Account.Number == a.Number && r.Account.Bank == a.Bank {
+			return r.Why
+		}
+	}
+	return ""
+}
 
 // Decision is what is done about a position.
 type Decision struct {
@@ -134,7 +160,7 @@ type Decision struct {
 	Executes     txn.Date
 	Account      *Account // of Pay
 	Why          Why
-	Held         string // of PayoutsAreHeld: by whom, for what
+	Held         string // of PayoutsAreHeld: by whom, for what; of AccountWasRefused: why
 }
 
 // Decide decides about the position after a business day whose run began on a
@@ -169,6 +195,8 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 		d.Why = LicenceHasExpired
 	case account == nil:
 		d.Why = AccountIsMissing
+	case p.refused(account) != "":
+		d.Why, d.Held = AccountWasRefused, p.refused(account)
 	case payer == nil:
 		d.Why = PayerAccountIsMissing
 	case len(m.Weekdays) > 0 && !slices.Contains(m.Weekdays, day.Weekday()):
@@ -180,6 +208,14 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 		d.Executes, err = t.executes(d.Cycle, day, began)
 	}
 	return d, err
+}
+
+// AccountOf is where a merchant is paid in a currency; nil: nowhere.
+func (t *Terms) AccountOf(m txn.MerchantID, c txn.Currency) *Account {
+	if t.merchants[m] == nil {
+		return nil
+	}
+	return find(t.merchants[m].Accounts, c)
 }
 
 // executes is the day on which the bank is to pay.
@@ -234,4 +270,24 @@ func EndToEnd(day txn.Date, m txn.MerchantID, currency string) string {
 		}
 	}
 	return fmt.Sprintf("%08d-%s-%s", uint32(day), id, currency)
+}
+
+// DayOf is the business day of a payment's id.
+func DayOf(endToEnd string) (txn.Date, error) {
+	day, rest, _ := strings.Cut(endToEnd, "-")
+	at, err := time.Parse("20060102", day)
+	if err != nil || rest == "" {
+		return 0, fmt.Errorf("%.60q is not the id of a payment: business day, merchant and currency, as 20261122-999290054110001-CNY", endToEnd)
+	}
+	return txn.MakeDate(at), nil
+}
+
+// DayOfMessage is the business day of the id of a message, or of a group in it.
+func DayOfMessage(id string) (txn.Date, error) {
+	day, ok := strings.CutPrefix(id, messagePrefix)
+	d, err := DayOf(day + "-.")
+	if !ok || err != nil {
+		return 0, fmt.Errorf("%.60q is not the id of a message of ours: it begins with %s and the business day", id, messagePrefix)
+	}
+	return d, nil
 }

@@ -414,7 +414,7 @@ func TestDispositions(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		err = b.ledger.Acts(ctx, last, func(a *ledger.Act) error {
+		err = b.ledger.Acts(ctx, 0, last, func(a *ledger.Act) error {
 			got = append(got, fmt.Sprintf("%s %s %s > %s %d %s %s/%s", a.Kind, a.Merchant, a.Debit, a.Credit, a.Minor, a.Issuer, a.Proposer, a.Who))
 			return nil
 		})

@@ -1,0 +1,77 @@
+package payout
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+const report = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.03"><CstmrPmtStsRpt>
+<GrpHdr><MsgId>B1</MsgId><CreDtTm>2026-11-23T09:00:00</CreDtTm></GrpHdr>
+<OrgnlGrpInfAndSts><OrgnlMsgId>PAYOUT-20261122</OrgnlMsgId><OrgnlMsgNmId>pain.001.001.09</OrgnlMsgNmId><GrpSts>PART</GrpSts></OrgnlGrpInfAndSts>
+<OrgnlPmtInfAndSts><OrgnlPmtInfId>PAYOUT-20261122-20261123-CNY</OrgnlPmtInfId><PmtInfSts>ACSC</PmtInfSts>
+<TxInfAndSts><StsId>1</StsId><OrgnlEndToEndId>20261122-M1-CNY</OrgnlEndToEndId><TxSts>RJCT</TxSts>
+<StsRsnInf><Rsn><Cd>AC04</Cd></Rsn><AddtlInf>closed
+ account</AddtlInf></StsRsnInf><OrgnlTxRef><Amt><InstdAmt Ccy="CNY">746.25</InstdAmt></Amt></OrgnlTxRef></TxInfAndSts>
+<TxInfAndSts><OrgnlEndToEndId>20261122-M2-CNY</OrgnlEndToEndId><TxSts>ACSP</TxSts></TxInfAndSts></OrgnlPmtInfAndSts>
+<OrgnlPmtInfAndSts><OrgnlPmtInfId>PAYOUT-20261122-20261123-KWD</OrgnlPmtInfId><PmtInfSts>RJCT</PmtInfSts><StsRsnInf><Rsn><Prtry>X9</Prtry></Rsn></StsRsnInf></OrgnlPmtInfAndSts>
+</CstmrPmtStsRpt></Document>
+`
+
+func TestReadAnswers(t *testing.T) {
+	long := strings.Repeat("é", reasonMax)
+	for _, c := range []struct{ text, want string }{
+		{report, "5 20261122-M1-CNY 2 746.25 AC04 closed account|8 20261122-M2-CNY 0|4 PAYOUT-20261122-20261123-CNY 1|9 PAYOUT-20261122-20261123-KWD 2 X9|"},
+		{"\xef\xbb\xbfreason,end_to_end,status\n\"no\nsuch\",20261122-M1-CNY,rejected\n,20261122-M2-CNY,returned\n" + long + ",20261122-M3-CNY,paid\n",
+			"2 20261122-M1-CNY 2 no such|4 20261122-M2-CNY 2 returned|5 20261122-M3-CNY 1 " + long[:reasonMax] + "|"},
+
+		{"", "f: it is empty"},
+		{"status\n", "f:1: end_to_end: there is no such column"},
+		{"end_to_end,status,status\n", "f:1: status: is there twice"},
+		{"end_to_end,status,card\n", `f:1: the column "card" must be one of`},
+		{"end_to_end,status\n", "f: it has no answer to any payment"},
+		{"end_to_end,status\n20261122-M1-CNY\n", "f:2: wrong number of fields"},
+		{"end_to_end,status\n20261122-M1-CNY,paid\n20261122-M2-CNY,done\n", `f:3: status: "done" must be paid, pending, rejected or returned`},
+		{"end_to_end,status\n20261322-M1-CNY,paid\n", `f:2: end_to_end: "20261322-M1-CNY" is not the id of a payment`},
+		{"end_to_end,status\n20261122-M1-CNY,\"paid\n", "f:2: extraneous or missing"},
+		{"<html/>", "f:1: html: it must be the Document of a pain.002"},
+		{strings.Replace(report, "pain.002", "pain.001", 1), "f:1: Document: it must be the Document of a pain.002"},
+		{report[:len(report)/2], "f:5: TxInfAndSts: XML syntax error on line 5: unexpected EOF"},
+		{strings.Replace(report, "<TxSts>ACSP", "<TxSts>DONE", 1), `f:8: TxSts: "DONE" is no status of a payment`},
+		{strings.Replace(report, "<PmtInfSts>RJCT", "<PmtInfSts>NO", 1), `f:9: PmtInfSts: "NO" is no status of payments`},
+		{strings.Replace(report, "<OrgnlPmtInfId>PAYOUT-20261122-20261123-KWD</OrgnlPmtInfId>", "", 1), "f:9: PmtInfSts: it does not say of which payments"},
+		{strings.Replace(report, "20261122-M2-CNY", "M2", 1), `f:8: OrgnlEndToEndId: "M2" is not the id of a payment`},
+		{strings.Replace(strings.Replace(report, "<OrgnlMsgId>PAYOUT-20261122</OrgnlMsgId>", "", 1), "<GrpSts>PART</GrpSts>", "", 1), "f: OrgnlMsgId: it does not say which message it answers"},
+		{"<!DOCTYPE x [<!ENTITY a \"b\">]><Document xmlns=\"urn:iso:std:iso:20022:tech:xsd:pain.002.001.03\">&a;</Document>", "f:1: XML syntax error"},
+	} {
+		all, err := ReadAnswers("f", strings.NewReader(c.text))
+		got := ""
+		for _, a := range all {
+			got += strings.TrimSpace(strings.Join(strings.Fields(fmt.Sprint(a.Line, " ", a.EndToEnd, " ", a.Of, " ", uint8(a.Status), " ", a.Amount, " ", a.Reason)), " ")) + "|"
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if err == nil && got != c.want || err != nil && !strings.HasPrefix(got, c.want) {
+			t.Errorf("%.60q\n got %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
+
+// FuzzReadAnswers holds that whatever a bank sends is read or refused, within the
+// limits.
+func FuzzReadAnswers(f *testing.F) {
+	f.Add(report)
+	f.Add("end_to_end,status,amount,reason\n20261122-M1-CNY,paid,1.00,\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		all, err := ReadAnswers("f", strings.NewReader(text))
+		if (err == nil) == (len(all) == 0) {
+			t.Errorf("%d answers, %v", len(all), err)
+		}
+		for _, a := range all {
+			if (a.EndToEnd == "") == (a.Of == "") || len(a.Reason) > reasonMax || strings.ContainsAny(a.Reason, "\r\n") {
+				t.Errorf("%+v", a)
+			}
+		}
+	})
+}

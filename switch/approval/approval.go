@@ -7,7 +7,7 @@
 // there, or neither.
 //
 // Not here: who people are and what they may do. A name is what the command was
-// told; names that differ in case only are one person's.
+// told; names that differ in case or width only are one person's.
 package approval
 
 import (
@@ -20,6 +20,9 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 )
@@ -178,7 +181,7 @@ func (d *Desk) decide(ctx context.Context, to State, subject string, number int6
 			return fmt.Errorf("proposal %d is a %s: %w of %s", number, p.Subject, ErrUnknown, subject)
 		case p.State != Open:
 			return &DecidedError{p}
-		case strings.EqualFold(p.By, by):
+		case SamePerson(p.By, by):
 			return fmt.Errorf("proposal %d is %s's: %w", number, p.By, ErrSamePerson)
 		}
 		if err := apply(tx, &p); err != nil {
@@ -295,9 +298,17 @@ func (p *Draft) check() error {
 // Person says what is wrong with a name.
 func Person(name string) error {
 	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, invisible) {
-		return fmt.Errorf("%q must be a person's name of 1 to %d bytes", name, NameMax)
+		return fmt.Errorf("%q must be a person's name of 1 to %d bytes, without what is not seen or is put on a letter", name, NameMax)
 	}
 	return nil
+}
+
+// SamePerson says that two names are one person's: they look alike but for case and
+// width.
+func SamePerson(a, b string) bool { return fold(a) == fold(b) }
+
+func fold(name string) string {
+	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
 }
 
 // Short holds a text to TextMax bytes.

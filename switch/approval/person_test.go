@@ -2,6 +2,25 @@ package approval
 
 import "testing"
 
+func TestSamePerson(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"wang", "Wang", true},
+		{"wang", "ＷＡＮＧ", true}, // full width
+		{"straße", "STRASSE", true},
+		{"ſam", "Sam", true}, // a long s
+		{"Anna Müller", "anna mu\u0308ller", true},
+		{"wang", "wang2", false},
+		{"li na", "lina", false},
+	} {
+		if SamePerson(c.a, c.b) != c.same {
+			t.Errorf("%q and %q: %v", c.a, c.b, !c.same)
+		}
+	}
+}
+
 func TestPersonsAreSeen(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"wang":         true,

@@ -11,7 +11,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/moov-io/iso4217"
+	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
@@ -168,6 +170,21 @@ func (l *loader) name(s yamlfile.Scalar, field string, dst []byte) {
 		return
 	}
 	copy(dst, s.Text)
+}
+
+// SameName says that two names of people or enterprises are one, however they are
+// written: in full or half width, in capitals or not, with or without spaces.
+func SameName(a, b string) bool { return a == b || FoldName(a) == FoldName(b) }
+
+// FoldName is what all ways of writing a name have in common.
+func FoldName(name string) string {
+	seen := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.In(r, unicode.Cf, unicode.Cc) {
+			return -1
+		}
+		return r
+	}, name)
+	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(seen)))
 }
 
 func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }

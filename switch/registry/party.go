@@ -114,7 +114,7 @@ func (l *loader) dossier(y *merchantYAML, m *txn.Merchant) {
 	if yamlfile.First(y.Premises.Lat, y.Premises.Lng).Line > 0 {
 		l.point(y.ID, y.Premises.Lat, y.Premises.Lng, "merchants[].premises")
 	}
-	if y.LegalName.Text != "" && y.AccountOwner.Text != "" && y.LegalName.Text != y.AccountOwner.Text {
+	if y.LegalName.Text != "" && y.AccountOwner.Text != "" && !SameName(y.LegalName.Text, y.AccountOwner.Text) {
 		m.Unmatched = true
 	}
 }

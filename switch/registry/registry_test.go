@@ -242,6 +242,24 @@ func TestTables(t *testing.T) {
 	}
 }
 
+func TestSameName(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"Corner Shop Ltd", "CORNER SHOP  LTD", true},
+		{"上海（浦东）商行", "上海 (浦东) 商行", true},
+		{"ＡＢＣ", "abc", true},
+		{"a\u00adb", "ab", true},
+		{"上海商行", "上海商号", false},
+		{"Shop 1", "Shop 11", false},
+	} {
+		if SameName(c.a, c.b) != c.same {
+			t.Errorf("%q and %q: %v", c.a, c.b, !c.same)
+		}
+	}
+}
+
 // FuzzTable: no input breaks ReadTable, and entries survive their text.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("mid,name\nA,Shop\n"))

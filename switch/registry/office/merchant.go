@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -205,7 +206,7 @@ func (w *work) mayStep(m *merchant, act string) error {
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return failed("read who submitted "+id, err)
 		}
-		if strings.EqualFold(submitter, w.who.By) {
+		if approval.SamePerson(submitter, w.who.By) {
 			return refuse("", "", "%s submitted merchant %s: another person must approve it", submitter, id)
 		}
 		return w.blacklisted(m)
@@ -260,103 +261,4 @@ func (o *Office) AddPaper(ctx context.Context, who Act, id string, p Paper) erro
 		return o.insert(ctx, w.tx, "paper (merchant, sha256, kind, name, size, at, by_whom)", 7,
 			[]any{id, p.SHA256, p.Kind, p.Name, p.Size, w.at.UnixMicro(), w.who.By}, "")
 	})
-}
-
-// Listed is one line of the blacklist. Value is the number of an identity
-// document or account in clear, or a name.
-type Listed struct{ Kind, Value, Reason string }
-
-// SetBlacklist replaces the blacklist, and suspends the merchants on it (M02).
-// It returns their ids.
-func (o *Office) SetBlacklist(ctx context.Context, who Act, list []Listed) (suspended []string, err error) {
-	err = o.do(ctx, who, "blacklist", func(w *work) error {
-		suspended = nil
-		if _, err := w.tx.ExecContext(ctx, `DELETE FROM blacklist`); err != nil {
-			return failed("replace the blacklist", err)
-		}
-		w.listed = map[[2]string]string{}
-		var rows []any
-		for i, l := range list {
-			value := l.Value
-			switch l.Kind {
-			case "identity":
-				value = fmt.Sprintf("%x", o.cards.Hash("identity", strings.ToUpper(value)))
-			case "account":
-				value = fmt.Sprintf("%x", o.cards.Hash("account", value))
-			case "name":
-			default:
-				return fmt.Errorf("line %d of the blacklist: kind %q must be identity, account or name", i+1, l.Kind)
-			}
-			if l.Value == "" {
-				return fmt.Errorf("line %d of the blacklist: it has no value", i+1)
-			}
-			key := [2]string{l.Kind, value}
-			if _, twice := w.listed[key]; twice {
-				continue
-			}
-			w.listed[key] = l.Reason
-			rows = append(rows, l.Kind, value, l.Reason)
-		}
-		if err := o.insert(ctx, w.tx, "blacklist (kind, value, reason)", 3, rows, ""); err != nil {
-			return err
-		}
-		w.note("blacklist", "", "replace", "", fmt.Sprintf("%d lines\n", len(rows)/3))
-		hit, err := readEntries(ctx, w.tx, registry.ParseMerchant, `SELECT document FROM merchant WHERE status IN ('active', 'hold') AND (
-			identity IN (SELECT value FROM blacklist WHERE kind = 'identity') OR account IN (SELECT value FROM blacklist WHERE kind = 'account') OR
-			legal_name IN (SELECT value FROM blacklist WHERE kind = 'name')) ORDER BY id`)
-		if err != nil {
-			return err
-		}
-		for _, e := range hit {
-			id := e.Get("mid")
-			m, err := w.knownMerchant(id)
-			if err != nil {
-				return err
-			}
-			if w.who.Reason == "" {
-				w.who.Reason = "M02: it is on the blacklist"
-			}
-			if err := w.stepMerchant(m, "suspend"); err != nil {
-				return err
-			}
-			suspended = append(suspended, id)
-		}
-		return nil
-	})
-	return suspended, err
-}
-
-// blacklisted holds M02.
-func (w *work) blacklisted(m *merchant) error {
-	values := [][2]string{{"identity", m.Get("identity")}, {"name", m.Get("legal_name")}}
-	if sealed := m.Get("account_sealed"); sealed != "" {
-		if number, err := OpenAccount(w.o.cards, m.Get("mid"), sealed); err == nil {
-			values = append(values, [2]string{"account", fmt.Sprintf("%x", w.o.cards.Hash("account", number))})
-		}
-	}
-	if w.listed == nil { // once per act: an import asks for every merchant
-		w.listed = map[[2]string]string{}
-		rows, err := w.tx.QueryContext(w.ctx, `SELECT kind, value, reason FROM blacklist`)
-		if err != nil {
-			return failed("read the blacklist", err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var key [2]string
-			var reason string
-			if err := rows.Scan(&key[0], &key[1], &reason); err != nil {
-				return failed("read the blacklist", err)
-			}
-			w.listed[key] = reason
-		}
-		if err := rows.Err(); err != nil {
-			return failed("read the blacklist", err)
-		}
-	}
-	for _, v := range values {
-		if reason, ok := w.listed[v]; ok && v[1] != "" {
-			return refuse("M02", v[0], "merchant %s is on the blacklist by its %s (%s)", m.Get("mid"), v[0], reason)
-		}
-	}
-	return nil
 }

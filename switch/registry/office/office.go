@@ -25,7 +25,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -183,8 +182,8 @@ func (o *Office) do(ctx context.Context, who Act, name string, fn func(*work) er
 
 // within makes fn's act part of a transaction.
 func (o *Office) within(ctx context.Context, tx *sql.Tx, who Act, name string, fn func(*work) error) error {
-	if strings.TrimSpace(who.By) == "" {
-		return errors.New("say who does it")
+	if err := approval.Person(who.By); err != nil {
+		return err
 	}
 	now := o.now().UTC().Truncate(time.Microsecond)
 	w := &work{o: o, ctx: ctx, tx: tx, who: who, at: now, today: o.cfg.Day.Of(now), name: name,

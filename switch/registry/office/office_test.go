@@ -170,7 +170,7 @@ func TestReview(t *testing.T) {
 		h.must(h.StepMerchant(ctx, Act{"Wang", "the photo shows another shop"}, mid, "reject"))
 		h.must(h.StepMerchant(ctx, li, mid, "submit"))
 		h.must(h.StepMerchant(ctx, wang, mid, "review"))
-		h.refused(h.StepMerchant(ctx, Act{By: "LI"}, mid, "approve"), "Li submitted merchant 999290054110001: another person must approve it")
+		h.refused(h.StepMerchant(ctx, Act{By: "ＬI"}, mid, "approve"), "Li submitted merchant 999290054110001: another person must approve it")
 		h.must(h.StepMerchant(ctx, wang, mid, "approve"))
 		e, err := h.Merchant(ctx, mid)
 		h.must(err)
@@ -206,7 +206,8 @@ func TestReview(t *testing.T) {
 			h.t.Errorf("%d changes, %v", len(again), err)
 		}
 		h.refused(h.SetMerchant(ctx, li, set(other, "name=x")), "merchant 999290058120001: it is not in the registry")
-		h.refused(h.SetMerchant(ctx, Act{}, set(mid, "name=x")), "say who does it")
+		h.refused(h.SetMerchant(ctx, Act{By: "Wang\u200b"}, set(mid, "name=x")), "must be a person's name")
+		h.refused(h.SetMerchant(ctx, Act{}, set(mid, "name=x")), `"" must be a person's name`)
 	})
 }
 
@@ -399,12 +400,26 @@ func TestM02(t *testing.T) {
 			h.must(err)
 			h.must(h.StepMerchant(ctx, wang, mid, "resume"))
 		}
+		for _, l := range []Listed{{"name", "corner  shop LTD", "x"}, {"name", "Ｃｏｒｎｅｒ Ｓｈｏｐ Ｌｔｄ", "x"}, {"name", "CornerShop\u200b Ltd", "x"},
+			{"account", "6222 0200 0000 0007", "x"}, {"identity", "３１０１０１ 199001011234", "x"}} {
+			hit, err := h.SetBlacklist(ctx, li, []Listed{l})
+			h.must(err)
+			if strings.Join(hit, " ") != mid {
+				h.t.Errorf("%q: %v", l.Value, hit)
+			}
+			h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "M02")
+			_, err = h.SetBlacklist(ctx, li, []Listed{{"name", "Corner Shop Lt", "x"}, {"account", "622202000000000", "x"}})
+			h.must(err)
+			h.must(h.StepMerchant(ctx, wang, mid, "resume"))
+		}
 		_, err := h.SetBlacklist(ctx, li, []Listed{{"name", "Tea Ltd", "swindled"}})
 		h.must(err)
 		h.must(h.AddPaper(ctx, li, other, Paper{Kind: "licence", Name: "x", Size: 1, SHA256: strings.Repeat("ab", 32)}))
 		h.refused(h.StepMerchant(ctx, li, other, "submit"), "M02: merchant 999290058120001 is on the blacklist by its name (swindled)")
 		_, err = h.SetBlacklist(ctx, li, []Listed{{"colour", "red", ""}})
 		h.refused(err, "line 1 of the blacklist")
+		_, err = h.SetBlacklist(ctx, li, []Listed{{"name", " \u200b", ""}})
+		h.refused(err, "line 1 of the blacklist: it has no value")
 	})
 }
 

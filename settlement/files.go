@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"encoding/csv"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/payout"
+	"github.com/acqswitch/acqswitch/switch/sheet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -63,7 +62,7 @@ type output struct {
 	f   *os.File
 	sum hash.Hash
 	buf *bufio.Writer
-	csv *csv.Writer
+	csv *sheet.Writer
 }
 
 // createFiles begins the files of a run. What a killed run left is removed.
@@ -94,7 +93,7 @@ func (out *files) create(name string) *bufio.Writer {
 	}
 	o := &output{f: f, sum: sha256.New()}
 	o.buf = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<16)
-	o.csv = csv.NewWriter(o.buf)
+	o.csv = sheet.NewWriter(o.buf)
 	out.open[name] = o
 	return o.buf
 }
@@ -113,26 +112,8 @@ func (out *files) writer(name string) io.Writer {
 // line adds a line to a file; the error is kept.
 func (out *files) line(name string, fields ...string) {
 	if o := out.open[name]; o != nil && out.err == nil {
-		for i, v := range fields {
-			if safe := cell(v); safe != v {
-				fields = slices.Clone(fields)
-				fields[i] = safe
-			}
-		}
 		out.err = o.csv.Write(fields)
 	}
-}
-
-// cell keeps a spreadsheet from taking a name or a reason for a formula: what
-// begins like one gets an apostrophe before it, unless it is a number.
-func cell(v string) string {
-	if v == "" || !strings.ContainsRune("=+-@\t\r", rune(v[0])) {
-		return v
-	}
-	if _, err := strconv.ParseFloat(v, 64); err == nil {
-		return v
-	}
-	return "'" + v
 }
 
 // close closes what is open. The folder of a run that failed stays for the next
@@ -158,8 +139,7 @@ func (out *files) finish(s *fee.Schedule, t *payout.Terms, prior string) (string
 	manifest := prior
 	for _, name := range sortedKeys(out.open) {
 		o := out.open[name]
-		o.csv.Flush()
-		if err := errors.Join(out.err, o.csv.Error(), o.buf.Flush(), o.f.Sync()); err != nil {
+		if err := errors.Join(out.err, o.csv.Flush(), o.buf.Flush(), o.f.Sync()); err != nil {
 			return "", fmt.Errorf("write %s: %w", name, err)
 		}
 		size, err := o.f.Seek(0, io.SeekEnd)

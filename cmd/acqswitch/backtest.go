@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk/backtest"
 	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/sheet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -125,7 +125,7 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 		return err
 	}
 	var rows []changedRow
-	var all *csv.Writer
+	var all *sheet.Writer
 	if o.csv != "" {
 		w := c.out
 		if o.csv != "-" {
@@ -136,7 +136,7 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 			defer func() { err = errors.Join(err, f.Close()) }()
 			w = f
 		}
-		all = csv.NewWriter(w)
+		all = sheet.NewWriter(w)
 		if err := all.Write(changedHead); err != nil {
 			return fmt.Errorf("write changed transactions: %w", err)
 		}
@@ -161,8 +161,8 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 		return err
 	}
 	if all != nil {
-		if all.Flush(); all.Error() != nil {
-			return fmt.Errorf("write changed transactions: %w", all.Error())
+		if err := all.Flush(); err != nil {
+			return fmt.Errorf("write changed transactions: %w", err)
 		}
 	}
 	report := t.Report()

@@ -2,9 +2,10 @@ package main
 
 import (
 	"bufio"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
+
+	"github.com/acqswitch/acqswitch/switch/sheet"
 )
 
 // listsRows is the annotation of commands that write a listing.
@@ -23,7 +24,7 @@ type listing struct {
 	out     *bufio.Writer
 	columns []listColumn
 	json    *json.Encoder
-	csv     *csv.Writer
+	csv     *sheet.Writer
 }
 
 // listed is a row.
@@ -35,7 +36,7 @@ func (c *console) list(columns []listColumn) *listing {
 	case "json":
 		l.json = json.NewEncoder(l.out)
 	case "csv":
-		l.csv = csv.NewWriter(l.out)
+		l.csv = sheet.NewWriter(l.out)
 		head := make([]string, len(columns))
 		for i, col := range columns {
 			head[i] = col.name
@@ -81,8 +82,8 @@ func (l *listing) line(cells []string) error {
 
 func (l *listing) close() error {
 	if l.csv != nil {
-		if l.csv.Flush(); l.csv.Error() != nil {
-			return l.csv.Error()
+		if err := l.csv.Flush(); err != nil {
+			return err
 		}
 	}
 	return l.out.Flush()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
+	"github.com/acqswitch/acqswitch/switch/sheet"
 )
 
 func sorted(s []string) []string {
@@ -274,10 +275,10 @@ func registryBlacklist(c *console) *cobra.Command {
 			}
 			var list []office.Listed
 			for i, row := range rows {
-				if i == 0 && row[0] == "kind" {
+				if i == 0 && strings.TrimPrefix(row[0], "\ufeff") == "kind" {
 					continue
 				}
-				list = append(list, office.Listed{Kind: row[0], Value: row[1], Reason: row[2]})
+				list = append(list, office.Listed{Kind: row[0], Value: sheet.Text(row[1]), Reason: sheet.Text(row[2])})
 			}
 			suspended, err := o.SetBlacklist(ctx, who, list)
 			return fmt.Sprintf("%d lines are in force, %d merchants were suspended %s", len(list), len(suspended), strings.Join(suspended, " ")), err

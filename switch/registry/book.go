@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/acqswitch/acqswitch/switch/sheet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -160,7 +161,7 @@ func scalarText(s string) string {
 // ReadTable reads a CSV table of merchants or of terminals: the first line names
 // the keys, flat (limits.day_count), and says by its column mid or serial which
 // they are. Columns may be left out; an empty cell takes away what was there.
-// What the cells mean is not checked here.
+// What the cells mean is not checked here. Cells are as package sheet writes them.
 func ReadTable(r io.Reader, name string) ([]Entry, error) {
 	text, err := readAll(r, name)
 	if err != nil {
@@ -213,7 +214,7 @@ func ReadTable(r io.Reader, name string) ([]Entry, error) {
 		e := newEntry(k)
 		line, _ := in.FieldPos(0)
 		for i, cell := range cells {
-			e.values[columns[i]] = yamlfile.Scalar{Text: strings.Clone(cell), Line: line}
+			e.values[columns[i]] = yamlfile.Scalar{Text: sheet.Text(strings.Clone(cell)), Line: line}
 		}
 		entries = append(entries, e)
 	}
@@ -221,7 +222,7 @@ func ReadTable(r io.Reader, name string) ([]Entry, error) {
 
 // WriteTable writes entries of one kind as ReadTable reads them, with all keys.
 func WriteTable(w io.Writer, names []string, entries []Entry) error {
-	out := csv.NewWriter(w)
+	out := sheet.NewWriter(w)
 	if err := out.Write(names); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
@@ -234,8 +235,7 @@ func WriteTable(w io.Writer, names []string, entries []Entry) error {
 			return fmt.Errorf("write table: %w", err)
 		}
 	}
-	out.Flush()
-	if err := out.Error(); err != nil {
+	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil

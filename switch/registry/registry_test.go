@@ -216,6 +216,16 @@ func TestTables(t *testing.T) {
 			}
 		}
 	}
+	formula := NewMerchant()
+	formula.Put("mid", "SHOP1")
+	formula.Put("name", `=HYPERLINK("x")`)
+	var table bytes.Buffer
+	if err := WriteTable(&table, MerchantKeys(), []Entry{formula}); err != nil || !strings.Contains(table.String(), `SHOP1,"'=HYPERLINK(""x"")"`) {
+		t.Errorf("%v\n%s", err, table.String())
+	}
+	if again, err := ReadTable(&table, "f.csv"); err != nil || again[0].Text() != formula.Text() {
+		t.Errorf("%v, %v", again, err)
+	}
 	for text, want := range map[string]string{
 		"":                          "f.csv:1: this is no table of CSV: EOF",
 		"mid,nme\n":                 "f.csv:1: nme: a merchant has no such key, or it is there twice",

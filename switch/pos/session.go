@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -233,7 +234,7 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 	if ss.tap != nil {
 		ss.tap.Answered(req.Key.Terminal.String(), frame[ss.dialect.PrefixSize():], time.Now())
 	}
-	if err := ss.out.send(frame); err != nil {
+	if err := ss.out.send(frame, len(ss.places) <= 1); err != nil {
 		s.acquirer.Undelivered(req, ans)
 		s.log.Debug("answer cannot be written", "dialect", name, "id", ans.ID, "error", err)
 		ok = false
@@ -292,8 +293,10 @@ type batch struct {
 	done chan struct{}
 }
 
-// send returns when frame is written or cannot be.
-func (o *outbox) send(frame []byte) error {
+// send returns when frame is written or cannot be. Unless it is alone, others of
+// the session are being decided: they are let go first, and their answers written
+// with this one.
+func (o *outbox) send(frame []byte, alone bool) error {
 	o.mu.Lock()
 	if o.writing {
 		if o.batch == nil {
@@ -306,16 +309,29 @@ func (o *outbox) send(frame []byte) error {
 		return b.err
 	}
 	o.writing = true
-	o.mu.Unlock()
-
-	err := o.write(frame)
-	o.mu.Lock()
-	for o.batch != nil {
+	if !alone {
+		o.mu.Unlock()
+		runtime.Gosched()
+		o.mu.Lock()
+	}
+	var err error
+	for own := true; own || o.batch != nil; own = false {
 		b, bytes := o.batch, o.next
 		o.batch, o.next = nil, o.spare[:0]
 		o.mu.Unlock()
-		b.err = o.write(bytes)
-		close(b.done)
+		switch {
+		case b == nil:
+			err = o.write(frame)
+		case own:
+			bytes = append(bytes, frame...)
+			err = o.write(bytes)
+			b.err = err
+		default:
+			b.err = o.write(bytes)
+		}
+		if b != nil {
+			close(b.done)
+		}
 		o.mu.Lock()
 		o.spare = bytes
 	}

@@ -22,15 +22,18 @@ type faulty struct {
 
 var errDisk = errors.New("disk is gone")
 
-func (f *faulty) Append(rec []byte) (journal.Position, error) {
+func (f *faulty) Append(rec []byte) (journal.Position, error) { return f.add(rec, f.Recorder.Append) }
+func (f *faulty) Queue(rec []byte) (journal.Position, error)  { return f.add(rec, f.Recorder.Queue) }
+
+func (f *faulty) add(rec []byte, to func([]byte) (journal.Position, error)) (journal.Position, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n--
 	if f.n > 0 {
-		return f.Recorder.Append(rec)
+		return to(rec)
 	}
 	if f.n == 0 && f.persisted {
-		f.Recorder.Append(rec)
+		to(rec)
 	}
 	return 0, errDisk
 }

@@ -48,10 +48,11 @@ type Forwarder interface {
 	// Number gives a request a leg while its issuer cannot be reached: it is told
 	// of later. It holds nothing, and is false when too much is in flight.
 	Number(req *txn.Request) (txn.Leg, bool)
-	// Exchange sends req and waits for the reply until req.Deadline or the
-	// issuer's own timeout, whichever is first, and gives the place back. It is
-	// OutcomeNotSent only if certainly no byte left.
-	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason)
+	// Exchange sends req, once the journal's record at intent is on stable storage,
+	// and waits for the reply until req.Deadline or the issuer's own timeout,
+	// whichever is first, and gives the place back. It is OutcomeNotSent only if
+	// certainly no byte left. It notes in req.Trace when the intent was durable.
+	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)
 	// Advise tries once to tell the issuer of rec, whose kind is told until it
@@ -67,8 +68,10 @@ type Forwarder interface {
 
 // Recorder is the journal. Append returns a nil error only when the record is
 // on stable storage; after any error nobody knows, and the process must end.
+// Queue does not wait for that: records become durable in their order.
 type Recorder interface {
 	Append(rec []byte) (journal.Position, error)
+	Queue(rec []byte) (journal.Position, error)
 	Read(pos journal.Position, dst []byte) ([]byte, error)
 	First() journal.Position
 	Scan(from journal.Position, fn func(journal.Position, []byte) error) error

@@ -149,7 +149,7 @@ func (s *Switch) misplaced(req *txn.Request) bool {
 // so side by side; a settlement of the terminal waits for them, and they for it,
 // so that the journal has them in the order in which they were counted.
 func (s *Switch) commit(rec *txn.Record, b []byte, ordered bool) (journal.Position, error) {
-	if !ordered && rec.Kind != txn.RecordIntent {
+	if !ordered {
 		_, key := rec.Subject()
 		order := s.batches.Order(&key.Terminal)
 		order.RLock()

@@ -189,8 +189,11 @@ func (p *process) pause(d time.Duration) bool {
 }
 
 // Exchange is the network to the issuer and back, with its faults.
-func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	w := p.w
+	if p.j.Wait(context.Background(), intent-1) != nil { // the disk failed: nothing leaves
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
+	}
 	w.intended(p, req, leg, rrn)
 	rng := w.roll("exchange", req.Key)
 	id, kind, minor, terminal, named := idOf(*leg), req.Kind, req.Amount.Minor, req.Key.Terminal, req.OriginalLeg

@@ -247,6 +247,13 @@ func (r recorder) Append(rec []byte) (journal.Position, error) {
 	return pos, err
 }
 
+func (r recorder) Queue(rec []byte) (journal.Position, error) {
+	r.w.yield()
+	pos, err := r.Journal.Queue(rec)
+	r.w.yield()
+	return pos, err
+}
+
 // boot starts the switch, as often as it takes: the disk may fail while it
 // recovers.
 func (w *world) boot() {

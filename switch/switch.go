@@ -346,10 +346,12 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 
-	// Until this append returns nothing has left for the issuer. After it, a
-	// crash at any point finds an open intent and makes it an unknown outcome.
+	// The issuer's link keeps the frame back until this record is durable. From
+	// then on a crash finds an open intent and makes it an unknown outcome.
 	rec.Kind = txn.RecordIntent
-	if _, err := s.append(w); err != nil {
+	w.buf = rec.Append(w.buf[:0])
+	intent, err := s.journal.Queue(w.buf)
+	if err != nil {
 		s.issuers.Cancel(&leg)
 		if errors.Is(err, journal.ErrFull) { // certainly not written: the disk is behind
 			rec.Kind = 0
@@ -360,9 +362,9 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
-	failpoint.Hit(failpoint.Intended)
+	s.starts.saw(rec.Day, intent)
 	req.Trace.Mark(txn.StageIntent, req.Received)
-	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, &ans.Reply)
+	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, intent, &ans.Reply)
 	req.Trace.Mark(txn.StageForwarded, req.Received)
 	s.conclude(req, ans, w, outcome, reason)
 }
@@ -610,8 +612,8 @@ func (s *Switch) relate(req *txn.Request, w *work) {
 	}
 }
 
-// append writes w's record. An intent may be refused while the journal's queue
-// is full; whatever answers a request that was sent waits for its place.
+// append writes w's record, and waits for its place while the journal's queue is
+// full.
 func (s *Switch) append(w *work) (journal.Position, error) {
 	w.buf = w.rec.Append(w.buf[:0])
 	for {
@@ -619,7 +621,7 @@ func (s *Switch) append(w *work) (journal.Position, error) {
 		if err == nil {
 			s.starts.saw(w.rec.Day, pos)
 		}
-		if !errors.Is(err, journal.ErrFull) || w.rec.Kind == txn.RecordIntent {
+		if !errors.Is(err, journal.ErrFull) {
 			return pos, err
 		}
 	}

@@ -89,7 +89,10 @@ func (b *bank) Cancel(leg *txn.Leg) {
 	b.release(leg)
 }
 
-func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+	if err := b.journal.Wait(context.Background(), position-1); err != nil {
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
+	}
 	intent := false
 	newest := max(b.journal.First(), b.journal.Last()-min(b.journal.Last(), 1000))
 	b.journal.Scan(newest, func(_ journal.Position, p []byte) error {

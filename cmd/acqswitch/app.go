@@ -336,7 +336,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			a.log.Warn("issuer message cannot be used", "issuer", name, "error", err)
 		},
 	}
-	if a.issuers, err = a.cfg.router(hooks); err != nil {
+	if a.issuers, err = a.cfg.router(a.journal, hooks); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }

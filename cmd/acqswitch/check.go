@@ -21,7 +21,7 @@ import (
 // binds every address. What the switch on its data directory has bound for the
 // same purpose counts as free, for an upgrade passes it on.
 func (c *config) check(ctx context.Context) error {
-	if _, err := c.router(issuer.Hooks{}); err != nil {
+	if _, err := c.router(nil, issuer.Hooks{}); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	if _, err := newRisk(c, startPolicy); err != nil {

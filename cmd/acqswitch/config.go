@@ -347,7 +347,7 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 }
 
 // router builds the issuers; nothing is dialed.
-func (c *config) router(hooks issuer.Hooks) (*issuer.Router, error) {
+func (c *config) router(j issuer.Journal, hooks issuer.Hooks) (*issuer.Router, error) {
 	id, err := c.acquirerID()
 	if err != nil {
 		return nil, err
@@ -356,7 +356,7 @@ func (c *config) router(hooks issuer.Hooks) (*issuer.Router, error) {
 	for name, d := range dialect.ForIssuers(id) {
 		codecs[name] = d
 	}
-	return issuer.New(c.Issuers, codecs, hooks)
+	return issuer.New(c.Issuers, codecs, j, hooks)
 }
 
 // path is a file of the data directory unless given.
@@ -389,7 +389,7 @@ func configCommand(c *console) *cobra.Command {
 			}
 			// An issuer's certificates may be missing where books are only read, so
 			// issuers are not part of loading.
-			if _, err := cfg.router(issuer.Hooks{}); err != nil {
+			if _, err := cfg.router(nil, issuer.Hooks{}); err != nil {
 				return usage(fmt.Errorf("configuration %s: %w", nameOf(path), err))
 			}
 			_, err = fmt.Fprintln(c.out, "ok")

@@ -196,15 +196,34 @@ func (j *Journal) Run(ctx context.Context) error {
 // stable storage; on ErrFull and ErrSize the record is certainly not in the
 // journal; after any other error it may or may not be.
 func (j *Journal) Append(rec []byte) (Position, error) {
+	f, pos, err := j.queue(rec)
+	if err != nil {
+		return 0, err
+	}
+	<-f.done
+	if f.err != nil {
+		return 0, f.err
+	}
+	return pos, nil
+}
+
+// Queue is Append for who need not wait: the record is on its way to stable
+// storage, before every record that is added later. Wait tells when it is there.
+func (j *Journal) Queue(rec []byte) (Position, error) {
+	_, pos, err := j.queue(rec)
+	return pos, err
+}
+
+func (j *Journal) queue(rec []byte) (*flush, Position, error) {
 	if len(rec) == 0 || len(rec) > RecordSizeMax {
-		return 0, ErrSize
+		return nil, 0, ErrSize
 	}
 	check := crc32.Checksum(rec, castagnoli)
 
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if err := j.makeRoom(len(rec)); err != nil {
-		j.mu.Unlock()
-		return 0, err
+		return nil, 0, err
 	}
 	f, pos := j.open, j.next
 	f.buf = appendRecord(f.buf, pos, check, rec)
@@ -213,13 +232,7 @@ func (j *Journal) Append(rec []byte) (Position, error) {
 	if f.count == 1 && j.flying == nil {
 		j.work.Signal()
 	}
-	j.mu.Unlock()
-
-	<-f.done
-	if f.err != nil {
-		return 0, f.err
-	}
-	return pos, nil
+	return f, pos, nil
 }
 
 // makeRoom returns nil with mu held and room for a record of n bytes in open.
@@ -259,7 +272,7 @@ func (j *Journal) makeRoom(n int) error {
 // Wait returns nil as soon as a record after pos is durable. It returns an
 // error with ErrClosed in it when none will come, and ctx's when that ends.
 func (j *Journal) Wait(ctx context.Context, pos Position) error {
-	for {
+	for j.Last() <= pos {
 		j.mu.Lock()
 		if j.Last() > pos {
 			j.mu.Unlock()
@@ -280,6 +293,7 @@ func (j *Journal) Wait(ctx context.Context, pos Position) error {
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
 // Last is the position of the last durable record, 0 when there is none yet.

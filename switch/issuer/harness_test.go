@@ -34,6 +34,12 @@ type bench struct {
 // start runs a router against one issuer at address until the test ends.
 func start(t testing.TB, address string, change func(*issuer.Config)) *bench {
 	t.Helper()
+	return startOn(t, nil, address, change)
+}
+
+// startOn is start with a journal that has the intents.
+func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer.Config)) *bench {
+	t.Helper()
 	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: 2 * time.Second, ReconnectMin: 5 * time.Millisecond,
 		ReconnectMax: 50 * time.Millisecond, EchoTimeout: time.Second}
 	if change != nil {
@@ -41,7 +47,7 @@ func start(t testing.TB, address string, change func(*issuer.Config)) *bench {
 	}
 	b := &bench{t: t}
 	note := func(f func()) { b.mu.Lock(); defer b.mu.Unlock(); f() }
-	r, err := issuer.New([]issuer.Config{cfg}, codecs, issuer.Hooks{
+	r, err := issuer.New([]issuer.Config{cfg}, codecs, j, issuer.Hooks{
 		Late:      func(l issuer.Late) { note(func() { b.late = append(b.late, l) }) },
 		Unmatched: func(_ string, _ txn.ReplyHead, why string) { note(func() { b.unmatched = append(b.unmatched, why) }) },
 		Malformed: func(string, error) { note(func() { b.malformed++ }) },
@@ -125,7 +131,7 @@ func (b *bench) exchange(req *txn.Request) result {
 		r.outcome = txn.OutcomeNotSent
 		return r
 	}
-	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, &r.reply)
+	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, 0, &r.reply)
 	return r
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -18,6 +19,7 @@ type issuer struct {
 	codec   Codec
 	tls     *tls.Config
 	zone    *time.Location
+	journal Journal
 	hooks   *Hooks
 	late    chan<- Late
 	links   []*link
@@ -51,9 +53,9 @@ func (is *issuer) up() bool {
 	return false
 }
 
-// send queues c on the next link that takes it. Unless the error is nil,
-// nothing was queued.
-func (is *issuer) send(c *call, encode func([]byte) ([]byte, error)) error {
+// send queues c on the next link that takes it, to leave when the record at intent
+// is durable. Unless the error is nil, nothing was queued.
+func (is *issuer) send(c *call, intent journal.Position, encode func([]byte) ([]byte, error)) error {
 	err := errClosed
 	first := int(is.turn.Add(1))
 	for i := range is.links {
@@ -61,7 +63,7 @@ func (is *issuer) send(c *call, encode func([]byte) ([]byte, error)) error {
 		if w == nil {
 			continue
 		}
-		if err = w.send(c, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
+		if err = w.send(c, intent, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
 			return err
 		}
 	}
@@ -97,7 +99,7 @@ func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
 	defer is.table.release(c)
 	var reply txn.Reply
 	c.reply = &reply
-	if err := w.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
+	if err := w.send(c, 0, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
 		is.table.take(c)
 		return err
 	}

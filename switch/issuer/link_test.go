@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/settlement/journal/memdisk"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -176,7 +178,7 @@ func TestF46BusyAndCancel(t *testing.T) {
 	}
 	req.Deadline = time.Now().Add(-time.Second)
 	var reply txn.Reply
-	if outcome, reason := b.Exchange(req, &second, [12]byte{}, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {
+	if outcome, reason := b.Exchange(req, &second, [12]byte{}, 0, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {
 		t.Errorf("a request whose time was up: %v, %v", outcome, reason)
 	}
 }
@@ -240,7 +242,7 @@ func TestDrain(t *testing.T) {
 			go func() { <-release; c.answer(m, "00") }()
 		}
 	})
-	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: p.addr(), BINs: []string{"6"}}}, codecs, issuer.Hooks{})
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: p.addr(), BINs: []string{"6"}}}, codecs, nil, issuer.Hooks{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -475,5 +477,56 @@ func TestF41AdvicesAreNumberedWhileTheIssuerIsAway(t *testing.T) {
 	offline.Kind = txn.KindOfflineSale
 	if r := b.exchange(offline).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable); r.leg.STAN == 0 {
 		t.Error("it has no number to be told under")
+	}
+}
+
+// A frame leaves when its intent is on stable storage and not before, and never
+// if it will not be.
+func TestFrameWaitsForItsIntent(t *testing.T) {
+	for _, durable := range []bool{true, false} {
+		var asked atomic.Int64
+		p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+			if !network(c, m) {
+				asked.Add(1)
+				c.answer(m, "00")
+			}
+		})
+		j, err := journal.Open("journal", journal.Config{Disk: memdisk.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := startOn(t, j, p.addr(), nil).up(1)
+		intent, err := j.Queue([]byte("intent")) // on its way: the journal does not run yet
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := sale("10000001", 100)
+		leg, reason := b.Begin(req)
+		if reason != txn.Approved {
+			t.Fatal(reason)
+		}
+		ended := make(chan result)
+		go func() {
+			var r result
+			r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, &r.reply)
+			ended <- r
+		}()
+		time.Sleep(20 * time.Millisecond)
+		if asked.Load() != 0 {
+			t.Fatal("a request reached the issuer before its intent was durable")
+		}
+		if durable {
+			run(t, j.Run)
+			(<-ended).want(t, txn.OutcomeApproved, txn.Approved)
+			if at := req.Trace[txn.StageIntent]; at < 20*time.Millisecond || at > time.Minute {
+				t.Errorf("the intent was durable after %v", at)
+			}
+			continue
+		}
+		j.Close()
+		(<-ended).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+		if asked.Load() != 0 {
+			t.Error("a request without an intent reached the issuer")
+		}
 	}
 }

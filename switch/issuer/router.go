@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -32,6 +33,7 @@ var conditional = map[string]bool{"08": true, "10": true, "16": true, "A2": true
 // Router knows every issuer. Its verbs may be used by many goroutines at once.
 type Router struct {
 	issuers []*issuer
+	journal Journal
 	byID    map[txn.IssuerID]*issuer
 	routes  routes
 	hooks   Hooks
@@ -40,9 +42,9 @@ type Router struct {
 }
 
 // New checks the configurations and builds the routing table. codecs are by
-// dialect name. Nothing is dialed before Run.
-func New(configs []Config, codecs map[string]Codec, hooks Hooks) (*Router, error) {
-	r := &Router{byID: make(map[txn.IssuerID]*issuer), hooks: hooks, late: make(chan Late, lateQueue)}
+// dialect name; j is where intents are. Nothing is dialed before Run.
+func New(configs []Config, codecs map[string]Codec, j Journal, hooks Hooks) (*Router, error) {
+	r := &Router{byID: make(map[txn.IssuerID]*issuer), journal: j, hooks: hooks, late: make(chan Late, lateQueue)}
 	for i, cfg := range configs {
 		if err := cfg.Validate(); err != nil {
 			return nil, err
@@ -77,7 +79,7 @@ func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, tls: tls, hooks: &r.hooks, late: r.late,
+	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, tls: tls, journal: r.journal, hooks: &r.hooks, late: r.late,
 		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}
 	// Where no earlier leg is known (Resume), STANs start where the clock says;
 	// with DE7 beside it a STAN is unique.
@@ -146,13 +148,19 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 	return leg, true
 }
 
-// Exchange sends req and waits for its reply until req.Deadline or the
-// issuer's timeout, whichever is first, and gives the place back. The outcome
-// is NotSent only if certainly no byte left.
-func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+// Exchange sends req, once the journal's record at intent is on stable storage,
+// and waits for its reply until req.Deadline or the issuer's timeout, whichever is
+// first, and gives the place back. The outcome is NotSent only if certainly no
+// byte left.
+func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()
-	outcome, reason, result := is.exchange(c, req, rrn, reply)
+	outcome, reason, result := is.exchange(c, req, rrn, intent, reply)
+	if w := c.wire.Load(); w != nil {
+		if at, ok := w.left(c.flush); ok {
+			req.Trace[txn.StageIntent] = at.Sub(req.Received)
+		}
+	}
 	is.breaker.report(c.epoch, c.probe, result)
 	is.table.release(c)
 	return outcome, reason
@@ -176,7 +184,7 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 	panic("issuer: a leg was exchanged or cancelled twice, or never begun")
 }
 
-func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
+func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
 	wait := is.cfg.Timeout
 	if !req.Deadline.IsZero() {
 		wait = min(wait, time.Until(req.Deadline))
@@ -186,7 +194,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, reply *txn.R
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
 	c.reply = reply
-	if err := is.send(c, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
+	if err := is.send(c, intent, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
 		switch {
 		case errors.Is(err, errQueueFull):
@@ -282,7 +290,7 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	}
 	defer is.table.release(c)
 	c.reply = &reply
-	if err := is.send(c, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
+	if err := is.send(c, 0, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
 	}

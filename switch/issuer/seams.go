@@ -1,8 +1,10 @@
 package issuer
 
 import (
+	"context"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -35,6 +37,12 @@ type Codec interface {
 	// BodySize is the length that a prefix announces; after an error the
 	// connection is given up.
 	BodySize(prefix []byte) (int, error)
+}
+
+// Journal tells when records are on stable storage.
+type Journal interface {
+	// Wait returns nil once a record after pos is, and an error when none will be.
+	Wait(ctx context.Context, pos journal.Position) error
 }
 
 // Hooks are told what happens on the links. Any may be nil. All but Late run

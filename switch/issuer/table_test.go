@@ -363,19 +363,19 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	} {
 		cfg := good(c.change)
 		codecs["iso87"] = struct{ Codec }{}
-		_, err := New([]Config{cfg}, codecs, Hooks{})
+		_, err := New([]Config{cfg}, codecs, nil, Hooks{})
 		if err == nil || !strings.Contains(err.Error(), c.field) || !strings.Contains(err.Error(), cfg.Name) {
 			t.Errorf("%s: %v", c.field, err)
 		}
 	}
 	same := good(func(*Config) {})
 	for _, list := range [][]Config{nil, {same, same}} {
-		if _, err := New(list, codecs, Hooks{}); err == nil {
+		if _, err := New(list, codecs, nil, Hooks{}); err == nil {
 			t.Errorf("%d issuers of one name were taken", len(list))
 		}
 	}
 	second := good(func(c *Config) { c.Name = "ccb" })
-	if _, err := New([]Config{same, second}, codecs, Hooks{}); err == nil || !strings.Contains(err.Error(), "listed twice") {
+	if _, err := New([]Config{same, second}, codecs, nil, Hooks{}); err == nil || !strings.Contains(err.Error(), "listed twice") {
 		t.Errorf("one prefix of two issuers: %v", err)
 	}
 	if err := errors.Join(same.Validate(), second.Validate()); err != nil {

@@ -81,7 +81,7 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	for name, d := range dialect.ForIssuers(48802900) {
 		codecs[name] = d
 	}
-	router, err := issuer.New([]issuer.Config{{Name: "nobody", Address: "127.0.0.1:1", BINs: []string{"9"}}}, codecs, issuer.Hooks{})
+	router, err := issuer.New([]issuer.Config{{Name: "nobody", Address: "127.0.0.1:1", BINs: []string{"9"}}}, codecs, nil, issuer.Hooks{})
 	must(err)
 	rules, err := risk.New(risk.Config{})
 	must(err)

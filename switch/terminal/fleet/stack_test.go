@@ -102,13 +102,13 @@ func startStack(t testing.TB, dir string) *stack {
 	for name, d := range dialect.ForIssuers(48802900) {
 		codecs[name] = d
 	}
-	router, err := issuer.New(issuers, codecs, issuer.Hooks{Late: func(l issuer.Late) { s.switch_.Late(l.Leg, &l.Reply) }})
-	must(err)
 	rules, err := risk.New(risk.Config{})
 	must(err)
 	cards, err := keys.OpenCards(filepath.Join(dir, "card.keys"))
 	must(err)
 	j, err := journal.Open(filepath.Join(dir, "journal"), journal.Config{})
+	must(err)
+	router, err := issuer.New(issuers, codecs, j, issuer.Hooks{Late: func(l issuer.Late) { s.switch_.Late(l.Leg, &l.Reply) }})
 	must(err)
 	stops = append(stops, func() { j.Close() })
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))

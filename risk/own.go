@@ -1,6 +1,7 @@
 package risk
 
 import (
+	"encoding/hex"
 	"sync"
 	"time"
 
@@ -72,6 +73,11 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 		f.SetText(rules.CardBIN, req.PAN.AppendMasked(digits[:0])[:6])
 	}
 	// What takes longer is found out only where somebody asks.
+	if j.asks(rules.CardToken) && req.CardToken != noCard {
+		var digits [2 * len(req.CardToken)]byte
+		hex.Encode(digits[:], req.CardToken[:])
+		f.SetText(rules.CardToken, digits[:])
+	}
 	if j.asks(rules.Hour, rules.Weekday) {
 		at := req.Received.In(e.zone)
 		f.Set(rules.Hour, int64(at.Hour()))

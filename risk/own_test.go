@@ -51,6 +51,7 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		{`distance in 99..101`, func(r *txn.Request) { r.Info.Position.Known = false }},
 		{`card.type == "credit"`, func(r *txn.Request) { r.CardType = txn.CardDebit }},
 		{`card.bin == "622200"`, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6011000000000004") }},
+		{`card.token == "01000000000000000000000000000000"`, func(r *txn.Request) { r.CardToken[1] = 9 }},
 		{`merchant.id == "999290054110001"`, nil},
 		{`merchant.type == "enterprise"`, func(r *txn.Request) { r.Owner.Type = txn.NaturalPerson }},
 		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Owner.MCC = 0 }},

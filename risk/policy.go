@@ -27,6 +27,8 @@ type Policy struct {
 
 	// Own are the risk officer's own rules, in the order in which they are asked.
 	Own []rules.Rule
+	// Lists are what their conditions look things up in.
+	Lists []rules.List
 
 	Places   Places
 	Patterns Patterns
@@ -200,7 +202,7 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 			problems = append(problems, fmt.Errorf(format, args...))
 		}
 	}
-	own, err := rules.New(p.Own)
+	own, err := rules.New(p.Own, p.Lists...)
 	if err != nil {
 		problems = append(problems, err)
 	}

@@ -39,7 +39,10 @@ func places(p *risk.Policy) placed {
 	section, where := "", ""
 	for line := range strings.Lines(string(Export(p))) {
 		line = strings.TrimRight(line, "\n")
-		plan, begins := strings.CutPrefix(line, "  - number: ")
+		called, begins := strings.CutPrefix(line, "  - number: ")
+		if !begins {
+			called, begins = strings.CutPrefix(line, "  - name: ")
+		}
 		switch {
 		case line != "" && line[0] != ' ':
 			key, rest, _ := strings.Cut(line, ":")
@@ -52,7 +55,7 @@ func places(p *risk.Policy) placed {
 			}
 			continue
 		case begins:
-			where = section + ", " + plan
+			where = section + ", " + called
 		}
 		x.add(where, strings.TrimLeft(strings.TrimSpace(line), "- "))
 	}

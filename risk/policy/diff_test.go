@@ -27,6 +27,7 @@ func TestDiff(t *testing.T) {
 				"# changed\n" + strings.Replace(full, "{rule: T12, mode: shadow}", "{mode: shadow, rule: T12}", 1): nil,
 				strings.Replace(full, "speed_max_kmh: 150", "speed_max_kmh: 151", 1):                               {"places: -speed_max_kmh: 150 +speed_max_kmh: 151"},
 				strings.Replace(full, "near: [999.00,", "near: [998.00,", 1):                                       {"patterns: -near: [999.00, 1999.00, 2999.00, 3999.00] +near: [998.00, 1999.00, 2999.00, 3999.00]"},
+				strings.Replace(full, "59_45]", "5946]", 1):                                                        {`lists, jewellers: -"59_45" +"5946"`},
 				strings.Replace(full, "day_count: 5,", "day_count: 6,", 1): {
 					"plans, 7: -{of: card, currency: JPY, transaction: 50000, day_amount: 200000, day_count: 5, month_amount: 900000, month_count: 50} " +
 						"+{of: card, currency: JPY, transaction: 50000, day_amount: 200000, day_count: 6, month_amount: 900000, month_count: 50}"},
@@ -41,6 +42,7 @@ func TestDiff(t *testing.T) {
 	t.Run("written otherwise", load("# changed\n"+strings.Replace(full, "{rule: T12, mode: shadow}", "{mode: shadow, rule: T12}", 1)))
 	t.Run("value", load(strings.Replace(full, "speed_max_kmh: 150", "speed_max_kmh: 151", 1)))
 	t.Run("list", load(strings.Replace(full, "near: [999.00,", "near: [998.00,", 1)))
+	t.Run("list with a name", load(strings.Replace(full, "59_45]", "5946]", 1)))
 	t.Run("limit", load(strings.Replace(full, "day_count: 5,", "day_count: 6,", 1)))
 	t.Run("plan", load(strings.Replace(full, "  - {number: 0, name: standard}\n", "", 1)))
 }

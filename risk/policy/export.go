@@ -81,6 +81,17 @@ func Export(p *risk.Policy) []byte {
 	for _, id := range sortedTokens(p.Shunned) {
 		f("  - %s\n", quoted(hex.EncodeToString(id[:])))
 	}
+	section(&w, "lists", len(p.Lists))
+	for i := range p.Lists {
+		x := &p.Lists[i]
+		f("  - name: %s\n    of: %s\n", x.Name, x.Of)
+		if len(x.Entries) > 0 {
+			f("    entries:\n")
+		}
+		for _, e := range x.Entries {
+			f("      - %s\n", quoted(e))
+		}
+	}
 	section(&w, "rules", len(p.Own))
 	for i := range p.Own {
 		r := &p.Own[i]

@@ -25,6 +25,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -52,6 +53,7 @@ type document struct {
 	Overrides []overrideYAML    `yaml:"overrides"`
 	Cards     []blockYAML       `yaml:"blocked_cards"`
 	Persons   []yamlfile.Scalar `yaml:"shunned_persons"`
+	Lists     []listYAML        `yaml:"lists"`
 	Rules     []ruleYAML        `yaml:"rules"`
 }
 
@@ -150,6 +152,12 @@ type blockYAML struct {
 	Until yamlfile.Scalar `yaml:"until"`
 }
 
+type listYAML struct {
+	Name    yamlfile.Scalar   `yaml:"name"`
+	Of      yamlfile.Scalar   `yaml:"of"`
+	Entries []yamlfile.Scalar `yaml:"entries"`
+}
+
 type ruleYAML struct {
 	Number  yamlfile.Scalar `yaml:"number"`
 	Name    yamlfile.Scalar `yaml:"name"`
@@ -193,6 +201,15 @@ type loader struct {
 	p        risk.Policy
 }
 
+// name is a name that is shown to people and kept for ever.
+func (l *loader) name(s yamlfile.Scalar, field string) string {
+	if telemetry.Mask(s.Text) != s.Text {
+		l.problem(s, field, "holds what looks like a card number: call it otherwise")
+		return "a-name"
+	}
+	return s.Text
+}
+
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
 	if len(l.problems) < problemsMax {
 		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
@@ -219,7 +236,10 @@ func (l *loader) document(d *document) {
 	for i := range d.Overrides {
 		l.override(&d.Overrides[i])
 	}
-	l.lists(d)
+	l.parties(d)
+	for i := range d.Lists {
+		l.list(&d.Lists[i])
+	}
 	l.rules(d.Rules)
 }
 
@@ -350,7 +370,7 @@ func (l *loader) permit(y *permitYAML) {
 
 func (l *loader) plan(y *planYAML) {
 	at := yamlfile.First(y.Number, y.Name, y.Level, y.NoPIN)
-	p := risk.Plan{Name: y.Name.Text}
+	p := risk.Plan{Name: l.name(y.Name, "plans[].name")}
 	if y.Number.Line == 0 {
 		l.problem(at, "plans[].number", "is missing: 0 is the plan of merchants that name none")
 	}
@@ -454,7 +474,7 @@ func (l *loader) override(y *overrideYAML) {
 // blockNames are the reasons for which a card is refused.
 var blockNames = [...]string{risk.BlockRestricted: "restricted", risk.BlockLost: "lost", risk.BlockStolen: "stolen"}
 
-func (l *loader) lists(d *document) {
+func (l *loader) parties(d *document) {
 	for i := range d.Cards {
 		y := &d.Cards[i]
 		const field = "blocked_cards[]"
@@ -485,13 +505,49 @@ func (l *loader) lists(d *document) {
 	}
 }
 
+func (l *loader) list(y *listYAML) {
+	const field = "lists[]"
+	x := rules.List{Name: l.name(y.Name, field+".name")}
+	at := yamlfile.First(y.Name, y.Of)
+	if !rules.ListNamed(x.Name) {
+		l.problem(at.Or(y.Name), field+".name", "%q must be of lower-case letters, digits and underscores, a letter first, at most 40", x.Name)
+	}
+	if slices.ContainsFunc(l.p.Lists, func(z rules.List) bool { return z.Name == x.Name }) {
+		l.problem(at.Or(y.Name), field+".name", "another list is called %q", x.Name)
+	}
+	if len(l.p.Lists) == rules.ListsMax {
+		l.problem(at, "lists", "there are more than %d lists", rules.ListsMax)
+		return
+	}
+	var ok bool
+	if x.Of, ok = rules.ParseFact(y.Of.Text); !ok {
+		l.problem(at.Or(y.Of), field+".of", "%q is no fact: acqswitch risk facts lists them, such as merchant.mcc", y.Of.Text)
+		return
+	}
+	if len(y.Entries) > rules.ListEntriesMax {
+		l.problem(at, field+".entries", "are %d, at most %d may be", len(y.Entries), rules.ListEntriesMax)
+		return
+	}
+	seen := make(map[string]bool, len(y.Entries))
+	for _, s := range y.Entries {
+		if err := rules.CheckEntry(x.Of, s.Text); err != nil {
+			l.problem(s, field+".entries[]", "%v", err)
+		} else if seen[s.Text] {
+			l.problem(s, field+".entries[]", "it stands in list %q twice", x.Name)
+		}
+		seen[s.Text] = true
+		x.Entries = append(x.Entries, s.Text)
+	}
+	l.p.Lists = append(l.p.Lists, x)
+}
+
 func (l *loader) rules(ys []ruleYAML) {
 	before := len(l.problems)
 	for i := range ys {
 		y := &ys[i]
 		const field = "rules[]"
 		at := yamlfile.First(y.Number, y.Name, y.When, y.Action, y.Refuse, y.OnError, y.Mode, y.From, y.Until)
-		r := rules.Rule{Name: y.Name.Text, When: y.When.Text, Mode: l.mode(y.Mode, field+".mode"),
+		r := rules.Rule{Name: l.name(y.Name, field+".name"), When: y.When.Text, Mode: l.mode(y.Mode, field+".mode"),
 			From: l.date(y.From, field+".from"), Until: l.date(y.Until, field+".until")}
 		whole(l, y.Number, field+".number", (*uint16)(&r.Number), math.MaxUint16)
 		if y.When.Line == 0 {
@@ -517,7 +573,7 @@ func (l *loader) rules(ys []ruleYAML) {
 	if len(l.problems) > before {
 		return
 	}
-	if _, err := rules.New(l.p.Own); err != nil {
+	if _, err := rules.New(l.p.Own, l.p.Lists...); err != nil {
 		l.ruleProblems(ys, err)
 	}
 }

@@ -71,6 +71,12 @@ blocked_cards:
   - {card: 0f1e2d3c4b5a69788796a5b4c3d2e1f0, why: stolen, from: 2026-11-20, until: 2026-11-21}
   - {card: 00000000000000000000000000000001}
 shunned_persons: [11111111111111111111111111111111]
+lists:
+  - name: jewellers
+    of: merchant.mcc
+    entries: [5094, "5944", 59_45]
+  - {name: tried_cards, of: card.token, entries: [0f1e2d3c4b5a69788796a5b4c3d2e1f0]}
+  - {name: none, of: kind}
 rules:
   - {number: 1000, name: one, when: "amount > 5 && card.bin == \"622202\"", action: refuse, refuse_as: frequency, on_error: refuse, mode: shadow, from: 2026-11-20, until: 2026-11-21}
   - number: 1001
@@ -190,6 +196,15 @@ func TestWhatIsNoPolicy(t *testing.T) {
 		{"card twice", head + "blocked_cards:\n  - {card: 00000000000000000000000000000001}\n  - {card: 00000000000000000000000000000001}\n", "x:4: blocked_cards[].card: the card stands here twice"},
 		{"person in clear", head + "shunned_persons: [310101199001011234]\n", "shunned_persons[]: must be a token"},
 		{"override without id", head + "overrides:\n  - {of: merchant, day_count: 1}\n", "overrides[].id"},
+		{"plan named by a card", head + "plans:\n  - {number: 1, name: of 6222 0200 0000 0007}\n", "x:3: plans[].name: holds what looks like a card number"},
+		{"list named by a card", head + "lists:\n  - {name: \"6222020000000007\", of: kind}\n", "x:3: lists[].name: holds what looks like a card number"},
+		{"rule named by a card", head + "rules:\n  - {number: 1000, name: stop-6222020000000007, when: pin, action: alert}\n", "x:3: rules[].name: holds what looks like a card number"},
+		{"list of nothing", head + "lists:\n  - {name: a, of: card.pan}\n", `x:3: lists[].of: "card.pan" is no fact`},
+		{"list twice", head + "lists:\n  - {name: a, of: kind}\n  - {name: a, of: kind}\n", `x:4: lists[].name: another list is called "a"`},
+		{"list badly named", head + "lists:\n  - {name: bad-bins, of: card.bin}\n", `x:3: lists[].name: "bad-bins" must be of lower-case letters, digits and underscores`},
+		{"cards in clear in a list", head + "lists:\n  - name: a\n    of: card.token\n    entries:\n      - 6222020000000007\n", "x:6: lists[].entries[]: must be a token of 32 hexadecimal digits"},
+		{"entry twice", head + "lists:\n  - {name: a, of: card.bin, entries: [\"622202\", \"622202\"]}\n", `x:3: lists[].entries[]: it stands in list "a" twice`},
+		{"rule of no list", head + "rules:\n  - {number: 1000, name: r, when: card.bin in list.b, action: alert}\n", `x:3: rules[].when: rule "r": column 13: there is no list "b"`},
 		{"rule without condition", head + "rules:\n  - {number: 1000, name: r, action: alert}\n", "x:3: rules[].when: is missing"},
 		{"rule without action", head + "rules:\n  - {number: 1000, name: r, when: pin}\n", "rules[].action"},
 		{"refusal without reason", head + "rules:\n  - {number: 1000, name: r, when: pin, action: refuse}\n", `rules[].refuse_as: "" must be card (57)`},

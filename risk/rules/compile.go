@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/conf"
@@ -88,12 +89,13 @@ type term struct {
 // compiler turns a syntax tree into functions.
 type compiler struct {
 	source file.Source
+	lists  map[string]*lookup
 	uses   uint64 // the facts asked for
 	err    *Error // the first
 }
 
 // compile reads an expression. uses are the facts it asks for.
-func compile(source string) (is condition, uses []Fact, err error) {
+func compile(source string, lists map[string]*lookup) (is condition, uses []Fact, err error) {
 	if len(source) > ExpressionSizeMax {
 		return nil, nil, &Error{1, 1, fmt.Sprintf("it is longer than %d bytes: make two rules of it", ExpressionSizeMax)}
 	}
@@ -110,7 +112,7 @@ func compile(source string) (is condition, uses []Fact, err error) {
 	} else if err != nil {
 		return nil, nil, &Error{1, 1, err.Error()}
 	}
-	c := compiler{source: tree.Source}
+	c := compiler{source: tree.Source, lists: lists}
 	t := c.term(tree.Node)
 	if t.sort != flag {
 		c.fail(tree.Node, "the whole is %s: a rule needs a condition, such as amount > 1000_00", t.sort)
@@ -184,13 +186,21 @@ func name(n ast.Node) string {
 	return ""
 }
 
+// first is where a dotted name begins; a member's place is its last part.
+func first(n ast.Node) ast.Node {
+	for m, ok := n.(*ast.MemberNode); ok; m, ok = n.(*ast.MemberNode) {
+		n = m.Node
+	}
+	return n
+}
+
 func (c *compiler) named(n ast.Node) term {
 	called := name(n)
 	x, ok := byName[called]
 	if !ok {
-		at := n
-		for m, ok := at.(*ast.MemberNode); ok; m, ok = at.(*ast.MemberNode) {
-			at = m.Node // a member's place is its last part
+		at := first(n)
+		if strings.HasPrefix(called, listPrefix) {
+			return c.fail(at, "a list stands behind in only, such as merchant.mcc in list.jewellers")
 		}
 		return c.fail(at, "%q is not known: acqswitch risk facts lists what a rule may ask", called)
 	}
@@ -289,6 +299,9 @@ func (c *compiler) binary(n *ast.BinaryNode) term {
 		if l.sort != text || r.sort != text || !r.literal {
 			return c.fail(n, "%s compares a text with one in quotes, such as card.bin startsWith \"62\"", n.Operator)
 		}
+		if l.fact < facts && len(r.s) > textSizes[l.fact] {
+			return c.fail(n.Right, "%s is at most %d long", l.fact, textSizes[l.fact])
+		}
 		has := bytes.HasPrefix
 		if n.Operator == "endsWith" {
 			has = bytes.HasSuffix
@@ -341,6 +354,9 @@ func (c *compiler) comparison(n *ast.BinaryNode, l, r term) term {
 	if l.sort == word && r.sort == text && r.literal {
 		r = c.wordOf(n.Right, l.words, r.s)
 	}
+	if l.sort == text && l.fact < facts && r.sort == text && r.literal {
+		c.canBe(n.Right, l.fact, r.s)
+	}
 	switch {
 	case c.err != nil:
 		return l
@@ -371,6 +387,13 @@ func (c *compiler) comparison(n *ast.BinaryNode, l, r term) term {
 		return c.condition(span(l.fact, n.Operator, r.n))
 	}
 	return c.condition(compared(n.Operator, l.num, r.num))
+}
+
+// canBe fails where a fact is never such a text.
+func (c *compiler) canBe(n ast.Node, x Fact, s string) {
+	if err := CheckEntry(x, s); err != nil {
+		c.fail(n, "%s is never that: %v", x, err)
+	}
 }
 
 // wordOf is the literal for one of a list of words.
@@ -522,6 +545,9 @@ func (c *compiler) membership(n *ast.BinaryNode) term {
 		}
 		return c.condition(within(l.fact, low.n, high.n, false))
 	}
+	if called, ok := strings.CutPrefix(name(n.Right), listPrefix); ok {
+		return c.listed(n, l, called)
+	}
 	list, ok := n.Right.(*ast.ArrayNode)
 	if !ok || len(list.Nodes) == 0 || l.sort == flag || l.literal {
 		return c.fail(n.Right, "in needs a list or a range, such as merchant.mcc in [5411, 5812]")
@@ -536,21 +562,16 @@ func (c *compiler) membership(n *ast.BinaryNode) term {
 		if l.sort == word && t.sort == text {
 			t = c.wordOf(item, l.words, t.s)
 		}
+		if l.sort == text && t.sort == text {
+			c.canBe(item, l.fact, t.s)
+		}
 		if c.err == nil && t.sort != l.sort {
 			return c.fail(item, "%s is looked for among others, this is %s", l.sort, t.sort)
 		}
 		ns, texts[t.s] = append(ns, t.n), struct{}{}
 	}
 	if l.sort == text {
-		of := l.text
-		return c.condition(func(f *Facts) truth {
-			b, ok := of(f)
-			if !ok {
-				return unknown
-			}
-			_, is := texts[string(b)]
-			return truthOf(is)
-		})
+		return c.condition(amongTexts(l.text, texts))
 	}
 	slices.Sort(ns)
 	of := l.num
@@ -560,6 +581,42 @@ func (c *compiler) membership(n *ast.BinaryNode) term {
 			return unknown
 		}
 		_, is := slices.BinarySearch(ns, v)
+		return truthOf(is)
+	})
+}
+
+// listPrefix is how conditions name lists.
+const listPrefix = "list."
+
+func amongTexts(of textual, texts map[string]struct{}) condition {
+	return func(f *Facts) truth {
+		b, ok := of(f)
+		if !ok {
+			return unknown
+		}
+		_, is := texts[string(b)]
+		return truthOf(is)
+	}
+}
+
+// listed is a fact in a list with a name.
+func (c *compiler) listed(n *ast.BinaryNode, l term, called string) term {
+	list := c.lists[called]
+	switch {
+	case list == nil:
+		return c.fail(first(n.Right), "there is no list %q: lists in the policy says which there are", called)
+	case l.fact >= facts || l.fact.values() != list.of.values():
+		return c.fail(first(n.Right), "list %q is of %s, and that is what is looked for in it", called, list.of)
+	case l.sort == text:
+		return c.condition(amongTexts(l.text, list.texts))
+	}
+	of, ns := l.num, list.ns
+	return c.condition(func(f *Facts) truth {
+		v, ok := of(f)
+		if !ok {
+			return unknown
+		}
+		_, is := ns[v]
 		return truthOf(is)
 	})
 }

@@ -20,6 +20,7 @@ type Fact uint8
 // The facts. Their names and what they mean are in table.
 const (
 	CardBIN Fact = iota
+	CardToken
 	MerchantID
 	TerminalID
 	texts // those above are texts
@@ -131,6 +132,7 @@ var table = [facts]meaning{
 	Distance:            {"distance", number, nil, "metres from the reported position to the premises"},
 	CardType:            {"card.type", word, &cardTypes, "by the table of BINs"},
 	CardBIN:             {"card.bin", text, nil, "first six digits"},
+	CardToken:           {"card.token", text, nil, "what names the card in this switch, as acqswitch risk card-token makes it"},
 	CardDayAmount:       {"card.day.amount", number, nil, "used today in this currency, without this request"},
 	CardDayCount:        {"card.day.count", number, nil, "transactions today, without this one"},
 	CardMonthAmount:     {"card.month.amount", number, nil, "likewise this month"},
@@ -200,8 +202,14 @@ func All() []Fact {
 	return slices.SortedFunc(maps.Values(byName), func(a, b Fact) int { return strings.Compare(a.String(), b.String()) })
 }
 
-// textSize holds the longest text, a merchant's id.
-const textSize = len(txn.MerchantID{})
+// tokenSize is a card's token in hexadecimal digits, the longest text.
+const (
+	tokenSize = 2 * len(txn.CardToken{})
+	textSize  = tokenSize
+)
+
+// textSizes are the longest that texts may be.
+var textSizes = [texts]int{CardBIN: 6, CardToken: tokenSize, MerchantID: len(txn.MerchantID{}), TerminalID: len(txn.TerminalID{})}
 
 // Facts are what is known of one request. The zero value knows nothing. It is
 // a value without pointers, meant to lie on its user's stack.

@@ -147,10 +147,15 @@ func (p *Problem) Error() string { return fmt.Sprintf("rule %q: %s: %v", p.Name,
 
 func (p *Problem) Unwrap() error { return p.Err }
 
-// New compiles rules. All that is wrong with them is told, as joined *Problems.
-func New(list []Rule) (*Set, error) {
+// New compiles rules, whose conditions may look things up in lists. All that is
+// wrong with them is told, of rules as *Problems, all of it joined.
+func New(list []Rule, lists ...List) (*Set, error) {
 	s := &Set{}
 	var problems []error
+	named, err := lookups(lists)
+	if err != nil {
+		problems = append(problems, err)
+	}
 	names, numbers := map[string]bool{}, map[txn.Rule]bool{}
 	for i := range list {
 		r := rule{Rule: list[i], counts: new(Counts)}
@@ -178,7 +183,7 @@ func New(list []Rule) (*Set, error) {
 			problem("until", fmt.Errorf("%s is before from, %s", r.Until, r.From))
 		}
 		var err error
-		if r.is, r.uses, err = compile(r.When); err != nil {
+		if r.is, r.uses, err = compile(r.When, named); err != nil {
 			problem("when", err)
 		}
 		s.rules = append(s.rules, r)

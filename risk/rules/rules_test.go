@@ -27,6 +27,8 @@ func sale() *Facts {
 	f.Set(MerchantType, int64(txn.Micro))
 	f.Set(CardType, int64(txn.CardCredit))
 	f.SetText(CardBIN, []byte("622202"))
+	f.SetText(CardToken, []byte("0f1e2d3c4b5a69788796a5b4c3d2e1f0"))
+	f.Set(MerchantCity, 310000)
 	f.SetText(MerchantID, []byte("999290054110001"))
 	f.SetText(TerminalID, []byte("T1      "))
 	f.Set(CardDayCount, 0)
@@ -81,7 +83,17 @@ func TestWhatConditionsComeTo(t *testing.T) {
 		{`(pin ? 10000_00 : 1000_00) < amount`, Hits},
 		{`if pin { amount > 10000_00 } else { amount > 1000_00 }`, Hits},
 
+		{`merchant.mcc in list.grocers`, Hits},
+		{`merchant.mcc not in list.grocers`, Misses},
+		{`merchant.mcc in list.jewellers`, Misses},
+		{`card.bin in list.bins && merchant.id in list.shops && terminal.id in list.machines`, Hits},
+		{`kind in list.payments`, Hits},
+		{`merchant.city in list.cities`, Hits},
+		{`card.token in list.cards`, Hits},
+		{`card.token == "0f1e2d3c4b5a69788796a5b4c3d2e1f1"`, Misses},
+
 		// What is not known.
+		{`city in list.cities`, Undecided},
 		{`distance > 500`, Undecided},
 		{`distance <= 500`, Undecided},
 		{`!(distance > 500)`, Undecided},
@@ -114,7 +126,7 @@ func TestWhatConditionsComeTo(t *testing.T) {
 		{`amount > 1 || amount / card.day.count > 1`, Hits},
 		{`(amount / card.day.count > 1 || amount > 1) && (distance ?? 1) == 1`, Hits},
 	} {
-		s, err := New([]Rule{{Number: txn.RuleCustom, Name: "r", When: c.when, Action: txn.ActionAlert}})
+		s, err := New([]Rule{{Number: txn.RuleCustom, Name: "r", When: c.when, Action: txn.ActionAlert}}, lists...)
 		if err != nil {
 			t.Errorf("%s: %v", c.when, err)
 			continue
@@ -124,6 +136,38 @@ func TestWhatConditionsComeTo(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %v, want %v", c.when, got, c.want)
 		}
+	}
+}
+
+var lists = []List{
+	{"grocers", MerchantMCC, []string{"5411", "54_99"}}, {"jewellers", MerchantMCC, []string{"5094"}}, {"bins", CardBIN, []string{"622202"}},
+	{"shops", MerchantID, []string{"999290054110001"}}, {"machines", TerminalID, []string{"T1"}}, {"payments", Kind, []string{"sale", "preauth"}},
+	{"cities", City, []string{"310000"}}, {"cards", CardToken, []string{"0f1e2d3c4b5a69788796a5b4c3d2e1f0"}},
+}
+
+func TestWhatIsNoList(t *testing.T) {
+	for _, c := range []struct {
+		list List
+		want string
+	}{
+		{List{"Big", MerchantMCC, nil}, `list "Big" must be named by lower-case letters`},
+		{List{"grocers", MerchantMCC, nil}, `list "grocers" stands there twice`},
+		{List{"x", facts, nil}, `list "x" is of nothing`},
+		{List{"x", PIN, []string{"true"}}, `list "x": entry 1: pin is true or false`},
+		{List{"x", MerchantMCC, []string{"5411", "food"}}, `list "x": entry 2: must be a whole number`},
+		{List{"x", Kind, []string{"sael"}}, `"sael" is none of sale`},
+		{List{"x", CardBIN, []string{"6222020000000000"}}, "must be the first six digits of card numbers"},
+		{List{"x", CardToken, []string{"6222020000000000"}}, "never a card number"},
+		{List{"x", CardToken, []string{strings.Repeat("AB", 16)}}, "32 hexadecimal digits"},
+		{List{"x", TerminalID, []string{"123456789"}}, "must be 1 to 8 letters and digits"},
+		{List{"x", MerchantMCC, make([]string, ListEntriesMax+1)}, `list "x" has 100001 entries, at most 100000 may be`},
+	} {
+		if _, err := New(nil, append(lists[:1:1], c.list)...); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "6222020") {
+			t.Errorf("%s: %v, want %q", c.list.Name, err, c.want)
+		}
+	}
+	if _, err := New(nil, make([]List, ListsMax+1)...); err == nil || !strings.Contains(err.Error(), "there are 101 lists, at most 100 may be") {
+		t.Errorf("%d lists: %v", ListsMax+1, err)
 	}
 }
 
@@ -149,6 +193,16 @@ func TestWhatIsNoCondition(t *testing.T) {
 		{`amount / 0 > 1`, "line 1, column 8: this divides by zero"},
 		{`amount > 12.5`, "line 1, column 10: numbers are whole"},
 		{`amount > 99999999999999999999`, "value out of range"},
+		{`merchant.mcc in list.nothing`, `line 1, column 17: there is no list "nothing"`},
+		{`merchant.mcc in list.bins`, `list "bins" is of card.bin, and that is what is looked for in it`},
+		{`terminal.id in list.shops`, `list "shops" is of merchant.id`},
+		{`5 in list.grocers`, `list "grocers" is of merchant.mcc`},
+		{`list.grocers == 5411`, "a list stands behind in only"},
+		{`card.bin == "6222"`, "line 1, column 13: card.bin is never that: must be the first six digits"},
+		{`card.bin in ["622202", "6222020000000000"]`, "line 1, column 24: card.bin is never that: must be the first six digits"},
+		{`merchant.id == "6222020000000000"`, `merchant.id is never that: "6222020000000000" must be 1 to 15 letters and digits`},
+		{`card.bin startsWith "6222021"`, "card.bin is at most 6 long"},
+		{`card.token == "6222020000000000"`, "never a card number"},
 		{`amount in []`, "in needs a list or a range"},
 		{`amount in [amount]`, "a list is of numbers or texts that stand there"},
 		{`amount in ["a"]`, "a number is looked for among others, this is a text"},
@@ -172,7 +226,7 @@ func TestWhatIsNoCondition(t *testing.T) {
 		{strings.Repeat(`(`, 1999) + `1`, "line 1, column"},
 		{strings.Repeat(` `, 2001), "longer than 2000 bytes"},
 	} {
-		_, err := New([]Rule{{Number: txn.RuleCustom, Name: "a-rule", When: c.when, Action: txn.ActionAlert}})
+		_, err := New([]Rule{{Number: txn.RuleCustom, Name: "a-rule", When: c.when, Action: txn.ActionAlert}}, lists...)
 		where := (*Error)(nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), `rule "a-rule": when: line `) || !errors.As(err, &where) {
 			t.Errorf("%s: %v, want %q", c.when, err, c.want)
@@ -335,8 +389,9 @@ func fifty() []Rule {
 func TestJudgingAllocatesNothing(t *testing.T) {
 	rules := append(fifty(),
 		Rule{Number: 2000, Name: "bins", When: `card.bin in ["622201", "622202"] && merchant.id endsWith "1" && merchant.id != terminal.id`, Action: txn.ActionAlert},
+		Rule{Number: 2002, Name: "lists", When: `card.bin in list.bins && card.token in list.cards && merchant.mcc in list.jewellers`, Action: txn.ActionAlert},
 		Rule{Number: 2001, Name: "fails", When: `amount / card.day.count > (distance ?? 1) * 2`, Action: txn.ActionHold})
-	s, err := New(rules)
+	s, err := New(rules, lists...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +421,7 @@ func BenchmarkFiftyRules(b *testing.B) {
 // without one.
 func FuzzCompile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, when string) {
-		s, err := New([]Rule{{Number: 1000, Name: "r", When: when, Action: txn.ActionAlert}})
+		s, err := New([]Rule{{Number: 1000, Name: "r", When: when, Action: txn.ActionAlert}}, lists...)
 		if err != nil {
 			if e := (*Error)(nil); !errors.As(err, &e) || e.Line < 1 || e.Column < 1 {
 				t.Fatalf("no place in %v", err)

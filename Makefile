@@ -7,7 +7,7 @@ SEEDS    ?= 200
 MINUTES  ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test simulate torture mutants recovery bench bench-compare fuzz fmt clean
+.PHONY: help build run test simulate torture network mutants recovery bench bench-compare fuzz fmt clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ simulate: ## live SEEDS (200) simulated runs of three days from SEED (1) on, the
 torture: ## for MINUTES (30), from SEED (1) on, kill the real switch at every point, on SQLite and PostgreSQL, and compare the books
 	.ci/postgres.sh
 	go test -tags failpoint ./cmd/acqswitch -run 'TestTorture$$' -v -timeout 0 -torture.minutes $(MINUTES) -torture.seed $(SEED)
+
+network: ## for 10 s each, from SEED (1) on, every kind of bad network at the terminals and at the issuer, and compare the books
+	go test ./cmd/acqswitch -run 'TestF41Network$$' -v -timeout 0 -network.for 10s -network.seed $(SEED)
 
 mutants: ## plant one bug after another in a copy of the code and see that the tests find it (2 min)
 	.ci/mutants.sh

@@ -18,6 +18,7 @@ import (
 // TestBackup backs up a switch while terminals sell, brings the copy up in another
 // place, finds its books clean, and sells there, on both engines.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	for _, engine := range []string{"sqlite", "postgres"} {
 		t.Run(engine, func(t *testing.T) {
 			s := newStack(t, "balance: 500000")

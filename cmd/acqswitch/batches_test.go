@@ -40,6 +40,7 @@ func framed(t *testing.T, id string, over map[int]string) []byte {
 // killed after every answer: each answer is repeated byte for byte, and the
 // ledger names every difference.
 func TestBatchOverTCP(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "balance: 500000")
 	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")                   // 000002 of 123.45
 	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 8)), 0x0210, "00") // 000008, which is not uploaded
@@ -128,6 +129,7 @@ func (s *stack) batches(verb string) (r batchesReport) {
 // TestISO87BatchOverTCP settles a terminal whose dialect has no batch numbers:
 // uneven, uploaded and ended; then the next period, even.
 func TestISO87BatchOverTCP(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "balance: 500000")
 	codec := iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))
 	tell := func(mti uint16, code string, f map[int]string) *iso.Message {

@@ -24,6 +24,7 @@ const (
 // TestCommandLine holds exit codes and messages of command lines that need no
 // running switch. acqswitch checks that errors are one line.
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	write(t, dir, "office.yaml", "registry_from: database\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
@@ -132,6 +133,7 @@ func TestHelpHasExamples(t *testing.T) {
 // TestConfigRefusals holds what is said about each way a configuration can be
 // wrong: the line of what cannot be read, the key of what cannot be.
 func TestConfigRefusals(t *testing.T) {
+	t.Parallel()
 	const is = "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"no YAML", "acquirer: [", "line 1: sequence end token ']' not found"},
@@ -225,6 +227,7 @@ func TestConfigRefusals(t *testing.T) {
 // TestConfigInit holds that the reference is a valid file, and that a file
 // without any key is the reference without its example.
 func TestConfigInit(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r := acqswitch(t, dir, nil, "", "config", "init")
 	r.check(t, exitOK, "acquirer:", "")
@@ -260,6 +263,7 @@ func TestConfigInit(t *testing.T) {
 // TestConfigIsFound holds that every command takes acqswitch.yaml where none is
 // named, and the defaults where there is none.
 func TestConfigIsFound(t *testing.T) {
+	t.Parallel()
 	commands := []string{"serve", "verify", "config check", "downloads status", "settle --date 2026-11-22", "batches list", "journal dump", "keys list", "registry export -"}
 	for _, command := range commands {
 		dir := t.TempDir()
@@ -342,6 +346,7 @@ func TestConfigEnvironment(t *testing.T) {
 
 // TestInspect breaks one message down, however it is given.
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	raw, err := hex.DecodeString(signOn)
 	if err != nil {
@@ -445,6 +450,7 @@ merchants:
 // TestRegistry imports, refuses and exports registries. A file with one bad
 // line changes nothing.
 func TestRegistry(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "acqswitch.yaml", "data_dir: books\n")
 	good := write(t, dir, "good.yaml", registryText)

@@ -58,6 +58,7 @@ func TestF59DiskMarks(t *testing.T) {
 // refused and not recorded, what was answered is answered the same, and a
 // reversal is done.
 func TestF59NearlyFull(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	sale := frame(t, "cup-03")
 	first := s.tell(sale)
@@ -82,6 +83,7 @@ func TestF59NearlyFull(t *testing.T) {
 // TestF58DamagedJournal flips one bit of a record that was acknowledged: the
 // switch does not start, and says which file is damaged where.
 func TestF58DamagedJournal(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	for stan := range uint32(3) {
 		checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), stan+1)), 0x0210, "00")

@@ -13,6 +13,7 @@ import (
 // TestDownloads takes parameters from a served file, sees who lacks what in the
 // log beside the running switch, and what a new file changes.
 func TestDownloads(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	ask := func(network string) []byte {
 		return message(t, "0034"+"6000030000"+"603100310000"+"0800"+"0000000000C00010"+"3130303030303031"+"393939323930303534313130303031"+"001100000001"+network+"0")

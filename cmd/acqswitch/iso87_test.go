@@ -83,6 +83,7 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 // answers are lost and the switch is killed, and holds terminal, ledger, issuer and
 // limits to what stands.
 func TestReversalInPart(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "rules: [{kind: reversal, times: 3, drop: true}]")
 	live := func(verb string, args ...string) result {
 		t.Helper()
@@ -161,6 +162,7 @@ func TestReversalInPartToldAgain(t *testing.T) {
 // TestISO87Day has a terminal make one transaction of each kind through a switch
 // to an issuer, and holds the three of them to one result.
 func TestISO87Day(t *testing.T) {
+	t.Parallel()
 	// The second refund's answer is lost: its terminal is not told, the issuer is told again.
 	s := newStack(t, "rules: [{kind: refund, amount: 11, times: 1, drop: true}]")
 	write(t, s.dir, "merchants.yaml", strings.Replace(registryText, "[sale, balance]",

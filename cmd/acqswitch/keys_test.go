@@ -53,6 +53,7 @@ func testKey(t *testing.T, kind algo.Kind, seed byte) (clearKey []byte, kcv stri
 // A key for whom nobody knows is refused; with a warning it is loaded where there
 // is no registry yet.
 func TestKeyOfAStranger(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "acqswitch.yaml", "issuers: [{name: east, address: \"h:1\", bins: [\"62\"]}]\n")
 	weak := components(t, algo.TDES2, bytes.Repeat([]byte{9, 8}, 8))
@@ -85,6 +86,7 @@ func TestKeyOfAStranger(t *testing.T) {
 // A ceremony: keys are loaded, listed, sent under a key block key to a second
 // vault, and are the same there. No output has a key in it.
 func TestKeyCeremony(t *testing.T) {
+	t.Parallel()
 	here, there := t.TempDir(), t.TempDir()
 	var secrets []string
 	run := func(dir, stdin string, args ...string) result {

@@ -14,6 +14,7 @@ import (
 // The sample profile's load is answered rightly, and the page has the switch's
 // own stages.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	s := newSampleStack(t)
 	text := read(t, "../../testdata/load/steady.yaml")
 	short := strings.NewReplacer("for: 4s", "for: 1s", "for: 3s", "for: 500ms").Replace(text)

@@ -18,6 +18,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// patience is how long terminals wait for an answer: longer than the switch takes
+// at most.
+const patience = 2500 * time.Millisecond
+
 // restWithin bounds what the market may take to settle everything that is owed.
 const restWithin = 60 * time.Second
 
@@ -157,7 +161,7 @@ func (x *market) check() {
 		x.t.Fatal(err)
 	}
 	var r *settlement.Report
-	for late := time.Now().Add(restWithin); ; time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(restWithin); ; time.Sleep(200 * time.Millisecond) { // it costs the switch its processor
 		r, err = verifyFiles(context.Background(), cfg)
 		if err == nil && (!r.OK() || r.OpenCount+r.OwedCount == 0 && r.Lag == 0) {
 			break
@@ -258,7 +262,7 @@ func newTeller(x *market, i int) *teller {
 		addr, te.dialect = x.toISO87, "iso87"
 	}
 	te.client, err = terminal.Dial(context.Background(), addr, te.dialect, terminal.Profile{Terminal: txn.MakeTerminalID(te.id), Merchant: txn.MakeMerchantID("999290054110001"),
-		Serial: fmt.Sprintf("SN%d", i+1), Country: 156, Position: txn.Position{}}, terminal.Options{Patience: 5 * time.Second, Store: store})
+		Serial: fmt.Sprintf("SN%d", i+1), Country: 156, Position: txn.Position{}}, terminal.Options{Patience: patience, Store: store})
 	if err != nil {
 		x.t.Fatal(err)
 	}

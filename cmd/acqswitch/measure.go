@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/pos"
@@ -44,6 +46,9 @@ func (a *app) measure() {
 		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)
 		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
 		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)
+		if !is.CertificateEnds.IsZero() {
+			t.Gauge(telemetry.Certificate, func() int64 { return int64(time.Until(a.issuers.Status()[i].CertificateEnds) / time.Second) }, label)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 // merchant, and a ticket, on the command line beside a switch that runs: what is
 // changed is in force without a signal.
 func TestOffice(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	if code := s.server.stop(os.Interrupt); code != exitOK {
 		t.Fatalf("exit %d", code)

@@ -13,6 +13,7 @@ import (
 // its operator decide: others flow meanwhile, a restart forgets nothing, and what
 // was decided is in the records, with and without a switch that runs.
 func TestF38RefusedReversalIsParked(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, `rules: [{kind: reversal, amount: 12345, times: 8, code: "30"}, {kind: reversal, amount: 200, code: "96"}]`)
 	s.server.stop(syscall.SIGTERM)
 	config := read(t, s.dir+"/acqswitch.yaml")
@@ -80,6 +81,7 @@ func TestF38RefusedReversalIsParked(t *testing.T) {
 // TestF38Policies undoes a sale as its issuer takes it: by an advice, or by nobody
 // but people.
 func TestF38Policies(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "rules: [{kind: sale, amount: 200, drop: true}]")
 	config := read(t, s.dir+"/acqswitch.yaml")
 	restart := func(policy string) {

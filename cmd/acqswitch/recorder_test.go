@@ -10,6 +10,7 @@ import (
 // A switch that records plays a terminal's day; what it recorded has no card and,
 // replayed against another switch, is answered as it was.
 func TestRecorder(t *testing.T) {
+	t.Parallel()
 	s := newSampleStack(t)
 	s.server.stop(syscall.SIGTERM)
 	config := read(t, s.dir+"/acqswitch.yaml")

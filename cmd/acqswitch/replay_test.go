@@ -24,6 +24,7 @@ import (
 // same registry every answer is as recorded; against one on which a merchant is
 // suspended, that merchant is the one cause that is named.
 func TestCaptureAndReplay(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	testdata, err := filepath.Abs("../../testdata")
 	if err != nil {
@@ -137,6 +138,7 @@ func sampleKeys(t *testing.T, data, text string) {
 }
 
 func TestCaptureCommandLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "text", "this is no capture\n")
 	write(t, dir, "bad.rules", "compare: {\"39\": never}\n")

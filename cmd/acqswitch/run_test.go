@@ -18,6 +18,7 @@ import (
 // run take it up: every answer is the expected one, every promise holds, and
 // the books of terminals, switch and issuers agree. Nobody asks for metrics.
 func TestRunKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	args := []string{"run", "--exit", "--output", "json", "--cup", "127.0.0.1:0", "--iso87", "127.0.0.1:0", "--admin", ""}
 	killed := start(t, dir, args...)
@@ -69,6 +70,7 @@ func TestRunKilled(t *testing.T) {
 // TestRunDoesNotStart holds that a run that cannot start says why in one line
 // and leaves nothing that the next one would take up.
 func TestRunDoesNotStart(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -84,6 +84,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start(stage{"telemetry", a.telemetry.Run})
 	start(stage{"disk", a.disk.run})
+	start(stage{"certificates", a.watchCertificates})
 	start(stage{"ledger", a.runDrain})
 	if !counted {
 		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
@@ -440,13 +441,16 @@ func (a *app) notReady(context.Context) error {
 	return errors.New("no issuer link is up")
 }
 
-// reload reads the files of the registry and of the downloads again; a bad one
-// leaves the old in force.
+// reload reads the files of the registry, of the issuers' certificates and of the
+// downloads again; a bad one leaves the old in force.
 func (a *app) reload() {
 	a.reloadRegistry()
 	a.reloadPolicy()
 	if err := a.loadCardTypes(); err != nil {
 		a.log.Error("types of cards not reloaded, the old ones stay in force", "error", err)
+	}
+	if err := a.issuers.ReloadTLS(); err != nil {
+		a.log.Error("certificates not reloaded, the old ones stay in force", "error", err)
 	}
 	if a.downloads == nil {
 		return

@@ -23,6 +23,7 @@ func shippedScripts(t *testing.T) []string {
 
 // Every shipped script passes on a switch of its own, killed where it says so.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	for _, file := range shippedScripts(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
@@ -34,6 +35,7 @@ func TestScripts(t *testing.T) {
 // Against a switch that somebody else runs, a script that would kill it or tell its issuers what to do is
 // not run, and a step that goes otherwise is exit code 3 and named.
 func TestScriptsOfAnotherSwitch(t *testing.T) {
+	t.Parallel()
 	s := newSampleStack(t)
 	write(t, s.dir, "off.txt", `# The balance is refused.
 at 20000001 merchant=999290059990001 dialect=iso87

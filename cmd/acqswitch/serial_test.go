@@ -38,6 +38,7 @@ func with(t *testing.T, frame []byte, field int, value string) []byte {
 // TestSerialIsChecked follows what a terminal says of its machine through a
 // switch: the rows T03, T04, T05 and S01 of the specification.
 func TestSerialIsChecked(t *testing.T) {
+	t.Parallel()
 	const tusn = "00002304SN0000000001"
 	s := newStack(t, "{}")
 	restart := func(change func()) {

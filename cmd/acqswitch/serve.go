@@ -24,7 +24,7 @@ func serveCommand(c *console) *cobra.Command {
 		Short: "Run the switch",
 		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
 accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
-reads the registry file again, and what terminals download. SIGUSR2 replaces the
+reads the files of registry, policy, cards, certificates and downloads again. SIGUSR2 replaces the
 program, see upgrade. Logs go to standard error.
 
 --check begins nothing and writes nothing: it reads what a start reads (configuration,

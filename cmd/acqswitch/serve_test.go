@@ -206,6 +206,7 @@ func renumbered(t *testing.T, frame []byte, stan uint32) []byte {
 // TestServe follows sales, their repeats and their reversals through a switch,
 // and looks at it as an operator does.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "balance: 500000\nrules: [{amount: 66600, code: \"51\"}]")
 	sale, reversal := frame(t, "cup-03"), frame(t, "cup-14")
 
@@ -333,6 +334,7 @@ func (s *stack) checkNoCardInClear() {
 // TestF83ServeDrain stops a switch that has a sale at the issuer: the terminal
 // still gets its answer, and nobody new is served.
 func TestF83ServeDrain(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "rules: [{latency: {fixed: 700ms}}]")
 	idle, conn := dial(t, s.cup), dial(t, s.cup)
 	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
@@ -365,6 +367,7 @@ func TestF83ServeDrain(t *testing.T) {
 // TestF85ServeReload puts another registry in force under a running switch, and
 // then a broken one.
 func TestF85ServeReload(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	sale := frame(t, "cup-03")
 	checkAnswer(t, s.tell(sale), 0x0210, "00")
@@ -389,6 +392,7 @@ func TestF85ServeReload(t *testing.T) {
 
 // TestServeRefuses holds starts that cannot work: one line, no listener left.
 func TestServeRefuses(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	config := read(t, s.dir+"/acqswitch.yaml")
 	for _, c := range []struct {

@@ -47,6 +47,7 @@ func TestTerminalKeyFlags(t *testing.T) {
 // A terminal with a master key trades with a switch that has it too; one with
 // none, or with another, does not.
 func TestTerminalWithKeys(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Fatalf("the switch ended with %d", code)
@@ -79,6 +80,7 @@ func TestTerminalWithKeys(t *testing.T) {
 // What the terminal commands' help shows can be typed as it stands, with the
 // sample registry.
 func TestTerminalExamples(t *testing.T) {
+	t.Parallel()
 	s := newSampleStack(t)
 	root := command(io.Discard, io.Discard)
 	group, _, err := root.Find([]string{"terminal"})
@@ -129,6 +131,7 @@ func newSampleStack(t *testing.T) *stack {
 
 // A cashier is told why, and what the terminal did without being asked.
 func TestTerminalSaysWhy(t *testing.T) {
+	t.Parallel()
 	s := newSampleStack(t)
 	for _, row := range []struct {
 		args string

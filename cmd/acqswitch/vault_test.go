@@ -41,6 +41,7 @@ func softHSM(t *testing.T, dir string) (module string, env []string) {
 // With a module for its vault the switch gives terminals keys and trades with
 // them, over a restart; and says what a module cannot do.
 func TestHardwareVault(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "{}")
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Fatalf("the switch ended with %d", code)

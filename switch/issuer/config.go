@@ -1,12 +1,8 @@
 package issuer
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -175,28 +171,4 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
-}
-
-// load reads the files. It is called once, at start.
-func (t *TLSConfig) load(address string) (*tls.Config, error) {
-	if t == nil {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(t.CA)
-	if err != nil {
-		return nil, fmt.Errorf("read tls.ca: %w", err)
-	}
-	host, _, _ := net.SplitHostPort(address)
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: or(t.ServerName, host)}
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, errors.New("read tls.ca: no certificate in " + t.CA)
-	}
-	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }

@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -14,19 +13,21 @@ import (
 
 // issuer is one configured issuer: its links, its calls and its breaker.
 type issuer struct {
-	cfg     Config // immutable after New, defaults filled in
-	id      txn.IssuerID
-	codec   Codec
-	tls     *tls.Config
-	zone    *time.Location
-	journal Journal
-	hooks   *Hooks
-	late    chan<- Late
-	links   []*link
-	turn    atomic.Uint32 // spreads calls over the links
-	table   *table
-	breaker *breaker
-	dropped atomic.Int64 // late answers that found the queue full
+	cfg   Config // immutable after New, defaults filled in
+	id    txn.IssuerID
+	codec Codec
+	tls   atomic.Pointer[secured] // nil: plain
+	// peerEnds is when the certificate ends that the issuer showed last.
+	peerEnds atomic.Pointer[time.Time]
+	zone     *time.Location
+	journal  Journal
+	hooks    *Hooks
+	late     chan<- Late
+	links    []*link
+	turn     atomic.Uint32 // spreads calls over the links
+	table    *table
+	breaker  *breaker
+	dropped  atomic.Int64 // late answers that found the queue full
 }
 
 func (is *issuer) name() string { return is.cfg.Name }

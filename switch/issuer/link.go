@@ -142,8 +142,8 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.is.cfg.ConnectTimeout)
 	defer cancel()
 	d := &net.Dialer{}
-	if l.is.tls != nil {
-		return (&tls.Dialer{NetDialer: d, Config: l.is.tls}).DialContext(ctx, "tcp", l.is.cfg.Address)
+	if s := l.is.tls.Load(); s != nil {
+		return (&tls.Dialer{NetDialer: d, Config: s.forIssuer(l.is)}).DialContext(ctx, "tcp", l.is.cfg.Address)
 	}
 	return d.DialContext(ctx, "tcp", l.is.cfg.Address)
 }

@@ -314,6 +314,60 @@ func certificate(t *testing.T) (file string, pair tls.Certificate) {
 	return file, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+// An authority is changed for the next: the links that stand stay, new ones are made
+// with it, a wrong file changes nothing, and what ends first is known.
+func TestF86CertificatesAreReloaded(t *testing.T) {
+	ca, pair := certificate(t)
+	next, follows := certificate(t)
+	var shown atomic.Pointer[tls.Certificate]
+	shown.Store(&pair)
+	p := listen(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Load(), nil }}, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: ca} }).up(1)
+	sells := func() {
+		t.Helper()
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	}
+	sells()
+	if left := time.Until(b.Status()[0].CertificateEnds); left < 50*time.Minute || left > time.Hour {
+		t.Errorf("the certificate ends in %v", left)
+	}
+	for _, file := range []string{"no certificate", ""} {
+		if err := os.WriteFile(ca, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.ReloadTLS(); err == nil || !strings.Contains(err.Error(), "icbc") {
+			t.Errorf("%q is taken for an authority: %v", file, err)
+		}
+	}
+	p.conn(0).Close()
+	eventually(t, "a link by the old authority", func() bool { return p.conn(1) != nil })
+	b.up(1)
+	sells()
+	text, err := os.ReadFile(next)
+	if err == nil {
+		err = os.WriteFile(ca, text, 0o600)
+	}
+	if err == nil {
+		err = b.ReloadTLS()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	sells()
+	if p.conn(2) != nil {
+		t.Error("a reload made a new link")
+	}
+	shown.Store(&follows)
+	p.conn(1).Close()
+	eventually(t, "a link by the new authority", func() bool { return p.conn(2) != nil })
+	b.up(1)
+	sells()
+}
+
 // What opens the breaker, and what passes an open one.
 func TestF43Breaker(t *testing.T) {
 	for _, c := range []struct {
@@ -528,5 +582,64 @@ func TestFrameWaitsForItsIntent(t *testing.T) {
 		if asked.Load() != 0 {
 			t.Error("a request without an intent reached the issuer")
 		}
+	}
+}
+
+// clumsy panics instead of spelling the messages of one amount.
+type clumsy struct {
+	issuer.Codec
+	amount int64
+}
+
+func (c clumsy) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
+	if req.Amount.Minor == c.amount {
+		panic("a bug of the codec, about " + card)
+	}
+	return c.Codec.AppendRequest(dst, req, leg, rrn)
+}
+
+func (c clumsy) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
+	if rec.Amount.Minor == c.amount {
+		panic("a bug of the codec, about " + card)
+	}
+	return c.Codec.AppendReversal(dst, rec, pan, mti)
+}
+
+func (c clumsy) ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error {
+	err := c.Codec.ReadReply(frame, head, reply)
+	if head.Amount.Minor == c.amount+1 {
+		panic("a bug of the codec, about " + card)
+	}
+	return err
+}
+
+// A message that a bug cannot spell was not sent, and holds nothing: no place, no
+// lock of the link. One that it cannot read is as one that never came.
+func TestF82PanicOfACodec(t *testing.T) {
+	sim := simulate(t, simulator.Config{})
+	var said []error
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: sim.Addr(), BINs: []string{"622202"}, InFlightMax: 2, Timeout: 200 * time.Millisecond}},
+		map[string]issuer.Codec{"iso87": clumsy{codecs["iso87"], 666}}, nil, issuer.Hooks{Malformed: func(_ string, err error) { said = append(said, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, Router: r}
+	run(t, r.Run)
+	b.up(1)
+	for range 5 {
+		req := sale("10000001", 666)
+		got := b.exchange(req).want(t, txn.OutcomeNotSent, txn.SwitchFailed)
+		if ok, _, err := b.reverse(got.record(req), 0); ok || err == nil {
+			t.Errorf("its reversal: %v, %v", ok, err)
+		}
+		b.exchange(sale("10000001", 1)).want(t, txn.OutcomeApproved, txn.Approved)
+	}
+	b.exchange(sale("10000001", 667)).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	b.exchange(sale("10000001", 1)).want(t, txn.OutcomeApproved, txn.Approved)
+	if s := b.Status()[0]; s.InFlight+s.Reversals != 0 || s.Breaker != "closed" {
+		t.Errorf("left behind: %+v", s)
+	}
+	if text := errors.Join(said...).Error(); strings.Contains(text, card) || !strings.Contains(text, "AppendRequest") {
+		t.Errorf("it is told as %s", text)
 	}
 }

@@ -75,12 +75,13 @@ func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
 	if codec == nil {
 		return nil, fmt.Errorf("dialect: %q is not known", cfg.Dialect)
 	}
-	tls, err := cfg.TLS.load(cfg.Address)
+	secured, err := cfg.TLS.load(cfg.Address)
 	if err != nil {
 		return nil, err
 	}
-	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, tls: tls, journal: r.journal, hooks: &r.hooks, late: r.late,
+	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, journal: r.journal, hooks: &r.hooks, late: r.late,
 		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}
+	is.tls.Store(secured)
 	// Where no earlier leg is known (Resume), STANs start where the clock says;
 	// with DE7 beside it a STAN is unique.
 	is.table = newTable(uint32(time.Now().Unix() % txn.STANMax))
@@ -358,6 +359,9 @@ type Status struct {
 	Reversals int // in flight
 	Breaker   string
 	LateLost  int64 // late answers that Hooks.Late was too slow for
+	// CertificateEnds is when the first certificate ends that the links need; zero
+	// where they are plain.
+	CertificateEnds time.Time
 }
 
 // Status is the present state of every issuer, in the order of the configuration.
@@ -365,7 +369,7 @@ func (r *Router) Status() []Status {
 	out := make([]Status, len(r.issuers))
 	for i, is := range r.issuers {
 		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest), Advices: is.table.busy(classAdvice), Reversals: is.table.busy(classReversal),
-			Breaker: is.breaker.name(), LateLost: is.dropped.Load()}
+			Breaker: is.breaker.name(), LateLost: is.dropped.Load(), CertificateEnds: is.certificateEnds()}
 		for _, l := range is.links {
 			if l.wire.Load() != nil {
 				out[i].Up++

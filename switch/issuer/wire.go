@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +100,7 @@ func (w *wire) enqueue(encode func(dst []byte) ([]byte, error)) error {
 	case len(w.queue) >= queueMax:
 		return errQueueFull
 	}
-	queue, err := encode(w.queue)
+	queue, err := guarded(encode, w.queue)
 	if err != nil {
 		return err
 	}
@@ -109,6 +110,29 @@ func (w *wire) enqueue(encode func(dst []byte) ([]byte, error)) error {
 	default:
 	}
 	return nil
+}
+
+// guarded is encode with its panics as errors: a message that a bug of ours cannot
+// spell costs itself alone, not the place it holds, nor the process when it is a
+// reversal that every start sends again.
+func guarded(encode func(dst []byte) ([]byte, error), dst []byte) (queue []byte, err error) {
+	defer rescue(&err)
+	return encode(dst)
+}
+
+// read is the codec's ReadReply, guarded as encode is: an issuer repeats its
+// messages, too.
+func (is *issuer) read(body []byte, head *txn.ReplyHead, reply *txn.Reply) (err error) {
+	defer rescue(&err)
+	return is.codec.ReadReply(body, head, reply)
+}
+
+// rescue makes a panic an error. Of what it says only the type is kept: the rest
+// may hold card data.
+func rescue(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("the codec panicked: %T\n%s", cause, debug.Stack())
+	}
 }
 
 // write is the writer. It returns when the connection has ended.
@@ -217,7 +241,7 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 		failpoint.Hit(failpoint.Replied)
 		head = txn.ReplyHead{}
 		reply.Reset()
-		if err := is.codec.ReadReply(body, &head, &reply); err != nil {
+		if err := is.read(body, &head, &reply); err != nil {
 			// The frame is whole, so the stream is in step. Whatever it answered
 			// runs into its timeout and is reversed.
 			is.hooks.malformed(is.name(), fmt.Errorf("read issuer's message: %w", err))

@@ -38,6 +38,7 @@ var (
 	// {issuer}
 	LinkInFlight = Metric{"acq.link.inflight", "{request}", "Requests waiting for the issuer."}
 	// {issuer}; 0 closed, 1 half open, 2 open
+	Certificate = Metric{"acq.link.certificate", "s", "Time until the first certificate ends that the issuer's links need; of secured ones."}
 	LinkBreaker = Metric{"acq.link.breaker", "{state}", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
 	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}

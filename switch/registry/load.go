@@ -11,9 +11,8 @@ import (
 
 // Limits of a registry file.
 const (
-	// FileSizeMax bounds what Load reads. Parsing takes about a hundred times
-	// the file in memory for a moment.
-	FileSizeMax = 64 << 20
+	// FileSizeMax bounds what Load reads.
+	FileSizeMax = yamlfile.SizeMax
 
 	// problemsMax is how many problems of a file are told at once.
 	problemsMax = 20

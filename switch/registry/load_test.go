@@ -173,7 +173,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"key twice", "city: Shanghai\n", "city: Shanghai\n    city: Beijing\n", `f:8: mapping key "city" already defined`},
 		{"list where a value belongs", "city: Shanghai", "city: [Shanghai]", `f:7: a single value is needed here, not a sequence`},
 		{"value where a list belongs", "kinds: [sale, balance]", "kinds: sale", `f:14: string was used where sequence is expected`},
-		{"second document", "merchants:", "---\nmerchants:", `f:1: there is a second YAML document`},
+		{"second document", "merchants:", "---\nmerchants:", `f:4: there is a second YAML document`},
 
 		{"region circle of no region", "code: 310000", "code: 310200", `f:3: regions[].code: "310200" is no region of GB/T 2260`},
 		{"region circle without centre", "lat: 31.2304, lng: 121.4737, radius_km: 65", "lng: 121.4737, radius_km: 65", `f:3: regions[].lat: "" must be a number`},

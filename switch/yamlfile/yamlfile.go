@@ -4,20 +4,21 @@
 //
 // Promises: unknown keys, keys given twice, a second document and whatever is no
 // YAML are refused; numbers stay as they are written (00000123 is a terminal's
-// id, 13.00 is thirteen yuan); no input panics.
+// id, 13.00 is thirteen yuan); no input panics, and none takes longer, or more
+// memory, than its size allows.
 //
-// Not here: what the values mean, and how large a file may be.
+// Not here: what the values mean.
 package yamlfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // Problem is one thing wrong with a file, for the person who wrote it.
@@ -52,65 +53,55 @@ func Decode[T any](text []byte, name, empty string) (doc *T, err error) {
 			doc, err = nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("this is not YAML (%v)", r)}
 		}
 	}()
-	if line := tooDeep(text); line > 0 {
-		return nil, &Problem{File: name, Line: line, What: fmt.Sprintf("this is nested deeper than %d levels", depthMax)}
+	body, err := parse(text, name, empty)
+	if err != nil {
+		return nil, err
 	}
-	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	doc = new(T)
-	switch err := d.Decode(doc); {
-	case errors.Is(err, io.EOF):
-		return nil, &Problem{File: name, Line: 1, What: "the file is empty: " + empty}
-	case err != nil:
-		p := &Problem{File: name, Line: 1, What: err.Error()}
-		if y := yaml.Error(nil); errors.As(err, &y) {
-			p.What = y.GetMessage()
-			if t := y.GetToken(); t != nil && t.Position != nil {
-				p.Line = t.Position.Line
-			}
-		}
-		if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
-			p.What += ": correct or remove it"
-		}
-		return nil, p
-	}
-	if err := d.Decode(new(T)); !errors.Is(err, io.EOF) {
-		return nil, &Problem{File: name, Line: 1, What: "there is a second YAML document: join them into one"}
+	if err := yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(body, doc); err != nil {
+		return nil, problemOf(err, name)
 	}
 	return doc, nil
 }
 
-// depthMax bounds nesting: the YAML library's time and memory grow with its square.
-const depthMax = 64
-
-// tooDeep is the line at which brackets, dashes or indentation nest deeper than
-// any file of ours, 0 where none does. Quotes and comments are not looked at:
-// a text with so many brackets open is refused too.
-func tooDeep(text []byte) int {
-	line, open, dashes, blanks := 1, 0, 0, 0
-	start := true
-	for _, c := range text {
-		switch {
-		case c == '\n':
-			line, dashes, blanks, start = line+1, 0, 0, true
+// parse is the one document of a file, within bounds.
+func parse(text []byte, name, empty string) (ast.Node, error) {
+	if len(text) > SizeMax {
+		return nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("the file is larger than %d bytes", SizeMax)}
+	}
+	tokens := lexer.Tokenize(string(text))
+	if line, what := shape(tokens); line > 0 {
+		return nil, &Problem{File: name, Line: line, What: what}
+	}
+	file, err := parser.Parse(tokens, 0)
+	if err != nil {
+		return nil, problemOf(err, name)
+	}
+	for _, d := range file.Docs {
+		if d.Body == nil || d.Body.Type() == ast.CommentType || d.Body.Type() == ast.DirectiveType {
 			continue
-		case c == '[' || c == '{':
-			open++
-		case (c == ']' || c == '}') && open > 0:
-			open--
 		}
-		switch {
-		case start && c == ' ':
-			blanks++
-		case start && (c == '-' || c == '?'):
-			dashes++
-		default:
-			start = false
+		if line := overdone(d.Body); line > 0 {
+			return nil, &Problem{File: name, Line: line, What: "aliases stand for more than is read: write it out"}
 		}
-		if open > depthMax || dashes > depthMax || start && blanks > 8*depthMax {
-			return line
+		return d.Body, nil // shape has seen no second one
+	}
+	return nil, &Problem{File: name, Line: 1, What: "the file is empty: " + empty}
+}
+
+// problemOf is an error of the YAML library without its extract of the file.
+func problemOf(err error, name string) *Problem {
+	p := &Problem{File: name, Line: 1, What: err.Error()}
+	if y := yaml.Error(nil); errors.As(err, &y) {
+		p.What = y.GetMessage()
+		if t := y.GetToken(); t != nil && t.Position != nil {
+			p.Line = t.Position.Line
 		}
 	}
-	return 0
+	if u := (*yaml.UnknownFieldError)(nil); errors.As(err, &u) {
+		p.What += ": correct or remove it"
+	}
+	return p
 }
 
 // Scalar is a YAML scalar as it is written and where. Numbers are not

@@ -19,5 +19,8 @@
 // Hold, Release and ApproveCorrection make what people decide durable; the next
 // run that begins takes it into account.
 //
-// Not here: what issuers' files say (package reconcile). Not here yet: chargebacks.
+// AnswerPayouts makes what the bank says to payments durable, likewise.
+//
+// Not here: what issuers' files say (package reconcile), what they dispute (package
+// dispute).
 package settlement

@@ -89,6 +89,7 @@ const (
 	RuleLive     Rule = "live"
 	RulePosting  Rule = "posting"
 	RulePayout   Rule = "payout"
+	RuleCase     Rule = "case"
 )
 
 func newChecks() []Check {
@@ -106,6 +107,7 @@ func newChecks() []Check {
 		{Rule: RuleLive, Promise: "the running switch's counters, owed reversals and batches equal the journal's"},
 		{Rule: RulePosting, Promise: "the debits of each run and currency are its credits"},
 		{Rule: RulePayout, Promise: "each payout is opening + net + corrections + returned + disputes + released - reserved, of the books; what was decided is booked once, and ordered is what the bank has not answered"},
+		{Rule: RuleCase, Promise: "each case followed the rules, and each of its steps that moves money is one act between the right accounts"},
 	}
 }
 

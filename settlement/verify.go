@@ -25,7 +25,14 @@ type VerifyInput struct {
 	// then, and the ledger must not be ahead of it. Called once.
 	OpenJournal func() (Journal, error)
 	Ledger      Reader
-	Live        Live // nil when the switch is not running in this process
+	Live        Live  // nil when the switch is not running in this process
+	Cases       Cases // nil: they are not checked
+}
+
+// Cases is what issuers dispute. Verify calls broken with what does not hold of a
+// transaction's case, and returns how many steps it checked and what else is to say.
+type Cases interface {
+	Verify(ctx context.Context, broken func(id txn.ID, what string)) (checked int64, note string, err error)
 }
 
 // Reader gives a view of the ledger that stays the same; see ledger.Ledger.
@@ -88,6 +95,9 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 			return err
 		}
 		if err := v.payouts(ctx); err != nil {
+			return err
+		}
+		if err := v.cases(ctx); err != nil {
 			return err
 		}
 		if err := v.live(ctx); err != nil {
@@ -222,6 +232,17 @@ func (v *verifier) postings(ctx context.Context) error {
 			v.report.broken(RulePosting, 0, "the run of %s: debits less credits are %s", b.Day, txn.Amount{Minor: b.Minor, Currency: b.Currency})
 		}
 	}
+	return err
+}
+
+// cases holds what issuers dispute.
+func (v *verifier) cases(ctx context.Context) (err error) {
+	c := v.report.check(RuleCase)
+	if v.in.Cases == nil {
+		c.Note = "not checked: cases are not at hand"
+		return nil
+	}
+	c.Checked, c.Note, err = v.in.Cases.Verify(ctx, func(id txn.ID, what string) { v.report.broken(RuleCase, id, "%s", what) })
 	return err
 }
 

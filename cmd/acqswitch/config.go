@@ -206,6 +206,7 @@ func (c *config) validate() error {
 			}
 			return between(c.Settlement.Schedule, settlement.After+time.Minute, 23*time.Hour)
 		}()},
+		{"settlement.disputes[]", func() error { _, err := c.deadlines(); return err }()},
 		{"admin.address", address(c.Admin.Address, true)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},

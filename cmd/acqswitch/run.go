@@ -392,7 +392,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if s.Settled, err = r.settle(ctx); err != nil {
 		return nil, err
 	}
-	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}}); err != nil {
+	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}, Cases: r.cfg.cases(r.app.db, r.app.approvals)}); err != nil {
 		return nil, err
 	}
 	told, err := fleet.ReadLog(filepath.Join(r.dir, "terminals.log"))

@@ -367,6 +367,9 @@ func (a *app) settleDue(ctx context.Context, before txn.Date) error {
 				return err
 			}
 		}
+		if _, err := a.cfg.cases(a.db, a.approvals).Expire(ctx, time.Now()); err != nil {
+			return err
+		}
 		in := a.cfg.runInput(a.ledger, due, time.Now())
 		in.OpenJournal = func() (settlement.Journal, error) { return struct{ settlement.Journal }{a.journal}, nil }
 		r, err := settlement.Settle(ctx, in)

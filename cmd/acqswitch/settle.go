@@ -24,12 +24,13 @@ import (
 // settlementConfig is where the end of the day takes its fees from and puts its
 // files.
 type settlementConfig struct {
-	Fees     string        `yaml:"fees"`
-	Cards    string        `yaml:"cards"`
-	Payouts  string        `yaml:"payouts"`
-	Calendar string        `yaml:"calendar"`
-	Dir      string        `yaml:"dir"`
-	Schedule time.Duration `yaml:"schedule"`
+	Fees     string            `yaml:"fees"`
+	Cards    string            `yaml:"cards"`
+	Payouts  string            `yaml:"payouts"`
+	Calendar string            `yaml:"calendar"`
+	Dir      string            `yaml:"dir"`
+	Schedule time.Duration     `yaml:"schedule"`
+	Disputes []deadlinesConfig `yaml:"disputes"`
 }
 
 // schedule reads the fees of a configuration; any fault is the files', or the
@@ -175,7 +176,11 @@ in the ledger, or a day before it is not settled.`,
 			}
 			defer l.Close()
 			in := cfg.runInput(l, day, time.Now())
-			in.Early, in.DryRun = early, dry
+			if in.Early, in.DryRun = early, dry; !dry {
+				if err := cfg.expireCases(cmd.Context(), in.Now); err != nil {
+					return err
+				}
+			}
 			if isTerminal(c.errs) && !c.json() {
 				in.Progress = func(done, all int64) {
 					fmt.Fprintf(c.errs, "\r%d of %d transactions\033[K", done, all)

@@ -14,6 +14,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/batch"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -74,7 +75,12 @@ func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
 			opened.(*journal.Journal).Close()
 		}
 	}()
-	return settlement.Verify(ctx, settlement.VerifyInput{OpenJournal: j, Ledger: l})
+	db, err := openDatabase(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return settlement.Verify(ctx, settlement.VerifyInput{OpenJournal: j, Ledger: l, Cases: cfg.cases(db, approval.New(db))})
 }
 
 func hasJournal(dataDir string) error {

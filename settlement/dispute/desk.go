@@ -1,0 +1,609 @@
+package dispute
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// Limits of what is kept, in bytes.
+const (
+	CodeMax      = 20
+	ReferenceMax = 60
+	NameMax      = 120
+	DocumentsMax = 100 // of a case
+
+	listMax = 10_000
+)
+
+// Desk is where cases lie. It is safe for concurrent use, by several processes too.
+type Desk struct {
+	db        *sqldb.DB
+	approvals *approval.Desk
+	calendar  txn.BusinessDay
+	deadlines func(issuer string) Deadlines
+}
+
+// New is the desk of the ledger's database. deadlines gives those of an issuer.
+func New(db *sqldb.DB, approvals *approval.Desk, calendar txn.BusinessDay, deadlines func(issuer string) Deadlines) *Desk {
+	return &Desk{db, approvals, calendar, deadlines}
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate makes the tables, beside the ledger's.
+func (d *Desk) Migrate(ctx context.Context) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return d.db.Migrate(ctx, dir, "dispute_version")
+}
+
+// Opening is what an issuer disputes.
+type Opening struct {
+	Step Step // Retrieval or ChargeBack
+	// The transaction: its id, or its business day and reference number.
+	ID   txn.ID
+	Date txn.Date
+	RRN  string
+	// Reference is the issuer's number of the case, Code its reason.
+	Reference, Code string
+	Minor           int64        // of a chargeback; 0: all that is left of it
+	Currency        txn.Currency // of Minor
+	By, Reason      string
+	Now             time.Time
+}
+
+// Open opens a case, or takes up the one that the issuer's request for a copy
+// opened. What was opened before with the same content is returned as it is.
+func (d *Desk) Open(ctx context.Context, o Opening) (c Case, err error) {
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		c, err = d.OpenIn(ctx, tx, o)
+		return err
+	})
+	return c, err
+}
+
+// OpenIn is Open in a transaction of sqldb.DB.Update.
+func (d *Desk) OpenIn(ctx context.Context, tx *sql.Tx, o Opening) (Case, error) {
+	if err := said(o.By, o.Reason); err != nil {
+		return Case{}, err
+	}
+	if o.Step != Retrieval && o.Step != ChargeBack {
+		return Case{}, refuse("a case begins with %s or %s", Retrieval, ChargeBack)
+	}
+	for _, x := range [...]struct {
+		what, text string
+		max        int
+	}{{"reason code", o.Code, CodeMax}, {"issuer's reference", o.Reference, ReferenceMax}} {
+		if err := short(x.what, x.text, x.max); err != nil {
+			return Case{}, err
+		}
+	}
+	if o.Minor < 0 || o.Minor > txn.AmountMax || o.Step == Retrieval && o.Minor != 0 {
+		return Case{}, refuse("the amount is that of a chargeback: above zero, and of at most 12 digits in minor units")
+	}
+	deal, err := theDeal(ctx, tx, &o)
+	if err != nil {
+		return Case{}, err
+	}
+	if masked := trimmed(deal.Masked[:]); cardOf(masked, o.Reference) || cardOf(masked, o.Code) {
+		return Case{}, refuse("the issuer's reference has the card number in it: it is not kept")
+	}
+	if o.Minor != 0 && o.Currency != deal.Paid.Currency {
+		return Case{}, refuse("the transaction is in %s, not in %s", deal.Paid.Currency.Letters(), o.Currency.Letters())
+	}
+	all, err := list(ctx, tx, ` WHERE d.id = $1 AND d.reference = $2`, int64(deal.ID), o.Reference)
+	if err != nil {
+		return Case{}, err
+	}
+	if len(all) == 0 {
+		c := Case{ID: deal.ID, Reference: o.Reference, Issuer: deal.Issuer.String(), Date: deal.Day, Merchant: deal.Merchant.String(), Terminal: deal.Terminal.String(),
+			RRN: trimmed(deal.RRN[:]), Card: trimmed(deal.Masked[:]), Currency: deal.Paid.Currency, Paid: deal.Paid.Minor}
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM dispute`).Scan(&c.Number); err != nil {
+			return c, fmt.Errorf("number a case: %w", err)
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO dispute (number, id, reference, issuer, business_date, merchant_id, terminal_id, rrn, pan_masked, currency, paid)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, c.Number, int64(c.ID), c.Reference, c.Issuer, c.Date.String(), c.Merchant, c.Terminal, c.RRN, c.Card,
+			int64(c.Currency), c.Paid)
+		if err != nil {
+			return c, fmt.Errorf("store case %d: %w", c.Number, err)
+		}
+		all = append(all, c)
+	}
+	c := &all[0]
+	s := Taken{At: o.Now, Step: o.Step, Code: o.Code, By: o.By, Reason: o.Reason}
+	if o.Step == ChargeBack {
+		if c.Amount != 0 { // it was taken before
+			if c.Amount == o.Minor || o.Minor == 0 {
+				return *c, nil
+			}
+			return *c, refuse("case %d charges %s back under this reference already, not %s", c.Number, c.money(c.Amount), c.money(o.Minor))
+		}
+		before, err := charged(ctx, tx, deal.ID)
+		if err != nil {
+			return *c, err
+		}
+		if s.Amount = o.Minor; o.Minor == 0 {
+			s.Amount = deal.Left - before
+		}
+		if s.Amount <= 0 || s.Amount > deal.Left-before {
+			return *c, refuse("of %s paid %s is left after refunds and voids, and %s is charged back already: %s more cannot be",
+				c.money(deal.Paid.Minor), c.money(deal.Left), c.money(before), c.money(max(s.Amount, o.Minor)))
+		}
+	} else if c.State != "" {
+		return *c, nil
+	}
+	return *c, d.take(ctx, tx, c, s)
+}
+
+func theDeal(ctx context.Context, tx *sql.Tx, o *Opening) (deal ledger.Deal, err error) {
+	if o.ID != 0 {
+		deal, ok, err := ledger.DealIn(ctx, tx, o.ID)
+		if err == nil && !ok {
+			err = refuse("no transaction %s by which a cardholder paid is in the ledger", o.ID)
+		}
+		return deal, err
+	}
+	all, err := ledger.DealsIn(ctx, tx, o.Date, o.RRN)
+	if err == nil && len(all) != 1 {
+		err = refuse("%d transactions of %s by which a cardholder paid have the reference number %.12q", len(all), o.Date, o.RRN)
+	}
+	if err != nil {
+		return deal, err
+	}
+	return all[0], nil
+}
+
+// charged is what the cases of a transaction have taken of it.
+func charged(ctx context.Context, tx *sql.Tx, id txn.ID) (minor int64, err error) {
+	all, err := list(ctx, tx, ` WHERE d.id = $1`, int64(id))
+	for i := range all {
+		if all[i].State.charged() {
+			minor += all[i].Amount
+		}
+	}
+	return minor, err
+}
+
+// Act is a step that one person takes.
+type Act struct {
+	Case       int64
+	Step       Step
+	Code       string // of a second chargeback
+	By, Reason string
+	Now        time.Time
+}
+
+// Act takes a step. One that was the last one already changes nothing.
+func (d *Desk) Act(ctx context.Context, a Act) (c Case, err error) {
+	if err := said(a.By, a.Reason); err != nil {
+		return c, err
+	}
+	if err := free("reason code", a.Code, CodeMax); err != nil {
+		return c, err
+	}
+	switch a.Step {
+	case WriteOff:
+		return c, refuse("what we bear ourselves is proposed, and approved by another person")
+	case Expire, Retrieval, ChargeBack:
+		return c, refuse("%s is no step that is taken so", a.Step)
+	}
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		if c, err = get(ctx, tx, a.Case); err != nil {
+			return err
+		}
+		if last := c.Steps[len(c.Steps)-1]; last.Step == a.Step {
+			return nil
+		}
+		if a.Step == Represent && len(c.Documents) == 0 {
+			if _, err := find(a.Step, c.State); err == nil {
+				return refuse("case %d has no document to represent it with: add one", c.Number)
+			}
+		}
+		return d.take(ctx, tx, &c, Taken{At: a.Now, Step: a.Step, Code: a.Code, By: a.By, Reason: a.Reason})
+	})
+	return c, err
+}
+
+// take adds a step to a case, and its act to the ledger.
+func (d *Desk) take(ctx context.Context, tx *sql.Tx, c *Case, s Taken) error {
+	m, err := find(s.Step, c.State)
+	if err != nil {
+		return refuse("case %d: %v", c.Number, err)
+	}
+	day := d.calendar.Of(s.At)
+	if s.Step.timely() && c.Deadline != 0 && day > c.Deadline {
+		return refuse("case %d: the last day for that was %s", c.Number, c.Deadline)
+	}
+	if s.State, s.Deadline = m.to, d.deadlines(c.Issuer).until(m.to, day); s.Amount == 0 {
+		s.Amount = c.Amount
+	}
+	if s.Code == "" {
+		s.Code = c.Code
+	}
+	s.At = s.At.UTC().Truncate(time.Microsecond)
+	item := c.steps + 1
+	if m.money {
+		a := ledger.Act{At: s.At, Kind: ledger.Dispute, Who: s.By, Reason: reasonOf(&s), Refers: s.Proposal, About: about(c.Number, item), Debit: m.debit.String(), Credit: m.credit.String(),
+			Minor: s.Amount, Claim: ledger.Claim{Merchant: txn.MakeMerchantID(c.Merchant), Currency: c.Currency}}
+		if m.debit == book.IssuerReceivable || m.credit == book.IssuerReceivable {
+			a.Issuer = txn.MakeIssuerID(c.Issuer)
+		}
+		if err := ledger.AddActIn(ctx, tx, &a); err != nil {
+			return err
+		}
+		s.Act = a.Number
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO dispute_step (dispute, item, at, step, state, amount, code, by_whom, reason, deadline, proposal, act)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, c.Number, item, s.At.UnixMicro(), string(s.Step), string(s.State), s.Amount, s.Code, s.By, s.Reason,
+		s.Deadline.String(), s.Proposal, s.Act)
+	if err != nil {
+		return fmt.Errorf("store step %d of case %d: %w", item, c.Number, err)
+	}
+	c.Amount, c.Code, c.State, c.Deadline, c.Since, c.steps = s.Amount, s.Code, s.State, s.Deadline, s.At, item
+	c.Steps = append(c.Steps, s)
+	return nil
+}
+
+func reasonOf(s *Taken) string {
+	return strings.TrimSpace(string(s.Step)+" "+s.Code) + ": " + s.Reason
+}
+
+// AddDocument notes a document of a case. The same one again changes nothing.
+func (d *Desk) AddDocument(ctx context.Context, number int64, x Document) (c Case, err error) {
+	if err := said(x.By, "-"); err != nil {
+		return c, err
+	}
+	if !slices.Contains(Kinds, x.Kind) {
+		return c, refuse("%q must be one of %s", x.Kind, strings.Join(Kinds, ", "))
+	}
+	if err := free("document's name", x.Name, NameMax); err != nil {
+		return c, err
+	}
+	if x.Name == "" || len(x.SHA256) != 64 || x.Size <= 0 {
+		return c, refuse("a document has a name, a SHA-256 of 64 digits and a size")
+	}
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		if c, err = get(ctx, tx, number); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(c.Documents, func(y Document) bool { return y.SHA256 == x.SHA256 }) {
+			return nil
+		}
+		if !c.State.Open() {
+			return refuse("case %d is %s: it needs no documents any more", c.Number, c.State)
+		}
+		if len(c.Documents) >= DocumentsMax {
+			return refuse("case %d has %d documents: more are not kept", c.Number, DocumentsMax)
+		}
+		x.At = x.At.UTC().Truncate(time.Microsecond)
+		_, err := tx.ExecContext(ctx, `INSERT INTO dispute_document (dispute, item, at, by_whom, kind, name, sha256, size) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			c.Number, int64(len(c.Documents)+1), x.At.UnixMicro(), x.By, x.Kind, x.Name, x.SHA256, x.Size)
+		if err != nil {
+			return fmt.Errorf("store a document of case %d: %w", c.Number, err)
+		}
+		c.Documents = append(c.Documents, x)
+		return nil
+	})
+	return c, err
+}
+
+// Expire acts on the deadlines that are over by an instant's business day, one case
+// after the other, and returns these cases.
+func (d *Desk) Expire(ctx context.Context, now time.Time) (expired []Case, err error) {
+	today := d.calendar.Of(now)
+	var due []Case
+	err = d.db.View(ctx, func(tx *sql.Tx) error {
+		due, err = list(ctx, tx, ` WHERE s.deadline <> '0000-00-00' AND s.deadline < $1 ORDER BY d.number`, today.String())
+		return err
+	})
+	if sqldb.NoTable(err) { // nobody has opened a case yet
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range due {
+		taken := false
+		err := d.db.Update(ctx, func(tx *sql.Tx) error {
+			now, err := get(ctx, tx, c.Number)
+			if taken = err == nil && now.steps == c.steps; !taken { // somebody was first
+				return err
+			}
+			c = now
+			return d.take(ctx, tx, &c, Taken{At: d.calendar.Start(c.Deadline.After()), Step: Expire, By: "deadline", Reason: fmt.Sprintf("nothing came by %s", c.Deadline)})
+		})
+		if err != nil {
+			return expired, err
+		}
+		if taken {
+			expired = append(expired, c)
+		}
+	}
+	return expired, nil
+}
+
+// Subject is what proposals of write-offs are called on the approvals' desk.
+const Subject = "dispute write-off"
+
+type writeOff struct {
+	Case int64 `json:"case"`
+}
+
+// ProposeWriteOff proposes that we bear a case that is lost. It returns the
+// proposal's number.
+func (d *Desk) ProposeWriteOff(ctx context.Context, number int64, by, reason string) (int64, error) {
+	if err := said(by, reason); err != nil {
+		return 0, err
+	}
+	c, err := d.Get(ctx, number)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := find(WriteOff, c.State); err != nil {
+		return 0, refuse("case %d: %v", number, err)
+	}
+	document, err := json.Marshal(writeOff{number})
+	if err != nil {
+		return 0, err
+	}
+	p, err := d.approvals.Propose(ctx, approval.Draft{Subject: Subject, Object: strconv.FormatInt(number, 10), Document: string(document), By: by, Reason: reason})
+	return p.Number, err
+}
+
+// Approve writes off what another person proposed.
+func (d *Desk) Approve(ctx context.Context, proposal int64, by, why string) error {
+	if err := said(by, why); err != nil {
+		return err
+	}
+	_, err := d.approvals.Approve(ctx, Subject, proposal, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
+		var w writeOff
+		if err := json.Unmarshal([]byte(p.Document), &w); err != nil {
+			return fmt.Errorf("read proposal %d: %w", p.Number, err)
+		}
+		c, err := get(ctx, tx, w.Case)
+		if err != nil {
+			return err
+		}
+		return d.take(ctx, tx, &c, Taken{At: time.Now(), Step: WriteOff, By: by, Reason: p.Reason + " (" + p.By + ")", Proposal: p.Number})
+	})
+	return asRefusal(err)
+}
+
+// Reject leaves a case as it is.
+func (d *Desk) Reject(ctx context.Context, proposal int64, by, why string) error {
+	if err := said(by, why); err != nil {
+		return err
+	}
+	_, err := d.approvals.Reject(ctx, Subject, proposal, by, why)
+	return asRefusal(err)
+}
+
+// asRefusal makes Refusals of the answers of a desk that are no faults.
+func asRefusal(err error) error {
+	if x := (*approval.DecidedError)(nil); errors.As(err, &x) || errors.Is(err, approval.ErrUnknown) || errors.Is(err, approval.ErrSamePerson) {
+		return Refusal(err.Error())
+	}
+	return err
+}
+
+// Filter chooses cases; empty fields choose all.
+type Filter struct {
+	Open     bool // only those of which something is to come
+	Merchant string
+	Due      txn.Date // only those whose deadline is on this day or before
+}
+
+// List is the chosen cases by number, the first 10,000.
+func (d *Desk) List(ctx context.Context, f Filter) (all []Case, err error) {
+	due := "9999-99-99"
+	if f.Due != 0 {
+		due = f.Due.String()
+	}
+	open := 0
+	if f.Open {
+		open = 1
+	}
+	err = d.db.View(ctx, func(tx *sql.Tx) error {
+		all, err = list(ctx, tx, ` WHERE ($1 = 0 OR s.state IN ('requested', 'charged back', 'represented', 'charged back again', 'contested')) AND ($2 = '' OR d.merchant_id = $2)
+			AND ($3 = '9999-99-99' OR s.deadline <> '0000-00-00' AND s.deadline <= $3) ORDER BY d.number LIMIT $4`, open, f.Merchant, due, listMax)
+		return err
+	})
+	return all, err
+}
+
+// Get is one case with its steps and documents.
+func (d *Desk) Get(ctx context.Context, number int64) (c Case, err error) {
+	err = d.db.View(ctx, func(tx *sql.Tx) error {
+		if c, err = get(ctx, tx, number); err != nil {
+			return err
+		}
+		deal, ok, err := ledger.DealIn(ctx, tx, c.ID)
+		if err != nil {
+			return err
+		}
+		taken, err := charged(ctx, tx, c.ID)
+		if ok {
+			c.Over = max(0, taken-deal.Left)
+		}
+		return err
+	})
+	return c, err
+}
+
+const selectCases = `SELECT d.number, d.id, d.reference, d.issuer, d.business_date, d.merchant_id, d.terminal_id, d.rrn, d.pan_masked, d.currency, d.paid,
+	s.item, s.at, s.state, s.amount, s.code, s.deadline FROM dispute AS d JOIN dispute_step AS s ON s.dispute = d.number
+	AND s.item = (SELECT MAX(x.item) FROM dispute_step AS x WHERE x.dispute = d.number)`
+
+func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Case, err error) {
+	rows, err := tx.QueryContext(ctx, selectCases+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read cases: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c Case
+		var id, at int64
+		var day, deadline string
+		err := rows.Scan(&c.Number, &id, &c.Reference, &c.Issuer, &day, &c.Merchant, &c.Terminal, &c.RRN, &c.Card, &c.Currency, &c.Paid,
+			&c.steps, &at, &c.State, &c.Amount, &c.Code, &deadline)
+		c.ID, c.Since = txn.ID(id), time.UnixMicro(at).UTC()
+		if err == nil {
+			c.Date, err = txn.ParseDate(day)
+		}
+		if err == nil {
+			c.Deadline, err = dateOf(deadline)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read cases: %w", err)
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
+}
+
+// dateOf reads a day that need not be one.
+func dateOf(s string) (txn.Date, error) {
+	if s == txn.Date(0).String() {
+		return 0, nil
+	}
+	return txn.ParseDate(s)
+}
+
+func get(ctx context.Context, tx *sql.Tx, number int64) (Case, error) {
+	all, err := list(ctx, tx, ` WHERE d.number = $1`, number)
+	if err == nil && len(all) == 0 {
+		err = refuse("there is no case %d", number)
+	}
+	if err != nil {
+		return Case{}, err
+	}
+	c := all[0]
+	if c.Steps, err = stepsOf(ctx, tx, number); err != nil {
+		return c, err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT at, by_whom, kind, name, sha256, size FROM dispute_document WHERE dispute = $1 ORDER BY item`, number)
+	if err != nil {
+		return c, fmt.Errorf("read documents of case %d: %w", number, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var x Document
+		var at int64
+		if err := rows.Scan(&at, &x.By, &x.Kind, &x.Name, &x.SHA256, &x.Size); err != nil {
+			return c, fmt.Errorf("read documents of case %d: %w", number, err)
+		}
+		x.At = time.UnixMicro(at).UTC()
+		c.Documents = append(c.Documents, x)
+	}
+	return c, rows.Err()
+}
+
+func stepsOf(ctx context.Context, tx *sql.Tx, number int64) (all []Taken, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT at, step, state, amount, code, by_whom, reason, deadline, proposal, act FROM dispute_step WHERE dispute = $1 ORDER BY item`, number)
+	if err != nil {
+		return nil, fmt.Errorf("read steps of case %d: %w", number, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s Taken
+		var at int64
+		var deadline string
+		err := rows.Scan(&at, &s.Step, &s.State, &s.Amount, &s.Code, &s.By, &s.Reason, &deadline, &s.Proposal, &s.Act)
+		if err == nil {
+			s.Deadline, err = dateOf(deadline)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read steps of case %d: %w", number, err)
+		}
+		s.At = time.UnixMicro(at).UTC()
+		all = append(all, s)
+	}
+	return all, rows.Err()
+}
+
+func (c *Case) money(minor int64) string {
+	major, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c.Currency}.String(), " ")
+	return major + " " + c.Currency.Letters()
+}
+
+// said holds that somebody says why, without a card number.
+func said(by, reason string) error {
+	if err := approval.Person(by); err != nil {
+		return Refusal("who does it: " + err.Error())
+	}
+	if strings.TrimSpace(reason) == "" {
+		return refuse("the reason must be given")
+	}
+	return free("reason", reason, approval.TextMax)
+}
+
+// short holds a text to one line of so many bytes.
+func short(what, text string, most int) error {
+	if len(text) > most || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return refuse("the %s must be one line of at most %d bytes", what, most)
+	}
+	return nil
+}
+
+// free is short for what people write.
+func free(what, text string, most int) error {
+	if err := short(what, text, most); err != nil {
+		return err
+	}
+	if cardIn(text) {
+		return refuse("the %s has what looks like a card number in it: it is not kept", what)
+	}
+	return nil
+}
+
+// cardIn says that a text has a run of digits, perhaps grouped, that is as long as a
+// card number and has its check digit.
+func cardIn(text string) bool {
+	for _, run := range runsOf(text) {
+		if p, err := txn.ParsePAN(run); err == nil && len(run) > 12 && run[0] != '0' && p.LuhnValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// cardOf says that a text has the card number of which the masked form is known.
+func cardOf(masked, text string) bool {
+	return len(masked) >= txn.PANDigitsMin && slices.ContainsFunc(runsOf(text), func(run string) bool {
+		return len(run) == len(masked) && run[:6] == masked[:6] && run[len(run)-4:] == masked[len(masked)-4:]
+	})
+}
+
+// runsOf are the runs of digits of a text, without what groups them.
+func runsOf(text string) (runs []string) {
+	var run []byte
+	for _, b := range append([]byte(text), 'x') {
+		switch {
+		case b >= '0' && b <= '9':
+			run = append(run, b)
+		case b != ' ' && b != '-' && len(run) > 0:
+			runs, run = append(runs, string(run)), nil
+		}
+	}
+	return runs
+}
+
+func trimmed(b []byte) string { return strings.TrimRight(string(b), " \x00") }

@@ -96,6 +96,16 @@ func (c *Codec) Framing() Framing { return c.framing }
 // Spec is the field table the codec was compiled from, for moov's own Message.
 func (c *Codec) Spec() *iso8583.MessageSpec { return c.spec }
 
+// Width is how many characters a fixed field has, 0 for any other, and whether
+// they are digits alone.
+func (c *Codec) Width(n int) (size int, digits bool) {
+	if n < 2 || n > fieldMax || c.fields[n].length != lenFixed {
+		return 0, false
+	}
+	d := &c.fields[n]
+	return int(d.max), d.packed() || d.form == formDigits
+}
+
 // Compile turns a spec into a codec. It refuses what the flat table cannot
 // express, naming the field: composite fields (declare them Binary and leave
 // the TLV to their reader), EBCDIC, custom packers, padding of variable fields.

@@ -162,7 +162,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return err
 	}
 	s := follower.Stats()
-	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: r.Stats.Partial + s.Partial, Foreign: s.Foreign}
+	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: s.Partial, Foreign: s.Foreign, Unreadable: r.Stats.Unreadable}
 	if r.Index, err = w.Finish(); err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dial
 		}
 		var s capture.Stats
 		s, err = capture.ReadLines(in, dialects, time.Now(), t)
-		lines.Packets, lines.Bytes, lines.Partial = lines.Packets+s.Packets, lines.Bytes+s.Bytes, lines.Partial+s.Partial
+		lines.Packets, lines.Bytes, lines.Unreadable = lines.Packets+s.Packets, lines.Bytes+s.Bytes, lines.Unreadable+s.Unreadable
 	}
 	if ctx.Err() != nil || errors.Is(err, capture.ErrSink) {
 		return err
@@ -276,7 +276,8 @@ func (t *talkative) sayAll(r *captured) {
 		n    int
 		what string
 	}{
-		{r.Stats.Partial, "packets were recorded in part only, or lines could not be read: record whole packets (tcpdump -s 0)"},
+		{r.Stats.Partial, "packets were recorded in part only: record whole packets (tcpdump -s 0)"},
+		{r.Stats.Unreadable, "lines are no message and were left out"},
 		{r.Stats.Foreign, "TCP sessions speak something else and were left out"},
 		{r.Unread, "messages could not be taken apart, so not cleaned either, and were left out"},
 		{r.Unmatched, "answers are of no request in the capture and were left out"},

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"container/list"
 	"errors"
@@ -30,6 +31,8 @@ const (
 	// rivalsUntil is for how many messages it is asked whether another dialect
 	// would read them too.
 	rivalsUntil = 32
+	// earlyMax is how many segments of a session may wait for the other direction.
+	earlyMax = 16
 )
 
 // Session is one TCP connection, or one group of lines.
@@ -85,6 +88,8 @@ type Stats struct {
 	Bytes   int64 `json:"bytes"`
 	Partial int   `json:"partial"` // packets that were captured in part only
 	Foreign int   `json:"foreign"` // TCP sessions in which no dialect was found
+	// Unreadable are lines of a text that are no message.
+	Unreadable int `json:"unreadable"`
 }
 
 // Follow reads one file to its end with a Follower.
@@ -211,8 +216,16 @@ type followed struct {
 	known   bool
 	hungUp  bool
 	misses  int
+	early   []early
 	ended   bool // told or given up: nothing more is looked at
 	place   *list.Element
+}
+
+// early is a segment that came before the bytes that it answers.
+type early struct {
+	side int
+	tcp  layers.TCP
+	at   time.Time
 }
 
 // decoded is the layers that are looked at.
@@ -401,11 +414,46 @@ func (f *Follower) known(s *followed, d *Dialect, client int) error {
 	return told(f.sink.Open(&s.Session))
 }
 
-// segment adds a segment to its stream and tells the messages it completes.
+// segment adds a segment to its stream, unless it answers bytes that the capture
+// has not come to: those are waited for, since a request is told before its answer.
 func (f *Follower) segment(s *followed, side int, tcp *layers.TCP, at time.Time) error {
 	if s.ended {
 		return nil
 	}
+	if back := &s.streams[1-side]; len(tcp.Payload) > 0 && tcp.ACK && !tcp.RST && back.started && before(back.next, tcp.Ack) {
+		if len(s.early) == earlyMax {
+			if err := f.late(s, s.early[0].at.Add(heldFor)); err != nil || s.ended {
+				return err
+			}
+		}
+		s.early = append(s.early, early{side, layers.TCP{Seq: tcp.Seq, Ack: tcp.Ack, ACK: true, SYN: tcp.SYN, FIN: tcp.FIN}, at})
+		s.early[len(s.early)-1].tcp.Payload = bytes.Clone(tcp.Payload)
+		return f.late(s, at)
+	}
+	if err := f.add(s, side, tcp, at); err != nil {
+		return err
+	}
+	return f.late(s, at)
+}
+
+// late adds the segments that waited for the other direction, and need not any more.
+func (f *Follower) late(s *followed, at time.Time) error {
+	for i := 0; i < len(s.early) && !s.ended; i++ {
+		e := s.early[i]
+		if before(s.streams[1-e.side].next, e.tcp.Ack) && at.Sub(e.at) < heldFor {
+			continue
+		}
+		s.early = slices.Delete(s.early, i, i+1)
+		if err := f.add(s, e.side, &e.tcp, e.at); err != nil {
+			return err
+		}
+		i = -1
+	}
+	return nil
+}
+
+// add adds a segment to its stream and tells the messages it completes.
+func (f *Follower) add(s *followed, side int, tcp *layers.TCP, at time.Time) error {
 	defer s.streams[side].keep()
 	if !s.hungUp {
 		s.End = at
@@ -555,6 +603,7 @@ func (f *Follower) guess(s *followed, side int) (wait bool, err error) {
 func (f *Follower) foreign(s *followed) {
 	f.stats.Foreign++
 	f.retire(s)
+	s.early = nil
 	s.streams = [2]stream{}
 }
 
@@ -562,6 +611,11 @@ func (f *Follower) foreign(s *followed) {
 func (f *Follower) end(s *followed) error {
 	if s.ended {
 		return nil
+	}
+	for len(s.early) > 0 {
+		if err := f.late(s, s.early[0].at.Add(heldFor)); err != nil || s.ended {
+			return err
+		}
 	}
 	for i := range s.streams {
 		for len(s.streams[i].held) > 0 {

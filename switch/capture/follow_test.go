@@ -235,6 +235,15 @@ func TestFollowGaps(t *testing.T) {
 			p.segment(0, at, layers.TCP{ACK: true}, whole[:60])
 			p.segment(0, at+10, layers.TCP{ACK: true}, whole[10:])
 		}, "0200 000001 true, 0200 000002 true", ""},
+		{"answers before their requests", func(p *tape) {
+			p.open()
+			for stan := 1; stan <= 3; stan++ {
+				p.send(0, ask(stan))
+				p.send(1, answer(stan))
+				n := len(p.all)
+				p.all[n-2], p.all[n-1] = p.all[n-1], p.all[n-2]
+			}
+		}, "0200 000001 true, 0210 000001 false, 0200 000002 true, 0210 000002 false, 0200 000003 true, 0210 000003 false", ""},
 		{"another protocol", func(p *tape) {
 			p.open()
 			for range 20 {

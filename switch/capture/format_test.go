@@ -134,14 +134,15 @@ func TestReadLines(t *testing.T) {
 	d := Dialects()
 	text := "# a comment\n\n" +
 		hex.EncodeToString(message(t, d[0], 0x0200, 1)) + "\n" + hex.EncodeToString(message(t, d[0], 0x0210, 1)[2:]) + "\n" + // the second without its length
-		`{"0":"0200","3":"000000","4":"000000001250","11":"000007","41":"10000002","42":"999290054110001","49":"156"}` + "\nnonsense\n"
+		`{"0":"0200","3":"0","4":"1250","11":7,"41":"10000002","42":"999290054110001","49":"156"}` + "\nnonsense\n"
 	var out bytes.Buffer
 	w, err := NewWriter(&out, testCleaner(t, 8))
 	if err != nil {
 		t.Fatal(err)
 	}
+	text += `{"0":"0200","3":"000000","4":"twelve"}` + "\n"
 	stats, err := ReadLines(strings.NewReader(text), d, time.Unix(0, 0), w)
-	if err != nil || stats.Partial != 1 {
+	if err != nil || stats.Unreadable != 2 {
 		t.Fatalf("%+v, %v", stats, err)
 	}
 	index, err := w.Finish()

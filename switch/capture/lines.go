@@ -3,11 +3,15 @@ package capture
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +61,7 @@ func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats
 		if err := next(l.stats.Packets, line); err != nil {
 			return l.stats, err
 		}
-		if l.stats.Partial == strangeMax && len(l.order) == 0 {
+		if l.stats.Unreadable == strangeMax && len(l.order) == 0 {
 			return l.stats, fmt.Errorf("none of the first %d lines is a message of any dialect", strangeMax)
 		}
 	}
@@ -95,7 +99,7 @@ func (l *lines) line(number int, line []byte) error {
 
 // trouble tells of something that is no message.
 func (l *lines) trouble(number int, err error) error {
-	if l.stats.Partial++; l.stats.Partial > troublesMax {
+	if l.stats.Unreadable++; l.stats.Unreadable > troublesMax {
 		return nil
 	}
 	return told(l.sink.Trouble(&Session{}, fmt.Sprintf("line %d: %v", number, err)))
@@ -152,7 +156,7 @@ func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 // json reads a message in moov's form, which says no TPDU and header: a dialect
 // that has them gets those of a terminal.
 func (l *lines) json(line []byte) (*Dialect, []byte, error) {
-	var last error
+	var first error
 	for _, d := range l.dialects {
 		if d.Codec.Framing().TPDU && !bytes.Contains(line, []byte(`"tpdu"`)) && len(l.dialects) > 1 {
 			continue
@@ -164,9 +168,9 @@ func (l *lines) json(line []byte) (*Dialect, []byte, error) {
 				return d, frame, nil
 			}
 		}
-		last = err
+		first = cmp.Or(first, err)
 	}
-	return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", last)
+	return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", first)
 }
 
 var (
@@ -175,17 +179,63 @@ var (
 )
 
 func moov(d *Dialect, line []byte) ([]byte, error) {
-	message := iso8583.NewMessage(d.Codec.Spec())
-	if err := json.Unmarshal(line, message); err != nil {
-		return nil, errors.New("its fields are not those of the dialect")
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(line, &fields) != nil {
+		return nil, errors.New("it is no JSON object")
 	}
-	body, err := message.Pack()
-	if err != nil {
-		return nil, errors.New("its fields are not those of the dialect")
+	for name, v := range fields {
+		fields[name] = widen(d, name, v)
+	}
+	body, ok := pack(d, fields)
+	if !ok {
+		return nil, fmt.Errorf("%s does not fit the dialect %s", misfit(d, fields), d.Name)
 	}
 	f := d.Codec.Framing()
 	if f.TPDU {
 		body = append(bytes.Clone(terminalTPDU), append(bytes.Clone(terminalHeader[:f.Header]), body...)...)
 	}
 	return d.appendFrame(nil, body), nil
+}
+
+// widen makes a value of a fixed field as long as that: moov writes numbers without
+// the zeros, and texts without the blanks, that its specs pad them with.
+func widen(d *Dialect, name string, v json.RawMessage) json.RawMessage {
+	n, err := strconv.Atoi(name)
+	size, digits := d.Codec.Width(n)
+	text := string(v)
+	if err != nil || size == 0 || v[0] == '"' && json.Unmarshal(v, &text) != nil || len(text) >= size || strings.HasPrefix(text, "{") {
+		return v
+	}
+	if digits {
+		text = strings.Repeat("0", size-len(text)) + text
+	} else {
+		text += strings.Repeat(" ", size-len(text))
+	}
+	wide, err := json.Marshal(text)
+	if err != nil {
+		return v
+	}
+	return wide
+}
+
+func pack(d *Dialect, fields map[string]json.RawMessage) ([]byte, bool) {
+	text, err := json.Marshal(fields)
+	message := iso8583.NewMessage(d.Codec.Spec())
+	if err != nil || json.Unmarshal(text, message) != nil {
+		return nil, false
+	}
+	body, err := message.Pack()
+	return body, err == nil
+}
+
+// misfit is the first field that cannot be packed, even alone.
+func misfit(d *Dialect, fields map[string]json.RawMessage) string {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if name != "0" {
+			if _, ok := pack(d, map[string]json.RawMessage{"0": json.RawMessage(`"0200"`), name: fields[name]}); !ok {
+				return "field " + name
+			}
+		}
+	}
+	return "the message type"
 }

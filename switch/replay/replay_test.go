@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,8 @@ import (
 	"github.com/moov-io/iso8583"
 	connection "github.com/moov-io/iso8583-connection"
 	isoserver "github.com/moov-io/iso8583-connection/server"
+	"github.com/moov-io/iso8583/network"
+	"github.com/moov-io/iso8583/specs"
 	"go.uber.org/goleak"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -319,20 +320,47 @@ func TestReplayWithKeys(t *testing.T) {
 	}
 }
 
-// unrelated is an ISO 8583 server that has nothing to do with the switch:
-// moov-io's, with another field table and a length in four digits.
-func unrelated(t *testing.T, spec *iso8583.MessageSpec, code func(amount string) string) string {
-	t.Helper()
-	length := func(r io.Reader) (n int, err error) {
-		var prefix [4]byte
-		if _, err := io.ReadFull(r, prefix[:]); err != nil {
+// framing is how lengths precede messages, in moov-io's own words.
+type framing struct {
+	read  connection.MessageLengthReader
+	write connection.MessageLengthWriter
+}
+
+var binary2 = framing{
+	func(r io.Reader) (int, error) {
+		h := network.NewBinary2BytesHeader()
+		_, err := h.ReadFrom(r)
+		return h.Length(), err
+	},
+	func(w io.Writer, n int) (int, error) {
+		h := network.NewBinary2BytesHeader()
+		if err := h.SetLength(n); err != nil {
 			return 0, err
 		}
-		return strconv.Atoi(string(prefix[:]))
-	}
-	prefix := func(w io.Writer, n int) (int, error) { return fmt.Fprintf(w, "%04d", n) }
-	s := isoserver.New(spec, length, prefix, connection.InboundMessageHandler(func(c *connection.Connection, m *iso8583.Message) {
-		m.MTI("0210")
+		return h.WriteTo(w)
+	},
+}
+
+var ascii4 = framing{
+	func(r io.Reader) (int, error) {
+		h := network.NewASCII4BytesHeader()
+		_, err := h.ReadFrom(r)
+		return h.Length(), err
+	},
+	func(w io.Writer, n int) (int, error) {
+		h := network.NewASCII4BytesHeader()
+		h.SetLength(n)
+		return h.WriteTo(w)
+	},
+}
+
+// unrelated is an ISO 8583 server that has nothing to do with the switch:
+// moov-io's.
+func unrelated(t *testing.T, spec *iso8583.MessageSpec, f framing, code func(amount string) string) (addr string) {
+	t.Helper()
+	s := isoserver.New(spec, f.read, f.write, connection.InboundMessageHandler(func(c *connection.Connection, m *iso8583.Message) {
+		mti, _ := m.GetMTI()
+		m.MTI(mti[:2] + "1" + mti[3:])
 		amount, _ := m.GetString(4)
 		m.Field(39, code(amount))
 		m.Field(37, fmt.Sprintf("%012d", time.Now().UnixNano()%1e12))
@@ -345,6 +373,88 @@ func unrelated(t *testing.T, spec *iso8583.MessageSpec, code func(amount string)
 	}
 	t.Cleanup(s.Close)
 	return s.Addr
+}
+
+func approveAll(string) string { return "00" }
+
+// moov-io's own server and client, under its own ISO 8583:1987 specification: what
+// they say to each other is found out to be one of the switch's dialects, and can
+// be replayed against such a server, which a load can be made on too.
+func TestUnrelatedServer(t *testing.T) {
+	addr := unrelated(t, specs.Spec87ASCII, binary2, approveAll)
+	client, err := connection.New(addr, specs.Spec87ASCII, binary2.read, binary2.write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var lines strings.Builder
+	for stan := 1; stan <= 20; stan++ {
+		m := iso8583.NewMessage(specs.Spec87ASCII)
+		m.MTI("0200")
+		for field, v := range map[int]string{2: "4111111111111111", 3: "0", 4: fmt.Sprint(100 * stan), 7: "1125120000", 11: fmt.Sprintf("%06d", stan), 12: "120000", 13: "1125",
+			22: "021", 25: "00", 41: fmt.Sprintf("TERM000%d", stan%4), 42: "MERCHANT0000001", 49: "840"} {
+			if err := m.Field(field, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer, err := client.Send(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range [...]*iso8583.Message{m, answer} {
+			body, err := m.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&lines, "%X\n", body)
+		}
+	}
+	file, index := linesCaptured(t, lines.String(), capture.Dialects())
+	if index.Requests != 20 || index.Answers != 20 {
+		t.Fatalf("%+v", index)
+	}
+	r, err := play(t, file, Options{Addrs: to(addr)})
+	if err != nil || !r.OK() || r.Same != 20 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	other := unrelated(t, specs.Spec87ASCII, binary2, func(amount string) string {
+		if strings.TrimLeft(amount, "0") == "1200" {
+			return "61"
+		}
+		return "00"
+	})
+	r, err = play(t, file, Options{Addrs: to(other)})
+	if err != nil || len(r.Groups) != 1 || r.Groups[0].Cause != "61 instead of 00 (DE39) at 1 request: sale" {
+		t.Errorf("%+v, %v", r.Groups, err)
+	}
+	// Its specification has no field 70 for sign-ons and takes text alone in field 55.
+	p := profile(t, "dialect: "+index.Dialects[0].Name+"\nsessions: 4\npatience: 5s\nsign_on: false\narrivals: [{for: 500ms, rate: 200}]\nmix: {sale: 60, balance: 20, preauth: 10, void: 10}\ncards: {entry: manual}")
+	r, err = RunLoad(t.Context(), p, LoadOptions{Addr: addr, Identities: identities(8)})
+	if err != nil || !r.OK() || r.Answered < 50 || len(r.Problems) > 0 {
+		t.Errorf("%v: %d answered, %+v, %q", err, r.Answered, r.Load, r.Problems)
+	}
+}
+
+// linesCaptured makes a capture of lines.
+func linesCaptured(t *testing.T, text string, dialects []*capture.Dialect) ([]byte, *capture.Index) {
+	t.Helper()
+	var out bytes.Buffer
+	cleaner, _ := capture.NewCleaner(capture.NewKey(), 6)
+	w, err := capture.NewWriter(&out, cleaner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := capture.ReadLines(strings.NewReader(text), dialects, time.Now(), w); err != nil {
+		t.Fatal(err)
+	}
+	index, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes(), index
 }
 
 // server serves each connection until the test ends.
@@ -392,8 +502,7 @@ func TestReplayUnrelatedHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	approve := func(string) string { return "00" }
-	addr := unrelated(t, d.Codec.Spec(), approve)
+	addr := unrelated(t, d.Codec.Spec(), ascii4, approveAll)
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -429,29 +538,21 @@ func TestReplayUnrelatedHost(t *testing.T) {
 		}
 		fmt.Fprintf(&lines, "%X\n%X\n", frame, answer)
 	}
-	var out bytes.Buffer
-	cleaner, _ := capture.NewCleaner(capture.NewKey(), 6)
-	w, err := capture.NewWriter(&out, cleaner)
-	if err != nil {
-		t.Fatal(err)
+	file, index := linesCaptured(t, lines.String(), []*capture.Dialect{d})
+	if index.Requests != 20 || index.Answers != 20 {
+		t.Fatalf("%+v", index)
 	}
-	if _, err := capture.ReadLines(strings.NewReader(lines.String()), []*capture.Dialect{d}, time.Now(), w); err != nil {
-		t.Fatal(err)
-	}
-	if index, err := w.Finish(); err != nil || index.Requests != 20 || index.Answers != 20 {
-		t.Fatalf("%+v, %v", index, err)
-	}
-	r, err := play(t, out.Bytes(), Options{Addrs: to(addr)})
+	r, err := play(t, file, Options{Addrs: to(addr)})
 	if err != nil || !r.OK() || r.Same != 20 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	other := unrelated(t, d.Codec.Spec(), func(amount string) string {
+	other := unrelated(t, d.Codec.Spec(), ascii4, func(amount string) string {
 		if strings.TrimLeft(amount, "0") == "1200" {
 			return "61"
 		}
 		return "00"
 	})
-	r, err = play(t, out.Bytes(), Options{Addrs: to(other)})
+	r, err = play(t, file, Options{Addrs: to(other)})
 	if err != nil || len(r.Groups) != 1 || r.Groups[0].Cause != "61 instead of 00 (DE39) at 1 request: 0200 000000" {
 		t.Errorf("%+v, %v", r.Groups, err)
 	}

@@ -38,7 +38,7 @@ type Rewrite struct {
 // DefaultRules are those without a file.
 func DefaultRules() Rules {
 	r := Rules{Rewrite: Rewrite{STAN: "next", Time: "now", Batch: "sign-on", References: "map"}, Compare: map[string]string{}}
-	for _, field := range [...]string{"7", "12", "13", "15", "37", "38", "55", "64", "128", "0810.62"} {
+	for _, field := range [...]string{"7", "12", "13", "15", "37", "38", "55", "64", "128", "0810.60", "0810.62"} {
 		r.Compare[field] = present
 	}
 	return r

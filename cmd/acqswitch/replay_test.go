@@ -80,6 +80,7 @@ func TestCaptureAndReplay(t *testing.T) {
 	}
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "127.0.0.1:1").check(t, exitUsage, "", "sessions of cup-pos and iso87, which no one address speaks")
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--compare", "127.0.0.1:1", "127.0.0.1:2").check(t, exitUsage, "", "--compare: the capture has sessions of cup-pos and iso87")
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--speed", "max", "--compare", "127.0.0.1:1", filepath.Join(testdata, "cards.csv")).check(t, exitUsage, "", "cards.csv is no acqswitch program")
 	acqswitch(t, dir, nil, "", "capture", "day.acq", "--out", "again.acq").check(t, exitUsage, "", "day.acq is a capture already: replay it")
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "cup-pos=127.0.0.1:1", "--to", "iso87=127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
 	if _, err := os.Stat(filepath.Join(dir, "none.html")); err != nil {

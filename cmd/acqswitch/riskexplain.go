@@ -26,7 +26,7 @@ func riskExplainCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain", Short: "Say how rules and limits decide about a transaction, check by check", Args: noArgs,
 		Long: `explain judges one request behind what the ledger has of the month until then: a
-recorded transaction (--rrn, with its --day), or one that FILE describes, as if
+recorded transaction (--rrn, with its --date), or one that FILE describes, as if
 it came now. It prints the facts, each check in the order in which they are asked
 and what came of it, each rule of your own with the facts it asks for, and the
 limits in force with what was used of them and where they come from. The policy
@@ -37,14 +37,16 @@ card-token makes them), bin, card_type, entry (manual, stripe, code, chip,
 contactless), pin, lat, lng, at (2026-11-22T23:30:00+08:00; default now).
 
 Exit code 3 if the request would be refused.`,
-		Example: `  acqswitch risk explain --rrn 632612345678 --day 2026-11-21
+		Example: `  acqswitch risk explain --rrn 632612345678 --date 2026-11-21
   acqswitch risk explain --request sale.yaml --policy new.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c) },
 	}
 	configFlag(cmd, &o.config)
 	f := cmd.Flags()
 	f.StringVar(&o.rrn, "rrn", "", "a recorded transaction's retrieval reference number")
-	f.StringVar(&o.day, "day", "", "its business day (default today)")
+	f.StringVar(&o.day, "date", "", "its business day as yyyy-mm-dd (default today)")
+	f.StringVar(&o.day, "day", "", "--date by its former name")
+	f.MarkHidden("day")
 	f.StringVar(&o.request, "request", "", "a file that describes a request")
 	f.StringVar(&o.policy, "policy", "", "the policy (default the one in force)")
 	return cmd
@@ -67,7 +69,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	day := business.Of(time.Now())
 	if o.day != "" {
 		if day, err = txn.ParseDate(o.day); err != nil {
-			return usage(fmt.Errorf("--day: %w", err))
+			return usage(fmt.Errorf("--date: %w", err))
 		}
 	}
 	var asked *txn.Record
@@ -107,7 +109,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	}
 	switch {
 	case !known:
-		return &exitError{exitRefused, fmt.Errorf("the ledger has no transaction %s of %s: name its business day with --day", o.rrn, day)}
+		return &exitError{exitRefused, fmt.Errorf("the ledger has no transaction %s of %s: name its business day with --date", o.rrn, day)}
 	case x == nil:
 		return &exitError{exitRefused, fmt.Errorf("merchant %s or terminal %s is not registered: such a request is refused before anything is counted", rec.Merchant, rec.Key.Terminal)}
 	case c.json():

@@ -7,10 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/acqswitch/acqswitch/settlement/book"
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/payout"
@@ -368,29 +368,36 @@ func (r *running) same(ctx context.Context, a *aggregate, manifest string) error
 }
 
 // compute prices every fact of the run, decides what is paid, writes all of it out,
-// and returns the sums of the postings. It holds one transaction, one merchant's
-// sums and what each merchant is owed at a time.
+// and returns the sums of the postings. It holds some hundred transactions, one
+// merchant's sums and what each merchant is owed at a time.
 func (r *running) compute(ctx context.Context, schedule *fee.Schedule, out *files) (*aggregate, error) {
 	prior := &ledger.Run{}
 	if r.prior != nil {
 		prior = r.prior
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	a := newAggregate(out, r.run, schedule, r.terms, r.Calendar.Zone, r.paidBy(ctx))
+	// The database's own sum needs no snapshot: what it has up to a position stays.
+	var gross map[txn.Currency]ledger.Gross
+	var all atomic.Int64
+	summed := make(chan error, 1)
+	go func() {
+		var err error
+		gross, err = r.Ledger.Gross(ctx, r.run.Day, r.run.Position)
+		for _, g := range gross {
+			all.Add(g.Count)
+		}
+		summed <- err
+	}()
 	err := r.Ledger.Read(ctx, func(s *ledger.Snapshot) error {
 		if err := a.prepare(ctx, s, prior); err != nil {
 			return err
 		}
-		gross, err := s.Gross(ctx, r.run.Day, r.run.Position)
-		if err != nil {
-			return err
-		}
-		var done, all int64
-		for _, g := range gross {
-			all += g.Count
-		}
-		err = s.Facts(ctx, r.run, prior.Position, func(f *ledger.Fact) error {
+		var done int64
+		return ahead(func(put func(*ledger.Fact) error) error { return s.Facts(ctx, r.run, prior.Position, put) }, func(f *ledger.Fact) error {
 			if done++; done%progressEvery == 0 && r.Progress != nil {
-				r.Progress(done, max(done, all))
+				r.Progress(done, max(done, all.Load()))
 			}
 			p, err := r.price(f)
 			if err != nil {
@@ -398,112 +405,16 @@ func (r *running) compute(ctx context.Context, schedule *fee.Schedule, out *file
 			}
 			return a.add(f, p)
 		})
-		if err != nil {
-			return err
-		}
-		return a.close(gross)
 	})
-	return a, err
-}
-
-// pricer prices facts, each deal by the schedule that the run of its first
-// transaction used. It is for one goroutine.
-type pricer struct {
-	ctx       context.Context
-	ledger    *ledger.Ledger
-	runs      []ledger.Run // in order of days
-	schedules map[string]*fee.Schedule
-	volumes   map[txn.Date]map[ledger.Claim]int64 // by the first day of the month after
-}
-
-func newPricer(ctx context.Context, l *ledger.Ledger, runs []ledger.Run, current *fee.Schedule) *pricer {
-	p := &pricer{ctx, l, runs, map[string]*fee.Schedule{}, map[txn.Date]map[ledger.Claim]int64{}}
-	if current != nil {
-		p.schedules[current.Sum()] = current
-	}
-	return p
-}
-
-// load is the schedule of a hash.
-func (p *pricer) load(sum string) (*fee.Schedule, error) {
-	if s := p.schedules[sum]; s != nil {
-		return s, nil
-	}
-	stored, err := p.ledger.Schedule(p.ctx, sum)
 	if err != nil {
-		return nil, err
+		cancel()
+		<-summed
+		return a, err
 	}
-	s, err := fee.Load(fee.File{Name: "stored plans", Text: []byte(stored.Plans)}, fee.File{Name: "stored cards", Text: []byte(stored.BINs)}, nil)
-	if err == nil && s.Sum() != sum {
-		err = fmt.Errorf("fee schedule %s in the ledger is not what was stored", sum)
+	if err := <-summed; err != nil {
+		return a, err
 	}
-	p.schedules[sum] = s
-	return s, err
-}
-
-// priced is what a fact is in the books, and how that came about.
-type priced struct {
-	book.Result
-	Terms         fee.Terms
-	Why           fee.Unpriced
-	Before, After int64 // what its deal came to
-	Volume        int64 // of the merchant, where the schedule has tiers
-	Alone         bool  // it undoes a transaction that is not in the ledger
-	Schedule      string
-}
-
-// volume is what a merchant's sales came to in the runs of the calendar month
-// before a day. These are done when a run of the day's month begins, and never
-// change.
-func (p *pricer) volume(day txn.Date, of ledger.Claim) (int64, error) {
-	month := day/100*100 + 1
-	all, ok := p.volumes[month]
-	if !ok {
-		var err error
-		if all, err = p.ledger.Volumes(p.ctx, month.Before()/100*100+1, month); err != nil {
-			return 0, err
-		}
-		p.volumes[month] = all
-	}
-	return all[of], nil
-}
-
-// price is pure but for reading schedules: the same fact has the same price in
-// every run that counts it and in every explanation.
-func (p *pricer) price(f *ledger.Fact) (priced, error) {
-	effect := f.Kind.Totals()
-	r := priced{Result: book.Result{Effect: effect, Minor: f.Amount.Minor, Undo: f.Undo}, Before: f.Before}
-	if r.Alone = f.Names && !f.Root && effect == txn.Credit; r.Alone {
-		r.Before = f.Amount.Minor
-	}
-	r.After = r.Before + int64(effect)*f.Amount.Minor
-	run := &p.runs[len(p.runs)-1]
-	for i := range p.runs {
-		if c := &p.runs[i]; c.Day >= f.RootDay && c.Position >= f.RootPosition {
-			run = c
-			break
-		}
-	}
-	s, err := p.load(run.Fees)
-	if err != nil {
-		return r, err
-	}
-	r.Schedule = run.Fees
-	d := fee.Deal{Merchant: f.Merchant, Day: f.RootDay, MCC: f.RootMCC, Currency: f.Amount.Currency, Masked: f.RootMasked, Way: f.RootEntry.Way()}
-	if s.Tiers() {
-		if d.Volume, err = p.volume(f.RootDay, ledger.Claim{Merchant: f.Merchant, Currency: f.Amount.Currency}); err != nil {
-			return r, err
-		}
-	}
-	r.Volume = d.Volume
-	r.Terms, r.Why = s.Terms(&d)
-	if r.Why != fee.Priced {
-		r.Parked = true
-		return r, nil
-	}
-	fees := r.Terms.Price(f.Kind, r.Before, r.After)
-	r.Fee, r.Interchange, r.Network = fees.Merchant, fees.Interchange, fees.Network
-	return r, nil
+	return a, a.close(gross)
 }
 
 // lockRuns lets one run of a directory go on at a time. The kernel lets go when

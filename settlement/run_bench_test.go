@@ -83,7 +83,8 @@ func BenchmarkSettle(b *testing.B) {
 		dsn  func(testing.TB) string
 	}{{"sqlite", ledgertest.SQLite}, {"postgres", ledgertest.Postgres}} {
 		b.Run(engine.name, func(b *testing.B) {
-			w := newTown(b, engine.dsn(b))
+			dsn := engine.dsn(b)
+			w := newTown(b, dsn)
 			in := benchInput(b, w)
 			ctx := context.Background()
 			var stored time.Duration
@@ -100,7 +101,7 @@ func BenchmarkSettle(b *testing.B) {
 			}
 			b.Logf("stored at %.0f rows/s", float64(n)/stored.Seconds())
 			w.journal.recs, w.journal.first = make([][]byte, 1), 2 // truncated: the ledger alone has the day
-			before := cpuTime()
+			before, serverBefore := cpuTime(), serverTime(b, dsn)
 			for b.Loop() {
 				in.Dir = filepath.Join(b.TempDir(), "settlement")
 				if _, err := Settle(ctx, in); err != nil {
@@ -109,6 +110,7 @@ func BenchmarkSettle(b *testing.B) {
 			}
 			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "txn/s")
 			b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(n*b.N), "cpu-us/txn")
+			b.ReportMetric(float64((serverTime(b, dsn)-serverBefore).Microseconds())/float64(n*b.N), "server-us/txn")
 			b.ReportMetric(peakMB(b), "peak-MB")
 		})
 	}
@@ -175,8 +177,56 @@ func plainCopy(b *testing.B, dsn string) time.Duration {
 	return time.Since(began)
 }
 
+// serverTime is what the processes of a PostgreSQL server on this machine have used
+// of processors, those that have ended too; 0 without a server.
+func serverTime(b *testing.B, dsn string) time.Duration {
+	if !strings.HasPrefix(dsn, "postgres:") {
+		return 0
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var file string
+	if err := conn.QueryRow(ctx, "SELECT pg_read_file('postmaster.pid')").Scan(&file); err != nil {
+		b.Fatal(err)
+	}
+	postmaster, _, _ := strings.Cut(file, "\n")
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ticks int64
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		pid, _, _ := strings.Cut(string(stat), " ")
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // from the third on
+		counted := fields[11:13]
+		switch {
+		case pid == postmaster:
+			counted = fields[11:15] // and its children that have ended
+		case fields[1] != postmaster:
+			continue
+		}
+		for _, f := range counted {
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ticks += n
+		}
+	}
+	const ticksASecond = 100 // USER_HZ
+	return time.Duration(ticks) * time.Second / ticksASecond
+}
+
 // cpuTime is what this process has used of processors, which other work on the
-// machine does not change much; PostgreSQL's own is not in it.
+// machine does not change much.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

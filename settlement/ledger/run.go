@@ -219,7 +219,8 @@ func prefixed(table, names string) string {
 }
 
 // facts completes chosen rows with their deals. By merchant and journal position,
-// which is the order of everything that is made of them.
+// which is the order of everything that is made of them. NULL spares a look into the
+// index for each of those that name no original, the most.
 func facts(chosen string) string {
 	return `WITH chosen AS (` + chosen + `)
 	SELECT c.merchant_id, c.terminal_id, c.id, c.position, c.business_date, c.at, c.batch, c.stan, c.request, c.amount, c.currency, c.mcc, c.entry_mode,
@@ -231,7 +232,7 @@ func facts(chosen string) string {
 			CASE WHEN ` + counts("root", "c.cut") + ` THEN ` + standing("root", "c.cut") + ` ELSE 0 END
 			+ COALESCE((SELECT CAST(SUM(deed.amount * ` + creditKinds("deed") + `) AS BIGINT) FROM txn AS deed WHERE deed.merchant_id = c.merchant_id
 				AND deed.original_id = c.original_id AND deed.original_id <> 0 AND deed.position < c.position AND ` + counts("deed", "c.cut") + `), 0) END
-	FROM chosen AS c LEFT JOIN txn AS root ON c.original_id <> 0 AND root.merchant_id || '' = c.merchant_id AND root.id = c.original_id
+	FROM chosen AS c LEFT JOIN txn AS root ON root.merchant_id || '' = c.merchant_id AND root.id = NULLIF(c.original_id, 0)
 		AND root.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Debit }) + `
 	ORDER BY c.merchant_id, c.position`
 }

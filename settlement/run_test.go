@@ -77,7 +77,7 @@ merchants:
       - {currency: JPY, name: Owner, number: "2", bank: ACQRJPJT, min: "1300"}
       - {currency: KWD, name: Owner, number: "3", bank: ACQRKWKW, min: "700"}
 `
-	runWorkdays = "version: 1\nyears: [{year: 2026}, {year: 2027}]\n"
+	runWorkdays = "version: 1\nyears: [{year: 2026, holidays: []}, {year: 2027, holidays: []}]\n"
 )
 
 func runTerms() (*payout.Terms, error) {

@@ -85,7 +85,7 @@ func TestOffice(t *testing.T) {
 
 	// Merchants are paid to the accounts, and priced by the plans, of this registry.
 	data := s.dir + "/data"
-	write(t, data, "calendar.yaml", "version: 1\nyears: [{year: 2026}]\n")
+	write(t, data, "calendar.yaml", "version: 1\nyears: [{year: 2026, holidays: []}]\n")
 	write(t, data, "cards.csv", read(t, "../../testdata/cards.csv"))
 	write(t, data, "fees.yaml", "version: 1\nplans: [{name: retail, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 5000}]}]\n")
 	write(t, data, "payouts.yaml", "version: 1\nmerchants: [{mid: \""+shop+"\", accounts: [{currency: CNY, name: Bund Books Ltd}]}]\n")

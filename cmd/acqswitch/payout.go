@@ -164,13 +164,17 @@ func payoutCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			years, untold := t.Calendar.Years()
 			if c.json() {
-				return c.print(map[string]any{"sha256": t.Sum(), "years": t.Calendar.Years(), "unusable": append([]string{}, t.Unusable...)})
+				return c.print(map[string]any{"sha256": t.Sum(), "years": years, "years_without_holidays": append([]int{}, untold...), "unusable": append([]string{}, t.Unusable...)})
+			}
+			for _, year := range untold {
+				fmt.Fprintf(c.out, "warning: the calendar lists no holidays of %d, so its days are not settled\n", year)
 			}
 			for _, why := range t.Unusable {
 				fmt.Fprintln(c.out, "not payable:", why)
 			}
-			_, err = fmt.Fprintln(c.out, "ok", t.Sum(), "working days are known of", t.Calendar.Years())
+			_, err = fmt.Fprintln(c.out, "ok", t.Sum(), "working days are known of", years)
 			return err
 		},
 	}, false)

@@ -291,8 +291,8 @@ func (r *sampleRun) register(ctx context.Context) error {
 // the one after, without holidays.
 func withYears(calendar []byte, year int) []byte {
 	for _, y := range [...]int{year, year + 1} {
-		if line := fmt.Sprintf("  - year: %d\n", y); !strings.Contains(string(calendar), line) {
-			calendar = append(calendar, line...)
+		if !strings.Contains(string(calendar), fmt.Sprintf("year: %d", y)) {
+			calendar = fmt.Appendf(calendar, "  - {year: %d, holidays: []}\n", y)
 		}
 	}
 	return calendar

@@ -95,7 +95,7 @@ func pastDay(t *testing.T, n int) string {
 		payouts += fmt.Sprintf("  - {mid: \"99929005411%04d\", cycle: D+1, accounts: *a}\n", m)
 	}
 	write(t, data, "payouts.yaml", payouts)
-	write(t, data, "calendar.yaml", string(withYears([]byte("version: 1\nyears:\n  - year: 2026\n"), time.Now().Year())))
+	write(t, data, "calendar.yaml", string(withYears([]byte("version: 1\nyears:\n  - {year: 2026, holidays: []}\n"), time.Now().Year())))
 	return dir
 }
 

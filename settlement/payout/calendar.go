@@ -14,7 +14,7 @@ import (
 // the weekend days that are worked in exchange. It knows the years that its file
 // lists and no others. It is immutable.
 type Calendar struct {
-	years map[txn.Date]bool // by year
+	years map[txn.Date]bool // by year: whether its holidays are told, or that there are none
 	odd   map[txn.Date]bool // days that are not as their weekday says: whether they are worked
 }
 
@@ -23,13 +23,30 @@ var ErrYear = errors.New("the calendar does not have the year")
 
 // Works says whether banks work on a day. It fails with ErrYear.
 func (c *Calendar) Works(d txn.Date) (bool, error) {
-	if year := d / 10000; !c.years[year] {
+	if year := d / 10000; !seen(c.years, year) {
 		return false, fmt.Errorf("%w %d: add it, with its holidays", ErrYear, year)
 	}
 	if works, odd := c.odd[d]; odd {
 		return works, nil
 	}
 	return !weekend(d), nil
+}
+
+// ErrHolidays says that a year's holidays are not told.
+var ErrHolidays = errors.New("the calendar lists no holidays of")
+
+// Told fails with ErrYear or ErrHolidays unless the file says of the year of a day
+// which holidays it has, were it none. Works needs no more than the year: what an
+// earlier version settled by goes on to mean the same.
+func (c *Calendar) Told(d txn.Date) error {
+	told, known := c.years[d/10000]
+	switch {
+	case !known:
+		return fmt.Errorf("%w %d: add it, with its holidays", ErrYear, d/10000)
+	case !told:
+		return fmt.Errorf(`%w %d: add those that are announced, or "holidays: []" if there are none`, ErrHolidays, d/10000)
+	}
+	return nil
 }
 
 // From is the first day banks work on, from a day on. It fails with ErrYear.
@@ -78,10 +95,10 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 		case err != nil:
 			l.problem(y.Year, "years[].year", "%q must be a year as 2026", y.Year.Text)
 			continue
-		case c.years[n]:
+		case seen(c.years, n):
 			l.problem(y.Year, "years[].year", "%d is here twice: join them", n)
 		}
-		c.years[n] = true
+		c.years[n] = y.Holidays != nil
 		for i := range y.Holidays {
 			h := &y.Holidays[i]
 			at := yamlfile.First(h.Name, h.From, h.To)
@@ -119,6 +136,8 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 	return c
 }
 
+func seen(years map[txn.Date]bool, n txn.Date) bool { _, ok := years[n]; return ok }
+
 // dayOf is a day of a year; 0 is a problem.
 func (l *loader) dayOf(s yamlfile.Scalar, year txn.Date, field string) txn.Date {
 	d, err := txn.ParseDate(s.Text)
@@ -129,12 +148,15 @@ func (l *loader) dayOf(s yamlfile.Scalar, year txn.Date, field string) txn.Date 
 	return d
 }
 
-// Years are the years that are known, in order.
-func (c *Calendar) Years() []int {
-	var years []int
-	for y := range c.years {
-		years = append(years, int(y))
+// Years are the years that are known, in order; Untold those of them whose holidays
+// are not told.
+func (c *Calendar) Years() (known, untold []int) {
+	for y, told := range c.years {
+		if known = append(known, int(y)); !told {
+			untold = append(untold, int(y))
+		}
 	}
-	slices.Sort(years)
-	return years
+	slices.Sort(known)
+	slices.Sort(untold)
+	return known, untold
 }

@@ -14,6 +14,7 @@
 package payout
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -231,10 +232,15 @@ func (t *Terms) executes(c Cycle, day, began txn.Date) (txn.Date, error) {
 	return t.Calendar.From(max(day.After(), began))
 }
 
-// Ready says whether every execution date of a run can be known.
+// Ready says whether every execution date of a run can be known, and whether the
+// holidays are told that it was moved by.
 func (t *Terms) Ready(day, began txn.Date) error {
 	for _, c := range [...]Cycle{TPlus0, TPlus1} {
-		if _, err := t.executes(c, day, began); err != nil {
+		last, err := t.executes(c, day, began)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(t.Calendar.Told(day), t.Calendar.Told(last)); err != nil {
 			return err
 		}
 	}

@@ -150,6 +150,30 @@ func TestM08(t *testing.T) {
 	}
 }
 
+// TestReady holds that no run begins by a year whose holidays nobody told.
+func TestReady(t *testing.T) {
+	for _, c := range []struct {
+		years string
+		want  error
+	}{
+		{"{year: 2026, holidays: []}, {year: 2027, holidays: [{from: 2027-01-01}]}", nil},
+		{"{year: 2026, holidays: []}, {year: 2027}", ErrHolidays},
+		{"{year: 2026}, {year: 2027, holidays: []}", ErrHolidays},
+		{"{year: 2026, holidays: []}", ErrYear},
+	} {
+		l, err := Load(File{"payouts.yaml", []byte(merchants)}, File{"calendar.yaml", []byte("version: 1\nyears: [" + c.years + "]\n")}, Registry{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Ready(20261231, 20261231); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.years, err, c.want)
+		}
+		if _, err := l.Calendar.Works(20261231); err != nil {
+			t.Errorf("%s: a run of an earlier version cannot be taken up: %v", c.years, err)
+		}
+	}
+}
+
 // schema is what pain.001.001.09 says of the elements that we use: their order,
 // and whether they must be there (!) or may repeat (*).
 var schema = map[string]string{

@@ -101,6 +101,7 @@ func (d *DB) openPostgres() error {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
 	cfg.RuntimeParams["application_name"] = "acqswitch"
+	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
 	d.Write = stdlib.OpenDB(*cfg)
 	d.Write.SetMaxOpenConns(1)
 	readOnly := cfg.Copy()

@@ -78,6 +78,7 @@ type Engine struct {
 	days, months calendar
 	trails       trails
 
+	rooms     sync.Pool // of *[needsMax]need: too much for every session's stack
 	flights   [flightsApart]flights
 	unmatched atomic.Uint64
 }
@@ -109,6 +110,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.zone == nil {
 		e.zone = time.UTC
 	}
+	e.rooms.New = func() any { return new([needsMax]need) }
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
@@ -152,7 +154,8 @@ func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 
 // use reserves what req uses of its limits, or refuses it.
 func (e *Engine) use(j *judgement, req *txn.Request) {
-	var room [needsMax]need
+	room := e.rooms.Get().(*[needsMax]need)
+	defer e.rooms.Put(room)
 	needs := j.limitsOf(req, room[:])
 	if j.overTransaction(needs, req.Amount.Minor) {
 		j.sink.limits(needs, req.Amount.Minor)

@@ -10,7 +10,7 @@ import (
 // plans, the rows' and overrides' of each party, and the regulator's.
 const needsMax = 2*PlanLimits + 2*scopes + 2
 
-// limitsOf gathers in ns, which has room for needsMax, the limits that bind req.
+// limitsOf gathers in ns, which has room for needsMax and may hold anything, the limits that bind req.
 // First come what the rows of terminal, merchant and card state, filled up by
 // their plans; then what plans say of parts of their use; then the regulator's.
 // What has happened at a terminal already meets none but that of a counter.
@@ -18,7 +18,7 @@ func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
 	t, m := req.Holder, req.Owner
 	ns = ns[:scopes]
 	for i := range ns {
-		ns[i].scope = scopeOf(i)
+		ns[i] = need{scope: scopeOf(i)}
 	}
 	if req.Kind.Told() {
 		return ns

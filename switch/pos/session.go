@@ -76,9 +76,8 @@ func (ss *session) serve() {
 	defer ss.inFlight.Wait()
 	r := bufio.NewReaderSize(ss.input(), readBufferSize)
 	for n := 0; ; n++ {
-		x := ss.server.exchanges.Get().(*dialect.Exchange)
-		if err := ss.read(r, x); err != nil {
-			ss.server.exchanges.Put(x)
+		x, err := ss.read(r)
+		if err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) || ss.closedFor.Load() != nil {
 				ss.end(err)
 				return
@@ -123,12 +122,14 @@ type errSession struct {
 func (e *errSession) Error() string { return string(e.cause) + ": " + e.err.Error() }
 func (e *errSession) Unwrap() error { return e.err }
 
-// read reads one frame into x. A clean end between frames is io.EOF. When it
-// fails inside a frame, unread is what it took of it from r.
-func (ss *session) read(r *bufio.Reader, x *dialect.Exchange) error {
+// read reads one frame into an exchange, which it takes only when a frame begins:
+// what the last one left is still in the caches then, and a session that waits
+// holds none. A clean end between frames is io.EOF. When it fails inside a frame,
+// unread is what it took of it from r.
+func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	ss.unread = nil
 	if _, err := r.Peek(1); err != nil {
-		return err
+		return nil, err
 	}
 	size := ss.dialect.PrefixSize()
 	// The usual frame is buffered whole by now and needs no clock.
@@ -138,23 +139,25 @@ func (ss *session) read(r *bufio.Reader, x *dialect.Exchange) error {
 	defer ss.frameBegan.Store(0)
 	prefix, err := r.Peek(size)
 	if err != nil {
-		return ss.cut(err)
+		return nil, ss.cut(err)
 	}
 	n, err := ss.dialect.ReadLength(prefix)
 	if err != nil {
-		return &errSession{CauseLength, err}
+		return nil, &errSession{CauseLength, err}
 	}
 	if r.Buffered() < size+n && ss.frameBegan.Load() == 0 {
 		ss.frameBegan.Store(time.Now().UnixNano())
 	}
 	copy(ss.prefix[:], prefix)
 	r.Discard(size)
+	x := ss.server.exchanges.Get().(*dialect.Exchange)
 	x.Frame = grow(x.Frame, n)
 	if n, err := io.ReadFull(r, x.Frame); err != nil {
 		ss.unread = append(append(ss.unread, ss.prefix[:size]...), x.Frame[:n]...)
-		return ss.cut(err)
+		ss.server.exchanges.Put(x)
+		return nil, ss.cut(err)
 	}
-	return nil
+	return x, nil
 }
 
 // cut is the end of a session inside a frame.

@@ -78,7 +78,7 @@ type Engine struct {
 	days, months calendar
 	trails       trails
 
-	rooms     sync.Pool // of *[needsMax]need: too much for every session's stack
+	desks     sync.Pool // of *desk
 	flights   [flightsApart]flights
 	unmatched atomic.Uint64
 }
@@ -98,6 +98,13 @@ func (e *Engine) flightsOf(h *txn.Hold) *atomic.Int64 {
 	return &e.flights[h.Terminal[len(h.Terminal)-1]%flightsApart].n
 }
 
+// desk is where one request is judged: memory that stays and is in the caches, where
+// each session's stack would be made larger by it, and is cold.
+type desk struct {
+	judgement
+	room [needsMax]need
+}
+
 // New checks cfg and returns an engine with empty counters.
 func New(cfg Config) (*Engine, error) {
 	if cfg.CardsPerDayMax < 0 {
@@ -110,7 +117,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.zone == nil {
 		e.zone = time.UTC
 	}
-	e.rooms.New = func() any { return new([needsMax]need) }
+	e.desks.New = func() any { return new(desk) }
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
@@ -132,7 +139,10 @@ func (e *Engine) Assess(req *txn.Request) txn.Verdict { return e.assess(req, nil
 
 // assess is Assess, which tells sink what it looks at if somebody asks why.
 func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
-	j := judgement{rulebook: e.rules.Load(), sink: sink}
+	d := e.desks.Get().(*desk)
+	defer e.desks.Put(d)
+	j := &d.judgement
+	*j = judgement{rulebook: e.rules.Load(), sink: sink}
 	j.v.Findings.Policy = j.policy.Number
 	sink.reach(byItself)
 	if !j.check(e, req) {
@@ -148,15 +158,13 @@ func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 		return j.v
 	}
 	sink.reach(byLimits)
-	e.use(&j, req)
+	e.use(d, req)
 	return j.v
 }
 
 // use reserves what req uses of its limits, or refuses it.
-func (e *Engine) use(j *judgement, req *txn.Request) {
-	room := e.rooms.Get().(*[needsMax]need)
-	defer e.rooms.Put(room)
-	needs := j.limitsOf(req, room[:])
+func (e *Engine) use(j *desk, req *txn.Request) {
+	needs := j.limitsOf(req, j.room[:])
 	if j.overTransaction(needs, req.Amount.Minor) {
 		j.sink.limits(needs, req.Amount.Minor)
 		return

@@ -96,6 +96,7 @@ func (s *Switch) Run(ctx context.Context) error { return s.reversals.run(ctx) }
 // work is the memory of one Authorize call.
 type work struct {
 	rec txn.Record
+	leg txn.Leg
 	buf []byte
 
 	// Of a request about an earlier transaction: which, and whether an approval
@@ -318,7 +319,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
-	leg, reason := s.issuers.Begin(req)
+	w.leg, reason = s.issuers.Begin(req)
+	leg := &w.leg
 	switch {
 	case reason == txn.IssuerIsUnavailable && s.standIn(req, ans, w, leg.Issuer):
 		return
@@ -329,18 +331,18 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}
-	rec.Leg = leg
+	rec.Leg = *leg
 	ans.Issuer = leg.Issuer
 	if guarded(req) && len(req.PINBlock) > 0 {
 		if reason := s.guard.TranslatePIN(req, leg.Issuer); reason != txn.Approved {
-			s.issuers.Cancel(&leg)
+			s.issuers.Cancel(leg)
 			rec.Leg = txn.Leg{}
 			s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 			return
 		}
 	}
 	if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
-		s.issuers.Cancel(&leg)
+		s.issuers.Cancel(leg)
 		s.log.Error("card number cannot be sealed", "error", err)
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.SwitchFailed)
 		return
@@ -352,7 +354,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	w.buf = rec.Append(w.buf[:0])
 	intent, err := s.journal.Queue(w.buf)
 	if err != nil {
-		s.issuers.Cancel(&leg)
+		s.issuers.Cancel(leg)
 		if errors.Is(err, journal.ErrFull) { // certainly not written: the disk is behind
 			rec.Kind = 0
 			s.risk.Release(rec.Hold())
@@ -364,7 +366,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	s.starts.saw(rec.Day, intent)
 	req.Trace.Mark(txn.StageIntent, req.Received)
-	outcome, reason := s.issuers.Exchange(req, &leg, ans.RRN, intent, &ans.Reply)
+	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, &ans.Reply)
 	req.Trace.Mark(txn.StageForwarded, req.Received)
 	s.conclude(req, ans, w, outcome, reason)
 }

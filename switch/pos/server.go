@@ -256,8 +256,9 @@ func (s *Server) hand(j job) {
 	select {
 	case s.jobs <- j:
 	default:
+		first := j // j itself would be on the heap also where a worker waits
 		s.workers.Go(func() {
-			for ok := true; ok; j, ok = <-s.jobs {
+			for j, ok := first, true; ok; j, ok = <-s.jobs {
 				j.session.work(j.x)
 			}
 		})

@@ -73,7 +73,7 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 		c&parties != 0 && t == nil && j.finds(ruleT01, txn.TerminalIsUnknown),
 		c&active != 0 && t.Status != txn.StatusActive && j.finds(ruleT01, txn.TerminalIsNotActive),
 		c&parties != 0 && t.Merchant != req.Merchant && j.finds(ruleT02, txn.TerminalIsBoundToAnotherMerchant),
-		c&machine != 0 && j.machine(req, t, c&told != 0),
+		c&machine != 0 && (j.machine(req, t, c&told != 0) || req.Ahead != 0 && j.goesBack(e, req)),
 		c&place != 0 && j.place(e, req, t, m),
 		c&(active|price) == active|price && j.unverified(req, m),
 		c&allowed != 0 && !m.Allows(req.Kind) && j.finds(ruleM07, txn.KindIsNotAllowed),

@@ -39,6 +39,16 @@ func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 	return i.Software == txn.SoftwareTooOld && j.finds(ruleS01, txn.SoftwareIsTooOld)
 }
 
+// goesBack is S06: a new transaction's trace number is behind its batch's last. A
+// terminal may wrap or lose its memory, so a few of a business day alert only.
+func (j *judgement) goesBack(e *Engine, req *txn.Request) bool {
+	before := int64(0)
+	if seen := e.trails.of(req.Key.Terminal); seen.backDay == req.Day {
+		before = int64(seen.back)
+	}
+	return j.escalates(ruleS06, before, int64(j.policy.Patterns.BackwardsMax), txn.TraceNumberWentBack)
+}
+
 // factorFits says that a random factor is the end of the card's number or the
 // code's. Where either is not told there is nothing to compare.
 func factorFits(factor []byte, pan *txn.PAN) bool {

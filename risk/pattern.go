@@ -11,7 +11,7 @@ import (
 const NearMax = 4
 
 // Patterns are the parameters of rules about the recent past. What is 0 is not
-// looked for. Each count includes the request that is being assessed; what was
+// looked for, but for BackwardsMax. Each count includes the request that is being assessed; what was
 // counted before it is what was decided before it, so that requests side by side
 // do not see each other.
 type Patterns struct {
@@ -41,17 +41,20 @@ type Patterns struct {
 	RefundPercent, RefundsFrom uint8
 	// R09: provinces of one card in two hours: 2 or 3.
 	Provinces uint8
+	// S06: so many times on a business day the trace numbers of a terminal may go
+	// back within their batch, and alert; then it is refused, with 0 at once.
+	BackwardsMax uint8
 }
 
 // defaultPatterns are the catalogue's numbers, and ours where it has none:
-// RepeatsMax (none), CreditFrom, NearCount, NightFrom and RefundsFrom.
+// RepeatsMax (none), CreditFrom, NearCount, NightFrom, RefundsFrom and BackwardsMax.
 var defaultPatterns = Patterns{
 	Repeats: 3, RepeatsDay: 5,
 	CreditPercent: 90, CreditFrom: 50_000_00, NearCount: 5, Near: [NearMax]int64{4_999_00, 49_999_00}, NightPercent: 50, NightFrom: 20,
 	SurgeTimes: 3,
 	Declines:   5, DeclinedCards: 10,
 	RefundPercent: 30, RefundsFrom: 3,
-	Provinces: 2,
+	Provinces: 2, BackwardsMax: 3,
 }
 
 // check says what of p can never be counted.

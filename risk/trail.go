@@ -13,6 +13,8 @@ type trail struct {
 	known       bool  // there was a position
 	lat, lng    int32 // the last one
 	at          uint32
+	back        uint8    // requests that S06 found something about
+	backDay     txn.Date // on this business day
 }
 
 // trails has one for each terminal that a record was learned about.
@@ -30,22 +32,34 @@ func (ts trails) of(t txn.TerminalID) (seen trail) {
 
 func terminalRow(t txn.TerminalID) rowID { return rowID{binary.LittleEndian.Uint64(t[:])} }
 
-// learn takes the record of a request that places are looked at for.
+// learn takes the record of a request that places are looked at for, or that S06
+// found something about.
 func (ts trails) learn(rec *txn.Record) {
-	if int(rec.Request) >= len(matrix) || matrix[rec.Request]&place == 0 {
-		return
-	}
-	var silent, far, elsewhere bool
+	var silent, far, elsewhere, back bool
 	for f := range rec.Findings.All() {
 		silent = silent || f.Rule == ruleT10
 		far = far || f.Rule == ruleT11
+		back = back || f.Rule == ruleS06
 		elsewhere = elsewhere || (f.Rule == ruleT11 || f.Rule == ruleT12 || f.Rule == ruleT14) && f.Action == txn.ActionRefuse && !f.Shadow
 	}
+	placed := int(rec.Request) < len(matrix) && matrix[rec.Request]&place != 0
 	positioned := rec.Lat != 0 || rec.Lng != 0
+	if !placed && !back {
+		return
+	}
 	id := terminalRow(rec.Key.Terminal)
-	row := ts.lock(id, silent || far || positioned)
+	row := ts.lock(id, silent || far || back || positioned)
 	defer ts.unlock(id)
 	if row == nil {
+		return
+	}
+	if back && row.backDay < rec.Day {
+		row.back, row.backDay = 0, rec.Day
+	}
+	if back && row.backDay == rec.Day {
+		row.back = next(row.back, true)
+	}
+	if !placed {
 		return
 	}
 	row.silent = next(row.silent, silent)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -61,6 +63,11 @@ func step(n number, in asking, out telling) (bool, number) {
 func TestF02NumbersAreLinearizable(t *testing.T) {
 	const workers, each, numbers = 6, 60, 30
 	h := newHouse(t)
+	anyOrder := risk.DefaultPolicy()
+	anyOrder.Rules = map[txn.Rule]risk.Setting{txn.MakeRule('S', 6): {Mode: rules.Off}}
+	if err := h.risk.SetPolicy(anyOrder); err != nil {
+		t.Fatal(err)
+	}
 	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 		time.Sleep(rand.N(300 * time.Microsecond))
 		return txn.OutcomeApproved, txn.Approved, "00"

@@ -132,13 +132,14 @@ func (s *Switch) settlementFingerprint(req *txn.Request, f uint64) uint64 {
 
 // misplaced says that the request names a batch that its terminal is not in.
 // The key stays free: the terminal signs on and asks again. Parties that are not
-// active are told so first, by risk. Trace numbers that go back are noted (S06).
+// active are told so first, by risk. What comes of trace numbers that go back is for
+// risk to say (S06).
 func (s *Switch) misplaced(req *txn.Request) bool {
 	if req.Holder.Status != txn.StatusActive || req.Owner.Status != txn.StatusActive {
 		return false
 	}
 	reason, ahead := s.batches.Admit(req)
-	if ahead != 0 { // it may have wrapped or lost its memory: no reason to refuse it
+	if req.Ahead = ahead; ahead != 0 {
 		s.backwards.Add(1)
 		s.log.Warn("a terminal's trace numbers went back within its batch", "terminal", req.Key.Terminal.String(), "batch", req.Key.Batch, "stan", req.Key.STAN, "last", ahead)
 	}

@@ -129,6 +129,9 @@ func (w *Workbench) Migrate(ctx context.Context) error {
 	return w.db.Migrate(ctx, dir, "alert_version")
 }
 
+// ruleS06 finds trace numbers that go back: two machines may share a number.
+var ruleS06 = txn.MakeRule('S', 6)
+
 // raises says that a finding becomes an alert. One that was only counted does
 // not, nor what is refused every day and nobody's concern: a limit that was
 // reached, a terminal that is not in use, a version or sign-on that is due.
@@ -137,7 +140,7 @@ func raises(f *finding) bool {
 		return false
 	}
 	letter := f.rule.String()[0]
-	return f.action != txn.ActionRefuse.String() || letter != 'L' && letter != 'S'
+	return f.rule == ruleS06 || f.action != txn.ActionRefuse.String() || letter != 'L' && letter != 'S'
 }
 
 // subject is what alerts of a rule are about: findings of one rule about one
@@ -147,7 +150,7 @@ func (f *finding) subject() group {
 	switch {
 	case f.rule == txn.MakeRule('R', 9):
 		g.merchant, g.card = "", f.token
-	case f.rule.String()[0] == 'T' || f.rule == txn.MakeRule('R', 6):
+	case f.rule.String()[0] == 'T' || f.rule == txn.MakeRule('R', 6) || f.rule == ruleS06:
 		g.terminal = f.Terminal
 	}
 	return g

@@ -72,7 +72,7 @@ func (d *desk) sells(m, term string, found ...txn.Finding) {
 		Key: txn.Key{Terminal: txn.MakeTerminalID(term), Batch: 1, STAN: uint32(n), Class: txn.ClassFinancial}, Request: txn.KindSale,
 		Merchant: txn.MakeMerchantID(m), Amount: txn.Amount{Minor: 4_999_00, Currency: txn.CNY}, Day: 20261122, Card: txn.CardToken{7}, Outcome: txn.OutcomeApproved}
 	copy(r.RRN[:], fmt.Sprintf("326%09d", n))
-	copy(r.Masked[:], "622202*********0128")
+	copy(r.Masked[:], "622202*********0136")
 	r.Findings.Policy = 4
 	for _, f := range found {
 		r.Findings.Add(f)
@@ -147,7 +147,7 @@ func TestWhatBecomesAnAlert(t *testing.T) {
 		own := txn.Finding{Rule: txn.RuleCustom + 7, Action: txn.ActionReview}
 		for _, f := range []txn.Finding{
 			shadow, finds('L', 3, txn.ActionRefuse), finds('S', 1, txn.ActionRefuse), finds('T', 1, txn.ActionRefuse), finds('M', 7, txn.ActionRefuse), // nobody's concern
-			finds('L', 2, txn.ActionAlert), finds('T', 7, txn.ActionRefuse), finds('R', 4, txn.ActionAlert), finds('R', 6, txn.ActionRefuse), finds('R', 9, txn.ActionAlert), own,
+			finds('L', 2, txn.ActionAlert), finds('T', 7, txn.ActionRefuse), finds('R', 4, txn.ActionAlert), finds('R', 6, txn.ActionRefuse), finds('R', 9, txn.ActionAlert), own, finds('S', 6, txn.ActionRefuse),
 		} {
 			d.sells(merchant, terminal, f)
 		}
@@ -160,7 +160,7 @@ func TestWhatBecomesAnAlert(t *testing.T) {
 		}
 		want := []string{
 			"L02 999290054110001// alert 1", "T07 999290054110001/10000001/ refuse 1", "R04 999290054110001// hold 2", "R06 999290054110001/10000001/ refuse 1",
-			"R09 //07 alert 2", "C1007 999290054110001// review 1", "R06 999290054110001/10000002/ alert 1",
+			"R09 //07 alert 2", "C1007 999290054110001// review 1", "S06 999290054110001/10000001/ refuse 1", "R06 999290054110001/10000002/ alert 1",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("\ngot  %q\nwant %q", got, want)
@@ -173,7 +173,7 @@ func TestWhatBecomesAnAlert(t *testing.T) {
 			t.Fatalf("%+v, %v", a, err)
 		}
 		e := a.Evidence[1]
-		if e.RRN != "326000000012" || e.Card != "622202*********0128" || e.Minor != 4_999_00 || e.Currency != 156 || e.Seen != 3 || e.Bound != 2 || e.Policy != 4 || e.Terminal != "10000002" || e.ID != 1012 || e.Reason != "approved" {
+		if e.RRN != "326000000013" || e.Card != "622202*********0136" || e.Minor != 4_999_00 || e.Currency != 156 || e.Seen != 3 || e.Bound != 2 || e.Policy != 4 || e.Terminal != "10000002" || e.ID != 1013 || e.Reason != "approved" {
 			t.Errorf("evidence %+v", e)
 		}
 	})

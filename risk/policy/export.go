@@ -34,9 +34,9 @@ func Export(p *risk.Policy) []byte {
 		near = append(near, cny(n))
 	}
 	f("patterns: {repeats: %d, repeats_day: %d, repeats_max: %d, credit_percent: %d, credit_from: %s, near_count: %d, near: %s, night_percent: %d, "+
-		"night_from: %d, surge_times: %d, declines: %d, declined_cards: %d, refund_percent: %d, refunds_from: %d, provinces: %d}\n",
+		"night_from: %d, surge_times: %d, declines: %d, declined_cards: %d, refund_percent: %d, refunds_from: %d, provinces: %d, backwards_max: %d}\n",
 		y.Repeats, y.RepeatsDay, y.RepeatsMax, y.CreditPercent, cny(y.CreditFrom), y.NearCount, flow(near), y.NightPercent,
-		y.NightFrom, y.SurgeTimes, y.Declines, y.DeclinedCards, y.RefundPercent, y.RefundsFrom, y.Provinces)
+		y.NightFrom, y.SurgeTimes, y.Declines, y.DeclinedCards, y.RefundPercent, y.RefundsFrom, y.Provinces, y.BackwardsMax)
 	g := &p.Legal
 	f("legal: {micro_credit_day: %s, micro_credit_month: %s, code_day_a: %s, code_day_b: %s, code_day_c: %s, code_day_d: %s, no_pin: %s}\n",
 		cny(g.MicroCreditDay), cny(g.MicroCreditMonth), cny(g.CodeDay[risk.CodeA]), cny(g.CodeDay[risk.CodeB]),

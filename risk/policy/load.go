@@ -88,6 +88,7 @@ type patternsYAML struct {
 	RefundPercent yamlfile.Scalar   `yaml:"refund_percent"`
 	RefundsFrom   yamlfile.Scalar   `yaml:"refunds_from"`
 	Provinces     yamlfile.Scalar   `yaml:"provinces"`
+	BackwardsMax  yamlfile.Scalar   `yaml:"backwards_max"`
 }
 
 type legalYAML struct {
@@ -297,7 +298,7 @@ func (l *loader) patterns(y *patternsYAML) {
 		{y.NightPercent, "night_percent", &p.NightPercent, 99}, {y.NightFrom, "night_from", &p.NightFrom, 255},
 		{y.SurgeTimes, "surge_times", &p.SurgeTimes, 255}, {y.Declines, "declines", &p.Declines, 15}, {y.DeclinedCards, "declined_cards", &p.DeclinedCards, 16},
 		{y.RefundPercent, "refund_percent", &p.RefundPercent, 255}, {y.RefundsFrom, "refunds_from", &p.RefundsFrom, 255},
-		{y.Provinces, "provinces", &p.Provinces, 3},
+		{y.Provinces, "provinces", &p.Provinces, 3}, {y.BackwardsMax, "backwards_max", &p.BackwardsMax, 254},
 	} {
 		whole(l, f.s, "patterns."+f.field, f.to, f.most)
 	}

@@ -46,7 +46,7 @@ builtin:
   - {rule: T12, mode: shadow}
   - {rule: L02, mode: enforce, action: alert}
 places: {info_from: 2027-01-01, silent_max: 3, radius_m: 400, far_max: 2, far_m: 40000, speed_max_kmh: 150}
-patterns: {repeats: 4, repeats_day: 6, repeats_max: 8, credit_percent: 80, credit_from: 1000.50, near_count: 4, near: [999.00, 1999.00, 2999.00, 3999.00], night_percent: 40, night_from: 10, declines: 6, declined_cards: 11, refund_percent: 20, refunds_from: 4, provinces: 3}
+patterns: {repeats: 4, repeats_day: 6, repeats_max: 8, credit_percent: 80, credit_from: 1000.50, near_count: 4, near: [999.00, 1999.00, 2999.00, 3999.00], night_percent: 40, night_from: 10, declines: 6, declined_cards: 11, refund_percent: 20, refunds_from: 4, provinces: 3, backwards_max: 7}
 legal: {micro_credit_day: 900.50, micro_credit_month: 9000, code_day_a: 10000, code_day_b: 4000, code_day_c: 900, code_day_d: 400, no_pin: 300}
 crossings:
   - {merchants: micro, city: alert, province: review, border: hold}

@@ -25,6 +25,7 @@ var (
 		txn.SignOnIsRequired:                 "77",
 		txn.BatchIsNotCurrent:                "77",
 		txn.BatchIsNotSettling:               "95",
+		txn.TraceNumberWentBack:              "30",
 		txn.DuplicateWithOtherContent:        "94",
 		txn.ReversedBeforeRequest:            "22",
 		txn.SwitchIsOverloaded:               "96",

@@ -33,6 +33,7 @@ func TestCodes(t *testing.T) {
 		{txn.SignOnIsRequired, "77", "58"},
 		{txn.BatchIsNotCurrent, "77", "58"},
 		{txn.BatchIsNotSettling, "95", "95"},
+		{txn.TraceNumberWentBack, "30", "30"},
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
 		{txn.SwitchIsOverloaded, "96", "96"},

@@ -32,6 +32,7 @@ const (
 	SignOnIsRequired                 Reason = 9
 	BatchIsNotCurrent                Reason = 51
 	BatchIsNotSettling               Reason = 52
+	TraceNumberWentBack              Reason = 90
 	DuplicateWithOtherContent        Reason = 10
 	ReversedBeforeRequest            Reason = 11
 	SwitchIsOverloaded               Reason = 12
@@ -125,6 +126,7 @@ var reasonNames = [...]string{
 	SignOnIsRequired:                 "sign-on is required",
 	BatchIsNotCurrent:                "batch is not current",
 	BatchIsNotSettling:               "batch is not settling",
+	TraceNumberWentBack:              "trace number went back",
 	DuplicateWithOtherContent:        "duplicate with other content",
 	ReversedBeforeRequest:            "reversed before request",
 	SwitchIsOverloaded:               "switch is overloaded",

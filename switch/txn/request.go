@@ -87,6 +87,9 @@ type Request struct {
 	// this one is about; zero when there is none.
 	OriginalLeg Leg
 	OriginalMTI uint16
+	// Ahead is the trace number of the last transaction in the request's batch where
+	// its own is behind that, else 0.
+	Ahead uint32
 }
 
 // Reference is what a request says of the earlier transaction it is about. What

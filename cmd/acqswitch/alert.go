@@ -293,8 +293,9 @@ func alertWatchCommand(c *console) *cobra.Command {
 		Long: `watch without --level lists who is watched. The levels, each with what those
 below it do: suspicious (it is on the list), attention (its payments are alerted),
 warning (its payouts are held), high-risk (its payments are refused), none (it is
-on the list no more). A running switch follows within a second. Who is not in the
-registry is not watched (exit code 3).`,
+on the list no more). More closely is done at once; less closely is proposed, and
+another person approves it (proposal approve). A running switch follows within a
+second. Who is not in the registry is not watched (exit code 3).`,
 		Example: `  acqswitch alert watch
   acqswitch alert watch --merchant 999290054110001 --level attention --by Wang --reason "police asked"
   acqswitch alert watch --terminal 10000001 --level none --by Wang --reason "fetched, cleaned"`,
@@ -322,8 +323,10 @@ registry is not watched (exit code 3).`,
 				}
 			}
 			return f.bench(ctx, func(w *alert.Workbench) error {
+				proposal := int64(0)
 				if level != "" {
-					if err := w.SetLevel(ctx, p, to, f.by, f.reason); err != nil {
+					var err error
+					if proposal, err = w.SetLevel(ctx, p, to, f.by, f.reason); err != nil {
 						return err
 					}
 				}
@@ -332,7 +335,14 @@ registry is not watched (exit code 3).`,
 					return err
 				}
 				if c.json() {
-					return c.print(map[string]any{"version": version, "watched": append([]alert.Watched{}, list...)})
+					said := map[string]any{"version": version, "watched": append([]alert.Watched{}, list...)}
+					if proposal != 0 {
+						said["proposal"] = proposal
+					}
+					return c.print(said)
+				}
+				if proposal != 0 {
+					fmt.Fprintf(c.out, "proposal %d: another person must approve it (proposal approve %d)\n", proposal, proposal)
 				}
 				t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 				fmt.Fprintln(t, "merchant\tterminal\tlevel\tsince\tby\twhy")

@@ -86,7 +86,11 @@ func TestAlerts(t *testing.T) {
 	s.cli("alert", "watch", "--terminal", "10000001", "--level", "none", "--by", "Wang").check(t, exitUsage, "", "--reason must say why")
 	s.cli("alert", "watch", "--merchant", "nobody", "--level", "high-risk", "--by", "Wang", "--reason", "why").check(t, exitRefused, "", `there is no merchant "nobody" in the registry`)
 	s.cli("alert", "watch", "--terminal", "99999999", "--level", "high-risk", "--by", "Wang", "--reason", "why").check(t, exitRefused, "", `there is no terminal "99999999" in the registry`)
-	s.cli("alert", "watch", "--terminal", "10000001", "--level", "none", "--by", "Wang", "--reason", "fetched").check(t, exitOK, "", "")
+	s.cli("alert", "watch", "--terminal", "10000001", "--level", "none", "--by", "Wang", "--reason", "fetched").check(t, exitOK, "proposal 1: another person must approve it", "")
+	s.cli("proposal", "approve", "1", "--by", "wang", "--reason", "fetched").check(t, exitRefused, "", "another person must decide it")
+	s.cli("alert", "watch").check(t, exitOK, "high-risk", "")
+	s.cli("proposal", "approve", "1", "--by", "Li Na", "--reason", "seen it").check(t, exitOK, "1: approved", "")
+	s.cli("proposal", "approve", "1", "--by", "Zhao", "--reason", "seen it").check(t, exitRefused, "", "proposal 1 was approved by Li Na")
 	s.until("the terminal is served again", func() bool { return sale("1.00", other) == "00" })
 	if _, metrics := s.get("/metrics"); !strings.Contains(metrics, `acq_risk_findings_total{action="refuse",rule="R06"} 2`) {
 		t.Error("the metrics do not count the findings of R06")

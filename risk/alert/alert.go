@@ -112,21 +112,27 @@ var ErrNoSchema = errors.New("the database has no tables of alerts yet; a switch
 
 // Workbench is where alerts lie. It is safe for concurrent use, by several
 // processes too.
-type Workbench struct{ db *sqldb.DB }
+type Workbench struct {
+	db   *sqldb.DB
+	desk *approval.Desk // what takes two people
+}
 
 // New is the workbench of the ledger's database.
-func New(db *sqldb.DB) *Workbench { return &Workbench{db} }
+func New(db *sqldb.DB) *Workbench { return &Workbench{db, approval.New(db)} }
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrate makes the tables, beside the ledger's.
+// Migrate makes the tables, beside the ledger's, and the desk's.
 func (w *Workbench) Migrate(ctx context.Context) error {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	return w.db.Migrate(ctx, dir, "alert_version")
+	if err := w.db.Migrate(ctx, dir, "alert_version"); err != nil {
+		return err
+	}
+	return w.desk.Migrate(ctx)
 }
 
 // ruleS06 finds trace numbers that go back: two machines may share a number.

@@ -15,6 +15,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -263,12 +264,12 @@ func TestWhatCannotBeDone(t *testing.T) {
 			{with(func(x *Decision) { x.Note = strings.Repeat("x", 501) }), "at most 500"},
 			{dispose(2, good), "alert 2 is about a card"},
 			{dispose(2, Decision{RiskType: "02", Source: "QT", Dispositions: []string{"09"}}), "no terminal"},
-			{d.SetLevel(ctx, Party{}, txn.Attention, "Wang", "why"), "name a merchant or a terminal"},
-			{d.SetLevel(ctx, Party{merchant, terminal}, txn.Attention, "Wang", "why"), "name a merchant or a terminal"},
-			{d.SetLevel(ctx, Party{Merchant: strings.Repeat("9", 16)}, txn.Attention, "Wang", "why"), "15 characters"},
-			{d.SetLevel(ctx, Party{Merchant: merchant}, 5, "Wang", "why"), "level 5"},
-			{d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "Wang", ""), "say why"},
-			{d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "", "why"), "person's name"},
+			{second(d.SetLevel(ctx, Party{}, txn.Attention, "Wang", "why")), "name a merchant or a terminal"},
+			{second(d.SetLevel(ctx, Party{merchant, terminal}, txn.Attention, "Wang", "why")), "name a merchant or a terminal"},
+			{second(d.SetLevel(ctx, Party{Merchant: strings.Repeat("9", 16)}, txn.Attention, "Wang", "why")), "15 characters"},
+			{second(d.SetLevel(ctx, Party{Merchant: merchant}, 5, "Wang", "why")), "level 5"},
+			{second(d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "Wang", "")), "say why"},
+			{second(d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "", "why")), "person's name"},
 		} {
 			if refused := Refusal(""); !errors.As(row.err, &refused) || !strings.Contains(row.err.Error(), row.want) {
 				t.Errorf("said %v, want %q", row.err, row.want)
@@ -331,10 +332,29 @@ func TestWhatDispositionsDo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the second changes nothing
-			if err := d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "Wang", "cleared"); err != nil {
-				t.Fatal(err)
+		lower := func(p Party, to txn.Level) {
+			t.Helper()
+			n, err := d.SetLevel(ctx, p, to, "Wang", "cleared")
+			if err != nil || n == 0 {
+				t.Fatalf("proposal %d, %v", n, err)
 			}
+			stands := d.levels()
+			if err := d.ApproveLevel(ctx, n, "WANG", "so do I"); !errors.Is(err, approval.ErrSamePerson) {
+				t.Errorf("who proposed it approves it: %v", err)
+			}
+			if got := d.levels(); got != stands {
+				t.Errorf("one person made it %s", got)
+			}
+			if err := d.ApproveLevel(ctx, n, "Li Na", "seen"); err != nil {
+				t.Error(err)
+			}
+			if decided := (*approval.DecidedError)(nil); !errors.As(d.ApproveLevel(ctx, n, "Zhao", "seen"), &decided) {
+				t.Error("it was approved twice")
+			}
+		}
+		lower(Party{Merchant: merchant}, txn.Attention)
+		if n, err := d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "Wang", "cleared"); n != 0 || err != nil {
+			t.Errorf("what is so already is proposal %d, %v", n, err)
 		}
 		if version, err := d.WatchVersion(ctx); err != nil || version != before+1 {
 			t.Errorf("version %d (%v), want %d", version, err, before+1)
@@ -342,14 +362,22 @@ func TestWhatDispositionsDo(t *testing.T) {
 		if holds := len(d.held()); holds != 2 {
 			t.Errorf("%d holds below warning, want 2: those of alerts", holds)
 		}
-		if err := errors.Join(d.SetLevel(ctx, Party{Merchant: merchant}, txn.Unwatched, "Wang", "cleared"), d.SetLevel(ctx, Party{Terminal: terminal}, txn.Unwatched, "Wang", "ours again")); err != nil {
+		stale, err := d.SetLevel(ctx, Party{Terminal: terminal}, txn.Suspicious, "Wang", "why")
+		if err != nil {
 			t.Fatal(err)
+		}
+		lower(Party{Merchant: merchant}, txn.Unwatched)
+		lower(Party{Terminal: terminal}, txn.Unwatched)
+		if err := d.ApproveLevel(ctx, stale, "Li Na", "why"); err == nil || !strings.Contains(err.Error(), "is watched at none meanwhile, and was at high-risk") {
+			t.Errorf("a proposal about another level: %v", err)
 		}
 		if got := d.levels(); got != "" {
 			t.Errorf("watched: %s", got)
 		}
 	})
 }
+
+func second(_ int64, err error) error { return err }
 
 func TestNobodyHasMigrated(t *testing.T) {
 	d := &desk{t: t, dsn: ledgertest.SQLite(t)}

@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -28,27 +29,80 @@ type Watched struct {
 	Hold   int64     `json:"hold,omitempty"` // the act that holds the merchant's payouts
 }
 
-// SetLevel watches a party at a level; Unwatched takes it from the list. From
-// warning on a merchant's payouts are held, and below it they are released. What
-// breaks a rule is a Refusal.
-func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, reason string) error {
+func (p Party) String() string {
+	if p.Merchant != "" {
+		return "merchant " + p.Merchant
+	}
+	return "terminal " + p.Terminal
+}
+
+// WatchSubject is what proposals to watch somebody less closely are about.
+const WatchSubject = "watch level"
+
+// change is the document of such a proposal.
+type change struct {
+	Party
+	From txn.Level `json:"from"`
+	To   txn.Level `json:"to"`
+}
+
+// SetLevel watches a party at a level: more closely at once, from warning on with
+// a merchant's payouts held. Less closely, or with Unwatched not at all, takes two
+// people: it is proposed, and proposal is its number, else 0. What breaks a rule is
+// a Refusal.
+func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, reason string) (proposal int64, err error) {
 	if err := people(by); err != nil {
-		return err
+		return 0, err
 	}
 	switch {
 	case (p.Merchant == "") == (p.Terminal == ""):
-		return refuse("name a merchant or a terminal")
+		return 0, refuse("name a merchant or a terminal")
 	case len(p.Merchant) > len(txn.MerchantID{}) || len(p.Terminal) > len(txn.TerminalID{}):
-		return refuse("a merchant is named by at most %d characters and a terminal by %d", len(txn.MerchantID{}), len(txn.TerminalID{}))
+		return 0, refuse("a merchant is named by at most %d characters and a terminal by %d", len(txn.MerchantID{}), len(txn.TerminalID{}))
 	case level > txn.HighRisk:
-		return refuse("level %d is none", level)
+		return 0, refuse("level %d is none", level)
 	case reason == "":
-		return refuse("say why")
+		return 0, refuse("say why")
 	}
 	if err := approval.Short("reason", reason); err != nil {
-		return Refusal(err.Error())
+		return 0, Refusal(err.Error())
 	}
-	return w.db.Update(ctx, func(tx *sql.Tx) error { return setLevel(ctx, tx, p, level, by, reason) })
+	err = w.db.Update(ctx, func(tx *sql.Tx) error {
+		proposal = 0
+		was, err := watchedAt(ctx, tx, p)
+		if err != nil || level >= was.Level {
+			return errors.Join(err, setLevel(ctx, tx, p, level, by, reason))
+		}
+		text, err := json.Marshal(change{p, was.Level, level})
+		if err != nil {
+			return err
+		}
+		x, err := approval.ProposeIn(ctx, tx, approval.Draft{Subject: WatchSubject, Object: p.String(), Document: string(text), By: by, Reason: reason})
+		proposal = x.Number
+		return err
+	})
+	return proposal, err
+}
+
+// ApproveLevel does what another person proposed: the party is watched less
+// closely, and a merchant's payouts that a warning held are released. Whose level
+// has changed meanwhile stays as it is, by a Refusal.
+func (w *Workbench) ApproveLevel(ctx context.Context, proposal int64, by, why string) error {
+	_, err := w.desk.Approve(ctx, WatchSubject, proposal, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
+		var c change
+		if err := json.Unmarshal([]byte(p.Document), &c); err != nil {
+			return fmt.Errorf("read proposal %d: %w", p.Number, err)
+		}
+		was, err := watchedAt(ctx, tx, c.Party)
+		if err != nil {
+			return err
+		}
+		if was.Level != c.From {
+			return refuse("%s is watched at %s meanwhile, and was at %s when proposal %d was made: propose it again", c.Party, was.Level, c.From, p.Number)
+		}
+		return setLevel(ctx, tx, c.Party, c.To, by, fmt.Sprintf("proposal %d by %s: %s", p.Number, p.By, p.Reason))
+	})
+	return err
 }
 
 func setLevel(ctx context.Context, tx *sql.Tx, p Party, level txn.Level, by, reason string) error {

@@ -22,6 +22,12 @@ func (l Level) String() string { return name(levelNames[:], l) }
 // MarshalText is String.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
+// UnmarshalText is ParseLevel.
+func (l *Level) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLevel(string(text))
+	return err
+}
+
 // ParseLevel reads String's form.
 func ParseLevel(s string) (Level, error) {
 	for l, name := range levelNames {

@@ -12,7 +12,7 @@ import (
 // Limits of a registry file.
 const (
 	// FileSizeMax bounds what Load reads.
-	FileSizeMax = yamlfile.SizeMax
+	FileSizeMax = 64 << 20
 
 	// problemsMax is how many problems of a file are told at once.
 	problemsMax = 20

@@ -12,7 +12,7 @@ import (
 const (
 	// SizeMax is the largest file in bytes. Reading one takes about a hundred times
 	// that in memory for a moment.
-	SizeMax = 64 << 20
+	SizeMax = 128 << 20
 
 	depthMax = 64  // of lists and maps in one another
 	keysMax  = 256 // of one map

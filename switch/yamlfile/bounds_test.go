@@ -99,7 +99,7 @@ func TestBounds(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Decode[shop](make([]byte, SizeMax+1), "f", ""); err == nil || !strings.Contains(err.Error(), "f:1: the file is larger than 67108864 bytes") {
+	if _, err := Decode[shop](make([]byte, SizeMax+1), "f", ""); err == nil || !strings.Contains(err.Error(), "f:1: the file is larger than 134217728 bytes") {
 		t.Error(err)
 	}
 }

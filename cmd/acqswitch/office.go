@@ -109,14 +109,19 @@ func (f *actFlags) office(fn func(*office.Office, office.Act) error) error {
 	return cfg.withOffice(func(o *office.Office) error { return fn(o, office.Act{By: f.by, Reason: f.reason}) })
 }
 
-// pairs puts KEY=TEXT arguments into an entry; @FILE is a file's text and @- that
+// pairs puts KEY=TEXT arguments into an entry, each key once; @FILE is a file's text and @- that
 // of standard input, for what should not stand in the shell's history.
 func pairs(e registry.Entry, given []string, in io.Reader) error {
+	seen := map[string]bool{}
 	for _, pair := range given {
 		key, text, ok := strings.Cut(pair, "=")
-		if !ok {
+		switch {
+		case !ok:
 			return usage(fmt.Errorf("%q must be KEY=TEXT, such as name=Shop", pair))
+		case seen[key]:
+			return usage(fmt.Errorf("%s is given twice", key))
 		}
+		seen[key] = true
 		if from, is := strings.CutPrefix(text, "@"); is {
 			var b []byte
 			var err error

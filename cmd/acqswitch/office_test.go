@@ -45,6 +45,7 @@ func TestOffice(t *testing.T) {
 		refuses(exitRefused, "another person must approve it", "merchant", "approve", mid, "--by", "li")
 		say("is active", "merchant", "approve", mid, "--by", "wang", "--reason", "seen the papers")
 	}
+	refuses(exitUsage, "mid is given twice", "merchant", "set", shop, "mid="+other, "--by", "li")
 	refuses(exitUsage, `a merchant has no "nme"`, "merchant", "set", shop, "nme=x", "--by", "li")
 	refuses(exitUsage, `acqswitch: merchant 999290054110001: grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")
 	refuses(exitRefused, "merchant 1: it is not in the registry", "merchant", "show", "1")
@@ -97,6 +98,7 @@ func TestOffice(t *testing.T) {
 	say("proposal 1: another person must approve it", "merchant", "account", shop, "bank=102290000001", "--by", "li", "--reason", "its letter")
 	refuses(exitUsage, "name: does not say where it is paid", "merchant", "account", shop, "name=x", "--by", "li", "--reason", "its letter")
 	refuses(exitRefused, "another person must decide it", "proposal", "approve", "1", "--by", "li")
+	say("\nbank 102290000001\n", "proposal", "show", "1")
 	say("1: approved", "proposal", "approve", "1", "--by", "wang")
 	say("set", "merchant", "set", shop, "payout=d+1", "fee_plan=retial", "--by", "li")
 	refuses(exitUsage, `there is no plan "retial", which merchant `+shop+" has in the registry", "fee", "check")

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +67,9 @@ func proposalCommand(c *console) *cobra.Command {
 				if p.State != approval.Open {
 					fmt.Fprintf(c.out, "%s by %s at %s: %s\n", p.State, p.Decider, p.DecidedAt.Format("2006-01-02 15:04:05"), p.Why)
 				}
-				_, err = fmt.Fprintf(c.out, "\n%s\n", p.Document)
+				document := struct{ Entry string }{p.Document}
+				json.Unmarshal([]byte(p.Document), &document) // of the registry; others are for people as they are
+				_, err = fmt.Fprintf(c.out, "\n%s\n", strings.TrimSpace(document.Entry))
 				return err
 			})
 		},

@@ -3,7 +3,10 @@ package settlement
 import (
 	"cmp"
 	"context"
+	"encoding/csv"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -16,8 +19,8 @@ import (
 // journal, the ledger with what was posted from it, and issuers. Journal and ledger
 // are compared before a run begins: a difference is a refusal. Postings and ledger
 // are compared before anything is booked. Where terminals do not agree, the batch
-// and its transactions are exceptions. Issuers' totals are listed, to be compared
-// with what they send.
+// and its transactions are exceptions. Issuers' totals are listed by the ledger; what
+// they send is held against that when it is there (package reconcile).
 
 // inJournal is what the journal has of a day.
 type inJournal struct {
@@ -258,7 +261,52 @@ func (a *aggregate) writeProof(gross map[txn.Currency]ledger.Gross) {
 		}
 		slices.SortFunc(issuers, func(x, y issuerOf) int { return slices.Compare(x.issuer[:], y.issuer[:]) })
 		for _, k := range issuers {
-			line("issuer", k.issuer.String(), c, *a.issuers[k], "by the ledger; compare it with the issuer's file")
+			line(IssuerBook, k.issuer.String(), c, *a.issuers[k], "by the ledger; acqswitch proof holds it against the issuer's file")
 		}
 	}
+}
+
+// ProofLine is what one book has of a settled day, as its run wrote it.
+type ProofLine struct {
+	Book     string `json:"book"`
+	Of       string `json:"of,omitempty"`
+	Currency string `json:"currency"`
+	Count    string `json:"count"`
+	Debits   string `json:"debits"` // in major units, as Credits
+	Credits  string `json:"credits"`
+	Result   string `json:"result,omitempty"`
+}
+
+// The book of issuers in a proof, by the ledger.
+const IssuerBook = "issuer"
+
+// ReadProof reads what the run of a day proved from its files below dir, whose hashes
+// must be those that the ledger knows. A day that is not settled is a Refusal.
+func ReadProof(ctx context.Context, l *ledger.Ledger, dir string, day txn.Date) ([]ProofLine, error) {
+	runs, err := l.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(runs, func(r ledger.Run) bool { return r.Day == day && r.State == ledger.RunDone })
+	if at < 0 {
+		return nil, refuse("%s is not settled yet: settle it first", day)
+	}
+	dir = filepath.Join(dir, day.String())
+	if !intact(dir, runs[at].Manifest) {
+		return nil, refuse("the files of %s are not those that its run wrote: acqswitch settle --date %s writes them again", day, day)
+	}
+	f, err := os.Open(filepath.Join(dir, proofFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	lines := []ProofLine{}
+	for _, r := range rows[1:] {
+		lines = append(lines, ProofLine{r[0], r[1], r[2], r[3], r[4], r[5], r[6]})
+	}
+	return lines, nil
 }

@@ -808,7 +808,7 @@ func TestBooksAgree(t *testing.T) {
 				"ledger||5|100.00|5.00||\npostings||5|100.00|5.00|equal|\njournal||5|100.00|5.00|equal|\n" +
 				"terminals|settled, even|1|10.00|0.00|equal|\nterminals|settled, uneven|2|20.00|5.00|see exceptions.csv|\n" +
 				"terminals|closed by the switch|1|30.00|0.00||\nterminals|not settled|1|40.00|0.00||\n" +
-				"issuer|east|4|60.00|5.00|by the ledger; compare it with the issuer's file|\nissuer|west|1|40.00|0.00|by the ledger; compare it with the issuer's file|\n"},
+				"issuer|east|4|60.00|5.00|by the ledger; acqswitch proof holds it against the issuer's file|\nissuer|west|1|40.00|0.00|by the ledger; acqswitch proof holds it against the issuer's file|\n"},
 		} {
 			if c.got != c.want {
 				t.Errorf("got\n%swant\n%s", c.got, c.want)

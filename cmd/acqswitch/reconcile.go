@@ -424,6 +424,17 @@ func (r *sampleRun) reconcile(ctx context.Context, s *summary) error {
 			}
 		}
 	}
+	for _, run := range s.Settled {
+		day, err := txn.ParseDate(run.Date)
+		if err != nil {
+			return err
+		}
+		p, err := prove(ctx, r.app.ledger, q, r.cfg.path(r.cfg.Settlement.Dir, "settlement"), day, calendar.Of(time.Now()))
+		if err != nil {
+			return err
+		}
+		s.Proved = append(s.Proved, p)
+	}
 	open, err := q.List(ctx, reconcile.Filter{Act: "open"})
 	s.Unreconciled = len(open)
 	return err

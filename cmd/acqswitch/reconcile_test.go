@@ -49,6 +49,15 @@ func TestReconcile(t *testing.T) {
 	if err := json.Unmarshal([]byte(cli("reconcile", "list", "-o", "json").out), &list); err != nil || len(list) != 2 {
 		t.Fatalf("%+v, %v", list, err)
 	}
+	// The four books, each break with its transaction; equal when all is decided.
+	proof := cli("proof", "--date", "2026-11-20")
+	proof.check(t, exitRefused, "Four books of 2026-11-20: not proved yet", "")
+	for _, want := range []string{"ledger ", "postings ", "journal ", "terminals ", "net differs by -1000.40: 2 exceptions by -1000.40, 0.00 late, 0.00 tolerated; 2 open", "the issuer does not have it", "000000000002"} {
+		if !strings.Contains(proof.out, want) {
+			t.Errorf("no %q in\n%s", want, proof.out)
+		}
+	}
+	cli("proof", "--date", "2026-11-21").check(t, exitRefused, "", "2026-11-21 is not settled yet")
 	for _, e := range list {
 		n := fmt.Sprint(e.Number)
 		cli("reconcile", "show", n).check(t, exitOK, e.Cause, "")
@@ -61,6 +70,9 @@ func TestReconcile(t *testing.T) {
 		cli("reconcile", "approve", n, "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
 		cli("reconcile", "approve", n, "--by", "li", "--reason", "ok").check(t, exitOK, "approved", "")
 	}
+	cli("proof", "--date", "2026-11-20").check(t, exitOK, "they agree", "")
+	write(t, filepath.Join(data, "settlement/2026-11-20"), "proof.csv", "book\n")
+	cli("proof", "--date", "2026-11-20").check(t, exitRefused, "", "the files of 2026-11-20 are not those that its run wrote")
 	cli("settle", "--date", "2026-11-21").check(t, exitOK, "done", "")
 	books, err := os.ReadFile(filepath.Join(data, "settlement/2026-11-21/general-ledger.csv"))
 	if err != nil {

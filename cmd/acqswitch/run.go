@@ -110,7 +110,9 @@ type summary struct {
 	// Reconciled are the issuers' files, and how many exceptions are open after them.
 	Reconciled   []*reconcile.Result `json:"reconciled"`
 	Unreconciled int                 `json:"unreconciled"`
-	OK           bool                `json:"ok"`
+	// Proved are the four books of each day that was settled.
+	Proved []*proof `json:"proved"`
+	OK     bool     `json:"ok"`
 }
 
 func (r *sampleRun) run(ctx context.Context) (err error) {
@@ -409,7 +411,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if err := r.reconcile(ctx, s); err != nil {
 		return nil, err
 	}
-	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK() && s.Unreconciled == 0
+	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK() && s.Unreconciled == 0 && s.proved()
 	return s, os.WriteFile(filepath.Join(r.dir, finishedFile), nil, 0o600)
 }
 
@@ -619,6 +621,12 @@ func (r *sampleRun) report(s *summary) error {
 	if err := writeReconciled(w, s.Reconciled); err != nil {
 		return err
 	}
+	for _, p := range s.Proved {
+		fmt.Fprintln(w)
+		if err := p.writeText(w); err != nil {
+			return err
+		}
+	}
 	verdict := "Everything came out as it should."
 	if !s.OK {
 		verdict = fmt.Sprintf("NOT as it should: %d unexpected answers, %d broken promises, %d differences between the books, %d open exceptions of issuers' files.",
@@ -626,6 +634,11 @@ func (r *sampleRun) report(s *summary) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
 	return err
+}
+
+// proved says that the four books of all days agree.
+func (s *summary) proved() bool {
+	return !slices.ContainsFunc(s.Proved, func(p *proof) bool { return !p.Equal })
 }
 
 // writeSettled prints what the business days came to, and where their files are.

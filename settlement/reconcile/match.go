@@ -73,7 +73,9 @@ type Result struct {
 type fact struct {
 	id       txn.ID
 	minor    int64 // signed
+	theirs   int64 // likewise, by its line
 	currency txn.Currency
+	inTheirs txn.Currency // the line's
 	seen     bool
 	matched  bool
 	declined bool
@@ -103,6 +105,7 @@ type match struct {
 	reversed map[key]bool // by the file
 	found    []Exception
 	settled  []int64 // numbers of exceptions that this file settles
+	totals   map[txn.Currency]*Total
 }
 
 type leftover struct {
@@ -113,7 +116,7 @@ type leftover struct {
 // run reads the file and finds what does not match. open are the exceptions of the
 // issuer that a file may still settle, and given the days of which it gave a file.
 func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.Date]bool) (*match, error) {
-	m := &match{in: in, index: map[key]int32{}, leftAt: map[key]int{}, reversed: map[key]bool{},
+	m := &match{in: in, index: map[key]int32{}, leftAt: map[key]int{}, reversed: map[key]bool{}, totals: map[txn.Currency]*Total{},
 		result: &Result{Issuer: in.Issuer.String(), Date: in.Day.String(), Merchant: in.Merchant.String(), File: filepath.Base(in.Name), Causes: map[string]int64{}}}
 	if in.Merchant == (txn.MerchantID{}) {
 		m.result.Merchant = ""
@@ -136,6 +139,9 @@ func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.
 		return nil, err
 	}
 	if err := m.conclude(ctx, open, given); err != nil {
+		return nil, err
+	}
+	if err := m.balance(); err != nil {
 		return nil, err
 	}
 	for i := range m.found {
@@ -163,6 +169,7 @@ func (m *match) load(ctx context.Context) error {
 		m.index[k] = int32(len(m.facts))
 		m.facts = append(m.facts, fact{id: g.ID, minor: int64(g.Kind.Totals()) * g.Amount.Minor, currency: g.Amount.Currency, stan: g.Leg.STAN, at: at, acquirer: g.Acquirer,
 			merchant: g.Merchant, terminal: g.Terminal, masked: g.Masked, rrn: g.RRN, auth: g.AuthCode})
+		m.total(g.Amount.Currency).Ours.add(m.facts[len(m.facts)-1].minor, 1)
 		return nil
 	})
 }
@@ -243,6 +250,8 @@ func (m *match) line(l *Line) error {
 		}
 		return nil
 	}
+	theirs := signed(l)
+	m.total(l.Amount.Currency).Theirs.add(theirs, 1)
 	if !ours {
 		e := m.of(l, nil, WeDoNotHaveIt)
 		if l.Acquirer != 0 && m.in.Acquirer != 0 && l.Acquirer != m.in.Acquirer {
@@ -250,6 +259,7 @@ func (m *match) line(l *Line) error {
 		}
 		if _, twice := m.leftAt[k]; twice {
 			e.Cause = ItIsTwiceInTheFile
+			m.unlike(Side{}, e.Theirs, 1)
 			return m.put(e)
 		}
 		if len(m.left) >= ExceptionsMax {
@@ -263,14 +273,18 @@ func (m *match) line(l *Line) error {
 	if f.seen {
 		e := m.of(l, f, ItIsTwiceInTheFile)
 		e.Ours = Side{} // the other line has it
+		m.unlike(Side{}, e.Theirs, 1)
 		return m.put(e)
 	}
-	f.seen = true
+	f.seen, f.theirs, f.inTheirs = true, theirs, l.Amount.Currency
 	cause, differs, tolerated := m.compare(l, f)
 	if differs {
-		return m.put(m.of(l, f, cause))
+		e := m.of(l, f, cause)
+		m.unlike(e.Ours, e.Theirs, 1)
+		return m.put(e)
 	}
 	f.matched = true
+	m.total(f.currency).Tolerated += theirs - f.minor
 	if m.result.Matched++; tolerated {
 		m.result.Tolerated++
 	}
@@ -391,9 +405,15 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 		switch {
 		case m.reversed[k]:
 			e.Cause = IssuerReversedIt
+			if f.seen { // its line does not count, nor what it differs in
+				m.total(f.inTheirs).Theirs.add(f.theirs, -1)
+			}
 			if f.matched {
+				m.total(f.currency).Tolerated -= f.theirs - f.minor
 				m.result.Matched--
 				m.result.NoMoney++
+			} else if f.seen {
+				m.unlike(e.Ours, Side{Minor: f.theirs, Currency: f.inTheirs}, -1)
 			}
 		case f.seen:
 			continue
@@ -404,9 +424,11 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 				if err != nil {
 					return err
 				}
+				m.total(f.currency).Late -= f.minor
 				continue
 			}
 		}
+		m.unlike(e.Ours, Side{}, 1)
 		if err := m.put(e); err != nil {
 			return err
 		}
@@ -415,7 +437,9 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 	for i := range m.left {
 		e := &m.left[i]
 		k := keyOf(e.STAN, e.Time)
+		line := e.Theirs
 		if e.done = m.reversed[k]; e.done {
+			m.total(line.Currency).Theirs.add(line.Minor, -1)
 			m.result.NoMoney++
 			continue
 		}
@@ -425,9 +449,11 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 				return err
 			}
 			if e.done = done; done {
+				m.total(line.Currency).Late += line.Minor
 				continue
 			}
 		}
+		m.unlike(Side{}, line, 1)
 		rest[k] = &e.Exception
 	}
 	if err := m.explain(ctx, rest, given); err != nil {

@@ -172,6 +172,9 @@ func (m *match) apply(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return fmt.Errorf("store the file: %w", err)
 	}
+	if err := m.storeTotals(ctx, tx); err != nil {
+		return err
+	}
 	for _, n := range m.settled {
 		last, items, err := lastAct(ctx, tx, n)
 		if err != nil {

@@ -462,3 +462,35 @@ func TestPartReversed(t *testing.T) {
 		}
 	})
 }
+
+// TestTotals: of a file's day both sides are kept, and what makes the difference, by
+// exceptions, another day and the tolerance.
+func TestTotals(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		b := newBank(t, dsn)
+		next := today.After()
+		b.put(sale(today, 1), sale(today, 2), sale(today, 3), sale(next, 4), sale(next, 5), with(sale(today, 6), func(r *txn.Record) { r.Request, r.Original = txn.KindRefund, 1 }))
+		b.settled(today)
+		b.settled(next)
+		back := rowOf(with(sale(today, 6), func(r *txn.Record) { r.Request = txn.KindRefund }))
+		in := b.input(today, acom(today, rowOf(sale(today, 1)).but(func(x *row) { x.minor += 2 }), rowOf(sale(today, 2)).but(func(x *row) { x.minor -= 50 }), back,
+			rowOf(sale(next, 4)))) // 3 is missing, 4 is tomorrow's
+		in.Tolerance = 2
+		b.imported(in)
+		in = b.input(next, acom(next, rowOf(sale(next, 5)), rowOf(sale(today, 3))))
+		b.imported(in)
+		for day, want := range map[txn.Date]string{
+			today: "ours {4 30006 10006}, theirs {4 29959 10006}: excepted -49, late 0, tolerated 2; 3 exceptions, 1 open",
+			next:  "ours {2 20009 0}, theirs {2 20008 0}: excepted 0, late -1, tolerated 0; 0 exceptions, 0 open",
+		} {
+			all, err := b.queue.Totals(t.Context(), day)
+			if err != nil || len(all) != 1 {
+				t.Fatal(all, err)
+			}
+			x := all[0]
+			if got := fmt.Sprintf("ours %v, theirs %v: excepted %d, late %d, tolerated %d; %d exceptions, %d open", x.Ours, x.Theirs, x.Excepted, x.Late, x.Tolerated, x.Exceptions, x.Open); got != want {
+				t.Errorf("%s: %s; want %s", day, got, want)
+			}
+		}
+	})
+}

@@ -130,7 +130,7 @@ func (c *console) tell(x *dispute.Case) error {
 
 func caseCommand(c *console) *cobra.Command {
 	return group("case", "Follow what issuers dispute: requests for copies, chargebacks, and what became of them",
-		caseOpenCommand(c), caseListCommand(c), caseShowCommand(c), caseDocumentCommand(c),
+		caseOpenCommand(c), caseImportCommand(c), caseListCommand(c), caseShowCommand(c), caseDocumentCommand(c),
 		stepping(c, "answer", dispute.Answer, "Say that the copy an issuer asked for was sent", "sent by mail of the 25th"),
 		stepping(c, "represent", dispute.Represent, "Present a charged back transaction again, with the documents of its case", "signed slip is there"),
 		stepping(c, "accept", dispute.Accept, "Say nothing against a chargeback: the merchant bears it", "the merchant has no slip"),
@@ -210,6 +210,44 @@ again changes nothing.`,
 	fl.StringVar(&o.Reference, "reference", "", "the issuer's number of the case")
 	fl.StringVar(&o.Code, "code", "", "the issuer's reason code")
 	fl.StringVar(&amount, "amount", "", `in major units, as 80.00, of another currency than CNY as "80.000 KWD"; empty: all that is left`)
+	return cmd
+}
+
+func caseImportCommand(c *console) *cobra.Command {
+	f := &actFlags{}
+	cmd := f.on(&cobra.Command{
+		Use: "import FILE", Short: "Take an issuer's file of disputes", Args: args(1, "one file"),
+		Long: `import takes a CSV whose first line names its columns: step (retrieval, chargeback,
+second, win, lose), date and rrn of the transaction, and if wanted reference (the issuer's
+number of the case), code, amount and reason. Cases are opened, or go on where they are.
+
+A file is taken whole or not at all: what does not go is told with its line (exit code 2).
+What was taken before is left as it is, so the same file may be given again.`,
+		Example: `  printf 'step,date,rrn,reference,code,amount\nchargeback,2026-11-22,326000000017,R-881,4853,80.00\n' > disputes.csv
+  acqswitch case import disputes.csv --by wang`,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			file, err := os.Open(given[0])
+			if err != nil {
+				return usage(fmt.Errorf("open the issuer's disputes: %w", err))
+			}
+			defer file.Close()
+			return f.cases(cmd.Context(), func(_ *config, desk *dispute.Desk) error {
+				r, err := desk.Import(cmd.Context(), given[0], file, f.by, time.Now())
+				if wrong := (*dispute.FileError)(nil); errors.As(err, &wrong) {
+					return usage(err)
+				}
+				if err != nil {
+					return err
+				}
+				if c.json() {
+					return c.print(r)
+				}
+				_, err = fmt.Fprintf(c.out, "%s, %d new\n", plural(r.Lines, "dispute"), r.Taken)
+				return err
+			})
+		},
+	}, false)
+	cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who imports it")
 	return cmd
 }
 

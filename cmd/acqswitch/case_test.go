@@ -68,6 +68,11 @@ func TestCase(t *testing.T) {
 		t.Errorf("%s; want %s", got, want)
 	}
 
+	write(t, dir, "disputes.csv", "step,date,rrn,reference,amount\nchargeback,2026-11-20,000000000002,R1,80.00\nsecond,2026-11-20,000000000002,R9,\n")
+	cli("case", "import", "disputes.csv", "--by", "wang").check(t, exitUsage, "", `disputes.csv:3: the transaction has no case with the issuer's number "R9"`)
+	write(t, dir, "disputes.csv", "step,date,rrn,reference,amount\nchargeback,2026-11-20,000000000002,R1,80.00\n")
+	cli("case", "import", "disputes.csv", "--by", "wang").check(t, exitOK, "1 dispute, 0 new", "")
+
 	// What is lost and cannot be had from the merchant is ours, if two people say so.
 	cli("case", "open", "--rrn", "000000000003", "--date", "2026-11-20", "--by", "wang", "--reason", "fraud").check(t, exitOK, "case 2: charged back, 1000.02 CNY", "")
 	cli("case", "accept", "2", "--by", "wang", "--reason", "no slip").check(t, exitOK, "case 2: lost", "")

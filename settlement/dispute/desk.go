@@ -193,6 +193,14 @@ type Act struct {
 
 // Act takes a step. One that was the last one already changes nothing.
 func (d *Desk) Act(ctx context.Context, a Act) (c Case, err error) {
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		c, err = d.actIn(ctx, tx, a)
+		return err
+	})
+	return c, err
+}
+
+func (d *Desk) actIn(ctx context.Context, tx *sql.Tx, a Act) (c Case, err error) {
 	if err := said(a.By, a.Reason); err != nil {
 		return c, err
 	}
@@ -205,21 +213,18 @@ func (d *Desk) Act(ctx context.Context, a Act) (c Case, err error) {
 	case Expire, Retrieval, ChargeBack:
 		return c, refuse("%s is no step that is taken so", a.Step)
 	}
-	err = d.db.Update(ctx, func(tx *sql.Tx) error {
-		if c, err = get(ctx, tx, a.Case); err != nil {
-			return err
+	if c, err = get(ctx, tx, a.Case); err != nil {
+		return c, err
+	}
+	if last := c.Steps[len(c.Steps)-1]; last.Step == a.Step {
+		return c, nil
+	}
+	if a.Step == Represent && len(c.Documents) == 0 {
+		if _, err := find(a.Step, c.State); err == nil {
+			return c, refuse("case %d has no document to represent it with: add one", c.Number)
 		}
-		if last := c.Steps[len(c.Steps)-1]; last.Step == a.Step {
-			return nil
-		}
-		if a.Step == Represent && len(c.Documents) == 0 {
-			if _, err := find(a.Step, c.State); err == nil {
-				return refuse("case %d has no document to represent it with: add one", c.Number)
-			}
-		}
-		return d.take(ctx, tx, &c, Taken{At: a.Now, Step: a.Step, Code: a.Code, By: a.By, Reason: a.Reason})
-	})
-	return c, err
+	}
+	return c, d.take(ctx, tx, &c, Taken{At: a.Now, Step: a.Step, Code: a.Code, By: a.By, Reason: a.Reason})
 }
 
 // take adds a step to a case, and its act to the ledger.

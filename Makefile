@@ -5,9 +5,10 @@ BENCH    ?=
 SEED     ?= 1
 SEEDS    ?= 200
 MINUTES  ?= 30
+MEGABYTES ?= 10240
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test simulate torture network mutants recovery bench bench-compare fuzz fmt clean
+.PHONY: help build run test simulate torture network mutants recovery stream bench bench-compare fuzz fmt clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ mutants: ## plant one bug after another in a copy of the code and see that the t
 recovery: ## start a switch on a journal of ten million records, which takes 4 GB and some minutes to make
 	go test ./switch -run 'TestF68RecoveryTime$$' -v -timeout 0 -recovery.records 10000000
 
+stream: ## read, clean and write a capture of MEGABYTES (10240) of packets, and see that its memory is flat (about 5 min)
+	go test ./switch/capture -run 'TestStreamIsFlat$$' -v -timeout 0 -capture.megabytes $(MEGABYTES)
+
 bench: build ## measure codec, risk, journal, settlement, tools and the whole switch (10 min), two lines to quote last; BENCH='-only sqlite' narrows the whole switch
 	go test -run '^$$' -bench 'CUPSale' ./iso
 	go test -run '^$$' -bench 'Assess$$' ./risk
@@ -49,7 +53,7 @@ bench: build ## measure codec, risk, journal, settlement, tools and the whole sw
 	go test -run '^$$' -bench Import -benchtime 1x -timeout 30m ./settlement/reconcile
 	go test -run '^$$' -bench 'Reload' -benchtime 3x ./switch/registry/office
 	go test -run '^$$' -bench 'Follow|Recorder' ./switch/capture
-	go test -run '^$$' -bench 'Load' -benchtime 1x ./switch/replay
+	go test -run '^$$' -bench 'Load|Report' -benchtime 1x ./switch/replay
 	go run ./cmd/bench $(BENCH)
 	go run ./cmd/bench herd
 	go run ./cmd/bench quote

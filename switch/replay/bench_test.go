@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -265,6 +267,59 @@ func BenchmarkLoad(b *testing.B) {
 			b.ReportMetric(answers/took, "requests/s")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// reported is the report of n requests within an hour, of which one in a hundred
+// differs, and how much memory it took.
+func reported(tb testing.TB, n int) (used uint64) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse
+	}
+	before := heap()
+	t := newTally()
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range n {
+		latency := time.Duration(rng.ExpFloat64() * float64(20*time.Millisecond))
+		at := time.Hour / time.Duration(n) * time.Duration(i)
+		s := subject{kind: "sale", mti: 0x0200, example: Example{Terminal: fmt.Sprintf("%08d", i%100_000)}}
+		s.traits[0] = s.example.Terminal
+		code := fmt.Sprintf("%02d", rng.IntN(100))
+		t.r.Sent++
+		t.r.Answered++
+		record(t.latency, latency)
+		record(t.service, latency)
+		record(t.lag, latency/100)
+		t.series.add(at, latency)
+		t.code(s.kind, code, 1, 1)
+		t.groups.compared(&s)
+		if i%100 == 0 {
+			t.groups.differs(&s, 0x0210, difference{i % 128, code, fmt.Sprint(i)})
+		}
+	}
+	r := t.report(time.Hour)
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil || r.Latency.N != int64(n) {
+		tb.Fatalf("%d latencies, %v", r.Latency.N, err)
+	}
+	used = heap() - before
+	runtime.KeepAlive(t)
+	runtime.KeepAlive(&page)
+	if used > 100<<20 {
+		tb.Errorf("the report of %d requests takes %d MB", n, used>>20)
+	}
+	return used
+}
+
+func TestReportIsSmall(t *testing.T) { reported(t, 100_000) }
+
+// BenchmarkReport is the memory of the report of ten million requests.
+func BenchmarkReport(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(float64(reported(b, 10_000_000))/1e6, "MB")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -21,8 +22,9 @@ type history struct {
 	seed    maphash.Seed
 	buf     []byte
 
-	digests []uint64 // of what the ledger keeps, by position - first; 0: nothing
-	seen    []bool   // by position - first: the ledger has it
+	digests []uint64          // of what the ledger keeps, by position - first; 0: nothing
+	seen    []bool            // by position - first: the ledger has it
+	found   map[uint64]uint64 // digests of findings, by position
 	txns    map[txn.ID]life
 	rrns    map[rrnOfDay]txn.ID
 	keys    map[keyOfDay]answer
@@ -90,7 +92,7 @@ type answer struct {
 type usage map[txn.Date]map[ledger.Party]ledger.Use
 
 func newHistory(ctx context.Context, r *Report, j Journal, s *ledger.Snapshot) (_ *history, err error) {
-	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), txns: map[txn.ID]life{},
+	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), found: map[uint64]uint64{}, txns: map[txn.ID]life{},
 		rrns: map[rrnOfDay]txn.ID{}, keys: map[keyOfDay]answer{}, batches: batch.NewBook(), early: usage{}, late: usage{}}
 	r.JournalFirst = uint64(j.First())
 	r.JournalLast = r.JournalFirst - 1
@@ -118,6 +120,9 @@ func (h *history) read(ctx context.Context) error {
 		if rec.Kind != txn.RecordIntent {
 			h.digests[len(h.digests)-1] = h.digest(ledger.Kept(rec))
 		}
+		if fs := ledger.FindingsOf(pos, &rec); len(fs) > 0 {
+			h.found[pos] = h.digestOf(fs)
+		}
 		h.add(pos, &rec)
 		h.batch(pos, &rec)
 		return ctx.Err()
@@ -127,6 +132,14 @@ func (h *history) read(ctx context.Context) error {
 	}
 	h.seen = make([]bool, len(h.digests))
 	return h.findOpen(ctx)
+}
+
+// digestOf is of the findings of one request.
+func (h *history) digestOf(fs []ledger.Finding) (d uint64) {
+	for _, f := range fs {
+		d = bits.RotateLeft64(d, 7) ^ maphash.Comparable(h.seed, f)
+	}
+	return d
 }
 
 // add takes the next record into account.

@@ -78,6 +78,7 @@ type Rule string
 const (
 	RulePosition Rule = "position"
 	RuleCopied   Rule = "copied"
+	RuleFinding  Rule = "finding"
 	RuleIntent   Rule = "intent"
 	RuleOutcome  Rule = "outcome"
 	RuleReversal Rule = "reversal"
@@ -96,6 +97,7 @@ func newChecks() []Check {
 	return []Check{
 		{Rule: RulePosition, Promise: "the ledger is not ahead of the journal"},
 		{Rule: RuleCopied, Promise: "each decided record up to the ledger's position is in the ledger once and equal, and nothing else is"},
+		{Rule: RuleFinding, Promise: "what the rules of risk found of each of these is in the ledger in its order and equal, and nothing else is"},
 		{Rule: RuleIntent, Promise: "each request an issuer may have seen has an earlier intent for the same thing"},
 		{Rule: RuleOutcome, Promise: "each intent has at most one outcome, and money is approved by issuers only"},
 		{Rule: RuleReversal, Promise: "each unknown outcome and each reversal due is done once, open or parked, in journal and ledger alike; nothing else is reversed"},

@@ -85,6 +85,9 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 		if err := v.copied(ctx); err != nil {
 			return err
 		}
+		if err := v.findings(ctx); err != nil {
+			return err
+		}
 		if err := v.reversals(ctx); err != nil {
 			return err
 		}
@@ -165,6 +168,56 @@ func (v *verifier) copied(ctx context.Context) error {
 	return h.missing(ctx, r.LedgerPosition, func(pos uint64, rec *txn.Record) {
 		r.broken(RuleCopied, subjectID(rec), "the ledger is at %d and lacks the record of position %d", r.LedgerPosition, pos)
 	})
+}
+
+// findingsRead is how many findings are read at once: more than one request has.
+const findingsRead = 4096
+
+// findings holds what the ledger says that rules found against the records.
+func (v *verifier) findings(ctx context.Context) error {
+	r, h := v.report, v.history
+	c := r.check(RuleFinding)
+	seen := map[uint64]bool{}
+	one := func(fs []ledger.Finding) {
+		pos := fs[0].Position
+		c.Checked += int64(len(fs))
+		switch want, ok := h.found[pos]; {
+		case !ok:
+			r.broken(RuleFinding, fs[0].ID, "the ledger has %d findings of position %d, the journal none", len(fs), pos)
+		case want != h.digestOf(fs):
+			r.broken(RuleFinding, fs[0].ID, "the ledger's findings of position %d differ from the journal's", pos)
+		}
+		seen[pos] = true
+	}
+	for after := r.JournalFirst - 1; ; {
+		all, err := v.ledger.Findings(ctx, after, findingsRead)
+		if err != nil {
+			return err
+		}
+		more := len(all) == findingsRead
+		if more { // the last request's may go on
+			last := all[len(all)-1].Position
+			all = all[:slices.IndexFunc(all, func(f ledger.Finding) bool { return f.Position == last })]
+		}
+		for len(all) > 0 {
+			n := slices.IndexFunc(all, func(f ledger.Finding) bool { return f.Position != all[0].Position })
+			if n < 0 {
+				n = len(all)
+			}
+			after = all[0].Position
+			one(all[:n])
+			all = all[n:]
+		}
+		if !more {
+			break
+		}
+	}
+	for pos := range h.found {
+		if pos <= r.LedgerPosition && !seen[pos] {
+			r.broken(RuleFinding, 0, "the ledger lacks the findings of position %d", pos)
+		}
+	}
+	return nil
 }
 
 var errFound = errors.New("found")

@@ -105,6 +105,11 @@ func (m *historyMaker) request(kind txn.Kind) txn.Record {
 func decided(r txn.Record, o txn.Outcome, why txn.Reason, code string) *txn.Record {
 	r.Kind, r.Outcome, r.Reason = txn.RecordOutcome, o, why
 	copy(r.Code[:], code)
+	if r.ID%3 == 0 {
+		r.Findings.Policy = 7
+		r.Findings.Add(txn.Finding{Rule: txn.MakeRule('T', 11), Action: txn.ActionAlert, Seen: int64(r.ID), Bound: 500})
+		r.Findings.Add(txn.Finding{Rule: txn.RuleCustom, Action: txn.ActionHold, Shadow: true})
+	}
 	if o == txn.OutcomeApproved || o == txn.OutcomeUnknown {
 		r.Held = r.Request.Limits()
 	}
@@ -417,6 +422,8 @@ func (w *world) addBoth(r *txn.Record) {
 func sold(r *txn.Record) bool {
 	return r.Kind == txn.RecordOutcome && r.Outcome == txn.OutcomeApproved && r.Request == txn.KindSale
 }
+func hasFindings(r *txn.Record) bool { return r.Kind == txn.RecordOutcome && r.Findings.Len() > 0 }
+
 func settles(r *txn.Record) bool { return r.Request == txn.KindSettlement }
 func kindIs(k txn.RecordKind) func(*txn.Record) bool {
 	return func(r *txn.Record) bool { return r.Kind == k }
@@ -447,6 +454,21 @@ var mutations = []struct {
 		i := w.pick(w.ledger, kindIs(txn.RecordIntent))
 		change(w.ledger, i, func(r *txn.Record) { r.Kind, r.Outcome, r.ID = txn.RecordOutcome, txn.OutcomeLocal, r.ID+1_000_000 })
 	}, RuleCopied},
+	{"a finding changed in the ledger", func(w *world) {
+		i := w.pick(w.ledger, hasFindings)
+		change(w.ledger, i, func(r *txn.Record) {
+			r.Findings = txn.Findings{Policy: 7}
+			r.Findings.Add(txn.Finding{Rule: txn.MakeRule('T', 11), Action: txn.ActionAlert, Seen: int64(r.ID), Bound: 501})
+			r.Findings.Add(txn.Finding{Rule: txn.RuleCustom, Action: txn.ActionHold, Shadow: true})
+		})
+	}, RuleFinding},
+	{"the ledger lost findings", func(w *world) {
+		change(w.ledger, w.pick(w.ledger, hasFindings), func(r *txn.Record) { r.Findings = txn.Findings{} })
+	}, RuleFinding},
+	{"the ledger has findings of its own", func(w *world) {
+		i := w.pick(w.ledger, func(r *txn.Record) bool { return sold(r) && !hasFindings(r) })
+		change(w.ledger, i, func(r *txn.Record) { r.Findings.Add(txn.Finding{Rule: txn.RuleCustom, Action: txn.ActionHold}) })
+	}, RuleFinding},
 	{"an amount changed in the ledger", func(w *world) {
 		change(w.ledger, w.pick(w.ledger, sold), func(r *txn.Record) { r.Amount.Minor++ })
 	}, RuleCopied},

@@ -21,6 +21,18 @@ type Finding struct {
 
 var findingTable = newTable("finding", "merchant_id", "business_date", "position", "item", "terminal_id", "id", "rule", "action", "shadow", "policy", "seen", "bound")
 
+// FindingsOf are those that the ledger keeps of a record at a journal position.
+func FindingsOf(position uint64, rec *txn.Record) []Finding {
+	if rec.Kind != txn.RecordOutcome || rec.Findings.Len() == 0 {
+		return nil
+	}
+	all := make([]Finding, 0, rec.Findings.Len())
+	for x := range rec.Findings.All() {
+		all = append(all, Finding{position, rec.Merchant, rec.Key.Terminal, rec.Day, rec.ID, rec.Findings.Policy, x})
+	}
+	return all
+}
+
 // putFindings appends a row for each of e's.
 func (l *Ledger) putFindings(e *Entry) {
 	fs := &e.Rec.Findings

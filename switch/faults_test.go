@@ -309,3 +309,41 @@ func TestF12TwoRequestsAtATime(t *testing.T) {
 		h.want("what undoes the other", h.ask(about(txn.KindVoid, n+4, 1000, n+1)), txn.Approved, "00")
 	}
 }
+
+// crowded is a journal whose queue has no place while it is full.
+type crowded struct {
+	Recorder
+	full bool
+}
+
+func (c *crowded) Queue(rec []byte) (journal.Position, error) {
+	if c.full {
+		return 0, journal.ErrFull
+	}
+	return c.Recorder.Queue(rec)
+}
+
+// What is turned away because the disk is behind gives back what it reserved, and
+// nothing that an earlier transaction uses.
+func TestF68FullQueueGivesBackWhatWasReservedAlone(t *testing.T) {
+	h := newHouse(t)
+	h.stop()
+	disk := &crowded{}
+	h.open(func(r Recorder) Recorder { disk.Recorder = r; return disk })
+	h.want("first sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	for _, kind := range []txn.Kind{txn.KindSale, txn.KindVoid, txn.KindRefund} {
+		disk.full = true
+		req := about(kind, 2, 1000, 1)
+		if kind == txn.KindSale {
+			req = sale("10000001", 2, 1000)
+		}
+		if got := h.ask(req); got.Reason != txn.SwitchIsOverloaded {
+			t.Errorf("%s: %v, want %v", kind, got.Reason, txn.SwitchIsOverloaded)
+		}
+		if h.used("10000001") != 1000 || h.cardUsed() != 1000 || h.risk.InFlight() != 0 || h.risk.Unmatched() != 0 {
+			t.Errorf("%s: terminal %d, card %d, want 1000; %d in flight, %d given back twice", kind, h.used("10000001"), h.cardUsed(), h.risk.InFlight(), h.risk.Unmatched())
+		}
+		disk.full = false
+	}
+	h.want("a void with a place", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.Approved, "00")
+}

@@ -357,8 +357,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.issuers.Cancel(leg)
 		if errors.Is(err, journal.ErrFull) { // certainly not written: the disk is behind
 			rec.Kind = 0
-			s.risk.Release(rec.Hold())
-			s.turnAway(req, ans, txn.SwitchIsOverloaded)
+			s.postpone(req, ans, w, txn.SwitchIsOverloaded)
 			return
 		}
 		s.fail(req, ans, err)

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -43,7 +44,7 @@ type payment struct {
 	ledger.Payout
 	endToEnd string
 	day      txn.Date
-	said     Status // empty: not asked yet
+	said     Status
 }
 
 // Status is how far a payment is.
@@ -80,8 +81,8 @@ func AnswerPayouts(ctx context.Context, in AnswersInput) (*Answered, error) {
 	var r Answered
 	err = in.Ledger.Decide(ctx, func(tx *sql.Tx) error {
 		r = Answered{File: name, SHA256: hex.EncodeToString(hash.Sum(nil))}
-		for _, p := range b.payments {
-			p.said = ""
+		if err := b.saidBefore(ctx, tx); err != nil {
+			return err
 		}
 		for i := range all {
 			if err := b.answer(ctx, tx, &all[i], &r); err != nil {
@@ -184,16 +185,28 @@ func (b *bank) single(ctx context.Context, said []payout.Answer) ([]payout.Answe
 	return all, nil
 }
 
-// answer takes one answer: what is new in it becomes an act.
-func (b *bank) answer(ctx context.Context, tx *sql.Tx, x *payout.Answer, r *Answered) error {
-	p := b.payments[x.EndToEnd]
-	if p.said == "" {
-		acts, err := ledger.ActsAboutIn(ctx, tx, p.endToEnd)
+// saidBefore reads what the bank said to the payments of the days of the file.
+func (b *bank) saidBefore(ctx context.Context, tx *sql.Tx) error {
+	for _, p := range b.payments {
+		p.said = Ordered
+	}
+	for day := range b.days {
+		err := ledger.ActsOfDayIn(ctx, tx, day, func(a *ledger.Act) error {
+			if p := b.payments[a.About]; p != nil {
+				p.said = p.said.after(a.Kind)
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		p.said = statusOf(acts)
 	}
+	return nil
+}
+
+// answer takes one answer: what is new in it becomes an act.
+func (b *bank) answer(ctx context.Context, tx *sql.Tx, x *payout.Answer, r *Answered) error {
+	p := b.payments[x.EndToEnd]
 	act := ledger.Act{At: b.in.Now, Kind: ledger.PayoutPaid, Who: b.in.By, Reason: x.Reason, About: p.endToEnd, Claim: p.Claim,
 		Debit: book.PayoutsOrdered.String(), Credit: book.Bank.String(), Minor: p.Paid}
 	switch {
@@ -221,16 +234,13 @@ func (b *bank) answer(ctx context.Context, tx *sql.Tx, x *payout.Answer, r *Answ
 	return err
 }
 
-// statusOf is how far a payment is by the acts about it.
-func statusOf(acts []ledger.Act) Status {
-	s := Ordered
-	for i := range acts {
-		switch acts[i].Kind {
-		case ledger.PayoutPaid:
-			s = IsPaid
-		case ledger.PayoutBack:
-			return IsBack
-		}
+// after is how far a payment is after an act about it: what came back stays so.
+func (s Status) after(k ledger.ActKind) Status {
+	switch {
+	case k == ledger.PayoutBack:
+		return IsBack
+	case k == ledger.PayoutPaid && s == Ordered:
+		return IsPaid
 	}
 	return s
 }
@@ -258,8 +268,11 @@ func Payments(ctx context.Context, l *ledger.Ledger, day txn.Date, fn func(*Paym
 		if !slices.ContainsFunc(runs, func(r ledger.Run) bool { return r.Day == day && r.State >= ledger.RunBooked }) {
 			return refuse("%s is not settled", day)
 		}
-		said := map[string][]ledger.Act{}
-		err = s.ActsOfDay(ctx, day, func(a *ledger.Act) error { said[a.About] = append(said[a.About], *a); return nil })
+		said, last := map[string]Status{}, map[string]ledger.Act{}
+		err = s.ActsOfDay(ctx, day, func(a *ledger.Act) error {
+			said[a.About], last[a.About] = cmp.Or(said[a.About], Ordered).after(a.Kind), *a
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -269,11 +282,8 @@ func Payments(ctx context.Context, l *ledger.Ledger, day txn.Date, fn func(*Paym
 			}
 			x := Payment{Date: day, Merchant: p.Merchant, Amount: txn.Amount{Minor: p.Paid, Currency: p.Currency}, Executes: p.Executes,
 				EndToEnd: payout.EndToEnd(day, p.Merchant, currencyCode(p.Currency))}
-			acts := said[x.EndToEnd]
-			x.Status = statusOf(acts)
-			if n := len(acts); n > 0 {
-				x.Reason, x.Answered, x.Act = acts[n-1].Reason, acts[n-1].At, acts[n-1].Number
-			}
+			a := last[x.EndToEnd]
+			x.Status, x.Reason, x.Answered, x.Act = cmp.Or(said[x.EndToEnd], Ordered), a.Reason, a.At, a.Number
 			return fn(&x)
 		})
 	})

@@ -133,6 +133,11 @@ func (l *Ledger) Decide(ctx context.Context, fn func(*sql.Tx) error) error {
 	return l.db.Update(ctx, fn)
 }
 
+// ActsOfDayIn is ActsOfDay in a transaction.
+func ActsOfDayIn(ctx context.Context, tx *sql.Tx, day txn.Date, fn func(*Act) error) error {
+	return queries{tx}.ActsOfDay(ctx, day, fn)
+}
+
 // ActsAboutIn are the acts about one thing, in order, in a transaction.
 func ActsAboutIn(ctx context.Context, tx *sql.Tx, about string) (all []Act, err error) {
 	err = queries{tx}.acts(ctx, func(a *Act) error { all = append(all, *a); return nil }, selectAbout, about)

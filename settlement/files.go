@@ -171,28 +171,28 @@ func (out *files) finish(s *fee.Schedule, t *payout.Terms, prior string) (string
 	return sumOf([]byte(manifest)), nil
 }
 
-// publish gives the folder its name. One that is there already with other
+// publish gives a hidden folder its name. One that is there already with other
 // content is put aside, for people: somebody changed a file.
-func (out *files) publish(manifest string) error {
-	if intact(out.final, manifest) { // killed after the rename
-		return os.RemoveAll(out.dir)
+func publish(hidden, final, manifest string) error {
+	if intact(final, manifest) { // killed after the rename
+		return os.RemoveAll(hidden)
 	}
-	if _, err := os.Lstat(out.final); err == nil {
-		aside := out.final + ".changed"
+	if _, err := os.Lstat(final); err == nil {
+		aside := final + ".changed"
 		for n := 2; ; n++ {
 			if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
 				break
 			}
-			aside = fmt.Sprintf("%s.changed-%d", out.final, n)
+			aside = fmt.Sprintf("%s.changed-%d", final, n)
 		}
-		if err := os.Rename(out.final, aside); err != nil {
+		if err := os.Rename(final, aside); err != nil {
 			return err
 		}
 	}
-	if err := os.Rename(out.dir, out.final); err != nil {
+	if err := os.Rename(hidden, final); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(out.final))
+	return syncDir(filepath.Dir(final))
 }
 
 func syncDir(dir string) error {

@@ -32,6 +32,8 @@ type history struct {
 	early   usage // up to the ledger's position
 	late    usage // after it
 
+	archived map[txn.Date]ledger.ArchivedDay // whose rows the ledger does not have
+
 	// Of a truncated journal: the last business day of which it lacks records,
 	// and until when outcomes may follow whose intent it lacks. Else zero.
 	truncatedDay txn.Date
@@ -101,7 +103,25 @@ func newHistory(ctx context.Context, r *Report, j Journal, s *ledger.Snapshot) (
 			return nil, err
 		}
 	}
+	days, err := s.Archived(ctx, 0, dateMax)
+	if err != nil {
+		return nil, err
+	}
+	h.archived = make(map[txn.Date]ledger.ArchivedDay, len(days))
+	for _, d := range days {
+		h.archived[d.Day] = d
+	}
 	return h, h.read(ctx)
+}
+
+// dateMax is after every business day.
+const dateMax txn.Date = 99991231
+
+// inFiles says that the row of a record was archived, so that the ledger need not
+// have it.
+func (h *history) inFiles(day txn.Date, pos uint64) bool {
+	d, is := h.archived[day]
+	return is && pos >= d.First && pos <= d.Last
 }
 
 func (h *history) read(ctx context.Context) error {
@@ -117,7 +137,7 @@ func (h *history) read(ctx context.Context) error {
 			h.strayUntil = rec.At.Add(strayMax)
 		}
 		h.digests = append(h.digests, 0)
-		if rec.Kind != txn.RecordIntent {
+		if rec.Kind != txn.RecordIntent && !h.inFiles(rec.Day, pos) {
 			h.digests[len(h.digests)-1] = h.digest(ledger.Kept(rec))
 		}
 		if fs := ledger.FindingsOf(pos, &rec); len(fs) > 0 {

@@ -33,6 +33,10 @@ const (
 	// progressEvery is how many transactions are priced between two words about it.
 	progressEvery = 10_000
 
+	// originalDays is at least how many days older than a transaction its original
+	// may be (originals.refund_days, preauth_days).
+	originalDays = 180
+
 	// earlyWait is how long a run of the current day waits for the ledger to have
 	// what the journal had at its begin.
 	earlyWait = 10 * time.Second
@@ -165,6 +169,11 @@ func (in *RunInput) settle(ctx context.Context) (*RunResult, error) {
 	dir := filepath.Join(in.Dir, run.Day.String())
 	if run.State == ledger.RunDone && (in.DryRun || intact(dir, run.Manifest)) {
 		return in.result(ctx, run, dir)
+	}
+	if run.State == ledger.RunDone { // its files are made anew, from transactions and their originals
+		if err := NotArchived(ctx, in.Ledger, in.Day.Plus(-originalDays), in.Day); err != nil {
+			return nil, err
+		}
 	}
 	if terms == nil {
 		if terms, err = in.loadTerms(ctx, run.Payouts); err != nil {
@@ -312,7 +321,7 @@ func (r *running) finish(ctx context.Context) (*RunResult, error) {
 	} else if err := r.same(ctx, a, manifest); err != nil {
 		return nil, err
 	}
-	if err := out.publish(manifest); err != nil {
+	if err := publish(out.dir, out.final, manifest); err != nil {
 		return nil, err
 	}
 	if err := r.step("published"); err != nil {

@@ -88,32 +88,7 @@ func BenchmarkSettle(b *testing.B) {
 			w := newTown(b, dsn)
 			in := benchInput(b, w)
 			ctx := context.Background()
-			in.Dir = filepath.Join(b.TempDir(), "earlier")
-			w.journal.recs, w.journal.first = make([][]byte, 1), 2 // truncated: the ledger alone has the days
-			var stored time.Duration
-			for i := 1; i <= n**benchDays; i++ {
-				r := benchDeed(i)
-				r.Day = in.Day
-				w.entries = append(w.entries, ledger.Entry{Pos: uint64(i), Rec: r})
-				if len(w.entries) == batchMax || i%n == 0 {
-					began := time.Now()
-					if err := w.ledger.Store(ctx, w.entries); err != nil {
-						b.Fatal(err)
-					}
-					stored += time.Since(began)
-					w.entries = w.entries[:0]
-				}
-				if i%n == 0 && i < n**benchDays {
-					if _, err := Settle(ctx, in); err != nil {
-						b.Fatal(err)
-					}
-					in.Day = in.Day.After()
-				}
-			}
-			b.Logf("stored at %.0f rows/s", float64(n**benchDays)/stored.Seconds())
-			if _, err := w.db.Write.ExecContext(ctx, "ANALYZE"); err != nil {
-				b.Fatal(err)
-			}
+			loadDays(b, w, &in)
 			before, serverBefore := cpuTime(), serverTime(b, dsn)
 			for b.Loop() {
 				in.Dir = filepath.Join(b.TempDir(), "settlement")
@@ -125,6 +100,82 @@ func BenchmarkSettle(b *testing.B) {
 			b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(n*b.N), "cpu-us/txn")
 			b.ReportMetric(float64((serverTime(b, dsn)-serverBefore).Microseconds())/float64(n*b.N), "server-us/txn")
 			b.ReportMetric(peakMB(b), "peak-MB")
+		})
+	}
+}
+
+// loadDays stores so many days of so many transactions, and settles all but the last.
+func loadDays(b *testing.B, w *town, in *RunInput) {
+	n, ctx := *benchTransactions, context.Background()
+	in.Dir = filepath.Join(b.TempDir(), "earlier")
+	w.journal.recs, w.journal.first = make([][]byte, 1), 2 // truncated: the ledger alone has the days
+	var stored time.Duration
+	for i := 1; i <= n**benchDays; i++ {
+		r := benchDeed(i)
+		r.Day = in.Day
+		w.entries = append(w.entries, ledger.Entry{Pos: uint64(i), Rec: r})
+		if len(w.entries) == batchMax || i%n == 0 {
+			began := time.Now()
+			if err := w.ledger.Store(ctx, w.entries); err != nil {
+				b.Fatal(err)
+			}
+			stored += time.Since(began)
+			w.entries = w.entries[:0]
+		}
+		if i%n == 0 && i < n**benchDays {
+			if _, err := Settle(ctx, *in); err != nil {
+				b.Fatal(err)
+			}
+			in.Day = in.Day.After()
+		}
+	}
+	b.Logf("stored at %.0f rows/s", float64(n**benchDays)/stored.Seconds())
+	if _, err := w.db.Write.ExecContext(ctx, "ANALYZE"); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkArchive moves a settled day of 1 million transactions into files, and
+// brings it back.
+func BenchmarkArchive(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		dsn  func(testing.TB) string
+	}{{"sqlite", ledgertest.SQLite}, {"postgres", ledgertest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			w := newTown(b, engine.dsn(b))
+			in := benchInput(b, w)
+			loadDays(b, w, &in)
+			ctx := context.Background()
+			if _, err := Settle(ctx, in); err != nil {
+				b.Fatal(err)
+			}
+			old := ArchiveInput{Ledger: w.ledger, Dir: b.TempDir(), Day: in.Day, Now: in.Now}
+			for b.Loop() {
+				began := time.Now()
+				if _, err := ArchiveDay(ctx, old); err != nil {
+					b.Fatal(err)
+				}
+				archived := time.Since(began)
+				files, err := filepath.Glob(filepath.Join(old.Dir, "*", "*"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				var size int64
+				for _, f := range files {
+					if info, err := os.Stat(f); err == nil {
+						size += info.Size()
+					}
+				}
+				began = time.Now()
+				if _, err := RestoreDay(ctx, old); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(*benchTransactions)/archived.Seconds(), "archived/s")
+				b.ReportMetric(float64(*benchTransactions)/time.Since(began).Seconds(), "restored/s")
+				b.ReportMetric(float64(size)/float64(*benchTransactions), "bytes/txn")
+				b.ReportMetric(peakMB(b), "peak-MB")
+			}
 		})
 	}
 }

@@ -142,6 +142,9 @@ func (v *verifier) copied(ctx context.Context) error {
 			before++
 			return nil
 		}
+		if h.inFiles(e.Rec.Day, e.Pos) { // it is about to be removed
+			return nil
+		}
 		c.Checked++
 		id := subjectID(e.Rec)
 		switch h.copied(e) {
@@ -306,6 +309,10 @@ func (v *verifier) usage(ctx context.Context) error {
 	for day, use := range h.usageAt(r.LedgerPosition) {
 		if day <= h.truncatedDay {
 			c.Note = "days of which the journal no longer has all records were not compared"
+			continue
+		}
+		if _, archived := h.archived[day]; archived {
+			c.Note = "days that are archived were not compared"
 			continue
 		}
 		err := v.ledger.Usage(ctx, day, func(p ledger.Party, u ledger.Use) error {

@@ -221,6 +221,9 @@ func replayLedger(ctx context.Context, cfg *config, from, to txn.Date, take func
 		return err
 	}
 	defer l.Close()
+	if err := notArchived(ctx, l, from, to); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	full, empty := make(chan []txn.Record, 4), make(chan []txn.Record, 4)

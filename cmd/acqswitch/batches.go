@@ -205,6 +205,9 @@ func readBatches(ctx context.Context, cfg *config, day txn.Date) (*batchesReport
 		return nil, err
 	}
 	defer l.Close()
+	if err := notArchived(ctx, l, day, day); err != nil {
+		return nil, err
+	}
 	r := &batchesReport{Date: day.String(), Open: []batchLine{}, Settled: []batchLine{}, Exceptions: []batchException{}}
 	err = l.Read(ctx, func(s *ledger.Snapshot) error {
 		open, err := s.OpenBatches(ctx, day)

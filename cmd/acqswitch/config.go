@@ -84,9 +84,20 @@ type journalConfig struct {
 	Disk diskConfig `yaml:"disk"`
 }
 
+// keepDaysMin is longer than anything of the switch looks back: refunds up to 180
+// days, limits of months. retentionYearsMin is 2013 No. 9 of the People's Bank of
+// China.
+const (
+	keepDaysMin       = 200
+	retentionYearsMin = 5
+)
+
 type ledgerConfig struct {
-	DSN    string `yaml:"dsn"`
-	LagMax int    `yaml:"lag_max"`
+	DSN            string `yaml:"dsn"`
+	LagMax         int    `yaml:"lag_max"`
+	Archive        string `yaml:"archive"`
+	KeepDays       int    `yaml:"keep_days"`
+	RetentionYears int    `yaml:"retention_years"`
 }
 
 type riskConfig struct {
@@ -189,6 +200,8 @@ func (c *config) validate() error {
 		{"journal.disk.enough", atLeast(c.Journal.Disk.Enough, c.Journal.Disk.Low)},
 		{"ledger.dsn", dsn(c.Ledger.DSN)},
 		{"ledger.lag_max", atLeast(c.Ledger.LagMax, 0)},
+		{"ledger.keep_days", between(c.Ledger.KeepDays, keepDaysMin, 36_500)},
+		{"ledger.retention_years", between(c.Ledger.RetentionYears, retentionYearsMin, 100)},
 		{"risk", func() error { _, err := newRisk(c, filePolicy); return err }()},
 		{"reversals.in_flight", atLeast(r.InFlight, 1)},
 		{"reversals.retry", atLeast(r.Retry, time.Millisecond)},

@@ -71,7 +71,7 @@ func loadConfig(path string, environ []string) (*config, error) {
 		base := filepath.Dir(path)
 		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys, &cfg.Downloads, &cfg.Risk.Policy, &cfg.Vault.LMK, &cfg.Vault.PINFile,
 			&cfg.Recorder.File, &cfg.Recorder.Key,
-			&cfg.Settlement.Fees, &cfg.Settlement.Cards, &cfg.Settlement.Dir} {
+			&cfg.Settlement.Fees, &cfg.Settlement.Cards, &cfg.Settlement.Payouts, &cfg.Settlement.Calendar, &cfg.Settlement.Dir, &cfg.Ledger.Archive} {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(base, *p)
 			}

@@ -32,6 +32,9 @@ transaction on that day.`,
 				return err
 			}
 			defer l.Close()
+			if err := notArchived(cmd.Context(), l, day, day); err != nil {
+				return err
+			}
 			j, err := openJournalReadOnly(cfg.DataDir)
 			if err != nil {
 				return err

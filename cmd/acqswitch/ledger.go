@@ -10,12 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 func ledgerCommand(c *console) *cobra.Command {
-	return group("ledger", "Look into the ledger", ledgerTransactionsCommand(c), ledgerPositionsCommand(c), ledgerFiguresCommand(c))
+	return group("ledger", "Look into the ledger", ledgerTransactionsCommand(c), ledgerPositionsCommand(c), ledgerFiguresCommand(c),
+		ledgerArchiveCommand(c), ledgerArchivedCommand(c), ledgerRestoreCommand(c), ledgerPurgeCommand(c))
 }
 
 // searchFlags are a ledger.Search as it is typed.
@@ -43,7 +45,7 @@ hash, with the key of card_keys, and is written nowhere.
 Rows are written as they are found and none is kept, so millions can be exported.
 JSON is one object a line with amounts in minor units; CSV has amounts as 12.50.
 REVERSED is what was taken back of an amount, or is about to be. Nothing found is no
-error.`,
+error. Exit code 3: days in the range are archived, and not in what was listed.`,
 		Example: `  acqswitch ledger transactions --rrn 326000000017 --date 2026-11-22
   acqswitch ledger transactions --merchant 999290054110001 --from 2026-11-01 --to 2026-11-22 --min 1000 --newest --limit 50
   acqswitch ledger transactions --card --from 2026-11-01 < card.txt
@@ -56,7 +58,10 @@ error.`,
 				if err != nil {
 					return err
 				}
-				return l.Search(cmd.Context(), s, func(t ledger.Found) error { return add(newTransactionRow(&t)) })
+				if err := l.Search(cmd.Context(), s, func(t ledger.Found) error { return add(newTransactionRow(&t)) }); err != nil {
+					return err
+				}
+				return settlement.NotArchived(cmd.Context(), l.Ledger, s.From, s.To)
 			})
 		},
 	}

@@ -23,6 +23,7 @@ type listColumn struct {
 type listing struct {
 	out     *bufio.Writer
 	columns []listColumn
+	rows    int64
 	json    *json.Encoder
 	csv     *sheet.Writer
 }
@@ -53,6 +54,7 @@ func (c *console) list(columns []listColumn) *listing {
 }
 
 func (l *listing) add(row listed) error {
+	l.rows++
 	switch {
 	case l.json != nil:
 		return l.json.Encode(row)

@@ -104,11 +104,11 @@ func listLedger(c *console, cmd *cobra.Command, file, data string, columns []lis
 	defer l.Close()
 	out := c.list(columns)
 	err = list(l, out.add)
+	if err == nil || out.rows > 0 {
+		err = errors.Join(err, out.close())
+	}
 	if why := settlement.Refusal(""); errors.As(err, &why) {
 		return &exitError{exitRefused, err}
-	}
-	if err == nil {
-		err = out.close()
 	}
 	return err
 }

@@ -144,6 +144,9 @@ applied; 3 taken, with exceptions, or refused: the day is not settled, or has a 
 			defer file.Close()
 			in.File = file
 			return f.queue(cmd.Context(), func(_ *config, l *ledger.Ledger, q *reconcile.Queue) error {
+				if err := settlement.NotArchived(cmd.Context(), l, day, day); err != nil {
+					return err
+				}
 				in.Ledger = l
 				r, err := q.Import(cmd.Context(), in)
 				if err != nil {

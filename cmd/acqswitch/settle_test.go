@@ -27,8 +27,14 @@ const settledDay txn.Date = 20261120
 
 // pastDay is a data directory with a journal, a SQLite ledger, fees and n sales
 // of a day that is over; the card table knows debit cards only.
-func pastDay(t *testing.T, n int) string {
+func pastDay(t *testing.T, n int) string { return pastDayOf(t, settledDay, n) }
+
+func pastDayOf(t *testing.T, day txn.Date, n int) string {
 	t.Helper()
+	midnight, err := time.Parse(time.DateOnly, day.String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	j, err := journal.Open(filepath.Join(data, "journal"), journal.Config{SegmentSize: 16 << 20})
@@ -50,10 +56,10 @@ func pastDay(t *testing.T, n int) string {
 	var group sync.WaitGroup
 	room := make(chan struct{}, 256)
 	for i := 1; i <= n; i++ {
-		r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(i), At: time.Date(2026, 11, 20, 1, 0, i, 0, time.UTC), Request: txn.KindSale,
+		r := &txn.Record{Kind: txn.RecordOutcome, ID: txn.ID(i), At: midnight.Add(time.Hour + time.Duration(i)*time.Second), Request: txn.KindSale,
 			Key:      txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: uint32(i), Class: txn.ClassFinancial},
 			Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", i%300)), MCC: 5411, Amount: txn.Amount{Minor: int64(1000_00 + i - 1), Currency: txn.CNY},
-			Day: settledDay, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: uint32(i)}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
+			Day: day, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: uint32(i)}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
 		copy(r.Masked[:], "622202*********0128")
 		copy(r.Leg.Time[:], r.At.Add(8*time.Hour).Format("0102150405"))
 		copy(r.RRN[:], fmt.Sprintf("%012d", i))

@@ -33,6 +33,7 @@ func TestLedgerArchive(t *testing.T) {
 		{"ledger", "transactions", "--date", "2016-01-05"},
 		{"explain", "000000000001", "--date", "2016-01-05"},
 		{"fee", "explain", "000000000001", "--date", "2016-01-05"},
+		{"proof", "--date", "2016-01-05"},
 		{"batches", "list", "--date", "2016-01-05"},
 	} {
 		cli(ask...).check(t, exitRefused, "", "2016-01-05 is archived: its transactions are not in the ledger; acqswitch ledger restore 2016-01-05 brings them back")

@@ -129,6 +129,9 @@ not there, an exception is open, or the day is not settled.`,
 				if err != nil {
 					return err
 				}
+				if err := settlement.NotArchived(cmd.Context(), l, day, day); err != nil {
+					return err
+				}
 				p, err := prove(cmd.Context(), l, q, cfg.path(cfg.Settlement.Dir, "settlement"), day, calendar.Of(time.Now()))
 				if err != nil {
 					return err

@@ -303,11 +303,12 @@ func Person(name string) error {
 	return nil
 }
 
-// SamePerson says that two names are one person's: they look alike but for case and
-// width.
+// SamePerson says that two names are one person's: they look alike but for case,
+// width and how wide a blank is.
 func SamePerson(a, b string) bool { return fold(a) == fold(b) }
 
 func fold(name string) string {
+	name = strings.Join(strings.Fields(name), " ")
 	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
 }
 
@@ -332,5 +333,5 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 // invisible says that a rune is not seen, or changes the one before it: two names
 // that differ in such only would look like one person's.
 func invisible(r rune) bool {
-	return !unicode.IsPrint(r) || unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf)
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point) || r == '\u2800'
 }

@@ -13,6 +13,7 @@ func TestSamePerson(t *testing.T) {
 		{"ſam", "Sam", true}, // a long s
 		{"Anna Müller", "anna mu\u0308ller", true},
 		{"wang", "wang2", false},
+		{"li na", "li  na", true},
 		{"li na", "lina", false},
 	} {
 		if SamePerson(c.a, c.b) != c.same {
@@ -33,6 +34,8 @@ func TestPersonsAreSeen(t *testing.T) {
 		"wang ":        false,
 		"wang\u00a0li": false, // a blank that is none
 		"wang\x00":     false,
+		"wang\u3164":   false, // a letter that is a blank
+		"wang\u2800":   false, // a blank of Braille
 	} {
 		if err := Person(name); (err == nil) != ok {
 			t.Errorf("%q: %v, want %v", name, err, ok)

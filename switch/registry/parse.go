@@ -173,13 +173,14 @@ func (l *loader) name(s yamlfile.Scalar, field string, dst []byte) {
 }
 
 // SameName says that two names of people or enterprises are one, however they are
-// written: in full or half width, in capitals or not, with or without spaces.
+// written: in full or half width, in capitals or not, with or without spaces and
+// what is not seen.
 func SameName(a, b string) bool { return a == b || FoldName(a) == FoldName(b) }
 
 // FoldName is what all ways of writing a name have in common.
 func FoldName(name string) string {
 	seen := strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || unicode.In(r, unicode.Cf, unicode.Cc) {
+		if unicode.IsSpace(r) || unicode.In(r, unicode.Cf, unicode.Cc, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == '\u2800' {
 			return -1
 		}
 		return r

@@ -261,6 +261,8 @@ func TestSameName(t *testing.T) {
 		{"上海（浦东）商行", "上海 (浦东) 商行", true},
 		{"ＡＢＣ", "abc", true},
 		{"a\u00adb", "ab", true},
+		{"上海\ufe00商行\u3164", "上海商行", true},        // a variation selector, a filler
+		{"Corner\u2800Shop", "Corner Shop", true}, // a blank of Braille
 		{"上海商行", "上海商号", false},
 		{"Shop 1", "Shop 11", false},
 	} {

@@ -34,3 +34,33 @@ func TestS06NumbersThatGoBackAreNoticed(t *testing.T) {
 	h.want("back once too often", h.ask(sale("10000001", 6, 100)), txn.TraceNumberWentBack, "30")
 	h.want("ahead", h.ask(sale("10000001", 10, 100)), txn.Approved, "00")
 }
+
+// S04: one trace number is one request: asked again it is told the same, with other
+// content it is refused, and the next number is another.
+func TestS04TraceNumberIsUsedTwice(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 7, 100)), txn.Approved, "00")
+	h.want("the same again", h.ask(sale("10000001", 7, 100)), txn.Approved, "00")
+	h.want("another amount", h.ask(sale("10000001", 7, 101)), txn.DuplicateWithOtherContent, "94")
+	h.want("the next number", h.ask(sale("10000001", 8, 101)), txn.Approved, "00")
+	h.want("another terminal's", h.ask(sale("10000002", 7, 101)), txn.Approved, "00")
+}
+
+// S05: the terminal's batch is the one that its first request opened, until it signs
+// on to another.
+func TestS05BatchIsNotTheTerminals(t *testing.T) {
+	h := newHouse(t)
+	of := func(batch, stan uint32) txn.Request {
+		r := sale("10000001", stan, 100)
+		r.Key.Batch = batch
+		return r
+	}
+	h.want("first", h.ask(of(1, 1)), txn.Approved, "00")
+	h.want("same batch", h.ask(of(1, 2)), txn.Approved, "00")
+	h.want("next batch", h.ask(of(2, 3)), txn.BatchIsNotCurrent, "77")
+	signOn := of(2, 4)
+	signOn.Kind, signOn.MTI, signOn.Key.Class, signOn.PAN = txn.KindSignOn, 0x0800, txn.ClassNetwork, txn.PAN{}
+	h.want("sign-on", h.ask(signOn), txn.Approved, "00")
+	h.want("next batch", h.ask(of(2, 5)), txn.Approved, "00")
+	h.want("batch before", h.ask(of(1, 6)), txn.BatchIsNotCurrent, "77")
+}

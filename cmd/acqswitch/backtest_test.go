@@ -63,8 +63,8 @@ func TestBacktestOfADay(t *testing.T) {
 		return s.cli(append([]string{"risk", "explain", "--config", "acqswitch.yaml"}, args...)...)
 	}
 	rrn := r.Changes[0].RRN
-	explain("--rrn", rrn).check(t, exitOK, "merchant 999290054110001, under policy 0: approved", "")
-	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "day count is over limit", "")
+	explain("--rrn", rrn).check(t, exitOK, "merchant 999290054110001, under the built-in policy: risk lets it go on; it was answered: approved", "")
+	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "under the candidate new.yaml: day count is over limit; it was answered: approved", "")
 	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "plan 0 a: day count 2", "")
 	explain("--rrn", rrn, "--policy", "new.yaml").check(t, exitRefused, "instalments = not known", "")
 	explain("--rrn", "000000000000").check(t, exitRefused, "", "the ledger has no transaction 000000000000 of "+today)

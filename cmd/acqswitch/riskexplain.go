@@ -113,14 +113,34 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	case x == nil:
 		return &exitError{exitRefused, fmt.Errorf("merchant %s or terminal %s is not registered: such a request is refused before anything is counted", rec.Merchant, rec.Key.Terminal)}
 	case c.json():
-		err = c.print(explained(x))
+		err = c.print(explained(x, toldThen(asked, &rec)))
 	default:
-		err = writeExplanation(c.out, x, &rec, business.Zone)
+		err = writeExplanation(c.out, x, &rec, business.Zone, policyName(x.Policy, or(o.policy, cfg.Risk.Policy)), toldThen(asked, &rec))
 	}
 	if err == nil && x.Verdict.Reason != txn.Approved {
 		return refused()
 	}
 	return err
+}
+
+// policyName is what a policy is called that was read from a file or has a number.
+func policyName(number uint32, file string) string {
+	switch {
+	case number != 0:
+		return fmt.Sprintf("policy %d", number)
+	case file != "":
+		return "the candidate " + file
+	}
+	return "the built-in policy"
+}
+
+// toldThen is what a recorded transaction was told, whatever risk says of it; empty
+// for one that was never made.
+func toldThen(asked, rec *txn.Record) string {
+	if asked != nil {
+		return ""
+	}
+	return rec.Reason.String()
 }
 
 // candidate is the policy of --policy, or the one in force.
@@ -133,7 +153,7 @@ func (o *backtestOptions) candidate(ctx context.Context, cfg *config) (risk.Poli
 }
 
 // explained is an explanation as JSON has it.
-func explained(x *risk.Explanation) any {
+func explained(x *risk.Explanation, answered string) any {
 	type check struct {
 		Rule  string `json:"rule"`
 		Finds string `json:"finds"`
@@ -172,12 +192,13 @@ func explained(x *risk.Explanation) any {
 	out := struct {
 		Policy  uint32            `json:"policy"`
 		Verdict string            `json:"verdict"`
+		Told    string            `json:"answered,omitempty"` // at the time, by whoever decided last
 		Facts   map[string]string `json:"facts"`
 		Checks  []check           `json:"checks"`
 		Rules   []rule            `json:"rules"`
 		Limits  []limit           `json:"limits"`
 		Sources []source          `json:"sources"`
-	}{Policy: x.Policy, Verdict: x.Verdict.Reason.String(), Facts: facts(x.Facts)}
+	}{Policy: x.Policy, Verdict: x.Verdict.Reason.String(), Told: answered, Facts: facts(x.Facts)}
 	for _, k := range x.Checks {
 		out.Checks = append(out.Checks, check{k.Rule.String(), k.Finds, k.Came, k.Seen, k.Bound})
 	}
@@ -193,12 +214,19 @@ func explained(x *risk.Explanation) any {
 	return out
 }
 
-func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone *time.Location) error {
+func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone *time.Location, policy, answered string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	f := func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 	money := func(minor int64) string { return inLetters(txn.Amount{Minor: minor, Currency: rec.Amount.Currency}) }
-	f("%s of %s at %s, terminal %s of merchant %s, under policy %d: %s\n", rec.Request, inLetters(rec.Amount), rec.At.In(zone).Format(time.RFC3339),
-		rec.Key.Terminal, rec.Merchant, x.Policy, x.Verdict.Reason)
+	verdict := x.Verdict.Reason.String()
+	if x.Verdict.Reason == txn.Approved {
+		verdict = "risk lets it go on"
+	}
+	if answered != "" {
+		verdict += "; it was answered: " + answered
+	}
+	f("%s of %s at %s, terminal %s of merchant %s, under %s: %s\n", rec.Request, inLetters(rec.Amount), rec.At.In(zone).Format(time.RFC3339),
+		rec.Key.Terminal, rec.Merchant, policy, verdict)
 	f("\nCHECK\tCAME\tSEEN\tBOUND\tLOOKS FOR\n")
 	for _, c := range x.Checks {
 		seen, bound := "", ""

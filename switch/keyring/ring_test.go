@@ -158,7 +158,7 @@ func (d *desk) want(what string, got, want txn.Reason) {
 	}
 }
 
-func TestATerminalsDay(t *testing.T) {
+func TestS02SignOnIsDueOncePerDay(t *testing.T) {
 	d := newDesk(t)
 	d.want("sign-on without a master key", d.signOn(), txn.TerminalHasNoKeys)
 	d.want("sale without keys", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
@@ -177,6 +177,22 @@ func TestATerminalsDay(t *testing.T) {
 	d.want("sale after the cut-over", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
 	d.want("sign-on of the next day", d.signOn(), txn.Approved)
 	d.want("sale of the next day", d.ring.Check(d.request(0)), txn.Approved)
+}
+
+// S03: two wrong MACs in a row are that, the third asks for new keys, and a right one
+// begins anew.
+func TestS03ThreeWrongMACs(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.signOn()
+	for _, flip := range []byte{1, 1, 0, 1, 1} {
+		want := txn.MACIsWrong
+		if flip == 0 {
+			want = txn.Approved
+		}
+		d.want("up to two wrong", d.ring.Check(d.request(flip)), want)
+	}
+	d.want("the third", d.ring.Check(d.request(1)), txn.SignOnIsRequired)
 }
 
 func TestF15WrongMACs(t *testing.T) {

@@ -111,7 +111,7 @@ func (a *app) build(logs io.Writer) (err error) {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	a.closers = append(a.closers, a.journal.Close)
-	if a.ledger, err = openLedger(cfg); err != nil {
+	if a.ledger, err = ledger.Open(cfg.dsn()); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.ledger.Close)
@@ -253,7 +253,16 @@ func (c *config) dsn() string {
 	return c.Ledger.DSN
 }
 
-func openLedger(cfg *config) (*ledger.Ledger, error) { return ledger.Open(cfg.dsn()) }
+// openLedger opens the ledger for a command; one in a directory that is not there
+// is another's than was meant.
+func openLedger(cfg *config) (*ledger.Ledger, error) {
+	if path, ok := strings.CutPrefix(cfg.dsn(), "sqlite:"); ok {
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return nil, usage(fmt.Errorf("no ledger: %w: name the data directory with --data, or the configuration with --config", err))
+		}
+	}
+	return ledger.Open(cfg.dsn())
+}
 
 // openDatabase opens the ledger's database for what else is kept there.
 func openDatabase(cfg *config) (*sqldb.DB, error) {

@@ -67,6 +67,7 @@ func TestCommandLine(t *testing.T) {
 		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
 		{"verify --config unknown.yaml", exitUsage, "", `unknown field "colour"`},
 		{"verify --data nowhere", exitUsage, "", "no journal: stat nowhere/journal: no such file or directory: name the data directory with --data, or the configuration with --config"},
+		{"alert list --data nowhere", exitUsage, "", "no ledger: stat nowhere: no such file or directory: name the data directory with --data, or the configuration with --config"},
 		{"journal dump --data nowhere", exitUsage, "", "no journal: stat nowhere/journal: no such file or directory: name the data directory with --data, or the configuration with --config"},
 		{"registry export - --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
 
@@ -291,6 +292,7 @@ data_dir: books
 registry: /etc/merchants.yaml
 terminals: {listeners: [{address: "127.0.0.1:1", dialect: iso87}], idle_max: 5m}
 risk: {policy: policy.yaml}
+settlement: {payouts: payouts.yaml, calendar: calendar.yaml}
 `), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -298,6 +300,7 @@ risk: {policy: policy.yaml}
 	want.DataDir, want.Registry = dir+"/books", "/etc/merchants.yaml"
 	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{"127.0.0.1:1", "iso87"}}, 5*time.Minute
 	want.Risk.Policy = policy
+	want.Settlement.Payouts, want.Settlement.Calendar = dir+"/payouts.yaml", dir+"/calendar.yaml"
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("\n got %+v\nwant %+v", cfg, want)
 	}

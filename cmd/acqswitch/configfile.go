@@ -69,9 +69,15 @@ func loadConfig(path string, environ []string) (*config, error) {
 	}
 	if path != "" {
 		base := filepath.Dir(path)
-		for _, p := range []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys, &cfg.Downloads, &cfg.Risk.Policy, &cfg.Vault.LMK, &cfg.Vault.PINFile,
+		paths := []*string{&cfg.DataDir, &cfg.Registry, &cfg.CardKeys, &cfg.Downloads, &cfg.Risk.Policy, &cfg.Vault.LMK, &cfg.Vault.PINFile,
 			&cfg.Recorder.File, &cfg.Recorder.Key,
-			&cfg.Settlement.Fees, &cfg.Settlement.Cards, &cfg.Settlement.Payouts, &cfg.Settlement.Calendar, &cfg.Settlement.Dir, &cfg.Ledger.Archive} {
+			&cfg.Settlement.Fees, &cfg.Settlement.Cards, &cfg.Settlement.Payouts, &cfg.Settlement.Calendar, &cfg.Settlement.Dir, &cfg.Ledger.Archive}
+		for i := range cfg.Issuers {
+			if t := cfg.Issuers[i].TLS; t != nil {
+				paths = append(paths, &t.CA, &t.Cert, &t.Key)
+			}
+		}
+		for _, p := range paths {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(base, *p)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -65,6 +66,9 @@ func onPolicies(ctx context.Context, file string, fn func(*policyDesk) error) er
 	}
 	if cfg.Risk.Policy != "" {
 		return usage(fmt.Errorf("the switch of this configuration runs on a file, %s: take risk.policy out of it, and what two people put in force counts", cfg.Risk.Policy))
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
 	}
 	db, err := openDatabase(cfg)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -143,6 +144,9 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 	defer simulators.Wait()
 	defer stopIssuers()
 	if err := r.startIssuers(issuers, &simulators); err != nil {
+		return err
+	}
+	if err := r.writeConfig(); err != nil {
 		return err
 	}
 	if r.app, err = newApp(r.cfg, logs); err != nil {
@@ -333,6 +337,27 @@ func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error 
 	return nil
 }
 
+// writeConfig leaves the run's configuration in its directory, so that the other
+// commands find its books, its registry and its issuers' names.
+func (r *sampleRun) writeConfig() error {
+	b := new(bytes.Buffer)
+	fmt.Fprintf(b, "# The configuration of this run, for other commands: acqswitch verify --config FILE.\n")
+	fmt.Fprintf(b, "data_dir: .\nregistry_from: database\ndownloads: downloads.yaml\ncut_over: %q\nledger: {dsn: %q}\nadmin: {address: %q}\n",
+		r.cfg.CutOver, r.cfg.Ledger.DSN, r.cfg.Admin.Address)
+	b.WriteString("terminals:\n  listeners:\n")
+	for _, l := range r.cfg.Terminals.Listeners {
+		fmt.Fprintf(b, "    - {address: %q, dialect: %q}\n", l.Address, l.Dialect)
+	}
+	b.WriteString("issuers:\n")
+	for _, is := range r.cfg.Issuers {
+		fmt.Fprintf(b, "  - {name: %q, address: %q, bins: [\"%s\"], utc_offset: %v}\n", is.Name, is.Address, strings.Join(is.BINs, `", "`), is.UTCOffset)
+	}
+	if err := replaceFile(filepath.Join(r.dir, configFile), func(w io.Writer) error { _, err := b.WriteTo(w); return err }); err != nil {
+		return fmt.Errorf("write the run's configuration: %w", err)
+	}
+	return nil
+}
+
 // day plays the sample day and lets everything owed come to rest.
 func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	quiet := r.c.json()
@@ -357,7 +382,8 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if r.app.admin != nil { // --admin "" is nobody's
 		say("metrics  http://%s/metrics\n", r.app.admin.Addr())
 	}
-	say("ledger   %s, journal, log and test-keys.txt in %s\n\n", r.cfg.Ledger.DSN, r.dir)
+	say("ledger   %s, journal, log and test-keys.txt in %s\n", r.cfg.Ledger.DSN, r.dir)
+	say("config   --config %s lets other commands look into it\n\n", filepath.Join(r.dir, configFile))
 	if err := r.awaitLinks(ctx); err != nil {
 		return nil, err
 	}

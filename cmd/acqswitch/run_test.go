@@ -64,6 +64,10 @@ func TestRunKilled(t *testing.T) {
 	} else if _, err := os.Stat(filepath.Join(dir, s.Settled[n-1].Directory, "payouts.csv")); err != nil {
 		t.Error(err)
 	}
+	for _, command := range []string{"fee", "payout"} { // its books are for others to look into
+		runs, _ := filepath.Glob(filepath.Join(dir, "data", "run", "*", configFile))
+		acqswitch(t, dir, nil, "", command, "check", "--config", strings.Join(runs, ",")).check(t, exitOK, "ok ", "")
+	}
 	t.Logf("killed after %v, resumed: %v, %d messages", after, s.Resumed, s.Day.Messages)
 }
 

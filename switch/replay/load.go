@@ -74,6 +74,14 @@ func RunLoad(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 	if p.SignOn == nil || *p.SignOn {
 		all.signOn(ctx, p, &o)
 	}
+	if len(all.able()) == 0 {
+		g, err := newGenerator(p, &o, all), ctx.Err()
+		g.tally.problem("no terminal got working keys: nothing can be asked with a MAC")
+		if err == nil && !all.heard {
+			err = fmt.Errorf("%w: the host has answered no sign-on", ErrGivenUp)
+		}
+		return g.report(0), err
+	}
 	if p.Search == nil {
 		return newGenerator(p, &o, all).run(ctx)
 	}
@@ -210,10 +218,6 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g.giveUp = cancel
-	if len(g.lanes) == 0 {
-		g.tally.problem("no terminal got working keys: nothing can be asked with a MAC")
-		return g.report(0), context.Cause(ctx)
-	}
 	for _, l := range g.lanes {
 		if err := l.dial(ctx); err != nil {
 			for _, l := range g.lanes {

@@ -325,6 +325,10 @@ func TestLoadOfBadHosts(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
+			keys := map[string]Key{"": {TMK: bytes.Repeat([]byte{5}, 16)}}
+			if r, err := RunLoad(t.Context(), profile(t, "mac: true\npatience: 100ms\narrivals: [{for: 2s, rate: 100}]"), LoadOptions{Addr: row.addr, Identities: identities(2), Keys: keys}); !errors.Is(err, ErrGivenUp) || len(r.Problems) == 0 {
+				t.Errorf("with MACs: %v, %q", err, r.Problems)
+			}
 			r, err := RunLoad(t.Context(), profile(t, "sessions: 2\nsign_on: false\npatience: 100ms\narrivals: [{for: 2s, rate: 100}]"), LoadOptions{Addr: row.addr, Identities: identities(2)})
 			if errors.Is(err, ErrGivenUp) != row.givenUp || r == nil || r.OK() || !strings.Contains(strings.Join(r.Problems, "; "), row.problem) {
 				t.Errorf("%v, %q", err, r.Problems)

@@ -40,6 +40,7 @@ type roster struct {
 	// mu guards the rest, while they sign on.
 	mu       sync.Mutex
 	signOns  int
+	heard    bool // one was answered
 	problems []string
 }
 
@@ -108,6 +109,7 @@ func (t *member) signOn(ctx context.Context, r *roster, line *terminal.Line, pat
 	if err == nil {
 		answer, err = line.Exchange(ctx, frame, patience)
 	}
+	heard := err == nil
 	if err == nil && !answer.Approved() {
 		err = &terminal.RefusedError{Code: answer.Code}
 	}
@@ -117,6 +119,7 @@ func (t *member) signOn(ctx context.Context, r *roster, line *terminal.Line, pat
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.heard = r.heard || heard
 	if r.signOns++; err != nil {
 		r.problems = append(r.problems, "sign-on: "+err.Error())
 	}

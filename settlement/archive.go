@@ -184,7 +184,7 @@ func (in *ArchiveInput) write(ctx context.Context, dir string, d *ledger.Archive
 				z, sum := gzip.NewWriter(f), sha256.New()
 				w := csv.NewWriter(io.MultiWriter(z, sum))
 				var line []string
-				err := s.DayRows(ctx, table, in.Day, func(head []string, row []sql.RawBytes) error {
+				err := s.DayRows(ctx, table, in.Day, d.First, d.Last, func(head []string, row []sql.RawBytes) error {
 					if row == nil {
 						return w.Write(head)
 					}

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ func dayOf(t *testing.T, l *ledger.Ledger, day txn.Date) string {
 	t.Helper()
 	var b strings.Builder
 	for _, table := range ledger.DayTables {
-		err := l.DayRows(t.Context(), table, day, func(head []string, row []sql.RawBytes) error {
+		err := l.DayRows(t.Context(), table, day, 0, math.MaxInt64, func(head []string, row []sql.RawBytes) error {
 			if row == nil {
 				fmt.Fprintf(&b, "%s %q\n", table, head)
 			} else {
@@ -180,6 +181,40 @@ func TestArchive(t *testing.T) {
 			t.Errorf("a purged day is restored: %v", err)
 		}
 	})
+}
+
+// TestArchiveLate: what comes of an archived day stays in the ledger, beside what is
+// brought back, and is archived with it the next time.
+func TestArchiveLate(t *testing.T) {
+	w := newTown(t, ledgertest.SQLite(t))
+	oldDay(w)
+	w.settle(day2)
+	in := ArchiveInput{Ledger: w.ledger, Dir: t.TempDir(), Day: day1, Now: w.now}
+	if _, err := ArchiveDay(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	w.put(later(103, txn.RecordLate, w.entries[0].Rec), deed(7, txn.KindSale, "M1", day3, 1_00, 0))
+	w.drained()
+	w.settle(day3)
+	rows := func(want int) {
+		t.Helper()
+		if got := dayOf(t, w.ledger, day1); strings.Count(got, "\n") != len(ledger.DayTables)+want {
+			t.Errorf("the ledger has, want %d rows\n%s", want, got)
+		}
+	}
+	rows(1)
+	if n, err := RestoreDay(t.Context(), in); err != nil || n != 11 {
+		t.Fatal(n, err)
+	}
+	rows(12)
+	if d, err := ArchiveDay(t.Context(), in); err != nil || d.State != ledger.Removed {
+		t.Fatal(d, err)
+	}
+	rows(0)
+	if n, err := RestoreDay(t.Context(), in); err != nil || n != 12 {
+		t.Fatal(n, err)
+	}
+	rows(12)
 }
 
 // TestArchiveWaits: a day of which something is owed stays.

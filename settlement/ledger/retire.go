@@ -70,9 +70,10 @@ func (q queries) Archived(ctx context.Context, from, to txn.Date) ([]ArchivedDay
 }
 
 // DayBounds are the journal positions of the first and the last row of a day; 0 and
-// 0 without one.
+// 0 without one. The rows of the other tables are of the same positions as those of
+// txn.
 func (q queries) DayBounds(ctx context.Context, day txn.Date) (first, last uint64, err error) {
-	for _, table := range DayTables {
+	for _, table := range [...]string{"txn", "event"} {
 		err := q.rows(ctx, "look for the rows of "+day.String(), func(scan func(...any) error) error {
 			var a, b uint64
 			err := scan(&a, &b)
@@ -89,11 +90,13 @@ func (q queries) DayBounds(ctx context.Context, day txn.Date) (first, last uint6
 	return first, last, nil
 }
 
-// DayRows calls fn with the rows of a table and day, in order: head has the columns
+// DayRows calls fn with the rows of a table and day between two journal positions,
+// both included, in order: head has the columns
 // with their types, as "id:bigint", row their values, which last until fn returns.
-func (q queries) DayRows(ctx context.Context, table string, day txn.Date, fn func(head []string, row []sql.RawBytes) error) error {
+func (q queries) DayRows(ctx context.Context, table string, day txn.Date, first, last uint64, fn func(head []string, row []sql.RawBytes) error) error {
 	fail := func(err error) error { return fmt.Errorf("read the %s of %s: %w", table, day, err) }
-	rows, err := q.on.QueryContext(ctx, `SELECT * FROM `+table+` WHERE business_date = $1 ORDER BY position`+dayOrder[table], day.String())
+	rows, err := q.on.QueryContext(ctx, `SELECT * FROM `+table+` WHERE business_date = $1 AND position >= $2 AND position <= $3 ORDER BY position`+dayOrder[table],
+		day.String(), int64(first), int64(last))
 	if err != nil {
 		return fail(err)
 	}

@@ -103,6 +103,7 @@ type program struct {
 	profile  terminal.Profile
 	terminal *txn.Terminal // nil: a stranger
 	merchant *txn.Merchant
+	ages     bool   // versions of its software may be too old
 	number   uint64 // of the terminal, for its cards
 	cards    uint64
 	stan     uint32
@@ -131,6 +132,7 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 	if t != nil {
 		pr.profile.Serial = t.Serial.String()
 		pr.profile.Position = pr.usualPlace()
+		pr.ages = p.reg.Software(t, [8]byte{'0'}, txn.MakeDate(pr.at)) == txn.SoftwareTooOld
 	}
 	if pr.keyed() {
 		pr.profile.KeySet = SampleKeySet(tid.String())
@@ -156,6 +158,8 @@ func (p *planner) day(pr *program) {
 		pr.refusedEverywhere(txn.TerminalIsNotActive)
 	case m.Policy == txn.RegionRefuse && !m.Region.City().Contains(t.Region):
 		pr.moved()
+	case m.ID.String() == miscoded:
+		pr.miscoded()
 	case !m.Allows(txn.KindSale):
 		pr.balancesOnly()
 	case tight(t.Limits) || tight(m.Limits) || tight(m.Card):

@@ -44,10 +44,10 @@ func samplePlanner() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 var played = []txn.Reason{
 	txn.Approved, txn.FormatIsWrong, txn.KindIsNotOffered, txn.MACIsWrong,
 	txn.MerchantIsUnknown, txn.MerchantIsNotActive, txn.TerminalIsUnknown, txn.TerminalIsNotActive, txn.TerminalIsBoundToAnotherMerchant,
-	txn.TerminalInfoIsRequired, txn.SerialIsNotTheTerminals, txn.SignOnIsRequired,
+	txn.CallerIsNotTheTerminals, txn.TerminalInfoIsRequired, txn.SerialIsNotTheTerminals, txn.SerialCipherIsWrong, txn.SoftwareIsTooOld, txn.SignOnIsRequired,
 	txn.DuplicateWithOtherContent, txn.ReversedBeforeRequest,
 	txn.CountryIsNotAccepted, txn.PositionIsRequired, txn.TerminalIsFarFromPremises, txn.TerminalIsOutsideItsAreas, txn.RegionIsNotTheMerchants,
-	txn.TerminalMovesTooFast, txn.KindIsNotAllowed, txn.EntryIsNotAllowed, txn.ManualEntryIsNotAllowed, txn.FallbackIsNotAllowed, txn.PINIsRequired,
+	txn.TerminalMovesTooFast, txn.CategoryIsNotTheMerchants, txn.KindIsNotAllowed, txn.EntryIsNotAllowed, txn.ManualEntryIsNotAllowed, txn.FallbackIsNotAllowed, txn.PINIsRequired,
 	txn.CurrencyIsNotAccepted, txn.AmountMustNotBeZero, txn.CardNumberIsInvalid, txn.CardIsExpired,
 	txn.AmountIsOverTransactionLimit, txn.DayAmountIsOverLimit, txn.DayCountIsOverLimit,
 	txn.IssuerIsUnknown, txn.PINBlockIsWrong, txn.IssuerDeclined, txn.IssuerDidNotAnswer, txn.IssuerAnsweredNonsense,

@@ -1,6 +1,14 @@
 package fleet
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -17,6 +25,9 @@ type scenario struct {
 var scenarios = []scenario{
 	{"another machine", (*program).checkedCUP, (*program).anotherMachine},
 	{"serial is missing", (*program).requiredCUP, (*program).serialMissing},
+	{"another card's factor", func(p *program) bool { return p.checkedCUP() && !p.keyed() }, (*program).anotherFactor},
+	{"another telephone line", func(p *program) bool { return terminal.IsCUP(p.dialect) && !p.keyed() && p.terminal.Phone != 0 }, (*program).anotherLine},
+	{"old software", func(p *program) bool { return terminal.IsCUP(p.dialect) && p.ages }, (*program).oldSoftware},
 	{"away from its premises again", (*program).fixedCUP, (*program).strays},
 	{"in two places at a time", (*program).fixedCUP, (*program).cloned},
 	{"a stripe where none is taken", (*program).chipsOnly, (*program).striped},
@@ -319,6 +330,52 @@ func (pr *program) anotherMachine() {
 	pr.profile.Serial = usual
 }
 
+// anotherFactor is a sale whose machine proves its serial with the end of another
+// card's number.
+func (pr *program) anotherFactor() {
+	m := pr.sale(cardGood)
+	pr.profile.SerialKey = make(txn.Secret, 16)
+	frame, err := m.Append(nil, pr.dialect, &pr.profile)
+	pr.profile.SerialKey = nil
+	at := bytes.Index(frame, []byte("03006"))
+	if err != nil || at < 0 {
+		pr.err = cmp.Or(pr.err, err, errors.New("a sale has no factor"))
+		return
+	}
+	frame[at+5] ^= 1 // another digit
+	pr.send(m, want{reason: txn.SerialCipherIsWrong, frame: frame})
+}
+
+// anotherLine is a sale that was called in from the terminal's own telephone, and
+// one from a neighbour's.
+func (pr *program) anotherLine() {
+	for _, c := range [...]struct {
+		phone  uint64
+		reason txn.Reason
+	}{{pr.terminal.Phone, txn.Approved}, {pr.terminal.Phone + 1, txn.CallerIsNotTheTerminals}} {
+		const tpdu = 5
+		m := pr.sale(cardGood)
+		frame, err := m.Append(nil, pr.dialect, &pr.profile)
+		if err != nil {
+			pr.err = cmp.Or(pr.err, err)
+			return
+		}
+		prefix := pr.dialect.PrefixSize()
+		caller, _ := hex.DecodeString(fmt.Sprintf("%016d", c.phone))
+		frame = slices.Insert(frame, prefix+tpdu, append([]byte{'L', 'R', 'I', 0, byte(len(caller))}, caller...)...)
+		binary.BigEndian.PutUint16(frame, uint16(len(frame)-prefix))
+		pr.send(m, want{reason: c.reason, frame: frame})
+	}
+}
+
+// oldSoftware is a sale by a version that is not served any more, before an update.
+func (pr *program) oldSoftware() {
+	pr.profile.Version = "0"
+	pr.send(pr.sale(cardGood), want{reason: txn.SoftwareIsTooOld})
+	pr.profile.Version = ""
+	pr.send(pr.sale(cardGood), want{})
+}
+
 func (pr *program) serialMissing() {
 	m := pr.sale(cardGood)
 	m.NoPlace = true
@@ -501,6 +558,18 @@ func (pr *program) moved() {
 		pr.send(pr.sale(cardGood), want{reason: txn.RegionIsNotTheMerchants})
 	}
 	pr.balance(want{reason: txn.RegionIsNotTheMerchants})
+}
+
+// miscoded is the merchant of the sample whose number contradicts its category.
+const miscoded = "100000054110001"
+
+// miscoded is the day of a terminal of that merchant.
+func (pr *program) miscoded() {
+	pr.network(txn.KindSignOn, txn.Approved)
+	for range 3 {
+		pr.send(pr.sale(cardGood), want{reason: txn.CategoryIsNotTheMerchants})
+	}
+	pr.balance(want{})
 }
 
 // balancesOnly is the day of a terminal whose merchant may not sell.

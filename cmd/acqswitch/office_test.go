@@ -81,7 +81,7 @@ func TestOffice(t *testing.T) {
 		write(t, s.dir, "sale.yaml", "amount: 6.00\nmerchant: \""+merchant+"\"\nterminal: \""+terminal+"\"\nbin: \"622202\"\n")
 		return s.cli("risk", "explain", "--request", "sale.yaml")
 	}
-	explain(shop, "10000001").check(t, exitOK, "approved", "")
+	explain(shop, "10000001").check(t, exitOK, "risk lets it go on", "")
 	explain("999290054110002", "10000003").check(t, exitRefused, "", "is not registered")
 
 	// Merchants are paid to the accounts, and priced by the plans, of this registry.

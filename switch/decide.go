@@ -57,6 +57,10 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, txn.TerminalIsTooFast)
 		return
 	}
+	if s.overloaded(req) {
+		s.turnAway(req, ans, txn.SwitchIsOverloaded)
+		return
+	}
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
 		if !s.aloft.enter(&req.Key, req.Deadline) {

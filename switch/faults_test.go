@@ -347,3 +347,68 @@ func TestF68FullQueueGivesBackWhatWasReservedAlone(t *testing.T) {
 	}
 	h.want("a void with a place", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.Approved, "00")
 }
+
+// What has waited too long to begin is refused without a trace, so that it may come
+// again; what was decided is told again, and what undoes is done.
+func TestF46TooLateToBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		defer h.stop()
+		time.Sleep(time.Minute)
+		ask := func(req txn.Request, waited time.Duration) txn.Answer {
+			var ans txn.Answer
+			req.Received = time.Now().Add(-waited)
+			h.s.Authorize(&req, &ans)
+			return ans
+		}
+		most := h.s.cfg.AnswerWithin / turnsOfASale
+		h.want("in time", ask(sale("10000001", 1, 500), most), txn.Approved, "00")
+		before := h.journal.Last()
+		h.want("too late", ask(sale("10000001", 2, 500), most+1), txn.SwitchIsOverloaded, "96")
+		h.want("a repeat", ask(sale("10000001", 1, 500), most+1), txn.Approved, "00")
+		if n := h.journal.Last() - before; n != 0 {
+			t.Errorf("%d records were written", n)
+		}
+		h.want("again, in time", ask(sale("10000001", 2, 500), 0), txn.Approved, "00")
+		h.want("reversal", ask(reversal("10000001", 1, 500), most+1), txn.Approved, "00")
+		h.settle()
+	})
+}
+
+// A clock that was twenty hours ahead, over a cut-over, is put right: numbers go on
+// rising, and each request has one answer, before and after a restart.
+func TestF74ClockIsPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ask := func(stan uint32, ahead time.Duration) txn.Answer {
+			var ans txn.Answer
+			req := sale("10000001", stan, 500)
+			req.Received = time.Now().Add(ahead)
+			h.s.Authorize(&req, &ans)
+			return ans
+		}
+		var told []txn.Answer
+		for stan, ahead := range []time.Duration{20 * time.Hour, 0, 0, time.Hour, 0} {
+			a := ask(uint32(stan+1), ahead)
+			h.want("sale", a, txn.Approved, "00")
+			for _, earlier := range told {
+				if a.ID <= earlier.ID || a.RRN == earlier.RRN {
+					t.Errorf("sale %d has id %s and RRN %s after %s and %s", stan+1, a.ID, a.RRN, earlier.ID, earlier.RRN)
+				}
+			}
+			told = append(told, a)
+		}
+		for range 2 {
+			for i := range told {
+				if again := ask(uint32(i+1), 0); !again.Replayed || !same(told[i], again) {
+					t.Errorf("sale %d again: %+v, was %+v", i+1, again, told[i])
+				}
+			}
+			h.restart()
+		}
+		if a := ask(9, 0); a.ID <= told[len(told)-1].ID {
+			t.Errorf("after a restart %s follows %s", a.ID, told[len(told)-1].ID)
+		}
+		h.stop()
+	})
+}

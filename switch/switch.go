@@ -95,7 +95,7 @@ func (s *Switch) Run(ctx context.Context) error { return s.reversals.run(ctx) }
 // until its outcome is durable, or the request needed no record. An answer
 // marked Silent must not be sent: the switch itself is failing.
 func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
-	n := s.inFlight.Add(1)
+	s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
 	s.admit(req, ans)
 	defer s.owe(req, ans)
@@ -105,9 +105,11 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case s.covered(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
-	case n > int64(s.cfg.InFlightMax) && req.Kind != txn.KindReversal && req.Kind != txn.KindSignOn:
-		ans.Reason = txn.SwitchIsOverloaded
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
+		if s.overloaded(req) {
+			ans.Reason = txn.SwitchIsOverloaded
+			break
+		}
 		if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) {
 			ans.Reason = txn.TerminalIsTooFast
 			break
@@ -128,6 +130,21 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		return
 	}
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+}
+
+// turnsOfASale is how often a sale waits for a processor: to begin, at each of its
+// two records, for its reply, and to be answered.
+const turnsOfASale = 5
+
+// overloaded says that req must not be begun: as many as there may be are being
+// decided, or it has waited so long to begin that it would not be answered in time
+// if its other turns take as long. To begin it would take what others need, and
+// make a reversal of it. What was decided before is told again all the same.
+func (s *Switch) overloaded(req *txn.Request) bool {
+	if req.Kind == txn.KindReversal || req.Kind == txn.KindSignOn {
+		return false
+	}
+	return s.inFlight.Load() > int64(s.cfg.InFlightMax) || req.Trace[txn.StageAdmitted] > s.cfg.AnswerWithin/turnsOfASale
 }
 
 // assess asks risk, and keeps what its rules found with the request.

@@ -40,6 +40,7 @@ import (
 // the ledger behind the journal.
 type app struct {
 	cfg       *config
+	logs      *telemetry.LogQueue
 	log       *slog.Logger
 	telemetry *telemetry.Telemetry
 	registry  *registry.Store
@@ -80,16 +81,17 @@ type app struct {
 // newApp opens everything and binds every address; nothing is served yet.
 // After an error nothing stays open.
 func newApp(cfg *config, logs io.Writer) (*app, error) {
-	a := &app{cfg: cfg}
-	if err := a.build(logs); err != nil {
+	a := &app{cfg: cfg, logs: telemetry.NewLogQueue(logs)}
+	if err := a.build(); err != nil {
+		a.logs.Flush()
 		return nil, errors.Join(err, a.close())
 	}
 	return a, nil
 }
 
-func (a *app) build(logs io.Writer) (err error) {
+func (a *app) build() (err error) {
 	cfg := a.cfg
-	if a.log, err = newLogger(cfg, logs); err != nil {
+	if a.log, err = newLogger(cfg, a.logs); err != nil {
 		return usage(err)
 	}
 	ratio := cfg.Trace.Ratio

@@ -17,7 +17,8 @@ func TestF86CertificatesEnd(t *testing.T) {
 	var said strings.Builder
 	w := certificateWatch{slog.New(slog.NewTextHandler(&said, nil)), map[string]int{}}
 	ends := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	for at := ends.AddDate(0, 0, -100); at.Before(ends.AddDate(1, 0, 3)); at = at.Add(certificatesEvery) {
+	last := ends.AddDate(1, 0, 3)
+	for at := ends.AddDate(0, 0, -100); at.Before(last); at = at.Add(certificatesEvery) {
 		if at.Equal(ends.AddDate(0, 0, 2)) {
 			ends = ends.AddDate(1, 0, 0)
 		}

@@ -57,12 +57,12 @@ func (w *diskWatch) look(free uint64) {
 	switch {
 	case mib < uint64(w.cfg.Low) && !w.stopped.Load():
 		w.log.Error("the disk is nearly full: sales are refused until there is room again; reversals and settlements go on", "free_mib", mib, "low_mib", w.cfg.Low)
-		w.stopped.Store(true)
 		w.stop(true)
+		w.stopped.Store(true)
 	case mib >= uint64(w.cfg.Enough) && w.stopped.Load():
 		w.log.Warn("the disk has room again: sales go on", "free_mib", mib, "enough_mib", w.cfg.Enough)
-		w.stopped.Store(false)
 		w.stop(false)
+		w.stopped.Store(false)
 	}
 }
 

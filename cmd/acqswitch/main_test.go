@@ -114,7 +114,9 @@ func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.log, p.cmd.Stderr = log.Name(), log
+	if p.log = log.Name(); cmd.Stderr == nil {
+		cmd.Stderr = log
+	}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

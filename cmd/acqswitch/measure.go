@@ -19,6 +19,7 @@ func (a *app) measure() {
 		t.Gauge(telemetry.Exposure, func() int64 { return a.acquirer.Exposures()[i].Minor },
 			telemetry.Label{Key: "issuer", Value: e.Issuer.String()}, telemetry.Label{Key: "currency", Value: e.Currency.String()})
 	}
+	t.CounterFunc(telemetry.LogLost, a.logs.Lost)
 	t.Gauge(telemetry.Sessions, func() int64 { open, _ := a.terminals.Sessions(); return open })
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })

@@ -60,6 +60,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		stop = append(stop, func() { cancel(); <-done })
 	}
 
+	start(stage{"log", a.logs.Run})
 	start(stage{"journal", a.journal.Run})
 	start(stage{"terminals' keys", a.keyLog.Run})
 	if err := a.keys.Recover(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -62,14 +63,12 @@ issuers:
 // start starts the switch and waits until sales can be made.
 func (s *stack) start() {
 	s.t.Helper()
-	s.startAs("")
+	s.startAs(binary(s.t, context.Background(), s.dir, s.env, "serve", "--config", "acqswitch.yaml"))
 }
 
-// startAs starts the switch from another name of its program.
-func (s *stack) startAs(name string) {
+// startAs is start with the command of a test.
+func (s *stack) startAs(cmd *exec.Cmd) {
 	s.t.Helper()
-	cmd := binary(s.t, context.Background(), s.dir, s.env, "serve", "--config", "acqswitch.yaml")
-	cmd.Args[0] = or(name, cmd.Args[0])
 	s.server = startCommand(s.t, s.dir, cmd)
 	s.cup = s.server.await("cup-pos terminals can connect to")
 	s.iso87 = s.server.await("iso87 terminals can connect to")

@@ -13,7 +13,9 @@
 // it fell behind in the measured time: what counts has reached the ledger.
 //
 // bench quote measures one canonical workload and prints the two lines that a
-// person can quote. bench herd measures what a morning's sign-ons do to sales; see its -help.
+// person can quote. bench herd measures what a morning's sign-ons do to sales, and
+// bench goodput what is left of the sales when ten times as many are asked for as
+// can be served; see their -help.
 //
 // Rounds are interleaved and figures are medians over them. Every answer but an
 // approval is an error, and any error makes the exit status 1. Nothing is left
@@ -101,6 +103,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	if len(args) > 0 && args[0] == "herd" {
 		return runHerd(ctx, args[1:], out, progress)
+	}
+	if len(args) > 0 && args[0] == "goodput" {
+		return runGoodput(ctx, args[1:], out, progress)
 	}
 	quoting := len(args) > 0 && args[0] == "quote"
 	if quoting {

@@ -18,6 +18,9 @@ type variant struct {
 	shape  shape
 	keepUp bool    // the ledger is loaded as fast as terminals sell
 	bar    float64 // the ratio it should reach; 0 is none
+	// within is what terminals have patience for, and so the switch and its issuer;
+	// 0: as it comes, with an issuer that takes whatever there is.
+	within time.Duration
 }
 
 // In records, of which a sale makes two: how far behind the drain stops giving
@@ -34,12 +37,12 @@ const (
 func variants(o options) (wanted []variant) {
 	many := shape{o.terminals, 1}
 	for _, v := range []variant{
-		{"sqlite, drain may lag", "sqlite", many, false, 0.5},
-		{"sqlite, drain keeps up", "sqlite", many, true, 0.25},
-		{"postgres, drain may lag", "postgres", many, false, 0.5},
-		{"postgres, drain keeps up", "postgres", many, true, 0.25},
-		{"pipelined, sqlite", "sqlite", shape{8, 128}, false, 0},
-		{"one terminal, sqlite", "sqlite", shape{1, 1}, false, 0},
+		{name: "sqlite, drain may lag", engine: "sqlite", shape: many, bar: 0.5},
+		{name: "sqlite, drain keeps up", engine: "sqlite", shape: many, keepUp: true, bar: 0.25},
+		{name: "postgres, drain may lag", engine: "postgres", shape: many, bar: 0.5},
+		{name: "postgres, drain keeps up", engine: "postgres", shape: many, keepUp: true, bar: 0.25},
+		{name: "pipelined, sqlite", engine: "sqlite", shape: shape{8, 128}},
+		{name: "one terminal, sqlite", engine: "sqlite", shape: shape{1, 1}},
 	} {
 		if o.only.MatchString(v.name) {
 			wanted = append(wanted, v)

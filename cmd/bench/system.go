@@ -79,8 +79,8 @@ admin:
 log:
   level: warn
 issuers:
-  - { name: bench, address: %q, bins: ["622202"], in_flight_max: 65536 }
-`
+  - { name: bench, address: %q, bins: ["622202"], %s }
+%s`
 
 // switchSystem starts an issuer and a switch with a variant's ledger for its
 // terminals. profile is where the switch writes a CPU profile when it is
@@ -112,11 +112,15 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 	if v.keepUp {
 		lagMax = keepUpLagMax
 	}
+	takes, more := "in_flight_max: 65536", ""
+	if v.within > 0 {
+		takes, more = fmt.Sprintf("timeout: %v", v.within*3/4), fmt.Sprintf("answer_within: %v\n", v.within)
+	}
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
 		writeRegistry(filepath.Join(dir, "registry.yaml"), v.shape.terminals()),
 		writeUnlimited(dir),
-		os.WriteFile(config, fmt.Appendf(nil, configuration, v.shape.inFlight, dsn, lagMax, issuer), 0o600)); err != nil {
+		os.WriteFile(config, fmt.Appendf(nil, configuration, v.shape.inFlight, dsn, lagMax, issuer, takes, more), 0o600)); err != nil {
 		return nil, err
 	}
 	args := []string{b.opts.binary, "serve", "--config", config}

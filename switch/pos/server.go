@@ -244,8 +244,9 @@ func (s *Server) Run(ctx context.Context) error {
 
 // job is one frame and the session it came on.
 type job struct {
-	session *session
-	x       *dialect.Exchange
+	session  *session
+	x        *dialect.Exchange
+	received time.Time
 }
 
 // hand gives a job to a worker. Workers stay for the next job: a goroutine for
@@ -259,7 +260,7 @@ func (s *Server) hand(j job) {
 		first := j // j itself would be on the heap also where a worker waits
 		s.workers.Go(func() {
 			for j, ok := first, true; ok; j, ok = <-s.jobs {
-				j.session.work(j.x)
+				j.session.work(j.x, j.received)
 			}
 		})
 	}

@@ -92,22 +92,23 @@ func (ss *session) serve() {
 		if n > 0 { // a terminal that asks again has heard its answer
 			failpoint.Hit(failpoint.Heard)
 		}
+		received := time.Now() // what it waits from here on is of its deadline
 		if cfg.InFlightMax == 1 {
-			if !ss.handle(x) {
+			if !ss.handle(x, received) {
 				return
 			}
 			continue
 		}
 		ss.places <- struct{}{} // back-pressure: the peer is not read meanwhile
 		ss.inFlight.Add(1)
-		ss.server.hand(job{ss, x})
+		ss.server.hand(job{ss, x, received})
 	}
 }
 
 // work handles one frame beside the reader.
-func (ss *session) work(x *dialect.Exchange) {
+func (ss *session) work(x *dialect.Exchange, received time.Time) {
 	defer ss.inFlight.Done()
-	if !ss.handle(x) {
+	if !ss.handle(x, received) {
 		ss.conn.Close()
 	}
 	<-ss.places
@@ -189,9 +190,9 @@ func (ss *session) end(err error) {
 	ss.server.log.Debug("session closed", "dialect", ss.dialect.Name(), "remote", ss.host, "cause", string(why.cause), "error", why.err)
 }
 
-// handle takes one frame from bytes to its written answer. It says whether the
-// session may go on. x is given back.
-func (ss *session) handle(x *dialect.Exchange) (ok bool) {
+// handle takes one frame, whose last byte was read at received, to its written
+// answer. It says whether the session may go on. x is given back.
+func (ss *session) handle(x *dialect.Exchange, received time.Time) (ok bool) {
 	s := ss.server
 	name := ss.dialect.Name()
 	defer func() {
@@ -203,7 +204,6 @@ func (ss *session) handle(x *dialect.Exchange) (ok bool) {
 		s.exchanges.Put(x)
 	}()
 	req, ans := &x.Request, &x.Answer
-	received := time.Now()
 	ss.lastActive.Store(received.UnixNano())
 	if err := ss.dialect.Decode(x, received); err != nil {
 		if errors.Is(err, dialect.ErrResponse) {

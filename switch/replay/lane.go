@@ -158,7 +158,7 @@ func (l *lane) free() *slot {
 func (t *member) fly(s *slot) {
 	for {
 		if n := uint32(len(t.flights)); n > 0 {
-			if f := &t.flights[s.stan%n]; *f == nil || !(*f).busy || (*f).ready.member != t {
+			if f := &t.flights[s.stan%n]; *f == nil || *f == s || !(*f).busy || (*f).ready.member != t {
 				*f = s
 				return
 			}

@@ -368,3 +368,18 @@ func FuzzReadStages(f *testing.F) {
 	f.Add("acq_txn_stage_duration_seconds_sum{stage=\"x\"} 1\nacq_txn_stage_duration_seconds_count{stage=\"x\"} NaN\n")
 	f.Fuzz(func(t *testing.T, text string) { ReadStages(strings.NewReader(text)).Since(nil) })
 }
+
+// A slot that comes back to its terminal under a number that lies where its last one
+// lay is no collision with itself.
+func TestSlotComesBackToItsTerminal(t *testing.T) {
+	m := &member{}
+	s := &slot{busy: true, stan: 1, ready: &prepared{member: m}}
+	m.fly(s)
+	for stan := uint32(2); stan < 100; stan++ {
+		s.stan = stan
+		m.fly(s)
+		if m.flight(stan) != s || len(m.flights) != 1 {
+			t.Fatalf("number %d: %d places", stan, len(m.flights))
+		}
+	}
+}

@@ -59,6 +59,7 @@ var (
 	LateAfter       = Metric{"acq.link.late_after", "s", "How long after the request was decided its issuer's answer came."}
 	ReversalsParked = Metric{"acq.reversals.parked", "{reversal}", "Reversals and advices that issuers refuse for good: people must decide."}
 
+	LogLost      = Metric{"acq.log.lost", "{line}", "Log lines that were lost because nobody takes them."}
 	DiskFree     = Metric{"acq.journal.disk.free", "By", "Free space of the disk that the journal is on."}
 	SalesStopped = Metric{"acq.sales.stopped", "{state}", "1 while sales are refused because that disk is nearly full."}
 	DrainLag     = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}

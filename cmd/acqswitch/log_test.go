@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// TestF60LogPipeThatNobodyReads fills the pipe that the log goes to, with strangers
+// that knock: sales are made, and a stop ends well.
+func TestF60LogPipeThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	s.server.stop(syscall.SIGTERM)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	cmd := binary(t, context.Background(), s.dir, []string{"ACQ_LOG_LEVEL=debug"}, "serve", "--config", "acqswitch.yaml")
+	cmd.Stderr = write
+	s.startAs(cmd)
+	write.Close()
+	for range 1000 { // a line of 150 bytes each: a pipe holds 64 KiB
+		conn, err := net.Dial("tcp", s.cup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write([]byte{0, 0})
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+	if said, _ := io.ReadAll(read); len(said) < 60_000 {
+		t.Errorf("only %d bytes were logged: the pipe was not full", len(said))
+	}
+}

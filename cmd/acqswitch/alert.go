@@ -208,6 +208,9 @@ func alertAssignCommand(c *console) *cobra.Command {
 		Use: "assign", Short: "Give an alert to somebody",
 		Example: `  acqswitch alert assign 12 --to "Li Na" --by Wang`,
 	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (alert.Alert, error) {
+		if to == "" {
+			return alert.Alert{}, usage(errors.New("--to must say who has it from now on"))
+		}
 		return w.Assign(ctx, n, to, f.by)
 	})
 	cmd.Flags().StringVar(&to, "to", "", "who has it from now on")
@@ -272,7 +275,7 @@ func printAlert(out io.Writer, a *alert.Alert) error {
 	for i := range a.Evidence {
 		e := &a.Evidence[i]
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.At.Local().Format(time.DateTime), e.RRN, e.Merchant, e.Terminal, or(e.Card, "-"),
-			txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}, e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
+			inLetters(txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}), e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
 	}
 	if n := a.Count - int64(len(a.Evidence)); n > 0 && len(a.Evidence) > 0 {
 		fmt.Fprintf(t, "and %d more\n", n)

@@ -197,7 +197,7 @@ func deviceCommand(c *console) *cobra.Command {
 				}
 				fmt.Fprint(c.out, e.Text())
 				for _, b := range bindings {
-					fmt.Fprintf(c.out, "%s %s at %s as %s by %s: %s\n", b.At.Format("2006-01-02 15:04"), b.Act, b.Merchant, b.Terminal, b.By, b.Reason)
+					fmt.Fprintln(c.out, strings.TrimSuffix(fmt.Sprintf("%s %s at %s as %s by %s: %s", b.At.Format("2006-01-02 15:04"), b.Act, b.Merchant, b.Terminal, b.By, b.Reason), ": "))
 				}
 				return nil
 			}),

@@ -281,7 +281,7 @@ func registryBlacklist(c *console) *cobra.Command {
 				list = append(list, office.Listed{Kind: row[0], Value: sheet.Text(row[1]), Reason: sheet.Text(row[2])})
 			}
 			suspended, err := o.SetBlacklist(ctx, who, list)
-			return fmt.Sprintf("%d lines are in force, %d merchants were suspended %s", len(list), len(suspended), strings.Join(suspended, " ")), err
+			return strings.TrimSuffix(fmt.Sprintf("%s in force, suspended: %s %s", plural(len(list), "line"), plural(len(suspended), "merchant"), strings.Join(suspended, " ")), " "), err
 		})
 }
 

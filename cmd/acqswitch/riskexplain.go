@@ -249,7 +249,11 @@ func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone 
 		if l.Amount {
 			say = money
 		}
-		f("%s\t%s\t%s\t%s\t%s\n", l.Scope, l.What, say(l.Limit), say(l.Used), or(l.Part, "all"))
+		used := say(l.Used)
+		if l.What == "transaction" {
+			used = "-" // it is this one's amount
+		}
+		f("%s\t%s\t%s\t%s\t%s\n", l.Scope, l.What, say(l.Limit), used, or(l.Part, "all"))
 	}
 	if len(x.Sources) > 0 {
 		f("\nLIMITS OF\tCOME FROM (the last that states one is in force)\n")

@@ -326,6 +326,9 @@ policy in force. Exit code 3 if they differ.`,
 						return err
 					}
 				}
+				if len(changes) == 0 && !c.json() {
+					fmt.Fprintln(c.out, "nothing is different")
+				}
 				for _, x := range changes {
 					if c.json() {
 						break

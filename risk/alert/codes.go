@@ -58,7 +58,7 @@ type Decision struct {
 	RiskType     string   `json:"risk_type"`
 	Source       string   `json:"source"`
 	Dispositions []string `json:"dispositions"`
-	Note         string   `json:"note"`
+	Note         string   `json:"note,omitempty"`
 }
 
 // Check says which code is none, or what does not go together.

@@ -168,7 +168,7 @@ func (o *Office) StepMachine(ctx context.Context, who Act, serial, act string) e
 func (w *work) stepMachine(m *machine, act string) error {
 	to, ok := m.status.Step(act)
 	if !ok {
-		return refuse("", "status", "machine %s is %s: %s is not possible, but %s", m.Get("serial"), stateOf(m), act, nothing(m.status.Acts()))
+		return refuse("", "status", "machine %s is %s: %s is not possible, %s", m.Get("serial"), stateOf(m), act, nothing(m.status.Acts()))
 	}
 	switch m.status = to; act {
 	case "resume", "activate":
@@ -220,7 +220,7 @@ func (w *work) move(e registry.Entry) error {
 		return err
 	}
 	if _, ok := m.status.Step("move"); !ok {
-		return refuse("", "status", "machine %s is %s and cannot be moved: %s", m.Get("serial"), stateOf(m), nothing(m.status.Acts()))
+		return refuse("", "status", "machine %s is %s and cannot be moved, %s", m.Get("serial"), stateOf(m), nothing(m.status.Acts()))
 	}
 	if m.Get("merchant") == e.Get("merchant") {
 		return refuse("", "merchant", "machine %s is at merchant %s already", m.Get("serial"), e.Get("merchant"))

@@ -128,7 +128,7 @@ func (w *work) stepMerchant(m *merchant, act string) error {
 	id := m.Get("mid")
 	to, ok := m.status.Step(act)
 	if !ok {
-		return refuse("", "status", "merchant %s is %s: %s is not possible, but %s", id, m.status, act, nothing(m.status.Acts()))
+		return refuse("", "status", "merchant %s is %s: %s is not possible, %s", id, m.status, act, nothing(m.status.Acts()))
 	}
 	switch act {
 	case "reject", "hold", "suspend", "close":
@@ -170,9 +170,9 @@ func (o *Office) Suspend(ctx context.Context, tx *sql.Tx, merchant, terminal, by
 
 func nothing(acts string) string {
 	if acts == "" {
-		return "nothing"
+		return "and nothing else is"
 	}
-	return acts
+	return "but " + acts
 }
 
 // mayStep holds what an act needs besides the right status.

@@ -78,7 +78,7 @@ func (o *Office) StepTicket(ctx context.Context, who Act, number int64, act, tex
 		}
 		to, ok := status.Step(act)
 		if !ok {
-			return refuse("", "status", "ticket %d is %s: %s is not possible, but %s", number, status, act, nothing(status.Acts()))
+			return refuse("", "status", "ticket %d is %s: %s is not possible, %s", number, status, act, nothing(status.Acts()))
 		}
 		if act == "assign" || act == "resolve" {
 			if text == "" || len(text) > ticketTextMax {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -190,7 +189,7 @@ func numbered(c *console, f *actFlags, cmd *cobra.Command, deciding bool, do fun
 	}
 	f.on(cmd, false)
 	if deciding {
-		cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who decides")
+		cmd.Flags().StringVar(&f.by, "by", login(), "who decides")
 	}
 	return cmd
 }

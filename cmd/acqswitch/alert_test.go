@@ -67,7 +67,7 @@ func TestAlerts(t *testing.T) {
 	s.cli("alert", "list", "--rule", "Q1").check(t, exitUsage, "", "--rule")
 	dispose := []string{"alert", "dispose", "1", "--by", "Li Na", "--risk", "07", "--disposition"}
 	s.cli(append(dispose, "09")...).check(t, exitRefused, "", "assign it first")
-	s.cli("alert", "assign", "1", "--to", "", "--by", "Wang").check(t, exitRefused, "", "person's name")
+	s.cli("alert", "assign", "1", "--to", "", "--by", "Wang").check(t, exitUsage, "", "--to must say who")
 	s.cli("alert", "assign", "1", "--to", "Li Na", "--by", "Wang").check(t, exitOK, "assignee Li Na", "")
 	s.cli(append(dispose, "12")...).check(t, exitUsage, "", `disposition "12" must be one of 01`)
 	s.cli(append(dispose, "09,06")...).check(t, exitOK, "disposition 09, 06", "")

@@ -247,7 +247,7 @@ What was taken before is left as it is, so the same file may be given again.`,
 			})
 		},
 	}, false)
-	cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who imports it")
+	cmd.Flags().StringVar(&f.by, "by", login(), "who imports it")
 	return cmd
 }
 
@@ -375,7 +375,7 @@ read, and stays where it is.`,
 			})
 		},
 	}, false)
-	cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who adds it")
+	cmd.Flags().StringVar(&f.by, "by", login(), "who adds it")
 	cmd.Flags().StringVar(&kind, "kind", "slip", strings.Join(dispute.Kinds, ", "))
 	return cmd
 }

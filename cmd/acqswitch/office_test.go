@@ -137,7 +137,7 @@ func TestOffice(t *testing.T) {
 	say("it eats cards", "ticket", "list", "--all")
 
 	write(t, s.dir, "black.csv", "kind,value,reason\nname,Bund Books Ltd,swindled\n")
-	say("2 merchants were suspended", "registry", "blacklist", "black.csv", "--by", "li")
+	say("1 line in force, suspended: 2 merchants", "registry", "blacklist", "black.csv", "--by", "li")
 	say("set", "registry", "model", "N910", "target=320001", "deadline=2027-01-31", "--by", "li")
 	say("320001", "registry", "models")
 	say("-status active +status suspended", "registry", "history", "merchant", shop, "--full")

@@ -53,7 +53,7 @@ ordered, another amount, or a contradiction is refused as a whole, with line and
 			})
 		},
 	}, false)
-	cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who imports it")
+	cmd.Flags().StringVar(&f.by, "by", login(), "who imports it")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -25,7 +24,7 @@ func (f *actFlags) on(cmd *cobra.Command, deciding bool) *cobra.Command {
 	configFlag(cmd, &f.file)
 	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
 	if deciding {
-		cmd.Flags().StringVar(&f.by, "by", os.Getenv("USER"), "who decides")
+		cmd.Flags().StringVar(&f.by, "by", login(), "who decides")
 		cmd.Flags().StringVar(&f.reason, "reason", "", "why, for those who read it later")
 	}
 	return cmd

@@ -165,7 +165,7 @@ applied; 3 taken, with exceptions, or refused: the day is not settled, or has a 
 		},
 	}, false)
 	fl := cmd.Flags()
-	fl.StringVar(&f.by, "by", os.Getenv("USER"), "who imports it")
+	fl.StringVar(&f.by, "by", login(), "who imports it")
 	fl.StringVar(&date, "date", "", "the business day as yyyy-mm-dd")
 	fl.StringVar(&issuer, "issuer", "", "whose file it is, by its name in the configuration")
 	fl.StringVar(&layout, "layout", "acom", "acom, zm, or the file of a layout")

@@ -88,11 +88,16 @@ func onPolicies(ctx context.Context, file string, fn func(*policyDesk) error) er
 
 // person adds who does it; the name of the machine's account unless it is said.
 func person(cmd *cobra.Command, by *string) {
-	name := ""
-	if u, err := user.Current(); err == nil {
-		name = u.Username
+	cmd.Flags().StringVar(by, "by", login(), "who does this")
+}
+
+// login is the name of the machine's account: who acts, where nobody says it.
+func login() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
 	}
-	cmd.Flags().StringVar(by, "by", name, "who does this")
+	return u.Username
 }
 
 // answered makes what the desk or the store says against something an answer: it

@@ -72,6 +72,17 @@ const (
 	WriteOff   Step = "write-off"  // the merchant cannot be charged
 )
 
+// command is what the command of a step is called.
+func (s Step) command() string {
+	switch s {
+	case Win:
+		return "won"
+	case Lose:
+		return "lost"
+	}
+	return string(s)
+}
+
 // move is one row of the rules: from a state, a step leads to another and moves the
 // case's amount between two accounts.
 type move struct {
@@ -124,12 +135,12 @@ func find(step Step, from State) (*move, error) {
 		if m.step == step {
 			return m, nil
 		}
-		may = append(may, string(m.step))
+		may = append(may, m.step.command())
 	}
 	if len(may) == 0 {
 		return nil, refuse("it is %s: nothing can be done about it any more", from)
 	}
-	return nil, refuse("it is %s: %s is not possible, but %s", from, step, strings.Join(may, ", "))
+	return nil, refuse("it is %s: %s is not possible, but %s", from, step.command(), strings.Join(may, ", "))
 }
 
 // Deadlines are how many calendar days after a step the next one may come. The

@@ -57,7 +57,6 @@ bench: build ## measure codec, risk, journal, settlement, tools and the whole sw
 	go run ./cmd/bench $(BENCH)
 	go run ./cmd/bench herd
 	go run ./cmd/bench quote
-	go run ./cmd/bench goodput
 
 bench-compare: ## benchmarks of BASE (a revision) and of what is here, in turn, through benchstat; BENCH=REGEXP narrows them
 	.ci/bench-compare.sh $(BASE) '$(or $(BENCH),.)'

@@ -13,24 +13,21 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
-	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // goodputAt are the parts of its capacity that are offered to the switch.
 var goodputAt = [...]float64{0.5, 1, 2, 5, 10}
 
-// The bars: of the best goodput of the curve, at its end, and of reversals.
+// goodputBar is what must be left of the best goodput of the curve at its end.
 const goodputBar = 0.9
 
 // goodputPatience is how long a sale's answer is good for.
 const goodputPatience = 2 * time.Second
 
 // goodput offers more and more sales than the switch can carry, whether answers
-// come or not, and prints how many are approved in time; beside them one terminal
-// reverses without a pause, and nothing of that may be refused or forgotten.
+// come or not, and prints how many are approved in time.
 //
 // So that the rest of the machine can offer ten times what the switch can carry,
 // the switch has a part of its processor's time only, as a container's quota gives
@@ -77,35 +74,31 @@ func (g *goodput) run(ctx context.Context, out io.Writer) error {
 	capacity := full.good
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "capacity, 1,000 terminals with one sale in flight each: %.0f/s\n", capacity)
-	fmt.Fprintln(w, "offered\tapproved in time\tof the best\tp50\tp99\trefused\tlate or silent\treversals\tof them undone at once\tthe sender's lag p99")
-	best, last, shed := 0.0, 0.0, 0
+	fmt.Fprintln(w, "offered\tapproved in time\tof the best\tp50\tp99\trefused\tlate or silent\tthe sender's lag p99")
+	best, last := 0.0, 0.0
 	for _, times := range goodputAt {
 		l, err := g.offer(ctx, fmt.Sprintf("arrivals: [{for: %s, rate: %g}]", g.opts.duration, capacity*times))
 		if err != nil {
 			return fmt.Errorf("offer %g times the capacity: %w", times, err)
 		}
-		best, last, shed = max(best, l.good), l.good, shed+l.shed
+		best, last = max(best, l.good), l.good
 		r := l.report
-		fmt.Fprintf(w, "%gx, %.0f/s\t%.0f/s\t%.2f\t%v\t%v\t%d\t%d\t%d\t%d\t%v\n", times, capacity*times, l.good, l.good/best,
-			r.Latency.P50.Round(time.Millisecond), r.Latency.P99.Round(time.Millisecond), r.Load.Wrong, r.Load.Silent, l.reversals, l.reversals-l.shed, r.Lag.P99.Round(time.Millisecond))
+		fmt.Fprintf(w, "%gx, %.0f/s\t%.0f/s\t%.2f\t%v\t%v\t%d\t%d\t%v\n", times, capacity*times, l.good, l.good/best,
+			r.Latency.P50.Round(time.Millisecond), r.Latency.P99.Round(time.Millisecond), r.Load.Wrong, r.Load.Silent, r.Lag.P99.Round(time.Millisecond))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	switch {
-	case last < goodputBar*best:
+	if last < goodputBar*best {
 		return fmt.Errorf("at %g times the capacity %.2f of the best goodput are left, less than %g", goodputAt[len(goodputAt)-1], last/best, goodputBar)
-	case shed > 0:
-		return fmt.Errorf("%d reversals were refused or not answered", shed)
 	}
 	return nil
 }
 
 // offered is what came of one load.
 type offered struct {
-	report          *replay.Report
-	good            float64 // approved in time, a second
-	reversals, shed int
+	report *replay.Report
+	good   float64 // approved in time, a second
 }
 
 // offer makes one load on a system of its own.
@@ -119,7 +112,7 @@ func (g *goodput) offer(ctx context.Context, when string) (o offered, err error)
 	if err != nil {
 		return o, err
 	}
-	terminals := g.opts.terminals - 1
+	terminals := g.opts.terminals
 	if p.Closed != nil {
 		terminals = 1000
 	}
@@ -133,10 +126,7 @@ func (g *goodput) offer(ctx context.Context, when string) (o offered, err error)
 	defer beside.Wait()
 	defer stop()
 	beside.Go(func() { throttle(loading, s.processes[len(s.processes)-1].pid, g.share) })
-	reversing, end := context.WithCancel(ctx)
-	beside.Go(func() { o.reversals, o.shed = reverse(reversing, s.address, g.opts.terminals-1) })
 	o.report, err = replay.RunLoad(ctx, p, load)
-	end()
 	stop()
 	beside.Wait()
 	o.good = float64(o.report.Answered-o.report.Load.Wrong) / g.opts.duration.Seconds()
@@ -156,33 +146,4 @@ func throttle(ctx context.Context, pid int, share float64) {
 		syscall.Kill(pid, syscall.SIGSTOP)
 		terminal.Pause(ctx, periodOfShare-on)
 	}
-}
-
-// reverse has one terminal reverse until ctx ends. It says how many reversals were
-// sent, and how many of them were not told yes in time.
-func reverse(ctx context.Context, address string, number int) (sent, shed int) {
-	d, err := dialect.ForTerminal("cup-pos")
-	if err != nil {
-		return 0, 0
-	}
-	line := terminal.Line{Addr: address, Dialect: d}
-	defer line.HangUp()
-	p := terminal.Profile{Terminal: txn.MakeTerminalID(terminalID(number)), Merchant: txn.MakeMerchantID(merchantID(number)), Currency: txn.CNY, Batch: 1}
-	pan, _ := terminal.TestPAN("622202", 7)
-	for stan := uint32(1); ctx.Err() == nil; stan++ {
-		m := terminal.Message{Kind: txn.KindReversal, STAN: stan, At: time.Now(), Card: terminal.Card{PAN: pan, Expiry: "4912", Entry: terminal.Manual},
-			Amount: txn.Amount{Minor: 100, Currency: txn.CNY}, Original: terminal.Original{STAN: stan}}
-		frame, err := m.Append(nil, d, &p)
-		var answer terminal.Answer
-		if err == nil {
-			answer, err = line.Exchange(ctx, frame, goodputPatience)
-		}
-		if ctx.Err() != nil {
-			return sent, shed
-		}
-		if sent++; err != nil || !answer.Approved() {
-			shed++
-		}
-	}
-	return sent, shed
 }

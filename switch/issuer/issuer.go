@@ -71,17 +71,29 @@ func (is *issuer) send(c *call, intent journal.Position, encode func([]byte) ([]
 	return err
 }
 
+// leaveEvery is how often a call whose time is up looks whether its frame has left.
+const leaveEvery = 5 * time.Millisecond
+
 // await waits until c ended, at most for wait or until one of two other events,
-// and says whether it ended. Either way c is out of the table and its owner's.
+// and says whether it ended. Either way c is out of the table and its owner's. A
+// call that gave up while its frame is held back, by a slow journal or a peer that
+// does not read, could be undone on another link before it arrives: its time is not
+// up until the frame has left, or the link is lost.
 func (is *issuer) await(c *call, wait time.Duration, stop, gone <-chan struct{}) bool {
 	c.timer.Reset(wait)
 	defer c.timer.Stop()
-	select {
-	case <-c.done:
-		return true
-	case <-c.timer.C:
-	case <-stop:
-	case <-gone:
+	for waiting := true; waiting; {
+		waiting = false
+		select {
+		case <-c.done:
+			return true
+		case <-c.timer.C:
+			if waiting = c.wire.Load().written.Load() < c.flush; waiting {
+				c.timer.Reset(leaveEvery)
+			}
+		case <-stop:
+		case <-gone:
+		}
 	}
 	if is.table.take(c) {
 		return false

@@ -585,6 +585,47 @@ func TestFrameWaitsForItsIntent(t *testing.T) {
 	}
 }
 
+// Who waits for an answer is not told that time is up while the frame has not
+// left: its reversal could go out on another link, and be before it at the issuer.
+func TestF34TimeIsNotUpBeforeTheFrameLeft(t *testing.T) {
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			c.answer(m, "00")
+		}
+	})
+	j, err := journal.Open("journal", journal.Config{Disk: memdisk.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := startOn(t, j, p.addr(), func(cfg *issuer.Config) { cfg.Connections = 2 }).up(2)
+	intent, err := j.Queue([]byte("intent")) // the journal does not run yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := sale("10000001", 100)
+	req.Deadline = time.Now().Add(20 * time.Millisecond)
+	leg, reason := b.Begin(req)
+	if reason != txn.Approved {
+		t.Fatal(reason)
+	}
+	ended := make(chan result, 1)
+	go func() {
+		var r result
+		r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, &r.reply)
+		ended <- r
+	}()
+	select {
+	case r := <-ended:
+		t.Errorf("%v while the frame waits", r.outcome)
+		ended <- r
+	case <-time.After(100 * time.Millisecond):
+	}
+	run(t, j.Run)
+	if r := <-ended; r.outcome != txn.OutcomeApproved && r.outcome != txn.OutcomeUnknown {
+		t.Errorf("%v after it left", r.outcome)
+	}
+}
+
 // clumsy panics instead of spelling the messages of one amount.
 type clumsy struct {
 	issuer.Codec

@@ -151,8 +151,8 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 
 // Exchange sends req, once the journal's record at intent is on stable storage,
 // and waits for its reply until req.Deadline or the issuer's timeout, whichever is
-// first, and gives the place back. The outcome is NotSent only if certainly no
-// byte left.
+// first, but not less than until the request has left or its link is lost; and gives
+// the place back. The outcome is NotSent only if certainly no byte left.
 func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()

@@ -43,6 +43,8 @@ type wire struct {
 	flush   uint64           // number of the flush that takes the queue next; from 1
 	flushed uint64           // the last flush taken: it may have left
 
+	written atomic.Uint64 // the last flush that has left
+
 	made  time.Time
 	times [timesKept]atomic.Uint64 // see left
 }
@@ -164,6 +166,7 @@ func (w *wire) write() {
 		if _, err := w.conn.Write(batch); err != nil {
 			return // the library ends the connection after a failed write
 		}
+		w.written.Store(n)
 		failpoint.Hit(failpoint.Sent)
 		if spare = batch; cap(spare) > queueMax/4 {
 			spare = nil

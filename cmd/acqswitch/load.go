@@ -65,6 +65,9 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 	if f.profile == "" || f.to == "" || (f.identities == "") == (f.registry == "") {
 		return usage(errors.New("say --profile, --to, and one of --identities and --registry"))
 	}
+	if err := hostPort(f.to); err != nil {
+		return usage(err)
+	}
 	var p *replay.Profile
 	if err := readFile(f.profile, func(r io.Reader) (err error) { p, err = replay.ReadProfile(r); return err }); err != nil {
 		return usage(fmt.Errorf("--profile: %w", err))

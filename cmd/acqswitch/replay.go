@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -96,6 +97,11 @@ in every case.`,
 
 func (f *replayFlags) options() (o replay.Options, err error) {
 	o = replay.Options{Addrs: targets(f.to), Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
+	for _, addr := range o.Addrs {
+		if err := hostPort(addr); err != nil {
+			return o, err
+		}
+	}
 	switch {
 	case len(o.Addrs) == 0 && !f.compare:
 		return o, errors.New("say with --to where the host is")
@@ -158,6 +164,14 @@ func targets(to []string) map[string]string {
 		addrs[name] = addr
 	}
 	return addrs
+}
+
+// hostPort refuses what is no address before anything is played.
+func hostPort(addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("--to %q must be HOST:PORT", addr)
+	}
+	return nil
 }
 
 // testKeysOf reads the file of --tmk, if there is one.
@@ -378,11 +392,7 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	if err := printLatencies(out, r); err != nil {
 		return err
 	}
-	verdict := "Every answer is as " + r.Expectation() + "."
-	if !r.OK() {
-		verdict = "Not as " + r.Expectation() + "."
-	}
-	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
+	_, err := fmt.Fprintf(out, "\n%s\n", r.Verdict())
 	return err
 }
 

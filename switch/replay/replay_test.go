@@ -733,3 +733,22 @@ func TestHTML(t *testing.T) {
 		t.Errorf("%+v", r.Groups)
 	}
 }
+
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		r    Report
+		ok   bool
+		want string
+	}{
+		{Report{}, false, "Nothing was answered."},
+		{Report{Sent: 5, Silent: 5}, false, "Nothing was answered."},
+		{Report{Sent: 5, Answered: 4, Same: 4, NotPlayed: 1}, false, "Not as recorded."},
+		{Report{Sent: 5, Answered: 5, Unrecorded: 5}, true, "There was no answer to hold these against."},
+		{Report{Sent: 5, Answered: 5, Same: 4, Unrecorded: 1}, true, "Every answer is as recorded."},
+		{Report{Sent: 5, Answered: 5, Same: 5, Reference: []string{"a:1"}}, true, "Every answer is as the reference answers."},
+	} {
+		if got := c.r.Verdict(); got != c.want || c.r.OK() != c.ok {
+			t.Errorf("%+v: %v, %s; want %v, %s", c.r, c.r.OK(), got, c.ok, c.want)
+		}
+	}
+}

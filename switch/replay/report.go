@@ -55,13 +55,27 @@ type Report struct {
 	Lag Percentiles `json:"lag"`
 }
 
-// OK says that every answer is as recorded and none is missing; of a load, that
-// every answer is right.
+// OK says that something was answered, that every answer is as recorded and none is
+// missing; of a load, that every answer is right.
 func (r *Report) OK() bool {
 	if r.Load != nil {
 		return r.Load.Errors() == 0 && r.Load.Keyless == 0 && r.Answered > 0
 	}
-	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Sent > 0
+	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Answered > 0
+}
+
+// Verdict is a replay's in a sentence. What has no answers, such as a template, is
+// held against nothing, and OK where the host answered.
+func (r *Report) Verdict() string {
+	switch {
+	case r.Answered == 0:
+		return "Nothing was answered."
+	case !r.OK():
+		return "Not as " + r.Expectation() + "."
+	case r.Same == 0:
+		return "There was no answer to hold these against."
+	}
+	return "Every answer is as " + r.Expectation() + "."
 }
 
 // Expectation is where the answers that were expected come from, as "recorded".

@@ -98,7 +98,7 @@ func TestOffice(t *testing.T) {
 	say("proposal 1: another person must approve it", "merchant", "account", shop, "bank=102290000001", "--by", "li", "--reason", "its letter")
 	refuses(exitUsage, "name: does not say where it is paid", "merchant", "account", shop, "name=x", "--by", "li", "--reason", "its letter")
 	refuses(exitRefused, "another person must decide it", "proposal", "approve", "1", "--by", "li")
-	say("\nbank 102290000001\n", "proposal", "show", "1")
+	say("7\naccount_owner Bund Books Ltd\nbank 102290000001\n", "proposal", "show", "1")
 	say("1: approved", "proposal", "approve", "1", "--by", "wang")
 	say("set", "merchant", "set", shop, "payout=d+1", "fee_plan=retial", "--by", "li")
 	refuses(exitUsage, `there is no plan "retial", which merchant `+shop+" has in the registry", "fee", "check")

@@ -69,8 +69,13 @@ func proposalCommand(c *console) *cobra.Command {
 				}
 				document := struct{ Entry string }{p.Document}
 				json.Unmarshal([]byte(p.Document), &document) // of the registry; others are for people as they are
-				_, err = fmt.Fprintf(c.out, "\n%s\n", strings.TrimSpace(document.Entry))
-				return err
+				fmt.Fprintln(c.out)
+				for line := range strings.Lines(strings.TrimSpace(document.Entry) + "\n") {
+					if !strings.HasPrefix(line, "account_sealed ") { // for people the mask says more
+						fmt.Fprint(c.out, line)
+					}
+				}
+				return nil
 			})
 		},
 	}, false)

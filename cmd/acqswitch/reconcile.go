@@ -61,7 +61,7 @@ func layoutOf(name string) (*reconcile.Layout, error) {
 		text, err = os.ReadFile(name)
 	}
 	if err != nil {
-		return nil, usage(fmt.Errorf("--layout must be acom, zm or a file: %w", err))
+		return nil, usage(fmt.Errorf("--layout must be acom, zm, ipm or a file: %w", err))
 	}
 	l, err := reconcile.LoadLayout(name, text)
 	if err != nil {
@@ -85,14 +85,15 @@ func reconcileImportCommand(c *console) *cobra.Command {
 		Use:   "import FILE",
 		Short: "Hold an issuer's file against a settled business day",
 		Long: `import matches the lines of a file with the transactions of a settled business
-day by trace number, transmission time and acquirer, and puts what does not match
-into the queue of exceptions, each with its cause. What an earlier file left open
-and this one has is settled. A file that is cut off, has a wrong sum, a bad line or
-another day, or that was given before, is refused as a whole.
+day by trace number, transmission time and acquirer, or by reference number, as the
+layout says, and puts what does not match into the queue of exceptions, each with
+its cause. What an earlier file left open and this one has is settled. A file that
+is cut off, has a wrong sum, a bad line or another day, or that was given before, is
+refused as a whole.
 
-Layouts: acom (UnionPay's acquirer detail), zm (UnionPay's merchant file), or a YAML
-file; docs/settlement.md explains them. --count and --total are for files without a
-trailer: what the issuer says it comes to.
+Layouts: acom (UnionPay's acquirer detail), zm (UnionPay's merchant file), ipm
+(Mastercard's clearing), or a YAML file; docs/settlement.md explains them. --count
+and --total are for files without a trailer: what the issuer says it comes to.
 
 Exit codes: 0 all matched; 2 the file, layout or command line is wrong, nothing was
 applied; 3 taken, with exceptions, or refused: the day is not settled, or has a file.`,
@@ -168,7 +169,7 @@ applied; 3 taken, with exceptions, or refused: the day is not settled, or has a 
 	fl.StringVar(&f.by, "by", login(), "who imports it")
 	fl.StringVar(&date, "date", "", "the business day as yyyy-mm-dd")
 	fl.StringVar(&issuer, "issuer", "", "whose file it is, by its name in the configuration")
-	fl.StringVar(&layout, "layout", "acom", "acom, zm, or the file of a layout")
+	fl.StringVar(&layout, "layout", "acom", "acom, zm, ipm, or the file of a layout")
 	fl.StringVar(&currency, "currency", "", "of a layout without a column for it; default: the layout's")
 	fl.StringVar(&f.merchant, "merchant", "", "of a file of one merchant only: its id (DE42)")
 	fl.Int64Var(&tolerance, "tolerance", 0, "by how many minor units amounts may differ")
@@ -193,6 +194,13 @@ func writeReconciled(w io.Writer, all []*reconcile.Result) error {
 	for _, r := range all {
 		for _, cause := range slices.Sorted(maps.Keys(r.Causes)) {
 			fmt.Fprintf(w, "%s %s: %d × %s\n", r.Issuer, r.Date, r.Causes[cause], cause)
+		}
+		var others []string
+		for _, what := range slices.Sorted(maps.Keys(r.NotLines)) {
+			others = append(others, fmt.Sprintf("%d %s", r.NotLines[what], what))
+		}
+		if len(others) > 0 {
+			fmt.Fprintf(w, "%s %s: not read as lines: %s\n", r.Issuer, r.Date, strings.Join(others, ", "))
 		}
 	}
 	return nil

@@ -83,4 +83,30 @@ func TestReconcile(t *testing.T) {
 			t.Errorf("the general ledger has no %q:\n%s", want, books)
 		}
 	}
+	// Mastercard's file of the next day has one of these sales again, and a chargeback.
+	clearing := ipmRecord("1644", 24, "697", 48, "0070105000") +
+		ipmRecord("1240", 3, "000000", 4, "000000100002", 12, "261120090003", 24, "200", 37, "000000000003", 49, "156") +
+		ipmRecord("1442", 24, "450") +
+		ipmRecord("1644", 24, "695", 48, "045"+"0105000"+"03010160000000000100002"+"030600800000004") + "\x00\x00\x00\x00"
+	write(t, dir, "T112", clearing)
+	write(t, dir, "cut", clearing[:60])
+	load = []string{"reconcile", "import", "--by", "wang", "--issuer", "east", "--date", "2026-11-21", "--layout", "ipm"}
+	cli(append(load, "cut")...).check(t, exitUsage, "", "cut: record 2 at byte 41: the file is cut off here")
+	taken := cli(append(load, "T112")...)
+	taken.check(t, exitRefused, "east 2026-11-21: 1 × an earlier file has it", "")
+	taken.check(t, exitRefused, "east 2026-11-21: not read as lines: 1 chargebacks (1442)", "")
+}
+
+// ipmRecord is a record of Mastercard's clearing, behind its length: elements by
+// number, in order.
+func ipmRecord(mti string, elements ...any) string {
+	bitmap := [16]byte{0x80}
+	text := ""
+	for i := 0; i < len(elements); i += 2 {
+		n := elements[i].(int) - 1
+		bitmap[n/8] |= 0x80 >> (n % 8)
+		text += elements[i+1].(string)
+	}
+	record := mti + string(bitmap[:]) + text
+	return string([]byte{0, 0, byte(len(record) >> 8), byte(len(record))}) + record
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -48,19 +47,31 @@ func (q queries) Standing(ctx context.Context, day txn.Date, issuer txn.IssuerID
 	return q.legs(ctx, fn, selectStanding, day.String(), issuer.String(), int64(math.MaxInt64))
 }
 
-// legsByNumber is up to how many trace numbers the database picks the rows; above,
+// LegNumber is a number by which legs are looked up.
+type LegNumber uint8
+
+// The numbers of a leg.
+const (
+	BySTAN LegNumber = iota // DE11 of our request to the issuer
+	ByRRN                   // DE37, of twelve digits
+)
+
+// legsByNumber is up to how many numbers the database picks the rows; above,
 // comparing each row with all of them costs more than reading it.
 const legsByNumber = 1000
 
 // Legs calls fn with all that was ever put to an issuer on the business days from
-// first to last under one of some trace numbers, likewise. It may call it with
-// others too.
-func (q queries) Legs(ctx context.Context, first, last txn.Date, stans []uint32, fn func(*Leg) error) error {
+// first to last under one of some numbers, likewise. It may call it with others too.
+func (q queries) Legs(ctx context.Context, first, last txn.Date, by LegNumber, numbers []uint64, fn func(*Leg) error) error {
 	query := selectLegs
-	if len(stans) <= legsByNumber {
-		b := []byte(query + " AND issuer_stan IN (0")
-		for _, n := range stans {
-			b = strconv.AppendUint(append(b, ','), uint64(n), 10)
+	if len(numbers) <= legsByNumber {
+		column, form := " AND issuer_stan IN (0", ",%d"
+		if by == ByRRN {
+			column, form = " AND rrn IN (''", ",'%012d'"
+		}
+		b := []byte(query + column)
+		for _, n := range numbers {
+			b = fmt.Appendf(b, form, n)
 		}
 		query = string(append(b, ')'))
 	}

@@ -27,6 +27,7 @@ type Layout struct {
 	Currency txn.Currency // of files that do not say it line by line; 0: they do
 
 	form            form
+	byRRN           bool // lines are known by reference number, not by STAN and time
 	separator       byte // fixed: between columns, 0: none
 	major           bool // amounts are in major units, with a point
 	names           bool // the first line names the columns
@@ -40,6 +41,7 @@ type form uint8
 const (
 	fixed form = iota
 	csvForm
+	ipmForm // of Mastercard's clearing, see ipm.go
 )
 
 // record is one kind of line.
@@ -52,6 +54,7 @@ type record struct {
 type column struct {
 	name                       string
 	width                      int
+	source                     int // ipm: which element or subelement it is
 	role                       role
 	format                     string // of times and dates, as package time has them
 	credit, reversal, approved []string
@@ -82,10 +85,11 @@ const (
 	roleTotal
 	roleDebits
 	roleCredits
+	roleReference
 )
 
 var roleNames = [...]string{"", "stan", "time", "acquirer", "amount", "currency", "direction", "mti", "terminal", "merchant", "rrn", "card", "auth-code", "code",
-	"original-stan", "original-time", "date", "count", "total", "debits", "credits"}
+	"original-stan", "original-time", "date", "count", "total", "debits", "credits", "reference"}
 
 // legTime is the form of a transmission time (DE7).
 const legTime = "0102150405"
@@ -93,6 +97,7 @@ const legTime = "0102150405"
 type layoutYAML struct {
 	Version   yamlfile.Scalar `yaml:"version"`
 	Form      yamlfile.Scalar `yaml:"form"`
+	Key       yamlfile.Scalar `yaml:"key"`
 	Separator yamlfile.Scalar `yaml:"separator"`
 	Currency  yamlfile.Scalar `yaml:"currency"`
 	Amounts   yamlfile.Scalar `yaml:"amounts"`
@@ -121,7 +126,7 @@ type columnYAML struct {
 //go:embed layouts/*.yaml
 var layouts embed.FS
 
-// Builtin is a layout that needs no file: acom or zm.
+// Builtin is a layout that needs no file: acom, zm or ipm.
 func Builtin(name string) (*Layout, bool) {
 	text, err := layouts.ReadFile("layouts/" + name + ".yaml")
 	if err != nil {
@@ -153,8 +158,21 @@ func LoadLayout(name string, text []byte) (*Layout, error) {
 	case "fixed":
 	case "csv":
 		l.form, l.separator = csvForm, ','
+	case "ipm":
+		l.form = ipmForm
+		if s := yamlfile.First(doc.Separator, doc.Amounts, doc.Names); s.Line > 0 || doc.Header != nil || doc.Trailer != nil {
+			d.problem(doc.Form.Or(s), "form", "of ipm the separator, amounts, names, header and trailer are what they are: leave them out")
+		}
 	default:
-		d.problem(doc.Form, "form", "%q must be fixed or csv", doc.Form.Text)
+		d.problem(doc.Form, "form", "%q must be fixed, csv or ipm", doc.Form.Text)
+	}
+	key := []role{roleSTAN, roleTime}
+	switch doc.Key.Text {
+	case "", "trace":
+	case "rrn":
+		l.byRRN, key = true, []role{roleRRN}
+	default:
+		d.problem(doc.Key, "key", "%q must be trace or rrn", doc.Key.Text)
 	}
 	if s := doc.Separator; s.Line > 0 {
 		if len(s.Text) != 1 || strings.ContainsAny(s.Text, "\"\r\n") {
@@ -176,11 +194,11 @@ func LoadLayout(name string, text []byte) (*Layout, error) {
 		d.problem(doc.Amounts, "amounts", "%q must be minor or major", doc.Amounts.Text)
 	}
 	l.names = d.flag(doc.Names, "names")
-	if l.names && l.form == fixed {
+	if l.names && l.form != csvForm {
 		d.problem(doc.Names, "names", "only csv names its columns in the first line")
 	}
 	l.detail = d.record(l, doc.Columns, "columns")
-	for _, r := range [...]role{roleSTAN, roleTime, roleAmount} {
+	for _, r := range append(key, roleAmount) {
 		if !l.detail.has(r) {
 			d.problem(doc.Form, "columns", "one must be read as %s", roleNames[r])
 		}
@@ -247,6 +265,11 @@ func (d *loader) record(l *Layout, columns []columnYAML, field string) (r record
 				d.problem(at.Or(y.Width), field+"[].width", "%q must be 1 to %d", y.Width.Text, widthMax)
 			}
 			c.width = n
+		}
+		if l.form == ipmForm {
+			if c.source = sourceOf(c.name); c.source == 0 {
+				d.problem(at.Or(y.Name), field+"[].name", "%q must be de2 to de127, as far as the format has it, or pds0001 to pds9999", c.name)
+			}
 		}
 		n := slices.Index(roleNames[:], y.As.Text)
 		if n < 0 {

@@ -67,6 +67,8 @@ type Result struct {
 	NoMoney    int64            `json:"no_money"`  // lines that were declined, or reversed by the same file
 	Exceptions int64            `json:"exceptions"`
 	Causes     map[string]int64 `json:"causes"`
+	// NotLines is what else the file has, by what it is called, and how often.
+	NotLines map[string]int64 `json:"not_lines,omitempty"`
 }
 
 // fact is one of our transactions; it holds no pointers, for there are many.
@@ -88,11 +90,30 @@ type fact struct {
 	auth     [6]byte
 }
 
-// key is STAN and transmission time: with acquirer and issuer, what both sides know
-// a transaction by.
+// key is what both sides know a transaction by, with acquirer and issuer: STAN and
+// transmission time, or the reference number, as the layout says; 0: it has none.
 type key uint64
 
-func keyOf(stan, at uint32) key { return key(stan)<<32 | key(at) }
+func (l *Layout) keyOf(stan, at uint32, rrn []byte) key {
+	if l.byRRN {
+		if len(rrn) != 12 || !allDigits(rrn) { // ours are
+			return 0
+		}
+		var n key
+		for _, c := range rrn {
+			n = n*10 + key(c-'0')
+		}
+		return n
+	}
+	return key(stan)<<32 | key(at)
+}
+
+func (l *Layout) keyName() string {
+	if l.byRRN {
+		return "reference number"
+	}
+	return "STAN and time"
+}
 
 // match is one file being held against the ledger.
 type match struct {
@@ -162,9 +183,12 @@ func (m *match) load(ctx context.Context) error {
 		if !ok {
 			return fmt.Errorf("transaction %s has no transmission time", g.ID)
 		}
-		k := keyOf(g.Leg.STAN, at)
+		k := in.Layout.keyOf(g.Leg.STAN, at, g.RRN[:])
+		if k == 0 {
+			return fmt.Errorf("transaction %s has no reference number", g.ID)
+		}
 		if _, twice := m.index[k]; twice {
-			return fmt.Errorf("transaction %s has the STAN and time of another one of issuer %s", g.ID, in.Issuer)
+			return fmt.Errorf("transaction %s has the %s of another one of issuer %s", g.ID, in.Layout.keyName(), in.Issuer)
 		}
 		m.index[k] = int32(len(m.facts))
 		m.facts = append(m.facts, fact{id: g.ID, minor: int64(g.Kind.Totals()) * g.Amount.Minor, currency: g.Amount.Currency, stan: g.Leg.STAN, at: at, acquirer: g.Acquirer,
@@ -182,7 +206,7 @@ func (m *match) read(layout *Layout) error {
 	in := m.in
 	if d := dated.FindStringSubmatch(filepath.Base(in.Name)); d != nil {
 		if at, err := time.Parse("060102", d[1]); err != nil || txn.MakeDate(at) != in.Day {
-			return &FileError{in.Name, 0, "", fmt.Sprintf("by its name it is of another day than %s", in.Day)}
+			return &FileError{File: in.Name, What: fmt.Sprintf("by its name it is of another day than %s", in.Day)}
 		}
 	}
 	hash := sha256.New()
@@ -201,13 +225,13 @@ func (m *match) read(layout *Layout) error {
 		if err != nil {
 			return err
 		}
-		near = near || beside[line.Time/1_000_000]
+		near = near || !layout.detail.has(roleTime) || beside[line.Time/1_000_000]
 		if err := m.line(&line); err != nil {
 			return err
 		}
 	}
 	wrong := func(field, format string, args ...any) error {
-		return &FileError{in.Name, 0, field, fmt.Sprintf(format, args...)}
+		return &FileError{File: in.Name, Field: field, What: fmt.Sprintf(format, args...)}
 	}
 	switch s := &r.Sums; {
 	case r.Day != 0 && r.Day != in.Day:
@@ -221,16 +245,19 @@ func (m *match) read(layout *Layout) error {
 	default:
 		m.result.Lines, m.result.Debits, m.result.Credits = s.Count, s.Debits, s.Credits
 	}
+	m.result.NotLines = r.NotLines
 	m.result.SHA256 = hex.EncodeToString(hash.Sum(nil))
 	return nil
 }
 
 // line takes the next line.
 func (m *match) line(l *Line) error {
-	k := keyOf(l.STAN, l.Time)
-	if l.Reversal {
+	k := m.in.Layout.keyOf(l.STAN, l.Time, l.RRN)
+	if l.Reversal && k == 0 { // it undoes what cannot be told
+		l.Credit = !l.Credit
+	} else if l.Reversal {
 		if l.OriginalSTAN != 0 {
-			k = keyOf(l.OriginalSTAN, l.OriginalTime)
+			k = m.in.Layout.keyOf(l.OriginalSTAN, l.OriginalTime, l.RRN)
 		}
 		m.result.NoMoney++
 		if len(m.reversed) >= ExceptionsMax*10 {
@@ -256,6 +283,10 @@ func (m *match) line(l *Line) error {
 		e := m.of(l, nil, WeDoNotHaveIt)
 		if l.Acquirer != 0 && m.in.Acquirer != 0 && l.Acquirer != m.in.Acquirer {
 			e.Cause = ItIsAnotherAcquirers
+		}
+		if k == 0 { // nothing to look it up by, and no two of these are the same
+			m.unlike(Side{}, e.Theirs, 1)
+			return m.put(e)
 		}
 		if _, twice := m.leftAt[k]; twice {
 			e.Cause = ItIsTwiceInTheFile
@@ -353,7 +384,7 @@ func (m *match) of(l *Line, f *fact, cause Cause) Exception {
 	e.Line, e.STAN, e.Time, e.Columns = l.Number, l.STAN, l.Time, l.Columns()
 	e.Theirs = Side{Minor: signed(l), Currency: l.Amount.Currency}
 	if f == nil {
-		e.Merchant, e.Terminal, e.RRN, e.Card = masked(l.Merchant, false), masked(l.Terminal, false), masked(l.RRN, false), masked(l.Card, true)
+		e.Merchant, e.Terminal, e.RRN, e.Card = masked(l.Merchant, false), masked(l.Terminal, false), maskedAs(l.RRN, roleRRN), masked(l.Card, true)
 	}
 	return e
 }
@@ -369,7 +400,7 @@ func (m *match) put(e Exception) error {
 }
 
 func (m *match) tooMany() error {
-	return &FileError{m.in.Name, 0, "", fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
+	return &FileError{File: m.in.Name, What: fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
 }
 
 // conclude decides about what only one side has.
@@ -400,7 +431,7 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 	}
 	for i := range m.facts {
 		f := &m.facts[i]
-		k := keyOf(f.stan, f.at)
+		k := m.in.Layout.keyOf(f.stan, f.at, f.rrn[:])
 		e := m.of(nil, f, IssuerDoesNotHaveIt)
 		switch {
 		case m.reversed[k]:
@@ -436,7 +467,7 @@ func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[
 	rest := map[key]*Exception{}
 	for i := range m.left {
 		e := &m.left[i]
-		k := keyOf(e.STAN, e.Time)
+		k := e.key(m.in.Layout)
 		line := e.Theirs
 		if e.done = m.reversed[k]; e.done {
 			m.total(line.Currency).Theirs.add(line.Minor, -1)
@@ -475,16 +506,20 @@ func (m *match) explain(ctx context.Context, rest map[key]*Exception, given map[
 		return nil
 	}
 	in := m.in
-	var stans []uint32
-	for _, e := range rest {
-		stans = append(stans, e.STAN)
+	by, numbers := ledger.BySTAN, make([]uint64, 0, len(rest))
+	for k, e := range rest {
+		n := uint64(e.STAN)
+		if in.Layout.byRRN {
+			by, n = ledger.ByRRN, uint64(k)
+		}
+		numbers = append(numbers, n)
 	}
-	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), stans, func(g *ledger.Leg) error {
+	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), by, numbers, func(g *ledger.Leg) error {
 		at, ok := legTimeOf(g.Leg.Time[:], legTime)
 		if !ok {
 			return nil
 		}
-		e := rest[keyOf(g.Leg.STAN, at)]
+		e := rest[in.Layout.keyOf(g.Leg.STAN, at, g.RRN[:])]
 		// Issuers number apart: another issuer's leg is this one only if all else is.
 		if e == nil || e.Cause == ItIsAnotherAcquirers || g.Leg.Issuer != in.Issuer && (e.ID != 0 || e.RRN == "" || e.RRN != trimmed(g.RRN[:])) {
 			return nil

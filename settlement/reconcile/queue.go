@@ -116,7 +116,9 @@ func (q *Queue) Import(ctx context.Context, in Input) (*Result, error) {
 		all, err := list(ctx, tx, ` WHERE e.issuer = $1 AND e.state IN ('ours only', 'theirs only') AND e.cause <> $2
 			AND COALESCE(a.act, 'open') IN ('open', 'claim', 'resend') ORDER BY e.number`, issuer, ItIsAnotherAcquirers.String())
 		for _, e := range all {
-			open[keyOf(e.STAN, e.Time)] = e
+			if k := e.key(in.Layout); k != 0 {
+				open[k] = e
+			}
 		}
 		if err != nil {
 			return err
@@ -215,6 +217,9 @@ func (m *match) apply(ctx context.Context, tx *sql.Tx) error {
 	}
 	return nil
 }
+
+// key is what another file of a layout would have it under.
+func (e *Exception) key(l *Layout) key { return l.keyOf(e.STAN, e.Time, []byte(e.RRN)) }
 
 func (e *Exception) timeText() string { return fmt.Sprintf("%010d", e.Time) }
 

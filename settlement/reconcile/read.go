@@ -19,15 +19,18 @@ const lineMax = 64 << 10
 
 // FileError is what is wrong with a file: nothing of it is applied.
 type FileError struct {
-	File  string
-	Line  int64  // 0: the whole file
-	Field string // empty: the whole line
-	What  string
+	File   string
+	Line   int64  // or record; 0: the whole file
+	Offset int64  // in bytes, of a record; 0: the file has lines
+	Field  string // empty: the whole line
+	What   string
 }
 
 func (e *FileError) Error() string {
 	s := e.File
-	if e.Line > 0 {
+	if e.Offset > 0 {
+		s += fmt.Sprintf(": record %d at byte %d", e.Line, e.Offset)
+	} else if e.Line > 0 {
 		s += ":" + strconv.FormatInt(e.Line, 10)
 	}
 	if e.Field != "" {
@@ -74,23 +77,37 @@ type Reader struct {
 	ended   bool // the trailer was read
 	values  [][]byte
 	unquote []byte
+	ipm     *ipm // of its form, otherwise nil
 
 	Sums Sums
 	Day  txn.Date // as header or trailer say; 0: they do not
+	// NotLines counts, by what they are called, the records that are no lines.
+	NotLines map[string]int64
 }
 
 // NewReader reads a file of a layout. name is for errors.
 func NewReader(name string, in io.Reader, l *Layout) *Reader {
-	return &Reader{name: name, layout: l, in: bufio.NewReaderSize(in, lineMax), columns: l.detail.columns}
+	r := &Reader{name: name, layout: l, in: bufio.NewReaderSize(in, lineMax), columns: l.detail.columns}
+	if l.form == ipmForm {
+		r.ipm, r.NotLines = &ipm{}, map[string]int64{}
+	}
+	return r
 }
 
 func (r *Reader) wrong(field, format string, args ...any) error {
-	return &FileError{r.name, r.n, field, fmt.Sprintf(format, args...)}
+	e := &FileError{File: r.name, Line: r.n, Field: field, What: fmt.Sprintf(format, args...)}
+	if r.ipm != nil {
+		e.Offset = r.ipm.at
+	}
+	return e
 }
 
 // Next reads the next line. It returns io.EOF once the file has ended as it
 // should, and otherwise a *FileError, or what reading failed with.
 func (r *Reader) Next(line *Line) error {
+	if r.ipm != nil {
+		return r.nextIPM(line)
+	}
 	for {
 		text, err := r.line()
 		if err != nil {
@@ -137,7 +154,7 @@ func (r *Reader) line() ([]byte, error) {
 			return nil, r.wrong("", "the file is cut off: it has no line %q at its end", r.layout.trailer.mark)
 		}
 		if r.n == 0 {
-			return nil, &FileError{r.name, 0, "", "the file is empty"}
+			return nil, &FileError{File: r.name, What: "the file is empty"}
 		}
 		return nil, io.EOF
 	case errors.Is(err, io.EOF):
@@ -315,6 +332,11 @@ func (r *Reader) detail(text []byte, line *Line) error {
 	if err := r.split(text, r.columns, r.layout.detail.width); err != nil {
 		return err
 	}
+	return r.fill(line)
+}
+
+// fill makes a line of the values of its columns.
+func (r *Reader) fill(line *Line) error {
 	*line = Line{Number: r.n, columns: r.columns, values: r.values, Amount: txn.Amount{Currency: r.layout.Currency}}
 	var amount []byte
 	for i := range r.columns {
@@ -419,7 +441,7 @@ func (l *Line) Columns() map[string]string {
 	m := make(map[string]string, len(l.columns))
 	for i := range l.columns {
 		if v := l.values[i]; len(v) > 0 {
-			m[l.columns[i].name] = masked(v, l.columns[i].role == roleCard)
+			m[l.columns[i].name] = maskedAs(v, l.columns[i].role)
 		}
 	}
 	return m
@@ -448,6 +470,19 @@ func masked(v []byte, card bool) string {
 		}
 	}
 	return string(b)
+}
+
+// maskedAs is masked, of a column's role: a reference number has up to twelve digits,
+// and what the acquirer refers to it by (ARD) 23, as no card number has.
+func maskedAs(v []byte, as role) string {
+	if (as == roleRRN && len(v) <= 12 || as == roleReference && len(v) == 23) && allDigits(v) {
+		return string(v)
+	}
+	return masked(v, as == roleCard)
+}
+
+func allDigits(v []byte) bool {
+	return !bytes.ContainsFunc(v, func(c rune) bool { return c < '0' || c > '9' })
 }
 
 func luhn(v []byte) bool {

@@ -72,6 +72,22 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// TestByReference: a layout without trace numbers is matched by reference numbers.
+func TestByReference(t *testing.T) {
+	l, err := LoadLayout("l", []byte("version: 1\nform: csv\nkey: rrn\ncurrency: CNY\ncolumns:\n  - {name: ref, as: rrn}\n  - {name: fen, as: amount}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bk := newBank(t, ledgertest.SQLite(t))
+	bk.put(sale(today, 1), sale(today, 2))
+	bk.settled(today)
+	in := bk.input(today, "326000000001,10001\n326000000002,10003\n,5\n")
+	in.Layout = l
+	if r := bk.imported(in); r.Matched != 1 || r.Causes[AmountDiffers.String()] != 1 || r.Causes[WeDoNotHaveIt.String()] != 1 || r.Exceptions != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestZM(t *testing.T) {
 	l, ok := Builtin("zm")
 	if !ok || len(l.detail.columns) != 40 {
@@ -106,7 +122,7 @@ func TestLoadLayout(t *testing.T) {
 	for _, row := range []struct{ name, from, to, want string }{
 		{"good", "", "", ""},
 		{"version", "version: 1", "version: 2", "l:1: version: must be 1"},
-		{"form", "csv", "xml", `l:2: form: "xml" must be fixed or csv`},
+		{"form", "csv", "xml", `l:2: form: "xml" must be fixed, csv or ipm`},
 		{"currency", "currency: CNY", "currency: FEN", `l:3: currency: "FEN" is no ISO 4217`},
 		{"no currency", "currency: CNY\n", "", "l:1: currency: must be given"},
 		{"role", "as: stan", "as: trace", `l:5: columns[].as: "trace" must be one of stan, time`},
@@ -120,6 +136,10 @@ func TestLoadLayout(t *testing.T) {
 		{"amounts", "form: csv", "form: csv\namounts: cents", `l:3: amounts: "cents" must be minor or major`},
 		{"mark", "columns:", "trailer: {columns: [{name: n, as: count}]}\ncolumns:", "trailer.mark: must say what the line begins with"},
 		{"key", "form:", "from:", "l:2: unknown field"},
+		{"by reference number", "form: csv", "form: csv\nkey: rrn", `columns: one must be read as rrn`},
+		{"by nothing", "form: csv", "form: csv\nkey: card", `l:3: key: "card" must be trace or rrn`},
+		{"an element that no message has", "form: csv", "form: ipm", `l:5: columns[].name: "a" must be de2 to de127`},
+		{"amounts of messages", "form: csv", "form: ipm\namounts: major", "l:3: form: of ipm the separator, amounts"},
 		{"empty", good, "", "l:1: the file is empty"},
 	} {
 		_, err := LoadLayout("l", []byte(strings.Replace(good, row.from, row.to, 1)))
@@ -163,7 +183,7 @@ func FuzzReader(f *testing.F) {
 
 // FuzzLoadLayout: any layout is taken or refused.
 func FuzzLoadLayout(f *testing.F) {
-	for _, name := range []string{"acom", "zm"} {
+	for _, name := range []string{"acom", "zm", "ipm"} {
 		text, err := os.ReadFile("layouts/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)

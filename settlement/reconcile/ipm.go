@@ -61,6 +61,8 @@ func sourceOf(name string) int {
 	return int(n)
 }
 
+func de(n int) string { return "de" + strconv.Itoa(n) }
+
 // ipm reads the messages of a file of Mastercard's clearing.
 type ipm struct {
 	records *records
@@ -194,24 +196,23 @@ func (r *Reader) message(record []byte) error {
 			continue
 		}
 		e := elements[n]
-		field := "de" + strconv.Itoa(n)
 		if e.size == 0 {
-			return r.wrong(field, "messages of this form have no such element")
+			return r.wrong(de(n), "messages of this form have no such element")
 		}
 		size := e.size
 		if e.prefix > 0 {
 			if len(rest) < e.prefix {
-				return r.wrong(field, "the record ends before it")
+				return r.wrong(de(n), "the record ends before it")
 			}
 			x.text(rest[:e.prefix])
-			n, ok := whole(rest[:e.prefix], e.prefix)
-			if !ok || n > int64(e.size) {
-				return r.wrong(field, "its length %q is none of 0 to %d", rest[:e.prefix], e.size)
+			long, ok := whole(rest[:e.prefix], e.prefix)
+			if !ok || long > int64(e.size) {
+				return r.wrong(de(n), "its length %q is none of 0 to %d", rest[:e.prefix], e.size)
 			}
-			size, rest = int(n), rest[e.prefix:]
+			size, rest = int(long), rest[e.prefix:]
 		}
 		if len(rest) < size {
-			return r.wrong(field, "the record ends in it")
+			return r.wrong(de(n), "the record ends in it")
 		}
 		if !e.binary {
 			x.text(rest[:size])
@@ -244,12 +245,12 @@ func (r *Reader) value(source int) ([]byte, error) {
 	for _, n := range subelements {
 		for b := x.de[n]; len(b) > 0; {
 			if len(b) < 7 {
-				return nil, r.wrong("de"+strconv.Itoa(n), "it ends in a private subelement")
+				return nil, r.wrong(de(n), "it ends in a private subelement")
 			}
 			tag, ok := whole(b[:4], 4)
 			size, sized := whole(b[4:7], 3)
 			if !ok || !sized || len(b) < 7+int(size) {
-				return nil, r.wrong("de"+strconv.Itoa(n), "its private subelements are not tag, length and value")
+				return nil, r.wrong(de(n), "its private subelements are not tag, length and value")
 			}
 			if pdsBase+int(tag) == source {
 				return bytes.Trim(b[7:7+size], " "), nil

@@ -345,9 +345,15 @@ func TestIPMBreaks(t *testing.T) {
 				t.Errorf("%+v", e)
 			}
 		}
-		r = b.imported(in(next, clearingOf(presentment(sale(today, 6)), presentment(sale(today, 1)))))
-		if r.Late != 2 || r.Matched != 0 || !maps.Equal(r.Causes, map[string]int64{ItWasGivenBefore.String(): 1}) {
+		// What the file of today had is undone a day later: the money goes back then.
+		undone := but(presentment(sale(today, 3)), 48, pds(25, "R261123"))
+		r = b.imported(in(next, clearingOf(presentment(sale(today, 6)), presentment(sale(today, 1)), undone)))
+		if r.Late != 2 || r.Matched != 0 || r.NoMoney != 0 || !maps.Equal(r.Causes, map[string]int64{ItWasGivenBefore.String(): 2}) {
 			t.Errorf("the next day's: %+v", r)
+		}
+		all, err = b.queue.List(t.Context(), Filter{})
+		if err != nil || !slices.ContainsFunc(all, func(e Exception) bool { return e.RRN == "326000000003" && e.Theirs.Minor == -10_003 }) {
+			t.Errorf("what is undone: %+v, %v", all, err)
 		}
 	})
 }
@@ -381,4 +387,26 @@ func FuzzIPM(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkIPM reads a file of 100,000 presentments in EBCDIC and blocks.
+func BenchmarkIPM(b *testing.B) {
+	const n = 100_000
+	c := clearingOf(slices.Repeat([]map[int]string{presentment(sale(today, 1))}, n)...)
+	c.ebcdic, c.blocked = true, true
+	file := c.bytes()
+	l := ipmLayout(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		r := NewReader("f", bytes.NewReader(file), l)
+		var line Line
+		var err error
+		for err == nil {
+			err = r.Next(&line)
+		}
+		if err != io.EOF {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 }

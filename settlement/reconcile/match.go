@@ -253,9 +253,15 @@ func (m *match) read(layout *Layout) error {
 // line takes the next line.
 func (m *match) line(l *Line) error {
 	k := m.in.Layout.keyOf(l.STAN, l.Time, l.RRN)
-	if l.Reversal && k == 0 { // it undoes what cannot be told
-		l.Credit = !l.Credit
-	} else if l.Reversal {
+	i, ours := m.index[k]
+	if l.Reversal && m.in.Layout.byRRN && !ours {
+		// Clearing reverses what it cleared: of another day's file, or what cannot be
+		// told, the money goes back in this one.
+		if _, left := m.leftAt[k]; !left {
+			l.Reversal, l.Credit = false, !l.Credit
+		}
+	}
+	if l.Reversal {
 		if l.OriginalSTAN != 0 {
 			k = m.in.Layout.keyOf(l.OriginalSTAN, l.OriginalTime, l.RRN)
 		}
@@ -266,7 +272,6 @@ func (m *match) line(l *Line) error {
 		m.reversed[k] = !l.Declined || m.reversed[k]
 		return nil
 	}
-	i, ours := m.index[k]
 	if ours && l.Acquirer != 0 && l.Acquirer != m.facts[i].acquirer {
 		ours = false
 	}

@@ -67,7 +67,7 @@ var builtins = []Builtin{
 	{ruleT03, "serial is not the registered one", txn.ActionRefuse, false},
 	{ruleT05, "random factor or ciphertext of the serial is wrong", txn.ActionRefuse, false},
 	{ruleS01, "software is older than its model's policy allows", txn.ActionRefuse, false},
-	{ruleS06, "trace number is behind the last of its batch, as where two machines share a number", txn.ActionRefuse, false},
+	{ruleS06, "trace number is behind the last of its batch, as where two machines share a number", txn.ActionAlert, false},
 	{ruleT10, "message says nothing of the place, and must", txn.ActionRefuse, false},
 	{ruleT11, "fixed terminal is away from its premises", txn.ActionRefuse, false},
 	{ruleT12, "terminal that moves is outside its areas", txn.ActionRefuse, false},

@@ -40,7 +40,8 @@ func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 }
 
 // goesBack is S06: a new transaction's trace number is behind its batch's last. A
-// terminal may wrap or lose its memory, so a few of a business day alert only.
+// terminal may wrap or lose its memory, and has no other way to sell: it alerts,
+// and a policy may have it refused, but for a few of a business day.
 func (j *judgement) goesBack(e *Engine, req *txn.Request) bool {
 	before := int64(0)
 	if seen := e.trails.of(req.Holder.ID); seen.backDay == req.Day {

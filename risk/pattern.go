@@ -41,8 +41,9 @@ type Patterns struct {
 	RefundPercent, RefundsFrom uint8
 	// R09: provinces of one card in two hours: 2 or 3.
 	Provinces uint8
-	// S06: so many times on a business day the trace numbers of a terminal may go
-	// back within their batch, and alert; then it is refused, with 0 at once.
+	// S06, where its action is to refuse: so many times on a business day the trace
+	// numbers of a terminal may go back within their batch, and alert; then it is
+	// refused, with 0 at once.
 	BackwardsMax uint8
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -31,7 +32,13 @@ func TestS06NumbersThatGoBackAreNoticed(t *testing.T) {
 		h.want("back again", h.ask(sale("10000001", stan, 100)), txn.Approved, "00")
 	}
 	h.want("ahead", h.ask(sale("10000001", 9, 100)), txn.Approved, "00")
-	h.want("back once too often", h.ask(sale("10000001", 6, 100)), txn.TraceNumberWentBack, "30")
+	h.want("back once more", h.ask(sale("10000001", 6, 100)), txn.Approved, "00")
+	strict := risk.DefaultPolicy()
+	strict.Number, strict.Rules = 2, map[txn.Rule]risk.Setting{506: {Action: txn.ActionRefuse}}
+	if err := h.risk.SetPolicy(strict); err != nil {
+		t.Fatal(err)
+	}
+	h.want("back once too often", h.ask(sale("10000001", 5, 100)), txn.TraceNumberWentBack, "30")
 	h.want("ahead", h.ask(sale("10000001", 10, 100)), txn.Approved, "00")
 }
 

@@ -69,7 +69,7 @@ func TestLedgerTransactions(t *testing.T) {
 	find("", with("--limit", "-1")...).check(t, exitUsage, "", "--limit -1 must not be below zero")
 	find("", with("-o", "xml")...).check(t, exitUsage, "", `--output "xml" must be table, json or csv`)
 	acqswitch(t, dir, nil, "", "version", "-o", "csv").check(t, exitUsage, "", `--output "csv" must be table or json`)
-	acqswitch(t, dir, nil, "", "ledger", "transactions", "--data", "nowhere").check(t, exitFailed, "", "")
+	acqswitch(t, dir, nil, "", "ledger", "transactions", "--data", "nowhere").check(t, exitUsage, "", "name the data directory with --data")
 
 	rows, err := csv.NewReader(strings.NewReader(find("", with("-o", "csv")...).out)).ReadAll()
 	if err != nil || len(rows) != 32 || len(rows[0]) != len(transactionColumns) {

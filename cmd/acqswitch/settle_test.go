@@ -115,7 +115,7 @@ func TestSettle(t *testing.T) {
 	cli("settle", "--date", "2026-11-20", "--date", "2099-01-01").check(t, exitRefused, "", "2099-01-01 cannot be settled: it is in the future")
 	acqswitch(t, dir, nil, "", "settle").check(t, exitUsage, "", "--date must say which business day")
 	acqswitch(t, dir, nil, "", "settle", "--date", "20.11.2026").check(t, exitUsage, "", "--date: business date")
-	acqswitch(t, dir, nil, "", "settle", "--date", "2026-11-20", "--data", "nowhere").check(t, exitFailed, "", "")
+	acqswitch(t, dir, nil, "", "settle", "--date", "2026-11-20", "--data", "nowhere").check(t, exitUsage, "", "name the data directory with --data")
 	cli("fee", "check").check(t, exitOK, "ok ", "")
 	good, err := os.ReadFile(filepath.Join(dir, "data/fees.yaml"))
 	if err != nil {
@@ -187,7 +187,7 @@ func TestHoldsAndCorrections(t *testing.T) {
 	cli("correction", "approve", "1", "--by", "li", "--reason", "ok").check(t, exitOK, "1: approved; the next run books it", "")
 	cli("settle", "--date", "2026-11-21").check(t, exitOK, "done", "")
 	held, err := os.ReadFile(filepath.Join(dir, "data/settlement/2026-11-21/positions.csv"))
-	if want := "1002.98,0.00,0.00,0.00,1002.98,T+1,,\"payouts are held: alert (wang"; err != nil || !strings.Contains(string(held), want) {
+	if want := "1002.98,0.00,0.00,0.00,0.00,0.00,1002.98,T+1,,\"payouts are held: alert (wang"; err != nil || !strings.Contains(string(held), want) {
 		t.Errorf("%v: %s", err, held)
 	}
 	cli("correction", "list").check(t, exitOK, "approved  li          2026-11-21", "")

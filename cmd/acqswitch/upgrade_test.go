@@ -27,7 +27,7 @@ func TestF84UpgradeUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A card buys two hundred times a day, unless a changed configuration is read.
-	write(t, s.dir, "policy.yaml", "version: 1\nbuiltin: [{rule: S06, mode: off}] # four lanes of one number\nplans: [{number: 0, name: all day, limits: [{of: card, day_count: 100000}]}]\n")
+	write(t, s.dir, "policy.yaml", "version: 1\nplans: [{number: 0, name: all day, limits: [{of: card, day_count: 100000}]}]\n")
 	good = append(good, "risk: {policy: policy.yaml}\n"...)
 	write(t, s.dir, "acqswitch.yaml", string(good))
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "0 sessions kept", "")

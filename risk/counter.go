@@ -317,34 +317,39 @@ func (p *period) put(i int, k *key, u Use) {
 	c.add(u.Minor, u.Count)
 }
 
-// subtract gives h back, of a part its amount alone, and says whether the party had
-// used so much. It lends nothing: what a party has used is never below zero, one of
-// its cells may be, where several transactions are given back as one.
-func (p *period) subtract(h *txn.Hold) bool {
+// giveBack takes h, of a part its amount alone, out of all its counters of the day
+// and the month, under all their locks as reserve put it in: who compares meanwhile
+// finds the whole of it or nothing. It says whether each party had used so much on
+// the day. It lends nothing: what a party has used on a day is never below zero, one
+// of its cells may be, where several transactions are given back as one.
+func giveBack(d, m *period, h *txn.Hold) bool {
+	ks := keysOf(h)
+	var uses [scopes]need
+	for i := range uses {
+		uses[i].scope = scopeOf(i)
+	}
+	var ms meters
+	ms.lock(d, m, &ks, everybody, everybody, uses[:])
 	whole := true
-	for i, k := range keysOf(h) {
-		if !p.counts[i] || k.nobody() {
-			continue
+	for i := range ms.list[:ms.n] {
+		c := &ms.list[i]
+		minor, count := h.Minor, int64(1)
+		if !c.month {
+			used := &uses[c.party].day
+			whole = whole && used.Count > 0 && used.Minor >= minor
+			minor, count = max(min(minor, used.Minor), 0), max(min(count, used.Count), 0)
 		}
-		t := &p.tables[i]
-		s := t.shard(&k)
-		s.mu.Lock()
-		n := [1]need{{scope: scopeOf(i)}}
-		own := s.sum(&k, n[:], scopeOf(i), false)
-		used := &n[0].day
-		whole = whole && used.Count > 0 && used.Minor >= h.Minor
-		minor, count := max(min(h.Minor, used.Minor), 0), max(min(1, used.Count), 0)
 		if h.Part {
 			count = 0
 		}
-		if own == nil && minor+count > 0 {
-			own = t.insert(s, &k)
+		if c.slot == nil && (c.month || minor+count > 0) {
+			c.slot = c.table.insert(c.shard, &ks[c.party])
 		}
-		if own != nil {
-			own.add(-minor, -count)
+		if c.slot != nil {
+			c.slot.add(-minor, -count)
 		}
-		s.mu.Unlock()
 	}
+	ms.unlock()
 	return whole
 }
 

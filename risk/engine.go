@@ -317,10 +317,9 @@ func (e *Engine) MonthUsageOf(day txn.Date, p Party) Use {
 }
 
 func (e *Engine) giveBack(h txn.Hold) {
-	if d := e.days.kept(h.Day); d != nil && !d.subtract(&h) {
+	if !giveBack(e.days.kept(h.Day), e.months.open(monthOf(h.Day), e.cardsMonthMax, false), &h) {
 		e.unmatched.Add(1)
 	}
-	e.Recall(h, txn.Credit)
 }
 
 // monthOf is a date without its day.

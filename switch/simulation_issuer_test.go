@@ -211,7 +211,7 @@ func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent 
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer
 	}
 	switch {
-	case w.some(rng, 15, "not sent"):
+	case w.some(rng, 15, "not sent") && w.roll("away", req.Key, req.Received.Unix()).IntN(2) == 0: // not each time: a refund comes again until it is taken
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
 	case w.some(rng, 30, "request to issuer lost"):
 		return unanswered()

@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/moov-io/iso4217"
+
+	"github.com/acqswitch/acqswitch/risk/rules"
+	"github.com/acqswitch/acqswitch/switch/registry"
+	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
+)
+
+func (l *loader) mode(s yamlfile.Scalar, field string) rules.Mode {
+	m, ok := rules.ParseMode(cmp.Or(s.Text, "enforce"))
+	if !ok {
+		l.problem(s, field, "%q must be enforce, shadow or off", s.Text)
+	}
+	return m
+}
+
+func (l *loader) action(s yamlfile.Scalar, field string, mayPass bool) txn.Action {
+	if mayPass && s.Text == passes {
+		return 0
+	}
+	var names []string
+	for a := txn.ActionAlert; a <= txn.ActionRefuse; a++ {
+		if a.String() == s.Text {
+			return a
+		}
+		names = append(names, a.String())
+	}
+	if mayPass {
+		names = append(names, passes)
+	}
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	return txn.ActionAlert
+}
+
+func (l *loader) scope(s yamlfile.Scalar, field string) txn.LimitScope {
+	for x := txn.ScopeTerminal; x <= txn.ScopeIdentity; x++ {
+		if x.String() == s.Text {
+			return x
+		}
+	}
+	l.problem(s, field, "%q must be terminal, merchant, card or identity", s.Text)
+	return txn.ScopeTerminal
+}
+
+func oneOf[T interface {
+	~uint8
+	fmt.Stringer
+}](l *loader, s yamlfile.Scalar, field string) T {
+	var names []string
+	for v := T(0); v.String() != "invalid"; v++ {
+		if v.String() == s.Text {
+			return v
+		}
+		names = append(names, v.String())
+	}
+	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	return 0
+}
+
+// whole reads a number from 0 to most into to, if it is there.
+func whole[T ~uint8 | ~uint16 | ~uint32](l *loader, s yamlfile.Scalar, field string, to *T, most uint64) {
+	if s.Line == 0 {
+		return
+	}
+	n, err := strconv.ParseUint(s.Text, 10, 64)
+	if err != nil || n > most {
+		l.problem(s, field, "%q must be a number from 0 to %d", s.Text, most)
+		return
+	}
+	*to = T(n)
+}
+
+func (l *loader) amount(s yamlfile.Scalar, field string, c txn.Currency) int64 {
+	a, err := txn.ParseAmount(s.Text, c)
+	if err != nil {
+		l.problem(s, field, "%v", err)
+	}
+	return a.Minor
+}
+
+func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
+	c, ok := iso4217.Lookup(s.Text)
+	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
+	if !ok || err != nil || c.Code != s.Text {
+		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
+		return txn.CNY
+	}
+	return txn.Currency(n)
+}
+
+// country is a numeric code of ISO 3166, as messages have it.
+func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
+	n, err := strconv.ParseUint(s.Text, 10, 16)
+	if err != nil || len(s.Text) != 3 || n == 0 {
+		l.problem(s, field, "%q must be the three digits of a country in ISO 3166, such as 840", s.Text)
+	}
+	if n == china {
+		return 0
+	}
+	return uint16(n)
+}
+
+func (l *loader) region(s yamlfile.Scalar, field string) txn.Region {
+	if s.Line == 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(s.Text, 10, 32)
+	if _, ok := registry.RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
+		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
+		return 0
+	}
+	return txn.Region(n)
+}
+
+func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {
+	if s.Line == 0 {
+		return 0
+	}
+	d, err := txn.ParseDate(s.Text)
+	if err != nil {
+		l.problem(s, field, "%q must be a day as 2026-11-22", s.Text)
+	}
+	return d
+}
+
+func (l *loader) ordered(s yamlfile.Scalar, field string, from, until txn.Date) {
+	if until != 0 && until < from {
+		l.problem(s, field, "%s is before from, %s", until, from)
+	}
+}
+
+func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
+	if s.Text == "" || len(s.Text) > size || strings.Trim(s.Text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		l.problem(s, field, "%q must be 1 to %d letters and digits", s.Text, size)
+	}
+	return s.Text
+}
+
+// token is a keyed hash. What is none is not quoted: it may be a card number.
+func (l *loader) token(s yamlfile.Scalar, field string) (t [16]byte) {
+	b, err := hex.DecodeString(s.Text)
+	if err != nil || len(b) != len(t) {
+		l.problem(s, field, "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
+		return t
+	}
+	return [16]byte(b)
+}

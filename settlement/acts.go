@@ -165,7 +165,7 @@ func RejectCorrection(ctx context.Context, desk *approval.Desk, number int64, by
 
 // asRefusal makes Refusals of the answers of a desk that are no faults.
 func asRefusal(err error) error {
-	if d := (*approval.DecidedError)(nil); errors.As(err, &d) || errors.Is(err, approval.ErrUnknown) || errors.Is(err, approval.ErrSamePerson) {
+	if approval.IsRefusal(err) {
 		return Refusal(err.Error())
 	}
 	return err

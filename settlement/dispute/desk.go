@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -403,7 +402,7 @@ func (d *Desk) Reject(ctx context.Context, proposal int64, by, why string) error
 
 // asRefusal makes Refusals of the answers of a desk that are no faults.
 func asRefusal(err error) error {
-	if x := (*approval.DecidedError)(nil); errors.As(err, &x) || errors.Is(err, approval.ErrUnknown) || errors.Is(err, approval.ErrSamePerson) {
+	if approval.IsRefusal(err) {
 		return Refusal(err.Error())
 	}
 	return err

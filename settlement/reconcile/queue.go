@@ -463,7 +463,7 @@ func (q *Queue) Reject(ctx context.Context, number int64, by, why string) error 
 
 // asRefusal makes Refusals of the answers of a desk that are no faults.
 func asRefusal(err error) error {
-	if d := (*approval.DecidedError)(nil); errors.As(err, &d) || errors.Is(err, approval.ErrUnknown) || errors.Is(err, approval.ErrSamePerson) {
+	if approval.IsRefusal(err) {
 		return Refusal(err.Error())
 	}
 	return err

@@ -93,6 +93,13 @@ var ErrUnknown = errors.New("there is no such proposal")
 // ErrSamePerson: who proposes something does not decide it.
 var ErrSamePerson = errors.New("another person must decide it than the one who proposed it")
 
+// IsRefusal says that err is a desk's answer and no fault: there is no such proposal,
+// another person must decide it, or somebody has.
+func IsRefusal(err error) bool {
+	decided := (*DecidedError)(nil)
+	return errors.As(err, &decided) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrSamePerson)
+}
+
 // ErrNoSchema: nobody has called Migrate on this database yet.
 var ErrNoSchema = errors.New("the database has no tables of proposals yet; a switch makes them when it starts")
 

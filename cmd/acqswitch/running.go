@@ -41,7 +41,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		for {
 			select {
 			case failure := <-failed:
-				err = errors.Join(err, failure)
+				err = both(err, failure)
 				continue
 			default:
 			}
@@ -126,6 +126,18 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		a.log.Error("stopping", "error", err)
 		return err
 	}
+}
+
+// both is what two stages failed with. When a journal fails, whoever writes to it
+// says so as well: its own error is told, or one of theirs.
+func both(a, b error) error {
+	switch {
+	case a != nil && errors.Is(b, journal.ErrClosed):
+		return a
+	case errors.Is(a, journal.ErrClosed):
+		return b
+	}
+	return errors.Join(a, b)
 }
 
 // linksWithin bounds how long terminals wait for the links to come up.

@@ -29,7 +29,7 @@ func (j *Journal) flushLoop() error {
 			// The write may have happened, wholly, partly or not at all. It is
 			// not tried again: a sync that failed once may succeed the next time
 			// although the kernel dropped the pages.
-			return fmt.Errorf("flush journal %s: %w", j.dir, err)
+			return fmt.Errorf("flush journal %s: %w; check the disk and its room, then start again: what was acknowledged is there", j.dir, err)
 		}
 		if err := j.land(f); err != nil {
 			return err

@@ -60,7 +60,15 @@ func appendPacked(dst, digits []byte) ([]byte, bool) {
 		dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
 		digits = digits[8:]
 	}
-	for ; len(digits) >= 2; digits = digits[2:] {
+	if len(digits) >= 4 {
+		x := uint64(binary.LittleEndian.Uint32(digits)) | zeros&^(1<<32-1)
+		if !digits8(x) {
+			return dst, false
+		}
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(pack8(x)))
+		digits = digits[4:]
+	}
+	if len(digits) >= 2 {
 		h, l := digits[0]-'0', digits[1]-'0'
 		if h > 9 || l > 9 {
 			return dst, false
@@ -145,18 +153,29 @@ func trackDigit(c byte) byte {
 // character that follows the digits: the separator D is '=', which is '0'+13.
 func appendUnpacked(dst, b []byte) []byte {
 	for len(b) >= 4 {
-		x := uint64(binary.LittleEndian.Uint32(b))
-		x = (x | x<<16) & 0x0000FFFF0000FFFF
-		x = (x | x<<8) & 0x00FF00FF00FF00FF
-		x = (x>>4 | x<<8) & lowBytes
-		dst = binary.LittleEndian.AppendUint64(dst, x|zeros)
+		dst = binary.LittleEndian.AppendUint64(dst, unpack4(binary.LittleEndian.Uint32(b)))
 		b = b[4:]
 	}
-	for _, c := range b {
-		dst = append(dst, '0'+c>>4, '0'+c&15)
+	if len(b) >= 2 {
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(unpack4(uint32(binary.LittleEndian.Uint16(b)))))
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		dst = append(dst, '0'+b[0]>>4, '0'+b[0]&15)
 	}
 	return dst
 }
+
+// unpack4 is the eight characters of four packed bytes, the first in the lowest.
+func unpack4(b uint32) uint64 {
+	x := uint64(b)
+	x = (x | x<<16) & 0x0000FFFF0000FFFF
+	x = (x | x<<8) & 0x00FF00FF00FF00FF
+	return (x>>4|x<<8)&lowBytes | zeros
+}
+
+// packed2 packs a number of two digits.
+func packed2(n uint) byte { return byte(n/10<<4 | n%10) }
 
 // unpacked2 is the number that a byte of two packed digits spells, or over 99.
 var unpacked2 = func() (t [256]uint8) {

@@ -159,9 +159,9 @@ func (p bcdPrefix) EncodeLength(max, n int) ([]byte, error) {
 		return nil, fmt.Errorf("length must be at most %d, is %d", max, n)
 	}
 	if p.digits <= 2 {
-		return []byte{packed2(n)}, nil
+		return []byte{packed2(uint(n))}, nil
 	}
-	return []byte{packed2(n / 100), packed2(n % 100)}, nil
+	return []byte{packed2(uint(n) / 100), packed2(uint(n) % 100)}, nil
 }
 
 func (p bcdPrefix) DecodeLength(max int, b []byte) (n, size int, err error) {
@@ -190,5 +190,3 @@ func (p bcdPrefix) Inspect() string {
 	}
 	return "BCD." + strings.Repeat("L", p.digits)
 }
-
-func packed2(n int) byte { return byte(n/10<<4 | n%10) }

@@ -54,6 +54,7 @@ type descriptor struct {
 	padLeft bool   // a short fixed text is padded on the left
 	pad     byte   // what pads a short fixed text; 0: nothing does
 	max     uint16 // largest length, or the fixed one, in units of the form
+	wire    uint16 // bytes of max units
 }
 
 // size is the number of wire bytes of n units.
@@ -225,6 +226,7 @@ func compileDescriptor(f field.Field) (descriptor, error) {
 	case d.form == formHex:
 		d.nibbles = 4
 	}
+	d.wire = uint16(d.size(s.Length))
 	d.checked = d.form != formText && d.form != formBinary
 	if err = d.setLength(s.Pref); err != nil {
 		return d, err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strconv"
 )
 
 // Encoder appends one frame to a caller's buffer. Fields go in ascending
@@ -90,10 +91,8 @@ func (e *Encoder) Digits(n int, v []byte) {
 func (e *Encoder) digits(d *descriptor, n int, v []byte) {
 	ok := true
 	switch d.form {
-	case formBCD:
-		e.buf, ok = appendPackedOdd(e.buf, v, false)
-	case formBCDLeft:
-		e.buf, ok = appendPackedOdd(e.buf, v, true)
+	case formBCD, formBCDLeft:
+		e.buf, ok = appendPackedOdd(e.buf, v, d.form == formBCDLeft)
 	case formBCDTrack:
 		e.buf, ok = appendPackedTrack(e.buf, v)
 	case formDigits:
@@ -186,6 +185,10 @@ func (e *Encoder) Uint(n int, v uint64) {
 	if d == nil {
 		return
 	}
+	if d.form == formBCD && d.length == lenFixed && d.max <= 20 {
+		e.packed(n, d, v)
+		return
+	}
 	var buf [20]byte
 	at := len(buf)
 	for {
@@ -215,6 +218,21 @@ func (e *Encoder) Uint(n int, v uint64) {
 		buf[at] = '0'
 	}
 	e.digits(d, n, buf[at:])
+}
+
+// packed writes a fixed field of packed digits from its last byte to its first.
+func (e *Encoder) packed(n int, d *descriptor, v uint64) {
+	start, rest := len(e.buf), v
+	e.buf = append(e.buf, headRoom[:d.wire]...)
+	b := e.buf[start:]
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = packed2(uint(rest % 100))
+		rest /= 100
+	}
+	if rest > 0 || d.max&1 == 1 && b[0] > 9 {
+		e.buf = e.buf[:start]
+		e.fail(n, fmt.Sprintf("the value has %d digits, the field %d", len(strconv.FormatUint(v, 10)), d.max))
+	}
 }
 
 // Copy writes field n of m, and nothing when m lacks it. Where both codecs
@@ -348,9 +366,9 @@ func (e *Encoder) varLength(d *descriptor, n, count int) bool {
 	switch d.length {
 	case lenBCD:
 		if d.lenSize == 2 {
-			e.buf = append(e.buf, packed2(count/100))
+			e.buf = append(e.buf, packed2(uint(count)/100))
 		}
-		e.buf = append(e.buf, packed2(count%100))
+		e.buf = append(e.buf, packed2(uint(count)%100))
 	case lenBinary:
 		if d.lenSize == 2 {
 			e.buf = append(e.buf, byte(count>>8))

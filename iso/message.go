@@ -137,20 +137,21 @@ func (m *Message) Offset(n int) int {
 // track's separator as '='. Of a text field the bytes are appended as they are
 // but for D, which becomes '=': the caller checks them.
 func (m *Message) AppendDigits(dst []byte, n int) []byte {
-	v := m.Value(n)
-	if len(v) == 0 {
+	if !m.Has(n) {
 		return dst
 	}
+	s := m.spans[n]
+	v := m.frame[s.at : s.at+s.size]
 	switch m.codec.fields[n].form {
 	case formBCD:
-		if m.spans[n].n&1 == 1 {
+		if s.n&1 == 1 {
 			dst = append(dst, '0'+v[0]&15)
 			v = v[1:]
 		}
 		return appendUnpacked(dst, v)
 	case formBCDLeft, formBCDTrack:
-		start := len(dst)
-		return appendUnpacked(dst, v)[:start+int(m.spans[n].n)]
+		end := len(dst) + int(s.n)
+		return appendUnpacked(dst, v)[:end]
 	case formASCII, formText:
 		for _, c := range v {
 			if c == 'D' {
@@ -234,12 +235,18 @@ func (m *Message) Uint(n int) (uint64, error) {
 	if !m.Has(n) {
 		return 0, &FieldError{Field: n, Offset: len(m.frame), Why: "is absent", cause: ErrAbsent}
 	}
-	var buf [20]byte
 	s := m.spans[n]
 	if s.n == 0 || s.n > 19 {
 		return 0, m.notNumber(n)
 	}
 	var v uint64
+	if m.codec.fields[n].form == formBCD {
+		for _, c := range m.frame[s.at : s.at+s.size] { // digits, as Parse has checked
+			v = v*100 + uint64(unpacked2[c])
+		}
+		return v, nil
+	}
+	var buf [20]byte
 	for _, c := range m.AppendDigits(buf[:0], n) {
 		if c-'0' > 9 {
 			return 0, m.notNumber(n)

@@ -163,15 +163,16 @@ func (c *Codec) parseField(m *Message, n, at int) (int, error) {
 	if d.form == formUnknown {
 		return 0, &FieldError{Field: n, Offset: at, Why: "the dialect does not know this field"}
 	}
-	frame, count := m.frame, int(d.max)
+	frame, count, size := m.frame, int(d.max), int(d.wire)
 	if d.length != lenFixed {
 		var err error
 		if count, err = d.parseLength(frame, n, at); err != nil {
 			return 0, err
 		}
 		at += int(d.lenSize)
+		size = d.size(count)
 	}
-	end := at + d.size(count)
+	end := at + size
 	if end > len(frame) {
 		return 0, tooShort(n, at, end-at, len(frame)-at)
 	}

@@ -21,7 +21,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -78,7 +77,7 @@ func New(rows Rows) (*Snapshot, error) {
 		byTerminal: make(map[txn.TerminalID]uint32, len(terminals)),
 	}
 	for i := range merchants {
-		makeWay(i)
+		MakeWay(i)
 		id := merchants[i].ID
 		if _, twice := s.byMerchant[id]; twice {
 			return nil, fmt.Errorf("make a registry: merchant %s is there twice", id)
@@ -87,7 +86,7 @@ func New(rows Rows) (*Snapshot, error) {
 	}
 	machines := newSerials(len(terminals))
 	for i := range terminals {
-		makeWay(i)
+		MakeWay(i)
 		t := &terminals[i]
 		if _, twice := s.byTerminal[t.ID]; twice {
 			return nil, fmt.Errorf("make a registry: terminal %s is there twice", t.ID)
@@ -107,14 +106,6 @@ func New(rows Rows) (*Snapshot, error) {
 		s.byTerminal[t.ID] = uint32(i)
 	}
 	return s, nil
-}
-
-// makeWay lets requests have the processor between rows: a registry of a million
-// takes longer than they should wait.
-func makeWay(row int) {
-	if row%512 == 0 {
-		runtime.Gosched()
-	}
 }
 
 // serials are the serial numbers of terminals, by their hashes: the numbers

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -25,8 +24,6 @@ const (
 	followWithin = 2 * time.Minute
 
 	loadGCPercent = 20
-
-	rowsAtOnce = 32 // read before requests get their turn: some 0.2 ms
 )
 
 // Snapshot is the registry as requests need it, and its version.
@@ -49,9 +46,8 @@ func readVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
 }
 
 // load reads all rows. It asks for their number first: growing a slice of a
-// million rows would copy hundreds of megabytes at once. It takes seconds of a
-// processor that requests want, too, so it makes way for them every few rows: the
-// scheduler alone would let them wait ten milliseconds.
+// million rows would copy hundreds of megabytes at once. Every few rows it makes
+// way for requests.
 // Rows hold no pointers, so the collector may run often for next to nothing: it
 // keeps what is read from standing beside two registries.
 func load(ctx context.Context, tx *sql.Tx) (*registry.Snapshot, error) {
@@ -121,9 +117,7 @@ func eachText(ctx context.Context, tx *sql.Tx, fn func(string) error, query stri
 		if err := fn(text); err != nil {
 			return err
 		}
-		if n%rowsAtOnce == 0 {
-			runtime.Gosched()
-		}
+		registry.MakeWay(n)
 	}
 	if err := rows.Err(); err != nil {
 		return failed("read the registry", err)

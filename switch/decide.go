@@ -215,10 +215,11 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 // conclude makes the outcome durable, settles the hold and fills the answer.
 func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome txn.Outcome, reason txn.Reason) {
 	rec := &w.rec
-	if outcome == txn.OutcomeUnknown && rec.Request.Remedy() == txn.Repeat || outcome == txn.OutcomeNotSent && rec.Request.Told() {
-		// It has happened at the terminal, which may forget it, or is a refund that
-		// the issuer may have made already: we go on telling until it takes note. A
-		// terminal that heard no would not count what its card was given.
+	if (outcome == txn.OutcomeUnknown || outcome == txn.OutcomeNotSent) && rec.Request.Remedy() == txn.Repeat {
+		// It has happened at the terminal, which may forget it, or is a refund, which
+		// what it is about permits: we go on telling until the issuer takes note. A
+		// terminal that heard no would not count what its card is given; one that asks
+		// until it is answered otherwise would hear that no for ever.
 		outcome, reason = txn.OutcomeUnknown, txn.Approved
 	}
 	ans.Reason = reason

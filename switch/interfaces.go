@@ -51,7 +51,9 @@ type Forwarder interface {
 	// Exchange sends req, once the journal's record at intent is on stable storage,
 	// and waits for the reply until req.Deadline or the issuer's own timeout,
 	// whichever is first, and gives the place back. It is OutcomeNotSent only if
-	// certainly no byte left. It notes in req.Trace when the intent was durable.
+	// certainly no byte left, and OutcomeDeclined, of what is told until it is taken,
+	// only if the issuer refuses it for good. It notes in req.Trace when the intent
+	// was durable.
 	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)

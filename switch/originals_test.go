@@ -229,6 +229,34 @@ func TestRefundRefusedLate(t *testing.T) {
 	h.want("refund again", h.ask(about(txn.KindRefund, 3, 1000, 1)), txn.Approved, "00")
 }
 
+// A refund that has a number and did not leave is told to its issuer when that is
+// back: its terminal is told once what became of it, and never two things.
+func TestF41RefundThatDidNotLeave(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, ""
+	}
+	away := true
+	h.bank.acknowledge = func(int) bool { return !away }
+	first := h.ask(about(txn.KindRefund, 2, 400, 1))
+	h.want("refund", first, txn.Approved, "00")
+	h.want("another while the issuer does not know it", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.OriginalIsBusy, "09")
+	h.restart()
+	if again := h.ask(about(txn.KindRefund, 2, 400, 1)); again.Reason != txn.Approved || again.RRN != first.RRN {
+		t.Errorf("told %v %s first, and then %v %s", first.Reason, first.RRN, again.Reason, again.RRN)
+	}
+	h.bank.mu.Lock()
+	h.bank.behave, away = nil, false
+	h.bank.mu.Unlock()
+	h.settle()
+	h.want("another", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.Approved, "00")
+	h.want("too much", h.ask(about(txn.KindRefund, 4, 501, 1)), txn.OriginalAmountDiffers, "64")
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1).Credit; got != (txn.Sum{Count: 2, Minor: 500}) || len(h.bank.advised) != 1 {
+		t.Errorf("the batch has %v given back, after %d advices", got, len(h.bank.advised))
+	}
+}
+
 // The whole life of a pre-authorization.
 func TestF11Preauth(t *testing.T) {
 	h := newHouse(t)

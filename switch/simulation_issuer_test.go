@@ -211,7 +211,7 @@ func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent 
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer
 	}
 	switch {
-	case w.some(rng, 15, "not sent") && w.roll("away", req.Key, req.Received.Unix()).IntN(2) == 0: // not each time: a refund comes again until it is taken
+	case w.some(rng, 15, "not sent"):
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
 	case w.some(rng, 30, "request to issuer lost"):
 		return unanswered()
@@ -227,6 +227,14 @@ func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent 
 			book()
 		}
 		panic("planted by the simulation")
+	case w.some(rng, 10, "issuer cannot now"):
+		if !p.pause(there) {
+			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer
+		}
+		if reply.Code = [2]byte{'9', '1'}; kind.Remedy() == txn.Repeat {
+			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer
+		}
+		return txn.OutcomeDeclined, txn.IssuerDeclined
 	}
 	if there > limit {
 		return unanswered() // too slow for us: it never gets there

@@ -306,7 +306,11 @@ func (x *pos) do(k txn.Kind, minor int64, of *deal) *deal {
 	switch {
 	case k.Remedy() == txn.Repeat:
 		// It is said again until it is taken, or refused for good.
-		for ans == nil || forNow(ans.Reason) {
+		for tries := 0; ans == nil || forNow(ans.Reason); tries++ {
+			if tries == 500 {
+				x.w.t.Errorf("a %s is told %q and nothing else", k, ans.Reason)
+				break
+			}
 			time.Sleep(5 * time.Second)
 			ans = x.insist(req)
 		}

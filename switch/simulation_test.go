@@ -53,6 +53,21 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
+// TestSimulationOfSeedsThatFailed lives them again.
+func TestSimulationOfSeedsThatFailed(t *testing.T) {
+	for name, seeds := range map[string][]uint64{
+		"refund that did not leave is told the same for ever": {7, 19, 23, 24},
+	} {
+		for _, seed := range seeds {
+			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				synctest.Test(t, func(t *testing.T) { simulate(t, seed, dir) })
+			})
+		}
+	}
+}
+
 const (
 	simTerminals  = 4
 	simDays       = 3

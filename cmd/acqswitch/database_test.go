@@ -64,6 +64,7 @@ func TestF63Database(t *testing.T) {
 			return
 		}
 	}
+	x.tried()
 	if x.server.stop(syscall.SIGTERM) != exitOK {
 		t.Error("the switch did not end well")
 	}

@@ -219,6 +219,7 @@ func TestF41Network(t *testing.T) {
 			return
 		}
 	}
+	x.tried()
 	if x.server.stop(syscall.SIGTERM) != exitOK {
 		t.Error("the switch did not end well")
 	}

@@ -110,6 +110,7 @@ func (x torture) life(survived func(failpoint.Point)) {
 			survived(p)
 		}
 	}
+	x.tried()
 	if x.server.stop(syscall.SIGTERM) != exitOK {
 		x.t.Errorf("the switch did not end well; %s", x.last)
 	}

@@ -151,6 +151,47 @@ func TestAdvise(t *testing.T) {
 	}
 }
 
+// What an issuer answers that cannot now refuses a sale, and no fact and no refund:
+// that is told again under its number, and taken.
+func TestF38PassingRefusalIsNoneOfWhatIsRepeated(t *testing.T) {
+	for _, c := range []struct {
+		kind    txn.Kind
+		code    string
+		outcome txn.Outcome
+		reason  txn.Reason
+	}{
+		{txn.KindSale, "91", txn.OutcomeDeclined, txn.IssuerDeclined},
+		{txn.KindOfflineSale, "91", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindOfflineSale, "96", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindOfflineSale, "51", txn.OutcomeDeclined, txn.IssuerDeclined},
+		{txn.KindRefund, "91", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindRefund, "68", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindRefund, "14", txn.OutcomeDeclined, txn.IssuerDeclined},
+	} {
+		t.Run(c.kind.String()+" "+c.code, func(t *testing.T) {
+			t.Parallel()
+			sim := simulate(t, simulator.Config{})
+			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Dialect = "dialect" }).up(1)
+			_, sold := b.ask(txn.KindSale, 100, nil)
+			sim.Instruct([]simulator.Rule{{Code: c.code, Times: 1}})
+			var about *result
+			if c.kind.NamesOriginal() {
+				about = &sold
+			}
+			req, got := b.ask(c.kind, 100, about)
+			got.want(t, c.outcome, c.reason)
+			if c.outcome != txn.OutcomeUnknown {
+				return
+			}
+			rec := got.record(req)
+			rec.Merchant, rec.ProcessingCode, rec.Data = req.Merchant, req.ProcessingCode, dialect.AppendOriginal(nil, req)
+			if taken, code, err := b.Advise(t.Context(), rec, []byte(card), 0); !taken || string(code[:]) != "00" || err != nil {
+				t.Errorf("told again: %v, %q, %v", taken, code, err)
+			}
+		})
+	}
+}
+
 // TestIssuersOwnRequestsAreAnswered holds what is told to an issuer that asks
 // us: yes to an echo and a cut-over, nothing to what we do not know.
 func TestIssuersOwnRequestsAreAnswered(t *testing.T) {

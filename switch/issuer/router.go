@@ -152,7 +152,8 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 // Exchange sends req, once the journal's record at intent is on stable storage,
 // and waits for its reply until req.Deadline or the issuer's timeout, whichever is
 // first, but not less than until the request has left or its link is lost; and gives
-// the place back. The outcome is NotSent only if certainly no byte left.
+// the place back. The outcome is NotSent only if certainly no byte left, and for what
+// is told until it is taken a refusal that is passing is none: it is Unknown.
 func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()
@@ -218,7 +219,11 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 	case endedNonsense:
 		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, errNothing
 	}
-	return judge(reply.Code)
+	outcome, reason, result := judge(reply.Code)
+	if passing[reply.Code] && req.Kind.Remedy() == txn.Repeat {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, result // as Advise sees it: told again, it may be taken
+	}
+	return outcome, reason, result
 }
 
 // judge is what an issuer's DE39 means, and what it says about the issuer.

@@ -20,7 +20,7 @@ func TestOffice(t *testing.T) {
 	}
 	s.cli("merchant", "list").check(t, exitUsage, "", "the registry of this configuration is a file")
 	write(t, s.dir, "acqswitch.yaml", read(t, s.dir+"/acqswitch.yaml")+"registry_from: database\nacquirer: \"48802900\"\n")
-	s.cli("merchant", "list").check(t, exitFailed, "", "the database has no registry yet")
+	s.cli("merchant", "list").check(t, exitRefused, "", "the database has no registry yet")
 	s.cli("registry", "model", "N910", "--by", "li").check(t, exitOK, "set", "") // makes it
 	s.start()                                                                    // with nobody in its registry
 	sale := frame(t, "cup-03")

@@ -11,6 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
 
 // The exit codes, the same for every subcommand.
@@ -48,6 +53,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &e):
 		return e.code
+	case errors.Is(err, ledger.ErrNoSchema), errors.Is(err, approval.ErrNoSchema), errors.Is(err, alert.ErrNoSchema), errors.Is(err, office.ErrNoSchema):
+		return exitRefused // there is nothing yet
 	}
 	return exitFailed
 }

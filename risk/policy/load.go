@@ -25,7 +25,6 @@ import (
 )
 
 const (
-	problemsMax   = 20
 	formatVersion = "1"
 	// DocumentMax bounds a document, in bytes, as approval.DocumentMax does.
 	DocumentMax = 4 << 20
@@ -49,8 +48,8 @@ func Load(text []byte, name string) (risk.Policy, error) {
 	}
 	l := loader{file: name, p: risk.DefaultPolicy()}
 	l.document(doc)
-	if len(l.problems) > 0 {
-		return risk.Policy{}, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return risk.Policy{}, err
 	}
 	if err := l.p.Check(); err != nil {
 		return risk.Policy{}, fmt.Errorf("%s: %w", name, err)
@@ -61,7 +60,7 @@ func Load(text []byte, name string) (risk.Policy, error) {
 // loader fills the policy and collects what is wrong.
 type loader struct {
 	file     string
-	problems []error
+	problems yamlfile.Problems
 	p        risk.Policy
 }
 
@@ -75,9 +74,7 @@ func (l *loader) name(s yamlfile.Scalar, field string) string {
 }
 
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
-	}
+	l.problems.Add(s.Problem(l.file, field, format, args...))
 }
 
 func (l *loader) document(d *document) {
@@ -406,7 +403,7 @@ func (l *loader) list(y *listYAML) {
 }
 
 func (l *loader) rules(ys []ruleYAML) {
-	before := len(l.problems)
+	before := l.problems.Len()
 	for i := range ys {
 		y := &ys[i]
 		const field = "rules[]"
@@ -434,7 +431,7 @@ func (l *loader) rules(ys []ruleYAML) {
 		}
 		l.p.Own = append(l.p.Own, r)
 	}
-	if len(l.problems) > before {
+	if l.problems.Len() > before {
 		return
 	}
 	if _, err := rules.New(l.p.Own, l.p.Lists...); err != nil {

@@ -2,12 +2,12 @@ package policy
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // Use is what one party used of a business day and of its month so far.
@@ -25,13 +25,13 @@ type Use struct {
 // plan tells. What a plan lets one card do is about the next card too, and is
 // not looked at.
 func Exceeded(before, next *risk.Policy, day txn.Date, used []Use, plan func(txn.LimitScope, [16]byte) (uint16, bool)) error {
-	var problems []error
+	var problems yamlfile.Problems
 	for i := range used {
 		u := &used[i]
 		for j := range next.Overrides {
 			o := &next.Overrides[j]
 			if o.Scope == u.Scope && o.ID == u.ID && !slices.Contains(before.Overrides, *o) {
-				problems = append(problems, u.over(&o.Limit, "the override", day)...)
+				u.over(&problems, &o.Limit, "the override", day)
 			}
 		}
 		if u.Scope != txn.ScopeTerminal && u.Scope != txn.ScopeMerchant {
@@ -49,21 +49,18 @@ func Exceeded(before, next *risk.Policy, day txn.Date, used []Use, plan func(txn
 			}
 			for k := range p.Limits {
 				if l := &p.Limits[k]; l.Scope == u.Scope && !slices.Contains(had, *l) {
-					problems = append(problems, u.over(l, fmt.Sprintf("plan %d", number), day)...)
+					u.over(&problems, l, fmt.Sprintf("plan %d", number), day)
 				}
 			}
 		}
-		if len(problems) > problemsMax {
-			break
-		}
 	}
-	return errors.Join(problems...)
+	return problems.Err()
 }
 
-// over says which bounds of a limit in force are below the use.
-func (u *Use) over(l *risk.Limit, whose string, day txn.Date) (problems []error) {
+// over notes which bounds of a limit in force are below the use.
+func (u *Use) over(problems *yamlfile.Problems, l *risk.Limit, whose string, day txn.Date) {
 	if l.Currency != u.Currency || l.Methods != 0 || l.Cards != 0 || l.MCC != 0 || l.Region != 0 || day < l.From || l.To != 0 && day > l.To {
-		return nil
+		return
 	}
 	for _, b := range []struct {
 		name        string
@@ -83,10 +80,9 @@ func (u *Use) over(l *risk.Limit, whose string, day txn.Date) (problems []error)
 		if b.amount {
 			say = func(n int64) string { return major(n, l.Currency) + " " + l.Currency.Letters() }
 		}
-		problems = append(problems, fmt.Errorf("%s's %s of %s %s is %s, and %s is used already: give more, or from: %s",
+		problems.Add(fmt.Errorf("%s's %s of %s %s is %s, and %s is used already: give more, or from: %s",
 			whose, b.name, u.Scope, partyName(u.Scope, u.ID), say(b.bound), say(b.used), b.until))
 	}
-	return problems
 }
 
 func nextMonth(d txn.Date) txn.Date {

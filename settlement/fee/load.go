@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +19,6 @@ import (
 const (
 	FileSizeMax = 16 << 20 // each
 
-	problemsMax   = 20
 	ratesMax      = 10_000 // of one plan
 	nameMax       = 40
 	formatVersion = "1"
@@ -121,8 +119,8 @@ func Load(plans, bins File, registered map[string]string) (*Schedule, error) {
 	l.document(doc, builtIn)
 	l.file = bins.Name
 	l.cards(bins.Text)
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return nil, err
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%d\n", len(s.plansText)) // so that no byte can move from one file to the other
@@ -174,15 +172,13 @@ func scalar(text string) yamlfile.Scalar { return yamlfile.Scalar{Text: text, Li
 // loader fills the schedule and collects what is wrong.
 type loader struct {
 	file     string
-	problems []error
+	problems yamlfile.Problems
 	s        *Schedule
 	plans    map[string]*tariff
 }
 
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
-	}
+	l.problems.Add(s.Problem(l.file, field, format, args...))
 }
 
 func (l *loader) document(d, builtIn *document) {

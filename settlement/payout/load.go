@@ -3,7 +3,6 @@ package payout
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,7 +18,6 @@ const (
 	FileSizeMax = 128 << 20 // each: some 200,000 merchants
 
 	million        = 1_000_000
-	problemsMax    = 20
 	nameMax        = 70 // of an account's owner: what all banks take
 	numberMax      = 34
 	reserveDaysMax = 3660
@@ -131,8 +129,8 @@ func Load(merchants, calendar File, registry Registry) (*Terms, error) {
 	l.document(t, doc)
 	l.file = calendar.Name
 	t.Calendar = l.calendar(days)
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return nil, err
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%d\n", len(t.text)) // so that no byte can move from one file to the other
@@ -147,13 +145,11 @@ type loader struct {
 	file     string
 	registry Registry
 	merchant string // whose accounts are read
-	problems []error
+	problems yamlfile.Problems
 }
 
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, s.Problem(l.file, field, format, args...))
-	}
+	l.problems.Add(s.Problem(l.file, field, format, args...))
 }
 
 func (l *loader) version(s yamlfile.Scalar) {

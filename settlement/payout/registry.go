@@ -91,11 +91,11 @@ func (l *loader) joinAccount(t *Terms, y *merchantYAML, r *Registered) {
 	l.say(&a.Bank, line, r.Bank, "merchants[].accounts[].bank")
 	check := loader{file: l.file, registry: l.registry, merchant: r.ID}
 	check.accounts([]accountYAML{*a}, y.ID, "account")
-	for _, p := range check.problems {
+	for _, p := range check.problems.First() {
 		switch wrong := p.(*yamlfile.Problem); wrong.Field {
 		case "account.min": // the file's, told with its line
 		case "account.sealed": // the keys are not those that sealed it: nobody could be paid
-			l.problems = append(l.problems, fmt.Errorf("the account of merchant %s: %s", r.ID, wrong.What))
+			l.problems.Add(fmt.Errorf("the account of merchant %s: %s", r.ID, wrong.What))
 			return
 		default:
 			t.Unusable = append(t.Unusable, "merchant "+r.ID+": "+wrong.Field+" "+wrong.What)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha1" // the check value of a CA public key is SHA-1 by EMV's definition
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,7 +18,6 @@ import (
 const (
 	// FileSizeMax bounds what Load reads.
 	FileSizeMax   = 4 << 20
-	problemsMax   = 20
 	formatVersion = "1"
 	modulusMax    = 248
 )
@@ -153,8 +151,8 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	}
 	l := loader{file: name, s: &Snapshot{}, seen: map[string]int{}}
 	l.document(doc)
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return nil, err
 	}
 	return l.s, nil
 }
@@ -163,14 +161,12 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 type loader struct {
 	file     string
 	s        *Snapshot
-	problems []error
+	problems yamlfile.Problems
 	seen     map[string]int // key and name -> line
 }
 
 func (l *loader) problem(s yamlfile.Scalar, key, format string, args ...any) {
-	if len(l.problems) < problemsMax {
-		l.problems = append(l.problems, s.Problem(l.file, key, format, args...))
-	}
+	l.problems.Add(s.Problem(l.file, key, format, args...))
 }
 
 // once refuses a second use of a name.

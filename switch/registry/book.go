@@ -50,8 +50,8 @@ func Read(r io.Reader, name string) (*Book, error) {
 	l := newLoader(name)
 	l.clear = true
 	l.document(doc)
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return nil, err
 	}
 	b := &Book{}
 	for i := range doc.Regions {
@@ -318,5 +318,5 @@ func (c *Checker) Problem(e Entry, key, format string, args ...any) {
 	c.l.problem(yamlfile.Scalar{Line: e.line(key)}, e.keys.what+"s[]."+key, format, args...)
 }
 
-// Err is what was wrong so far, the first of it, as joined problems.
-func (c *Checker) Err() error { return errors.Join(c.l.problems...) }
+// Err is what was wrong so far, as joined problems: the first of it, and how many more.
+func (c *Checker) Err() error { return c.l.problems.Err() }

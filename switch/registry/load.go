@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -13,9 +12,6 @@ import (
 const (
 	// FileSizeMax bounds what Load reads.
 	FileSizeMax = 64 << 20
-
-	// problemsMax is how many problems of a file are told at once.
-	problemsMax = 20
 
 	radiusDefault  = 500       // metres, of a fixed terminal's premises
 	radiusMax      = 2_000     // metres
@@ -151,8 +147,8 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	}
 	l := newLoader(name)
 	l.document(doc)
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	if err := l.problems.Err(); err != nil {
+		return nil, err
 	}
 	s, err := New(l.rows)
 	if err != nil {
@@ -184,7 +180,7 @@ func readAll(r io.Reader, name string) ([]byte, error) {
 type loader struct {
 	file     string
 	clear    bool // numbers of identity documents may be there
-	problems []error
+	problems yamlfile.Problems
 	unplaced bool           // problems have no lines: nobody wrote a file
 	seen     map[string]int // kind and id -> line; nil where ids are known to be used once
 	areas    map[txn.Region]txn.Area
@@ -200,13 +196,11 @@ func newLoader(file string) *loader {
 // problem notes what is wrong with a field. Fields that are not there are
 // looked for at the line of the entry they are missing from.
 func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	if len(l.problems) < problemsMax {
-		p := s.Problem(l.file, field, format, args...)
-		if l.unplaced {
-			p.Line = 0
-		}
-		l.problems = append(l.problems, p)
+	p := s.Problem(l.file, field, format, args...)
+	if l.unplaced {
+		p.Line = 0
 	}
+	l.problems.Add(p)
 }
 
 // once refuses a second use of an id.

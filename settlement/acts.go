@@ -39,32 +39,69 @@ func Hold(ctx context.Context, l *ledger.Ledger, m txn.MerchantID, who, reason s
 	return a.Number, err
 }
 
-// Release releases a hold, or says that the account a payout came back from is in
-// order.
-func Release(ctx context.Context, l *ledger.Ledger, hold int64, who, reason string) error {
-	if err := person(who, reason); err != nil {
+// ReleaseSubject is what proposals to release a hold are called on the desk.
+const ReleaseSubject = "payout release"
+
+// release is the document of such a proposal.
+type release struct {
+	Hold     int64  `json:"hold"`
+	Merchant string `json:"merchant"`
+	Held     string `json:"held_because"`
+}
+
+// ProposeRelease proposes that a hold ends, or that the account a payout came back
+// from is in order: what lets money go takes two people. It returns the proposal's
+// number. What breaks a rule is a Refusal.
+func ProposeRelease(ctx context.Context, l *ledger.Ledger, hold int64, by, reason string) (proposal int64, err error) {
+	err = l.Decide(ctx, func(tx *sql.Tx) error {
+		proposal, err = ProposeReleaseIn(ctx, tx, hold, by, reason)
 		return err
-	}
-	a := ledger.Act{At: time.Now(), Kind: ledger.Release, Who: who, Reason: reason, Refers: hold}
-	found := false
-	err := l.Acts(ctx, hold-1, hold, func(x *ledger.Act) error {
-		if x.Kind == ledger.Hold || x.Kind == ledger.PayoutBack {
-			found, a.Claim = true, x.Claim
-		}
-		return nil
 	})
+	return proposal, err
+}
+
+// ProposeReleaseIn is ProposeRelease as part of a transaction.
+func ProposeReleaseIn(ctx context.Context, tx *sql.Tx, hold int64, by, reason string) (int64, error) {
+	if err := person(by, reason); err != nil {
+		return 0, err
+	}
+	held, err := ledger.HoldIn(ctx, tx, hold)
 	if err != nil {
-		return err
+		return 0, noHold(hold, err)
 	}
-	if !found {
-		return refuse("there is no hold, and no payout that came back, with the number %d", hold)
+	document, err := json.Marshal(release{hold, held.Merchant.String(), held.Reason})
+	if err != nil {
+		return 0, err
 	}
-	if err := l.AddAct(ctx, &a); errors.Is(err, ledger.ErrReleased) {
-		return refuse("hold %d was released already", hold)
-	} else if err != nil {
-		return err
+	p, err := approval.ProposeIn(ctx, tx, approval.Draft{Subject: ReleaseSubject, Object: fmt.Sprintf("hold %d", hold), Document: string(document), By: by, Reason: reason})
+	return p.Number, err
+}
+
+// ApproveRelease does what another person proposed: the next run that begins pays.
+func ApproveRelease(ctx context.Context, desk *approval.Desk, number int64, by, why string) error {
+	_, err := desk.Approve(ctx, ReleaseSubject, number, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
+		var r release
+		if err := json.Unmarshal([]byte(p.Document), &r); err != nil {
+			return fmt.Errorf("read proposal %d: %w", p.Number, err)
+		}
+		held, err := ledger.HoldIn(ctx, tx, r.Hold)
+		if err == nil {
+			err = ledger.AddActIn(ctx, tx, &ledger.Act{At: time.Now(), Kind: ledger.Release, Who: by, Reason: p.Reason, Refers: r.Hold, Proposer: p.By, Claim: held.Claim})
+		}
+		return noHold(r.Hold, err)
+	})
+	return asRefusal(err)
+}
+
+// noHold makes a Refusal of what is not held, or not any more.
+func noHold(number int64, err error) error {
+	switch {
+	case errors.Is(err, ledger.ErrNoHold):
+		return refuse("there is no hold, and no payout that came back, with the number %d", number)
+	case errors.Is(err, ledger.ErrReleased):
+		return refuse("hold %d was released already", number)
 	}
-	return nil
+	return err
 }
 
 // Held is a hold and its release.

@@ -144,9 +144,7 @@ func TestPayoutAnswers(t *testing.T) {
 		w.clean()
 
 		// M1's account is in order; and of M3 the bank has paid since.
-		if err := Release(t.Context(), w.ledger, 3, "li", "the bank reopened it"); err != nil {
-			t.Fatal(err)
-		}
+		w.release(t, 3)
 		w.answered(head+"20261122-M3-CNY,paid,,\n", "1 paid, 0 back, 0 pending, 0 known")
 		day4 := day3.After()
 		w.put(deed(9, txn.KindSale, "M3", day4, 3000_00, 0))

@@ -688,7 +688,8 @@ func TestPayouts(t *testing.T) {
 			"M9: 0.00 + 0.00 + 9.99 + 0.00 - 0.00 - 0.00 = 9.99, the merchant has no payout account in this currency\n"+
 			"M2 189.05 payouts are held: a reason (wang, "+today+")\n"+
 			"M9 9.99 the merchant has no payout account in this currency\n")
-		if err := errors.Join(Release(t.Context(), w.ledger, hold, "li", "inspected"), RejectCorrection(t.Context(), w.desk, waits, "li", "wrong")); err != nil {
+		w.release(t, hold)
+		if err := RejectCorrection(t.Context(), w.desk, waits, "li", "wrong"); err != nil {
 			t.Fatal(err)
 		}
 		w.put(deed(4, txn.KindRefund, "M2", day3, 50_00, 1), deed(5, txn.KindRefund, "M9", day3, 1, 2))
@@ -863,6 +864,10 @@ func TestDecisionsRefused(t *testing.T) {
 			_, err := Hold(ctx, w.ledger, m1, who, reason)
 			return err
 		}
+		release := func(hold int64) error {
+			_, err := ProposeRelease(ctx, w.ledger, hold, "wang", "r")
+			return err
+		}
 		for _, c := range []struct {
 			err  error
 			want string
@@ -874,9 +879,15 @@ func TestDecisionsRefused(t *testing.T) {
 			{propose(func(c *Correction) { c.Credit = c.Debit }), "not from suspense to itself"},
 			{propose(func(c *Correction) { c.Minor = 0 }), "must be above zero"},
 			{propose(func(c *Correction) { c.Currency, c.Debit = 1, "fee income" }), "currency 001 is not in ISO 4217"},
-			{Release(ctx, w.ledger, 99, "li", "r"), "there is no hold, and no payout that came back, with the number 99"},
-			{Release(ctx, w.ledger, held, "li", "r"), ""},
-			{Release(ctx, w.ledger, held, "li", "r"), "hold 1 was released already"},
+			{release(99), "there is no hold, and no payout that came back, with the number 99"},
+			{release(held), ""},
+			{release(held), ""}, // while nobody approves it, another one may be proposed
+			{ApproveRelease(ctx, w.desk, proposed, "wang", "r"), "there is no such proposal of payout release"},
+			{ApproveRelease(ctx, w.desk, proposed+1, "WANG", "r"), "another person must decide it"},
+			{ApproveRelease(ctx, w.desk, proposed+1, "li", "r"), ""},
+			{ApproveRelease(ctx, w.desk, proposed+1, "zhao", "r"), "was approved by li"},
+			{ApproveRelease(ctx, w.desk, proposed+2, "li", "r"), "hold 1 was released already"},
+			{release(held), "hold 1 was released already"},
 			{ApproveCorrection(ctx, w.desk, 99, "li", "r"), "proposal 99: there is no such proposal"},
 			{ApproveCorrection(ctx, w.desk, proposed, "WANG", "r"), "another person must decide it"},
 			{ApproveCorrection(ctx, w.desk, proposed, "li", "r"), ""},
@@ -1209,6 +1220,17 @@ func (w *town) propose(t fataler, c Correction) int64 {
 
 func (w *town) approve(t fataler, n int64) {
 	if err := ApproveCorrection(context.Background(), w.desk, n, "li", "checked"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// release ends a hold, by two people.
+func (w *town) release(t fataler, hold int64) {
+	n, err := ProposeRelease(context.Background(), w.ledger, hold, "wang", "inspected")
+	if err == nil {
+		err = ApproveRelease(context.Background(), w.desk, n, "li", "seen")
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

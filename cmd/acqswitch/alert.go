@@ -223,14 +223,16 @@ func alertDisposeCommand(c *console) *cobra.Command {
 		Long: `dispose says what an alert turned out to be and what is done about it, in the
 payment association's codes (alert codes lists them). Some are done at once:
 
-  03, 04, 06  the merchant's payouts are held until payout release
+  03, 04, 06  the merchant's payouts are held until two people release them
+              (payout release)
   08          the merchant's card payments are refused, and it is suspended
   09          the terminal's card payments are refused, and it is suspended, until
               it is fetched
   10          the merchant is watched one level higher (alert watch)
 
-Merchants and terminals are suspended where the registry is in the database. Payouts
-that a rule held go on again where none of the first three is said.`,
+Merchants and terminals are suspended where the registry is in the database. Where a
+rule held payouts and none of the first three is said, it is proposed to release
+them: when another person approves that (proposal approve), they go on.`,
 		Example: `  acqswitch alert dispose 12 --risk 02 --disposition 06,10 --by "Li Na" --note "called, no explanation"
   acqswitch alert dispose 13 --risk 99 --disposition 99 --by "Li Na" --note "a wedding"`,
 	}, true, func(ctx context.Context, w *alert.Workbench, n int64) (a alert.Alert, err error) {
@@ -263,6 +265,9 @@ func printAlert(out io.Writer, a *alert.Alert) error {
 	fmt.Fprintf(out, "%s, assignee %s\n", a.State, or(a.Assignee, "nobody"))
 	if a.Hold != 0 {
 		fmt.Fprintf(out, "payouts are held by %d (payout holds)\n", a.Hold)
+	}
+	if a.Proposal != 0 {
+		fmt.Fprintf(out, "that they go on is proposed; another person must approve it (proposal approve %d)\n", a.Proposal)
 	}
 	if d := a.Decision; d != nil {
 		fmt.Fprintf(out, "risk type %s, source %s, disposition %s\n", d.RiskType, d.Source, strings.Join(d.Dispositions, ", "))

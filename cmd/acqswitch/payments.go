@@ -23,7 +23,7 @@ func answerCommand(c *console) *cobra.Command {
 columns end_to_end and status (paid, pending, rejected, returned) and, if wanted, amount
 and reason. The next run that begins books it: what was paid is ordered no more; what was
 rejected or returned is the merchant's again. It is not paid to the same account before
-that is another one, or "payout release" says that it is in order.
+that is another one, or two people say that it is in order ("payout release").
 
 The same answers again change nothing. A file with a bad line, a payment that was never
 ordered, another amount, or a contradiction is refused as a whole, with line and field

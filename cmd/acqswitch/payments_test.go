@@ -28,7 +28,8 @@ func TestPayoutAnswer(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	cli("settle", "--date", "2026-11-21", "--dry-run").check(t, exitOK, "exceptions: 1", "")
-	cli("payout", "release", "1", "--by", "li", "--reason", "the bank was wrong").check(t, exitOK, "released", "")
+	cli("payout", "release", "1", "--by", "li", "--reason", "the bank was wrong").check(t, exitOK, "1: proposed; another person must approve it (proposal approve 1)", "")
+	cli("proposal", "approve", "1", "--by", "wang", "--reason", "it said so").check(t, exitOK, "1: approved", "")
 	cli("settle", "--date", "2026-11-21").check(t, exitOK, "done", "")
 	books, err := os.ReadFile(filepath.Join(dir, "data/settlement/2026-11-21/payouts.csv"))
 	if err != nil || !strings.Contains(string(books), "20261121-999290054110002-CNY,999290054110002,CNY,995.01") {

@@ -105,6 +105,11 @@ func (c *console) done(number int64, what string) error {
 	return err
 }
 
+// proposed says what another person has to approve.
+func (c *console) proposed(number int64) error {
+	return c.done(number, fmt.Sprintf("proposed; another person must approve it (proposal approve %d)", number))
+}
+
 // known is the merchant of the flags, which the registry must know: a hold of a
 // mistyped merchant would hold nothing.
 func (f *actFlags) known() (id txn.MerchantID, err error) {
@@ -201,10 +206,30 @@ for a risk alert, an inspection, a dispute. It is carried forward meanwhile.`,
 		},
 	}, true)
 	hold.Flags().StringVar(&h.merchant, "merchant", "", "merchant id (DE42)")
-	release := ending(c, "release", "Release a hold, or a payout that came back", `  acqswitch payout release 3 --by li --reason "inspected, in order"`, "released; the next run pays",
-		func(ctx context.Context, l *ledger.Ledger, _ *approval.Desk, n int64, f *actFlags) error {
-			return settlement.Release(ctx, l, n, f.by, f.reason)
-		})
+	r := &actFlags{}
+	release := r.on(&cobra.Command{
+		Use: "release NUMBER", Short: "Propose to release a hold, or a payout that came back", Args: args(1, "one number"),
+		Long: `release proposes that a hold ends, or that the account a payout came back from is in
+order. What lets money go takes two people: when another person approves it (proposal
+approve), the next run pays.`,
+		Example: `  acqswitch payout release 3 --by li --reason "inspected, in order"`,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			n, err := number(given[0])
+			if err == nil {
+				err = because(r.reason)
+			}
+			if err != nil {
+				return err
+			}
+			return r.open(cmd.Context(), func(l *ledger.Ledger, _ *approval.Desk) error {
+				n, err := settlement.ProposeRelease(cmd.Context(), l, n, r.by, r.reason)
+				if err != nil {
+					return err
+				}
+				return c.proposed(n)
+			})
+		},
+	}, true)
 	return group("payout", "Check how merchants are paid; hold and release payouts; take the bank's answers", check, answerCommand(c), paymentsCommand(c),
 		hold, release, holdsCommand(c))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
@@ -102,8 +103,11 @@ func proposalCommand(c *console) *cobra.Command {
 		}, true)
 	}
 	approve := decide("approve", "Do what another person proposed", "approved", func(ctx context.Context, f *actFlags, desk *approval.Desk, p *approval.Proposal) error {
-		if p.Subject == alert.WatchSubject {
+		switch p.Subject {
+		case alert.WatchSubject:
 			return f.bench(ctx, func(w *alert.Workbench) error { return w.ApproveLevel(ctx, p.Number, f.by, f.reason) })
+		case settlement.ReleaseSubject:
+			return settlement.ApproveRelease(ctx, desk, p.Number, f.by, f.reason)
 		}
 		approve, ok := map[string]func(*office.Office, context.Context, office.Act, int64) (approval.Proposal, error){
 			office.MoveSubject: (*office.Office).ApproveMove, office.AccountSubject: (*office.Office).ApproveAccount,

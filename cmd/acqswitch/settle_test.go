@@ -191,7 +191,10 @@ func TestHoldsAndCorrections(t *testing.T) {
 		t.Errorf("%v: %s", err, held)
 	}
 	cli("correction", "list").check(t, exitOK, "approved  li          2026-11-21", "")
-	cli("payout", "release", "1", "--by", "li", "--reason", "inspected").check(t, exitOK, "1: released", "")
+	cli("payout", "release", "1", "--by", "li", "--reason", "inspected").check(t, exitOK, "2: proposed", "")
+	cli("proposal", "approve", "2", "--by", "LI", "--reason", "inspected").check(t, exitRefused, "", "another person must decide it")
+	cli("proposal", "approve", "2", "--by", "wang", "--reason", "seen").check(t, exitOK, "2: approved", "")
+	cli("payout", "release", "1", "--by", "li", "--reason", "inspected").check(t, exitRefused, "", "hold 1 was released already")
 	cli("payout", "holds").check(t, exitOK, "inspected", "")
 }
 

@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
@@ -68,7 +69,9 @@ type Alert struct {
 	Last     time.Time `json:"last"`
 	State    State     `json:"state"`
 	Assignee string    `json:"assignee,omitempty"`
-	Hold     int64     `json:"hold,omitempty"` // the act that holds the merchant's payouts for it
+	Hold     int64     `json:"hold,omitempty"` // the act that holds the merchant's payouts for it, until it is released
+	// Proposal is what Dispose proposed: that the payouts are released.
+	Proposal int64     `json:"proposal,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	// Of one alert that was asked for.
 	Evidence []Evidence `json:"evidence,omitempty"`
@@ -406,7 +409,8 @@ func (w *Workbench) Get(ctx context.Context, number int64) (a Alert, err error) 
 	return a, err
 }
 
-const selectAlert = `SELECT number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee, hold, risk_type, source, dispositions FROM alert`
+const selectAlert = `SELECT number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee,
+	CASE WHEN EXISTS (SELECT 1 FROM act WHERE act.refers <> 0 AND act.kind = 'release' AND act.refers = alert.hold) THEN 0 ELSE hold END, risk_type, source, dispositions FROM alert`
 
 func scanAlert(row interface{ Scan(...any) error }) (a Alert, err error) {
 	var first, last int64
@@ -469,7 +473,8 @@ type Registry interface {
 // transaction:
 //
 //	03, 04, 06  the merchant's payouts are held until the hold is released. Where
-//	            a rule held them and none of these is said, they are released
+//	            a rule held them and none of these is said, it is proposed to
+//	            release them: another person approves it, or they stay held
 //	08          the merchant becomes high-risk: its payments are refused. The
 //	            registry suspends it
 //	09          likewise the terminal; that it is fetched is entered there
@@ -505,7 +510,11 @@ func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by st
 			string(a.State), a.Hold, d.RiskType, d.Source, strings.Join(d.Dispositions, ","), number); err != nil {
 			return failed("dispose of an alert", err)
 		}
-		return note(ctx, tx, number, by, "dispose", strings.TrimSpace(fmt.Sprintf("risk type %s, source %s, disposition %s. %s", d.RiskType, d.Source, strings.Join(d.Dispositions, ", "), d.Note)))
+		text := fmt.Sprintf("risk type %s, source %s, disposition %s.", d.RiskType, d.Source, strings.Join(d.Dispositions, ", "))
+		if a.Proposal != 0 {
+			text += fmt.Sprintf(" Payouts go on when another person approves proposal %d.", a.Proposal)
+		}
+		return note(ctx, tx, number, by, "dispose", strings.TrimSpace(text+" "+d.Note))
 	})
 	return a, err
 }
@@ -519,10 +528,9 @@ func (w *Workbench) act(ctx context.Context, tx *sql.Tx, a *Alert, d *Decision, 
 			return err
 		}
 	case !held && a.Hold != 0:
-		if err := release(ctx, tx, a.Hold, a.Merchant, by, why); err != nil {
+		if a.Proposal, err = settlement.ProposeReleaseIn(ctx, tx, a.Hold, by, why); err != nil {
 			return err
 		}
-		a.Hold = 0
 	}
 	merchant, terminal := Party{Merchant: a.Merchant}, Party{Terminal: a.Terminal}
 	if d.does("08") {

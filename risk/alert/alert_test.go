@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -285,7 +286,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 }
 
 // What each disposition does, and what it leaves when it is done again.
-func TestWhatDispositionsDo(t *testing.T) {
+func TestR10WhatDispositionsDo(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		d, ctx := open(t, dsn), t.Context()
 		number := int64(0)
@@ -297,16 +298,16 @@ func TestWhatDispositionsDo(t *testing.T) {
 		}{
 			{finds('R', 4, txn.ActionAlert), "99", 0, ""},
 			{finds('R', 4, txn.ActionAlert), "11", 0, ""},
-			{finds('R', 4, txn.ActionHold), "99", 0, ""}, // the rule held; it was nothing
-			{finds('R', 4, txn.ActionHold), "06", 1, ""}, // its hold stands
-			{finds('R', 4, txn.ActionAlert), "03,01", 2, ""},
-			{finds('R', 4, txn.ActionAlert), "10", 2, "M suspicious"},
-			{finds('R', 4, txn.ActionAlert), "10", 2, "M attention"},
-			{finds('R', 4, txn.ActionAlert), "10", 3, "M warning"},
-			{finds('R', 11, txn.ActionHold), "10", 3, "M high-risk"}, // held by the list, not by the alert
-			{finds('R', 4, txn.ActionAlert), "10", 3, "M high-risk"},
-			{finds('T', 7, txn.ActionAlert), "09", 3, "M high-risk, T high-risk"},
-			{finds('T', 7, txn.ActionAlert), "08,09", 3, "M high-risk, T high-risk"},
+			{finds('R', 4, txn.ActionHold), "99", 1, ""}, // the rule held; it was nothing, says one person
+			{finds('R', 4, txn.ActionHold), "06", 2, ""}, // its hold stands
+			{finds('R', 4, txn.ActionAlert), "03,01", 3, ""},
+			{finds('R', 4, txn.ActionAlert), "10", 3, "M suspicious"},
+			{finds('R', 4, txn.ActionAlert), "10", 3, "M attention"},
+			{finds('R', 4, txn.ActionAlert), "10", 4, "M warning"},
+			{finds('R', 11, txn.ActionHold), "10", 4, "M high-risk"}, // held by the list, not by the alert
+			{finds('R', 4, txn.ActionAlert), "10", 4, "M high-risk"},
+			{finds('T', 7, txn.ActionAlert), "09", 4, "M high-risk, T high-risk"},
+			{finds('T', 7, txn.ActionAlert), "08,09", 4, "M high-risk, T high-risk"},
 		} {
 			d.sells(merchant, terminal, row.found)
 			d.collect()
@@ -318,6 +319,9 @@ func TestWhatDispositionsDo(t *testing.T) {
 			if err != nil || a.State != Disposed {
 				t.Fatalf("%s: %+v, %v", row.dispositions, a, err)
 			}
+			if proposed := a.Proposal != 0; proposed != (number == 3) || (a.Hold != 0) != (row.found.Action == txn.ActionHold && row.found.Rule != txn.MakeRule('R', 11) || row.dispositions == "03,01") {
+				t.Errorf("alert %d, %s: held by %d, proposal %d", number, row.dispositions, a.Hold, a.Proposal)
+			}
 			watched := strings.NewReplacer(merchant, "M", terminal, "T").Replace(d.levels())
 			if holds := len(d.held()); holds != row.holds || watched != row.watched {
 				t.Errorf("alert %d, %s: %d holds and %q watched, want %d and %q", number, row.dispositions, holds, watched, row.holds, row.watched)
@@ -327,6 +331,16 @@ func TestWhatDispositionsDo(t *testing.T) {
 		if err != nil || len(a.History) != 2 || a.History[0].By != "Wang" || a.History[0].Text != "to Li Na" || a.History[1].Act != "dispose" ||
 			!strings.Contains(a.History[1].Text, "disposition 99. seen") || a.Decision.RiskType != "02" || a.Decision.Source != "XH" {
 			t.Errorf("history %+v (%v)", a, err)
+		}
+		// R10: what a rule held goes on when a second person says so, not before.
+		if err := settlement.ApproveRelease(ctx, d.desk, 1, "LI NA", "seen"); err == nil || !strings.Contains(err.Error(), "another person") {
+			t.Errorf("who disposed of it releases it: %v", err)
+		}
+		if err := settlement.ApproveRelease(ctx, d.desk, 1, "Wang", "seen"); err != nil {
+			t.Error(err)
+		}
+		if a, err := d.Get(ctx, 3); err != nil || a.Hold != 0 || len(d.held()) != 3 || !strings.Contains(a.History[1].Text, "approves proposal 1. seen") {
+			t.Errorf("after its release: %+v (%v)", a, err)
 		}
 		_, before, err := d.Watch(ctx)
 		if err != nil {

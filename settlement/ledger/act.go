@@ -122,6 +122,34 @@ func (q queries) LastAct(ctx context.Context) (n int64, err error) {
 // ErrReleased: the hold is there no more.
 var ErrReleased = errors.New("the hold was released already")
 
+// ErrNoHold: there never was one.
+var ErrNoHold = errors.New("there is no such hold")
+
+// HoldIn is the hold, or the payout that came back, with a number, in a transaction:
+// ErrNoHold or ErrReleased where there is none to release.
+func HoldIn(ctx context.Context, tx *sql.Tx, number int64) (held Act, err error) {
+	err = queries{tx}.Acts(ctx, number-1, number, func(a *Act) error { held = *a; return nil })
+	if err == nil && held.Kind != Hold && held.Kind != PayoutBack {
+		err = ErrNoHold
+	}
+	if err != nil {
+		return held, err
+	}
+	return held, unreleased(ctx, tx, Release, number)
+}
+
+// unreleased is ErrReleased where an act of a kind refers to number already.
+func unreleased(ctx context.Context, tx *sql.Tx, kind ActKind, number int64) error {
+	var n int64
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM act WHERE refers <> 0 AND kind = $1 AND refers = $2`, string(kind), number).Scan(&n); err != nil {
+		return fmt.Errorf("look for the release of %d: %w", number, err)
+	}
+	if n > 0 {
+		return ErrReleased
+	}
+	return nil
+}
+
 // AddAct numbers an act and makes it durable, as AddActIn does.
 func (l *Ledger) AddAct(ctx context.Context, a *Act) error {
 	return l.Decide(ctx, func(tx *sql.Tx) error { return AddActIn(ctx, tx, a) })
@@ -148,12 +176,10 @@ func ActsAboutIn(ctx context.Context, tx *sql.Tx, about string) (all []Act, err 
 // gaps, so a run that takes acts up to a number takes all of them. It fails with
 // ErrReleased if it releases what is released.
 func AddActIn(ctx context.Context, tx *sql.Tx, a *Act) error {
-	var n int64
 	err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM act`).Scan(&a.Number)
 	if err == nil && a.Refers != 0 {
-		err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM act WHERE refers <> 0 AND kind = $1 AND refers = $2`, string(a.Kind), a.Refers).Scan(&n)
-		if err == nil && n > 0 {
-			return ErrReleased
+		if err := unreleased(ctx, tx, a.Kind, a.Refers); err != nil {
+			return err
 		}
 	}
 	if err == nil {

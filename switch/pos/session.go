@@ -22,9 +22,10 @@ import (
 // read past it.
 const readBufferSize = 4096
 
-// writeBufferSize bounds the answers that the kernel keeps for a peer that does
-// not read them.
-const writeBufferSize = 64 << 10
+// socketBufferSize bounds what the kernel keeps of a session in each direction:
+// answers for a peer that does not read them, and what one sends that is not read.
+// Left to itself the kernel takes megabytes of either.
+const socketBufferSize = 64 << 10
 
 // session is one terminal's (or concentrator's) connection.
 type session struct {
@@ -56,7 +57,8 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 		host = conn.RemoteAddr().String()
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetWriteBuffer(writeBufferSize)
+		tcp.SetWriteBuffer(socketBufferSize)
+		tcp.SetReadBuffer(socketBufferSize)
 	}
 	ss := &session{server: s, conn: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
 	ss.lastActive.Store(time.Now().UnixNano())

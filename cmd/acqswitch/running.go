@@ -15,6 +15,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -77,7 +78,9 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
-	a.migrateFirst(ctx)
+	if err = a.migrateFirst(ctx); err != nil {
+		return err
+	}
 	counted := a.loadMonthFirst(ctx, first)
 	a.watchFirst(ctx)
 	if err := a.terminals.Listen(ctx); err != nil {
@@ -171,7 +174,7 @@ func (a *app) runDrain(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		if err := a.migrate(ctx); err != nil {
-			ended <- nil // stopped before the ledger was there
+			ended <- err // stopped before the ledger was there, or it is too new for us
 			return
 		}
 		ended <- a.drain.Run(running)
@@ -209,13 +212,18 @@ const migrateWithin = 3 * time.Second
 // migrateFirst brings the schema up to date before terminals are let in: what
 // they ask of earlier transactions, and what people ask verify, then finds its
 // tables. A ledger that is away does not keep the switch from selling: runDrain
-// goes on trying.
-func (a *app) migrateFirst(ctx context.Context) {
+// goes on trying. One that is too new for this program does.
+func (a *app) migrateFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
-	if err := a.makeTables(ctx); err != nil {
+	err := a.makeTables(ctx)
+	if errors.Is(err, sqldb.ErrNewer) {
+		return err
+	}
+	if err != nil {
 		a.log.Warn("the ledger is not there at start", "error", err)
 	}
+	return nil
 }
 
 // watchFirst puts the watch list in force before terminals are let in, if the
@@ -242,12 +250,13 @@ func (a *app) makeTables(ctx context.Context) error {
 	return nil
 }
 
-// migrate brings the schema up to date, however long the ledger is away.
+// migrate brings the schema up to date, however long the ledger is away. It fails
+// when ctx ends, and where the schema is a newer program's.
 func (a *app) migrate(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := a.makeTables(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, sqldb.ErrNewer) {
+			return err
 		}
 		if try%30 == 0 {
 			a.log.Error("the ledger cannot be used yet; sales go on", "error", err)

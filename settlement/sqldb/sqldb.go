@@ -117,9 +117,20 @@ func (d *DB) Close() error { return errors.Join(d.Read.Close(), d.Write.Close())
 // Postgres says that the database is a PostgreSQL server, not a file.
 func (d *DB) Postgres() bool { return d.postgres }
 
+// generation is how many versions of a schema older programs can go on with. A
+// migration only adds: tables, and columns whose default is what a row of an older
+// program means, so that programs of before and after it work side by side. One
+// that takes something away or gives it another meaning has the next number that
+// divides by this.
+const generation = 1000
+
+// ErrNewer: the schema has changed since this program so that it cannot use it.
+var ErrNewer = errors.New("a newer program changed these tables so that this one cannot use them; run that one, or restore a backup of before")
+
 // Migrate brings a schema up to date: the files NUMBER_NAME.sql of a directory,
 // whose versions are kept in a table of their own. Of several processes that do
-// it at once one does it, and the others find it done.
+// it at once one does it, and the others find it done. A program that is older
+// than the schema changes nothing; where it is too old for it, that is ErrNewer.
 func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) error {
 	dialect := goose.DialectSQLite3
 	if d.postgres {
@@ -131,6 +142,13 @@ func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) err
 	}
 	if err := d.Write.PingContext(ctx); err != nil {
 		return fmt.Errorf("connect to database: %w", err)
+	}
+	sources := p.ListSources()
+	ours := sources[len(sources)-1].Version
+	if have, err := d.version(ctx, versions); err != nil {
+		return err
+	} else if have/generation > ours/generation {
+		return fmt.Errorf("migrate database: %s has version %d, this program %d: %w", versions, have, ours, ErrNewer)
 	}
 	for try := 1; ; try++ {
 		// It fails where another process made the same tables meanwhile.
@@ -145,6 +163,15 @@ func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) err
 		return fmt.Errorf("migrate database: %w", err)
 	}
 	return nil
+}
+
+// version is that of a schema, 0 before its first migration.
+func (d *DB) version(ctx context.Context, versions string) (int64, error) {
+	var n sql.NullInt64
+	if err := d.Write.QueryRowContext(ctx, "SELECT MAX(version_id) FROM "+versions).Scan(&n); err != nil && !NoTable(err) {
+		return 0, fmt.Errorf("read version of database: %w", err)
+	}
+	return n.Int64, nil
 }
 
 // Copy writes one state of a SQLite database into a file that does not exist yet,

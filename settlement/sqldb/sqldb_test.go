@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -44,6 +46,48 @@ func TestMigrateTogether(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	})
+}
+
+// A program goes on beside a newer one that added to the schema, also when it is
+// started again, and keeps off one that changed it.
+func TestF66OlderProgram(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		newer := fstest.MapFS{"00003_three.sql": {Data: []byte("-- +goose Up\nALTER TABLE counter ADD COLUMN note TEXT NOT NULL DEFAULT '-';\n")}}
+		maps.Copy(newer, migrations)
+		older := open(t, dsn)
+		stored := func(name string) error {
+			return older.Update(t.Context(), func(tx *sql.Tx) error {
+				_, err := tx.Exec("INSERT INTO counter (name, n) VALUES ($1, 1)", name)
+				return err
+			})
+		}
+		for _, step := range []struct {
+			db    *sqldb.DB
+			files fstest.MapFS
+		}{{older, migrations}, {open(t, dsn), newer}, {older, migrations}} {
+			if err := step.db.Migrate(t.Context(), step.files, "some_version"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := stored("b"); err != nil {
+			t.Errorf("the older program after the newer one's migration: %v", err)
+		}
+		newer["01000_new.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counter RENAME COLUMN n TO m;\n")}
+		if err := open(t, dsn).Migrate(t.Context(), newer, "some_version"); err != nil {
+			t.Fatal(err)
+		}
+		older4 := maps.Clone(migrations)
+		older4["00004_four.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE four (n BIGINT NOT NULL PRIMARY KEY);\n")}
+		for _, files := range []fstest.MapFS{migrations, older4} {
+			err := older.Migrate(t.Context(), files, "some_version")
+			if !errors.Is(err, sqldb.ErrNewer) || !strings.Contains(err.Error(), "some_version has version 1000, this program ") {
+				t.Errorf("a program that is too old: %v", err)
+			}
+		}
+		if _, err := older.Read.ExecContext(t.Context(), "SELECT n FROM four"); !sqldb.NoTable(err) {
+			t.Errorf("a program that is too old changed something: %v", err)
+		}
 	})
 }
 

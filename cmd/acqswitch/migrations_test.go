@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
+)
+
+// What a migration may do: programs of before it go on beside it.
+var (
+	makesTable = regexp.MustCompile(`^CREATE TABLE (\w+) \(`)
+	addsColumn = regexp.MustCompile(`^ALTER TABLE \w+ ADD COLUMN (\w+) (?:TEXT|BIGINT) NOT NULL DEFAULT `)
+	makesIndex = regexp.MustCompile(`^CREATE (UNIQUE )?INDEX \w+ ON (\w+) \(([\w, ]+)\)`)
+	putsRows   = regexp.MustCompile(`^(INSERT INTO|UPDATE) \w+ `)
+)
+
+// onlyAdds says what in a migration is not an addition.
+func onlyAdds(text string) (wrong []string) {
+	var made []string // tables and columns
+	text = regexp.MustCompile(`--.*`).ReplaceAllString(text, "")
+	for statement := range strings.SplitSeq(text, ";") {
+		statement = strings.Join(strings.Fields(statement), " ")
+		switch {
+		case statement == "", putsRows.MatchString(statement):
+		case makesTable.MatchString(statement):
+			made = append(made, makesTable.FindStringSubmatch(statement)[1])
+		case addsColumn.MatchString(statement):
+			made = append(made, addsColumn.FindStringSubmatch(statement)[1])
+		case makesIndex.MatchString(statement):
+			// A unique one refuses what an older program may store, unless it is of
+			// something that program does not know.
+			if i := makesIndex.FindStringSubmatch(statement); i[1] != "" && !slices.ContainsFunc(append(strings.Split(i[3], ", "), i[2]),
+				func(name string) bool { return slices.Contains(made, name) }) {
+				wrong = append(wrong, statement)
+			}
+		default:
+			wrong = append(wrong, statement)
+		}
+	}
+	return wrong
+}
+
+// TestF66MigrationsOnlyAdd holds every migration to what lets older programs work
+// beside it, but for those whose number says that they do not: package sqldb.
+func TestF66MigrationsOnlyAdd(t *testing.T) {
+	for statement, adds := range map[string]bool{
+		"CREATE TABLE a (n BIGINT NOT NULL PRIMARY KEY); CREATE UNIQUE INDEX a_n ON a (n);": true,
+		"ALTER TABLE a ADD COLUMN b TEXT NOT NULL DEFAULT '';":                              true,
+		"ALTER TABLE a ADD COLUMN b TEXT NOT NULL;":                                         false,
+		"ALTER TABLE a DROP COLUMN b;":                                                      false,
+		"ALTER TABLE a RENAME COLUMN b TO c;":                                               false,
+		"CREATE UNIQUE INDEX a_n ON a (n);":                                                 false,
+		"DROP TABLE a;":                                                                     false,
+		"DELETE FROM a;":                                                                    false,
+	} {
+		if wrong := onlyAdds(statement); (len(wrong) == 0) != adds {
+			t.Errorf("%s: not additions: %q", statement, wrong)
+		}
+	}
+	files, err := filepath.Glob("../../*/migrations/*.sql")
+	deeper, _ := filepath.Glob("../../*/*/migrations/*.sql")
+	deepest, _ := filepath.Glob("../../*/*/*/migrations/*.sql")
+	if files = slices.Concat(files, deeper, deepest); err != nil || len(files) < 19 {
+		t.Fatalf("%d migrations: %v", len(files), err)
+	}
+	for _, file := range files {
+		number, _, _ := strings.Cut(filepath.Base(file), "_")
+		n, err := strconv.Atoi(number)
+		if err != nil || fmt.Sprintf("%05d", n) != number {
+			t.Errorf("%s: its number must have five digits", file)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range onlyAdds(strings.Replace(string(text), "-- +goose Up", "", 1)) {
+			if n == 0 || n%1000 != 0 {
+				t.Errorf("%s: an older program cannot go on beside %q: give the migration the next number that divides by 1000", file, statement)
+			}
+		}
+	}
+}
+
+// TestF66TooOldForTheLedger starts a switch on a ledger that a much newer program
+// has changed: it says so, and nothing happens to either.
+func TestF66TooOldForTheLedger(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")
+	s.server.stop(syscall.SIGTERM)
+	db, err := sqldb.Open("sqlite:" + filepath.Join(s.dir, "data/ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	change := func(statement string) {
+		t.Helper()
+		if _, err := db.Write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change("INSERT INTO goose_db_version (version_id, is_applied) VALUES (1000, 1)")
+	r := acqswitch(t, s.dir, []string{"ACQ_LOG_LEVEL=error"}, "", "serve", "--config", "acqswitch.yaml")
+	r.check(t, exitFailed, "", "goose_db_version has version 1000, this program ")
+	r.check(t, exitFailed, "", "a newer program changed these tables")
+	change("DELETE FROM goose_db_version WHERE version_id = 1000")
+	s.start()
+	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 3)), 0x0210, "00")
+}

@@ -2,6 +2,7 @@ package acquirer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -13,7 +14,10 @@ import (
 // Only the archive knows it. While that is away nobody can tell, so the request is
 // refused for now, without a record, and its terminal tells it once more.
 func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
-	days := s.longAgo(req)
+	if req.Kind.Remedy() != txn.Repeat {
+		return false
+	}
+	days := s.longAgo(req, &req.Key)
 	if len(days) == 0 {
 		return false
 	}
@@ -35,17 +39,35 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	return false
 }
 
-// longAgo are the business days before those that memory has on which a request
-// like this may have been decided: none for what is reversed rather than repeated,
-// and for one that is certainly recent. A batch says how old what is in it can be.
+// outlived says that a reversal is of what was approved before the two business
+// days that memory has: it is not of a request that never came. Where the archive is
+// away, or there is none, nobody knows, and a terminal that waits for it would sell
+// nothing meanwhile: it is then false.
+func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
+	days := s.longAgo(req, reversed)
+	if len(days) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	defer cancel()
+	found, err := s.archive.Decided(ctx, req.Merchant, days, *reversed)
+	if err != nil {
+		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+	}
+	return slices.ContainsFunc(found, func(rec txn.Record) bool { return rec.Taken() })
+}
+
+// longAgo are the business days before those that memory has on which the request
+// that req is, or is about, may have been decided under that key: none for one that
+// is certainly recent. A batch says how old what is in it can be.
 // Where there are no batch numbers, trace numbers begin anew every day, and only a
-// date of the terminal's own (DE13) tells an old advice from today's of that number.
-func (s *Switch) longAgo(req *txn.Request) (days []txn.Date) {
-	if s.archive == nil || req.Kind.Remedy() != txn.Repeat {
+// date of the terminal's own (DE13) tells an old one from today's of that number.
+func (s *Switch) longAgo(req *txn.Request, key *txn.Key) (days []txn.Date) {
+	if s.archive == nil {
 		return nil
 	}
 	kept := req.Day.Before()
-	if req.Key.Batch == 0 {
+	if key.Batch == 0 {
 		told, ok := dateOf(req.LocalDate, req.Day)
 		if !ok || near(req.LocalDate, req.Day) {
 			return nil
@@ -57,7 +79,7 @@ func (s *Switch) longAgo(req *txn.Request) (days []txn.Date) {
 		}
 		return days
 	}
-	if s.batches.Recent(req) {
+	if s.batches.Recent(key, req.Day) {
 		return nil
 	}
 	day := kept

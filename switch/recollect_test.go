@@ -63,6 +63,37 @@ func TestF02ToldAgainAfterManyDays(t *testing.T) {
 	})
 }
 
+// A reversal that comes when memory has let go of its sale is told so, not that it
+// is done; one of a sale that never came is told 00 as ever, and in a batch of these
+// days without a look into the archive. While that is away nobody waits for it.
+func TestF08ReversalManyDaysLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		archive := &shelf{}
+		h.s.archive = archive
+		h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+		h.want("reversal of nothing, today", h.ask(reversal("10000001", 2, 1000)), txn.Approved, "00")
+		if archive.asked != 0 {
+			t.Errorf("the archive was asked %d times about a batch of today", archive.asked)
+		}
+		archive.recs = h.records()
+		time.Sleep(2 * time.Hour)
+		h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()))
+		for days := 2; days < 30; days += 13 {
+			at(days, 23, 30) // a third business day
+			h.want("reversal of the sale", h.ask(reversal("10000001", 1, 1000)), txn.OriginalIsOfAnotherDay, "25")
+			h.want("reversal of nothing", h.ask(reversal("10000001", 3+uint32(days), 1000)), txn.Approved, "00")
+		}
+		if h.bank.undone(0) != 0 || h.used("10000001") != 0 {
+			t.Errorf("%d were undone", h.bank.undone(0))
+		}
+		archive.err = errors.New("the ledger is away")
+		h.want("while the archive is away", h.ask(reversal("10000001", 50, 1000)), txn.Approved, "00")
+	})
+}
+
 // Without batch numbers an old advice says so by its own date.
 func TestF02ToldAgainWithoutABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -59,6 +59,10 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 			if stays != 0 {
 				break
 			}
+			if s.outlived(req, &reversed) {
+				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
+				return
+			}
 			if s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.

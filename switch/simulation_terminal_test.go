@@ -386,8 +386,6 @@ func (x *pos) reverse(d *deal) {
 	case ans.Reason != txn.Approved:
 		// It is gone from the terminal, whatever the answer.
 		x.w.t.Errorf("the reversal of %s %06d of terminal %s was told %q", d.req.Kind, d.req.Key.STAN, x.id, ans.Reason)
-	case simDay.Of(d.at) < simDay.Of(time.Now()).Before():
-		d.belief = unsure // its number may be forgotten by now, and is then told yes as one that never came
 	case d.built > 0:
 		d.belief = unsure // what something was built on is not undone, and the terminal is told yes
 	default:

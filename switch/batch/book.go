@@ -133,14 +133,14 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 // behind says that trace number a was given out before b: they wrap.
 func behind(a, b uint32) bool { return (b+txn.STANMax-a)%txn.STANMax-1 < txn.STANMax/2 }
 
-// Recent says that all that counts in req's batch is of this business day or the
+// Recent says that all that counts in k's batch is of this business day or the
 // day before. Of a batch of which there is nothing it is false: it may be one that
 // is forgotten.
-func (b *Book) Recent(req *txn.Request) bool {
-	sh := b.open(&req.Key.Terminal, req.Day)
+func (b *Book) Recent(k *txn.Key, day txn.Date) bool {
+	sh := b.open(&k.Terminal, day)
 	defer sh.mu.Unlock()
-	e := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
-	return e.first != 0 && e.opened >= req.Day.Before()
+	e := sh.batches[name{k.Terminal, k.Batch}]
+	return e.first != 0 && e.opened >= day.Before()
 }
 
 // find is the batch, which is opened if the terminal is in none that is open. One

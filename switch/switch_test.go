@@ -41,6 +41,7 @@ type bank struct {
 	behave func(req *txn.Request) (txn.Outcome, txn.Reason, string)
 	// refuse is what Begin says; Approved by default.
 	refuse  txn.Reason
+	settles [4]byte // DE15 of its answers
 	advised []uint32
 	opinion [2]byte // of an advice
 	// acknowledge says whether a reversal or advice is acknowledged.
@@ -117,6 +118,7 @@ func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position j
 		b.sent[leg.STAN] = req.ID
 	}
 	copy(reply.Code[:], code)
+	reply.SettlementDate = b.settles
 	if outcome == txn.OutcomeApproved {
 		b.approved[leg.STAN] = req.ID
 		copy(reply.AuthCode[:], fmt.Sprintf("%06d", leg.STAN))
@@ -749,6 +751,44 @@ func TestF08ReversalAcrossTheCutOver(t *testing.T) {
 		h.stop()
 		h.stop = func() {}
 	})
+}
+
+// TestF48BothDatesAreKept has an issuer whose day was cut over before ours: the
+// record has our business day, by which we settle, and the issuer's, which its
+// terminal is told and which its files will name. A repeat is told the same.
+func TestF48BothDatesAreKept(t *testing.T) {
+	h := newHouse(t)
+	ours := h.s.cfg.Day.Of(time.Now())
+	for i, c := range []struct{ says, want [4]byte }{
+		{settlementDate(ours.After()), settlementDate(ours.After())},
+		{[4]byte{}, settlementDate(ours)},
+	} {
+		h.bank.settles = c.says
+		req := sale("10000001", uint32(i+1), 500)
+		first := h.ask(req)
+		again := h.ask(req)
+		h.restart()
+		if last := h.ask(req); first.Reply.SettlementDate != c.want || !same(first, again) || !same(first, last) {
+			t.Errorf("told %q, again %q, after a restart %q, want %q", first.Reply.SettlementDate[:], again.Reply.SettlementDate[:], last.Reply.SettlementDate[:], c.want)
+		}
+		recorded := 0
+		h.journal.Scan(h.journal.First(), func(_ journal.Position, p []byte) error {
+			var rec txn.Record
+			if err := rec.Unmarshal(p); err != nil {
+				return err
+			}
+			if rec.Kind == txn.RecordOutcome && rec.ID == first.ID {
+				recorded++
+				if rec.Day != ours || rec.SettlementDate != c.want {
+					t.Errorf("recorded of %v, settled on %q, want %v and %q", rec.Day, rec.SettlementDate[:], ours, c.want[:])
+				}
+			}
+			return nil
+		})
+		if recorded != 1 {
+			t.Errorf("%d records", recorded)
+		}
+	}
 }
 
 func TestStrangersAreAnsweredAndNotRecorded(t *testing.T) {

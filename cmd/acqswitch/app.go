@@ -339,6 +339,9 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			a.log.Warn("issuer link is down", "issuer", name, "link", link, "error", err)
 		},
 		Breaker: func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
+		CutOver: func(name string, day [4]byte) {
+			a.log.Info("issuer began its next business day", "issuer", name, "settlement_date", strings.TrimRight(string(day[:]), "\x00"))
+		},
 		Unmatched: func(name string, head txn.ReplyHead, why string) {
 			unmatched[name].Add(1)
 			a.log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)

@@ -29,6 +29,7 @@ type bench struct {
 	malformed int
 	downs     []error
 	states    []string
+	cutOvers  []string
 }
 
 // start runs a router against one issuer at address until the test ends.
@@ -50,6 +51,7 @@ func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer
 	r, err := issuer.New([]issuer.Config{cfg}, codecs, j, issuer.Hooks{
 		Late:      func(l issuer.Late) { note(func() { b.late = append(b.late, l) }) },
 		Unmatched: func(_ string, _ txn.ReplyHead, why string) { note(func() { b.unmatched = append(b.unmatched, why) }) },
+		CutOver:   func(_ string, day [4]byte) { note(func() { b.cutOvers = append(b.cutOvers, string(day[:])) }) },
 		Malformed: func(string, error) { note(func() { b.malformed++ }) },
 		LinkDown:  func(_ string, _ int, err error) { note(func() { b.downs = append(b.downs, err) }) },
 		Breaker:   func(_, state string) { note(func() { b.states = append(b.states, state) }) },

@@ -28,6 +28,10 @@ type issuer struct {
 	table    *table
 	breaker  *breaker
 	dropped  atomic.Int64 // late answers that found the queue full
+	// settles is the day (DE15) that the issuer's last cut-over began, nil before
+	// one that named it. What a restart forgets is told by the issuer's answers, or
+	// is our own day until the next cut-over.
+	settles atomic.Pointer[[4]byte]
 }
 
 func (is *issuer) name() string { return is.cfg.Name }
@@ -141,16 +145,26 @@ func networkCode(code string) uint16 {
 	return uint16(code[0]-'0')*100 + uint16(code[1]-'0')*10 + uint16(code[2]-'0')
 }
 
-// asked are the network management codes (DE70) of issuers that we agree to:
-// sign-on and sign-off, cut-over begins and ends, echo. They change nothing
+// cutOver is the network management code (DE70) of an issuer that begins its next
+// business day.
+const cutOver = 201
+
+// asked are the network management codes of issuers that we agree to: sign-on and
+// sign-off, cut-over begins and ends, echo. But for a cut-over they change nothing
 // here: whether a link is up is seen by what is answered on it.
-var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, 201: true, 202: true, 301: true}
+var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
 // received completes the call that a message answers, and answers an issuer's
 // own network management on the wire it came by. It runs on a link's reader: it
 // waits for nobody.
 func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
 	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 && asked[h.Network] {
+		if h.Network == cutOver {
+			if day := reply.SettlementDate; day != ([4]byte{}) {
+				is.settles.Store(&day)
+			}
+			is.hooks.cutOver(is.name(), reply.SettlementDate)
+		}
 		// A full queue drops the answer: a peer that does not read asks again.
 		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, approvedCode) })
 		return
@@ -158,6 +172,9 @@ func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
 	c, why := is.table.match(h)
 	if c != nil {
 		if c.ending == endedAnswered && c.reply != nil {
+			if day := is.settles.Load(); day != nil && reply.SettlementDate == ([4]byte{}) && c.class != classNetwork {
+				reply.SettlementDate = *day // its answers name none: what it said at its cut-over
+			}
 			copyReply(c.reply, reply)
 		}
 		c.done <- struct{}{}

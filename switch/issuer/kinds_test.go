@@ -233,3 +233,76 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 		t.Error("the unknown one was answered")
 	}
 }
+
+// TestF48CutOver holds which day of the issuer's a request is settled on: what its
+// answer names, else what the issuer's last cut-over began, else none, which the
+// switch then fills with its own.
+func TestF48CutOver(t *testing.T) {
+	link := dialect.ForIssuers(48802900)["iso87"]
+	names := map[int64]string{2: "0131"} // amounts whose answers name a day
+	agreed := make(chan string, 10)
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch amount, _ := m.Uint(4); {
+		case m.MTI() == 0x0810:
+			agreed <- string(m.Value(39))
+		case m.MTI() == 0x0200 && names[int64(amount)] != "":
+			e := link.Codec().Begin(nil, nil, nil, 0x0210)
+			for _, n := range [...]int{2, 3, 4, 7, 11} {
+				e.Copy(n, m)
+			}
+			e.Digits(15, []byte(names[int64(amount)]))
+			e.Text(39, []byte("00"))
+			for _, n := range [...]int{41, 42, 49} {
+				e.Copy(n, m)
+			}
+			frame, err := e.Finish()
+			if err != nil {
+				panic(err)
+			}
+			c.Write(frame)
+		default:
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Dialect = "dialect" }).up(1)
+	for i, step := range []struct {
+		began  string // by a cut-over before the sale; "-": without saying what
+		amount int64
+		want   string
+	}{
+		{"", 1, "\x00\x00\x00\x00"},
+		{"-", 1, "\x00\x00\x00\x00"},
+		{"0201", 1, "0201"},
+		{"", 2, "0131"}, // of before it, and so says its answer
+		{"", 1, "0201"},
+		{"-", 1, "0201"},
+		{"0202", 1, "0202"},
+	} {
+		if step.began != "" {
+			e := link.Codec().Begin(nil, nil, nil, 0x0800)
+			e.Digits(7, []byte("0131225959"))
+			e.Uint(11, uint64(i+1))
+			if step.began != "-" {
+				e.Digits(15, []byte(step.began))
+			}
+			e.Digits(70, []byte("201"))
+			frame, err := e.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.conn(0).Write(frame)
+			if code := <-agreed; code != "00" {
+				t.Errorf("the cut-over is answered %q", code)
+			}
+		}
+		got := b.exchange(sale("10000001", step.amount)).want(t, txn.OutcomeApproved, txn.Approved)
+		if string(got.reply.SettlementDate[:]) != step.want {
+			t.Errorf("step %d: settled on %q, want %q", i+1, got.reply.SettlementDate[:], step.want)
+		}
+	}
+	var told []string
+	b.read(func() { told = b.cutOvers })
+	if want := []string{"\x00\x00\x00\x00", "0201", "\x00\x00\x00\x00", "0202"}; !slices.Equal(told, want) {
+		t.Errorf("told of cut-overs to %q, want %q", told, want)
+	}
+}

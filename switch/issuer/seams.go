@@ -58,6 +58,9 @@ type Hooks struct {
 	LinkDown func(issuer string, link int, err error)
 	// Breaker tells the breaker's new state: closed, half-open or open.
 	Breaker func(issuer, state string)
+	// CutOver tells that the issuer began its next business day, and which (DE15
+	// MMDD, zero bytes where it does not say).
+	CutOver func(issuer string, day [4]byte)
 	// Unmatched tells of a message that answers no waiting request, and which
 	// part of it differs from the nearest one.
 	Unmatched func(issuer string, head txn.ReplyHead, why string)
@@ -92,6 +95,12 @@ func (h *Hooks) linkDown(issuer string, link int, err error) {
 func (h *Hooks) breaker(issuer, state string) {
 	if h.Breaker != nil {
 		h.Breaker(issuer, state)
+	}
+}
+
+func (h *Hooks) cutOver(issuer string, day [4]byte) {
+	if h.CutOver != nil {
+		h.CutOver(issuer, day)
 	}
 }
 

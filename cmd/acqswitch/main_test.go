@@ -144,10 +144,32 @@ func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *process {
 	return p
 }
 
+// running is a context that ends when this process has run for d. Time in which the
+// machine stood still, or let nothing of this run, is no time that a program under
+// test had.
+func running(d time.Duration) (context.Context, context.CancelFunc) {
+	const step = 50 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		tick := time.NewTicker(step) // it keeps one that nobody takes
+		defer tick.Stop()
+		for ; d > 0; d -= step {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 // await is what follows prefix on the next line of output that has it.
 func (p *process) await(prefix string) string {
 	p.t.Helper()
-	late := time.After(binaryWait)
+	late, cancel := running(binaryWait)
+	defer cancel()
 	for {
 		select {
 		case line := <-p.lines:
@@ -156,7 +178,7 @@ func (p *process) await(prefix string) string {
 			}
 		case <-p.ended:
 			p.t.Fatalf("the process ended before it said %q", prefix)
-		case <-late:
+		case <-late.Done():
 			p.t.Fatalf("the process did not say %q", prefix)
 		}
 	}
@@ -168,9 +190,11 @@ func (p *process) stop(sig os.Signal) int {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatal(err)
 	}
+	late, cancel := running(binaryWait)
+	defer cancel()
 	select {
 	case <-p.ended:
-	case <-time.After(binaryWait):
+	case <-late.Done():
 		p.t.Fatalf("the process did not end after %v", sig)
 	}
 	return p.cmd.ProcessState.ExitCode()

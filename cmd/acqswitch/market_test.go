@@ -91,7 +91,7 @@ terminals:
   listeners: [{address: %q, dialect: cup-pos}, {address: %q, dialect: iso87}]
 reversals: {retry: 20ms, retry_max: 100ms, undelivered_grace: 200ms}
 admin: {address: ""}
-log: {level: error}
+log: {level: warn}
 ledger: {dsn: %q}
 risk: {policy: policy.yaml}
 issuers:
@@ -161,12 +161,14 @@ func (x *market) check() {
 		x.t.Fatal(err)
 	}
 	var r *settlement.Report
-	for late := time.Now().Add(restWithin); ; time.Sleep(200 * time.Millisecond) { // it costs the switch its processor
+	late, cancel := running(restWithin)
+	defer cancel()
+	for ; ; time.Sleep(200 * time.Millisecond) { // it costs the switch its processor
 		r, err = verifyFiles(context.Background(), cfg)
 		if err == nil && (!r.OK() || r.OpenCount+r.OwedCount == 0 && r.Lag == 0) {
 			break
 		}
-		if time.Now().After(late) {
+		if late.Err() != nil {
 			text := &strings.Builder{}
 			if err == nil {
 				r.WriteText(text)
@@ -348,8 +350,10 @@ func (te *teller) act() error {
 // rest sends what the terminal owes until nothing is.
 func (te *teller) rest() {
 	var err error
-	for late := time.Now().Add(restWithin); te.client.Owes() != 0 || te.client.Pending() > 0; time.Sleep(20 * time.Millisecond) {
-		if err = te.client.Settle(context.Background()); time.Now().After(late) {
+	late, cancel := running(restWithin)
+	defer cancel()
+	for ; te.client.Owes() != 0 || te.client.Pending() > 0; time.Sleep(20 * time.Millisecond) {
+		if err = te.client.Settle(context.Background()); late.Err() != nil {
 			te.x.t.Errorf("terminal %s owes %06d and %d messages after %v: %v; %s", te.id, te.client.Owes(), te.client.Pending(), restWithin, err, te.x.last)
 			return
 		}

@@ -37,7 +37,7 @@ type work struct {
 func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	slot, flight, claimed := s.slots.claim(req)
 	for !claimed {
-		if slot.fingerprint != req.Fingerprint && slot.state != slotTombstoned {
+		if slot.fingerprint != req.Fingerprint && !slot.state.buried() {
 			s.refuse(req, ans, txn.DuplicateWithOtherContent)
 			return
 		}

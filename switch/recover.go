@@ -184,7 +184,7 @@ func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 	s.originals.learn(rec)
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
-		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, slot{position: pos, id: rec.ID})
+		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, slotTombstoned, slot{position: pos, id: rec.ID})
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 //	its void unknown    00                           ReversalDue, sent once the void is undone
 //	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
-//	an earlier day's    25 (OriginalIsOfAnotherDay)  none; until replayGrace after the cut-over it still counts
+//	an earlier day's    25 (OriginalIsOfAnotherDay)  none, but today's of that number is shunned; until replayGrace after the cut-over it still counts
 //
 // A reversal of a part (DE95) says what its terminal believes to stand, so where
 // that cannot be it is refused, and not remembered:
@@ -63,7 +63,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
 				return
 			}
-			if s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) {
+			if s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.
 				s.describe(req, ans, w).OriginalKey = reversed
@@ -83,7 +83,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 			s.turnAway(req, ans, txn.OriginalIsUnknown)
 			return
 		}
-		s.slots.bury(&reversed, req.Day, req.Received, slot{id: req.ID}) // one of an earlier day is not found by today's request
+		s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) // one of an earlier day is not found by today's request
 		s.describe(req, ans, w).OriginalKey = reversed
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 		return
@@ -108,6 +108,11 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		reason = txn.OriginalAmountDiffers
 	case stays != 0 && !orig.Request.Divisible():
 		reason = txn.KindIsNotOffered
+	}
+	if reason == txn.OriginalIsOfAnotherDay {
+		// Where numbers begin anew every day, it may mean one of today that is still
+		// on its way. In memory alone: what is on its way comes within the grace.
+		s.slots.bury(&reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
 	}
 	if reason != txn.Approved {
 		// Not recorded: the key stays free for the reversal with the right amount.

@@ -61,7 +61,14 @@ const (
 	slotApproved   // answered with an approval that stands
 	slotUndone     // answered; a reversal is owed or done
 	slotTombstoned // never seen: its reversal came first
+	// slotShunned is a tombstone of today beside an equal number of the day before,
+	// which a reversal that was refused may not have meant. It stands for replayGrace,
+	// and hides the other from a request of that number alone.
+	slotShunned
 )
+
+// buried says that no request was seen, and none is taken.
+func (s slotState) buried() bool { return s == slotTombstoned || s == slotShunned }
 
 // flight lets retransmissions and reversals wait for the request they are
 // about. done is closed when the slot is decided or given up.
@@ -93,7 +100,7 @@ func (s *slots) turn(sh *slotShard, day txn.Date) {
 // find is the slot of a key of whatever age, nil when there is none. It is valid
 // while the shard is locked and nothing is put.
 func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
-	if sl := sh.now.find(k, hash); sl != nil {
+	if sl := sh.now.find(k, hash); sl != nil && sl.state != slotShunned {
 		return sl
 	}
 	return sh.past.find(k, hash)
@@ -102,7 +109,7 @@ func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
 // recall is find without those of the day before that a request received at at,
 // of that fingerprint, cannot mean.
 func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint uint64) *slot {
-	if sl := sh.now.find(k, hash); sl != nil {
+	if sl := sh.now.find(k, hash); sl != nil && !(sl.state == slotShunned && at.Sub(madeAt(sl.id)) > replayGrace) {
 		return sl
 	}
 	sl := sh.past.find(k, hash)
@@ -229,10 +236,10 @@ func (s *slots) look(k *txn.Key) (slot, *flight, bool) {
 	return *sl, sh.follow(*k, *sl), true
 }
 
-// bury leaves a tombstone where no request was: its reversal came first, and
-// the request, should it still come, must be refused. sl has the reversal's id.
-// It says false if the request has come meanwhile.
-func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, sl slot) bool {
+// bury leaves a tombstone of that state where no request was: its reversal came
+// first, and the request, should it still come, must be refused. sl has the
+// reversal's id. It says false if the request has come meanwhile.
+func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, state slotState, sl slot) bool {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -240,7 +247,7 @@ func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, sl slot) bool {
 	if sh.recall(k, hash, at, 0) != nil {
 		return false
 	}
-	sl.state = slotTombstoned
+	sl.state = state
 	sh.now.put(k, hash, sl)
 	return true
 }

@@ -578,6 +578,35 @@ func TestTombstoneIsOfItsDayOnly(t *testing.T) {
 	})
 }
 
+// Where numbers begin anew every day, a reversal that is told to be of yesterday may
+// mean a sale of today that it overtook: that is refused when it comes. Yesterday's
+// sale stays what it is, and a sale of the number later in the day is a new one.
+func TestF06ReversalBeforeASaleOfYesterdaysNumber(t *testing.T) {
+	unbatched := func(r txn.Request) txn.Request {
+		r.Key.Batch, r.Original.Batch = 0, 0
+		return r
+	}
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		h.want("sale", h.ask(unbatched(sale("10000001", 7, 500))), txn.Approved, "00")
+		at(1, 12, 0)
+		for range 2 {
+			h.want("reversal", h.ask(unbatched(reversal("10000001", 7, 500))), txn.OriginalIsOfAnotherDay, "25")
+		}
+		h.want("the sale that it overtook", h.ask(unbatched(sale("10000001", 7, 500))), txn.ReversedBeforeRequest, "22")
+		h.want("refund of yesterday's", h.ask(unbatched(about(txn.KindRefund, 8, 100, 7))), txn.Approved, "00")
+		time.Sleep(replayGrace + time.Second)
+		h.want("today's of that number", h.ask(unbatched(sale("10000001", 7, 300))), txn.Approved, "00")
+		h.want("its reversal", h.ask(unbatched(reversal("10000001", 7, 300))), txn.Approved, "00")
+		h.settle()
+		if h.bank.undone(0) != 1 || h.used("10000001") != 0 {
+			t.Errorf("%d undone, %d used", h.bank.undone(0), h.used("10000001"))
+		}
+	})
+}
+
 // What a terminal says again on the next day, having had no answer, is known by
 // its batch and number and done once. A terminal without batch numbers counts
 // from 1 again: its sale is a new one, and an advice the old one if it is equal.

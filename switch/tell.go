@@ -9,7 +9,7 @@ import (
 
 // replay tells the answer that an equal request got before.
 func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
-	if sl.state == slotTombstoned {
+	if sl.state.buried() {
 		s.refuse(req, ans, txn.ReversedBeforeRequest)
 		return
 	}

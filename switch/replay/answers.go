@@ -134,6 +134,7 @@ func (l *lane) take(m *iso.Message, now time.Duration, samples *[]sample) {
 // release ends a request; in a closed loop its terminal thinks.
 func (l *lane) release(s *slot, now time.Duration) {
 	s.busy = false
+	l.free = append(l.free, s)
 	l.g.waiting.Add(-1)
 	if c := l.g.p.Closed; c != nil {
 		think := time.Duration(0)

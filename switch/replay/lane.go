@@ -55,7 +55,7 @@ type lane struct {
 	mu       sync.Mutex
 	conn     net.Conn
 	slots    []slot
-	head     int // the next one that may be free
+	free     []*slot // the last one to get free is the next to be taken: it is in the caches
 	thought  []thought
 	approved []approval
 	undo     []undo
@@ -138,20 +138,6 @@ func (l *lane) compose(r *prepared) (err error) {
 		return err
 	}
 	return l.g.d.Codec().Parse(&r.m, r.frame[l.g.d.PrefixSize():])
-}
-
-// free is a slot for a request, nil when too many are in flight.
-func (l *lane) free() *slot {
-	for range slotWindow {
-		s := &l.slots[l.head]
-		if l.head++; l.head == len(l.slots) {
-			l.head = 0
-		}
-		if !s.busy {
-			return s
-		}
-	}
-	return nil
 }
 
 // fly notes the slot of a terminal's request.

@@ -154,10 +154,9 @@ func search(ctx context.Context, p *Profile, o *LoadOptions, all *roster) (*Repo
 const (
 	slotsMax     = 1 << 17 // requests in flight, on all sessions
 	slotsLeast   = 1 << 8  // and on one
-	slotWindow   = 64      // requests without an answer that are passed by for a free place
 	preparedMax  = 1 << 13 // messages that are made beforehand, of all sessions
 	writeMax     = 32 << 10
-	wakeEvery    = 200 * time.Microsecond // what is due within that goes out in one write
+	wakeEvery    = 300 * time.Microsecond // what is due within that goes out in one write
 	approvedMax  = 64                     // approvals that voids may be of, a session
 	samplesMax   = 256
 	halvesMax    = 64
@@ -175,6 +174,7 @@ type generator struct {
 	load    Load // guarded by tally.mu
 	right   map[string]bool
 	began   time.Time
+	clock   *clock
 	lanes   []*lane
 	trial   float64 // the rate that a search tries with it, else 0
 	giveUp  context.CancelCauseFunc
@@ -203,6 +203,9 @@ func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
 			slots = max(slotsLeast, 2*len(l.members))
 		}
 		l.slots = make([]slot, slots)
+		for i := range l.slots {
+			l.free = append(l.free, &l.slots[i])
+		}
 		g.lanes = append(g.lanes, l)
 	}
 	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets = o.Name, p.pace(), []string{o.Addr}
@@ -237,14 +240,17 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 	}
 	g.began = time.Now()
 	g.tally.r.Began, g.tally.answered = g.began.UTC(), g.began
+	g.clock = newClock(g.began, len(g.lanes))
 	var writing, reading, sweeping sync.WaitGroup
 	for _, l := range g.lanes {
 		writing.Go(func() { l.write(ctx) })
 		reading.Go(func() { l.read(ctx) })
 	}
-	done := make(chan struct{})
+	done, written := make(chan struct{}), make(chan struct{})
 	sweeping.Go(func() { g.sweep(ctx, done) })
+	sweeping.Go(func() { g.clock.run(written) })
 	writing.Wait()
+	close(written)
 	g.over.Store(true)
 	for late := time.Now().Add(g.p.Patience + time.Second); g.waiting.Load() > 0 && ctx.Err() == nil && time.Now().Before(late); {
 		terminal.Pause(ctx, time.Millisecond)

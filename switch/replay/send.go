@@ -65,6 +65,7 @@ func (l *lane) next(at time.Duration) (next thought, more, wait bool) {
 // write sends what is due until nothing more is, in one write what is due within
 // wakeEvery.
 func (l *lane) write(ctx context.Context) {
+	defer l.g.clock.set(l.number, ended)
 	end := l.g.p.lasts()
 	at := time.Duration(0)
 	if l.g.p.Gaps == "even" && l.g.p.Closed == nil { // lanes take turns
@@ -80,18 +81,16 @@ func (l *lane) write(ctx context.Context) {
 		}
 		if wait || next.at > now {
 			if l.flush(ctx); wait {
-				terminal.Pause(ctx, wakeEvery)
-			} else {
-				terminal.Pause(ctx, max(next.at-now, wakeEvery))
-			}
-			if wait {
+				l.g.clock.sleep(ctx, l.number, now+wakeEvery)
 				next, more, wait = l.next(next.at)
+			} else {
+				l.g.clock.sleep(ctx, l.number, next.at)
 			}
 			continue
 		}
 		if !l.send(next) {
 			l.flush(ctx)
-			terminal.Pause(ctx, time.Millisecond) // as many as there may be are in flight
+			l.g.clock.sleep(ctx, l.number, now+time.Millisecond) // as many as there may be are in flight
 			continue
 		}
 		if len(l.out) >= writeMax {
@@ -122,8 +121,7 @@ func (l *lane) send(next thought) bool {
 			r = v
 		}
 	}
-	s := l.free()
-	if s == nil {
+	if len(l.free) == 0 {
 		return false
 	}
 	r.member.stan = r.member.next()
@@ -132,6 +130,8 @@ func (l *lane) send(next thought) bool {
 		l.failed(err)
 		return true
 	}
+	s := l.free[len(l.free)-1]
+	l.free = l.free[:len(l.free)-1]
 	*s = slot{busy: true, answers: 1, stan: r.member.stan, due: next.at, sent: -1, ready: r}
 	r.member.fly(s)
 	l.unsent = append(l.unsent, s)

@@ -105,8 +105,9 @@ func (sh *shard) turn(day txn.Date) {
 // Admit says whether req may be a transaction of the batch it names: Approved,
 // or BatchIsNotCurrent; and the trace number of the batch's last transaction where
 // req's is behind that, else 0. A terminal is in one batch at a time; with its first
-// request of another one, after the last was closed, it opens that. What a
-// terminal tells of afterwards is admitted to any batch, and batch 0, of
+// request of a later one, after the last was closed, it opens that. Earlier numbers
+// are of messages that come again; a terminal that begins anew with them signs on.
+// What a terminal tells of afterwards is admitted to any batch, and batch 0, of
 // dialects that have no number, is always current.
 func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 	if req.Key.Batch == 0 || req.Kind.Told() {
@@ -130,8 +131,8 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 	return txn.Approved, ahead
 }
 
-// behind says that trace number a was given out before b: they wrap.
-func behind(a, b uint32) bool { return (b+txn.STANMax-a)%txn.STANMax-1 < txn.STANMax/2 }
+// behind says that trace or batch number a was given out before b: they wrap.
+func behind(a, b uint32) bool { return (b+numberMax-a)%numberMax-1 < numberMax/2 }
 
 // Recent says that all that counts in k's batch is of this business day or the
 // day before. Of a batch of which there is nothing it is false: it may be one that
@@ -150,7 +151,8 @@ func (sh *shard) find(n name) (entry, bool) {
 	if known && (sh.current[n.terminal] == n.number || e.state == txn.BatchClosed) {
 		return e, true
 	}
-	if last, ok := sh.batches[name{n.terminal, sh.current[n.terminal]}]; ok && last.state != txn.BatchClosed {
+	number := sh.current[n.terminal]
+	if last, ok := sh.batches[name{n.terminal, number}]; ok && (last.state != txn.BatchClosed || !known && behind(n.number, number)) {
 		return e, known
 	}
 	if !known {
@@ -189,7 +191,8 @@ func (b *Book) SignOn(t txn.TerminalID, number uint32, day txn.Date) uint32 {
 	return number
 }
 
-const numberMax = 999_999
+// numberMax is that of trace numbers and of batches.
+const numberMax = txn.STANMax
 
 // Apply takes a durable record at its journal position into account. Most kinds
 // of records change nothing here.

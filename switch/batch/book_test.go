@@ -254,6 +254,40 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestF16BatchNumbersThatGoBack holds which batch a terminal may open when its last
+// is closed: a later one, also behind the highest number. A message of an earlier
+// batch is one that comes again, unless its terminal signed on to begin anew.
+func TestF16BatchNumbersThatGoBack(t *testing.T) {
+	for _, c := range []struct {
+		closed, next uint32
+		signsOn      bool
+		want         txn.Reason
+	}{
+		{7, 8, false, txn.Approved},
+		{7, 12, false, txn.Approved},
+		{7, 7, false, txn.BatchIsNotCurrent},
+		{7, 6, false, txn.BatchIsNotCurrent},
+		{7, 1, false, txn.BatchIsNotCurrent},
+		{7, 1, true, txn.Approved},
+		{999_999, 1, false, txn.Approved},
+		{1, 999_999, false, txn.BatchIsNotCurrent},
+	} {
+		d := &desk{t: t, book: NewBook()}
+		d.apply(outcome(txn.KindSale, c.closed, 2, 500))
+		d.settle(c.closed, txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}})
+		d.end(c.closed)
+		if c.signsOn {
+			d.book.SignOn(terminal, c.next, day)
+		}
+		if got, _ := d.book.Admit(request(txn.KindSale, c.next, 3)); got != c.want {
+			t.Errorf("batch %d after %d, signed on %v: %q, want %q", c.next, c.closed, c.signsOn, got, c.want)
+		}
+		if got := d.book.Settle(request(txn.KindSettlement, c.next, 4), new(txn.BatchFact)); got != c.want && c.next != c.closed {
+			t.Errorf("settlement of batch %d after %d, signed on %v: %q, want %q", c.next, c.closed, c.signsOn, got, c.want)
+		}
+	}
+}
+
 func (d *desk) state(number uint32) (s txn.BatchState) {
 	d.book.Each(func(b *Batch) {
 		if b.Number == number {

@@ -234,7 +234,7 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	defer cancel()
 	err := d.store.Store(ctx, d.batch)
 	switch {
-	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrRepeated), errors.Is(err, ledger.ErrUnknownKind), errors.Is(err, txn.ErrBatchFact):
+	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrRepeated), errors.Is(err, ledger.ErrUnknownKind), errors.Is(err, ledger.ErrMoved), errors.Is(err, txn.ErrBatchFact):
 		return pos, fatal{fmt.Errorf("drain journal: %w", err)}
 	case err != nil:
 		return pos, err

@@ -43,14 +43,14 @@ var (
 	ErrRepeated = errors.New("a transaction is already in the ledger")
 	// ErrUnknownKind: a record is of a kind this version has no table for.
 	ErrUnknownKind = errors.New("record is of an unknown kind")
+	// ErrMoved: another process stores into this ledger, records of its own journal
+	// or of this one. Which of ours it kept out is what verify finds.
+	ErrMoved = errors.New("another process stores into this ledger: give each switch a ledger of its own")
 )
 
 // ErrNoSchema: nobody has called Migrate on this ledger yet, or not since this
 // version.
 var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts")
-
-// errMoved: between reading the position and claiming it another writer stored.
-var errMoved = errors.New("another process stores into this ledger: let only one drain run")
 
 // Ledger is safe for concurrent use. Close it.
 type Ledger struct {
@@ -59,6 +59,7 @@ type Ledger struct {
 	insert  insertion
 
 	mu      sync.Mutex // one Store at a time; guards what follows
+	reached uint64     // the last position that a Store of ours may have left; 0 before one
 	rows    map[*table][]value
 	scratch []byte
 	fact    txn.BatchFact
@@ -112,8 +113,8 @@ const claimPosition = `UPDATE drain SET position = $1 WHERE name = 'journal' AND
 // is no longer needed here. Intents leave no row; the position passes them.
 //
 // After an error nothing is known of the commit: ask Position and offer again
-// from there. ErrGap, ErrRepeated, ErrUnknownKind and txn.ErrBatchFact will not
-// go away.
+// from there. ErrGap, ErrRepeated, ErrUnknownKind, ErrMoved and txn.ErrBatchFact
+// will not go away.
 func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -134,6 +135,9 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	if err != nil {
 		return err
 	}
+	if l.reached > 0 && stored > l.reached {
+		return fmt.Errorf("store journal records from %d on: the ledger is at %d: %w", entries[0].Pos, stored, ErrMoved)
+	}
 	for len(entries) > 0 && entries[0].Pos <= stored {
 		entries = entries[1:]
 	}
@@ -144,13 +148,14 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 		return err
 	}
 	last := entries[len(entries)-1].Pos
+	l.reached = max(l.reached, last)
 	// First the position: a second writer waits here and then finds it moved.
 	res, err := tx.ExecContext(ctx, claimPosition, int64(last), int64(stored))
 	if err != nil {
 		return fmt.Errorf("move ledger position to %d: %w", last, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(errMoved, err)
+		return errors.Join(ErrMoved, err)
 	}
 	err = conn.Raw(func(driverConn any) error {
 		// When ctx ends, database/sql rolls back from a goroutine of its own as

@@ -330,16 +330,36 @@ func TestF64TwoWriters(t *testing.T) {
 		for _, l := range []*Ledger{a, b} {
 			wg.Go(func() {
 				for n := 10; n <= len(all); n += 10 {
-					if err := l.Store(context.Background(), all[:n]); err != nil && !errors.Is(err, errMoved) {
+					if err := l.Store(context.Background(), all[:n]); err != nil && !errors.Is(err, ErrMoved) {
 						t.Error(err)
 					}
 				}
 			})
 		}
 		wg.Wait()
-		store(t, a, all)
+		store(t, open(t, dsn), all)
 		if n := len(scan(t, a)); n != len(all) || position(t, b) != 200 {
 			t.Fatalf("%d rows at position %d", n, position(t, b))
+		}
+	})
+}
+
+// TestF77TwoJournals has two switches, each with a journal of its own, begin with
+// one empty ledger: whoever finds what it did not store says so, and passes over no
+// record of its own in silence.
+func TestF77TwoJournals(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		a, b := open(t, dsn), open(t, dsn)
+		store(t, a, entries(1, sale(1), sale(2)))
+		store(t, b, entries(3, sale(13), sale(14))) // its 1 and 2 are others
+		for range 2 {                               // it does not go away
+			if err := a.Store(t.Context(), entries(3, sale(3))); !errors.Is(err, ErrMoved) {
+				t.Errorf("the first one's next record: %v", err)
+			}
+		}
+		store(t, b, entries(5, sale(15)))
+		if n := len(scan(t, b)); n != 5 {
+			t.Errorf("%d rows", n)
 		}
 	})
 }

@@ -90,7 +90,7 @@ func ApproveRelease(ctx context.Context, desk *approval.Desk, number int64, by, 
 		}
 		return noHold(r.Hold, err)
 	})
-	return asRefusal(err)
+	return approval.AsRefusal[Refusal](err)
 }
 
 // noHold makes a Refusal of what is not held, or not any more.
@@ -188,7 +188,7 @@ func ApproveCorrection(ctx context.Context, desk *approval.Desk, number int64, b
 		return ledger.AddActIn(ctx, tx, &ledger.Act{At: time.Now(), Kind: ledger.Correction, Who: by, Reason: p.Reason, Refers: p.Number, Proposer: p.By,
 			Claim: ledger.Claim{Merchant: txn.MakeMerchantID(c.Merchant), Currency: c.Currency}, Debit: c.Debit, Credit: c.Credit, Minor: c.Minor})
 	})
-	return asRefusal(err)
+	return approval.AsRefusal[Refusal](err)
 }
 
 // RejectCorrection decides that a correction is not made.
@@ -197,15 +197,7 @@ func RejectCorrection(ctx context.Context, desk *approval.Desk, number int64, by
 		return err
 	}
 	_, err := desk.Reject(ctx, CorrectionSubject, number, by, why)
-	return asRefusal(err)
-}
-
-// asRefusal makes Refusals of the answers of a desk that are no faults.
-func asRefusal(err error) error {
-	if approval.IsRefusal(err) {
-		return Refusal(err.Error())
-	}
-	return err
+	return approval.AsRefusal[Refusal](err)
 }
 
 // ReadCorrection is the correction of a proposal.

@@ -388,7 +388,7 @@ func (d *Desk) Approve(ctx context.Context, proposal int64, by, why string) erro
 		}
 		return d.take(ctx, tx, &c, Taken{At: time.Now(), Step: WriteOff, By: by, Reason: p.Reason + " (" + p.By + ")", Proposal: p.Number})
 	})
-	return asRefusal(err)
+	return approval.AsRefusal[Refusal](err)
 }
 
 // Reject leaves a case as it is.
@@ -397,15 +397,7 @@ func (d *Desk) Reject(ctx context.Context, proposal int64, by, why string) error
 		return err
 	}
 	_, err := d.approvals.Reject(ctx, Subject, proposal, by, why)
-	return asRefusal(err)
-}
-
-// asRefusal makes Refusals of the answers of a desk that are no faults.
-func asRefusal(err error) error {
-	if approval.IsRefusal(err) {
-		return Refusal(err.Error())
-	}
-	return err
+	return approval.AsRefusal[Refusal](err)
 }
 
 // Filter chooses cases; empty fields choose all.

@@ -449,7 +449,7 @@ func (q *Queue) Approve(ctx context.Context, number int64, by, why string) error
 		}
 		return addAct(ctx, tx, d.Exception, items, Act{At: now, Act: d.As, By: by, Reason: p.Reason, Proposal: p.Number})
 	})
-	return asRefusal(err)
+	return approval.AsRefusal[Refusal](err)
 }
 
 // Reject leaves the exception as it is.
@@ -458,13 +458,5 @@ func (q *Queue) Reject(ctx context.Context, number int64, by, why string) error 
 		return Refusal("say why it is rejected")
 	}
 	_, err := q.desk.Reject(ctx, Subject, number, by, why)
-	return asRefusal(err)
-}
-
-// asRefusal makes Refusals of the answers of a desk that are no faults.
-func asRefusal(err error) error {
-	if approval.IsRefusal(err) {
-		return Refusal(err.Error())
-	}
-	return err
+	return approval.AsRefusal[Refusal](err)
 }

@@ -93,11 +93,16 @@ var ErrUnknown = errors.New("there is no such proposal")
 // ErrSamePerson: who proposes something does not decide it.
 var ErrSamePerson = errors.New("another person must decide it than the one who proposed it")
 
-// IsRefusal says that err is a desk's answer and no fault: there is no such proposal,
-// another person must decide it, or somebody has.
-func IsRefusal(err error) bool {
-	decided := (*DecidedError)(nil)
-	return errors.As(err, &decided) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrSamePerson)
+// AsRefusal makes a caller's own kind of refusal of what is a desk's answer and no
+// fault: there is no such proposal, another person must decide it, or somebody has.
+func AsRefusal[Refusal interface {
+	error
+	~string
+}](err error) error {
+	if decided := (*DecidedError)(nil); errors.As(err, &decided) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrSamePerson) {
+		return Refusal(err.Error())
+	}
+	return err
 }
 
 // ErrNoSchema: nobody has called Migrate on this database yet.

@@ -13,6 +13,7 @@ import (
 // that was open when it came, and totals that do not have it would be wrong. While a
 // settlement is being decided, what comes for its batch waits for that.
 type aloft struct {
+	gate   *gate // its places are left by who waits here
 	seed   maphash.Seed
 	shards [aloftShards]aloftShard
 }
@@ -36,8 +37,8 @@ type crowd struct {
 	free  chan struct{} // closed when its settlement is decided; nil: none is being
 }
 
-func newAloft() *aloft {
-	a := &aloft{seed: maphash.MakeSeed()}
+func newAloft(g *gate) *aloft {
+	a := &aloft{gate: g, seed: maphash.MakeSeed()}
 	for i := range a.shards {
 		a.shards[i].batches = map[batchName]crowd{}
 	}
@@ -63,7 +64,7 @@ func (a *aloft) enter(k *txn.Key, deadline time.Time) bool {
 			return true
 		}
 		sh.mu.Unlock()
-		if !wait(c.free, deadline) {
+		if !a.gate.wait(c.free, deadline) {
 			return false
 		}
 	}
@@ -103,7 +104,7 @@ func (a *aloft) hold(k *txn.Key, deadline time.Time) bool {
 			until = c.empty
 		}
 		sh.mu.Unlock()
-		if !wait(until, deadline) {
+		if !a.gate.wait(until, deadline) {
 			return false
 		}
 	}

@@ -61,7 +61,7 @@ func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
 // Nothing is kept of a batch that nothing is aloft in; who waits gives up in time.
 func TestAloft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAloft()
+		a := newAloft(newGate())
 		key := txn.Key{Terminal: txn.MakeTerminalID("10000001"), Batch: 1}
 		other := key
 		other.Batch = 2

@@ -20,8 +20,9 @@ type Config struct {
 	// AnswerWithin is how long a request may take from its last byte to its
 	// answer; it must be below the terminals' patience. Default 30 s.
 	AnswerWithin time.Duration
-	// InFlightMax bounds the requests inside Authorize; above it sales are
-	// refused with SwitchIsOverloaded, reversals are not. Default 20,000.
+	// InFlightMax bounds the requests inside Authorize, with those that wait at the
+	// gate; above it new ones are refused with SwitchIsOverloaded, reversals,
+	// advices and settlements are not. Default 20,000.
 	InFlightMax int
 	// TerminalRate is how many requests a second one terminal may make in the
 	// long run, and TerminalBurst how many at once after a pause; above them it is

@@ -46,8 +46,12 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 			return
 		}
 		// The same request is being decided: attach, and tell the same answer.
-		if !wait(flight.done, req.Deadline) {
+		switch {
+		case !wait(flight.done, req.Deadline):
 			s.hush(req, ans, txn.IssuerDidNotAnswer)
+			return
+		case flight.refused != txn.Approved:
+			s.refuse(req, ans, flight.refused)
 			return
 		}
 		slot, flight, claimed = s.slots.claim(req)
@@ -57,10 +61,11 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, txn.TerminalIsTooFast)
 		return
 	}
-	if s.overloaded(req) {
-		s.turnAway(req, ans, txn.SwitchIsOverloaded)
+	if reason := s.begin(req); reason != txn.Approved {
+		s.turnAway(req, ans, reason)
 		return
 	}
+	defer s.gate.leave() // the last thing
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
 		if !s.aloft.enter(&req.Key, req.Deadline) {
@@ -79,7 +84,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.settleBatch(req, ans, w)
 		return
 	case s.recollected(req, ans): // whatever batch its terminal is in
-		s.slots.forget(&req.Key) // where its answer is, it is found again
+		s.slots.forget(&req.Key, txn.Approved) // where its answer is, it is found again
 		return
 	case s.stopped.Load():
 		s.turnAway(req, ans, txn.DiskIsNearlyFull)
@@ -122,7 +127,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	rec.Leg = *leg
 	ans.Issuer = leg.Issuer
 	if guarded(req) && len(req.PINBlock) > 0 {
-		if reason := s.guard.TranslatePIN(req, leg.Issuer); reason != txn.Approved {
+		if reason := s.translatePIN(req, leg.Issuer); reason != txn.Approved {
 			s.issuers.Cancel(leg)
 			rec.Leg = txn.Leg{}
 			s.conclude(req, ans, w, txn.OutcomeLocal, reason)
@@ -153,9 +158,17 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	s.starts.saw(rec.Day, intent)
 	req.Trace.Mark(txn.StageIntent, req.Received)
-	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, &ans.Reply)
-	req.Trace.Mark(txn.StageForwarded, req.Received)
+	outcome, reason := s.exchange(req, leg, ans, intent)
 	s.conclude(req, ans, w, outcome, reason)
+}
+
+// exchange asks the issuer. Whoever waits for one takes no place at the gate; until
+// the request has left, it is for us that it waits.
+func (s *Switch) exchange(req *txn.Request, leg *txn.Leg, ans *txn.Answer, intent journal.Position) (txn.Outcome, txn.Reason) {
+	defer s.gate.enter() // also after a panic
+	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, s.gone, &ans.Reply)
+	req.Trace.Mark(txn.StageForwarded, req.Received)
+	return outcome, reason
 }
 
 // postponed says that a request of this kind, refused for this reason, is to be
@@ -207,7 +220,7 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 		if w.rec.Held == txn.Debit {
 			s.risk.Release(w.rec.Hold())
 		}
-		s.slots.forget(&req.Key)
+		s.slots.forget(&req.Key, txn.Approved)
 		s.hush(req, ans, txn.SwitchFailed)
 	}
 }

@@ -348,33 +348,6 @@ func TestF68FullQueueGivesBackWhatWasReservedAlone(t *testing.T) {
 	h.want("a void with a place", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.Approved, "00")
 }
 
-// What has waited too long to begin is refused without a trace, so that it may come
-// again; what was decided is told again, and what undoes is done.
-func TestF46TooLateToBegin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		defer h.stop()
-		time.Sleep(time.Minute)
-		ask := func(req txn.Request, waited time.Duration) txn.Answer {
-			var ans txn.Answer
-			req.Received = time.Now().Add(-waited)
-			h.s.Authorize(&req, &ans)
-			return ans
-		}
-		most := h.s.cfg.AnswerWithin / turnsOfASale
-		h.want("in time", ask(sale("10000001", 1, 500), most), txn.Approved, "00")
-		before := h.journal.Last()
-		h.want("too late", ask(sale("10000001", 2, 500), most+1), txn.SwitchIsOverloaded, "96")
-		h.want("a repeat", ask(sale("10000001", 1, 500), most+1), txn.Approved, "00")
-		if n := h.journal.Last() - before; n != 0 {
-			t.Errorf("%d records were written", n)
-		}
-		h.want("again, in time", ask(sale("10000001", 2, 500), 0), txn.Approved, "00")
-		h.want("reversal", ask(reversal("10000001", 1, 500), most+1), txn.Approved, "00")
-		h.settle()
-	})
-}
-
 // A clock that was twenty hours ahead, over a cut-over, is put right: numbers go on
 // rising, and each request has one answer, before and after a restart.
 func TestF74ClockIsPutBack(t *testing.T) {

@@ -55,6 +55,13 @@ func (s *Switch) covered(req *txn.Request, ans *txn.Answer) bool {
 	return false
 }
 
+// translatePIN asks the guard, whose key store may be another machine.
+func (s *Switch) translatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
+	s.gate.leave()
+	defer s.gate.enter()
+	return s.guard.TranslatePIN(req, issuer)
+}
+
 // identify sets what tells one request from another: card and content.
 func (s *Switch) identify(req *txn.Request) {
 	if !req.PAN.IsZero() {

@@ -41,6 +41,9 @@ type Forwarder interface {
 	// Resume goes on numbering after the last leg that an earlier process gave
 	// an issuer. It is called at recovery, before any Begin.
 	Resume(leg txn.Leg)
+	// Busy says that a card's issuer has no place in flight for a new request, so
+	// that Begin would refuse it. It must cost next to nothing.
+	Busy(pan *txn.PAN) bool
 	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
 	// reason other than Approved holds nothing. That the issuer is away is none
 	// for a kind that is Told.
@@ -53,8 +56,9 @@ type Forwarder interface {
 	// whichever is first, and gives the place back. It is OutcomeNotSent only if
 	// certainly no byte left, and OutcomeDeclined, of what is told until it is taken,
 	// only if the issuer refuses it for good. It notes in req.Trace when the intent
-	// was durable.
-	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason)
+	// was durable, and calls gone once, maybe after it returned: when req has left, or
+	// never will.
+	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)
 	// Advise tries once to tell the issuer of rec, whose kind is told until it

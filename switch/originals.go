@@ -14,6 +14,7 @@ import (
 // business day and the one before, and lets one request at a time do something
 // about each. It holds nothing of a transaction that nothing was done about.
 type originals struct {
+	gate    *gate      // its places are left by who waits here
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	affairs map[txn.ID]*affair
 	owner   map[txn.ID]txn.ID // of a deed: the transaction it was done about
@@ -42,8 +43,8 @@ type affair struct {
 	busy  chan struct{} // closed when whoever is doing something is done; nil: nobody is
 }
 
-func newOriginals() *originals {
-	return &originals{affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, promises: map[promise]promised{}}
+func newOriginals(g *gate) *originals {
+	return &originals{gate: g, affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, promises: map[promise]promised{}}
 }
 
 // acquire keeps everybody else from doing something about id until release. It
@@ -63,7 +64,7 @@ func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
 		}
 		busy := a.busy
 		o.mu.Unlock()
-		if !wait(busy, deadline) {
+		if !o.gate.wait(busy, deadline) {
 			return false
 		}
 	}
@@ -435,6 +436,8 @@ func names(req *txn.Request, r *txn.Record) bool {
 
 // search asks the archive.
 func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, error) {
+	s.gate.leave()
+	defer s.gate.enter()
 	ref := &req.Original
 	days := []txn.Date{req.Day, req.Day.Before()}
 	if day, ok := dayOf(ref.RRN, req.Day); ok {
@@ -495,6 +498,8 @@ func (s *Switch) recall(ctx context.Context, rec *txn.Record) (undone bool, err 
 	if s.archive == nil {
 		return false, nil
 	}
+	s.gate.leave()
+	defer s.gate.enter()
 	found, err := s.archive.Deeds(ctx, rec.Merchant, rec.ID)
 	if err != nil {
 		return false, fmt.Errorf("read deeds of %s: %w", rec.ID, err)

@@ -23,6 +23,8 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
 	defer cancel()
+	s.gate.leave()
+	defer s.gate.enter()
 	found, err := s.archive.Decided(ctx, req.Merchant, days, req.Key)
 	if err != nil {
 		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)

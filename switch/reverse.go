@@ -70,9 +70,9 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 				s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 				return
 			}
-		} else if !wait(flight.done, req.Deadline) {
+		} else if !s.gate.wait(flight.done, req.Deadline) {
 			s.describe(req, ans, w).OriginalKey = reversed
-			s.slots.forget(&req.Key)
+			s.slots.forget(&req.Key, txn.Approved)
 			s.hush(req, ans, txn.IssuerDidNotAnswer)
 			return
 		}
@@ -121,7 +121,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	if !s.acquire(orig.ID, req, w) {
 		s.describe(req, ans, w).OriginalKey = reversed
-		s.slots.forget(&req.Key)
+		s.slots.forget(&req.Key, txn.Approved)
 		s.hush(req, ans, txn.OriginalIsBusy)
 		return
 	}

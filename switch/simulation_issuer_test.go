@@ -153,6 +153,9 @@ func (b *bookkeeper) reversal(id legID, minor, stays int64) (code string) {
 // Resume is part of the switch's recovery.
 func (p *process) Resume(leg txn.Leg) { p.stan = leg.STAN }
 
+// Busy is never: Begin says so.
+func (p *process) Busy(*txn.PAN) bool { return false }
+
 // Begin numbers a leg, or refuses.
 func (p *process) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	rng := p.w.roll("begin", req.Key, req.Received.Unix())
@@ -189,9 +192,11 @@ func (p *process) pause(d time.Duration) bool {
 }
 
 // Exchange is the network to the issuer and back, with its faults.
-func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+func (p *process) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	w := p.w
-	if p.j.Wait(context.Background(), intent-1) != nil { // the disk failed: nothing leaves
+	err := p.j.Wait(context.Background(), intent-1)
+	gone()
+	if err != nil { // the disk failed: nothing leaves
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
 	}
 	w.intended(p, req, leg, rrn)

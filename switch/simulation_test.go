@@ -308,6 +308,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
+	p.s.Narrow(1) // a place that is not given back shows at once
 	ctx, stop := context.WithCancel(context.Background())
 	p.stopJournal = stop
 	p.journaling.Go(func() {

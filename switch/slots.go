@@ -71,8 +71,13 @@ const (
 func (s slotState) buried() bool { return s == slotTombstoned || s == slotShunned }
 
 // flight lets retransmissions and reversals wait for the request they are
-// about. done is closed when the slot is decided or given up.
-type flight struct{ done chan struct{} }
+// about. done is closed when the slot is decided or given up. refused is then why
+// it was turned away, Approved where it was not: equal requests that wait hear the
+// same, so that none of them is decided after its terminal was told no.
+type flight struct {
+	done    chan struct{}
+	refused txn.Reason
+}
 
 func newSlots() *slots {
 	return &slots{hash: maphash.MakeSeed()}
@@ -145,18 +150,19 @@ func (s *slots) decide(k *txn.Key, position journal.Position, state slotState) {
 	if sl := sh.find(k, hash); sl != nil {
 		sl.position, sl.state, sl.copies = position, state, 1
 	}
-	sh.land(*k)
+	sh.land(*k, txn.Approved)
 }
 
-// forget gives the key back as if the request had never come.
-func (s *slots) forget(k *txn.Key) {
+// forget gives the key back as if the request had never come. Who waits for it
+// hears refused, or unless that is Approved is decided in its place.
+func (s *slots) forget(k *txn.Key, refused txn.Reason) {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if !sh.now.remove(k, hash) {
 		sh.past.remove(k, hash) // it came before the cut-over
 	}
-	sh.land(*k)
+	sh.land(*k, refused)
 }
 
 // follow is the flight of a slot while it is undecided, made for the first who
@@ -176,12 +182,13 @@ func (sh *slotShard) follow(k txn.Key, sl slot) *flight {
 	return fl
 }
 
-func (sh *slotShard) land(k txn.Key) {
+func (sh *slotShard) land(k txn.Key, refused txn.Reason) {
 	if len(sh.fight) == 0 {
 		return
 	}
 	if fl := sh.fight[k]; fl != nil {
 		delete(sh.fight, k)
+		fl.refused = refused
 		close(fl.done)
 	}
 }

@@ -58,6 +58,8 @@ type Switch struct {
 	numbers   numbers
 	work      sync.Pool // of *work
 	pace      *pace
+	gate      *gate
+	gone      func() // the gate's leave, of a request that has left
 	standIns  *standIns
 	broken    chan error  // holds one: why the process must end
 	stopped   atomic.Bool // see StopSales
@@ -75,7 +77,8 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), originals: newOriginals(), batches: batch.NewBook(), aloft: newAloft(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst)}
+	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), batches: batch.NewBook(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst), gate: newGate()}
+	s.gone, s.originals, s.aloft = s.gate.leave, newOriginals(s.gate), newAloft(s.gate)
 	var err error
 	if s.standIns, err = newStandIns(cfg.StandIn); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
@@ -106,22 +109,13 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
 	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
-		if s.overloaded(req) {
-			ans.Reason = txn.SwitchIsOverloaded
-			break
-		}
 		if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) {
 			ans.Reason = txn.TerminalIsTooFast
 			break
 		}
 		// Nothing that changes state, or from nobody we know: answered, counted,
 		// never recorded, so that strangers cannot fill the journal.
-		if ans.Reason = s.assess(req).Reason; ans.Reason == txn.Approved {
-			ans.Reason = s.attend(req, ans)
-		}
-		if ans.Reason == txn.Approved && req.Kind == txn.KindSignOn {
-			ans.Batch = s.batches.SignOn(req.Key.Terminal, req.Key.Batch, req.Day)
-		}
+		ans.Reason = s.serve(req, ans)
 	default:
 		failpoint.Hit(failpoint.Authenticated)
 		w := s.work.Get().(*work)
@@ -130,21 +124,6 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		return
 	}
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
-}
-
-// turnsOfASale is how often a sale waits for a processor: to begin, at each of its
-// two records, for its reply, and to be answered.
-const turnsOfASale = 5
-
-// overloaded says that req must not be begun: as many as there may be are being
-// decided, or it has waited so long to begin that it would not be answered in time
-// if its other turns take as long. To begin it would take what others need, and
-// make a reversal of it. What was decided before is told again all the same.
-func (s *Switch) overloaded(req *txn.Request) bool {
-	if req.Kind == txn.KindReversal || req.Kind == txn.KindSignOn {
-		return false
-	}
-	return s.inFlight.Load() > int64(s.cfg.InFlightMax) || req.Trace[txn.StageAdmitted] > s.cfg.AnswerWithin/turnsOfASale
 }
 
 // assess asks risk, and keeps what its rules found with the request.
@@ -162,12 +141,30 @@ func recorded(k txn.Kind) bool {
 	return k.Forwarded() || k.Batch() || k == txn.KindReversal || k == txn.KindScriptResult
 }
 
+// serve decides a request that is not recorded.
+func (s *Switch) serve(req *txn.Request, ans *txn.Answer) txn.Reason {
+	if reason := s.begin(req); reason != txn.Approved {
+		return reason
+	}
+	defer s.gate.leave()
+	reason := s.assess(req).Reason
+	if reason == txn.Approved {
+		reason = s.attend(req, ans)
+	}
+	if reason == txn.Approved && req.Kind == txn.KindSignOn {
+		ans.Batch = s.batches.SignOn(req.Key.Terminal, req.Key.Batch, req.Day)
+	}
+	return reason
+}
+
 // attend does what a request that is not recorded asks for.
 func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 	switch {
 	case req.Kind == txn.KindSignOn && guarded(req) && s.guard != nil:
 		s.inFlight.Add(-1) // it may wait long for its turn, and takes no sale's place
 		defer s.inFlight.Add(1)
+		s.gate.leave()
+		defer s.gate.enter()
 		return s.guard.SignOn(req, ans)
 	case req.Kind != txn.KindDownload && req.Kind != txn.KindStatus:
 		return txn.Approved
@@ -278,6 +275,7 @@ func (s *Switch) StopSales(stop bool) { s.stopped.Store(stop) }
 // Figures are the switch's live numbers.
 type Figures struct {
 	InFlight         int64 // requests inside Authorize
+	Waiting          int64 // of those, at the gate
 	ReversalsOwed    int64
 	ReversalsSending int64 // of those owed
 	ReversalsParked  int64 // of those owed
@@ -290,5 +288,5 @@ type Figures struct {
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
 	owed, sending, parked, undelivered := s.reversals.figures()
-	return Figures{s.inFlight.Load(), owed, sending, parked, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
+	return Figures{s.inFlight.Load(), s.gate.queued.Load(), owed, sending, parked, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ type bank struct {
 	t       *testing.T
 	journal *journal.Journal
 
+	busy     atomic.Bool
 	mu       sync.Mutex
 	stan     uint32
 	held     map[uint32]bool
@@ -58,6 +60,8 @@ func (b *bank) Resume(leg txn.Leg) {
 	}
 	b.stan = leg.STAN
 }
+
+func (b *bank) Busy(*txn.PAN) bool { return b.busy.Load() }
 
 func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	b.mu.Lock()
@@ -90,7 +94,8 @@ func (b *bank) Cancel(leg *txn.Leg) {
 	b.release(leg)
 }
 
-func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
+	gone()
 	if err := b.journal.Wait(context.Background(), position-1); err != nil {
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
 	}
@@ -936,7 +941,7 @@ func TestF72ForgetFindsYesterdaysFlight(t *testing.T) {
 	s.claim(&req)
 	sh, _ := s.shard(&req.Key)
 	s.turn(sh, req.Day+1)
-	s.forget(&req.Key)
+	s.forget(&req.Key, txn.Approved)
 	if _, _, claimed := s.claim(&req); !claimed {
 		t.Error("the key is still taken")
 	}

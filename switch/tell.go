@@ -70,7 +70,7 @@ func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 // turnAway is refuse for a request whose key is claimed, and leaves that free: the
 // same request may come again and be decided.
 func (s *Switch) turnAway(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
-	s.slots.forget(&req.Key)
+	s.slots.forget(&req.Key, reason)
 	s.refuse(req, ans, reason)
 }
 

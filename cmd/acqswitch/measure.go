@@ -14,6 +14,7 @@ import (
 func (a *app) measure() {
 	t := a.telemetry
 	t.Gauge(telemetry.InFlight, func() int64 { return a.acquirer.Figures().InFlight })
+	t.Gauge(telemetry.Waiting, func() int64 { return a.acquirer.Figures().Waiting })
 	t.Gauge(telemetry.ReversalsQueued, func() int64 { return a.acquirer.Figures().ReversalsOwed })
 	for i, e := range a.acquirer.Exposures() {
 		t.Gauge(telemetry.Exposure, func() int64 { return a.acquirer.Exposures()[i].Minor },

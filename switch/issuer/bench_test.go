@@ -32,7 +32,7 @@ func BenchmarkExchange(b *testing.B) {
 							b.Error(reason)
 							return
 						}
-						if outcome, reason := bench.Exchange(req, &leg, [12]byte{'1'}, 0, &reply); outcome != txn.OutcomeApproved {
+						if outcome, reason := bench.Exchange(req, &leg, [12]byte{'1'}, 0, func() {}, &reply); outcome != txn.OutcomeApproved {
 							b.Error(outcome, reason)
 							return
 						}

@@ -133,7 +133,7 @@ func (b *bench) exchange(req *txn.Request) result {
 		r.outcome = txn.OutcomeNotSent
 		return r
 	}
-	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, 0, &r.reply)
+	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, 0, func() {}, &r.reply)
 	return r
 }
 

@@ -59,8 +59,9 @@ func (is *issuer) up() bool {
 }
 
 // send queues c on the next link that takes it, to leave when the record at intent
-// is durable. Unless the error is nil, nothing was queued.
-func (is *issuer) send(c *call, intent journal.Position, encode func([]byte) ([]byte, error)) error {
+// is durable. gone, if there is one, is called when it has left or never will.
+// Unless the error is nil, nothing was queued and nothing will be called.
+func (is *issuer) send(c *call, intent journal.Position, gone func(), encode func([]byte) ([]byte, error)) error {
 	err := errClosed
 	first := int(is.turn.Add(1))
 	for i := range is.links {
@@ -68,7 +69,7 @@ func (is *issuer) send(c *call, intent journal.Position, encode func([]byte) ([]
 		if w == nil {
 			continue
 		}
-		if err = w.send(c, intent, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
+		if err = w.send(c, intent, gone, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
 			return err
 		}
 	}
@@ -78,22 +79,34 @@ func (is *issuer) send(c *call, intent journal.Position, encode func([]byte) ([]
 // leaveEvery is how often a call whose time is up looks whether its frame has left.
 const leaveEvery = 5 * time.Millisecond
 
+// lookAgain is for how long a call whose time is up still looks for an answer that
+// came in time: a process that was late itself, for it was stopped or had no
+// processor, finds the timer over and the answer unread in the socket. It is more
+// than Go takes to look at its sockets when all its threads are busy, 10 ms.
+const lookAgain = 20 * time.Millisecond
+
 // await waits until c ended, at most for wait or until one of two other events,
 // and says whether it ended. Either way c is out of the table and its owner's. A
 // call that gave up while its frame is held back, by a slow journal or a peer that
 // does not read, could be undone on another link before it arrives: its time is not
-// up until the frame has left, or the link is lost.
+// up until the frame has left, or the link is lost; nor while its answer may be here.
 func (is *issuer) await(c *call, wait time.Duration, stop, gone <-chan struct{}) bool {
 	c.timer.Reset(wait)
 	defer c.timer.Stop()
+	looked := false
 	for waiting := true; waiting; {
 		waiting = false
 		select {
 		case <-c.done:
 			return true
 		case <-c.timer.C:
-			if waiting = c.wire.Load().written.Load() < c.flush; waiting {
+			switch {
+			case c.wire.Load().written.Load() < c.flush:
 				c.timer.Reset(leaveEvery)
+				waiting = true
+			case !looked:
+				c.timer.Reset(lookAgain)
+				waiting, looked = true, true
 			}
 		case <-stop:
 		case <-gone:
@@ -116,7 +129,7 @@ func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
 	defer is.table.release(c)
 	var reply txn.Reply
 	c.reply = &reply
-	if err := w.send(c, 0, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
+	if err := w.send(c, 0, nil, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
 		is.table.take(c)
 		return err
 	}

@@ -178,7 +178,7 @@ func TestF46BusyAndCancel(t *testing.T) {
 	}
 	req.Deadline = time.Now().Add(-time.Second)
 	var reply txn.Reply
-	if outcome, reason := b.Exchange(req, &second, [12]byte{}, 0, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {
+	if outcome, reason := b.Exchange(req, &second, [12]byte{}, 0, func() {}, &reply); outcome != txn.OutcomeNotSent || reason != txn.SwitchIsOverloaded {
 		t.Errorf("a request whose time was up: %v, %v", outcome, reason)
 	}
 }
@@ -376,6 +376,7 @@ func TestF43Breaker(t *testing.T) {
 		open bool
 	}{
 		{"no answer", simulator.Rule{Kind: "sale", Drop: true}, true},
+		{"none in the little time that was left", simulator.Rule{Kind: "sale", Drop: true}, false},
 		{"issuer inoperative", simulator.Rule{Kind: "sale", Code: "91"}, true},
 		{"issuer malfunction", simulator.Rule{Kind: "sale", Code: "96"}, true},
 		{"decline", simulator.Rule{Kind: "sale", Code: "05"}, false},
@@ -383,15 +384,20 @@ func TestF43Breaker(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
+			left, timeout := time.Minute, 10*time.Second
+			if c.rule.Drop {
+				left, timeout = 50*time.Millisecond, 80*time.Millisecond
+				if !c.open {
+					timeout = time.Second
+				}
+			}
 			b := start(t, sim.Addr(), func(cfg *issuer.Config) {
-				cfg.Timeout, cfg.Breaker = 10*time.Second, issuer.BreakerConfig{Failures: 3, OpenFor: time.Minute}
+				cfg.Timeout, cfg.Breaker = timeout, issuer.BreakerConfig{Failures: 3, OpenFor: time.Minute}
 			}).up(1)
 			var last result
 			for range 3 {
 				req := sale("10000001", 100)
-				if c.rule.Drop {
-					req.Deadline = time.Now().Add(50 * time.Millisecond)
-				}
+				req.Deadline = time.Now().Add(left)
 				last = b.exchange(req)
 			}
 			if open := b.Status()[0].Breaker == "open"; open != c.open {
@@ -562,7 +568,7 @@ func TestFrameWaitsForItsIntent(t *testing.T) {
 		ended := make(chan result)
 		go func() {
 			var r result
-			r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, &r.reply)
+			r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, func() {}, &r.reply)
 			ended <- r
 		}()
 		time.Sleep(20 * time.Millisecond)
@@ -611,7 +617,7 @@ func TestF34TimeIsNotUpBeforeTheFrameLeft(t *testing.T) {
 	ended := make(chan result, 1)
 	go func() {
 		var r result
-		r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, &r.reply)
+		r.outcome, r.reason = b.Exchange(req, &leg, [12]byte{}, intent, func() {}, &r.reply)
 		ended <- r
 	}()
 	select {

@@ -102,6 +102,13 @@ func (r *Router) Resume(leg txn.Leg) {
 	}
 }
 
+// Busy says that the issuer of a card has no place in flight for one more new
+// request, so that Begin would refuse it.
+func (r *Router) Busy(pan *txn.PAN) bool {
+	n, ok := r.routes.find(pan)
+	return ok && r.issuers[n].table.busy(classRequest) >= r.issuers[n].cfg.InFlightMax
+}
+
 // Begin chooses the issuer of req's card, takes a place in flight and numbers
 // the leg. A reason other than Approved holds nothing; after Approved, exactly
 // one of Exchange and Cancel must follow. What has happened at a terminal already
@@ -153,11 +160,13 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 // and waits for its reply until req.Deadline or the issuer's timeout, whichever is
 // first, but not less than until the request has left or its link is lost; and gives
 // the place back. The outcome is NotSent only if certainly no byte left, and for what
-// is told until it is taken a refusal that is passing is none: it is Unknown.
-func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason) {
+// is told until it is taken a refusal that is passing is none: it is Unknown. gone is
+// called once, maybe after Exchange has returned: when the request has left, or never
+// will.
+func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()
-	outcome, reason, result := is.exchange(c, req, rrn, intent, reply)
+	outcome, reason, result := is.exchange(c, req, rrn, intent, gone, reply)
 	if w := c.wire.Load(); w != nil {
 		if at, ok := w.left(c.flush); ok {
 			req.Trace[txn.StageIntent] = at.Sub(req.Received)
@@ -186,18 +195,20 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 	panic("issuer: a leg was exchanged or cancelled twice, or never begun")
 }
 
-func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
+func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
 	wait := is.cfg.Timeout
 	if !req.Deadline.IsZero() {
 		wait = min(wait, time.Until(req.Deadline))
 	}
 	if wait <= 0 { // waited too long on our side: nobody wants the answer
 		is.table.take(c)
+		gone()
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
 	c.reply = reply
-	if err := is.send(c, intent, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
+	if err := is.send(c, intent, gone, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
+		gone()
 		switch {
 		case errors.Is(err, errQueueFull):
 			return txn.OutcomeNotSent, txn.IssuerIsBusy, errFailed
@@ -209,6 +220,9 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 	}
 	// From here on bytes may leave. A crash finds the intent and reverses.
 	if !is.await(c, wait, nil, nil) {
+		if wait < is.cfg.Timeout/2 { // it had little time, for we had spent it: that is no failure of its own
+			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errNothing
+		}
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
 	}
 	switch c.ending {
@@ -296,7 +310,7 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	}
 	defer is.table.release(c)
 	c.reply = &reply
-	if err := is.send(c, 0, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
+	if err := is.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
 	}

@@ -80,7 +80,7 @@ type call struct {
 type table struct {
 	mu    sync.Mutex
 	calls [classNetwork + 1][tableSize]*call // by class and STAN % tableSize; chained by next
-	count [classNetwork + 1]int
+	count [classNetwork + 1]atomic.Int32     // changed under mu
 	stan  uint32
 	free  []*call
 }
@@ -125,7 +125,7 @@ func sentAs(k txn.Kind) class {
 func (t *table) begin(limit int, class class, issuer txn.IssuerID, terminal txn.TerminalID, amount txn.Amount, at [10]byte) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[class] >= limit {
+	if int(t.count[class].Load()) >= limit {
 		return nil
 	}
 	for { // ends: there are more STANs than calls
@@ -147,7 +147,7 @@ func (t *table) begin(limit int, class class, issuer txn.IssuerID, terminal txn.
 func (t *table) beginNetwork(limit int, issuer txn.IssuerID, code uint16, at [10]byte) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[classNetwork] >= limit {
+	if int(t.count[classNetwork].Load()) >= limit {
 		return nil
 	}
 	if t.stan++; t.stan > txn.STANMax {
@@ -169,7 +169,7 @@ func (t *table) beginNetwork(limit int, issuer txn.IssuerID, code uint16, at [10
 func (t *table) again(limit int, class class, leg txn.Leg, terminal txn.TerminalID, amount txn.Amount) (*call, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[class] >= limit {
+	if int(t.count[class].Load()) >= limit {
 		return nil, fmt.Errorf("%d of its class are in flight already", limit)
 	}
 	for c := *t.chain(class, leg.STAN); c != nil; c = c.next {
@@ -198,7 +198,7 @@ func (t *table) get(class class) *call {
 func (t *table) put(c *call) {
 	head := t.chain(c.class, c.leg.STAN)
 	c.next, *head = *head, c
-	t.count[c.class]++
+	t.count[c.class].Add(1)
 }
 
 // find is the call of leg, which its owner began.
@@ -232,7 +232,7 @@ func (t *table) unlink(c *call) bool {
 		at = &(*at).next
 	}
 	*at, c.next = c.next, nil
-	t.count[c.class]--
+	t.count[c.class].Add(-1)
 	return true
 }
 
@@ -332,8 +332,4 @@ func (t *table) lost(w *wire, flushed uint64) {
 }
 
 // busy is how many calls of a class are in flight.
-func (t *table) busy(c class) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.count[c]
-}
+func (t *table) busy(c class) int { return int(t.count[c].Load()) }

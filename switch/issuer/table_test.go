@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -247,6 +248,38 @@ func TestLost(t *testing.T) {
 	}
 	if !table.take(calls[3]) || !table.take(calls[4]) {
 		t.Error("a call of another connection, or of none, was decided too")
+	}
+}
+
+// A process that was late itself looks for the answer once more: one that came in
+// time is taken, and the issuer is not blamed.
+func TestF46AnswerThatWasInTimeIsTakenByALateProcess(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		taken bool
+	}{{time.Second, true}, {time.Second + lookAgain - 1, true}, {time.Second + lookAgain + 1, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			is := &issuer{table: newTable(1)}
+			call := is.table.begin(1, classRequest, txn.MakeIssuerID("east"), txn.MakeTerminalID("10000001"), txn.Amount{}, [10]byte{'1'})
+			w := &wire{}
+			w.written.Store(1)
+			call.flush = 1
+			call.wire.Store(w)
+			go func() {
+				time.Sleep(c.after)
+				if got, _ := is.table.match(&txn.ReplyHead{MTI: 0x0210, STAN: call.leg.STAN, Time: call.leg.Time}); got != nil {
+					got.done <- struct{}{}
+				}
+			}()
+			if taken := is.await(call, time.Second, nil, nil); taken != c.taken {
+				t.Errorf("read after %v: taken %v, want %v", c.after, taken, c.taken)
+			}
+			if n := is.table.busy(classRequest); n != 0 {
+				t.Errorf("%d calls are in flight", n)
+			}
+			synctest.Wait()
+			time.Sleep(time.Second)
+		})
 	}
 }
 

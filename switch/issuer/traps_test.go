@@ -125,13 +125,14 @@ func TestF42T3PeerThatStopsReadingBlocksNobody(t *testing.T) {
 	}
 }
 
-// T4: every answer comes around the moment at which its request times out.
+// T4: every answer comes around the moment at which its request is given up: when
+// its timeout is over and it was looked for once more.
 func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
-	const requests, callers, timeout = 20_000, 128, 20 * time.Millisecond
+	const requests, callers, timeout, givenUp = 20_000, 128, 20 * time.Millisecond, 40 * time.Millisecond
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if !network(c, m) {
 			stan, _ := m.Uint(11)
-			time.AfterFunc(timeout-2*time.Millisecond+time.Duration(stan%8)*500*time.Microsecond, func() { c.answer(m, "00") })
+			time.AfterFunc(givenUp-2*time.Millisecond+time.Duration(stan%8)*500*time.Microsecond, func() { c.answer(m, "00") })
 		}
 	})
 	b := start(t, p.addr(), func(cfg *issuer.Config) {

@@ -18,6 +18,7 @@ var (
 	// {stage}
 	Stages   = Metric{"acq.txn.stage.duration", "s", "Time in one stage of a transaction."}
 	InFlight = Metric{"acq.txn.inflight", "{transaction}", "Transactions between request and answer."}
+	Waiting  = Metric{"acq.txn.waiting", "{transaction}", "Transactions that wait for their turn because the processors have too much to do."}
 	Replayed = Metric{"acq.txn.replayed", "{transaction}", "Retransmissions that got the stored answer."}
 
 	// A terminal whose registration asks for it is refused besides.

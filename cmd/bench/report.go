@@ -36,9 +36,13 @@ func (r *report) wrong() (n int64) {
 
 // of is the median of one figure of a variant.
 func (r *report) of(name string, figure func(result) float64) float64 {
-	var vs []float64
-	for _, res := range r.results[name] {
-		vs = append(vs, figure(res))
+	return median(r.results[name], figure)
+}
+
+func median[T any](of []T, figure func(T) float64) float64 {
+	vs := make([]float64, len(of))
+	for i := range of {
+		vs[i] = figure(of[i])
 	}
 	slices.Sort(vs)
 	return (vs[(len(vs)-1)/2] + vs[len(vs)/2]) / 2

@@ -19,8 +19,14 @@ type variant struct {
 	keepUp bool    // the ledger is loaded as fast as terminals sell
 	bar    float64 // the ratio it should reach; 0 is none
 	// within is what terminals have patience for, and so the switch and its issuer;
-	// 0: as it comes, with an issuer that takes whatever there is.
+	// 0: as it comes.
 	within time.Duration
+	// window is how many requests the issuer takes at a time, 0 whatever there is,
+	// and latency what it takes for each.
+	window  int
+	latency time.Duration
+	// processor is the only one that the switch may use; empty: any.
+	processor string
 }
 
 // In records, of which a sale makes two: how far behind the drain stops giving

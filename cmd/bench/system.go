@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 	}
 	// The issuer writes its book and does not sync it: its disk is not ours.
 	script := filepath.Join(dir, "issuer.yaml")
-	if err := os.WriteFile(script, []byte("log_sync: none\n"), 0o600); err != nil {
+	if err := os.WriteFile(script, fmt.Appendf(nil, "log_sync: none\nrules: [{kind: sale, latency: {fixed: %v}}]\n", v.latency), 0o600); err != nil {
 		return nil, err
 	}
 	issuer, err := s.start("issuer", "listens on", b.opts.binary, "issuer", "--script", script, "--listen", "127.0.0.1:0", "--book", filepath.Join(dir, "issuer.book"))
@@ -112,9 +113,9 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 	if v.keepUp {
 		lagMax = keepUpLagMax
 	}
-	takes, more := "in_flight_max: 65536", ""
+	takes, more := fmt.Sprintf("in_flight_max: %d", cmp.Or(v.window, 65_536)), ""
 	if v.within > 0 {
-		takes, more = fmt.Sprintf("timeout: %v", v.within*3/4), fmt.Sprintf("answer_within: %v\n", v.within)
+		takes, more = takes+fmt.Sprintf(", timeout: %v", v.within*3/4), fmt.Sprintf("answer_within: %v\n", v.within)
 	}
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
@@ -124,6 +125,9 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 		return nil, err
 	}
 	args := []string{b.opts.binary, "serve", "--config", config}
+	if v.processor != "" {
+		args = append([]string{"taskset", "-c", v.processor}, args...)
+	}
 	if profile != "" {
 		args = append(args, "--cpuprofile", profile)
 	}

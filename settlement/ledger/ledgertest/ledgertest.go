@@ -14,6 +14,7 @@ package ledgertest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -62,7 +63,14 @@ func Create(server *url.URL) (dsn string, drop func() error, err error) {
 	}
 	u := *server
 	u.Path = "/" + name
-	return u.String(), func() error { return admin(server, "DROP DATABASE "+name+" WITH (FORCE)") }, nil
+	return u.String(), func() error {
+		drop := "DROP DATABASE IF EXISTS " + name + " WITH (FORCE)"
+		err := admin(server, drop)
+		if errors.Is(err, context.DeadlineExceeded) { // the machine may have stood still
+			err = admin(server, drop)
+		}
+		return err
+	}, nil
 }
 
 // Outage makes the PostgreSQL database of dsn refuse connections, and drops

@@ -9,7 +9,7 @@ package testdata
 import "embed"
 
 // Files are registry.yaml, policy.yaml, downloads.yaml, fees.yaml, cards.csv, payouts.yaml, calendar.yaml, layout.yaml, issuers/*.yaml and the sample day: day/day.pcap is
-// its traffic, day/expected.jsonl what each message should be answered.
+// its traffic, day/expected.jsonl what each message should be answered, day/policy.yaml the policy under which it is.
 //
-//go:embed registry.yaml policy.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml layout.yaml issuers/*.yaml day/day.pcap day/expected.jsonl
+//go:embed registry.yaml policy.yaml downloads.yaml fees.yaml cards.csv payouts.yaml calendar.yaml layout.yaml issuers/*.yaml day/day.pcap day/expected.jsonl day/policy.yaml
 var Files embed.FS

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/replay"
+	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -30,7 +33,8 @@ func TestCaptureAndReplay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	acqswitch(t, dir, nil, "", "capture", filepath.Join(testdata, "day/day.pcap"), "--out", "day.acq").check(t, exitOK, "cup-pos", "")
+	withoutPolicy(t, filepath.Join(testdata, "day/day.pcap"), filepath.Join(dir, "day.pcap"))
+	acqswitch(t, dir, nil, "", "capture", "day.pcap", "--out", "day.acq").check(t, exitOK, "cup-pos", "")
 	if out := read(t, filepath.Join(dir, "day.acq")); strings.Contains(out, "\x99\x99\x01\x00\x00\x09\x00\x12") {
 		t.Error("a card number of the day is in the capture")
 	}
@@ -85,6 +89,57 @@ func TestCaptureAndReplay(t *testing.T) {
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "cup-pos=127.0.0.1:1", "--to", "iso87=127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
 	if _, err := os.Stat(filepath.Join(dir, "none.html")); err != nil {
 		t.Error(err)
+	}
+}
+
+// withoutPolicy copies the sample day without the terminals 100002xx, whose answers
+// are the sample policy's: a switch without it, and cards under other numbers, give
+// others.
+func withoutPolicy(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	day, err := fleet.ReadCapture(in, fleet.Ports())
+	if err != nil {
+		t.Fatal(err)
+	}
+	type exchange struct {
+		of *fleet.Session
+		fleet.Exchange
+	}
+	var all []exchange
+	for _, s := range day.Sessions {
+		if len(s.Exchanges) > 0 && bytes.Contains(s.Exchanges[0].Request, []byte("100002")) {
+			continue
+		}
+		for _, e := range s.Exchanges {
+			all = append(all, exchange{s, e})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b exchange) int { return a.At.Compare(b.At) })
+	var out bytes.Buffer
+	rec, err := fleet.NewRecorder(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taps := map[*fleet.Session]terminal.Tap{}
+	for _, e := range all {
+		if taps[e.of] == nil {
+			taps[e.of] = rec.Open(e.of.Client.Addr().String(), e.of.Dialect)
+		}
+		taps[e.of].Sent(e.Request)
+		if e.Answer != nil {
+			taps[e.of].Received(e.Answer)
+		}
+		if last := e.of.Exchanges[len(e.of.Exchanges)-1]; last.At.Equal(e.At) {
+			taps[e.of].Close()
+		}
+	}
+	if err := errors.Join(rec.Close(), os.WriteFile(to, out.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -64,17 +64,22 @@ func onPolicies(ctx context.Context, file string, fn func(*policyDesk) error) er
 	if err != nil {
 		return err
 	}
-	if cfg.Risk.Policy != "" {
-		return usage(fmt.Errorf("the switch of this configuration runs on a file, %s: take risk.policy out of it, and what two people put in force counts", cfg.Risk.Policy))
+	return cfg.onPolicies(ctx, fn)
+}
+
+// onPolicies is onPolicies of a configuration that is read.
+func (c *config) onPolicies(ctx context.Context, fn func(*policyDesk) error) error {
+	if c.Risk.Policy != "" {
+		return usage(fmt.Errorf("the switch of this configuration runs on a file, %s: take risk.policy out of it, and what two people put in force counts", c.Risk.Policy))
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	db, err := openDatabase(cfg)
+	db, err := openDatabase(c)
 	if err != nil {
 		return err
 	}
-	d := &policyDesk{cfg: cfg, db: db, desk: approval.New(db)}
+	d := &policyDesk{cfg: c, db: db, desk: approval.New(db)}
 	d.policies = policy.NewStore(db, d.desk)
 	err = d.desk.Migrate(ctx)
 	if err == nil {

@@ -17,10 +17,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
@@ -110,6 +113,9 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.register(ctx); err != nil {
+		return err
+	}
+	if err := r.regulate(ctx); err != nil {
 		return err
 	}
 	logs, err := os.OpenFile(filepath.Join(r.dir, "acqswitch.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -273,6 +279,45 @@ func (r *sampleRun) register(ctx context.Context) error {
 	return nil
 }
 
+// regulate puts the day's policy in force, as two people do, and its merchant on the
+// watch list. A run that is taken up has both already, or what people made of them.
+func (r *sampleRun) regulate(ctx context.Context) error {
+	const officer, other = "sample officer", "acqswitch run"
+	err := r.cfg.onPolicies(ctx, func(d *policyDesk) error {
+		if _, err := d.policies.InForce(ctx); !errors.Is(err, policy.ErrNone) {
+			return err
+		}
+		bench := alert.New(d.db)
+		err := bench.Migrate(ctx)
+		if err == nil {
+			_, err = bench.SetLevel(ctx, alert.Party{Merchant: fleet.SampleWatched}, txn.HighRisk, officer, "the sample day")
+		}
+		if err != nil {
+			return err
+		}
+		cards, err := keys.OpenCards(r.cfg.path(r.cfg.CardKeys, "card.keys"))
+		if err != nil {
+			return err
+		}
+		text, err := testdata.Files.ReadFile("day/policy.yaml")
+		if err == nil {
+			text, err = fleet.SamplePolicy(text, cards.Token)
+		}
+		if err != nil {
+			return err
+		}
+		p, err := d.policies.Propose(ctx, text, "the sample day's policy", officer, "the sample day")
+		if err == nil {
+			_, err = d.policies.Approve(ctx, p.Number, other, "the sample day", nil)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("put the sample day's policy in force: %w", err)
+	}
+	return nil
+}
+
 // withYears adds to the sample calendar, which ends, what a year needs: itself and
 // the one after, without holidays.
 func withYears(calendar []byte, year int) []byte {
@@ -364,7 +409,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	}
 	say("ledger   %s, journal, log and test-keys.txt in %s\n", r.cfg.Ledger.DSN, r.dir)
 	say("config   --config %s lets other commands look into it\n\n", filepath.Join(r.dir, configFile))
-	if err := r.awaitLinks(ctx); err != nil {
+	if err := r.await(ctx); err != nil {
 		return nil, err
 	}
 	day, err := sampleDay()
@@ -444,7 +489,8 @@ func sampleDay() (*fleet.Day, error) {
 	return capture.Day(expected)
 }
 
-func (r *sampleRun) awaitLinks(ctx context.Context) error {
+// await waits until the switch has its links, and what regulate put in force.
+func (r *sampleRun) await(ctx context.Context) error {
 	late := time.After(10 * time.Second)
 	for {
 		up := 0
@@ -453,14 +499,14 @@ func (r *sampleRun) awaitLinks(ctx context.Context) error {
 				up++
 			}
 		}
-		if up == len(r.cfg.Issuers) {
+		if up == len(r.cfg.Issuers) && r.app.risk.Policy().Number > 0 && len(r.app.risk.Watched().Merchants) > 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return refused()
 		case <-late:
-			return unreachable(fmt.Errorf("the links to the simulated issuers did not come up in 10 s; see %s", filepath.Join(r.dir, "acqswitch.log")))
+			return unreachable(fmt.Errorf("the links to the simulated issuers, the policy and the watch list were not all there in 10 s; see %s", filepath.Join(r.dir, "acqswitch.log")))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -77,8 +77,17 @@ type Expected struct {
 	Original *int `json:"original,omitempty"`
 	// SameAs is the earlier step of the terminal whose answer this one repeats.
 	SameAs *int `json:"same_as,omitempty"`
+	// After is what must be answered before this is sent, of a terminal whose number
+	// is lower: no two wait for each other.
+	After *Moment `json:"after,omitempty"`
 	// Scenario names steps of a terminal that depend on each other.
 	Scenario string `json:"scenario,omitempty"`
+}
+
+// Moment is when a terminal has been answered a step.
+type Moment struct {
+	Terminal string `json:"tid"`
+	Step     int    `json:"step"`
 }
 
 // WriteExpected writes the expectations as expected.jsonl, one line for each message.
@@ -179,6 +188,9 @@ func (d *Day) expect(all []Expected) error {
 		}
 		if (e.Code == "") != (step.GiveUp > 0) {
 			return fmt.Errorf("step %d of terminal %s: the capture and the expected answers disagree on whether there is one", e.Step, e.Terminal)
+		}
+		if e.After != nil && (e.After.Terminal >= e.Terminal || scripts[e.After.Terminal] == nil) {
+			return fmt.Errorf("step %d of terminal %s is to come after one of %q: give a terminal of the capture with a lower number", e.Step, e.Terminal, e.After.Terminal)
 		}
 		step.Expected = e
 	}

@@ -50,7 +50,8 @@ const (
 // SampleIssuers and time out after about a second. Each expectation holds
 // whatever the other terminals do meanwhile: cards belong to one terminal, and
 // limits that a terminal runs into are its own or it stays far from shared
-// ones. One seed gives one day. The terminals of DemoMerchant have none.
+// ones, and what one terminal does after another says so. The switch must have the
+// policy SamplePolicy and watch SampleWatched. One seed gives one day. The terminals of DemoMerchant have none.
 func Plan(reg *registry.Snapshot, seed uint64) (*Day, error) {
 	p := &planner{reg: reg, rng: rand.New(rand.NewPCG(seed, 8583)), used: map[string]int{}}
 	var cup, iso87 *txn.Merchant // whom strangers claim to be
@@ -98,6 +99,7 @@ type planner struct {
 
 // program is the script of one terminal being written.
 type program struct {
+	reg      *registry.Snapshot
 	rng      *rand.Rand
 	dialect  *dialect.Terminal
 	profile  terminal.Profile
@@ -124,7 +126,7 @@ func (p *planner) begin(tid txn.TerminalID, m *txn.Merchant, t *txn.Terminal) *p
 	}
 	d, err := dialect.ForTerminal(name)
 	pr := &program{
-		rng: p.rng, dialect: d, terminal: t, merchant: m, number: uint64(len(p.scripts)), err: err,
+		reg: p.reg, rng: p.rng, dialect: d, terminal: t, merchant: m, number: uint64(len(p.scripts)), err: err,
 		profile: terminal.Profile{Terminal: tid, Merchant: m.ID, Currency: m.Currency, Country: m.Country, Batch: 1},
 		script:  Script{Terminal: tid.String()},
 		at:      time.Date(2026, 11, 22, 8, 0, p.rng.IntN(3600), 0, time.UTC),
@@ -151,15 +153,18 @@ func (p *planner) end(pr *program) error {
 // day writes the day of a registered terminal, by what the registry lets it do.
 func (p *planner) day(pr *program) {
 	t, m := pr.terminal, pr.merchant
+	play := special[m.ID.String()]
 	switch {
+	case play != nil:
+		pr.scenario = "special" // what comes later depends on what was before
+		play(pr)
+		pr.scenario = ""
 	case m.Status != txn.StatusActive:
 		pr.refusedEverywhere(txn.MerchantIsNotActive)
 	case t.Status != txn.StatusActive:
 		pr.refusedEverywhere(txn.TerminalIsNotActive)
 	case m.Policy == txn.RegionRefuse && !m.Region.City().Contains(t.Region):
 		pr.moved()
-	case m.ID.String() == miscoded:
-		pr.miscoded()
 	case !m.Allows(txn.KindSale):
 		pr.balancesOnly()
 	case tight(t.Limits) || tight(m.Limits) || tight(m.Card):

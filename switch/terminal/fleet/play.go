@@ -63,6 +63,7 @@ func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions)
 	defer cancel(nil)
 	stopProgress := t.report(o.Progress, cmp.Or(o.ProgressEvery, 100*time.Millisecond))
 
+	c := newClock(day)
 	var playing sync.WaitGroup
 	places := make(chan struct{}, o.Parallel)
 	for i := range day.Scripts {
@@ -75,7 +76,7 @@ func Play(ctx context.Context, day *Day, addrs map[string]string, o PlayOptions)
 		}
 		playing.Go(func() {
 			defer func() { <-places }()
-			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, answers: map[int]terminal.Answer{}, done: map[int]Event{}, disturbed: map[string]bool{}}
+			p := player{script: &day.Scripts[i], addrs: addrs, o: &o, tally: t, clock: c, answers: map[int]terminal.Answer{}, done: map[int]Event{}, disturbed: map[string]bool{}}
 			if err := p.play(ctx); err != nil {
 				cancel(err)
 			}
@@ -92,6 +93,7 @@ type player struct {
 	addrs  map[string]string
 	o      *PlayOptions
 	tally  *tally
+	clock  *clock
 
 	line      terminal.Line
 	keys      *terminal.Keys // over sessions; nil: MACs and PINs are played as they are
@@ -118,10 +120,15 @@ func (p *player) play(ctx context.Context) error {
 		}
 	}
 	for i := m.Next; i < len(p.script.Steps); i++ {
+		p.clock.reaches(p.script.Terminal, i)
+		if err := p.clock.await(ctx, p.script.Steps[i].After); err != nil {
+			return err
+		}
 		if err := p.step(ctx, &p.script.Steps[i]); err != nil {
 			return err
 		}
 	}
+	p.clock.reaches(p.script.Terminal, len(p.script.Steps))
 	return nil
 }
 

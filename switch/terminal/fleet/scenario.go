@@ -560,18 +560,6 @@ func (pr *program) moved() {
 	pr.balance(want{reason: txn.RegionIsNotTheMerchants})
 }
 
-// miscoded is the merchant of the sample whose number contradicts its category.
-const miscoded = "100000054110001"
-
-// miscoded is the day of a terminal of that merchant.
-func (pr *program) miscoded() {
-	pr.network(txn.KindSignOn, txn.Approved)
-	for range 3 {
-		pr.send(pr.sale(cardGood), want{reason: txn.CategoryIsNotTheMerchants})
-	}
-	pr.balance(want{})
-}
-
 // balancesOnly is the day of a terminal whose merchant may not sell.
 func (pr *program) balancesOnly() {
 	pr.network(txn.KindSignOn, txn.Approved)
@@ -627,11 +615,11 @@ func (pr *program) limited() {
 	pr.balance(want{})
 }
 
-func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) {
+func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) int {
 	m := pr.next(txn.KindSale)
 	if c.Entry == terminal.Contactless { // which would need a PIN
 		c.Entry = terminal.Chip
 	}
 	m.Card, m.Amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
-	pr.send(m, want{reason: reason})
+	return pr.send(m, want{reason: reason})
 }

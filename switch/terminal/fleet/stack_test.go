@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	acquirer "github.com/acqswitch/acqswitch/switch"
 	"github.com/acqswitch/acqswitch/switch/dialect"
@@ -102,10 +103,19 @@ func startStack(t testing.TB, dir string) *stack {
 	for name, d := range dialect.ForIssuers(48802900) {
 		codecs[name] = d
 	}
-	rules, err := risk.New(risk.Config{})
-	must(err)
 	cards, err := keys.OpenCards(filepath.Join(dir, "card.keys"))
 	must(err)
+	text, err := fleet.SamplePolicy(sampleFile(t, "day/policy.yaml"), cards.Token)
+	must(err)
+	sample, err := policy.Load(text, "policy.yaml")
+	must(err)
+	rules, err := risk.New(risk.Config{Policy: &sample})
+	must(err)
+	rules.Watch(risk.WatchList{Merchants: map[txn.MerchantID]txn.Level{txn.MakeMerchantID(fleet.SampleWatched): txn.HighRisk}})
+	cardTypes, problems := txn.ParseCardTable(sampleFile(t, "cards.csv"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
 	j, err := journal.Open(filepath.Join(dir, "journal"), journal.Config{})
 	must(err)
 	router, err := issuer.New(issuers, codecs, j, issuer.Hooks{Late: func(l issuer.Late) { s.switch_.Late(l.Leg, &l.Reply) }})
@@ -119,7 +129,7 @@ func startStack(t testing.TB, dir string) *stack {
 	must(err)
 	ring := keyring.New(keyring.Config{Day: businessDay}, vault, keyLog, quiet)
 	stops = append(stops, func() { ring.Close(); keyLog.Close() })
-	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: businessDay},
+	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: businessDay, CardType: func(pan *txn.PAN) txn.CardType { return cardTypes.TypeOf(pan) }},
 		func() acquirer.Registry { return s.registry }, rules, router, j, cards, ring, nil, nil, quiet)
 	must(err)
 	run("journal", j.Run)

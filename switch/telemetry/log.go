@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // Logger makes a logger that writes lines of JSON or text to w and masks every
@@ -101,7 +102,7 @@ func (m *masker) run(i int) (end int) {
 func (m *masker) from(i, end int) {
 	digits := end - i
 	for {
-		if digits >= 13 && digits <= 19 && luhn(m.in[i:end]) || digits > 19 && end-i == digits {
+		if digits >= 13 && digits <= 19 && luhn(m.in[i:end]) || digits > 19 && end-i == digits && !small(m.in[i:end]) {
 			m.star(i, end, digits)
 		}
 		if digits >= 19 || end+1 >= len(m.in) || m.in[end] != ' ' && m.in[end] != '-' || !isDigit(m.in[end+1]) {
@@ -132,6 +133,10 @@ func (m *masker) star(i, end, digits int) {
 		}
 	}
 }
+
+// small says that a number without its leading zeros is too short for a card's:
+// the journal's files are named so.
+func small(number string) bool { return len(strings.TrimLeft(number, "0")) < 13 }
 
 // groupEnd is the end of the digits that start at i.
 func groupEnd(s string, i int) int {

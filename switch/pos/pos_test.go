@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // desk is an Acquirer and Observer that approves, after delay, and counts. It
 // fails the test when a request is answered twice.
 type desk struct {
-	t     *testing.T
+	t     testing.TB
 	delay func(*txn.Request) time.Duration
 
 	mu          sync.Mutex
@@ -65,7 +65,7 @@ func (d *desk) count(c Cause) int {
 }
 
 // open runs a server with cfg on a free port for each dialect.
-func open(t *testing.T, cfg Config, d *desk) (cup, iso87 string, stop func()) {
+func open(t testing.TB, cfg Config, d *desk) (cup, iso87 string, stop func()) {
 	t.Helper()
 	d.t, d.bad = t, map[Cause]int{}
 	for _, name := range []string{"cup-pos", "iso87"} {
@@ -109,7 +109,7 @@ func saleFrame(stan uint32) []byte {
 	return b
 }
 
-func dial(t *testing.T, addr string) net.Conn {
+func dial(t testing.TB, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {

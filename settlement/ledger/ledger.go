@@ -52,6 +52,14 @@ var (
 // version.
 var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts")
 
+// errRaced: the position moved after it was read. It may have been a commit of ours
+// of which we heard nothing and which the server was slow to do; the next Store tells.
+var errRaced = errors.New("the ledger's position moved meanwhile")
+
+// errWentBack: it lacks what was stored, as a standby does that took over without the
+// last commits. From where it is now on it can be fed again.
+var errWentBack = errors.New("the ledger has lost records that it had")
+
 // Ledger is safe for concurrent use. Close it.
 type Ledger struct {
 	queries // on the read pool
@@ -59,7 +67,7 @@ type Ledger struct {
 	insert  insertion
 
 	mu      sync.Mutex // one Store at a time; guards what follows
-	reached uint64     // the last position that a Store of ours may have left; 0 before one
+	reached uint64     // the last position that a commit of ours may have left; 0 before one
 	rows    map[*table][]value
 	scratch []byte
 	fact    txn.BatchFact
@@ -144,18 +152,20 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	if next := entries[0].Pos; stored+1 < next && next <= l.reached+1 {
+		return fmt.Errorf("store journal records from %d on: the ledger is at %d: %w", next, stored, errWentBack)
+	}
 	if err := l.encode(stored, entries); err != nil {
 		return err
 	}
 	last := entries[len(entries)-1].Pos
-	l.reached = max(l.reached, last)
 	// First the position: a second writer waits here and then finds it moved.
 	res, err := tx.ExecContext(ctx, claimPosition, int64(last), int64(stored))
 	if err != nil {
 		return fmt.Errorf("move ledger position to %d: %w", last, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(ErrMoved, err)
+		return errors.Join(errRaced, err)
 	}
 	err = conn.Raw(func(driverConn any) error {
 		// When ctx ends, database/sql rolls back from a goroutine of its own as
@@ -183,6 +193,7 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 		return fmt.Errorf("store journal records %d to %d: %w", stored+1, last, err)
 	}
 	failpoint.Hit(failpoint.Committing)
+	l.reached = max(l.reached, last)
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit journal records %d to %d: %w", stored+1, last, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
@@ -36,18 +37,73 @@ func (r *StandIn) Check() error {
 	return nil
 }
 
+// standInCheck is one thing that is asked of a request before its exposures are.
+type standInCheck struct {
+	asks string
+	fits func(*StandIn, *txn.Request) bool
+	said func(*StandIn, *txn.Request) (seen, bound string)
+}
+
+// standInChecks are in the order in which they are asked.
+var standInChecks = [...]standInCheck{
+	{"kind of request", func(_ *StandIn, req *txn.Request) bool { return req.Kind == txn.KindSale },
+		func(_ *StandIn, req *txn.Request) (string, string) { return req.Kind.String(), txn.KindSale.String() }},
+	{"currency", func(r *StandIn, req *txn.Request) bool { return req.Amount.Currency == r.Currency },
+		func(r *StandIn, req *txn.Request) (string, string) {
+			return req.Amount.Currency.Letters(), r.Currency.Letters()
+		}},
+	{"amount of one sale", func(r *StandIn, req *txn.Request) bool { return req.Amount.Minor <= r.Transaction },
+		func(r *StandIn, req *txn.Request) (string, string) {
+			return req.Amount.InLetters(), txn.Amount{Minor: r.Transaction, Currency: r.Currency}.InLetters()
+		}},
+	{"merchant's category", func(r *StandIn, req *txn.Request) bool {
+		return len(r.MCCs) == 0 || slices.Contains(r.MCCs, req.Owner.MCC)
+	},
+		func(r *StandIn, req *txn.Request) (string, string) {
+			return fmt.Sprintf("%04d", req.Owner.MCC), listed(r.MCCs, func(m uint16) string { return fmt.Sprintf("%04d", m) })
+		}},
+	{"type of card", func(r *StandIn, req *txn.Request) bool { return r.Cards == 0 || r.Cards.Has(req.CardType) },
+		func(r *StandIn, req *txn.Request) (string, string) {
+			var types []txn.CardType
+			for t := txn.CardUnknown; t <= txn.CardPrepaid; t++ {
+				if r.Cards.Has(t) {
+					types = append(types, t)
+				}
+			}
+			return req.CardType.String(), listed(types, txn.CardType.String)
+		}},
+	{"PIN that nobody would check", func(r *StandIn, req *txn.Request) bool { return r.WithPIN || len(req.PINBlock) == 0 },
+		func(r *StandIn, req *txn.Request) (seen, bound string) {
+			if seen, bound = "none", "none"; len(req.PINBlock) > 0 {
+				seen = "entered"
+			}
+			if r.WithPIN {
+				bound = "any"
+			}
+			return seen, bound
+		}},
+}
+
+func listed[T any](list []T, say func(T) string) string {
+	if len(list) == 0 {
+		return "any"
+	}
+	var words []string
+	for _, v := range list {
+		words = append(words, say(v))
+	}
+	return strings.Join(words, ", ")
+}
+
 // permits says that the request is of the sort that may be approved.
 func (r *StandIn) permits(req *txn.Request) bool {
-	return req.Kind == txn.KindSale && req.Amount.Currency == r.Currency && req.Amount.Minor <= r.Transaction &&
-		(len(r.MCCs) == 0 || slices.Contains(r.MCCs, req.Owner.MCC)) &&
-		(r.Cards == 0 || r.Cards.Has(req.CardType)) &&
-		(r.WithPIN || len(req.PINBlock) == 0)
+	return !slices.ContainsFunc(standInChecks[:], func(c standInCheck) bool { return !c.fits(r, req) })
 }
 
 // standIns holds what is approved in issuers' places and not taken note of yet.
 // It is memory of what the journal says: recovery fills it again.
 type standIns struct {
-	rules map[txn.IssuerID]StandIn // immutable
+	rules map[txn.IssuerID]*StandIn // immutable
 
 	mu   sync.Mutex
 	sums map[exposed]int64
@@ -72,12 +128,14 @@ type exposure struct {
 }
 
 func newStandIns(rules map[txn.IssuerID]StandIn) (*standIns, error) {
+	byID := map[txn.IssuerID]*StandIn{}
 	for id, r := range rules {
 		if err := r.Check(); err != nil {
 			return nil, fmt.Errorf("stand_in of issuer %s: %w", id, err)
 		}
+		byID[id] = &r
 	}
-	return &standIns{rules: rules, sums: map[exposed]int64{}, open: map[txn.ID]exposure{}}, nil
+	return &standIns{rules: byID, sums: map[exposed]int64{}, open: map[txn.ID]exposure{}}, nil
 }
 
 func exposureOf(rec *txn.Record) exposure {
@@ -93,17 +151,68 @@ func exposureOf(rec *txn.Record) exposure {
 // would pass its most: all or none.
 func (s *standIns) reserve(rec *txn.Record, r *StandIn) bool {
 	e := exposureOf(rec)
-	most := [4]int64{r.Issuer, r.Merchant, r.Terminal, r.Card}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(rec.Day)
-	for i, p := range e.parties {
-		if s.sums[p]+e.minor > most[i] {
+	for i := range e.parties {
+		if sum, most := s.with(&e, i, r); sum > most {
 			return false
 		}
 	}
 	s.add(rec.ID, e)
 	return true
+}
+
+// with is what party i of e would have with it, and the most that it may have. mu
+// is held.
+func (s *standIns) with(e *exposure, i int, r *StandIn) (sum, most int64) {
+	return s.sums[e.parties[i]] + e.minor, [...]int64{r.Issuer, r.Merchant, r.Terminal, r.Card}[i]
+}
+
+// StandInCheck is one thing that is asked before a sale is approved in an issuer's
+// place, in the order in which they are asked, with what was compared.
+type StandInCheck struct {
+	Asks  string `json:"asks"`
+	Came  string `json:"came"` // fits; does not fit; not asked: then nothing was compared
+	Seen  string `json:"seen,omitempty"`
+	Bound string `json:"bound,omitempty"`
+}
+
+// Explain says what the rules would make of req, which would leave rec, while its
+// issuer, rec.Leg.Issuer, cannot be reached. open are those approved in issuers'
+// places before that count against the exposures. It is the deciding code that
+// writes this down.
+func (r *StandIn) Explain(req *txn.Request, rec *txn.Record, open []*txn.Record) (checks []StandInCheck, approved bool) {
+	approved = true
+	ask := func(asks string, fits bool, seen, bound string) {
+		c := StandInCheck{Asks: asks, Came: "not asked"}
+		if approved {
+			c.Came, c.Seen, c.Bound = "fits", seen, bound
+			if !fits {
+				c.Came, approved = "does not fit", false
+			}
+		}
+		checks = append(checks, c)
+	}
+	for _, c := range standInChecks {
+		seen, bound := c.said(r, req)
+		ask(c.asks, c.fits(r, req), seen, bound)
+	}
+	s := &standIns{sums: map[exposed]int64{}, open: map[txn.ID]exposure{}}
+	for _, o := range open {
+		s.restore(o)
+	}
+	e := exposureOf(rec)
+	for i, p := range e.parties {
+		who := "issuer"
+		if p.scope != txn.ScopeNone {
+			who = p.scope.String()
+		}
+		sum, most := s.with(&e, i, r)
+		money := func(minor int64) string { return txn.Amount{Minor: minor, Currency: r.Currency}.InLetters() }
+		ask(who+"'s exposure with it", sum <= most, money(sum), money(most))
+	}
+	return checks, approved
 }
 
 // restore adds what was approved before the start, whatever the rules say now.
@@ -214,7 +323,7 @@ func (s *Switch) standIn(req *txn.Request, ans *txn.Answer, w *work, issuer txn.
 	}
 	rec := &w.rec
 	rec.Leg.Issuer = issuer
-	if !s.standIns.reserve(rec, &rules) {
+	if !s.standIns.reserve(rec, rules) {
 		rec.Leg = txn.Leg{}
 		return false
 	}

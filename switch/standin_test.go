@@ -43,6 +43,9 @@ func TestStandInPermits(t *testing.T) {
 		if got := rules.permits(&req); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+		if checks, approved := rules.Explain(&req, &txn.Record{Amount: req.Amount}, nil); approved != c.want || len(checks) != 10 {
+			t.Errorf("%s: %+v", c.name, checks)
+		}
 	}
 	for _, bad := range []func(*StandIn){
 		func(s *StandIn) { s.Currency = 1 },
@@ -53,6 +56,43 @@ func TestStandInPermits(t *testing.T) {
 		bad(&rules)
 		if _, err := newStandIns(map[txn.IssuerID]StandIn{txn.MakeIssuerID("bank"): rules}); err == nil {
 			t.Errorf("%+v is taken", rules)
+		}
+	}
+}
+
+// TestStandInExplains holds that each check is told with what it compares, and that
+// an exposure which is just used up fits where one more does not.
+func TestStandInExplains(t *testing.T) {
+	bank := txn.MakeIssuerID("bank")
+	record := func(id txn.ID, terminal string, minor int64) *txn.Record {
+		return &txn.Record{ID: id, Leg: txn.Leg{Issuer: bank}, Amount: txn.Amount{Minor: minor, Currency: txn.CNY}, Card: txn.CardToken{byte(id)},
+			Key: txn.Key{Terminal: txn.MakeTerminalID(terminal)}, Merchant: txn.MakeMerchantID("m")}
+	}
+	open := []*txn.Record{record(1, "10000001", 3000), record(2, "10000002", 4000)}
+	req := sale("10000001", 1, 5000)
+	req.Owner = &txn.Merchant{MCC: 5411}
+	for _, c := range []struct {
+		name string
+		ask  *txn.Record
+		most StandIn
+		want string // of the last check that is asked
+	}{
+		{"all fits", record(3, "10000001", 5000), someStandIn, "card's exposure with it: fits: 50.00 CNY of 120.00 CNY"},
+		{"issuer", record(3, "10000001", 5000), StandIn{Issuer: 11_999, Merchant: 1 << 40, Terminal: 1 << 40, Card: 1 << 40}, "issuer's exposure with it: does not fit: 120.00 CNY of 119.99 CNY"},
+		{"merchant", record(3, "10000001", 5000), StandIn{Issuer: 12_000, Merchant: 11_999, Terminal: 1 << 40, Card: 1 << 40}, "merchant's exposure with it: does not fit: 120.00 CNY of 119.99 CNY"},
+		{"terminal", record(3, "10000001", 5000), StandIn{Issuer: 12_000, Merchant: 12_000, Terminal: 7_999, Card: 1 << 40}, "terminal's exposure with it: does not fit: 80.00 CNY of 79.99 CNY"},
+		{"card", record(1, "10000001", 5000), StandIn{Issuer: 12_000, Merchant: 12_000, Terminal: 8_000, Card: 7_999}, "card's exposure with it: does not fit: 80.00 CNY of 79.99 CNY"},
+	} {
+		c.most.Currency, c.most.Transaction = txn.CNY, 5000
+		checks, approved := c.most.Explain(&req, c.ask, open)
+		last := ""
+		for _, k := range checks {
+			if k.Came != "not asked" {
+				last = k.Asks + ": " + k.Came + ": " + k.Seen + " of " + k.Bound
+			}
+		}
+		if last != c.want || approved != (c.name == "all fits") {
+			t.Errorf("%s: %s, want %s", c.name, last, c.want)
 		}
 	}
 }

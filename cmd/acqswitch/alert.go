@@ -279,7 +279,7 @@ func printAlert(out io.Writer, a *alert.Alert) error {
 	for i := range a.Evidence {
 		e := &a.Evidence[i]
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.At.Local().Format(time.DateTime), e.RRN, e.Merchant, e.Terminal, or(e.Card, "-"),
-			inLetters(txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}), e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
+			txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}.InLetters(), e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
 	}
 	if n := a.Count - int64(len(a.Evidence)); n > 0 && len(a.Evidence) > 0 {
 		fmt.Fprintf(t, "and %d more\n", n)

@@ -93,7 +93,7 @@ func makeChangedRow(x *backtest.Change, zone *time.Location) changedRow {
 	slices.Sort(rules)
 	r := x.Rec
 	return changedRow{string(bytes.TrimRight(r.RRN[:], "\x00")), r.Day.String(), r.At.In(zone).Format("15:04:05"), r.Merchant.String(), r.Key.Terminal.String(),
-		fmt.Sprint(uint32(r.Region)), r.Request.String(), inLetters(r.Amount), x.Was.String(), x.Is.String(), strings.Join(rules, ", ")}
+		fmt.Sprint(uint32(r.Region)), r.Request.String(), r.Amount.InLetters(), x.Was.String(), x.Is.String(), strings.Join(rules, ", ")}
 }
 
 func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
@@ -339,12 +339,6 @@ func sum(s backtest.Sum) string {
 		amounts = append(amounts, majorOf(s.Amounts[c], c)+" "+c)
 	}
 	return fmt.Sprintf("%d (%s)", s.Count, strings.Join(amounts, ", "))
-}
-
-// inLetters is an amount as people write it, such as 12.50 CNY.
-func inLetters(a txn.Amount) string {
-	major, _, _ := strings.Cut(a.String(), " ")
-	return major + " " + a.Currency.Letters()
 }
 
 // majorOf is an amount of minor units in major ones.

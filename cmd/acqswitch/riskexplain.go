@@ -28,9 +28,10 @@ func riskExplainCommand(c *console) *cobra.Command {
 		Long: `explain judges one request behind what the ledger has of the month until then: a
 recorded transaction (--rrn, with its --date), or one that FILE describes, as if
 it came now. It prints the facts, each check in the order in which they are asked
-and what came of it, each rule of your own with the facts it asks for, and the
-limits in force with what was used of them and where they come from. The policy
-is the one in force unless --policy names another, as for backtest.
+and what came of it, each rule of your own with the facts it asks for, the limits
+in force with what was used of them and where they come from, and what its
+issuer's stand_in would say while that cannot be reached. The policy is the one
+in force unless --policy names another, as for backtest.
 
 FILE is YAML: kind, amount, currency, merchant, terminal, card (a token, as
 card-token makes them), bin, card_type, entry (manual, stripe, code, chip,
@@ -93,19 +94,28 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 		return usage(err)
 	}
 	var x *risk.Explanation
+	var stand *standInSaid
 	var rec txn.Record
+	var judgeErr error
 	known := false
+	judge := func(r *txn.Record) {
+		var req *txn.Request
+		known, rec = true, *r
+		if x, req = test.Explain(r); x != nil {
+			stand, judgeErr = explainStandIn(ctx, cfg, x, req, rec, asked == nil)
+		}
+	}
 	err = replayLedger(ctx, cfg, day, day, func(r *txn.Record) {
 		if r.Kind == txn.RecordOutcome && r.Day == day && o.rrn != "" && strings.TrimRight(string(r.RRN[:]), "\x00") == o.rrn {
-			x, rec, known = test.Explain(r), *r, true
+			judge(r)
 		}
 		test.Take(r)
 	})
-	switch {
-	case err != nil:
+	if err == nil && asked != nil {
+		judge(asked)
+	}
+	if err = errors.Join(err, judgeErr); err != nil {
 		return err
-	case asked != nil:
-		x, rec, known = test.Explain(asked), *asked, true
 	}
 	switch {
 	case !known:
@@ -113,9 +123,9 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	case x == nil:
 		return &exitError{exitRefused, fmt.Errorf("merchant %s or terminal %s is not registered: such a request is refused before anything is counted", rec.Merchant, rec.Key.Terminal)}
 	case c.json():
-		err = c.print(explained(x, toldThen(asked, &rec)))
+		err = c.print(explained(x, stand, toldThen(asked, &rec)))
 	default:
-		err = writeExplanation(c.out, x, &rec, business.Zone, policyName(x.Policy, or(o.policy, cfg.Risk.Policy)), toldThen(asked, &rec))
+		err = writeExplanation(c.out, x, stand, &rec, business.Zone, policyName(x.Policy, or(o.policy, cfg.Risk.Policy)), toldThen(asked, &rec))
 	}
 	if err == nil && x.Verdict.Reason != txn.Approved {
 		return refused()
@@ -153,7 +163,7 @@ func (o *backtestOptions) candidate(ctx context.Context, cfg *config) (risk.Poli
 }
 
 // explained is an explanation as JSON has it.
-func explained(x *risk.Explanation, answered string) any {
+func explained(x *risk.Explanation, stand *standInSaid, answered string) any {
 	type check struct {
 		Rule  string `json:"rule"`
 		Finds string `json:"finds"`
@@ -198,7 +208,8 @@ func explained(x *risk.Explanation, answered string) any {
 		Rules   []rule            `json:"rules"`
 		Limits  []limit           `json:"limits"`
 		Sources []source          `json:"sources"`
-	}{Policy: x.Policy, Verdict: x.Verdict.Reason.String(), Told: answered, Facts: facts(x.Facts)}
+		StandIn *standInSaid      `json:"stand_in,omitempty"`
+	}{Policy: x.Policy, Verdict: x.Verdict.Reason.String(), Told: answered, Facts: facts(x.Facts), StandIn: stand}
 	for _, k := range x.Checks {
 		out.Checks = append(out.Checks, check{k.Rule.String(), k.Finds, k.Came, k.Seen, k.Bound})
 	}
@@ -214,10 +225,10 @@ func explained(x *risk.Explanation, answered string) any {
 	return out
 }
 
-func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone *time.Location, policy, answered string) error {
+func writeExplanation(out io.Writer, x *risk.Explanation, stand *standInSaid, rec *txn.Record, zone *time.Location, policy, answered string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	f := func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
-	money := func(minor int64) string { return inLetters(txn.Amount{Minor: minor, Currency: rec.Amount.Currency}) }
+	money := func(minor int64) string { return txn.Amount{Minor: minor, Currency: rec.Amount.Currency}.InLetters() }
 	verdict := x.Verdict.Reason.String()
 	if x.Verdict.Reason == txn.Approved {
 		verdict = "risk lets it go on"
@@ -225,7 +236,7 @@ func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone 
 	if answered != "" {
 		verdict += "; it was answered: " + answered
 	}
-	f("%s of %s at %s, terminal %s of merchant %s, under %s: %s\n", rec.Request, inLetters(rec.Amount), rec.At.In(zone).Format(time.RFC3339),
+	f("%s of %s at %s, terminal %s of merchant %s, under %s: %s\n", rec.Request, rec.Amount.InLetters(), rec.At.In(zone).Format(time.RFC3339),
 		rec.Key.Terminal, rec.Merchant, policy, verdict)
 	f("\nCHECK\tCAME\tSEEN\tBOUND\tLOOKS FOR\n")
 	for _, c := range x.Checks {
@@ -260,6 +271,13 @@ func writeExplanation(out io.Writer, x *risk.Explanation, rec *txn.Record, zone 
 	}
 	for _, s := range x.Sources {
 		f("%s\t%s: %s\n", s.Scope, s.From, limitsSaid(&s.Bounds, money))
+	}
+	if stand != nil {
+		f("\nIN PLACE OF %s\tCAME\tSEEN\tBOUND\n", stand.Issuer)
+		for _, k := range stand.Checks {
+			f("%s\t%s\t%s\t%s\n", k.Asks, k.Came, k.Seen, k.Bound)
+		}
+		f("%s\n", stand.Would)
 	}
 	if len(x.Facts) > 0 {
 		f("\nFACT\tVALUE\n")

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"math"
 	"strings"
 
+	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/txn"
 
 	acquirer "github.com/acqswitch/acqswitch/switch"
@@ -63,4 +67,64 @@ func cardType(word string) (txn.CardType, bool) {
 		}
 	}
 	return 0, false
+}
+
+// standInSaid is what an issuer's stand_in says of a request.
+type standInSaid struct {
+	Issuer string                  `json:"issuer"`
+	Would  string                  `json:"would"`
+	Checks []acquirer.StandInCheck `json:"checks"`
+}
+
+// explainStandIn says what the stand_in of the issuer that a request is routed to
+// makes of it while that cannot be reached, behind what the ledger has from before
+// it: before rec, if that was recorded. It is nil where there is none, or where
+// risk refuses the request, so that no issuer is asked for.
+func explainStandIn(ctx context.Context, cfg *config, x *risk.Explanation, req *txn.Request, rec txn.Record, recorded bool) (*standInSaid, error) {
+	all, err := cfg.standIns()
+	if err != nil || x.Verdict.Reason != txn.Approved {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	l, err := openLedger(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	before := uint64(math.MaxUint64)
+	rec.Leg.Issuer, _ = issuer.Of(cfg.Issuers, &req.PAN)
+	if recorded {
+		found, err := l.ByRRN(ctx, rec.Day, strings.TrimRight(string(rec.RRN[:]), "\x00"))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range found {
+			if e.Rec.ID != rec.ID {
+				continue
+			}
+			if before = e.Pos; e.Rec.Leg.Issuer != (txn.IssuerID{}) { // whatever is routed where now
+				rec.Leg.Issuer = e.Rec.Leg.Issuer
+			}
+		}
+	}
+	rules, ok := all[rec.Leg.Issuer]
+	if !ok {
+		return nil, nil
+	}
+	entries, err := l.StandIns(ctx, before, rec.Day)
+	if err != nil {
+		return nil, err
+	}
+	var open []*txn.Record
+	for _, e := range entries {
+		open = append(open, e.Rec)
+	}
+	said := &standInSaid{Issuer: rec.Leg.Issuer.String(), Would: "While it cannot be reached: refused, issuer is unavailable"}
+	var approved bool
+	if said.Checks, approved = rules.Explain(req, &rec, open); approved {
+		said.Would = "While it cannot be reached: approved in its place"
+	}
+	return said, nil
 }

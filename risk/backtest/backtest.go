@@ -364,11 +364,12 @@ func (t *Test) Report() *Report {
 }
 
 // Explain says what the new policy makes of a record, behind the records that
-// were taken, and why. It counts nothing. It is nil for a record of parties that
-// are registered no more.
-func (t *Test) Explain(rec *txn.Record) *risk.Explanation {
+// were taken, and why, with the request that it judged, which the next call
+// overwrites. It counts nothing. Both are nil for a record of parties that are
+// registered no more.
+func (t *Test) Explain(rec *txn.Record) (*risk.Explanation, *txn.Request) {
 	if !t.request(rec) {
-		return nil
+		return nil, nil
 	}
-	return t.sides[1].engine.Explain(&t.req)
+	return t.sides[1].engine.Explain(&t.req), &t.req
 }

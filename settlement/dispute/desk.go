@@ -536,8 +536,7 @@ func stepsOf(ctx context.Context, tx *sql.Tx, number int64) (all []Taken, err er
 }
 
 func (c *Case) money(minor int64) string {
-	major, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c.Currency}.String(), " ")
-	return major + " " + c.Currency.Letters()
+	return txn.Amount{Minor: minor, Currency: c.Currency}.InLetters()
 }
 
 // said holds that somebody says why, without a card number.

@@ -91,6 +91,18 @@ func (q queries) OpenReversals(ctx context.Context) ([]Entry, error) {
 	return q.list(ctx, selectOpenReversals)
 }
 
+var selectStandIns = transactions + ` WHERE owes = 1 AND request = '` + txn.KindStandIn.String() + `' AND position < $1 AND NOT EXISTS (SELECT 1 FROM event AS done
+		WHERE done.merchant_id = txn.merchant_id AND done.original_id = txn.id AND done.position < $1
+			AND (done.kind = 'reversal done' OR done.kind = 'advice done' AND (done.reason = '` + txn.Approved.String() + `' OR txn.business_date < $2)))
+	ORDER BY position`
+
+// StandIns are the sales that were approved in issuers' places and counted as
+// exposed to losses before a journal position of a business day: which their issuer
+// had not taken note of, or had refused on that day, and which were not reversed.
+func (q queries) StandIns(ctx context.Context, before uint64, day txn.Date) ([]Entry, error) {
+	return q.list(ctx, selectStandIns, int64(min(before, math.MaxInt64)), day.String())
+}
+
 var selectAll = transactions + ` UNION ALL ` + events
 
 // Scan calls fn with every row, in no order. The entry is overwritten by the

@@ -92,6 +92,27 @@ func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
 	return is, nil
 }
 
+// Of is the issuer that a card number is routed to, if any, and if the prefixes are
+// ones that New takes.
+func Of(configs []Config, pan *txn.PAN) (txn.IssuerID, bool) {
+	var all routes
+	for i, cfg := range configs {
+		for _, bin := range cfg.BINs {
+			if all.add(bin, i) != nil {
+				return txn.IssuerID{}, false
+			}
+		}
+	}
+	if len(all.nodes) == 0 {
+		return txn.IssuerID{}, false
+	}
+	n, ok := all.find(pan)
+	if !ok {
+		return txn.IssuerID{}, false
+	}
+	return txn.MakeIssuerID(configs[n].Name), true
+}
+
 // Resume goes on numbering after leg, the last one an earlier process gave out.
 // Without it a restart within the second could give a terminal a STAN and time
 // that it had already, and the issuer would take one request for the other.

@@ -125,3 +125,8 @@ func (a Amount) String() string {
 	}
 	return fmt.Sprintf("%s%d.%0*d %s", sign, n/pow, exp, n%pow, a.Currency)
 }
+
+// InLetters is String with the currency's letters, as 12.50 CNY.
+func (a Amount) InLetters() string {
+	return strings.TrimSuffix(a.String(), a.Currency.String()) + a.Currency.Letters()
+}

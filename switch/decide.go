@@ -162,8 +162,9 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	s.conclude(req, ans, w, outcome, reason)
 }
 
-// exchange asks the issuer. Whoever waits for one takes no place at the gate; until
-// the request has left, it is for us that it waits.
+// exchange asks the issuer. Whoever waits for one takes no place at the gate, also
+// behind a link that does not read; until the request is with its link and its intent
+// durable, it is for us that it waits.
 func (s *Switch) exchange(req *txn.Request, leg *txn.Leg, ans *txn.Answer, intent journal.Position) (txn.Outcome, txn.Reason) {
 	defer s.gate.enter() // also after a panic
 	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, s.gone, &ans.Reply)

@@ -56,8 +56,8 @@ type Forwarder interface {
 	// whichever is first, and gives the place back. It is OutcomeNotSent only if
 	// certainly no byte left, and OutcomeDeclined, of what is told until it is taken,
 	// only if the issuer refuses it for good. It notes in req.Trace when the intent
-	// was durable, and calls gone once, maybe after it returned: when req has left, or
-	// never will.
+	// was durable, and calls gone once, maybe after it returned: when req waits for its
+	// issuer alone, or will never leave.
 	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)

@@ -59,7 +59,7 @@ type Switch struct {
 	work      sync.Pool // of *work
 	pace      *pace
 	gate      *gate
-	gone      func() // the gate's leave, of a request that has left
+	gone      func() // the gate's leave, of a request that waits for its issuer alone
 	standIns  *standIns
 	broken    chan error  // holds one: why the process must end
 	stopped   atomic.Bool // see StopSales

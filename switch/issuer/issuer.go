@@ -59,7 +59,8 @@ func (is *issuer) up() bool {
 }
 
 // send queues c on the next link that takes it, to leave when the record at intent
-// is durable. gone, if there is one, is called when it has left or never will.
+// is durable. gone, if there is one, is called when it waits for the peer alone or will
+// never leave.
 // Unless the error is nil, nothing was queued and nothing will be called.
 func (is *issuer) send(c *call, intent journal.Position, gone func(), encode func([]byte) ([]byte, error)) error {
 	err := errClosed

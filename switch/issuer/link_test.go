@@ -386,9 +386,9 @@ func TestF43Breaker(t *testing.T) {
 			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
 			left, timeout := time.Minute, 10*time.Second
 			if c.rule.Drop {
-				left, timeout = 50*time.Millisecond, 80*time.Millisecond
+				left, timeout = 300*time.Millisecond, 500*time.Millisecond
 				if !c.open {
-					timeout = time.Second
+					timeout = 10 * time.Second
 				}
 			}
 			b := start(t, sim.Addr(), func(cfg *issuer.Config) {

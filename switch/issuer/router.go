@@ -182,8 +182,8 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 // first, but not less than until the request has left or its link is lost; and gives
 // the place back. The outcome is NotSent only if certainly no byte left, and for what
 // is told until it is taken a refusal that is passing is none: it is Unknown. gone is
-// called once, maybe after Exchange has returned: when the request has left, or never
-// will.
+// called once, maybe after Exchange has returned: when the request waits for its
+// issuer alone, or will never leave.
 func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()

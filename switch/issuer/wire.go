@@ -40,11 +40,14 @@ type wire struct {
 	closed  bool
 	queue   []byte
 	intent  journal.Position // the last record that a frame of the queue must wait for
-	going   []func()         // to be called when the frames of the queue have left, or never will
+	going   []func()         // to be called when the frames of the queue wait for the peer alone, or will never leave
+	watched bool             // look is to come
 	flush   uint64           // number of the flush that takes the queue next; from 1
 	flushed uint64           // the last flush taken: it may have left
 
 	written atomic.Uint64 // the last flush that has left
+
+	watch *time.Timer // calls look
 
 	made  time.Time
 	times [timesKept]atomic.Uint64 // see left
@@ -64,6 +67,8 @@ var errClosed = errors.New("link is down")
 // on it. They end when the connection does.
 func newWire(l *link, nc net.Conn) (*wire, error) {
 	w := &wire{link: l, wake: make(chan struct{}, 1), readDone: make(chan struct{}), failed: make(chan error, 1), flush: 1, made: time.Now()}
+	w.watch = time.AfterFunc(time.Hour, w.look)
+	w.watch.Stop()
 	conn, err := connection.NewFrom(&boundedConn{Conn: nc, timeout: l.is.cfg.WriteTimeout}, nil, nil, nil,
 		connection.SetMessageReader(&reader{wire: w}),
 		connection.WithConnectionFailedHandler(func(_ *connection.Connection, err error) { w.failed <- err }))
@@ -86,6 +91,10 @@ func (w *wire) send(c *call, intent journal.Position, gone func(), encode func(d
 	w.intent = max(w.intent, intent)
 	if gone != nil {
 		w.going = append(w.going, gone)
+		if !w.watched && w.written.Load() < w.flushed {
+			w.watched = true
+			w.watch.Reset(stuckAfter)
+		}
 	}
 	c.flush = w.flush
 	c.wire.Store(w)
@@ -157,9 +166,7 @@ func (w *wire) write() {
 		if len(f.frames) == 0 {
 			continue
 		}
-		left := w.carry(&f)
-		f.gone()
-		if !left {
+		if !w.carry(&f) {
 			return
 		}
 		if spare = f; cap(spare.frames) > queueMax/4 {
@@ -176,7 +183,7 @@ type flush struct {
 	going  []func()
 }
 
-// gone tells that its frames have left, or never will.
+// gone tells that its frames wait for the peer alone, or will never leave.
 func (f *flush) gone() {
 	for _, gone := range f.going {
 		gone()
@@ -190,11 +197,13 @@ func (w *wire) carry(f *flush) bool {
 		// Nothing may reach an issuer that a restart would not know of. The wait is
 		// for a flush under way or the next; a disk that stalls ends the journal.
 		if err := w.link.is.journal.Wait(context.Background(), f.intent-1); err != nil {
+			f.gone()
 			w.fail(err)
 			return false
 		}
 		failpoint.Hit(failpoint.Intended)
 	}
+	f.gone()
 	w.times[f.n%timesKept].Store(uint64(time.Since(w.made).Microseconds())<<16 | f.n&0xffff)
 	if _, err := w.conn.Write(f.frames); err != nil {
 		return false // the library ends the connection after a failed write
@@ -202,6 +211,25 @@ func (w *wire) carry(f *flush) bool {
 	w.written.Store(f.n)
 	failpoint.Hit(failpoint.Sent)
 	return true
+}
+
+// stuckAfter is how long a write takes that waits for its peer. What is queued behind
+// it waits for that, too, and for nothing here.
+const stuckAfter = 10 * time.Millisecond
+
+// look tells, while a write is stuck, that what is queued behind it waits for the
+// peer alone; it comes again until no flush is under way.
+func (w *wire) look() {
+	var behind flush
+	w.mu.Lock()
+	if w.watched = !w.closed && w.written.Load() < w.flushed; w.watched {
+		if at, ok := w.left(w.flushed); ok && time.Since(at) >= stuckAfter {
+			behind.going, w.going = w.going, nil
+		}
+		w.watch.Reset(stuckAfter)
+	}
+	w.mu.Unlock()
+	behind.gone()
 }
 
 // takeQueue is everything queued so far; spare's memory becomes the queue's unless

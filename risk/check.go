@@ -109,7 +109,10 @@ func (j *judgement) unverified(req *txn.Request, m *txn.Merchant) bool {
 	if mcc, ok := category(m.ID); ok && m.MCC != 0 && mcc != m.MCC && j.counts(ruleM03, 0, int64(mcc), int64(m.MCC), txn.CategoryIsNotTheMerchants) {
 		return true
 	}
-	return (m.Unmatched || m.LicenceEnds != 0 && req.Day > m.LicenceEnds) && j.finds(ruleM04, txn.MerchantMustBeVerified)
+	if m.LicenceEnds != 0 && req.Day > m.LicenceEnds {
+		return j.counts(ruleM04, 0, int64(req.Day), int64(m.LicenceEnds), txn.MerchantMustBeVerified)
+	}
+	return m.Unmatched && j.finds(ruleM04, txn.MerchantMustBeVerified)
 }
 
 // presented is M07, R02 and R01 of the way a card was read. A payment is held to

@@ -37,7 +37,7 @@ func (j *judgement) place(e *Engine, req *txn.Request, t *txn.Terminal, m *txn.M
 		seen = e.trails.of(t.ID)
 	}
 	if req.Country != 0 && req.Country != m.Country && !j.permits(req, t, m, 0, req.Country) &&
-		j.crosses(j.policy.Classes[m.Type].Border, txn.CountryIsNotAccepted) {
+		j.crosses(j.policy.Classes[m.Type].Border, int64(req.Country), int64(m.Country), txn.CountryIsNotAccepted) {
 		return true
 	}
 	if t.RequirePosition && !told &&
@@ -114,13 +114,13 @@ func (j *judgement) leaves(req *txn.Request, t *txn.Terminal, m *txn.Merchant, r
 	case home.Province() == r.Province():
 		does = j.policy.Classes[m.Type].City
 	}
-	return j.crosses(does, txn.RegionIsNotTheMerchants)
+	return j.crosses(does, int64(r), int64(home), txn.RegionIsNotTheMerchants)
 }
 
-// crosses is what T13 does where a boundary is crossed: what the class says, and
-// no more than the rule.
-func (j *judgement) crosses(does txn.Action, reason txn.Reason) bool {
-	return does != 0 && j.atMost(ruleT13, does, 0, 0, reason)
+// crosses is what T13 does where a boundary is crossed, from a region or country
+// to another: what the class says, and no more than the rule.
+func (j *judgement) crosses(does txn.Action, at, home int64, reason txn.Reason) bool {
+	return does != 0 && j.atMost(ruleT13, does, at, home, reason)
 }
 
 // permits says that a permit in force lets the terminal work in a region, or

@@ -168,6 +168,19 @@ func TestT13PlaceIsNotInTheMerchantsRegion(t *testing.T) {
 		visit{fs(abroad, on(20261124)), 0, 0, 0},
 		visit{fs(micro, region(0, 310115)), 0, 0, 0}, // its number says area 2900, Shanghai
 		visit{fs(micro, region(0, 330106)), foreign, ruleT13, refuse})
+	for want, do := range map[[2]int64]func(*txn.Request){{330106, 440300}: region(440300, 330106), {840, 156}: abroad} {
+		req := good()
+		do(req)
+		v := e.Assess(req)
+		if v.Findings.Len() != 1 {
+			t.Errorf("%+v", v)
+		}
+		for f := range v.Findings.All() {
+			if f.Seen != want[0] || f.Bound != want[1] {
+				t.Errorf("%+v, want %d of %d", f, want[0], want[1])
+			}
+		}
+	}
 	for area, province := range map[string]txn.Region{"1000": 110000, "1100": 120000, "2900": 310000, "5810": 440000, "5840": 440000, "6530": 500000, "6510": 510000,
 		"3310": 330000, "3050": 320000, "9900": 0, "12A0": 0} {
 		if got := areaProvince(txn.MakeMerchantID("999" + area + "54110001")); got != province {

@@ -13,6 +13,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,13 +103,44 @@ func (d *DB) openPostgres() error {
 	}
 	cfg.RuntimeParams["application_name"] = "acqswitch"
 	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
-	d.Write = stdlib.OpenDB(*cfg)
+	d.Write = sql.OpenDB(connector{stdlib.GetConnector(*cfg)})
 	d.Write.SetMaxOpenConns(1)
 	readOnly := cfg.Copy()
 	readOnly.RuntimeParams["default_transaction_read_only"] = "on"
-	d.Read = stdlib.OpenDB(*readOnly)
+	d.Read = sql.OpenDB(connector{stdlib.GetConnector(*readOnly)})
 	d.Read.SetMaxOpenConns(readersMax)
 	return nil
+}
+
+// connector connects to PostgreSQL, and says in one line why it cannot: pgx has a
+// line for each address, and for each way to try it.
+type connector struct{ driver.Connector }
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, &connectError{err}
+	}
+	return conn, nil
+}
+
+type connectError struct{ error }
+
+func (e *connectError) Unwrap() error { return e.error }
+
+// Error tells what is said of several tries once.
+func (e *connectError) Error() string {
+	head, rest, _ := strings.Cut(e.error.Error(), "\n")
+	var tries []string
+	for line := range strings.Lines(rest) {
+		if line = strings.TrimSpace(line); !slices.Contains(tries, line) {
+			tries = append(tries, line)
+		}
+	}
+	if len(tries) == 0 {
+		return head
+	}
+	return head + " " + strings.Join(tries, "; ")
 }
 
 // Close closes the connections.

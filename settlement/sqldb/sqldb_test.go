@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
@@ -89,6 +90,18 @@ func TestF66OlderProgram(t *testing.T) {
 			t.Errorf("a program that is too old changed something: %v", err)
 		}
 	})
+}
+
+// A server that is away is told of in one line, however often it was tried.
+func TestAwayIsOneLine(t *testing.T) {
+	db := open(t, "postgres://nobody@127.0.0.1:1/nothing")
+	var why *pgconn.ConnectError
+	switch err := db.Read.Ping(); {
+	case !errors.As(err, &why):
+		t.Errorf("%v is no error of a connection", err)
+	case strings.ContainsAny(err.Error(), "\n\t"), strings.Count(err.Error(), "127.0.0.1:1 ") != 1:
+		t.Errorf("%q must be one line that names the server once", err)
+	}
 }
 
 func TestMigrateNeedsAServer(t *testing.T) {

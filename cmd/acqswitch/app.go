@@ -110,7 +110,7 @@ func (a *app) build() (err error) {
 		return err
 	}
 	if a.journal, err = journal.Open(filepath.Join(cfg.DataDir, "journal"), journal.Config{OnFlush: a.telemetry.Flushed}); err != nil {
-		return fmt.Errorf("open journal: %w", err)
+		return err
 	}
 	a.closers = append(a.closers, a.journal.Close)
 	if a.ledger, err = ledger.Open(cfg.dsn()); err != nil {

@@ -96,8 +96,14 @@ archived before it is listed.`,
 				}
 				for from := txn.Date(0); ; {
 					day, err := l.FirstDay(ctx, from, before.Before())
-					if err != nil || day == 0 {
+					if err != nil {
 						return err
+					}
+					if day == 0 {
+						if from == 0 && len(begun) == 0 && !c.json() {
+							fmt.Fprintf(c.out, "no day before %s is in the ledger or in files\n", before)
+						}
+						return nil
 					}
 					if err := archiveDay(ctx, c, in, day); err != nil {
 						return err
@@ -234,13 +240,14 @@ Exit code 3: the date is too late, and nothing was removed.`,
 				if err != nil {
 					return err
 				}
+				if len(days) == 0 && !c.json() {
+					fmt.Fprintf(c.out, "no day before %s is in files\n", before)
+				}
 				for _, d := range days {
 					if d.State != ledger.Removed {
 						continue
 					}
-					if in.Day = d.Day; !c.json() {
-						fmt.Fprintln(c.out, d.Day, "is purged")
-					}
+					in.Day = d.Day
 					if err := settlement.PurgeDay(ctx, in); err != nil {
 						return err
 					}
@@ -248,6 +255,8 @@ Exit code 3: the date is too late, and nothing was removed.`,
 						if err := c.print(newArchivedRow(&d)); err != nil {
 							return err
 						}
+					} else {
+						fmt.Fprintln(c.out, d.Day, "is purged")
 					}
 				}
 				return nil

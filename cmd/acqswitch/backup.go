@@ -88,8 +88,11 @@ func backup(ctx context.Context, cfg *config, dir string) (_ *backupReport, err 
 		return nil, err
 	}
 	partial := dir + ".partial"
-	if err := os.Mkdir(partial, 0o700); err != nil {
+	switch err := os.Mkdir(partial, 0o700); {
+	case errors.Is(err, os.ErrExist):
 		return nil, fmt.Errorf("make the backup: %w; remove what an interrupted one left", err)
+	case err != nil:
+		return nil, fmt.Errorf("make the backup: %w", err)
 	}
 	defer func() {
 		if err != nil {

@@ -78,11 +78,17 @@ func (a *app) serveControl(ctx context.Context) error {
 func (a *app) decide(d decision) error {
 	log := a.log.With("id", d.ID, "why", d.Why)
 	if !d.Resolve {
+		if err := a.acquirer.Release(d.ID, d.Why); err != nil {
+			return err
+		}
 		log.Warn("what was parked is sent again")
-		return a.acquirer.Release(d.ID, d.Why)
+		return nil
+	}
+	if err := a.acquirer.Resolve(d.ID, d.Why, d.Taken); err != nil {
+		return err
 	}
 	log.Warn("what was parked is resolved by hand", "taken", d.Taken)
-	return a.acquirer.Resolve(d.ID, d.Why, d.Taken)
+	return nil
 }
 
 // control has d done by the running switch; done is false if none runs.

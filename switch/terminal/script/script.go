@@ -184,7 +184,10 @@ func (p *parser) line(n int, text string) error {
 	default:
 		return fmt.Errorf("%q is no verb: at, card, terminal, issuer, expect, kill, start, verify, pause", s.verb)
 	}
-	if err := errors.Join(err, a.end()); err != nil {
+	if err == nil {
+		err = a.end()
+	}
+	if err != nil {
 		return err
 	}
 	p.s.steps = append(p.s.steps, s)

@@ -571,14 +571,22 @@ func (r *sampleRun) rest(ctx context.Context) error {
 }
 
 // writeSampleKeys writes the test master keys of the sample terminals that sign
-// on, as --tmk of other commands takes them.
+// on, as --tmk of other commands takes them, and the initial keys of the DUKPT ones
+// behind a #, for load and replay refuse these.
 func writeSampleKeys(path string, reg *registry.Snapshot) error {
-	text := "# Test keys of the sample terminals, for --tmk of load, replay and script run.\n"
+	text, dukpt := "# Test keys of the sample terminals, for --tmk of load, replay and script run.\n", ""
 	for t := range reg.Terminals() {
-		if t.Keys == txn.KeysMasterSession {
-			tid := t.ID.String()
+		switch tid := t.ID.String(); {
+		case t.Keys == txn.KeysMasterSession:
 			text += fmt.Sprintf("%s %X %s %03d\n", tid, []byte(fleet.SampleTMK(tid)), t.Serial, fleet.SampleKeySet(tid))
+		case t.Keys.DUKPT():
+			initial, err := fleet.SampleInitial(t)
+			if err != nil {
+				return err
+			}
+			dukpt += fmt.Sprintf("# %s %X %s %s %X\n", tid, []byte(initial.Key), t.Serial, initial.Scheme, initial.Device)
 		}
 	}
+	text += "# Initial keys of DUKPT terminals; script run takes these too, without the #.\n" + dukpt
 	return os.WriteFile(path, []byte(text), 0o600)
 }

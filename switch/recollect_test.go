@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,57 @@ func TestF08ReversalManyDaysLate(t *testing.T) {
 		}
 		archive.err = errors.New("the ledger is away")
 		h.want("while the archive is away", h.ask(reversal("10000001", 50, 1000)), txn.Approved, "00")
+	})
+}
+
+// meanwhile is an archive while which is asked something comes.
+type meanwhile struct {
+	*shelf
+	comes func()
+}
+
+func (m meanwhile) Decided(ctx context.Context, merchant txn.MerchantID, days []txn.Date, key txn.Key) ([]txn.Record, error) {
+	m.comes()
+	return m.shelf.Decided(ctx, merchant, days, key)
+}
+
+// A reversal of what a batch of its number had long ago may mean a sale of a terminal
+// that begins again with batch 1: one that it overtook is refused when it comes, one
+// that comes while the archive is asked is undone, and one of the number later in the
+// day is a new one.
+func TestF06ReversalBeforeASaleOfAnOldBatchsNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 12, 0)
+		h := newHouse(t)
+		defer h.stop()
+		for stan := range uint32(3) {
+			h.want("sale", h.ask(sale("10000001", stan+1, 1000)), txn.Approved, "00")
+		}
+		archive := &shelf{recs: h.records()}
+		h.s.archive = archive
+		time.Sleep(2 * time.Hour)
+		h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()))
+		at(20, 12, 0)
+		for i := range h.s.slots.shards { // others sell as well
+			h.s.slots.turn(&h.s.slots.shards[i], h.s.cfg.Day.Of(time.Now()))
+		}
+		for range 2 {
+			h.want("reversal", h.ask(reversal("10000001", 1, 700)), txn.OriginalIsOfAnotherDay, "25")
+			h.want("the sale that it overtook", h.ask(sale("10000001", 1, 700)), txn.ReversedBeforeRequest, "22")
+		}
+		h.want("another one's", h.ask(reversal("10000001", 2, 700)), txn.OriginalIsOfAnotherDay, "25")
+		h.s.archive = &shelf{err: errors.New("the ledger is away")}
+		h.want("and again, while the archive is away", h.ask(reversal("10000001", 2, 700)), txn.Approved, "00")
+		h.s.archive = meanwhile{archive, func() { h.want("sale", h.ask(sale("10000001", 3, 700)), txn.Approved, "00") }}
+		h.want("reversal", h.ask(reversal("10000001", 3, 700)), txn.Approved, "00")
+		h.s.archive = archive
+		time.Sleep(replayGrace + time.Second)
+		h.want("a new sale of the number", h.ask(sale("10000001", 1, 300)), txn.Approved, "00")
+		h.want("its reversal", h.ask(reversal("10000001", 1, 300)), txn.Approved, "00")
+		h.settle()
+		if h.bank.undone(0) != 2 || h.used("10000001") != 0 {
+			t.Errorf("%d undone, %d used", h.bank.undone(0), h.used("10000001"))
+		}
 	})
 }
 

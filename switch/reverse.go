@@ -60,10 +60,11 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 				break
 			}
 			if s.outlived(req, &reversed) {
-				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
-				return
-			}
-			if s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) {
+				if s.shun(req, &reversed) {
+					s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
+					return
+				}
+			} else if s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) {
 				// A crash before the record below forgets the tombstone together
 				// with the answer: the terminal asks again.
 				s.describe(req, ans, w).OriginalKey = reversed
@@ -110,9 +111,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		reason = txn.KindIsNotOffered
 	}
 	if reason == txn.OriginalIsOfAnotherDay {
-		// Where numbers begin anew every day, it may mean one of today that is still
-		// on its way. In memory alone: what is on its way comes within the grace.
-		s.slots.bury(&reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
+		s.shun(req, &reversed)
 	}
 	if reason != txn.Approved {
 		// Not recorded: the key stays free for the reversal with the right amount.
@@ -166,6 +165,13 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	s.reversals.add(rec, position, false)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
+}
+
+// shun keeps out for a while a request of today that a reversal of an earlier day's may
+// mean: where numbers begin anew, it may still be on its way. In memory alone: what is
+// on its way comes within the grace. It is false if it has come meanwhile.
+func (s *Switch) shun(req *txn.Request, reversed *txn.Key) bool {
+	return s.slots.bury(reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
 }
 
 // due makes rec a ReversalDue of orig: the MTI, leg, amount, card, day and

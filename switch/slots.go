@@ -251,7 +251,7 @@ func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, state slotState, sl
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, day)
-	if sh.recall(k, hash, at, 0) != nil {
+	if sl := sh.recall(k, hash, at, 0); sl != nil && sl.state != slotShunned {
 		return false
 	}
 	sl.state = state

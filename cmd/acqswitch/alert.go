@@ -29,8 +29,11 @@ func (a *app) followAlerts(ctx context.Context) error {
 	away := false
 	for {
 		err := a.alertsOnce(ctx)
-		if err != nil && ctx.Err() == nil && !away {
+		switch {
+		case err != nil && ctx.Err() == nil && !away:
 			a.log.Error("alerts and the watch list wait for the database", "error", err)
+		case err == nil && away:
+			a.log.Info("the database is back: alerts and the watch list go on")
 		}
 		away = err != nil
 		select {

@@ -124,7 +124,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 		{"reject", "Reject a merchant, with a reason", "wang", "the licence is another shop's"},
 		{"hold", "Serve a merchant, and do not pay it out", "wang", "a dispute"},
 		{"suspend", "Stop serving a merchant for now", "wang", "the shop is being rebuilt"},
-		{"resume", "Serve and pay a merchant again", "wang", "inspected, in order"},
+		{"resume", "Serve a merchant again; propose that one on hold is paid again", "wang", "inspected, in order"},
 		{"close", "Close a merchant for good", "wang", "the shop has closed"},
 	} {
 		children = append(children, acting(c, act.name+" MID", act.short, fmt.Sprintf("  acqswitch merchant %s 999290054119001 --by %s --reason %q", act.name, act.by, act.reason), args(1, "one merchant id"),
@@ -135,10 +135,21 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 						return "", err
 					}
 				}
+				e, err := o.Merchant(ctx, given[0])
+				if err != nil {
+					return "", err
+				}
+				if act.name == "resume" && e.Get("status") == registry.MerchantHeld.String() {
+					if err := because(who.Reason); err != nil {
+						return "", err
+					}
+					p, err := o.ProposeResume(ctx, who, given[0])
+					return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
+				}
 				if err := o.StepMerchant(ctx, who, given[0], act.name); err != nil {
 					return "", err
 				}
-				e, err := o.Merchant(ctx, given[0])
+				e, err = o.Merchant(ctx, given[0])
 				return "is " + e.Get("status"), err
 			}))
 	}

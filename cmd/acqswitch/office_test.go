@@ -129,6 +129,16 @@ func TestOffice(t *testing.T) {
 	refuses(exitRefused, "proposal 99: there is no such proposal", "risk", "policy", "diff", "p99")
 	refuses(exitRefused, "proposal 2 is a machine move", "risk", "policy", "show", "p2")
 
+	// Paid again by two people.
+	say("is hold", "merchant", "hold", shop, "--by", "li", "--reason", "a dispute")
+	say("is frozen", "merchant", "suspend", shop, "--by", "li", "--reason", "a dispute")
+	say("is hold", "merchant", "resume", shop, "--by", "li")
+	refuses(exitUsage, "--reason must say why", "merchant", "resume", shop, "--by", "li")
+	say("proposal 3: another person must approve it", "merchant", "resume", shop, "--by", "li", "--reason", "settled")
+	refuses(exitRefused, "another person must decide it", "proposal", "approve", "3", "--by", "li")
+	say("3: approved", "proposal", "approve", "3", "--by", "wang", "--reason", "seen it")
+	say("status active", "merchant", "show", shop)
+
 	say("ticket 1 is open", "ticket", "open", serial, "it eats cards", "--by", "li")
 	refuses(exitRefused, "ticket 1 is open: close is not possible, but assign", "ticket", "close", "1", "--by", "li")
 	say("is assigned", "ticket", "assign", "1", "zhao", "--by", "li")

@@ -111,6 +111,7 @@ func proposalCommand(c *console) *cobra.Command {
 		}
 		approve, ok := map[string]func(*office.Office, context.Context, office.Act, int64) (approval.Proposal, error){
 			office.MoveSubject: (*office.Office).ApproveMove, office.AccountSubject: (*office.Office).ApproveAccount,
+			office.ResumeSubject: (*office.Office).ApproveResume,
 		}[p.Subject]
 		if !ok {
 			return usage(fmt.Errorf("proposal %d is a %s, which has an approve command of its own", p.Number, p.Subject))

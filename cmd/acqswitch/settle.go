@@ -73,7 +73,7 @@ func (c *config) payoutTerms() (*payout.Terms, error) {
 	known := payout.Registry{Open: c.openAccount()}
 	err = c.eachMerchant(func(m registry.Entry) {
 		known.Merchants = append(known.Merchants, payout.Registered{ID: m.Get("mid"), Cycle: strings.ToUpper(m.Get("payout")), Onboarded: m.Get("since"),
-			LicenceUntil: m.Get("licence_ends"), Held: m.Get("status") == registry.MerchantHeld.String(),
+			LicenceUntil: m.Get("licence_ends"), Held: held(m),
 			Currency: m.Get("currency"), Owner: m.Get("account_owner"), Sealed: m.Get("account_sealed"), Bank: m.Get("bank")})
 	})
 	if err != nil {
@@ -84,6 +84,12 @@ func (c *config) payoutTerms() (*payout.Terms, error) {
 		return nil, usage(err)
 	}
 	return t, nil
+}
+
+// held says that a merchant's status keeps it from being paid.
+func held(m registry.Entry) bool {
+	s, err := registry.Parse[registry.MerchantStatus](m.Get("status"))
+	return err == nil && s.Held()
 }
 
 // eachMerchant walks the merchants of a registry in the database. One in a file

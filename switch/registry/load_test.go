@@ -190,7 +190,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"country in digits", "country: JP", "country: 392", `f:24: merchants[].country: "392" is no ISO 3166 country`},
 		{"country nobody has", "country: JP", "country: XX", `f:24: merchants[].country:`},
 		{"currency in small letters", "currency: JPY", "currency: jpy", `f:25: merchants[].currency: "jpy" is no ISO 4217 currency`},
-		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of draft, submitted, under-review, rejected, active, hold, suspended, closed`},
+		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of draft, submitted, under-review, rejected, active, hold, suspended, closed, frozen`},
 		{"policy missing", "policy: allow", "policy:", `f:20: merchants[].policy: "" must be one of refuse, listed, allow`},
 		{"kinds empty", "kinds: [sale]", "kinds: []", `f:20: merchants[].kinds: is empty`},
 		{"kind that needs no permission", "kinds: [sale]", "kinds: [sale, reversal]", `f:28: merchants[].kinds[]: "reversal" must be one of sale, balance`},

@@ -101,11 +101,12 @@ func mustEqual(t *testing.T, a, b *Snapshot) {
 func TestMerchantLife(t *testing.T) {
 	allowed := map[string]string{
 		"draft submit": "submitted", "rejected submit": "submitted", "submitted review": "under-review", "under-review approve": "active", "under-review reject": "rejected",
-		"active hold": "hold", "active suspend": "suspended", "hold suspend": "suspended", "hold resume": "active", "suspended resume": "active",
-		"draft close": "closed", "submitted close": "closed", "under-review close": "closed", "rejected close": "closed", "active close": "closed", "hold close": "closed", "suspended close": "closed",
+		"active hold": "hold", "active suspend": "suspended", "hold suspend": "frozen", "hold resume": "active", "suspended resume": "active",
+		"suspended hold": "frozen", "frozen resume": "hold",
+		"draft close": "closed", "submitted close": "closed", "under-review close": "closed", "rejected close": "closed", "active close": "closed", "suspended close": "closed",
 	}
 	n := 0
-	for s := MerchantDraft; s <= MerchantClosed; s++ {
+	for s := MerchantDraft; s <= MerchantFrozen; s++ {
 		for _, act := range []string{"submit", "review", "approve", "reject", "hold", "suspend", "resume", "close", "burn"} {
 			to, ok := s.Step(act)
 			if want, may := allowed[s.String()+" "+act]; ok != may || ok && to.String() != want || !ok && to != s {
@@ -114,7 +115,7 @@ func TestMerchantLife(t *testing.T) {
 			n++
 		}
 	}
-	if n != 8*9 || MerchantReviewing.Acts() != "approve, reject, close" || MerchantHeld.Serves() != txn.StatusActive || MerchantSubmitted.Serves() != txn.StatusInactive {
+	if n != 9*9 || MerchantFrozen.Serves() != txn.StatusSuspended || !MerchantFrozen.Held() || MerchantSuspended.Held() || MerchantReviewing.Acts() != "approve, reject, close" || MerchantHeld.Serves() != txn.StatusActive || MerchantSubmitted.Serves() != txn.StatusInactive {
 		t.Error(n, MerchantReviewing.Acts())
 	}
 }

@@ -21,18 +21,22 @@ const (
 	MerchantHeld                            // it is served, and not paid out
 	MerchantSuspended                       // not served for now
 	MerchantClosed                          // for good
+	MerchantFrozen                          // neither served nor paid out for now
 )
 
-var merchantStatusNames = [...]string{"draft", "submitted", "under-review", "rejected", "active", "hold", "suspended", "closed"}
+var merchantStatusNames = [...]string{"draft", "submitted", "under-review", "rejected", "active", "hold", "suspended", "closed", "frozen"}
 
 func (s MerchantStatus) String() string { return nameOf(merchantStatusNames[:], s) }
+
+// Held says that what the merchant is owed is not paid out.
+func (s MerchantStatus) Held() bool { return s == MerchantHeld || s == MerchantFrozen }
 
 // Serves is the status as requests see it.
 func (s MerchantStatus) Serves() txn.Status {
 	switch s {
 	case MerchantActive, MerchantHeld:
 		return txn.StatusActive
-	case MerchantSuspended:
+	case MerchantSuspended, MerchantFrozen:
 		return txn.StatusSuspended
 	case MerchantClosed:
 		return txn.StatusClosed
@@ -81,16 +85,21 @@ type step[S any] struct {
 	to   S
 }
 
-// merchantSteps is the life of a merchant: whatever is not here is refused.
+// merchantSteps is the life of a merchant: whatever is not here is refused. From
+// hold only resume lets payouts go on: a merchant that is suspended as well stays
+// unpaid, and one that is closed would be paid the rest.
 var merchantSteps = []step[MerchantStatus]{
 	{"submit", []MerchantStatus{MerchantDraft, MerchantRejected}, MerchantSubmitted},
 	{"review", []MerchantStatus{MerchantSubmitted}, MerchantReviewing},
 	{"approve", []MerchantStatus{MerchantReviewing}, MerchantActive},
 	{"reject", []MerchantStatus{MerchantReviewing}, MerchantRejected},
 	{"hold", []MerchantStatus{MerchantActive}, MerchantHeld},
-	{"suspend", []MerchantStatus{MerchantActive, MerchantHeld}, MerchantSuspended},
+	{"hold", []MerchantStatus{MerchantSuspended}, MerchantFrozen},
+	{"suspend", []MerchantStatus{MerchantActive}, MerchantSuspended},
+	{"suspend", []MerchantStatus{MerchantHeld}, MerchantFrozen},
 	{"resume", []MerchantStatus{MerchantHeld, MerchantSuspended}, MerchantActive},
-	{"close", []MerchantStatus{MerchantDraft, MerchantSubmitted, MerchantReviewing, MerchantRejected, MerchantActive, MerchantHeld, MerchantSuspended}, MerchantClosed},
+	{"resume", []MerchantStatus{MerchantFrozen}, MerchantHeld},
+	{"close", []MerchantStatus{MerchantDraft, MerchantSubmitted, MerchantReviewing, MerchantRejected, MerchantActive, MerchantSuspended}, MerchantClosed},
 }
 
 // machineSteps is the life of a machine: whatever is not here is refused.

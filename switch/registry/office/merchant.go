@@ -113,12 +113,16 @@ func (w *work) micro(m *merchant) error {
 }
 
 // StepMerchant does one of submit, review, approve, reject, hold, suspend, resume
-// and close. Approving is another person's than submitting.
+// and close. Approving is another person's than submitting. A merchant on hold is
+// resumed by two people: ProposeResume.
 func (o *Office) StepMerchant(ctx context.Context, who Act, id, act string) error {
 	return o.do(ctx, who, "merchant "+id, func(w *work) error {
 		m, err := w.knownMerchant(id)
 		if err != nil {
 			return err
+		}
+		if act == "resume" && m.status == registry.MerchantHeld {
+			return refuse("", "status", "merchant %s is on hold: that it is paid again takes two people, propose it", id)
 		}
 		return w.stepMerchant(m, act)
 	})

@@ -332,16 +332,76 @@ func TestM04(t *testing.T) {
 		if m, ok := s.Merchant(txn.MakeMerchantID(mid)); !ok || m.Status != txn.StatusActive || !m.Unmatched || m.LicenceEnds != 20261126 {
 			h.t.Errorf("%+v", m)
 		}
-		h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "M04: the licence of merchant 999290054110001 ended on 2026-11-26")
+		_, err = h.ProposeResume(ctx, wang, mid)
+		h.refused(err, "M04: the licence of merchant 999290054110001 ended on 2026-11-26")
 		h.must(h.SetMerchant(ctx, li, set(mid, "licence_ends=2030-01-01")))
 		h.pay(set(mid, "account_owner=Corner Shop Ltd"))
-		h.must(h.StepMerchant(ctx, wang, mid, "resume"))
+		h.resume(mid)
 		if s, _, err = h.Snapshot(ctx); err != nil {
 			h.t.Fatal(err)
 		}
 		if m, _ := s.Merchant(txn.MakeMerchantID(mid)); m.Unmatched || m.LicenceEnds != 20300101 {
 			h.t.Errorf("%+v", m)
 		}
+	})
+}
+
+// resume has two people pay a merchant on hold again.
+func (h *house) resume(id string) {
+	h.t.Helper()
+	p, err := h.ProposeResume(h.t.Context(), li, id)
+	h.must(err)
+	_, err = h.ApproveResume(h.t.Context(), wang, p.Number)
+	h.must(err)
+}
+
+// One person puts a merchant on hold; no way leads from there to being paid but two
+// people's.
+func TestHoldIsEndedByTwo(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.AddMerchant(ctx, li, shop(mid)))
+		h.approve(mid)
+		_, err := h.ProposeResume(ctx, li, mid)
+		h.refused(err, "merchant 999290054110001 is active, not on hold")
+		h.must(h.StepMerchant(ctx, li, mid, "hold"))
+		h.refused(h.StepMerchant(ctx, wang, mid, "resume"), "is on hold: that it is paid again takes two people")
+		h.refused(h.StepMerchant(ctx, wang, mid, "close"), "merchant 999290054110001 is hold: close is not possible, but suspend, resume")
+		h.must(h.StepMerchant(ctx, li, mid, "suspend"))
+		if h.status(mid) != "frozen" {
+			h.t.Fatal(h.status(mid))
+		}
+		s, _, err := h.Snapshot(ctx)
+		h.must(err)
+		if m, _ := s.Merchant(txn.MakeMerchantID(mid)); m.Status != txn.StatusSuspended {
+			h.t.Errorf("%+v", m)
+		}
+		h.refused(h.StepMerchant(ctx, li, mid, "close"), "close is not possible")
+		h.must(h.StepMerchant(ctx, li, mid, "resume")) // served again, and not paid
+		if h.status(mid) != "hold" {
+			h.t.Fatal(h.status(mid))
+		}
+		p, err := h.ProposeResume(ctx, li, mid)
+		h.must(err)
+		_, err = h.ApproveResume(ctx, Act{By: "li"}, p.Number)
+		h.refused(err, "another person must decide it")
+		if h.status(mid) != "hold" {
+			h.t.Fatal(h.status(mid))
+		}
+		_, err = h.ApproveResume(ctx, wang, p.Number)
+		h.must(err)
+		if h.status(mid) != "active" {
+			h.t.Fatal(h.status(mid))
+		}
+		// A proposal to end one hold does not end the next.
+		h.must(h.StepMerchant(ctx, li, mid, "hold"))
+		first, err := h.ProposeResume(ctx, li, mid)
+		h.must(err)
+		h.resume(mid)
+		h.must(h.StepMerchant(ctx, li, mid, "hold"))
+		_, err = h.ApproveResume(ctx, wang, first.Number)
+		h.refused(err, "was put on hold again since: propose it again")
+		h.resume(mid)
 	})
 }
 

@@ -195,13 +195,14 @@ func (o *backtestOptions) policies(ctx context.Context, cfg *config) (before, af
 			name string
 			to   *risk.Policy
 		}{{o.against, &before}, {o.policy, &after}} {
-			text, name, err := d.document(ctx, p.name)
+			text, name, number, err := d.document(ctx, p.name)
 			if err != nil {
 				return err
 			}
 			if *p.to, err = policy.Load(text, name); err != nil {
 				return usage(err)
 			}
+			p.to.Number = number
 		}
 		return nil
 	})

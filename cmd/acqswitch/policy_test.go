@@ -67,6 +67,12 @@ func TestPolicyTakesEffect(t *testing.T) {
 	write(t, s.dir, "none.yaml", "version: 1\n")
 	policy(exitOK, "proposal 3", "", "propose", "none.yaml", "--by", "ann", "--reason", "enough")
 	policy(exitOK, "policy 2 is in force", "", "approve", "3", "--by", "bob")
+	write(t, s.dir, "sale.yaml", "amount: 1.00\nmerchant: \"999290054110001\"\nterminal: \"10000001\"\n")
+	for name, called := range map[string]string{"": "policy 2", "1": "policy 1", "p3": "the candidate p3"} {
+		if got := s.cli("risk", "explain", "--config", "acqswitch.yaml", "--request", "sale.yaml", "--policy", name); !strings.Contains(got.out, "under "+called+": ") {
+			t.Errorf("%q: %s%s", name, got.out, got.errs)
+		}
+	}
 	within("00")
 	policy(exitOK, "policy 3 is in force", "", "rollback", "--by", "cid", "--reason", "no")
 	within("61")

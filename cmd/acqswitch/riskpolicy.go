@@ -297,7 +297,7 @@ func showPolicy(c *console) *cobra.Command {
 				name = given[0]
 			}
 			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
-				text, _, err := d.document(cmd.Context(), name)
+				text, _, _, err := d.document(cmd.Context(), name)
 				if err != nil {
 					return err
 				}
@@ -322,7 +322,7 @@ policy in force. Exit code 3 if they differ.`,
 			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
 				var ps [2]risk.Policy
 				for i, name := range append(given, "")[:2] {
-					text, called, err := d.document(cmd.Context(), name)
+					text, called, _, err := d.document(cmd.Context(), name)
 					if err != nil {
 						return err
 					}
@@ -363,18 +363,20 @@ policy in force. Exit code 3 if they differ.`,
 }
 
 // document is a policy by its name: a version's number, p and a proposal's, a
-// file, or nothing for the one in force.
-func (d *policyDesk) document(ctx context.Context, name string) ([]byte, string, error) {
+// file, or nothing for the one in force. called is what errors call it; number is
+// 0 of what has none.
+func (d *policyDesk) document(ctx context.Context, name string) (text []byte, called string, number uint32, err error) {
 	if name == "" {
 		v, err := d.policies.InForce(ctx)
 		if errors.Is(err, policy.ErrNone) {
-			return policyText("")
+			text, called, err = policyText("")
+			return text, called, 0, err
 		}
-		return []byte(v.Document), fmt.Sprintf("policy %d", v.Number), err
+		return []byte(v.Document), fmt.Sprintf("policy %d", v.Number), v.Number, err
 	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		v, err := d.policies.Get(ctx, uint32(n))
-		return []byte(v.Document), "policy " + name, asAnswer(err)
+		return []byte(v.Document), "policy " + name, v.Number, asAnswer(err)
 	}
 	if number, ok := strings.CutPrefix(name, "p"); ok {
 		if n, err := strconv.ParseInt(number, 10, 64); err == nil {
@@ -382,10 +384,11 @@ func (d *policyDesk) document(ctx context.Context, name string) ([]byte, string,
 			if err == nil && p.Subject != policy.Subject {
 				err = fmt.Errorf("proposal %d is a %s: %w of a policy", n, p.Subject, approval.ErrUnknown)
 			}
-			return []byte(p.Document), "proposal " + number, asAnswer(err)
+			return []byte(p.Document), "proposal " + number, 0, asAnswer(err)
 		}
 	}
-	return policyText(name)
+	text, called, err = policyText(name)
+	return text, called, 0, err
 }
 
 func proposalNumber(s string) (int64, error) {

@@ -33,7 +33,7 @@ var Unknown = []rules.Fact{rules.Instalments, rules.CodeLevel, rules.Region, rul
 var Lacks = []string{
 	"instalments, and the region that a message reports (its position is there)",
 	"whether a payment by code used a static one: the plan's level is taken",
-	"a card's expiry, check digit and country; a serial's ciphertext; the software's version: taken for good",
+	"a card's expiry and check digit; a message's country; a serial's ciphertext; the software's version: taken for good",
 	"the registry as it was then: the present one is taken",
 }
 

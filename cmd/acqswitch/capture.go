@@ -296,7 +296,11 @@ func (r *captured) show(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f%%\t%.0f%%\n", d.Name, d.Sessions, d.Messages, 100*d.Sure, 100*d.SureMin)
 	}
 	w.Flush()
-	fmt.Fprintf(out, "\n%d requests, %d with an answer, of %d terminals, %s to %s\n", r.Requests, r.Answers, len(r.Terminals), r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime))
+	terminals := map[string]bool{} // one may name several merchants
+	for _, x := range r.Terminals {
+		terminals[x.Terminal] = true
+	}
+	fmt.Fprintf(out, "\n%d requests, %d with an answer, of %d terminals, %s to %s\n", r.Requests, r.Answers, len(terminals), r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime))
 	n := r.Cleaned
 	fmt.Fprintf(out, "%d card numbers became pseudonyms (key %s); %d tracks, %d PIN blocks, %d MACs and %d keys were blanked\n", n.Cards, r.KeyID, n.Tracks, n.PINs, n.MACs, n.Keys)
 	_, err := fmt.Fprintf(out, "%s: %d bytes, from %d bytes in %s (%.0f MB/s)\n", r.File, r.Bytes, r.Stats.Bytes, ms(r.Took), float64(r.Stats.Bytes)/1e6/r.Took.Seconds())

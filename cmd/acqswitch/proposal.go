@@ -10,8 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/dispute"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
@@ -114,7 +117,9 @@ func proposalCommand(c *console) *cobra.Command {
 			office.ResumeSubject: (*office.Office).ApproveResume,
 		}[p.Subject]
 		if !ok {
-			return usage(fmt.Errorf("proposal %d is a %s, which has an approve command of its own", p.Number, p.Subject))
+			return usage(fmt.Errorf("proposal %d is a %s: use acqswitch %s approve", p.Number, p.Subject, map[string]string{
+				policy.Subject: "risk policy", settlement.CorrectionSubject: "correction", dispute.Subject: "case", reconcile.Subject: "reconcile",
+			}[p.Subject]))
 		}
 		return f.office(func(o *office.Office, who office.Act) error {
 			_, err := approve(o, ctx, who, p.Number)

@@ -81,24 +81,8 @@ func (c *crowd) run(ctx context.Context) (experience, error) {
 			}
 		})
 	}
-	wait := func(d time.Duration) error {
-		select {
-		case <-time.After(d):
-			return nil
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	err := wait(c.warm)
-	from := time.Now()
-	c.phase.Store(measuring)
-	if err == nil {
-		err = wait(c.duration)
-	}
-	c.phase.Store(stopping)
-	all := experience{people: c.terminals, took: time.Since(from), latency: hdrhistogram.New(1, int64(time.Minute), 3)}
+	took, err := pass(ctx, &c.phase, c.warm, c.duration, failed, func() {})
+	all := experience{people: c.terminals, took: took, latency: hdrhistogram.New(1, int64(time.Minute), 3)}
 	if err != nil {
 		return all, err
 	}

@@ -75,25 +75,7 @@ func (l *load) run(ctx context.Context, began, ended func()) (measured, error) {
 			}
 		})
 	}
-	wait := func(d time.Duration) error {
-		select {
-		case <-time.After(d):
-			return nil
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	err := wait(l.warm)
-	began()
-	from := time.Now()
-	l.phase.Store(measuring)
-	if err == nil {
-		err = wait(l.duration)
-	}
-	l.phase.Store(stopping)
-	took := time.Since(from)
+	took, err := pass(ctx, &l.phase, l.warm, l.duration, failed, began)
 	ended()
 	if l.gate != nil {
 		l.gate.set(true)
@@ -114,6 +96,31 @@ func (l *load) run(ctx context.Context, began, ended func()) (measured, error) {
 		}
 	}
 	return m, <-failed
+}
+
+// pass takes a run from warming over measuring, for which began is called, to
+// stopping, and says how long it measured. It is over at once when ctx ends or
+// something failed.
+func pass(ctx context.Context, phase *atomic.Int32, warm, duration time.Duration, failed <-chan error, began func()) (time.Duration, error) {
+	wait := func(d time.Duration) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err := wait(warm)
+	began()
+	from := time.Now()
+	phase.Store(measuring)
+	if err == nil {
+		err = wait(duration)
+	}
+	phase.Store(stopping)
+	return time.Since(from), err
 }
 
 // session is one connection with its terminals.

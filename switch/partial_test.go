@@ -67,7 +67,7 @@ func TestPartialReversal(t *testing.T) {
 			}
 			h.want("another one of the same", h.ask(part(3, 1, 1000, 400)), txn.Approved, "00")
 			h.want("one that leaves more", h.ask(part(4, 1, 1000, 401)), txn.ReplacementIsNotLess, "13")
-			h.want("one that leaves what there was", h.ask(part(4, 1, 1000, 1000)), txn.ReplacementIsNotLess, "13")
+			h.want("one that leaves what there was", h.ask(part(11, 1, 1000, 1000)), txn.ReplacementIsNotLess, "13")
 			h.want("the sale again", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
 			h.want("void of the whole", h.ask(about(txn.KindVoid, 5, 1000, 1)), txn.OriginalAmountDiffers, "64")
 			h.want("refund of more than stands", h.ask(about(txn.KindRefund, 6, 401, 1)), txn.OriginalAmountDiffers, "64")
@@ -81,6 +81,8 @@ func TestPartialReversal(t *testing.T) {
 			h.want("part of what is voided", h.ask(part(9, 1, 1000, 200)), txn.OriginalDoesNotStand, "25")
 			again()
 			h.want("reversal of the void", h.ask(reversal("10000001", 8, 300)), txn.Approved, "00")
+			again()
+			h.want("a late copy of the part of what was voided", h.ask(part(9, 1, 1000, 200)), txn.OriginalDoesNotStand, "25")
 			h.stands("reversal of the void", risk.Use{Minor: 300, Count: 1}, one(300), txn.Sum{})
 			again()
 			h.want("the rest", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
@@ -96,7 +98,8 @@ func TestPartialReversal(t *testing.T) {
 	}
 }
 
-// Rows are in precedence order. None of them changes anything or is remembered.
+// Rows are in precedence order. None of them changes anything; under the number of
+// its original none is remembered.
 func TestPartialReversalIsRefused(t *testing.T) {
 	h := newHouse(t)
 	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
@@ -118,7 +121,7 @@ func TestPartialReversalIsRefused(t *testing.T) {
 	before := h.use()
 	dollars := part(30, 7, 1000, 500)
 	dollars.Amount.Currency, dollars.Replacement.Currency = 840, 840
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name   string
 		req    txn.Request
 		reason txn.Reason
@@ -136,16 +139,22 @@ func TestPartialReversalIsRefused(t *testing.T) {
 		{"more than all", part(30, 7, 1000, 1001), txn.ReplacementIsNotLess, "13"},
 		{"all", part(30, 7, 1000, 1000), txn.ReplacementIsNotLess, "13"},
 	} {
+		c.req.Key.STAN += uint32(i)
 		for range 2 {
 			h.want(c.name, h.ask(c.req), c.reason, c.code)
 		}
+		own := c.req
+		own.Key.STAN = own.Original.STAN
+		h.want(c.name+" under its number", h.ask(own), c.reason, c.code)
 	}
 	h.settle()
 	if got := h.use(); got != before {
 		t.Errorf("refused reversals changed the use of limits from %+v to %+v", before, got)
 	}
 	h.want("the sale of one that came first", h.ask(sale("10000001", 77, 1000)), txn.Approved, "00") // no tombstone
-	h.want("the number is free", h.ask(part(30, 7, 1000, 500)), txn.Approved, "00")
+	h.want("a late copy of one that came first", h.ask(part(30, 77, 1000, 500)), txn.OriginalIsUnknown, "25")
+	h.want("the number is free", h.ask(reversal("10000001", 77, 1000)), txn.Approved, "00")
+	h.want("the number is free", h.ask(part(7, 7, 1000, 500)), txn.Approved, "00")
 }
 
 // A reversal in part that comes while its sale is being decided waits for it, and

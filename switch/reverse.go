@@ -28,7 +28,10 @@ import (
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none, but today's of that number is shunned; until replayGrace after the cut-over it still counts
 //
 // A reversal of a part (DE95) says what its terminal believes to stand, so where
-// that cannot be it is refused, and not remembered:
+// that cannot be it is refused. Where what is refused now might be done later, as
+// when a void is undone, the refusal is remembered: its terminal has forgotten it, and
+// a late copy must not do it. One under the number of its original alone is not
+// remembered, for the reversal of the whole must find that number free:
 //
 //	approved            00                           ReversalDue, which leaves what is said
 //	stands with so much 00                           none
@@ -81,7 +84,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	if sl.state == slotTombstoned || sl.position == 0 {
 		if stays != 0 {
-			s.turnAway(req, ans, txn.OriginalIsUnknown)
+			s.denyPart(req, ans, w, &reversed, txn.OriginalIsUnknown)
 			return
 		}
 		s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) // one of an earlier day is not found by today's request
@@ -135,7 +138,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 			reason = txn.ReplacementIsNotLess
 		}
 		if reason != txn.Approved {
-			s.turnAway(req, ans, reason)
+			s.denyPart(req, ans, w, &reversed, reason)
 			return
 		}
 	}
@@ -165,6 +168,16 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	s.reversals.add(rec, position, false)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
+}
+
+// denyPart refuses the reversal of a part for what may be otherwise later.
+func (s *Switch) denyPart(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key, reason txn.Reason) {
+	if req.Key.Batch == reversed.Batch && req.Key.STAN == reversed.STAN {
+		s.turnAway(req, ans, reason)
+		return
+	}
+	s.describe(req, ans, w).OriginalKey = *reversed
+	s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 }
 
 // shun keeps out for a while a request of today that a reversal of an earlier day's may

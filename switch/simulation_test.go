@@ -56,7 +56,8 @@ func TestSimulation(t *testing.T) {
 // TestSimulationOfSeedsThatFailed lives them again.
 func TestSimulationOfSeedsThatFailed(t *testing.T) {
 	for name, seeds := range map[string][]uint64{
-		"refund that did not leave is told the same for ever": {7, 19, 23, 24},
+		"refund that did not leave is told the same for ever":                                {7, 19, 23, 24},
+		"part of a voided sale, refused, is reversed by a late copy once the void is undone": {30209},
 	} {
 		for _, seed := range seeds {
 			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {

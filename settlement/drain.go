@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/metrics"
 	"sync"
@@ -72,12 +73,14 @@ type Drain struct {
 	store   Store
 	lagMax  journal.Position // records; see NewDrain
 	found   journal.Position // the journal's last when it was opened: the ledger holds none after it
+	log     *slog.Logger
 
 	// Owned by Run.
 	recs     []txn.Record // what batch points to
 	serials  [][]byte     // the serial of each of recs
 	batch    []ledger.Entry
 	backoff  time.Duration
+	failing  time.Time // since when the ledger fails; zero when it does not
 	turns    turns
 	compared bool // the ledger was not ahead of found
 
@@ -98,9 +101,10 @@ type Drain struct {
 // since then hide that the journal lost its end. While sales wait for a
 // processor the drain gives way to them until the ledger is lagMax records
 // behind; from there on it takes its share: a peak of seconds is put off, a
-// load that lasts is carried along. With 0 it never gives way.
-func NewDrain(j Journal, s Store, lagMax uint64) *Drain {
-	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), recs: make([]txn.Record, batchMax), serials: make([][]byte, batchMax), moved: make(chan struct{}),
+// load that lasts is carried along. With 0 it never gives way. An outage of the
+// ledger is two lines of log: when it begins and when it is over.
+func NewDrain(j Journal, s Store, lagMax uint64, log *slog.Logger) *Drain {
+	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), log: log, recs: make([]txn.Record, batchMax), serials: make([][]byte, batchMax), moved: make(chan struct{}),
 		turns: turns{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}}
 }
 
@@ -129,6 +133,10 @@ func (d *Drain) run(ctx context.Context) error {
 		err := d.follow(ctx)
 		if err == nil || errors.As(err, new(fatal)) {
 			return err
+		}
+		if d.failing.IsZero() && ctx.Err() == nil {
+			d.failing = time.Now()
+			d.log.Warn("the ledger fails; sales go on", "error", err)
 		}
 		// What the failed Store did is unknown: follow asks for the position.
 		d.failures.Add(1)
@@ -165,7 +173,7 @@ func (d *Drain) follow(ctx context.Context) error {
 		if pos, err = d.copy(ctx, pos); err != nil {
 			return err
 		}
-		d.works(time.Now())
+		d.works(time.Now(), pos)
 		switch err := d.journal.Wait(ctx, pos); {
 		case err == nil:
 			sleep(ctx, linger)
@@ -244,7 +252,7 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	d.batches.Add(1)
 	d.backoff = 0
 	d.batch = d.batch[:0]
-	d.works(last.Rec.At)
+	d.works(last.Rec.At, journal.Position(last.Pos))
 	d.reached(journal.Position(last.Pos))
 	return journal.Position(last.Pos), nil
 }
@@ -283,8 +291,12 @@ func (t *turns) late() bool {
 	return newBad*4 > newSeen
 }
 
-// works notes that the ledger does, and holds what was made until at.
-func (d *Drain) works(at time.Time) {
+// works notes that the ledger does, and holds what was made until at, at pos.
+func (d *Drain) works(at time.Time, pos journal.Position) {
+	if !d.failing.IsZero() {
+		d.log.Info("the ledger is back", "after", time.Since(d.failing).Round(time.Millisecond), "behind", uint64(d.journal.Last()-pos))
+		d.failing = time.Time{}
+	}
 	d.lastAt.Store(at.UnixMicro())
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
 
 // run starts a drain; stop ends it and gives what Run returned.
 func run(t *testing.T, d *Drain) (stop func() error) {
@@ -63,7 +66,7 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const there, come = 2*batchMax + 500, 100
 		j, s := newMemJournal(t, records(1, there)...), &memStore{t: t}
-		d := NewDrain(j, s, LagMaxDefault)
+		d := NewDrain(j, s, LagMaxDefault, quiet)
 		if st := d.Stats(); st.Lag != there {
 			t.Errorf("before Run: %+v", st)
 		}
@@ -102,7 +105,7 @@ func TestDrainGivesWay(t *testing.T) {
 // restsAmongBusy is how often a drain rests that has others beside it.
 func restsAmongBusy(t *testing.T) uint64 {
 	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
-	d := NewDrain(j, s, LagMaxDefault)
+	d := NewDrain(j, s, LagMaxDefault, quiet)
 	var busy sync.WaitGroup
 	var enough atomic.Bool
 	for range 4 * runtime.GOMAXPROCS(0) {
@@ -147,7 +150,8 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 					}
 					return nil, true
 				}
-				d := NewDrain(j, s, LagMaxDefault)
+				var said strings.Builder
+				d := NewDrain(j, s, LagMaxDefault, slog.New(slog.NewTextHandler(&said, nil)))
 				stop := run(t, d)
 				time.Sleep(30 * time.Second)
 				if st := d.Stats(); st.Lag == 0 || st.Age < 29*time.Second || st.Failures == 0 || st.Failures > 30 {
@@ -163,6 +167,12 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				holds(t, s, 3*batchMax)
+				// One line when it begins, one when it ends; stopping is no failure.
+				lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+				if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], away.Error()) ||
+					!strings.Contains(lines[1], "level=INFO") || !strings.Contains(lines[1], "after=1m") || !strings.Contains(lines[1], "behind=") {
+					t.Errorf("it said:\n%s", said.String())
+				}
 			})
 		})
 	}
@@ -186,7 +196,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
 				c.set(j, s)
-				d := NewDrain(j, s, LagMaxDefault)
+				d := NewDrain(j, s, LagMaxDefault, quiet)
 				err := d.Run(t.Context())
 				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("%v, want %q", err, c.want)
@@ -206,7 +216,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t, got: make([]txn.Record, 12)}
-		d := NewDrain(j, s, LagMaxDefault)
+		d := NewDrain(j, s, LagMaxDefault, quiet)
 		j.append(records(11, 5)...)
 		if err := d.Run(t.Context()); !errors.Is(err, ErrAhead) || !strings.Contains(err.Error(), "drain at 12, journal at 10") {
 			t.Errorf("%v, want %v", err, ErrAhead)
@@ -220,7 +230,7 @@ func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 func TestDrainEndsWithTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t}
-		d := NewDrain(j, s, LagMaxDefault)
+		d := NewDrain(j, s, LagMaxDefault, quiet)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(t.Context()) }()
 		time.Sleep(time.Second)
@@ -240,7 +250,7 @@ func TestCatchUpEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("ledger is away")
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t, fail: func(int) (error, bool) { return away, false }}
-		d := NewDrain(j, s, LagMaxDefault)
+		d := NewDrain(j, s, LagMaxDefault, quiet)
 		stop := run(t, d)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -273,7 +283,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- j.Run(ctx) }()
 		recs := newHistoryMaker(3).history(600)
-		stop := run(t, NewDrain(j, l, LagMaxDefault))
+		stop := run(t, NewDrain(j, l, LagMaxDefault, quiet))
 		for i, rec := range recs {
 			if _, err := j.Append(rec.Append(nil)); err != nil {
 				t.Fatal(err)
@@ -282,7 +292,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 				if err := stop(); err != nil {
 					t.Fatal(err)
 				}
-				stop = run(t, NewDrain(j, l, LagMaxDefault))
+				stop = run(t, NewDrain(j, l, LagMaxDefault, quiet))
 			}
 		}
 		if err := stop(); err != nil {
@@ -292,7 +302,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if err := NewDrain(j, l, LagMaxDefault).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
+		if err := NewDrain(j, l, LagMaxDefault, quiet).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
 			t.Fatal(err)
 		}
 		r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l, Live: liveOf(recs)})
@@ -318,7 +328,7 @@ func TestF61DrainThroughAnOutage(t *testing.T) {
 	}
 	h := newHistoryMaker(1)
 	j := newMemJournal(t, h.history(500)...)
-	d := NewDrain(j, l, LagMaxDefault)
+	d := NewDrain(j, l, LagMaxDefault, quiet)
 	stop := run(t, d)
 	for range 3 {
 		end := ledgertest.Outage(t, dsn)
@@ -366,7 +376,7 @@ func BenchmarkDrain(b *testing.B) {
 			j.end()
 			n := float64(j.Last())
 			b.ResetTimer()
-			if err := NewDrain(j, l, LagMaxDefault).Run(b.Context()); err != nil {
+			if err := NewDrain(j, l, LagMaxDefault, quiet).Run(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")

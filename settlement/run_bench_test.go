@@ -195,7 +195,7 @@ func BenchmarkBook(b *testing.B) {
 			w.journal.recs = append(w.journal.recs, intent.Append(nil), r.Append(nil))
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		d := NewDrain(w.journal, w.ledger, 0)
+		d := NewDrain(w.journal, w.ledger, 0, quiet)
 		ended := make(chan error, 1)
 		began := time.Now()
 		go func() { ended <- d.Run(ctx) }()

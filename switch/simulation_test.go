@@ -328,7 +328,7 @@ func (p *process) start() error {
 		}
 	})
 	dctx, dstop := context.WithCancel(context.Background())
-	p.stopDrain, p.d = dstop, settlement.NewDrain(p.j, w.shelf, 500_000)
+	p.stopDrain, p.d = dstop, settlement.NewDrain(p.j, w.shelf, 500_000, slog.New(slog.DiscardHandler))
 	p.draining.Go(func() {
 		if err := p.d.Run(dctx); err != nil && !errors.Is(err, journal.ErrClosed) && dctx.Err() == nil {
 			w.t.Errorf("drain: %v", err)

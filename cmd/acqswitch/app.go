@@ -129,7 +129,7 @@ func (a *app) build() (err error) {
 	if cfg.Risk.Policy == "" {
 		a.policies = policy.NewStore(a.db, a.approvals)
 	}
-	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax))
+	a.drain = settlement.NewDrain(a.journal, a.ledger, uint64(cfg.Ledger.LagMax), a.log)
 	if a.risk, err = newRisk(cfg, startPolicy); err != nil {
 		return usage(err)
 	}

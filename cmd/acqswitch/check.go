@@ -9,45 +9,92 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
 
 // check says why a switch of this configuration would not begin to serve, as far
-// as that can be known without writing: it reads every file that a start reads and
-// binds every address. What the switch on its data directory has bound for the
-// same purpose counts as free, for an upgrade passes it on.
-func (c *config) check(ctx context.Context) error {
+// as that can be known without writing: it reads every file that a start reads,
+// looks at the database's tables and binds every address. What the switch on its
+// data directory has bound for the same purpose counts as free, for an upgrade
+// passes it on. notes are what such a start would do first, or go without.
+func (c *config) check(ctx context.Context) (notes []string, err error) {
 	if _, err := c.router(nil, issuer.Hooks{}); err != nil {
-		return usage(fmt.Errorf("configuration: %w", err))
+		return nil, usage(fmt.Errorf("configuration: %w", err))
 	}
 	if _, err := newRisk(c, startPolicy); err != nil {
-		return usage(err)
+		return nil, usage(err)
 	}
 	if _, _, err := c.cardTable(); err != nil {
-		return err
+		return nil, err
 	}
 	if c.Downloads != "" {
 		if _, err := readDownloads(c.Downloads); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := os.Stat(c.Recorder.Key); err == nil && c.Recorder.File != "" { // else one is drawn
 		if _, err := pseudonymKey(c.Recorder.Key); err != nil {
-			return usage(fmt.Errorf("recorder.key: %w", err))
+			return nil, usage(fmt.Errorf("recorder.key: %w", err))
 		}
 	}
 	cards, err := c.checkKeys()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.checkRegistry(ctx, cards); err != nil {
-		return err
+		return nil, err
 	}
-	return c.checkAddresses(ctx)
+	if notes, err = c.checkTables(ctx); err != nil {
+		return nil, err
+	}
+	return notes, c.checkAddresses(ctx)
+}
+
+// checkTables says what a start would make of the database: what is older is
+// brought up to date, what is newer is used as it is unless it says that it cannot
+// be, and one that is away keeps nobody from selling.
+func (c *config) checkTables(ctx context.Context) (notes []string, err error) {
+	if c.noLedger() {
+		if c.RegistryFrom == "database" {
+			return []string{"the ledger is not there: serve makes it, with an empty registry"}, nil
+		}
+		return []string{"the ledger is not there: serve makes it"}, nil
+	}
+	db, err := openDatabase(c)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
+	defer cancel()
+	var older, newer []string
+	for _, s := range c.schemas() {
+		has, ours, err := db.Version(ctx, s)
+		switch {
+		case errors.Is(err, sqldb.ErrNewer):
+			return nil, err
+		case err != nil:
+			return []string{fmt.Sprintf("the ledger cannot be read, and serve sells without it until it can: %v", err)}, nil
+		case has < ours:
+			older = append(older, fmt.Sprintf("%s from %d to %d", s.Versions, has, ours))
+		case has > ours:
+			newer = append(newer, fmt.Sprintf("%s has %d, this program %d", s.Versions, has, ours))
+		}
+	}
+	if len(older) > 0 {
+		notes = append(notes, "serve brings tables up to date first: "+strings.Join(older, ", "))
+	}
+	if len(newer) > 0 {
+		notes = append(notes, "serve uses tables of a newer program as they are: "+strings.Join(newer, ", "))
+	}
+	return notes, nil
 }
 
 // checkKeys opens the keys. A start draws those that there are none of, but beside
@@ -85,11 +132,26 @@ func (c *config) checkKeys() (cards *keys.Cards, err error) {
 	return cards, vault.Close()
 }
 
-// checkRegistry reads the registry. cards are nil where a start would draw them.
+// noLedger says that the ledger is a file that is not there; to look into it would
+// make it.
+func (c *config) noLedger() bool {
+	path, ok := strings.CutPrefix(c.dsn(), "sqlite:")
+	if !ok {
+		return false
+	}
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// checkRegistry reads the registry; in a database a start makes one that is not
+// there. cards are nil where a start would draw them.
 func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) error {
 	if c.RegistryFrom == "file" {
 		_, err := readRegistry(c.path(c.Registry, "registry.yaml"))
 		return err
+	}
+	if c.noLedger() {
+		return nil
 	}
 	db, err := openDatabase(c)
 	if err != nil {
@@ -102,7 +164,7 @@ func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, officeWithin)
 	defer cancel()
-	if _, _, err := o.Snapshot(ctx); err != nil {
+	if _, _, err := o.Snapshot(ctx); err != nil && !errors.Is(err, office.ErrNoSchema) {
 		return unreachable(fmt.Errorf("registry_from: database: %w", err))
 	}
 	return nil

@@ -90,7 +90,8 @@ func TestF66MigrationsOnlyAdd(t *testing.T) {
 }
 
 // TestF66TooOldForTheLedger starts a switch on a ledger that a much newer program
-// has changed: it says so, and nothing happens to either.
+// has changed: it says so, and nothing happens to either. serve --check says before
+// what a start would do.
 func TestF66TooOldForTheLedger(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "{}")
@@ -107,7 +108,31 @@ func TestF66TooOldForTheLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	checked := func(code int, out, errs string) {
+		t.Helper()
+		s.cli("serve", "--check", "--config", "acqswitch.yaml").check(t, code, out, errs)
+	}
+	checked(exitOK, "ok", "")
+	config := read(t, filepath.Join(s.dir, "acqswitch.yaml"))
+	for dsn, says := range map[string]string{
+		"sqlite:none.db": "the ledger is not there: serve makes it\nok",
+		"postgres://nobody:secret@127.0.0.1:1/none": "the ledger cannot be read, and serve sells without it until it can: ",
+	} {
+		write(t, s.dir, "acqswitch.yaml", config+fmt.Sprintf("\nledger: {dsn: %q}\n", dsn))
+		checked(exitOK, says, "")
+	}
+	write(t, s.dir, "acqswitch.yaml", config)
+	if _, err := os.Stat(filepath.Join(s.dir, "data/none.db")); err == nil {
+		t.Error("serve --check made a ledger")
+	}
+	change("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)")
+	checked(exitOK, "serve uses tables of a newer program as they are: goose_db_version has 999, this program ", "")
+	change("DELETE FROM goose_db_version WHERE version_id = 999")
+	change("UPDATE goose_db_version SET version_id = -version_id WHERE version_id > 1")
+	checked(exitOK, "serve brings tables up to date first: goose_db_version from 1 to ", "")
+	change("UPDATE goose_db_version SET version_id = -version_id WHERE version_id < 0")
 	change("INSERT INTO goose_db_version (version_id, is_applied) VALUES (1000, 1)")
+	checked(exitFailed, "", "goose_db_version has version 1000, this program ")
 	r := acqswitch(t, s.dir, []string{"ACQ_LOG_LEVEL=error"}, "", "serve", "--config", "acqswitch.yaml")
 	r.check(t, exitFailed, "", "goose_db_version has version 1000, this program ")
 	r.check(t, exitFailed, "", "a newer program changed these tables")

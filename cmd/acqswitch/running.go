@@ -11,12 +11,16 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -236,14 +240,22 @@ func (a *app) watchFirst(ctx context.Context) {
 	}
 }
 
+// schemas are those that a start brings up to date.
+func (c *config) schemas() []sqldb.Schema {
+	all := []sqldb.Schema{ledger.Schema, approval.Schema, alert.Schema}
+	if c.Risk.Policy == "" {
+		all = append(all, policy.Schema)
+	}
+	if c.RegistryFrom == "database" {
+		all = append(all, office.Schema)
+	}
+	return all
+}
+
 // makeTables brings the schemas of the database up to date, once.
 func (a *app) makeTables(ctx context.Context) error {
-	tables := []func(context.Context) error{a.ledger.Migrate, a.approvals.Migrate, a.alerts.Migrate}
-	if a.policies != nil {
-		tables = append(tables, a.policies.Migrate)
-	}
-	for _, migrate := range tables {
-		if err := migrate(ctx); err != nil {
+	for _, s := range a.cfg.schemas() {
+		if err := a.db.Migrate(ctx, s); err != nil {
 			return err
 		}
 	}

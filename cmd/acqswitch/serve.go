@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -28,8 +29,9 @@ reads the files of registry, policy, cards, certificates and downloads again. SI
 program, see upgrade. Logs go to standard error.
 
 --check begins nothing and writes nothing: it reads what a start reads (configuration,
-registry, policy, keys, downloads, card types) and tries the addresses, and says what
-is wrong. The addresses of a switch that runs on the data directory count as free.`,
+registry, policy, keys, downloads, card types, the versions of the ledger's tables) and
+tries the addresses, and says what is wrong, or what it would do first or go without.
+The addresses of a switch that runs on the data directory count as free.`,
 		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
   acqswitch registry import merchants.yaml --config acqswitch.yaml
   acqswitch serve --config acqswitch.yaml --check && acqswitch serve --config acqswitch.yaml`,
@@ -40,10 +42,11 @@ is wrong. The addresses of a switch that runs on the data directory count as fre
 				if err != nil {
 					return err
 				}
-				if err := cfg.check(cmd.Context()); err != nil {
+				notes, err := cfg.check(cmd.Context())
+				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(c.out, "ok")
+				_, err = fmt.Fprintln(c.out, strings.Join(append(notes, "ok"), "\n"))
 				return err
 			}
 			// First of all: without a listener either signal would end the process.

@@ -19,7 +19,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -126,13 +125,12 @@ func New(db *sqldb.DB) *Workbench { return &Workbench{db, approval.New(db)} }
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "alert_version"}
+
 // Migrate makes the tables, beside the ledger's, and the desk's.
 func (w *Workbench) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := w.db.Migrate(ctx, dir, "alert_version"); err != nil {
+	if err := w.db.Migrate(ctx, Schema); err != nil {
 		return err
 	}
 	return w.desk.Migrate(ctx)

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"time"
 
@@ -67,13 +66,12 @@ func NewStore(db *sqldb.DB, desk *approval.Desk) *Store { return &Store{db, desk
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "risk_policy_version"}
+
 // Migrate makes the tables.
 func (s *Store) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return s.db.Migrate(ctx, dir, "risk_policy_version")
+	return s.db.Migrate(ctx, Schema)
 }
 
 // Propose lays a document on the desk, if it can be read and replaces something.

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,13 +44,12 @@ func New(db *sqldb.DB, approvals *approval.Desk, calendar txn.BusinessDay, deadl
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "dispute_version"}
+
 // Migrate makes the tables, beside the ledger's.
 func (d *Desk) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return d.db.Migrate(ctx, dir, "dispute_version")
+	return d.db.Migrate(ctx, Schema)
 }
 
 // Opening is what an issuer disputes.

@@ -19,7 +19,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -103,14 +102,13 @@ func (l *Ledger) Copy(ctx context.Context, path string) (bool, error) {
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "goose_db_version"}
+
 // Migrate brings the schema up to date. It is a step of its own: one process
 // runs it, before the ones that use the ledger.
 func (l *Ledger) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return l.db.Migrate(ctx, dir, "goose_db_version")
+	return l.db.Migrate(ctx, Schema)
 }
 
 const claimPosition = `UPDATE drain SET position = $1 WHERE name = 'journal' AND position = $2`

@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -40,7 +41,7 @@ func TestF66OlderProgramStores(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			older[n] = &fstest.MapFile{Data: text}
+			older["migrations/"+n] = &fstest.MapFile{Data: text}
 		}
 		t.Run(strings.TrimSuffix(name, ".sql"), func(t *testing.T) {
 			ledgertest.Each(t, func(t *testing.T, dsn string) { olderStores(t, dsn, older) })
@@ -57,7 +58,7 @@ func olderStores(t *testing.T, dsn string, schema fs.FS) {
 		t.Fatal(err)
 	}
 	defer old.Close()
-	if err := old.db.Migrate(t.Context(), schema, "goose_db_version"); err != nil {
+	if err := old.db.Migrate(t.Context(), sqldb.Schema{Files: schema, Versions: Schema.Versions}); err != nil {
 		t.Fatal(err)
 	}
 	known := map[*table][]string{txnTable: old.names(t, "txn"), eventTable: old.names(t, "event")}
@@ -68,7 +69,7 @@ func olderStores(t *testing.T, dsn string, schema fs.FS) {
 	old.storeOnly(t, known, all[:3])
 	newest := open(t, dsn)
 	old.storeOnly(t, known, all[3:5])
-	if err := old.db.Migrate(t.Context(), schema, "goose_db_version"); err != nil {
+	if err := old.db.Migrate(t.Context(), sqldb.Schema{Files: schema, Versions: Schema.Versions}); err != nil {
 		t.Errorf("the older program is started again: %v", err)
 	}
 	old.storeOnly(t, known, all[5:6])

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,13 +86,12 @@ func NewQueue(db *sqldb.DB, desk *approval.Desk) *Queue { return &Queue{db, desk
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "reconcile_version"}
+
 // Migrate makes the tables, beside the ledger's.
 func (q *Queue) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return q.db.Migrate(ctx, dir, "reconcile_version")
+	return q.db.Migrate(ctx, Schema)
 }
 
 // Import holds a file against a business day that is settled, and puts what does

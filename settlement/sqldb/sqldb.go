@@ -159,28 +159,25 @@ const generation = 1000
 // ErrNewer: the schema has changed since this program so that it cannot use it.
 var ErrNewer = errors.New("a newer program changed these tables so that this one cannot use them; run that one, or restore a backup of before")
 
-// Migrate brings a schema up to date: the files NUMBER_NAME.sql of a directory,
-// whose versions are kept in a table of their own. Of several processes that do
+// Schema is the tables of one part of a database.
+type Schema struct {
+	Files    fs.FS  // migrations/NUMBER_NAME.sql
+	Versions string // the table of which of them were run
+}
+
+// Migrate brings a schema up to date. Of several processes that do
 // it at once one does it, and the others find it done. A program that is older
 // than the schema changes nothing; where it is too old for it, that is ErrNewer.
-func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) error {
-	dialect := goose.DialectSQLite3
-	if d.postgres {
-		dialect = goose.DialectPostgres
-	}
-	p, err := goose.NewProvider(dialect, d.Write, migrations, goose.WithDisableGlobalRegistry(true), goose.WithTableName(versions))
+func (d *DB) Migrate(ctx context.Context, s Schema) error {
+	p, err := d.provider(s)
 	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
+		return err
 	}
 	if err := d.Write.PingContext(ctx); err != nil {
 		return fmt.Errorf("connect to database: %w", err)
 	}
-	sources := p.ListSources()
-	ours := sources[len(sources)-1].Version
-	if have, err := d.version(ctx, versions); err != nil {
-		return err
-	} else if have/generation > ours/generation {
-		return fmt.Errorf("migrate database: %s has version %d, this program %d: %w", versions, have, ours, ErrNewer)
+	if _, _, err := d.version(ctx, p, s); err != nil {
+		return fmt.Errorf("migrate database: %w", err)
 	}
 	for try := 1; ; try++ {
 		// It fails where another process made the same tables meanwhile.
@@ -197,13 +194,44 @@ func (d *DB) Migrate(ctx context.Context, migrations fs.FS, versions string) err
 	return nil
 }
 
-// version is that of a schema, 0 before its first migration.
-func (d *DB) version(ctx context.Context, versions string) (int64, error) {
-	var n sql.NullInt64
-	if err := d.Write.QueryRowContext(ctx, "SELECT MAX(version_id) FROM "+versions).Scan(&n); err != nil && !NoTable(err) {
-		return 0, fmt.Errorf("read version of database: %w", err)
+// Version is that of a schema in the database, 0 before its first migration, and
+// that which this program's Migrate would bring it to; where it would fail with
+// ErrNewer, that.
+func (d *DB) Version(ctx context.Context, s Schema) (has, ours int64, err error) {
+	p, err := d.provider(s)
+	if err != nil {
+		return 0, 0, err
 	}
-	return n.Int64, nil
+	return d.version(ctx, p, s)
+}
+
+func (d *DB) version(ctx context.Context, p *goose.Provider, s Schema) (has, ours int64, err error) {
+	var n sql.NullInt64
+	if err := d.Read.QueryRowContext(ctx, "SELECT MAX(version_id) FROM "+s.Versions).Scan(&n); err != nil && !NoTable(err) {
+		return 0, 0, fmt.Errorf("read version of database: %w", err)
+	}
+	sources := p.ListSources()
+	has, ours = n.Int64, sources[len(sources)-1].Version
+	if has/generation > ours/generation {
+		err = fmt.Errorf("%s has version %d, this program %d: %w", s.Versions, has, ours, ErrNewer)
+	}
+	return has, ours, err
+}
+
+func (d *DB) provider(s Schema) (*goose.Provider, error) {
+	dialect := goose.DialectSQLite3
+	if d.postgres {
+		dialect = goose.DialectPostgres
+	}
+	files, err := fs.Sub(s.Files, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	p, err := goose.NewProvider(dialect, d.Write, files, goose.WithDisableGlobalRegistry(true), goose.WithTableName(s.Versions))
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return p, nil
 }
 
 // Copy writes one state of a SQLite database into a file that does not exist yet,

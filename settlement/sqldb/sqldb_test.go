@@ -20,8 +20,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var migrations = fstest.MapFS{
-	"00001_one.sql": {Data: []byte("-- +goose Up\nCREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);\nINSERT INTO counter (name, n) VALUES ('a', 0);\n")},
-	"00002_two.sql": {Data: []byte("-- +goose Up\nCREATE TABLE noted (n BIGINT NOT NULL PRIMARY KEY);\n")},
+	"migrations/00001_one.sql": {Data: []byte("-- +goose Up\nCREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);\nINSERT INTO counter (name, n) VALUES ('a', 0);\n")},
+	"migrations/00002_two.sql": {Data: []byte("-- +goose Up\nCREATE TABLE noted (n BIGINT NOT NULL PRIMARY KEY);\n")},
 }
 
 func open(t *testing.T, dsn string) *sqldb.DB {
@@ -41,7 +41,7 @@ func TestMigrateTogether(t *testing.T) {
 		for range 4 {
 			db := open(t, dsn)
 			wg.Go(func() {
-				if err := db.Migrate(t.Context(), migrations, "some_version"); err != nil {
+				if err := db.Migrate(t.Context(), sqldb.Schema{Files: migrations, Versions: "some_version"}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -54,7 +54,7 @@ func TestMigrateTogether(t *testing.T) {
 // started again, and keeps off one that changed it.
 func TestF66OlderProgram(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
-		newer := fstest.MapFS{"00003_three.sql": {Data: []byte("-- +goose Up\nALTER TABLE counter ADD COLUMN note TEXT NOT NULL DEFAULT '-';\n")}}
+		newer := fstest.MapFS{"migrations/00003_three.sql": {Data: []byte("-- +goose Up\nALTER TABLE counter ADD COLUMN note TEXT NOT NULL DEFAULT '-';\n")}}
 		maps.Copy(newer, migrations)
 		older := open(t, dsn)
 		stored := func(name string) error {
@@ -64,26 +64,34 @@ func TestF66OlderProgram(t *testing.T) {
 			})
 		}
 		for _, step := range []struct {
-			db    *sqldb.DB
-			files fstest.MapFS
-		}{{older, migrations}, {open(t, dsn), newer}, {older, migrations}} {
-			if err := step.db.Migrate(t.Context(), step.files, "some_version"); err != nil {
+			db        *sqldb.DB
+			files     fstest.MapFS
+			has, ours int64 // before it
+		}{{older, migrations, 0, 2}, {open(t, dsn), newer, 2, 3}, {older, migrations, 3, 2}} {
+			schema := sqldb.Schema{Files: step.files, Versions: "some_version"}
+			if has, ours, err := step.db.Version(t.Context(), schema); err != nil || has != step.has || ours != step.ours {
+				t.Errorf("version %d for a program of %d, %v; want %d and %d", has, ours, err, step.has, step.ours)
+			}
+			if err := step.db.Migrate(t.Context(), schema); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if err := stored("b"); err != nil {
 			t.Errorf("the older program after the newer one's migration: %v", err)
 		}
-		newer["01000_new.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counter RENAME COLUMN n TO m;\n")}
-		if err := open(t, dsn).Migrate(t.Context(), newer, "some_version"); err != nil {
+		newer["migrations/01000_new.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counter RENAME COLUMN n TO m;\n")}
+		if err := open(t, dsn).Migrate(t.Context(), sqldb.Schema{Files: newer, Versions: "some_version"}); err != nil {
 			t.Fatal(err)
 		}
 		older4 := maps.Clone(migrations)
-		older4["00004_four.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE four (n BIGINT NOT NULL PRIMARY KEY);\n")}
+		older4["migrations/00004_four.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE four (n BIGINT NOT NULL PRIMARY KEY);\n")}
 		for _, files := range []fstest.MapFS{migrations, older4} {
-			err := older.Migrate(t.Context(), files, "some_version")
+			err := older.Migrate(t.Context(), sqldb.Schema{Files: files, Versions: "some_version"})
 			if !errors.Is(err, sqldb.ErrNewer) || !strings.Contains(err.Error(), "some_version has version 1000, this program ") {
 				t.Errorf("a program that is too old: %v", err)
+			}
+			if _, _, err := older.Version(t.Context(), sqldb.Schema{Files: files, Versions: "some_version"}); !errors.Is(err, sqldb.ErrNewer) {
+				t.Errorf("the version that is too new: %v", err)
 			}
 		}
 		if _, err := older.Read.ExecContext(t.Context(), "SELECT n FROM four"); !sqldb.NoTable(err) {
@@ -106,7 +114,7 @@ func TestAwayIsOneLine(t *testing.T) {
 
 func TestMigrateNeedsAServer(t *testing.T) {
 	db := open(t, "postgres://nobody@127.0.0.1:1/none")
-	if err := db.Migrate(t.Context(), migrations, "some_version"); err == nil {
+	if err := db.Migrate(t.Context(), sqldb.Schema{Files: migrations, Versions: "some_version"}); err == nil {
 		t.Fatal("migrated a database that is away")
 	}
 }
@@ -120,7 +128,7 @@ func TestUpdateIsAlone(t *testing.T) {
 		for i := range writers {
 			db := open(t, dsn)
 			if i == 0 {
-				if err := db.Migrate(t.Context(), migrations, "some_version"); err != nil {
+				if err := db.Migrate(t.Context(), sqldb.Schema{Files: migrations, Versions: "some_version"}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -163,7 +171,7 @@ func TestErrors(t *testing.T) {
 		if err := exec("INSERT INTO counter (name, n) VALUES ('a', 1)"); !sqldb.NoTable(err) || !sqldb.Unmigrated(err) {
 			t.Errorf("no table: %v", err)
 		}
-		if err := db.Migrate(ctx, migrations, "some_version"); err != nil {
+		if err := db.Migrate(ctx, sqldb.Schema{Files: migrations, Versions: "some_version"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := exec("INSERT INTO counter (name, n) VALUES ('a', 1)"); !sqldb.IsDuplicate(err) || sqldb.NoTable(err) {

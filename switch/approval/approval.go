@@ -16,7 +16,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 	"unicode"
@@ -126,13 +125,12 @@ func New(db *sqldb.DB) *Desk { return &Desk{db} }
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "approval_version"}
+
 // Migrate makes the tables.
 func (d *Desk) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return d.db.Migrate(ctx, dir, "approval_version")
+	return d.db.Migrate(ctx, Schema)
 }
 
 // Propose puts a draft on the desk.

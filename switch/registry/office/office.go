@@ -23,7 +23,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -72,13 +71,12 @@ func New(db *sqldb.DB, desk *approval.Desk, cards *keys.Cards, cfg Config) *Offi
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Schema is what Migrate brings up to date.
+var Schema = sqldb.Schema{Files: migrations, Versions: "office_version"}
+
 // Migrate makes the tables, and the desk's.
 func (o *Office) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := o.db.Migrate(ctx, dir, "office_version"); err != nil {
+	if err := o.db.Migrate(ctx, Schema); err != nil {
 		return err
 	}
 	return o.desk.Migrate(ctx)

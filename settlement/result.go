@@ -16,10 +16,10 @@ import (
 )
 
 // RunResult is what a run came to. It is made of what is stored, so every call
-// for a settled day gives the same.
+// for a settled day gives the same, but for the state of a dry run.
 type RunResult struct {
 	Date       string    `json:"date"`
-	State      string    `json:"state"` // done, or dry run
+	State      string    `json:"state"` // done, dry run, or both: it was settled before
 	Prior      string    `json:"prior,omitempty"`
 	Position   uint64    `json:"position"` // journal records up to here count
 	Fees       string    `json:"fees"`     // hash of the schedule
@@ -197,7 +197,11 @@ func (in *RunInput) result(ctx context.Context, run *ledger.Run, dir string) (*R
 		all.of(p.Currency).addPayout(p)
 		return nil
 	})
-	return resultOf(run, dir, all, listed), err
+	r := resultOf(run, dir, all, listed)
+	if in.DryRun {
+		r.State += ", dry run"
+	}
+	return r, err
 }
 
 // Major is an amount of the totals in major units, as 123.45.

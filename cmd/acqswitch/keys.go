@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -148,7 +149,7 @@ func keysCommand(c *console) *cobra.Command {
 	return group("keys", "Load, list, import and export terminals' and issuers' keys", all...)
 }
 
-const notRunning = "The switch must not be running on the data directory."
+const notRunning = "The switch must not be running on the data directory (exit code 3)."
 
 // loadKeyCommand makes a key of components.
 func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
@@ -431,10 +432,14 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 	return parts, nil
 }
 
-// withKeys opens the log of terminals' keys, which no switch may have open.
+// withKeys opens the log of terminals' keys, which no switch may have open: that is
+// a no.
 func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vault) error) (err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
+	}
+	if locked(filepath.Join(cfg.DataDir, "keys", "LOCK")) {
+		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again, for it holds the keys", cfg.DataDir)}
 	}
 	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

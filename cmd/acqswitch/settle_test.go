@@ -135,6 +135,7 @@ func TestSettle(t *testing.T) {
 	if again := cli("settle", "--date", "2026-11-20"); again != first {
 		t.Errorf("the second time\n%s\nthe first\n%s", again.out, first.out)
 	}
+	cli("settle", "--date", "2026-11-20", "--dry-run").check(t, exitOK, "Business day 2026-11-20: done, dry run, ", "")
 	var r settlement.RunResult
 	if err := json.Unmarshal([]byte(cli("settle", "--date", "2026-11-20", "-o", "json").out), &r); err != nil {
 		t.Fatal(err)

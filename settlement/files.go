@@ -261,31 +261,9 @@ func readManifest(dir, manifest string) ([]FileSum, error) {
 	return listed, nil
 }
 
-// majorUnits is an amount as finance writes it, without its currency: 123.45.
-// Minor units of an unknown currency are written as they are.
+// majorUnits is an amount as finance writes it, without its currency.
 func majorUnits(minor int64, c txn.Currency) string {
-	places, _ := c.Exponent()
-	return decimal(minor, places)
-}
-
-// decimal is minor units with a point before the last places.
-func decimal(minor int64, places int) string {
-	if places == 0 {
-		return strconv.FormatInt(minor, 10)
-	}
-	var room [32]byte
-	b := room[:0]
-	n := uint64(minor)
-	if minor < 0 {
-		b, n = append(b, '-'), -n
-	}
-	b = strconv.AppendUint(b, n, 10)
-	digits := bytes.TrimPrefix(b, []byte("-"))
-	if missing := places + 1 - len(digits); missing > 0 {
-		at := len(b) - len(digits)
-		b = append(append(b[:at:at], "00000000"[:missing]...), digits...)
-	}
-	return string(b[:len(b)-places]) + "." + string(b[len(b)-places:])
+	return txn.Amount{Minor: minor, Currency: c}.Major()
 }
 
 // six is a batch or trace number.

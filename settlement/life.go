@@ -194,7 +194,7 @@ func stepText(r *txn.Record) string {
 	}
 	switch r.Kind {
 	case txn.RecordIntent:
-		say("%s of %s", r.Request, money(r))
+		say("%s of %s", r.Request, r.Amount.InLetters())
 		say("MTI %04X, DE3 %s, DE22 %02d", r.MTI, trimmed(r.ProcessingCode[:]), r.Entry)
 		say("terminal %s batch %06d STAN %06d", key.Terminal, key.Batch, key.STAN)
 		say("card %s", trimmed(r.Masked[:]))
@@ -206,7 +206,7 @@ func stepText(r *txn.Record) string {
 			say("limits reserved")
 		}
 	case txn.RecordOutcome:
-		say("%s of %s", r.Request, money(r))
+		say("%s of %s", r.Request, r.Amount.InLetters())
 		say("%s", r.Outcome)
 		if r.Reason != txn.Approved {
 			say("%s", r.Reason)
@@ -254,10 +254,6 @@ func stepText(r *txn.Record) string {
 		say("at %.6f,%.6f", float64(r.Lat)/1e6, float64(r.Lng)/1e6)
 	}
 	return b.String()
-}
-
-func money(r *txn.Record) string {
-	return majorUnits(r.Amount.Minor, r.Amount.Currency) + " " + currencyCode(r.Amount.Currency)
 }
 
 func owedName(r *txn.Record) string {

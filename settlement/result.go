@@ -205,7 +205,7 @@ func (in *RunInput) result(ctx context.Context, run *ledger.Run, dir string) (*R
 }
 
 // Major is an amount of the totals in major units, as 123.45.
-func (t *Totals) Major(minor int64) string { return decimal(minor, t.Decimals) }
+func (t *Totals) Major(minor int64) string { return txn.Decimal(minor, t.Decimals) }
 
 // WriteText writes the result for people.
 func (r *RunResult) WriteText(w io.Writer) error {

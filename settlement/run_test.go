@@ -1329,15 +1329,3 @@ func TestVerifyPostings(t *testing.T) {
 		}
 	})
 }
-
-func TestDecimal(t *testing.T) {
-	for _, c := range []struct {
-		minor  int64
-		places int
-		want   string
-	}{{0, 0, "0"}, {-7, 0, "-7"}, {0, 2, "0.00"}, {5, 2, "0.05"}, {-5, 2, "-0.05"}, {-12345, 3, "-12.345"}, {100, 2, "1.00"}, {1, 4, "0.0001"}, {-1 << 63, 2, "-92233720368547758.08"}} {
-		if got := decimal(c.minor, c.places); got != c.want {
-			t.Errorf("%d with %d places: %s, want %s", c.minor, c.places, got, c.want)
-		}
-	}
-}

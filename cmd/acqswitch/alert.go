@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -175,9 +174,9 @@ func numbered(c *console, f *actFlags, cmd *cobra.Command, deciding bool, do fun
 	cmd.Use += " NUMBER"
 	cmd.Args = args(1, "one number")
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {
-		n, err := strconv.ParseInt(given[0], 10, 64)
-		if err != nil || n <= 0 {
-			return usage(fmt.Errorf("%q must be a number that alert list shows", given[0]))
+		n, err := number(given[0])
+		if err != nil {
+			return err
 		}
 		return f.bench(cmd.Context(), func(w *alert.Workbench) error {
 			a, err := do(cmd.Context(), w, n)

@@ -9,12 +9,10 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/moov-io/iso4217"
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/risk"
@@ -344,8 +342,6 @@ func sum(s backtest.Sum) string {
 
 // majorOf is an amount of minor units in major ones.
 func majorOf(minor int64, letters string) string {
-	c, _ := iso4217.Lookup(letters)
-	n, _ := strconv.ParseUint(c.NumericCode, 10, 16)
-	s, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: txn.Currency(n)}.String(), " ")
-	return s
+	c, _ := txn.ParseCurrency(letters)
+	return txn.Amount{Minor: minor, Currency: c}.Major()
 }

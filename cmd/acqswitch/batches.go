@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -303,7 +302,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 		if t == nil {
 			return "-"
 		}
-		return fmt.Sprintf("%d for %s, %d for %s", t.Debits, money(txn.Amount{Minor: t.Debit, Currency: c}), t.Credits, money(txn.Amount{Minor: t.Credit, Currency: c}))
+		return fmt.Sprintf("%d for %s, %d for %s", t.Debits, txn.Amount{Minor: t.Debit, Currency: c}.InLetters(), t.Credits, txn.Amount{Minor: t.Credit, Currency: c}.InLetters())
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "Business day %s. OURS is what the switch has of a batch, THEIRS what the terminal said it has: how many\n", r.Date)
@@ -314,7 +313,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 	}
 	for _, e := range r.Exceptions {
 		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%s\t%s\t%s\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Kind, "-"), or(e.Card, "-"),
-			money(txn.Amount{Minor: e.Theirs, Currency: e.Currency}), money(txn.Amount{Minor: e.Ours, Currency: e.Currency}))
+			txn.Amount{Minor: e.Theirs, Currency: e.Currency}.InLetters(), txn.Amount{Minor: e.Ours, Currency: e.Currency}.InLetters())
 	}
 	fmt.Fprintf(t, "\n%d batches with transactions of this day that nobody closed\n", len(r.Open))
 	if len(r.Open) > 0 {
@@ -332,9 +331,4 @@ func (r *batchesReport) writeText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%06d\t%s\t%s\t%s\t%s\n", l.Merchant, l.Terminal, l.Batch, l.State, say(&l.Ours, l.Currency), say(l.Theirs, l.Currency), l.verdict)
 	}
 	return t.Flush()
-}
-
-// money is an amount for people, with its currency by letters.
-func money(a txn.Amount) string {
-	return strings.TrimSuffix(a.String(), a.Currency.String()) + a.Currency.Letters()
 }

@@ -63,7 +63,7 @@ type deal struct {
 	amount txn.Amount
 }
 
-func (d deal) String() string { return fmt.Sprintf("%s of %s", d.kind, money(d.amount)) }
+func (d deal) String() string { return fmt.Sprintf("%s of %s", d.kind, d.amount.InLetters()) }
 
 // like gives a deal that a book wrote down without its currency that of ours.
 func (d deal) like(ours deal) deal {
@@ -95,7 +95,7 @@ func (r *booksReport) writeText(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range slices.Sorted(maps.Keys(currencies)) {
 		say := func(s booksSide) string {
-			return fmt.Sprintf("%d for %s", s[c].Count, money(txn.Amount{Minor: s[c].Minor, Currency: c}))
+			return fmt.Sprintf("%d for %s", s[c].Count, txn.Amount{Minor: s[c].Minor, Currency: c}.InLetters())
 		}
 		fmt.Fprintf(t, "    %s\tterminals %s\tledger %s\tissuers %s\n", c.Letters(), say(r.Terminals), say(r.Ledger), say(r.Issuers))
 	}
@@ -116,7 +116,7 @@ func (r *booksReport) compareSettled(runs []*settlement.RunResult) {
 	}
 	for c, sum := range r.Ledger {
 		if got := settled[c.Letters()]; got != sum.Minor {
-			r.broken("%s was settled, the ledger's deals came to %s", money(txn.Amount{Minor: got, Currency: c}), money(txn.Amount{Minor: sum.Minor, Currency: c}))
+			r.broken("%s was settled, the ledger's deals came to %s", txn.Amount{Minor: got, Currency: c}.InLetters(), txn.Amount{Minor: sum.Minor, Currency: c}.InLetters())
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (c *console) tell(x *dispute.Case) error {
 	}
 	what := fmt.Sprintf("case %d: %s", x.Number, x.State)
 	if x.Amount != 0 {
-		what += ", " + money(txn.Amount{Minor: x.Amount, Currency: x.Currency})
+		what += ", " + txn.Amount{Minor: x.Amount, Currency: x.Currency}.InLetters()
 	}
 	if x.Deadline != 0 {
 		what += ", until " + x.Deadline.String()
@@ -284,7 +284,7 @@ func caseListCommand(c *console) *cobra.Command {
 				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tSTATE\tUNTIL\tAMOUNT\tCODE\tISSUER\tREFERENCE\tMERCHANT\tRRN\tDAY")
 				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.State, or(x.Deadline, "-"), money(txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}), or(x.Code, "-"),
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.State, or(x.Deadline, "-"), txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}.InLetters(), or(x.Code, "-"),
 						x.Issuer, or(x.Reference, "-"), x.Merchant, x.RRN, x.Date)
 				}
 				return t.Flush()
@@ -315,7 +315,7 @@ func caseShowCommand(c *console) *cobra.Command {
 				if c.json() {
 					return c.print(caseLineOf(&x))
 				}
-				m := func(minor int64) string { return money(txn.Amount{Minor: minor, Currency: x.Currency}) }
+				m := func(minor int64) string { return txn.Amount{Minor: minor, Currency: x.Currency}.InLetters() }
 				if err := c.tell(&x); err != nil {
 					return err
 				}

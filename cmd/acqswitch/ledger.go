@@ -264,18 +264,12 @@ func shown(b []byte) string {
 	return s
 }
 
-// major is an amount in major units without its currency, as 12.50.
-func major(a txn.Amount) string {
-	s, _, _ := strings.Cut(a.String(), " ")
-	return s
-}
-
 func (t transactionRow) cells() []string {
 	original := ""
 	if t.Original != 0 {
 		original = t.Original.String()
 	}
-	return []string{t.Date, t.At.Format("2006-01-02T15:04:05.000"), t.Merchant, t.Terminal, fmt.Sprintf("%06d", t.Batch), fmt.Sprintf("%06d", t.STAN), t.RRN, t.Kind, major(t.amount),
-		t.Currency, t.Card, t.CardType, fmt.Sprintf("%03d", t.EntryMode), fmt.Sprintf("%04d", t.MCC), t.Issuer, t.Outcome, t.Code, t.IssuerCode, t.AuthCode, major(txn.Amount{Minor: t.Reversed, Currency: t.amount.Currency}),
+	return []string{t.Date, t.At.Format("2006-01-02T15:04:05.000"), t.Merchant, t.Terminal, fmt.Sprintf("%06d", t.Batch), fmt.Sprintf("%06d", t.STAN), t.RRN, t.Kind, t.amount.Major(),
+		t.Currency, t.Card, t.CardType, fmt.Sprintf("%03d", t.EntryMode), fmt.Sprintf("%04d", t.MCC), t.Issuer, t.Outcome, t.Code, t.IssuerCode, t.AuthCode, txn.Amount{Minor: t.Reversed, Currency: t.amount.Currency}.Major(),
 		t.ID.String(), original, t.Reason}
 }

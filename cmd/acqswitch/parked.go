@@ -152,7 +152,7 @@ func readParked(dataDir string) ([]parkedLine, error) {
 			if rec.Request.Remedy() == txn.Repeat {
 				owed = "advice"
 			}
-			parked[id] = parkedLine{id, rec.At, owed, rec.Request.String(), money(rec.Amount), rec.Leg.Issuer.String(), rec.Leg.STAN,
+			parked[id] = parkedLine{id, rec.At, owed, rec.Request.String(), rec.Amount.InLetters(), rec.Leg.Issuer.String(), rec.Leg.STAN,
 				key.Terminal.String(), rec.Merchant.String(), text(rec.RRN[:]), text(rec.Masked[:]), text(rec.IssuerCode[:]), rec.Attempts}
 		case txn.RecordReleased, txn.RecordReversalDone, txn.RecordAdviceDone:
 			delete(parked, id)

@@ -366,7 +366,7 @@ func correctionsCommand(c *console) *cobra.Command {
 					if err != nil {
 						return err
 					}
-					y := line{p.Number, x.Merchant, money(txn.Amount{Minor: x.Minor, Currency: x.Currency}), x.Debit, x.Credit, p.By, p.Reason, p.State, p.Decider, ""}
+					y := line{p.Number, x.Merchant, txn.Amount{Minor: x.Minor, Currency: x.Currency}.InLetters(), x.Debit, x.Credit, p.By, p.Reason, p.State, p.Decider, ""}
 					if day := booked[p.Number]; day != 0 {
 						y.Booked = day.String()
 					}

@@ -182,7 +182,7 @@ func (r issuerRow) cells() []string {
 func majors(c txn.Currency, minor ...int64) []string {
 	cells := make([]string, len(minor))
 	for i, n := range minor {
-		cells[i] = major(txn.Amount{Minor: n, Currency: c})
+		cells[i] = txn.Amount{Minor: n, Currency: c}.Major()
 	}
 	return cells
 }

@@ -221,7 +221,7 @@ func lineOf(e *reconcile.Exception, today txn.Date) exceptionLine {
 		if s.Currency == 0 {
 			return ""
 		}
-		return money(s)
+		return s.InLetters()
 	}
 	return exceptionLine{e, e.Day.String(), string(e.Cause.State()), side(e.Ours), side(e.Theirs), e.Age(today)}
 }
@@ -281,7 +281,7 @@ func reconcileShowCommand(c *console) *cobra.Command {
 		Use: "show NUMBER", Short: "Show an exception: both sides, its line, what was done", Args: args(1, "one number"),
 		Example: "  acqswitch reconcile show 3 --config acqswitch.yaml",
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := exceptionNumber(given[0])
+			n, err := number(given[0])
 			if err != nil {
 				return err
 			}
@@ -314,14 +314,6 @@ func reconcileShowCommand(c *console) *cobra.Command {
 	}, false)
 }
 
-func exceptionNumber(s string) (int64, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n <= 0 {
-		return 0, usage(fmt.Errorf("%q must be a number that a list shows", s))
-	}
-	return n, nil
-}
-
 func reconcileDisposeCommand(c *console) *cobra.Command {
 	f := &actFlags{}
 	var d reconcile.Disposition
@@ -337,7 +329,7 @@ func reconcileDisposeCommand(c *console) *cobra.Command {
 The next run that begins after the approval books the correction.`,
 		Example: `  acqswitch reconcile dispose 3 --as claim --by wang --reason "their file of the 22nd lacks it"`,
 		RunE: func(cmd *cobra.Command, given []string) (err error) {
-			if d.Exception, err = exceptionNumber(given[0]); err != nil {
+			if d.Exception, err = number(given[0]); err != nil {
 				return err
 			}
 			if !slices.Contains(reconcile.Dispositions, d.As) {
@@ -364,7 +356,7 @@ func deciding(c *console, use, short, done string, decide func(*reconcile.Queue,
 		Use: use + " NUMBER", Short: short, Args: args(1, "the number of a proposal"),
 		Example: fmt.Sprintf(`  acqswitch reconcile %s 4 --by li --reason "compared with their summary"`, use),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := exceptionNumber(given[0])
+			n, err := number(given[0])
 			if err != nil {
 				return err
 			}

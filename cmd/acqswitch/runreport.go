@@ -53,7 +53,7 @@ func (r *sampleRun) totals(ctx context.Context) ([]ledgerTotal, error) {
 				return err
 			}
 			for _, t := range totals {
-				out = append(out, ledgerTotal{day.String(), t.Request.String(), t.Code, t.Reason.String(), t.Count, money(t.Amount)})
+				out = append(out, ledgerTotal{day.String(), t.Request.String(), t.Code, t.Reason.String(), t.Count, t.Amount.InLetters()})
 			}
 		}
 		return nil

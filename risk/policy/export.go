@@ -118,7 +118,7 @@ func limitFields(l *risk.Limit) []string {
 		if n == 0 {
 			return ""
 		}
-		return major(n, l.Currency)
+		return txn.Amount{Minor: n, Currency: l.Currency}.Major()
 	}
 	var methods, cards []string
 	for m := range txn.Method(txn.MethodCount) {
@@ -215,13 +215,7 @@ func actionName(a txn.Action, none string) string {
 	return a.String()
 }
 
-func cny(minor int64) string { return major(minor, txn.CNY) }
-
-// major is an amount as Load reads it.
-func major(minor int64, c txn.Currency) string {
-	s, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c}.String(), " ")
-	return s
-}
+func cny(minor int64) string { return txn.Amount{Minor: minor, Currency: txn.CNY}.Major() }
 
 func sortedTokens[K ~[16]byte, V any](m map[K]V) []K {
 	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return strings.Compare(string(a[:]), string(b[:])) })

@@ -66,7 +66,7 @@ func (r *Rate) Explain(deal txn.Amount) string {
 	if deal.Minor <= 0 {
 		return "nothing: 0"
 	}
-	say := func(minor int64) string { return major(minor, deal.Currency) }
+	say := func(minor int64) string { return txn.Amount{Minor: minor, Currency: deal.Currency}.Major() }
 	part := share(deal.Minor, r.PPM)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s x %d ppm = %s", say(deal.Minor), r.PPM, say(part))
@@ -81,12 +81,6 @@ func (r *Rate) Explain(deal txn.Amount) string {
 		fmt.Fprintf(&b, ", at least %s: %s", say(r.Min), say(fee))
 	}
 	return b.String()
-}
-
-// major is minor units in major ones, without the currency.
-func major(minor int64, c txn.Currency) string {
-	s, _, _ := strings.Cut(txn.Amount{Minor: minor, Currency: c}.String(), " ")
-	return s
 }
 
 // Card is what an issuer calls a card.

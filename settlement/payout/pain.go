@@ -102,7 +102,7 @@ func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments [
 		group := paymentXML{ID: GroupID(day, first.Executes, currency), Method: "TRF", Count: n, Sum: ControlSum(rest[:n]),
 			Executes: first.Executes.String(), Debtor: t.Payer, Account: accountOf(payer), Agent: agentOf(payer)}
 		for _, p := range rest[:n] {
-			group.Transfers = append(group.Transfers, transferXML{p.EndToEnd, amountXML{currency, major(p.Amount)}, agentOf(p.Account), p.Account.Name,
+			group.Transfers = append(group.Transfers, transferXML{p.EndToEnd, amountXML{currency, p.Amount.Major()}, agentOf(p.Account), p.Account.Name,
 				accountOf(p.Account), fmt.Sprintf("settlement %s merchant %s", day, p.Merchant)})
 		}
 		doc.Payments = append(doc.Payments, group)
@@ -147,12 +147,6 @@ func agentOf(a *Account) agentXML {
 		return agentXML{BIC: a.Bank}
 	}
 	return agentXML{Member: &memberXML{"CNAPS", a.Bank}}
-}
-
-// major is an amount in major units without its currency.
-func major(a txn.Amount) string {
-	s, _, _ := strings.Cut(a.String(), " ")
-	return s
 }
 
 // ControlSum is the sum of the amounts in major units, whatever their currencies.

@@ -67,6 +67,28 @@ func (f form) next(v []byte) (tag, value, rest []byte, ok bool) {
 	return tag, v[:n], v[n:], true
 }
 
+// once calls fn for each element with a number. It is false where v is not well
+// formed, has a number twice, or fn says so.
+func (f form) once(v []byte, fn func(n int, value []byte) bool) bool {
+	var seen uint64
+	for len(v) > 0 {
+		tag, value, rest, ok := f.next(v)
+		if !ok {
+			return false
+		}
+		v = rest
+		n := tagNumber(tag)
+		if n == 0 {
+			continue
+		}
+		if seen>>n&1 == 1 || !fn(n, value) {
+			return false
+		}
+		seen |= 1 << n
+	}
+	return true
+}
+
 // nibble is the value of a hexadecimal digit, 16 or more for anything else.
 func nibble(c byte) int {
 	if letter := c | 0x20; letter >= 'a' && letter <= 'f' {
@@ -133,25 +155,12 @@ func readLists(i *txn.TerminalInfo, f form, v []byte, first int) bool {
 
 // readMachine reads the machine's list. All of it is kept or nothing.
 func readMachine(i *txn.TerminalInfo, f form, v []byte, first int) bool {
-	var seen uint64
 	next := *i
-	for len(v) > 0 {
-		tag, value, rest, ok := f.next(v)
-		if !ok {
-			return false
-		}
-		v = rest
-		n := tagNumber(tag)
-		if n == 0 {
-			continue
-		}
-		if seen>>n&1 == 1 || !machineElement(&next, n-first+1, value) {
-			return false
-		}
-		seen |= 1 << n
+	ok := f.once(v, func(n int, value []byte) bool { return machineElement(&next, n-first+1, value) })
+	if ok {
+		*i = next
 	}
-	*i = next
-	return true
+	return ok
 }
 
 // machineElement keeps element n of the machine, counted from 1, and says
@@ -198,24 +207,10 @@ const placeSizeMax = 10
 // 18. All of it is kept or nothing. Coordinates of another system than GCJ-02
 // are no position: they are some hundred metres off.
 func readPlace(i *txn.TerminalInfo, f form, v []byte) bool {
-	var seen uint64
 	var lng, lat []byte
 	var cell txn.Cell
 	gcj02 := true
-	for len(v) > 0 {
-		tag, value, rest, ok := f.next(v)
-		if !ok {
-			return false
-		}
-		v = rest
-		n := tagNumber(tag)
-		if n == 0 {
-			continue
-		}
-		if seen>>n&1 == 1 {
-			return false
-		}
-		seen |= 1 << n
+	ok := f.once(v, func(n int, value []byte) bool {
 		switch n {
 		case 1:
 			lng = value
@@ -240,8 +235,9 @@ func readPlace(i *txn.TerminalInfo, f form, v []byte) bool {
 		case 8, 18:
 			cell.Signal = signal(value)
 		}
-	}
-	if len(lng) > placeSizeMax || len(lat) > placeSizeMax {
+		return true
+	})
+	if !ok || len(lng) > placeSizeMax || len(lat) > placeSizeMax {
 		return false
 	}
 	if gcj02 {

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -107,26 +108,36 @@ func (a Amount) Add(b Amount) (Amount, error) {
 	return Amount{a.Minor + b.Minor, a.Currency}, nil
 }
 
-// String is the amount in major units with the currency's own number of
-// decimals, such as "123.45 156". Minor units of an unknown currency are
-// printed as they are.
-func (a Amount) String() string {
-	exp, ok := a.Currency.Exponent()
-	if !ok || exp == 0 {
-		return strconv.FormatInt(a.Minor, 10) + " " + a.Currency.String()
-	}
-	sign, n := "", uint64(a.Minor)
-	if a.Minor < 0 {
-		sign, n = "-", -n
-	}
-	pow := uint64(1)
-	for range exp {
-		pow *= 10
-	}
-	return fmt.Sprintf("%s%d.%0*d %s", sign, n/pow, exp, n%pow, a.Currency)
+// String is Major with the currency's number, such as "123.45 156".
+func (a Amount) String() string { return a.Major() + " " + a.Currency.String() }
+
+// InLetters is Major with the currency's letters, such as "123.45 CNY".
+func (a Amount) InLetters() string { return a.Major() + " " + a.Currency.Letters() }
+
+// Major is the amount in major units with the currency's own number of decimals,
+// such as "123.45". Minor units of an unknown currency are printed as they are.
+func (a Amount) Major() string {
+	places, _ := a.Currency.Exponent()
+	return Decimal(a.Minor, places)
 }
 
-// InLetters is String with the currency's letters, as 12.50 CNY.
-func (a Amount) InLetters() string {
-	return strings.TrimSuffix(a.String(), a.Currency.String()) + a.Currency.Letters()
+// Decimal is minor units with a point before the last places, of which there are
+// at most 8.
+func Decimal(minor int64, places int) string {
+	if places == 0 {
+		return strconv.FormatInt(minor, 10)
+	}
+	var room [32]byte
+	b := room[:0]
+	n := uint64(minor)
+	if minor < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = strconv.AppendUint(b, n, 10)
+	digits := bytes.TrimPrefix(b, []byte("-"))
+	if missing := places + 1 - len(digits); missing > 0 {
+		at := len(b) - len(digits)
+		b = append(append(b[:at:at], "00000000"[:missing]...), digits...)
+	}
+	return string(b[:len(b)-places]) + "." + string(b[len(b)-places:])
 }

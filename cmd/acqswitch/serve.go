@@ -55,6 +55,7 @@ The addresses of a switch that runs on the data directory count as free.`,
 			signal.Notify(usr2, syscall.SIGUSR2)
 			defer signal.Stop(hup)
 			defer signal.Stop(usr2)
+			hugePages(cmd.Context())
 			u, err := newUpgrader(file)
 			if err != nil {
 				return err

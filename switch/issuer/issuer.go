@@ -77,47 +77,20 @@ func (is *issuer) send(c *call, intent journal.Position, gone func(), encode fun
 	return err
 }
 
-// leaveEvery is how often a call whose time is up looks whether its frame has left.
-const leaveEvery = 5 * time.Millisecond
-
-// lookAgain is for how long a call whose time is up still looks for an answer that
-// came in time: a process that was late itself, for it was stopped or had no
-// processor, finds the timer over and the answer unread in the socket. It is more
-// than Go takes to look at its sockets when all its threads are busy, 10 ms.
-const lookAgain = 20 * time.Millisecond
-
-// await waits until c ended, at most for wait or until one of two other events,
-// and says whether it ended. Either way c is out of the table and its owner's. A
-// call that gave up while its frame is held back, by a slow journal or a peer that
-// does not read, could be undone on another link before it arrives: its time is not
-// up until the frame has left, or the link is lost; nor while its answer may be here.
-func (is *issuer) await(c *call, wait time.Duration, stop, gone <-chan struct{}) bool {
-	c.timer.Reset(wait)
-	defer c.timer.Stop()
-	looked := false
-	for waiting := true; waiting; {
-		waiting = false
-		select {
-		case <-c.done:
-			return true
-		case <-c.timer.C:
-			switch {
-			case c.wire.Load().written.Load() < c.flush:
-				c.timer.Reset(leaveEvery)
-				waiting = true
-			case !looked:
-				c.timer.Reset(lookAgain)
-				waiting, looked = true, true
-			}
-		case <-stop:
-		case <-gone:
-		}
+// await waits until c ended or one of two other events came, and says whether it was
+// answered or lost. Either way c is out of the table and its owner's.
+func (is *issuer) await(c *call, stop, gone <-chan struct{}) bool {
+	select {
+	case <-c.done:
+		return c.ending != endedOverdue
+	case <-stop:
+	case <-gone:
 	}
 	if is.table.take(c) {
 		return false
 	}
-	<-c.done // the reader or the link's end was first and is about to say so
-	return true
+	<-c.done // somebody was first and is about to say so
+	return c.ending != endedOverdue
 }
 
 // manage exchanges a network management message over w.
@@ -130,11 +103,12 @@ func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
 	defer is.table.release(c)
 	var reply txn.Reply
 	c.reply = &reply
+	is.table.expect(c, time.Now().Add(is.cfg.EchoTimeout))
 	if err := w.send(c, 0, nil, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
 		is.table.take(c)
 		return err
 	}
-	switch ended := is.await(c, is.cfg.EchoTimeout, ctx.Done(), w.conn.Done()); {
+	switch ended := is.await(c, ctx.Done(), w.conn.Done()); {
 	case !ended:
 		return fmt.Errorf("0800/%s was not answered", code)
 	case c.ending != endedAnswered:

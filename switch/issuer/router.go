@@ -217,9 +217,9 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 }
 
 func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
-	wait := is.cfg.Timeout
+	now, wait := time.Now(), is.cfg.Timeout
 	if !req.Deadline.IsZero() {
-		wait = min(wait, time.Until(req.Deadline))
+		wait = min(wait, req.Deadline.Sub(now))
 	}
 	if wait <= 0 { // waited too long on our side: nobody wants the answer
 		is.table.take(c)
@@ -227,6 +227,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
 	c.reply = reply
+	is.table.expect(c, now.Add(wait))
 	if err := is.send(c, intent, gone, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
 		gone()
@@ -240,13 +241,13 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		return txn.OutcomeNotSent, txn.SwitchFailed, errNothing
 	}
 	// From here on bytes may leave. A crash finds the intent and reverses.
-	if !is.await(c, wait, nil, nil) {
+	<-c.done // bounded: expire ends what nobody answers
+	switch c.ending {
+	case endedOverdue:
 		if wait < is.cfg.Timeout/2 { // it had little time, for we had spent it: that is no failure of its own
 			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errNothing
 		}
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
-	}
-	switch c.ending {
 	case endedUnsent:
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, errFailed
 	case endedLost:
@@ -331,11 +332,12 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	}
 	defer is.table.release(c)
 	c.reply = &reply
+	is.table.expect(c, time.Now().Add(is.cfg.Timeout))
 	if err := is.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
 	}
-	switch ended := is.await(c, is.cfg.Timeout, ctx.Done(), nil); {
+	switch ended := is.await(c, ctx.Done(), nil); {
 	case !ended:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: no answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	case c.ending == endedNonsense:

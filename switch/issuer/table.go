@@ -45,6 +45,7 @@ const (
 	endedUnsent                 // its link was lost before a byte could have left
 	endedAnswered               // reply holds the answer
 	endedNonsense               // an answer came that contradicts the request
+	endedOverdue                // its time was up
 )
 
 // call is one message of ours that waits for its answer. Calls are pooled.
@@ -59,6 +60,11 @@ type call struct {
 	probe    func(error)
 	next     *call // the table's: same class and STAN
 
+	// The table's: when its time is up, zero while it waits for nothing; and that it
+	// was up already and an answer may be here.
+	until  time.Time
+	looked bool
+
 	// wire and flush are written under wire.mu when the frame is queued: the
 	// connection, and the number of the flush that will carry it.
 	wire  atomic.Pointer[wire]
@@ -70,19 +76,22 @@ type call struct {
 	reply  *txn.Reply
 	ending ending
 	done   chan struct{} // holds one
-	timer  *time.Timer
 }
 
 // table holds the calls of one issuer, across its links: an answer may come
 // back on another one. To be taken out of the table is to be decided, and only
-// one goroutine can take: the reader with an answer, the owner whose time is
-// up, or the end of the link. That is the whole of the race between them.
+// one goroutine can take: the reader with an answer, expire when its time is up,
+// the owner who gives up, or the end of the link. That is the whole of the race
+// between them.
 type table struct {
 	mu    sync.Mutex
 	calls [classNetwork + 1][tableSize]*call // by class and STAN % tableSize; chained by next
 	count [classNetwork + 1]atomic.Int32     // changed under mu
 	stan  uint32
 	free  []*call
+
+	soonest time.Time   // when expire comes, zero: not at all
+	timer   *time.Timer // calls it; nil before there was a call
 }
 
 // tableSize is how many requests can be in flight before their chains grow
@@ -188,8 +197,7 @@ func (t *table) get(class class) *call {
 	if n := len(t.free); n > 0 {
 		c, t.free = t.free[n-1], t.free[:n-1]
 	} else {
-		c = &call{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
-		c.timer.Stop()
+		c = &call{done: make(chan struct{}, 1)}
 	}
 	c.class = class
 	return c
@@ -239,7 +247,7 @@ func (t *table) unlink(c *call) bool {
 // release gives a call back for reuse. Its owner calls it, once, when the call
 // is out of the table and nobody else holds it.
 func (t *table) release(c *call) {
-	*c = call{done: c.done, timer: c.timer}
+	*c = call{done: c.done}
 	t.mu.Lock()
 	t.free = append(t.free, c) // bounded by the most that were ever in flight
 	t.mu.Unlock()
@@ -306,6 +314,86 @@ func (c *call) echoes(h *txn.ReplyHead) bool {
 		return true
 	}
 	return h.Amount.Minor == c.amount.Minor && (h.Amount.Currency == 0 || h.Amount.Currency == c.amount.Currency)
+}
+
+// lookAgain is for how long a call whose time is up still looks for an answer that
+// came in time: a process that was late itself, for it was stopped or had no
+// processor, finds the time over and the answer unread in the socket. It is more
+// than Go takes to look at its sockets when all its threads are busy, 10 ms.
+const lookAgain = 20 * time.Millisecond
+
+// expireEvery is the least time between two visits of expire, and so the most by
+// which a call ends late; and how often it sees whether a frame has left.
+const expireEvery = 10 * time.Millisecond
+
+// expect has c end at an instant, unless it has before.
+func (t *table) expect(c *call, until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.until = until
+	if t.soonest.IsZero() || until.Before(t.soonest) {
+		t.wake(until)
+	}
+}
+
+// wake has expire come at an instant. mu is held.
+func (t *table) wake(at time.Time) {
+	t.soonest = at
+	if t.timer == nil {
+		t.timer = time.AfterFunc(time.Until(at), t.expire)
+		return
+	}
+	t.timer.Reset(time.Until(at))
+}
+
+// expire ends the calls whose time is up, and comes again when the next one's is.
+// Where answers come, that is nearly a whole timeout later, and by then all that
+// wait are others: no call needs a timer of its own.
+func (t *table) expire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	t.soonest = time.Time{}
+	for class := range t.calls {
+		for _, c := range &t.calls[class] {
+			for c != nil {
+				next := c.next
+				if !c.until.IsZero() && !t.overdue(c, now) && (t.soonest.IsZero() || c.until.Before(t.soonest)) {
+					t.soonest = c.until
+				}
+				c = next
+			}
+		}
+	}
+	if t.soonest.IsZero() {
+		return
+	}
+	if earliest := now.Add(expireEvery); t.soonest.Before(earliest) {
+		t.soonest = earliest
+	}
+	t.wake(t.soonest)
+}
+
+// overdue ends c if its time is up. A call that gave up while its frame is held
+// back, by a slow journal or a peer that does not read, could be undone on another
+// link before it arrives: its time is not up until the frame has left, or the link is
+// lost; nor while its answer may be here.
+func (t *table) overdue(c *call, now time.Time) bool {
+	w := c.wire.Load()
+	switch {
+	case now.Before(c.until):
+		return false
+	case w == nil || w.written.Load() < c.flush:
+		c.until = now.Add(expireEvery)
+		return false
+	case !c.looked:
+		c.until, c.looked = now.Add(lookAgain), true
+		return false
+	}
+	c.ending = endedOverdue
+	t.unlink(c)
+	c.done <- struct{}{}
+	return true
 }
 
 // lost ends every call whose frame was queued on w, of which the flushes up to

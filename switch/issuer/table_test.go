@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,7 +272,8 @@ func TestF46AnswerThatWasInTimeIsTakenByALateProcess(t *testing.T) {
 					got.done <- struct{}{}
 				}
 			}()
-			if taken := is.await(call, time.Second, nil, nil); taken != c.taken {
+			is.table.expect(call, time.Now().Add(time.Second))
+			if taken := is.await(call, nil, nil); taken != c.taken {
 				t.Errorf("read after %v: taken %v, want %v", c.after, taken, c.taken)
 			}
 			if n := is.table.busy(classRequest); n != 0 {
@@ -283,6 +285,53 @@ func TestF46AnswerThatWasInTimeIsTakenByALateProcess(t *testing.T) {
 	}
 }
 
+// Each call ends when its own time is up, also one that came later and has less: never
+// before, and within expireEvery for each of the two looks. Those that are answered end
+// by that.
+func TestCallsEndWhenTheirTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, w := newTable(1), &wire{}
+		w.written.Store(1)
+		var calls sync.WaitGroup
+		for i := range 500 {
+			wait := time.Duration(1+i*7919%500) * 3 * time.Millisecond
+			c := table.begin(500, classRequest, txn.IssuerID{}, terminal, ten, noon)
+			c.flush = 1
+			c.wire.Store(w)
+			start := time.Now()
+			table.expect(c, start.Add(wait))
+			stan, answered := c.leg.STAN, i%5 == 0
+			if answered {
+				wait /= 2
+				time.AfterFunc(wait, func() {
+					if got, why := table.match(&txn.ReplyHead{MTI: 0x0210, STAN: stan, Time: noon}); got != nil {
+						got.done <- struct{}{}
+					} else {
+						t.Errorf("the answer after %v found nobody: %s", wait, why)
+					}
+				})
+			}
+			calls.Go(func() {
+				<-c.done
+				took, want := time.Since(start), endedOverdue
+				if answered {
+					want = endedAnswered
+				} else {
+					wait += lookAgain
+				}
+				if c.ending != want || took < wait || took > wait+2*expireEvery {
+					t.Errorf("ended %d after %v, want %d after %v", c.ending, took, want, wait)
+				}
+			})
+			time.Sleep(100 * time.Microsecond)
+		}
+		calls.Wait()
+		if n := table.busy(classRequest); n != 0 || !table.soonest.IsZero() {
+			t.Errorf("%d calls are in flight, the next is to end at %v", n, table.soonest)
+		}
+	})
+}
+
 func TestBookkeepingAllocatesNothing(t *testing.T) {
 	table, w := newTable(0), &wire{}
 	var r routes
@@ -290,11 +339,13 @@ func TestBookkeepingAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	pan, _ := txn.ParsePAN("6222021234567890128")
+	until := time.Now().Add(time.Hour)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, ok := r.find(&pan); !ok {
 			t.Fatal("no route")
 		}
 		c := table.begin(1, classRequest, txn.IssuerID{}, terminal, ten, noon)
+		table.expect(c, until)
 		c.wire.Store(w)
 		h := txn.ReplyHead{MTI: 0x0210, STAN: c.leg.STAN, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
 		if got, why := table.match(&h); got != c {

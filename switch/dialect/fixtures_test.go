@@ -99,7 +99,7 @@ var wants = []want{
 	{id: "iso8583tool-03", err: response},
 	{id: "iso8583tool-04", facts: "sale TERMID02 MERCHANT0000002 batch 0 stan 223344 123.45 840 411111******1111 exp 2912 entry 071 track chip"},
 	{id: "iso8583tool-05", err: response},
-	{id: "iso8583tool-06", facts: "reversal TERMID02 MERCHANT0000002 batch 0 stan 223355 123.45 840 411111******1111 exp 2912 entry 071 track chip of 0/223344 on 0604 RRN REV223355001"},
+	{id: "iso8583tool-06", facts: "reversal TERMID02 MERCHANT0000002 batch 0 stan 223355 123.45 840 411111******1111 exp 2912 entry 071 track chip of 0/223344 on 0604"},
 	{id: "iso8583tool-07", err: response},
 	{id: "iso8583tool-08", facts: "echo TERMNET1  batch 0 stan 654321"},
 	{id: "iso8583tool-09", err: response},

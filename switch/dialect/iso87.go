@@ -103,7 +103,7 @@ var iso87Needs = [txn.Kinds][]int{
 	txn.KindReversal:         {3, 4, 11, 41, 42, 49},
 	txn.KindSignOn:           {11, 41},
 	txn.KindSignOff:          {11, 41},
-	txn.KindEcho:             {11, 41},
+	txn.KindEcho:             {11}, // of a line, which may be many terminals'
 	txn.KindVoid:             {3, 4, 11, 41, 42, 49},
 	txn.KindRefund:           {3, 4, 11, 41, 42, 49},
 	txn.KindPreauth:          {3, 4, 11, 41, 42, 49},
@@ -145,7 +145,7 @@ func decodeISO87(x *Exchange) error {
 			return missing(70)
 		}
 		req.Network = uint16(number(m, 70))
-		return require(m, 11, 41)
+		return require(m, iso87Needs[req.Kind]...)
 	case 0x04:
 		req.Key.Class = txn.ClassReversal
 		readText(m, 39, req.ReversalReason[:])
@@ -181,14 +181,15 @@ func decodeISO87(x *Exchange) error {
 }
 
 // decodeOriginal reads which earlier transaction the request is about: DE90
-// (MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11), DE37 and DE38. Without
-// DE90 a reversal and an uploaded item have the number of what they are about.
+// (MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11) and DE38. Without DE90 a
+// reversal and an uploaded item have the number of what they are about. DE37 is
+// the original's where nothing else names it; else it may be the request's own,
+// for many clients number all that they send.
 func decodeOriginal(m *iso.Message, req *txn.Request) error {
 	if !req.Kind.NamesOriginal() && req.Kind != txn.KindUpload {
 		return nil
 	}
 	ref := &req.Original
-	copy(ref.RRN[:], m.Value(37))
 	copy(ref.AuthCode[:], m.Value(38))
 	if v := m.Value(90); len(v) == 42 {
 		ref.STAN = decimal(v[4:10])
@@ -204,8 +205,11 @@ func decodeOriginal(m *iso.Message, req *txn.Request) error {
 	switch {
 	case ref.STAN == 0 && req.Kind == txn.KindReversal && m.Has(90):
 		return errField{90, "must name the original's trace number"}
-	case ref.STAN == 0 && !m.Has(37) && iso87Named&(1<<req.Kind) != 0:
-		return errField{90, "or field 37 must name the original"}
+	case ref.STAN == 0 && iso87Named&(1<<req.Kind) != 0:
+		if !m.Has(37) {
+			return errField{90, "or field 37 must name the original"}
+		}
+		copy(ref.RRN[:], m.Value(37))
 	case req.Kind == txn.KindReversal && m.Has(95):
 		// Actual amount 12, in settlement 12, fees 9 and 9.
 		stays, err := strconv.ParseUint(string(m.Value(95)[:12]), 10, 63)

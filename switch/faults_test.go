@@ -72,7 +72,8 @@ func TestF69PanicAboutAnOriginalLeaksNothing(t *testing.T) {
 		first := h.ask(sale("10000001", 1, 1000))
 		archive.recs = h.records()
 		tip := about(txn.KindTip, 2, 100, 0)
-		tip.Original = txn.Reference{RRN: [12]byte([]byte("000000000000")), Date: first.Date}
+		tip.Original = txn.Reference{RRN: first.RRN, Date: first.Date}
+		tip.Original.RRN[11] ^= 1
 		h.want("tip", h.ask(tip), txn.SwitchFailed, "96")
 		if h.risk.InFlight() != 0 || h.used("10000001") != 1000 {
 			t.Errorf("%d reservations and %d used after a panic", h.risk.InFlight(), h.used("10000001"))

@@ -117,8 +117,12 @@ type Librarian interface {
 }
 
 // Archive finds transactions that the journal has let go of. It may lag behind
-// by what was decided last: what is of today or yesterday is also in memory.
+// by what was decided last: what is of today or yesterday is also in memory, but
+// for its reference number.
 type Archive interface {
+	// CatchUp waits until what was decided before the call is found. It fails when
+	// ctx ends before.
+	CatchUp(ctx context.Context) error
 	// ByKey and ByRRN find decided transactions of one business day.
 	ByKey(ctx context.Context, m txn.MerchantID, day txn.Date, key txn.Key) ([]txn.Record, error)
 	ByRRN(ctx context.Context, m txn.MerchantID, day txn.Date, rrn [12]byte) ([]txn.Record, error)

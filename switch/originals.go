@@ -439,28 +439,34 @@ func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, er
 	s.gate.leave()
 	defer s.gate.enter()
 	ref := &req.Original
-	days := []txn.Date{req.Day, req.Day.Before()}
-	if day, ok := dayOf(ref.RRN, req.Day); ok {
-		days = []txn.Date{day}
-	} else if day, ok := dateOf(ref.Date, req.Day); ok {
-		days = []txn.Date{day, day.After()} // sold after the cut-over, it is of the next business day
+	if ref.RRN != [12]byte{} {
+		day, ok := dayOf(ref.RRN, req.Day)
+		if !ok { // no number of ours
+			return nil, nil
+		}
+		found, err := s.archive.ByRRN(ctx, req.Merchant, day, ref.RRN)
+		if err != nil || len(found) > 0 || day < req.Day.Before() {
+			return found, err
+		}
+		if err := s.archive.CatchUp(ctx); err != nil { // it may be of a moment ago
+			return nil, err
+		}
+		return s.archive.ByRRN(ctx, req.Merchant, day, ref.RRN)
 	}
-	if ref.RRN == [12]byte{} && ref.STAN == 0 {
+	if ref.STAN == 0 {
 		since := req.Day
 		for range s.cfg.Originals.PreauthDays + 1 {
 			since = since.Before()
 		}
 		return s.archive.Preauths(ctx, req.Merchant, req.CardToken, ref.AuthCode, since)
 	}
+	days := []txn.Date{req.Day, req.Day.Before()}
+	if day, ok := dateOf(ref.Date, req.Day); ok {
+		days = []txn.Date{day, day.After()} // sold after the cut-over, it is of the next business day
+	}
 	for _, day := range days {
-		var found []txn.Record
-		var err error
-		if ref.RRN != [12]byte{} {
-			found, err = s.archive.ByRRN(ctx, req.Merchant, day, ref.RRN)
-		} else {
-			key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: ref.Batch, STAN: ref.STAN, Class: txn.ClassFinancial}
-			found, err = s.archive.ByKey(ctx, req.Merchant, day, key)
-		}
+		key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: ref.Batch, STAN: ref.STAN, Class: txn.ClassFinancial}
+		found, err := s.archive.ByKey(ctx, req.Merchant, day, key)
 		if err != nil || len(found) > 0 {
 			return found, err
 		}

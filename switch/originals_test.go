@@ -30,7 +30,15 @@ func about(kind txn.Kind, stan uint32, minor int64, of uint32) txn.Request {
 type shelf struct {
 	recs  []txn.Record
 	err   error
-	asked int // for what was decided long ago
+	asked int                 // for what was decided long ago
+	late  func() []txn.Record // what the drain still has to bring
+}
+
+func (s *shelf) CatchUp(context.Context) error {
+	if s.late != nil {
+		s.recs = append(s.recs, s.late()...)
+	}
+	return s.err
 }
 
 func (s *shelf) pick(fits func(*txn.Record) bool) (found []txn.Record, err error) {
@@ -400,7 +408,7 @@ func TestOriginalsOfTheArchive(t *testing.T) {
 	for range 10 {
 		old.Day = old.Day.Before()
 	}
-	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, [12]byte([]byte("000000000005")), settlementDate(old.Day)
+	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, h.s.numbers.rrn(old.Day), settlementDate(old.Day)
 	pan, _ := txn.ParsePAN(testPAN)
 	if err := h.s.cards.Seal(&old.SealedPAN, &pan, old.ID); err != nil {
 		t.Fatal(err)
@@ -446,6 +454,27 @@ func TestOriginalsOfTheArchive(t *testing.T) {
 	archive.err = context.DeadlineExceeded
 	byRRN.Key.STAN = 13
 	h.want("archive away", h.ask(byRRN), txn.RecordsAreUnavailable, "96")
+}
+
+// A transaction that is named by nothing but its reference number is found at
+// once, also before the ledger has it; where the ledger does not get it, nobody
+// is told that it is unknown.
+func TestOriginalOfAMomentAgoByItsReference(t *testing.T) {
+	h := newHouse(t)
+	archive := &shelf{late: h.records}
+	h.s.archive = archive
+	sold := h.ask(sale("10000001", 1, 1000))
+	void := about(txn.KindVoid, 2, 1000, 0)
+	void.Original.RRN = sold.RRN
+	h.want("void", h.ask(void), txn.Approved, "00")
+
+	sold = h.ask(sale("10000001", 3, 1000))
+	void.Key.STAN, void.Original.RRN = 4, sold.RRN
+	archive.late, archive.err = nil, context.DeadlineExceeded
+	h.want("the ledger is away", h.ask(void), txn.RecordsAreUnavailable, "96")
+	archive.err = nil
+	void.Key.STAN, void.Original.RRN[11] = 5, 'X'
+	h.want("a number that is not ours", h.ask(void), txn.OriginalIsUnknown, "25")
 }
 
 // After any deeds in any order, with repeats, reversals and restarts between:

@@ -391,8 +391,17 @@ type shelf struct {
 
 var (
 	errAway                  = errors.New("the ledger is away")
-	_       acquirer.Archive = (*shelf)(nil)
+	_       acquirer.Archive = (*archive)(nil)
 )
+
+// archive is the shelf as the switch of a process asks it.
+type archive struct {
+	*shelf
+	p *process
+}
+
+// CatchUp is part of acquirer.Archive.
+func (a *archive) CatchUp(ctx context.Context) error { return a.p.d.CatchUp(ctx) }
 
 func (s *shelf) floor() journal.Position {
 	s.mu.Lock()

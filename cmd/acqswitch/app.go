@@ -35,6 +35,12 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// archive is the ledger as the switch asks it, and the drain that it lags behind by.
+type archive struct {
+	ledger.Archive
+	*settlement.Drain
+}
+
 // app is one switch, wired. It reads as the architecture: terminals at the
 // front, the acquirer in the middle, issuers behind it, the journal below and
 // the ledger behind the journal.
@@ -358,7 +364,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if a.downloads != nil {
 		librarian = a.downloads
 	}
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, a.ledger.Archive(), librarian, a.log)
+	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, archive{a.ledger.Archive(), a.drain}, librarian, a.log)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}

@@ -104,12 +104,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		reason = s.concern(req, w)
 		s.relate(req, w)
 	}
-	if postponed(req.Kind, reason) {
-		s.postpone(req, ans, w, reason)
-		return
-	}
 	if reason != txn.Approved || !req.Kind.Forwarded() {
-		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+		s.local(req, ans, w, reason)
 		return
 	}
 	w.leg, reason = s.issuers.Begin(req)
@@ -117,11 +113,8 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	switch {
 	case reason == txn.IssuerIsUnavailable && s.standIn(req, ans, w, leg.Issuer):
 		return
-	case postponed(req.Kind, reason):
-		s.postpone(req, ans, w, reason)
-		return
 	case reason != txn.Approved:
-		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+		s.local(req, ans, w, reason)
 		return
 	}
 	rec.Leg = *leg
@@ -130,14 +123,15 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		if reason := s.translatePIN(req, leg.Issuer); reason != txn.Approved {
 			s.issuers.Cancel(leg)
 			rec.Leg = txn.Leg{}
-			s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+			s.local(req, ans, w, reason)
 			return
 		}
 	}
 	if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
 		s.issuers.Cancel(leg)
+		rec.Leg = txn.Leg{}
 		s.log.Error("card number cannot be sealed", "error", err)
-		s.conclude(req, ans, w, txn.OutcomeLocal, txn.SwitchFailed)
+		s.local(req, ans, w, txn.SwitchFailed)
 		return
 	}
 
@@ -172,15 +166,25 @@ func (s *Switch) exchange(req *txn.Request, leg *txn.Leg, ans *txn.Answer, inten
 	return outcome, reason
 }
 
+// local answers req without an issuer: for good, or for now only.
+func (s *Switch) local(req *txn.Request, ans *txn.Answer, w *work, reason txn.Reason) {
+	if postponed(req.Kind, reason) {
+		s.postpone(req, ans, w, reason)
+		return
+	}
+	s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+}
+
 // postponed says that a request of this kind, refused for this reason, is to be
 // said again under its number: it is a fact or a refund, and nothing is wrong
-// with it but the time. The answer must not be remembered.
+// with it but the time, or with us. The answer must not be remembered: nobody was
+// asked and nothing is recorded, so the next copy is as the first.
 func postponed(k txn.Kind, reason txn.Reason) bool {
 	if k.Remedy() != txn.Repeat {
 		return false
 	}
 	switch reason {
-	case txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.OriginalIsBusy, txn.RecordsAreUnavailable:
+	case txn.IssuerIsUnavailable, txn.IssuerIsBusy, txn.OriginalIsBusy, txn.RecordsAreUnavailable, txn.PINCannotBeTranslated, txn.SwitchFailed:
 		return true
 	}
 	return false

@@ -365,6 +365,49 @@ func TestF18PINBlockGarbage(t *testing.T) {
 	x.noSecrets()
 }
 
+// elsewhere asks the guard for PINs of an issuer that has no key.
+type elsewhere struct{ Guard }
+
+func (e elsewhere) TranslatePIN(req *txn.Request, _ txn.IssuerID) txn.Reason {
+	return e.Guard.TranslatePIN(req, txn.MakeIssuerID("elsewhere"))
+}
+
+// A refund whose PIN cannot be sent on for want of the issuer's key is decided when
+// it is said again with that in place; one with a wrong PIN block is refused for good.
+func TestPINThatCannotBeSentOnIsOurTrouble(t *testing.T) {
+	x := newSecured(t, "cup-pos", nil)
+	x.signOn()
+	_, ans := x.tell(x.sale("000002", false))
+	x.want("sale", ans, txn.Approved, "00")
+	refund := func(stan string, spoil byte) []byte {
+		block, err := algo.EncipherPIN(nil, x.tpk, algo.PINISO0, []byte("123456"), []byte(testPAN))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block[0] ^= spoil
+		return x.frame(0x0220, 64, put{3, "200000", false}, put{4, "000000000400", false}, put{11, stan, false}, put{22, "021", false}, put{25, "00", false}, put{26, "12", false},
+			put{35, testPAN + "D301210100000123000"[:18], false}, put{37, string(ans.RRN[:]), false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
+			put{52, string(block), true}, put{53, "2600000000000000", false}, put{60, "25000001000", false}, put{61, "0000010000020000000", false})
+	}
+	told := func(what string, b []byte, reason txn.Reason, code string) {
+		t.Helper()
+		_, ans := x.tell(b)
+		x.want(what, ans, reason, code)
+	}
+	x.s.guard = elsewhere{x.ring}
+	before, asked := x.journal.Last(), len(x.asked)
+	told("refund without the issuer's key", refund("000003", 0), txn.PINCannotBeTranslated, "96")
+	if x.journal.Last() != before || len(x.asked) != asked {
+		t.Error("it is remembered, or the bank was asked")
+	}
+	told("refund with garbage for a PIN", refund("000004", 1), txn.PINCannotBeTranslated, "96")
+	x.s.guard = x.ring
+	told("again, with the key", refund("000003", 0), txn.Approved, "00")
+	told("garbage, with the key", refund("000004", 1), txn.PINBlockIsWrong, "99")
+	told("and again", refund("000004", 1), txn.PINBlockIsWrong, "99")
+	x.noSecrets()
+}
+
 // ISO 8583:1987 terminals have their MAC in DE64, or in DE128 with the bitmap
 // that has it, raw or in hexadecimal, and their keys in DE62.
 func TestMACsOfISO8583(t *testing.T) {

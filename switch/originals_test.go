@@ -2,6 +2,7 @@ package acquirer
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -570,4 +572,31 @@ func TestF09DeedsInAnyOrder(t *testing.T) {
 			rt.Fatalf("%d are used, %d stand", h.used("10000001"), used)
 		}
 	})
+}
+
+// What is our own trouble is no answer to a refund or a fact, which are said again
+// until they are taken: the next copy is decided as the first. A sale has its answer.
+func TestTroubleOfOursIsNotRemembered(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	ours := h.s.cards
+	others, err := keys.OpenCards(filepath.Join(t.TempDir(), "card.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(kind txn.Kind, stan uint32) txn.Request {
+		r := about(kind, stan, 1000, 1)
+		r.PAN = txn.PAN{}
+		return r
+	}
+	h.s.cards = others
+	before := h.journal.Last()
+	h.want("refund whose original's card does not open", h.ask(without(txn.KindRefund, 2)), txn.SwitchFailed, "96")
+	if h.journal.Last() != before {
+		t.Error("it is remembered")
+	}
+	h.want("a void of it", h.ask(without(txn.KindVoid, 3)), txn.SwitchFailed, "96")
+	h.s.cards = ours
+	h.want("the refund again", h.ask(without(txn.KindRefund, 2)), txn.Approved, "00")
+	h.want("the void again", h.ask(without(txn.KindVoid, 3)), txn.SwitchFailed, "96")
 }

@@ -147,14 +147,12 @@ var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true,
 // waits for nobody.
 func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
 	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 && asked[h.Network] {
-		if h.Network == cutOver {
-			if day := reply.SettlementDate; day != ([4]byte{}) {
-				is.settles.Store(&day)
-			}
-			is.hooks.cutOver(is.name(), reply.SettlementDate)
+		code := approvedCode
+		if h.Network == cutOver && !is.begins(reply.SettlementDate) {
+			code = formatCode
 		}
 		// A full queue drops the answer: a peer that does not read asks again.
-		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, approvedCode) })
+		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, code) })
 		return
 	}
 	c, why := is.table.match(h)
@@ -179,6 +177,20 @@ func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
 	default:
 		is.dropped.Add(1)
 	}
+}
+
+// begins notes the issuer's next business day, MMDD or zero where it does not say
+// which. It is false where that is no day of any year: the one before goes on.
+func (is *issuer) begins(day [4]byte) bool {
+	if day != ([4]byte{}) {
+		if _, err := time.Parse("0102", string(day[:])); err != nil {
+			is.hooks.malformed(is.name(), fmt.Errorf("begin its next business day: settlement date (DE15) %q is no month and day", day[:]))
+			return false
+		}
+		is.settles.Store(&day)
+	}
+	is.hooks.cutOver(is.name(), day)
+	return true
 }
 
 // copyReply copies src into dst's own memory.

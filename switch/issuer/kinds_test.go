@@ -277,6 +277,10 @@ func TestF48CutOver(t *testing.T) {
 		{"", 1, "0201"},
 		{"-", 1, "0201"},
 		{"0202", 1, "0202"},
+		{"0230", 1, "0202"}, // no day of any year
+		{"0000", 1, "0202"},
+		{"9912", 1, "0202"},
+		{"0229", 1, "0229"},
 	} {
 		if step.began != "" {
 			e := link.Codec().Begin(nil, nil, nil, 0x0800)
@@ -291,8 +295,12 @@ func TestF48CutOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.conn(0).Write(frame)
-			if code := <-agreed; code != "00" {
-				t.Errorf("the cut-over is answered %q", code)
+			want := "00"
+			if step.began != "-" && step.began != step.want {
+				want = "30"
+			}
+			if code := <-agreed; code != want {
+				t.Errorf("the cut-over to %q is answered %q, want %q", step.began, code, want)
 			}
 		}
 		got := b.exchange(sale("10000001", step.amount)).want(t, txn.OutcomeApproved, txn.Approved)
@@ -301,8 +309,12 @@ func TestF48CutOver(t *testing.T) {
 		}
 	}
 	var told []string
-	b.read(func() { told = b.cutOvers })
-	if want := []string{"\x00\x00\x00\x00", "0201", "\x00\x00\x00\x00", "0202"}; !slices.Equal(told, want) {
+	var malformed int
+	b.read(func() { told, malformed = b.cutOvers, b.malformed })
+	if malformed != 3 {
+		t.Errorf("told of %d messages that cannot be used, want 3", malformed)
+	}
+	if want := []string{"\x00\x00\x00\x00", "0201", "\x00\x00\x00\x00", "0202", "0229"}; !slices.Equal(told, want) {
 		t.Errorf("told of cut-overs to %q, want %q", told, want)
 	}
 }

@@ -12,9 +12,11 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// approvedCode is the plain approval; vipCode approves too.
+// approvedCode is the plain approval; vipCode approves too, formatCode says that a
+// message is wrong.
 var (
 	approvedCode = [2]byte{'0', '0'}
+	formatCode   = [2]byte{'3', '0'}
 	vipCode      = [2]byte{'1', '1'}
 	unknownCode  = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )

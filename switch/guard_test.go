@@ -286,6 +286,19 @@ func TestSecuredSale(t *testing.T) {
 	x.noSecrets()
 }
 
+// A terminal that signed off sells nothing until it signs on again.
+func TestSignedOff(t *testing.T) {
+	x := newSecured(t, "cup-pos", nil)
+	x.signOn()
+	_, ans := x.tell(x.frame(0x0820, 0, put{11, "000002", false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{60, "00000001002", false}))
+	x.want("sign-off", ans, txn.Approved, "00")
+	_, ans = x.tell(x.sale("000003", false))
+	x.want("a sale under the keys of before", ans, txn.SignOnIsRequired, "77")
+	x.signOn()
+	_, ans = x.tell(x.sale("000003", false))
+	x.want("a sale under new keys", ans, txn.Approved, "00")
+}
+
 // Whatever bit of a message or its MAC is turned over, nothing happens.
 func TestF15ForgedMessagesChangeNothing(t *testing.T) {
 	x := newSecured(t, "cup-pos", nil)

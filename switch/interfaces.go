@@ -93,6 +93,8 @@ type Guard interface {
 	// SignOn makes the terminal's working keys, durable before it returns, and
 	// puts them into ans.
 	SignOn(req *txn.Request, ans *txn.Answer) txn.Reason
+	// SignOff ends them, durably before it returns: Check says SignOnIsRequired.
+	SignOff(req *txn.Request) txn.Reason
 	// ProveSerial finds out what the ciphertext of the serial number in req.Info
 	// proves, and notes it there. Another answer than Approved says that it could
 	// not.

@@ -166,6 +166,10 @@ func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 		s.gate.leave()
 		defer s.gate.enter()
 		return s.guard.SignOn(req, ans)
+	case req.Kind == txn.KindSignOff && guarded(req) && s.guard != nil:
+		s.gate.leave()
+		defer s.gate.enter()
+		return s.guard.SignOff(req)
 	case req.Kind != txn.KindDownload && req.Kind != txn.KindStatus:
 		return txn.Approved
 	case s.librarian == nil:

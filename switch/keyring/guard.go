@@ -339,6 +339,27 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	return txn.Approved
 }
 
+// SignOff ends the terminal's working keys, durably: until it signs on again it
+// is told to (cup-pos C5). A DUKPT terminal's, of which none is stored, do not end.
+func (r *Ring) SignOff(req *txn.Request) txn.Reason {
+	id := req.Key.Terminal
+	t := r.terminal(id, false)
+	if t == nil {
+		return txn.Approved
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stored == nil || t.day == 0 {
+		return txn.Approved
+	}
+	if err := r.append(id, 0, t.stored); err != nil {
+		r.log.Error("a terminal's keys cannot be ended", "terminal", id.String(), "error", err)
+		return txn.SwitchFailed
+	}
+	t.day = 0
+	return txn.Approved
+}
+
 // turnSlot is the grid of turns: sign-ons of one slot are served together, and
 // share a flush of the log.
 const turnSlot = 10 * time.Millisecond

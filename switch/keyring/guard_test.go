@@ -227,6 +227,24 @@ func TestF16YesterdaysMessage(t *testing.T) {
 	d.want("the day after, after the terminal's first", d.ring.Check(old), txn.MACIsWrong)
 }
 
+// A terminal that signed off is told to sign on, also after a restart, and the
+// keys that it had do not come back.
+func TestSignOff(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.want("before any sign-on", d.ring.SignOff(d.request(0)), txn.Approved)
+	d.signOn()
+	old := d.request(0)
+	d.want("signed on", d.ring.Check(old), txn.Approved)
+	d.want("sign-off", d.ring.SignOff(old), txn.Approved)
+	d.want("signed off", d.ring.Check(old), txn.SignOnIsRequired)
+	d.restart()
+	d.want("and after a restart", d.ring.Check(old), txn.SignOnIsRequired)
+	d.signOn()
+	d.want("the keys of before", d.ring.Check(old), txn.MACIsWrong)
+	d.want("the new ones", d.ring.Check(d.request(0)), txn.Approved)
+}
+
 // The keys of the day before are taken as long after the cut-over as the
 // configuration says, and never those of the day before that.
 func TestGraceAfterTheCutOver(t *testing.T) {

@@ -85,7 +85,7 @@ type terminal struct {
 	mu     sync.RWMutex // held for writing by a sign-on
 	master keys.Sealed
 	stored *keys.TerminalKeys // of the last sign-on, nil before the first
-	day    txn.Date           // of the last sign-on
+	day    txn.Date           // of the last sign-on, 0 after a sign-off
 	open   *keys.Terminal     // of stored; nil until used
 	count  counter            // of a DUKPT terminal
 

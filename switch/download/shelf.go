@@ -88,7 +88,8 @@ const (
 	lastOfMany = '3'
 )
 
-// parse reads a request. What it does not need in DE62 it does not look at.
+// parse reads a request. What it does not need in DE62 it does not look at; one
+// for a page without DE62 (cup-pos A7 has it in brackets) is for the first.
 func parse(network uint16, de62 []byte) (r request, ok bool) {
 	if network == 0 { // what the shelf has where there is no such step
 		return request{}, false
@@ -103,6 +104,8 @@ func parse(network uint16, de62 []byte) (r request, ok bool) {
 		case r.content == status && network == b.get:
 			r.step = stepUpload
 			return r, statusText(de62)
+		case len(de62) == 0 && (network == b.query || network == b.get && b.form == blocks):
+			return r, true
 		case network == b.query: // 1 and the number of items that the terminal has
 			n, digits := number(de62)
 			r.start = n - 100

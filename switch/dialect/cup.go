@@ -298,7 +298,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	if ans.RRN != [12]byte{} && req.Kind != txn.KindEcho {
 		e.Text(37, ans.RRN[:])
 	}
-	if approved && ans.Reply.AuthCode != [6]byte{} {
+	if approved && ans.Reply.AuthCode != [6]byte{} && req.Kind != txn.KindBalance {
 		e.Text(38, ans.Reply.AuthCode[:])
 	}
 	e.Text(39, ans.Code[:])

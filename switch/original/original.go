@@ -118,7 +118,8 @@ func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reaso
 		return txn.OriginalIsCompleted
 	case !req.PAN.IsZero() && req.CardToken != t.Card:
 		return txn.CardIsNotTheOriginals
-	case named(req.Original.AuthCode) && named(t.AuthCode) && req.Original.AuthCode != t.AuthCode:
+	case req.Kind != txn.KindCompletionVoid && named(req.Original.AuthCode) && named(t.AuthCode) && req.Original.AuthCode != t.AuthCode:
+		// The void of a completion may have the promise's code, as its completion had (cup-pos A8).
 		return txn.OriginalIsUnknown
 	case t.Amount.Currency != req.Amount.Currency:
 		return txn.OriginalAmountDiffers

@@ -91,6 +91,8 @@ func TestPermit(t *testing.T) {
 		{"预授权撤销 of what is completed", txn.KindPreauth, []Deed{{Kind: txn.KindCompletion}}, txn.KindPreauthVoid, 1000_00, nil, txn.OriginalIsCompleted},
 		{"预授权撤销 with another code", txn.KindPreauth, nil, txn.KindPreauthVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Original.AuthCode = [6]byte([]byte("A1B2C4")) }, txn.OriginalIsUnknown},
 
+		{"预授权完成撤销 with the promise's code", txn.KindCompletion, nil, txn.KindCompletionVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Original.AuthCode = [6]byte([]byte("A1B2C4")) }, txn.Approved},
+
 		{"预授权完成", txn.KindPreauth, nil, txn.KindCompletion, 1000_00, nil, txn.Approved},
 		{"预授权完成 at 115 %", txn.KindPreauth, nil, txn.KindCompletion, 1150_00, nil, txn.Approved},
 		{"预授权完成 above 115 %", txn.KindPreauth, nil, txn.KindCompletion, 1150_01, nil, txn.OriginalAmountDiffers},

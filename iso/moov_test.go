@@ -3,7 +3,6 @@ package iso
 import (
 	"github.com/moov-io/iso8583"
 	"github.com/moov-io/iso8583/encoding"
-	"github.com/moov-io/iso8583/field"
 )
 
 // tunedSpec is the CUP POS spec as a user of moov's Message tunes it: moov's
@@ -23,7 +22,8 @@ func moovParse(spec *iso8583.MessageSpec, body []byte) (*iso8583.Message, error)
 	return m, m.Unpack(body)
 }
 
-// moovRebuild takes every value out of m and packs a new message of them.
+// moovRebuild takes every value out of m and packs a new message of them, as
+// rebuildSale does: the fields of a sale are known, absent ones are left out.
 func moovRebuild(m *iso8583.Message) ([]byte, error) {
 	out := iso8583.NewMessage(m.GetSpec())
 	mti, err := m.GetMTI()
@@ -31,19 +31,9 @@ func moovRebuild(m *iso8583.Message) ([]byte, error) {
 		return nil, err
 	}
 	out.MTI(mti)
-	bits := m.Bitmap()
-	for n := 2; n <= bits.Len(); n++ {
-		if !bits.IsSet(n) {
-			continue
-		}
-		if _, binary := m.GetSpec().Fields[n].(*field.Binary); binary {
-			v, err := m.GetBytes(n)
-			if err != nil {
-				return nil, err
-			}
-			if err := out.BinaryField(n, v); err != nil {
-				return nil, err
-			}
+	present := m.Bitmap()
+	for _, n := range [...]int{2, 3, 4, 11, 14, 22, 23, 25, 26, 35, 41, 42, 49, 53, 59, 60} {
+		if !present.IsSet(n) {
 			continue
 		}
 		v, err := m.GetString(n)
@@ -51,6 +41,18 @@ func moovRebuild(m *iso8583.Message) ([]byte, error) {
 			return nil, err
 		}
 		if err := out.Field(n, v); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range [...]int{52, 55, 64} {
+		if !present.IsSet(n) {
+			continue
+		}
+		v, err := m.GetBytes(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := out.BinaryField(n, v); err != nil {
 			return nil, err
 		}
 	}

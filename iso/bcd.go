@@ -1,6 +1,9 @@
 package iso
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Digits are checked and converted eight bytes at a time: each constant below
 // repeats one nibble or byte through a 64-bit word.
@@ -16,16 +19,17 @@ const (
 func packedDigits(b []byte) bool {
 	var bad uint64
 	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		bad |= x & (x<<1 | x<<2) // bit 3 with bit 2 or bit 1: the nibble is over 9
+		bad |= overNine(binary.LittleEndian.Uint64(b))
 		b = b[8:]
 	}
 	for _, c := range b {
-		x := uint64(c)
-		bad |= x & (x<<1 | x<<2)
+		bad |= overNine(uint64(c))
 	}
-	return bad&nibbles8 == 0
+	return bad == 0
 }
+
+// overNine is not zero where a nibble is over nine: its bit 3 comes with bit 2 or bit 1.
+func overNine(x uint64) uint64 { return x & (x<<1 | x<<2) & nibbles8 }
 
 // asciiDigits says whether every byte of b is '0' to '9'.
 func asciiDigits(b []byte) bool {
@@ -49,33 +53,35 @@ func digits8(x uint64) bool {
 	return x&highs == zeros && (x+sixes)&highs == zeros
 }
 
-// appendPacked packs ASCII digits, the first in the high nibble. An even
-// number of digits is required.
-func appendPacked(dst, digits []byte) ([]byte, bool) {
-	for len(digits) >= 8 {
-		x := binary.LittleEndian.Uint64(digits)
-		if !digits8(x) {
-			return dst, false
-		}
-		dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
-		digits = digits[8:]
+// pack packs ASCII digits into buf from offset at on, two into a byte. An odd one gets a
+// zero nibble, on the right when left-justified. It is false when a digit is none.
+func pack(buf []byte, at int, digits []byte, left bool) bool {
+	if len(digits)&1 == 1 && !left {
+		first := digits[0] - '0'
+		buf[at] = first
+		return first <= 9 && pack(buf, at+1, digits[1:], false)
 	}
-	if len(digits) >= 4 {
-		x := uint64(binary.LittleEndian.Uint32(digits)) | zeros&^(1<<32-1)
+	i := 0
+	for ; i+8 <= len(digits); i, at = i+8, at+4 {
+		x := binary.LittleEndian.Uint64(digits[i : i+8])
 		if !digits8(x) {
-			return dst, false
+			return false
 		}
-		dst = binary.LittleEndian.AppendUint16(dst, uint16(pack8(x)))
-		digits = digits[4:]
+		binary.LittleEndian.PutUint32(buf[at:at+4], pack8(x))
 	}
-	if len(digits) >= 2 {
-		h, l := digits[0]-'0', digits[1]-'0'
+	for ; i+2 <= len(digits); i, at = i+2, at+1 {
+		h, l := digits[i]-'0', digits[i+1]-'0'
 		if h > 9 || l > 9 {
-			return dst, false
+			return false
 		}
-		dst = append(dst, h<<4|l)
+		buf[at] = h<<4 | l
 	}
-	return dst, true
+	if i == len(digits) {
+		return true
+	}
+	last := digits[i] - '0'
+	buf[at] = last << 4
+	return last <= 9
 }
 
 // pack8 packs eight ASCII digits, the first in the lowest byte.
@@ -86,56 +92,42 @@ func pack8(x uint64) uint32 {
 	return uint32(x | x>>16)
 }
 
-// appendPackedOdd packs ASCII digits of any number; an odd one gets a zero
-// nibble, on the right when left-justified.
-func appendPackedOdd(dst, digits []byte, left bool) ([]byte, bool) {
-	if len(digits)%2 == 0 {
-		return appendPacked(dst, digits)
-	}
-	if !left {
-		if digits[0]-'0' > 9 {
-			return dst, false
-		}
-		return appendPacked(append(dst, digits[0]-'0'), digits[1:])
-	}
-	last := digits[len(digits)-1] - '0'
-	dst, ok := appendPacked(dst, digits[:len(digits)-1])
-	return append(dst, last<<4), ok && last <= 9
-}
-
-// appendPackedTrack packs track characters, left-justified. Their alphabet is
+// packTrack packs track characters, left-justified. Their alphabet is
 // that of tracks 2 and 3 (ISO/IEC 7811), the sixteen characters from 0 to ?, of
 // which = separates; D is another way to write it. An enciphered track has them
 // all.
-func appendPackedTrack(dst, track []byte) ([]byte, bool) {
-	for len(track) >= 8 {
-		x := binary.LittleEndian.Uint64(track)
-		if x&highs == zeros {
-			dst = binary.LittleEndian.AppendUint32(dst, pack8(x))
-			track = track[8:]
-			continue
+func packTrack(buf []byte, at int, track []byte) bool {
+	i := 0
+	for ; i+8 <= len(track); i, at = i+8, at+4 {
+		x := binary.LittleEndian.Uint64(track[i : i+8])
+		if x&highs != zeros { // a D, or no track at all
+			if x = separated(x); x&highs != zeros {
+				return false
+			}
 		}
-		var ok bool // a D, or no track at all
-		if dst, ok = appendTrackPairs(dst, track[:8]); !ok {
-			return dst, false
-		}
-		track = track[8:]
+		binary.LittleEndian.PutUint32(buf[at:at+4], pack8(x))
 	}
-	return appendTrackPairs(dst, track)
-}
-
-func appendTrackPairs(dst, track []byte) ([]byte, bool) {
-	for ; len(track) > 0; track = track[min(2, len(track)):] {
-		h, l := trackDigit(track[0]), byte(0)
-		if len(track) > 1 {
-			l = trackDigit(track[1])
+	for ; i < len(track); i, at = i+2, at+1 {
+		h, l := trackDigit(track[i]), byte(0)
+		if i+1 < len(track) {
+			l = trackDigit(track[i+1])
 		}
 		if h|l > 15 {
-			return dst, false
+			return false
 		}
-		dst = append(dst, h<<4|l)
+		buf[at] = h<<4 | l
 	}
-	return dst, true
+	return true
+}
+
+// separated has = in place of every D among eight track characters.
+func separated(x uint64) uint64 {
+	for i := 0; i < 64; i += 8 {
+		if byte(x>>i) == 'D' {
+			x ^= ('D' ^ '=') << i
+		}
+	}
+	return x
 }
 
 // trackDigit is the nibble of a track character, or over 15.
@@ -152,16 +144,17 @@ func trackDigit(c byte) byte {
 // appendUnpacked appends every nibble of b as an ASCII digit, or as the track
 // character that follows the digits: the separator D is '=', which is '0'+13.
 func appendUnpacked(dst, b []byte) []byte {
-	for len(b) >= 4 {
-		dst = binary.LittleEndian.AppendUint64(dst, unpack4(binary.LittleEndian.Uint32(b)))
-		b = b[4:]
+	at, end := len(dst), len(dst)+2*len(b)
+	if end > cap(dst) {
+		dst = slices.Grow(dst, 2*len(b))
 	}
-	if len(b) >= 2 {
-		dst = binary.LittleEndian.AppendUint32(dst, uint32(unpack4(uint32(binary.LittleEndian.Uint16(b)))))
-		b = b[2:]
+	dst = dst[:end]
+	i := 0
+	for ; i+4 <= len(b); i, at = i+4, at+8 {
+		binary.LittleEndian.PutUint64(dst[at:at+8], unpack4(binary.LittleEndian.Uint32(b[i:i+4])))
 	}
-	if len(b) == 1 {
-		dst = append(dst, '0'+b[0]>>4, '0'+b[0]&15)
+	for ; i < len(b); i, at = i+1, at+2 {
+		dst[at], dst[at+1] = '0'+b[i]>>4, '0'+b[i]&15
 	}
 	return dst
 }
@@ -174,15 +167,18 @@ func unpack4(b uint32) uint64 {
 	return (x>>4|x<<8)&lowBytes | zeros
 }
 
-// packed2 packs a number of two digits.
-func packed2(n uint) byte { return byte(n/10<<4 | n%10) }
+const notLength = 10000
 
-// unpacked2 is the number that a byte of two packed digits spells, or over 99.
-var unpacked2 = func() (t [256]uint8) {
+// packed2 packs a number of two digits.
+func packed2(n uint32) byte { return byte(n + n/10*6) }
+
+// unpacked2 is the number that a byte of two packed digits spells, or more than any
+// length.
+var unpacked2 = func() (t [256]uint16) {
 	for c := range t {
-		t[c] = 0xFF
+		t[c] = notLength
 		if c>>4 <= 9 && c&15 <= 9 {
-			t[c] = uint8(c>>4*10 + c&15)
+			t[c] = uint16(c>>4*10 + c&15)
 		}
 	}
 	return t
@@ -210,9 +206,9 @@ func upperHex(b []byte) bool {
 	return true
 }
 
-func appendHex(dst, b []byte) []byte {
-	for _, c := range b {
-		dst = append(dst, hexUpper[c>>4], hexUpper[c&15])
+// putHex writes b as hexadecimal digits, two a byte.
+func putHex(to, b []byte) {
+	for i, c := range b {
+		to[2*i], to[2*i+1] = hexUpper[c>>4], hexUpper[c&15]
 	}
-	return dst
 }

@@ -24,11 +24,11 @@ func TestWordChecks(t *testing.T) {
 				t.Errorf("ASCII digits, %02X at %d: got %v", c, at, got)
 			}
 			for _, left := range []bool{false, true} {
-				if _, got := appendPackedOdd(nil, digits, left); got != want {
+				if got := pack(make([]byte, 6), 0, digits, left); got != want {
 					t.Errorf("pack digits, %02X at %d, left %v: got %v", c, at, left, got)
 				}
 			}
-			if _, got := appendPackedTrack(nil, digits); got != (c >= '0' && c <= '?' || c == 'D') {
+			if got := packTrack(make([]byte, 6), 0, digits); got != (c >= '0' && c <= '?' || c == 'D') {
 				t.Errorf("pack track, %02X at %d: got %v", c, at, got)
 			}
 		}
@@ -40,7 +40,8 @@ func TestPackTrackEverywhere(t *testing.T) {
 		for at := range n {
 			for _, sep := range []string{"=", "D"} {
 				track := strings.Repeat("7", at) + sep + strings.Repeat("3", n-at-1)
-				packed, ok := appendPackedTrack(nil, []byte(track))
+				packed := make([]byte, (n+1)/2)
+				ok := packTrack(packed, 0, []byte(track))
 				got := string(appendUnpacked(nil, packed))[:n]
 				if want := strings.ReplaceAll(track, "D", "="); !ok || got != want {
 					t.Errorf("%q: got %q, %v", track, got, ok)

@@ -91,16 +91,12 @@ func (textCoding) Decode(b []byte, n int) ([]byte, int, error) {
 type bcdCoding struct{ left, track bool }
 
 func (c bcdCoding) Encode(v []byte) ([]byte, error) {
-	out := make([]byte, 0, (len(v)+1)/2)
+	out := make([]byte, (len(v)+1)/2)
 	if c.track {
-		out, ok := appendPackedTrack(out, v)
-		if !ok {
+		if !packTrack(out, 0, v) {
 			return nil, errNotTrack
 		}
-		return out, nil
-	}
-	out, ok := appendPackedOdd(out, v, c.left)
-	if !ok {
+	} else if !pack(out, 0, v, c.left) {
 		return nil, errNotDigits
 	}
 	return out, nil
@@ -159,9 +155,9 @@ func (p bcdPrefix) EncodeLength(max, n int) ([]byte, error) {
 		return nil, fmt.Errorf("length must be at most %d, is %d", max, n)
 	}
 	if p.digits <= 2 {
-		return []byte{packed2(uint(n))}, nil
+		return []byte{packed2(uint32(n))}, nil
 	}
-	return []byte{packed2(uint(n) / 100), packed2(uint(n) % 100)}, nil
+	return []byte{packed2(uint32(n) / 100), packed2(uint32(n) % 100)}, nil
 }
 
 func (p bcdPrefix) DecodeLength(max int, b []byte) (n, size int, err error) {

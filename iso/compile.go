@@ -32,6 +32,9 @@ const (
 	formBCDTrack             // packed digits and D, left-justified
 )
 
+// numeric says whether a value is digits, or track characters.
+func (f form) numeric() bool { return f >= formBCD || f == formDigits }
+
 // lenForm is how a variable value's length precedes it.
 type lenForm uint8
 
@@ -47,20 +50,36 @@ const (
 type descriptor struct {
 	form    form
 	length  lenForm
-	digits  uint8  // digits (BCD, ASCII) or bytes (binary) of the length
 	lenSize uint8  // bytes of the length on the wire
 	nibbles uint8  // wire nibbles of one unit: 1 packed, 2 a byte, 4 hexadecimal
-	checked bool   // not every byte can be part of a value
 	padLeft bool   // a short fixed text is padded on the left
 	pad     byte   // what pads a short fixed text; 0: nothing does
 	max     uint16 // largest length, or the fixed one, in units of the form
-	wire    uint16 // bytes of max units
 }
 
 // size is the number of wire bytes of n units.
-func (d *descriptor) size(n int) int { return (n*int(d.nibbles) + 1) / 2 }
+func (d *descriptor) size(n int) int { return (n*int(d.nibbles) + 1) >> 1 }
 
 func (d *descriptor) packed() bool { return d.form >= formBCD }
+
+// longest is the span at offset 0 of a value of the largest length, or the fixed one.
+func (d *descriptor) longest() span {
+	s := span(d.form) << 48
+	if d.length != lenFixed {
+		s |= spanVariable
+	}
+	switch d.form {
+	case formText, formBinary:
+	case formBCD, formBCDLeft:
+		s |= spanChecked | spanDecimal
+	default:
+		s |= spanChecked
+	}
+	if d.pad != 0 && !d.form.numeric() {
+		s |= spanPadded
+	}
+	return s.measured(int(d.max), d.size(int(d.max)), 0)
+}
 
 // Codec reads and writes the frames of one dialect. It is immutable and safe
 // for concurrent use.
@@ -71,6 +90,7 @@ type Codec struct {
 	mtiBCD  bool
 	bitmap  bitmapForm
 	fields  [fieldMax + 1]descriptor
+	longest [fieldMax + 1]span // of each field at offset 0, with its largest length
 	spec    *iso8583.MessageSpec
 }
 
@@ -104,7 +124,15 @@ func (c *Codec) Width(n int) (size int, digits bool) {
 		return 0, false
 	}
 	d := &c.fields[n]
-	return int(d.max), d.packed() || d.form == formDigits
+	return int(d.max), d.form.numeric()
+}
+
+// longestOf is c.longest of any number.
+func (c *Codec) longestOf(n int) span {
+	if uint(n) > fieldMax {
+		return spanUnknown
+	}
+	return c.longest[n]
 }
 
 // Compile turns a spec into a codec. It refuses what the flat table cannot
@@ -112,6 +140,9 @@ func (c *Codec) Width(n int) (size int, digits bool) {
 // the TLV to their reader), EBCDIC, custom packers, padding of variable fields.
 func Compile(spec *iso8583.MessageSpec, framing Framing) (*Codec, error) {
 	c := &Codec{name: spec.Name, framing: framing, spec: spec}
+	for n := range c.longest {
+		c.longest[n] = spanUnknown
+	}
 	if err := c.compile(); err != nil {
 		return nil, fmt.Errorf("compile spec %q: %w", spec.Name, err)
 	}
@@ -200,6 +231,7 @@ func (c *Codec) compileField(n int) error {
 		return err
 	}
 	c.fields[n] = d
+	c.longest[n] = d.longest()
 	return nil
 }
 
@@ -226,8 +258,6 @@ func compileDescriptor(f field.Field) (descriptor, error) {
 	case d.form == formHex:
 		d.nibbles = 4
 	}
-	d.wire = uint16(d.size(s.Length))
-	d.checked = d.form != formText && d.form != formBinary
 	if err = d.setLength(s.Pref); err != nil {
 		return d, err
 	}
@@ -279,7 +309,7 @@ func (d *descriptor) setLength(p prefix.Prefixer) error {
 		if known.name != kind {
 			continue
 		}
-		d.length, d.digits, d.lenSize = known.form, known.digits, known.size
+		d.length, d.lenSize = known.form, known.size
 		if known.most > 0 && int(d.max) > known.most {
 			return fmt.Errorf("length %d does not fit the prefix %s", d.max, kind)
 		}
@@ -292,26 +322,26 @@ func (d *descriptor) setLength(p prefix.Prefixer) error {
 }
 
 var lengthKinds = []struct {
-	name         string
-	form         lenForm
-	digits, size uint8
-	most         int             // largest length it can spell
-	prefixer     prefix.Prefixer // what LoadSpec plugs in
+	name     string
+	form     lenForm
+	size     uint8           // bytes on the wire
+	most     int             // largest length it can spell
+	prefixer prefix.Prefixer // what LoadSpec plugs in
 }{
-	{"ASCII.Fixed", lenFixed, 0, 0, 0, prefix.ASCII.Fixed},
-	{"BCD.Fixed", lenFixed, 0, 0, 0, prefBCDFixed},
-	{"Binary.Fixed", lenFixed, 0, 0, 0, prefix.Binary.Fixed},
-	{"Hex.Fixed", lenFixed, 0, 0, 0, prefix.Hex.Fixed},
-	{"ASCII.L", lenASCII, 1, 1, 9, prefix.ASCII.L},
-	{"ASCII.LL", lenASCII, 2, 2, 99, prefix.ASCII.LL},
-	{"ASCII.LLL", lenASCII, 3, 3, 999, prefix.ASCII.LLL},
-	{"ASCII.LLLL", lenASCII, 4, 4, 9999, prefix.ASCII.LLLL},
-	{"BCD.L", lenBCD, 1, 1, 9, bcdPrefix{1}},
-	{"BCD.LL", lenBCD, 2, 1, 99, prefBCDLL},
-	{"BCD.LLL", lenBCD, 3, 2, 999, prefBCDLLL},
-	{"BCD.LLLL", lenBCD, 4, 2, 9999, bcdPrefix{4}},
-	{"Binary.L", lenBinary, 1, 1, 255, prefix.Binary.L},
-	{"Binary.LL", lenBinary, 2, 2, 9999, prefix.Binary.LL},
+	{"ASCII.Fixed", lenFixed, 0, 0, prefix.ASCII.Fixed},
+	{"BCD.Fixed", lenFixed, 0, 0, prefBCDFixed},
+	{"Binary.Fixed", lenFixed, 0, 0, prefix.Binary.Fixed},
+	{"Hex.Fixed", lenFixed, 0, 0, prefix.Hex.Fixed},
+	{"ASCII.L", lenASCII, 1, 9, prefix.ASCII.L},
+	{"ASCII.LL", lenASCII, 2, 99, prefix.ASCII.LL},
+	{"ASCII.LLL", lenASCII, 3, 999, prefix.ASCII.LLL},
+	{"ASCII.LLLL", lenASCII, 4, 9999, prefix.ASCII.LLLL},
+	{"BCD.L", lenBCD, 1, 9, bcdPrefix{1}},
+	{"BCD.LL", lenBCD, 1, 99, prefBCDLL},
+	{"BCD.LLL", lenBCD, 2, 999, prefBCDLLL},
+	{"BCD.LLLL", lenBCD, 2, 9999, bcdPrefix{4}},
+	{"Binary.L", lenBinary, 1, 255, prefix.Binary.L},
+	{"Binary.LL", lenBinary, 2, 9999, prefix.Binary.LL},
 }
 
 func (d *descriptor) setPad(p padding.Padder) error {

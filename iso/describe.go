@@ -63,7 +63,7 @@ func Describe(m *Message, unmask bool) Breakdown {
 		s := m.spans[n]
 		f := FieldBreakdown{
 			Number: n, Name: m.codec.spec.Fields[n].Spec().Description,
-			Offset: int(s.at), Length: int(s.size),
+			Offset: s.at(), Length: s.size(),
 		}
 		if unmask {
 			f.Value = show(m, n, m.AppendText(nil, n))
@@ -156,4 +156,8 @@ func decodeGBK(v []byte) (string, bool) {
 	return string(text), true
 }
 
-func upper(v []byte) string { return string(appendHex(nil, v)) }
+func upper(v []byte) string {
+	s := make([]byte, 2*len(v))
+	putHex(s, v)
+	return string(s)
+}

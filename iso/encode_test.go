@@ -30,16 +30,22 @@ func TestEncoderWrites(t *testing.T) {
 		{"long binary", func(e *Encoder) { e.Bytes(62, make([]byte, 512)) }, "0000000000000004 0512" + strings.Repeat("00", 512)},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			e := testCUP.Begin([]byte("before"), tpdu, header, 0x0210)
-			x.write(&e)
-			got, err := e.Finish()
-			if err != nil {
-				t.Fatal(err)
-			}
 			body := append(append(append([]byte{}, tpdu...), header...), unhex(t, "0210"+x.want)...)
 			want := "before" + string([]byte{byte(len(body) >> 8), byte(len(body))}) + string(body)
-			if string(got) != want {
-				t.Errorf("\ngot  %X\nwant %X", got, want)
+			used := []byte("before" + strings.Repeat("\xEE", 1000))
+			for _, dst := range [][]byte{[]byte("before"), used[:6]} {
+				e := testCUP.Begin(dst, tpdu, header, 0x0210)
+				x.write(&e)
+				got, err := e.Finish()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if string(got) != want {
+					t.Errorf("\ngot  %X\nwant %X", got, want)
+				}
+			}
+			if used[len(want)-1] == 0xEE || used[len(want)] != 0xEE {
+				t.Error("the frame is not where its buffer has room, or does not end there")
 			}
 		})
 	}

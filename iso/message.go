@@ -6,11 +6,30 @@ import (
 	"math/bits"
 )
 
-// span is where one field lies in the frame.
-type span struct {
-	at   uint16 // offset of the value
-	size uint16 // wire bytes of the value
-	n    uint16 // length in the form's units: digits, characters or bytes
+// span is where one field lies in the frame, and how. It is one word, which is written
+// and read at once:
+//
+//	| flags 8 | form 8 | length in the form's units 16 | wire bytes 16 | offset 16 |
+type span uint64
+
+const (
+	spanVariable span = 1 << 63 // a length precedes the value
+	spanChecked  span = 1 << 62 // not every byte can be part of the value
+	spanDecimal  span = 1 << 61 // every nibble is a decimal digit
+	spanPadded   span = 1 << 60 // a text may be written shorter: the rest is padded
+
+	spanUnknown = spanVariable // of a field that the dialect does not know
+)
+
+func (s span) at() int    { return int(uint16(s)) }
+func (s span) size() int  { return int(uint16(s >> 16)) }
+func (s span) end() int   { return s.at() + s.size() }
+func (s span) len() int   { return int(uint16(s >> 32)) }
+func (s span) form() form { return form(s >> 48) }
+
+// measured is s with a length, at an offset.
+func (s span) measured(n, size, at int) span {
+	return s>>48<<48 | span(n)<<32 | span(size)<<16 | span(at)
 }
 
 // Message is a parsed frame: offsets into bytes that belong to the caller. It
@@ -40,7 +59,7 @@ func (m *Message) Frame() []byte { return m.frame }
 // Has says whether field n (2 to 128) is present.
 func (m *Message) Has(n int) bool {
 	bit := uint(n - 1)
-	return bit < fieldMax && m.has[bit>>6]<<(bit&63)&bit1 != 0
+	return bit < fieldMax && m.has[bit>>6]&(1<<(^bit&63)) != 0
 }
 
 // Fields yields the numbers of the fields present, ascending.
@@ -103,7 +122,7 @@ func (m *Message) Before(n int) []byte {
 	if !m.Has(n) {
 		return nil
 	}
-	at := m.spans[n].at
+	at := m.spans[n].at()
 	return m.frame[m.body:at:at]
 }
 
@@ -113,8 +132,8 @@ func (m *Message) Value(n int) []byte {
 	if !m.Has(n) {
 		return nil
 	}
-	s := m.spans[n]
-	return m.frame[s.at : s.at+s.size : s.at+s.size]
+	at, end := m.spans[n].at(), m.spans[n].end()
+	return m.frame[at:end:end]
 }
 
 // Len is the length of field n in its own units: digits, characters or bytes.
@@ -122,7 +141,7 @@ func (m *Message) Len(n int) int {
 	if !m.Has(n) {
 		return 0
 	}
-	return int(m.spans[n].n)
+	return m.spans[n].len()
 }
 
 // Offset is where field n's value starts in the frame body, 0 when absent.
@@ -130,7 +149,7 @@ func (m *Message) Offset(n int) int {
 	if !m.Has(n) {
 		return 0
 	}
-	return int(m.spans[n].at)
+	return m.spans[n].at()
 }
 
 // AppendDigits appends field n as ASCII digits, whatever its wire form, with a
@@ -141,16 +160,16 @@ func (m *Message) AppendDigits(dst []byte, n int) []byte {
 		return dst
 	}
 	s := m.spans[n]
-	v := m.frame[s.at : s.at+s.size]
-	switch m.codec.fields[n].form {
+	v := m.frame[s.at():s.end()]
+	switch s.form() {
 	case formBCD:
-		if s.n&1 == 1 {
+		if s.len()&1 == 1 {
 			dst = append(dst, '0'+v[0]&15)
 			v = v[1:]
 		}
 		return appendUnpacked(dst, v)
 	case formBCDLeft, formBCDTrack:
-		end := len(dst) + int(s.n)
+		end := len(dst) + s.len()
 		return appendUnpacked(dst, v)[:end]
 	case formASCII, formText:
 		for _, c := range v {
@@ -198,7 +217,7 @@ func (m *Message) Overwrite(n, at int, v []byte) bool {
 		copy(value[at:], v)
 		return true
 	}
-	digits := int(m.spans[n].n)
+	digits := m.spans[n].len()
 	if at < 0 || at+len(v) > digits {
 		return false
 	}
@@ -236,12 +255,12 @@ func (m *Message) Uint(n int) (uint64, error) {
 		return 0, &FieldError{Field: n, Offset: len(m.frame), Why: "is absent", cause: ErrAbsent}
 	}
 	s := m.spans[n]
-	if s.n == 0 || s.n > 19 {
+	if s.len() == 0 || s.len() > 19 {
 		return 0, m.notNumber(n)
 	}
 	var v uint64
-	if m.codec.fields[n].form == formBCD {
-		for _, c := range m.frame[s.at : s.at+s.size] { // digits, as Parse has checked
+	if s.form() == formBCD {
+		for _, c := range m.frame[s.at():s.end()] { // digits, as Parse has checked
 			v = v*100 + uint64(unpacked2[c])
 		}
 		return v, nil
@@ -257,5 +276,5 @@ func (m *Message) Uint(n int) (uint64, error) {
 }
 
 func (m *Message) notNumber(n int) error {
-	return &FieldError{Field: n, Offset: int(m.spans[n].at), Why: "is no number of 1 to 19 digits", cause: ErrNotNumber}
+	return &FieldError{Field: n, Offset: m.spans[n].at(), Why: "is no number of 1 to 19 digits", cause: ErrNotNumber}
 }

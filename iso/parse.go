@@ -60,15 +60,13 @@ func (c *Codec) Parse(m *Message, frame []byte) error {
 	}
 	last := FieldBitmap
 	for w, set := range has {
-		for set != 0 {
-			z := bits.LeadingZeros64(set)
-			set &^= 1 << (63 - z)
-			last = w*64 + z + 1
-			if at, err = c.parseField(m, last, at); err != nil {
-				return err
-			}
-			m.has[w] |= bit1 >> z
+		if set == 0 {
+			continue
 		}
+		if at, err = c.parseFields(m, w, set, at); err != nil {
+			return err
+		}
+		last = w*64 + 64 - bits.TrailingZeros64(set)
 	}
 	if at != len(frame) {
 		return &FieldError{Field: last, Offset: at, Why: fmt.Sprintf("%d bytes follow the last field that the bitmap names", len(frame)-at)}
@@ -157,45 +155,120 @@ func (c *Codec) bitmapWord(frame []byte, at int) (uint64, int, error) {
 	return x, end, nil
 }
 
-// parseField checks field n at offset at and returns the offset behind it.
-func (c *Codec) parseField(m *Message, n, at int) (int, error) {
+// parseFields takes apart the fields of word w of the bitmap, from offset at on, and
+// returns the offset behind them.
+func (c *Codec) parseFields(m *Message, w int, set uint64, at int) (int, error) {
+	left := set
+	for {
+		if left, at = c.parseCommon(m, w, left, at); left == 0 {
+			m.has[w] = set
+			return at, nil
+		}
+		z := bits.LeadingZeros64(left)
+		n := w*64 + z + 1
+		s, err := c.parseField(m.frame, n, at)
+		if err != nil {
+			m.has[w] = set &^ left
+			return 0, err
+		}
+		m.spans[n] = s
+		at = s.end()
+		left &^= bit1 >> z
+	}
+}
+
+// parseCommon takes apart the first of the fields left, from offset at on, up to one
+// that is wrong or uncommon: that one is parseField's. It returns the fields then left
+// and where they start. It calls nothing, so that all of its state stays in registers.
+func (c *Codec) parseCommon(m *Message, w int, left uint64, at int) (uint64, int) {
+	frame := m.frame
+	for left != 0 {
+		top := bits.Len64(left) - 1
+		n := w*64 + 64 - top
+		s := c.longest[n] + span(at)
+		if s&spanVariable != 0 {
+			d := &c.fields[n]
+			start := at + int(d.lenSize)
+			if d.length != lenBCD || start > len(frame) {
+				break
+			}
+			count := int(unpacked2[frame[at]])
+			if d.lenSize == 2 {
+				count = count*100 + int(unpacked2[frame[at+1]])
+			}
+			if count > int(d.max) {
+				break
+			}
+			s = s.measured(count, d.size(count), start)
+		}
+		start, end := s.at(), s.end()
+		if end > len(frame) {
+			break
+		}
+		if s&spanChecked != 0 {
+			f := s.form()
+			if s.len()&1 == 1 && f >= formBCD && padNibble(frame[start:end], f != formBCD) != 0 {
+				break
+			}
+			if size := s.size(); s&spanDecimal != 0 && uint(size-1) < 8 && len(frame)-start >= 8 {
+				if overNine(binary.LittleEndian.Uint64(frame[start:start+8])<<(-8*size&63)) != 0 {
+					break
+				}
+			} else if s&spanDecimal != 0 {
+				if !packedDigits(frame[start:end]) {
+					break
+				}
+			} else if f != formBCDTrack && (f != formDigits || !asciiDigits(frame[start:end])) {
+				break
+			}
+		}
+		m.spans[n] = s
+		at = end
+		left &^= 1 << (uint(top) & 63)
+	}
+	return left, at
+}
+
+// parseField says where the value of field n lies, whose length or value starts at
+// offset at.
+func (c *Codec) parseField(frame []byte, n, at int) (span, error) {
 	d := &c.fields[n]
 	if d.form == formUnknown {
 		return 0, &FieldError{Field: n, Offset: at, Why: "the dialect does not know this field"}
 	}
-	frame, count, size := m.frame, int(d.max), int(d.wire)
+	s := c.longest[n] + span(at)
 	if d.length != lenFixed {
-		var err error
-		if count, err = d.parseLength(frame, n, at); err != nil {
-			return 0, err
+		end := at + int(d.lenSize)
+		if end > len(frame) {
+			return 0, &FieldError{Field: n, Offset: at, Why: "the frame ends before its length"}
 		}
-		at += int(d.lenSize)
-		size = d.size(count)
-	}
-	end := at + size
-	if end > len(frame) {
-		return 0, tooShort(n, at, end-at, len(frame)-at)
-	}
-	if d.checked {
-		if why := d.check(frame[at:end], count); why != nil {
-			return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+		count, ok := d.parseLength(frame[at:end])
+		if !ok {
+			return 0, &FieldError{Field: n, Offset: at, Why: "its length must be decimal digits", cause: errNotDigits}
 		}
+		if count > int(d.max) {
+			return 0, tooLong(n, at, d.max, count)
+		}
+		at = end
+		s = s.measured(count, d.size(count), at)
 	}
-	m.spans[n] = span{uint16(at), uint16(end - at), uint16(count)}
-	return end, nil
+	if s.end() > len(frame) {
+		return 0, tooShort(n, at, s.size(), len(frame)-at)
+	}
+	if why := d.form.check(frame[at:s.end()], s.len()); why != nil {
+		return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+	}
+	return s, nil
 }
 
-func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
-	end := at + int(d.lenSize)
-	if end > len(frame) {
-		return 0, &FieldError{Field: n, Offset: at, Why: "the frame ends before its length"}
-	}
-	p, count, ok := frame[at:end], 0, true
+// parseLength is the length that p spells, false when p is no number.
+func (d *descriptor) parseLength(p []byte) (count int, ok bool) {
+	ok = true
 	switch d.length {
 	case lenBCD:
 		for _, c := range p {
 			two := unpacked2[c]
-			ok = ok && two <= 99
+			ok = ok && two != notLength
 			count = count*100 + int(two)
 		}
 	case lenASCII:
@@ -208,13 +281,7 @@ func (d *descriptor) parseLength(frame []byte, n, at int) (int, error) {
 			count = count<<8 | int(c)
 		}
 	}
-	if !ok {
-		return 0, &FieldError{Field: n, Offset: at, Why: "its length must be decimal digits", cause: errNotDigits}
-	}
-	if count > int(d.max) {
-		return 0, tooLong(n, at, d.max, count)
-	}
-	return count, nil
+	return count, ok
 }
 
 func tooLong(n, at int, max uint16, count int) error {
@@ -226,24 +293,15 @@ func tooShort(n, at, want, left int) error {
 }
 
 // check says why b cannot be a value of count units, or nil.
-func (d *descriptor) check(b []byte, count int) error {
-	switch d.form {
-	case formBCD:
+func (f form) check(b []byte, count int) error {
+	switch f {
+	case formBCD, formBCDLeft:
 		if !packedDigits(b) {
 			return errNotDigits
 		}
-		if count&1 == 1 && b[0]>>4 != 0 {
-			return errPadNotZero
-		}
-	case formBCDLeft:
-		if !packedDigits(b) {
-			return errNotDigits
-		}
-		if count&1 == 1 && b[len(b)-1]&15 != 0 {
-			return errPadNotZero
-		}
+		fallthrough
 	case formBCDTrack:
-		if count&1 == 1 && b[len(b)-1]&15 != 0 {
+		if count&1 == 1 && padNibble(b, f != formBCD) != 0 {
 			return errPadNotZero
 		}
 	case formDigits:

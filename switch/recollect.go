@@ -3,6 +3,7 @@ package acquirer
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -41,17 +42,23 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	return false
 }
 
+// outlivedWithin is how long a reversal waits for the archive: a hundred times what
+// a look takes.
+const outlivedWithin = 2 * time.Second
+
 // outlived says that a reversal is of what was approved before the two business
 // days that memory has: it is not of a request that never came. Where the archive is
-// away, or there is none, nobody knows, and a terminal that waits for it would sell
-// nothing meanwhile: it is then false.
+// away or hangs, or there is none, nobody knows, and a terminal that waits for it would
+// sell nothing meanwhile: it is then false.
 func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 	days := s.longAgo(req, reversed)
 	if len(days) == 0 {
 		return false
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), min(outlivedWithin, time.Until(req.Deadline)))
 	defer cancel()
+	s.gate.leave()
+	defer s.gate.enter()
 	found, err := s.archive.Decided(ctx, req.Merchant, days, *reversed)
 	if err != nil {
 		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)

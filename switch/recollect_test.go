@@ -92,7 +92,30 @@ func TestF08ReversalManyDaysLate(t *testing.T) {
 		}
 		archive.err = errors.New("the ledger is away")
 		h.want("while the archive is away", h.ask(reversal("10000001", 50, 1000)), txn.Approved, "00")
+		h.s.archive = hanging{archive}
+		places := h.s.gate.wanted.Load()
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			if n := h.s.gate.wanted.Load(); n != places {
+				t.Errorf("who waits for the archive has %d places at the gate", n-places)
+			}
+			h.want("a sale beside it", h.ask(sale("10000002", 1, 1000)), txn.Approved, "00")
+		}()
+		h.want("while the archive hangs", h.ask(reversal("10000001", 51, 1000)), txn.Approved, "00")
+		if took := time.Since(began); took != outlivedWithin {
+			t.Errorf("the terminal waited %s", took)
+		}
+		h.want("the sale, if it should come", h.ask(sale("10000001", 51, 1000)), txn.ReversedBeforeRequest, "22")
 	})
+}
+
+// hanging is an archive that does not answer.
+type hanging struct{ *shelf }
+
+func (hanging) Decided(ctx context.Context, _ txn.MerchantID, _ []txn.Date, _ txn.Key) ([]txn.Record, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 // meanwhile is an archive while which is asked something comes.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -43,11 +45,59 @@ func (a *app) followAlerts(ctx context.Context) error {
 	}
 }
 
+// wrongMACs are terminals that sent three wrong MACs in a row (S03) and of which there
+// is no alert yet: no transaction is recorded of those. It is in memory alone: a
+// second's are lost with the process, and more while the database is away. It has no
+// more than there are terminals.
+type wrongMACs struct {
+	mu    sync.Mutex
+	since map[wrongMAC]time.Time // the last time
+}
+
+type wrongMAC struct {
+	merchant txn.MerchantID
+	terminal txn.TerminalID
+}
+
+func (w *wrongMACs) add(m txn.MerchantID, t txn.TerminalID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since == nil {
+		w.since = map[wrongMAC]time.Time{}
+	}
+	w.since[wrongMAC{m, t}] = time.Now()
+}
+
+// raise makes alerts of them. What cannot be told yet stays.
+func (w *wrongMACs) raise(ctx context.Context, bench *alert.Workbench) error {
+	w.mu.Lock()
+	said := maps.Clone(w.since)
+	w.mu.Unlock()
+	if len(said) == 0 {
+		return nil
+	}
+	var notices []alert.Notice
+	for of, at := range said {
+		notices = append(notices, alert.Notice{Rule: txn.MakeRule('S', 3), Merchant: of.merchant.String(), Terminal: of.terminal.String(),
+			Action: txn.ActionRefuse, At: at, Why: "three wrong MACs in a row"})
+	}
+	if err := bench.Raise(ctx, notices...); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.since, func(of wrongMAC, at time.Time) bool { return at.Equal(said[of]) })
+	return nil
+}
+
 // alertsOnce is one round. The watch list comes first: it must not wait for a
 // million findings.
 func (a *app) alertsOnce(ctx context.Context) error {
 	for {
 		if err := a.readWatchList(ctx); err != nil {
+			return err
+		}
+		if err := a.wrongMACs.raise(ctx, a.alerts); err != nil {
 			return err
 		}
 		if n, err := a.alerts.Collect(ctx); err != nil || n == 0 {

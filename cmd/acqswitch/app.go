@@ -76,6 +76,7 @@ type app struct {
 	recovery  acquirer.Recovery
 	disk      *diskWatch
 
+	wrongMACs    wrongMACs
 	watchVersion int64 // of the watch list in force; followAlerts owns it once it runs
 
 	linksFirst []string    // issuers whose links terminals wait for
@@ -139,7 +140,7 @@ func (a *app) build() (err error) {
 	if a.risk, err = newRisk(cfg, startPolicy); err != nil {
 		return usage(err)
 	}
-	if a.vault, a.keys, a.keyLog, err = openKeys(cfg, a.log); err != nil {
+	if a.vault, a.keys, a.keyLog, err = openKeys(cfg, a.log, a.wrongMACs.add); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.keyLog.Close, a.keys.Close)
@@ -281,8 +282,9 @@ func openDatabase(cfg *config) (*sqldb.DB, error) {
 	return db, nil
 }
 
-// openKeys opens the key vault and the log of the terminals' keys.
-func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journal.Journal, error) {
+// openKeys opens the key vault and the log of the terminals' keys. wrong is
+// keyring.Config.WrongMACs.
+func openKeys(cfg *config, log *slog.Logger, wrong func(txn.MerchantID, txn.TerminalID)) (*keys.Vault, *keyring.Ring, *journal.Journal, error) {
 	day, err := cfg.businessDay()
 	if err != nil {
 		return nil, nil, nil, err
@@ -295,7 +297,7 @@ func openKeys(cfg *config, log *slog.Logger) (*keys.Vault, *keyring.Ring, *journ
 	if err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
 	}
-	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsPerSecond: cfg.SignOn.PerSecond}, vault, keyLog, log)
+	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsPerSecond: cfg.SignOn.PerSecond, WrongMACs: wrong}, vault, keyLog, log)
 	return vault, ring, keyLog, nil
 }
 

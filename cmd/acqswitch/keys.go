@@ -441,7 +441,7 @@ func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vau
 	if locked(filepath.Join(cfg.DataDir, "keys", "LOCK")) {
 		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again, for it holds the keys", cfg.DataDir)}
 	}
-	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler))
+	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
@@ -234,6 +236,12 @@ func least(n int, what string) cobra.PositionalArgs {
 	}
 }
 
+// tellDue makes an alert of what a sweep finds.
+func tellDue(ctx context.Context, tx *sql.Tx, d office.Due) error {
+	n := alert.Notice{Rule: d.Rule, Merchant: d.Merchant.String(), Terminal: d.Terminal.String(), Action: d.Action, At: d.At, Why: d.Why}
+	return alert.RaiseIn(ctx, tx, &n, d.Since)
+}
+
 // sweepEvery is how often the app looks whether a day has begun.
 const sweepEvery = time.Minute
 
@@ -257,7 +265,7 @@ func (a *app) sweep(ctx context.Context) error {
 			position, of = a.journal.Last(), today
 		}
 		if today != swept && a.drain.Stats().Position >= uint64(position) {
-			n, err := a.office.Sweep(ctx, last)
+			n, err := a.office.Sweep(ctx, last, tellDue)
 			switch {
 			case ctx.Err() != nil:
 				return nil

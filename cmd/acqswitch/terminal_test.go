@@ -1,13 +1,15 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
-
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -72,6 +74,17 @@ func TestTerminalWithKeys(t *testing.T) {
 	terminal(testTMK, "echo").check(t, exitOK, "approved: code 00", "")
 	terminal(testTMK, "sale", append(sale, "--key-set", "005")...).check(t, exitRefused, "", "sign-on of terminal 10000001 was answered 58, not permitted to the terminal; nothing else was sent")
 	terminal(strings.Replace(testTMK, "0", "1", 1), "sale", sale...).check(t, exitRefused, "", "check value is wrong: the switch has another TMK for this terminal")
+	for _, told := range []string{"refused: code A0", "refused: code A0", "was told 77: signed on, asked again"} { // S03
+		terminal("", "sale", append(sale, "--stan", "60")...).check(t, exitRefused, told, "")
+	}
+	var listed struct{ Alerts []alert.Alert }
+	s.until("there is an alert of the wrong MACs", func() bool {
+		r := s.cli("alert", "list", "--rule", "S03", "-o", "json")
+		return json.Unmarshal([]byte(r.out), &listed) == nil && len(listed.Alerts) == 1
+	})
+	show := s.cli("alert", "show", fmt.Sprint(listed.Alerts[0].Number))
+	show.check(t, exitOK, "rule S03 about terminal 10000001 of 999290054110001, refuse, 1 time ", "")
+	show.check(t, exitOK, "raise three wrong MACs in a row", "")
 	if r := s.verify(); r.OpenReversals != 0 {
 		t.Errorf("%d reversals are open", r.OpenReversals)
 	}

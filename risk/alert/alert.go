@@ -94,11 +94,12 @@ type Evidence struct {
 	Policy   uint32    `json:"policy"`
 }
 
-// Act is what somebody did about an alert.
+// Act is what somebody did about an alert; of one beside transactions the first
+// says what it is.
 type Act struct {
 	At   time.Time `json:"at"`
 	By   string    `json:"by"`
-	Act  string    `json:"act"` // assign, dispose
+	Act  string    `json:"act"` // raise, assign, dispose
 	Text string    `json:"text"`
 }
 
@@ -269,15 +270,9 @@ func findings(ctx context.Context, tx *sql.Tx, position, item int64) ([]finding,
 // holds payouts does so once for an alert; who is watched at warning is held
 // already.
 func raise(ctx context.Context, tx *sql.Tx, g group, found []finding) error {
-	a, err := scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND card_token = $4 AND state <> 'disposed'`,
-		g.rule.String(), g.merchant, g.terminal, g.card))
-	isNew := errors.Is(err, sql.ErrNoRows)
-	if isNew {
-		a = Alert{Rule: g.rule.String(), Merchant: g.merchant, Terminal: g.terminal, Card: g.card, State: Open, First: found[0].At}
-		err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM alert`).Scan(&a.Number)
-	}
+	a, isNew, err := alertOf(ctx, tx, g)
 	if err != nil {
-		return failed("find an alert", err)
+		return err
 	}
 	for i := range found {
 		f := &found[i]
@@ -289,20 +284,39 @@ func raise(ctx context.Context, tx *sql.Tx, g group, found []finding) error {
 				return failed("keep the evidence of an alert", err)
 			}
 		}
-		a.Count++
-		a.Action = heavier(a.Action, f.action)
-		if f.At.Before(a.First) {
-			a.First = f.At
-		}
-		if f.At.After(a.Last) {
-			a.Last = f.At
-		}
+		a.counts(f.At, f.action)
 		if f.action == txn.ActionHold.String() && a.Hold == 0 && g.rule != txn.MakeRule('R', 11) {
 			if a.Hold, err = hold(ctx, tx, f.Merchant, "risk", fmt.Sprintf("alert %d: rule %s", a.Number, a.Rule)); err != nil {
 				return err
 			}
 		}
 	}
+	return store(ctx, tx, &a, isNew)
+}
+
+// alertOf is the pending alert of a group, or a new one.
+func alertOf(ctx context.Context, tx *sql.Tx, g group) (a Alert, isNew bool, err error) {
+	a, err = scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND card_token = $4 AND state <> 'disposed'`,
+		g.rule.String(), g.merchant, g.terminal, g.card))
+	if isNew = errors.Is(err, sql.ErrNoRows); isNew {
+		a = Alert{Rule: g.rule.String(), Merchant: g.merchant, Terminal: g.terminal, Card: g.card, State: Open}
+		err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM alert`).Scan(&a.Number)
+	}
+	return a, isNew, failedIf("find an alert", err)
+}
+
+// counts adds what was found once.
+func (a *Alert) counts(at time.Time, action string) {
+	if a.Count++; a.Count == 1 || at.Before(a.First) {
+		a.First = at
+	}
+	if at.After(a.Last) {
+		a.Last = at
+	}
+	a.Action = heavier(a.Action, action)
+}
+
+func store(ctx context.Context, tx *sql.Tx, a *Alert, isNew bool) (err error) {
 	if isNew {
 		_, err = tx.ExecContext(ctx, `INSERT INTO alert (number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee, hold, risk_type, source, dispositions)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, '', '', '')`, a.Number, a.Rule, a.Merchant, a.Terminal, a.Card, a.Action, a.Count,
@@ -311,10 +325,57 @@ func raise(ctx context.Context, tx *sql.Tx, g group, found []finding) error {
 		_, err = tx.ExecContext(ctx, `UPDATE alert SET action = $1, count = $2, first_at = $3, last_at = $4, hold = $5 WHERE number = $6`,
 			a.Action, a.Count, a.First.UnixMicro(), a.Last.UnixMicro(), a.Hold, a.Number)
 	}
+	return failedIf("store an alert", err)
+}
+
+// Notice is what was found about a terminal beside its transactions: it has no
+// evidence, but says itself what it is.
+type Notice struct {
+	Rule     txn.Rule
+	Merchant string
+	Terminal string
+	Action   txn.Action // that was taken
+	At       time.Time
+	Why      string
+}
+
+// Raise makes alerts of notices, all or none.
+func (w *Workbench) Raise(ctx context.Context, notices ...Notice) error {
+	return w.db.Update(ctx, func(tx *sql.Tx) error {
+		for i := range notices {
+			if err := RaiseIn(ctx, tx, &notices[i], time.Time{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// RaiseIn makes a notice part of the pending alert of its rule and terminal, or
+// opens one, as a part of tx. Where there is one since an instant that is not zero,
+// pending or not, it does nothing: the same was told.
+func RaiseIn(ctx context.Context, tx *sql.Tx, n *Notice, since time.Time) error {
+	g := group{rule: n.Rule, merchant: n.Merchant, terminal: n.Terminal}
+	a, isNew, err := alertOf(ctx, tx, g)
 	if err != nil {
-		return failed("store an alert", err)
+		return err
 	}
-	return nil
+	if !since.IsZero() && !isNew && !a.Last.Before(since) {
+		return nil
+	}
+	if !since.IsZero() && isNew {
+		var told int64
+		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM alert WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND last_at >= $4`,
+			a.Rule, a.Merchant, a.Terminal, since.UnixMicro()).Scan(&told)
+		if err != nil || told > 0 {
+			return failedIf("find an alert", err)
+		}
+	}
+	a.counts(n.At, n.Action.String())
+	if err := store(ctx, tx, &a, isNew); err != nil || !isNew {
+		return err
+	}
+	return note(ctx, tx, a.Number, "acqswitch", "raise", n.Why)
 }
 
 // hold holds a merchant's payouts.

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -410,4 +411,65 @@ func TestStates(t *testing.T) {
 	if _, err := ParseState("closed"); err == nil {
 		t.Error("closed is a state")
 	}
+}
+
+// What is found beside transactions is an alert of its rule and terminal: counted while
+// that is pending, another one after it, and none where it was told since.
+func TestNotices(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		d := open(t, dsn)
+		day := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+		notice := func(days int) Notice {
+			return Notice{Rule: txn.MakeRule('T', 17), Merchant: merchant, Terminal: terminal, Action: txn.ActionAlert, At: day.AddDate(0, 0, days), Why: fmt.Sprintf("day %d", days)}
+		}
+		since := func(days, since int) {
+			t.Helper()
+			db, err := sqldb.Open(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			n := notice(days)
+			if err := db.Update(t.Context(), func(tx *sql.Tx) error { return RaiseIn(t.Context(), tx, &n, day.AddDate(0, 0, since)) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		counts := func(want ...int64) {
+			t.Helper()
+			var got []int64
+			for number := range int64(len(want)) {
+				a, err := d.Get(t.Context(), number+1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, a.Count)
+			}
+			if _, err := d.Get(t.Context(), int64(len(want))+1); !slices.Equal(got, want) || err == nil {
+				t.Errorf("alerts count %v, want %v; and then %v", got, want, err)
+			}
+		}
+		since(1, 0)
+		since(2, 0)
+		counts(1)
+		if err := d.Raise(t.Context(), notice(3), notice(0)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := d.Get(t.Context(), 1)
+		if err != nil || a.Count != 3 || !a.First.Equal(day) || !a.Last.Equal(day.AddDate(0, 0, 3)) || a.Action != "alert" || a.Rule != "T17" || a.Terminal != terminal ||
+			len(a.Evidence) != 0 || len(a.History) != 1 || a.History[0].Act != "raise" || a.History[0].Text != "day 1" {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if _, err := d.Assign(t.Context(), 1, "Li Na", "Wang"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Dispose(t.Context(), 1, Decision{RiskType: "99", Source: "QT", Dispositions: []string{"99"}, Note: "seen"}, "Li Na", nil); err != nil {
+			t.Fatal(err)
+		}
+		since(4, 0) // told, and decided
+		counts(3)
+		since(5, 4) // another one
+		counts(3, 1)
+		since(6, 6)
+		counts(3, 2)
+	})
 }

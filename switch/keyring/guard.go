@@ -103,6 +103,9 @@ func (r *Ring) wrong(t *terminal, req *txn.Request) txn.Reason {
 		return txn.MACIsWrong
 	}
 	r.note(MACsWrong)
+	if n == FailuresMax && r.cfg.WrongMACs != nil {
+		r.cfg.WrongMACs(req.Holder.Merchant, req.Key.Terminal)
+	}
 	r.log.Warn("a terminal's MAC is wrong again and again", "terminal", req.Key.Terminal.String(), "in_a_row", n)
 	if req.Holder.Keys.DUKPT() {
 		return txn.MACIsWrong // a sign-on would give it nothing

@@ -40,6 +40,9 @@ type Config struct {
 	// SignOnsPerSecond is how many sign-ons are given keys in a second; more wait
 	// for their turn. Default 1,000.
 	SignOnsPerSecond int
+	// WrongMACs, if not nil, is told of a registered terminal that sent FailuresMax
+	// wrong MACs in a row, once for each such row. It must not wait.
+	WrongMACs func(txn.MerchantID, txn.TerminalID)
 }
 
 // Store is the ring's log: a journal of its own. Append returns a nil error

@@ -185,6 +185,12 @@ func TestS03ThreeWrongMACs(t *testing.T) {
 	d := newDesk(t)
 	d.load()
 	d.signOn()
+	told := 0
+	d.ring.cfg.WrongMACs = func(m txn.MerchantID, id txn.TerminalID) {
+		if told++; m != d.holder.Merchant || id != tid {
+			t.Errorf("told of %s of %s", id, m)
+		}
+	}
 	for _, flip := range []byte{1, 1, 0, 1, 1} {
 		want := txn.MACIsWrong
 		if flip == 0 {
@@ -192,7 +198,14 @@ func TestS03ThreeWrongMACs(t *testing.T) {
 		}
 		d.want("up to two wrong", d.ring.Check(d.request(flip)), want)
 	}
+	if told != 0 {
+		t.Error("told of two wrong ones")
+	}
 	d.want("the third", d.ring.Check(d.request(1)), txn.SignOnIsRequired)
+	d.want("the fourth", d.ring.Check(d.request(1)), txn.SignOnIsRequired)
+	if told != 1 {
+		t.Errorf("told %d times of four in a row", told)
+	}
 }
 
 func TestF15WrongMACs(t *testing.T) {

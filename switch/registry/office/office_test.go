@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -317,14 +318,14 @@ func TestM04(t *testing.T) {
 		h.must(h.AddMerchant(ctx, li, shop(mid, "licence_ends=2026-11-26", "account_owner=Somebody")))
 		h.approve(mid)
 		never := func(context.Context, txn.MerchantID, txn.TerminalID, txn.Date) (txn.Date, error) { return 0, nil }
-		if n, err := h.Sweep(ctx, never); err != nil || n != (Swept{}) || h.status(mid) != "active" {
+		if n, err := h.Sweep(ctx, never, nil); err != nil || n != (Swept{}) || h.status(mid) != "active" {
 			h.t.Fatalf("on the last day: %+v, %v", n, err)
 		}
 		h.now = h.now.AddDate(0, 0, 1)
-		if n, err := h.Sweep(ctx, never); err != nil || n.Held != 1 || h.status(mid) != "hold" {
+		if n, err := h.Sweep(ctx, never, nil); err != nil || n.Held != 1 || h.status(mid) != "hold" {
 			h.t.Fatalf("the day after: %+v, %v", n, err)
 		}
-		if n, err := h.Sweep(ctx, never); err != nil || n != (Swept{}) {
+		if n, err := h.Sweep(ctx, never, nil); err != nil || n != (Swept{}) {
 			h.t.Errorf("again: %+v, %v", n, err)
 		}
 		s, _, err := h.Snapshot(ctx)
@@ -669,6 +670,7 @@ type idling struct {
 	start time.Time
 	sold  txn.Date
 	asked int // of the ledger
+	told  []string
 }
 
 func idle(h *house) *idling {
@@ -694,9 +696,24 @@ func (i *idling) on(days int) Swept {
 			return i.sold, nil
 		}
 		return 0, nil
+	}, func(_ context.Context, tx *sql.Tx, d Due) error {
+		if tx == nil || !d.At.Equal(i.now) || d.Merchant.String() != mid {
+			i.t.Errorf("told %+v", d)
+		}
+		i.told = append(i.told, fmt.Sprintf("%s %s of %s, since %s: %s", d.Rule, d.Action, d.Terminal, d.Since.In(i.cfg.Day.Zone).Format(time.DateTime), d.Why))
+		return nil
 	})
 	i.must(err)
 	return n
+}
+
+// tells holds what was told since the last call.
+func (i *idling) tells(want ...string) {
+	i.t.Helper()
+	if !slices.Equal(i.told, want) {
+		i.t.Errorf("told %q, want %q", i.told, want)
+	}
+	i.told = nil
 }
 
 func (i *idling) sells(days int) { i.sold = i.cfg.Day.Of(i.start.AddDate(0, 0, days)) }
@@ -713,6 +730,7 @@ func TestT15(t *testing.T) {
 		if n := i.on(90); n != (Swept{Unverified: 1}) || h.machineStatus("idle") != "unverified" || h.machineStatus("sold") != "active" {
 			h.t.Errorf("day 90: %+v", n)
 		}
+		i.tells("T15 refuse of 10000000, since 2026-11-26 23:00:00: no approved transaction since 2026-11-26")
 		s, _, err := h.Snapshot(h.t.Context())
 		h.must(err)
 		if term, _ := s.Terminal(txn.MakeTerminalID("10000000")); term.Status != txn.StatusSuspended {
@@ -737,9 +755,11 @@ func TestT16(t *testing.T) {
 		if n := i.on(364); n.Retired != 0 || h.machineStatus("idle") != "unverified" {
 			h.t.Errorf("day 364: %+v", n)
 		}
+		i.told = nil
 		if n := i.on(365); n.Retired != 1 || h.machineStatus("idle") != "retired" || h.machineStatus("sold") != "unverified" {
 			h.t.Errorf("day 365: %+v", n)
 		}
+		i.tells()
 		history, err := h.History(h.t.Context(), "machine", "idle")
 		h.must(err)
 		if c := history[len(history)-1]; c.By != Sweeper || c.Reason != "T16: no approved transaction since 2026-11-26" {
@@ -769,9 +789,11 @@ func TestT17(t *testing.T) {
 		if i.on(180); due() != "" {
 			h.t.Errorf("day 180: due are%s", due())
 		}
+		i.told = nil
 		if i.on(181); due() != " sold" {
 			h.t.Errorf("day 181: due are%s", due())
 		}
+		i.tells("T17 alert of 10000001, since 2026-11-26 23:00:00: nobody inspected it since 2026-11-26")
 		if n := i.on(210); n != (Swept{}) {
 			h.t.Errorf("day 210: %+v", n)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -12,6 +13,21 @@ import (
 // LastApproved is the last business day since a day, that day too, on which a
 // terminal of a merchant had a transaction approved; 0 is none.
 type LastApproved func(ctx context.Context, m txn.MerchantID, t txn.TerminalID, since txn.Date) (txn.Date, error)
+
+// Due is what a sweep finds about a terminal.
+type Due struct {
+	Rule     txn.Rule // T15, T17
+	Action   txn.Action
+	Merchant txn.MerchantID
+	Terminal txn.TerminalID
+	At       time.Time
+	Since    time.Time // the end of the day on which it last sold, or was inspected
+	Why      string
+}
+
+// Tell tells whom it concerns of what a sweep found, as a part of tx. The same, since
+// the same instant, may come every day.
+type Tell func(ctx context.Context, tx *sql.Tx, d Due) error
 
 // Sweeper is who does what time does.
 const Sweeper = "acqswitch"
@@ -25,11 +41,12 @@ const sweepMax = 20_000
 // Sweep does what a day that begins does to the registry: merchants whose licence
 // has ended are held (M04), terminals that were idle for too long become
 // unverified (T15) and then retired (T16), and so do those that nobody inspected
-// (T17, unverified). It is called when all transactions of the days before are in
+// (T17, unverified). Of T15, and of T17 as soon as an inspection is due, it tells. It
+// is called when all transactions of the days before are in
 // the ledger, which last asks; a terminal that is not idle as the day begins
 // cannot become it during the day, so once a day is exact. It may be called more
 // often, and goes on where it stopped.
-func (o *Office) Sweep(ctx context.Context, last LastApproved) (n Swept, err error) {
+func (o *Office) Sweep(ctx context.Context, last LastApproved, tell Tell) (n Swept, err error) {
 	today := o.cfg.Day.Of(o.now())
 	if n.Held, err = o.holdExpired(ctx, today); err != nil {
 		return n, err
@@ -37,12 +54,13 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved) (n Swept, err err
 	for _, rule := range []struct {
 		query string
 		days  int
-		rule  string
+		rule  int
 		act   string
 		count *int
+		tell  Tell // nil: nobody
 	}{
-		{`SELECT document, seen FROM machine WHERE status = 'active' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.IdleDays, "T15", "idle", &n.Unverified},
-		{`SELECT document, seen FROM machine WHERE status = 'unverified' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.StopDays, "T16", "retire", &n.Retired},
+		{`SELECT document, seen FROM machine WHERE status = 'active' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.IdleDays, 15, "idle", &n.Unverified, tell},
+		{`SELECT document, seen FROM machine WHERE status = 'unverified' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.StopDays, 16, "retire", &n.Retired, nil},
 	} {
 		limit := daysBefore(today, rule.days)
 		found, err := o.candidates(ctx, rule.query, limit)
@@ -63,7 +81,7 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved) (n Swept, err err
 			if c.seen > limit {
 				continue
 			}
-			done, err := o.sweepMachine(ctx, c.Get("serial"), rule.act, fmt.Sprintf("%s: no approved transaction since %s", rule.rule, c.seen), c.Text())
+			done, err := o.sweepMachine(ctx, &c, rule.act, o.due(&c, rule.rule, txn.ActionRefuse, "no approved transaction"), rule.tell)
 			if err != nil {
 				return n, err
 			}
@@ -72,13 +90,24 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved) (n Swept, err err
 			}
 		}
 	}
-	found, err := o.candidates(ctx, `SELECT document, inspected FROM machine WHERE status = 'active' AND inspected < $1 ORDER BY serial LIMIT $2`,
+	// The latest first: where there are too many, those of whom it was told are left out.
+	found, err := o.candidates(ctx, `SELECT document, inspected FROM machine WHERE status = 'active' AND inspected < $1 ORDER BY inspected DESC, serial LIMIT $2`,
+		daysBefore(today, o.cfg.InspectDays))
+	if err != nil {
+		return n, err
+	}
+	for _, c := range found {
+		if err := o.db.Update(ctx, func(tx *sql.Tx) error { return tell(ctx, tx, o.due(&c, 17, txn.ActionAlert, "nobody inspected it")) }); err != nil {
+			return n, err
+		}
+	}
+	found, err = o.candidates(ctx, `SELECT document, inspected FROM machine WHERE status = 'active' AND inspected < $1 ORDER BY serial LIMIT $2`,
 		daysBefore(today, o.cfg.InspectDays+o.cfg.InspectGraceDays))
 	if err != nil {
 		return n, err
 	}
 	for _, c := range found {
-		done, err := o.sweepMachine(ctx, c.Get("serial"), "idle", fmt.Sprintf("T17: nobody inspected it since %s", c.seen), c.Text())
+		done, err := o.sweepMachine(ctx, &c, "idle", o.due(&c, 17, txn.ActionRefuse, "nobody inspected it"), nil)
 		if err != nil {
 			return n, err
 		}
@@ -152,14 +181,26 @@ func (o *Office) saw(ctx context.Context, serial string, day txn.Date) error {
 	})
 }
 
-// sweepMachine does an act on a machine, unless somebody changed it since.
-func (o *Office) sweepMachine(ctx context.Context, serial, act, why, was string) (done bool, err error) {
-	err = o.do(ctx, Act{Sweeper, why}, "machine "+serial, func(w *work) error {
+// due is what rule T with a number finds about a candidate: what did not happen since
+// its day.
+func (o *Office) due(c *candidate, number int, action txn.Action, what string) Due {
+	return Due{Rule: txn.MakeRule('T', number), Action: action, Merchant: txn.MakeMerchantID(c.Get("merchant")), Terminal: txn.MakeTerminalID(c.Get("tid")),
+		At: o.now(), Since: o.cfg.Day.Start(c.seen.After()), Why: fmt.Sprintf("%s since %s", what, c.seen)}
+}
+
+// sweepMachine does an act on a machine, unless somebody changed it since, and tells
+// of it.
+func (o *Office) sweepMachine(ctx context.Context, c *candidate, act string, d Due, tell Tell) (done bool, err error) {
+	serial := c.Get("serial")
+	err = o.do(ctx, Act{Sweeper, d.Rule.String() + ": " + d.Why}, "machine "+serial, func(w *work) error {
 		m, err := w.machine(serial)
-		if done = m != nil && m.was == was; err != nil || !done {
+		if done = m != nil && m.was == c.Text(); err != nil || !done {
 			return err
 		}
-		return w.stepMachine(m, act)
+		if err := w.stepMachine(m, act); err != nil || tell == nil {
+			return err
+		}
+		return tell(ctx, w.tx, d)
 	})
 	return done, err
 }

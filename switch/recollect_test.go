@@ -3,6 +3,7 @@ package acquirer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,34 @@ type hanging struct{ *shelf }
 func (hanging) Decided(ctx context.Context, _ txn.MerchantID, _ []txn.Date, _ txn.Key) ([]txn.Record, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+// A pre-authorization counts in no batch: it may be a day older than the first sale
+// that does, also after a restart.
+func TestF08ReversalOfAPreauthFromBeforeItsBatchsFirstSale(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarts %v", restarts), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				at(0, 22, 50)
+				h := newHouse(t)
+				h.want("preauth", h.ask(about(txn.KindPreauth, 1, 1000, 0)), txn.Approved, "00")
+				at(0, 23, 30)
+				h.want("sale", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
+				at(2, 12, 0)
+				h.want("sale", h.ask(sale("10000001", 3, 500)), txn.Approved, "00")
+				recs := h.records()
+				if restarts {
+					h.restart()
+				}
+				defer h.stop()
+				h.s.archive = &shelf{recs: recs}
+				for i := range h.s.slots.shards { // others sell as well
+					h.s.slots.turn(&h.s.slots.shards[i], h.s.cfg.Day.Of(time.Now()))
+				}
+				h.want("reversal", h.ask(reversal("10000001", 1, 1000)), txn.OriginalIsOfAnotherDay, "25")
+			})
+		})
+	}
 }
 
 // meanwhile is an archive while which is asked something comes.

@@ -41,7 +41,14 @@ var ErrSealBroken = errors.New("sealed card number does not open under this key 
 type Cards struct {
 	current byte // version that seals
 	aeads   [versionsMax]cipher.AEAD
-	macs    sync.Pool // of hash.Hash, HMAC-SHA-256 under the index key
+	macs    sync.Pool // of *mac
+}
+
+// mac is HMAC-SHA-256 under the index key, with the memory of one use.
+type mac struct {
+	hash.Hash
+	digits [txn.PANDigitsMax]byte
+	sum    [sha256.Size]byte
 }
 
 // OpenCards reads the key file, or makes one with fresh random keys (mode
@@ -116,7 +123,7 @@ func parseCards(text, path string) (*Cards, error) {
 			return nil, fmt.Errorf("card key file %s: the index key is also a seal key; draw another", path)
 		}
 	}
-	c.macs.New = func() any { return hmac.New(sha256.New, index) }
+	c.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, index)} }
 	return c, nil
 }
 
@@ -132,14 +139,12 @@ func createKeyFile(path string) ([]byte, error) {
 
 // Token is the keyed hash a card is counted and matched under.
 func (c *Cards) Token(pan *txn.PAN) (t txn.CardToken) {
-	m := c.macs.Get().(hash.Hash)
+	m := c.macs.Get().(*mac)
 	m.Reset()
-	var digits [txn.PANDigitsMax]byte
-	m.Write(pan.Append(digits[:0]))
-	var sum [sha256.Size]byte
-	copy(t[:], m.Sum(sum[:0]))
+	m.Write(pan.Append(m.digits[:0]))
+	clear(m.digits[:])
+	copy(t[:], m.Sum(m.sum[:0]))
 	c.macs.Put(m)
-	clear(digits[:])
 	return t
 }
 
@@ -215,11 +220,10 @@ func (c *Cards) OpenText(sealed, about string) (string, error) {
 // that of an identity document. Equal numbers of one kind have one hash; no card
 // has it as its Token.
 func (c *Cards) Hash(kind, number string) (h [16]byte) {
-	m := c.macs.Get().(hash.Hash)
+	m := c.macs.Get().(*mac)
 	m.Reset()
 	fmt.Fprintf(m, "%s\x00%s", kind, number)
-	var sum [sha256.Size]byte
-	copy(h[:], m.Sum(sum[:0]))
+	copy(h[:], m.Sum(m.sum[:0]))
 	c.macs.Put(m)
 	return h
 }

@@ -44,6 +44,9 @@ func TestSealOpensOnlyForItsTransactionAndKey(t *testing.T) {
 	if other.Token(&pan) == c.Token(&pan) {
 		t.Error("two index keys give one token")
 	}
+	if n := testing.AllocsPerRun(500, func() { c.Token(&pan) }); n != 0 && !raceEnabled {
+		t.Errorf("a token takes %v allocations", n)
+	}
 	for i := range sealed {
 		bad := sealed
 		bad[i] ^= 1

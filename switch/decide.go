@@ -65,6 +65,13 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, reason)
 		return
 	}
+	s.carry(req, ans, w)
+}
+
+// carry takes a request that has passed the gate through, and gives back what it
+// holds meanwhile, however it ends. (Among proceed's many returns these defers would
+// be of the slow kind.)
+func (s *Switch) carry(req *txn.Request, ans *txn.Answer, w *work) {
 	defer s.gate.leave() // the last thing
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
@@ -76,6 +83,11 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	defer s.leave(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
+	s.proceed(req, ans, w)
+}
+
+// proceed decides a request that is claimed and counted.
+func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 	switch {
 	case req.Kind == txn.KindReversal:
 		s.reverse(req, ans, w)

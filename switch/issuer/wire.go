@@ -169,9 +169,7 @@ func (w *wire) write() {
 		if !w.carry(&f) {
 			return
 		}
-		if spare = f; cap(spare.frames) > queueMax/4 {
-			spare.frames = nil
-		}
+		spare = f // as large as it had to be: a little over queueMax at most
 	}
 }
 

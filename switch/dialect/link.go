@@ -146,8 +146,7 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	e.Text(41, req.Key.Terminal[:])
 	e.Text(42, req.Merchant[:])
 	if req.Owner != nil {
-		place := nameAndPlace(req.Owner)
-		e.Text(43, place[:])
+		e.Text(43, req.Owner.Acceptor[:])
 	}
 	if req.Amount.Currency != 0 {
 		d.currency(&e, req.Amount.Currency)
@@ -426,29 +425,5 @@ func digits(dst []byte, n uint64) {
 	for i := len(dst) - 1; i >= 0; i-- {
 		dst[i] = '0' + byte(n%10)
 		n /= 10
-	}
-}
-
-// nameAndPlace is DE43: name 25, city 13, country 2. ISO 3166 letters of the
-// countries are not kept; China is CN, all others are blank.
-func nameAndPlace(m *txn.Merchant) (b [40]byte) {
-	for i := range b {
-		b[i] = ' '
-	}
-	printable(b[:25], m.Name[:])
-	printable(b[25:38], m.City[:])
-	if m.Country == 156 {
-		copy(b[38:], "CN")
-	}
-	return b
-}
-
-// printable copies ASCII text; anything else becomes a space, so that half a
-// Chinese character never leaves.
-func printable(dst, src []byte) {
-	for i := range min(len(dst), len(src)) {
-		if c := src[i]; c > ' ' && c < 0x7F {
-			dst[i] = c
-		}
 	}
 }

@@ -69,12 +69,10 @@ const testOriginal = "0200" + "000070" + "1122090000" + "00048802900" + "0000000
 
 // TestAppendRequest follows terminals' requests to the issuer.
 func TestAppendRequest(t *testing.T) {
-	owner := &txn.Merchant{MCC: 5411, Country: 156}
-	copy(owner.Name[:], "Bund Books \xC9\xCF\xBA\xA3") // half of it GBK
-	copy(owner.City[:], "Shanghai")
-	const place = "Bund Books               Shanghai     CN"
-	abroad := &txn.Merchant{MCC: 5812, Country: 392}
-	copy(abroad.Name[:], "Ginza Noodles with a name as long as it gets")
+	const place = "Bund Books \xC9\xCF\xBA\xA3          Shanghai     CN"
+	owner := &txn.Merchant{MCC: 5411, Country: 156, Acceptor: [40]byte([]byte(place))}
+	const placeAbroad = "Ginza Noodles            Tokyo        JP"
+	abroad := &txn.Merchant{MCC: 5812, Country: 392, Acceptor: [40]byte([]byte(placeAbroad))}
 
 	sale := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 14: "3012",
 		18: "5411", 19: "156", 22: "051", 25: "00", 32: "48802900", 37: string(testRRN[:]), 41: "10000001", 42: "999290054110001", 43: place, 49: "156"}
@@ -104,7 +102,7 @@ func TestAppendRequest(t *testing.T) {
 		{"iso refund as a request goes as an advice", "iso87", 0x0201, isoSale.with(fields{3: "201000", 90: isoOriginal}), owner, 0x0220,
 			sale.with(fields{3: "201000", 12: "173105", 25: "", 90: testOriginal})},
 		{"iso sale without entry mode, abroad", "iso87", 0x0200, isoSale.with(fields{14: "", 22: "", 49: "392"}), abroad, 0x0200,
-			sale.with(fields{12: "173105", 14: "", 18: "5812", 19: "392", 22: "000", 25: "", 43: "Ginza Noodles with a name               ", 49: "392"})},
+			sale.with(fields{12: "173105", 14: "", 18: "5812", 19: "392", 22: "000", 25: "", 43: placeAbroad, 49: "392"})},
 		{"iso sale of a merchant nobody knows", "iso87", 0x0200, isoSale, nil, 0x0200, sale.with(fields{12: "173105", 18: "", 19: "", 25: "", 43: ""})},
 		{"iso PIN without security information", "iso87", 0x0200, isoSale.with(fields{52: "hex:BDFD42DCF960C8B6"}), owner, 0x0200, sale.with(fields{12: "173105", 25: "", 52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6"})},
 		{"iso balance as authorization", "iso87", 0x0100, isoSale.with(fields{3: "310000", 4: "", 49: ""}), owner, 0x0100, sale.with(fields{3: "310000", 4: "", 12: "173105", 25: "", 49: ""})},

@@ -159,7 +159,7 @@ type Merchant struct {
 	Limits   Limits
 	Card     Limits // per card at this merchant's plan; zero fields fall to the switch's default
 	Name     [40]byte
-	City     [13]byte
+	Acceptor [40]byte // its name and place as issuers are told them, DE43
 
 	Type        MerchantType
 	Identity    Identity // of the licence or document it was registered with

@@ -32,8 +32,8 @@ func batchesCommand(c *console) *cobra.Command {
 			cfg.DataDir = data
 		}
 		if date != "" {
-			day, err := txn.ParseDate(date)
-			return cfg, day, usageIf(err)
+			day, err := readDay(date)
+			return cfg, day, err
 		}
 		day, err := cfg.businessDay()
 		return cfg, day.Of(time.Now()), err
@@ -70,7 +70,7 @@ JSON has each step of a settlement, and amounts in minor units.`,
 earlier one. A running switch does that by itself (batches.close_after); this is
 for one that is stopped, as before it moves. Like a start it first decides what
 a crash left open. A terminal can still settle a closed batch and is told how
-its totals compare, but makes no more transactions in it.`,
+its totals compare, but makes no more transactions in it. Exit code 3: a switch runs.`,
 		Example: `  acqswitch batches close --config acqswitch.yaml --date 2026-11-22`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -109,8 +109,11 @@ func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date
 }
 
 // asStopped does something as a switch that serves nobody: what a crash left open
-// is decided before it, and the ledger catches up after it.
+// is decided before it, and the ledger catches up after it. A running one is a no.
 func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) error) (err error) {
+	if err := cfg.unserved("journal"); err != nil {
+		return err
+	}
 	cfg.Admin.Address, cfg.Log.Level = "", "error"
 	a, err := newApp(cfg, logs)
 	if err != nil {

@@ -78,6 +78,7 @@ func TestBatchOverTCP(t *testing.T) {
 	checkAnswer(t, s.tell(framed(t, "cup-03", map[int]string{11: "000030", 60: "2200000300060"})), 0x0210, "00")
 
 	s.until("verify sees everything finished", func() bool { r := s.verify(); return r.OpenRequests+r.OpenReversals == 0 })
+	s.cli("batches", "close", "--config", "acqswitch.yaml").check(t, exitRefused, "", "a switch runs on data: stop it, then try again\n")
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Errorf("SIGTERM: exit %d", code)
 	}

@@ -167,8 +167,8 @@ again changes nothing.`,
 			default:
 				return usage(fmt.Errorf("--as %q must be retrieval or chargeback", as))
 			}
-			if o.Date, err = txn.ParseDate(date); err != nil {
-				return usage(fmt.Errorf("--date: %w", err))
+			if o.Date, err = readDay(date); err != nil {
+				return err
 			}
 			if o.RRN == "" {
 				return usage(errors.New("--rrn must say which transaction"))

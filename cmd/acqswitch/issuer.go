@@ -71,9 +71,9 @@ reconcile import. The last line has its sums.`,
 		Example: `  acqswitch issuer file IND26112201ACOM --book issuer.book --date 2026-11-22`,
 		Args:    args(1, "the file to write"),
 		RunE: func(_ *cobra.Command, given []string) error {
-			day, err := txn.ParseDate(date)
+			day, err := readDay(date)
 			if err != nil {
-				return usage(fmt.Errorf("--date: %w", err))
+				return err
 			}
 			of, err := txn.ParseCurrency(currency)
 			if err != nil {

@@ -432,14 +432,22 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 	return parts, nil
 }
 
+// unserved refuses what a running switch is in the way of, which has a log open.
+func (c *config) unserved(log string) error {
+	if locked(filepath.Join(c.DataDir, log, "LOCK")) {
+		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again", c.DataDir)}
+	}
+	return nil
+}
+
 // withKeys opens the log of terminals' keys, which no switch may have open: that is
 // a no.
 func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vault) error) (err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	if locked(filepath.Join(cfg.DataDir, "keys", "LOCK")) {
-		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again, for it holds the keys", cfg.DataDir)}
+	if err := cfg.unserved("keys"); err != nil {
+		return err
 	}
 	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler), nil)
 	if err != nil {

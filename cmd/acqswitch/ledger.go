@@ -172,23 +172,26 @@ func days(cfg *config, date, from, to string) (first, last txn.Date, err error) 
 		if from != "" || to != "" {
 			return 0, 0, usage(errors.New("--date is one day; --from and --to are for several"))
 		}
-		from, to = date, date
+		day, err := readDay(date)
+		return day, day, err
 	}
 	zone, err := cfg.businessDay()
 	if err != nil {
 		return 0, 0, err
 	}
 	today := zone.Of(time.Now())
-	read := func(s string, d *txn.Date) {
+	read := func(flag, s string, d *txn.Date) {
 		if *d = today; s != "" && err == nil {
-			*d, err = txn.ParseDate(s)
+			if *d, err = txn.ParseDate(s); err != nil {
+				err = fmt.Errorf("--%s: %w", flag, err)
+			}
 		}
 	}
-	read(to, &last)
+	read("to", to, &last)
 	if from == "" && to != "" {
 		return 0, 0, usage(errors.New("--to needs --from, the first day"))
 	}
-	read(from, &first)
+	read("from", from, &first)
 	if err == nil && first > last {
 		err = fmt.Errorf("--from %s is after --to %s", first, last)
 	}

@@ -18,7 +18,7 @@ import (
 func merchantCommand(c *console) *cobra.Command {
 	writing := func(use, short, example string, do func(*office.Office, context.Context, office.Act, registry.Entry) (string, error)) *cobra.Command {
 		var cmd *cobra.Command
-		cmd = acting(c, use+" MID [KEY=TEXT ...]", short, example, least(1, "a merchant id and KEY=TEXT pairs"),
+		cmd = acting(c, use+" MID [KEY=TEXT ...]", short, example, andPairs("a merchant id"),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				e := registry.NewMerchant()
 				if err := pairs(e, append([]string{"mid=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
@@ -159,7 +159,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 func deviceCommand(c *console) *cobra.Command {
 	writing := func(use, short, example, done string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
 		var cmd *cobra.Command
-		cmd = acting(c, use+" SERIAL [KEY=TEXT ...]", short, example, least(1, "a serial number and KEY=TEXT pairs"),
+		cmd = acting(c, use+" SERIAL [KEY=TEXT ...]", short, example, andPairs("a serial number"),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				e := registry.NewTerminal()
 				if err := pairs(e, append([]string{"serial=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
@@ -283,14 +283,14 @@ func ticketCommand(c *console) *cobra.Command {
 	children := []*cobra.Command{open, list}
 	for _, act := range []struct {
 		name, use, short string
-		n                int
+		args             cobra.PositionalArgs
 	}{
-		{"assign", "assign NUMBER PERSON", "Assign a ticket to somebody", 2},
-		{"resolve", "resolve NUMBER TEXT", "Say how a ticket was resolved", 2},
-		{"reopen", "reopen NUMBER", "Open a resolved ticket again", 1},
-		{"close", "close NUMBER", "Close a resolved ticket", 1},
+		{"assign", "assign NUMBER PERSON", "Assign a ticket to somebody", args(2, "a number and a person")},
+		{"resolve", "resolve NUMBER TEXT", "Say how a ticket was resolved", args(2, "a number and a text")},
+		{"reopen", "reopen NUMBER", "Open a resolved ticket again", args(1, "one number")},
+		{"close", "close NUMBER", "Close a resolved ticket", args(1, "one number")},
 	} {
-		children = append(children, acting(c, act.use, act.short, "  acqswitch ticket "+strings.NewReplacer("NUMBER", "7", "PERSON", "zhao", "TEXT", `"new reader"`).Replace(act.use)+" --by li", args(act.n, strings.ToLower(strings.TrimPrefix(act.use, act.name+" "))),
+		children = append(children, acting(c, act.use, act.short, "  acqswitch ticket "+strings.NewReplacer("NUMBER", "7", "PERSON", "zhao", "TEXT", `"new reader"`).Replace(act.use)+" --by li", act.args,
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				n, err := number(given[0])
 				if err != nil {

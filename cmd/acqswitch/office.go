@@ -227,15 +227,6 @@ func reading(cmd *cobra.Command, read func(context.Context, *office.Office, []st
 	return f.on(cmd, false)
 }
 
-func least(n int, what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, given []string) error {
-		if len(given) < n {
-			return usage(fmt.Errorf("%s takes %s; see %s --help", cmd.CommandPath(), what, cmd.CommandPath()))
-		}
-		return nil
-	}
-}
-
 // tellDue makes an alert of what a sweep finds.
 func tellDue(ctx context.Context, tx *sql.Tx, d office.Due) error {
 	n := alert.Notice{Rule: d.Rule, Merchant: d.Merchant.String(), Terminal: d.Terminal.String(), Action: d.Action, At: d.At, Why: d.Why}

@@ -21,8 +21,8 @@ func ledgerPositionsCommand(c *console) *cobra.Command {
 			var day txn.Date
 			var err error
 			if date != "" {
-				if day, err = txn.ParseDate(date); err != nil {
-					return usage(err)
+				if day, err = readDay(date); err != nil {
+					return err
 				}
 			}
 			return listLedger(c, cmd, file, data, columns, func(l *openedLedger, add func(listed) error) error { return list(cmd.Context(), l, day, add) })

@@ -120,9 +120,9 @@ not there, an exception is open, or the day is not settled.`,
 		Example: `  acqswitch proof --date 2026-11-22 --config acqswitch.yaml
   acqswitch proof --date 2026-11-22 -o json | jq .breaks`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			day, err := txn.ParseDate(date)
+			day, err := readDay(date)
 			if err != nil {
-				return usage(fmt.Errorf("--date: %w", err))
+				return err
 			}
 			return f.queue(cmd.Context(), func(cfg *config, l *ledger.Ledger, q *reconcile.Queue) error {
 				calendar, err := cfg.businessDay()

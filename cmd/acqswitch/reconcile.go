@@ -100,9 +100,9 @@ applied; 3 taken, with exceptions, or refused: the day is not settled, or has a 
 		Example: `  acqswitch reconcile import IND26112201ACOM --issuer unionpay --date 2026-11-22 --config acqswitch.yaml`,
 		Args:    args(1, "one file"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			day, err := txn.ParseDate(date)
+			day, err := readDay(date)
 			if err != nil {
-				return usage(fmt.Errorf("--date: %w", err))
+				return err
 			}
 			cfg, err := f.config()
 			if err != nil {

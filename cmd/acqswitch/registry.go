@@ -163,10 +163,13 @@ they can be imported where the same card keys are.`,
 func registryHistory(c *console) *cobra.Command {
 	var full bool
 	cmd := reading(&cobra.Command{
-		Use: "history [merchant|machine|ticket|model|region|blacklist [ID]]", Short: "Show what was changed, by whom, when and why", Args: cobra.MaximumNArgs(2),
+		Use: "history [merchant|machine|ticket|model|region|blacklist [ID]]", Short: "Show what was changed, by whom, when and why", Args: argsFrom(0, 2, "at most what and which"),
 		Example: "  acqswitch registry history merchant 999290054110001 --full",
 	}, func(ctx context.Context, o *office.Office, given []string) error {
 		given = append(given, "", "")
+		if subjects := []string{"merchant", "machine", "ticket", "model", "region", "blacklist"}; given[0] != "" && !slices.Contains(subjects, given[0]) {
+			return usage(oneOf(given[0], subjects...))
+		}
 		found, err := o.History(ctx, given[0], given[1])
 		if err != nil {
 			return err
@@ -213,7 +216,7 @@ func difference(was, becomes string) string {
 
 func registryBindings(c *console) *cobra.Command {
 	return reading(&cobra.Command{
-		Use: "bindings [SERIAL|MID]", Short: "Report every binding of machines to merchants", Args: cobra.MaximumNArgs(1),
+		Use: "bindings [SERIAL|MID]", Short: "Report every binding of machines to merchants", Args: argsFrom(0, 1, "at most one machine or merchant"),
 		Example: "  acqswitch registry bindings 999290054110001",
 	}, func(ctx context.Context, o *office.Office, given []string) error {
 		found, err := o.Bindings(ctx, strings.Join(given, ""))
@@ -248,7 +251,7 @@ func registryModels(c *console) *cobra.Command {
 
 func registryModel(c *console) *cobra.Command {
 	return acting(c, "model NAME [KEY=TEXT ...]", "Add a model of machines, or say which software it should have",
-		`  acqswitch registry model N910 minimum=310000 target=320001 deadline=2027-01-31 --by li --reason "contactless fix"`, least(1, "a model and KEY=TEXT pairs"),
+		`  acqswitch registry model N910 minimum=310000 target=320001 deadline=2027-01-31 --by li --reason "contactless fix"`, andPairs("a model"),
 		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 			e := registry.NewModel()
 			if err := pairs(e, append([]string{"name=" + given[0]}, given[1:]...), os.Stdin); err != nil {

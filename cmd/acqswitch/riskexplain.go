@@ -119,7 +119,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	}
 	switch {
 	case !known:
-		return &exitError{exitRefused, fmt.Errorf("the ledger has no transaction %s of %s: name its business day with --date", o.rrn, day)}
+		return &exitError{exitRefused, fmt.Errorf("the ledger has no transaction %s of %s: --date names its business day", o.rrn, day)}
 	case x == nil:
 		return &exitError{exitRefused, fmt.Errorf("merchant %s or terminal %s is not registered: such a request is refused before anything is counted", rec.Merchant, rec.Key.Terminal)}
 	case c.json():

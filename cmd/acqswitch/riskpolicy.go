@@ -289,7 +289,7 @@ func listPolicies(c *console) *cobra.Command {
 func showPolicy(c *console) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "show [NUMBER]", Short: "Print a policy's document: the one in force, a version, or pNUMBER, a proposal", Args: cobra.MaximumNArgs(1),
+		Use: "show [NUMBER]", Short: "Print a policy's document: the one in force, a version, or pNUMBER, a proposal", Args: argsFrom(0, 1, "at most one number"),
 		Example: "  acqswitch risk policy show\n  acqswitch risk policy show 3\n  acqswitch risk policy show p7",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			name := ""
@@ -313,7 +313,7 @@ func showPolicy(c *console) *cobra.Command {
 func diffPolicies(c *console) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "diff NEW [OLD]", Short: "Say what is different in a policy from the one in force, or from another", Args: cobra.RangeArgs(1, 2),
+		Use: "diff NEW [OLD]", Short: "Say what is different in a policy from the one in force, or from another", Args: argsFrom(1, 2, "one or two policies"),
 		Long: `diff compares two policies, by what they say and not how they are written. Each is
 the number of a version, pNUMBER for a proposal, or a file. Without OLD it is the
 policy in force. Exit code 3 if they differ.`,

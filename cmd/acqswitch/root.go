@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
 	"strings"
 	_ "time/tzdata" // business days need zones on machines that have no zone files
@@ -179,24 +180,32 @@ func plainly(err error) error {
 	return fmt.Errorf("--%s %q must %s", flag.Name, invalid.GetValue(), want)
 }
 
-// args makes a wrong number of arguments a usage error that says what is meant.
-func args(n int, what string) cobra.PositionalArgs {
+// taking makes arguments that do not fit a usage error that says what is meant.
+func taking(what string, fits func(given []string) bool) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
-		if len(given) != n {
-			return usage(fmt.Errorf("%s takes %s; see %s --help", cmd.CommandPath(), what, cmd.CommandPath()))
+		if !fits(given) {
+			return usage(fmt.Errorf("%s takes %s; see %s --help", called(cmd), what, cmd.CommandPath()))
 		}
 		return nil
 	}
 }
 
-// atLeastOne is args for any number of them but none.
-func atLeastOne(what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, given []string) error {
-		if len(given) == 0 {
-			return args(1, what)(cmd, given)
-		}
-		return nil
-	}
+// called is a command without the program, with whose name errors begin.
+func called(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+func argsFrom(least, most int, what string) cobra.PositionalArgs {
+	return taking(what, func(given []string) bool { return least <= len(given) && len(given) <= most })
+}
+
+func args(n int, what string) cobra.PositionalArgs { return argsFrom(n, n, what) }
+
+func atLeastOne(what string) cobra.PositionalArgs { return argsFrom(1, math.MaxInt, what) }
+
+// andPairs is args for what has a name and then KEY=TEXT pairs, if any.
+func andPairs(name string) cobra.PositionalArgs {
+	return taking(name+" and KEY=TEXT pairs", func(given []string) bool { return len(given) > 0 && !strings.Contains(given[0], "=") })
 }
 
 var noArgs = args(0, "no arguments")
@@ -207,7 +216,7 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 		if len(given) == 0 {
 			return cmd.Help()
 		}
-		return usage(fmt.Errorf("%s has no %q; see %s --help", cmd.CommandPath(), given[0], cmd.CommandPath()))
+		return usage(fmt.Errorf("%s has no %q; see %s --help", called(cmd), given[0], cmd.CommandPath()))
 	}}
 	g.AddCommand(children...)
 	var examples []string

@@ -299,15 +299,24 @@ func dayFlags(cmd *cobra.Command, file, data, date *string) {
 	f.StringVar(date, "date", "", "the business day as yyyy-mm-dd")
 }
 
-// dayOf loads the configuration and reads a date, which must be given: a day
-// should not be settled by default.
-func dayOf(file, data, date string) (*config, txn.Date, error) {
+// readDay reads --date, which must be given.
+func readDay(date string) (txn.Date, error) {
 	if date == "" {
-		return nil, 0, usage(errors.New("--date must say which business day"))
+		return 0, usage(errors.New("--date must say which business day"))
 	}
 	day, err := txn.ParseDate(date)
 	if err != nil {
-		return nil, 0, usage(fmt.Errorf("--date: %w", err))
+		return 0, usage(fmt.Errorf("--date: %w", err))
+	}
+	return day, nil
+}
+
+// dayOf loads the configuration and reads a date, which must be given: a day
+// should not be settled by default.
+func dayOf(file, data, date string) (*config, txn.Date, error) {
+	day, err := readDay(date)
+	if err != nil {
+		return nil, 0, err
 	}
 	cfg, err := readConfig(file)
 	if err != nil {

@@ -829,7 +829,7 @@ func TestTickets(t *testing.T) {
 		_, err = h.StepTicket(ctx, wang, 1, "assign", "")
 		h.refused(err, "to whom")
 		_, err = h.StepTicket(ctx, wang, 2, "assign", "x")
-		h.refused(err, "read ticket 2: it is not in the registry")
+		h.refused(err, "ticket 2: it is not in the registry")
 		step("assign", "Zhao", "assigned")
 		step("assign", "Chen", "assigned")
 		step("resolve", "new reader", "resolved")

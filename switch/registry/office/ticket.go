@@ -67,7 +67,7 @@ func (o *Office) StepTicket(ctx context.Context, who Act, number int64, act, tex
 	err = o.do(ctx, who, "ticket", func(w *work) error {
 		if t, err = scanTicket(w.tx.QueryRowContext(ctx, selectTickets+` WHERE number = $1`, number).Scan); err != nil {
 			if errors.Is(err, sql.ErrNoRows) {
-				err = ErrUnknown
+				return fmt.Errorf("ticket %d: %w", number, ErrUnknown)
 			}
 			return failed(fmt.Sprintf("read ticket %d", number), err)
 		}

@@ -438,6 +438,9 @@ func TestInspectMasks(t *testing.T) {
 		for _, s := range secrets {
 			clear.check(t, exitOK, s, "")
 		}
+		// Of a message in no dialect that is known the card may seem to be the bitmap.
+		r = acqswitch(t, t.TempDir(), nil, "", "inspect", "-o", output, "F0F1F0F0723C4481A8E180"+"0810"+"3560123456789011"+"000000000000026119")
+		r.check(t, exitUsage, "356012******9011", "no dialect")
 	}
 }
 

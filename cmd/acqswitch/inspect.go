@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
 )
 
 func inspectCommand(c *console) *cobra.Command {
@@ -45,6 +46,9 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 			b := iso.Describe(m, unmask)
 			if err != nil {
 				b.Fault = err.Error()
+				if !unmask { // what was taken for a bitmap may be a card number of another dialect
+					b.Bitmap = telemetry.Mask(b.Bitmap)
+				}
 			}
 			if printErr := printBreakdown(c, b); printErr != nil {
 				return printErr

@@ -13,27 +13,31 @@ import (
 // hugePagesFor is how much of the heap they are asked for.
 const hugePagesFor = 1 << 30
 
+// arenaSize is the alignment of what Go's heap is made of.
+const arenaSize = 64 << 20
+
 // hugePages asks the kernel for pages of 2 MB behind the heap, which most systems
 // give to who asks (transparent_hugepage=madvise), and Go does not ask. A sale
 // touches a hundred places all over the memory, and the processor remembers where
 // only so many pages are. What the heap takes here and gives back at once,
 // untouched, it uses from then on before it takes more.
 //
-// It asks again every minute until ctx ends: what is locked in memory (lock_memory)
-// Go gives back by mapping it anew, without what was asked for it. A system that
-// would not let the heap have so much is asked for nothing.
+// It asks again every ten seconds until ctx ends: what is locked in memory
+// (lock_memory) Go gives back by mapping it anew, without what was asked for it. A
+// system that would not let the heap have so much is asked for nothing.
 func hugePages(ctx context.Context) {
 	trial, err := syscall.Mmap(-1, 0, hugePagesFor, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil || syscall.Munmap(trial) != nil {
 		return
 	}
 	heap := make([]byte, hugePagesFor)
-	start := uintptr(unsafe.Pointer(&heap[0]))
-	ask := func() { syscall.Syscall(syscall.SYS_MADVISE, start, hugePagesFor, syscall.MADV_HUGEPAGE) }
+	end := uintptr(unsafe.Pointer(&heap[0])) + hugePagesFor
+	start := (end - hugePagesFor) &^ (arenaSize - 1) // with what the heap has already
+	ask := func() { syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_HUGEPAGE) }
 	ask()
 	debug.FreeOSMemory()
 	go func() {
-		tick := time.NewTicker(time.Minute)
+		tick := time.NewTicker(10 * time.Second)
 		defer tick.Stop()
 		for {
 			select {

@@ -59,7 +59,6 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetWriteBuffer(socketBufferSize)
 		tcp.SetReadBuffer(socketBufferSize)
-		conn = asSocket(tcp)
 	}
 	ss := &session{server: s, conn: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
 	ss.lastActive.Store(time.Now().UnixNano())

@@ -10,8 +10,9 @@ import (
 	"unsafe"
 )
 
-// hugePagesFor is how much of the heap they are asked for.
-const hugePagesFor = 1 << 30
+// hugePagesMax is how much of the heap they are asked for, if GOMEMLIMIT lets it have
+// so much.
+const hugePagesMax = 1 << 30
 
 // arenaSize is the alignment of what Go's heap is made of.
 const arenaSize = 64 << 20
@@ -26,13 +27,14 @@ const arenaSize = 64 << 20
 // (lock_memory) Go gives back by mapping it anew, without what was asked for it. A
 // system that would not let the heap have so much is asked for nothing.
 func hugePages(ctx context.Context) {
-	trial, err := syscall.Mmap(-1, 0, hugePagesFor, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	size := int(min(hugePagesMax, debug.SetMemoryLimit(-1)))
+	trial, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil || syscall.Munmap(trial) != nil {
 		return
 	}
-	heap := make([]byte, hugePagesFor)
-	end := uintptr(unsafe.Pointer(&heap[0])) + hugePagesFor
-	start := (end - hugePagesFor) &^ (arenaSize - 1) // with what the heap has already
+	heap := make([]byte, size)
+	begin := uintptr(unsafe.Pointer(&heap[0]))
+	start, end := begin&^(arenaSize-1), begin+uintptr(size) // with what the heap has already
 	ask := func() { syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_HUGEPAGE) }
 	ask()
 	debug.FreeOSMemory()

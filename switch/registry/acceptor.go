@@ -1,34 +1,27 @@
 package registry
 
-import "golang.org/x/text/encoding/simplifiedchinese"
-
-// acceptor is DE43 of a merchant's transactions: name 25, city 13, country 2. A
-// name is written in ASCII, in China also in GBK (cup-pos A11); a character that
-// cannot be is a space, and none is written in part.
+// acceptor is DE43 of a merchant's transactions: name 25, city 13, country 2, in
+// ASCII. Any other character is a space: UnionPay takes GBK here (cup-pos A11),
+// but an ISO 8583:1987 host may refuse the message for it.
 func acceptor(name, city, country string) (b [40]byte) {
 	for i := range b {
 		b[i] = ' '
 	}
-	write(b[:25], name, country == "CN")
-	write(b[25:38], city, country == "CN")
+	write(b[:25], name)
+	write(b[25:38], city)
 	copy(b[38:], country)
 	return b
 }
 
-func write(dst []byte, text string, chinese bool) {
-	gbk := simplifiedchinese.GBK.NewEncoder()
+func write(dst []byte, text string) {
+	i := 0
 	for _, r := range text {
-		c := " "
-		if r < 0x7F {
-			c = string(r)
-		} else if chinese {
-			if s, err := gbk.String(string(r)); err == nil {
-				c = s
-			}
-		}
-		if len(c) > len(dst) {
+		if i == len(dst) {
 			return
 		}
-		dst = dst[copy(dst, c):]
+		if r < 0x7F {
+			dst[i] = byte(r)
+		}
+		i++
 	}
 }

@@ -6,11 +6,8 @@ func TestAcceptor(t *testing.T) {
 	for _, row := range []struct{ name, city, country, want string }{
 		{"Bund Books", "Shanghai", "CN", "Bund Books               Shanghai     CN"},
 		{"Ginza Noodles with a name as long as it gets", "Tokyo", "JP", "Ginza Noodles with a nameTokyo        JP"},
-		{"上海 Books", "上海", "CN", "\xC9\xCF\xBA\xA3 Books               \xC9\xCF\xBA\xA3         CN"},
-		{"A上海上海上海上海上海上海", "", "CN", "A\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3             CN"},
-		{"AB上海上海上海上海上海上海", "", "CN", "AB\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF\xBA\xA3\xC9\xCF              CN"},
+		{"上海 Books", "上海", "CN", "   Books                              CN"},
 		{"Caf\u00e9 \u4e0a", "K\u00f6ln", "DE", "Caf                      K ln         DE"},
-		{"no GBK: \u0b95", "", "CN", "no GBK:                               CN"},
 	} {
 		b := acceptor(row.name, row.city, row.country)
 		if got := string(b[:]); got != row.want {

@@ -64,7 +64,7 @@ func TestSale(t *testing.T) {
 
 func TestRegistryIsComplete(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "registry.yaml")
-	if err := writeRegistry(path, 1024); err != nil {
+	if err := writeRegistry(path, 1024, 1000); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(path)
@@ -109,8 +109,8 @@ func TestWhole(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Runs) != 12 {
-		t.Fatalf("%d runs, want six variants and a forwarder before each", len(report.Runs))
+	if len(report.Runs) != 14 {
+		t.Fatalf("%d runs, want seven variants and a forwarder before each", len(report.Runs))
 	}
 	for _, r := range report.Runs {
 		if r.TPS <= 0 || r.Answers == 0 || r.Wrong != 0 || r.P50 <= 0 || r.P50 > r.P999 {

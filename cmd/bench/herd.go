@@ -7,11 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +17,6 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
@@ -163,17 +160,11 @@ func (h *herd) system(ctx context.Context) (s *system, err error) {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return nil, err
 	}
-	if err := writeRegistry(registry, h.sellers+h.signOns); err != nil {
+	if err := writeRegistry(registry, h.sellers+h.signOns, h.sellers); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(registry)
-	if err != nil {
-		return nil, err
-	}
-	first := strings.Index(string(text), "serial: "+serial(h.sellers))
-	text = append(text[:first:first], strings.ReplaceAll(string(text[first:]), "mac: none", "mac: cup-ecb")...)
 	config := filepath.Join(dir, "acqswitch.yaml")
-	err = errors.Join(writeUnlimited(dir), os.WriteFile(registry, text, 0o600), os.WriteFile(config, fmt.Appendf(nil, herdConfiguration, issuer), 0o600))
+	err = errors.Join(writeUnlimited(dir), os.WriteFile(config, fmt.Appendf(nil, herdConfiguration, issuer), 0o600))
 	if err == nil {
 		err = h.masterKeys(data)
 	}
@@ -192,50 +183,18 @@ func (h *herd) system(ctx context.Context) (s *system, err error) {
 
 // masterKeys gives every terminal of the herd a master key, as keys
 // load-terminal would.
-func (h *herd) masterKeys(data string) (err error) {
+func (h *herd) masterKeys(data string) error {
 	fmt.Fprintf(h.progress, "%d terminals get their master keys\n", h.signOns)
-	vault, err := keys.OpenSoft(filepath.Join(data, "lmk.keys"))
-	if err != nil {
-		return err
-	}
-	log, err := journal.Open(filepath.Join(data, "keys"), journal.Config{SegmentSize: 16 << 20})
-	if err != nil {
-		return errors.Join(err, vault.Close())
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- log.Run(ctx) }()
-	ring := keyring.New(keyring.Config{}, vault, log, slog.New(slog.DiscardHandler))
-	defer func() {
-		err = errors.Join(err, ring.Close())
-		cancel()
-		<-ended
-		err = errors.Join(err, log.Close())
-	}()
-	if err := ring.Recover(); err != nil {
-		return err
-	}
-	var next atomic.Int64
-	var failed error
-	var once sync.Once
-	var writers sync.WaitGroup
-	for range 64 {
-		writers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < h.signOns; i = int(next.Add(1)) - 1 {
-				id := txn.MakeTerminalID(terminalID(h.sellers + i))
-				key, err := vault.Generate(keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2)
-				if err == nil {
-					err = ring.SetMaster(id, key)
-				}
-				if err != nil {
-					once.Do(func() { failed = err })
-					return
-				}
+	return loadKeys(data, func(vault *keys.Vault, ring *keyring.Ring) error {
+		return eachAtOnce(h.signOns, func(i int) error {
+			id := txn.MakeTerminalID(terminalID(h.sellers + i))
+			key, err := vault.Generate(keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2)
+			if err == nil {
+				err = ring.SetMaster(id, key)
 			}
+			return err
 		})
-	}
-	writers.Wait()
-	return failed
+	})
 }
 
 // sellers sell until they are stopped; while one measures, their latencies go to

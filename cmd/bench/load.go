@@ -30,6 +30,7 @@ type load struct {
 	warm     time.Duration           // before the measured time
 	duration time.Duration           // measured
 	gate     *gate                   // nil: never closed
+	guarded  bool                    // terminals sign on, and have MACs and PINs
 
 	phase atomic.Int32
 }
@@ -143,7 +144,11 @@ func (l *load) dial(ctx context.Context, n int, deadline time.Time) (*session, e
 	conn.SetDeadline(deadline) // once: a deadline for each answer would cost more than reading it
 	s := &session{load: l, conn: conn, times: make([]int64, 0, 4096)}
 	for i := range l.shape.inFlight {
-		sale, err := newSale(n*l.shape.inFlight + i)
+		terminal := n*l.shape.inFlight + i
+		sale, err := newSale(terminal)
+		if err == nil && l.guarded {
+			err = sale.guard(conn, terminal)
+		}
 		if err != nil {
 			conn.Close()
 			return nil, err

@@ -13,11 +13,12 @@ import (
 
 // variant is one thing to measure.
 type variant struct {
-	name   string
-	engine string // sqlite or postgres; empty is the forwarder
-	shape  shape
-	keepUp bool    // the ledger is loaded as fast as terminals sell
-	bar    float64 // the ratio it should reach; 0 is none
+	name    string
+	engine  string // sqlite or postgres; empty is the forwarder
+	shape   shape
+	keepUp  bool    // the ledger is loaded as fast as terminals sell
+	bar     float64 // the ratio it should reach; 0 is none
+	guarded bool    // MACs are checked and made, PINs translated
 	// within is what terminals have patience for, and so the switch and its issuer;
 	// 0: as it comes.
 	within time.Duration
@@ -47,6 +48,7 @@ func variants(o options) (wanted []variant) {
 		{name: "sqlite, drain keeps up", engine: "sqlite", shape: many, keepUp: true, bar: 0.25},
 		{name: "postgres, drain may lag", engine: "postgres", shape: many, bar: 0.5},
 		{name: "postgres, drain keeps up", engine: "postgres", shape: many, keepUp: true, bar: 0.25},
+		{name: "sqlite, MACs and PINs", engine: "sqlite", shape: many, guarded: true},
 		{name: "pipelined, sqlite", engine: "sqlite", shape: shape{8, 128}},
 		{name: "one terminal, sqlite", engine: "sqlite", shape: shape{1, 1}},
 	} {
@@ -133,7 +135,7 @@ func (b *bench) one(ctx context.Context, v variant, round int) (result, error) {
 	}
 	defer s.close()
 
-	l := &load{shape: v.shape, address: s.address, right: s.right, warm: b.opts.warm, duration: b.opts.duration}
+	l := &load{shape: v.shape, address: s.address, right: s.right, warm: b.opts.warm, duration: b.opts.duration, guarded: v.guarded}
 	pacing := func() error { return nil }
 	if v.keepUp {
 		l.gate = new(gate)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -16,10 +17,14 @@ const prefixSize = 2
 var cupPOS = iso.MustCompile(iso.CUPPOS(), iso.CUPPOSFraming(txn.FrameSizeMax))
 
 // sale is the frame of one terminal, length prefix included, and where in it
-// the trace number stands: the only bytes that change from one to the next.
+// the trace number stands: with the MAC, where the terminal has a key for it, the
+// only bytes that change from one to the next.
 type sale struct {
 	frame []byte
 	stan  int
+
+	tak         *algo.Local // nil: the MAC is not looked at
+	signed, mac []byte      // of the frame
 }
 
 // terminalID and merchantID are the registered names of the n-th terminal; five
@@ -83,7 +88,7 @@ func newSale(n int) (sale, error) {
 	if err := cupPOS.Parse(&m, frame[prefixSize:]); err != nil {
 		return sale{}, fmt.Errorf("read the sale: %w", err)
 	}
-	return sale{frame, prefixSize + m.Offset(11)}, nil
+	return sale{frame: frame, stan: prefixSize + m.Offset(11)}, nil
 }
 
 func unhex(s string) []byte {
@@ -99,6 +104,10 @@ func (s *sale) number(stan uint32) {
 	for i, div := range [...]uint32{10_000, 100, 1} {
 		two := stan / div % 100
 		s.frame[s.stan+i] = byte(two/10<<4 | two%10)
+	}
+	if s.tak != nil {
+		mac, _ := algo.MACCUPECB.MAC(algo.MACKey{Whole: s.tak}, s.signed) // a wrong one is refused, and counted
+		copy(s.mac, mac[:])
 	}
 }
 
@@ -123,8 +132,9 @@ func approved(m *iso.Message) bool { return m.MTI() == 0x0210 && string(m.Value(
 // echoed says that an answer is the request.
 func echoed(m *iso.Message) bool { return m.MTI() == 0x0200 }
 
-// writeRegistry registers n terminals where their sales say they are.
-func writeRegistry(path string, n int) error {
+// writeRegistry registers n terminals where their sales say they are. From the
+// first-th on they have MACs.
+func writeRegistry(path string, n, first int) error {
 	var b strings.Builder
 	b.WriteString("version: 1\nmerchants:\n")
 	for i := range n {
@@ -143,8 +153,12 @@ func writeRegistry(path string, n int) error {
     terminals:
 `, merchantID(i), i/terminalsPerMerchant+1)
 		}
-		fmt.Fprintf(&b, "      - {tid: \"%s\", serial: %s, class: fixed, status: active, mac: none, region: 310101, premises: {lat: 31.2304, lng: 121.4737}, limits: {transaction: \"20000.00\", day_amount: \"10000000000.00\"}}\n",
-			terminalID(i), serial(i))
+		mac := "none"
+		if i >= first {
+			mac = "cup-ecb"
+		}
+		fmt.Fprintf(&b, "      - {tid: \"%s\", serial: %s, class: fixed, status: active, mac: %s, region: 310101, premises: {lat: 31.2304, lng: 121.4737}, limits: {transaction: \"20000.00\", day_amount: \"10000000000.00\"}}\n",
+			terminalID(i), serial(i), mac)
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o600)
 }

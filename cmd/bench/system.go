@@ -117,9 +117,17 @@ func (b *bench) switchSystem(ctx context.Context, v variant, profile string) (s 
 	if v.within > 0 {
 		takes, more = takes+fmt.Sprintf(", timeout: %v", v.within*3/4), fmt.Sprintf("answer_within: %v\n", v.within)
 	}
+	plain := v.shape.terminals()
+	if v.guarded {
+		plain = 0
+		data := filepath.Join(dir, "data")
+		if err := errors.Join(os.Mkdir(data, 0o700), guardedKeys(data, v.shape.terminals(), "bench")); err != nil {
+			return nil, err
+		}
+	}
 	config := filepath.Join(dir, "acqswitch.yaml")
 	if err := errors.Join(
-		writeRegistry(filepath.Join(dir, "registry.yaml"), v.shape.terminals()),
+		writeRegistry(filepath.Join(dir, "registry.yaml"), v.shape.terminals(), plain),
 		writeUnlimited(dir),
 		os.WriteFile(config, fmt.Appendf(nil, configuration, v.shape.inFlight, dsn, lagMax, issuer, takes, more), 0o600)); err != nil {
 		return nil, err

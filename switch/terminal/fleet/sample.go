@@ -91,7 +91,7 @@ func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) err
 		if SampleKeySet(tid) == keys.KeySetSM4 {
 			kind = algo.SM4
 		}
-		key, err := seal(vault, keys.OfTerminal(t.ID), keys.PurposeTMK, kind, SampleTMK(tid))
+		key, err := Seal(vault, keys.OfTerminal(t.ID), keys.PurposeTMK, kind, SampleTMK(tid))
 		if err == nil {
 			err = ring.SetMaster(t.ID, key)
 		}
@@ -104,7 +104,7 @@ func LoadSampleKeys(reg *registry.Snapshot, vault *keys.Vault, ring KeyRing) err
 		if _, err := ring.ZonePIN(id); err == nil {
 			continue
 		}
-		key, err := seal(vault, keys.OfIssuer(id), keys.PurposeZPK, algo.TDES2, sampleKey("ZPK of issuer "+name))
+		key, err := Seal(vault, keys.OfIssuer(id), keys.PurposeZPK, algo.TDES2, sampleKey("ZPK of issuer "+name))
 		if err == nil {
 			err = ring.SetZone(id, key)
 		}
@@ -120,16 +120,16 @@ func loadBase(t *txn.Terminal, vault *keys.Vault, ring KeyRing) error {
 	if t.Keys == txn.KeysDUKPTTDES {
 		kind = algo.TDES2
 	}
-	key, err := seal(vault, keys.OfBaseKey(name), keys.PurposeBDK, kind, sampleBDK(t))
+	key, err := Seal(vault, keys.OfBaseKey(name), keys.PurposeBDK, kind, sampleBDK(t))
 	if err != nil {
 		return err
 	}
 	return ring.SetBaseKey(name, key)
 }
 
-// seal takes a clear key into the vault as it takes any: in components, of which
-// the second is zero.
-func seal(vault *keys.Vault, owner keys.Owner, purpose keys.Purpose, kind algo.Kind, clear txn.Secret) (keys.Key, error) {
+// Seal takes a clear test key into the vault as it takes any: in components, of
+// which the second is zero.
+func Seal(vault *keys.Vault, owner keys.Owner, purpose keys.Purpose, kind algo.Kind, clear txn.Secret) (keys.Key, error) {
 	var parts [2]keys.Component
 	for i, part := range [...][]byte{clear, make([]byte, len(clear))} {
 		cipher, err := algo.NewLocal(kind, part)

@@ -222,6 +222,10 @@ func (r *sampleRun) prepare() error {
 	if len(all) > 0 {
 		last := all[len(all)-1]
 		if _, err := os.Stat(filepath.Join(last, finishedFile)); errors.Is(err, os.ErrNotExist) {
+			if lock := filepath.Join(last, "journal", "LOCK"); locked(lock) { // that make was killed does not end what it runs
+				holder, _ := os.ReadFile(lock)
+				return fmt.Errorf("process %s still plays the day in %s; end it, or give this run another directory with --data", bytes.TrimSpace(holder), last)
+			}
 			r.dir, r.resumed = last, true
 		}
 	}

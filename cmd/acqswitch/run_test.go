@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 )
 
 // TestRunKilled plays the sample day, kills it at some moment, and lets the next
@@ -69,6 +70,28 @@ func TestRunKilled(t *testing.T) {
 		acqswitch(t, dir, nil, "", command, "check", "--config", strings.Join(runs, ",")).check(t, exitOK, "ok ", "")
 	}
 	t.Logf("killed after %v, resumed: %v, %d messages", after, s.Resumed, s.Day.Messages)
+}
+
+// TestRunBesideARunningOne holds that a run which would take up one that is still
+// going on leaves it alone: its books are those of a killed run afterwards.
+func TestRunBesideARunningOne(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	args := strings.Fields("run --exit --cup 127.0.0.1:0 --iso87 127.0.0.1:0 --admin 127.0.0.1:0")
+	first := start(t, dir, args...)
+	first.await("config ")
+	acqswitch(t, dir, nil, "", args...).check(t, exitFailed, "", "still plays the day in data/run/")
+	first.await("[") // it goes on
+	first.stop(syscall.SIGKILL)
+	books, _ := filepath.Glob(filepath.Join(dir, "data/run/*/*.book"))
+	for _, book := range books {
+		if entries, err := simulator.ReadBook(book); err != nil || len(entries) == 0 {
+			t.Errorf("%s: %d entries, %v", book, len(entries), err)
+		}
+	}
+	if len(books) != 2 {
+		t.Errorf("books are %v", books)
+	}
 }
 
 // TestRunDoesNotStart holds that a run that cannot start says why in one line

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -210,12 +211,19 @@ type book struct {
 	err      error // sticks: after a failed write nobody knows what is on disk
 }
 
-// openBook opens or creates the file, cuts a torn last line off and returns
-// what is in it.
+// openBook opens or creates the file, locks it, cuts a torn last line off and
+// returns what is in it. The kernel drops the lock with the process.
 func openBook(path, sync_ string) (*book, []Entry, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open issuer's book: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) { // what we cut off would be a line it is writing
+			err = errors.New("another issuer writes it; stop that one or name another file")
+		}
+		return nil, nil, fmt.Errorf("open issuer's book %s: %w", path, err)
 	}
 	b := &book{file: file, sync: sync_, next: 1}
 	b.turned = sync.NewCond(&b.mu)

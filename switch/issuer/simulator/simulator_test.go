@@ -260,6 +260,26 @@ func TestForgetsTheOldestFirst(t *testing.T) {
 	}
 }
 
+// A second issuer on a book would cut off what the first is writing.
+func TestBookHasOneIssuer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "book")
+	first, _, err := openBook(path, "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openBook(path, "none"); err == nil || !strings.Contains(err.Error(), "another issuer writes it") {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := first.close(); err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := openBook(path, "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.close()
+}
+
 // Whatever was answered before kill -9 is in the book after it.
 func TestKilledBookHoldsEveryAnswer(t *testing.T) {
 	for round := range 3 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,34 @@ func TestEachRowOfTheCatalogueHasItsTest(t *testing.T) {
 	}
 	if !slices.Equal(rows, want) {
 		t.Errorf("the table has %s, want %s", rows, want)
+	}
+}
+
+// TestReliabilityNamesTests holds that every test that docs/reliability.md names is in
+// the package that it names, switch where it names none. A star stands for any end.
+func TestReliabilityNamesTests(t *testing.T) {
+	tests := map[string]string{} // of the packages, by the last of their path
+	err := filepath.WalkDir("../..", func(path string, _ os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			tests[filepath.Base(filepath.Dir(path))] += read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(?:([a-z]+)\\.)?((?:Test|Fuzz)\\w+)(\\*?)`").FindAllStringSubmatch(read(t, "../../docs/reliability.md"), -1)
+	if len(named) < 100 {
+		t.Fatalf("%d names", len(named))
+	}
+	for _, m := range named {
+		pkg, start := cmp.Or(m[1], "switch"), "\nfunc "+m[2]
+		if m[3] == "" {
+			start += "("
+		}
+		if !strings.Contains(tests[pkg], start) {
+			t.Errorf("%s is of no test in package %s", m[0], pkg)
+		}
 	}
 }
 

@@ -123,15 +123,9 @@ func (r *Report) OK() bool {
 	return true
 }
 
-// Made is how many checks were made.
-func (r *Report) Made() (made int) {
-	for i := range r.Checks {
-		if r.Checks[i].Checked > 0 || r.Checks[i].Note == "" {
-			made++
-		}
-	}
-	return made
-}
+// Made says that the check was made, though perhaps not of everything; else its Note
+// says why not.
+func (c *Check) Made() bool { return c.Checked > 0 || c.Note == "" }
 
 func (r *Report) check(rule Rule) *Check {
 	for i := range r.Checks {
@@ -160,7 +154,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(t, "CHECK\tCHECKED\tBREAKS\tPROMISE")
 	for _, c := range r.Checks {
 		checked := strconv.FormatInt(c.Checked, 10)
-		if c.Checked == 0 && c.Note != "" {
+		if !c.Made() {
 			checked = "-"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", c.Rule, checked, c.Breaks, c.Promise)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -117,8 +118,15 @@ func (r *sampleRun) report(s *summary) error {
 		r.tables(s)
 	}
 	fmt.Fprintf(w, "Latency with the issuers' own: p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ms(d.Latency.P50), ms(d.Latency.P90), ms(d.Latency.P99), ms(d.Latency.P999), ms(d.Latency.Max))
-	if checks, promises := s.Verify.Made(), len(s.Verify.Checks); !r.o.details && s.Verify.OK() {
-		fmt.Fprintf(w, "Verified: %d of %d promises checked on %d records, none is broken (--details shows them)\n\n", checks, promises, s.Verify.JournalLast)
+	if !r.o.details && s.Verify.OK() {
+		var idle []string
+		for i := range s.Verify.Checks {
+			if c := &s.Verify.Checks[i]; !c.Made() {
+				idle = append(idle, fmt.Sprintf("          %s is %s\n", c.Rule, c.Note))
+			}
+		}
+		fmt.Fprintf(w, "Verified: %d promises checked on %d records, none is broken (--details shows them)\n%s\n",
+			len(s.Verify.Checks)-len(idle), s.Verify.JournalLast, strings.Join(idle, ""))
 	} else {
 		fmt.Fprintln(w)
 		if err := s.Verify.WriteText(w); err != nil {

@@ -81,7 +81,7 @@ func (s *Switch) carry(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		defer s.aloft.leave(&req.Key) // after rescue, which may count it
 	}
-	defer s.leave(w) // after rescue, which may decide something about it
+	defer s.yield(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
 	s.proceed(req, ans, w)
 }

@@ -357,8 +357,8 @@ func (s *Switch) acquire(id txn.ID, req *txn.Request, w *work) bool {
 	return true
 }
 
-// leave lets others to the transaction that w acquired.
-func (s *Switch) leave(w *work) {
+// yield lets others to the transaction that w acquired.
+func (s *Switch) yield(w *work) {
 	if w.acquired != 0 {
 		s.originals.release(w.acquired)
 		w.acquired = 0

@@ -177,7 +177,7 @@ func (w *wire) write() {
 type flush struct {
 	frames []byte
 	n      uint64
-	intent journal.Position // the record that it must wait for, plus 1; 0: none
+	intent journal.Position // the last record that it must wait for; 0: none
 	going  []func()
 }
 

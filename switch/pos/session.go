@@ -242,7 +242,6 @@ func (ss *session) handle(x *dialect.Exchange, received time.Time) (ok bool) {
 	if err := ss.out.send(frame, len(ss.places) <= 1); err != nil {
 		s.acquirer.Undelivered(req, ans)
 		s.log.Debug("answer cannot be written", "dialect", name, "id", ans.ID, "error", err)
-		ok = false
 	} else {
 		ok = true
 		failpoint.Hit(failpoint.Answered)

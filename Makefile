@@ -24,7 +24,6 @@ test: ## vet, then every test with the race detector (needs a C compiler; instal
 	.ci/softhsm.sh
 	go vet ./...
 	go test -race -timeout 20m ./...
-	go test ./switch/pos -run 'TestSocket' # which the race detector does without
 	go test -tags failpoint ./cmd/acqswitch -run 'TestTorture$$|TestF81'
 
 simulate: ## live SEEDS (200) simulated runs of three days from SEED (1) on, the switch being killed and its peers failing

@@ -147,6 +147,44 @@ func TestF08ReversalOfAPreauthFromBeforeItsBatchsFirstSale(t *testing.T) {
 	}
 }
 
+// A reversal under a number of its own may name its original by the reference number
+// that this was answered with; what names nothing of that terminal and amount is one of
+// a sale that never came, as ever, also while the archive is away.
+func TestF06ReversalByReferenceNumber(t *testing.T) {
+	h := newHouse(t)
+	archive := &shelf{late: h.records}
+	h.s.archive = archive
+	first := h.ask(sale("10000001", 1, 1000))
+	h.want("sale", first, txn.Approved, "00")
+	h.want("another terminal's sale", h.ask(sale("10000002", 1, 1000)), txn.Approved, "00")
+	by := func(terminal string, stan uint32, minor int64, rrn [12]byte) txn.Request {
+		r := reversal(terminal, stan, minor)
+		r.Original.RRN = rrn
+		return r
+	}
+	theirs := first.RRN
+	copy(theirs[3:], "999999999")
+	for i, req := range []txn.Request{
+		by("10000001", 50, 999, first.RRN), by("10000002", 51, 1000, first.RRN), by("10000001", 52, 1000, theirs), by("10000001", 53, 1000, [12]byte([]byte("ORDER0000001"))),
+	} {
+		h.want(fmt.Sprint("names nothing ", i), h.ask(req), txn.Approved, "00")
+	}
+	h.settle()
+	if n := h.bank.undone(0); n != 0 {
+		t.Fatalf("%d were undone", n)
+	}
+	archive.err = errors.New("the ledger is away")
+	h.want("while the archive is away", h.ask(by("10000001", 54, 1000, first.RRN)), txn.Approved, "00")
+	archive.err = nil
+	for range 2 {
+		h.want("by its reference", h.ask(by("10000001", 60, 1000, first.RRN)), txn.Approved, "00")
+	}
+	h.settle()
+	if h.used("10000001") != 0 || h.used("10000002") != 1000 {
+		t.Errorf("%d and %d are used, want none and the other terminal's 1000", h.used("10000001"), h.used("10000002"))
+	}
+}
+
 // meanwhile is an archive while which is asked something comes.
 type meanwhile struct {
 	*shelf

@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"context"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
@@ -57,6 +58,12 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 
 	stays := req.Replacement.Minor
 	sl, flight, known := s.slots.look(&reversed)
+	if !known {
+		if key, ok := s.referred(req); ok {
+			reversed = key
+			sl, flight, known = s.slots.look(&reversed)
+		}
+	}
 	for !known || flight != nil {
 		if !known {
 			if stays != 0 {
@@ -168,6 +175,27 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	s.reversals.add(rec, position, false)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
+}
+
+// referred is the key of what a reversal names by the reference number that we gave
+// it, of the same terminal and amount. Many clients number all that they send, so a
+// number that is not found says nothing; nor does it while the archive is away.
+func (s *Switch) referred(req *txn.Request) (key txn.Key, ok bool) {
+	if s.archive == nil || req.Original.RRN == [12]byte{} {
+		return key, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), min(outlivedWithin, time.Until(req.Deadline)))
+	defer cancel()
+	found, err := s.search(ctx, req)
+	if err != nil {
+		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+	}
+	for i := range found {
+		if r := &found[i]; r.Key.Terminal == req.Key.Terminal && r.Key.Class == txn.ClassFinancial && r.Amount == req.Amount {
+			return r.Key, true
+		}
+	}
+	return key, false
 }
 
 // denyPart refuses the reversal of a part for what may be otherwise later.

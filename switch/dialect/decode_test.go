@@ -189,6 +189,7 @@ func TestDecode(t *testing.T) {
 		{name: "iso reversal of its own number", dialect: "iso87", mti: 0x0400, base: isoReversal, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/42 because 06"},
 		{name: "iso reversal that names its original", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/11 on 1122 because 06"},
 		{name: "iso reversal advice said again", dialect: "iso87-hex32", mti: 0x0421, base: isoReversal, change: fields{39: "", 90: "020000001111220931050004880290000000000000"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal again", 1) + " of 0/11 on 1122"},
+		{name: "iso reversal by reference", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{37: "326112000041"}, facts: strings.Replace(isoSaleFacts, "sale", "reversal", 1) + " of 0/42 RRN 326112000041 because 06"},
 		{name: "iso reversal without amount", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{4: ""}, fault: "field 4 is missing"},
 		{name: "iso network without a code", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001"}, fault: "field 70 is missing"},
 		{name: "iso sign-on without terminal", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 70: "001"}, fault: "field 41 is missing"},

@@ -201,6 +201,7 @@ func decodeOriginal(m *iso.Message, req *txn.Request) error {
 		}
 	} else if req.Kind == txn.KindReversal || req.Kind == txn.KindUpload {
 		ref.STAN = req.Key.STAN
+		copy(ref.RRN[:], m.Value(37))
 	}
 	switch {
 	case ref.STAN == 0 && req.Kind == txn.KindReversal && m.Has(90):

@@ -15,7 +15,7 @@ import (
 // Only the archive knows it. While that is away nobody can tell, so the request is
 // refused for now, without a record, and its terminal tells it once more.
 func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
-	if req.Kind.Remedy() != txn.Repeat {
+	if req.Kind.Remedy() != txn.Repeat || req.Key.Batch != 0 && s.batches.Recent(&req.Key, req.Day) {
 		return false
 	}
 	days := s.longAgo(req, &req.Key)
@@ -47,9 +47,11 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 const outlivedWithin = 2 * time.Second
 
 // outlived says that a reversal is of what was approved before the two business
-// days that memory has: it is not of a request that never came. Where the archive is
-// away or hangs, or there is none, nobody knows, and a terminal that waits for it would
-// sell nothing meanwhile: it is then false.
+// days that memory has: it is not of a request that never came. Its batch does not say
+// how old it can be: a pre-authorization counts in none, so after a restart nobody
+// knows that the batch had one. Where the archive is away or hangs, or there is none,
+// nobody knows, and a terminal that waits for it would sell nothing meanwhile: it is
+// then false.
 func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 	days := s.longAgo(req, reversed)
 	if len(days) == 0 {
@@ -68,9 +70,9 @@ func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 
 // longAgo are the business days before those that memory has on which the request
 // that req is, or is about, may have been decided under that key: none for one that
-// is certainly recent. A batch says how old what is in it can be.
-// Where there are no batch numbers, trace numbers begin anew every day, and only a
-// date of the terminal's own (DE13) tells an old one from today's of that number.
+// is certainly recent. Where there are no batch numbers, trace numbers begin anew every
+// day, and only a date of the terminal's own (DE13) tells an old one from today's of
+// that number.
 func (s *Switch) longAgo(req *txn.Request, key *txn.Key) (days []txn.Date) {
 	if s.archive == nil {
 		return nil
@@ -87,9 +89,6 @@ func (s *Switch) longAgo(req *txn.Request, key *txn.Key) (days []txn.Date) {
 			}
 		}
 		return days
-	}
-	if s.batches.Recent(key, req.Day) {
-		return nil
 	}
 	day := kept
 	for range s.cfg.Originals.RefundDays - 1 {

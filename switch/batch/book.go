@@ -135,10 +135,9 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 // behind says that trace or batch number a was given out before b: they wrap.
 func behind(a, b uint32) bool { return (b+numberMax-a)%numberMax-1 < numberMax/2 }
 
-// Recent says that all of k's batch is of this business day or the day before, as
-// far as that is certain: of a batch in which nothing counts yet it is false, for it
-// may be one that is forgotten, and of one that an earlier process opened, for what
-// does not count, as a pre-authorization, may have been the first in it.
+// Recent says that all that counts in k's batch is of this business day or the day
+// before, as far as that is certain: of a batch in which nothing counts yet it is false,
+// for it may be one that is forgotten, and of one that an earlier process opened.
 func (b *Book) Recent(k *txn.Key, day txn.Date) bool {
 	sh := b.open(&k.Terminal, day)
 	defer sh.mu.Unlock()

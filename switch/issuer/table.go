@@ -91,6 +91,7 @@ type table struct {
 	free  []*call
 
 	soonest time.Time   // when expire comes, zero: not at all
+	came    time.Time   // when it came last
 	timer   *time.Timer // calls it; nil before there was a call
 }
 
@@ -336,8 +337,15 @@ func (t *table) expect(c *call, until time.Time) {
 	}
 }
 
-// wake has expire come at an instant. mu is held.
+// wake has expire come at an instant, or expireEvery after it came last: many calls with
+// little time left would have it look at all of them for each. mu is held.
 func (t *table) wake(at time.Time) {
+	if earliest := t.came.Add(expireEvery); at.Before(earliest) {
+		at = earliest
+	}
+	if at.Equal(t.soonest) {
+		return
+	}
 	t.soonest = at
 	if t.timer == nil {
 		t.timer = time.AfterFunc(time.Until(at), t.expire)
@@ -353,25 +361,22 @@ func (t *table) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	t.soonest = time.Time{}
+	t.soonest, t.came = time.Time{}, now
+	var soonest time.Time
 	for class := range t.calls {
 		for _, c := range &t.calls[class] {
 			for c != nil {
 				next := c.next
-				if !c.until.IsZero() && !t.overdue(c, now) && (t.soonest.IsZero() || c.until.Before(t.soonest)) {
-					t.soonest = c.until
+				if !c.until.IsZero() && !t.overdue(c, now) && (soonest.IsZero() || c.until.Before(soonest)) {
+					soonest = c.until
 				}
 				c = next
 			}
 		}
 	}
-	if t.soonest.IsZero() {
-		return
+	if !soonest.IsZero() {
+		t.wake(soonest)
 	}
-	if earliest := now.Add(expireEvery); t.soonest.Before(earliest) {
-		t.soonest = earliest
-	}
-	t.wake(t.soonest)
 }
 
 // overdue ends c if its time is up. A call that gave up while its frame is held

@@ -332,6 +332,49 @@ func TestCallsEndWhenTheirTimeIsUp(t *testing.T) {
 	})
 }
 
+// However little time calls have left, expire comes only so often, and they end.
+func TestExpireComesSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, w := newTable(1), &wire{}
+		w.written.Store(1)
+		visits, last := 0, time.Time{}
+		var calls sync.WaitGroup
+		start := time.Now()
+		for range 1000 {
+			c := table.begin(1000, classRequest, txn.IssuerID{}, terminal, ten, noon)
+			c.flush = 1
+			c.wire.Store(w)
+			table.expect(c, time.Now().Add(50*time.Microsecond))
+			calls.Go(func() { <-c.done })
+			time.Sleep(100 * time.Microsecond)
+			table.mu.Lock()
+			if table.came != last {
+				visits, last = visits+1, table.came
+			}
+			table.mu.Unlock()
+		}
+		if most := int(time.Since(start)/expireEvery) + 1; visits > most {
+			t.Errorf("it came %d times, want at most %d", visits, most)
+		}
+		calls.Wait()
+	})
+}
+
+// BenchmarkExpire is a visit among so many calls as wait when an issuer is silent.
+func BenchmarkExpire(b *testing.B) {
+	table, w := newTable(1), &wire{}
+	until := time.Now().Add(time.Hour)
+	for range 20000 {
+		c := table.begin(20000, classRequest, txn.IssuerID{}, terminal, ten, noon)
+		c.wire.Store(w)
+		table.expect(c, until)
+	}
+	for b.Loop() {
+		table.expire()
+	}
+	table.timer.Stop()
+}
+
 func TestBookkeepingAllocatesNothing(t *testing.T) {
 	table, w := newTable(0), &wire{}
 	var r routes

@@ -210,7 +210,7 @@ func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
 	}
 	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets = o.Name, p.pace(), []string{o.Addr}
 	g.tally.r.Terminals, g.tally.r.SignOns, g.load.Keyless = len(able), all.signOns, len(all.members)-len(able)
-	for _, problem := range all.problems {
+	for _, problem := range all.problems() {
 		g.tally.problem(problem)
 	}
 	return g

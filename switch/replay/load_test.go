@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -238,6 +239,15 @@ faults: {duplicates: 5}`
 	}
 	if r, err := load(bytes.Repeat([]byte{5}, 16), "123456", count); err != nil || r.OK() || r.Load.Keyless != 1 || !strings.Contains(strings.Join(r.Problems, "; "), "no terminal got working keys") {
 		t.Errorf("with other keys: %v, %+v, %q", err, r.Load, r.Problems)
+	}
+	refused := func(req *txn.Request, answer []byte) []byte {
+		if req.Kind == txn.KindSignOn {
+			return bytes.Replace(answer, []byte("00"+string(req.Key.Terminal[:])), []byte("58"+string(req.Key.Terminal[:])), 1)
+		}
+		return answer
+	}
+	if r, err := load(tmk, "123456", refused); err != nil || !slices.Contains(r.Problems, fmt.Sprintf("sign-on: answered 58, not permitted to the terminal (terminal %s)", identities(1)[0].Terminal)) {
+		t.Errorf("the sign-on is refused: %v, %q", err, r.Problems)
 	}
 	forged := func(req *txn.Request, answer []byte) []byte {
 		if req.Kind == txn.KindBalance {

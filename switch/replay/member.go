@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -41,7 +42,25 @@ type roster struct {
 	mu       sync.Mutex
 	signOns  int
 	heard    bool // one was answered
-	problems []string
+	failed   map[string]failure // sign-ons, by what went wrong
+}
+
+// failure is how many terminals it happened to, and the lowest number of them.
+type failure struct {
+	terminals int
+	first     txn.TerminalID
+}
+
+// problems are the failed sign-ons, one line for each thing that went wrong.
+func (r *roster) problems() (lines []string) {
+	for what, f := range r.failed {
+		who := "terminal " + f.first.String()
+		if f.terminals > 1 {
+			who = fmt.Sprintf("%d terminals, %s for one", f.terminals, f.first)
+		}
+		lines = append(lines, fmt.Sprintf("sign-on: %s (%s)", what, who))
+	}
+	return lines
 }
 
 // enlist makes the terminals, with their master keys if they send MACs.
@@ -58,7 +77,7 @@ func enlist(p *Profile, o *LoadOptions) (*roster, error) {
 	}
 	// A hundred numbers a second for each: what a run uses the next one does not.
 	stan := uint32(time.Now().UnixMilli() / 10 % txn.STANMax)
-	r := &roster{d: d, members: make([]*member, len(o.Identities))}
+	r := &roster{d: d, members: make([]*member, len(o.Identities)), failed: map[string]failure{}}
 	for i, id := range o.Identities {
 		t := &member{number: uint32(i), stan: stan}
 		t.Profile = terminal.Profile{Terminal: txn.MakeTerminalID(id.Terminal), Merchant: txn.MakeMerchantID(id.Merchant), Currency: txn.CNY, Batch: 1}
@@ -121,7 +140,11 @@ func (t *member) signOn(ctx context.Context, r *roster, line *terminal.Line, pat
 	defer r.mu.Unlock()
 	r.heard = r.heard || heard
 	if r.signOns++; err != nil {
-		r.problems = append(r.problems, "sign-on: "+err.Error())
+		f := r.failed[err.Error()]
+		if f.terminals++; f.terminals == 1 || bytes.Compare(t.Terminal[:], f.first[:]) < 0 {
+			f.first = t.Terminal
+		}
+		r.failed[err.Error()] = f
 	}
 	return err
 }

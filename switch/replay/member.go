@@ -39,10 +39,10 @@ type roster struct {
 	members []*member
 
 	// mu guards the rest, while they sign on.
-	mu       sync.Mutex
-	signOns  int
-	heard    bool // one was answered
-	failed   map[string]failure // sign-ons, by what went wrong
+	mu      sync.Mutex
+	signOns int
+	heard   bool               // one was answered
+	failed  map[string]failure // sign-ons, by what went wrong
 }
 
 // failure is how many terminals it happened to, and the lowest number of them.

@@ -185,6 +185,48 @@ func TestF06ReversalByReferenceNumber(t *testing.T) {
 	}
 }
 
+// Where numbers begin anew every day, the reference number of an earlier day's sale
+// does not name today's of that number, nor one that never came.
+func TestF08ReversalByReferenceNumberOfAnEarlierDay(t *testing.T) {
+	for _, c := range []struct {
+		days  int // between the two
+		again bool
+	}{{1, false}, {1, true}, {3, false}, {3, true}} {
+		t.Run(fmt.Sprintf("%d days, sold again %v", c.days, c.again), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				at(0, 12, 0)
+				h := newHouse(t)
+				defer h.stop()
+				archive := &shelf{}
+				h.s.archive = archive
+				numbered := func(r txn.Request) txn.Request {
+					r.Key.Batch = 0
+					return r
+				}
+				first := h.ask(numbered(sale("10000001", 1, 1000)))
+				h.want("sale", first, txn.Approved, "00")
+				archive.recs = h.records()
+				at(c.days, 12, 0)
+				h.want("another sale", h.ask(numbered(sale("10000001", 2, 1000))), txn.Approved, "00")
+				if c.again {
+					h.want("sale of the number", h.ask(numbered(sale("10000001", 1, 1000))), txn.Approved, "00")
+				}
+				for i := range h.s.slots.shards { // others sell as well
+					h.s.slots.turn(&h.s.slots.shards[i], h.s.cfg.Day.Of(time.Now()))
+				}
+				used := h.used("10000001")
+				late := numbered(reversal("10000001", 50, 1000))
+				late.Original.RRN = first.RRN
+				h.want("reversal", h.ask(late), txn.OriginalIsOfAnotherDay, "25")
+				h.settle()
+				if h.bank.undone(0) != 0 || h.used("10000001") != used {
+					t.Errorf("%d were undone, %d used, want %d", h.bank.undone(0), h.used("10000001"), used)
+				}
+			})
+		})
+	}
+}
+
 // meanwhile is an archive while which is asked something comes.
 type meanwhile struct {
 	*shelf

@@ -59,9 +59,13 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	stays := req.Replacement.Minor
 	sl, flight, known := s.slots.look(&reversed)
 	if !known {
-		if key, ok := s.referred(req); ok {
-			reversed = key
-			sl, flight, known = s.slots.look(&reversed)
+		if named, ok := s.referred(req); ok {
+			reversed = named.Key
+			if sl, flight, known = s.slots.look(&reversed); !known || flight != nil || sl.id != named.ID {
+				// Memory has let go of it, and what has its number now is another.
+				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
+				return
+			}
 		}
 	}
 	for !known || flight != nil {
@@ -177,12 +181,12 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
 
-// referred is the key of what a reversal names by the reference number that we gave
-// it, of the same terminal and amount. Many clients number all that they send, so a
+// referred is what a reversal names by the reference number that we gave it, of the
+// same terminal and amount. Many clients number all that they send, so a
 // number that is not found says nothing; nor does it while the archive is away.
-func (s *Switch) referred(req *txn.Request) (key txn.Key, ok bool) {
+func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	if s.archive == nil || req.Original.RRN == [12]byte{} {
-		return key, false
+		return named, false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), min(outlivedWithin, time.Until(req.Deadline)))
 	defer cancel()
@@ -192,10 +196,10 @@ func (s *Switch) referred(req *txn.Request) (key txn.Key, ok bool) {
 	}
 	for i := range found {
 		if r := &found[i]; r.Key.Terminal == req.Key.Terminal && r.Key.Class == txn.ClassFinancial && r.Amount == req.Amount {
-			return r.Key, true
+			return *r, true
 		}
 	}
-	return key, false
+	return named, false
 }
 
 // denyPart refuses the reversal of a part for what may be otherwise later.

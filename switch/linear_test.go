@@ -131,3 +131,19 @@ func TestF02NumbersAreLinearizable(t *testing.T) {
 		}
 	}
 }
+
+// Around a cut-over two days may have a number: what is undone is the one that is
+// meant, whichever came last.
+func TestF06UndoingYesterdaysNumberLeavesTodays(t *testing.T) {
+	s := newSlots()
+	k := txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 1, Class: txn.ClassFinancial}
+	day := txn.MakeDate(time.Now())
+	s.restore(&k, day.Before(), slot{position: 1, id: 1, state: slotApproved})
+	s.restore(&k, day, slot{position: 2, id: 2, state: slotApproved})
+	if !s.undo(&k, 1, false) || s.undo(&k, 1, false) {
+		t.Error("yesterday's is not undone once")
+	}
+	if sl, _, _ := s.look(&k); sl.id != 2 || sl.state != slotApproved {
+		t.Errorf("today's is %+v", sl)
+	}
+}

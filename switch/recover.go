@@ -74,7 +74,7 @@ func (s *Switch) Recover() (Recovery, error) {
 				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
 			}
 			if rec.Stays == 0 {
-				s.slots.undo(&key, false)
+				s.slots.undo(&key, subject, false)
 			}
 			s.originals.learn(rec)
 			if about := owed[subject]; len(about) > 0 && untold(&about[0].rec) {

@@ -237,7 +237,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 		return nil // its terminal builds on it, or it is of a day that is gone
 	}
 	defer l.s.originals.release(id)
-	if !l.s.slots.undo(&key, true) {
+	if !l.s.slots.undo(&key, id, true) {
 		return nil // told or reversed meanwhile
 	}
 	b, err := l.s.journal.Read(sl.position, nil)

@@ -155,7 +155,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, reversed
-	if done || stays == 0 && (original.Holds(deeds) || !s.slots.undo(&reversed, false)) {
+	if done || stays == 0 && (original.Holds(deeds) || !s.slots.undo(&reversed, orig.ID, false)) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 		return
 	}

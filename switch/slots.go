@@ -195,13 +195,21 @@ func (sh *slotShard) land(k txn.Key, refused txn.Reason) {
 
 // undo marks an approved original as undone, once: of any number of callers
 // exactly one is told yes, and must make the reversal durable. With unheard set
-// it does so only if no copy of the approval may have reached the terminal.
-func (s *slots) undo(k *txn.Key, unheard bool) (undone bool) {
-	s.change(k, func(sl *slot) {
+// it does so only if no copy of the approval may have reached the terminal. Around a
+// cut-over two may have had the key: id says which is meant.
+func (s *slots) undo(k *txn.Key, id txn.ID, unheard bool) (undone bool) {
+	sh, hash := s.shard(k)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, day := range [...]*slotTable{&sh.now, &sh.past} {
+		sl := day.find(k, hash)
+		if sl == nil || sl.id != id {
+			continue
+		}
 		if undone = sl.state == slotApproved && !(unheard && sl.copies > 0); undone {
 			sl.state = slotUndone
 		}
-	})
+	}
 	return undone
 }
 

@@ -287,7 +287,7 @@ func (s *Switch) refusedStandIn(done *txn.Record) bool {
 		return false
 	}
 	s.standIns.lose(done)
-	s.slots.undo(&done.OriginalKey, false)
+	s.slots.undo(&done.OriginalKey, done.Original, false)
 	return true
 }
 

@@ -391,11 +391,20 @@ func (r *Ring) turn(deadline time.Time) bool {
 }
 
 // Sign makes the MAC of the answer to req, with the key that req's was made
-// with.
+// with, also if that has ended meanwhile, by a cut-over or a sign-off: req was taken.
 func (r *Ring) Sign(req *txn.Request, signed []byte) (mac [8]byte, err error) {
-	open, derived, reason := (*keys.Terminal)(nil), false, txn.SignOnIsRequired
-	if t := r.terminal(req.Key.Terminal, req.Holder.Keys.DUKPT()); t != nil {
-		open, derived, reason = r.keysFor(t, req)
+	var open *keys.Terminal
+	derived, reason := req.Holder.Keys.DUKPT(), txn.Approved
+	if derived {
+		open, reason = r.derive(req)
+	} else if t := r.terminal(req.Key.Terminal, false); t != nil {
+		open, _, err = r.use(t)
+	}
+	switch {
+	case err != nil:
+		return mac, fmt.Errorf("sign an answer to terminal %s: %w", req.Key.Terminal, err)
+	case open == nil && reason == txn.Approved:
+		reason = txn.SignOnIsRequired
 	}
 	if reason != txn.Approved {
 		return mac, fmt.Errorf("sign an answer to terminal %s: %v", req.Key.Terminal, reason)

@@ -238,6 +238,9 @@ func TestSignOff(t *testing.T) {
 	d.want("signed on", d.ring.Check(old), txn.Approved)
 	d.want("sign-off", d.ring.SignOff(old), txn.Approved)
 	d.want("signed off", d.ring.Check(old), txn.SignOnIsRequired)
+	if _, err := d.ring.Sign(old, []byte("an approval of what was taken before")); err != nil {
+		t.Error(err)
+	}
 	d.restart()
 	d.want("and after a restart", d.ring.Check(old), txn.SignOnIsRequired)
 	d.signOn()

@@ -90,6 +90,7 @@ type Drain struct {
 	batches  atomic.Uint64
 	failures atomic.Uint64
 	rests    atomic.Uint64
+	awaited  atomic.Int32 // by whom it is to catch up
 
 	mu      sync.Mutex // guards what follows
 	moved   chan struct{}
@@ -260,9 +261,10 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 // giveWay rests after a batch that took so long while goroutines wait for a
 // processor. A scheduler is fair to goroutines, not to the terminals behind a
 // thousand of them: without rests the drain has a processor of its own while it
-// is behind. The rest ends when nobody waits any more.
+// is behind. The rest ends when nobody waits any more, or somebody waits for the
+// ledger.
 func (d *Drain) giveWay(ctx context.Context, pos journal.Position, took time.Duration) {
-	for until := time.Now().Add(restShare * took); d.journal.Last() < pos+d.lagMax && d.turns.late() && time.Now().Before(until) && ctx.Err() == nil; {
+	for until := time.Now().Add(restShare * took); d.journal.Last() < pos+d.lagMax && d.awaited.Load() == 0 && d.turns.late() && time.Now().Before(until) && ctx.Err() == nil; {
 		d.rests.Add(1)
 		sleep(ctx, restStep)
 	}
@@ -317,9 +319,11 @@ func (d *Drain) wake() {
 	d.moved = make(chan struct{})
 }
 
-// CatchUp waits until the ledger holds all that is in the journal now. It
-// fails when ctx ends or Run does.
+// CatchUp waits until the ledger holds all that is in the journal now, and has the
+// drain give way to nobody meanwhile. It fails when ctx ends or Run does.
 func (d *Drain) CatchUp(ctx context.Context) error {
+	d.awaited.Add(1)
+	defer d.awaited.Add(-1)
 	want := uint64(d.journal.Last())
 	for {
 		d.mu.Lock()

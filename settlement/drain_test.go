@@ -95,15 +95,19 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 // wait is seen depends on the scheduler, so it gets some tries.
 func TestDrainGivesWay(t *testing.T) {
 	for range 20 {
-		if restsAmongBusy(t) > 0 {
+		if restsAmongBusy(t, false) > 0 {
+			if rests := restsAmongBusy(t, true); rests > 0 {
+				t.Errorf("it rested %d times while somebody waited for it", rests)
+			}
 			return
 		}
 	}
 	t.Error("the drain never rested among busy goroutines")
 }
 
-// restsAmongBusy is how often a drain rests that has others beside it.
-func restsAmongBusy(t *testing.T) uint64 {
+// restsAmongBusy is how often a drain rests that has others beside it, also of those
+// who wait for it.
+func restsAmongBusy(t *testing.T, awaited bool) uint64 {
 	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
 	d := NewDrain(j, s, LagMaxDefault, quiet)
 	var busy sync.WaitGroup
@@ -114,10 +118,23 @@ func restsAmongBusy(t *testing.T) uint64 {
 			}
 		})
 	}
+	var err error
+	var waiting sync.WaitGroup
+	if awaited {
+		begun := make(chan struct{})
+		waiting.Go(func() { close(begun); err = d.CatchUp(t.Context()) })
+		<-begun
+		for d.awaited.Load() == 0 {
+			runtime.Gosched()
+		}
+	}
 	stop := run(t, d)
-	err := d.CatchUp(t.Context())
+	for d.Stats().Lag > 0 {
+		time.Sleep(time.Millisecond)
+	}
 	enough.Store(true)
 	busy.Wait()
+	waiting.Wait()
 	if err := errors.Join(err, stop()); err != nil {
 		t.Fatal(err)
 	}

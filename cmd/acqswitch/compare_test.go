@@ -16,7 +16,7 @@ import (
 var seeded = []struct{ file, of, to string }{
 	{"risk/place.go", "a := &t.Areas[i]; within(p, a.Lat, a.Lng, a.RadiusMetres)", "a := &t.Areas[i]; within(p, a.Lat, a.Lng, 0)"},
 	{"switch/dialect/codes.go", `txn.AmountMustNotBeZero:              "13",`, `txn.AmountMustNotBeZero:              "12",`},
-	{"switch/dialect/cup.go", "if approved && ans.Reply.AuthCode != [6]byte{} {", "if approved && ans.Reply.AuthCode != [6]byte{} && req.Kind != txn.KindInstalment {"},
+	{"switch/dialect/cup.go", "ans.Reply.AuthCode != [6]byte{} && req.Kind != txn.KindBalance {", "ans.Reply.AuthCode != [6]byte{} && req.Kind != txn.KindBalance && req.Kind != txn.KindInstalment {"},
 }
 
 // Two builds play the sample day's morning side by side. A build is as itself, and one

@@ -15,7 +15,7 @@ import (
 // Only the archive knows it. While that is away nobody can tell, so the request is
 // refused for now, without a record, and its terminal tells it once more.
 func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
-	if req.Kind.Remedy() != txn.Repeat || req.Key.Batch != 0 && s.batches.Recent(&req.Key, req.Day) {
+	if req.Kind.Remedy() != txn.Repeat || req.Key.Batch != 0 && s.batches.Recent(req) {
 		return false
 	}
 	days := s.longAgo(req, &req.Key)

@@ -17,6 +17,8 @@ import (
 //
 //	original            answer                       effect
 //	unknown             00                           tombstone: a late original is refused
+//	unknown, but DE37 names one of ours
+//	                    as that one (see referred)
 //	in flight           waits for its outcome, then as below; none if that takes too long
 //	declined, not sent  00                           none
 //	unknown outcome     00                           none: a reversal is owed already

@@ -53,7 +53,6 @@ type entry struct {
 	first    uint64   // journal position of its first record, 0 when it has none
 	opened   txn.Date // business day of that record
 	touched  txn.Date // of the last one
-	since    txn.Date // business day on which this process saw it opened; 0: an earlier one did
 	head     int32    // its items, newest first
 	uploaded uint32   // different items that were uploaded
 	currency txn.Currency
@@ -135,14 +134,14 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 // behind says that trace or batch number a was given out before b: they wrap.
 func behind(a, b uint32) bool { return (b+numberMax-a)%numberMax-1 < numberMax/2 }
 
-// Recent says that all that counts in k's batch is of this business day or the day
-// before, as far as that is certain: of a batch in which nothing counts yet it is false,
-// for it may be one that is forgotten, and of one that an earlier process opened.
-func (b *Book) Recent(k *txn.Key, day txn.Date) bool {
-	sh := b.open(&k.Terminal, day)
+// Recent says that all that counts in req's batch is of this business day or the
+// day before. Of a batch of which there is nothing it is false: it may be one that
+// is forgotten.
+func (b *Book) Recent(req *txn.Request) bool {
+	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.batches[name{k.Terminal, k.Batch}]
-	return e.first != 0 && e.since >= day.Before()
+	e := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
+	return e.first != 0 && e.opened >= req.Day.Before()
 }
 
 // find is the batch, which is opened if the terminal is in none that is open. One
@@ -157,7 +156,7 @@ func (sh *shard) find(n name) (entry, bool) {
 		return e, known
 	}
 	if !known {
-		e = entry{head: none, touched: sh.today, since: sh.today}
+		e = entry{head: none, touched: sh.today}
 		sh.batches[n] = e
 	}
 	sh.current[n.terminal] = n.number
@@ -180,12 +179,12 @@ func (b *Book) SignOn(t txn.TerminalID, number uint32, day txn.Date) uint32 {
 		number = number%numberMax + 1
 	}
 	if !ok {
-		sh.batches[name{t, number}] = entry{head: none, touched: sh.today, since: sh.today}
+		sh.batches[name{t, number}] = entry{head: none, touched: sh.today}
 	}
 	// A sign-on proves nothing: a batch that nothing came of is not kept, or
 	// anybody could fill the memory with them.
 	left := name{t, sh.current[t]}
-	if e, ok := sh.batches[left]; ok && left.number != number && e == (entry{head: none, touched: e.touched, since: e.since}) {
+	if e, ok := sh.batches[left]; ok && left.number != number && e == (entry{head: none, touched: e.touched}) {
 		delete(sh.batches, left)
 	}
 	sh.current[t] = number

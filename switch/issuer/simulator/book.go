@@ -139,12 +139,12 @@ func appendEntry(dst []byte, r *request, d *decision) []byte {
 	dst = append(dst, `","stan":`...)
 	dst = strconv.AppendUint(dst, uint64(r.id.stan), 10)
 	dst = append(dst, `,"time":"`...)
-	dst = append(dst, strconv.FormatUint(1e10+uint64(r.id.time), 10)[1:]...)
+	dst = appendTime(dst, r.id.time)
 	if d.about != (transaction{}) {
 		dst = append(dst, `","original_stan":`...)
 		dst = strconv.AppendUint(dst, uint64(d.about.stan), 10)
 		dst = append(dst, `,"original_time":"`...)
-		dst = append(dst, strconv.FormatUint(1e10+uint64(d.about.time), 10)[1:]...)
+		dst = appendTime(dst, d.about.time)
 	}
 	dst = append(dst, `","terminal":`...)
 	dst = appendText(dst, r.terminal[:])
@@ -168,7 +168,7 @@ func appendEntry(dst []byte, r *request, d *decision) []byte {
 	dst = appendText(dst, r.rrn[:])
 	if pan, err := txn.ParsePAN(r.card[:r.cardSize]); err == nil {
 		dst = append(dst, `,"card":"`...)
-		dst = append(dst, pan.Masked()...)
+		dst = pan.AppendMasked(dst)
 		dst = append(dst, '"')
 	}
 	dst = append(dst, `,"code":`...)
@@ -180,9 +180,21 @@ func appendEntry(dst []byte, r *request, d *decision) []byte {
 	return append(dst, "}\n"...)
 }
 
+// appendTime appends DE7 as its ten digits.
+func appendTime(dst []byte, time uint32) []byte {
+	var digits [10]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = byte('0' + time%10)
+		time /= 10
+	}
+	return append(dst, digits[:]...)
+}
+
 // appendText appends b, without its padding, as a JSON string.
 func appendText(dst, b []byte) []byte {
-	b = bytes.TrimRight(b, " \x00")
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == 0) {
+		b = b[:len(b)-1]
+	}
 	for _, c := range b {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' {
 			quoted, err := json.Marshal(string(b))
@@ -205,6 +217,7 @@ type book struct {
 	mu       sync.Mutex
 	turned   *sync.Cond
 	lines    []byte // gathering, for flush number next
+	spare    []byte // takes turns with lines
 	next     uint64
 	done     uint64 // flushes up to it are as durable as sync says
 	flushing bool
@@ -273,11 +286,12 @@ func (b *book) wait(flush uint64) error {
 		}
 		b.flushing = true
 		lines, turn := b.lines, b.next
-		b.lines = nil
+		b.lines = b.spare[:0]
 		b.next++
 		b.mu.Unlock()
 		err := b.write(lines)
 		b.mu.Lock()
+		b.spare = lines
 		b.flushing = false
 		b.done = turn
 		if err != nil {

@@ -30,7 +30,7 @@ type Config struct {
 	// Default 1000000.
 	Balance int64 `yaml:"balance"`
 	// Remember is how many transactions are kept for recognising repeats and
-	// reversals; the oldest are forgotten first. Default 1048576.
+	// reversals; the oldest are forgotten first. Default 1048576, at some 80 bytes each.
 	Remember int `yaml:"remember"`
 	// Rules are tried in order; the first that matches decides. Without one the
 	// request is approved at once.
@@ -115,8 +115,10 @@ func or[T comparable](v, def T) T {
 	return v
 }
 
-// copiesMax bounds Rule.Copies.
-const copiesMax = 10
+const (
+	copiesMax   = 10      // of Rule.Copies
+	rememberMax = 1 << 30 // of Config.Remember
+)
 
 // Validate names the first field that cannot work, and why. Rules are counted
 // from 1.
@@ -130,8 +132,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("log_sync: %q must be every, group or none", c.LogSync)
 	case c.Book == "":
 		return errors.New("book: must name the file that money movements are written to")
-	case c.Remember < 1:
-		return errors.New("remember: must be positive")
+	case c.Remember < 1 || c.Remember > rememberMax:
+		return fmt.Errorf("remember: must be 1 to %d", rememberMax)
 	}
 	for i, r := range c.Rules {
 		if err := r.validate(); err != nil {

@@ -60,6 +60,13 @@ type fate struct {
 	original transaction
 }
 
+// memory is a fate that is remembered.
+type memory struct {
+	id   transaction
+	next uint32 // number of an older one of the same place; 0: none
+	fate fate
+}
+
 type fateState uint8
 
 const (
@@ -88,10 +95,17 @@ type desk struct {
 	rules []Rule
 	used  []int // times each rule was applied
 	rng   *rand.Rand
-	known map[transaction]fate
-	order []transaction // ring of the known, oldest at head once full
-	head  int
+
+	// The memories are a ring, numbered from 1; once it is full, head is the newest.
+	// places is a hash table of them: the number of the newest of each place, or 0.
+	memories []*[memoriesEach]memory
+	known    uint32
+	head     uint32
+	places   []uint32
 }
+
+// memoriesEach is how many are allocated at a time: they are never moved.
+const memoriesEach = 4096
 
 var (
 	code00 = [2]byte{'0', '0'}
@@ -111,31 +125,33 @@ var approveAtOnce = Rule{Code: "00", Copies: 1}
 
 // newDesk goes on where entries end.
 func newDesk(cfg *Config, entries []Entry) *desk {
-	d := &desk{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x9E3779B97F4A7C15)), known: make(map[transaction]fate)}
+	d := &desk{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x9E3779B97F4A7C15)), places: make([]uint32, memoriesEach)}
 	d.instruct(cfg.Rules)
 	for i := range entries {
 		e := &entries[i]
 		id := transaction{stan: e.STAN, time: number(e.Time)}
-		f := d.known[id]
+		f := d.find(id)
+		if f == nil {
+			f = d.remember(id, fate{})
+		}
 		switch e.Kind {
 		case Reversed:
 			if f.taken = f.amount - e.Stays; e.Stays == 0 {
-				d.effect(&f, -1)
+				d.effect(f, -1)
 				f.state = fateReversed
 			}
 		case Unknown:
 			f.state, f.amount = fateBarred, e.Amount
 			copy(f.code[:], e.Code)
 		default:
-			f = fate{kind: e.Transaction(), amount: e.Amount, original: transaction{e.OriginalSTAN, number(e.OriginalTime)}}
+			*f = fate{kind: e.Transaction(), amount: e.Amount, original: transaction{e.OriginalSTAN, number(e.OriginalTime)}}
 			copy(f.code[:], e.Code)
 			copy(f.auth[:], e.Auth)
 			if e.Kind == Approved {
 				f.state = fateApproved
-				d.effect(&f, 1)
+				d.effect(f, 1)
 			}
 		}
-		d.remember(id, f)
 	}
 	return d
 }
@@ -170,13 +186,13 @@ func (d *desk) decide(r *request) decision {
 // authorize approves or declines a new request and repeats itself to a known
 // one.
 func (d *desk) authorize(r *request, dec *decision) {
-	if f, ok := d.known[r.id]; ok {
+	if f := d.find(r.id); f != nil {
 		switch {
 		case f.state == fateBarred:
 			// Its reversal overtook it: what was promised undone is not done.
 			dec.code = code94
 			dec.entry, dec.kind, dec.about = Declined, r.kind, r.original
-			d.known[r.id] = fate{kind: r.kind, code: code94, amount: r.amount, original: r.original}
+			*f = fate{kind: r.kind, code: code94, amount: r.amount, original: r.original}
 		case f.amount != r.amount || f.kind != r.kind || f.original != r.original:
 			dec.code = code94
 		default:
@@ -213,7 +229,10 @@ func (d *desk) possible(r *request) [2]byte {
 	if !r.kind.NamesOriginal() || r.kind == txn.KindCompletionAdvice && r.original == (transaction{}) { // authorized by telephone
 		return code00
 	}
-	f := d.known[r.original]
+	f := d.find(r.original)
+	if f == nil {
+		return code25
+	}
 	whole := f.amount - f.taken // a tip stays with the sale it was added to
 	total := whole + f.added
 	if f.kind == txn.KindPreauth {
@@ -269,8 +288,11 @@ func follows(kind, original txn.Kind) bool {
 // effect does to f's original what an approval of f does, or with -1 undoes it.
 // A completion that is voided leaves its promise ended.
 func (d *desk) effect(f *fate, sign int64) {
-	o, ok := d.known[f.original]
-	if !ok || !follows(f.kind, o.kind) {
+	if !f.kind.NamesOriginal() {
+		return
+	}
+	o := d.find(f.original)
+	if o == nil || !follows(f.kind, o.kind) {
 		return
 	}
 	switch f.kind {
@@ -281,7 +303,6 @@ func (d *desk) effect(f *fate, sign int64) {
 	default:
 		o.ended = sign > 0
 	}
-	d.known[f.original] = o
 }
 
 // reversal undoes an approval once, or in parts, each of which leaves less than
@@ -291,9 +312,9 @@ func (d *desk) reversal(r *request, dec *decision) {
 	if dec.code != code00 {
 		return // the rule refuses reversals
 	}
-	f, ok := d.known[r.id]
+	f := d.find(r.id)
 	switch {
-	case !ok:
+	case f == nil:
 		dec.code, dec.entry = code25, Unknown
 		d.remember(r.id, fate{state: fateBarred, amount: r.amount, code: code25})
 	case f.state == fateBarred:
@@ -310,10 +331,9 @@ func (d *desk) reversal(r *request, dec *decision) {
 		dec.code = code12
 	default:
 		if f.taken = f.amount - r.stays; r.stays == 0 {
-			d.effect(&f, -1)
+			d.effect(f, -1)
 			f.state = fateReversed
 		}
-		d.known[r.id] = f
 		dec.entry, dec.kind, dec.about, dec.stays = Reversed, f.kind, f.original, r.stays
 	}
 }
@@ -348,18 +368,60 @@ func (c *Rule) matches(r *request) bool {
 	return false
 }
 
-// remember keeps id, in the place of the oldest when there is no room.
-func (d *desk) remember(id transaction, f fate) {
-	if _, ok := d.known[id]; !ok {
-		if len(d.order) < d.cfg.Remember {
-			d.order = append(d.order, id)
-		} else {
-			delete(d.known, d.order[d.head])
-			d.order[d.head] = id
-			d.head = (d.head + 1) % len(d.order)
+// find is what became of a transaction, nil when it is not known. It is valid until
+// the next is remembered.
+func (d *desk) find(id transaction) *fate {
+	for n := *d.place(id); n != 0; n = d.memory(n).next {
+		if m := d.memory(n); m.id == id {
+			return &m.fate
 		}
 	}
-	d.known[id] = f
+	return nil
+}
+
+// place is that of a transaction. Trace numbers that follow each other have places
+// that do, and so are in the caches.
+func (d *desk) place(id transaction) *uint32 {
+	return &d.places[(id.stan+id.time*0x9E3779B1)%uint32(len(d.places))]
+}
+
+func (d *desk) memory(n uint32) *memory { return &d.memories[(n-1)/memoriesEach][(n-1)%memoriesEach] }
+
+// remember keeps what became of a transaction that is not known, in the place of the
+// oldest when there is no room.
+func (d *desk) remember(id transaction, f fate) *fate {
+	n := d.known + 1
+	if d.known == uint32(d.cfg.Remember) {
+		d.head = d.head%d.known + 1
+		n = d.head
+		p := d.place(d.memory(n).id)
+		for *p != n {
+			p = &d.memory(*p).next
+		}
+		*p = d.memory(n).next
+	} else {
+		if d.known%memoriesEach == 0 {
+			d.memories = append(d.memories, new([memoriesEach]memory))
+		}
+		if d.known == uint32(len(d.places)) {
+			d.places = make([]uint32, 2*d.known)
+			for old := uint32(1); old < n; old++ {
+				d.link(old)
+			}
+		}
+		d.known = n
+	}
+	m := d.memory(n)
+	m.id, m.fate = id, f
+	d.link(n)
+	return &m.fate
+}
+
+// link makes a memory the first of its place.
+func (d *desk) link(n uint32) {
+	m := d.memory(n)
+	p := d.place(m.id)
+	m.next, *p = *p, n
 }
 
 // read takes what the desk needs from a message.

@@ -250,13 +250,25 @@ func TestRestartRemembers(t *testing.T) {
 }
 
 func TestForgetsTheOldestFirst(t *testing.T) {
-	s, _ := serve(t, Config{Remember: 2})
-	c := dial(t, s.Addr(), "iso87")
-	for stan := uint32(1); stan <= 3; stan++ {
-		c.ask("0200", stan, 5)
-	}
-	if first, last := c.ask("0400", 2, 5), c.ask("0400", 1, 5); first != "00" || last != "25" {
-		t.Errorf("reversals of the remembered %q and of the forgotten %q", first, last)
+	for _, c := range []struct{ remember, apart int }{{2, 1}, {memoriesEach, 1}, {memoriesEach + 1, 1}, {memoriesEach + 1, 64}} {
+		cfg := Config{Remember: c.remember}.withDefaults()
+		d := newDesk(&cfg, nil)
+		ask := func(kind txn.Kind, n int) string {
+			code := d.decide(&request{kind: kind, id: transaction{stan: uint32(n * c.apart)}, amount: int64(n)}).code
+			return string(code[:])
+		}
+		last := 3 * c.remember
+		for n := range last + 1 {
+			ask(txn.KindSale, n)
+		}
+		for n := last; n > last-c.remember; n-- {
+			if code := ask(txn.KindReversal, n); code != "00" {
+				t.Fatalf("%+v: the reversal of %d is answered %s", c, n, code)
+			}
+		}
+		if code := ask(txn.KindReversal, last-c.remember); code != "25" {
+			t.Errorf("%+v: the reversal of a forgotten one is answered %s", c, code)
+		}
 	}
 }
 

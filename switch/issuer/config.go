@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -74,7 +75,7 @@ type Config struct {
 	// Breaker refuses requests to an issuer that does not answer.
 	Breaker BreakerConfig `yaml:"breaker"`
 	// TLS secures the links. Default: plain TCP.
-	TLS *TLSConfig `yaml:"tls"`
+	TLS *certs.Client `yaml:"tls"`
 }
 
 // BreakerConfig says when an issuer counts as out of service. Failures are: no
@@ -91,18 +92,6 @@ type BreakerConfig struct {
 	// once one is answered, Probes requests. Default 5s and 5.
 	OpenFor time.Duration `yaml:"open_for"`
 	Probes  uint32        `yaml:"probes"`
-}
-
-// TLSConfig names PEM files.
-type TLSConfig struct {
-	// CA verifies the issuer; required: issuers are pinned, not trusted by the
-	// system's store.
-	CA string `yaml:"ca"`
-	// Cert and Key are ours, for issuers that want one.
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
-	// ServerName is the name in the issuer's certificate. Default: Address's host.
-	ServerName string `yaml:"server_name"`
 }
 
 // withDefaults is c with every zero field that has a default filled in.
@@ -163,11 +152,14 @@ func (c Config) Validate() error {
 		{"breaker.failure_percent", b.FailurePercent <= 100, "must be 1 to 100"},
 		{"breaker.window", b.Window >= 10*time.Millisecond, "must be at least 10ms"},
 		{"breaker.open_for", b.OpenFor > 0, "must be positive"},
-		{"tls.ca", c.TLS == nil || c.TLS.CA != "", "must name the file of the issuer's authority"},
-		{"tls.key", c.TLS == nil || (c.TLS.Cert == "") == (c.TLS.Key == ""), "must be given together with tls.cert"},
 	} {
 		if !rule.ok {
 			return fmt.Errorf("issuer %q: %s %s", name, rule.field, rule.why)
+		}
+	}
+	if c.TLS != nil {
+		if err := c.TLS.Validate(); err != nil {
+			return fmt.Errorf("issuer %q: %w", name, err)
 		}
 	}
 	return nil

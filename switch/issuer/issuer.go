@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -16,7 +17,7 @@ type issuer struct {
 	cfg   Config // immutable after New, defaults filled in
 	id    txn.IssuerID
 	codec Codec
-	tls   atomic.Pointer[secured] // nil: plain
+	tls   atomic.Pointer[certs.Loaded] // nil: plain
 	// peerEnds is when the certificate ends that the issuer showed last.
 	peerEnds atomic.Pointer[time.Time]
 	zone     *time.Location

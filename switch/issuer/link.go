@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/certs"
 )
 
 // link is one standing connection to an issuer: dialed, signed on, watched,
@@ -139,13 +140,7 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.is.cfg.ConnectTimeout)
-	defer cancel()
-	d := &net.Dialer{}
-	if s := l.is.tls.Load(); s != nil {
-		return (&tls.Dialer{NetDialer: d, Config: s.forIssuer(l.is)}).DialContext(ctx, "tcp", l.is.cfg.Address)
-	}
-	return d.DialContext(ctx, "tcp", l.is.cfg.Address)
+	return certs.Dialer{TLS: l.is.secured()}.Dial(ctx, l.is.cfg.Address, l.is.cfg.ConnectTimeout)
 }
 
 // sleep waits for d and says whether ctx is still going.

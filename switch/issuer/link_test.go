@@ -23,6 +23,7 @@ import (
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/journal/memdisk"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -283,11 +284,11 @@ func TestTLS(t *testing.T) {
 			c.answer(m, "00")
 		}
 	})
-	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: ca} }).up(1)
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &certs.Client{CA: ca} }).up(1)
 	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
 
 	other, _ := certificate(t)
-	b = start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: other} })
+	b = start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &certs.Client{CA: other} })
 	var unknown x509.UnknownAuthorityError
 	eventually(t, "refused certificate", func() (ok bool) {
 		b.read(func() { ok = len(b.downs) > 0 && errors.As(b.downs[0], &unknown) })
@@ -326,7 +327,7 @@ func TestF86CertificatesAreReloaded(t *testing.T) {
 			c.answer(m, "00")
 		}
 	})
-	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &issuer.TLSConfig{CA: ca} }).up(1)
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.TLS = &certs.Client{CA: ca} }).up(1)
 	sells := func() {
 		t.Helper()
 		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)

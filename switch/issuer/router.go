@@ -77,7 +77,7 @@ func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
 	if codec == nil {
 		return nil, fmt.Errorf("dialect: %q is not known", cfg.Dialect)
 	}
-	secured, err := cfg.TLS.load(cfg.Address)
+	secured, err := cfg.certificates()
 	if err != nil {
 		return nil, err
 	}

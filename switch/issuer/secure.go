@@ -2,63 +2,19 @@ package issuer
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/certs"
 )
 
-// secured is what the links of an issuer are secured with, as its files had it
-// when they were read last.
-type secured struct {
-	config *tls.Config
-	ends   time.Time // when it is of no more use
-}
-
-// load reads the files; it is nil where the links are plain. An authority that
-// ends may stand in the file beside the one that follows it: the last to end
-// counts.
-func (t *TLSConfig) load(address string) (*secured, error) {
-	if t == nil {
+// certificates reads the files of TLS; it is nil where the links are plain.
+func (c *Config) certificates() (*certs.Loaded, error) {
+	if c.TLS == nil {
 		return nil, nil
 	}
-	text, err := os.ReadFile(t.CA)
-	if err != nil {
-		return nil, fmt.Errorf("read tls.ca: %w", err)
-	}
-	host, _, _ := net.SplitHostPort(address)
-	s := &secured{config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: or(t.ServerName, host)}}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
-			s.config.RootCAs.AddCert(cert)
-			if cert.NotAfter.After(s.ends) {
-				s.ends = cert.NotAfter
-			}
-		}
-	}
-	if s.ends.IsZero() {
-		return nil, errors.New("read tls.ca: no certificate in " + t.CA)
-	}
-	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
-		}
-		s.config.Certificates = []tls.Certificate{pair}
-		s.ends = sooner(s.ends, pair.Leaf.NotAfter)
-	}
-	return s, nil
-}
-
-// sooner is the earlier of two times; a zero one is none.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
+	return c.TLS.Load()
 }
 
 // ReloadTLS reads the certificates of all issuers again. Links that stand are not
@@ -67,7 +23,7 @@ func sooner(a, b time.Time) time.Time {
 func (r *Router) ReloadTLS() error {
 	var errs []error
 	for _, is := range r.issuers {
-		s, err := is.cfg.TLS.load(is.cfg.Address)
+		s, err := is.cfg.certificates()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("issuer %q: %w", is.name(), err))
 			continue
@@ -77,10 +33,14 @@ func (r *Router) ReloadTLS() error {
 	return errors.Join(errs...)
 }
 
-// forIssuer is the configuration of one connection, which notes when the issuer's
-// certificate ends.
-func (s *secured) forIssuer(is *issuer) *tls.Config {
-	config := s.config.Clone()
+// secured is the configuration of one connection, which notes when the issuer's
+// certificate ends; nil where the links are plain.
+func (is *issuer) secured() *tls.Config {
+	s := is.tls.Load()
+	if s == nil {
+		return nil
+	}
+	config := s.TLS.Clone()
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		is.peerEnds.Store(&state.PeerCertificates[0].NotAfter)
 		return nil
@@ -96,7 +56,7 @@ func (is *issuer) certificateEnds() (ends time.Time) {
 		return ends
 	}
 	if peer := is.peerEnds.Load(); peer != nil {
-		return sooner(s.ends, *peer)
+		return certs.Sooner(s.Ends, *peer)
 	}
-	return s.ends
+	return s.Ends
 }

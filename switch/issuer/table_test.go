@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -483,9 +484,9 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"breaker.failure_percent", func(c *Config) { c.Breaker.FailurePercent = 101 }},
 		{"breaker.window", func(c *Config) { c.Breaker.Window = 1 }},
 		{"breaker.open_for", func(c *Config) { c.Breaker.OpenFor = -1 }},
-		{"tls.ca", func(c *Config) { c.TLS = &TLSConfig{} }},
-		{"tls.ca", func(c *Config) { c.TLS = &TLSConfig{CA: "no such file"} }},
-		{"tls.key", func(c *Config) { c.TLS = &TLSConfig{CA: "x", Cert: "y"} }},
+		{"tls.ca", func(c *Config) { c.TLS = &certs.Client{} }},
+		{"tls.ca", func(c *Config) { c.TLS = &certs.Client{CA: "no such file"} }},
+		{"tls.key", func(c *Config) { c.TLS = &certs.Client{CA: "x", Cert: "y"} }},
 		{"dialect", func(c *Config) { c.Dialect = "klingon" }},
 	} {
 		cfg := good(c.change)

@@ -67,14 +67,16 @@ func (s *Server) keepListeners() {
 }
 
 // keep notes a session that stopped reading because the drain told it to, and
-// whose answers are written. A session that was cut off is not kept.
+// whose answers are written. A session that was cut off is not kept, nor is a
+// secured one: another process cannot go on with its keys. Its terminal connects
+// again.
 func (s *Server) keep(ss *session, unread []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kept == nil {
+	if s.kept == nil || ss.conn != ss.socket {
 		return
 	}
-	fd, err := duplicate(ss.conn)
+	fd, err := duplicate(ss.socket)
 	if err != nil {
 		if !errors.Is(err, net.ErrClosed) {
 			s.log.Warn("a session cannot be handed over", "remote", ss.host, "error", err)
@@ -101,7 +103,7 @@ func duplicate(socket any) (fd int, err error) {
 }
 
 // Adopt takes over what another process kept, before Listen. A session whose
-// dialect is spoken at no listener any more is closed.
+// dialect is spoken at no listener without TLS any more is closed.
 func (s *Server) Adopt(k *Sockets) {
 	s.adopted = k
 	for _, l := range k.Listeners {
@@ -190,16 +192,17 @@ func (s *Server) resume(serve func(*session)) {
 			continue
 		}
 		s.accepts.Add(1)
-		ss := newSession(s, conn, d)
+		ss := newSession(s, conn, d, nil)
 		ss.unread = k.Unread
 		serve(ss)
 	}
 	s.adopted = nil
 }
 
+// dialect is the one of a name in which plain sessions are served, if any.
 func (s *Server) dialect(name string) *dialect.Terminal {
 	for _, l := range s.cfg.Listeners {
-		if l.Dialect.Name() == name {
+		if l.Dialect.Name() == name && l.TLS == nil {
 			return l.Dialect
 		}
 	}

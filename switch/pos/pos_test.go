@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -67,15 +68,33 @@ func (d *desk) count(c Cause) int {
 // open runs a server with cfg on a free port for each dialect.
 func open(t testing.TB, cfg Config, d *desk) (cup, iso87 string, stop func()) {
 	t.Helper()
-	d.t, d.bad = t, map[Cause]int{}
 	for _, name := range []string{"cup-pos", "iso87"} {
-		dia, err := dialect.ForTerminal(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Listeners = append(cfg.Listeners, Listener{Address: "127.0.0.1:0", Dialect: dia})
+		cfg.Listeners = append(cfg.Listeners, listener(t, name, nil))
 	}
-	s := New(cfg, d, d, slog.New(slog.DiscardHandler))
+	s, stop := run(t, cfg, d)
+	return s.Addrs()[0].String(), s.Addrs()[1].String(), stop
+}
+
+// listener is one on a free port.
+func listener(t testing.TB, name string, by *certs.Server) Listener {
+	t.Helper()
+	d, err := dialect.ForTerminal(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Listener{Address: "127.0.0.1:0", Dialect: d, TLS: by}
+}
+
+// run runs a server until stop, or the end of the test.
+func run(t testing.TB, cfg Config, d *desk) (s *Server, stop func()) {
+	t.Helper()
+	d.t, d.bad = t, map[Cause]int{}
+	s = New(cfg, d, d, slog.New(slog.DiscardHandler))
+	return s, start(t, s)
+}
+
+func start(t testing.TB, s *Server) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := s.Listen(ctx); err != nil {
 		t.Fatal(err)
@@ -92,7 +111,7 @@ func open(t testing.TB, cfg Config, d *desk) (cup, iso87 string, stop func()) {
 		})
 	}
 	t.Cleanup(stop)
-	return s.Addrs()[0].String(), s.Addrs()[1].String(), stop
+	return stop
 }
 
 // saleFrame is the specification's CUP sale without its MAC, under a STAN.

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -70,7 +71,8 @@ type Cause string
 const (
 	CauseLength      Cause = "length"       // the prefix announces nothing we accept: closed
 	CauseTruncated   Cause = "truncated"    // the peer left inside a frame
-	CauseSlow        Cause = "slow"         // the frame was not whole in time: closed
+	CauseSlow        Cause = "slow"         // the frame, or TLS, was not whole in time: closed
+	CauseHandshake   Cause = "handshake"    // TLS was not agreed on: closed
 	CauseUnparsable  Cause = "unparsable"   // no request can be made out: closed
 	CauseFormat      Cause = "format"       // a request with bad fields: answered 30
 	CauseResponse    Cause = "response_mti" // a terminal sent a response: ignored
@@ -81,7 +83,7 @@ const (
 )
 
 // Causes lists them all.
-var Causes = []Cause{CauseLength, CauseTruncated, CauseSlow, CauseUnparsable, CauseFormat, CauseResponse,
+var Causes = []Cause{CauseLength, CauseTruncated, CauseSlow, CauseHandshake, CauseUnparsable, CauseFormat, CauseResponse,
 	CauseUnencodable, CauseSessions, CauseStalled, CausePanic}
 
 // Config is the front end's part of the configuration.
@@ -98,7 +100,8 @@ type Config struct {
 	// session is not read while it is reached. 1 serves each session strictly in
 	// order. Default 128.
 	InFlightMax int
-	// FrameDeadline runs from a frame's first byte to its last. Default 10 s.
+	// FrameDeadline runs from a frame's first byte to its last, and from a connection
+	// to its TLS session. Default 10 s.
 	FrameDeadline time.Duration
 	// WriteDeadline is how long a terminal may leave an answer unread before its
 	// session is closed. Default 10 s.
@@ -117,6 +120,8 @@ type Config struct {
 type Listener struct {
 	Address string
 	Dialect *dialect.Terminal
+	// TLS secures its sessions; nil: they are plain.
+	TLS *certs.Server
 }
 
 func (c *Config) setDefaults() {
@@ -147,8 +152,9 @@ type Server struct {
 	observer  Observer
 	log       *slog.Logger
 	listeners []net.Listener
-	exchanges sync.Pool // of *dialect.Exchange
-	jobs      chan job  // to workers that wait for one
+	secured   []*secured // by listener; nil where it is plain
+	exchanges sync.Pool  // of *dialect.Exchange
+	jobs      chan job   // to workers that wait for one
 	workers   sync.WaitGroup
 	open      atomic.Int64
 	accepts   atomic.Int64
@@ -173,8 +179,11 @@ func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 	return s
 }
 
-// Listen binds every address, or none.
+// Listen reads every certificate and binds every address, or none.
 func (s *Server) Listen(ctx context.Context) error {
+	if err := s.secure(); err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	bound := s.takeOver()
 	for i, l := range s.cfg.Listeners {
@@ -215,7 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.resume(func(ss *session) { s.begin(ss, &serving) })
 	for i, ln := range s.listeners {
 		accepting.Go(func() {
-			if err := s.accept(ln, s.cfg.Listeners[i].Dialect, &serving); err != nil {
+			if err := s.accept(ln, s.cfg.Listeners[i].Dialect, s.secured[i], &serving); err != nil {
 				failed <- err
 			}
 		})
@@ -268,7 +277,7 @@ func (s *Server) hand(j job) {
 
 // accept takes connections until the listener closes. It backs off while the
 // process has no file descriptors left: that passes when sessions close.
-func (s *Server) accept(ln net.Listener, d *dialect.Terminal, serving *sync.WaitGroup) error {
+func (s *Server) accept(ln net.Listener, d *dialect.Terminal, by *secured, serving *sync.WaitGroup) error {
 	for pause := time.Duration(0); ; {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -282,7 +291,7 @@ func (s *Server) accept(ln net.Listener, d *dialect.Terminal, serving *sync.Wait
 		}
 		pause = 0
 		s.accepts.Add(1)
-		s.begin(newSession(s, conn, d), serving)
+		s.begin(newSession(s, conn, d, by), serving)
 	}
 }
 
@@ -290,7 +299,7 @@ func (s *Server) accept(ln net.Listener, d *dialect.Terminal, serving *sync.Wait
 func (s *Server) begin(ss *session, serving *sync.WaitGroup) {
 	if !s.admit(ss) {
 		s.observer.BadFrame(ss.dialect.Name(), CauseSessions)
-		ss.conn.Close()
+		ss.socket.Close()
 		return
 	}
 	serving.Go(func() {
@@ -334,7 +343,7 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for ss := range s.sessions {
-			ss.conn.Close()
+			ss.socket.Close()
 		}
 	})
 	serving.Wait()

@@ -2,6 +2,7 @@ package pos
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,8 @@ const socketBufferSize = 64 << 10
 // session is one terminal's (or concentrator's) connection.
 type session struct {
 	server   *Server
-	conn     net.Conn
+	conn     net.Conn // what is read and written
+	socket   net.Conn // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
 	dialect  *dialect.Terminal
 	host     string // of the remote address
 	places   chan struct{}
@@ -51,7 +53,8 @@ type session struct {
 	prefix [4]byte // of the frame being read
 }
 
-func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
+// newSession is the session of a connection, secured unless by is nil.
+func newSession(s *Server, conn net.Conn, d *dialect.Terminal, by *secured) *session {
 	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
 	if err != nil {
 		host = conn.RemoteAddr().String()
@@ -60,9 +63,12 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal) *session {
 		tcp.SetWriteBuffer(socketBufferSize)
 		tcp.SetReadBuffer(socketBufferSize)
 	}
-	ss := &session{server: s, conn: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
+	ss := &session{server: s, conn: conn, socket: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
 	ss.lastActive.Store(time.Now().UnixNano())
 	ss.out.write = ss.write
+	if by != nil {
+		ss.conn = tls.Server(conn, by.terms)
+	}
 	return ss
 }
 
@@ -76,6 +82,10 @@ func (ss *session) serve() {
 		defer ss.tap.Close()
 	}
 	defer ss.inFlight.Wait()
+	if err := ss.handshake(); err != nil {
+		ss.end(err)
+		return
+	}
 	r := bufio.NewReaderSize(ss.input(), readBufferSize)
 	for n := 0; ; n++ {
 		x, err := ss.read(r)
@@ -111,7 +121,7 @@ func (ss *session) serve() {
 func (ss *session) work(x *dialect.Exchange, received time.Time) {
 	defer ss.inFlight.Done()
 	if !ss.handle(x, received) {
-		ss.conn.Close()
+		ss.socket.Close()
 	}
 	<-ss.places
 }
@@ -270,13 +280,13 @@ func (ss *session) check(now time.Time) {
 	case over(ss.writeBegan.Load(), cfg.WriteDeadline):
 		cause = CauseStalled
 	case len(ss.places) == 0 && ss.frameBegan.Load() == 0 && over(ss.lastActive.Load(), cfg.IdleMax):
-		ss.conn.Close() // nothing is wrong with it
+		ss.socket.Close() // nothing is wrong with it
 		return
 	default:
 		return
 	}
 	if ss.closedFor.CompareAndSwap(nil, &cause) {
-		ss.conn.Close()
+		ss.socket.Close()
 	}
 }
 

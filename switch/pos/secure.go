@@ -1,0 +1,90 @@
+package pos
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/certs"
+)
+
+// secured is how the sessions of one listener are secured.
+type secured struct {
+	terms  *tls.Config // of every session; asks for what is loaded
+	loaded atomic.Pointer[certs.Loaded]
+}
+
+// secure reads the certificates for the first time.
+func (s *Server) secure() error {
+	s.secured = make([]*secured, len(s.cfg.Listeners))
+	for i, l := range s.cfg.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		by := new(secured)
+		// One for all sessions has the keys of their tickets: a terminal that connects
+		// for each request, as is usual, resumes its last session.
+		by.terms = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return by.loaded.Load().TLS, nil
+		}}
+		s.secured[i] = by
+	}
+	return s.ReloadTLS()
+}
+
+// ReloadTLS reads the certificates of all listeners again. Sessions that stand are
+// not touched; the next ones are made with them. Where a file is wrong the old ones
+// stay in force, of that listener.
+func (s *Server) ReloadTLS() error {
+	var errs []error
+	for i, by := range s.secured {
+		if by == nil {
+			continue
+		}
+		l := s.cfg.Listeners[i]
+		loaded, err := l.TLS.Load()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("secure %s terminals on %s: %w", l.Dialect.Name(), l.Address, err))
+			continue
+		}
+		by.loaded.Store(loaded)
+	}
+	return errors.Join(errs...)
+}
+
+// CertificateEnds is when the first certificate ends that the sessions of a listener
+// need, in the order of the configuration; zero where it is plain. Listen comes
+// before it.
+func (s *Server) CertificateEnds() []time.Time {
+	ends := make([]time.Time, len(s.secured))
+	for i, by := range s.secured {
+		if by != nil {
+			ends[i] = by.loaded.Load().Ends
+		}
+	}
+	return ends
+}
+
+// handshake agrees on TLS where the session has it. The sweeper looks at it as at a
+// frame that has begun. A peer that left before a word, or that the drain caught, is
+// no news.
+func (ss *session) handshake() error {
+	conn, ok := ss.conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ss.frameBegan.Store(time.Now().UnixNano())
+	defer ss.frameBegan.Store(0)
+	err := conn.Handshake()
+	switch {
+	case err == nil:
+		return nil
+	case ss.closedFor.Load() != nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded):
+		return err // end knows the sweeper's cause
+	}
+	return &errSession{CauseHandshake, err}
+}

@@ -1,0 +1,269 @@
+package pos
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/certs/certstest"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// issue is a listener's part of TLS by an authority.
+func issue(by *certstest.Authority) *certs.Server {
+	s := new(certs.Server)
+	s.Cert, s.Key = by.Issue()
+	return s
+}
+
+// shake connects with TLS. Where certificates are refused by TLS 1.3, the first read
+// says so.
+func shake(t *testing.T, addr string, config *tls.Config) (net.Conn, error) {
+	t.Helper()
+	conn, err := certs.Dialer{TLS: config}.Dial(t.Context(), addr, 10*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn, nil
+}
+
+// terms are a terminal's that has these files.
+func terms(t *testing.T, c certs.Client) *tls.Config {
+	t.Helper()
+	l, err := c.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.TLS
+}
+
+// ask makes one sale.
+func ask(conn net.Conn, stan uint32) error {
+	if _, err := conn.Write(saleFrame(stan)); err != nil {
+		return err
+	}
+	_, err := readFrame(conn)
+	return err
+}
+
+// Who gets through to a listener that asks for certificates, and what is counted of
+// who does not.
+func TestF24WhoConnectsToASecuredListener(t *testing.T) {
+	ours, theirs, strangers := certstest.NewAuthority(t), certstest.NewAuthority(t), certstest.NewAuthority(t)
+	by := issue(ours)
+	by.CA = theirs.File
+	d := &desk{}
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", by)}, FrameDeadline: 300 * time.Millisecond}, d)
+	addr := s.Addrs()[0].String()
+	with := func(cert, key string) certs.Client { return certs.Client{CA: ours.File, Cert: cert, Key: key} }
+	good := with(theirs.Issue())
+	secured := func(c certs.Client, change func(*tls.Config)) func() error {
+		return func() error {
+			config := terms(t, c)
+			if change != nil {
+				change(config)
+			}
+			conn, err := shake(t, addr, config)
+			if err != nil {
+				return err
+			}
+			return ask(conn, 1)
+		}
+	}
+	plain := func(write []byte) func() error {
+		return func() error {
+			conn := dial(t, addr)
+			conn.Write(write)
+			_, err := io.Copy(io.Discard, conn) // an alert, then the end
+			if err == nil {
+				err = io.EOF
+			}
+			return err
+		}
+	}
+	for _, row := range []struct {
+		name    string
+		try     func() error
+		through bool
+		counted Cause
+	}{
+		{"TLS 1.3", secured(good, nil), true, ""},
+		{"TLS 1.2", secured(good, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), true, ""},
+		{"TLS 1.1", secured(good, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }), false, CauseHandshake},
+		{"no certificate", secured(with("", ""), nil), false, CauseHandshake},
+		{"a stranger's certificate", secured(with(strangers.Issue()), nil), false, CauseHandshake},
+		{"one that has ended", secured(with(theirs.IssueUntil(time.Now().Add(-time.Minute))), nil), false, CauseHandshake},
+		{"who does not know our authority", secured(certs.Client{CA: strangers.File, Cert: good.Cert, Key: good.Key}, nil), false, CauseHandshake},
+		{"a frame without TLS", plain(saleFrame(1)), false, CauseHandshake},
+		{"half a hello, then silence", plain([]byte{22, 3, 1, 0, 200, 1}), false, CauseSlow},
+		{"nothing", plain(nil), false, CauseSlow},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			before := 0
+			for _, c := range Causes {
+				before += d.count(c)
+			}
+			was := d.count(row.counted)
+			if err := row.try(); (err == nil) != row.through {
+				t.Errorf("it ends with: %v", err)
+			}
+			counted := 0
+			for end := time.Now().Add(5 * time.Second); row.counted != "" && d.count(row.counted) == was && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			for _, c := range Causes {
+				counted += d.count(c)
+			}
+			if want := min(1, len(row.counted)); counted-before != want || row.counted != "" && d.count(row.counted) != was+1 {
+				t.Errorf("counted %v", d.bad)
+			}
+		})
+	}
+	t.Run("who leaves before a word", func(t *testing.T) {
+		dial(t, addr).Close()
+		conn, err := shake(t, addr, terms(t, good))
+		if err != nil || ask(conn, 2) != nil {
+			t.Fatal("a terminal is not served after it")
+		}
+	})
+}
+
+// Certificates are read again: sessions that stand go on, a file that is wrong
+// changes nothing, and nobody comes in any more by an authority that was taken out,
+// nor by the ticket of an earlier session.
+func TestF86TerminalsCertificatesAreReloaded(t *testing.T) {
+	ours, first, next := certstest.NewAuthority(t), certstest.NewAuthority(t), certstest.NewAuthority(t)
+	by := issue(ours)
+	by.CA = first.File
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", by)}}, &desk{})
+	addr := s.Addrs()[0].String()
+	if left := time.Until(s.CertificateEnds()[0]); left < 25*time.Minute || left > time.Hour/2 {
+		t.Errorf("the first certificate ends in %v", left)
+	}
+	file := func(a *certstest.Authority) certs.Client {
+		c := certs.Client{CA: ours.File}
+		c.Cert, c.Key = a.Issue()
+		return c
+	}
+	old, renewed := terms(t, file(first)), terms(t, file(next))
+	old.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	sells := func(config *tls.Config, stan uint32) (net.Conn, bool) {
+		t.Helper()
+		conn, err := shake(t, addr, config)
+		return conn, err == nil && ask(conn, stan) == nil
+	}
+	standing, ok := sells(old, 1)
+	if !ok {
+		t.Fatal("the first session is not served")
+	}
+	if conn, ok := sells(old, 2); !ok || !conn.(*tls.Conn).ConnectionState().DidResume {
+		t.Error("a terminal that connects again does not resume its session")
+	}
+	read := func(path string) []byte {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(by.CA, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write([]byte("no certificate"))
+	if err := s.ReloadTLS(); err == nil || !strings.Contains(err.Error(), "tls.ca") || !strings.Contains(err.Error(), "127.0.0.1:0") {
+		t.Errorf("a wrong file is taken: %v", err)
+	}
+	if _, ok := sells(old, 3); !ok {
+		t.Error("a wrong file is in force")
+	}
+	write(read(next.File))
+	if err := s.ReloadTLS(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(standing, 4); err != nil {
+		t.Errorf("a session that stood: %v", err)
+	}
+	if _, ok := sells(old, 5); ok {
+		t.Error("the authority that was taken out lets in")
+	}
+	if _, ok := sells(renewed, 6); !ok {
+		t.Error("the authority that follows does not let in")
+	}
+}
+
+// Secured sessions are answered before a drain ends them, and are not handed over; a
+// plain one is not taken over by a switch that speaks its dialect with TLS only.
+func TestSecuredSessionsAreNotHandedOver(t *testing.T) {
+	ours := certstest.NewAuthority(t)
+	d := &desk{delay: func(*txn.Request) time.Duration { return 200 * time.Millisecond }}
+	cfg := Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours)), listener(t, "cup-pos", nil)}}
+	s, stop := run(t, cfg, d)
+	idle, err := shake(t, s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy, err := shake(t, s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := dial(t, s.Addrs()[1].String())
+	busy.Write(saleFrame(1))
+	time.Sleep(100 * time.Millisecond)
+	s.Keep()
+	stop()
+	if _, err := readFrame(busy); err != nil {
+		t.Errorf("in flight at the stop: %v", err)
+	}
+	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the end of a session is not said: %v", err)
+	}
+	kept := s.Kept()
+	if len(kept.Listeners) != 2 || len(kept.Sessions) != 1 {
+		t.Fatalf("%d listeners and %d sessions are handed over", len(kept.Listeners), len(kept.Sessions))
+	}
+	secured := Config{Listeners: cfg.Listeners[:1]}
+	next := New(secured, d, d, s.log)
+	next.Adopt(kept)
+	if _, err := plain.Write(saleFrame(2)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, next)
+	if !closed(plain) {
+		t.Error("a plain session goes on where there is TLS only")
+	}
+}
+
+// A terminal that does not read is closed at once, whatever TLS would like to say.
+func TestF42SecuredPeerThatDoesNotReadIsClosed(t *testing.T) {
+	ours := certstest.NewAuthority(t)
+	d := &desk{}
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours))}, WriteDeadline: 300 * time.Millisecond}, d)
+	conn, err := shake(t, s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for stan := uint32(1); ; stan++ {
+			if _, err := conn.Write(saleFrame(stan%999999 + 1)); err != nil {
+				return
+			}
+		}
+	}()
+	for end := time.Now().Add(8 * time.Second); d.count(CauseStalled) == 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if d.count(CauseStalled) != 1 {
+		t.Errorf("counted %v", d.bad)
+	}
+}

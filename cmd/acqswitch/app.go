@@ -153,8 +153,11 @@ func (a *app) build() (err error) {
 		return err
 	}
 	front, err := cfg.posConfig()
+	if err == nil {
+		err = cfg.checkCertificates()
+	}
 	if err != nil {
-		return usage(err)
+		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	if most := sessionsWithin(fileLimit(), cfg.Issuers); front.SessionsMax > most {
 		a.log.Warn("the limit of open files allows fewer terminals than sessions_max", "sessions_max", front.SessionsMax, "allowed", most)

@@ -2,11 +2,43 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/spf13/pflag"
+
+	"github.com/acqswitch/acqswitch/switch/certs"
 )
+
+// tlsFlags say how a terminal's sessions are secured.
+type tlsFlags struct{ files certs.Client }
+
+func (f *tlsFlags) register(fs *pflag.FlagSet) {
+	fs.StringVar(&f.files.CA, "tls-ca", "", "connect with TLS: PEM file of the authority of the switch's certificate")
+	fs.StringVar(&f.files.Cert, "tls-cert", "", "PEM file of the terminal's certificate, for a switch that asks for one")
+	fs.StringVar(&f.files.Key, "tls-key", "", "PEM file of its key")
+	fs.StringVar(&f.files.ServerName, "tls-name", "", "name in the switch's certificate; empty is the host of its address")
+}
+
+// config is nil where sessions are plain.
+func (f *tlsFlags) config() (*tls.Config, error) {
+	switch {
+	case f.files == certs.Client{}:
+		return nil, nil
+	case f.files.CA == "":
+		return nil, errors.New("--tls-cert, --tls-key and --tls-name need --tls-ca, the authority of the switch's certificate")
+	case (f.files.Cert == "") != (f.files.Key == ""):
+		return nil, errors.New("--tls-cert and --tls-key must be given together")
+	}
+	l, err := f.files.Load()
+	if err != nil {
+		return nil, fmt.Errorf("--tls: %w", err)
+	}
+	return l.TLS, nil
+}
 
 // certificatesEvery is how often it is looked at when certificates end.
 const certificatesEvery = time.Hour
@@ -18,16 +50,34 @@ var certificateMarks = [...]int{30, 7, 1, 0}
 // certificateWatch tells people of certificates that end.
 type certificateWatch struct {
 	log  *slog.Logger
-	told map[string]int // the mark that was told of last, by issuer
+	told map[expiring]int // the mark that was told of last; ends is zero
 }
 
-// watchCertificates looks at the issuers' certificates until ctx ends.
+// expiring is what needs certificates, and when the first of them ends; zero: it
+// needs none.
+type expiring struct {
+	what, name string // issuer and its name, or listener and its address
+	ends       time.Time
+}
+
+// certificates are those of issuers' links and of terminals' listeners.
+func (a *app) certificates() (all []expiring) {
+	for _, is := range a.issuers.Status() {
+		all = append(all, expiring{"issuer", is.Issuer, is.CertificateEnds})
+	}
+	for i, ends := range a.terminals.CertificateEnds() {
+		all = append(all, expiring{"listener", a.cfg.Terminals.Listeners[i].Address, ends})
+	}
+	return all
+}
+
+// watchCertificates looks at all certificates until ctx ends.
 func (a *app) watchCertificates(ctx context.Context) error {
-	w := certificateWatch{a.log, map[string]int{}}
+	w := certificateWatch{a.log, map[expiring]int{}}
 	tick := time.NewTicker(certificatesEvery)
 	defer tick.Stop()
 	for {
-		w.look(a.issuers.Status(), time.Now())
+		w.look(a.certificates(), time.Now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -36,30 +86,30 @@ func (a *app) watchCertificates(ctx context.Context) error {
 	}
 }
 
-func (w *certificateWatch) look(all []issuer.Status, now time.Time) {
-	for _, s := range all {
-		if s.CertificateEnds.IsZero() {
+func (w *certificateWatch) look(all []expiring, now time.Time) {
+	for _, x := range all {
+		if x.ends.IsZero() {
 			continue
 		}
-		mark := -1
+		mark, whose := -1, expiring{what: x.what, name: x.name}
 		for _, days := range certificateMarks {
-			if s.CertificateEnds.Before(now.AddDate(0, 0, days)) {
+			if x.ends.Before(now.AddDate(0, 0, days)) {
 				mark = days
 			}
 		}
-		told, known := w.told[s.Issuer]
+		told, known := w.told[whose]
 		if mark < 0 {
-			delete(w.told, s.Issuer) // it was renewed
+			delete(w.told, whose) // it was renewed
 			continue
 		}
 		if known && told == mark {
 			continue
 		}
-		w.told[s.Issuer] = mark
+		w.told[whose] = mark
 		level := slog.LevelWarn
 		if mark <= 1 {
 			level = slog.LevelError
 		}
-		w.log.Log(context.Background(), level, "a certificate of the issuer's links ends: renew it, then SIGHUP", "issuer", s.Issuer, "ends", s.CertificateEnds.UTC(), "days", mark)
+		w.log.Log(context.Background(), level, "a certificate ends: renew it, then SIGHUP", x.what, x.name, "ends", x.ends.UTC(), "days", mark)
 	}
 }

@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/certs/certstest"
 )
 
 // A certificate is told of when 30, 7, 1 and no days are left, each once, and again
@@ -15,14 +18,14 @@ import (
 func TestF86CertificatesEnd(t *testing.T) {
 	t.Parallel()
 	var said strings.Builder
-	w := certificateWatch{slog.New(slog.NewTextHandler(&said, nil)), map[string]int{}}
+	w := certificateWatch{slog.New(slog.NewTextHandler(&said, nil)), map[expiring]int{}}
 	ends := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	last := ends.AddDate(1, 0, 3)
 	for at := ends.AddDate(0, 0, -100); at.Before(last); at = at.Add(certificatesEvery) {
 		if at.Equal(ends.AddDate(0, 0, 2)) {
 			ends = ends.AddDate(1, 0, 0)
 		}
-		w.look([]issuer.Status{{Issuer: "east", CertificateEnds: ends}, {Issuer: "plain"}}, at)
+		w.look([]expiring{{"issuer", "east", ends}, {"issuer", "plain", time.Time{}}, {"listener", ":8583", ends.AddDate(9, 0, 0)}}, at)
 	}
 	var want strings.Builder
 	for _, year := range []int{2026, 2027} {
@@ -42,5 +45,62 @@ func TestF86CertificatesEnd(t *testing.T) {
 	}
 	if got.String() != want.String() {
 		t.Errorf("told\n%swant\n%s", &got, &want)
+	}
+}
+
+// A switch whose CUP listener asks for certificates: who has one uses every tool of
+// a terminal's with it, and who has none is told so in one line.
+func TestTerminalsWithTLS(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	ours, theirs := certstest.NewAuthority(t), certstest.NewAuthority(t)
+	cert, key := ours.Issue()
+	config := read(t, s.dir+"/acqswitch.yaml")
+	write(t, s.dir, "acqswitch.yaml", strings.Replace(config, "dialect: cup-pos}", fmt.Sprintf("dialect: cup-pos, tls: {cert: %q, key: %q, ca: terminals.pem}}", cert, key), 1))
+	write(t, s.dir, "terminals.pem", read(t, theirs.File)) // its path is relative to the configuration
+	s.cli("config", "check").check(t, exitOK, "ok", "")
+	s.start()
+	addr, found := strings.CutSuffix(s.cup, ", with TLS")
+	if !found {
+		t.Errorf("the switch says %q of the listener", s.cup)
+	}
+	if _, metrics := s.get("/metrics"); !strings.Contains(metrics, `acq_pos_certificate_seconds{listener="127.0.0.1:0"} 1`) {
+		t.Error("no metric says when the certificate ends")
+	}
+	cert, key = theirs.Issue()
+	secured := []string{"--to", addr, "--tls-ca", ours.File, "--tls-cert", cert, "--tls-key", key}
+	sale := []string{"terminal", "sale", "--amount", "1.00", "--card", "6222021234567890128", "--terminal", "10000001", "--merchant", "999290054110001"}
+	run := func(code int, out, errs string, args []string, more ...string) {
+		t.Helper()
+		s.cli(append(slices.Clip(args), more...)...).check(t, code, out, errs)
+	}
+	run(exitOK, "approved", "", sale, secured...)
+	run(exitUnreachable, "", "the switch closed the session", sale, "--to", addr)
+	run(exitUnreachable, "", "certificate required", sale, secured[:4]...)
+	run(exitUnreachable, "", "signed by unknown authority", sale, "--to", addr, "--tls-ca", theirs.File)
+	run(exitUsage, "", "--tls-cert and --tls-key must be given together", sale, secured[:6]...)
+	run(exitUsage, "", "need --tls-ca", sale, "--to", addr, "--tls-name", "x")
+	run(exitUsage, "", "read tls.ca: open nowhere.pem", sale, "--to", addr, "--tls-ca", "nowhere.pem")
+
+	write(t, s.dir, "one.txt", fmt.Sprintf("%X\n", frame(t, "cup-03")))
+	s.cli("capture", "one.txt", "--out", "one.acq").check(t, exitOK, "", "")
+	run(exitOK, "1 answered", "", []string{"replay", "one.acq"}, secured...)
+	write(t, s.dir, "identities.csv", "10000001,999290054110001\n")
+	write(t, s.dir, "load.yaml", "sessions: 2\narrivals: [{for: 300ms, rate: 50}]\nmix: {sale: 100}\ncards: {prefixes: {\"622202\": 1}, count: 10}\namounts: {from: \"1.00\", to: \"1.00\"}\n")
+	run(exitOK, "0 wrong", "", []string{"load", "--profile", "load.yaml", "--identities", "identities.csv"}, secured...)
+	write(t, s.dir, "echo.txt", "at 10000001 merchant=999290054110001\nterminal echo\n")
+	run(exitOK, "1 passed", "", []string{"script", "run", "echo.txt"}, secured...)
+	run(exitUsage, "", "say --to", []string{"script", "run", "echo.txt"}, secured[2:4]...)
+
+	write(t, s.dir, "terminals.pem", read(t, ours.File))
+	if err := s.server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.until("another authority is in force", func() bool { return s.cli(append(slices.Clip(sale), secured...)...).code == exitUnreachable })
+	if r := s.verify(); r.OpenRequests+r.OpenReversals != 0 {
+		t.Errorf("%+v", r)
 	}
 }

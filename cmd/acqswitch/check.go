@@ -28,6 +28,9 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 	if _, err := c.router(nil, issuer.Hooks{}); err != nil {
 		return nil, usage(fmt.Errorf("configuration: %w", err))
 	}
+	if err := c.checkCertificates(); err != nil {
+		return nil, usage(fmt.Errorf("configuration: %w", err))
+	}
 	if _, err := newRisk(c, startPolicy); err != nil {
 		return nil, usage(err)
 	}

@@ -173,6 +173,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"no listener", "terminals: {listeners: []}", "terminals.listeners: at least one is needed"},
 		{"listener's dialect", `terminals: {listeners: [{address: ":1", dialect: klingon}]}`, `terminals.listeners: dialect "klingon" is unknown; the terminal dialects are [cup-pos`},
 		{"listener's address", `terminals: {listeners: [{address: here, dialect: cup-pos}]}`, `terminals.listeners: "here" must be host:port`},
+		{"listener's key", `terminals: {listeners: [{address: ":1", dialect: cup-pos, tls: {cert: c.pem}}]}`, "terminals.listeners: :1: tls.key must be given together with tls.cert"},
+		{"listener's certificate", `terminals: {listeners: [{address: ":1", dialect: cup-pos, tls: {cert: nowhere.pem, key: k.pem}}]}`, "terminals.listeners: :1: read tls.cert and tls.key: open nowhere.pem"},
 		{"sessions", "terminals: {sessions_max: 0}", "terminals.sessions_max: 0 must be at least 1"},
 		{"sessions of an address", "terminals: {sessions_per_address_max: -1}", "terminals.sessions_per_address_max: -1"},
 		{"in flight of a session", "terminals: {in_flight_max: 0}", "terminals.in_flight_max: 0"},
@@ -305,7 +307,7 @@ settlement: {payouts: payouts.yaml, calendar: calendar.yaml}
 		t.Fatal(err)
 	}
 	want.DataDir, want.Registry = dir+"/books", "/etc/merchants.yaml"
-	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{"127.0.0.1:1", "iso87"}}, 5*time.Minute
+	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{Address: "127.0.0.1:1", Dialect: "iso87"}}, 5*time.Minute
 	want.Risk.Policy = policy
 	want.Settlement.Payouts, want.Settlement.Calendar = dir+"/payouts.yaml", dir+"/calendar.yaml"
 	if !reflect.DeepEqual(cfg, want) {

@@ -109,6 +109,9 @@ func (f *replayFlags) sideBySide(ctx context.Context, o *replay.Options, hosts [
 			return both, stop, err
 		}
 	}
+	if o.TLS != nil && (both[0].own != nil || both[1].own != nil) {
+		return both, stop, usage(errors.New("--compare: a build that is started here speaks no TLS: leave --tls-ca out, or give addresses"))
+	}
 	o.Reference, o.Addrs = both[0].addrs, both[1].addrs
 	if both[0].own != nil && both[1].own != nil && o.Keys == nil {
 		if o.Keys, err = both[0].own.testKeys(); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/original"
@@ -76,8 +77,9 @@ type terminalsConfig struct {
 }
 
 type listenerConfig struct {
-	Address string `yaml:"address"`
-	Dialect string `yaml:"dialect"`
+	Address string        `yaml:"address"`
+	Dialect string        `yaml:"dialect"`
+	TLS     *certs.Server `yaml:"tls"`
 }
 
 type journalConfig struct {
@@ -326,9 +328,27 @@ func (c *config) listeners() ([]pos.Listener, error) {
 		if err := address(l.Address, false); err != nil {
 			return nil, err
 		}
-		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d})
+		if l.TLS != nil {
+			if err := l.TLS.Validate(); err != nil {
+				return nil, fmt.Errorf("%s: %w", l.Address, err)
+			}
+		}
+		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS})
 	}
 	return ls, nil
+}
+
+// checkCertificates reads those of the listeners, as Listen will.
+func (c *config) checkCertificates() error {
+	for _, l := range c.Terminals.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		if _, err := l.TLS.Load(); err != nil {
+			return fmt.Errorf("terminals.listeners: %s: %w", l.Address, err)
+		}
+	}
+	return nil
 }
 
 func (c *config) posConfig() (pos.Config, error) {
@@ -401,9 +421,13 @@ func configCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// An issuer's certificates may be missing where books are only read, so
-			// issuers are not part of loading.
-			if _, err := cfg.router(nil, issuer.Hooks{}); err != nil {
+			// Certificates may be missing where books are only read, so they are not
+			// part of loading.
+			_, err = cfg.router(nil, issuer.Hooks{})
+			if err == nil {
+				err = cfg.checkCertificates()
+			}
+			if err != nil {
 				return usage(fmt.Errorf("configuration %s: %w", nameOf(path), err))
 			}
 			_, err = fmt.Fprintln(c.out, "ok")

@@ -74,7 +74,12 @@ func loadConfig(path string, environ []string) (*config, error) {
 			&cfg.Settlement.Fees, &cfg.Settlement.Cards, &cfg.Settlement.Payouts, &cfg.Settlement.Calendar, &cfg.Settlement.Dir, &cfg.Ledger.Archive}
 		for i := range cfg.Issuers {
 			if t := cfg.Issuers[i].TLS; t != nil {
-				paths = append(paths, &t.CA, &t.Cert, &t.Key)
+				paths = append(paths, t.Files()...)
+			}
+		}
+		for _, l := range cfg.Terminals.Listeners {
+			if l.TLS != nil {
+				paths = append(paths, l.TLS.Files()...)
 			}
 		}
 		for _, p := range paths {

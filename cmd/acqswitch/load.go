@@ -21,6 +21,7 @@ import (
 // loadFlags are those of load.
 type loadFlags struct {
 	profile, to          string
+	tls                  tlsFlags
 	identities, registry string
 	tmk                  string
 	metrics, report      string
@@ -53,6 +54,7 @@ nothing any more. The report is written in every case.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.profile, "profile", "", "YAML file of the load")
 	fs.StringVar(&f.to, "to", "", "the host's address")
+	f.tls.register(fs)
 	fs.StringVar(&f.identities, "identities", "", "file of the terminals, a line TERMINAL,MERCHANT each")
 	fs.StringVar(&f.registry, "registry", "", "instead: the terminals of a registry file that need no position or serial number, and have a CUP MAC as the profile has")
 	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys for a profile with mac, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal. Never real ones")
@@ -82,6 +84,9 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 		return usage(errors.New("--tmk is for a profile with mac: true"))
 	}
 	var err error
+	if o.TLS, err = f.tls.config(); err != nil {
+		return usage(err)
+	}
 	if o.Keys, err = playableKeysOf(f.tmk); err != nil {
 		return usage(err)
 	}

@@ -22,6 +22,11 @@ func (a *app) measure() {
 	}
 	t.CounterFunc(telemetry.LogLost, a.logs.Lost)
 	t.Gauge(telemetry.Sessions, func() int64 { open, _ := a.terminals.Sessions(); return open })
+	for i, l := range a.cfg.Terminals.Listeners {
+		if l.TLS != nil {
+			t.Gauge(telemetry.Certificate, func() int64 { return int64(time.Until(a.terminals.CertificateEnds()[i]) / time.Second) }, telemetry.Label{Key: "listener", Value: l.Address})
+		}
+	}
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
 	t.CounterFunc(telemetry.Backwards, func() uint64 { return uint64(a.acquirer.Figures().Backwards) })
@@ -49,7 +54,7 @@ func (a *app) measure() {
 		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
 		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)
 		if !is.CertificateEnds.IsZero() {
-			t.Gauge(telemetry.Certificate, func() int64 { return int64(time.Until(a.issuers.Status()[i].CertificateEnds) / time.Second) }, label)
+			t.Gauge(telemetry.LinkCertificate, func() int64 { return int64(time.Until(a.issuers.Status()[i].CertificateEnds) / time.Second) }, label)
 		}
 	}
 }

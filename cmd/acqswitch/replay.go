@@ -26,6 +26,7 @@ import (
 // replayFlags are those of replay.
 type replayFlags struct {
 	to          []string
+	tls         tlsFlags
 	compare     bool
 	speed, rate string
 	terminals   int
@@ -82,6 +83,7 @@ in every case.`,
 	fs := cmd.Flags()
 	fs.BoolVar(&f.compare, "compare", false, "play against two hosts, A and B, side by side, and hold B's answers against A's")
 	fs.StringArrayVar(&f.to, "to", nil, "the host's address; DIALECT=ADDRESS for the sessions of one dialect, several times for several")
+	f.tls.register(fs)
 	fs.StringVar(&f.speed, "speed", "", "pace: 1x as recorded (the default), 10x ten times as fast, max as fast as answers come")
 	fs.StringVar(&f.rate, "rate", "", "instead: requests a second for all terminals together, as 500/s")
 	fs.IntVar(&f.terminals, "terminals", 0, "how many terminals play: those of the capture, then copies of them; 0 is those of the capture")
@@ -101,6 +103,9 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 		if err := hostPort(addr); err != nil {
 			return o, err
 		}
+	}
+	if o.TLS, err = f.tls.config(); err != nil {
+		return o, err
 	}
 	switch {
 	case len(o.Addrs) == 0 && !f.compare:

@@ -256,7 +256,7 @@ func (r *sampleRun) prepare() error {
 	cfg := r.cfg
 	cfg.DataDir, cfg.Ledger.DSN, cfg.Admin.Address = r.dir, r.o.dsn, r.o.admin
 	cfg.Downloads = filepath.Join(r.dir, "downloads.yaml")
-	cfg.Terminals.Listeners = []listenerConfig{{r.o.cup, "cup-pos"}, {r.o.iso87, "iso87"}}
+	cfg.Terminals.Listeners = []listenerConfig{{Address: r.o.cup, Dialect: "cup-pos"}, {Address: r.o.iso87, Dialect: "iso87"}}
 	cfg.Log.Level = "info"
 	// The day's limits are expected to hold for the whole day: one that is played
 	// around the cut-over would see them start again.

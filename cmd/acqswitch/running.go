@@ -122,7 +122,8 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	a.awaitLinks(ctx, a.linksFirst)
 	start(stage{"terminals", a.terminals.Run})
 	for i, addr := range a.terminals.Addrs() {
-		a.log.Info("terminals can connect", "dialect", a.cfg.Terminals.Listeners[i].Dialect, "address", addr.String())
+		l := a.cfg.Terminals.Listeners[i]
+		a.log.Info("terminals can connect", "dialect", l.Dialect, "address", addr.String(), "tls", l.TLS != nil)
 	}
 	ready()
 	select {
@@ -478,15 +479,15 @@ func (a *app) notReady(context.Context) error {
 	return errors.New("no issuer link is up")
 }
 
-// reload reads the files of the registry, of the issuers' certificates and of the
-// downloads again; a bad one leaves the old in force.
+// reload reads the files of the registry, of the certificates and of the downloads
+// again; a bad one leaves the old in force.
 func (a *app) reload() {
 	a.reloadRegistry()
 	a.reloadPolicy()
 	if err := a.loadCardTypes(); err != nil {
 		a.log.Error("types of cards not reloaded, the old ones stay in force", "error", err)
 	}
-	if err := a.issuers.ReloadTLS(); err != nil {
+	if err := errors.Join(a.issuers.ReloadTLS(), a.terminals.ReloadTLS()); err != nil {
 		a.log.Error("certificates not reloaded, the old ones stay in force", "error", err)
 	}
 	if a.downloads == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 // scriptFlags are those of script run.
 type scriptFlags struct {
 	to       []string
+	tls      tlsFlags
 	tmk      string
 	patience time.Duration
 	steps    bool
@@ -50,6 +52,7 @@ not, or none could be run; 4 if the switch could not be reached.`,
 	}
 	fs := run.Flags()
 	fs.StringArrayVar(&f.to, "to", nil, "address of the switch; DIALECT=ADDRESS for the terminals of one dialect, several times for several. Empty: a switch of one's own")
+	f.tls.register(fs)
 	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal, or TERMINAL INITIAL-KEY SERIAL SCHEME KSN of a DUKPT one. Never real ones")
 	fs.DurationVar(&f.patience, "patience", 20*time.Second, "how long a terminal waits for an answer")
 	fs.BoolVar(&f.steps, "steps", false, "print every step, not only those that went otherwise")
@@ -76,10 +79,16 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	if f.patience <= 0 {
 		return usage(errors.New("--patience must be positive"))
 	}
-	addrs := targets(f.to)
-	keys, err := testKeysOf(f.tmk)
-	if err != nil {
+	host := playhouse{addrs: targets(f.to), patience: f.patience}
+	var err error
+	if host.tls, err = f.tls.config(); err == nil {
+		host.keys, err = testKeysOf(f.tmk)
+	}
+	switch {
+	case err != nil:
 		return usage(err)
+	case host.tls != nil && len(host.addrs) == 0:
+		return usage(errors.New("--tls-ca: a switch of one's own speaks no TLS: say --to"))
 	}
 	var scripts []*script.Script
 	for _, name := range files { // all of them before the first is played
@@ -96,7 +105,7 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	var report scriptReport
 	reached := true
 	for i, s := range scripts {
-		o, err := f.play(ctx, c, s, files[i], addrs, keys)
+		o, err := f.play(ctx, c, s, files[i], host)
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
@@ -136,15 +145,16 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	return nil
 }
 
-// play plays one case, on a switch of its own unless addrs has one.
-func (f *scriptFlags) play(ctx context.Context, c *console, s *script.Script, file string, addrs map[string]string, keys map[string]replay.Key) (o outcome, err error) {
+// play plays one case at a host, on a switch of its own where that has no address.
+func (f *scriptFlags) play(ctx context.Context, c *console, s *script.Script, file string, host playhouse) (o outcome, err error) {
 	o = outcome{File: file, Case: &script.Case{Title: s.Title}}
-	st := &playhouse{addrs: addrs, keys: keys, patience: f.patience, stores: map[string]*terminal.Store{}}
+	st := &host
+	st.stores = map[string]*terminal.Store{}
 	defer func() { err = errors.Join(err, st.close()) }()
 	if st.dir, err = os.MkdirTemp("", "acqswitch-terminals-"); err != nil {
 		return o, err
 	}
-	if len(addrs) == 0 {
+	if len(st.addrs) == 0 {
 		self, err := os.Executable()
 		if err != nil {
 			return o, err
@@ -153,7 +163,7 @@ func (f *scriptFlags) play(ctx context.Context, c *console, s *script.Script, fi
 			return o, err
 		}
 		st.addrs = st.own.listens
-		if keys == nil {
+		if st.keys == nil {
 			if st.keys, err = st.own.testKeys(); err != nil {
 				return o, err
 			}
@@ -172,6 +182,7 @@ func (f *scriptFlags) play(ctx context.Context, c *console, s *script.Script, fi
 type playhouse struct {
 	own      *ownSwitch // nil: it is another's
 	addrs    map[string]string
+	tls      *tls.Config // nil: plain
 	keys     map[string]replay.Key
 	patience time.Duration
 	dir      string // of the terminals' memories
@@ -215,7 +226,7 @@ func (s *playhouse) Dial(ctx context.Context, w script.Who, r terminal.Recorder)
 		return nil, err
 	}
 	s.stores[w.Terminal] = store
-	o := terminal.Options{Patience: s.patience, Store: store, Recorder: r}
+	o := terminal.Options{Patience: s.patience, TLS: s.tls, Store: store, Recorder: r}
 	if s.own == nil { // numbers that the case before did not use
 		o.STAN = uint32(time.Now().UnixMilli()/10%txn.STANMax) + 1
 	}

@@ -88,7 +88,11 @@ The addresses of a switch that runs on the data directory count as free.`,
 			}
 			err = a.run(ctx, func() {
 				for i, addr := range a.terminals.Addrs() {
-					fmt.Fprintf(c.out, "%s terminals can connect to %s\n", cfg.Terminals.Listeners[i].Dialect, addr)
+					l, how := cfg.Terminals.Listeners[i], ""
+					if l.TLS != nil {
+						how = ", with TLS"
+					}
+					fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, addr, how)
 				}
 				if a.admin != nil {
 					fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())

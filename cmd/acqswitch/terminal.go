@@ -32,6 +32,7 @@ const pinVariable = "ACQ_TEST_PIN"
 // terminalFlags are common to all terminal commands.
 type terminalFlags struct {
 	to, dialect        string
+	tls                tlsFlags
 	terminal, merchant string
 	serial             string
 	currency           uint16
@@ -153,6 +154,7 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs.StringVar(&f.to, "to", "", "the switch's address; empty is 127.0.0.1:8583, for iso87 127.0.0.1:8587")
 	fs.StringVar(&f.to, "addr", "", "--to by its former name")
 	fs.MarkHidden("addr")
+	f.tls.register(fs)
 	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
 	fs.StringVar(&f.terminal, "terminal", "", "terminal id (DE41); empty is that of --store, else "+fleet.DemoTerminal)
 	fs.StringVar(&f.merchant, "merchant", "", "merchant id (DE42); empty is that of --store, else "+fleet.DemoMerchant)
@@ -205,6 +207,9 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 		return usage(err)
 	}
 	options := terminal.Options{Patience: f.timeout}
+	if options.TLS, err = f.tls.config(); err != nil {
+		return usage(err)
+	}
 	if f.store != "" {
 		if options.Store, err = f.openStore(v); err != nil {
 			return usage(err)

@@ -143,17 +143,12 @@ func Sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// Dialer dials TCP, and TLS over it unless TLS is nil.
-type Dialer struct {
-	TLS *tls.Config
-}
-
-// Dial connects within a time, TLS included.
-func (d Dialer) Dial(ctx context.Context, address string, within time.Duration) (net.Conn, error) {
+// Dial connects within a time, TLS included; config nil is plain TCP.
+func Dial(ctx context.Context, address string, config *tls.Config, within time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if d.TLS != nil {
-		return (&tls.Dialer{Config: d.TLS}).DialContext(ctx, "tcp", address)
+	if config != nil {
+		return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }

@@ -140,7 +140,7 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	return certs.Dialer{TLS: l.is.secured()}.Dial(ctx, l.is.cfg.Address, l.is.cfg.ConnectTimeout)
+	return certs.Dial(ctx, l.is.cfg.Address, l.is.secured(), l.is.cfg.ConnectTimeout)
 }
 
 // sleep waits for d and says whether ctx is still going.

@@ -57,10 +57,9 @@ func (s *Server) ReloadTLS() error {
 }
 
 // CertificateEnds is when the first certificate ends that the sessions of a listener
-// need, in the order of the configuration; zero where it is plain. Listen comes
-// before it.
+// need, in the order of the configuration; zero where it is plain, and before Listen.
 func (s *Server) CertificateEnds() []time.Time {
-	ends := make([]time.Time, len(s.secured))
+	ends := make([]time.Time, len(s.cfg.Listeners))
 	for i, by := range s.secured {
 		if by != nil {
 			ends[i] = by.loaded.Load().Ends

@@ -25,7 +25,7 @@ func issue(by *certstest.Authority) *certs.Server {
 // says so.
 func shake(t *testing.T, addr string, config *tls.Config) (net.Conn, error) {
 	t.Helper()
-	conn, err := certs.Dialer{TLS: config}.Dial(t.Context(), addr, 10*time.Second)
+	conn, err := certs.Dial(t.Context(), addr, config, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}

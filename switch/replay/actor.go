@@ -184,7 +184,7 @@ func (a *side) connect(j *job) {
 	defer p.mu.Unlock()
 	l := p.links[k]
 	if l == nil {
-		l = &link{addr: p.address(a.reference, j.exchange.Session.Dialect.Name), dialect: j.exchange.Session.Dialect, strays: p.stray}
+		l = &link{addr: p.address(a.reference, j.exchange.Session.Dialect.Name), tls: p.o.TLS, dialect: j.exchange.Session.Dialect, strays: p.stray}
 		p.links[k] = l
 	}
 	l.users++

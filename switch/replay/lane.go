@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -171,7 +172,7 @@ func (t *member) flight(stan uint32) *slot {
 }
 
 func (l *lane) dial(ctx context.Context) error {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", l.g.o.Addr)
+	conn, err := certs.Dial(ctx, l.g.o.Addr, l.g.o.TLS, dialTimeout)
 	if err != nil {
 		return err
 	}

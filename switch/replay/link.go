@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/certs"
 )
 
 // Why a request has no answer. Each is said with its number of requests.
@@ -29,6 +31,7 @@ const dialTimeout = 5 * time.Second
 // after it broke. Several terminals may share it.
 type link struct {
 	addr    string
+	tls     *tls.Config // nil: plain
 	dialect *capture.Dialect
 	strays  func()
 
@@ -107,7 +110,7 @@ func (l *link) open(ctx context.Context) (net.Conn, error) {
 	if conn != nil {
 		return conn, nil
 	}
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", l.addr)
+	conn, err := certs.Dial(ctx, l.addr, l.tls, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}

@@ -3,15 +3,16 @@ package replay
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -21,7 +22,8 @@ import (
 type LoadOptions struct {
 	Name       string // of the profile, for the report
 	Addr       string
-	Identities []Identity // the terminals that ask, at least one
+	TLS        *tls.Config // nil: plain
+	Identities []Identity  // the terminals that ask, at least one
 	// Keys are their test master keys by DE41, "" for every other, and PIN the test
 	// PIN of every card: of a profile with MACs and PINs.
 	Keys     map[string]Key
@@ -66,7 +68,7 @@ func RunLoad(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 	if err != nil {
 		return newTally().report(0), err
 	}
-	if err := knock(ctx, map[string]string{"": o.Addr}); err != nil {
+	if err := knock(ctx, map[string]string{"": o.Addr}, o.TLS); err != nil {
 		g := newGenerator(p, &o, all)
 		g.tally.problem(err.Error())
 		return g.report(0), err
@@ -371,7 +373,7 @@ func (g *generator) half(frame []byte) {
 	}
 	g.halving.Go(func() {
 		defer func() { <-g.halves }()
-		conn, err := net.DialTimeout("tcp", g.o.Addr, dialTimeout)
+		conn, err := certs.Dial(context.Background(), g.o.Addr, g.o.TLS, dialTimeout)
 		if err != nil {
 			return
 		}

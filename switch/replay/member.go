@@ -108,7 +108,7 @@ func (r *roster) signOn(ctx context.Context, p *Profile, o *LoadOptions) {
 	sessions := min(p.Sessions, len(r.members))
 	for i := range sessions {
 		signing.Go(func() {
-			line := terminal.Line{Addr: o.Addr, Dialect: r.d}
+			line := terminal.Line{Addr: o.Addr, TLS: o.TLS, Dialect: r.d}
 			defer line.HangUp()
 			for n := i; n < len(r.members) && ctx.Err() == nil; n += sessions {
 				if err := r.members[n].signOn(ctx, r, &line, p.Patience); errors.Is(err, terminal.ErrNoAnswer) {

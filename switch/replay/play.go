@@ -3,10 +3,10 @@ package replay
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -25,6 +26,8 @@ type Options struct {
 	Name string
 	// Addrs are the hosts' addresses by dialect; "" is for every other.
 	Addrs map[string]string
+	// TLS secures the sessions with every host; nil: they are plain.
+	TLS *tls.Config
 	// Reference are the addresses of a second host, likewise, against which the
 	// capture is played at the same time. What it answers is expected then, in place
 	// of what was recorded. Empty: none.
@@ -108,9 +111,9 @@ func Run(ctx context.Context, in *capture.Reader, index *capture.Index, o Option
 	}
 	p.began = time.Now()
 	p.tally.r.Began = p.began.UTC()
-	err := knock(ctx, o.Addrs)
+	err := knock(ctx, o.Addrs, o.TLS)
 	if err == nil {
-		err = knock(ctx, o.Reference)
+		err = knock(ctx, o.Reference, o.TLS)
 	}
 	if err != nil {
 		p.tally.problem(err.Error())
@@ -223,9 +226,9 @@ func (p *player) plan() error {
 }
 
 // knock finds out whether a host can be reached at all.
-func knock(ctx context.Context, addrs map[string]string) error {
+func knock(ctx context.Context, addrs map[string]string, config *tls.Config) error {
 	for _, name := range sortedKeys(addrs) {
-		conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addrs[name])
+		conn, err := certs.Dial(ctx, addrs[name], config, dialTimeout)
 		if err != nil {
 			return unreachable(err)
 		}

@@ -28,6 +28,8 @@ var (
 
 	Sessions = Metric{"acq.pos.sessions", "{session}", "Terminal sessions open."}
 	Accepts  = Metric{"acq.pos.accepts", "{session}", "Terminal sessions accepted."}
+	// {listener}
+	Certificate = Metric{"acq.pos.certificate", "s", "Time until the first certificate ends that the listener's sessions need; of secured ones."}
 	// {dialect, cause}
 	BadFrames = Metric{"acq.pos.bad_frames", "{frame}", "Frames refused."}
 
@@ -38,8 +40,9 @@ var (
 	LinkUp = Metric{"acq.link.up", "{link}", "Links to the issuer that are signed on."}
 	// {issuer}
 	LinkInFlight = Metric{"acq.link.inflight", "{request}", "Requests waiting for the issuer."}
+	// {issuer}
+	LinkCertificate = Metric{"acq.link.certificate", "s", "Time until the first certificate ends that the issuer's links need; of secured ones."}
 	// {issuer}; 0 closed, 1 half open, 2 open
-	Certificate = Metric{"acq.link.certificate", "s", "Time until the first certificate ends that the issuer's links need; of secured ones."}
 	LinkBreaker = Metric{"acq.link.breaker", "{state}", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
 	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -21,6 +22,8 @@ type Options struct {
 	// Store makes what is owed, the batch and the numbers survive the process.
 	// Nil keeps them in memory. The caller closes it.
 	Store *Store
+	// TLS secures the sessions. Nil: they are plain.
+	TLS *tls.Config
 	// Recorder is told of the sessions. Nil: nobody is.
 	Recorder Recorder
 	// STAN is the trace number to start with where the Store knows none. Default 1.
@@ -77,7 +80,7 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	}
 	p.TMK, p.Initial.Key = nil, nil // printing a Client must not print it
 	c := &Client{profile: p, patience: cmp.Or(o.Patience, txn.PatienceDefault), store: o.Store,
-		line: Line{Addr: addr, Dialect: d, Recorder: o.Recorder, Name: tid, Keys: ring}}
+		line: Line{Addr: addr, TLS: o.TLS, Dialect: d, Recorder: o.Recorder, Name: tid, Keys: ring}}
 	if c.store == nil {
 		c.store = NewStore()
 	}

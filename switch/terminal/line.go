@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
@@ -38,6 +40,7 @@ const connectTimeout = 5 * time.Second
 // the next one's.
 type Line struct {
 	Addr     string
+	TLS      *tls.Config // nil: plain
 	Dialect  *dialect.Terminal
 	Recorder Recorder // nil: not recorded
 	Name     string   // the terminal, for the recorder
@@ -78,7 +81,7 @@ func (l *Line) dial(ctx context.Context) error {
 	if l.conn != nil {
 		return nil
 	}
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", l.Addr)
+	conn, err := certs.Dial(ctx, l.Addr, l.TLS, connectTimeout)
 	if err != nil {
 		return fmt.Errorf("connect to the switch: %w", err)
 	}

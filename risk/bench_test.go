@@ -32,14 +32,14 @@ func makeCity(b *testing.B, terminals int, cards uint64) *city {
 	b.Helper()
 	c := &city{policed(b, fifty), make([]txn.Merchant, terminals/5), make([]txn.Terminal, terminals), cards}
 	for i := range c.merchants {
-		m := *good().Owner
+		m := *good().Acceptor
 		m.ID, m.MCC = txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), 0 // whatever category its number says
 		m.Limits = txn.Limits{Transaction: 50_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
 		m.Card = txn.Limits{Transaction: 20_000_00, DayAmount: 1 << 50, DayCount: 1 << 30}
 		c.merchants[i] = m
 	}
 	for i := range c.terminals {
-		t := *good().Holder
+		t := *good().Terminal
 		t.ID, t.Merchant, t.Limits = txn.MakeTerminalID(fmt.Sprintf("%08d", i)), c.merchants[i%len(c.merchants)].ID, c.merchants[0].Limits
 		c.terminals[i] = t
 	}
@@ -77,14 +77,14 @@ func (c *city) shopper(seed uint64) *shopper {
 func (s *shopper) next() { s.at(s.rnd.Uint64(), s.rnd.Uint64()) }
 
 func (s *shopper) at(terminal, card uint64) {
-	s.req.Holder = &s.terminals[terminal%uint64(len(s.terminals))]
-	s.req.Owner = &s.merchants[terminal%uint64(len(s.merchants))]
-	s.req.Merchant, s.req.Key.Terminal = s.req.Owner.ID, s.req.Holder.ID
+	s.req.Terminal = &s.terminals[terminal%uint64(len(s.terminals))]
+	s.req.Acceptor = &s.merchants[terminal%uint64(len(s.merchants))]
+	s.req.Merchant, s.req.Key.Terminal = s.req.Acceptor.ID, s.req.Terminal.ID
 	r := rand.NewPCG(card%s.cards, 42) // as random as a keyed hash
 	binary.LittleEndian.PutUint64(s.req.CardToken[:], r.Uint64())
 	binary.LittleEndian.PutUint64(s.req.CardToken[8:], r.Uint64())
-	s.rec.Card, s.rec.Key.Terminal, s.rec.Merchant, s.rec.At = s.req.CardToken, s.req.Holder.ID, s.req.Merchant, s.req.Received
-	copy(s.rec.Serial[12:], s.req.Holder.ID[:])
+	s.rec.Card, s.rec.Key.Terminal, s.rec.Merchant, s.rec.At = s.req.CardToken, s.req.Terminal.ID, s.req.Merchant, s.req.Received
+	copy(s.rec.Serial[12:], s.req.Terminal.ID[:])
 }
 
 // BenchmarkAssess decides on sales with a million terminals, 200 thousand merchants
@@ -192,10 +192,10 @@ func BenchmarkAssessParallel(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				n := worker.Add(1)
 				req := good()
-				req.Holder.ID = txn.MakeTerminalID(fmt.Sprint(n))
+				req.Terminal.ID = txn.MakeTerminalID(fmt.Sprint(n))
 				req.CardToken = txn.CardToken{byte(n)}
 				if name == "own merchants" {
-					req.Owner.ID = txn.MakeMerchantID(fmt.Sprint(n))
+					req.Acceptor.ID = txn.MakeMerchantID(fmt.Sprint(n))
 				}
 				for pb.Next() {
 					if v := e.Assess(req); v.Reason != txn.Approved {

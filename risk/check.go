@@ -63,7 +63,7 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 	if int(req.Kind) < len(matrix) {
 		c = matrix[req.Kind]
 	}
-	t, m := req.Holder, req.Owner
+	t, m := req.Terminal, req.Acceptor
 	switch {
 	case c&offered == 0:
 		return j.refuse(txn.KindIsNotOffered)

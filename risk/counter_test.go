@@ -50,7 +50,7 @@ func TestLimits(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			e := engine(t)
 			req := good()
-			req.Holder.Limits, req.Owner.Limits, req.Owner.Card = row.terminal, row.merchant, row.card
+			req.Terminal.Limits, req.Acceptor.Limits, req.Acceptor.Card = row.terminal, row.merchant, row.card
 			var sum int64
 			for _, minor := range row.before {
 				req.Amount.Minor = minor
@@ -86,12 +86,12 @@ func TestPlansFillWhatRowsLeaveOut(t *testing.T) {
 	}
 	j := judgement{rulebook: e.rules.Load()}
 	req := good()
-	req.Owner.Card = txn.Limits{DayAmount: 5000}
+	req.Acceptor.Card = txn.Limits{DayAmount: 5000}
 	if l := j.limitsOf(req, make([]need, needsMax))[2].bounds.Limits; l != (txn.Limits{Transaction: 100, DayAmount: 5000, DayCount: 3}) {
 		t.Errorf("%+v", l)
 	}
 	req.Amount.Currency = 978
-	if l := j.limitsOf(req, make([]need, needsMax))[2].bounds.Limits; l != req.Owner.Card {
+	if l := j.limitsOf(req, make([]need, needsMax))[2].bounds.Limits; l != req.Acceptor.Card {
 		t.Errorf("another currency's default was taken: %+v", l)
 	}
 }
@@ -99,9 +99,9 @@ func TestPlansFillWhatRowsLeaveOut(t *testing.T) {
 func TestCurrenciesAreCountedApart(t *testing.T) {
 	e := engine(t)
 	yuan, dollars := good(), good()
-	dollars.Owner.Currency, dollars.Amount.Currency = 840, 840
+	dollars.Acceptor.Currency, dollars.Amount.Currency = 840, 840
 	for _, r := range []*txn.Request{yuan, dollars} {
-		r.Owner.Card.DayAmount = r.Amount.Minor
+		r.Acceptor.Card.DayAmount = r.Amount.Minor
 		if v := e.Assess(r); v.Reason != txn.Approved {
 			t.Fatalf("%v: %q", r.Amount.Currency, v.Reason)
 		}
@@ -115,10 +115,10 @@ func TestCurrenciesAreCountedApart(t *testing.T) {
 func TestConcurrentRequestsNeverPassALimit(t *testing.T) {
 	const requests, fit, minor = 1000, 100, 7
 	for scope, limit := range map[string]func(*txn.Request){
-		"terminal amount": func(r *txn.Request) { r.Holder.Limits.DayAmount = fit*minor + minor - 1 },
-		"merchant amount": func(r *txn.Request) { r.Owner.Limits.DayAmount = fit * minor },
-		"card amount":     func(r *txn.Request) { r.Owner.Card.DayAmount = fit * minor },
-		"merchant count":  func(r *txn.Request) { r.Owner.Limits.DayCount = fit },
+		"terminal amount": func(r *txn.Request) { r.Terminal.Limits.DayAmount = fit*minor + minor - 1 },
+		"merchant amount": func(r *txn.Request) { r.Acceptor.Limits.DayAmount = fit * minor },
+		"card amount":     func(r *txn.Request) { r.Acceptor.Card.DayAmount = fit * minor },
+		"merchant count":  func(r *txn.Request) { r.Acceptor.Limits.DayCount = fit },
 	} {
 		t.Run(scope, func(t *testing.T) {
 			e := engine(t)
@@ -162,7 +162,7 @@ func TestConcurrentHoldsAndReleasesAddUp(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			req := good()
-			req.Holder.ID = txn.MakeTerminalID(fmt.Sprint(w))
+			req.Terminal.ID = txn.MakeTerminalID(fmt.Sprint(w))
 			for i := range each {
 				binary.LittleEndian.PutUint32(req.CardToken[:], uint32(i))
 				if v := e.Assess(req); v.Reason != txn.Approved {
@@ -202,7 +202,7 @@ func TestDays(t *testing.T) {
 	use := func(d txn.Date) Use { return e.UsageOf(d, PartiesOf(hold(d))[0]) }
 	sale := func(d txn.Date) txn.Reason {
 		req := good()
-		req.Day, req.Holder.Limits.DayCount = d, 1
+		req.Day, req.Terminal.Limits.DayCount = d, 1
 		return e.Assess(req).Reason
 	}
 	one := Use{10_00, 1}
@@ -243,7 +243,7 @@ func TestDays(t *testing.T) {
 func TestRestoreCountsWhatLimitsWouldRefuse(t *testing.T) {
 	e := engine(t)
 	req := good()
-	req.Holder.Limits.DayAmount = 10_00
+	req.Terminal.Limits.DayAmount = 10_00
 	e.Restore(HoldOf(req))
 	e.Restore(HoldOf(req))
 	if v := e.Assess(req); v.Reason != txn.DayAmountIsOverLimit || v.Used != 30_00 {
@@ -402,7 +402,7 @@ func TestCountersEqualTheModel(t *testing.T) {
 				over[txn.MonthCountIsOverLimit] = over[txn.MonthCountIsOverLimit] || l.MonthCount > 0 && month.Count >= int64(l.MonthCount)
 			}
 			all := func(Cell) bool { return true }
-			hold(0, req.Holder.Limits, all)
+			hold(0, req.Terminal.Limits, all)
 			hold(1, m.Limits, all)
 			hold(2, m.Card, all)
 			hold(1, p.Plans[0].Limits[0].Bounds, func(c Cell) bool { return c.Method == code })
@@ -425,7 +425,7 @@ func TestCountersEqualTheModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"assess": func(t *rapid.T) {
 				req := good()
-				req.Owner, req.Holder = m, &terminals[rapid.IntRange(0, 2).Draw(t, "terminal")]
+				req.Acceptor, req.Terminal = m, &terminals[rapid.IntRange(0, 2).Draw(t, "terminal")]
 				req.CardToken = txn.CardToken{byte(rapid.IntRange(1, 5).Draw(t, "card"))}
 				req.CardType = txn.CardType(rapid.IntRange(0, 3).Draw(t, "type"))
 				if req.Entry = txn.EntryCode; rapid.Bool().Draw(t, "chip") {

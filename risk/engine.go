@@ -184,8 +184,8 @@ func (e *Engine) use(j *desk, req *txn.Request) {
 
 // HoldOf is the use of limits that Assess reserves for req.
 func HoldOf(req *txn.Request) txn.Hold {
-	return txn.Hold{Card: req.CardToken, Terminal: req.Holder.ID, Merchant: req.Owner.ID, Day: req.Day,
-		Identity: req.Owner.Identity, Minor: req.Amount.Minor, Currency: req.Amount.Currency, Method: req.Method(), CardType: req.CardType}
+	return txn.Hold{Card: req.CardToken, Terminal: req.Terminal.ID, Merchant: req.Acceptor.ID, Day: req.Day,
+		Identity: req.Acceptor.Identity, Minor: req.Amount.Minor, Currency: req.Amount.Currency, Method: req.Method(), CardType: req.CardType}
 }
 
 // Confirm ends the flight of a reserved use that stands: its request was

@@ -26,7 +26,7 @@ func good() *txn.Request {
 		panic(err)
 	}
 	return &txn.Request{Kind: txn.KindSale, Merchant: m.ID, Amount: txn.Amount{Minor: 10_00, Currency: txn.CNY}, PAN: pan,
-		Received: noon, Day: today, CardToken: txn.CardToken{1}, Holder: t, Owner: m}
+		Received: noon, Day: today, CardToken: txn.CardToken{1}, Terminal: t, Acceptor: m}
 }
 
 // engine refuses at the first time what others alert a few times.
@@ -40,33 +40,33 @@ var spoilers = []struct {
 	spoil func(*txn.Request)
 }{
 	{txn.KindIsNotOffered, func(r *txn.Request) { r.Kind = txn.KindUnknown }},
-	{txn.MerchantIsUnknown, func(r *txn.Request) { r.Owner = nil }},
-	{txn.MerchantIsNotActive, func(r *txn.Request) { r.Owner.Status = txn.StatusSuspended }},
-	{txn.TerminalIsUnknown, func(r *txn.Request) { r.Holder = nil }},
-	{txn.TerminalIsNotActive, func(r *txn.Request) { r.Holder.Status = txn.StatusInactive }},
-	{txn.TerminalIsBoundToAnotherMerchant, func(r *txn.Request) { r.Holder.Merchant = txn.MakeMerchantID("999290054110002") }},
-	{txn.CallerIsNotTheTerminals, func(r *txn.Request) { r.Holder.Phone, r.Caller = 1, 2 }},
-	{txn.TerminalInfoIsRequired, func(r *txn.Request) { r.Holder.SerialCheck, r.Info.Broken = txn.SerialRequired, true }},
+	{txn.MerchantIsUnknown, func(r *txn.Request) { r.Acceptor = nil }},
+	{txn.MerchantIsNotActive, func(r *txn.Request) { r.Acceptor.Status = txn.StatusSuspended }},
+	{txn.TerminalIsUnknown, func(r *txn.Request) { r.Terminal = nil }},
+	{txn.TerminalIsNotActive, func(r *txn.Request) { r.Terminal.Status = txn.StatusInactive }},
+	{txn.TerminalIsBoundToAnotherMerchant, func(r *txn.Request) { r.Terminal.Merchant = txn.MakeMerchantID("999290054110002") }},
+	{txn.CallerIsNotTheTerminals, func(r *txn.Request) { r.Terminal.Phone, r.Caller = 1, 2 }},
+	{txn.TerminalInfoIsRequired, func(r *txn.Request) { r.Terminal.SerialCheck, r.Info.Broken = txn.SerialRequired, true }},
 	{txn.SerialIsNotTheTerminals, func(r *txn.Request) {
-		r.Holder.SerialCheck, r.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
+		r.Terminal.SerialCheck, r.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
 	}},
 	{txn.SerialCipherIsWrong, func(r *txn.Request) { r.Info.Proof = txn.ProofWrong }},
 	{txn.SoftwareIsTooOld, func(r *txn.Request) { r.Info.Software = txn.SoftwareTooOld }},
 	{txn.CountryIsNotAccepted, func(r *txn.Request) { r.Country = 840 }},
 	{txn.TerminalIsFarFromPremises, func(r *txn.Request) { r.Region = 110101 }},
-	{txn.RegionIsNotTheMerchants, func(r *txn.Request) { r.Owner.Region = 440300 }},
-	{txn.CategoryIsNotTheMerchants, func(r *txn.Request) { r.Owner.MCC = 5812 }},
-	{txn.KindIsNotAllowed, func(r *txn.Request) { r.Owner.Kinds = 0 }},
-	{txn.EntryIsNotAllowed, func(r *txn.Request) { r.Entry, r.Owner.Entries = txn.EntryChip, 1<<txn.EntryStripe }},
-	{txn.CardTypeIsNotAllowed, func(r *txn.Request) { r.Owner.Cards = 1 << txn.CardDebit }},
+	{txn.RegionIsNotTheMerchants, func(r *txn.Request) { r.Acceptor.Region = 440300 }},
+	{txn.CategoryIsNotTheMerchants, func(r *txn.Request) { r.Acceptor.MCC = 5812 }},
+	{txn.KindIsNotAllowed, func(r *txn.Request) { r.Acceptor.Kinds = 0 }},
+	{txn.EntryIsNotAllowed, func(r *txn.Request) { r.Entry, r.Acceptor.Entries = txn.EntryChip, 1<<txn.EntryStripe }},
+	{txn.CardTypeIsNotAllowed, func(r *txn.Request) { r.Acceptor.Cards = 1 << txn.CardDebit }},
 	{txn.CurrencyIsNotAccepted, func(r *txn.Request) { r.Amount.Currency = 840 }},
 	{txn.AmountMustNotBeZero, func(r *txn.Request) { r.Amount.Minor = 0 }},
 	{txn.AmountIsOverMaximum, func(r *txn.Request) { r.Amount.Minor = txn.AmountMax + 1 }},
 	{txn.CardNumberIsInvalid, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6222000000000008") }},
 	{txn.CardIsExpired, func(r *txn.Request) { r.Expiry = [4]byte([]byte("2610")) }},
-	{txn.AmountIsOverTransactionLimit, func(r *txn.Request) { r.Holder.Limits.Transaction = r.Amount.Minor - 1 }},
-	{txn.DayAmountIsOverLimit, func(r *txn.Request) { r.Owner.Limits.DayAmount = r.Amount.Minor - 1 }},
-	{txn.DayCountIsOverLimit, func(r *txn.Request) { r.Holder.Limits.DayCount = 1 }},
+	{txn.AmountIsOverTransactionLimit, func(r *txn.Request) { r.Terminal.Limits.Transaction = r.Amount.Minor - 1 }},
+	{txn.DayAmountIsOverLimit, func(r *txn.Request) { r.Acceptor.Limits.DayAmount = r.Amount.Minor - 1 }},
+	{txn.DayCountIsOverLimit, func(r *txn.Request) { r.Terminal.Limits.DayCount = 1 }},
 }
 
 // c5 are the steps of cup-pos C5 that risk takes, by what refuses there.
@@ -123,9 +123,9 @@ func TestPrecedence(t *testing.T) {
 // Mobile and chain terminals have a refusal of their own in the same place.
 func TestOutsideAreasStandsBetweenCountryAndRegion(t *testing.T) {
 	req := good()
-	req.Holder.Mobility = txn.Mobile
+	req.Terminal.Mobility = txn.Mobile
 	req.Region = 440300
-	req.Owner.Region = 440300
+	req.Acceptor.Region = 440300
 	if v := engine(t).Assess(req); v.Reason != txn.TerminalIsOutsideItsAreas {
 		t.Fatalf("got %q", v.Reason)
 	}
@@ -213,17 +213,17 @@ func TestBoundaries(t *testing.T) {
 	}
 	area := func(r txn.Region, lat, lng int32, radius uint32) func(*txn.Request) {
 		return func(q *txn.Request) {
-			q.Holder.Areas[q.Holder.AreaCount] = txn.Area{Region: r, Lat: lat, Lng: lng, RadiusMetres: radius}
-			q.Holder.AreaCount++
+			q.Terminal.Areas[q.Terminal.AreaCount] = txn.Area{Region: r, Lat: lat, Lng: lng, RadiusMetres: radius}
+			q.Terminal.AreaCount++
 		}
 	}
 	region := func(r txn.Region) func(*txn.Request) { return func(q *txn.Request) { q.Region = r } }
-	class := func(m txn.Mobility) func(*txn.Request) { return func(q *txn.Request) { q.Holder.Mobility = m } }
-	policy := func(p txn.RegionPolicy) func(*txn.Request) { return func(q *txn.Request) { q.Owner.Policy = p } }
+	class := func(m txn.Mobility) func(*txn.Request) { return func(q *txn.Request) { q.Terminal.Mobility = m } }
+	policy := func(p txn.RegionPolicy) func(*txn.Request) { return func(q *txn.Request) { q.Acceptor.Policy = p } }
 	home := func(term, merch txn.Region) func(*txn.Request) {
-		return func(q *txn.Request) { q.Holder.Region, q.Owner.Region = term, merch }
+		return func(q *txn.Request) { q.Terminal.Region, q.Acceptor.Region = term, merch }
 	}
-	needs := func(q *txn.Request) { q.Holder.RequirePosition = true }
+	needs := func(q *txn.Request) { q.Terminal.RequirePosition = true }
 	expiry := func(s string) func(*txn.Request) { return func(q *txn.Request) { copy(q.Expiry[:], s) } }
 	received := func(t time.Time) func(*txn.Request) { return func(q *txn.Request) { q.Received = t } }
 	amount := func(n int64) func(*txn.Request) { return func(q *txn.Request) { q.Amount.Minor = n } }
@@ -253,8 +253,8 @@ func TestBoundaries(t *testing.T) {
 		{"fixed, 500.1 m east", far, fs(at(31_230400, 121_473700+5260))},
 		{"fixed, antipode", far, fs(at(-31_230400, -58_526300))},
 		{"fixed, position zero is a position", far, fs(at(0, 0))},
-		{"fixed, not surveyed", far, fs(at(31_230400, 121_473700), func(q *txn.Request) { q.Holder.Lat, q.Holder.Lng = 0, 0 })},
-		{"fixed, across the date line", 0, fs(at(0, -179_999000), func(q *txn.Request) { q.Holder.Lat, q.Holder.Lng = 0, 179_999000 })},
+		{"fixed, not surveyed", far, fs(at(31_230400, 121_473700), func(q *txn.Request) { q.Terminal.Lat, q.Terminal.Lng = 0, 0 })},
+		{"fixed, across the date line", 0, fs(at(0, -179_999000), func(q *txn.Request) { q.Terminal.Lat, q.Terminal.Lng = 0, 179_999000 })},
 		{"fixed, another district of the city", 0, fs(region(310115))},
 		{"fixed, the city itself", 0, fs(region(310000))},
 		{"fixed, another city", far, fs(region(320500))},
@@ -288,15 +288,15 @@ func TestBoundaries(t *testing.T) {
 		{"listed: terminal in another city", foreign, fs(policy(txn.RegionListed), home(330206, 310101), area(330100, 0, 0, 0))},
 		{"listed: reported area is listed", 0, fs(policy(txn.RegionListed), class(txn.Mobile), area(330100, 0, 0, 0), region(330106))},
 		{"allow: another province", 0, fs(policy(txn.RegionAllow), home(110101, 310101))},
-		{"allow: China is not abroad", foreign, fs(policy(txn.RegionAllow), home(110101, 0), func(q *txn.Request) { q.Owner.Country = 840 })},
-		{"abroad, no regions", 0, fs(home(0, 0), func(q *txn.Request) { q.Owner.Country, q.Country = 840, 840 })},
+		{"allow: China is not abroad", foreign, fs(policy(txn.RegionAllow), home(110101, 0), func(q *txn.Request) { q.Acceptor.Country = 840 })},
+		{"abroad, no regions", 0, fs(home(0, 0), func(q *txn.Request) { q.Acceptor.Country, q.Country = 840, 840 })},
 
 		{"one minor unit", 0, fs(amount(1))},
 		{"nothing", txn.AmountMustNotBeZero, fs(amount(0))},
 		{"less than nothing", txn.AmountMustNotBeZero, fs(amount(-1))},
 		{"the maximum", 0, fs(amount(txn.AmountMax))},
 		{"over the maximum", txn.AmountIsOverMaximum, fs(amount(txn.AmountMax + 1))},
-		{"no currency on either side", txn.CurrencyIsNotAccepted, fs(func(q *txn.Request) { q.Amount.Currency, q.Owner.Currency = 0, 0 })},
+		{"no currency on either side", txn.CurrencyIsNotAccepted, fs(func(q *txn.Request) { q.Amount.Currency, q.Acceptor.Currency = 0, 0 })},
 
 		{"no card number", txn.CardNumberIsInvalid, fs(func(q *txn.Request) { q.PAN = txn.PAN{} })},
 		{"check digit right", 0, fs(card("6222000000000009"))},

@@ -24,7 +24,7 @@ func TestExplanationIsTheVerdict(t *testing.T) {
 		p.Overrides = []Override{o}
 	})
 	r := good()
-	r.Owner.Plan, r.Owner.Limits = 3, txn.Limits{DayAmount: 300_00}
+	r.Acceptor.Plan, r.Acceptor.Limits = 3, txn.Limits{DayAmount: 300_00}
 	for range 2 {
 		if v := e.Assess(r); v.Reason != txn.Approved {
 			t.Fatal(v.Reason)
@@ -74,12 +74,12 @@ func TestExplanationIsTheVerdict(t *testing.T) {
 	if x := e.Explain(r); x.Verdict.Reason != txn.AmountIsRefusedByRule || came(x, ruleL02) != "not asked" || came(x, ruleM07) != "nothing found" || len(x.Limits) != 0 {
 		t.Errorf("%v, L02 %s, M07 %s", x.Verdict.Reason, came(x, ruleL02), came(x, ruleM07))
 	}
-	r.Owner.Status = txn.StatusSuspended
+	r.Acceptor.Status = txn.StatusSuspended
 	if x := e.Explain(r); x.Verdict.Reason != txn.MerchantIsNotActive || came(x, ruleM02) != "found: refuse" || came(x, ruleT01) != "not asked" || len(x.Own) != 0 {
 		t.Errorf("%v, M02 %s, T01 %s", x.Verdict.Reason, came(x, ruleM02), came(x, ruleT01))
 	}
-	r.Owner.Status, r.Amount.Minor, r.CardToken = txn.StatusActive, 1_00, txn.CardToken{9}
-	r.Holder.ID = txn.MakeTerminalID("10000002")
+	r.Acceptor.Status, r.Amount.Minor, r.CardToken = txn.StatusActive, 1_00, txn.CardToken{9}
+	r.Terminal.ID = txn.MakeTerminalID("10000002")
 	e.Explain(r)
 	if after := e.UsageOf(r.Day, PartiesOf(HoldOf(good()))[0]); after != before || e.UsageOf(r.Day, PartiesOf(HoldOf(r))[0]) != (Use{}) || e.InFlight() != 2 {
 		t.Errorf("explaining used something: %+v after %+v, %d in flight", after, before, e.InFlight())

@@ -9,12 +9,12 @@ import (
 func kind(k txn.Kind) func(*txn.Request) { return func(r *txn.Request) { r.Kind = k } }
 
 func TestM01MerchantIsUnknown(t *testing.T) {
-	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Owner = nil }), txn.MerchantIsUnknown, ruleM01, txn.ActionRefuse})
+	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Acceptor = nil }), txn.MerchantIsUnknown, ruleM01, txn.ActionRefuse})
 }
 
 func TestM02MerchantIsNotActiveOrShunned(t *testing.T) {
-	status := func(s txn.Status) func(*txn.Request) { return func(r *txn.Request) { r.Owner.Status = s } }
-	person := func(b byte) func(*txn.Request) { return func(r *txn.Request) { r.Owner.Identity = txn.Identity{b} } }
+	status := func(s txn.Status) func(*txn.Request) { return func(r *txn.Request) { r.Acceptor.Status = s } }
+	person := func(b byte) func(*txn.Request) { return func(r *txn.Request) { r.Acceptor.Identity = txn.Identity{b} } }
 	e := policed(t, func(p *Policy) { p.Shunned = map[txn.Identity]struct{}{{9}: {}, {}: {}} })
 	shunned := txn.MerchantIsShunned
 	visits(t, e, visit{}, visit{fs(status(txn.StatusSuspended)), txn.MerchantIsNotActive, ruleM02, txn.ActionRefuse},
@@ -24,28 +24,28 @@ func TestM02MerchantIsNotActiveOrShunned(t *testing.T) {
 }
 
 func TestT01TerminalIsUnknownOrNotActive(t *testing.T) {
-	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Holder.Status = txn.StatusSuspended }), txn.TerminalIsNotActive, ruleT01, txn.ActionRefuse})
+	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Terminal.Status = txn.StatusSuspended }), txn.TerminalIsNotActive, ruleT01, txn.ActionRefuse})
 	req := good()
-	req.Holder = nil
+	req.Terminal = nil
 	if v := engine(t).Assess(req); v.Reason != txn.TerminalIsUnknown || !found(v, ruleT01, txn.ActionRefuse) {
 		t.Errorf("%+v", v)
 	}
 }
 
 func TestT02TerminalIsBoundToAnotherMerchant(t *testing.T) {
-	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Holder.Merchant[14] = '9' }), txn.TerminalIsBoundToAnotherMerchant, ruleT02, txn.ActionRefuse})
+	visits(t, engine(t), visit{}, visit{fs(func(r *txn.Request) { r.Terminal.Merchant[14] = '9' }), txn.TerminalIsBoundToAnotherMerchant, ruleT02, txn.ActionRefuse})
 }
 
 func TestT04DaysOfGrace(t *testing.T) {
 	e := policed(t, func(p *Policy) { p.Places.InfoFrom = 20261123 })
-	must := func(r *txn.Request) { r.Holder.SerialCheck = txn.SerialRequired }
+	must := func(r *txn.Request) { r.Terminal.SerialCheck = txn.SerialRequired }
 	visits(t, e, visit{}, visit{fs(must), 0, ruleT04, txn.ActionAlert}, visit{fs(must, on(20261123)), txn.TerminalInfoIsRequired, ruleT04, txn.ActionRefuse})
 }
 
 func TestM03CategoryIsNotTheMerchants(t *testing.T) {
-	mcc := func(n uint16) func(*txn.Request) { return func(r *txn.Request) { r.Owner.MCC = n } }
+	mcc := func(n uint16) func(*txn.Request) { return func(r *txn.Request) { r.Acceptor.MCC = n } }
 	named := func(r *txn.Request) {
-		for _, id := range [...]*txn.MerchantID{&r.Owner.ID, &r.Holder.Merchant, &r.Merchant} {
+		for _, id := range [...]*txn.MerchantID{&r.Acceptor.ID, &r.Terminal.Merchant, &r.Merchant} {
 			*id = txn.MakeMerchantID("SHOP5412")
 		}
 	}
@@ -54,8 +54,8 @@ func TestM03CategoryIsNotTheMerchants(t *testing.T) {
 }
 
 func TestM04MerchantMustBeVerified(t *testing.T) {
-	ends := func(d txn.Date) func(*txn.Request) { return func(r *txn.Request) { r.Owner.LicenceEnds = d } }
-	unmatched := func(r *txn.Request) { r.Owner.Unmatched = true }
+	ends := func(d txn.Date) func(*txn.Request) { return func(r *txn.Request) { r.Acceptor.LicenceEnds = d } }
+	unmatched := func(r *txn.Request) { r.Acceptor.Unmatched = true }
 	hold := txn.ActionHold
 	visits(t, engine(t), visit{fs(ends(today)), 0, 0, 0}, visit{fs(ends(today - 1)), 0, ruleM04, hold}, visit{fs(unmatched), 0, ruleM04, hold}, visit{fs(ends(0)), 0, 0, 0})
 	strict := policed(t, func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleM04: {Action: txn.ActionRefuse}} })
@@ -66,10 +66,10 @@ func TestM07KindCardAndEntryAreNotAllowed(t *testing.T) {
 	refused := func(want txn.Reason, f ...func(*txn.Request)) visit {
 		return visit{f, want, ruleM07, txn.ActionRefuse}
 	}
-	kinds := func(r *txn.Request) { r.Owner.Kinds = 1 << txn.KindSale }
-	cards := func(r *txn.Request) { r.Owner.Cards = 1<<txn.CardDebit | 1<<txn.CardUnknown }
-	entries := func(r *txn.Request) { r.Owner.Entries = 1<<txn.EntryChip | 1<<txn.EntryContactless }
-	device := func(r *txn.Request) { r.Holder.Capabilities = 1 << txn.EntryStripe }
+	kinds := func(r *txn.Request) { r.Acceptor.Kinds = 1 << txn.KindSale }
+	cards := func(r *txn.Request) { r.Acceptor.Cards = 1<<txn.CardDebit | 1<<txn.CardUnknown }
+	entries := func(r *txn.Request) { r.Acceptor.Entries = 1<<txn.EntryChip | 1<<txn.EntryContactless }
+	device := func(r *txn.Request) { r.Terminal.Capabilities = 1 << txn.EntryStripe }
 	visits(t, engine(t), visit{fs(kinds), 0, 0, 0}, refused(txn.KindIsNotAllowed, kinds, kind(txn.KindPreauth)),
 		visit{fs(cards, with(txn.CardDebit)), 0, 0, 0}, visit{fs(cards), 0, 0, 0}, refused(txn.CardTypeIsNotAllowed, cards, with(txn.CardCredit)), refused(txn.CardTypeIsNotAllowed, cards, with(txn.CardPrepaid)),
 		visit{fs(entries, by(txn.EntryChip)), 0, 0, 0}, visit{fs(entries, by(98)), 0, 0, 0}, refused(txn.EntryIsNotAllowed, entries, by(txn.EntryStripe)), refused(txn.EntryIsNotAllowed, entries, by(90)),
@@ -85,7 +85,7 @@ func TestL06ContactlessPaymentWithoutPINIsTooLarge(t *testing.T) {
 	visits(t, engine(t), visit{fs(tap, pay(1_000_00)), 0, 0, 0}, refused(pin, tap, pay(1_000_01)), visit{fs(tap, pay(1_000_01), withPIN), 0, 0, 0},
 		visit{fs(by(txn.EntryChip), pay(1_000_01)), 0, 0, 0}, refused(pin, tap, pay(1_000_01), kind(txn.KindPreauth)),
 		visit{fs(tap, pay(1_000_01), kind(txn.KindOfflineSale)), 0, 0, 0},
-		visit{fs(tap, pay(1_000_01), func(r *txn.Request) { r.Amount.Currency, r.Owner.Currency = 840, 840 }), 0, 0, 0})
+		visit{fs(tap, pay(1_000_01), func(r *txn.Request) { r.Amount.Currency, r.Acceptor.Currency = 840, 840 }), 0, 0, 0})
 	none := policed(t, func(p *Policy) { p.Plans = []Plan{{NoPINRefused: true}} })
 	visits(t, none, refused(txn.PaymentWithoutPINIsNotAllowed, tap, pay(1)), visit{fs(tap, pay(1), withPIN), 0, 0, 0})
 	free := policed(t, func(p *Policy) { p.Legal.NoPIN = 0 })
@@ -108,7 +108,7 @@ func TestR01StripeOfACardWithAChip(t *testing.T) {
 
 func TestR02CardIsKeyedIn(t *testing.T) {
 	manual := by(txn.EntryManual)
-	mail := func(r *txn.Request) { r.Owner.Entries = 1 << txn.EntryManual }
+	mail := func(r *txn.Request) { r.Acceptor.Entries = 1 << txn.EntryManual }
 	refused := func(f ...func(*txn.Request)) visit {
 		return visit{f, txn.ManualEntryIsNotAllowed, ruleR02, txn.ActionRefuse}
 	}

@@ -15,7 +15,7 @@ const needsMax = 2*PlanLimits + 2*scopes + 2
 // their plans; then what plans say of parts of their use; then the regulator's.
 // What has happened at a terminal already meets none but that of a counter.
 func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
-	t, m := req.Holder, req.Owner
+	t, m := req.Terminal, req.Acceptor
 	ns = ns[:scopes]
 	for i := range ns {
 		ns[i] = need{scope: scopeOf(i)}
@@ -96,7 +96,7 @@ func smaller[T int64 | uint32](a, b T) T {
 }
 
 // planOf is the plan of the request's merchant.
-func (j *judgement) planOf(req *txn.Request) *Plan { return j.plan(req.Owner.Plan) }
+func (j *judgement) planOf(req *txn.Request) *Plan { return j.plan(req.Acceptor.Plan) }
 
 // plan is the plan of a number, the default one where there is none.
 func (j *judgement) plan(n uint16) *Plan {
@@ -110,7 +110,7 @@ func (j *judgement) plan(n uint16) *Plan {
 func (l *Limit) binds(req *txn.Request, method txn.Method) bool {
 	return l.Currency == req.Amount.Currency &&
 		(l.Methods == 0 || l.Methods.Has(method)) && (l.Cards == 0 || l.Cards.Has(req.CardType)) &&
-		(l.MCC == 0 || l.MCC == req.Owner.MCC) && (l.Region == 0 || l.Region.Contains(req.Owner.Region)) &&
+		(l.MCC == 0 || l.MCC == req.Acceptor.MCC) && (l.Region == 0 || l.Region.Contains(req.Acceptor.Region)) &&
 		during(req.Day, l.From, l.To)
 }
 
@@ -127,7 +127,7 @@ func (j *judgement) legal(req *txn.Request, method txn.Method, ns []need) []need
 	if req.Amount.Currency != txn.CNY {
 		return ns
 	}
-	if m := req.Owner; m.Type == txn.Micro && req.CardType == txn.CardCredit {
+	if m := req.Acceptor; m.Type == txn.Micro && req.CardType == txn.CardCredit {
 		n := need{scope: txn.ScopeIdentity, cards: 1 << txn.CardCredit, rule: ruleM05}
 		if m.Identity == (txn.Identity{}) {
 			n.scope = txn.ScopeMerchant // its person is not known: at least it has this merchant

@@ -51,7 +51,7 @@ func token(b byte) func(*txn.Request) {
 	return func(r *txn.Request) { r.CardToken = txn.CardToken{b} }
 }
 func shop(n byte) func(*txn.Request) { // another merchant of the same person
-	return func(r *txn.Request) { r.Owner.ID[14], r.Holder.Merchant[14], r.Merchant[14] = n, n, n }
+	return func(r *txn.Request) { r.Acceptor.ID[14], r.Terminal.Merchant[14], r.Merchant[14] = n, n, n }
 }
 
 // planned is an engine whose default plan has limits.
@@ -75,12 +75,12 @@ func TestL02AmountIsOverALimitPerTransaction(t *testing.T) {
 		Limit{Scope: txn.ScopeTerminal, Currency: txn.CNY, Region: 650000, Bounds: bound(100)},
 		Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, From: 20261124, To: 20261125, Bounds: bound(50)})
 	jeweller := func(r *txn.Request) {
-		r.Owner.MCC = 5944
-		for _, id := range [...]*txn.MerchantID{&r.Owner.ID, &r.Holder.Merchant, &r.Merchant} {
+		r.Acceptor.MCC = 5944
+		for _, id := range [...]*txn.MerchantID{&r.Acceptor.ID, &r.Terminal.Merchant, &r.Merchant} {
 			copy(id[7:], "5944")
 		}
 	}
-	xinjiang := func(r *txn.Request) { r.Owner.Region, r.Holder.Region = 650102, 650102 }
+	xinjiang := func(r *txn.Request) { r.Acceptor.Region, r.Terminal.Region = 650102, 650102 }
 	steps(t, e,
 		step{fs(pay(900)), 0}, step{fs(pay(901)), over},
 		step{fs(pay(300), by(txn.EntryStripe)), 0}, step{fs(pay(301), by(txn.EntryStripe)), over}, step{fs(pay(301), by(txn.EntryStripe), withPIN), 0},
@@ -107,9 +107,9 @@ func TestL03SumIsOverALimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := planned(t, Limit{Scope: scope, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 100}})
 			others := func(r *txn.Request) {
-				r.Holder.ID[7], r.CardToken = '9', txn.CardToken{9}
+				r.Terminal.ID[7], r.CardToken = '9', txn.CardToken{9}
 				shop('9')(r)
-				r.Owner.Identity = txn.Identity{9}
+				r.Acceptor.Identity = txn.Identity{9}
 			}
 			steps(t, e, step{fs(pay(100)), 0}, step{fs(pay(1)), day}, step{fs(pay(100), others), 0})
 		})
@@ -117,7 +117,7 @@ func TestL03SumIsOverALimit(t *testing.T) {
 	t.Run("identity across its merchants", func(t *testing.T) {
 		e := planned(t, Limit{Scope: txn.ScopeIdentity, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 100}})
 		steps(t, e, step{fs(pay(60)), 0}, step{fs(pay(41), shop('2')), day}, step{fs(pay(40), shop('2')), 0},
-			step{fs(pay(1), shop('3'), func(r *txn.Request) { r.Owner.Identity = txn.Identity{} }), 0}) // nobody's is not counted
+			step{fs(pay(1), shop('3'), func(r *txn.Request) { r.Acceptor.Identity = txn.Identity{} }), 0}) // nobody's is not counted
 	})
 	t.Run("method", func(t *testing.T) {
 		contactless, _ := txn.ParseMethods("contactless-pin")
@@ -130,7 +130,7 @@ func TestL03SumIsOverALimit(t *testing.T) {
 		e := policed(t, func(p *Policy) {
 			p.Plans = []Plan{{Limits: []Limit{{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{Transaction: 150, DayAmount: 100}}}}}
 			o := Override{Limit: Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, From: 20261123, To: 20261123, Bounds: txn.Limits{DayAmount: 200}}}
-			copy(o.ID[:], good().Owner.ID[:])
+			copy(o.ID[:], good().Acceptor.ID[:])
 			p.Overrides = []Override{o}
 		})
 		steps(t, e, step{fs(pay(101)), day}, step{fs(pay(150), on(20261123)), 0}, step{fs(pay(51), on(20261123)), day}, step{fs(pay(151), on(20261123)), txn.AmountIsOverTransactionLimit},
@@ -138,7 +138,7 @@ func TestL03SumIsOverALimit(t *testing.T) {
 	})
 	t.Run("row before plan", func(t *testing.T) {
 		e := planned(t, Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 100, MonthAmount: 150}})
-		row := func(r *txn.Request) { r.Owner.Limits.DayAmount = 120 }
+		row := func(r *txn.Request) { r.Acceptor.Limits.DayAmount = 120 }
 		steps(t, e, step{fs(pay(121), row), day}, step{fs(pay(120), row), 0}, step{fs(pay(31), row, on(20261123)), month}, step{fs(pay(30), row, on(20261123)), 0})
 	})
 	t.Run("terminal with a plan of its own", func(t *testing.T) {
@@ -149,10 +149,10 @@ func TestL03SumIsOverALimit(t *testing.T) {
 			p.Plans = []Plan{{Number: 1, Limits: []Limit{limit(txn.ScopeTerminal, 100), limit(txn.ScopeMerchant, 500)}},
 				{Number: 2, Limits: []Limit{limit(txn.ScopeTerminal, 300), limit(txn.ScopeMerchant, 1)}}}
 		})
-		plan := func(r *txn.Request) { r.Owner.Plan = 1 }
-		own := func(r *txn.Request) { r.Holder.ID[7], r.Holder.Plan = '2', 2 }
+		plan := func(r *txn.Request) { r.Acceptor.Plan = 1 }
+		own := func(r *txn.Request) { r.Terminal.ID[7], r.Terminal.Plan = '2', 2 }
 		steps(t, e, step{fs(pay(101), plan), day}, step{fs(pay(100), plan), 0}, step{fs(pay(301), plan, own), day}, step{fs(pay(300), plan, own), 0},
-			step{fs(pay(99), plan, func(r *txn.Request) { r.Holder.ID[7], r.Holder.Plan = '3', 2 }), 0}, step{fs(pay(2), plan, own), day})
+			step{fs(pay(99), plan, func(r *txn.Request) { r.Terminal.ID[7], r.Terminal.Plan = '3', 2 }), 0}, step{fs(pay(2), plan, own), day})
 	})
 }
 
@@ -204,7 +204,7 @@ func TestL05CodesOfAPayerAreOverHisLevel(t *testing.T) {
 
 func TestM05CreditCardsOfAMicroMerchantsPerson(t *testing.T) {
 	day, month := txn.DayAmountIsOverLimit, txn.MonthAmountIsOverLimit
-	micro := func(r *txn.Request) { r.Owner.Type = txn.Micro }
+	micro := func(r *txn.Request) { r.Acceptor.Type = txn.Micro }
 	credit := with(txn.CardCredit)
 	var days []step
 	for d := range txn.Date(9) { // 9 days of 1000.00
@@ -227,7 +227,7 @@ func TestM05CreditCardsOfAMicroMerchantsPerson(t *testing.T) {
 	req := good()
 	micro(req)
 	credit(req)
-	req.Day, req.Owner.Identity = 20261201, txn.Identity{}
+	req.Day, req.Acceptor.Identity = 20261201, txn.Identity{}
 	req.Amount.Minor = 1_000_01
 	if v := e.Assess(req); v.Reason != day || v.Scope != txn.ScopeMerchant || !found(v, ruleM05, txn.ActionRefuse) {
 		t.Errorf("a person nobody knows: %+v", v)

@@ -88,7 +88,7 @@ func TestF67VerdictsAreLinearizable(t *testing.T) {
 						i.release = true
 					}
 					req := good()
-					req.Holder.ID[7], req.CardToken = byte('1'+i.terminal), txn.CardToken{byte(1 + i.card)}
+					req.Terminal.ID[7], req.CardToken = byte('1'+i.terminal), txn.CardToken{byte(1 + i.card)}
 					req.Amount.Minor = int64(i.minor)
 					if i.code {
 						req.Entry = txn.EntryCode

@@ -17,7 +17,7 @@ func TestALimitBelowWhatIsUsedIsNamed(t *testing.T) {
 			t.Fatal(v.Reason)
 		}
 	}
-	ms, ts := []*txn.Merchant{req.Owner}, []*txn.Terminal{req.Holder}
+	ms, ts := []*txn.Merchant{req.Acceptor}, []*txn.Terminal{req.Terminal}
 	for _, row := range []struct {
 		name  string
 		limit Limit

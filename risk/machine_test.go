@@ -13,7 +13,7 @@ func says(serial string) func(*txn.Request) {
 }
 
 func checked(c txn.SerialCheck) func(*txn.Request) {
-	return func(r *txn.Request) { r.Holder.SerialCheck = c }
+	return func(r *txn.Request) { r.Terminal.SerialCheck = c }
 }
 
 func proof(p txn.Proof) func(*txn.Request) { return func(r *txn.Request) { r.Info.Proof = p } }
@@ -38,7 +38,7 @@ func machines(t *testing.T, rows ...said) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			req := good()
-			req.Holder.Serial = txn.MakeSerial(tusn)
+			req.Terminal.Serial = txn.MakeSerial(tusn)
 			for _, do := range row.do {
 				do(req)
 			}
@@ -94,7 +94,7 @@ func TestT05SerialCipherIsWrong(t *testing.T) {
 
 func TestS01SerialAtSignOn(t *testing.T) {
 	registered := func(serial string) func(*txn.Request) {
-		return func(r *txn.Request) { r.Holder.Serial = txn.MakeSerial(serial) }
+		return func(r *txn.Request) { r.Terminal.Serial = txn.MakeSerial(serial) }
 	}
 	machines(t,
 		said{"its TUSN at sign-on", 0, fs(compare, says(tusn), kind(txn.KindSignOn))},
@@ -108,7 +108,7 @@ func TestS01SerialAtSignOn(t *testing.T) {
 
 func TestT09CallerIsNotTheTerminals(t *testing.T) {
 	line := func(registered, calls uint64) func(*txn.Request) {
-		return func(r *txn.Request) { r.Holder.Phone, r.Caller = registered, calls }
+		return func(r *txn.Request) { r.Terminal.Phone, r.Caller = registered, calls }
 	}
 	refused := func(do ...func(*txn.Request)) visit {
 		return visit{do, txn.CallerIsNotTheTerminals, ruleT09, txn.ActionRefuse}

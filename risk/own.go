@@ -36,7 +36,7 @@ func (j *judgement) asks(xs ...rules.Fact) bool { return j.sink != nil || j.own.
 // know says in f what the rules ask of a request.
 func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 	f.Reset()
-	t, m := req.Holder, req.Owner
+	t, m := req.Terminal, req.Acceptor
 	f.Set(rules.Amount, req.Amount.Minor)
 	f.Set(rules.Currency, int64(req.Amount.Currency))
 	f.Set(rules.Kind, int64(req.Kind))

@@ -28,7 +28,7 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		r.CardType = txn.CardCredit
 		r.Info.Position = txn.Position{Lat: 31_231300, Lng: 121_473700, Known: true} // 100 m north
 		r.Received = time.Date(2026, 11, 22, 23, 30, 0, 0, shanghai)                 // a Sunday
-		m, h := r.Owner, r.Holder
+		m, h := r.Acceptor, r.Terminal
 		m.Type, m.Grade, m.Since, m.Identity = txn.Enterprise, 4, 20261120, txn.Identity{1}
 		h.Model, h.Since = 7, 20261022
 		return r
@@ -53,19 +53,19 @@ func TestWhatOwnRulesSee(t *testing.T) {
 		{`card.bin == "622200"`, func(r *txn.Request) { r.PAN, _ = txn.ParsePAN("6011000000000004") }},
 		{`card.token == "01000000000000000000000000000000"`, func(r *txn.Request) { r.CardToken[1] = 9 }},
 		{`merchant.id == "999290054110001"`, nil},
-		{`merchant.type == "enterprise"`, func(r *txn.Request) { r.Owner.Type = txn.NaturalPerson }},
-		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Owner.MCC = 0 }},
-		{`merchant.grade == 4`, func(r *txn.Request) { r.Owner.Grade = 0 }},
-		{`merchant.age == 2`, func(r *txn.Request) { r.Owner.Since = 0 }},
+		{`merchant.type == "enterprise"`, func(r *txn.Request) { r.Acceptor.Type = txn.NaturalPerson }},
+		{`merchant.mcc == 5411`, func(r *txn.Request) { r.Acceptor.MCC = 0 }},
+		{`merchant.grade == 4`, func(r *txn.Request) { r.Acceptor.Grade = 0 }},
+		{`merchant.age == 2`, func(r *txn.Request) { r.Acceptor.Since = 0 }},
 		{`merchant.city == 310000 && merchant.province == 310000`, nil},
 		{`terminal.id == "10000001"`, nil},
 		{`terminal.class == "fixed"`, nil},
-		{`terminal.model == 7`, func(r *txn.Request) { r.Holder.Model = 0 }},
-		{`terminal.age == 31`, func(r *txn.Request) { r.Holder.Since++ }},
+		{`terminal.model == 7`, func(r *txn.Request) { r.Terminal.Model = 0 }},
+		{`terminal.age == 31`, func(r *txn.Request) { r.Terminal.Since++ }},
 		{`card.day.amount == 50_00 && card.day.count == 1`, func(r *txn.Request) { r.CardToken[1] = 9 }},
 		{`terminal.day.amount == 50_00 && terminal.day.count == 1`, nil},
 		{`merchant.day.amount == 50_00 && merchant.day.count == 1`, nil},
-		{`person.day.amount == 50_00 && person.day.count == 1`, func(r *txn.Request) { r.Owner.Identity = txn.Identity{} }},
+		{`person.day.amount == 50_00 && person.day.count == 1`, func(r *txn.Request) { r.Acceptor.Identity = txn.Identity{} }},
 		{`terminal.month.amount == 50_00 && terminal.month.count == 1`, nil},
 		{`merchant.month.amount == 50_00 && merchant.month.count == 1`, nil},
 		{`person.month.amount == 50_00 && person.month.count == 1`, nil},
@@ -179,7 +179,7 @@ func TestOwnRulesAllocateNothing(t *testing.T) {
 	e := policed(t, fifty)
 	r := good()
 	r.Info.Position = txn.Position{Lat: 31_230400, Lng: 121_473700, Known: true}
-	r.Holder.Since = 20261022
+	r.Terminal.Since = 20261022
 	if n := testing.AllocsPerRun(1000, func() {
 		if v := e.Assess(r); v.Reason != txn.Approved {
 			t.Fatal(v.Reason)

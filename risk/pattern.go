@@ -113,7 +113,7 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 	if payment(req.Kind) && j.repeats(l.n[CardAtMerchant]+1, l.n[CardAtMerchantDay]+1) {
 		return true
 	}
-	if p.Provinces > 0 && province(req.Holder.Region) != 0 {
+	if p.Provinces > 0 && province(req.Terminal.Region) != 0 {
 		n := 1 + l.n[ProvincesOfCard]
 		if n >= int64(p.Provinces) && j.counts(ruleR09, 0, n, int64(p.Provinces), txn.CardMovesTooFast) {
 			return true
@@ -182,7 +182,7 @@ const newFor = 30
 // surge finds a new merchant that sells more than it declared (R05): in the month
 // of its beginning and this one together, as limits count them.
 func (j *judgement) surge(e *Engine, req *txn.Request) bool {
-	m, times := req.Owner, int64(j.policy.Patterns.SurgeTimes)
+	m, times := req.Acceptor, int64(j.policy.Patterns.SurgeTimes)
 	if times == 0 || m.Turnover == 0 || m.Since == 0 || daysBetween(m.Since, req.Day) >= newFor {
 		return false
 	}

@@ -16,7 +16,7 @@ import (
 // decided is the record of a request that was decided so long ago.
 func decided(req *txn.Request, ago time.Duration, outcome txn.Outcome, code string) *txn.Record {
 	rec := &txn.Record{Kind: txn.RecordOutcome, At: req.Received.Add(-ago), Key: req.Key, Request: req.Kind, Merchant: req.Merchant, Amount: req.Amount,
-		Day: req.Day, Card: req.CardToken, CardType: req.CardType, Region: req.Holder.Region, Serial: req.Info.Serial.Bytes(), Outcome: outcome}
+		Day: req.Day, Card: req.CardToken, CardType: req.CardType, Region: req.Terminal.Region, Serial: req.Info.Serial.Bytes(), Outcome: outcome}
 	copy(rec.IssuerCode[:], code)
 	return rec
 }
@@ -97,7 +97,7 @@ func refuse(seen, bound int64) txn.Finding {
 
 func otherMerchant(r *txn.Request) {
 	r.Merchant = txn.MakeMerchantID("999290054110002")
-	r.Owner.ID, r.Holder.Merchant = r.Merchant, r.Merchant
+	r.Acceptor.ID, r.Terminal.Merchant = r.Merchant, r.Merchant
 }
 func otherTerminal(r *txn.Request) { r.Key.Terminal = txn.MakeTerminalID("10000002") }
 func otherCard(r *txn.Request)     { r.CardToken = txn.CardToken{2} }
@@ -203,7 +203,7 @@ func TestR05NewMerchantSellsMoreThanDeclared(t *testing.T) {
 			e.Restore(h)
 			h.Day, h.Minor = today, row.sold
 			e.Restore(h)
-			req.Owner.Since, req.Owner.Turnover, req.Amount.Minor = row.since, row.turnover, row.amount
+			req.Acceptor.Since, req.Acceptor.Turnover, req.Amount.Minor = row.since, row.turnover, row.amount
 			v := e.Assess(req)
 			want := txn.Finding{}
 			if row.found {
@@ -255,7 +255,7 @@ func TestR07Refunds(t *testing.T) {
 
 func TestR09CardMoves(t *testing.T) {
 	in := func(region txn.Region) func(*txn.Request) {
-		return both(otherMerchant, func(r *txn.Request) { r.Holder.Region, r.Owner.Region = region, region })
+		return both(otherMerchant, func(r *txn.Request) { r.Terminal.Region, r.Acceptor.Region = region, region })
 	}
 	runPast(t, ruleR09, []pastRow{
 		{"same province", []history{{1, time.Minute, in(310115)}}, nil, txn.Finding{}, 0},
@@ -272,7 +272,7 @@ func TestT07MachineOfAnotherMerchant(t *testing.T) {
 	serial := func(r *txn.Request) { r.Info.Serial = txn.MakeSerial("00002304SN0000000001") }
 	there := both(serial, otherMerchant, otherCard)
 	bound := func(d txn.Date) func(*txn.Request) {
-		return both(serial, func(r *txn.Request) { r.Holder.Serial, r.Holder.Since = r.Info.Serial, d })
+		return both(serial, func(r *txn.Request) { r.Terminal.Serial, r.Terminal.Since = r.Info.Serial, d })
 	}
 	told := txn.MachineServesAnotherMerchant
 	runPast(t, ruleT07, []pastRow{
@@ -285,7 +285,7 @@ func TestT07MachineOfAnotherMerchant(t *testing.T) {
 		{"bound here today", []history{{1, time.Hour, there}}, bound(20261122), txn.Finding{}, 0},
 		{"bound here yesterday, before that", []history{{1, 13 * time.Hour, there}}, bound(20261121), txn.Finding{}, 0},
 		{"bound here yesterday, after that", []history{{1, 11 * time.Hour, there}}, bound(20261121), refuse(2, 2), told},
-		{"another machine is bound here", []history{{1, time.Hour, there}}, both(bound(20261122), func(r *txn.Request) { r.Holder.Serial = txn.MakeSerial("2") }), refuse(2, 2), told},
+		{"another machine is bound here", []history{{1, time.Hour, there}}, both(bound(20261122), func(r *txn.Request) { r.Terminal.Serial = txn.MakeSerial("2") }), refuse(2, 2), told},
 	})
 }
 
@@ -350,7 +350,7 @@ func TestPastRulesObeyTheirMode(t *testing.T) {
 // What refuses for the past is told before limits, and reserves nothing.
 func TestPastIsToldBeforeLimits(t *testing.T) {
 	e, req := sixRefuse(t), good()
-	req.Owner.Limits.Transaction = 1
+	req.Acceptor.Limits.Transaction = 1
 	for range 5 {
 		e.Learn(approved(good(), time.Minute))
 	}
@@ -386,7 +386,7 @@ func TestWindowsAgainstAList(t *testing.T) {
 			r.CardToken = rapid.SampledFrom(cards).Draw(rt, "card")
 			r.Merchant = txn.MakeMerchantID(rapid.SampledFrom(merchants).Draw(rt, "merchant"))
 			r.Key.Terminal = rapid.SampledFrom([]txn.TerminalID{{1}, {2}}).Draw(rt, "terminal")
-			r.Holder.Region = rapid.SampledFrom([]txn.Region{0, 310101, 320500}).Draw(rt, "region")
+			r.Terminal.Region = rapid.SampledFrom([]txn.Region{0, 310101, 320500}).Draw(rt, "region")
 			r.Info.Serial = rapid.SampledFrom([]txn.Serial{{}, txn.MakeSerial("1"), txn.MakeSerial("2")}).Draw(rt, "serial")
 			r.Amount.Minor = rapid.SampledFrom([]int64{1_00, 4_999_00}).Draw(rt, "amount")
 			r.CardType = rapid.SampledFrom([]txn.CardType{txn.CardDebit, txn.CardCredit}).Draw(rt, "type")
@@ -444,7 +444,7 @@ func naive(w Window, all []*txn.Record, req *txn.Request, span time.Duration) in
 				others[string(rec.Card[:])] = true
 			}
 		case ProvincesOfCard:
-			if paid && card && rec.Region != 0 && rec.Region != req.Holder.Region && ago < provinceSpan {
+			if paid && card && rec.Region != 0 && rec.Region != req.Terminal.Region && ago < provinceSpan {
 				others[fmt.Sprint(rec.Region)] = true
 			}
 		case MerchantsOfMachine:
@@ -493,7 +493,7 @@ func TestPastSideBySide(t *testing.T) {
 		wg.Go(func() {
 			req := good()
 			req.Merchant = txn.MakeMerchantID(fmt.Sprint(w % 2))
-			req.Holder.Merchant, req.Owner.ID = req.Merchant, req.Merchant
+			req.Terminal.Merchant, req.Acceptor.ID = req.Merchant, req.Merchant
 			for range 200 {
 				e.Assess(req)
 				e.Learn(approved(req, 0))

@@ -37,7 +37,7 @@ func visits(t *testing.T, e *Engine, all ...visit) {
 
 // outcomeOf is the record of req as far as places are learned from it.
 func outcomeOf(req *txn.Request, v txn.Verdict) *txn.Record {
-	return &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Holder.ID}, Merchant: req.Merchant,
+	return &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Terminal.ID}, Merchant: req.Merchant,
 		Lat: req.Info.Position.Lat, Lng: req.Info.Position.Lng, Reason: v.Reason, Findings: v.Findings, Day: req.Day}
 }
 
@@ -48,7 +48,7 @@ func north(metres float64) func(*txn.Request) {
 	}
 }
 
-func must(r *txn.Request) { r.Holder.RequirePosition = true }
+func must(r *txn.Request) { r.Terminal.RequirePosition = true }
 
 func TestT10PlaceIsMissing(t *testing.T) {
 	e := policed(t, func(*Policy) {})
@@ -72,15 +72,15 @@ func TestT11FixedTerminalIsFarFromPremises(t *testing.T) {
 		visits(t, e, alert(49_990), home, refused(50_010))
 	})
 	t.Run("radius of the policy", func(t *testing.T) {
-		bare := func(r *txn.Request) { r.Holder.RadiusMetres = 0 }
+		bare := func(r *txn.Request) { r.Terminal.RadiusMetres = 0 }
 		e := policed(t, func(p *Policy) { p.Places.RadiusMetres = 800 })
 		visits(t, e, visit{fs(bare, north(799)), 0, 0, 0}, visit{fs(bare, north(802)), 0, ruleT11, txn.ActionAlert})
 	})
 	t.Run("cells", func(t *testing.T) {
 		hears := func(cell uint32) func(*txn.Request) {
 			return func(r *txn.Request) {
-				r.Holder.Cells[0] = txn.CellID{Country: 460, Area: 6, Cell: 7}
-				r.Holder.Cells[1] = txn.CellID{Operator: 13, Area: 14, Cell: 15}
+				r.Terminal.Cells[0] = txn.CellID{Country: 460, Area: 6, Cell: 7}
+				r.Terminal.Cells[1] = txn.CellID{Operator: 13, Area: 14, Cell: 15}
 				r.Info.Cell = txn.Cell{Country: 460, Area: 6, Cell: cell}
 			}
 		}
@@ -120,14 +120,14 @@ func TestT11FixedTerminalIsFarFromPremises(t *testing.T) {
 
 func TestT12TerminalThatMovesIsOutsideItsAreas(t *testing.T) {
 	mobile := func(r *txn.Request) {
-		r.Holder.Mobility, r.Holder.AreaCount, r.Owner.Policy = txn.Mobile, 1, txn.RegionAllow
-		r.Holder.Areas[0] = txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 30_000}
+		r.Terminal.Mobility, r.Terminal.AreaCount, r.Acceptor.Policy = txn.Mobile, 1, txn.RegionAllow
+		r.Terminal.Areas[0] = txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 30_000}
 	}
 	in := func(r txn.Region) func(*txn.Request) { return func(q *txn.Request) { q.Region = r } }
 	outside := txn.TerminalIsOutsideItsAreas
 	permit := func(change func(*Permit)) *Engine {
 		return policed(t, func(p *Policy) {
-			x := Permit{Merchant: good().Owner.ID, Region: 330100, From: 20261122, To: 20261123}
+			x := Permit{Merchant: good().Acceptor.ID, Region: 330100, From: 20261122, To: 20261123}
 			change(&x)
 			p.Permits = []Permit{x}
 		})
@@ -137,7 +137,7 @@ func TestT12TerminalThatMovesIsOutsideItsAreas(t *testing.T) {
 	visits(t, policed(t, func(*Policy) {}), passes(mobile, in(310115)), refused(mobile, in(320500)), passes(mobile, north(29_990)), refused(mobile, north(30_010)))
 	visits(t, permit(func(*Permit) {}), passes(mobile, in(330106)), refused(mobile, in(330206)), refused(mobile, in(330106), on(20261121)),
 		passes(mobile, in(330106), on(20261123)), refused(mobile, in(330106), on(20261124)), passes(mobile, north(30_010)))
-	visits(t, permit(func(p *Permit) { p.Terminal = good().Holder.ID }), passes(mobile, in(330106)))
+	visits(t, permit(func(p *Permit) { p.Terminal = good().Terminal.ID }), passes(mobile, in(330106)))
 	visits(t, permit(func(p *Permit) { p.Terminal = txn.MakeTerminalID("10000002") }), refused(mobile, in(330106)))
 	visits(t, permit(func(p *Permit) { p.Merchant[14] = '9' }), refused(mobile, in(330106)))
 	visits(t, permit(func(p *Permit) { p.Region = 0 }), passes(mobile, in(650102)))
@@ -145,16 +145,16 @@ func TestT12TerminalThatMovesIsOutsideItsAreas(t *testing.T) {
 
 func TestT13PlaceIsNotInTheMerchantsRegion(t *testing.T) {
 	region := func(home, terminal txn.Region) func(*txn.Request) {
-		return func(r *txn.Request) { r.Owner.Region, r.Holder.Region = home, terminal }
+		return func(r *txn.Request) { r.Acceptor.Region, r.Terminal.Region = home, terminal }
 	}
 	alert, refuse := txn.ActionAlert, txn.ActionRefuse
 	foreign := txn.RegionIsNotTheMerchants
 	e := policed(t, func(p *Policy) {
 		p.Classes[txn.Enterprise] = Crossing{City: 0, Province: alert, Border: refuse}
 		p.Classes[txn.Micro] = Crossing{City: alert, Province: refuse, Border: refuse}
-		p.Permits = []Permit{{Merchant: good().Owner.ID, Country: 840, From: 20261124}}
+		p.Permits = []Permit{{Merchant: good().Acceptor.ID, Country: 840, From: 20261124}}
 	})
-	micro := func(r *txn.Request) { r.Owner.Type = txn.Micro }
+	micro := func(r *txn.Request) { r.Acceptor.Type = txn.Micro }
 	abroad := func(r *txn.Request) { r.Country = 840 }
 	visits(t, e,
 		visit{fs(region(440300, 440304)), 0, 0, 0},
@@ -191,8 +191,8 @@ func TestT13PlaceIsNotInTheMerchantsRegion(t *testing.T) {
 
 func TestT14TerminalMovesTooFast(t *testing.T) {
 	mobile := func(r *txn.Request) {
-		r.Holder.Mobility, r.Holder.AreaCount = txn.Mobile, 1
-		r.Holder.Areas[0] = txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 20_000_000}
+		r.Terminal.Mobility, r.Terminal.AreaCount = txn.Mobile, 1
+		r.Terminal.Areas[0] = txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 20_000_000}
 	}
 	after := func(d time.Duration) func(*txn.Request) { return func(r *txn.Request) { r.Received = noon.Add(d) } }
 	fast := txn.TerminalMovesTooFast

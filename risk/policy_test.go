@@ -80,7 +80,7 @@ func TestSettingsOfARule(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			e := policed(t, func(p *Policy) { p.Rules = map[txn.Rule]Setting{ruleT03: row.setting} })
 			req := good()
-			req.Holder.SerialCheck, req.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
+			req.Terminal.SerialCheck, req.Info.Serial = txn.SerialCompared, txn.MakeSerial("another")
 			v := e.Assess(req)
 			if v.Reason != row.want || v.Findings.Policy != 7 {
 				t.Errorf("got %q under policy %d, want %q", v.Reason, v.Findings.Policy, row.want)

@@ -299,7 +299,7 @@ func (r *recent) look(l *lately, req *txn.Request, of windows) {
 		l.n[AmountAtTerminal] = int64(n)
 	}
 	if p := &v.places[inProvinces]; p.Is() {
-		l.n[ProvincesOfCard] = others(r.provinces.Count(p, uint64(province(req.Holder.Region)), at, 0))
+		l.n[ProvincesOfCard] = others(r.provinces.Count(p, uint64(province(req.Terminal.Region)), at, 0))
 	}
 	if p := &v.places[inMachines]; p.Is() {
 		l.n[MerchantsOfMachine] = others(r.machines.Count(p, v.merchant, at, 0))
@@ -325,7 +325,7 @@ func others(all, this int) int64 { return int64(all - this) }
 // boundTo is until when a machine may have worked for another merchant: the end of
 // the day on which a registered one was bound to this.
 func (r *recent) boundTo(req *txn.Request) window.Second {
-	t := req.Holder
+	t := req.Terminal
 	if t.Since == 0 || t.Serial != req.Info.Serial {
 		return 0
 	}

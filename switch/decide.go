@@ -18,14 +18,14 @@ type work struct {
 	leg txn.Leg
 	buf []byte
 
-	// Of a request about an earlier transaction: which, and whether an approval
-	// gives back the limits that it used.
+	// Of a request about an earlier transaction: which one, and whether an approval
+	// of this request gives back the limits which that one used.
 	original    txn.ID
 	originalKey txn.Key
 	gives       bool
-	given       txn.Hold // what that one used
-	about       [32]byte // its record's Data
-	acquired    txn.ID   // from whom others are kept; 0: nobody
+	given       txn.Hold // those limits
+	about       [32]byte // memory of this request's rec.Data
+	acquired    txn.ID   // the transaction that others are kept from; 0: none
 
 	// Of a settlement or upload: its fact, and that its batch's order is held.
 	fact    txn.BatchFact
@@ -57,7 +57,7 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 		slot, flight, claimed = s.slots.claim(req)
 	}
 	failpoint.Hit(failpoint.Claimed)
-	if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) { // what was answered before is told again at any pace
+	if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) { // after replay: stored answers are told at any pace
 		s.turnAway(req, ans, txn.TerminalIsTooFast)
 		return
 	}
@@ -68,18 +68,18 @@ func (s *Switch) decide(req *txn.Request, ans *txn.Answer, w *work) {
 	s.carry(req, ans, w)
 }
 
-// carry takes a request that has passed the gate through, and gives back what it
-// holds meanwhile, however it ends. (Among proceed's many returns these defers would
-// be of the slow kind.)
+// carry decides a request that has passed the gate, and gives back what it holds
+// meanwhile, however that ends. (In proceed, with its many returns, the compiler would
+// make slow defers of these.)
 func (s *Switch) carry(req *txn.Request, ans *txn.Answer, w *work) {
 	defer s.gate.leave() // the last thing
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
-		if !s.aloft.enter(&req.Key, req.Deadline) {
+		if !s.undecided.enter(&req.Key, req.Deadline) {
 			s.turnAway(req, ans, txn.SwitchIsOverloaded)
 			return
 		}
-		defer s.aloft.leave(&req.Key) // after rescue, which may count it
+		defer s.undecided.leave(&req.Key) // after rescue, which may count it
 	}
 	defer s.yield(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
@@ -96,7 +96,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		s.settleBatch(req, ans, w)
 		return
 	case s.recollected(req, ans): // whatever batch its terminal is in
-		s.slots.forget(&req.Key, txn.Approved) // where its answer is, it is found again
+		s.slots.forget(&req.Key, txn.Approved) // the next copy finds its answer in the archive too
 		return
 	case s.stopped.Load():
 		s.turnAway(req, ans, txn.DiskIsNearlyFull)
@@ -168,17 +168,17 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 	s.conclude(req, ans, w, outcome, reason)
 }
 
-// exchange asks the issuer. Whoever waits for one takes no place at the gate, also
-// behind a link that does not read; until the request is with its link and its intent
-// durable, it is for us that it waits.
+// exchange asks the issuer. The request keeps its place at the gate until its intent
+// is durable and it is with its link: from then on it waits for its issuer, not for us.
 func (s *Switch) exchange(req *txn.Request, leg *txn.Leg, ans *txn.Answer, intent journal.Position) (txn.Outcome, txn.Reason) {
 	defer s.gate.enter() // also after a panic
-	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, s.gone, &ans.Reply)
+	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, s.leaveGate, &ans.Reply)
 	req.Trace.Mark(txn.StageForwarded, req.Received)
 	return outcome, reason
 }
 
-// local answers req without an issuer: for good, or for now only.
+// local answers req without an issuer: for good, or, where postponed says so, only
+// for now.
 func (s *Switch) local(req *txn.Request, ans *txn.Answer, w *work, reason txn.Reason) {
 	if postponed(req.Kind, reason) {
 		s.postpone(req, ans, w, reason)
@@ -187,10 +187,10 @@ func (s *Switch) local(req *txn.Request, ans *txn.Answer, w *work, reason txn.Re
 	s.conclude(req, ans, w, txn.OutcomeLocal, reason)
 }
 
-// postponed says that a request of this kind, refused for this reason, is to be
-// said again under its number: it is a fact or a refund, and nothing is wrong
-// with it but the time, or with us. The answer must not be remembered: nobody was
-// asked and nothing is recorded, so the next copy is as the first.
+// postponed says that a request of this kind, refused for this reason, should be sent
+// again under its number: it tells a fact or is a refund, and what is wrong is the
+// moment, or us. The refusal must not be remembered: nobody was asked and nothing is
+// recorded, so the next copy is decided as if it were the first.
 func postponed(k txn.Kind, reason txn.Reason) bool {
 	if k.Remedy() != txn.Repeat {
 		return false
@@ -246,10 +246,10 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome txn.Outcome, reason txn.Reason) {
 	rec := &w.rec
 	if (outcome == txn.OutcomeUnknown || outcome == txn.OutcomeNotSent) && rec.Request.Remedy() == txn.Repeat {
-		// It has happened at the terminal, which may forget it, or is a refund, which
-		// what it is about permits: we go on telling until the issuer takes note. A
-		// terminal that heard no would not count what its card is given; one that asks
-		// until it is answered otherwise would hear that no for ever.
+		// It has happened at the terminal, or is a refund that its original permits:
+		// the terminal is told yes, and we go on telling the issuer until it takes
+		// note. A terminal that heard no would not count what the card is given, and
+		// one that repeats until it hears yes would hear that no for ever.
 		outcome, reason = txn.OutcomeUnknown, txn.Approved
 	}
 	ans.Reason = reason
@@ -309,8 +309,8 @@ func stateOf(rec *txn.Record) slotState {
 	return slotDecided
 }
 
-// describe starts the record of req in w, which is zero. It sets field by field:
-// a literal would be made elsewhere and copied.
+// describe starts the record of req in w.rec, which is zero. It sets field by field:
+// a composite literal would be built on the stack and copied.
 func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Record {
 	rec := &w.rec
 	rec.At, rec.ID, rec.Key, rec.Fingerprint = time.Now(), req.ID, req.Key, req.Fingerprint
@@ -318,11 +318,11 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	rec.ProcessingCode, rec.Condition = req.ProcessingCode, req.Condition
 	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken
 	rec.RRN, rec.Time, rec.Date = ans.RRN, ans.Time, ans.Date
-	if req.Owner != nil {
-		rec.MCC, rec.Identity = req.Owner.MCC, req.Owner.Identity
+	if req.Acceptor != nil {
+		rec.MCC, rec.Identity = req.Acceptor.MCC, req.Acceptor.Identity
 	}
-	if req.Holder != nil {
-		rec.Region = req.Holder.Region
+	if req.Terminal != nil {
+		rec.Region = req.Terminal.Region
 	}
 	rec.Serial, rec.Lat, rec.Lng = req.Info.Serial.Bytes(), req.Info.Position.Lat, req.Info.Position.Lng
 	rec.CardType, rec.PIN, rec.Method, rec.Findings = req.CardType, len(req.PINBlock) > 0, req.Method(), req.Findings
@@ -330,8 +330,8 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	return rec
 }
 
-// relate adds to the record what concern found out. A request that carried no
-// card has its original's: what was reserved for no card is that card's use.
+// relate adds to the record what concern found out. A request that carried no card
+// has its original's by now: what was reserved without a card is moved to that card.
 func (s *Switch) relate(req *txn.Request, w *work) {
 	rec := &w.rec
 	rec.Original, rec.OriginalKey = w.original, w.originalKey

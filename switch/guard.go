@@ -7,7 +7,7 @@ import (
 
 // guarded says that the request's terminal is one the Guard has keys for.
 func guarded(req *txn.Request) bool {
-	return req.Holder != nil && req.Holder.Keys != txn.KeysNone
+	return req.Terminal != nil && req.Terminal.Keys != txn.KeysNone
 }
 
 // authenticated says that the request must have a MAC, and so must its approval:
@@ -15,7 +15,7 @@ func guarded(req *txn.Request) bool {
 // and uploads need not (cup-pos B3), but one that is there must be right.
 func authenticated(req *txn.Request) bool {
 	switch {
-	case !guarded(req) || req.Holder.Profile == txn.MACNone || req.Key.Class == txn.ClassNetwork:
+	case !guarded(req) || req.Terminal.Profile == txn.MACNone || req.Key.Class == txn.ClassNetwork:
 		return false
 	case req.Key.Class == txn.ClassUpload:
 		return len(req.MAC) > 0
@@ -34,10 +34,10 @@ func (s *Switch) authenticate(req *txn.Request) txn.Reason {
 	return s.guard.Check(req)
 }
 
-// covered says that the card of a request on an enciphered track cannot be
+// unreadable says that the card of a request on an enciphered track cannot be
 // read, and why. One of a stranger stays as it is: nobody has its key.
-func (s *Switch) covered(req *txn.Request, ans *txn.Answer) bool {
-	if req.TrackDigits == 0 || req.Holder == nil {
+func (s *Switch) unreadable(req *txn.Request, ans *txn.Answer) bool {
+	if req.TrackDigits == 0 || req.Terminal == nil {
 		return false
 	}
 	if s.guard == nil || !guarded(req) {

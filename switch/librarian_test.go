@@ -14,7 +14,7 @@ type desk struct {
 }
 
 func (d *desk) Serve(req *txn.Request, ans *txn.Answer) txn.Reason {
-	if req.Holder == nil || req.Owner == nil || req.Holder.Status != txn.StatusActive || req.Holder.Merchant != req.Owner.ID {
+	if req.Terminal == nil || req.Acceptor == nil || req.Terminal.Status != txn.StatusActive || req.Terminal.Merchant != req.Acceptor.ID {
 		d.t.Errorf("terminal %s of %s is served", req.Key.Terminal, req.Merchant)
 	}
 	if req.Network == 370 {
@@ -25,7 +25,7 @@ func (d *desk) Serve(req *txn.Request, ans *txn.Answer) txn.Reason {
 }
 
 func (d *desk) Pending(req *txn.Request) uint8 {
-	if req.Holder == nil {
+	if req.Terminal == nil {
 		d.t.Error("a stranger is asked for something")
 	}
 	return d.asked

@@ -14,23 +14,23 @@ import (
 // business day and the one before, and lets one request at a time do something
 // about each. It holds nothing of a transaction that nothing was done about.
 type originals struct {
-	gate    *gate      // its places are left by who waits here
+	gate    *gate      // whoever waits here leaves its place there
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	affairs map[txn.ID]*affair
-	owner   map[txn.ID]txn.ID // of a deed: the transaction it was done about
-	// promises are the pre-authorizations, which may be named by card and code.
-	promises map[promise]promised
+	owner   map[txn.ID]txn.ID // from a deed to the transaction it was done about
+	// preauths finds a pre-authorization by card and authorization code.
+	preauths map[preauthName]preauthKey
 	day      txn.Date // the latest seen
 }
 
-// promise is what a request may call a pre-authorization.
-type promise struct {
+// preauthName is how a request names a pre-authorization whose number it does not know.
+type preauthName struct {
 	merchant txn.MerchantID
 	card     txn.CardToken
 	auth     [6]byte
 }
 
-type promised struct {
+type preauthKey struct {
 	key txn.Key
 	day txn.Date
 }
@@ -44,7 +44,7 @@ type affair struct {
 }
 
 func newOriginals(g *gate) *originals {
-	return &originals{gate: g, affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, promises: map[promise]promised{}}
+	return &originals{gate: g, affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, preauths: map[preauthName]preauthKey{}}
 }
 
 // acquire keeps everybody else from doing something about id until release. It
@@ -70,8 +70,8 @@ func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
 	}
 }
 
-// seize is acquire for who does not wait: false when somebody is doing something
-// about id, or something was done about it.
+// seize is acquire without waiting: false when somebody is doing something about id,
+// or something was done about it.
 func (o *originals) seize(id txn.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,7 +98,8 @@ func (o *originals) release(id txn.ID) {
 	}
 }
 
-// deeds are those about id, and whether the archive's are among them.
+// deeds returns what was done about id, and whether that includes what only the
+// archive knew.
 func (o *originals) deeds(id txn.ID) (deeds []original.Deed, whole bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -108,8 +109,8 @@ func (o *originals) deeds(id txn.ID) (deeds []original.Deed, whole bool) {
 	return nil, false
 }
 
-// add notes a deed about a transaction, and says whether it is a new one: of a
-// known deed memory knows best.
+// add notes a deed about a transaction, and says whether it was unknown before. A
+// known one keeps the state it has in memory, which is the latest.
 func (o *originals) add(id txn.ID, d original.Deed, day txn.Date) (added bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -149,8 +150,8 @@ func (o *originals) change(deed txn.ID, to original.State) {
 	}
 }
 
-// reduced notes that the issuer acknowledged the oldest reversal in part of id of
-// which it had to hear.
+// reduced notes that the issuer acknowledged a reversal in part of id: the oldest
+// that it had not acknowledged yet.
 func (o *originals) reduced(id txn.ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -175,8 +176,8 @@ func (o *originals) deed(id, deed txn.ID) *original.Deed {
 	return nil
 }
 
-// void carries the void of a completion on to the pre-authorization, whose deed
-// the completion is. mu is held.
+// void tells the pre-authorization that its completion was voided, or is not any
+// more; d is a deed about the completion. mu is held.
 func (o *originals) void(completion txn.ID, d *original.Deed) {
 	if d.Kind != txn.KindCompletionVoid {
 		return
@@ -201,8 +202,8 @@ func (o *originals) undoing(id txn.ID) bool {
 	return false
 }
 
-// turn forgets what nothing was done about since the day before the latest: the
-// archive has it.
+// turn moves to a later day and forgets what nothing was done about on it or the day
+// before: the archive has that.
 func (o *originals) turn(day txn.Date) {
 	if day <= o.day {
 		return
@@ -216,19 +217,19 @@ func (o *originals) turn(day txn.Date) {
 			delete(o.affairs, id)
 		}
 	}
-	for p, at := range o.promises {
+	for p, at := range o.preauths {
 		if at.day < day.Before() {
-			delete(o.promises, p)
+			delete(o.preauths, p)
 		}
 	}
 }
 
-// promise notes a pre-authorization; of two with one code the later counts.
-func (o *originals) promise(rec *txn.Record) {
+// learnPreauth notes a pre-authorization; of two with one code the later counts.
+func (o *originals) learnPreauth(rec *txn.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.turn(rec.Day)
-	o.promises[promise{rec.Merchant, rec.Card, rec.AuthCode}] = promised{rec.Key, rec.Day}
+	o.preauths[preauthName{rec.Merchant, rec.Card, rec.AuthCode}] = preauthKey{rec.Key, rec.Day}
 }
 
 // candidates are the keys that the original of req may have: those with the
@@ -243,7 +244,7 @@ func (o *originals) candidates(req *txn.Request) (keys []txn.Key) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if p, ok := o.promises[promise{req.Merchant, req.CardToken, req.Original.AuthCode}]; ok {
+	if p, ok := o.preauths[preauthName{req.Merchant, req.CardToken, req.Original.AuthCode}]; ok {
 		keys = append(keys, p.key)
 	}
 	return keys
@@ -267,13 +268,13 @@ func deedOf(rec *txn.Record) (original.Deed, bool) {
 	return d, false
 }
 
-// learn takes what a durable record says about deeds, and says whether it is
-// news.
+// learn takes what a durable record says about deeds, and says whether it was
+// unknown before.
 func (o *originals) learn(rec *txn.Record) (news bool) {
 	switch rec.Kind {
 	case txn.RecordOutcome:
 		if rec.Request == txn.KindPreauth && rec.Outcome == txn.OutcomeApproved {
-			o.promise(rec)
+			o.learnPreauth(rec)
 		}
 		if d, ok := deedOf(rec); ok {
 			return o.add(rec.Original, d, rec.Day)
@@ -300,7 +301,7 @@ func (o *originals) learn(rec *txn.Record) (news bool) {
 }
 
 // concern finds the transaction that req is about, keeps others from it until
-// leave, and says whether req may be done.
+// yield, and says whether req may be done.
 func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
 	defer cancel()
@@ -347,7 +348,7 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 	return txn.Approved
 }
 
-// acquire keeps everybody else from doing something about id until leave. It is
+// acquire keeps everybody else from doing something about id until yield. It is
 // false when req has no time left to wait for its turn.
 func (s *Switch) acquire(id txn.ID, req *txn.Request, w *work) bool {
 	if !s.originals.acquire(id, req.Deadline) {
@@ -357,7 +358,7 @@ func (s *Switch) acquire(id txn.ID, req *txn.Request, w *work) bool {
 	return true
 }
 
-// yield lets others to the transaction that w acquired.
+// yield ends what acquire began.
 func (s *Switch) yield(w *work) {
 	if w.acquired != 0 {
 		s.originals.release(w.acquired)

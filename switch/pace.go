@@ -61,7 +61,7 @@ func (p *pace) takes(id txn.TerminalID, at time.Time) bool {
 // tells what has happened already or belongs to a settlement never is.
 func paced(req *txn.Request) bool {
 	switch {
-	case req.Holder == nil, req.Kind == txn.KindReversal, req.Kind == txn.KindScriptResult, req.Kind.Told(), req.Kind.Batch():
+	case req.Terminal == nil, req.Kind == txn.KindReversal, req.Kind == txn.KindScriptResult, req.Kind.Told(), req.Kind.Batch():
 		return false
 	}
 	return true

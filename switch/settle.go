@@ -26,7 +26,7 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
 		return
 	}
-	rec.Amount.Currency = req.Owner.Currency // not all dialects name it
+	rec.Amount.Currency = req.Acceptor.Currency // not all dialects name it
 	f := &w.fact
 	f.Reset()
 	s.listItems(req, f)
@@ -41,11 +41,11 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 	if req.Kind == txn.KindSettlement {
 		// What is being decided belongs to this batch: the totals are those with it.
 		// One that its issuer keeps longer than we may wait is told of later.
-		if !s.aloft.hold(&req.Key, req.Deadline) {
+		if !s.undecided.lock(&req.Key, req.Deadline) {
 			s.turnAway(req, ans, txn.OriginalIsBusy)
 			return
 		}
-		defer s.aloft.letGo(&req.Key)
+		defer s.undecided.unlock(&req.Key)
 	}
 	order := s.batches.Order(&req.Key.Terminal)
 	order.Lock() // no record of this batch becomes durable between draft and fact
@@ -135,7 +135,7 @@ func (s *Switch) settlementFingerprint(req *txn.Request, f uint64) uint64 {
 // active are told so first, by risk. What comes of trace numbers that go back is for
 // risk to say (S06).
 func (s *Switch) misplaced(req *txn.Request) bool {
-	if req.Holder.Status != txn.StatusActive || req.Owner.Status != txn.StatusActive {
+	if req.Terminal.Status != txn.StatusActive || req.Acceptor.Status != txn.StatusActive {
 		return false
 	}
 	reason, ahead := s.batches.Admit(req)

@@ -32,11 +32,11 @@ const replayGrace = 10 * time.Minute
 const slotShards = 1 << 12
 
 type slotShard struct {
-	mu    sync.Mutex // held for memory operations only, never across I/O
-	day   txn.Date   // of now
-	now   slotTable
-	past  slotTable           // the day before
-	fight map[txn.Key]*flight // nil until the first who waits
+	mu      sync.Mutex // held for memory operations only, never across I/O
+	day     txn.Date   // of now
+	now     slotTable
+	past    slotTable           // the day before
+	flights map[txn.Key]*flight // nil until the first who waits
 }
 
 // slot is one decided or undecided request.
@@ -171,23 +171,23 @@ func (sh *slotShard) follow(k txn.Key, sl slot) *flight {
 	if sl.state != slotInFlight {
 		return nil
 	}
-	fl := sh.fight[k]
+	fl := sh.flights[k]
 	if fl == nil {
 		fl = &flight{done: make(chan struct{})}
-		if sh.fight == nil {
-			sh.fight = map[txn.Key]*flight{}
+		if sh.flights == nil {
+			sh.flights = map[txn.Key]*flight{}
 		}
-		sh.fight[k] = fl
+		sh.flights[k] = fl
 	}
 	return fl
 }
 
 func (sh *slotShard) land(k txn.Key, refused txn.Reason) {
-	if len(sh.fight) == 0 {
+	if len(sh.flights) == 0 {
 		return
 	}
-	if fl := sh.fight[k]; fl != nil {
-		delete(sh.fight, k)
+	if fl := sh.flights[k]; fl != nil {
+		delete(sh.flights, k)
 		fl.refused = refused
 		close(fl.done)
 	}

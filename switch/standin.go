@@ -57,10 +57,10 @@ var standInChecks = [...]standInCheck{
 			return req.Amount.InLetters(), txn.Amount{Minor: r.Transaction, Currency: r.Currency}.InLetters()
 		}},
 	{"merchant's category", func(r *StandIn, req *txn.Request) bool {
-		return len(r.MCCs) == 0 || slices.Contains(r.MCCs, req.Owner.MCC)
+		return len(r.MCCs) == 0 || slices.Contains(r.MCCs, req.Acceptor.MCC)
 	},
 		func(r *StandIn, req *txn.Request) (string, string) {
-			return fmt.Sprintf("%04d", req.Owner.MCC), listed(r.MCCs, func(m uint16) string { return fmt.Sprintf("%04d", m) })
+			return fmt.Sprintf("%04d", req.Acceptor.MCC), listed(r.MCCs, func(m uint16) string { return fmt.Sprintf("%04d", m) })
 		}},
 	{"type of card", func(r *StandIn, req *txn.Request) bool { return r.Cards == 0 || r.Cards.Has(req.CardType) },
 		func(r *StandIn, req *txn.Request) (string, string) {

@@ -33,7 +33,7 @@ func TestStandInPermits(t *testing.T) {
 		{"with a PIN that nobody checks", func(s *StandIn) { s.WithPIN = true }, func(r *txn.Request) { r.PINBlock = []byte{1} }, true},
 	} {
 		rules, req := someStandIn, sale("10000001", 1, 500)
-		req.Owner = owner
+		req.Acceptor = owner
 		if c.rules != nil {
 			c.rules(&rules)
 		}
@@ -70,7 +70,7 @@ func TestStandInExplains(t *testing.T) {
 	}
 	open := []*txn.Record{record(1, "10000001", 3000), record(2, "10000002", 4000)}
 	req := sale("10000001", 1, 5000)
-	req.Owner = &txn.Merchant{MCC: 5411}
+	req.Acceptor = &txn.Merchant{MCC: 5411}
 	for _, c := range []struct {
 		name string
 		ask  *txn.Record

@@ -52,14 +52,14 @@ type Switch struct {
 	slots     *slots
 	originals *originals
 	batches   *batch.Book
-	aloft     *aloft
+	undecided *undecided
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
 	work      sync.Pool // of *work
 	pace      *pace
 	gate      *gate
-	gone      func() // the gate's leave, of a request that waits for its issuer alone
+	leaveGate func() // gate.leave, made once: the link calls it when a request waits for its issuer alone
 	standIns  *standIns
 	broken    chan error  // holds one: why the process must end
 	stopped   atomic.Bool // see StopSales
@@ -78,7 +78,7 @@ func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder,
 		return nil, fmt.Errorf("switch: %w", err)
 	}
 	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), batches: batch.NewBook(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst), gate: newGate()}
-	s.gone, s.originals, s.aloft = s.gate.leave, newOriginals(s.gate), newAloft(s.gate)
+	s.leaveGate, s.originals, s.undecided = s.gate.leave, newOriginals(s.gate), newUndecided(s.gate)
 	var err error
 	if s.standIns, err = newStandIns(cfg.StandIn); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
@@ -104,11 +104,11 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	defer s.owe(req, ans)
 	switch {
 	case ans.Reason != txn.Approved: // the dialect refused it
-	case s.refused(req, ans): // before anything that changes state
-	case s.covered(req, ans): // the card is on an enciphered track
+	case s.unproven(req, ans): // before anything that changes state
+	case s.unreadable(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
-	case req.Holder == nil || req.Owner == nil || !recorded(req.Kind):
+	case req.Terminal == nil || req.Acceptor == nil || !recorded(req.Kind):
 		if paced(req) && !s.pace.takes(req.Key.Terminal, req.Received) {
 			ans.Reason = txn.TerminalIsTooFast
 			break
@@ -134,9 +134,8 @@ func (s *Switch) assess(req *txn.Request) txn.Verdict {
 	return v
 }
 
-// recorded says that requests of this kind become records: what an issuer
-// answers, what changes something here, and what must be told the same when it
-// is asked again.
+// recorded says that requests of this kind become records: those that an issuer
+// answers, that change something here, or whose repeat must get the same answer.
 func recorded(k txn.Kind) bool {
 	return k.Forwarded() || k.Batch() || k == txn.KindReversal || k == txn.KindScriptResult
 }
@@ -178,10 +177,10 @@ func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 	return s.librarian.Serve(req, ans)
 }
 
-// refused says that the request does not authenticate, and why. What its
-// machine's serial number proves is found out here too, but judged by risk: in
-// its place among the rules.
-func (s *Switch) refused(req *txn.Request, ans *txn.Answer) bool {
+// unproven says that the request does not authenticate, and why. The ciphertext of
+// its machine's serial number is checked here too; the result is for risk to judge,
+// in its place among the rules.
+func (s *Switch) unproven(req *txn.Request, ans *txn.Answer) bool {
 	ans.Reason = s.authenticate(req)
 	if ans.Reason == txn.Approved && req.Info.Serial != (txn.Serial{}) && req.Key.Class != txn.ClassNetwork && s.guard != nil {
 		ans.Reason = s.guard.ProveSerial(req)
@@ -195,13 +194,13 @@ const (
 	asksUpdate = 6 // of its software, by TMS
 )
 
-// owe notes that the answer must carry a MAC: an approval does, a refusal may
-// do without. And it notes what else the terminal is asked to do.
+// owe notes what the answer must carry besides: a MAC (an approval must, a refusal
+// need not), and what the terminal is asked to do next.
 func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
 	switch {
 	case ans.Reason == txn.SignOnIsRequired || ans.Reason == txn.BatchIsNotCurrent:
 		ans.Asks = asksSignOn
-	case ans.Reason == txn.Approved && ans.Asks == 0 && s.librarian != nil && req.Holder != nil:
+	case ans.Reason == txn.Approved && ans.Asks == 0 && s.librarian != nil && req.Terminal != nil:
 		ans.Asks = s.librarian.Pending(req)
 	}
 	if ans.Asks == 0 && (ans.Reason == txn.SoftwareIsTooOld || ans.Reason == txn.Approved && req.Info.Software != txn.SoftwareServed) {
@@ -217,14 +216,14 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
 	req.Key.Acquirer = s.cfg.Acquirer
 	reg := s.registry()
-	if req.Holder, _ = reg.Terminal(req.Key.Terminal); req.Holder != nil {
-		dialect.ReadInfo(req, req.Holder.Carrier)
-		req.Info.Software = reg.Software(req.Holder, req.Info.App, req.Day)
+	if req.Terminal, _ = reg.Terminal(req.Key.Terminal); req.Terminal != nil {
+		dialect.ReadInfo(req, req.Terminal.Carrier)
+		req.Info.Software = reg.Software(req.Terminal, req.Info.App, req.Day)
 	}
-	if req.Merchant == noMerchant && req.Holder != nil && req.Key.Class == txn.ClassNetwork {
-		req.Merchant = req.Holder.Merchant // a sign-on need not name it
+	if req.Merchant == noMerchant && req.Terminal != nil && req.Key.Class == txn.ClassNetwork {
+		req.Merchant = req.Terminal.Merchant // a sign-on need not name it
 	}
-	req.Owner, _ = reg.Merchant(req.Merchant)
+	req.Acceptor, _ = reg.Merchant(req.Merchant)
 	s.identify(req)
 
 	ans.ID, ans.RRN = req.ID, s.numbers.rrn(req.Day)
@@ -253,9 +252,9 @@ func (s *Switch) Undelivered(req *txn.Request, ans *txn.Answer) {
 	}
 }
 
-// Late notes an issuer's answer that came after its request was decided. The
-// reversal that the timeout owed stands; the record is for people. It says how long
-// after the decision the answer came, if what is owed for it is not done yet.
+// Late records, for people, an issuer's answer that came after its request was
+// decided; the reversal owed since the timeout stands. It returns how long after the
+// decision the answer came, which is known only while that reversal is still owed.
 func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) (after time.Duration, known bool) {
 	s.late.Add(1)
 	rec := txn.Record{Kind: txn.RecordLate, At: time.Now(), Leg: leg, IssuerCode: reply.Code, AuthCode: reply.AuthCode, Amount: reply.Amount}
@@ -271,9 +270,9 @@ func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) (after time.Duration, known
 	return after, known
 }
 
-// StopSales has everything refused, as DiskIsNearlyFull and without a record,
-// that is neither a reversal nor a settlement nor answered before, until it is
-// called with false. What is in flight is finished.
+// StopSales(true) refuses new requests as DiskIsNearlyFull, without a record, until
+// StopSales(false). Reversals, settlements, repeats of what was answered, and what is
+// in flight go on.
 func (s *Switch) StopSales(stop bool) { s.stopped.Store(stop) }
 
 // Figures are the switch's live numbers.

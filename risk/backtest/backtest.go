@@ -189,8 +189,8 @@ func (t *Test) learn(s *side, rec *txn.Record, refused bool) {
 
 // request makes the record's request again, as far as it is known.
 func (t *Test) request(rec *txn.Record) bool {
-	holder, ok := t.cfg.Registry.Terminal(rec.Key.Terminal)
-	owner, known := t.cfg.Registry.Merchant(rec.Merchant)
+	terminal, ok := t.cfg.Registry.Terminal(rec.Key.Terminal)
+	acceptor, known := t.cfg.Registry.Merchant(rec.Merchant)
 	if !ok || !known {
 		return false
 	}
@@ -199,7 +199,7 @@ func (t *Test) request(rec *txn.Record) bool {
 	r.Kind, r.MTI, r.Key, r.Merchant, r.Amount = rec.Request.Asked(), rec.MTI, rec.Key, rec.Merchant, rec.Amount
 	r.Entry, r.CardToken, r.CardType = rec.Entry, rec.Card, rec.CardType
 	r.Received, r.Day, r.ID = rec.At, rec.Day, rec.ID
-	r.Holder, r.Owner = holder, owner
+	r.Terminal, r.Acceptor = terminal, acceptor
 	if rec.PIN {
 		r.PINBlock = enteredPIN
 	}
@@ -209,8 +209,8 @@ func (t *Test) request(rec *txn.Record) bool {
 	}
 	if rec.Lat != 0 || rec.Lng != 0 {
 		r.Info.Position = txn.Position{Lat: rec.Lat, Lng: rec.Lng, Known: true}
-	} else if holder.RequirePosition && rec.Reason != txn.PositionIsRequired {
-		r.Region = holder.Region // it was one that fitted, or it was refused
+	} else if terminal.RequirePosition && rec.Reason != txn.PositionIsRequired {
+		r.Region = terminal.Region // it was one that fitted, or it was refused
 	}
 	return true
 }
@@ -298,7 +298,7 @@ func (t *Test) compare(rec *txn.Record, refused bool) {
 		r.NowPassed.add(rec.Amount)
 	}
 	t.party(partyKey{merchant: rec.Merchant}, rec.Merchant.String()).add(kind, rec.Amount)
-	province := t.req.Holder.Region.Province()
+	province := t.req.Terminal.Region.Province()
 	t.party(partyKey{region: province}, fmt.Sprint(uint32(province))).add(kind, rec.Amount)
 	if t.cfg.Changed != nil {
 		t.cfg.Changed(&Change{rec, before.Reason, after.Reason, t.lost, t.came})

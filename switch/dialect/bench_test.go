@@ -29,7 +29,7 @@ func TestAllocations(t *testing.T) {
 	link := ForIssuers(48802900)["iso87"]
 	leg := testLeg
 	reply := approvedReply(t, link)
-	x.Request.Owner = &txn.Merchant{MCC: 5411, Country: 156}
+	x.Request.Acceptor = &txn.Merchant{MCC: 5411, Country: 156}
 	request := make([]byte, 0, 1024)
 	var head txn.ReplyHead
 	for _, step := range []struct {

@@ -49,7 +49,7 @@ func FuzzDecode(f *testing.F) {
 		if x.Fault != nil || !x.Request.Kind.Forwarded() {
 			return
 		}
-		x.Request.Owner = owner
+		x.Request.Acceptor = owner
 		for name, link := range all {
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
 			if KindISO87(m) != x.Request.Kind || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {

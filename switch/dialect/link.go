@@ -120,9 +120,9 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	if req.Expiry != [4]byte{} {
 		e.Digits(14, req.Expiry[:])
 	}
-	if req.Owner != nil {
-		e.Uint(18, uint64(req.Owner.MCC))
-		e.Uint(19, uint64(req.Owner.Country))
+	if req.Acceptor != nil {
+		e.Uint(18, uint64(req.Acceptor.MCC))
+		e.Uint(19, uint64(req.Acceptor.Country))
 	}
 	capability := req.PINCapability
 	if capability == 0 {
@@ -145,8 +145,8 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	}
 	e.Text(41, req.Key.Terminal[:])
 	e.Text(42, req.Merchant[:])
-	if req.Owner != nil {
-		e.Text(43, req.Owner.Acceptor[:])
+	if req.Acceptor != nil {
+		e.Text(43, req.Acceptor.Acceptor[:])
 	}
 	if req.Amount.Currency != 0 {
 		d.currency(&e, req.Amount.Currency)

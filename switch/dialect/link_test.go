@@ -111,7 +111,7 @@ func TestAppendRequest(t *testing.T) {
 			d := terminal(t, c.dialect)
 			x := decoded(t, d, build(t, d.Codec(), c.mti, c.request))
 			checkFault(t, x, "")
-			x.Request.Owner = c.owner
+			x.Request.Acceptor = c.owner
 			if x.Request.Kind.NamesOriginal() {
 				x.Request.OriginalMTI, x.Request.OriginalLeg = 0x0200, txn.Leg{STAN: 70, Time: [10]byte([]byte("1122090000"))}
 			}

@@ -118,12 +118,12 @@ func (l *Library) Serve(req *txn.Request, ans *txn.Answer) txn.Reason {
 	case stepEnd:
 		return l.end(id, t, ask.content, req.Received)
 	case stepUpload:
-		return l.keep(id, t, Status{req.Received, string(req.Custom)}, l.version(status, id, req.Owner))
+		return l.keep(id, t, Status{req.Received, string(req.Custom)}, l.version(status, id, req.Acceptor))
 	}
 	s := l.snapshot.Load()
-	version := s.version(ask.content, id, l.serial, req.Owner)
+	version := s.version(ask.content, id, l.serial, req.Acceptor)
 	var page pageState
-	ans.Custom, page = s.serve(ans.Custom[:0], &ask, id, l.serial, req.Owner)
+	ans.Custom, page = s.serve(ans.Custom[:0], &ask, id, l.serial, req.Acceptor)
 	if page == pageUnknown {
 		return txn.ItemIsUnknown
 	}
@@ -244,13 +244,13 @@ func (l *Library) note(id txn.TerminalID, rec []byte, change func()) txn.Reason 
 // has another version than the one in force. While a terminal takes a content
 // it is asked for nothing.
 func (l *Library) Pending(req *txn.Request) uint8 {
-	if req.Owner == nil {
+	if req.Acceptor == nil {
 		return 0
 	}
 	if req.Kind == txn.KindDownload && !ends(req.Network) {
 		return 0
 	}
-	for c, lacking := range l.lacking(req.Key.Terminal, req.Owner) {
+	for c, lacking := range l.lacking(req.Key.Terminal, req.Acceptor) {
 		if lacking {
 			return shelf[c].digit
 		}

@@ -53,7 +53,7 @@ func opened(t testing.TB, dir string, s *Snapshot) (*Library, func()) {
 
 // asks is one request; its answer is the reason, or DE62 of an approval.
 func asks(l *Library, network uint16, de62 string) string {
-	req := txn.Request{Kind: txn.KindDownload, Network: network, Custom: []byte(de62), Owner: shop, Received: time.UnixMicro(1_764_000_000_000_000)}
+	req := txn.Request{Kind: txn.KindDownload, Network: network, Custom: []byte(de62), Acceptor: shop, Received: time.UnixMicro(1_764_000_000_000_000)}
 	req.Key.Terminal = tid
 	var ans txn.Answer
 	if r := l.Serve(&req, &ans); r != txn.Approved {
@@ -64,7 +64,7 @@ func asks(l *Library, network uint16, de62 string) string {
 
 // pending is the digit that a sale's answer carries.
 func pending(l *Library) uint8 {
-	req := txn.Request{Kind: txn.KindSale, Owner: shop}
+	req := txn.Request{Kind: txn.KindSale, Acceptor: shop}
 	req.Key.Terminal = tid
 	return l.Pending(&req)
 }
@@ -270,7 +270,7 @@ func TestGrayList(t *testing.T) {
 func TestNoDigitMeanwhile(t *testing.T) {
 	l, _ := opened(t, t.TempDir(), load(t, sampleText(t)))
 	for network, want := range map[uint16]uint8{372: 0, 370: 0, 390: 0, 360: 0, 371: 4, 391: 4} {
-		req := txn.Request{Kind: txn.KindDownload, Network: network, Owner: shop}
+		req := txn.Request{Kind: txn.KindDownload, Network: network, Acceptor: shop}
 		if got := l.Pending(&req); got != want {
 			t.Errorf("answer to %d: digit %x, want %x", network, got, want)
 		}
@@ -280,7 +280,7 @@ func TestNoDigitMeanwhile(t *testing.T) {
 func TestPendingAllocatesNothing(t *testing.T) {
 	l, _ := opened(t, t.TempDir(), load(t, sampleText(t)))
 	asks(l, 372, "100")
-	req := txn.Request{Kind: txn.KindSale, Owner: shop}
+	req := txn.Request{Kind: txn.KindSale, Acceptor: shop}
 	req.Key.Terminal = tid
 	if n := testing.AllocsPerRun(100, func() { l.Pending(&req) }); n != 0 {
 		t.Errorf("%v allocations", n)

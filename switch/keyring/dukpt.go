@@ -44,7 +44,7 @@ type serial struct {
 // serialOf reads the serial number in req; false if it is none of its terminal's.
 func serialOf(req *txn.Request) (s serial, ok bool) {
 	const counterBits = 0x1fffff // of a TDES serial number, the last
-	tdes := req.Holder.Keys == txn.KeysDUKPTTDES
+	tdes := req.Terminal.Keys == txn.KeysDUKPTTDES
 	if s.size = algo.KSNSizeAES; tdes {
 		s.size = algo.KSNSizeTDES
 	}
@@ -61,7 +61,7 @@ func serialOf(req *txn.Request) (s serial, ok bool) {
 	} else {
 		s.count = binary.BigEndian.Uint32(s.bytes[8:])
 	}
-	return s, s.device == req.Holder.Device
+	return s, s.device == req.Terminal.Device
 }
 
 var baseKinds = map[txn.KeyScheme]algo.Kind{
@@ -76,7 +76,7 @@ func (r *Ring) derive(req *txn.Request) (*keys.Terminal, txn.Reason) {
 		return nil, txn.MACIsWrong
 	}
 	id := sharedID{record: recordBaseKey}
-	req.Holder.Device.BaseKey(id.name[:0], req.Holder.Keys)
+	req.Terminal.Device.BaseKey(id.name[:0], req.Terminal.Keys)
 	r.mu.RLock()
 	base, ok := r.shared[id]
 	r.mu.RUnlock()
@@ -85,7 +85,7 @@ func (r *Ring) derive(req *txn.Request) (*keys.Terminal, txn.Reason) {
 		return nil, txn.TerminalHasNoKeys
 	}
 	info, err := base.Sealed.Info()
-	if err == nil && info.Kind != baseKinds[req.Holder.Keys] {
+	if err == nil && info.Kind != baseKinds[req.Terminal.Keys] {
 		r.log.Error("a terminal's base key is of another kind", "terminal", req.Key.Terminal.String(), "base_key", id.name.String(), "is", info.Kind.String())
 		return nil, txn.TerminalHasNoKeys
 	}

@@ -55,7 +55,7 @@ func algorithm(p txn.Profile) algo.MACAlgorithm { return algo.MACAlgorithm(p) }
 // sign-on of its business day or those of its serial number. After FailuresMax
 // wrong MACs in a row a terminal that signs on must do so.
 func (r *Ring) Check(req *txn.Request) txn.Reason {
-	t := r.terminal(req.Key.Terminal, req.Holder.Keys.DUKPT())
+	t := r.terminal(req.Key.Terminal, req.Terminal.Keys.DUKPT())
 	if t == nil {
 		r.note(KeysStale)
 		return txn.SignOnIsRequired
@@ -70,7 +70,7 @@ func (r *Ring) Check(req *txn.Request) txn.Reason {
 	if derived {
 		defer open.Close()
 	}
-	generation, err := open.VerifyMAC(algorithm(req.Holder.Profile), req.Signed, req.MAC)
+	generation, err := open.VerifyMAC(algorithm(req.Terminal.Profile), req.Signed, req.MAC)
 	switch {
 	case errors.Is(err, keys.ErrMACWrong):
 		return r.wrong(t, req)
@@ -104,10 +104,10 @@ func (r *Ring) wrong(t *terminal, req *txn.Request) txn.Reason {
 	}
 	r.note(MACsWrong)
 	if n == FailuresMax && r.cfg.WrongMACs != nil {
-		r.cfg.WrongMACs(req.Holder.Merchant, req.Key.Terminal)
+		r.cfg.WrongMACs(req.Terminal.Merchant, req.Key.Terminal)
 	}
 	r.log.Warn("a terminal's MAC is wrong again and again", "terminal", req.Key.Terminal.String(), "in_a_row", n)
-	if req.Holder.Keys.DUKPT() {
+	if req.Terminal.Keys.DUKPT() {
 		return txn.MACIsWrong // a sign-on would give it nothing
 	}
 	return txn.SignOnIsRequired
@@ -116,7 +116,7 @@ func (r *Ring) wrong(t *terminal, req *txn.Request) txn.Reason {
 // keysFor are the keys of req's terminal for it: of its last sign-on, or derived
 // for this message alone, and then the caller closes them.
 func (r *Ring) keysFor(t *terminal, req *txn.Request) (open *keys.Terminal, derived bool, reason txn.Reason) {
-	if req.Holder.Keys.DUKPT() {
+	if req.Terminal.Keys.DUKPT() {
 		open, reason = r.derive(req)
 		return open, true, reason
 	}
@@ -171,7 +171,7 @@ func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
 	if z.open == nil {
 		return refuse(errors.New("the issuer has no PIN key here"))
 	}
-	t := r.terminal(req.Key.Terminal, req.Holder.Keys.DUKPT())
+	t := r.terminal(req.Key.Terminal, req.Terminal.Keys.DUKPT())
 	if t == nil {
 		return txn.SignOnIsRequired
 	}
@@ -210,7 +210,7 @@ func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
 // has. DE53 starts with 0 no PIN, 1 without or 2 with the card number, then 0
 // DES, 6 TDES, 3 or 4 SM4 (cup-pos A5).
 func formatIn(req *txn.Request, kind algo.Kind) (algo.PINFormat, bool) {
-	switch req.Holder.PINFormat {
+	switch req.Terminal.PINFormat {
 	case txn.PINISO0:
 		return algo.PINISO0, kind.IsDES()
 	case txn.PINISO1:
@@ -256,7 +256,7 @@ func formatOut(kind algo.Kind) (f algo.PINFormat, says [16]byte) {
 // DecipherTrack deciphers req's track 2 in place. The card on it is read with
 // dialect.ReadTrack.
 func (r *Ring) DecipherTrack(req *txn.Request) txn.Reason {
-	t := r.terminal(req.Key.Terminal, req.Holder.Keys.DUKPT())
+	t := r.terminal(req.Key.Terminal, req.Terminal.Keys.DUKPT())
 	if t == nil {
 		return txn.SignOnIsRequired
 	}
@@ -285,7 +285,7 @@ func (r *Ring) DecipherTrack(req *txn.Request) txn.Reason {
 // more. A DUKPT terminal needs none. It waits for its turn, if that comes before
 // the request's deadline.
 func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
-	if req.Holder.Keys.DUKPT() {
+	if req.Terminal.Keys.DUKPT() {
 		return txn.Approved
 	}
 	id := req.Key.Terminal
@@ -310,7 +310,7 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		return txn.SwitchFailed
 	}
 	master := keys.Key{Owner: keys.OfTerminal(id), Sealed: t.master}
-	options := keys.IssueOptions{DoubleTAK: req.Holder.DoubleTAK}
+	options := keys.IssueOptions{DoubleTAK: req.Terminal.DoubleTAK}
 	before := t.stored
 	if t.day != req.Day {
 		// Under a key of an earlier day nothing of today was made: whoever recorded a
@@ -329,7 +329,7 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		open.Close()
 		return fail(err)
 	}
-	if t.day != req.Day || req.Holder.Profile == txn.MACNone {
+	if t.day != req.Day || req.Terminal.Profile == txn.MACNone {
 		t.unused.Store(0)
 	} else if n := t.unused.Add(1); n >= FailuresMax {
 		r.note(KeysUnused)
@@ -394,7 +394,7 @@ func (r *Ring) turn(deadline time.Time) bool {
 // with, also if that has ended meanwhile, by a cut-over or a sign-off: req was taken.
 func (r *Ring) Sign(req *txn.Request, signed []byte) (mac [8]byte, err error) {
 	var open *keys.Terminal
-	derived, reason := req.Holder.Keys.DUKPT(), txn.Approved
+	derived, reason := req.Terminal.Keys.DUKPT(), txn.Approved
 	if derived {
 		open, reason = r.derive(req)
 	} else if t := r.terminal(req.Key.Terminal, false); t != nil {
@@ -412,7 +412,7 @@ func (r *Ring) Sign(req *txn.Request, signed []byte) (mac [8]byte, err error) {
 	if derived {
 		defer open.Close()
 	}
-	mac, err = open.MAC(keys.Generation(req.KeyAge), algorithm(req.Holder.Profile), signed)
+	mac, err = open.MAC(keys.Generation(req.KeyAge), algorithm(req.Terminal.Profile), signed)
 	if err != nil {
 		return mac, fmt.Errorf("sign an answer to terminal %s: %w", req.Key.Terminal, err)
 	}

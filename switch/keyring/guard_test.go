@@ -36,7 +36,7 @@ type opened struct{ tpk, tak, takLeft, tdk *algo.Local }
 // signOnFor signs on with a key set and opens DE62 as a terminal does.
 func (d *desk) signOnFor(set keys.KeySet) opened {
 	d.t.Helper()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: uint16(set), Holder: &d.holder, Deadline: time.Now().Add(time.Minute)}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: uint16(set), Terminal: &d.holder, Deadline: time.Now().Add(time.Minute)}
 	var ans txn.Answer
 	d.want(fmt.Sprintf("sign-on for set %03d", set), d.ring.SignOn(&req, &ans), txn.Approved)
 	kind, size, under := algo.TDES2, 16, algo.TDES2
@@ -179,7 +179,7 @@ func TestEveryProfile(t *testing.T) {
 			d.loadKind(kind)
 			o := d.signOnFor(row.set)
 			mac := o.mac(t, row.profile, message)
-			req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, Signed: message, MAC: mac}
+			req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, Signed: message, MAC: mac}
 			d.want("right", d.ring.Check(req), txn.Approved)
 			answer, err := d.ring.Sign(req, message)
 			if err != nil || !bytes.Equal(answer[:], mac) {
@@ -356,7 +356,7 @@ func TestF18PINFormats(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, PINBlock: block}
+				req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, PINBlock: block}
 				if copy(req.SecurityInfo[:], row.de53) > 0 {
 					copy(req.SecurityInfo[len(row.de53):], "000000000000")
 				}
@@ -416,7 +416,7 @@ func TestEncipheredTracks(t *testing.T) {
 			d.loadKind(kind)
 			o := d.signOnFor(row.set)
 			packed, _ := hex.DecodeString("6222021234567890128D301220100000123000")
-			req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, TrackDigits: 37}
+			req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, TrackDigits: 37}
 			req.Track2 = append(make([]byte, 0, 40), packed...)
 			if o.tdk != nil {
 				block := req.Track2[len(packed)-1-kind.BlockSize() : len(packed)-1]
@@ -500,7 +500,7 @@ func (x dukptTerminal) sale(n uint32) *txn.Request {
 	if err != nil {
 		x.d.t.Fatal(err)
 	}
-	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: x.d.day, Holder: &x.d.holder, Signed: testLine, PINBlock: block,
+	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: x.d.day, Terminal: &x.d.holder, Signed: testLine, PINBlock: block,
 		KSN: []byte(strings.ToUpper(hex.EncodeToString(x.ksn(n)))), MAC: x.mac(k.MACRequest, testLine)}
 	req.PAN, _ = txn.ParsePAN(pinPAN)
 	return req
@@ -618,7 +618,7 @@ func TestF80SignOnsTakeTurns(t *testing.T) {
 				}
 				holder := &txn.Terminal{ID: id, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
 				go func() {
-					req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: id}, Day: 20261122, KeySet: 3, Holder: holder, Deadline: began.Add(patience)}
+					req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: id}, Day: 20261122, KeySet: 3, Terminal: holder, Deadline: began.Add(patience)}
 					var ans txn.Answer
 					answers <- ring.SignOn(&req, &ans)
 				}()
@@ -666,7 +666,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, Signed: testLine, MAC: []byte("12345678"), PINBlock: bytes.Clone(block)}
+	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, Signed: testLine, MAC: []byte("12345678"), PINBlock: bytes.Clone(block)}
 	copy(req.SecurityInfo[:], "2610000000000000")
 	req.PAN, _ = txn.ParsePAN(pinPAN)
 	track, _ := hex.DecodeString("6222021234567890128D301220100000123000")
@@ -685,7 +685,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	d.ring.Check(req)
 	var ans txn.Answer
 	d.holder.Keys = txn.KeysMasterSession
-	d.ring.SignOn(&txn.Request{Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, KeySet: 5, Deadline: time.Now().Add(time.Minute)}, &ans)
+	d.ring.SignOn(&txn.Request{Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, KeySet: 5, Deadline: time.Now().Add(time.Minute)}, &ans)
 
 	log := strings.ToUpper(d.log.String())
 	if n := strings.Count(log, "\n"); n < 4 {
@@ -753,7 +753,7 @@ func BenchmarkTranslatePIN(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	req := &txn.Request{Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder}
+	req := &txn.Request{Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder}
 	req.PAN, _ = txn.ParsePAN(pinPAN)
 	memory := make([]byte, 16)
 	b.ReportAllocs()

@@ -109,7 +109,7 @@ func (d *desk) component(part []byte) keys.Component {
 // terminal does.
 func (d *desk) signOn() txn.Reason {
 	d.t.Helper()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Holder: &d.holder, Deadline: time.Now().Add(time.Minute)}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Terminal: &d.holder, Deadline: time.Now().Add(time.Minute)}
 	var ans txn.Answer
 	reason := d.ring.SignOn(&req, &ans)
 	if reason != txn.Approved {
@@ -139,7 +139,7 @@ func (d *desk) signOn() txn.Reason {
 // request is a sale with the terminal's MAC, one byte of which is changed by
 // flip (0 leaves it).
 func (d *desk) request(flip byte) *txn.Request {
-	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid, Class: txn.ClassFinancial}, Day: d.day, Signed: testLine, Holder: &d.holder}
+	req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid, Class: txn.ClassFinancial}, Day: d.day, Signed: testLine, Terminal: &d.holder}
 	if d.tak != nil {
 		mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: d.tak}, testLine)
 		if err != nil {
@@ -272,7 +272,7 @@ func TestStoreIsWrittenAnew(t *testing.T) {
 func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 	d := newDesk(t)
 	d.load()
-	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Holder: &d.holder, Deadline: time.Now().Add(time.Minute)}
+	req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: tid, Class: txn.ClassNetwork}, Day: d.day, KeySet: 3, Terminal: &d.holder, Deadline: time.Now().Add(time.Minute)}
 	var ans txn.Answer
 	d.want("sign-on", d.ring.SignOn(&req, &ans), txn.Approved)
 	decipher := func(kind algo.Kind, cipher []byte) *algo.Local {
@@ -297,7 +297,7 @@ func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	sale := func(pan string) *txn.Request {
-		r := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Holder: &d.holder, PINBlock: bytes.Clone(block)}
+		r := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, PINBlock: bytes.Clone(block)}
 		copy(r.SecurityInfo[:], "2600000000000000")
 		r.PAN, _ = txn.ParsePAN(pan)
 		return r

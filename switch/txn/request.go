@@ -79,8 +79,8 @@ type Request struct {
 	CardToken   CardToken
 	CardType    CardType
 	KeyAge      uint8     // which of the terminal's MAC keys the MAC was made with
-	Holder      *Terminal // the registered terminal, nil when unknown
-	Owner       *Merchant // the registered merchant of DE42, nil when unknown
+	Terminal    *Terminal // the registered terminal, nil when unknown
+	Acceptor    *Merchant // the registered merchant of DE42 (the card acceptor), nil when unknown
 	Trace       Trace
 	Findings    Findings // what the rules said of it; set when it was assessed
 	// OriginalLeg and OriginalMTI are how the issuer knows the transaction that

@@ -49,7 +49,7 @@ func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
 			all.Go(func() { sell(4, 700) })
 			time.Sleep(time.Second)
 			again := settlement("10000001", number, 5, debit(1, 700))
-			h.want("settlement of a batch with something aloft", h.ask(again), txn.OriginalIsBusy, "09")
+			h.want("settlement of a batch with something undecided", h.ask(again), txn.OriginalIsBusy, "09")
 			if ans := h.ask(again); ans.Reason != txn.Approved || ans.Result != [2]txn.Comparison{txn.Even, txn.Even} {
 				t.Errorf("batch %d: asked again: %+v", number, ans)
 			}
@@ -58,35 +58,35 @@ func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
 	}
 }
 
-// Nothing is kept of a batch that nothing is aloft in; who waits gives up in time.
+// Nothing is kept of a batch in which nothing is undecided; who waits gives up in time.
 func TestAloft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAloft(newGate())
+		a := newUndecided(newGate())
 		key := txn.Key{Terminal: txn.MakeTerminalID("10000001"), Batch: 1}
 		other := key
 		other.Batch = 2
 		soon := func() time.Time { return time.Now().Add(time.Second) }
-		if !a.enter(&key, soon()) || !a.enter(&key, soon()) || a.hold(&key, soon()) || !a.hold(&other, soon()) {
-			t.Fatal("what is aloft does not hold its settlement up, and no other")
+		if !a.enter(&key, soon()) || !a.enter(&key, soon()) || a.lock(&key, soon()) || !a.lock(&other, soon()) {
+			t.Fatal("what is undecided does not hold its settlement up, and no other")
 		}
-		if a.enter(&other, soon()) || a.hold(&other, soon()) {
+		if a.enter(&other, soon()) || a.lock(&other, soon()) {
 			t.Fatal("a settlement does not hold up what comes")
 		}
-		a.letGo(&other)
+		a.unlock(&other)
 		held := false
 		var all sync.WaitGroup
-		all.Go(func() { held = a.hold(&key, soon()) })
+		all.Go(func() { held = a.lock(&key, soon()) })
 		a.leave(&key)
 		time.Sleep(time.Millisecond)
 		if held {
-			t.Fatal("held while something is aloft")
+			t.Fatal("locked while something is undecided")
 		}
 		a.leave(&key)
 		all.Wait()
 		if !held {
 			t.Fatal("not held")
 		}
-		a.letGo(&key)
+		a.unlock(&key)
 		for i := range a.shards {
 			if n := len(a.shards[i].batches); n != 0 {
 				t.Errorf("%d batches are kept", n)

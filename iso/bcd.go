@@ -186,18 +186,20 @@ var unpacked2 = func() (t [256]uint16) {
 
 const hexUpper = "0123456789ABCDEF"
 
-// hexNibble is the value of an upper-case hexadecimal digit, or over 15.
+// hexNibble is the value of a hexadecimal digit, or over 15.
 func hexNibble(c byte) byte {
 	switch {
 	case c-'0' <= 9:
 		return c - '0'
 	case c-'A' <= 5:
 		return c - 'A' + 10
+	case c-'a' <= 5:
+		return c - 'a' + 10
 	}
 	return 0xFF
 }
 
-func upperHex(b []byte) bool {
+func hexadecimal(b []byte) bool {
 	for _, c := range b {
 		if hexNibble(c) > 15 {
 			return false

@@ -32,7 +32,7 @@ var (
 	errNotTrack   = errors.New("must be track characters: 0 to ?, or D for the separator")
 	errNotSigned  = errors.New("must be C or D followed by digits")
 	errNotASCII   = errors.New("must be ASCII")
-	errNotHex     = errors.New("must be upper-case hexadecimal digits")
+	errNotHex     = errors.New("must be hexadecimal digits")
 	errPadNotZero = errors.New("must be padded with a zero nibble")
 )
 

@@ -26,7 +26,7 @@ const (
 	formASCII                // bytes under 0x80
 	formText                 // any bytes: ASCII or GBK
 	formBinary               // raw bytes
-	formHex                  // bytes as upper-case ASCII hexadecimal
+	formHex                  // bytes as ASCII hexadecimal, written in upper case and read in either
 	formBCD                  // packed digits, an odd one preceded by a zero nibble
 	formBCDLeft              // packed digits, an odd one followed by a zero nibble
 	formBCDTrack             // packed digits and D, left-justified
@@ -96,7 +96,7 @@ type Codec struct {
 
 // bitmapForm is where a dialect puts its presence bits.
 type bitmapForm struct {
-	hex    bool  // upper-case ASCII hexadecimal, else raw bytes
+	hex    bool  // ASCII hexadecimal as formHex, else raw bytes
 	size   uint8 // bytes of presence bits always there: 8 or 16
 	expand bool  // bit 1 announces a second 8 bytes
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -57,7 +58,7 @@ func Describe(m *Message, unmask bool) Breakdown {
 		Bitmap:  upper(m.Bitmap()),
 	}
 	if m.codec.bitmap.hex {
-		b.Bitmap = string(m.Bitmap())
+		b.Bitmap = strings.ToUpper(string(m.Bitmap()))
 	}
 	for n := range m.Fields() {
 		s := m.spans[n]

@@ -153,7 +153,7 @@ func try(c *Codec, raw []byte) attempt {
 		a.score += 10
 		a.telling = true
 	}
-	if !c.bitmap.hex && upperHex(a.m.Bitmap()) && a.m.Bitmap() != nil {
+	if !c.bitmap.hex && hexadecimal(a.m.Bitmap()) && a.m.Bitmap() != nil {
 		a.score -= 30 // a binary bitmap that spells hexadecimal is one
 	}
 	return a

@@ -44,7 +44,22 @@ func fieldName(n int) string {
 // error in a field, m holds the MTI and the fields before that one, enough to
 // say whose message could not be read; after an earlier error it holds nothing.
 // The frame must not change while m is in use.
-func (c *Codec) Parse(m *Message, frame []byte) error {
+func (c *Codec) Parse(m *Message, frame []byte) error { return c.parse(m, frame, false) }
+
+// Salvage is Parse for who must answer a message that Parse refused. Where values
+// are wrong, or longer than the dialect has them, and what is behind them fits the
+// frame to its end, m holds all other fields; else those that Parse finds. Its error
+// is Parse's.
+func (c *Codec) Salvage(m *Message, frame []byte) error {
+	err := c.parse(m, frame, true)
+	if err != nil && m.has == [2]uint64{} {
+		return c.parse(m, frame, false)
+	}
+	return err
+}
+
+// parse leaves nothing in m where it is to salvage and cannot.
+func (c *Codec) parse(m *Message, frame []byte, salvage bool) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
 	m.body, m.bitmap, m.lri, m.mti, m.wide = 0, 0, 0, 0, false
 	if len(frame) > c.framing.SizeMax {
@@ -59,19 +74,27 @@ func (c *Codec) Parse(m *Message, frame []byte) error {
 		return err
 	}
 	last := FieldBitmap
+	var fault error
 	for w, set := range has {
 		if set == 0 {
 			continue
 		}
-		if at, err = c.parseFields(m, w, set, at); err != nil {
-			return err
+		if at, err = c.parseFields(m, w, set, at, salvage); fault == nil {
+			fault = err
+		}
+		if err != nil && at == 0 {
+			break
 		}
 		last = w*64 + 64 - bits.TrailingZeros64(set)
 	}
-	if at != len(frame) {
+	switch {
+	case at == len(frame):
+	case fault == nil:
 		return &FieldError{Field: last, Offset: at, Why: fmt.Sprintf("%d bytes follow the last field that the bitmap names", len(frame)-at)}
+	case salvage:
+		m.has = [2]uint64{}
 	}
-	return nil
+	return fault
 }
 
 // parseHead finds the MTI and returns the offset behind it.
@@ -148,7 +171,7 @@ func (c *Codec) bitmapWord(frame []byte, at int) (uint64, int, error) {
 	for i, h := range frame[at:end] {
 		v := hexNibble(h)
 		if v > 15 {
-			return 0, 0, &FieldError{Field: FieldBitmap, Offset: at + i, Why: "must be upper-case hexadecimal digits"}
+			return 0, 0, &FieldError{Field: FieldBitmap, Offset: at + i, Why: "must be hexadecimal digits"}
 		}
 		x = x<<4 | uint64(v)
 	}
@@ -156,20 +179,28 @@ func (c *Codec) bitmapWord(frame []byte, at int) (uint64, int, error) {
 }
 
 // parseFields takes apart the fields of word w of the bitmap, from offset at on, and
-// returns the offset behind them.
-func (c *Codec) parseFields(m *Message, w int, set uint64, at int) (int, error) {
+// returns the offset behind them: 0 where it came no further. The error is of the
+// first field that is wrong; salvage leaves such a field out and goes on.
+func (c *Codec) parseFields(m *Message, w int, set uint64, at int, salvage bool) (int, error) {
 	left := set
+	var fault error
 	for {
 		if left, at = c.parseCommon(m, w, left, at); left == 0 {
 			m.has[w] = set
-			return at, nil
+			return at, fault
 		}
 		z := bits.LeadingZeros64(left)
 		n := w*64 + z + 1
 		s, err := c.parseField(m.frame, n, at)
 		if err != nil {
-			m.has[w] = set &^ left
-			return 0, err
+			if fault == nil {
+				fault = err
+			}
+			if !salvage || s == 0 {
+				m.has[w] = set &^ left
+				return 0, fault
+			}
+			set &^= bit1 >> z
 		}
 		m.spans[n] = s
 		at = s.end()
@@ -230,7 +261,8 @@ func (c *Codec) parseCommon(m *Message, w int, left uint64, at int) (uint64, int
 }
 
 // parseField says where the value of field n lies, whose length or value starts at
-// offset at.
+// offset at. It knows that also of a value that is wrong; where it does not, the span
+// is 0.
 func (c *Codec) parseField(frame []byte, n, at int) (span, error) {
 	d := &c.fields[n]
 	if d.form == formUnknown {
@@ -247,7 +279,11 @@ func (c *Codec) parseField(frame []byte, n, at int) (span, error) {
 			return 0, &FieldError{Field: n, Offset: at, Why: "its length must be decimal digits", cause: errNotDigits}
 		}
 		if count > int(d.max) {
-			return 0, tooLong(n, at, d.max, count)
+			err := tooLong(n, at, d.max, count)
+			if end+d.size(count) > len(frame) {
+				return 0, err
+			}
+			return s.measured(count, d.size(count), end), err
 		}
 		at = end
 		s = s.measured(count, d.size(count), at)
@@ -256,7 +292,7 @@ func (c *Codec) parseField(frame []byte, n, at int) (span, error) {
 		return 0, tooShort(n, at, s.size(), len(frame)-at)
 	}
 	if why := d.form.check(frame[at:s.end()], s.len()); why != nil {
-		return 0, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
+		return s, &FieldError{Field: n, Offset: at, Why: why.Error(), cause: why}
 	}
 	return s, nil
 }
@@ -319,7 +355,7 @@ func (f form) check(b []byte, count int) error {
 			}
 		}
 	case formHex:
-		if !upperHex(b) {
+		if !hexadecimal(b) {
 			return errNotHex
 		}
 	}

@@ -39,7 +39,7 @@ func TestParseRefuses(t *testing.T) {
 		{"packed MTI", testCUP, unhex(t, head+"0A00"), FieldMTI, 11, "must be packed decimal digits"},
 		{"ASCII MTI", testHex, []byte("02x0"), FieldMTI, 0, "must be four ASCII digits"},
 		{"ends inside the bitmap", testCUP, unhex(t, head+"0200 80"), FieldBitmap, 13, "needs 8 bytes, 1 are left"},
-		{"bitmap not hexadecimal", testHex, []byte("0200800000000000000g"), FieldBitmap, 19, "must be upper-case hexadecimal digits"},
+		{"bitmap not hexadecimal", testHex, []byte("0200800000000000000g"), FieldBitmap, 19, "must be hexadecimal digits"},
 		{"bit 1 without a secondary bitmap", testCUP, unhex(t, head+"0200 8100000000000000"), FieldBitmap, 13, "bit 1 is set, this dialect's bitmap has a fixed size"},
 		{"ends inside the secondary bitmap", testHex, []byte("08008220000000000000040000"), FieldBitmap, 20, "needs 16 bytes, 6 are left"},
 		{"third bitmap", testHex, []byte("08008220000000000000840000000000000000"), FieldBitmap, 20, "bit 65 announces a third bitmap, there is none"},
@@ -54,7 +54,7 @@ func TestParseRefuses(t *testing.T) {
 		{"right pad nibble of a track", testCUP, unhex(t, head+"0200 0000000020000000 05 62E201"), 35, 22, "must be padded with a zero nibble"},
 		{"ASCII digit", testHex, []byte("0200200000000000000000 000"), 3, 20, "must be decimal digits"},
 		{"sign of an x+n field", testHex, []byte("02000000001000000000F00000000"), 28, 20, "must be C or D followed by digits"},
-		{"hexadecimal field", testHex, []byte("0200000000000000100001234567890abcdef"), 52, 20, "must be upper-case hexadecimal digits"},
+		{"hexadecimal field", testHex, []byte("020000000000000010000123456789abcdeg"), 52, 20, "must be hexadecimal digits"},
 		{"trailing byte", testCUP, unhex(t, head+"0200 2000000000000000 000000 00"), 3, 24, "1 bytes follow the last field that the bitmap names"},
 		{"trailing byte, no fields", testCUP, unhex(t, head+"0200 0000000000000000 00"), FieldBitmap, 21, "1 bytes follow the last field that the bitmap names"},
 	} {
@@ -69,6 +69,62 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("got  %v\nwant %v", bad, &FieldError{Field: x.field, Offset: x.offset, Why: x.why})
 			}
 		})
+	}
+}
+
+// TestSalvage finds whose a message is behind a field that is wrong.
+func TestSalvage(t *testing.T) {
+	const head = "6000030000 603100310000 0200 "
+	text := func(m *Message, n int) string { return string(m.AppendText(nil, n)) }
+	for _, x := range []struct {
+		name  string
+		codec *Codec
+		frame []byte
+		want  string // its fields, as n=value
+		why   string
+	}{
+		{"nothing is wrong", testHex, []byte("02002020000000800000" + "000000" + "000007" + "10000001"), "3=000000 11=000007 41=10000001", ""},
+		{"value", testHex, []byte("02002020000000800000" + "00000x" + "000007" + "10000001"), "11=000007 41=10000001", "field 3 at byte 20: must be decimal digits"},
+		{"the first fault counts", testHex, []byte("02003020000000800000" + "00000x" + "00000000000x" + "000007" + "10000001"), "11=000007 41=10000001", "field 3 at byte 20: must be decimal digits"},
+		{"packed value", testCUP, unhex(t, head+"2020000000000000 00000A 000007"), "11=000007", "field 3 at byte 21: must be decimal digits"},
+		{"too long, and all there", testHex, []byte("02004020000000800000" + "20" + "12345678901234567890" + "000007" + "10000001"), "11=000007 41=10000001", "field 2 at byte 20: its length must be at most 19, is 20"},
+		{"longer than the frame", testHex, []byte("02004020000000800000" + "99" + "12345678901234567890" + "000007" + "10000001"), "", "field 2 at byte 20: its length must be at most 19, is 99"},
+		{"length", testHex, []byte("02004020000000800000" + "1x" + "1234567890" + "000007" + "10000001"), "", "field 2 at byte 20: its length must be decimal digits"},
+		{"behind the secondary bitmap too", testHex, []byte("0200A0000000000000000000004000000000" + "00000x" + strings.Repeat("1", 42)), "90=" + strings.Repeat("1", 42), "field 3 at byte 36: must be decimal digits"},
+		{"too long, and then nothing fits", testHex, []byte("02004020000000800000" + "20" + "1234567890123456789" + "000007" + "10000001"), "", "field 2 at byte 20: its length must be at most 19, is 20"},
+		{"cut short behind it", testHex, []byte("02003020000000800000" + "000000" + "00000000000x" + "000007" + "1000"), "3=000000", "field 4 at byte 26: must be decimal digits"},
+		{"bytes behind it", testHex, []byte("02003020000000800000" + "000000" + "00000000000x" + "000007" + "10000001" + "1"), "3=000000", "field 4 at byte 26: must be decimal digits"},
+		{"bytes behind the last", testHex, []byte("02002000000000000000" + "000000" + "x"), "3=000000", "field 3 at byte 26: 1 bytes follow the last field that the bitmap names"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			var m, p Message
+			err, parseErr := x.codec.Salvage(&m, x.frame), x.codec.Parse(&p, x.frame)
+			if fmt.Sprint(err) != fmt.Sprint(parseErr) || err == nil != (x.why == "") || err != nil && err.Error() != x.why {
+				t.Errorf("got %v, Parse %v, want %s", err, parseErr, x.why)
+			}
+			var got []string
+			for n := range m.Fields() {
+				got = append(got, fmt.Sprintf("%d=%s", n, text(&m, n)))
+			}
+			if strings.Join(got, " ") != x.want {
+				t.Errorf("got %s, want %s", got, x.want)
+			}
+		})
+	}
+}
+
+// TestHexadecimalInAnyCase reads a peer that spells bytes in lower case as one that
+// spells them in upper case, and answers in upper case.
+func TestHexadecimalInAnyCase(t *testing.T) {
+	var m Message
+	if err := testHex.Parse(&m, []byte("02000000000000001001"+"0123456789abcdef"+"fedcba9876543210")); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(m.AppendText(nil, 52)); got != "\x01\x23\x45\x67\x89\xab\xcd\xef" {
+		t.Errorf("field 52 is %x", got)
+	}
+	if err := testHex.Parse(&m, []byte("08008238000000c00000"+"0400000000000000"+"1122093105"+"000001"+"093105"+"1122"+"10000001"+"999290054110001"+"301")); err != nil || string(m.Value(70)) != "301" {
+		t.Errorf("bitmap: %v, field 70 %q", err, m.Value(70))
 	}
 }
 
@@ -109,12 +165,14 @@ func TestF26ParseDamaged(t *testing.T) {
 			}
 		}
 		ask(fmt.Sprint("cut ", cut), frame[:cut], err)
+		ask(fmt.Sprint("cut and salvaged ", cut), frame[:cut], testCUP.Salvage(&m, frame[:cut]))
 	}
 	for at := range frame {
 		for _, flip := range []byte{0x01, 0x80, 0xFF} {
 			damaged := bytes.Clone(frame)
 			damaged[at] ^= flip
 			ask(fmt.Sprint("flip ", at), damaged, testCUP.Parse(&m, damaged))
+			ask(fmt.Sprint("flip and salvaged ", at), damaged, testCUP.Salvage(&m, damaged))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -175,6 +176,8 @@ func TestDecode(t *testing.T) {
 		{name: "iso credit adjustment is not offered, whatever it lacks", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{3: "220000", 41: ""}, facts: strings.NewReplacer("sale", "unknown", "10000001 ", " ").Replace(isoSaleFacts)},
 		{name: "iso authorization advice is not offered", dialect: "iso87", mti: 0x0120, base: isoSale, facts: isoFacts("unknown", "")},
 		{name: "iso inquiry is not offered", dialect: "iso87", mti: 0x0600, base: isoSale, facts: isoFacts("unknown", "")},
+		{name: "iso without processing code", dialect: "iso87", mti: 0x0100, base: isoSale, change: fields{3: ""}, fault: "field 3 is missing"},
+		{name: "iso file update without processing code is not offered", dialect: "iso87", mti: 0x0302, base: isoSale, change: fields{3: ""}, facts: isoFacts("unknown", "")},
 		{name: "iso currency by letters", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{49: "CNY"}, fault: "field 49 must be a numeric"},
 		{name: "iso track of another alphabet", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{35: ";" + testPAN + "=3012?"}, fault: "field 35 must be digits and separators"},
 		{name: "iso without amount", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{4: ""}, fault: "field 4 is missing"},
@@ -257,7 +260,8 @@ func TestDecode(t *testing.T) {
 		{name: "iso upload without a terminal", dialect: "iso87", mti: 0x0320, base: isoSale, change: fields{41: ""}, fault: "field 41 is missing"},
 		{name: "iso end of an upload", dialect: "iso87", mti: 0x0500, base: isoTotals, change: fields{3: "960000"}, facts: "upload 10000001 999290054110001 batch 0 stan 42 0.00 156 of 0/42 totals 0003"},
 		{name: "iso asks for keys", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "161"}, facts: "sign-on 10000001  batch 0 stan 1"},
-		{name: "iso cut-over is not offered", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "201"}, facts: "unknown 10000001  batch 0 stan 1"},
+		{name: "iso cut-over is taken note of", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "201"}, facts: "echo 10000001  batch 0 stan 1"},
+		{name: "iso code that nobody offers", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "081"}, facts: "unknown 10000001  batch 0 stan 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := terminal(t, c.dialect)
@@ -337,6 +341,36 @@ func TestF25NobodyToAnswer(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestFaultInFront answers a request whose fault stands before its trace number and
+// terminal: both are found behind a field of which only the value is wrong.
+func TestFaultInFront(t *testing.T) {
+	for _, c := range []struct {
+		dialect     string
+		base        fields
+		good, wrong string // part of the frame
+		fault       string
+	}{
+		{"iso87", isoSale, "19" + testPAN, "19" + "X" + testPAN[1:], "field 2 at byte 22: must be decimal digits"},
+		{"iso87-binary", isoSale, "19" + testPAN, "20" + testPAN + "1", "field 2 at byte 12: its length must be at most 19, is 20"},
+		{"iso87-ascii4", isoSale, "000000000000012345", "000000" + "ABCDEFGHIJKL", "field 4 at byte 47: must be decimal digits"},
+		{"iso87-hex32", isoSale, "1122093105", "          ", "field 7 at byte 75: must be decimal digits"},
+		{"iso87", isoSale, "000042173105", "00004x173105", "field 11 at byte 69: must be decimal digits"},
+		{"cup-pos", cupSale, "\x00\x00\x00\x00\x01\x23\x45", "\x00\x00\x00\x00\x0A\x23\x45", "field 4 at byte 35: must be decimal digits"},
+	} {
+		d := terminal(t, c.dialect)
+		frame := bytes.Replace(build(t, d.Codec(), 0x0200, c.base), []byte(c.good), []byte(c.wrong), 1)
+		x := decoded(t, d, frame)
+		checkFault(t, x, c.fault)
+		if string(x.Request.Key.Terminal[:]) != "10000001" || x.Request.Key.STAN != 42 && !strings.Contains(c.fault, "field 11") {
+			t.Errorf("%s, %s: of terminal %q, number %d", c.dialect, c.fault, x.Request.Key.Terminal[:], x.Request.Key.STAN)
+		}
+		decide(x, txn.FormatIsWrong)
+		if m := answered(t, d, x); text(m, 39) != "30" || text(m, 41) != "10000001" {
+			t.Errorf("%s, %s: answered %q at terminal %q", c.dialect, c.fault, text(m, 39), text(m, 41))
+		}
 	}
 }
 

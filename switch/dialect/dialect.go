@@ -117,8 +117,21 @@ func (t *Terminal) Codec() *iso.Codec { return t.codec }
 // PrefixSize is the number of bytes before a frame that say its length.
 func (t *Terminal) PrefixSize() int { return t.codec.Framing().PrefixSize() }
 
-// ReadLength is the size of the frame that the prefix announces.
-func (t *Terminal) ReadLength(prefix []byte) (int, error) { return t.codec.ReadLength(prefix) }
+// ReadLength is the size of the frame that the prefix announces; 0 is a keep-alive,
+// behind which there is no frame.
+func (t *Terminal) ReadLength(prefix []byte) (int, error) { return readLength(t.codec, prefix) }
+
+// readLength takes a length of nothing for what many peers mean by it: that the
+// connection is not to be taken for dead.
+func readLength(c *iso.Codec, prefix []byte) (int, error) {
+	n, err := c.ReadLength(prefix)
+	if err != nil {
+		if bad := (*iso.FrameError)(nil); errors.As(err, &bad) && bad.Length == 0 {
+			return 0, nil
+		}
+	}
+	return n, err
+}
 
 // Decode reads x.Frame into x.Request. An error means that nobody can be
 // answered: ErrResponse, or bytes in which no request can be made out. A
@@ -137,6 +150,7 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 		if errors.As(parseErr, &field) && field.Field < 2 {
 			return parseErr // no MTI or no bitmap: nothing to answer to
 		}
+		parseErr = t.codec.Salvage(m, x.Frame) // what names who asks may stand behind it
 	}
 	req.MTI = m.MTI()
 	if req.MTI&0x0010 != 0 {

@@ -88,7 +88,7 @@ func KindISO87(m *iso.Message) txn.Kind {
 			return txn.KindSignOn
 		case 2, 62:
 			return txn.KindSignOff
-		case 301:
+		case 201, 202, 301: // a cut-over of the client's day is taken note of, as an echo is
 			return txn.KindEcho
 		}
 	}
@@ -158,6 +158,9 @@ func decodeISO87(x *Exchange) error {
 		}
 	default:
 		req.Key.Class = txn.ClassAdvice
+	}
+	if req.Kind == txn.KindUnknown && req.MTI>>8 <= 0x02 && !m.Has(3) {
+		return missing(3) // which of the kinds it is, nobody can tell
 	}
 	if err := require(m, iso87Needs[req.Kind]...); err != nil || iso87Needs[req.Kind] == nil {
 		return err

@@ -43,8 +43,9 @@ func (d *Issuer) Codec() *iso.Codec { return d.codec }
 // PrefixSize is the number of bytes before a frame that say its length.
 func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
 
-// BodySize is the size of the frame that the prefix announces.
-func (d *Issuer) BodySize(prefix []byte) (int, error) { return d.codec.ReadLength(prefix) }
+// BodySize is the size of the frame that the prefix announces; 0 is a keep-alive,
+// behind which there is no frame.
+func (d *Issuer) BodySize(prefix []byte) (int, error) { return readLength(d.codec, prefix) }
 
 // linkForm is how a kind is spelled on an issuer link: message type, the first
 // two digits of DE3, and DE25 where that tells the kind. KindISO87 reads it.

@@ -64,6 +64,24 @@ func checkMessage(t *testing.T, m *iso.Message, mti uint16, want fields) {
 	}
 }
 
+// TestKeepAlive: a length of nothing is no fault, at terminals and on links.
+func TestKeepAlive(t *testing.T) {
+	for name, link := range links(t) {
+		d := terminal(t, name)
+		for prefix, want := range map[string]int{"\x00\x00\x00\x00": 0, "0000": 0, "\x00\x01": -1, "0001": -1, "\x00\x64": 100, "0100": 100} {
+			if name == "iso87-ascii4" != (len(prefix) == 4 && prefix[0] == '0') {
+				continue
+			}
+			p := []byte(prefix[:d.PrefixSize()])
+			n, err := d.ReadLength(p)
+			m, linkErr := link.BodySize(p)
+			if n != m || err == nil != (linkErr == nil) || err == nil != (want >= 0) || err == nil && n != want {
+				t.Errorf("%s, prefix %q: %d, %v; link %d, %v; want %d", name, p, n, err, m, linkErr, want)
+			}
+		}
+	}
+}
+
 // testOriginal is DE90 of an earlier request under its issuer's name.
 const testOriginal = "0200" + "000070" + "1122090000" + "00048802900" + "00000000000"
 

@@ -19,8 +19,13 @@ var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso
 // "dialect" is the real one.
 var codecs = map[string]issuer.Codec{"iso87": iso87, "dialect": dialect.ForIssuers(48802900)["iso87"]}
 
-func (c codec) PrefixSize() int                     { return 2 }
-func (c codec) BodySize(prefix []byte) (int, error) { return c.iso.ReadLength(prefix) }
+func (c codec) PrefixSize() int { return 2 }
+func (c codec) BodySize(prefix []byte) (int, error) {
+	if string(prefix) == "\x00\x00" {
+		return 0, nil
+	}
+	return c.iso.ReadLength(prefix)
+}
 
 func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
 	e := c.iso.Begin(dst, nil, nil, req.MTI)

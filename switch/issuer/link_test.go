@@ -122,6 +122,7 @@ func TestGarbageEndsTheLinkAndBadMessagesDoNot(t *testing.T) {
 		{"HTTP", "HTTP/1.1 400 Bad Request\r\n\r\n", true},
 		{"not a message", "\x00\x1cthis is no ISO 8583 message!", false},
 		{"a request instead of an answer", string(request), false},
+		{"keep-alives", "\x00\x00\x00\x00\x00\x00", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := listen(t, nil, func(p *peerConn, m *iso.Message) {

@@ -34,8 +34,8 @@ type Codec interface {
 	ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error
 	// PrefixSize is the size of the length prefix.
 	PrefixSize() int
-	// BodySize is the length that a prefix announces; after an error the
-	// connection is given up.
+	// BodySize is the length that a prefix announces, 0 where no frame follows;
+	// after an error the connection is given up.
 	BodySize(prefix []byte) (int, error)
 }
 

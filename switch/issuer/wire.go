@@ -291,6 +291,9 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 		if err != nil {
 			return nil, err // the stream is out of step: nothing after it can be trusted
 		}
+		if n == 0 { // a keep-alive: the line stands, which says nothing of who should answer
+			continue
+		}
 		if cap(body) < n {
 			body = make([]byte, 0, n)
 		}

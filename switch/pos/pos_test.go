@@ -177,7 +177,8 @@ func TestF19BadInput(t *testing.T) {
 		cause Cause
 		code  string // of the answer; "" when the session closes, "-" when it is ignored
 	}{
-		{"length 0", []byte{0, 0}, CauseLength, ""},
+		{"keep-alives", make([]byte, 2000), "", "-"},
+		{"a keep-alive before a request", append([]byte{0, 0}, sale...), "", "00"},
 		{"length 1", []byte{0, 1, 0x60}, CauseLength, ""},
 		{"length over the cap", []byte{0xFF, 0xFF}, CauseLength, ""},
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), CauseLength, ""},
@@ -190,7 +191,8 @@ func TestF19BadInput(t *testing.T) {
 		{"bitmap promises a field that is not there", mutate(sale, func(b []byte) []byte { b[bitmap+7] |= 0x08; return b }), CauseFormat, "30"},
 		{"bitmap hides a field that is there", mutate(sale, func(b []byte) []byte { b[bitmap+7] &^= 0x10; return b }), CauseFormat, "30"},
 		{"bit 1 of the bitmap", mutate(sale, func(b []byte) []byte { b[bitmap] |= 0x80; return b }), CauseUnparsable, ""},
-		{"non-decimal amount before anybody is named", mutate(sale, func(b []byte) []byte { b[amount+4] = 0x1F; return b }), CauseUnparsable, ""},
+		{"non-decimal amount before anybody is named", mutate(sale, func(b []byte) []byte { b[amount+4] = 0x1F; return b }), CauseFormat, "30"},
+		{"non-decimal amount, and nothing fits behind it", mutate(sale, func(b []byte) []byte { b[amount+4] = 0x1F; return append(b, 0) }), CauseUnparsable, ""},
 		{"non-decimal DE60", mutate(sale, func(b []byte) []byte { b[len(b)-3] = 0xF1; return b }), CauseFormat, "30"},
 		{"LLL over its maximum", mutate(sale, func(b []byte) []byte { b[len(b)-8] = 0x99; return b }), CauseFormat, "30"},
 		{"trailing bytes", mutate(sale, func(b []byte) []byte { return append(b, 0) }), CauseFormat, "30"},

@@ -89,7 +89,8 @@ func (ss *session) serve() {
 	r := bufio.NewReaderSize(ss.input(), readBufferSize)
 	for n := 0; ; n++ {
 		x, err := ss.read(r)
-		if err != nil {
+		switch {
+		case err != nil:
 			if !errors.Is(err, os.ErrDeadlineExceeded) || ss.closedFor.Load() != nil {
 				ss.end(err)
 				return
@@ -99,6 +100,8 @@ func (ss *session) serve() {
 			rest, _ := r.Peek(r.Buffered())
 			ss.server.keep(ss, append(ss.unread, rest...))
 			return
+		case x == nil:
+			continue
 		}
 		failpoint.Hit(failpoint.FrameRead)
 		if n > 0 { // a terminal that asks again has heard its answer
@@ -137,8 +140,8 @@ func (e *errSession) Unwrap() error { return e.err }
 
 // read reads one frame into an exchange, which it takes only when a frame begins:
 // what the last one left is still in the caches then, and a session that waits
-// holds none. A clean end between frames is io.EOF. When it fails inside a frame,
-// unread is what it took of it from r.
+// holds none. There is none, and no error, after a keep-alive. A clean end between
+// frames is io.EOF. When it fails inside a frame, unread is what it took of it from r.
 func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	ss.unread = nil
 	if _, err := r.Peek(1); err != nil {
@@ -157,6 +160,11 @@ func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	n, err := ss.dialect.ReadLength(prefix)
 	if err != nil {
 		return nil, &errSession{CauseLength, err}
+	}
+	if n == 0 {
+		ss.lastActive.Store(time.Now().UnixNano())
+		r.Discard(size)
+		return nil, nil
 	}
 	if r.Buffered() < size+n && ss.frameBegan.Load() == 0 {
 		ss.frameBegan.Store(time.Now().UnixNano())

@@ -101,14 +101,16 @@ func (l *Line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
 	if _, err := l.conn.Write(frame); err != nil {
 		return nil, fmt.Errorf("send request: %w", timely(err))
 	}
-	size := l.Dialect.PrefixSize()
+	size, n := l.Dialect.PrefixSize(), 0
 	l.in = append(l.in[:0], make([]byte, size)...)
-	if _, err := io.ReadFull(l.conn, l.in); err != nil {
-		return nil, fmt.Errorf("wait for answer: %w", timely(err))
-	}
-	n, err := l.Dialect.ReadLength(l.in)
-	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+	for n == 0 { // keep-alives come before it
+		if _, err := io.ReadFull(l.conn, l.in); err != nil {
+			return nil, fmt.Errorf("wait for answer: %w", timely(err))
+		}
+		var err error
+		if n, err = l.Dialect.ReadLength(l.in); err != nil {
+			return nil, fmt.Errorf("read answer: %w", err)
+		}
 	}
 	whole := make([]byte, size+n)
 	copy(whole, l.in)

@@ -46,66 +46,15 @@ import (
 //	a void, an increment
 //	                    12 (KindIsNotOffered)        none
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
-	reversed := req.Key
-	reversed.Class, reversed.STAN = txn.ClassFinancial, req.Original.STAN
-	if req.Original.Batch != 0 {
-		reversed.Batch = req.Original.Batch
-	}
-	reason := s.assess(req).Reason
-	if reason != txn.Approved {
-		s.describe(req, ans, w).OriginalKey = reversed
-		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+	reversed := reversedKey(req)
+	if reason := s.assess(req).Reason; reason != txn.Approved {
+		s.concludeReversal(req, ans, w, &reversed, reason)
 		return
 	}
-
-	stays := req.Replacement.Minor
-	sl, flight, known := s.slots.look(&reversed)
-	if !known {
-		if named, ok := s.referred(req); ok {
-			reversed = named.Key
-			if sl, flight, known = s.slots.look(&reversed); !known || flight != nil || sl.id != named.ID {
-				// Memory has let go of it, and what has its number now is another.
-				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
-				return
-			}
-		}
-	}
-	for !known || flight != nil {
-		if !known {
-			if stays != 0 {
-				break
-			}
-			if s.outlived(req, &reversed) {
-				if s.shun(req, &reversed) {
-					s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
-					return
-				}
-			} else if s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) {
-				// A crash before the record below forgets the tombstone together
-				// with the answer: the terminal asks again.
-				s.describe(req, ans, w).OriginalKey = reversed
-				s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
-				return
-			}
-		} else if !s.gate.wait(flight.done, req.Deadline) {
-			s.describe(req, ans, w).OriginalKey = reversed
-			s.slots.forget(&req.Key, txn.Approved)
-			s.hush(req, ans, txn.IssuerDidNotAnswer)
-			return
-		}
-		sl, flight, known = s.slots.look(&reversed)
-	}
-	if sl.state == slotTombstoned || sl.position == 0 {
-		if stays != 0 {
-			s.denyPart(req, ans, w, &reversed, txn.OriginalIsUnknown)
-			return
-		}
-		s.slots.bury(&reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) // one of an earlier day is not found by today's request
-		s.describe(req, ans, w).OriginalKey = reversed
-		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
+	sl, ok := s.findReversed(req, ans, w, &reversed)
+	if !ok {
 		return
 	}
-
 	b, err := s.journal.Read(sl.position, w.buf[:0])
 	if err != nil {
 		s.fail(req, ans, err)
@@ -116,34 +65,23 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.fail(req, ans, err)
 		return
 	}
-	switch {
-	case orig.Day != req.Day && (orig.Day != req.Day.Before() || req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace):
-		reason = txn.OriginalIsOfAnotherDay
-	case !orig.Request.Reversible() && orig.Reason == txn.Approved:
-		reason = txn.KindIsNotOffered // a yes would say that it is undone
-	case orig.Amount != req.Amount:
-		reason = txn.OriginalAmountDiffers
-	case stays != 0 && !orig.Request.Divisible():
-		reason = txn.KindIsNotOffered
-	}
-	if reason == txn.OriginalIsOfAnotherDay {
-		s.shun(req, &reversed)
-	}
-	if reason != txn.Approved {
+	if reason := s.mayReverse(req, &orig); reason != txn.Approved {
+		if reason == txn.OriginalIsOfAnotherDay {
+			s.shun(req, &reversed)
+		}
 		// Not recorded: the key stays free for the reversal with the right amount.
 		s.turnAway(req, ans, reason)
 		return
 	}
 	if !s.acquire(orig.ID, req, w) {
-		s.describe(req, ans, w).OriginalKey = reversed
-		s.slots.forget(&req.Key, txn.Approved)
-		s.hush(req, ans, txn.OriginalIsBusy)
+		s.putOff(req, ans, txn.OriginalIsBusy)
 		return
 	}
 	deeds, _ := s.originals.deeds(orig.ID)
-	gone := original.Reversed(deeds)
+	gone, stays := original.Reversed(deeds), req.Replacement.Minor
 	done := stays != 0 && gone != 0 && stays == orig.Amount.Minor-gone
 	if stays != 0 {
+		reason := txn.Approved
 		switch sl, _, _ := s.slots.look(&reversed); {
 		case sl.id != orig.ID || sl.state != slotApproved || original.Holds(deeds):
 			reason = txn.OriginalDoesNotStand
@@ -158,16 +96,107 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	rec := s.describe(req, ans, w)
 	rec.Original, rec.OriginalKey = orig.ID, reversed
 	if done || stays == 0 && (original.Holds(deeds) || !s.slots.undo(&reversed, orig.ID, false)) {
-		s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 		return
 	}
 	s.due(rec, &orig)
 	rec.Gone, rec.Stays = gone, stays
-	rec.Outcome, rec.Reason = txn.OutcomeLocal, txn.Approved
+	s.recordDue(req, ans, w)
+}
+
+// reversedKey is the key of the transaction whose number a reversal names.
+func reversedKey(req *txn.Request) txn.Key {
+	k := req.Key
+	k.Class, k.STAN = txn.ClassFinancial, req.Original.STAN
+	if req.Original.Batch != 0 {
+		k.Batch = req.Original.Batch
+	}
+	return k
+}
+
+// findReversed finds the decided transaction that a reversal is about, and waits for
+// one in flight. reversed becomes its key where DE37 names it. Without one it is
+// false, and req is answered.
+func (s *Switch) findReversed(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key) (slot, bool) {
+	part := req.Replacement.Minor != 0
+	sl, flight, known := s.slots.look(reversed)
+	if !known {
+		if named, ok := s.referred(req); ok {
+			*reversed = named.Key
+			if sl, flight, known = s.slots.look(reversed); !known || flight != nil || sl.id != named.ID {
+				// Memory has let go of it, and what has its number now is another.
+				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
+				return slot{}, false
+			}
+		}
+	}
+	for known && flight != nil || !known && !part {
+		switch {
+		case known:
+			if !s.gate.wait(flight.done, req.Deadline) {
+				s.putOff(req, ans, txn.IssuerDidNotAnswer)
+				return slot{}, false
+			}
+		case s.outlived(req, reversed):
+			if s.shun(req, reversed) {
+				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
+				return slot{}, false
+			}
+		case s.slots.bury(reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}):
+			// A crash before the record below forgets the tombstone together
+			// with the answer: the terminal asks again.
+			s.concludeReversal(req, ans, w, reversed, txn.Approved)
+			return slot{}, false
+		}
+		sl, flight, known = s.slots.look(reversed) // it has come, or is decided
+	}
+	switch {
+	case sl.state != slotTombstoned && sl.position != 0:
+		return sl, true
+	case part:
+		s.denyPart(req, ans, w, reversed, txn.OriginalIsUnknown)
+	default:
+		s.slots.bury(reversed, req.Day, req.Received, slotTombstoned, slot{id: req.ID}) // one of an earlier day is not found by today's request
+		s.concludeReversal(req, ans, w, reversed, txn.Approved)
+	}
+	return slot{}, false
+}
+
+// mayReverse says whether a reversal may undo orig, as far as orig's own record tells.
+func (s *Switch) mayReverse(req *txn.Request, orig *txn.Record) txn.Reason {
+	switch {
+	case orig.Day != req.Day && (orig.Day != req.Day.Before() || req.Received.Sub(s.cfg.Day.Start(req.Day)) > replayGrace):
+		return txn.OriginalIsOfAnotherDay
+	case !orig.Request.Reversible() && orig.Reason == txn.Approved:
+		return txn.KindIsNotOffered // a yes would say that it is undone
+	case orig.Amount != req.Amount:
+		return txn.OriginalAmountDiffers
+	case req.Replacement.Minor != 0 && !orig.Request.Divisible():
+		return txn.KindIsNotOffered
+	}
+	return txn.Approved
+}
+
+// concludeReversal answers a reversal for good; nothing is owed for it.
+func (s *Switch) concludeReversal(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key, reason txn.Reason) {
+	s.describe(req, ans, w).OriginalKey = *reversed
+	s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+}
+
+// putOff leaves a reversal without an answer and without a trace: its terminal sends
+// it again.
+func (s *Switch) putOff(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
+	s.slots.forget(&req.Key, txn.Approved)
+	s.hush(req, ans, reason)
+}
+
+// recordDue makes w's ReversalDue durable and tells the terminal yes.
+func (s *Switch) recordDue(req *txn.Request, ans *txn.Answer, w *work) {
+	rec := &w.rec
 	ans.Reason = txn.Approved
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
-	rec.Code = ans.Code
 	ans.Reply.SettlementDate = settlementDate(req.Day)
+	rec.Outcome, rec.Reason, rec.Code = txn.OutcomeLocal, ans.Reason, ans.Code
 	rec.SettlementDate = ans.Reply.SettlementDate
 	// After this append the reversal is owed whatever happens, and this record
 	// is what a repeat of the terminal's request is answered from.
@@ -183,9 +212,9 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
 
-// referred is what a reversal names by the reference number that we gave it, of the
-// same terminal and amount. Many clients number all that they send, so a
-// number that is not found says nothing; nor does it while the archive is away.
+// referred is the transaction of the same terminal and amount that a reversal names by
+// the reference number that we gave it (DE37). Many clients put a number of their own
+// there, so one that is not found says nothing; nor does any while the archive is away.
 func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	if s.archive == nil || req.Original.RRN == [12]byte{} {
 		return named, false
@@ -204,19 +233,21 @@ func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	return named, false
 }
 
-// denyPart refuses the reversal of a part for what may be otherwise later.
+// denyPart refuses the reversal of a part for a reason that may pass: see reverse for
+// when that is remembered.
 func (s *Switch) denyPart(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key, reason txn.Reason) {
 	if req.Key.Batch == reversed.Batch && req.Key.STAN == reversed.STAN {
 		s.turnAway(req, ans, reason)
 		return
 	}
-	s.describe(req, ans, w).OriginalKey = *reversed
-	s.conclude(req, ans, w, txn.OutcomeLocal, reason)
+	s.concludeReversal(req, ans, w, reversed, reason)
 }
 
-// shun keeps out for a while a request of today that a reversal of an earlier day's may
-// mean: where numbers begin anew, it may still be on its way. In memory alone: what is
-// on its way comes within the grace. It is false if it has come meanwhile.
+// shun refuses today's request of that number for replayGrace, should it still come.
+// The reversal is taken to mean an earlier day's transaction, but where numbers begin
+// anew every day it may mean one of today that is still on its way. It is kept in memory
+// alone, since what is on its way comes within the grace. It is false if the request has
+// come meanwhile.
 func (s *Switch) shun(req *txn.Request, reversed *txn.Key) bool {
 	return s.slots.bury(reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
 }

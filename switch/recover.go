@@ -28,87 +28,125 @@ type Recovery struct {
 // before the first Authorize, with the journal running.
 func (s *Switch) Recover() (Recovery, error) {
 	began := time.Now()
-	var found Recovery
-	open := map[txn.ID]txn.Record{}
-	owed := map[txn.ID][]owedAt{}      // in the order in which it came to be owed
-	legs := map[txn.IssuerID]txn.Leg{} // the last one of each issuer
-	var sealed txn.Record              // the last one with a card number
-	var cut txn.Date                   // of a truncated journal: the last day of which it may lack records
-	recount := newRecount(s)
-	err := s.journal.Scan(s.journal.First(), func(pos journal.Position, b []byte) error {
+	r := recovering{s: s, open: map[txn.ID]txn.Record{}, owed: map[txn.ID][]owedAt{}, legs: map[txn.IssuerID]txn.Leg{}}
+	if err := r.readJournal(); err != nil {
+		return r.found, fmt.Errorf("recover: %w", err)
+	}
+	failpoint.Hit(failpoint.JournalRead)
+	if err := s.opens(&r.sealed); err != nil {
+		return r.found, fmt.Errorf("recover: %w", err)
+	}
+	for _, leg := range r.legs {
+		s.issuers.Resume(leg)
+	}
+	r.found.Open = len(r.open)
+	if err := r.decideOpen(); err != nil {
+		return r.found, fmt.Errorf("recover: %w", err)
+	}
+	for _, about := range r.owed {
+		for _, o := range about {
+			if untold(&o.rec) {
+				s.standIns.restore(&o.rec)
+			}
+			s.reversals.add(&o.rec, o.pos, o.parked)
+		}
+	}
+	failpoint.Hit(failpoint.Recovered)
+	r.found.Owed = len(r.owed)
+	r.found.Duration = time.Since(began)
+	return r.found, nil
+}
+
+// recovering is what Recover knows while it reads the journal.
+type recovering struct {
+	s      *Switch
+	found  Recovery
+	open   map[txn.ID]txn.Record    // intents without an outcome
+	owed   map[txn.ID][]owedAt      // about one original, in the order in which it came to be owed
+	legs   map[txn.IssuerID]txn.Leg // the last one of each issuer
+	sealed txn.Record               // the last one with a card number
+	cut    txn.Date                 // of a truncated journal: the last day of which it may lack records
+}
+
+func (r *recovering) readJournal() error {
+	recount := newRecount(r.s)
+	defer recount.end()
+	return r.s.journal.Scan(r.s.journal.First(), func(pos journal.Position, b []byte) error {
 		rec, err := recount.read(b)
 		if err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
-		if found.Records++; found.Records == 1 && pos > 1 {
-			cut = s.cfg.Day.Of(rec.At) // older than the days that still bind anybody: see Floor
-			recount.cut = cut
+		if r.found.Records++; r.found.Records == 1 && pos > 1 {
+			r.cut = r.s.cfg.Day.Of(rec.At) // older than the days that still bind anybody: see Floor
+			recount.cut = r.cut
 		}
-		s.starts.saw(rec.Day, pos)
-		s.numbers.seen(rec)
-		if err := s.batches.Apply(rec, uint64(pos)); err != nil {
+		r.s.starts.saw(rec.Day, pos)
+		r.s.numbers.seen(rec)
+		if err := r.s.batches.Apply(rec, uint64(pos)); err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
-		subject, key := rec.Subject()
-		switch rec.Kind {
-		case txn.RecordIntent:
-			open[rec.ID] = detach(rec)
-			legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
-			sealed = *rec
-		case txn.RecordOutcome:
-			delete(open, rec.ID)
-			s.restore(rec, pos)
-			if rec.Owes() {
-				owed[subject] = []owedAt{{detach(rec), pos, false}}
-			}
-			if rec.Request == txn.KindStandIn { // it was numbered without an intent
-				legs[rec.Leg.Issuer] = later(legs[rec.Leg.Issuer], rec.Leg)
-				sealed = *rec
-			}
-		case txn.RecordParked, txn.RecordReleased:
-			if about := owed[subject]; len(about) > 0 {
-				about[0].parked = rec.Kind == txn.RecordParked
-			}
-		case txn.RecordReversalDue:
-			if rec.Key != (txn.Key{}) {
-				s.slots.restore(&rec.Key, s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
-			}
-			if rec.Stays == 0 {
-				s.slots.undo(&key, subject, false)
-			}
-			s.originals.learn(rec)
-			if about := owed[subject]; len(about) > 0 && untold(&about[0].rec) {
-				owed[subject] = nil
-			}
-			owed[subject] = append(owed[subject], owedAt{detach(rec), pos, false})
-		case txn.RecordReversalDone, txn.RecordAdviceDone:
-			// An advice that was being told when its reversal came to be owed is
-			// done behind it, and is not that reversal.
-			about := owed[subject]
-			if len(about) > 0 && (rec.Kind == txn.RecordReversalDone || about[0].rec.Kind == txn.RecordOutcome) {
-				about = about[1:]
-			}
-			if owed[subject] = about; len(about) == 0 {
-				delete(owed, subject)
-			}
-			s.originals.learn(rec)
-			s.refusedStandIn(rec)
-		}
+		r.take(rec, pos)
 		return nil
 	})
-	recount.end()
-	if err != nil {
-		return found, fmt.Errorf("recover: %w", err)
+}
+
+// take does what the record at pos says.
+func (r *recovering) take(rec *txn.Record, pos journal.Position) {
+	subject, key := rec.Subject()
+	switch rec.Kind {
+	case txn.RecordIntent:
+		r.open[rec.ID] = detach(rec)
+		r.numbered(rec)
+	case txn.RecordOutcome:
+		delete(r.open, rec.ID)
+		r.s.restore(rec, pos)
+		if rec.Owes() {
+			r.owed[subject] = []owedAt{{detach(rec), pos, false}}
+		}
+		if rec.Request == txn.KindStandIn { // it was numbered without an intent
+			r.numbered(rec)
+		}
+	case txn.RecordParked, txn.RecordReleased:
+		if about := r.owed[subject]; len(about) > 0 {
+			about[0].parked = rec.Kind == txn.RecordParked
+		}
+	case txn.RecordReversalDue:
+		if rec.Key != (txn.Key{}) {
+			r.s.slots.restore(&rec.Key, r.s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
+		}
+		if rec.Stays == 0 {
+			r.s.slots.undo(&key, subject, false)
+		}
+		r.s.originals.learn(rec)
+		if about := r.owed[subject]; len(about) > 0 && untold(&about[0].rec) {
+			r.owed[subject] = nil
+		}
+		r.owed[subject] = append(r.owed[subject], owedAt{detach(rec), pos, false})
+	case txn.RecordReversalDone, txn.RecordAdviceDone:
+		// An advice that was being told when its reversal came to be owed is
+		// done behind it, and is not that reversal.
+		about := r.owed[subject]
+		if len(about) > 0 && (rec.Kind == txn.RecordReversalDone || about[0].rec.Kind == txn.RecordOutcome) {
+			about = about[1:]
+		}
+		if r.owed[subject] = about; len(about) == 0 {
+			delete(r.owed, subject)
+		}
+		r.s.originals.learn(rec)
+		r.s.refusedStandIn(rec)
 	}
-	failpoint.Hit(failpoint.JournalRead)
-	if err := s.opens(&sealed); err != nil {
-		return found, fmt.Errorf("recover: %w", err)
-	}
-	for _, leg := range legs {
-		s.issuers.Resume(leg)
-	}
-	found.Open = len(open)
-	for _, rec := range open {
+}
+
+// numbered notes a record whose leg was given to an issuer.
+func (r *recovering) numbered(rec *txn.Record) {
+	r.legs[rec.Leg.Issuer] = later(r.legs[rec.Leg.Issuer], rec.Leg)
+	r.sealed = *rec
+}
+
+// decideOpen makes an unknown outcome of each open intent.
+func (r *recovering) decideOpen() error {
+	s := r.s
+	for _, rec := range r.open {
 		rec.Kind, rec.At = txn.RecordOutcome, time.Now()
 		rec.Outcome, rec.Reason = txn.OutcomeUnknown, txn.IssuerDidNotAnswer
 		if rec.Request.Remedy() == txn.Repeat {
@@ -120,27 +158,16 @@ func (s *Switch) Recover() (Recovery, error) {
 		}
 		pos, err := s.commit(&rec, rec.Append(nil), false)
 		if err != nil {
-			return found, fmt.Errorf("recover: decide open request %s: %w", rec.ID, err)
+			return fmt.Errorf("decide open request %s: %w", rec.ID, err)
 		}
 		failpoint.Hit(failpoint.OpenDecided)
 		s.restore(&rec, pos)
-		s.recount(&rec, rec.Day > cut)
+		s.recount(&rec, rec.Day > r.cut)
 		if rec.Owes() {
-			owed[rec.ID] = []owedAt{{rec, pos, false}}
+			r.owed[rec.ID] = []owedAt{{rec, pos, false}}
 		}
 	}
-	for _, about := range owed {
-		for _, o := range about {
-			if untold(&o.rec) {
-				s.standIns.restore(&o.rec)
-			}
-			s.reversals.add(&o.rec, o.pos, o.parked)
-		}
-	}
-	failpoint.Hit(failpoint.Recovered)
-	found.Owed = len(owed)
-	found.Duration = time.Since(began)
-	return found, nil
+	return nil
 }
 
 // later is the leg that was numbered later; the zero leg never is.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -63,7 +66,7 @@ func TestTerminalsWithTLS(t *testing.T) {
 	write(t, s.dir, "terminals.pem", read(t, theirs.File)) // its path is relative to the configuration
 	s.cli("config", "check").check(t, exitOK, "ok", "")
 	s.start()
-	addr, found := strings.CutSuffix(s.cup, ", with TLS")
+	addr, found := strings.CutPrefix(s.cup, "tls://")
 	if !found {
 		t.Errorf("the switch says %q of the listener", s.cup)
 	}
@@ -85,14 +88,7 @@ func TestTerminalsWithTLS(t *testing.T) {
 	run(exitUsage, "", "need --tls-ca", sale, "--to", addr, "--tls-name", "x")
 	run(exitUsage, "", "read tls.ca: open nowhere.pem", sale, "--to", addr, "--tls-ca", "nowhere.pem")
 
-	write(t, s.dir, "one.txt", fmt.Sprintf("%X\n", frame(t, "cup-03")))
-	s.cli("capture", "one.txt", "--out", "one.acq").check(t, exitOK, "", "")
-	run(exitOK, "1 answered", "", []string{"replay", "one.acq"}, secured...)
-	write(t, s.dir, "identities.csv", "10000001,999290054110001\n")
-	write(t, s.dir, "load.yaml", "sessions: 2\narrivals: [{for: 300ms, rate: 50}]\nmix: {sale: 100}\ncards: {prefixes: {\"622202\": 1}, count: 10}\namounts: {from: \"1.00\", to: \"1.00\"}\n")
-	run(exitOK, "0 wrong", "", []string{"load", "--profile", "load.yaml", "--identities", "identities.csv"}, secured...)
-	write(t, s.dir, "echo.txt", "at 10000001 merchant=999290054110001\nterminal echo\n")
-	run(exitOK, "1 passed", "", []string{"script", "run", "echo.txt"}, secured...)
+	s.tools(secured...)
 	run(exitUsage, "", "say --to", []string{"script", "run", "echo.txt"}, secured[2:4]...)
 
 	write(t, s.dir, "terminals.pem", read(t, ours.File))
@@ -100,6 +96,55 @@ func TestTerminalsWithTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.until("another authority is in force", func() bool { return s.cli(append(slices.Clip(sale), secured...)...).code == exitUnreachable })
+	if r := s.verify(); r.OpenRequests+r.OpenReversals != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// tools plays everything that plays terminals against a host.
+func (s *stack) tools(to ...string) {
+	t := s.t
+	t.Helper()
+	run := func(out string, args ...string) {
+		t.Helper()
+		s.cli(append(args, to...)...).check(t, exitOK, out, "")
+	}
+	write(t, s.dir, "one.txt", fmt.Sprintf("%X\n", frame(t, "cup-03")))
+	s.cli("capture", "one.txt", "--out", "one.acq").check(t, exitOK, "", "")
+	run("1 answered", "replay", "one.acq")
+	write(t, s.dir, "identities.csv", "10000001,999290054110001\n")
+	write(t, s.dir, "load.yaml", "sessions: 2\narrivals: [{for: 300ms, rate: 50}]\nmix: {sale: 100}\ncards: {prefixes: {\"622202\": 1}, count: 10}\namounts: {from: \"1.00\", to: \"1.00\"}\n")
+	run("0 wrong", "load", "--profile", "load.yaml", "--identities", "identities.csv")
+	write(t, s.dir, "echo.txt", "at 10000001 merchant=999290054110001\nterminal echo\n")
+	run("1 passed", "script", "run", "echo.txt")
+}
+
+// A switch whose CUP listener takes frames in HTTP: from our tools, and from any
+// client that posts one.
+func TestTerminalsOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	write(t, s.dir, "acqswitch.yaml", strings.Replace(read(t, s.dir+"/acqswitch.yaml"), "dialect: cup-pos}", "dialect: cup-pos, carriage: http}", 1))
+	s.start()
+	url := s.cup + "/mjc/webtrans/VPB_lb"
+	sale := []string{"terminal", "sale", "--amount", "1.00", "--card", "6222021234567890128", "--terminal", "10000001", "--merchant", "999290054110001", "--to"}
+	s.cli(append(sale, url)...).check(t, exitOK, "approved", "")
+	s.cli(append(sale, strings.TrimPrefix(s.cup, "http://"))...).check(t, exitUnreachable, "", "no answer came in time")
+	s.cli(append(sale, strings.Replace(url, "http", "https", 1))...).check(t, exitUsage, "", "needs an authority of the host's certificate")
+	s.tools("--to", url)
+	resp, err := http.Post(url, "x-ISO-TPDU/x-auth", bytes.NewReader(renumbered(t, frame(t, "cup-03"), 77)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "x-ISO-TPDU/x-auth" {
+		t.Fatalf("%v, %s, %v", err, resp.Status, resp.Header)
+	}
+	checkAnswer(t, body[2:], 0x0210, "00")
 	if r := s.verify(); r.OpenRequests+r.OpenReversals != 0 {
 		t.Errorf("%+v", r)
 	}

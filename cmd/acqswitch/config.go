@@ -77,9 +77,24 @@ type terminalsConfig struct {
 }
 
 type listenerConfig struct {
-	Address string        `yaml:"address"`
-	Dialect string        `yaml:"dialect"`
-	TLS     *certs.Server `yaml:"tls"`
+	Address string `yaml:"address"`
+	Dialect string `yaml:"dialect"`
+	// Carriage is tcp, also when empty, or http.
+	Carriage string        `yaml:"carriage"`
+	TLS      *certs.Server `yaml:"tls"`
+}
+
+// scheme stands before an address of l as people are told it; nothing is plain TCP.
+func (l *listenerConfig) scheme() string {
+	switch {
+	case l.Carriage == "http" && l.TLS != nil:
+		return "https://"
+	case l.Carriage == "http":
+		return "http://"
+	case l.TLS != nil:
+		return "tls://"
+	}
+	return ""
 }
 
 type journalConfig struct {
@@ -333,7 +348,10 @@ func (c *config) listeners() ([]pos.Listener, error) {
 				return nil, fmt.Errorf("%s: %w", l.Address, err)
 			}
 		}
-		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS})
+		if l.Carriage != "" && l.Carriage != "tcp" && l.Carriage != "http" {
+			return nil, fmt.Errorf("%s: carriage %q must be tcp or http", l.Address, l.Carriage)
+		}
+		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS, HTTP: l.Carriage == "http"})
 	}
 	return ls, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -67,9 +68,6 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 	if f.profile == "" || f.to == "" || (f.identities == "") == (f.registry == "") {
 		return usage(errors.New("say --profile, --to, and one of --identities and --registry"))
 	}
-	if err := hostPort(f.to); err != nil {
-		return usage(err)
-	}
 	var p *replay.Profile
 	if err := readFile(f.profile, func(r io.Reader) (err error) { p, err = replay.ReadProfile(r); return err }); err != nil {
 		return usage(fmt.Errorf("--profile: %w", err))
@@ -84,7 +82,10 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 		return usage(errors.New("--tmk is for a profile with mac: true"))
 	}
 	var err error
-	if o.TLS, err = f.tls.config(); err != nil {
+	if o.TLS, err = f.tls.config(); err == nil {
+		err = carriage.Check(f.to, o.TLS != nil)
+	}
+	if err != nil {
 		return usage(err)
 	}
 	if o.Keys, err = playableKeysOf(f.tmk); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/capture"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
@@ -99,13 +99,13 @@ in every case.`,
 
 func (f *replayFlags) options() (o replay.Options, err error) {
 	o = replay.Options{Addrs: targets(f.to), Terminals: f.terminals, STAN: f.stan, Patience: f.patience, Max: f.max, Rules: replay.DefaultRules()}
-	for _, addr := range o.Addrs {
-		if err := hostPort(addr); err != nil {
-			return o, err
-		}
-	}
 	if o.TLS, err = f.tls.config(); err != nil {
 		return o, err
+	}
+	for _, addr := range o.Addrs {
+		if err := carriage.Check(addr, o.TLS != nil); err != nil {
+			return o, fmt.Errorf("--to: %w", err)
+		}
 	}
 	switch {
 	case len(o.Addrs) == 0 && !f.compare:
@@ -163,20 +163,13 @@ func targets(to []string) map[string]string {
 	addrs := map[string]string{}
 	for _, one := range to {
 		name, addr, named := strings.Cut(one, "=")
+		named = named && !strings.Contains(name, "://") // the = is of a URL
 		if !named {
 			name, addr = "", one
 		}
 		addrs[name] = addr
 	}
 	return addrs
-}
-
-// hostPort refuses what is no address before anything is played.
-func hostPort(addr string) error {
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return fmt.Errorf("--to %q must be HOST:PORT", addr)
-	}
-	return nil
 }
 
 // testKeysOf reads the file of --tmk, if there is one.

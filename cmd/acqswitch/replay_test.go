@@ -211,7 +211,7 @@ func TestCaptureCommandLine(t *testing.T) {
 		{[]string{"capture", "text", "--key", "text"}, exitUsage, "64 hexadecimal digits"},
 		{[]string{"replay", "text"}, exitUsage, "--to"},
 		{[]string{"replay", "text", "--to", "x:1"}, exitUsage, "not a stored capture"},
-		{[]string{"replay", "text", "--to", "x"}, exitUsage, `--to "x" must be HOST:PORT`},
+		{[]string{"replay", "text", "--to", "x"}, exitUsage, `--to: "x" must be HOST:PORT`},
 		{[]string{"replay", "text", "--compare", "x:1"}, exitUsage, "two hosts"},
 		{[]string{"replay", "text", "--compare", "x:1", "y:1", "--to", "z:1"}, exitUsage, "leave --to out"},
 		{[]string{"replay", "text", "--to", "x:1", "--speed", "fast"}, exitUsage, "--speed"},

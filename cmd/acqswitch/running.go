@@ -123,7 +123,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	start(stage{"terminals", a.terminals.Run})
 	for i, addr := range a.terminals.Addrs() {
 		l := a.cfg.Terminals.Listeners[i]
-		a.log.Info("terminals can connect", "dialect", l.Dialect, "address", addr.String(), "tls", l.TLS != nil)
+		a.log.Info("terminals can connect", "dialect", l.Dialect, "address", l.scheme()+addr.String())
 	}
 	ready()
 	select {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
@@ -83,6 +84,9 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 	var err error
 	if host.tls, err = f.tls.config(); err == nil {
 		host.keys, err = testKeysOf(f.tmk)
+	}
+	for _, addr := range host.addrs {
+		err = errors.Join(err, carriage.Check(addr, host.tls != nil))
 	}
 	switch {
 	case err != nil:

@@ -88,11 +88,8 @@ The addresses of a switch that runs on the data directory count as free.`,
 			}
 			err = a.run(ctx, func() {
 				for i, addr := range a.terminals.Addrs() {
-					l, how := cfg.Terminals.Listeners[i], ""
-					if l.TLS != nil {
-						how = ", with TLS"
-					}
-					fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, addr, how)
+					l := cfg.Terminals.Listeners[i]
+					fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, l.scheme(), addr)
 				}
 				if a.admin != nil {
 					fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
@@ -207,7 +208,10 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 		return usage(err)
 	}
 	options := terminal.Options{Patience: f.timeout}
-	if options.TLS, err = f.tls.config(); err != nil {
+	if options.TLS, err = f.tls.config(); err == nil {
+		err = carriage.Check(f.address(), options.TLS != nil)
+	}
+	if err != nil {
 		return usage(err)
 	}
 	if f.store != "" {

@@ -93,6 +93,9 @@ func specDialect(text []byte, prefix string) (*Dialect, error) {
 // PrefixSize is the number of bytes before a frame that say its length.
 func (d *Dialect) PrefixSize() int { return d.prefix }
 
+// ReadLength is the size of the frame that a prefix announces.
+func (d *Dialect) ReadLength(prefix []byte) (int, error) { return d.Codec.ReadLength(prefix) }
+
 // Parse takes a frame with its length prefix apart.
 func (d *Dialect) Parse(m *iso.Message, frame []byte) error {
 	n := d.PrefixSize()
@@ -109,7 +112,7 @@ func (d *Dialect) next(data []byte) (int, error) {
 	if len(data) < size {
 		return 0, nil
 	}
-	n, err := d.Codec.ReadLength(data[:size])
+	n, err := d.ReadLength(data[:size])
 	if err != nil {
 		return 0, fmt.Errorf("no %s message: %w", d.Name, err)
 	}

@@ -8,13 +8,11 @@
 package certs
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 )
@@ -141,14 +139,4 @@ func Sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// Dial connects within a time, TLS included; config nil is plain TCP.
-func Dial(ctx context.Context, address string, config *tls.Config, within time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	if config != nil {
-		return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
-	}
-	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }

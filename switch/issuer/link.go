@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 )
 
 // link is one standing connection to an issuer: dialed, signed on, watched,
@@ -140,7 +140,7 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	return certs.Dial(ctx, l.is.cfg.Address, l.is.secured(), l.is.cfg.ConnectTimeout)
+	return carriage.Dial(ctx, l.is.cfg.Address, nil, l.is.secured(), l.is.cfg.ConnectTimeout)
 }
 
 // sleep waits for d and says whether ctx is still going.

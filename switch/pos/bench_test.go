@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
 )
@@ -34,7 +35,7 @@ func BenchmarkSecured(b *testing.B) {
 			var conn net.Conn
 			for b.Loop() {
 				if conn == nil {
-					if conn, err = certs.Dial(b.Context(), s.Addrs()[row.listener].String(), row.config, 10*time.Second); err != nil {
+					if conn, err = carriage.Dial(b.Context(), s.Addrs()[row.listener].String(), nil, row.config, 10*time.Second); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -67,8 +67,8 @@ func (s *Server) keepListeners() {
 }
 
 // keep notes a session that stopped reading because the drain told it to, and
-// whose answers are written. A session that was cut off is not kept, nor is a
-// secured one: another process cannot go on with its keys. Its terminal connects
+// whose answers are written. A session that was cut off is not kept, nor is one with
+// TLS, with whose keys another process cannot go on, or HTTP. Its terminal connects
 // again.
 func (s *Server) keep(ss *session, unread []byte) {
 	s.mu.Lock()
@@ -103,7 +103,7 @@ func duplicate(socket any) (fd int, err error) {
 }
 
 // Adopt takes over what another process kept, before Listen. A session whose
-// dialect is spoken at no listener without TLS any more is closed.
+// dialect is spoken at no listener with neither TLS nor HTTP any more is closed.
 func (s *Server) Adopt(k *Sockets) {
 	s.adopted = k
 	for _, l := range k.Listeners {
@@ -192,7 +192,7 @@ func (s *Server) resume(serve func(*session)) {
 			continue
 		}
 		s.accepts.Add(1)
-		ss := newSession(s, conn, d, nil)
+		ss := newSession(s, conn, &Listener{Dialect: d}, nil)
 		ss.unread = k.Unread
 		serve(ss)
 	}
@@ -202,7 +202,7 @@ func (s *Server) resume(serve func(*session)) {
 // dialect is the one of a name in which plain sessions are served, if any.
 func (s *Server) dialect(name string) *dialect.Terminal {
 	for _, l := range s.cfg.Listeners {
-		if l.Dialect.Name() == name && l.TLS == nil {
+		if l.Dialect.Name() == name && l.TLS == nil && !l.HTTP {
 			return l.Dialect
 		}
 	}

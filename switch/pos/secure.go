@@ -72,13 +72,12 @@ func (s *Server) CertificateEnds() []time.Time {
 // frame that has begun. A peer that left before a word, or that the drain caught, is
 // no news.
 func (ss *session) handshake() error {
-	conn, ok := ss.conn.(*tls.Conn)
-	if !ok {
+	if ss.tls == nil {
 		return nil
 	}
 	ss.frameBegan.Store(time.Now().UnixNano())
 	defer ss.frameBegan.Store(0)
-	err := conn.Handshake()
+	err := ss.tls.Handshake()
 	switch {
 	case err == nil:
 		return nil

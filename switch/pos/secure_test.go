@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -25,7 +26,7 @@ func issue(by *certstest.Authority) *certs.Server {
 // says so.
 func shake(t *testing.T, addr string, config *tls.Config) (net.Conn, error) {
 	t.Helper()
-	conn, err := certs.Dial(t.Context(), addr, config, 10*time.Second)
+	conn, err := carriage.Dial(t.Context(), addr, nil, config, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +242,77 @@ func TestSecuredSessionsAreNotHandedOver(t *testing.T) {
 	start(t, next)
 	if !closed(plain) {
 		t.Error("a plain session goes on where there is TLS only")
+	}
+}
+
+// Each frame in a POST of its own, over TLS too: every answer in its order, what is
+// wrong counted, other sessions served.
+func TestFramesInHTTP(t *testing.T) {
+	ours := certstest.NewAuthority(t)
+	plain, secured := listener(t, "cup-pos", nil), listener(t, "cup-pos", issue(ours))
+	plain.HTTP, secured.HTTP = true, true
+	d := &desk{}
+	s, stop := run(t, Config{Listeners: []Listener{plain, secured}, FrameDeadline: 300 * time.Millisecond}, d)
+	at := func(i int) net.Conn {
+		t.Helper()
+		address, config := "http://"+s.Addrs()[0].String()+"/mjc/webtrans/VPB_lb", (*tls.Config)(nil)
+		if i == 1 {
+			address, config = "https://"+s.Addrs()[1].String()+"/", terms(t, certs.Client{CA: ours.File})
+		}
+		conn, err := carriage.Dial(t.Context(), address, plain.Dialect, config, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		return conn
+	}
+	for i := range 2 {
+		conn := at(i)
+		for stan := range uint32(3) {
+			if err := ask(conn, stan+1); err != nil {
+				t.Errorf("listener %d, sale %d: %v", i, stan, err)
+			}
+		}
+		if _, err := conn.Write(append(saleFrame(7), saleFrame(8)...)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := readFrame(conn); err != nil {
+				t.Errorf("one after the other: %v", err)
+			}
+		}
+	}
+	sale := saleFrame(1)
+	for say, cause := range map[string]Cause{
+		string(sale):                                           CauseUnparsable,
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":                    CauseUnparsable,
+		"POST / HTTP/1.1\r\nHost: x\r\n\r\n":                   CauseLength,
+		"POST / HTTP/1.1\r\nHost: x\r\n":                       CauseSlow,
+		"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\x00\x02": CauseSlow,
+	} {
+		before := d.count(cause)
+		conn := dial(t, s.Addrs()[0].String())
+		io.WriteString(conn, say)
+		io.Copy(io.Discard, conn)
+		for end := time.Now().Add(5 * time.Second); d.count(cause) == before && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if d.count(cause) != before+1 {
+			t.Errorf("%q: counted %v, wanted one more %s", say, d.bad, cause)
+		}
+	}
+	busy := at(0)
+	d.delay = func(*txn.Request) time.Duration { return 200 * time.Millisecond }
+	busy.Write(saleFrame(9))
+	time.Sleep(100 * time.Millisecond)
+	s.Keep()
+	stop()
+	if _, err := readFrame(busy); err != nil {
+		t.Errorf("in flight at the stop: %v", err)
+	}
+	if n := len(s.Kept().Sessions); n > 0 {
+		t.Errorf("%d sessions are handed over", n)
 	}
 }
 

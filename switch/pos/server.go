@@ -73,7 +73,7 @@ const (
 	CauseTruncated   Cause = "truncated"    // the peer left inside a frame
 	CauseSlow        Cause = "slow"         // the frame, or TLS, was not whole in time: closed
 	CauseHandshake   Cause = "handshake"    // TLS was not agreed on: closed
-	CauseUnparsable  Cause = "unparsable"   // no request can be made out: closed
+	CauseUnparsable  Cause = "unparsable"   // no request can be made out, no POST where there is HTTP: closed
 	CauseFormat      Cause = "format"       // a request with bad fields: answered 30
 	CauseResponse    Cause = "response_mti" // a terminal sent a response: ignored
 	CauseUnencodable Cause = "unencodable"  // our answer does not fit its dialect: closed
@@ -122,6 +122,8 @@ type Listener struct {
 	Dialect *dialect.Terminal
 	// TLS secures its sessions; nil: they are plain.
 	TLS *certs.Server
+	// HTTP has each frame come in a POST of its own, and its answer go in the response.
+	HTTP bool
 }
 
 func (c *Config) setDefaults() {
@@ -224,7 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.resume(func(ss *session) { s.begin(ss, &serving) })
 	for i, ln := range s.listeners {
 		accepting.Go(func() {
-			if err := s.accept(ln, s.cfg.Listeners[i].Dialect, s.secured[i], &serving); err != nil {
+			if err := s.accept(ln, &s.cfg.Listeners[i], s.secured[i], &serving); err != nil {
 				failed <- err
 			}
 		})
@@ -277,7 +279,7 @@ func (s *Server) hand(j job) {
 
 // accept takes connections until the listener closes. It backs off while the
 // process has no file descriptors left: that passes when sessions close.
-func (s *Server) accept(ln net.Listener, d *dialect.Terminal, by *secured, serving *sync.WaitGroup) error {
+func (s *Server) accept(ln net.Listener, l *Listener, by *secured, serving *sync.WaitGroup) error {
 	for pause := time.Duration(0); ; {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -291,7 +293,7 @@ func (s *Server) accept(ln net.Listener, d *dialect.Terminal, by *secured, servi
 		}
 		pause = 0
 		s.accepts.Add(1)
-		s.begin(newSession(s, conn, d, by), serving)
+		s.begin(newSession(s, conn, l, by), serving)
 	}
 }
 

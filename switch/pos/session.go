@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -31,8 +32,9 @@ const socketBufferSize = 64 << 10
 // session is one terminal's (or concentrator's) connection.
 type session struct {
 	server   *Server
-	conn     net.Conn // what is read and written
-	socket   net.Conn // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
+	conn     net.Conn  // what is read and written
+	socket   net.Conn  // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
+	tls      *tls.Conn // between them, nil: there is none
 	dialect  *dialect.Terminal
 	host     string // of the remote address
 	places   chan struct{}
@@ -53,8 +55,8 @@ type session struct {
 	prefix [4]byte // of the frame being read
 }
 
-// newSession is the session of a connection, secured unless by is nil.
-func newSession(s *Server, conn net.Conn, d *dialect.Terminal, by *secured) *session {
+// newSession is the session of a connection to l, secured unless by is nil.
+func newSession(s *Server, conn net.Conn, l *Listener, by *secured) *session {
 	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
 	if err != nil {
 		host = conn.RemoteAddr().String()
@@ -63,11 +65,19 @@ func newSession(s *Server, conn net.Conn, d *dialect.Terminal, by *secured) *ses
 		tcp.SetWriteBuffer(socketBufferSize)
 		tcp.SetReadBuffer(socketBufferSize)
 	}
-	ss := &session{server: s, conn: conn, socket: conn, dialect: d, host: host, places: make(chan struct{}, s.cfg.InFlightMax)}
+	places := s.cfg.InFlightMax
+	if l.HTTP { // it answers in order
+		places = 1
+	}
+	ss := &session{server: s, conn: conn, socket: conn, dialect: l.Dialect, host: host, places: make(chan struct{}, places)}
 	ss.lastActive.Store(time.Now().UnixNano())
 	ss.out.write = ss.write
 	if by != nil {
-		ss.conn = tls.Server(conn, by.terms)
+		ss.tls = tls.Server(conn, by.terms)
+		ss.conn = ss.tls
+	}
+	if l.HTTP {
+		ss.conn = carriage.Serve(ss.conn, l.Dialect, func() { ss.frameBegan.Store(time.Now().UnixNano()) })
 	}
 	return ss
 }
@@ -108,7 +118,7 @@ func (ss *session) serve() {
 			failpoint.Hit(failpoint.Heard)
 		}
 		received := time.Now() // what it waits from here on is of its deadline
-		if cfg.InFlightMax == 1 {
+		if cap(ss.places) == 1 {
 			if !ss.handle(x, received) {
 				return
 			}
@@ -145,7 +155,7 @@ func (e *errSession) Unwrap() error { return e.err }
 func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	ss.unread = nil
 	if _, err := r.Peek(1); err != nil {
-		return nil, err
+		return nil, ss.carried(err)
 	}
 	size := ss.dialect.PrefixSize()
 	// The usual frame is buffered whole by now and needs no clock.
@@ -179,6 +189,22 @@ func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 		return nil, ss.cut(err)
 	}
 	return x, nil
+}
+
+// carried gives what HTTP made of the bytes before a frame its cause. On a connection
+// without it nothing is wrong there but the connection.
+func (ss *session) carried(err error) error {
+	switch {
+	case ss.closedFor.Load() != nil:
+		return err
+	case errors.Is(err, carriage.ErrFrame):
+		return &errSession{CauseLength, err}
+	case errors.Is(err, carriage.ErrHTTP):
+		return &errSession{CauseUnparsable, err}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &errSession{CauseTruncated, err}
+	}
+	return err
 }
 
 // cut is the end of a session inside a frame.

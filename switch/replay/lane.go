@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -172,7 +172,7 @@ func (t *member) flight(stan uint32) *slot {
 }
 
 func (l *lane) dial(ctx context.Context) error {
-	conn, err := certs.Dial(ctx, l.g.o.Addr, l.g.o.TLS, dialTimeout)
+	conn, err := carriage.Dial(ctx, l.g.o.Addr, l.g.d, l.g.o.TLS, dialTimeout)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
-	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 )
 
 // Why a request has no answer. Each is said with its number of requests.
@@ -110,7 +110,7 @@ func (l *link) open(ctx context.Context) (net.Conn, error) {
 	if conn != nil {
 		return conn, nil
 	}
-	conn, err := certs.Dial(ctx, l.addr, l.tls, dialTimeout)
+	conn, err := carriage.Dial(ctx, l.addr, l.dialect, l.tls, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
@@ -131,7 +131,7 @@ func (l *link) read(conn net.Conn) error {
 		if err != nil {
 			return errClosed
 		}
-		n, err := l.dialect.Codec.ReadLength(prefix)
+		n, err := l.dialect.ReadLength(prefix)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNonsense, err)
 		}

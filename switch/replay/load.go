@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -373,7 +373,7 @@ func (g *generator) half(frame []byte) {
 	}
 	g.halving.Go(func() {
 		defer func() { <-g.halves }()
-		conn, err := certs.Dial(context.Background(), g.o.Addr, g.o.TLS, dialTimeout)
+		conn, err := carriage.Dial(context.Background(), g.o.Addr, g.d, g.o.TLS, dialTimeout)
 		if err != nil {
 			return
 		}

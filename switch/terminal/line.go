@@ -10,7 +10,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/certs"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
@@ -81,7 +81,7 @@ func (l *Line) dial(ctx context.Context) error {
 	if l.conn != nil {
 		return nil
 	}
-	conn, err := certs.Dial(ctx, l.Addr, l.TLS, connectTimeout)
+	conn, err := carriage.Dial(ctx, l.Addr, l.Dialect, l.TLS, connectTimeout)
 	if err != nil {
 		return fmt.Errorf("connect to the switch: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/carriage"
 )
 
 // Limits of Follow.
@@ -511,6 +512,15 @@ func (f *Follower) skip(s *followed, side int, at time.Time) error {
 func (f *Follower) frames(s *followed, side int, at time.Time) error {
 	st := &s.streams[side]
 	for len(st.data) > 0 && !s.ended {
+		if head := carriage.Head(st.data); head != 0 { // of the HTTP that a frame travels in
+			if head < 0 {
+				return nil
+			}
+			if st.data = st.data[head:]; len(st.data) == 0 {
+				st.data = nil
+			}
+			continue
+		}
 		if !s.known {
 			if wait, err := f.guess(s, side); wait || err != nil {
 				return err

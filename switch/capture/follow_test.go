@@ -244,6 +244,16 @@ func TestFollowGaps(t *testing.T) {
 				p.all[n-2], p.all[n-1] = p.all[n-1], p.all[n-2]
 			}
 		}, "0200 000001 true, 0210 000001 false, 0200 000002 true, 0210 000002 false, 0200 000003 true, 0210 000003 false", ""},
+		{"in HTTP, which comes in pieces", func(p *tape) {
+			p.open()
+			for stan := 1; stan <= 2; stan++ {
+				post := fmt.Appendf(nil, "POST /mjc/webtrans/VPB_lb HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(ask(stan)), ask(stan))
+				p.send(0, post[:40])
+				p.send(0, post[40:])
+				p.send(1, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(answer(stan))))
+				p.send(1, answer(stan))
+			}
+		}, "0200 000001 true, 0210 000001 false, 0200 000002 true, 0210 000002 false", ""},
 		{"another protocol", func(p *tape) {
 			p.open()
 			for range 20 {

@@ -258,6 +258,22 @@ func (c *client) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Head is the size of the head of an HTTP message that data begins with, behind which
+// its frame is: 0 where there is none, -1 while it is not whole.
+func Head(data []byte) int {
+	if !bytes.HasPrefix(data, []byte("POST ")) && !bytes.HasPrefix(data, []byte("HTTP/1.")) {
+		return 0
+	}
+	n := bytes.Index(data[:min(len(data), headMax)], []byte("\r\n\r\n"))
+	switch {
+	case n >= 0:
+		return n + 4
+	case len(data) >= headMax:
+		return 0
+	}
+	return -1
+}
+
 // Dial connects within a time, TLS included. address is HOST:PORT, for frames over
 // TCP, and over TLS unless config is nil; or tls://HOST:PORT, or http://HOST:PORT/PATH
 // or https://..., where config must be as Check has it. framing may be nil where there

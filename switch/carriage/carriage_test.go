@@ -195,6 +195,18 @@ func TestDialHears(t *testing.T) {
 	}
 }
 
+func TestHead(t *testing.T) {
+	for say, want := range map[string]int{
+		"": 0, "\x00\x04sale": 0, "GET / HTTP/1.1\r\n\r\n": 0, "0004sale": 0,
+		"POST / HTTP/1.1\r\nA: b\r\n\r\n\x00\x04sale": 25, "HTTP/1.1 200 OK\r\n\r\n": 19,
+		"POST / HTTP/1.1\r\nA: b\r\n": -1, "POST " + strings.Repeat("x", headMax): 0,
+	} {
+		if n := Head([]byte(say)); n != want {
+			t.Errorf("%.30q: %d, want %d", say, n, want)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for address, want := range map[string][2]string{ // without certificates, and with
 		"127.0.0.1:8583":              {"", ""},

@@ -162,13 +162,13 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return err
 	}
 	s := follower.Stats()
-	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: s.Partial, Foreign: s.Foreign, Unreadable: r.Stats.Unreadable}
+	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: s.Partial, Foreign: s.Foreign, Other: s.Other, Unreadable: r.Stats.Unreadable}
 	if r.Index, err = w.Finish(); err != nil {
 		return err
 	}
 	t.sayAll(&r)
 	if r.Requests == 0 {
-		return usage(fmt.Errorf("no request was found in %s: say --dialect, or --spec of the host's own field table", strings.Join(files, ", ")))
+		return usage(fmt.Errorf("no request was found in %s: %s", strings.Join(files, ", "), f.nothing(&r)))
 	}
 	info, err := out.Stat()
 	if err != nil {
@@ -183,6 +183,27 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return c.print(r)
 	}
 	return r.show(c.out)
+}
+
+// nothing is why there may be no request, and what to do.
+func (f *captureFlags) nothing(r *captured) string {
+	switch s := r.Stats; {
+	case s.Packets == 0:
+		return "it is empty"
+	case s.Other == s.Packets:
+		return fmt.Sprintf("%s, and none is TCP over IP on Ethernet, Linux cooked, loopback or raw IP", plural(s.Packets, "packet"))
+	case s.Partial > 0:
+		return "record whole packets (tcpdump -s 0)"
+	case len(f.ports) > 0 && s.Foreign == 0 && r.Sessions == 0:
+		return "no session is to --port"
+	case r.Sessions > 0 || s.Unreadable > 0 && f.dialect != "auto":
+		return "what was left out, and why, is said above"
+	case f.spec != "":
+		return "the field table of --spec reads none"
+	case f.dialect != "auto":
+		return "none is in " + f.dialect + "; --dialect auto tries all, --spec is for a field table of the host's own"
+	}
+	return "say --dialect, or --spec of the host's own field table"
 }
 
 // readInto reads one file. What is wrong with it is said, and is an error only
@@ -273,18 +294,18 @@ func (t *talkative) sayAll(r *captured) {
 		t.note(fmt.Sprintf("and %d more of the kind", more))
 	}
 	for _, row := range []struct {
-		n    int
-		what string
+		n         int
+		what, why string
 	}{
-		{r.Stats.Partial, "packets were recorded in part only: record whole packets (tcpdump -s 0)"},
-		{r.Stats.Unreadable, "lines are no message and were left out"},
-		{r.Stats.Foreign, "TCP sessions speak something else and were left out"},
-		{r.Unread, "messages could not be taken apart, so not cleaned either, and were left out"},
-		{r.Unmatched, "answers are of no request in the capture and were left out"},
-		{r.FromHosts, "messages were the host's own requests, or answers to them, and were left out"},
+		{r.Stats.Partial, "packet", "recorded in part only; record whole ones (tcpdump -s 0)"},
+		{r.Stats.Unreadable, "line", "left out, no message"},
+		{r.Stats.Foreign, "TCP session", "left out, another protocol"},
+		{r.Unread, "message", "left out, not to be taken apart and so not to be cleaned"},
+		{r.Unmatched, "answer", "left out, of no request in the capture"},
+		{r.FromHosts, "message", "left out, a request of the host's own or an answer to one"},
 	} {
 		if row.n > 0 {
-			t.note(fmt.Sprintf("%d %s", row.n, row.what))
+			t.note(plural(row.n, row.what) + " " + row.why)
 		}
 	}
 }
@@ -300,9 +321,9 @@ func (r *captured) show(out io.Writer) error {
 	for _, x := range r.Terminals {
 		terminals[x.Terminal] = true
 	}
-	fmt.Fprintf(out, "\n%d requests, %d with an answer, of %d terminals, %s to %s\n", r.Requests, r.Answers, len(terminals), r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime))
+	fmt.Fprintf(out, "\n%s, %d with an answer, of %s, %s to %s UTC\n", plural(r.Requests, "request"), r.Answers, plural(len(terminals), "terminal"), r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime))
 	n := r.Cleaned
-	fmt.Fprintf(out, "%d card numbers became pseudonyms (key %s); %d tracks, %d PIN blocks, %d MACs and %d keys were blanked\n", n.Cards, r.KeyID, n.Tracks, n.PINs, n.MACs, n.Keys)
-	_, err := fmt.Fprintf(out, "%s: %d bytes, from %d bytes in %s (%.0f MB/s)\n", r.File, r.Bytes, r.Stats.Bytes, ms(r.Took), float64(r.Stats.Bytes)/1e6/r.Took.Seconds())
+	fmt.Fprintf(out, "pseudonyms for card numbers: %d (key %s); blanked: %s, %s, %s, %s\n", n.Cards, r.KeyID, plural(n.Tracks, "track"), plural(n.PINs, "PIN block"), plural(n.MACs, "MAC"), plural(n.Keys, "key"))
+	_, err := fmt.Fprintf(out, "%s: %d bytes, from %d bytes in %s\n", r.File, r.Bytes, r.Stats.Bytes, ms(r.Took))
 	return err
 }

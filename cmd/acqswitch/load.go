@@ -138,7 +138,7 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 		return unreachable(made)
 	case made != nil:
 		return made
-	case !r.OK() || p.Search != nil && r.Load.Capacity == 0:
+	case !r.OK():
 		return refused()
 	}
 	return nil
@@ -199,7 +199,7 @@ func printLoad(out io.Writer, r *replay.Report) error {
 	}
 	w.Flush()
 	if len(l.Trials) > 0 {
-		fmt.Fprintf(out, "\nThe highest good rate is %.0f/s.\n", l.Capacity)
+		fmt.Fprintf(out, "\n%s\n", l.Found())
 	}
 	return printLatencies(out, r)
 }

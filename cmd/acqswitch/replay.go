@@ -303,6 +303,9 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		}
 	}
 	r, played := replay.Run(ctx, in, index, o)
+	if n := index.Cleaned; !r.OK() && (n.MACs > 0 && len(o.Keys) == 0 || n.PINs > 0 && len(o.PIN) == 0) {
+		r.Problems = append(r.Problems, fmt.Sprintf("the capture's %d MACs and %d PIN blocks are zeros: --tmk and "+pinVariable+" make them anew", n.MACs, n.PINs))
+	}
 	if err := becauseOf(r, both); err != nil {
 		return err
 	}
@@ -385,28 +388,26 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	if len(r.Reference) > 0 {
 		fmt.Fprintf(out, "held against what %s answered\n", strings.Join(r.Reference, ", "))
 	}
-	fmt.Fprintf(out, "%d as %s, %d different, %d could not be played; %d unanswered as expected, %d answered where no answer was expected; %d strays\n\n",
-		r.Same, r.Expectation(), r.Differ, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
+	fmt.Fprintf(out, "%d as %s, %d different, %d not answered, %d could not be played; %d unanswered as expected, %d answered where no answer was expected; %d answers to no request\n\n",
+		r.Same, r.Expectation(), r.Differ, r.Missing, r.NotPlayed, r.Silent, r.Unrecorded, r.Strays)
 	if err := printLatencies(out, r); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\n%s\n", r.Verdict())
+	_, err := fmt.Fprintln(out, r.Verdict())
 	return err
 }
 
 func printLatencies(out io.Writer, r *replay.Report) error {
+	all := r.Measured()
+	if len(all) == 0 {
+		return nil
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	if r.Latency.N > 0 {
-		fmt.Fprintf(w, "\tmean\tp50\tp90\tp99\tp99.9\tlongest\t\n")
+	fmt.Fprintf(w, "\tmean\tp50\tp90\tp99\tp99.9\tlongest\t\n")
+	for _, m := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", m.Name, fine(m.Mean), fine(m.P50), fine(m.P90), fine(m.P99), fine(m.P999), fine(m.Max))
 	}
-	for _, row := range []struct {
-		name string
-		p    replay.Percentiles
-	}{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the sender's lag", r.Lag}} {
-		if row.p.N > 0 {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.name, fine(row.p.Mean), fine(row.p.P50), fine(row.p.P90), fine(row.p.P99), fine(row.p.P999), fine(row.p.Max))
-		}
-	}
+	fmt.Fprintln(w)
 	return w.Flush()
 }
 

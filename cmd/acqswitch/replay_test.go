@@ -197,6 +197,8 @@ func TestCaptureCommandLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "text", "this is no capture\n")
+	write(t, dir, "empty", "")
+	write(t, dir, "line", "0800\n")
 	write(t, dir, "bad.rules", "compare: {\"39\": never}\n")
 	for _, row := range []struct {
 		args []string
@@ -205,7 +207,9 @@ func TestCaptureCommandLine(t *testing.T) {
 	}{
 		{[]string{"capture"}, exitUsage, "takes the files to read"},
 		{[]string{"capture", "missing.pcap"}, exitUsage, "no such file"},
-		{[]string{"capture", "text"}, exitUsage, "no request was found"},
+		{[]string{"capture", "text"}, exitUsage, "no request was found in text: say --dialect, or --spec"},
+		{[]string{"capture", "empty"}, exitUsage, "no request was found in empty: it is empty"},
+		{[]string{"capture", "line", "-d", "iso87"}, exitUsage, "no request was found in line: what was left out, and why, is said above"},
 		{[]string{"capture", "text", "--dialect", "klingon"}, exitUsage, "is unknown"},
 		{[]string{"capture", "text", "--bin-digits", "4"}, exitUsage, "6 or 8"},
 		{[]string{"capture", "text", "--key", "text"}, exitUsage, "64 hexadecimal digits"},

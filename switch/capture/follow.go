@@ -91,6 +91,7 @@ type Stats struct {
 	Bytes   int64 `json:"bytes"`
 	Partial int   `json:"partial"` // packets that were captured in part only
 	Foreign int   `json:"foreign"` // TCP sessions in which no dialect was found
+	Other   int   `json:"other"`   // packets that are no TCP over IP, or on a link that is not known
 	// Unreadable are lines of a text that are no message.
 	Unreadable int `json:"unreadable"`
 }
@@ -328,6 +329,7 @@ func (f *Follower) take(first gopacket.LayerType, data []byte, at time.Time) err
 		}
 	}
 	if !isTCP || !src.IsValid() || !dst.IsValid() {
+		f.stats.Other++
 		return nil
 	}
 	tcp := &f.layers.tcp
@@ -540,13 +542,19 @@ func (f *Follower) frames(s *followed, side int, at time.Time) error {
 		if n == 0 || n > len(st.data) {
 			return nil
 		}
-		reads := s.Dialect.Parse(&f.message, st.data[:n]) == nil
-		if st.lost && !reads {
+		unread := s.Dialect.Parse(&f.message, st.data[:n])
+		if st.lost && unread != nil {
 			st.data = nil // messages begin with a segment
 			return nil
 		}
 		st.lost = false
-		s.count(st.data[:n], reads)
+		s.count(st.data[:n], unread == nil)
+		if unread != nil && s.Unread == 1 {
+			why := fmt.Sprintf("the message of %s UTC cannot be taken apart as %s: %v", at.UTC().Format("15:04:05.000000"), s.Dialect.Name, unread)
+			if err := f.sink.Trouble(&s.Session, why); err != nil {
+				return told(err)
+			}
+		}
 		if err := f.sink.Message(&s.Session, side == s.client, st.data[:n], at); err != nil {
 			return told(err)
 		}

@@ -151,6 +151,27 @@ func TestReadLines(t *testing.T) {
 	}
 }
 
+// A line that is no message says why, where its dialect is known.
+func TestReadLinesSaysWhy(t *testing.T) {
+	d := Dialects()
+	one := hex.EncodeToString(message(t, d[0], 0x0200, 1))
+	for _, row := range []struct {
+		dialects []*Dialect
+		text     string
+		want     string
+	}{
+		{d, one[:len(one)-2], "line 1: no message of any dialect"},
+		{d, one + "\n" + one[:len(one)-2], "line 2: no cup-pos message: its length says 70 bytes, and there are 69"},
+		{d[:1], one + "00", "line 1: no cup-pos message: its length says 70 bytes, and there are 71"},
+		{d[:1], one[4 : len(one)-2], "line 1: no cup-pos message: field 49 at byte 67: needs 3 bytes, 2 are left"},
+	} {
+		var h heard
+		if _, err := ReadLines(strings.NewReader(row.text), row.dialects, time.Unix(0, 0), &h); err != nil || len(h.troubles) != 1 || !strings.HasPrefix(h.troubles[0], row.want) {
+			t.Errorf("%q, %v; want %q", h.troubles, err, row.want)
+		}
+	}
+}
+
 // A text that is something else is given up at once.
 func TestReadLinesOfSomethingElse(t *testing.T) {
 	var h heard

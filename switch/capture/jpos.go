@@ -97,7 +97,7 @@ type jposNested struct {
 	jposMessage
 }
 
-var errJPOS = errors.New("no message of any dialect in a jPOS log")
+var errJPOS = errors.New("no message in a jPOS log")
 
 func (p *jpos) message() (*Dialect, []byte, error) {
 	var m jposMessage
@@ -110,7 +110,7 @@ func (p *jpos) message() (*Dialect, []byte, error) {
 	}
 	d, frame, err := p.l.json(text)
 	if err != nil {
-		return nil, nil, errJPOS
+		return nil, nil, fmt.Errorf("%w: %w", errJPOS, err)
 	}
 	return d, frame, nil
 }
@@ -122,7 +122,7 @@ func (m *jposMessage) fields() map[string]any {
 		switch v := f.Value; {
 		case f.ID == "1", f.ID == "65": // bitmaps
 		case strings.Contains(v, "[WIPED]"):
-		case f.Type == "binary" && strings.Trim(v, "*_") == "":
+		case v != "" && strings.Trim(v, "*_") == "": // all of it masked
 		case strings.Contains(v, "_") && (f.ID == "2" || f.ID == "35"):
 			all[f.ID] = unmasked(v)
 		default:

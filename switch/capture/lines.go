@@ -86,6 +86,7 @@ type lines struct {
 	sink     Sink
 	sessions map[string]*Session
 	order    []*Session
+	last     *Dialect // of the message before
 	stats    Stats
 }
 
@@ -123,6 +124,7 @@ func (l *lines) message(number int, d *Dialect, frame []byte, at time.Time) erro
 			return told(err)
 		}
 	}
+	l.last = d
 	s.Read++
 	s.End = at
 	return told(l.sink.Message(s, !isAnswer(m.MTI()), frame, at))
@@ -131,7 +133,11 @@ func (l *lines) message(number int, d *Dialect, frame []byte, at time.Time) erro
 // read is the frame of a line, length prefix included, and its dialect.
 func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 	if line[0] == '{' {
-		return l.json(line)
+		d, frame, err := l.json(line)
+		if err != nil {
+			return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", err)
+		}
+		return d, frame, nil
 	}
 	text := strings.NewReplacer(" ", "", "0x", "").Replace(string(line))
 	raw, err := hex.DecodeString(text)
@@ -150,7 +156,25 @@ func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 			return d, frame, err
 		}
 	}
+	if len(l.dialects) == 1 {
+		return nil, nil, misread(l.dialects[0], raw)
+	}
+	if l.last != nil {
+		return nil, nil, misread(l.last, raw)
+	}
 	return nil, nil, errors.New("no message of any dialect")
+}
+
+// misread is why a dialect does not read a message, with or without its length.
+func misread(d *Dialect, raw []byte) error {
+	body := raw
+	if n, err := d.next(raw); err == nil && n > 0 {
+		if body = raw[d.PrefixSize():]; n != len(raw) {
+			return fmt.Errorf("no %s message: its length says %d bytes, and there are %d", d.Name, n-d.PrefixSize(), len(body))
+		}
+	}
+	var m iso.Message
+	return fmt.Errorf("no %s message: %w", d.Name, d.Codec.Parse(&m, body))
 }
 
 // json reads a message in moov's form, which says no TPDU and header: a dialect
@@ -170,7 +194,7 @@ func (l *lines) json(line []byte) (*Dialect, []byte, error) {
 		}
 		first = cmp.Or(first, err)
 	}
-	return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", first)
+	return nil, nil, first
 }
 
 var (

@@ -23,6 +23,7 @@ const jposLog = `<log realm="org.jpos.q2.Q2" at="2026-11-20T10:00:00.000" lifesp
       <field id="4" value="000000001250"/>
       <field id="7" value="1120100001"/>
       <field id="11" value="000042"/>
+      <field id="14" value="____"/>
       <field id="22" value="051"/>
       <field id="35" value="[WIPED]"/>
       <field id="41" value="10000001"/>
@@ -96,7 +97,7 @@ func TestJPOS(t *testing.T) {
 	all, messages := toldOf(t, jposLog+jposLog[:700]+jposLog)
 	want := []string{
 		"0200 000042 of 10000001 at 10:00:01.250 true", "0210 000042 of 10000001 at 10:00:01.420 false",
-		"line 43: a message of a jPOS log is cut off",
+		"line 44: a message of a jPOS log is cut off",
 		"0200 000042 of 10000001 at 10:00:01.250 true", "0210 000042 of 10000001 at 10:00:01.420 false",
 	}
 	if fmt.Sprint(all) != fmt.Sprint(want) {
@@ -106,8 +107,8 @@ func TestJPOS(t *testing.T) {
 	if len(pan) != 16 || string(pan[:6]) != "999901" || string(pan[12:]) != "0012" || checkDigit(pan[:15]) != pan[15] {
 		t.Errorf("the masked card is %s", pan)
 	}
-	if messages[0].Has(35) || messages[0].Has(52) {
-		t.Error("a wiped field is there")
+	if messages[0].Has(14) || messages[0].Has(35) || messages[0].Has(52) {
+		t.Error("a field is there that was wiped, or masked to its end")
 	}
 	for _, bad := range []string{
 		"<isomsg>\n<field id=\"0\" value=\"0200\"/>\n",
@@ -118,6 +119,9 @@ func TestJPOS(t *testing.T) {
 		if all, _ := toldOf(t, bad); len(all) != 1 || !strings.HasPrefix(all[0], "line 1: ") {
 			t.Errorf("%.60s: %q", bad, all)
 		}
+	}
+	if all, _ := toldOf(t, strings.Replace(jposLog, "000000001250", "12.50", 1)); len(all) != 2 || all[0] != "line 6: no message in a jPOS log: field 4 does not fit the dialect iso87" {
+		t.Errorf("%q", all)
 	}
 }
 

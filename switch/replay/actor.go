@@ -325,7 +325,7 @@ func (a *actor) judge(j *job, o, other *outcome) {
 				differences = p.compare.compare(&beside.sent, &beside.got, &host.sent, &host.got)
 			}
 		} else if o.err == nil {
-			differences = []difference{{-1, noAnswer(other.err), "code " + code}}
+			differences = []difference{{wholeAnswer, noAnswer(other.err), "code " + code}}
 		}
 	} else if expected = e.Answer != nil && d.Parse(&host.recorded, e.Answer) == nil; expected {
 		expectedCode = string(host.recorded.AppendText(nil, 39))
@@ -344,13 +344,16 @@ func (a *actor) judge(j *job, o, other *outcome) {
 	}
 	if o.err != nil {
 		if !expected {
-			t.r.Silent++
+			if t.r.Silent++; p.index.Answers == 0 { // a template's requests: any host answers some
+				t.timeouts++
+			}
 			return
 		}
+		t.r.Missing++
 		t.timeouts++
 		t.problem(o.err.Error())
 		t.groups.compared(&s)
-		t.groups.differs(&s, s.mti&^1+0x10, difference{-1, "code " + expectedCode, noAnswer(o.err)})
+		t.groups.differs(&s, s.mti&^1+0x10, difference{wholeAnswer, "code " + expectedCode, noAnswer(o.err)})
 		return
 	}
 	t.r.Answered++
@@ -385,12 +388,12 @@ const badMACs = "an answer's MAC or keys are wrong: --tmk is not the host's"
 
 // noAnswer says in few words why there is none, the same for all alike.
 func noAnswer(err error) string {
-	for _, known := range [...]error{errSilent, errClosed, errNonsense, errRefused} {
+	for _, known := range [...]error{errClosed, errNonsense, errRefused} {
 		if errors.Is(err, known) {
-			return "none (" + known.Error() + ")"
+			return "no answer (" + known.Error() + ")"
 		}
 	}
-	return "none"
+	return "no answer in time"
 }
 
 func counted(line string, n int) string {

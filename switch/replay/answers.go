@@ -176,13 +176,15 @@ func (l *lane) keep(samples *[]sample) {
 
 // expire gives up on what was not answered in time.
 func (l *lane) expire(now time.Duration) {
-	l.end(now, func(s *slot) bool { return s.sent >= 0 && now-s.sent > l.g.p.Patience })
+	l.end(now, errSilent, func(s *slot) bool { return s.sent >= 0 && now-s.sent > l.g.p.Patience })
 }
 
 // lose gives up on what was in flight on a session that is gone.
-func (l *lane) lose() { l.end(time.Since(l.g.began), func(s *slot) bool { return s.sent >= 0 }) }
+func (l *lane) lose() {
+	l.end(time.Since(l.g.began), errLost, func(s *slot) bool { return s.sent >= 0 })
+}
 
-func (l *lane) end(now time.Duration, which func(*slot) bool) {
+func (l *lane) end(now time.Duration, why error, which func(*slot) bool) {
 	n := 0
 	l.mu.Lock()
 	for i := range l.slots {
@@ -200,7 +202,7 @@ func (l *lane) end(now time.Duration, which func(*slot) bool) {
 	if n > 0 {
 		l.g.tally.mu.Lock()
 		l.g.load.Silent += n
-		l.g.tally.problem(errSilent.Error())
+		l.g.tally.problemOf(n, why.Error())
 		l.g.tally.mu.Unlock()
 	}
 }

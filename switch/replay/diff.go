@@ -116,9 +116,12 @@ func kindOf(d *capture.Dialect, m *iso.Message) string {
 	return fmt.Sprintf("%04x", m.MTI())
 }
 
+// wholeAnswer stands for a field where one host answered and the other did not.
+const wholeAnswer = -1
+
 // difference is one field that differs.
 type difference struct {
-	field         int // 0: the answer as a whole
+	field         int // 0: the message type
 	expected, got string
 }
 
@@ -252,7 +255,7 @@ func (g *groups) compared(s *subject) {
 func (g *groups) differs(s *subject, mti uint16, d difference) {
 	k := groupKey{s.kind, mti, d.field, d.expected, d.got}
 	found := g.all[k]
-	if found == nil && d.field != 0 && d.field != 39 && g.pairs(k) >= 4 {
+	if found == nil && d.field != wholeAnswer && d.field != 0 && d.field != 39 && g.pairs(k) >= 4 {
 		k.expected, k.got = "what was recorded", "other values"
 		found = g.all[k]
 	}
@@ -350,6 +353,9 @@ func (g *Group) add(count int, kinds, expected, types map[string]int, examples [
 	g.Examples = g.Examples[:min(len(g.Examples), examplesMax)]
 }
 
+// listedMax is how many of what was counted are named.
+const listedMax = 10
+
 // listed names what was counted, the most frequent first.
 func listed(counts map[string]int) string {
 	names := sortedKeys(counts)
@@ -357,8 +363,15 @@ func listed(counts map[string]int) string {
 		return names[0]
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return counts[b] - counts[a] })
+	rest := 0
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s (%d)", name, counts[name])
+		if i >= listedMax {
+			rest += counts[name]
+		}
+	}
+	if n := len(names) - listedMax; n > 1 {
+		names = append(names[:listedMax], fmt.Sprintf("%d others (%d)", n, rest))
 	}
 	return strings.Join(names, ", ")
 }
@@ -401,12 +414,12 @@ func common(overall, t *tallies) (of string, whole int) {
 }
 
 func (g *Group) sentence() string {
-	where := fmt.Sprintf("DE%d", g.Field)
+	where := fmt.Sprintf(" (DE%d)", g.Field)
 	switch g.Field {
 	case 0:
-		where = "the message type"
-	case -1:
-		where = "the answer"
+		where = " (the message type)"
+	case wholeAnswer:
+		where = ""
 	}
 	unquoted := func(s string) string {
 		if g.Field == 39 {
@@ -414,7 +427,7 @@ func (g *Group) sentence() string {
 		}
 		return s
 	}
-	s := fmt.Sprintf("%s instead of %s (%s) at %d requests", unquoted(g.Got), unquoted(g.Expected), where, g.Count)
+	s := fmt.Sprintf("%s instead of %s%s at %d requests", unquoted(g.Got), unquoted(g.Expected), where, g.Count)
 	if g.Count == 1 {
 		s = strings.TrimSuffix(s, "s")
 	}
@@ -438,7 +451,7 @@ func (r *Report) Because(why func(e Example, code string, reference bool) string
 	type reasoned struct{ got, why string }
 	named := map[reasoned]*Group{}
 	var all []Group
-	for _, g := range r.Groups {
+	for _, g := range r.causes {
 		host, same := g.reason(why)
 		if host == "" {
 			all = append(all, g)
@@ -465,8 +478,40 @@ func (r *Report) Because(why func(e Example, code string, reference bool) string
 		g.Cause = g.sentence()
 		all = append(all, *g)
 	}
-	sortGroups(all)
-	r.Groups = all
+	r.Groups = folded(all)
+}
+
+// folded makes one of the causes that have nothing but what came in common, whatever
+// was expected at whichever kind of request: a host that lacks a field or does not
+// know a key is one line. It sorts them.
+func folded(all []Group) []Group {
+	type came struct {
+		field int
+		got   string
+	}
+	alike := map[came][]Group{}
+	left := []Group{}
+	for _, g := range all {
+		if k := (came{g.Field, g.Got}); g.Of == "" && g.Why == "" {
+			alike[k] = append(alike[k], g)
+		} else {
+			left = append(left, g)
+		}
+	}
+	for k, some := range alike {
+		sortGroups(some)
+		one := Group{Field: k.field, Got: k.got}
+		for _, g := range some {
+			if len(some) > 1 {
+				g.Examples = g.Examples[:1]
+			}
+			one.add(g.Count, g.kinds, g.expected, g.types, g.Examples)
+		}
+		one.Cause = one.sentence()
+		left = append(left, one)
+	}
+	sortGroups(left)
+	return left
 }
 
 // reason is why the host answered all the examples, and whether it is also why

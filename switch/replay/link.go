@@ -21,6 +21,7 @@ import (
 var (
 	errSilent   = errors.New("no answer came in time")
 	errClosed   = errors.New("the host closed the session")
+	errLost     = errors.New("no answer came before the session ended")
 	errNonsense = errors.New("the host answered nonsense")
 	errRefused  = errors.New("no session could be opened")
 )

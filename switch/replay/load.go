@@ -56,6 +56,14 @@ type Trial struct {
 	Why      string        `json:"why,omitempty"` // not
 }
 
+// Found is what a search found, in a sentence.
+func (l *Load) Found() string {
+	if l.Capacity == 0 {
+		return "No rate was good."
+	}
+	return fmt.Sprintf("The highest good rate is %.0f/s.", l.Capacity)
+}
+
 // Errors are answers that were wrong, and those that did not come.
 func (l *Load) Errors() int { return l.Wrong + l.Silent + l.Broken }
 
@@ -109,10 +117,10 @@ func search(ctx context.Context, p *Profile, o *LoadOptions, all *roster) (*Repo
 		switch {
 		case t.Errors > 0:
 			t.Why = fmt.Sprintf("%d errors", t.Errors)
-		case r.Lag.P99 > p.Search.P99:
+		case t.P99 > p.Search.P99 && r.Service.P99 <= p.Search.P99:
 			t.Why = fmt.Sprintf("the sender was late by %v: it is the limit, not the host", r.Lag.P99)
 		case t.P99 > p.Search.P99:
-			t.Why = fmt.Sprintf("p99 is %v", t.P99)
+			t.Why = "p99 is too long"
 		}
 		if t.Good = t.Why == "" && r.Answered > 0; t.Good {
 			best = r

@@ -305,6 +305,22 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// A search whose first rate is bad has found nothing, and blames the host for what
+// is late from sending on too.
+func TestSearchFindsNothing(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	host.SetAnswers(func(_ *txn.Request, answer []byte) []byte { time.Sleep(20 * time.Millisecond); return answer })
+	p := profile(t, "sign_on: false\nsearch: {p99: 5ms, from: 20, to: 40, within: 200ms}")
+	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(2)})
+	if err != nil || r.OK() || r.Load.Found() != "No rate was good." || len(r.Load.Trials) != 1 || r.Load.Trials[0].Why != "p99 is too long" {
+		t.Errorf("%v: %+v", err, r.Load)
+	}
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil || strings.Contains(page.String(), "Every answer was right") || strings.Contains(page.String(), "0.000 ms") {
+		t.Errorf("%v, %s", err, page.String())
+	}
+}
+
 // A host that refuses, hangs, hangs up or answers nonsense ends in a report.
 func TestLoadOfBadHosts(t *testing.T) {
 	closed := server(t, func(conn net.Conn) {})
@@ -330,7 +346,7 @@ func TestLoadOfBadHosts(t *testing.T) {
 		givenUp    bool
 		problem    string
 	}{
-		{"refuses", gone, true, "cannot be reached"}, {"hangs up", closed, true, "the host closed the session"},
+		{"refuses", gone, true, "cannot be reached"}, {"hangs up", closed, true, "no answer came before the session ended"},
 		{"answers nonsense", nonsense, true, "the host answered nonsense"}, {"hangs", silent, true, "the host has answered nothing for 300ms"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -189,6 +189,7 @@ type player struct {
 	compare *comparison
 	began   time.Time
 	copies  int
+	total   int            // requests to play, about so many where Max stops before the end
 	numbers map[string]int // of the capture's terminals
 	highest int64          // of them, as numbers
 	giveUp  context.CancelCauseFunc
@@ -221,6 +222,12 @@ func (p *player) plan() error {
 	}
 	if n := len(p.o.Identities); n > 0 && n < p.o.Terminals {
 		return fmt.Errorf("%d terminals are to play and %d identities are given", p.o.Terminals, n)
+	}
+	for _, t := range p.index.Terminals {
+		p.total += t.Requests * ((p.o.Terminals - p.numbers[t.Terminal] + all - 1) / all)
+	}
+	if p.o.Max > 0 && p.o.Max < p.index.Requests {
+		p.total = p.total * p.o.Max / p.index.Requests
 	}
 	return nil
 }
@@ -273,7 +280,7 @@ func (p *player) show() {
 	}
 	p.tally.mu.Lock()
 	r := &p.tally.r
-	now := Progress{r.Sent, r.Answered, r.Differ, p.index.Requests * p.copies, time.Since(p.began), 0}
+	now := Progress{r.Sent, r.Answered, r.Differ + r.Missing, p.total, time.Since(p.began), 0}
 	p.tally.mu.Unlock()
 	p.o.Progress(now)
 }

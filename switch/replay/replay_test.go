@@ -593,11 +593,65 @@ func TestBadHosts(t *testing.T) {
 			if len(r.Problems) > 6 {
 				t.Errorf("too many lines: %q", r.Problems)
 			}
+			if r.Sent > 0 && (r.Missing == 0 || len(r.Groups) != 1 || r.Groups[0].Count != r.Missing || !strings.HasPrefix(r.Groups[0].Cause, "no answer ")) {
+				t.Errorf("%d not answered, causes %+v", r.Missing, r.Groups)
+			}
 			var page bytes.Buffer
 			if err := r.WriteHTML(&page); err != nil || !strings.Contains(page.String(), "</html>") {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// One thing that comes instead of several others, at several kinds of requests of
+// terminals that have nothing in common, is one cause; the rest of a long list is
+// counted.
+func TestFolded(t *testing.T) {
+	g := newGroups()
+	ask := func(n int, kind, expected, got string, times int) {
+		for i := range times {
+			s := subject{kind: kind, mti: 0x0200, example: Example{Number: uint64(n + i)}}
+			s.traits[ofTerminal], s.traits[ofMerchant] = fmt.Sprint("T", n, i), fmt.Sprint("M", n, i)
+			g.compared(&s)
+			if expected != got {
+				g.differs(&s, 0x0210, difference{39, expected, got})
+			}
+		}
+	}
+	ask(0, "sale", "00", "00", 50)
+	ask(100, "sale", "00", "77", 7)
+	ask(200, "sale", "51", "77", 2)
+	ask(300, "void", "00", "77", 3)
+	ask(400, "sale", "00", "A0", 2)
+	for i := range 12 {
+		ask(500+10*i, fmt.Sprintf("kind %c", 'a'+i), "00", "96", 20-i)
+	}
+	var got []string
+	for _, one := range folded(g.list()) {
+		got = append(got, one.Cause)
+	}
+	want := []string{
+		"96 instead of 00 (DE39) at 174 requests: kind a (20), kind b (19), kind c (18), kind d (17), kind e (16), kind f (15), kind g (14), kind h (13), kind i (12), kind j (11), 2 others (19)",
+		"77 instead of 00 (10), 51 (2) (DE39) at 12 requests: sale (9), void (3)",
+		"A0 instead of 00 (DE39) at 2 requests: sale",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A template expects no answers; a host that gives none at all is given up on.
+func TestMuteHost(t *testing.T) {
+	var lines strings.Builder
+	for n := range 400 {
+		fmt.Fprintf(&lines, `{"0":"0200","3":"0","4":"1250","11":%d,"41":"1000000%d","49":"156"}`+"\n", n, n%4)
+	}
+	file, _ := linesCaptured(t, lines.String(), capture.Dialects())
+	mute := server(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	r, err := play(t, file, Options{Addrs: to(mute), Patience: 50 * time.Millisecond})
+	if !errors.Is(err, ErrGivenUp) || r.OK() || r.Sent > 50 {
+		t.Errorf("%v after %d requests", err, r.Sent)
 	}
 }
 

@@ -25,6 +25,7 @@ type Report struct {
 	Answered   int     `json:"answered"`    // of Sent
 	Same       int     `json:"same"`        // answers as recorded
 	Differ     int     `json:"differ"`      // answers that are not
+	Missing    int     `json:"missing"`     // not answered, and answered in the capture
 	Unrecorded int     `json:"unrecorded"`  // answered now, and not in the capture
 	Silent     int     `json:"silent"`      // not answered, as in the capture
 	SignOns    int     `json:"sign_ons"`    // that the capture does not have, before a terminal's first request
@@ -39,6 +40,7 @@ type Report struct {
 	Load *Load `json:"load,omitempty"`
 
 	Groups   []Group  `json:"groups"`
+	causes   []Group  // Groups before those alike became one
 	Problems []string `json:"problems"` // one line each
 
 	// Latency counts from the moment of sending; at a fixed rate from that at
@@ -56,10 +58,11 @@ type Report struct {
 }
 
 // OK says that something was answered, that every answer is as recorded and none is
-// missing; of a load, that every answer is right.
+// missing; of a load, that every answer is right; of a search, that there is a good
+// rate too.
 func (r *Report) OK() bool {
 	if r.Load != nil {
-		return r.Load.Errors() == 0 && r.Load.Keyless == 0 && r.Answered > 0
+		return r.Load.Errors() == 0 && r.Load.Keyless == 0 && r.Answered > 0 && (len(r.Load.Trials) == 0 || r.Load.Capacity > 0)
 	}
 	return len(r.Groups) == 0 && r.NotPlayed == 0 && r.MoreGroups == 0 && r.BadMACs == 0 && r.Answered > 0
 }
@@ -95,6 +98,22 @@ type Percentiles struct {
 	P99  time.Duration `json:"p99_ns"`
 	P999 time.Duration `json:"p999_ns"`
 	Max  time.Duration `json:"max_ns"`
+}
+
+// Measure is one of a report's times by its name.
+type Measure struct {
+	Name string
+	Percentiles
+}
+
+// Measured are the times of which there are any.
+func (r *Report) Measured() (all []Measure) {
+	for _, m := range [...]Measure{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the sender's lag", r.Lag}} {
+		if m.N > 0 {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // CurvePoint is one point of the curve of all percentiles.
@@ -178,7 +197,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 }
 
 func (s *series) points() []SeriesPoint {
-	var all []SeriesPoint
+	all := []SeriesPoint{}
 	for i, h := range s.all {
 		p := SeriesPoint{At: time.Duration(i) * s.span, Span: s.span}
 		if h != nil {
@@ -219,9 +238,12 @@ func newTally() *tally {
 const problemsMax = 64
 
 // problem notes one line; the same line again is counted.
-func (t *tally) problem(line string) {
+func (t *tally) problem(line string) { t.problemOf(1, line) }
+
+// problemOf notes a line of n requests.
+func (t *tally) problemOf(n int, line string) {
 	if _, known := t.problems[line]; known || len(t.problems) < problemsMax {
-		t.problems[line]++
+		t.problems[line] += n
 	}
 }
 
@@ -247,10 +269,15 @@ func (t *tally) report(took time.Duration) *Report {
 	if took > 0 {
 		r.PerSecond = float64(r.Answered) / took.Seconds()
 	}
-	r.Groups, r.MoreGroups = t.groups.list(), t.groups.more
+	r.causes, r.MoreGroups = t.groups.list(), t.groups.more
+	r.Groups = folded(r.causes)
 	r.Latency, r.Service, r.Lag = percentiles(t.latency), percentiles(t.service), percentiles(t.lag)
 	r.ReferenceService = percentiles(t.reference)
+	r.Curve = []CurvePoint{}
 	for _, b := range t.latency.CumulativeDistributionWithTicks(5) {
+		if r.Latency.N == 0 {
+			break
+		}
 		r.Curve = append(r.Curve, CurvePoint{b.Quantile / 100, time.Duration(b.ValueAt) * time.Microsecond})
 	}
 	r.Series = t.series.points()

@@ -16,7 +16,7 @@ import (
 
 // ErrNoAnswer says that a request was sent and no answer came in time. Nobody
 // knows what became of it.
-var ErrNoAnswer = errors.New("no answer came in time")
+var ErrNoAnswer = errors.New("no answer came")
 
 // Recorder is told of sessions as they open.
 type Recorder interface {
@@ -127,7 +127,7 @@ func (l *Line) roundTrip(frame []byte, deadline time.Time) ([]byte, error) {
 func timely(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrNoAnswer
+		return fmt.Errorf("%w in time", ErrNoAnswer)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: the switch closed the session", ErrNoAnswer)
 	}

@@ -2,6 +2,7 @@ package algo
 
 import (
 	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -128,12 +129,21 @@ func cupECB(s *scratch, c Cipher, data []byte) ([]byte, error) {
 
 // fold XORs data's blocks, the last one filled with zeros, into dst.
 func fold(dst, data []byte) {
-	clear(dst)
-	size := len(dst)
-	for ; len(data) >= size; data = data[size:] {
-		xor(dst, data)
+	var even, odd uint64 // of groups of eight bytes: a block is one or two
+	for ; len(data) >= 16; data = data[16:] {
+		even ^= binary.NativeEndian.Uint64(data)
+		odd ^= binary.NativeEndian.Uint64(data[8:])
 	}
-	xor(dst[:len(data)], data)
+	var rest [16]byte
+	copy(rest[:], data)
+	even ^= binary.NativeEndian.Uint64(rest[:])
+	odd ^= binary.NativeEndian.Uint64(rest[8:])
+	if len(dst) == 8 {
+		binary.NativeEndian.PutUint64(dst, even^odd)
+		return
+	}
+	binary.NativeEndian.PutUint64(dst, even)
+	binary.NativeEndian.PutUint64(dst[8:], odd)
 }
 
 // retail is ISO 9797-1 algorithm 3 over padded data: DES under the left half

@@ -1,6 +1,7 @@
 package algo
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"encoding/binary"
 	"encoding/hex"
@@ -404,6 +405,24 @@ func TestMACAllocatesNothing(t *testing.T) {
 		mac, _ := alg.MAC(k, data)
 		if n := testing.AllocsPerRun(200, func() { alg.Verify(k, data, mac[:]) }); n != 0 && !raceEnabled {
 			t.Errorf("%v: %v allocations", alg, n)
+		}
+	}
+}
+
+// Data of every length up to four blocks is folded byte by byte.
+func TestFold(t *testing.T) {
+	for _, size := range []int{DES.BlockSize(), SM4.BlockSize()} {
+		var data []byte
+		for n := range 4*size + 1 {
+			want := make([]byte, size)
+			for i, b := range data {
+				want[i%size] ^= b
+			}
+			got := make([]byte, size)
+			if fold(got, data); !bytes.Equal(got, want) {
+				t.Errorf("%d bytes in blocks of %d: %x, want %x", n, size, got, want)
+			}
+			data = append(data, byte(37*n+11))
 		}
 	}
 }

@@ -237,6 +237,8 @@ func BenchmarkLoad(b *testing.B) {
 	for _, row := range []struct{ name, host, profile string }{
 		{"closed", "frames", plain + "closed: {for: 2s}"},
 		{"open", "frames", plain + "arrivals: [{for: 2s, rate: 100000}]"},
+		{"open at 200,000", "frames", plain + "arrivals: [{for: 2s, rate: 200000}]"},
+		{"open at 10,000", "frames", plain + "arrivals: [{for: 2s, rate: 10000}]"},
 		{"closed with MACs and PINs", "keys", keyed + "closed: {for: 2s}"},
 		{"open with MACs and PINs", "keys", keyed + "arrivals: [{for: 2s, rate: 100000}]"},
 	} {
@@ -244,6 +246,7 @@ func BenchmarkLoad(b *testing.B) {
 			addr := benchHost(b, row.host)
 			var used time.Duration
 			var answers, took float64
+			var lag Percentiles
 			for b.Loop() {
 				p, err := ReadProfile(strings.NewReader("sessions: 8\n" + row.profile))
 				if err != nil {
@@ -260,11 +263,13 @@ func BenchmarkLoad(b *testing.B) {
 				if err != nil || r.Answered == 0 || !r.OK() {
 					b.Fatalf("%+v, %q, %v", *r.Load, r.Problems, err)
 				}
-				used += cpu() - before
+				used, lag = used+cpu()-before, r.Lag
 				answers, took = answers+float64(r.Answered-first.Answered), took+(r.Took-first.Elapsed).Seconds()
 			}
 			b.ReportMetric(float64(used)/answers/1e3, "us-cpu/request")
 			b.ReportMetric(answers/took, "requests/s")
+			b.ReportMetric(float64(lag.P50.Microseconds()), "us-late-p50")
+			b.ReportMetric(float64(lag.P99.Microseconds()), "us-late-p99")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

@@ -13,6 +13,7 @@ import (
 // where nothing else goes on, which is more than many a host takes to answer.
 type clock struct {
 	began time.Time
+	slot  func(at time.Duration) time.Duration // the least between two times at which it wakes
 
 	mu   sync.Mutex
 	at   []time.Duration // when each lane is to be woken, or what follows
@@ -26,15 +27,15 @@ const (
 	napMax = 10 * time.Millisecond
 )
 
-func newClock(began time.Time, lanes int) *clock {
-	c := &clock{began: began, at: make([]time.Duration, lanes), wake: make([]chan struct{}, lanes)}
+func newClock(began time.Time, lanes int, slot func(time.Duration) time.Duration) *clock {
+	c := &clock{began: began, slot: slot, at: make([]time.Duration, lanes), wake: make([]chan struct{}, lanes)}
 	for i := range c.wake {
 		c.at[i], c.wake[i] = awake, make(chan struct{}, 1)
 	}
 	return c
 }
 
-// sleep returns at a time since the beginning, or up to wakeEvery later, or when ctx
+// sleep returns at a time since the beginning, or up to a slot later, or when ctx
 // ends.
 func (c *clock) sleep(ctx context.Context, lane int, until time.Duration) {
 	c.set(lane, until)
@@ -59,22 +60,23 @@ func (c *clock) run(done chan struct{}) {
 		default:
 		}
 		now := time.Since(c.began)
+		slot := c.slot(now)
 		next := now + napMax
 		c.mu.Lock()
 		for i, at := range c.at {
 			switch {
 			case at == awake:
-				next = min(next, now+wakeEvery)
+				next = min(next, now+slot)
 			case at <= now:
 				c.at[i] = awake
 				c.wake[i] <- struct{}{}
-				next = now + wakeEvery
+				next = now + slot
 			default:
 				next = min(next, at)
 			}
 		}
 		c.mu.Unlock()
 		runtime.Gosched() // they write before this processor sleeps
-		nap(max(next-time.Since(c.began), wakeEvery))
+		nap(max(next-time.Since(c.began), slot))
 	}
 }

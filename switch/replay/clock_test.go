@@ -10,7 +10,7 @@ import (
 // TestClock has lanes sleep until they are due, one of them cut short, and the clock
 // end when told to.
 func TestClock(t *testing.T) {
-	c := newClock(time.Now(), 4)
+	c := newClock(time.Now(), 4, func(time.Duration) time.Duration { return slotLeast })
 	done := make(chan struct{})
 	var running, sleeping sync.WaitGroup
 	running.Go(func() { c.run(done) })

@@ -46,7 +46,8 @@ type lane struct {
 
 	// Owned by the writer.
 	rng    *rand.Rand
-	ready  []prepared // to choose from; in a closed loop the terminals' in turn
+	ready  []prepared // in a closed loop the terminals' in turn
+	turn   int        // in an open loop, whose it is of ready: one after the other comes from memory sooner
 	out    []byte
 	unsent []*slot // whose requests are in out
 	lags   []time.Duration

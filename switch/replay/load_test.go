@@ -169,6 +169,23 @@ func TestLoadCountsFromDue(t *testing.T) {
 	}
 }
 
+// What is due is gathered for longer where more is.
+func TestSlot(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"arrivals: [{for: 1s, rate: 0}]":                            slotLeast,
+		"arrivals: [{for: 1s, rate: 30000}]":                        slotLeast,
+		"arrivals: [{for: 1s, rate: 50000}]":                        500 * time.Microsecond,
+		"arrivals: [{for: 1s, rate: 100000}]":                       slotMost,
+		"arrivals: [{for: 1s, rate: 1000000}]":                      slotMost,
+		"arrivals: [{for: 500ms, rate: 0}, {for: 1s, rate: 40000}]": 400 * time.Microsecond,
+		"closed: {for: 1s}":                                         slotLeast,
+	} {
+		if got := (&generator{p: profile(t, text)}).slot(600 * time.Millisecond); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
 // In a closed loop no more requests are in flight than there are terminals.
 func TestLoadClosed(t *testing.T) {
 	host := terminaltest.Start(t, "iso87")

@@ -17,7 +17,7 @@ func (l *lane) nextDue(at time.Duration) (time.Duration, bool) {
 		if !more {
 			return 0, false
 		}
-		if rate /= float64(len(l.g.lanes)); rate*wakeEvery.Seconds() < 1e-9 {
+		if rate /= float64(len(l.g.lanes)); rate*slotLeast.Seconds() < 1e-9 {
 			at += time.Millisecond // nobody asks
 			continue
 		}
@@ -62,8 +62,8 @@ func (l *lane) next(at time.Duration) (next thought, more, wait bool) {
 	return next, true, false
 }
 
-// write sends what is due until nothing more is, in one write what is due within
-// wakeEvery.
+// write sends what is due until nothing more is, in one write what is due within a
+// slot.
 func (l *lane) write(ctx context.Context) {
 	defer l.g.clock.set(l.number, ended)
 	end := l.g.p.lasts()
@@ -81,7 +81,7 @@ func (l *lane) write(ctx context.Context) {
 		}
 		if wait || next.at > now {
 			if l.flush(ctx); wait {
-				l.g.clock.sleep(ctx, l.number, now+wakeEvery)
+				l.g.clock.sleep(ctx, l.number, now+slotLeast)
 				next, more, wait = l.next(next.at)
 			} else {
 				l.g.clock.sleep(ctx, l.number, next.at)
@@ -111,18 +111,19 @@ func (l *lane) send(next thought) bool {
 		l.reverse(l.undo[0])
 		l.undo = l.undo[1:]
 	}
-	r := &l.ready[l.rng.IntN(len(l.ready))]
+	if len(l.free) == 0 {
+		return false
+	}
+	r := &l.ready[l.turn]
 	if g.p.Closed != nil {
 		n := len(l.members)
 		r = &l.ready[next.place+n*l.rng.IntN(len(l.ready)/n)]
 	}
+	l.turn = (l.turn + 1) % len(l.ready)
 	if r.voids {
 		if v := l.void(r); v != nil {
 			r = v
 		}
-	}
-	if len(l.free) == 0 {
-		return false
 	}
 	r.member.stan = r.member.next()
 	l.stamp(r, r.member.stan)

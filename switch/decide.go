@@ -245,6 +245,7 @@ func (s *Switch) rescue(req *txn.Request, ans *txn.Answer, w *work) {
 // conclude makes the outcome durable, settles the hold and fills the answer.
 func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome txn.Outcome, reason txn.Reason) {
 	rec := &w.rec
+	sent := outcome == txn.OutcomeUnknown && rec.Request != txn.KindStandIn
 	if (outcome == txn.OutcomeUnknown || outcome == txn.OutcomeNotSent) && rec.Request.Remedy() == txn.Repeat {
 		// It has happened at the terminal, or is a refund that its original permits:
 		// the terminal is told yes, and we go on telling the issuer until it takes
@@ -289,7 +290,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	s.risk.Learn(rec)
 	state := stateOf(rec)
 	if rec.Owes() { // the use of limits stands until the reversal is acknowledged
-		s.reversals.add(rec, position, false)
+		s.reversals.add(rec, position, false, sent)
 	}
 	s.slots.decide(&req.Key, position, state)
 	req.Trace.Mark(txn.StageRecorded, req.Received)

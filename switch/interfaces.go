@@ -63,7 +63,8 @@ type Forwarder interface {
 	Cancel(leg *txn.Leg)
 	// Advise tries once to tell the issuer of rec, whose kind is told until it
 	// takes note. It returns true with the issuer's code when it did, whatever it
-	// thinks of it. A code without true is an answer that says nothing of rec.
+	// thinks of it. A code without true is an answer that says nothing of rec. From
+	// attempt 1 on the issuer may have got it before.
 	Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 	// Reverse tries once to undo rec's leg. It returns true when nothing is owed
 	// any more: the issuer undid it or never saw it. A code without true is a

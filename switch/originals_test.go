@@ -239,6 +239,63 @@ func TestRefundRefusedLate(t *testing.T) {
 	h.want("refund again", h.ask(about(txn.KindRefund, 3, 1000, 1)), txn.Approved, "00")
 }
 
+// What an issuer may have got before goes out as a repeat, also the first time that it
+// is told anew; and an issuer that has it already (94) has taken it.
+func TestAdviceIsRepeated(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		outcome txn.Outcome
+		restart bool
+		opinion string
+		first   int // attempt of the first telling
+		reason  txn.Reason
+	}{
+		{"no answer", txn.OutcomeUnknown, false, "00", 1, txn.Approved},
+		{"it did not leave", txn.OutcomeNotSent, false, "00", 0, txn.Approved},
+		{"it did not leave, but who knows after a restart", txn.OutcomeNotSent, true, "00", 1, txn.Approved},
+		{"the issuer had it", txn.OutcomeUnknown, false, "94", 1, txn.Approved},
+		{"approved for another reason", txn.OutcomeUnknown, false, "11", 1, txn.Approved},
+		{"refused", txn.OutcomeUnknown, false, "05", 1, txn.IssuerDeclined},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+			h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) { return c.outcome, txn.IssuerDidNotAnswer, "" }
+			h.bank.opinion = [2]byte([]byte(c.opinion))
+			var attempts []int
+			away := true
+			h.bank.acknowledge = func(attempt int) bool {
+				if away && c.restart {
+					return false
+				}
+				attempts = append(attempts, attempt)
+				return true
+			}
+			h.want("refund", h.ask(about(txn.KindRefund, 2, 1000, 1)), txn.Approved, "00")
+			if c.restart {
+				h.restart()
+				h.bank.mu.Lock()
+				away = false
+				h.bank.mu.Unlock()
+			}
+			h.settle()
+			h.bank.behave = nil
+			if len(attempts) != 1 || attempts[0] < c.first || !c.restart && attempts[0] != c.first {
+				t.Errorf("told at attempts %v, want one from %d on", attempts, c.first)
+			}
+			again := map[txn.Reason]txn.Reason{txn.Approved: txn.OriginalAmountDiffers, txn.IssuerDeclined: txn.Approved}[c.reason]
+			if got := h.ask(about(txn.KindRefund, 3, 1000, 1)); got.Reason != again {
+				t.Errorf("another refund: %s, want %s", got.Reason, again)
+			}
+			for _, rec := range h.records() {
+				if rec.Kind == txn.RecordAdviceDone && (rec.Reason != c.reason || string(rec.IssuerCode[:]) != c.opinion) {
+					t.Errorf("advice done: %s, issuer's %q; want %s, %q", rec.Reason, rec.IssuerCode[:], c.reason, c.opinion)
+				}
+			}
+		})
+	}
+}
+
 // A refund that has a number and did not leave is told to its issuer when that is
 // back: its terminal is told once what became of it, and never two things.
 func TestF41RefundThatDidNotLeave(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *Switch) Recover() (Recovery, error) {
 			if untold(&o.rec) {
 				s.standIns.restore(&o.rec)
 			}
-			s.reversals.add(&o.rec, o.pos, o.parked)
+			s.reversals.add(&o.rec, o.pos, o.parked, true)
 		}
 	}
 	failpoint.Hit(failpoint.Recovered)

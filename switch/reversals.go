@@ -39,6 +39,7 @@ type owed struct {
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
 	refusals int   // see refused
+	sent     bool  // its issuer may have got it before: an advice goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
 }
 
@@ -63,14 +64,15 @@ func newLanes(s *Switch) *lanes {
 	return &lanes{s: s, wake: make(chan struct{}, 1), byID: map[txn.ID]*owed{}, waiting: map[txn.ID]undelivered{}}
 }
 
-// add takes up the reversal that rec owes, which may be parked. rec is durable at
-// position; it is copied.
-func (l *lanes) add(rec *txn.Record, position journal.Position, parked bool) {
+// add takes up the reversal or the advice that rec owes, which may be parked; sent
+// says that its issuer may have got the advice already. rec is durable at position; it
+// is copied.
+func (l *lanes) add(rec *txn.Record, position journal.Position, parked, sent bool) {
 	subject, key := rec.Subject()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, subject)
-	o := &owed{rec: detach(rec), position: position, parked: parked}
+	o := &owed{rec: detach(rec), position: position, parked: parked, sent: sent}
 	o.rec.Original, o.rec.OriginalKey = subject, key
 	if first := l.byID[subject]; first != nil {
 		for first.behind != nil {
@@ -255,7 +257,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	l.s.originals.learn(&rec)
-	l.add(&rec, position, false)
+	l.add(&rec, position, false, false)
 	return nil
 }
 
@@ -276,11 +278,14 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 		return nil
 	}
 	var digits [txn.PANDigitsMax]byte
-	tell, done := l.s.issuers.Reverse, txn.RecordReversalDone
+	tell, done, attempt := l.s.issuers.Reverse, txn.RecordReversalDone, o.attempts
 	if o.advice() {
 		tell, done = l.s.issuers.Advise, txn.RecordAdviceDone
+		if o.sent {
+			attempt++
+		}
 	}
-	ok, code, err := tell(ctx, &o.rec, pan.Append(digits[:0]), o.attempts)
+	ok, code, err := tell(ctx, &o.rec, pan.Append(digits[:0]), attempt)
 	clear(digits[:])
 	o.attempts++
 	if !ok {
@@ -318,7 +323,7 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 	done.IssuerCode = code
 	if kind == txn.RecordReversalDone {
 		done.Held = -o.rec.Held
-	} else if done.Reason = txn.Approved; code != approvedCode {
+	} else if done.Reason = txn.Approved; !agreed[code] {
 		done.Reason = txn.IssuerDeclined
 		log.Warn("the issuer refuses what happened already; people must look at it", "kind", done.Request.String(), "code", string(code[:]))
 	}
@@ -361,8 +366,9 @@ func (s *Switch) settle(rec *txn.Record) {
 	}
 }
 
-// approvedCode is DE39 of an approval in every dialect of an issuer.
-var approvedCode = [2]byte{'0', '0'}
+// agreed are the DE39 of an issuer that has taken an advice: approvals, and that it had
+// it before.
+var agreed = map[[2]byte]bool{{'0', '0'}: true, {'1', '1'}: true, {'9', '4'}: true}
 
 // backoff doubles from ReversalRetry to ReversalRetryMax, with a quarter of
 // jitter so that a returning issuer is not met by all at once.

@@ -207,7 +207,7 @@ func (s *Switch) recordDue(req *txn.Request, ans *txn.Answer, w *work) {
 	}
 	failpoint.Hit(failpoint.ReversalOwed)
 	s.originals.learn(rec)
-	s.reversals.add(rec, position, false)
+	s.reversals.add(rec, position, false, false)
 	s.slots.decide(&req.Key, position, slotDecided)
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
@@ -252,14 +252,14 @@ func (s *Switch) shun(req *txn.Request, reversed *txn.Key) bool {
 	return s.slots.bury(reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
 }
 
-// due makes rec a ReversalDue of orig: the MTI, leg, amount, card, day and
-// processing code of what is to be undone, which is all that its message is made
+// due makes rec a ReversalDue of orig: the MTI, leg, amount, card, day, entry mode
+// and codes of what is to be undone, which is all that its message is made
 // of.
 func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Kind, rec.At = txn.RecordReversalDue, time.Now()
 	rec.Original, rec.OriginalKey = orig.ID, orig.Key
 	rec.Leg, rec.Amount, rec.Day = orig.Leg, orig.Amount, orig.Day
-	rec.MTI, rec.ProcessingCode, rec.Condition = orig.MTI, orig.ProcessingCode, orig.Condition
+	rec.MTI, rec.ProcessingCode, rec.Condition, rec.Entry = orig.MTI, orig.ProcessingCode, orig.Condition, orig.Entry
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held

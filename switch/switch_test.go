@@ -206,7 +206,7 @@ var zone = time.FixedZone("CST", 8*3600)
 
 func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
-	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: approvedCode}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
 	h.open(nil)
 	t.Cleanup(func() { h.stop() })
 	return h

@@ -125,11 +125,7 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 		e.Uint(18, uint64(req.Acceptor.MCC))
 		e.Uint(19, uint64(req.Acceptor.Country))
 	}
-	capability := req.PINCapability
-	if capability == 0 {
-		capability = '0'
-	}
-	e.Digits(22, []byte{'0' + byte(req.Entry/10), '0' + byte(req.Entry%10), capability})
+	d.entry(&e, req.Entry, max(req.PINCapability, '0'))
 	if req.CardSequence != [3]byte{} {
 		e.Digits(23, req.CardSequence[:])
 	}
@@ -197,6 +193,10 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	e.Digits(12, rec.Leg.Time[4:10])
 	e.Digits(13, rec.Leg.Time[0:4])
 	e.Uint(18, uint64(rec.MCC))
+	d.entry(&e, rec.Entry, '0')
+	if condition := undoneCondition(original, rec.Condition); condition != [2]byte{} {
+		e.Digits(25, condition[:])
+	}
 	e.Digits(32, d.acquirer)
 	if rec.Kind == txn.RecordOutcome { // a ReversalDue's RRN is that of the terminal's reversal
 		e.Text(37, rec.RRN[:])
@@ -233,6 +233,15 @@ func undoneCode(mti uint16, code [6]byte) [6]byte {
 	return code
 }
 
+// undoneCondition is DE25 of a request as it was sent, from the terminal's: an
+// authorization is of what is pre-authorized, or of more of it.
+func undoneCondition(mti uint16, condition [2]byte) [2]byte {
+	if c := string(condition[:]); mti == 0x0100 && c != "18" && c != "60" {
+		copy(condition[:], "06")
+	}
+	return condition
+}
+
 // AdviceMTI is the MTI of an advice to an issuer.
 const AdviceMTI = 0x0220
 
@@ -256,7 +265,7 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	e.Digits(12, rec.Leg.Time[4:10])
 	e.Digits(13, rec.Leg.Time[0:4])
 	e.Uint(18, uint64(rec.MCC))
-	e.Digits(22, []byte{'0' + byte(rec.Entry/10), '0' + byte(rec.Entry%10), '0'})
+	d.entry(&e, rec.Entry, '0')
 	if condition := form.conditionOf(rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
@@ -371,7 +380,9 @@ func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte)
 	}
 	e.Uint(11, uint64(h.STAN))
 	e.Text(39, code[:])
-	e.Uint(70, uint64(h.Network))
+	if h.Network != 0 {
+		e.Uint(70, uint64(h.Network))
+	}
 	return e.Finish()
 }
 
@@ -385,6 +396,7 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 	h.MTI = m.MTI()
 	h.STAN = uint32(number(&m, 11))
 	copy(h.Terminal[:], m.Value(41)) // absent: zero, not blank
+	copy(h.RRN[:], m.Value(37))
 	readDigits(&m, 7, h.Time[:])
 	if m.Has(4) {
 		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
@@ -399,8 +411,12 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 	}
 	h.Network = uint16(number(&m, 70))
 	copy(reply.Code[:], m.Value(39))
-	copy(reply.AuthCode[:], m.Value(38))
-	readDigits(&m, 15, reply.SettlementDate[:])
+	if v := m.Value(38); shown(v) {
+		copy(reply.AuthCode[:], v)
+	}
+	if readDigits(&m, 15, reply.SettlementDate[:]); h.MTI>>8 != 0x08 && !isDay(reply.SettlementDate) {
+		reply.SettlementDate = [4]byte{} // as if it named none
+	}
 	for _, f := range [...]struct {
 		field int
 		dst   *[]byte
@@ -410,9 +426,35 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 	return nil
 }
 
+// shown says that text can be read: something that is printed, and nothing that is
+// not. An authorization code that nobody can read is none.
+func shown(text []byte) bool {
+	blank := true
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+		blank = blank && c == ' '
+	}
+	return !blank
+}
+
+// isDay says that MMDD is a day of some year.
+func isDay(mmdd [4]byte) bool {
+	month, day := decimal(mmdd[:2]), decimal(mmdd[2:])
+	return month >= 1 && month <= 12 && day >= 1 && day <= uint32(daysOf[month-1])
+}
+
+var daysOf = [12]byte{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
 func (d *Issuer) number(e *iso.Encoder, leg *txn.Leg) {
 	e.Digits(7, leg.Time[:])
 	e.Uint(11, uint64(leg.STAN))
+}
+
+// entry writes DE22.
+func (d *Issuer) entry(e *iso.Encoder, mode txn.EntryMode, capability byte) {
+	e.Digits(22, []byte{'0' + byte(mode/10), '0' + byte(mode%10), capability})
 }
 
 func (d *Issuer) currency(e *iso.Encoder, c txn.Currency) {

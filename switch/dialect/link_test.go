@@ -165,7 +165,7 @@ func TestAppendRequestRefuses(t *testing.T) {
 func TestAppendReversal(t *testing.T) {
 	original := txn.Record{
 		Kind: txn.RecordOutcome, Key: txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 42}, Request: txn.KindSale, MTI: 0x0200,
-		ProcessingCode: [6]byte([]byte("000000")), Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411,
+		ProcessingCode: [6]byte([]byte("000000")), Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Entry: txn.EntryChip,
 		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, Outcome: txn.OutcomeUnknown, Reason: txn.IssuerDidNotAnswer, RRN: testRRN,
 	}
 	due := original // what the terminal's own reversal makes of it
@@ -173,7 +173,9 @@ func TestAppendReversal(t *testing.T) {
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
 	part := due
 	part.Gone, part.Stays = 2345, 400
-	void, preauth, completion := due, due, due
+	void, preauth, completion, mailed, more := due, due, due, due, due
+	mailed.Condition = [2]byte([]byte("08"))
+	more.MTI, more.Condition = 0x0100, [2]byte([]byte("60"))
 	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
 	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
 	completion.MTI = 0x0201
@@ -185,7 +187,7 @@ func TestAppendReversal(t *testing.T) {
 	late := original
 	late.Reason, late.Amount = txn.IssuerAnsweredNonsense, txn.Amount{Minor: 500, Currency: 36}
 
-	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 32: "48802900",
+	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 22: "050", 32: "48802900",
 		37: string(testRRN[:]), 39: "98", 41: "10000001", 42: "999290054110001", 49: "156",
 		90: "0200" + "000077" + "1122093105" + "00048802900" + "00000000000"}
 	for _, c := range []struct {
@@ -201,9 +203,11 @@ func TestAppendReversal(t *testing.T) {
 		{"the terminal asks for a part", part, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a part, asked again", part, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a void", void, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"a pre-authorization", preauth, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"a completion that was said twice", completion, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
-		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 25: "06", 90: "0100" + want[90][4:]})},
 		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -294,6 +298,9 @@ func TestAppendNetworkAnswer(t *testing.T) {
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'0', '0'}) })
 			t.Log(name)
 			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "00", 70: "301"})
+			h.Network = 0
+			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'3', '0'}) })
+			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "30"})
 		}
 	}
 }
@@ -333,6 +340,14 @@ func TestReadReply(t *testing.T) {
 		{"currency without an amount", 0x0210, fields{11: "000077", 39: "00", 49: "156"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
 		{"zero amount", 0x0210, fields{4: "000000000000", 11: "000077"}, txn.ReplyHead{MTI: 0x0210, STAN: 77, HasAmount: true}, txn.Reply{}},
 		{"the longest chip data", 0x0210, fields{11: "000077", 39: "00", 55: longest}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), Chip: []byte(longest)}},
+		{"a reference number", 0x0210, fields{11: "000077", 37: "326112000042", 39: "51"}, txn.ReplyHead{MTI: 0x0210, STAN: 77, RRN: [12]byte([]byte("326112000042"))}, txn.Reply{Code: code("51")}},
+		{"no authorization code, of its length", 0x0210, fields{11: "000077", 38: "      ", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"an authorization code that nobody can read", 0x0210, fields{11: "000077", 38: "12\x0045\xFF", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"a short authorization code", 0x0210, fields{11: "000077", 38: "1234  ", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), AuthCode: [6]byte([]byte("1234  "))}},
+		{"settled on no day", 0x0210, fields{11: "000077", 15: "0000", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"settled on a day that no month has", 0x0210, fields{11: "000077", 15: "0431", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"settled on the last day of a month", 0x0210, fields{11: "000077", 15: "0229", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), SettlementDate: [4]byte([]byte("0229"))}},
+		{"cut-over to no day: the link's to refuse", 0x0800, fields{11: "000077", 15: "1301", 70: "201"}, txn.ReplyHead{MTI: 0x0800, STAN: 77, Network: 201}, txn.Reply{SettlementDate: [4]byte([]byte("1301"))}},
 		{"reversal answer", 0x0410, fields{11: "000077", 39: "25", 41: "10000001"}, txn.ReplyHead{MTI: 0x0410, STAN: 77, Terminal: head.Terminal}, txn.Reply{Code: code("25")}},
 		{"echo", 0x0810, fields{7: "1122093105", 11: "000005", 39: "00", 70: "301"}, txn.ReplyHead{MTI: 0x0810, STAN: 5, Time: head.Time, Network: 301}, txn.Reply{Code: code("00")}},
 		{"an issuer's own echo", 0x0800, fields{7: "1122093105", 11: "000009", 70: "301"}, txn.ReplyHead{MTI: 0x0800, STAN: 9, Time: head.Time, Network: 301}, txn.Reply{}},

@@ -140,17 +140,22 @@ const cutOver = 201
 
 // asked are the network management codes of issuers that we agree to: sign-on and
 // sign-off, cut-over begins and ends, echo. But for a cut-over they change nothing
-// here: whether a link is up is seen by what is answered on it.
+// here: whether a link is up is seen by what is answered on it. To others, as to new
+// keys, we say that they are not offered: who is not answered asks for ever.
 var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
 // received completes the call that a message answers, and answers an issuer's
 // own network management on the wire it came by. It runs on a link's reader: it
 // waits for nobody.
 func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
-	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 && asked[h.Network] {
+	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 {
 		code := approvedCode
-		if h.Network == cutOver && !is.begins(reply.SettlementDate) {
+		switch {
+		case h.Network == 0, h.Network == cutOver && !is.begins(reply.SettlementDate):
 			code = formatCode
+		case !asked[h.Network]:
+			code = notOfferedCode
+			is.hooks.unmatched(is.name(), *h, "what it asks for (DE70) is not offered")
 		}
 		// A full queue drops the answer: a peer that does not read asks again.
 		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, code) })

@@ -193,7 +193,7 @@ func TestF38PassingRefusalIsNoneOfWhatIsRepeated(t *testing.T) {
 }
 
 // TestIssuersOwnRequestsAreAnswered holds what is told to an issuer that asks
-// us: yes to an echo and a cut-over, nothing to what we do not know.
+// us: yes to an echo and a cut-over, and that we do not offer what we do not know.
 func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 	answers := make(chan *iso.Message, 10)
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -212,25 +212,32 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 		}
 		p.conn(0).Write(frame)
 	}
-	for i, code := range []string{"301", "201", "202", "001"} {
+	for i, x := range []struct{ code, told string }{{"301", "00"}, {"201", "00"}, {"202", "00"}, {"001", "00"}, {"101", "12"}, {"999", "12"}} {
+		code := x.code
 		ask(code, uint32(i+1))
 		select {
 		case m := <-answers:
 			stan, _ := m.Uint(11)
-			if m.MTI() != 0x0810 || stan != uint64(i+1) || string(m.Value(39)) != "00" || string(m.Value(70)) != code {
+			if m.MTI() != 0x0810 || stan != uint64(i+1) || string(m.Value(39)) != x.told || string(m.Value(70)) != code {
 				t.Errorf("0800/%s is answered %04x, STAN %d, %q, %q", code, m.MTI(), stan, m.Value(39), m.Value(70))
 			}
 		case <-time.After(10 * time.Second):
 			t.Fatalf("0800/%s is not answered", code)
 		}
 	}
-	ask("999", 9)
-	eventually(t, "the unknown one is reported", func() (told bool) {
-		b.read(func() { told = len(b.unmatched) == 1 })
+	eventually(t, "the unknown ones are reported", func() (told bool) {
+		b.read(func() { told = len(b.unmatched) == 2 })
 		return told
 	})
-	if len(answers) != 0 {
-		t.Error("the unknown one was answered")
+	e := link.Codec().Begin(nil, nil, nil, 0x0820)
+	e.Uint(11, 9)
+	frame, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.conn(0).Write(frame)
+	if m := <-answers; m.MTI() != 0x0830 || string(m.Value(39)) != "30" || m.Has(70) {
+		t.Errorf("0820 that asks for nothing is answered %04x, %q, %q", m.MTI(), m.Value(39), m.Value(70))
 	}
 }
 

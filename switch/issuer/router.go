@@ -15,10 +15,11 @@ import (
 // approvedCode is the plain approval; vipCode approves too, formatCode says that a
 // message is wrong.
 var (
-	approvedCode = [2]byte{'0', '0'}
-	formatCode   = [2]byte{'3', '0'}
-	vipCode      = [2]byte{'1', '1'}
-	unknownCode  = [2]byte{'2', '5'} // to a reversal: the original never arrived
+	approvedCode   = [2]byte{'0', '0'}
+	notOfferedCode = [2]byte{'1', '2'}
+	formatCode     = [2]byte{'3', '0'}
+	vipCode        = [2]byte{'1', '1'}
+	unknownCode    = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )
 
 // passing are refusals that say nothing of the message: in progress, too late,
@@ -228,7 +229,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		gone()
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
-	c.reply = reply
+	c.reply, c.rrn = reply, rrn
 	is.table.expect(c, now.Add(wait))
 	if err := is.send(c, intent, gone, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
@@ -302,7 +303,7 @@ func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attem
 	if passing[code] {
 		err = errPassing
 	}
-	return code == approvedCode || code == unknownCode, code, err
+	return code == approvedCode || code == vipCode || code == unknownCode, code, err
 }
 
 // Advise tells rec's issuer once of what rec says happened, under rec's leg;
@@ -334,6 +335,9 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	}
 	defer is.table.release(c)
 	c.reply = &reply
+	if class == classAdvice {
+		c.rrn = rec.RRN
+	}
 	is.table.expect(c, time.Now().Add(is.cfg.Timeout))
 	if err := is.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)

@@ -55,8 +55,9 @@ type call struct {
 	leg      txn.Leg
 	terminal txn.TerminalID
 	amount   txn.Amount
-	network  uint16 // DE70 of a network call
-	epoch    uint64 // the breaker's, at Begin
+	network  uint16   // DE70 of a network call
+	rrn      [12]byte // DE37 of a request or an advice; set before it is sent
+	epoch    uint64   // the breaker's, at Begin
 	probe    func(error)
 	next     *call // the table's: same class and STAN
 
@@ -284,8 +285,9 @@ func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
 // differs says which part of the key keeps h from being the answer to c,
 // whose class and STAN it has; empty is none.
 //
-// A request or an advice is known by its transmission time, which no earlier use
-// of its STAN shares. An answer that does not echo it must have the terminal right, or
+// A request or an advice is known by its transmission time or its reference number,
+// which no earlier use of its STAN shares: some issuers' answers have a time of their
+// own. An answer that echoes neither must have the terminal right, or
 // it may be a late one to somebody else. A reversal may go out with a time of
 // its own, so it is known by its terminal.
 func (c *call) differs(h *txn.ReplyHead) string {
@@ -293,9 +295,11 @@ func (c *call) differs(h *txn.ReplyHead) string {
 	switch {
 	case c.wire.Load() == nil:
 		return "the message with this STAN was not sent yet"
+	case c.class == classNetwork || c.rrn != [12]byte{} && h.RRN == c.rrn:
+		return ""
 	case timed && h.Time != c.leg.Time:
 		return "transmission time (DE7) differs"
-	case timed || c.class == classNetwork:
+	case timed:
 		return ""
 	case h.Terminal != c.terminal:
 		return "terminal (DE41) differs"

@@ -79,6 +79,7 @@ var (
 	other    = txn.MakeTerminalID("10000002")
 	ten      = txn.Amount{Minor: 1000, Currency: txn.CNY}
 	noon     = [10]byte{'1', '1', '2', '2', '1', '2', '0', '0', '0', '0'}
+	ours     = [12]byte([]byte("633012000042"))
 	later    = [10]byte{'1', '1', '2', '2', '1', '2', '0', '0', '0', '1'}
 )
 
@@ -86,7 +87,7 @@ var (
 // and if none, the reason given. Rows are in precedence order.
 func TestF40Match(t *testing.T) {
 	head := func(change func(*txn.ReplyHead)) txn.ReplyHead {
-		h := txn.ReplyHead{MTI: 0x0210, STAN: 42, Terminal: terminal, Time: noon, Amount: ten, HasAmount: true}
+		h := txn.ReplyHead{MTI: 0x0210, STAN: 42, Terminal: terminal, Time: noon, RRN: [12]byte([]byte("000000000001")), Amount: ten, HasAmount: true}
 		if change != nil {
 			change(&h)
 		}
@@ -109,6 +110,9 @@ func TestF40Match(t *testing.T) {
 		{"other time and terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = later, other }), false, 0, "DE7"},
 		{"no time, other terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = [10]byte{}, other }), false, 0, "DE41"},
 		{"neither time nor terminal", head(func(h *txn.ReplyHead) { h.Time, h.Terminal = [10]byte{}, txn.TerminalID{} }), false, 0, "DE41"},
+		{"a time of its own, our reference number", head(func(h *txn.ReplyHead) { h.Time, h.RRN = later, ours }), false, endedAnswered, ""},
+		{"a time of its own, our reference number, other terminal", head(func(h *txn.ReplyHead) { h.Time, h.RRN, h.Terminal = later, ours, other }), false, endedNonsense, ""},
+		{"our reference number alone", head(func(h *txn.ReplyHead) { h.Time, h.RRN, h.Terminal = [10]byte{}, ours, txn.TerminalID{} }), false, endedAnswered, ""},
 		{"other terminal", head(func(h *txn.ReplyHead) { h.Terminal = other }), false, endedNonsense, ""},
 		{"other amount", head(func(h *txn.ReplyHead) { h.Amount.Minor++ }), false, endedNonsense, ""},
 		{"other currency", head(func(h *txn.ReplyHead) { h.Amount.Currency = 840 }), false, endedNonsense, ""},
@@ -122,6 +126,7 @@ func TestF40Match(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			table := newTable(41)
 			sent := table.begin(1, classRequest, txn.IssuerID{}, terminal, ten, noon)
+			sent.rrn = ours
 			if !c.unsent {
 				sent.wire.Store(&wire{})
 			}

@@ -7,6 +7,7 @@ type ReplyHead struct {
 	STAN      uint32
 	Terminal  TerminalID
 	Time      [10]byte // DE7
+	RRN       [12]byte // DE37
 	Amount    Amount   // DE4 and DE49; see HasAmount
 	HasAmount bool
 	Network   uint16 // DE70, such as 301

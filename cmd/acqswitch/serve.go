@@ -38,80 +38,9 @@ The addresses of a switch that runs on the data directory count as free.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
-				cfg, err := readConfig(file)
-				if err != nil {
-					return err
-				}
-				notes, err := cfg.check(cmd.Context())
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(c.out, strings.Join(append(notes, "ok"), "\n"))
-				return err
+				return checkServe(cmd.Context(), c, file)
 			}
-			// First of all: without a listener either signal would end the process.
-			hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
-			signal.Notify(hup, syscall.SIGHUP)
-			signal.Notify(usr2, syscall.SIGUSR2)
-			defer signal.Stop(hup)
-			defer signal.Stop(usr2)
-			hugePages(cmd.Context())
-			u, err := newUpgrader(file)
-			if err != nil {
-				return err
-			}
-			cfg, err := readConfig(file)
-			if err != nil {
-				return err
-			}
-			var unlocked error
-			if cfg.Vault.LockMemory { // before a key is read
-				unlocked = keys.LockMemory()
-			}
-			a, err := newApp(cfg, c.errs)
-			if err != nil {
-				return err
-			}
-			if unlocked != nil {
-				a.log.Warn("keys in memory may be written to disk", "error", unlocked)
-			}
-			oneMoreProcessor()
-			u.serves(a)
-			ctx, cancel := context.WithCancel(cmd.Context())
-			defer cancel()
-			if profile != "" {
-				stop, err := profileCPU(ctx, profile)
-				if err != nil {
-					return err
-				}
-				defer stop()
-			}
-			err = a.run(ctx, func() {
-				for i, addr := range a.terminals.Addrs() {
-					l := cfg.Terminals.Listeners[i]
-					fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, l.scheme(), addr)
-				}
-				if a.admin != nil {
-					fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())
-				}
-				u.ready()
-				go func() {
-					for {
-						select {
-						case <-hup:
-							a.reload()
-						case <-usr2:
-							if u.begin(ctx) {
-								cancel()
-								return
-							}
-						case <-ctx.Done():
-							return
-						}
-					}
-				}()
-			})
-			return u.end(cmd.Context(), err)
+			return serve(cmd.Context(), c, file, profile)
 		},
 	}
 	configFlag(cmd, &file)
@@ -119,6 +48,93 @@ The addresses of a switch that runs on the data directory count as free.`,
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of the time until it is told to stop")
 	cmd.Flags().MarkHidden("cpuprofile")
 	return cmd
+}
+
+// checkServe says whether serve could begin, and what it would do first.
+func checkServe(ctx context.Context, c *console, file string) error {
+	cfg, err := readConfig(file)
+	if err != nil {
+		return err
+	}
+	notes, err := cfg.check(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, strings.Join(append(notes, "ok"), "\n"))
+	return err
+}
+
+// serve runs the switch of a configuration file until ctx ends, a stage fails or
+// another program has taken over. profile is a file for a CPU profile, or empty.
+func serve(ctx context.Context, c *console, file, profile string) error {
+	// First of all: without a listener either signal would end the process.
+	hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	signal.Notify(usr2, syscall.SIGUSR2)
+	defer signal.Stop(hup)
+	defer signal.Stop(usr2)
+	hugePages(ctx)
+	u, err := newUpgrader(file)
+	if err != nil {
+		return err
+	}
+	cfg, err := readConfig(file)
+	if err != nil {
+		return err
+	}
+	var unlocked error
+	if cfg.Vault.LockMemory { // before a key is read
+		unlocked = keys.LockMemory()
+	}
+	a, err := newApp(cfg, c.errs)
+	if err != nil {
+		return err
+	}
+	if unlocked != nil {
+		a.log.Warn("keys in memory may be written to disk", "error", unlocked)
+	}
+	oneMoreProcessor()
+	u.serves(a)
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	if profile != "" {
+		end, err := profileCPU(serving, profile)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	err = a.run(serving, func() {
+		a.printAddresses(c)
+		u.ready()
+		go func() {
+			for {
+				select {
+				case <-hup:
+					a.reload()
+				case <-usr2:
+					if u.begin(serving) {
+						stop()
+						return
+					}
+				case <-serving.Done():
+					return
+				}
+			}
+		}()
+	})
+	return u.end(ctx, err)
+}
+
+// printAddresses tells whoever started the switch where it listens.
+func (a *app) printAddresses(c *console) {
+	for i, addr := range a.terminals.Addrs() {
+		l := a.cfg.Terminals.Listeners[i]
+		fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, l.scheme(), addr)
+	}
+	if a.admin != nil {
+		fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())
+	}
 }
 
 // oneMoreProcessor lets one goroutine more run at a time than there are

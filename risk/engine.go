@@ -8,15 +8,14 @@
 // the txn.Reason constants is told.
 //
 // An approved sale has already reserved its use of the limits of the day and the
-// month, for the terminal, the merchant, the card and the merchant's person at
-// once or not at all. Concurrent
-// requests never pass a limit, and what Assess refuses never stands in the way
-// of another request. Each use is then settled by exactly one of Confirm and
-// Release, and a confirmed one may end by Undo.
+// month, for the terminal, the merchant, the card and the merchant's person: all of
+// it or nothing. Concurrent requests never pass a limit together, and a refused one
+// never takes room from another. Each use is then settled by exactly one of Confirm
+// and Release, and a confirmed one may end by Undo.
 //
-// What was decided before, its outcome included, is learned for rules about the
-// recent past: see Window and Patterns. They are no limits: requests that are in
-// flight side by side do not see each other.
+// Rules about the recent past (Window, Patterns) learn each request once it is
+// decided, with its outcome. They are no limits: requests that are in flight side by
+// side do not see each other.
 //
 // Not promised: durability. After a start the caller rebuilds the counters with
 // Restore, the month with Recall and LoadMonth, and the windows with Learn, from

@@ -16,10 +16,9 @@
 // same files, byte for byte; and that what cannot be priced is listed, never
 // guessed. Explain shows the arithmetic of one transaction by the run's function.
 //
-// Hold, Release and ApproveCorrection make what people decide durable; the next
-// run that begins takes it into account.
-//
-// AnswerPayouts makes what the bank says to payments durable, likewise.
+// Hold, Release and ApproveCorrection make what people decide durable, and
+// AnswerPayouts what the bank says to payments; the next run that begins takes it
+// into account.
 //
 // Not here: what issuers' files say (package reconcile), what they dispute (package
 // dispute).

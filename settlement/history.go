@@ -226,12 +226,12 @@ func (h *history) intent(pos uint64, rec *txn.Record) {
 	if t.outcome != 0 {
 		h.report.broken(RuleIntent, rec.ID, "the intent of position %d comes after the outcome at %d", pos, t.outcome)
 	}
-	t.intent, t.digest, t.held = pos, h.digest(promise(rec)), rec.Held
+	t.intent, t.digest, t.held = pos, h.digest(shared(rec)), rec.Held
 	h.txns[rec.ID] = t
 }
 
-// promise is the part of a record that an intent and its outcome share.
-func promise(rec *txn.Record) txn.Record {
+// shared is the part of a record that an intent and its outcome share.
+func shared(rec *txn.Record) txn.Record {
 	return txn.Record{ID: rec.ID, Key: rec.Key, Fingerprint: rec.Fingerprint, Request: rec.Request,
 		Merchant: rec.Merchant, Amount: rec.Amount, Day: rec.Day, Card: rec.Card, Leg: rec.Leg}
 }
@@ -257,7 +257,7 @@ func (h *history) outcome(pos uint64, rec *txn.Record) {
 		case t.intent == 0 && rec.At.Before(h.strayUntil):
 		case t.intent == 0:
 			r.broken(RuleIntent, rec.ID, "the outcome of position %d has no intent before it", pos)
-		case t.digest != h.digest(promise(rec)):
+		case t.digest != h.digest(shared(rec)):
 			r.broken(RuleIntent, rec.ID, "the outcome of position %d is of another request than the intent at %d", pos, t.intent)
 		}
 	}

@@ -179,7 +179,7 @@ func IssuerPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, fn fun
 type Figure struct {
 	Date     txn.Date
 	State    string // open, or of its run: begun, booked, done
-	Requests int64  // to move or to promise money
+	Requests int64  // to move money or pre-authorize it
 	Approved int64
 	Totals
 }

@@ -1,5 +1,6 @@
-// Package testdata holds the sample registry, policy, downloads, fees, table of cards, payouts and calendar, the scripts of the
-// simulated issuers and the sample day, for the binary and for tests.
+// Package testdata holds the sample files of a switch (registry, policy, downloads,
+// fees, cards, payouts, calendar), the scripts of the simulated issuers and the sample
+// day, for the binary and for tests.
 //
 // The sample day is recorded: after a change of the registry, the issuers or
 // the plan it must be recorded again, by the test TestRecordSampleDay of

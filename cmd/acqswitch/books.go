@@ -57,7 +57,7 @@ func (s booksSide) add(d deal) {
 	s[d.amount.Currency] = sum
 }
 
-// deal is one approval that moved or promised money.
+// deal is one approval that moved money or pre-authorized it.
 type deal struct {
 	kind   txn.Kind
 	amount txn.Amount

@@ -68,11 +68,10 @@ func ledgerFiguresCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "figures",
 		Short: "Show what business days came to",
-		Long: `figures lists business days, one row for each and currency: how many requests to move
-or promise money there were and how many were approved; and what the day came to. Of
-a day that is settled these are the totals of its run, as settle printed them. Of an
-open day transactions, sales and refunds are what would count now, and the rest is
-zero. JSON is one object a line with amounts in minor units.`,
+		Long: `figures lists business days, one row for each day and currency: how many requests there
+were to move money or pre-authorize it, how many were approved, and what the day came
+to. Of a settled day these are the totals of its run, as settle printed them. Of an open
+day transactions, sales and refunds are what would count now, and the rest is zero. JSON is one object a line with amounts in minor units.`,
 		Example: `  acqswitch ledger figures --from 2026-11-01 --to 2026-11-30
   acqswitch ledger figures --from 2026-11-01 -o csv > november.csv`,
 		Annotations: map[string]string{listsRows: ""},

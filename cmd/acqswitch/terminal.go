@@ -82,15 +82,15 @@ var verbs = []verb{
 	{txn.KindVerify, "Ask whether a card is good", needCard, nil},
 	{txn.KindVoid, "Undo a sale of the same batch", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 101 --store t101", "void --original-stan 101 --store t101"}},
 	{txn.KindRefund, "Give back an amount of a sale", needCard | needAmount | needOriginal, []string{"sale --amount 12.50 --stan 201 --store t201", "refund --original-stan 201 --amount 5.00 --card 9999010000000011 --store t201"}},
-	{txn.KindPreauth, "Ask for a promise of money", needCard | needAmount, []string{"preauth --amount 300.00"}},
-	{txn.KindIncrement, "Ask for more of a promise", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 301 --store t301", "increment --original-stan 301 --amount 50.00 --card 9999010000000011 --store t301"}},
-	{txn.KindPreauthVoid, "Give a promise back", needCard | mayAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 401 --store t401", "preauth-void --original-stan 401 --store t401"}},
-	{txn.KindCompletion, "Take what was promised", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 501 --store t501", "completion --original-stan 501 --amount 280.00 --store t501"}},
-	{txn.KindCompletionAdvice, "Take what was promised, telling", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 601 --store t601", "completion-advice --original-stan 601 --amount 280.00 --store t601"}},
+	{txn.KindPreauth, "Pre-authorize an amount", needCard | needAmount, []string{"preauth --amount 300.00"}},
+	{txn.KindIncrement, "Raise a pre-authorization", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 301 --store t301", "increment --original-stan 301 --amount 50.00 --card 9999010000000011 --store t301"}},
+	{txn.KindPreauthVoid, "Void a pre-authorization", needCard | mayAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 401 --store t401", "preauth-void --original-stan 401 --store t401"}},
+	{txn.KindCompletion, "Complete a pre-authorization, online", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 501 --store t501", "completion --original-stan 501 --amount 280.00 --store t501"}},
+	{txn.KindCompletionAdvice, "Complete a pre-authorization at the terminal, told afterwards", needCard | needAmount | needOriginal | needAuth, []string{"preauth --amount 300.00 --stan 601 --store t601", "completion-advice --original-stan 601 --amount 280.00 --store t601"}},
 	{txn.KindCompletionVoid, "Undo a completion of the same batch", needCard | mayAmount | needOriginal | mayAuth, []string{"preauth --amount 300.00 --stan 701 --store t701", "completion --original-stan 701 --amount 280.00 --store t701", "completion-void --original-stan 702 --store t701"}},
-	{txn.KindOfflineSale, "Tell of a sale made at the terminal", needCard | needAmount | mayAuth, []string{"offline-sale --amount 9.00 --auth 654321"}},
-	{txn.KindAdjustment, "Tell that a sale was for so much more", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 801 --store t801", "adjustment --original-stan 801 --amount 1.50 --store t801"}},
-	{txn.KindTip, "Tell that so much was given on top of a sale", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 901 --store t901", "tip --original-stan 901 --amount 1.50 --store t901"}},
+	{txn.KindOfflineSale, "Tell the switch of a sale approved at the terminal", needCard | needAmount | mayAuth, []string{"offline-sale --amount 9.00 --auth 654321"}},
+	{txn.KindAdjustment, "Raise the amount of a sale", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 801 --store t801", "adjustment --original-stan 801 --amount 1.50 --store t801"}},
+	{txn.KindTip, "Add a tip to a sale", needAmount | needOriginal, []string{"sale --amount 12.50 --stan 901 --store t901", "tip --original-stan 901 --amount 1.50 --store t901"}},
 	{txn.KindInstalment, "Buy something in instalments", needCard | needAmount | needMonths, []string{"instalment --amount 1200.00 --months 12"}},
 	{txn.KindInstalmentVoid, "Undo an instalment sale of the same batch", needCard | mayAmount | needOriginal, []string{"instalment --amount 1200.00 --stan 1001 --store t1001", "instalment-void --original-stan 1001 --store t1001"}},
 	{txn.KindScriptResult, "Tell what a card did with its issuer's script", needCard | mayAmount | needOriginal, []string{"sale --amount 12.50 --stan 1101 --store t1101", "script-result --original-stan 1101 --store t1101"}},
@@ -415,7 +415,7 @@ func (f *terminalFlags) transaction(v *verb) (t terminal.Transaction, err error)
 	case v.needs&needOriginal != 0 && f.original.STAN == 0 && f.original.RRN == "" && f.original.AuthCode == "":
 		return t, errors.New("--original-stan, --original-rrn or --auth must say what it is about")
 	case v.needs&needAuth != 0 && f.original.AuthCode == "" && f.store == "":
-		return t, errors.New("--auth must be the promise's authorization code")
+		return t, errors.New("--auth must be the pre-authorization's code")
 	case (v.kind == txn.KindDownload || v.kind == txn.KindStatus) && strings.HasPrefix(f.dialect, "iso87"):
 		return t, fmt.Errorf("--dialect %s has no %s; use cup-pos", f.dialect, v.kind)
 	case v.needs&needMonths != 0 && (f.months < 2 || f.months > 99):

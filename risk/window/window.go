@@ -6,10 +6,10 @@
 // no clock: time is an argument, in seconds, and may come a little late or out
 // of order.
 //
-// Things are named by 64-bit hashes that must be keyed or come from a keyed
-// hash, or somebody could make his fall together with another's. Of a hash 44
-// bits are kept: of ten million entries, one new one in 1.7 million is taken for
-// an older one and begins with that one's counts.
+// Things are named by 64-bit hashes. They must be keyed, or come from a keyed hash,
+// or an attacker could choose names that collide. Of a hash 44 bits are kept: among
+// ten million entries, one new one in 1.7 million is taken for an older one and
+// begins with that one's counts.
 //
 // Not here: what is counted, and what follows from it (package risk).
 package window

@@ -4,12 +4,11 @@
 //
 // Terms are two strict YAML files, of merchants' accounts and of working days, and
 // what a registry says of merchants; Load refuses a bad file, naming line and
-// field. Decide is pure: the same terms
-// and the same position give the same decision on every machine and at any time.
-// No decision loses money: what is not paid and not reserved is carried forward,
-// a debt of the merchant's likewise.
+// field. Decide is pure: the same terms and the same position give the same decision
+// on every machine and at any time. No decision loses money: what is neither paid
+// nor reserved is carried forward, and so is what a merchant owes us.
 //
-// Not here: what a merchant is owed, what a payment's answer books (package
+// Not here: what a merchant is owed and what a payment's answer books (package
 // settlement), where holds are kept (package ledger).
 package payout
 

@@ -124,7 +124,7 @@ var iso87Needs = [txn.Kinds][]int{
 }
 
 // iso87Named are the kinds that must name their original by DE90 or DE37. The
-// others about an original have the authorization code of a promise.
+// others about an original have the authorization code of a pre-authorization.
 const iso87Named = 1<<txn.KindVoid | 1<<txn.KindRefund | 1<<txn.KindCompletionVoid | 1<<txn.KindInstalmentVoid |
 	1<<txn.KindAdjustment | 1<<txn.KindTip | 1<<txn.KindScriptResult
 

@@ -1,12 +1,13 @@
-// Package keyring keeps the keys in use: which master key a terminal has, which
-// working keys its last sign-on gave it, the key of its serial number's
-// ciphertext, how often in a row its MAC was wrong, and the PIN keys shared with issuers. It is the acquirer's Guard.
+// Package keyring keeps the keys in use: a terminal's master key, the working keys
+// that its last sign-on gave it, the key of its serial number's ciphertext, and the
+// PIN keys shared with issuers; and how often in a row a terminal's MAC was wrong. It
+// is the acquirer's Guard.
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
 // been lost; a MAC that cannot be checked is never taken for a right one; keys
 // are stored only as the vault seals them; sign-ons are served at a steady
-// pace, so that a herd of them leaves processors and disk to sales.
+// pace, so that a whole fleet's at once leave processors and disk to sales.
 //
 // The keys live in an append-only log of their own, of which the last record
 // of each kind and terminal counts. It is read once at start and written anew

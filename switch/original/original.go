@@ -13,8 +13,9 @@
 //	pre-authorization  raised, voided or completed (once, up to CompletionPercent), within PreauthDays
 //	completion         voided as a sale is, and refunded as a sale is
 //
-// What was reversed in part is for what stands. A deed that was reversed never happened. One that an issuer may still have to
-// undo or take note of keeps all others out until that is known.
+// A transaction that was reversed in part counts with the amount that stands. A deed
+// that was reversed never happened. One that an issuer may still have to undo or take
+// note of keeps all others out until that is known.
 package original
 
 import (
@@ -39,7 +40,7 @@ type Rules struct {
 	// sale. Default 15.
 	TipPercent int
 	// PreauthReopens lets a pre-authorization be used again after its completion
-	// was voided. Default false: issuers differ, and a promise that is gone is
+	// was voided. Default false: issuers differ, and a pre-authorization that is gone is
 	// the safer reading.
 	PreauthReopens bool
 }
@@ -119,7 +120,7 @@ func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reaso
 	case !req.PAN.IsZero() && req.CardToken != t.Card:
 		return txn.CardIsNotTheOriginals
 	case req.Kind != txn.KindCompletionVoid && named(req.Original.AuthCode) && named(t.AuthCode) && req.Original.AuthCode != t.AuthCode:
-		// The void of a completion may have the promise's code, as its completion had (cup-pos A8).
+		// The void of a completion may have the pre-authorization's code, as its completion had (cup-pos A8).
 		return txn.OriginalIsUnknown
 	case t.Amount.Currency != req.Amount.Currency:
 		return txn.OriginalAmountDiffers

@@ -11,13 +11,12 @@
 // kill. The batch, its totals and each step of its settlement are in the Store
 // too, so that a settlement goes on at the very message where it was cut off.
 //
-// With a test master key a Client signs on for working keys, sends PINs, and
-// tracks where there is a key for them, enciphered and requests with MACs, and
-// believes no approval without its own. With an initial DUKPT key (ISO 8583:1987)
-// it has keys of their own for each message; how far it counted is in the Store
-// before a byte leaves. Keys are in memory only, and in no store, error or printed
-// form. Card numbers
-// are in the Store only sealed; tracks and PINs not at all.
+// With a test master key a Client signs on for working keys, enciphers PINs (and
+// tracks, where there is a key for them), puts a MAC on its requests, and believes no
+// approval without one. With an initial DUKPT key (ISO 8583:1987) each message has
+// keys of its own; the transaction counter is in the Store before a byte leaves. Keys
+// are in memory only, and in no store, error or printed form. Card numbers are in the
+// Store only sealed; tracks and PINs not at all.
 //
 // Not here: the fleet that plays recorded traffic (package fleet), a certification
 // script (package script), a card's own cryptography: DE55 is a sample with the

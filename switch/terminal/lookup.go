@@ -74,14 +74,14 @@ func (c *Client) take(m *Message, f *fact) error {
 	return nil
 }
 
-// increments is what was added to a promise.
-func (c *Client) increments(promise *fact) (minor int64) {
+// increments is what was added to a pre-authorization.
+func (c *Client) increments(preauth *fact) (minor int64) {
 	for i := range c.store.items {
 		f := &c.store.items[i]
 		if f.kind() != txn.KindIncrement {
 			continue
 		}
-		if of, err := c.item(f); err == nil && string(of.Value(38)) == promise.AuthCode {
+		if of, err := c.item(f); err == nil && string(of.Value(38)) == preauth.AuthCode {
 			minor += f.Amount
 		}
 	}

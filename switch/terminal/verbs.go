@@ -78,27 +78,27 @@ func (c *Client) Refund(ctx context.Context, card Card, amount txn.Amount, of Or
 	return c.Do(ctx, txn.KindRefund, Transaction{Card: card, Amount: amount, Original: of})
 }
 
-// Preauth asks for a promise of money.
+// Preauth asks for a pre-authorization.
 func (c *Client) Preauth(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
 	return c.Do(ctx, txn.KindPreauth, Transaction{Card: card, Amount: amount})
 }
 
-// Increment asks for more of a promise.
+// Increment raises a pre-authorization.
 func (c *Client) Increment(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
 	return c.Do(ctx, txn.KindIncrement, Transaction{Card: card, Amount: amount, Original: of})
 }
 
-// PreauthVoid gives a promise back.
+// PreauthVoid voids a pre-authorization.
 func (c *Client) PreauthVoid(ctx context.Context, card Card, of Original) (Answer, error) {
 	return c.Do(ctx, txn.KindPreauthVoid, Transaction{Card: card, Original: of})
 }
 
-// Completion takes what was promised, asking.
+// Completion takes what was pre-authorized, online.
 func (c *Client) Completion(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
 	return c.Do(ctx, txn.KindCompletion, Transaction{Card: card, Amount: amount, Original: of})
 }
 
-// CompletionAdvice takes what was promised, telling.
+// CompletionAdvice takes what was pre-authorized, told afterwards.
 func (c *Client) CompletionAdvice(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
 	return c.Do(ctx, txn.KindCompletionAdvice, Transaction{Card: card, Amount: amount, Original: of})
 }

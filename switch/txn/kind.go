@@ -15,11 +15,11 @@ const (
 	KindEcho
 	KindVoid             // of a sale of the same batch and day
 	KindRefund           // of a sale or completion, also in parts and later
-	KindPreauth          // money promised
+	KindPreauth          // money set aside on the card
 	KindIncrement        // more of it, for the same pre-authorization
-	KindPreauthVoid      // the promise given back
-	KindCompletion       // the promise taken, online
-	KindCompletionAdvice // the promise taken at the terminal, told afterwards
+	KindPreauthVoid      // a pre-authorization given back
+	KindCompletion       // a pre-authorization taken, online
+	KindCompletionAdvice // a pre-authorization taken at the terminal, told afterwards
 	KindCompletionVoid
 	KindOfflineSale // a sale made at the terminal, told afterwards
 	KindAdjustment  // more money for a sale, told afterwards

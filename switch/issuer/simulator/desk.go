@@ -50,7 +50,7 @@ type transaction struct {
 type fate struct {
 	kind     txn.Kind
 	state    fateState
-	ended    bool // voided or, a promise, completed
+	ended    bool // voided or, a pre-authorization, completed
 	code     [2]byte
 	auth     [6]byte
 	amount   int64
@@ -220,7 +220,7 @@ func (d *desk) authorize(r *request, dec *decision) {
 	d.remember(r.id, f)
 }
 
-// completionPercent is how much of what was promised may be taken (cup-pos C3).
+// completionPercent is how much of a pre-authorization may be completed (cup-pos C3).
 const completionPercent = 115
 
 // possible is what the account says to r: 00, or why it cannot be. Rows are in
@@ -286,7 +286,7 @@ func follows(kind, original txn.Kind) bool {
 }
 
 // effect does to f's original what an approval of f does, or with -1 undoes it.
-// A completion that is voided leaves its promise ended.
+// A completion that is voided leaves its pre-authorization ended.
 func (d *desk) effect(f *fate, sign int64) {
 	if !f.kind.NamesOriginal() {
 		return

@@ -22,6 +22,6 @@
 // says what else to expect. What comes out otherwise is counted and named, and
 // the case goes on.
 //
-// The switch is a Stage: anybody's for what terminals do; what issuers do, kill,
-// start and verify need one of one's own.
+// The switch is a Stage. It may be anybody's for steps of terminals; steps of issuers,
+// and kill, start and verify, need one that the player runs itself.
 package script

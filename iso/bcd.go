@@ -53,8 +53,9 @@ func digits8(x uint64) bool {
 	return x&highs == zeros && (x+sixes)&highs == zeros
 }
 
-// pack packs ASCII digits into buf from offset at on, two into a byte. An odd one gets a
-// zero nibble, on the right when left-justified. It is false when a digit is none.
+// pack packs ASCII digits into buf from offset at on, two to a byte. Of an odd number
+// of digits one shares its byte with a zero nibble, on the right when left-justified.
+// It is false when a character is no digit.
 func pack(buf []byte, at int, digits []byte, left bool) bool {
 	if len(digits)&1 == 1 && !left {
 		first := digits[0] - '0'

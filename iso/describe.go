@@ -46,7 +46,7 @@ type Part struct {
 // unless unmask is set, which is for test data only. After a failed Parse it
 // describes the fields before the error.
 //
-// Text is decoded from GBK; text that is none is shown as "hex:" and its bytes.
+// Text is decoded from GBK; what is not GBK is shown as "hex:" and its bytes.
 // A track's separator is shown as it lies in the frame: D, or = in ASCII.
 func Describe(m *Message, unmask bool) Breakdown {
 	b := Breakdown{

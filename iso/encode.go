@@ -85,7 +85,8 @@ func spellMTI(mti uint16) uint32 {
 }
 
 // Digits writes a numeric field from ASCII digits, or a track field from track
-// characters, of which = or D separates the parts. A fixed field needs exactly its number of digits.
+// characters, of which = or D separates the parts. A fixed field needs exactly its
+// number of digits.
 func (e *Encoder) Digits(n int, v []byte) {
 	f, at := e.open(n, len(v))
 	ok := true

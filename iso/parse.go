@@ -46,10 +46,9 @@ func fieldName(n int) string {
 // The frame must not change while m is in use.
 func (c *Codec) Parse(m *Message, frame []byte) error { return c.parse(m, frame, false) }
 
-// Salvage is Parse for who must answer a message that Parse refused. Where values
-// are wrong, or longer than the dialect has them, and what is behind them fits the
-// frame to its end, m holds all other fields; else those that Parse finds. Its error
-// is Parse's.
+// Salvage is for answering a message that Parse refused; it returns Parse's error. If
+// only values are wrong or too long, and the fields after them still fit the frame to
+// its end, m holds all the other fields; otherwise those that Parse found.
 func (c *Codec) Salvage(m *Message, frame []byte) error {
 	err := c.parse(m, frame, true)
 	if err != nil && m.has == [2]uint64{} {
@@ -58,7 +57,8 @@ func (c *Codec) Salvage(m *Message, frame []byte) error {
 	return err
 }
 
-// parse leaves nothing in m where it is to salvage and cannot.
+// parse is Parse; with salvage it is Salvage, and leaves m empty where that cannot be
+// done.
 func (c *Codec) parse(m *Message, frame []byte, salvage bool) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
 	m.body, m.bitmap, m.lri, m.mti, m.wide = 0, 0, 0, 0, false

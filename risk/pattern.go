@@ -10,10 +10,9 @@ import (
 // NearMax is how many amounts Patterns.Near may have.
 const NearMax = 4
 
-// Patterns are the parameters of rules about the recent past. What is 0 is not
-// looked for, but for BackwardsMax. Each count includes the request that is being assessed; what was
-// counted before it is what was decided before it, so that requests side by side
-// do not see each other.
+// Patterns are the parameters of rules about the recent past. What is 0 is not looked
+// for; only BackwardsMax has a meaning at 0. Each count is of requests decided before,
+// and the one being assessed: requests side by side do not see each other.
 type Patterns struct {
 	// R03: approvals of one card at one merchant in ten minutes, or on a business
 	// day, from which on it is alerted; and those in ten minutes from which on it
@@ -41,9 +40,9 @@ type Patterns struct {
 	RefundPercent, RefundsFrom uint8
 	// R09: provinces of one card in two hours: 2 or 3.
 	Provinces uint8
-	// S06, where its action is to refuse: so many times on a business day the trace
-	// numbers of a terminal may go back within their batch, and alert; then it is
-	// refused, with 0 at once.
+	// S06, where its action is to refuse: how often on a business day a terminal's
+	// trace numbers may go back within their batch and only alert. From then on it is
+	// refused; with 0, the first time.
 	BackwardsMax uint8
 }
 

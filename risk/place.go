@@ -25,10 +25,9 @@ const earthRadius = 6_371_008.8
 //
 // A terminal whose premises are not surveyed is at no position. A permit in force
 // lets a terminal that moves be in its region, and at any position: it names no
-// circle. What a fixed terminal reports may be wrong a few times in a row, and
-// alerts; then it is refused. How often is what the records of its last requests
-// say, so a restart forgets none of it that is younger than the business day
-// before.
+// circle. What a fixed terminal reports may be wrong a few times in a row, which
+// alerts; then it is refused. The count is made from the records of its last requests,
+// so a restart forgets nothing of this business day and the one before.
 func (j *judgement) place(e *Engine, req *txn.Request, t *txn.Terminal, m *txn.Merchant) (refused bool) {
 	p, cell := &req.Info.Position, req.Info.Cell.ID()
 	told := p.Known || req.Region != 0 || cell != txn.CellID{}

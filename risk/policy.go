@@ -63,9 +63,8 @@ type Places struct {
 // (T13); 0 lets it pass.
 type Crossing struct{ City, Province, Border txn.Action }
 
-// Permit lets terminals of a merchant work in a region for a time, as chain
-// stores and travelling merchants ask for. Of a terminal that is zero it is for
-// all of them.
+// Permit lets a merchant's terminal work in a region for a time, as chain stores and
+// travelling merchants ask for. A zero Terminal means all of the merchant's.
 type Permit struct {
 	Merchant txn.MerchantID
 	Terminal txn.TerminalID

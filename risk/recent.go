@@ -21,8 +21,8 @@ const (
 // cardsKept is how many different cards a terminal's windows tell apart.
 const cardsKept = 16
 
-// Window numbers a count of the recent past. Nothing in it is of the request
-// that asks: what is counted was decided before.
+// Window numbers a count of the recent past. It counts requests decided before, never
+// the one that is being assessed.
 type Window uint8
 
 // The windows.

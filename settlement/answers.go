@@ -126,8 +126,8 @@ func (b *bank) ordered(ctx context.Context, day txn.Date) ([]*payment, error) {
 	return all, err
 }
 
-// single makes one answer for each payment: what is said of a message or group is
-// said of those of its payments of which nothing else is said.
+// single makes one answer for each payment: an answer to a whole message or group holds
+// for those of its payments that have no answer of their own.
 func (b *bank) single(ctx context.Context, said []payout.Answer) ([]payout.Answer, error) {
 	named := map[string]bool{}
 	var all, wholes []payout.Answer
@@ -155,7 +155,7 @@ func (b *bank) single(ctx context.Context, said []payout.Answer) ([]payout.Answe
 		named[x.EndToEnd] = true
 		all = append(all, x)
 	}
-	// A group is said more of than its message.
+	// The answer to a group comes before that to its message: it says more.
 	slices.SortStableFunc(wholes, func(x, y payout.Answer) int { return len(y.Of) - len(x.Of) })
 	for _, x := range wholes {
 		day, err := payout.DayOfMessage(x.Of)

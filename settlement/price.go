@@ -72,7 +72,7 @@ func (p *pricer) volume(day txn.Date, of ledger.Claim) (int64, error) {
 	return all[of], nil
 }
 
-// price is pure but for reading schedules: the same fact has the same price in
+// price is pure except that it reads schedules: the same fact has the same price in
 // every run that counts it and in every explanation.
 func (p *pricer) price(f *ledger.Fact) (priced, error) {
 	effect := f.Kind.Totals()

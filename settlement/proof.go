@@ -65,9 +65,9 @@ func readJournal(ctx context.Context, j Journal, day txn.Date) (*inJournal, erro
 	return r, err
 }
 
-// equalsLedger holds the day's records up to a position against the ledger's rows:
-// what counts by the records, in the first pass what undoes it, is what counts by
-// the rows.
+// equalsLedger holds the day's records up to a position against the ledger's rows: both
+// must come to the same sums. A first pass over the records finds what is undone, the
+// second adds up what counts.
 func (r *inJournal) equalsLedger(ctx context.Context, j Journal, l *ledger.Ledger, day txn.Date, upTo uint64) error {
 	undone, parts, noted := map[txn.ID]struct{}{}, map[txn.ID]int64{}, map[txn.ID]struct{}{}
 	sums := map[txn.Currency]ledger.Gross{}

@@ -15,8 +15,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// RunResult is what a run came to. It is made of what is stored, so every call
-// for a settled day gives the same, but for the state of a dry run.
+// RunResult is what a run came to. It is made of what is stored, so every call for a
+// settled day gives the same one, except that a dry run says so in State.
 type RunResult struct {
 	Date       string    `json:"date"`
 	State      string    `json:"state"` // done, dry run, or both: it was settled before

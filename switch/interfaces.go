@@ -45,31 +45,32 @@ type Forwarder interface {
 	// that Begin would refuse it. It must cost next to nothing.
 	Busy(pan *txn.PAN) bool
 	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
-	// reason other than Approved holds nothing. That the issuer is away is none
-	// for a kind that is Told.
+	// reason other than Approved holds nothing. A kind that is Told gets its leg also
+	// while the issuer is away.
 	Begin(req *txn.Request) (txn.Leg, txn.Reason)
 	// Number gives a request a leg while its issuer cannot be reached: it is told
 	// of later. It holds nothing, and is false when too much is in flight.
 	Number(req *txn.Request) (txn.Leg, bool)
 	// Exchange sends req, once the journal's record at intent is on stable storage,
-	// and waits for the reply until req.Deadline or the issuer's own timeout,
-	// whichever is first, and gives the place back. It is OutcomeNotSent only if
-	// certainly no byte left, and OutcomeDeclined, of what is told until it is taken,
-	// only if the issuer refuses it for good. It notes in req.Trace when the intent
-	// was durable, and calls gone once, maybe after it returned: when req waits for its
-	// issuer alone, or will never leave.
+	// waits for the reply until req.Deadline or the issuer's own timeout, whichever is
+	// first, and gives the place back. The outcome is NotSent only if certainly no byte
+	// left; of what is told until it is taken, it is Declined only if the issuer
+	// refuses it for good. req.Trace notes when the intent was durable. gone is called
+	// once, maybe after Exchange has returned: when req waits for its issuer alone, or
+	// will never leave.
 	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)
-	// Advise tries once to tell the issuer of rec, whose kind is told until it
-	// takes note. It returns true with the issuer's code when it did, whatever it
-	// thinks of it. A code without true is an answer that says nothing of rec. From
-	// attempt 1 on the issuer may have got it before.
+	// Advise tries once to tell the issuer of rec, whose kind is told until it takes
+	// note. It returns true with the issuer's code when the issuer took note, whether
+	// it agrees or not. A code without true is an answer about the moment, not about
+	// rec: told again, it may be taken. From attempt 1 on the issuer may have got it
+	// before.
 	Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
-	// Reverse tries once to undo rec's leg. It returns true when nothing is owed
-	// any more: the issuer undid it or never saw it. A code without true is a
-	// refusal: with an error told again it may be taken, without it would be
-	// refused again. The error txn.ErrNoReversals says that nothing was sent.
+	// Reverse tries once to undo rec's leg. It returns true when nothing is owed any
+	// more: the issuer undid it or never saw it. A code without true is a refusal:
+	// with an error another try may be taken, without one it would be refused again.
+	// The error txn.ErrNoReversals says that nothing was sent.
 	Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 }
 

@@ -206,7 +206,7 @@ type owedAt struct {
 	parked bool
 }
 
-// restore puts back what an outcome left in memory, but for risk's.
+// restore puts back what an outcome left in memory, except in risk.
 func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 	s.originals.learn(rec)
 	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
@@ -289,7 +289,7 @@ func (r *recount) read(b []byte) (*txn.Record, error) {
 	}
 	p := r.page
 	at := len(p.bytes)
-	p.bytes = append(p.bytes, b...) // what grows leaves the old bytes to who points to them
+	p.bytes = append(p.bytes, b...) // records may point into the old array after it has grown
 	p.recs = p.recs[:len(p.recs)+1]
 	rec := &p.recs[len(p.recs)-1]
 	*rec = txn.Record{}

@@ -274,8 +274,8 @@ func (s *standIns) remove(id txn.ID) {
 	}
 }
 
-// untold says that rec is an approval in an issuer's place: where it is reversed
-// before the issuer has taken note of it, it is not told any more.
+// untold says that rec is an approval in an issuer's place. If it is reversed before the
+// issuer has taken note of it, only the reversal is told.
 func untold(rec *txn.Record) bool {
 	return rec.Kind == txn.RecordOutcome && rec.Request == txn.KindStandIn
 }

@@ -206,7 +206,7 @@ func (f *captureFlags) nothing(r *captured) string {
 	return "say --dialect, or --spec of the host's own field table"
 }
 
-// readInto reads one file. What is wrong with it is said, and is an error only
+// readInto reads one file. What is wrong with it is printed; an error is returned only
 // if nothing more can be written.
 func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dialect, name string, t *talkative, lines *capture.Stats) error {
 	file := os.Stdin

@@ -60,9 +60,9 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 	return notes, c.checkAddresses(ctx)
 }
 
-// checkTables says what a start would make of the database: what is older is
-// brought up to date, what is newer is used as it is unless it says that it cannot
-// be, and one that is away keeps nobody from selling.
+// checkTables says what a start would make of the database: older tables are brought
+// up to date, newer ones used as they are unless they say that they cannot be, and a
+// database that is away keeps nobody from selling.
 func (c *config) checkTables(ctx context.Context) (notes []string, err error) {
 	if c.noLedger() {
 		if c.RegistryFrom == "database" {

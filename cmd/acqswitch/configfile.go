@@ -42,7 +42,7 @@ func readConfig(given string) (*config, error) {
 
 // loadConfig reads the reference defaults, then the file, then the environment
 // (ACQ_ and the key's path, as ACQ_LEDGER_DSN), each over the one before. A
-// variable ACQ_ that names no key is an error, since it is one mistyped; names
+// variable ACQ_ that names no key is an error, since it is probably mistyped; names
 // that begin with ACQ_TEST_ belong to tests and to the terminal commands.
 // Relative paths are relative to the file.
 func loadConfig(path string, environ []string) (*config, error) {

@@ -17,11 +17,11 @@ const hugePagesMax = 1 << 30
 // arenaSize is the alignment of what Go's heap is made of.
 const arenaSize = 64 << 20
 
-// hugePages asks the kernel for pages of 2 MB behind the heap, which most systems
-// give to who asks (transparent_hugepage=madvise), and Go does not ask. A sale
-// touches a hundred places all over the memory, and the processor remembers where
-// only so many pages are. What the heap takes here and gives back at once,
-// untouched, it uses from then on before it takes more.
+// hugePages asks the kernel for pages of 2 MB behind the heap. Most systems give them
+// only when asked (transparent_hugepage=madvise), and Go does not ask. A sale touches a
+// hundred places all over the memory, more pages than the processor's TLB can hold
+// otherwise. The memory taken here is given back untouched at once, and is what the
+// heap uses next.
 //
 // It asks again every ten seconds until ctx ends: what is locked in memory
 // (lock_memory) Go gives back by mapping it anew, without what was asked for it. A

@@ -91,12 +91,12 @@ func (c *config) onPolicies(ctx context.Context, fn func(*policyDesk) error) err
 	return errors.Join(err, db.Close())
 }
 
-// person adds who does it; the name of the machine's account unless it is said.
+// person adds the flag --by: who does this, by default the machine's account.
 func person(cmd *cobra.Command, by *string) {
 	cmd.Flags().StringVar(by, "by", login(), "who does this")
 }
 
-// login is the name of the machine's account: who acts, where nobody says it.
+// login is the name of the machine's account.
 func login() string {
 	u, err := user.Current()
 	if err != nil {

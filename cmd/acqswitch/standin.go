@@ -76,10 +76,10 @@ type standInSaid struct {
 	Checks []acquirer.StandInCheck `json:"checks"`
 }
 
-// explainStandIn says what the stand_in of the issuer that a request is routed to
-// makes of it while that cannot be reached, behind what the ledger has from before
-// it: before rec, if that was recorded. It is nil where there is none, or where
-// risk refuses the request, so that no issuer is asked for.
+// explainStandIn says what stand_in would make of a request while its issuer cannot be
+// reached, after the use of limits that the ledger has from before it (before rec, if
+// that was recorded). It is nil where the issuer has no stand_in, or where risk refuses
+// the request.
 func explainStandIn(ctx context.Context, cfg *config, x *risk.Explanation, req *txn.Request, rec txn.Record, recorded bool) (*standInSaid, error) {
 	all, err := cfg.standIns()
 	if err != nil || x.Verdict.Reason != txn.Approved {

@@ -26,9 +26,9 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// handoverVariable has the number of the file descriptor of a handover and the key
-// that it is sealed with, in the
-// environment of the program that takes over. It never stands in a shell.
+// handoverVariable, in the environment of the program that takes over, has the number
+// of the file descriptor of a handover and the key that it is sealed with. It is never
+// in a shell's environment.
 const handoverVariable = "ACQSWITCH_HANDOVER"
 
 // handover is what a switch leaves to the one that takes its place in the same

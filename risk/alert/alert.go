@@ -140,9 +140,9 @@ func (w *Workbench) Migrate(ctx context.Context) error {
 // ruleS06 finds trace numbers that go back: two machines may share a number.
 var ruleS06 = txn.MakeRule('S', 6)
 
-// raises says that a finding becomes an alert. One that was only counted does
-// not, nor what is refused every day and nobody's concern: a limit that was
-// reached, a terminal that is not in use, a version or sign-on that is due.
+// raises says that a finding becomes an alert. A finding of a rule in shadow does not,
+// nor do everyday refusals that need nobody's attention: a limit that was reached, a
+// terminal that is not in use, a version or sign-on that is due.
 func raises(f *finding) bool {
 	if f.shadow || f.rule == txn.MakeRule('T', 1) || f.rule == txn.MakeRule('M', 1) || f.rule == txn.MakeRule('M', 7) {
 		return false
@@ -385,7 +385,7 @@ func hold(ctx context.Context, tx *sql.Tx, merchant, who, why string) (int64, er
 	return a.Number, err
 }
 
-// release releases a hold. One that somebody released by hand is none any more.
+// release releases a hold. That somebody released it by hand before is no error.
 func release(ctx context.Context, tx *sql.Tx, number int64, merchant, who, why string) error {
 	a := ledger.Act{At: time.Now(), Kind: ledger.Release, Who: who, Reason: why, Refers: number, Claim: ledger.Claim{Merchant: txn.MakeMerchantID(merchant)}}
 	if err := ledger.AddActIn(ctx, tx, &a); !errors.Is(err, ledger.ErrReleased) {
@@ -523,8 +523,8 @@ func pending(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
 
 // Registry is where merchants and terminals have their statuses.
 type Registry interface {
-	// Suspend ends that a merchant, or one of its terminals, is served, as a part
-	// of tx. What is not served anyway stays as it is.
+	// Suspend stops serving a merchant, or one of its terminals, as a part of tx.
+	// One that is not served anyway stays as it is.
 	Suspend(ctx context.Context, tx *sql.Tx, merchant, terminal, by, reason string) error
 }
 

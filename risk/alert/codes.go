@@ -61,7 +61,7 @@ type Decision struct {
 	Note         string   `json:"note,omitempty"`
 }
 
-// Check says which code is none, or what does not go together.
+// Check says which code does not exist, or which codes do not go together.
 func (d *Decision) Check() error {
 	switch {
 	case !find(RiskTypes, d.RiskType):

@@ -29,7 +29,7 @@ const (
 	// DocumentMax bounds a document, in bytes, as approval.DocumentMax does.
 	DocumentMax = 4 << 20
 	emptyFile   = `a policy without decisions says "version: 1"`
-	passes      = "pass" // the action that is none
+	passes      = "pass" // the word for no action
 	china       = 156
 )
 

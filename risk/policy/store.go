@@ -211,10 +211,9 @@ func (s *Store) List(ctx context.Context) (list []Version, err error) {
 	return list, err
 }
 
-// Follow calls take with the version in force whenever it is another than the one
-// before, beginning with any but since, until ctx ends. It looks every so often;
-// what take or the database says against it is told to complain, once for each
-// version, and tried again.
+// Follow calls take with the version in force whenever that has changed, first if it
+// is not since, until ctx ends. It looks at the given interval. An error of take or of
+// the database goes to complain, once for each version, and is tried again.
 func (s *Store) Follow(ctx context.Context, since uint32, every time.Duration, take func(*Version) error, complain func(error)) error {
 	var said string
 	for {

@@ -145,7 +145,7 @@ func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
 	return s.Text
 }
 
-// token is a keyed hash. What is none is not quoted: it may be a card number.
+// token is a keyed hash. Anything else is not quoted: it may be a card number.
 func (l *loader) token(s yamlfile.Scalar, field string) (t [16]byte) {
 	b, err := hex.DecodeString(s.Text)
 	if err != nil || len(b) != len(t) {

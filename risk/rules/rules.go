@@ -134,8 +134,8 @@ type Set struct {
 	asks  uint64 // bit 1<<Fact: a rule in force, now or later, asks for it
 }
 
-// Problem is what is wrong with a rule: At is its place in the list, Field what
-// is wrong of it, and Err an *Error where it is the condition.
+// Problem is what is wrong with a rule: At is its place in the list, Field the part
+// that is wrong, and Err an *Error if that is the condition.
 type Problem struct {
 	At    int
 	Name  string
@@ -217,9 +217,9 @@ func (s *Set) Inherit(old *Set) {
 
 // Judge lets every rule see the facts of a request of business day day, notes in
 // found what they say, and returns the reason of the first that refuses, or
-// txn.Approved. told is what has happened already: it cannot be refused, so
-// that is reviewed instead. Each sees what it has to see, if it is not nil, rule
-// by rule.
+// txn.Approved. told says that the request tells of what has happened already: it
+// cannot be refused, so a refusal becomes a review. each, unless nil, is called for
+// every rule with its result.
 func (s *Set) Judge(f *Facts, day txn.Date, told bool, found *txn.Findings, each func(*Rule, Result)) txn.Reason {
 	reason := txn.Approved
 	for i := 0; i < len(s.rules); i++ {
@@ -256,8 +256,8 @@ func (s *Set) Judge(f *Facts, day txn.Date, told bool, found *txn.Findings, each
 	return reason
 }
 
-// next is the next rule from i on that has something to say, or simply the next if
-// all are wanted, and what it came to. A panic of it is its failure, not the sale's.
+// next is the next rule from i on that has something to say, or simply the next if all
+// are wanted, and its result. A rule that panics has failed; the sale goes on.
 func (s *Set) next(i int, f *Facts, day txn.Date, all bool) (at int, result Result) {
 	defer func() {
 		if recover() != nil {

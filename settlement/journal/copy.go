@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 )
 
-// Copy writes the records up to Last into a directory that does not have a journal
-// yet: a journal of its own, on stable storage when Copy returns nil, and not a
-// whole one after an error. The journal must be open ReadOnly; another process may
-// go on appending and truncating meanwhile. A flush that was not acknowledged may
-// be in the copy, as it may after a crash. Damage is copied as it is.
+// Copy writes the records up to Last into a directory that has no journal yet. The copy
+// is a journal of its own, on stable storage when Copy returns nil; after an error it
+// may be incomplete. The journal must be open ReadOnly; another process may go on
+// appending and truncating meanwhile. A flush that was not acknowledged may be in the
+// copy, as it may after a crash. Damage is copied as it is.
 func (j *Journal) Copy(ctx context.Context, dir string) (err error) {
 	if !j.cfg.ReadOnly {
 		return errors.New("copy journal: it must be open read only")

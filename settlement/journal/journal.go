@@ -207,8 +207,8 @@ func (j *Journal) Append(rec []byte) (Position, error) {
 	return pos, nil
 }
 
-// Queue is Append for who need not wait: the record is on its way to stable
-// storage, before every record that is added later. Wait tells when it is there.
+// Queue is Append without the wait: the record is on its way to stable storage, and
+// gets there before every record that is added later. Wait says when it has.
 func (j *Journal) Queue(rec []byte) (Position, error) {
 	_, pos, err := j.queue(rec)
 	return pos, err

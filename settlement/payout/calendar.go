@@ -10,9 +10,9 @@ import (
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
-// Calendar says on which days banks work: Monday to Friday but for holidays, and
-// the weekend days that are worked in exchange. It knows the years that its file
-// lists and no others. It is immutable.
+// Calendar says on which days banks work: Monday to Friday except holidays, and the
+// weekend days that are worked in exchange. It knows the years that its file lists and
+// no others. It is immutable.
 type Calendar struct {
 	years map[txn.Date]bool // by year: whether its holidays are told, or that there are none
 	odd   map[txn.Date]bool // days that are not as their weekday says: whether they are worked

@@ -43,8 +43,8 @@ type Input struct {
 	Merchant txn.MerchantID
 	// Tolerance is by how many minor units amounts may differ and still match.
 	Tolerance int64
-	// Count and Total are what the issuer says the file comes to, where it has no
-	// trailer; below zero: nothing is said. Total is of debits and credits together.
+	// Count and Total are what the issuer says the file comes to, for a file without a
+	// trailer; below zero: it says nothing. Total adds debits and credits together.
 	Count, Total int64
 	By           string
 	Now          time.Time

@@ -96,8 +96,8 @@ func (r *records) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next is the next record and where it begins; it lasts until the next call. The
-// error is io.EOF once there is none, one of those above, or what reading failed with.
+// next is the next record and where it begins; it is valid until the next call. The
+// error is io.EOF at the end, one of those above, or that of reading.
 func (r *records) next() (record []byte, at int64, err error) {
 	var head [4]byte
 	n, err := io.ReadFull(r, head[:])

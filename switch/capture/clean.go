@@ -98,7 +98,7 @@ func NewCleaner(key txn.Secret, bin int) (*Cleaner, error) {
 	return &Cleaner{bin: bin, mac: hmac.New(sha256.New, key), known: map[number19]number19{}}, nil
 }
 
-// KeyID says which key it was, and nothing of it.
+// KeyID tells keys apart without telling anything about them.
 func (c *Cleaner) KeyID() string {
 	c.mac.Reset()
 	c.mac.Write([]byte("acqswitch capture key"))

@@ -137,8 +137,8 @@ func (m *jposMessage) fields() map[string]any {
 	return all
 }
 
-// unmasked makes a number of a masked one: zeros, but for the last of the card
-// number's digits that were masked, which makes its check digit right.
+// unmasked makes a number of a masked one: masked digits become zeros, except the last
+// masked one of the card number, which makes its check digit right.
 func unmasked(v string) string {
 	b := []byte(v)
 	pan := len(b)

@@ -60,10 +60,10 @@ func (s *Server) Validate() error {
 	return nil
 }
 
-// Files are the paths, for who makes them absolute.
+// Files are the paths, so that a caller can make them absolute.
 func (c *Client) Files() []*string { return []*string{&c.CA, &c.Cert, &c.Key} }
 
-// Files are the paths, for who makes them absolute.
+// Files are the paths, so that a caller can make them absolute.
 func (s *Server) Files() []*string { return []*string{&s.Cert, &s.Key, &s.CA} }
 
 // Loaded is what the files had when they were read.

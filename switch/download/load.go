@@ -132,9 +132,6 @@ type grayYAML struct {
 	Status      []yamlfile.Scalar `yaml:"status"`
 }
 
-// Empty is a snapshot with nothing to take.
-func Empty() *Snapshot { return &Snapshot{} }
-
 // Load reads a file of contents; name is what errors call it. It returns a
 // snapshot, or as joined *Problem errors the first problems of the file.
 func Load(r io.Reader, name string) (*Snapshot, error) {

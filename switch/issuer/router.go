@@ -183,10 +183,10 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 // Exchange sends req, once the journal's record at intent is on stable storage,
 // and waits for its reply until req.Deadline or the issuer's timeout, whichever is
 // first, but not less than until the request has left or its link is lost; and gives
-// the place back. The outcome is NotSent only if certainly no byte left, and for what
-// is told until it is taken a refusal that is passing is none: it is Unknown. gone is
-// called once, maybe after Exchange has returned: when the request waits for its
-// issuer alone, or will never leave.
+// the place back. The outcome is NotSent only if certainly no byte left. A passing
+// refusal of what is told until it is taken is Unknown, not Declined. gone is called
+// once, maybe after Exchange has returned: when the request waits for its issuer alone,
+// or will never leave.
 func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()

@@ -282,8 +282,8 @@ func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
 	return nil, why
 }
 
-// differs says which part of the key keeps h from being the answer to c,
-// whose class and STAN it has; empty is none.
+// differs says which part of the key keeps h from being the answer to c, whose class
+// and STAN it has; empty: it is the answer.
 //
 // A request or an advice is known by its transmission time or its reference number,
 // which no earlier use of its STAN shares: some issuers' answers have a time of their

@@ -41,7 +41,8 @@ type serial struct {
 	count  uint32
 }
 
-// serialOf reads the serial number in req; false if it is none of its terminal's.
+// serialOf reads the key serial number in req; it is false if that is not of req's
+// terminal.
 func serialOf(req *txn.Request) (s serial, ok bool) {
 	const counterBits = 0x1fffff // of a TDES serial number, the last
 	tdes := req.Terminal.Keys == txn.KeysDUKPTTDES
@@ -68,8 +69,8 @@ var baseKinds = map[txn.KeyScheme]algo.Kind{
 	txn.KeysDUKPTTDES: algo.TDES2, txn.KeysDUKPTAES128: algo.AES128, txn.KeysDUKPTAES192: algo.AES192, txn.KeysDUKPTAES256: algo.AES256,
 }
 
-// derive makes the keys of req's serial number. MACIsWrong says that the number
-// is none that req's terminal sends now.
+// derive makes the keys of req's key serial number. MACIsWrong says that req's terminal
+// would not send that number now.
 func (r *Ring) derive(req *txn.Request) (*keys.Terminal, txn.Reason) {
 	s, ok := serialOf(req)
 	if !ok {

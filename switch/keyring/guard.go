@@ -313,8 +313,8 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	options := keys.IssueOptions{DoubleTAK: req.Terminal.DoubleTAK}
 	before := t.stored
 	if t.day != req.Day {
-		// Under a key of an earlier day nothing of today was made: whoever recorded a
-		// message then could sign on, which proves nothing, and send it again.
+		// A key of an earlier day must not verify today: whoever recorded a message then
+		// could sign on, which needs no proof, and send that message again.
 		before = nil
 	}
 	de62, stored, err := r.vault.Issue(master, id, keys.KeySet(req.KeySet), options, before)

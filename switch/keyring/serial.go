@@ -81,7 +81,7 @@ func (r *Ring) ProveSerial(req *txn.Request) txn.Reason {
 	return txn.Approved
 }
 
-// use opens the stored key the first time. It is nil where there is none.
+// use opens the stored key the first time. It is nil if no key is stored.
 func (k *serialKey) use(vault *keys.Vault, id txn.TerminalID) (*keys.SerialKey, error) {
 	k.mu.RLock()
 	open, sealed := k.open, k.sealed

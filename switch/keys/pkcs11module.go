@@ -141,7 +141,7 @@ func (m *module) slot() (uint, error) {
 	return 0, fmt.Errorf("find token %s: %d tokens are there, none has that label", m.cfg.TokenLabel, len(slots))
 }
 
-// session is one session with the connection it is of.
+// session is one session, and the connection that it belongs to.
 type session struct {
 	ctx        *pkcs11.Ctx
 	handle     pkcs11.SessionHandle

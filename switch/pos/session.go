@@ -117,7 +117,7 @@ func (ss *session) serve() {
 		if n > 0 { // a terminal that asks again has heard its answer
 			failpoint.Hit(failpoint.Heard)
 		}
-		received := time.Now() // what it waits from here on is of its deadline
+		received := time.Now() // waiting for a place below counts against its deadline
 		if cap(ss.places) == 1 {
 			if !ss.handle(x, received) {
 				return
@@ -148,10 +148,10 @@ type errSession struct {
 func (e *errSession) Error() string { return string(e.cause) + ": " + e.err.Error() }
 func (e *errSession) Unwrap() error { return e.err }
 
-// read reads one frame into an exchange, which it takes only when a frame begins:
-// what the last one left is still in the caches then, and a session that waits
-// holds none. There is none, and no error, after a keep-alive. A clean end between
-// frames is io.EOF. When it fails inside a frame, unread is what it took of it from r.
+// read reads one frame into an exchange. It takes the exchange only when a frame begins:
+// the one put back last is still in the caches then, and a session that waits holds
+// none. A keep-alive returns neither an exchange nor an error; a clean end between frames
+// is io.EOF. When it fails inside a frame, unread is what it took of it from r.
 func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	ss.unread = nil
 	if _, err := r.Peek(1); err != nil {
@@ -341,8 +341,8 @@ type batch struct {
 	done chan struct{}
 }
 
-// send returns when frame is written or cannot be. Unless it is alone, others of
-// the session are being decided: they are let go first, and their answers written
+// send returns when frame is written or cannot be. Unless it is alone, other requests
+// of the session are being decided: they get to run first, so that their answers leave
 // with this one.
 func (o *outbox) send(frame []byte, alone bool) error {
 	o.mu.Lock()

@@ -22,10 +22,7 @@ var (
 	modelKeys  = keysOf[modelYAML]("model")
 )
 
-// NewRegion and NewModel are entries of which nothing is said.
-func NewRegion() Entry { return newEntry(regionKeys) }
-
-// NewModel is a model of which nothing is said.
+// NewModel is a model with no value yet.
 func NewModel() Entry { return newEntry(modelKeys) }
 
 // ParseRegion reads Entry.Text's form.
@@ -250,9 +247,9 @@ type Checker struct {
 	terminal terminalYAML
 }
 
-// NewChecker knows the regions and models of a book, in their order; name is what
-// problems call the source, with lines if it is a file. Of those, too, problems are
-// collected.
+// NewChecker knows the regions and models of a book, in their order, and collects what
+// is wrong with them, too. name is what problems call the source; they have lines if it
+// is a file.
 func NewChecker(name string, file bool, regions, models []Entry) *Checker {
 	c := &Checker{l: newLoader(name), ids: map[string]int{}}
 	c.l.clear, c.l.unplaced = true, !file

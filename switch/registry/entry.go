@@ -61,11 +61,11 @@ type Entry struct {
 	values []yamlfile.Scalar
 }
 
-// NewMerchant is a merchant of whom nothing is said.
+// NewMerchant is a merchant with no value yet.
 func NewMerchant() Entry { return newEntry(merchantKeys) }
 
-// NewTerminal is a terminal, or a machine in stock, of which nothing is said. Its
-// key merchant is the id of the merchant it is bound to.
+// NewTerminal is a terminal, or a machine in stock, with no value yet. Its key merchant
+// is the id of the merchant it is bound to.
 func NewTerminal() Entry { return newEntry(terminalKeys) }
 
 func newEntry(k *keys) Entry { return Entry{k, make([]yamlfile.Scalar, len(k.names))} }
@@ -223,8 +223,8 @@ func entryOf(k *keys, y reflect.Value) Entry {
 	return e
 }
 
-// Set is Put for keys that people name, in clear text or empty: an empty text is
-// there, and takes away what another entry says when it is merged.
+// Set is Put for keys that people name. An empty text is a value: merged over another
+// entry, it takes that one's away.
 func (e Entry) Set(key, text string) error {
 	i, ok := e.keys.index[key]
 	if !ok {

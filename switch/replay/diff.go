@@ -514,8 +514,8 @@ func folded(all []Group) []Group {
 	return left
 }
 
-// reason is why the host answered all the examples, and whether it is also why
-// the reference answered them otherwise.
+// reason is the reason, if there is one, for which the host answered all the examples as
+// it did, and whether the reference's different answers have the same one.
 func (g *Group) reason(why func(Example, string, bool) string) (host string, same bool) {
 	if g.Field != 39 || len(g.expected) != 1 {
 		return "", false

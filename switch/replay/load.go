@@ -380,8 +380,8 @@ func (g *generator) prepare() error {
 	}
 }
 
-// half sends half a frame over a connection of its own and hangs up. Beyond
-// halvesMax at one time it is left.
+// half sends half a frame over a connection of its own and hangs up. It does nothing
+// while halvesMax are under way.
 func (g *generator) half(frame []byte) {
 	select {
 	case g.halves <- struct{}{}:

@@ -226,7 +226,7 @@ func (l *lane) reverse(u undo) {
 	l.g.tally.mu.Unlock()
 }
 
-// flush writes what was put together. What was due is sent from then on.
+// flush writes the frames that were collected; they count as sent from here on.
 func (l *lane) flush(ctx context.Context) {
 	if len(l.out) == 0 {
 		return

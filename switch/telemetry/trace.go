@@ -54,7 +54,7 @@ func (t *Telemetry) newTracer(ctx context.Context) (*tracer, error) {
 	}, nil
 }
 
-// exporter is the one configured, or the environment's; nil is none.
+// exporter is the one configured, or the environment's; nil: no traces are sent.
 func (t *Telemetry) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	switch {
 	case t.cfg.Exporter != nil:

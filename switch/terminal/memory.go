@@ -196,7 +196,7 @@ func drop(facts []fact, stan uint32) []fact {
 	return facts
 }
 
-// nothingTaken says that the switch answered for nothing of the batch.
+// nothingTaken says that the switch has answered for no item of the batch.
 func (m *memory) nothingTaken() bool {
 	return !slices.ContainsFunc(m.items, func(f fact) bool { return find(m.told, f.STAN) < 0 })
 }

@@ -149,8 +149,8 @@ func ReversalOf(dst []byte, d *dialect.Terminal, body []byte, reason string) ([]
 	return reversalOf(dst, d, body, reason, part{})
 }
 
-// part is a reversal in part (ISO 8583:1987): all but stays minor units, under a
-// trace number of its own, since there may be others. Without a number it is of
+// part is a reversal in part (ISO 8583:1987), of all but stays minor units. It has a
+// trace number of its own, since there may be several; without one the reversal is of
 // the whole.
 type part struct {
 	stan  uint32

@@ -252,10 +252,11 @@ func (s *Store) Next() uint32 {
 	return stanAfter(s.stan)
 }
 
-// Owner is the terminal and the merchant whose the store is; empty: nobody's yet.
+// Owner is the terminal and merchant that the store belongs to; empty: none yet.
 func (s *Store) Owner() (terminal, merchant string) { return s.terminal, s.merchant }
 
-// Own makes the store a terminal's and its merchant's; another's it is not made.
+// Own makes the store belong to a terminal and its merchant. It fails if it belongs to
+// another.
 func (s *Store) Own(terminal, merchant string) error {
 	switch {
 	case s.terminal == terminal && s.merchant == merchant:

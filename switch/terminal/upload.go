@@ -65,8 +65,8 @@ func (c *Client) uploads(even bool) ([]*Message, error) {
 // rather than told.
 func online(k txn.Kind) bool { return k.Totals() != txn.NoEffect && k.Remedy() == txn.Reverse }
 
-// details are the uploads of the items that were asked for: a number of items of
-// 2 digits and for each whose card it is 2, trace number 6, card 20, amount 12.
+// details are the uploads of the items that were asked for: how many items (2 digits),
+// and for each: card foreign or not 2, trace number 6, card 20, amount 12.
 func (c *Client) details() (messages []*Message, count int, err error) {
 	var b strings.Builder
 	n := 0
@@ -124,9 +124,8 @@ func (c *Client) notice(f *fact) (*Message, error) {
 	return &Message{Kind: txn.KindUpload, of: of, STAN: f.STAN, fields: []int{2, 3, 4, 11, 22, 25, 37, 38, 41, 42, 49, 60, 61, 63}}, nil
 }
 
-// certificate is the upload of what a chip certified of an item (DE55), nil for
-// an item without a chip. DE62 has its state: 61, whose card it is, the switch's
-// code, amount and currency.
+// certificate is the upload of an item's chip data (DE55), nil for an item without a
+// chip. DE62 has its state: 61, card foreign or not, the switch's code, amount and currency.
 func (c *Client) certificate(f *fact, network uint16) (*Message, error) {
 	if !online(f.kind()) {
 		return nil, nil

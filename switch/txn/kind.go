@@ -32,7 +32,7 @@ const (
 	KindUpload       // what a terminal has in its batch, item by item
 	KindDownload     // parameters, keys and lists for the terminal
 	KindStatus       // a terminal says how it is
-	KindStandIn      // a sale that we approved in its issuer's place, told afterwards; no request is of it
+	KindStandIn      // a sale that we approved in its issuer's place, told afterwards; never a request
 )
 
 // Effect is which way money goes.
@@ -131,9 +131,9 @@ func (k Kind) Totals() Effect { return k.nature().totals }
 // NamesOriginal says that the request is about an earlier transaction.
 func (k Kind) NamesOriginal() bool { return k.nature().original }
 
-// Divisible says that a transaction of the kind can be reversed in part. What is
-// about an earlier one is what it is as a whole, and what is repeated until it is
-// taken is never reversed; a completion stands by itself.
+// Divisible says that a transaction of the kind can be reversed in part. What is about
+// an earlier transaction, but for a completion, cannot; nor what is repeated until it
+// is taken, which is never reversed at all.
 func (k Kind) Divisible() bool {
 	switch k {
 	case KindSale, KindPreauth, KindCompletion, KindInstalment:
@@ -160,8 +160,8 @@ func (k Kind) Asked() Kind {
 // takes note.
 func (k Kind) Told() bool { return k.nature().remedy == Repeat && k != KindRefund && k != KindStandIn }
 
-// Licence is the kind that a merchant must be allowed for k: what undoes or
-// finishes a transaction comes with it.
+// Licence is the kind that a merchant must be allowed to do k: leave for a kind includes
+// what undoes or finishes it.
 func (k Kind) Licence() Kind {
 	switch k {
 	case KindVoid, KindStandIn:

@@ -245,5 +245,5 @@ type Hold struct {
 	// Method and CardType are how it was paid: limits of these count them apart.
 	Method   Method
 	CardType CardType
-	Part     bool // an amount only: the transaction it is of goes on to count
+	Part     bool // an amount only: its transaction is still counted
 }

@@ -26,10 +26,10 @@ const (
 	// (Key is then zero). Leg, amount, card and day are the original's. It owes a
 	// reversal.
 	RecordReversalDue
-	// RecordReversalDone: the issuer acknowledged the reversal of Original, or
-	// says it never saw it. Of several that are due about one original it is the
-	// oldest that was not done, and has its Gone and Stays. Leg, amount, card, day
-	// and OriginalKey are the original's, so the limits it held can be given back.
+	// RecordReversalDone: the issuer acknowledged the reversal of Original, or says it
+	// never saw it. It ends the oldest ReversalDue of that original that is not done
+	// yet, and has that one's Gone and Stays. Leg, amount, card, day and OriginalKey
+	// are the original's, so the limits it held can be given back.
 	RecordReversalDone
 	// RecordLate: an issuer's answer came after the request was decided. It
 	// changes nothing: the reversal that the timeout owed stands.
@@ -126,10 +126,10 @@ type Record struct {
 	// empty and zero where it said nothing.
 	Serial   []byte
 	Lat, Lng int32
-	// Data is what a settlement or an upload said and was told: a BatchFact.
-	// Of an advice about an earlier transaction it is how the issuer
-	// knows that one; switch/dialect reads it. Of what a person decided about
-	// something parked it is what they said.
+	// Data depends on what the record is of. A settlement or upload: what it said and
+	// was told, a BatchFact. An advice about an earlier transaction: how the issuer
+	// knows that one, read by switch/dialect. A person's decision about something
+	// parked: what they said.
 	Data []byte
 
 	// What risk counts by besides the above, and what its rules found.

@@ -130,13 +130,13 @@ func (s *Scalar) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
-// Problem is what is wrong with the value of a field: on its line, or on the
-// first where it is not there.
+// Problem is what is wrong with the value of a field, on the value's line; on line 1 if
+// the field is missing.
 func (s Scalar) Problem(file, field, format string, args ...any) *Problem {
 	return &Problem{file, max(s.Line, 1), field, fmt.Sprintf(format, args...)}
 }
 
-// Or is t, placed on the line of s when it is not there.
+// Or is t; if t is missing, it is placed on the line of s.
 func (s Scalar) Or(t Scalar) Scalar {
 	if t.Line == 0 {
 		t.Line = s.Line

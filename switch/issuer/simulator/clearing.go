@@ -40,7 +40,7 @@ func Currencies(entries []Entry, day Day) (all []txn.Currency) {
 	return all
 }
 
-// currency is that of an entry. Books of before there were others do not say it.
+// currency is that of an entry. Old books leave it out where it is CNY.
 func (e *Entry) currency() txn.Currency {
 	n, err := strconv.ParseUint(e.Currency, 10, 16)
 	if err != nil {

@@ -70,8 +70,8 @@ const AccountSubject = "merchant account"
 
 const accountAct = "account"
 
-// paidAsBefore refuses what would pay a merchant elsewhere by one person's word.
-// Before it is submitted nobody has looked at its account yet.
+// paidAsBefore refuses to let one person alone change where a merchant is paid. One that
+// was never submitted may be changed: nobody has looked at its account yet.
 func (w *work) paidAsBefore(m *merchant) error {
 	if m.was == "" || m.status == registry.MerchantDraft || m.status == registry.MerchantRejected {
 		return nil

@@ -70,7 +70,7 @@ type Done struct {
 	RRN      string     `json:"rrn,omitempty"`
 	Latency  txn.Millis `json:"latency_ms,omitempty"`
 	OK       bool       `json:"ok"`
-	Why      string     `json:"why,omitempty"` // it is not, or why there is no answer
+	Why      string     `json:"why,omitempty"` // why OK is false, or there is no answer
 
 	Answer terminal.Answer `json:"-"`
 }

@@ -376,6 +376,9 @@ func (c *Codec) compileFraming() error {
 	if f.Header < 0 || f.SizeMax < c.sizeMin || f.SizeMax > limit {
 		return fmt.Errorf("framing: SizeMax must be %d to %d, is %d", c.sizeMin, limit, f.SizeMax)
 	}
+	if f.Measured && (f.Header < 6 || f.Header > 255 || f.TPDU || f.SizeMax > 9999) {
+		return errors.New("framing: a header that measures the frame has 6 to 255 bytes, no TPDU before it, and a frame of at most 9999")
+	}
 	if f.LRI && !f.TPDU {
 		return errors.New("framing: an LRI block needs a TPDU before it")
 	}

@@ -12,8 +12,10 @@ import (
 func TestInspectFindsTheDialect(t *testing.T) {
 	known := Known()
 	for _, f := range fixtures(t) {
-		if f.negative() || f.ID == "iso8583-23" {
-			continue // the latter is ASCII and, read as hexadecimal, a whole bare cup-pos message
+		if f.negative() || f.ID == "iso8583-23" || f.network() {
+			// The second is ASCII and, read as hexadecimal, a whole bare cup-pos message;
+			// those of the network are iso87-binary, too, where the header is missing.
+			continue
 		}
 		raw, _ := hex.DecodeString(f.Hex)
 		want, body := f.codec(t)
@@ -184,8 +186,8 @@ func TestDescribeMasks(t *testing.T) {
 func TestDescribeHidesCards(t *testing.T) {
 	for _, f := range fixtures(t) {
 		card := f.Fields["2"]
-		if len(card) < 13 {
-			continue
+		if len(card) < 13 || strings.Trim(card[6:len(card)-1], "0") == "" {
+			continue // none, or zeros for the most part, which stand in any field
 		}
 		c, raw := f.codec(t)
 		var m Message

@@ -1,6 +1,6 @@
 // Package iso is the wire: frames, field tables and messages of ISO 8583.
 //
-// A dialect is a moov-io/iso8583 MessageSpec, in Go (CUPPOS, ISO87) or in
+// A dialect is a moov-io/iso8583 MessageSpec, in Go (CUPPOS, ISO87, CUPS) or in
 // moov's JSON form (LoadSpec). Compile turns it once, at start, into a Codec: a
 // flat table of 129 descriptors. A spec that the table cannot express is
 // refused with the field named.

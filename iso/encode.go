@@ -284,6 +284,9 @@ func (e *Encoder) Finish() ([]byte, error) {
 		return e.buf[:e.start], fmt.Errorf("encode %s: the frame has %d bytes, the limit is %d", c.name, size, c.framing.SizeMax)
 	}
 	c.framing.putLength(e.buf[e.start:], size)
+	if c.framing.Measured {
+		putDigits4(e.buf[e.start+c.framing.PrefixSize()+2:], size)
+	}
 	e.putBitmap()
 	return e.buf[:e.at], nil
 }
@@ -369,6 +372,13 @@ func (e *Encoder) misfit(n, count int) {
 	e.fail(n, fmt.Sprintf("the length must be at most %d, is %d", d.max, count))
 }
 
+// Widen makes the secondary bitmap also where no field above 64 comes.
+func (e *Encoder) Widen() {
+	if e.err == nil && e.most < fieldMax && e.codec.bitmap.expand {
+		e.widen()
+	}
+}
+
 // widen makes room for the secondary bitmap behind the first.
 func (e *Encoder) widen() {
 	e.most = fieldMax
@@ -423,8 +433,8 @@ func (c *Codec) Append(dst []byte, m *Message) ([]byte, error) {
 	}
 	var e Encoder
 	e.begin(c, dst, m.TPDU(), lri, m.Header(), m.mti)
-	if m.wide && c.bitmap.expand && e.err == nil {
-		e.widen() // also when no field needs it: the peer sent it so
+	if m.wide {
+		e.Widen() // also when no field needs it: the peer sent it so
 	}
 	for n := range m.Fields() {
 		e.Copy(n, m)

@@ -17,11 +17,14 @@ const (
 
 // Framing is what surrounds the message proper on one kind of link.
 type Framing struct {
-	Prefix  Prefix
-	TPDU    bool // a 5-byte TPDU starts the body
-	LRI     bool // a landline (LRI) block may follow the TPDU; Parse records it
-	Header  int  // bytes of application header before the MTI
-	SizeMax int  // largest body accepted or written, in bytes
+	Prefix Prefix
+	TPDU   bool // a 5-byte TPDU starts the body
+	LRI    bool // a landline (LRI) block may follow the TPDU; Parse records it
+	Header int  // bytes of application header before the MTI
+	// Measured is a header that begins with its own size in a byte and has the
+	// body's in four digits behind the next one, as CUPS's.
+	Measured bool
+	SizeMax  int // largest body accepted or written, in bytes
 }
 
 const (
@@ -85,9 +88,28 @@ func (f Framing) putLength(dst []byte, n int) {
 	case PrefixBinary2:
 		binary.BigEndian.PutUint16(dst, uint16(n))
 	case PrefixASCII4:
-		for i := 3; i >= 0; i-- {
-			dst[i] = '0' + byte(n%10)
-			n /= 10
-		}
+		putDigits4(dst, n)
 	}
+}
+
+func putDigits4(dst []byte, n int) {
+	for i := 3; i >= 0; i-- {
+		dst[i] = '0' + byte(n%10)
+		n /= 10
+	}
+}
+
+// measure is what is wrong with the measures of a header that a body begins with.
+func (f Framing) measure(body []byte) error {
+	if len(body) < f.Header {
+		return tooShort(FieldFrame, 0, f.Header, len(body))
+	}
+	if int(body[0]) != f.Header {
+		return &FieldError{Field: FieldFrame, Why: fmt.Sprintf("the header says that it has %d bytes, it must have %d", body[0], f.Header)}
+	}
+	var size [4]byte
+	if putDigits4(size[:], len(body)); string(body[2:6]) != string(size[:]) {
+		return &FieldError{Field: FieldFrame, Offset: 2, Why: fmt.Sprintf("the header must say %s, the size of the frame", size[:])}
+	}
+	return nil
 }

@@ -24,6 +24,7 @@ func fuzzed(t testing.TB) []*Codec {
 		MustCompile(ISO87(BitmapBinary), bare),
 		MustCompile(loadSpec(t, "testdata/custom_spec.json"), bare),
 		MustCompile(stockSpec(), bare),
+		testNetwork,
 	}
 }
 
@@ -285,6 +286,9 @@ func FuzzInspect(f *testing.F) {
 	codecs := Known()
 	for _, x := range fixtures(f) {
 		f.Add([]byte(x.Hex))
+	}
+	for _, frame := range networkFrames(f) {
+		f.Add(frame)
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		if m, err := Inspect(input, codecs); m != nil {

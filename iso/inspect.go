@@ -27,14 +27,20 @@ func Known() []*Codec {
 		}
 	}
 	cup := &Codec{spec: CUPPOS()}
+	cups := &Codec{spec: CUPS()}
 	iso := []*Codec{{spec: ISO87(BitmapHex)}, {spec: ISO87(BitmapHex32)}, {spec: ISO87(BitmapBinary)}}
 	framing := CUPPOSFraming(inspectFrameMax)
 	add(framing, cup)
 	framing.Prefix = PrefixNone
 	add(framing, cup)
+	network := CUPSFraming(inspectFrameMax)
+	add(network, cups)
+	network.Prefix = PrefixNone
+	add(network, cups)
 	add(Framing{Prefix: PrefixBinary2}, iso...)
 	add(Framing{Prefix: PrefixASCII4}, iso...)
 	add(Framing{}, iso...)
+	add(Framing{}, cups)
 	add(Framing{Prefix: PrefixBinary2}, cup)
 	add(Framing{}, cup)
 	return all

@@ -18,8 +18,12 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 	switch n {
 	case 2, 34, 102, 103:
 		return maskPAN(v), true
-	case 14, 35, 36, 45, 52, 55:
+	case 14, 35, 36, 45, 52, 55, 96:
 		return hidden, true
+	case 61, 63:
+		if m.codec.name == nameCUPS { // who the holder is, security codes, PINs
+			return hidden, true
+		}
 	case 46, 57, 59:
 		if shown, shape := maskInfo(n, v); shape != nil {
 			shown = maskCards(m, n, shown)
@@ -28,7 +32,7 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 			return hidden, true
 		}
 	case 48:
-		if m.mti&0xFF0F == 0x0300 { // batch upload: details with card numbers
+		if m.mti&0xFF0F == 0x0300 || m.mti&0xFF0F == 0x0800 && m.codec.name == nameCUPS { // details with card numbers, new keys
 			return hidden, true
 		}
 	case 62:

@@ -109,6 +109,11 @@ func (c *Codec) parseHead(m *Message) (int, error) {
 			return 0, &FieldError{Field: FieldFrame, Offset: at, Why: "the LRI block runs past the end"}
 		}
 	}
+	if c.framing.Measured {
+		if err := c.framing.measure(frame[at+lri:]); err != nil {
+			return 0, err
+		}
+	}
 	at += lri + c.framing.Header
 	if len(frame) < at+c.mtiSize() {
 		return 0, &FieldError{Field: FieldMTI, Offset: min(at, len(frame)), Why: "the frame ends before it"}

@@ -61,7 +61,7 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&unmask, "unmask", false, "show card data and keys in clear: for test data only")
-	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
+	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4 or cups")
 	f.StringVar(&spec, "spec", "", "a dialect of your own: a JSON file in moov-io/iso8583's spec format")
 	f.StringVarP(&file, "file", "f", "", "read the message from this file")
 	return cmd

@@ -144,6 +144,9 @@ func (c *Cleaner) field(n int, own [][]byte) {
 	case n == 64 || n == 128:
 		c.counts.MACs++
 		c.zero(n)
+	case m.Codec() == cups.Codec && (n == 61 || n == 63): // who the holder is, security codes, PINs
+		c.counts.PINs++
+		c.zero(n)
 	case n == 62 && m.MTI()&^1 == 0x0810, n == 96, n == 48 && m.MTI()&^0x11 == 0x0800:
 		c.counts.Keys++
 		c.zero(n)

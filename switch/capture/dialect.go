@@ -15,8 +15,8 @@ import (
 type Dialect struct {
 	Name  string
 	Codec *iso.Codec
-	// Terminal is the switch's own knowledge of the dialect, nil for one of a
-	// field table that somebody else wrote.
+	// Terminal is the switch's own knowledge of the dialect, nil for the network's
+	// and for one of a field table that somebody else wrote.
 	Terminal *dialect.Terminal
 	// Spec is that field table, in moov's JSON form.
 	Spec []byte
@@ -43,17 +43,31 @@ func Dialects() []*Dialect {
 	return all
 }
 
-// FindDialects are the dialects that a name means: auto all of them.
+// cups is UnionPay's, whose links no terminal is on.
+var cups = func() *Dialect {
+	codec := iso.MustCompile(iso.CUPS(), iso.CUPSFraming(txn.FrameSizeMax))
+	return &Dialect{Name: codec.Name(), Codec: codec, prefix: codec.Framing().PrefixSize()}
+}()
+
+// FindDialects are the dialects that a name means: auto all that terminals speak.
 func FindDialects(name string) ([]*Dialect, error) {
-	all := Dialects()
 	if name == "auto" {
-		return all, nil
+		return Dialects(), nil
 	}
-	i := slices.IndexFunc(all, func(d *Dialect) bool { return d.Name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("dialect %q is unknown; known are auto, %v", name, dialect.Names())
+	d := named(name)
+	if d == nil {
+		return nil, fmt.Errorf("dialect %q is unknown; known are auto, %v, %s", name, dialect.Names(), cups.Name)
 	}
-	return all[i : i+1], nil
+	return []*Dialect{d}, nil
+}
+
+// named is the dialect of that name, nil where there is none.
+func named(name string) *Dialect {
+	all := append(Dialects(), cups)
+	if i := slices.IndexFunc(all, func(d *Dialect) bool { return d.Name == name }); i >= 0 {
+		return all[i]
+	}
+	return nil
 }
 
 // specMax bounds a field table.

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
 // The stored form, version 1; docs/captures.md has its bytes.
@@ -517,11 +516,11 @@ func (d *dialectRecord) dialect() (*Dialect, error) {
 	if len(d.Spec) > 0 {
 		return specDialect(d.Spec, d.Prefix)
 	}
-	t, err := dialect.ForTerminal(d.Name)
-	if err != nil {
-		return nil, err
+	known := named(d.Name)
+	if known == nil {
+		return nil, fmt.Errorf("dialect %q is unknown", d.Name)
 	}
-	return OfTerminal(t), nil
+	return known, nil
 }
 
 // ReadIndex reads the index of a stored capture, from the end of the file or, if

@@ -207,3 +207,55 @@ func FuzzReadLines(f *testing.F) {
 		ReadLines(strings.NewReader(text), Dialects(), time.Unix(0, 0), &h)
 	})
 }
+
+// A link to UnionPay's network is captured where its dialect is named: requests
+// find their answers, and who the holder is and PINs are taken out.
+func TestStoredNetwork(t *testing.T) {
+	ds, err := FindDialects("cups")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := iso.MakeCUPSHeader("00010000", "48802900")
+	build := func(mti uint16) []byte {
+		e := ds[0].Codec.Begin(nil, nil, header[:], mti)
+		e.Digits(2, []byte(secretPAN))
+		e.Digits(7, []byte("1122093105"))
+		e.Digits(11, []byte("000077"))
+		e.Text(41, []byte("10000001"))
+		e.Text(61, []byte("01110101199001011234"))
+		e.Text(63, []byte("SM016"+strings.Repeat("\xC7", 16)))
+		frame, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return frame
+	}
+	p := newTape(t, "ethernet", false)
+	p.open()
+	p.send(0, build(0x0200))
+	p.send(1, build(0x0210))
+	var out bytes.Buffer
+	w, err := NewWriter(&out, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: ds}, w); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{secretPAN, "199001011234", "\xC7\xC7"} {
+		if bytes.Contains(out.Bytes(), []byte(secret)) {
+			t.Errorf("%q is in the file", secret)
+		}
+	}
+	all, _, err := readAll(out.Bytes())
+	if err != io.EOF || len(all) != 1 || all[0].Answer == nil || all[0].Session.Dialect.Name != "cups" {
+		t.Fatalf("%v, %v", all, err)
+	}
+	var m iso.Message
+	if err := all[0].Session.Dialect.Parse(&m, all[0].Answer); err != nil || m.MTI() != 0x0210 || len(m.Header()) != 46 {
+		t.Errorf("the answer reads as %04x, %v", m.MTI(), err)
+	}
+}

@@ -327,19 +327,11 @@ func (s *Switch) standIn(req *txn.Request, ans *txn.Answer, w *work, issuer txn.
 		rec.Leg = txn.Leg{}
 		return false
 	}
-	leg, ok := s.issuers.Number(req)
-	if ok {
-		rec.Leg = leg
-		if err := s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID); err != nil {
-			s.log.Error("card number cannot be sealed", "error", err)
-			ok = false
-		}
-	}
-	if !ok {
+	if rec.Leg, ok = s.issuers.Number(req); !ok {
 		s.standIns.release(rec.ID)
-		rec.Leg = txn.Leg{}
 		return false
 	}
+	s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID)
 	rec.Request, rec.MTI = txn.KindStandIn, dialect.AdviceMTI
 	ans.Issuer = issuer
 	ans.Reply.Reset()

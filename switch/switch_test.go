@@ -916,9 +916,7 @@ func TestNumberingResumesAfterTheLastSTANNotTheLastRecord(t *testing.T) {
 				req := sale("10000001", uint32(i+1), 500)
 				rec := txn.Record{Kind: txn.RecordIntent, ID: txn.ID(i + 1), Key: req.Key, Request: txn.KindBalance, Day: h.s.cfg.Day.Of(req.Received),
 					Leg: txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: stan}, Card: h.s.cards.Token(&req.PAN)}
-				if err := h.s.cards.Seal(&rec.SealedPAN, &req.PAN, rec.ID); err != nil {
-					t.Fatal(err)
-				}
+				h.s.cards.Seal(&rec.SealedPAN, &req.PAN, rec.ID)
 				if _, err := h.journal.Append(rec.Append(nil)); err != nil {
 					t.Fatal(err)
 				}

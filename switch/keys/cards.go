@@ -41,14 +41,16 @@ var ErrSealBroken = errors.New("sealed card number does not open under this key 
 type Cards struct {
 	current byte // version that seals
 	aeads   [versionsMax]cipher.AEAD
-	macs    sync.Pool // of *mac
+	desks   sync.Pool // of *desk
 }
 
-// mac is HMAC-SHA-256 under the index key, with the memory of one use.
-type mac struct {
+// desk is HMAC-SHA-256 under the index key, and the memory of one use of a key:
+// what is given to a cipher leaves the stack.
+type desk struct {
 	hash.Hash
 	digits [txn.PANDigitsMax]byte
 	sum    [sha256.Size]byte
+	about  [8]byte
 }
 
 // OpenCards reads the key file, or makes one with fresh random keys (mode
@@ -123,7 +125,7 @@ func parseCards(text, path string) (*Cards, error) {
 			return nil, fmt.Errorf("card key file %s: the index key is also a seal key; draw another", path)
 		}
 	}
-	c.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, index)} }
+	c.desks.New = func() any { return &desk{Hash: hmac.New(sha256.New, index)} }
 	return c, nil
 }
 
@@ -139,30 +141,28 @@ func createKeyFile(path string) ([]byte, error) {
 
 // Token is the keyed hash a card is counted and matched under.
 func (c *Cards) Token(pan *txn.PAN) (t txn.CardToken) {
-	m := c.macs.Get().(*mac)
-	m.Reset()
-	m.Write(pan.Append(m.digits[:0]))
-	clear(m.digits[:])
-	copy(t[:], m.Sum(m.sum[:0]))
-	c.macs.Put(m)
+	d := c.desks.Get().(*desk)
+	d.Reset()
+	d.Write(pan.Append(d.digits[:0]))
+	clear(d.digits[:])
+	copy(t[:], d.Sum(d.sum[:0]))
+	c.desks.Put(d)
 	return t
 }
 
-// Seal encrypts pan for the transaction id: version, nonce, ciphertext, tag.
-func (c *Cards) Seal(dst *[txn.SealedPANSize]byte, pan *txn.PAN, id txn.ID) error {
-	var plain [paddedSize]byte
-	plain[0] = byte(pan.Len())
-	pan.Append(plain[:1])
+// Seal encrypts pan for the transaction id: version, nonce, ciphertext, tag. It
+// cannot fail: a machine without randomness ends the process.
+func (c *Cards) Seal(dst *[txn.SealedPANSize]byte, pan *txn.PAN, id txn.ID) {
+	nonce, text := dst[1:1+nonceSize], dst[1+nonceSize:1+nonceSize+paddedSize]
 	dst[0] = c.current
-	nonce := dst[1 : 1+nonceSize]
-	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
-		return fmt.Errorf("draw a nonce: %w", err)
-	}
-	var aad [8]byte
-	binary.BigEndian.PutUint64(aad[:], uint64(id))
-	c.aeads[c.current].Seal(dst[1+nonceSize:1+nonceSize], nonce, plain[:], aad[:])
-	clear(plain[:])
-	return nil
+	rand.Read(nonce)
+	clear(text)
+	text[0] = byte(pan.Len())
+	pan.Append(text[:1])
+	d := c.desks.Get().(*desk)
+	binary.BigEndian.PutUint64(d.about[:], uint64(id))
+	c.aeads[c.current].Seal(text[:0], nonce, text, d.about[:]) // in its place
+	c.desks.Put(d)
 }
 
 // Open decrypts what Seal sealed for the same id.
@@ -220,10 +220,10 @@ func (c *Cards) OpenText(sealed, about string) (string, error) {
 // that of an identity document. Equal numbers of one kind have one hash; no card
 // has it as its Token.
 func (c *Cards) Hash(kind, number string) (h [16]byte) {
-	m := c.macs.Get().(*mac)
-	m.Reset()
-	fmt.Fprintf(m, "%s\x00%s", kind, number)
-	copy(h[:], m.Sum(m.sum[:0]))
-	c.macs.Put(m)
+	d := c.desks.Get().(*desk)
+	d.Reset()
+	fmt.Fprintf(d, "%s\x00%s", kind, number)
+	copy(h[:], d.Sum(d.sum[:0]))
+	c.desks.Put(d)
 	return h
 }

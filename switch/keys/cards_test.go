@@ -21,9 +21,7 @@ func TestSealOpensOnlyForItsTransactionAndKey(t *testing.T) {
 	}
 	pan, _ := txn.ParsePAN("6222021234567890128")
 	var sealed [txn.SealedPANSize]byte
-	if err := c.Seal(&sealed, &pan, 42); err != nil {
-		t.Fatal(err)
-	}
+	c.Seal(&sealed, &pan, 42)
 	again, err := OpenCards(path)
 	if err != nil {
 		t.Fatal(err)
@@ -44,8 +42,8 @@ func TestSealOpensOnlyForItsTransactionAndKey(t *testing.T) {
 	if other.Token(&pan) == c.Token(&pan) {
 		t.Error("two index keys give one token")
 	}
-	if n := testing.AllocsPerRun(500, func() { c.Token(&pan) }); n != 0 && !raceEnabled {
-		t.Errorf("a token takes %v allocations", n)
+	if n := testing.AllocsPerRun(500, func() { c.Token(&pan); c.Seal(&sealed, &pan, 42) }); n != 0 && !raceEnabled {
+		t.Errorf("a token and a seal take %v allocations", n)
 	}
 	for i := range sealed {
 		bad := sealed
@@ -110,7 +108,7 @@ func BenchmarkTokenAndSeal(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = c.Token(&pan)
-		_ = c.Seal(&sealed, &pan, 42)
+		c.Seal(&sealed, &pan, 42)
 	}
 }
 

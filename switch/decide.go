@@ -157,7 +157,6 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 	s.starts.saw(rec.Day, intent)
-	req.Trace.Mark(txn.StageIntent, req.Received)
 	outcome, reason := s.exchange(req, leg, ans, intent)
 	s.conclude(req, ans, w, outcome, reason)
 }
@@ -166,9 +165,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 // is durable and it is with its link: from then on it waits for its issuer, not for us.
 func (s *Switch) exchange(req *txn.Request, leg *txn.Leg, ans *txn.Answer, intent journal.Position) (txn.Outcome, txn.Reason) {
 	defer s.gate.enter() // also after a panic
-	outcome, reason := s.issuers.Exchange(req, leg, ans.RRN, intent, s.leaveGate, &ans.Reply)
-	req.Trace.Mark(txn.StageForwarded, req.Received)
-	return outcome, reason
+	return s.issuers.Exchange(req, leg, ans.RRN, intent, s.leaveGate, &ans.Reply)
 }
 
 // local answers req without an issuer: for good, or, where postponed says so, only
@@ -252,7 +249,11 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	if reason == txn.Approved && ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}
-	rec.Kind, rec.At, rec.Took = txn.RecordOutcome, time.Now(), req.Trace.Micros()
+	rec.At = time.Now()
+	if rec.Kind == txn.RecordIntent {
+		req.Trace[txn.StageForwarded] = rec.At.Sub(req.Received)
+	}
+	rec.Kind, rec.Took = txn.RecordOutcome, req.Trace.Micros()
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
@@ -304,11 +305,12 @@ func stateOf(rec *txn.Record) slotState {
 	return slotDecided
 }
 
-// describe starts the record of req in w.rec, which is zero. It sets field by field:
-// a composite literal would be built on the stack and copied.
+// describe starts the record of req, which was assessed, in w.rec, which is zero. It
+// sets field by field: a composite literal would be built on the stack and copied.
 func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Record {
 	rec := &w.rec
-	rec.At, rec.ID, rec.Key, rec.Fingerprint = time.Now(), req.ID, req.Key, req.Fingerprint
+	rec.At = req.Received.Add(req.Trace[txn.StageAssessed])
+	rec.ID, rec.Key, rec.Fingerprint = req.ID, req.Key, req.Fingerprint
 	rec.Request, rec.Dialect, rec.Entry, rec.MTI = req.Kind, req.Dialect, req.Entry, req.MTI
 	rec.ProcessingCode, rec.Condition = req.ProcessingCode, req.Condition
 	rec.Merchant, rec.Amount, rec.Day, rec.Card = req.Merchant, req.Amount, req.Day, req.CardToken

@@ -43,19 +43,18 @@ func madeAt(id txn.ID) time.Time {
 	return epoch.Add(time.Duration(int64(id)>>nodeBits) * time.Microsecond)
 }
 
-// rrn is a new DE37: the business day's number in its year (3 digits) and a
+// rrn is a new DE37: the number of a business day in its year (3 digits) and a
 // sequence (9 digits) that goes on over days and restarts, so that it is unique
 // in a day up to a billion requests.
-func (n *numbers) rrn(day txn.Date) (rrn [12]byte) {
+func (n *numbers) rrn(yearDay int) (rrn [12]byte) {
 	seq := n.sequence.Add(1) % rrnSpan
-	yday := time.Date(int(day/10000), time.Month(day/100%100), int(day%100), 0, 0, 0, 0, time.UTC).YearDay()
 	for i := 11; i >= 3; i-- {
 		rrn[i] = '0' + byte(seq%10)
 		seq /= 10
 	}
 	for i := 2; i >= 0; i-- {
-		rrn[i] = '0' + byte(yday%10)
-		yday /= 10
+		rrn[i] = '0' + byte(yearDay%10)
+		yearDay /= 10
 	}
 	return rrn
 }
@@ -116,19 +115,36 @@ func fingerprint(req *txn.Request) uint64 {
 	return h.Sum64()
 }
 
-func clock(t time.Time) (b [6]byte) {
-	h, m, s := t.Clock()
-	two(b[0:], h)
-	two(b[2:], m)
-	two(b[4:], s)
-	return b
+// moment is what a second is called by the acquirer's clock.
+type moment struct {
+	second  int64
+	day     txn.Date // business day
+	yearDay int      // its number in its year
+	time    [6]byte  // DE12 hhmmss
+	date    [4]byte  // DE13 MMDD, of the calendar
 }
 
-func monthDay(t time.Time) (b [4]byte) {
-	_, m, d := t.Date()
-	two(b[0:], int(m))
-	two(b[2:], d)
-	return b
+// moment is that of an instant. All requests of a second share one.
+func (s *Switch) moment(at time.Time) *moment {
+	m := s.now.Load()
+	if m == nil || m.second != at.Unix() {
+		m = newMoment(s.cfg.Day, at)
+		s.now.Store(m)
+	}
+	return m
+}
+
+func newMoment(of txn.BusinessDay, at time.Time) *moment {
+	m := &moment{second: at.Unix(), day: of.Of(at)}
+	m.yearDay = time.Date(int(m.day/10000), time.Month(m.day/100%100), int(m.day%100), 0, 0, 0, 0, time.UTC).YearDay()
+	at = at.In(of.Zone)
+	hour, minute, second := at.Clock()
+	two(m.time[0:], hour)
+	two(m.time[2:], minute)
+	two(m.time[4:], second)
+	two(m.date[0:], int(at.Month()))
+	two(m.date[2:], at.Day())
+	return m
 }
 
 // settlementDate is DE15 MMDD of a business day.

@@ -56,7 +56,8 @@ type Switch struct {
 	starts    dayStarts
 	reversals *lanes
 	numbers   numbers
-	work      sync.Pool // of *work
+	now       atomic.Pointer[moment] // the last one
+	work      sync.Pool              // of *work
 	pace      *pace
 	gate      *gate
 	leaveGate func() // gate.leave, made once: the link calls it when a request waits for its issuer alone
@@ -211,8 +212,8 @@ func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
 
 // admit identifies the request: number, day, deadline, parties, fingerprint.
 func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
-	req.ID = s.numbers.id(req.Received)
-	req.Day = s.cfg.Day.Of(req.Received)
+	now := s.moment(req.Received)
+	req.ID, req.Day = s.numbers.id(req.Received), now.day
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
 	req.Key.Acquirer = s.cfg.Acquirer
 	reg := s.registry()
@@ -226,10 +227,9 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	req.Acceptor, _ = reg.Merchant(req.Merchant)
 	s.identify(req)
 
-	ans.ID, ans.RRN = req.ID, s.numbers.rrn(req.Day)
+	ans.ID, ans.RRN = req.ID, s.numbers.rrn(now.yearDay)
 	ans.Acquirer = s.cfg.Acquirer
-	local := req.Received.In(s.cfg.Day.Zone)
-	ans.Time, ans.Date = clock(local), monthDay(local)
+	ans.Time, ans.Date = now.time, now.date
 	req.Trace.Mark(txn.StageAdmitted, req.Received)
 }
 

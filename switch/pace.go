@@ -1,7 +1,6 @@
 package acquirer
 
 import (
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -18,7 +17,6 @@ type pace struct {
 	each  time.Duration // what one request costs, 0: no bound
 	burst time.Duration // what a full bucket is worth
 	epoch time.Time
-	seed  maphash.Seed
 	parts [64]pacePart
 }
 
@@ -28,7 +26,7 @@ type pacePart struct {
 }
 
 func newPace(perSecond float64, burst int) *pace {
-	p := &pace{epoch: time.Now(), seed: maphash.MakeSeed()}
+	p := &pace{epoch: time.Now()}
 	if perSecond > 0 {
 		p.each = time.Duration(float64(time.Second) / perSecond)
 		p.burst = p.each * time.Duration(max(burst, 1))
@@ -46,7 +44,7 @@ func (p *pace) takes(id txn.TerminalID, at time.Time) bool {
 		return true
 	}
 	now := at.Sub(p.epoch)
-	part := &p.parts[maphash.Comparable(p.seed, id)%uint64(len(p.parts))]
+	part := &p.parts[id.Spread()%uint64(len(p.parts))]
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	full := max(part.full[id], now) + p.each

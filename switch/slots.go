@@ -1,7 +1,9 @@
 package acquirer
 
 import (
-	"hash/maphash"
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,8 +20,8 @@ import (
 // every day, and yesterday's 000042 is today's only within replayGrace of it, or
 // if it is the same advice: a fact is told until it is answered.
 type slots struct {
-	hash   maphash.Seed
-	shards [slotShards]slotShard
+	seed   [2]uint64              // nobody can make his numbers fall together
+	shards *[slotShards]slotShard // apart, so that each begins where a cache line does
 }
 
 // replayGrace is how long after a request of the day before its retransmission
@@ -31,12 +33,15 @@ const replayGrace = 10 * time.Minute
 // its lock, and at ten million requests a day it holds 2,400.
 const slotShards = 1 << 12
 
+// slotShard is two cache lines, of which the first does for today's requests.
 type slotShard struct {
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	day     txn.Date   // of now
 	now     slotTable
-	past    slotTable           // the day before
 	flights map[txn.Key]*flight // nil until the first who waits
+	_       [8]byte
+	past    slotTable // the day before
+	_       [32]byte
 }
 
 // slot is one decided or undecided request.
@@ -80,12 +85,14 @@ type flight struct {
 }
 
 func newSlots() *slots {
-	return &slots{hash: maphash.MakeSeed()}
+	return &slots{seed: [2]uint64{rand.Uint64(), rand.Uint64()}, shards: new([slotShards]slotShard)}
 }
 
 // shard is where a key's slot is, and the hash that finds it there.
 func (s *slots) shard(k *txn.Key) (*slotShard, uint32) {
-	hash := maphash.Comparable(s.hash, *k)
+	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(k.Terminal[:])^s.seed[0], (uint64(k.Batch)<<32|uint64(k.STAN))^s.seed[1])
+	hi, lo = bits.Mul64(hi^lo^uint64(k.Acquirer), uint64(k.Class)^s.seed[0]|1)
+	hash := hi ^ lo
 	return &s.shards[hash%slotShards], uint32(hash >> 32)
 }
 

@@ -946,10 +946,13 @@ func TestF72ForgetFindsYesterdaysFlight(t *testing.T) {
 }
 
 // The table holds what a map would, whatever is put and removed, and a slot is
-// a cache line.
+// a cache line; shards begin where a cache line does.
 func TestSlotTableIsAMap(t *testing.T) {
 	if size := unsafe.Sizeof(slotEntry{}); size != 64 {
 		t.Errorf("an entry has %d bytes", size)
+	}
+	if a, b := unsafe.Sizeof(slotShard{}), unsafe.Sizeof(undecidedShard{}); a != 128 || b != 128 {
+		t.Errorf("shards have %d and %d bytes", a, b)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table slotTable

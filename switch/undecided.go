@@ -1,7 +1,6 @@
 package acquirer
 
 import (
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -13,97 +12,107 @@ import (
 // A sale belongs to the batch that was open when it came, so a settlement waits for
 // the sales under way, and the sales that come meanwhile wait for the settlement.
 type undecided struct {
-	gate   *gate // whoever waits here leaves its place there
-	seed   maphash.Seed
-	shards [undecidedShards]undecidedShard
+	gate   *gate                            // whoever waits here leaves its place there
+	shards *[undecidedShards]undecidedShard // apart, so that each begins where a cache line does
 }
 
-const undecidedShards = 1 << 8
+// undecidedShards are so many that most have no batch while some thousands of
+// transactions are being decided.
+const undecidedShards = 1 << 12
 
+// undecidedShard is two cache lines. While it has one batch, only the first is read.
 type undecidedShard struct {
-	mu      sync.Mutex // held for map operations only
-	batches map[batchName]inBatch
-}
-
-type batchName struct {
-	terminal txn.TerminalID
-	number   uint32
+	mu      sync.Mutex // held for memory operations only
+	batches []inBatch
+	room    [3]inBatch // of batches, while these are no more
 }
 
 // inBatch is the lock of one batch. It exists only while somebody holds it.
 type inBatch struct {
-	n     int           // transactions being decided
-	empty chan struct{} // closed when n becomes 0; nil: no settlement waits
-	free  chan struct{} // closed when the settlement under way is decided; nil: there is none
+	terminal txn.TerminalID
+	number   uint32
+	n        int32         // transactions being decided
+	empty    chan struct{} // closed when n becomes 0; nil: no settlement waits
+	free     chan struct{} // closed when the settlement under way is decided; nil: there is none
 }
 
 func newUndecided(g *gate) *undecided {
-	u := &undecided{gate: g, seed: maphash.MakeSeed()}
-	for i := range u.shards {
-		u.shards[i].batches = map[batchName]inBatch{}
-	}
-	return u
+	return &undecided{gate: g, shards: new([undecidedShards]undecidedShard)}
 }
 
-func (u *undecided) at(k *txn.Key) (*undecidedShard, batchName) {
-	n := batchName{k.Terminal, k.Batch}
-	return &u.shards[maphash.Comparable(u.seed, n)%undecidedShards], n
+// open locks the shard of a key's batch and returns the batch, made if it is not
+// there, until close.
+func (u *undecided) open(k *txn.Key) (*undecidedShard, *inBatch) {
+	sh := &u.shards[k.Terminal.Spread()%undecidedShards]
+	sh.mu.Lock()
+	for i := range sh.batches {
+		if b := &sh.batches[i]; b.terminal == k.Terminal && b.number == k.Batch {
+			return sh, b
+		}
+	}
+	if len(sh.batches) == 0 {
+		sh.batches = sh.room[:0]
+	}
+	sh.batches = append(sh.batches, inBatch{terminal: k.Terminal, number: k.Batch})
+	return sh, &sh.batches[len(sh.batches)-1]
+}
+
+// close ends what open began, and the batch if nobody holds it.
+func (sh *undecidedShard) close(b *inBatch) {
+	if b.n == 0 && b.empty == nil && b.free == nil {
+		last := len(sh.batches) - 1
+		*b, sh.batches[last] = sh.batches[last], inBatch{}
+		sh.batches = sh.batches[:last]
+	}
+	sh.mu.Unlock()
 }
 
 // enter lets a transaction into its batch; leave must follow. It is false when the
 // settlement under way is not decided before the deadline.
 func (u *undecided) enter(k *txn.Key, deadline time.Time) bool {
-	sh, n := u.at(k)
 	for {
-		sh.mu.Lock()
-		c := sh.batches[n]
-		if c.free == nil {
-			c.n++
-			sh.batches[n] = c
-			sh.mu.Unlock()
+		sh, b := u.open(k)
+		free := b.free
+		if free == nil {
+			b.n++
+		}
+		sh.close(b)
+		if free == nil {
 			return true
 		}
-		sh.mu.Unlock()
-		if !u.gate.wait(c.free, deadline) {
+		if !u.gate.wait(free, deadline) {
 			return false
 		}
 	}
 }
 
 func (u *undecided) leave(k *txn.Key) {
-	sh, n := u.at(k)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	c := sh.batches[n]
-	if c.n--; c.n == 0 && c.empty != nil {
-		close(c.empty)
-		c.empty = nil
+	sh, b := u.open(k)
+	if b.n--; b.n == 0 && b.empty != nil {
+		close(b.empty)
+		b.empty = nil
 	}
-	sh.put(n, c)
+	sh.close(b)
 }
 
 // lock waits until nothing is undecided in a batch and keeps it so until unlock. It
 // is false when the deadline comes first.
 func (u *undecided) lock(k *txn.Key, deadline time.Time) bool {
-	sh, n := u.at(k)
 	for {
-		sh.mu.Lock()
-		c := sh.batches[n]
-		if c.free == nil && c.n == 0 {
-			c.free = make(chan struct{})
-			sh.batches[n] = c
-			sh.mu.Unlock()
+		sh, b := u.open(k)
+		until := b.free // another settlement
+		if until == nil && b.n == 0 {
+			b.free = make(chan struct{})
+			sh.close(b)
 			return true
 		}
-		until := c.free // another settlement
 		if until == nil {
-			if c.empty == nil {
-				c.empty = make(chan struct{})
-				sh.batches[n] = c
+			if b.empty == nil {
+				b.empty = make(chan struct{})
 			}
-			until = c.empty
+			until = b.empty
 		}
-		sh.mu.Unlock()
+		sh.close(b)
 		if !u.gate.wait(until, deadline) {
 			return false
 		}
@@ -111,19 +120,8 @@ func (u *undecided) lock(k *txn.Key, deadline time.Time) bool {
 }
 
 func (u *undecided) unlock(k *txn.Key) {
-	sh, n := u.at(k)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	c := sh.batches[n]
-	close(c.free)
-	c.free = nil
-	sh.put(n, c)
-}
-
-func (sh *undecidedShard) put(n batchName, c inBatch) {
-	if c == (inBatch{}) {
-		delete(sh.batches, n)
-		return
-	}
-	sh.batches[n] = c
+	sh, b := u.open(k)
+	close(b.free)
+	b.free = nil
+	sh.close(b)
 }

@@ -87,6 +87,20 @@ func TestAloft(t *testing.T) {
 			t.Fatal("not held")
 		}
 		a.unlock(&key)
+		many := make([]txn.Key, 9) // of one terminal, more than its shard has room for
+		for i := range many {
+			many[i] = key
+			many[i].Batch = uint32(i)
+			if !a.enter(&many[i], soon()) || a.lock(&many[i], soon()) {
+				t.Fatal("one of many batches is not counted")
+			}
+		}
+		for _, i := range [...]int{4, 0, 8, 1, 7, 2, 6, 3, 5} {
+			if a.leave(&many[i]); !a.lock(&many[i], soon()) {
+				t.Fatal("one of many batches is counted as another")
+			}
+			a.unlock(&many[i])
+		}
 		for i := range a.shards {
 			if n := len(a.shards[i].batches); n != 0 {
 				t.Errorf("%d batches are kept", n)

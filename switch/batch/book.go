@@ -17,7 +17,6 @@
 package batch
 
 import (
-	"hash/maphash"
 	"sync"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -29,7 +28,6 @@ const shardCount = 64
 // one before. A batch is about 120 bytes and a transaction in it 24, without
 // pointers.
 type Book struct {
-	seed   maphash.Seed
 	order  [shardCount]sync.RWMutex
 	shards [shardCount]shard
 }
@@ -64,7 +62,7 @@ type entry struct {
 
 // NewBook is an empty Book.
 func NewBook() *Book {
-	b := &Book{seed: maphash.MakeSeed()}
+	b := &Book{}
 	for i := range b.shards {
 		sh := &b.shards[i]
 		sh.current, sh.batches, sh.items.free = map[txn.TerminalID]uint32{}, map[name]entry{}, none
@@ -72,7 +70,7 @@ func NewBook() *Book {
 	return b
 }
 
-func (b *Book) at(t *txn.TerminalID) uint64 { return maphash.Comparable(b.seed, *t) % shardCount }
+func (b *Book) at(t *txn.TerminalID) uint64 { return t.Spread() % shardCount }
 
 // Order is what keeps journal and Book of one terminal in step; see the package.
 func (b *Book) Order(t *txn.TerminalID) *sync.RWMutex { return &b.order[b.at(t)] }

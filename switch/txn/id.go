@@ -2,7 +2,9 @@ package txn
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"time"
 )
@@ -48,6 +50,13 @@ func MakeIssuerID(s string) (id IssuerID) { copy(id[:], s); return id }
 func (id TerminalID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
 func (id MerchantID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
 func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x00")) }
+
+// Spread is a number by which terminals fall evenly on parts of a table, as many as a
+// power of two. It is the same everywhere: only for what registered terminals alone can fill.
+func (id *TerminalID) Spread() uint64 {
+	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(id[:])^0x9e3779b97f4a7c15, 0xe7037ed1a0b428db)
+	return hi ^ lo
+}
 
 // ID identifies a transaction for ever: microseconds since 2020 in the upper
 // bits, the node in the lower ten, so ids rise with time and fit a BIGINT.

@@ -3,6 +3,7 @@ package txn
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,23 @@ func TestDecimal(t *testing.T) {
 	}{{0, 0, "0"}, {-7, 0, "-7"}, {0, 2, "0.00"}, {5, 2, "0.05"}, {-5, 2, "-0.05"}, {-12345, 3, "-12.345"}, {100, 2, "1.00"}, {1, 4, "0.0001"}, {-1 << 63, 2, "-92233720368547758.08"}} {
 		if got := Decimal(c.minor, c.places); got != c.want {
 			t.Errorf("%d with %d places: %s, want %s", c.minor, c.places, got, c.want)
+		}
+	}
+}
+
+// Terminals that are numbered one after another fall evenly on parts of a table.
+func TestSpreadIsEven(t *testing.T) {
+	for _, parts := range []uint64{64, 1 << 12} {
+		for _, form := range []string{"%08d", "A%x"} {
+			const each = 64
+			counts := make([]int, parts)
+			for n := range int(parts * each) {
+				id := MakeTerminalID(fmt.Sprintf(form, 10_000_001+n))
+				counts[id.Spread()%parts]++
+			}
+			if most := slices.Max(counts); most > 2*each {
+				t.Errorf("%s: of %d parts one has %d, %d on average", form, parts, most, each)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -14,7 +15,7 @@ import (
 // table is one of the tables that are filled, with a statement to fill it for each engine.
 type table struct {
 	columns int
-	insert  string // SQLite
+	insert  string // SQLite, up to the values
 	copy    string // PostgreSQL
 }
 
@@ -22,9 +23,8 @@ func newTable(name string, names ...string) *table {
 	into := fmt.Sprintf("%s (%s)", name, strings.Join(names, ", "))
 	return &table{
 		columns: len(names),
-		// ? and not $N: SQLite looks up the name of each numbered parameter.
-		insert: fmt.Sprintf("INSERT INTO %s VALUES (?%s)", into, strings.Repeat(", ?", len(names)-1)),
-		copy:   fmt.Sprintf("COPY %s FROM STDIN (FORMAT binary)", into),
+		insert:  fmt.Sprintf("INSERT INTO %s VALUES (", into),
+		copy:    fmt.Sprintf("COPY %s FROM STDIN (FORMAT binary)", into),
 	}
 }
 
@@ -40,20 +40,28 @@ type insertion func(ctx context.Context, driverConn any, into *table, rows []val
 
 // insertSQLite runs one prepared single-row statement in a loop: three times
 // as fast as rows in one statement. It talks to the driver, since database/sql
-// would copy every row's arguments twice.
-func insertSQLite(ctx context.Context, driverConn any, into *table, rows []value, _ *[]byte) error {
-	stmt, err := driverConn.(driver.ConnPrepareContext).PrepareContext(ctx, into.insert)
+// would copy every row's arguments twice. What is the same in all rows stands in
+// the statement: a parameter costs the driver several times as much.
+func insertSQLite(ctx context.Context, driverConn any, into *table, rows []value, buf *[]byte) error {
+	query, varying := into.statement((*buf)[:0], rows)
+	*buf = query
+	stmt, err := driverConn.(driver.ConnPrepareContext).PrepareContext(ctx, string(query))
 	if err != nil {
 		return err
 	}
 	defer stmt.Close()
-	args := make([]driver.NamedValue, into.columns)
+	args := make([]driver.NamedValue, len(varying))
+	for i := range args {
+		args[i].Ordinal = i + 1
+	}
 	for len(rows) > 0 {
-		for i := range args {
-			args[i].Ordinal = i + 1
-			if v := &rows[i]; v.isText {
-				args[i].Value = string(v.s)
-			} else {
+		for i, at := range varying {
+			// What the row before had too is no new garbage.
+			if v := &rows[at]; v.isText {
+				if was, ok := args[i].Value.(string); !ok || was != string(v.s) {
+					args[i].Value = string(v.s)
+				}
+			} else if was, ok := args[i].Value.(int64); !ok || was != v.n {
 				args[i].Value = v.n
 			}
 		}
@@ -65,6 +73,38 @@ func insertSQLite(ctx context.Context, driverConn any, into *table, rows []value
 		}
 	}
 	return nil
+}
+
+// statement appends to dst the one that inserts any of rows into SQLite, and says
+// which columns are its parameters, in order.
+func (t *table) statement(dst []byte, rows []value) (query []byte, varying []int) {
+	first := rows[:t.columns]
+	varies := make([]bool, t.columns)
+	for i, v := range first {
+		varies[i] = bytes.ContainsAny(v.s, "'\x00") // what would end a literal
+	}
+	for rest := rows[t.columns:]; len(rest) > 0; rest = rest[t.columns:] {
+		for i := range first {
+			varies[i] = varies[i] || first[i].n != rest[i].n || !bytes.Equal(first[i].s, rest[i].s)
+		}
+	}
+	dst = append(dst, t.insert...)
+	for i, v := range first {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		switch {
+		case varies[i]:
+			// ? and not $N: SQLite looks up the name of each numbered parameter.
+			dst = append(dst, '?')
+			varying = append(varying, i)
+		case v.isText:
+			dst = append(append(append(dst, '\''), v.s...), '\'')
+		default:
+			dst = strconv.AppendInt(dst, v.n, 10)
+		}
+	}
+	return append(dst, ')'), varying
 }
 
 // insertPostgres sends rows by binary COPY, encoded by hand: a quarter of the

@@ -120,6 +120,26 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A sign-on that names no merchant, of a terminal that nobody knows, lacks the
+// terminal: there is no merchant that could be unknown.
+func TestSignOnNeedsNoMerchant(t *testing.T) {
+	for _, row := range []struct {
+		spoil func(*txn.Request)
+		want  txn.Reason
+	}{
+		{func(r *txn.Request) { r.Merchant, r.Acceptor, r.Terminal = txn.MerchantID{}, nil, nil }, txn.TerminalIsUnknown},
+		{func(r *txn.Request) { r.Acceptor, r.Terminal = nil, nil }, txn.MerchantIsUnknown},
+		{func(r *txn.Request) { r.Merchant, r.Acceptor = txn.MerchantID{}, nil }, txn.MerchantIsUnknown},
+	} {
+		req := good()
+		req.Kind = txn.KindSignOn
+		row.spoil(req)
+		if v := engine(t).Assess(req); v.Reason != row.want {
+			t.Errorf("got %q, want %q", v.Reason, row.want)
+		}
+	}
+}
+
 // Mobile and chain terminals have a refusal of their own in the same place.
 func TestOutsideAreasStandsBetweenCountryAndRegion(t *testing.T) {
 	req := good()

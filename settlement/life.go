@@ -19,7 +19,10 @@ import (
 
 // Life is all that the books know of one transaction.
 type Life struct {
-	ID    txn.ID     `json:"id"`
+	ID txn.ID `json:"id"`
+	// RRN is the transaction's own number where it was asked for by that of its
+	// reversal.
+	RRN   string     `json:"rrn,omitempty"`
 	Steps []LifeStep `json:"steps"` // as they happened
 	// Explanation is the money; nil for what is not in the ledger yet, or where
 	// Unpriced says that there are no fees.
@@ -56,6 +59,17 @@ func Lives(ctx context.Context, l *ledger.Ledger, j Journal, day txn.Date, rrn s
 	}
 	if err := s.fromJournal(ctx, j); err != nil {
 		return nil, err
+	}
+	if len(s.steps) == 0 {
+		orig, err := s.reversed(ctx, l, j)
+		if err != nil || orig == nil {
+			return nil, err
+		}
+		all, err := Lives(ctx, l, j, orig.Day, trimmed(orig.RRN[:]), fees)
+		for i := range all {
+			all[i].RRN = trimmed(orig.RRN[:])
+		}
+		return all, err
 	}
 	explained, err := Explain(ctx, l, day, rrn, fees)
 	unpriced := errors.Is(err, fs.ErrNotExist) // a switch sells without a file of fees
@@ -142,6 +156,53 @@ func (s *lives) fromJournal(ctx context.Context, j Journal) error {
 		}
 		return ctx.Err()
 	})
+}
+
+// reversed is the transaction that the reversal with that number took back, nil when
+// there is none.
+func (s *lives) reversed(ctx context.Context, l *ledger.Ledger, j Journal) (orig *txn.Record, err error) {
+	due, err := l.ReversalsByRRN(ctx, s.day, s.rrn)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range due {
+		of, err := l.ByKey(ctx, e.Rec.Merchant, e.Rec.Day, e.Rec.OriginalKey)
+		if err != nil {
+			return nil, err
+		}
+		for i := range of {
+			if of[i].Rec.ID == e.Rec.Original {
+				return of[i].Rec, nil
+			}
+		}
+	}
+	// What the ledger has not got yet is in the journal, the outcome before the reversal:
+	// that is found first, in a reading of its own.
+	id := txn.ID(0)
+	for _, wanted := range [...]func(*txn.Record) bool{
+		func(r *txn.Record) bool {
+			return r.Kind == txn.RecordReversalDue && (r.Day == s.day || r.Day == s.day.Before()) && trimmed(r.RRN[:]) == s.rrn
+		},
+		func(r *txn.Record) bool { return r.Kind == txn.RecordOutcome && r.ID == id },
+	} {
+		var rec txn.Record
+		orig = nil
+		err = j.Scan(j.First(), func(at journal.Position, b []byte) error {
+			if err := rec.Unmarshal(b); err != nil {
+				return fmt.Errorf("decode journal record %d: %w", at, err)
+			}
+			if orig == nil && wanted(&rec) {
+				found := rec
+				orig = &found
+			}
+			return ctx.Err()
+		})
+		if err != nil || orig == nil {
+			return nil, err
+		}
+		id, _ = orig.Subject()
+	}
+	return orig, nil
 }
 
 // add notes a record as a step of id's life. What was known of it stays where
@@ -267,6 +328,9 @@ func owedName(r *txn.Record) string {
 func (l *Life) WriteText(w io.Writer) error {
 	e := &errWriter{w: w}
 	fmt.Fprintf(e, "transaction %s\n", l.ID)
+	if l.RRN != "" {
+		fmt.Fprintf(e, "The number is that of its reversal; its own is %s.\n", l.RRN)
+	}
 	for _, s := range l.Steps {
 		name := s.Record
 		if s.About {

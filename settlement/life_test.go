@@ -31,7 +31,8 @@ func TestLife(t *testing.T) {
 		done := changed(later(102, txn.RecordReversalDone, sale), func(r *txn.Record) {
 			r.Attempts, r.IssuerCode, r.Held = 3, [2]byte{'2', '5'}, txn.Credit
 		})
-		w.put(later(101, txn.RecordReversalDue, sale), done, deed(4, txn.KindSale, "M1", day1, 7_00, 0))
+		due := changed(later(101, txn.RecordReversalDue, sale), func(r *txn.Record) { copy(r.RRN[:], "000000000101") })
+		w.put(due, done, deed(4, txn.KindSale, "M1", day1, 7_00, 0))
 
 		lives, err := Lives(t.Context(), w.ledger, w.journal, day1, "000000000001", runSchedule)
 		if err != nil || len(lives) != 1 {
@@ -63,6 +64,19 @@ func TestLife(t *testing.T) {
 		if lives, err := Lives(t.Context(), w.ledger, w.journal, day1, "000000000004", runSchedule); err != nil || len(lives) != 1 || lives[0].Explanation != nil {
 			t.Errorf("of what only the journal has: %+v, %v", lives, err)
 		}
+		byReversal := func(of string, steps int) {
+			t.Helper()
+			lives, err := Lives(t.Context(), w.ledger, w.journal, day1, "000000000101", runSchedule)
+			told.Reset()
+			if err != nil || len(lives) != 1 || lives[0].ID != sale.ID || len(lives[0].Steps) != steps || lives[0].WriteText(&told) != nil ||
+				!strings.Contains(told.String(), "The number is that of its reversal; its own is 000000000001.") {
+				t.Errorf("%s by its reversal's number: %+v, %v", of, lives, err)
+			}
+		}
+		byReversal("what only the journal has", 5)
+		if lives, err := Lives(t.Context(), w.ledger, w.journal, day1, "000000000999", runSchedule); err != nil || len(lives) != 0 {
+			t.Errorf("of nothing: %+v, %v", lives, err)
+		}
 		// A switch without fees tells the rest.
 		none := func() (*fee.Schedule, error) { return nil, fmt.Errorf("read fees: %w", fs.ErrNotExist) }
 		lives, err = Lives(t.Context(), w.ledger, w.journal, day1, "000000000001", none)
@@ -71,6 +85,7 @@ func TestLife(t *testing.T) {
 		}
 		// What comes when its day is settled is in the next run.
 		w.drained()
+		byReversal("what the ledger has", 5)
 		w.settle(day1)
 		w.put(deed(5, txn.KindSale, "M1", day1, 9_00, 0), changed(deed(6, txn.KindSale, "M1", day1, 9_00, 0), func(r *txn.Record) { r.Outcome = txn.OutcomeDeclined }))
 		w.drained()

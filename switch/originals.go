@@ -379,8 +379,7 @@ func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, st
 		return rec, false, txn.OriginalIsUnknown
 	}
 	found, err := s.search(ctx, req)
-	if err != nil {
-		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+	if s.unread(req, err) {
 		return rec, false, txn.RecordsAreUnavailable
 	}
 	for i := range found {

@@ -27,8 +27,7 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	s.gate.leave()
 	defer s.gate.enter()
 	found, err := s.archive.Decided(ctx, req.Merchant, days, req.Key)
-	if err != nil {
-		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
+	if s.unread(req, err) {
 		s.refuse(req, ans, txn.RecordsAreUnavailable)
 		return true
 	}
@@ -62,10 +61,16 @@ func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 	s.gate.leave()
 	defer s.gate.enter()
 	found, err := s.archive.Decided(ctx, req.Merchant, days, *reversed)
+	s.unread(req, err)
+	return slices.ContainsFunc(found, func(rec txn.Record) bool { return rec.Taken() })
+}
+
+// unread says, once for each look that failed, that the archive could not be read.
+func (s *Switch) unread(req *txn.Request, err error) bool {
 	if err != nil {
 		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
 	}
-	return slices.ContainsFunc(found, func(rec txn.Record) bool { return rec.Taken() })
+	return err != nil
 }
 
 // longAgo are the business days before those that memory has on which the request

@@ -323,7 +323,7 @@ func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Log
 	done.IssuerCode = code
 	if kind == txn.RecordReversalDone {
 		done.Held = -o.rec.Held
-	} else if done.Reason = txn.Approved; !agreed[code] {
+	} else if done.Reason = txn.Approved; !txn.Agrees(code) && code != hadCode {
 		done.Reason = txn.IssuerDeclined
 		log.Warn("the issuer refuses what happened already; people must look at it", "kind", done.Request.String(), "code", string(code[:]))
 	}
@@ -366,9 +366,8 @@ func (s *Switch) settle(rec *txn.Record) {
 	}
 }
 
-// agreed are the DE39 of an issuer that has taken an advice: approvals, and that it had
-// it before.
-var agreed = map[[2]byte]bool{{'0', '0'}: true, {'1', '1'}: true, {'9', '4'}: true}
+// hadCode is DE39 of an issuer that had an advice before.
+var hadCode = [2]byte{'9', '4'}
 
 // backoff doubles from ReversalRetry to ReversalRetryMax, with a quarter of
 // jitter so that a returning issuer is not met by all at once.

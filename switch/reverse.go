@@ -222,9 +222,7 @@ func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), min(outlivedWithin, time.Until(req.Deadline)))
 	defer cancel()
 	found, err := s.search(ctx, req)
-	if err != nil {
-		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
-	}
+	s.unread(req, err)
 	for i := range found {
 		if r := &found[i]; r.Key.Terminal == req.Key.Terminal && r.Key.Class == txn.ClassFinancial && r.Amount == req.Amount {
 			return *r, true

@@ -86,6 +86,7 @@ func TestAlerts(t *testing.T) {
 	s.cli("alert", "watch", "--terminal", "10000001", "--level", "none", "--by", "Wang").check(t, exitUsage, "", "--reason must say why")
 	s.cli("alert", "watch", "--merchant", "nobody", "--level", "high-risk", "--by", "Wang", "--reason", "why").check(t, exitRefused, "", `there is no merchant "nobody" in the registry`)
 	s.cli("alert", "watch", "--terminal", "99999999", "--level", "high-risk", "--by", "Wang", "--reason", "why").check(t, exitRefused, "", `there is no terminal "99999999" in the registry`)
+	s.cli("alert", "watch", "--terminal", "99999999", "--level", "none", "--by", "Wang", "--reason", "why").check(t, exitRefused, "", "acqswitch: terminal 99999999 is not watched")
 	s.cli("alert", "watch", "--terminal", "10000001", "--level", "none", "--by", "Wang", "--reason", "fetched").check(t, exitOK, "proposal 1: another person must approve it", "")
 	s.cli("proposal", "approve", "1", "--by", "wang", "--reason", "fetched").check(t, exitRefused, "", "another person must decide it")
 	s.cli("alert", "watch").check(t, exitOK, "high-risk", "")

@@ -19,7 +19,7 @@ transaction: each record in order, with how long every stage took, the route, th
 issuer's answer, what the rules of risk found, reversals, voids and refunds about it,
 and its fees and postings. Stages and intents are told as long as the journal keeps
 them (two to three days). A reversal is told with what it took back, under that one's
-number. Card numbers are masked. Exit code 3: no such transaction on that day.`,
+number or its own. Card numbers are masked. Exit code 3: no such transaction on that day.`,
 		Example: "  acqswitch explain 326000000017 --date 2026-11-22 --config acqswitch.yaml",
 		Args:    args(1, "one retrieval reference number"),
 		RunE: func(cmd *cobra.Command, given []string) error {

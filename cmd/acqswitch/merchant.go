@@ -18,7 +18,7 @@ import (
 func merchantCommand(c *console) *cobra.Command {
 	writing := func(use, short, example string, do func(*office.Office, context.Context, office.Act, registry.Entry) (string, error)) *cobra.Command {
 		var cmd *cobra.Command
-		cmd = acting(c, use+" MID [KEY=TEXT ...]", short, example, andPairs("a merchant id"),
+		cmd = acting(c, use+" MID KEY=TEXT ...", short, example, andPairs("a merchant id", 1),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				e := registry.NewMerchant()
 				if err := pairs(e, append([]string{"mid=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
@@ -115,7 +115,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 			}
 			return "noted", o.AddPaper(ctx, who, given[0], office.Paper{Kind: kind, Name: filepath.Base(given[1]), Size: size, SHA256: fmt.Sprintf("%x", h.Sum(nil))})
 		})
-	paper.Flags().StringVar(&kind, "kind", "licence", "licence, identity, contract, photo, or another word")
+	paper.Flags().StringVar(&kind, "kind", office.PaperKinds[0], strings.Join(office.PaperKinds, ", "))
 	children := []*cobra.Command{add, set, account, show, list, paper}
 	for _, act := range []struct{ name, short, by, reason string }{
 		{"submit", "Submit a draft for its review", "li", "all papers are in"},
@@ -159,7 +159,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 func deviceCommand(c *console) *cobra.Command {
 	writing := func(use, short, example, done string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
 		var cmd *cobra.Command
-		cmd = acting(c, use+" SERIAL [KEY=TEXT ...]", short, example, andPairs("a serial number"),
+		cmd = acting(c, use+" SERIAL KEY=TEXT ...", short, example, andPairs("a serial number", 1),
 			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 				e := registry.NewTerminal()
 				if err := pairs(e, append([]string{"serial=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {

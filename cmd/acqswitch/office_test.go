@@ -45,6 +45,9 @@ func TestOffice(t *testing.T) {
 		refuses(exitRefused, "another person must approve it", "merchant", "approve", mid, "--by", "li")
 		say("is active", "merchant", "approve", mid, "--by", "wang", "--reason", "seen the papers")
 	}
+	refuses(exitUsage, "merchant set takes a merchant id and KEY=TEXT pairs", "merchant", "set", shop, "--by", "li")
+	refuses(exitUsage, "device set takes a serial number and KEY=TEXT pairs", "device", "set", "SN1", "--by", "li")
+	refuses(exitRefused, `acqswitch: "tattoo" is no kind of paper: give licence, identity, account, contract, photo, other`, "merchant", "paper", shop, "acqswitch.yaml", "--kind", "tattoo", "--by", "li")
 	refuses(exitUsage, "mid is given twice", "merchant", "set", shop, "mid="+other, "--by", "li")
 	refuses(exitUsage, `a merchant has no "nme"`, "merchant", "set", shop, "nme=x", "--by", "li")
 	refuses(exitUsage, `acqswitch: merchant 999290054110001: grade: "9" must be a number from 1 to 5`, "merchant", "set", shop, "grade=9", "--by", "li")

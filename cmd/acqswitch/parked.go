@@ -75,8 +75,7 @@ that an issuer refused too often (reversals.park_after), or takes none of
 				d.Why = who.Username + ": " + why
 			}
 			if err := decideParked(cmd.Context(), cfg, c.errs, d); errors.Is(err, acquirer.ErrNotParked) {
-				fmt.Fprintln(c.out, err)
-				return refused()
+				return &exitError{exitRefused, fmt.Errorf("transaction %s: %w", given[0], err)}
 			} else if err != nil {
 				return err
 			}

@@ -58,7 +58,7 @@ func TestF38RefusedReversalIsParked(t *testing.T) {
 	}
 	command("retry", "zz", "--reason", "x").check(t, exitUsage, "", "hexadecimal")
 	command("retry", first).check(t, exitUsage, "", "--reason must say why")
-	command("retry", "1", "--reason", "x").check(t, exitRefused, "nothing about this transaction is parked", "")
+	command("retry", "1", "--reason", "x").check(t, exitRefused, "", "acqswitch: transaction 1: nothing about this transaction is parked")
 	for range 3 { // 8 refusals in all: it is parked again until they are used up
 		command("retry", first, "--reason", "asked the desk").check(t, exitOK, "done", "")
 		s.until("it is parked again, or done", func() bool { lines := parked(); return len(lines) == 2 || s.booked(simulator.Reversed) == 2 })
@@ -75,7 +75,7 @@ func TestF38RefusedReversalIsParked(t *testing.T) {
 		_, body := s.get("/metrics")
 		return strings.Contains(body, "acq_reversals_queued 0") && strings.Contains(body, "acq_reversals_parked 0")
 	})
-	command("resolve", second, "--reason", "again").check(t, exitRefused, "nothing about this transaction is parked", "")
+	command("resolve", second, "--reason", "again").check(t, exitRefused, "", "acqswitch: transaction "+second+": nothing about this transaction is parked")
 }
 
 // TestF38Policies undoes a sale as its issuer takes it: by an advice, or by nobody

@@ -251,7 +251,7 @@ func registryModels(c *console) *cobra.Command {
 
 func registryModel(c *console) *cobra.Command {
 	return acting(c, "model NAME [KEY=TEXT ...]", "Add a model of machines, or say which software it should have",
-		`  acqswitch registry model N910 minimum=310000 target=320001 deadline=2027-01-31 --by li --reason "contactless fix"`, andPairs("a model"),
+		`  acqswitch registry model N910 minimum=310000 target=320001 deadline=2027-01-31 --by li --reason "contactless fix"`, andPairs("a model", 0),
 		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
 			e := registry.NewModel()
 			if err := pairs(e, append([]string{"name=" + given[0]}, given[1:]...), os.Stdin); err != nil {

@@ -203,9 +203,9 @@ func args(n int, what string) cobra.PositionalArgs { return argsFrom(n, n, what)
 
 func atLeastOne(what string) cobra.PositionalArgs { return argsFrom(1, math.MaxInt, what) }
 
-// andPairs is args for what has a name and then KEY=TEXT pairs, if any.
-func andPairs(name string) cobra.PositionalArgs {
-	return taking(name+" and KEY=TEXT pairs", func(given []string) bool { return len(given) > 0 && !strings.Contains(given[0], "=") })
+// andPairs is args for what has a name and then so many KEY=TEXT pairs at least.
+func andPairs(name string, least int) cobra.PositionalArgs {
+	return taking(name+" and KEY=TEXT pairs", func(given []string) bool { return len(given) > least && !strings.Contains(given[0], "=") })
 }
 
 var noArgs = args(0, "no arguments")

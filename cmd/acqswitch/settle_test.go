@@ -183,6 +183,7 @@ func TestHoldsAndCorrections(t *testing.T) {
 	cli("payout", "hold", "--by", "wang", "--reason", "alert", "--merchant", "999290054110299").check(t, exitOK, "1: payouts are held", "")
 	propose := []string{"correction", "propose", "--by", "wang", "--reason", "no plan", "--merchant", "999290054110299", "--credit", "2100", "--amount", "1002.98", "--debit"}
 	cli(append(propose, "2999")...).check(t, exitUsage, "", `--debit: account "2999" must be one of 1000 bank, 1100 issuer receivable`)
+	cli(append(propose, "2900", "--currency", "XXX")...).check(t, exitUsage, "", `acqswitch: --currency: "XXX" is no ISO 4217 currency that is paid in`)
 	cli(append(propose, "2900")...).check(t, exitOK, "1: proposed; another person must approve it", "")
 	cli("correction", "approve", "1", "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
 	cli("correction", "approve", "1", "--by", "li", "--reason", "ok").check(t, exitOK, "1: approved; the next run books it", "")

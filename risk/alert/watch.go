@@ -70,6 +70,9 @@ func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, 
 	err = w.db.Update(ctx, func(tx *sql.Tx) error {
 		proposal = 0
 		was, err := watchedAt(ctx, tx, p)
+		if err == nil && level == txn.Unwatched && was.Level == txn.Unwatched {
+			err = refuse("%s is not watched", p)
+		}
 		if err != nil || level >= was.Level {
 			return errors.Join(err, setLevel(ctx, tx, p, level, by, reason))
 		}

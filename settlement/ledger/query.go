@@ -55,6 +55,15 @@ func (q queries) ByRRN(ctx context.Context, day txn.Date, rrn string) ([]Entry, 
 	return q.list(ctx, selectByRRN, day.String(), rrn)
 }
 
+var selectReversalsByRRN = events + ` WHERE business_date IN ($1, $2) AND kind = 'reversal due' AND rrn = $3`
+
+// ReversalsByRRN finds what terminals' reversals of a business day took back, by the
+// retrieval reference number that they were answered with: of that day's transactions,
+// or of the day before.
+func (q queries) ReversalsByRRN(ctx context.Context, day txn.Date, rrn string) ([]Entry, error) {
+	return q.list(ctx, selectReversalsByRRN, day.String(), day.Before().String(), rrn)
+}
+
 var selectByKey = transactions + ` WHERE merchant_id = $1 AND business_date = $2
 	AND terminal_id = $3 AND batch = $4 AND stan = $5 AND class = $6 ORDER BY repeat_id`
 

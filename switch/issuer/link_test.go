@@ -211,7 +211,7 @@ func TestF39Reverse(t *testing.T) {
 	for i, c := range []struct {
 		code string
 		ok   bool
-	}{{"00", true}, {"25", true}, {"96", false}, {"30", false}, {"", false}} {
+	}{{"00", true}, {"25", true}, {"11", true}, {"A2", true}, {"A6", true}, {"10", false}, {"A3", false}, {"96", false}, {"30", false}, {"", false}} {
 		rec.Leg.STAN = uint32(i + 1)
 		if c.code != "" {
 			codes.Store(rec.Leg.STAN, c.code)

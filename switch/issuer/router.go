@@ -12,13 +12,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// approvedCode is the plain approval; vipCode approves too, formatCode says that a
-// message is wrong.
 var (
 	approvedCode   = [2]byte{'0', '0'}
 	notOfferedCode = [2]byte{'1', '2'}
-	formatCode     = [2]byte{'3', '0'}
-	vipCode        = [2]byte{'1', '1'}
+	formatCode     = [2]byte{'3', '0'} // a message is wrong
 	unknownCode    = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )
 
@@ -29,9 +26,9 @@ var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: t
 // errPassing is what tell's caller says of such a refusal.
 var errPassing = errors.New("the issuer answers that it cannot now")
 
-// conditional are the approvals that are not plain: 08 with identification, 10
-// partial, 16 update track 3 (ISO 8583:1987), and CUP's "flawed successes".
-var conditional = map[string]bool{"08": true, "10": true, "16": true, "A2": true, "A4": true, "A5": true, "A6": true}
+// conditional are the approvals on conditions: 08 with identification, 10 partial,
+// 16 update track 3 (ISO 8583:1987).
+var conditional = map[string]bool{"08": true, "10": true, "16": true}
 
 // Router knows every issuer. Its verbs may be used by many goroutines at once.
 type Router struct {
@@ -269,7 +266,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 // judge is what an issuer's DE39 means, and what it says about the issuer.
 func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
 	switch {
-	case code == approvedCode || code == vipCode:
+	case txn.Agrees(code):
 		return txn.OutcomeApproved, txn.Approved, nil
 	case conditional[string(code[:])] || code == [2]byte{}:
 		// An approval on conditions that no terminal here can meet, or an answer
@@ -282,8 +279,8 @@ func judge(code [2]byte) (txn.Outcome, txn.Reason, error) {
 }
 
 // Reverse tries once to undo rec's leg; attempt 0 is the first try. It is true
-// when nothing is owed any more: the issuer undid it (00) or never saw it (25).
-// A refusal has a code, and an error where another try may be taken. It passes
+// when nothing is owed any more: the issuer undid it (txn.Agrees) or never saw it
+// (25). A refusal has a code, and an error where another try may be taken. It passes
 // the breaker by, so that an open one does not keep repairs back.
 func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
 	mti := uint16(0x0400)
@@ -304,12 +301,12 @@ func (r *Router) Reverse(ctx context.Context, rec *txn.Record, pan []byte, attem
 	if passing[code] {
 		err = errPassing
 	}
-	return code == approvedCode || code == vipCode || code == unknownCode, code, err
+	return txn.Agrees(code) || code == unknownCode, code, err
 }
 
 // Advise tells rec's issuer once of what rec says happened, under rec's leg;
 // attempt 0 is the first telling. It is true when the issuer took note: it
-// agreed (00) or said no, which the code tells and another telling would not
+// agreed or said no, which the code tells and another telling would not
 // change. It passes the breaker by, as Reverse does.
 func (r *Router) Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error) {
 	code, err := r.tell(ctx, "advise", classAdvice, rec, func(is *issuer, dst []byte) ([]byte, error) {

@@ -21,6 +21,9 @@ func TestExchange(t *testing.T) {
 		booked  []string // kinds, after the request and, if it is owed, its reversal
 	}{
 		{"approved", simulator.Rule{}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
+		{"important customer", simulator.Rule{Code: "11"}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
+		{"flawed success", simulator.Rule{Code: "A4"}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
+		{"no success", simulator.Rule{Code: "A3"}, txn.OutcomeDeclined, txn.IssuerDeclined, []string{"declined"}},
 		{"declined", simulator.Rule{Code: "51"}, txn.OutcomeDeclined, txn.IssuerDeclined, []string{"declined"}},
 		{"partial approval was not asked for", simulator.Rule{Code: "10"}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"declined"}},
 		{"request lost", simulator.Rule{Kind: "sale", Lose: true}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"unknown"}},

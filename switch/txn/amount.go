@@ -17,6 +17,10 @@ type Currency uint16
 // CNY is the renminbi, the currency of the first market.
 const CNY Currency = 156
 
+// noMoney are codes of ISO 4217 that nobody is paid in: bonds' and funds' units,
+// metals, special drawing rights, tests, and XXX, which says that there is no currency.
+var noMoney = [...]Currency{955, 956, 957, 958, 959, 960, 961, 962, 963, 964, 965, 994, 999}
+
 // exponents holds the number of minor digits by numeric code; -1 is unknown.
 var exponents = func() (t [1000]int8) {
 	for i := range t {
@@ -27,11 +31,14 @@ var exponents = func() (t [1000]int8) {
 			t[i] = int8(c.DecimalPlaces)
 		}
 	}
+	for _, c := range noMoney {
+		t[c] = -1
+	}
 	return t
 }()
 
 // Exponent is the number of decimal digits of the currency's minor unit, and
-// whether ISO 4217 knows the currency.
+// whether it is a currency of ISO 4217 that is paid in.
 func (c Currency) Exponent() (int, bool) {
 	if int(c) >= len(exponents) || exponents[c] < 0 {
 		return 0, false
@@ -55,8 +62,8 @@ func (c Currency) Letters() string {
 func ParseCurrency(s string) (Currency, error) {
 	c, ok := iso4217.Lookup(s)
 	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s {
-		return 0, fmt.Errorf("%q is no ISO 4217 currency: give three capital letters, such as CNY", s)
+	if _, paid := Currency(n).Exponent(); !ok || err != nil || c.Code != s || !paid {
+		return 0, fmt.Errorf("%q is no ISO 4217 currency that is paid in: give three capital letters, such as CNY", s)
 	}
 	return Currency(n), nil
 }

@@ -12,3 +12,15 @@ type ReplyHead struct {
 	HasAmount bool
 	Network   uint16 // DE70, such as 301
 }
+
+// Agrees says that an issuer's DE39 is a yes, to whatever it answers: 00, 11
+// (important customer), and CUP's flawed successes (A2, A4, A5, A6), which the network
+// has booked and settles though another party of it has yet to follow: terminals and
+// acquirers take them as successes.
+func Agrees(code [2]byte) bool {
+	switch code {
+	case [2]byte{'0', '0'}, [2]byte{'1', '1'}, [2]byte{'A', '2'}, [2]byte{'A', '4'}, [2]byte{'A', '5'}, [2]byte{'A', '6'}:
+		return true
+	}
+	return false
+}

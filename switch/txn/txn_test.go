@@ -136,6 +136,19 @@ func TestAmount(t *testing.T) {
 	}
 }
 
+// What nobody is paid in is no currency: metals, units of accounts, tests, and XXX.
+func TestParseCurrency(t *testing.T) {
+	for s, want := range map[string]Currency{"CNY": 156, "XOF": 952, "XAF": 950, "XPF": 953, "XCD": 951, "XXX": 0, "XTS": 0, "XAU": 0, "XDR": 0, "XBA": 0, "XSU": 0, "XUA": 0, "cny": 0, "156": 0, "": 0} {
+		got, err := ParseCurrency(s)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %d, %v", s, got, err)
+		}
+	}
+	if _, ok := Currency(999).Exponent(); ok {
+		t.Error("no currency has minor units")
+	}
+}
+
 func TestF75BusinessDay(t *testing.T) {
 	zone := time.FixedZone("CST", 8*3600)
 	b := BusinessDay{zone, 23 * time.Hour}

@@ -201,14 +201,16 @@ func (d *desk) authorize(r *request, dec *decision) {
 		return
 	}
 	switch {
-	case dec.code == code00:
-		dec.code = d.possible(r)
+	case txn.Agrees(dec.code):
+		if no := d.possible(r); no != code00 {
+			dec.code = no
+		}
 	case passing[dec.code] && r.kind.Remedy() == txn.Repeat:
 		return // said again, it may be taken
 	}
 	f := fate{kind: r.kind, amount: r.amount, code: dec.code, original: r.original}
 	dec.entry, dec.kind, dec.about = Declined, r.kind, r.original
-	if dec.code == code00 {
+	if txn.Agrees(dec.code) {
 		for i := range f.auth {
 			f.auth[i] = byte('0' + d.rng.IntN(10))
 		}
@@ -309,7 +311,7 @@ func (d *desk) effect(f *fate, sign int64) {
 // the one before, and bars a request that never arrived. What a later transaction
 // stands on cannot be undone before that is.
 func (d *desk) reversal(r *request, dec *decision) {
-	if dec.code != code00 {
+	if !txn.Agrees(dec.code) {
 		return // the rule refuses reversals
 	}
 	f := d.find(r.id)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -235,9 +236,12 @@ func (w *work) mayStep(m *merchant, act string) error {
 	return nil
 }
 
+// PaperKinds are what a merchant may hand in; account is proof of where it is paid.
+var PaperKinds = []string{"licence", "identity", "account", "contract", "photo", "other"}
+
 // Paper is what is known of something that a merchant handed in.
 type Paper struct {
-	Kind   string    `json:"kind"` // licence, identity, contract, photo, ...
+	Kind   string    `json:"kind"` // one of PaperKinds
 	Name   string    `json:"name"`
 	Size   int64     `json:"size"`
 	SHA256 string    `json:"sha256"`
@@ -247,8 +251,11 @@ type Paper struct {
 
 // AddPaper notes that a merchant handed something in.
 func (o *Office) AddPaper(ctx context.Context, who Act, id string, p Paper) error {
-	if p.Kind == "" || p.Name == "" || len(p.SHA256) != 64 || p.Size <= 0 {
-		return errors.New("a paper has a kind, a name, a size and a SHA-256")
+	if p.Name == "" || len(p.SHA256) != 64 || p.Size <= 0 {
+		return errors.New("a paper has a name, a size and a SHA-256")
+	}
+	if !slices.Contains(PaperKinds, p.Kind) {
+		return refuse("", "", "%q is no kind of paper: give %s", p.Kind, strings.Join(PaperKinds, ", "))
 	}
 	return o.do(ctx, who, "merchant "+id, func(w *work) error {
 		if _, err := w.knownMerchant(id); err != nil {

@@ -270,10 +270,6 @@ func (e *Engine) Recent(w Window, req *txn.Request) int64 {
 	return l.n[w]
 }
 
-// Forgotten counts what left a window before its time because there was too
-// much at once: zero unless there are more cards than Config.CardsPerDayMax.
-func (e *Engine) Forgotten() uint64 { return e.recent.forgotten() }
-
 // InFlight is how many uses are reserved and neither confirmed nor released.
 // It is zero when the switch is idle.
 func (e *Engine) InFlight() (n int64) {

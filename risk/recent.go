@@ -89,12 +89,6 @@ func newRecent(zone *time.Location, cardsMax int) *recent {
 // terminalsMax bounds the terminals and machines remembered at one time.
 const terminalsMax = 4_000_000
 
-// forgotten is how many entries gave way before their time.
-func (r *recent) forgotten() uint64 {
-	return r.cardAtMerchant.Forgotten() + r.cardDeclines.Forgotten() + r.amountAtTerminal.Forgotten() + r.provinces.Forgotten() +
-		r.declinedCards.Forgotten() + r.cardsAtTerminal.Forgotten() + r.machines.Forgotten()
-}
-
 func (r *recent) mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a^r.seed[0], b^r.seed[1])
 	hi, lo = bits.Mul64(hi^lo^r.seed[0], 0x589965cc75374cc3^r.seed[1])

@@ -39,9 +39,6 @@ const (
 	WrittenOff       State = "written off"        // we bear it
 )
 
-// States are all.
-var States = []State{Requested, Answered, Unanswered, ChargedBack, Represented, ChargedBackAgain, Contested, Won, Lost, WrittenOff}
-
 // Open says that something is still to be done or waited for.
 func (s State) Open() bool { return deadlineOf[s] != none || s == Contested }
 

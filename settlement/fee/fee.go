@@ -161,7 +161,7 @@ type Deal struct {
 	Day      txn.Date
 	MCC      uint16
 	Currency txn.Currency
-	Masked   [txn.PANDigitsMax]byte // its first PrefixMax digits count
+	Masked   [txn.PANDigitsMax]byte // its first six digits count
 	Way      txn.Way
 	// Volume is what the merchant's sales came to in the calendar month before, in
 	// minor units of the currency. It is asked for by schedules with Tiers only.
@@ -307,9 +307,6 @@ func floorShare(minor, ppm int64) int64 {
 
 // Tiers says that some rate depends on a merchant's volume.
 func (s *Schedule) Tiers() bool { return s.tiers }
-
-// PrefixMax is how many digits of a card number the ledger shows.
-const PrefixMax = 6
 
 // Schedule is a checked set of plans. It is immutable and safe for concurrent use.
 type Schedule struct {

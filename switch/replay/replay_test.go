@@ -117,7 +117,7 @@ func trade(ctx context.Context, p *terminaltest.Peer, profile *terminal.Profile,
 		}
 	}
 	if err == nil {
-		_, err = c.Void(ctx, card, terminal.Original{Kind: txn.KindSale, STAN: 2, Batch: 1, RRN: first.RRN, AuthCode: first.AuthCode, Date: first.Date})
+		_, err = c.Do(ctx, txn.KindVoid, terminal.Transaction{Card: card, Original: terminal.Original{Kind: txn.KindSale, STAN: 2, Batch: 1, RRN: first.RRN, AuthCode: first.AuthCode, Date: first.Date}})
 	}
 	if err == nil {
 		_, err = c.Balance(ctx, card)

@@ -197,9 +197,6 @@ func (t *Telemetry) Duration(kind txn.Kind) *Histogram {
 	return t.durations[kind]
 }
 
-// Stage is the histogram of one stage.
-func (t *Telemetry) Stage(s txn.Stage) *Histogram { return t.stages[s] }
-
 // Flushed notes one flush of the journal; it fits journal.Config.OnFlush.
 func (t *Telemetry) Flushed(records, bytes int, took time.Duration) {
 	t.flushSize.Record(int64(records))

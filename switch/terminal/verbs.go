@@ -17,10 +17,9 @@ type Transaction struct {
 	Months   int // of an instalment
 }
 
-// Do does one transaction of a kind; the methods below are its forms. What is
-// owed is sent first. Without a valid answer a reversible transaction is owed a
-// reversal, and a refund its repeat, which go out before the next one, or by
-// Settle.
+// Do does one transaction of a kind. What is owed is sent first. Without a valid
+// answer a reversible transaction is owed a reversal, and a refund its repeat, which
+// go out before the next one, or by Settle.
 //
 // A terminal with a master key must have signed on (ErrSignOnFirst). Told to
 // sign on again (77, 99, A0), it does so and asks once more; the answer returned
@@ -48,86 +47,9 @@ func (c *Client) Balance(ctx context.Context, card Card) (Answer, error) {
 	return c.Do(ctx, txn.KindBalance, Transaction{Card: card})
 }
 
-// Verify asks whether the card is good.
-func (c *Client) Verify(ctx context.Context, card Card) (Answer, error) {
-	return c.Do(ctx, txn.KindVerify, Transaction{Card: card})
-}
-
 // Sale asks for money.
 func (c *Client) Sale(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
 	return c.Do(ctx, txn.KindSale, Transaction{Card: card, Amount: amount})
-}
-
-// Instalment asks for money in monthly instalments.
-func (c *Client) Instalment(ctx context.Context, card Card, amount txn.Amount, months int) (Answer, error) {
-	return c.Do(ctx, txn.KindInstalment, Transaction{Card: card, Amount: amount, Months: months})
-}
-
-// Void undoes a sale of this batch.
-func (c *Client) Void(ctx context.Context, card Card, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindVoid, Transaction{Card: card, Original: of})
-}
-
-// InstalmentVoid undoes an instalment sale of this batch.
-func (c *Client) InstalmentVoid(ctx context.Context, card Card, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindInstalmentVoid, Transaction{Card: card, Original: of})
-}
-
-// Refund gives back an amount of a sale or completion, also of another batch.
-func (c *Client) Refund(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindRefund, Transaction{Card: card, Amount: amount, Original: of})
-}
-
-// Preauth asks for a pre-authorization.
-func (c *Client) Preauth(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
-	return c.Do(ctx, txn.KindPreauth, Transaction{Card: card, Amount: amount})
-}
-
-// Increment raises a pre-authorization.
-func (c *Client) Increment(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindIncrement, Transaction{Card: card, Amount: amount, Original: of})
-}
-
-// PreauthVoid voids a pre-authorization.
-func (c *Client) PreauthVoid(ctx context.Context, card Card, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindPreauthVoid, Transaction{Card: card, Original: of})
-}
-
-// Completion takes what was pre-authorized, online.
-func (c *Client) Completion(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindCompletion, Transaction{Card: card, Amount: amount, Original: of})
-}
-
-// CompletionAdvice takes what was pre-authorized, told afterwards.
-func (c *Client) CompletionAdvice(ctx context.Context, card Card, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindCompletionAdvice, Transaction{Card: card, Amount: amount, Original: of})
-}
-
-// CompletionVoid undoes a completion of this batch.
-func (c *Client) CompletionVoid(ctx context.Context, card Card, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindCompletionVoid, Transaction{Card: card, Original: of})
-}
-
-// OfflineSale tells of a sale that was made at the terminal, with the code that
-// the issuer gave by telephone if it gave one.
-func (c *Client) OfflineSale(ctx context.Context, card Card, amount txn.Amount, authCode string) (Answer, error) {
-	return c.Do(ctx, txn.KindOfflineSale, Transaction{Card: card, Amount: amount, Original: Original{AuthCode: authCode}})
-}
-
-// Adjust tells that a sale was for so much more.
-func (c *Client) Adjust(ctx context.Context, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindAdjustment, Transaction{Amount: amount, Original: of})
-}
-
-// Tip tells that so much was given on top of a sale.
-func (c *Client) Tip(ctx context.Context, amount txn.Amount, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindTip, Transaction{Amount: amount, Original: of})
-}
-
-// ScriptResult tells what the card did with the issuer's script that came with
-// the original's answer. A terminal tells so by itself when an answer has one.
-func (c *Client) ScriptResult(ctx context.Context, card Card, of Original) (Answer, error) {
-	return c.Do(ctx, txn.KindScriptResult, Transaction{Card: card, Original: of})
 }
 
 // Reversal undoes the transaction with a trace number of this batch, which was

@@ -42,16 +42,6 @@ func (a MACAlgorithm) String() string {
 	return "invalid"
 }
 
-// ParseMACAlgorithm is String's inverse for a profile's configuration.
-func ParseMACAlgorithm(name string) (MACAlgorithm, error) {
-	for i, n := range macNames {
-		if n == name && i > 0 {
-			return MACAlgorithm(i), nil
-		}
-	}
-	return 0, fmt.Errorf("%q is no MAC algorithm; want one of %v", name, macNames[1:])
-}
-
 // MACSize is the length of a MAC on the wire (DE64, DE128): a longer one is
 // cut to its first bytes.
 const MACSize = 8

@@ -288,3 +288,12 @@ func setNibble(b []byte, i int, v byte) {
 		b[i/2] = b[i/2]&0xf0 | v
 	}
 }
+
+func digits(b []byte) bool {
+	for _, d := range b {
+		if d < '0' || d > '9' {
+			return false
+		}
+	}
+	return true
+}

@@ -38,17 +38,18 @@ type Framing interface {
 	ReadLength(prefix []byte) (int, error)
 }
 
-// headMax bounds the head of an HTTP message, in bytes; prefixMax is more than any
-// length prefix has.
+// headMax and linesMax bound the head of an HTTP message, in bytes and lines; bodyMax
+// is more than any frame with its length has.
 const (
-	headMax   = 8 << 10
-	prefixMax = 8
+	headMax  = 8 << 10
+	linesMax = 64
+	bodyMax  = txn.FrameSizeMax + 8
 )
 
 // ErrHTTP says that the peer does not speak HTTP as it should; ErrFrame that a body
 // is not one whole frame.
 var (
-	ErrHTTP  = errors.New("no HTTP POST of a frame")
+	ErrHTTP  = errors.New("no frame in HTTP")
 	ErrFrame = errors.New("the body is not one frame")
 )
 
@@ -68,14 +69,29 @@ func oneFrame(f Framing, body []byte) error {
 	return nil
 }
 
-// readBody reads the body of an HTTP message, of whatever size up to a frame's.
-func readBody(f Framing, body io.ReadCloser, dst []byte) ([]byte, error) {
-	defer body.Close()
-	b := bytes.NewBuffer(dst[:0])
-	if _, err := b.ReadFrom(io.LimitReader(body, txn.FrameSizeMax+prefixMax+1)); err != nil {
+// readBody reads the body of an HTTP message, of whatever size up to a frame's. size is
+// what its head announces, negative: nothing.
+func readBody(f Framing, body io.Reader, size int64) ([]byte, error) {
+	if size > bodyMax {
+		return nil, fmt.Errorf("%w: it has %d bytes", ErrFrame, size)
+	}
+	var b bytes.Buffer
+	n, err := b.ReadFrom(io.LimitReader(body, bodyMax+1))
+	if err == nil && n < size {
+		err = io.ErrUnexpectedEOF
+	}
+	switch {
+	case err != nil && broken(err):
 		return nil, fmt.Errorf("read the body: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: read the body: %w", ErrHTTP, err)
 	}
 	return b.Bytes(), oneFrame(f, b.Bytes())
+}
+
+// broken says that the connection is at fault, or its time is up, and not what came.
+func broken(err error) bool {
+	return errors.As(err, new(net.Error)) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // heads bounds what is read of a message until it is whole.
@@ -93,105 +109,6 @@ func (h *heads) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// server is the switch's end of HTTP.
-type server struct {
-	net.Conn
-	framing Framing
-	began   func()
-	limit   *heads
-	in      *bufio.Reader
-	body    []byte
-	rest    []byte // of body, not yet read
-	owed    bool   // a request was read and not answered
-	last    bool   // the client wants no other after this one
-}
-
-// Serve takes a connection whose peer speaks HTTP. began is called when a request's
-// first byte has come. A request that is not to be answered ends the connection with
-// the next read: its client would wait for ever.
-func Serve(conn net.Conn, f Framing, began func()) net.Conn {
-	s := &server{Conn: conn, framing: f, began: began, limit: &heads{Reader: conn}}
-	s.in = bufio.NewReaderSize(s.limit, 1024)
-	return s
-}
-
-func (s *server) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		if s.owed || s.last {
-			return 0, io.EOF
-		}
-		if err := s.next(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, s.rest)
-	s.rest = s.rest[n:]
-	return n, nil
-}
-
-// next reads a request. What is wrong with it is said to the client, too.
-func (s *server) next() error {
-	s.limit.left = headMax + txn.FrameSizeMax
-	first, err := s.in.Peek(1)
-	if err != nil {
-		return err // a clean end among them
-	}
-	s.began()
-	if first[0] < 'A' || first[0] > 'Z' {
-		return ErrHTTP // a frame without HTTP: it has no line to wait for, and who sent it reads none
-	}
-	req, err := http.ReadRequest(s.in)
-	switch {
-	case err != nil && broken(err):
-		return s.refuse(http.StatusBadRequest, fmt.Errorf("read an HTTP request: %w", err))
-	case err != nil: // its text quotes what came, which may be a frame
-		return s.refuse(http.StatusBadRequest, ErrHTTP)
-	case req.Method != http.MethodPost:
-		return s.refuse(http.StatusMethodNotAllowed, ErrHTTP)
-	}
-	if strings.EqualFold(req.Header.Get("Expect"), "100-continue") {
-		if _, err := io.WriteString(s.Conn, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-			return err
-		}
-	}
-	body, err := readBody(s.framing, req.Body, s.body)
-	if err != nil {
-		return s.refuse(http.StatusBadRequest, err)
-	}
-	s.body, s.rest, s.owed, s.last = body, body, true, req.Close
-	return nil
-}
-
-// broken says that the connection is at fault, or its time is up, and not what came.
-func broken(err error) bool {
-	return errors.As(err, new(net.Error)) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// refuse says to the client what the switch makes of its request, if it can hear it.
-func (s *server) refuse(status int, err error) error {
-	if !broken(err) {
-		fmt.Fprintf(s.Conn, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status, http.StatusText(status))
-	}
-	return err
-}
-
-// Write answers the request that was read last with one frame.
-func (s *server) Write(frame []byte) (int, error) {
-	b := make([]byte, 0, 128+len(frame))
-	b = append(b, "HTTP/1.1 200 OK\r\nContent-Type: "+ContentType+"\r\n"...)
-	if s.last {
-		b = append(b, "Connection: close\r\n"...)
-	}
-	b = append(b, "Content-Length: "...)
-	b = strconv.AppendInt(b, int64(len(frame)), 10)
-	b = append(append(b, "\r\n\r\n"...), frame...)
-	s.owed = false
-	if _, err := s.Conn.Write(b); err != nil {
-		return 0, err
-	}
-	return len(frame), nil
-}
-
 // client is the terminal's end of HTTP.
 type client struct {
 	net.Conn
@@ -199,12 +116,27 @@ type client struct {
 	head    string // of a request, up to its length
 	limit   *heads
 	in      *bufio.Reader
-	body    []byte
-	rest    []byte
+	rest    []byte // of a body, not yet read
+	last    bool   // the host answers no other request after this one
+}
+
+// Last says that nothing more is to be asked over a connection of Dial's, after what
+// was read: its host said so.
+func Last(conn net.Conn) bool {
+	c, ok := conn.(*client)
+	return ok && c.last
+}
+
+func newClient(conn net.Conn, f Framing, head string) *client {
+	limit := &heads{Reader: conn}
+	return &client{Conn: conn, framing: f, head: head, limit: limit, in: bufio.NewReaderSize(limit, 1024)}
 }
 
 func (c *client) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {
+		if c.last {
+			return 0, io.EOF
+		}
 		if err := c.next(); err != nil {
 			return 0, err
 		}
@@ -215,24 +147,27 @@ func (c *client) Read(p []byte) (int, error) {
 }
 
 func (c *client) next() error {
-	c.limit.left = headMax + txn.FrameSizeMax
+	c.limit.left = headMax + bodyMax
 	if _, err := c.in.Peek(1); err != nil {
 		return err
 	}
-	resp, err := http.ReadResponse(c.in, nil)
-	if err != nil {
-		return fmt.Errorf("read the HTTP response: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
-		return fmt.Errorf("the host answers HTTP %s", resp.Status)
-	}
-	body, err := readBody(c.framing, resp.Body, c.body)
-	if err != nil {
+	for {
+		resp, err := http.ReadResponse(c.in, nil)
+		switch {
+		case err != nil && broken(err):
+			return fmt.Errorf("read the HTTP response: %w", err)
+		case err != nil: // its text quotes what came, which may be a frame
+			return fmt.Errorf("read the HTTP response: %w", ErrHTTP)
+		case resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols:
+			continue // the answer is still to come
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%w: the host answers %d %s", ErrHTTP, resp.StatusCode, http.StatusText(resp.StatusCode))
+		}
+		c.last = resp.Close
+		c.rest, err = readBody(c.framing, resp.Body, resp.ContentLength)
 		return err
 	}
-	c.body, c.rest = body, body
-	return nil
 }
 
 // Write sends each frame in b, which are whole, as a request.
@@ -297,10 +232,7 @@ func Dial(ctx context.Context, address string, framing Framing, config *tls.Conf
 	if err != nil || at == nil || at.Scheme == "tls" {
 		return conn, err
 	}
-	c := &client{Conn: conn, framing: framing, limit: &heads{Reader: conn},
-		head: "POST " + at.RequestURI() + " HTTP/1.1\r\nHost: " + at.Host + "\r\nContent-Type: " + ContentType + "\r\nContent-Length: "}
-	c.in = bufio.NewReaderSize(c.limit, 1024)
-	return c, nil
+	return newClient(conn, framing, "POST "+at.RequestURI()+" HTTP/1.1\r\nHost: "+at.Host+"\r\nContent-Type: "+ContentType+"\r\nContent-Length: "), nil
 }
 
 // Check says what is wrong with an address of Dial's. secured is whether there are

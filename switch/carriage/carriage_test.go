@@ -103,7 +103,27 @@ func TestServe(t *testing.T) {
 		{"longer than it says", post(framed("sale") + "x"), bad, ErrFrame},
 		{"two frames", post(framed("sale") + framed("void")), bad, ErrFrame},
 		{"too long a frame", post(framed(strings.Repeat("x", 5000))), bad, ErrFrame},
+		{"of HTTP 1.0, that wants to stay", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 6\r\n\r\n" + framed("sale"), ok(framed("sale"), "Connection: close\r\n"), io.EOF},
+		{"of HTTP 1.0, that asks first", "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n" + framed("sale"), ok(framed("sale"), "Connection: close\r\n"), io.EOF},
+		{"that asks first for nothing", post("", "Expect: 100-continue\r\n"), bad, ErrFrame},
+		{"that asks first for too much", "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n", bad, ErrFrame},
+		{"empty lines around", "\r\n" + post(framed("sale")) + "\r\n" + post(framed("void")) + "\r\n", ok(framed("sale")) + ok(framed("void")), io.EOF},
+		{"empty lines only", strings.Repeat("\r\n", 5000), "", ErrHTTP},
+		{"in chunks, with fields behind", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n\x00\x04sale\r\n0\r\nA: b\r\n\r\n" + post(framed("void")), ok(framed("sale")) + ok(framed("void")), io.EOF},
+		{"in wrong chunks", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n\x00\x04sale\r\n0\r\n\r\n", bad, ErrHTTP},
+		{"in chunks and with a length", post(framed("sale"), "Transfer-Encoding: chunked\r\n"), bad, ErrHTTP},
+		{"two lengths", post(framed("sale"), "Content-Length: 6\r\n"), bad, ErrHTTP},
+		{"a length on the next line", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n 6\r\n\r\n" + framed("sale"), bad, ErrHTTP},
+		{"a space in front of a colon", post(framed("sale"), "Transfer-Encoding : chunked\r\n"), bad, ErrHTTP},
+		{"a line end without CR", post(framed("sale"), "A: b\n"), bad, ErrHTTP},
+		{"a line without colon", post(framed("sale"), "A\r\n"), bad, ErrHTTP},
+		{"a path that is none", strings.Replace(post(framed("sale")), "/mjc", "%6222021234567890128", 1), bad, ErrHTTP},
+		{"of HTTP 2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bad, ErrHTTP},
+		{"too many fields", post(framed("sale"), strings.Repeat("A: b\r\n", 64)), bad, ErrHTTP},
+		{"a long field", post(framed("sale"), "A: "+strings.Repeat("b", 4000)+"\r\n"), ok(framed("sale")), io.EOF},
 		{"half a head", "POST / HTTP/1.1\r\nHost: x\r\n", "", io.ErrUnexpectedEOF},
+		{"half a field", "POST / HTTP/1.1\r\nHost", "", io.ErrUnexpectedEOF},
+		{"half a chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n\x00", "", io.ErrUnexpectedEOF},
 		{"half a body", post(framed("sale"))[:80], "", io.ErrUnexpectedEOF},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -162,13 +182,15 @@ func TestDial(t *testing.T) {
 // Hosts that answer otherwise.
 func TestDialHears(t *testing.T) {
 	for say, want := range map[string]string{
-		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nabc": "the host answers HTTP 502 Bad Gateway",
-		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc":          ErrFrame.Error(),
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":             ErrFrame.Error(),
-		"\x00\x04sale": "read the HTTP response",
+		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nabc":   "the host answers 502 Bad Gateway",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc":            ErrFrame.Error(),
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":               ErrFrame.Error(),
+		"\x00\x306222021234567890128 of a host without HTTP\r\n":     "read the HTTP response: no frame in HTTP",
+		"HTTP/1.1 302 \x1b[2J\r\nLocation: /\r\n\r\n":                "the host answers 302 Found",
+		"HTTP/1.1 101 No\r\n\r\n":                                    "the host answers 101 Switching Protocols",
 		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20_000):       "read the HTTP response",
 		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n\x00\x04sa":     "unexpected EOF",
-		"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n\x00\x04sal": "unexpected EOF",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n\x00\x04sal": "unexpected EOF",
 	} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -187,11 +209,36 @@ func TestDialHears(t *testing.T) {
 		}
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		io.WriteString(conn, framed("sale"))
-		if _, err := conn.Read(make([]byte, 10)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := conn.Read(make([]byte, 10)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "6222") {
 			t.Errorf("%.40q: %v", say, err)
 		}
 		conn.Close()
 		ln.Close()
+	}
+}
+
+// A host that says something before its answer, and closes after it, is understood.
+func TestDialHearsTheLast(t *testing.T) {
+	for say, last := range map[string]bool{
+		"HTTP/1.1 103 Early Hints\r\nLink: /\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n":        false,
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n": true,
+		"HTTP/1.0 200 OK\r\n\r\n": true,
+	} {
+		here, there := net.Pipe()
+		go func() {
+			there.Read(make([]byte, 1000))
+			io.WriteString(there, say+framed("sale"))
+			there.Close()
+		}()
+		conn := newClient(here, two{}, "")
+		io.WriteString(conn, framed("sale"))
+		got := make([]byte, 6)
+		if _, err := io.ReadFull(conn, got); err != nil || string(got) != framed("sale") || Last(conn) != last {
+			t.Errorf("%q: %q, %v, the last is %v", say, got, err, Last(conn))
+		}
+		if n, err := conn.Read(got); n != 0 || err != io.EOF {
+			t.Errorf("%q: there is more: %v", say, err)
+		}
 	}
 }
 

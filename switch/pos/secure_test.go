@@ -285,11 +285,13 @@ func TestFramesInHTTP(t *testing.T) {
 	}
 	sale := saleFrame(1)
 	for say, cause := range map[string]Cause{
-		string(sale):                                           CauseUnparsable,
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":                    CauseUnparsable,
-		"POST / HTTP/1.1\r\nHost: x\r\n\r\n":                   CauseLength,
-		"POST / HTTP/1.1\r\nHost: x\r\n":                       CauseSlow,
-		"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\x00\x02": CauseSlow,
+		string(sale):                                                 CauseUnparsable,
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":                          CauseUnparsable,
+		"POST /%zz HTTP/1.1\r\nHost: x\r\n\r\n":                      CauseUnparsable,
+		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n": CauseUnparsable,
+		"POST / HTTP/1.1\r\nHost: x\r\n\r\n":                         CauseLength,
+		"POST / HTTP/1.1\r\nHost: x\r\n":                             CauseSlow,
+		"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\x00\x02":       CauseSlow,
 	} {
 		before := d.count(cause)
 		conn := dial(t, s.Addrs()[0].String())
@@ -300,6 +302,23 @@ func TestFramesInHTTP(t *testing.T) {
 		}
 		if d.count(cause) != before+1 {
 			t.Errorf("%q: counted %v, wanted one more %s", say, d.bad, cause)
+		}
+	}
+	for what, say := range map[string]string{
+		"a head": "POST / HTTP/1.1\r\nHost: x\r\n", "a body": "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\x00\x02",
+		"a chunk": "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x00",
+	} {
+		before := d.count(CauseTruncated)
+		conn := dial(t, s.Addrs()[0].String())
+		io.WriteString(conn, say)
+		time.Sleep(20 * time.Millisecond)
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close() // a reset
+		for end := time.Now().Add(5 * time.Second); d.count(CauseTruncated) == before && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if d.count(CauseTruncated) != before+1 {
+			t.Errorf("reset in %s: counted %v", what, d.bad)
 		}
 	}
 	busy := at(0)
@@ -313,6 +332,28 @@ func TestFramesInHTTP(t *testing.T) {
 	}
 	if n := len(s.Kept().Sessions); n > 0 {
 		t.Errorf("%d sessions are handed over", n)
+	}
+}
+
+// A session waits for its answer also where it may be idle for less than that takes.
+func TestSessionWithARequestIsNotIdle(t *testing.T) {
+	web := listener(t, "cup-pos", nil)
+	web.HTTP = true
+	d := &desk{delay: func(*txn.Request) time.Duration { return 600 * time.Millisecond }}
+	s, _ := run(t, Config{Listeners: []Listener{web, listener(t, "cup-pos", nil)}, InFlightMax: 1, IdleMax: 200 * time.Millisecond}, d)
+	for i, scheme := range []string{"http://", ""} {
+		conn, err := carriage.Dial(t.Context(), scheme+s.Addrs()[i].String(), web.Dialect, nil, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if err := ask(conn, uint32(i+1)); err != nil {
+			t.Errorf("listener %d: %v", i, err)
+		}
+		if !closed(conn) {
+			t.Errorf("listener %d: an idle session stays", i)
+		}
 	}
 }
 

@@ -117,14 +117,16 @@ func (ss *session) serve() {
 		if n > 0 { // a terminal that asks again has heard its answer
 			failpoint.Hit(failpoint.Heard)
 		}
-		received := time.Now() // waiting for a place below counts against its deadline
+		received := time.Now()  // waiting for a place counts against its deadline
+		ss.places <- struct{}{} // back-pressure: the peer is not read meanwhile
 		if cap(ss.places) == 1 {
-			if !ss.handle(x, received) {
+			ok := ss.handle(x, received)
+			<-ss.places
+			if !ok {
 				return
 			}
 			continue
 		}
-		ss.places <- struct{}{} // back-pressure: the peer is not read meanwhile
 		ss.inFlight.Add(1)
 		ss.server.hand(job{ss, x, received})
 	}
@@ -201,7 +203,7 @@ func (ss *session) carried(err error) error {
 		return &errSession{CauseLength, err}
 	case errors.Is(err, carriage.ErrHTTP):
 		return &errSession{CauseUnparsable, err}
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), ss.frameBegan.Load() != 0:
 		return &errSession{CauseTruncated, err}
 	}
 	return err

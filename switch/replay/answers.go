@@ -74,7 +74,7 @@ func (l *lane) answers(conn net.Conn, samples *[]sample) error {
 		}
 		prefix, err := in.Peek(size)
 		if err != nil {
-			return errClosed
+			return over(err)
 		}
 		n, err := codec.ReadLength(prefix)
 		if err != nil {
@@ -83,7 +83,7 @@ func (l *lane) answers(conn net.Conn, samples *[]sample) error {
 		blocked = blocked || in.Buffered() < size+n
 		frame, err := in.Peek(size + n)
 		if err != nil {
-			return errClosed
+			return over(err)
 		}
 		if blocked { // what was read at once came at once
 			now = time.Since(l.g.began)

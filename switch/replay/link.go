@@ -130,7 +130,7 @@ func (l *link) read(conn net.Conn) error {
 	for {
 		prefix, err := in.Peek(size)
 		if err != nil {
-			return errClosed
+			return over(err)
 		}
 		n, err := l.dialect.ReadLength(prefix)
 		if err != nil {
@@ -138,7 +138,7 @@ func (l *link) read(conn net.Conn) error {
 		}
 		frame := make([]byte, size+n)
 		if _, err := io.ReadFull(in, frame); err != nil {
-			return errClosed
+			return over(err)
 		}
 		at := time.Now()
 		if err := l.dialect.Parse(&m, frame); err != nil {
@@ -162,6 +162,14 @@ func (l *link) read(conn net.Conn) error {
 		}
 		waits <- reply{frame: frame, at: at}
 	}
+}
+
+// over is why a session is, of which a read failed with err.
+func over(err error) error {
+	if errors.Is(err, carriage.ErrHTTP) || errors.Is(err, carriage.ErrFrame) {
+		return fmt.Errorf("%w: %w", errNonsense, err)
+	}
+	return errClosed
 }
 
 // drop ends a session, and tells those who wait why.

@@ -581,6 +581,10 @@ func TestBadHosts(t *testing.T) {
 			c.Write(append(binary.BigEndian.AppendUint16(nil, 40), make([]byte, 40)...))
 			io.Copy(io.Discard, c)
 		}), false, "nonsense"},
+		{"answers HTTP otherwise", "http://" + server(t, func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			io.WriteString(c, "HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+		}), false, "nonsense: no frame in HTTP: the host answers 502 Bad Gateway"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r, err := play(t, file, Options{Addrs: to(row.addr), Patience: 50 * time.Millisecond})

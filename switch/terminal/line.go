@@ -67,8 +67,10 @@ func (l *Line) Exchange(ctx context.Context, frame []byte, patience time.Duratio
 		answer, err = readAnswer(l.Dialect, l.Keys, frame[l.Dialect.PrefixSize():], body)
 		answer.Latency = latency
 	}
-	if err != nil {
+	if err != nil || carriage.Last(conn) {
 		l.HangUp()
+	}
+	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}

@@ -100,8 +100,8 @@ func (j *judgement) planOf(req *txn.Request) *Plan { return j.plan(req.Acceptor.
 
 // plan is the plan of a number, the default one where there is none.
 func (j *judgement) plan(n uint16) *Plan {
-	if p := j.plans[n]; p != nil {
-		return p
+	if int(n) < len(j.plans) && j.plans[n] != nil {
+		return j.plans[n]
 	}
 	return j.plans[0]
 }

@@ -177,7 +177,7 @@ func DefaultPolicy() Policy {
 type rulebook struct {
 	policy   Policy
 	settings [txn.RuleCustom]Setting
-	plans    map[uint16]*Plan
+	plans    []*Plan // by number; where there is none, 0 is meant
 	permit   map[txn.MerchantID][]Permit
 	override map[partyKey][]Limit
 	own      *rules.Set
@@ -194,7 +194,7 @@ type partyKey struct {
 // newRulebook checks p for an engine that counts cards by month or does not. Its
 // errors are joined, each about one entry.
 func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
-	b := &rulebook{policy: p, plans: map[uint16]*Plan{}, permit: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
+	b := &rulebook{policy: p, plans: make([]*Plan, 1), permit: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
 	var problems []error
 	problem := func(format string, args ...any) {
 		if len(problems) < 20 {
@@ -238,6 +238,9 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 	}
 	for i := range p.Plans {
 		plan := &p.Plans[i]
+		if n := int(plan.Number) + 1; n > len(b.plans) {
+			b.plans = append(b.plans, make([]*Plan, n-len(b.plans))...)
+		}
 		if b.plans[plan.Number] != nil {
 			problem("plan %d is there twice", plan.Number)
 		}

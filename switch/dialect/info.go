@@ -49,22 +49,22 @@ var (
 // next takes the first element off v. It is not ok when the element is cut
 // short or its length is no number.
 func (f form) next(v []byte) (tag, value, rest []byte, ok bool) {
-	if len(v) < 2+f.digits {
+	at := 2 + f.digits
+	if len(v) < at {
 		return nil, nil, nil, false
 	}
-	tag, v = v[:2], v[2:]
 	n := 0
-	for _, c := range v[:f.digits] {
+	for _, c := range v[2:at] {
 		d := nibble(c)
 		if d >= f.base {
 			return nil, nil, nil, false
 		}
 		n = n*f.base + d
 	}
-	if v = v[f.digits:]; len(v) < n {
+	if n > len(v)-at {
 		return nil, nil, nil, false
 	}
-	return tag, v[:n], v[n:], true
+	return v[:2], v[at : at+n], v[at+n:], true
 }
 
 // once calls fn for each element with a number. It is false where v is not well
@@ -91,11 +91,11 @@ func (f form) once(v []byte, fn func(n int, value []byte) bool) bool {
 
 // nibble is the value of a hexadecimal digit, 16 or more for anything else.
 func nibble(c byte) int {
+	if d := c - '0'; d <= 9 {
+		return int(d)
+	}
 	if letter := c | 0x20; letter >= 'a' && letter <= 'f' {
 		return int(letter-'a') + 10
-	}
-	if c -= '0'; c <= 9 {
-		return int(c)
 	}
 	return 16
 }
@@ -259,12 +259,8 @@ func position(lng, lat []byte) txn.Position {
 
 // upTo is the number that v writes, 0 when it writes none or a larger one.
 func upTo(v []byte, most uint64) (n uint64) {
-	v = bytes.Trim(v, " ")
-	if !numeric(v) {
-		return 0
-	}
-	for _, c := range v {
-		if n = n*10 + uint64(c-'0'); n > most {
+	for _, c := range bytes.Trim(v, " ") {
+		if n = n*10 + uint64(c-'0'); c < '0' || c > '9' || n > most {
 			return 0
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -266,6 +267,7 @@ type talkative struct {
 	to       io.Writer
 	troubles int
 	notes    []string
+	m        iso.Message
 }
 
 func (t *talkative) Trouble(s *capture.Session, why string) error {
@@ -275,6 +277,20 @@ func (t *talkative) Trouble(s *capture.Session, why string) error {
 	}
 	t.say(who + why)
 	return t.Writer.Trouble(s, why)
+}
+
+// Message says why the first message of a session that its dialect does not take
+// apart is left out.
+func (t *talkative) Message(s *capture.Session, fromClient bool, frame []byte, at time.Time) error {
+	if s.Unread == 1 {
+		if why := s.Dialect.Parse(&t.m, frame); why != nil {
+			text := fmt.Sprintf("the message of %s UTC cannot be taken apart as %s: %v", at.UTC().Format("15:04:05.000000"), s.Dialect.Name, why)
+			if err := t.Trouble(s, text); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Writer.Message(s, fromClient, frame, at)
 }
 
 func (t *talkative) say(line string) {

@@ -542,19 +542,13 @@ func (f *Follower) frames(s *followed, side int, at time.Time) error {
 		if n == 0 || n > len(st.data) {
 			return nil
 		}
-		unread := s.Dialect.Parse(&f.message, st.data[:n])
-		if st.lost && unread != nil {
+		reads := s.Dialect.Parse(&f.message, st.data[:n]) == nil
+		if st.lost && !reads {
 			st.data = nil // messages begin with a segment
 			return nil
 		}
 		st.lost = false
-		s.count(st.data[:n], unread == nil)
-		if unread != nil && s.Unread == 1 {
-			why := fmt.Sprintf("the message of %s UTC cannot be taken apart as %s: %v", at.UTC().Format("15:04:05.000000"), s.Dialect.Name, unread)
-			if err := f.sink.Trouble(&s.Session, why); err != nil {
-				return told(err)
-			}
-		}
+		s.count(st.data[:n], reads)
 		if err := f.sink.Message(&s.Session, side == s.client, st.data[:n], at); err != nil {
 			return told(err)
 		}

@@ -483,7 +483,8 @@ func (r *Report) Because(why func(e Example, code string, reference bool) string
 
 // folded makes one of the causes that have nothing but what came in common, whatever
 // was expected at whichever kind of request: a host that lacks a field or does not
-// know a key is one line. It sorts them.
+// know a key is one line. One request alone has nothing in common with anybody. It
+// sorts them.
 func folded(all []Group) []Group {
 	type came struct {
 		field int
@@ -492,20 +493,21 @@ func folded(all []Group) []Group {
 	alike := map[came][]Group{}
 	left := []Group{}
 	for _, g := range all {
-		if k := (came{g.Field, g.Got}); g.Of == "" && g.Why == "" {
+		if k := (came{g.Field, g.Got}); (g.Of == "" || g.Count == 1) && g.Why == "" {
 			alike[k] = append(alike[k], g)
 		} else {
 			left = append(left, g)
 		}
 	}
 	for k, some := range alike {
+		if len(some) == 1 {
+			left = append(left, some[0])
+			continue
+		}
 		sortGroups(some)
 		one := Group{Field: k.field, Got: k.got}
 		for _, g := range some {
-			if len(some) > 1 {
-				g.Examples = g.Examples[:1]
-			}
-			one.add(g.Count, g.kinds, g.expected, g.types, g.Examples)
+			one.add(g.Count, g.kinds, g.expected, g.types, g.Examples[:1])
 		}
 		one.Cause = one.sentence()
 		left = append(left, one)

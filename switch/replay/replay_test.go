@@ -628,6 +628,7 @@ func TestFolded(t *testing.T) {
 	ask(200, "sale", "51", "77", 2)
 	ask(300, "void", "00", "77", 3)
 	ask(400, "sale", "00", "A0", 2)
+	ask(450, "echo", "00", "77", 1) // of a terminal that asked nothing else
 	for i := range 12 {
 		ask(500+10*i, fmt.Sprintf("kind %c", 'a'+i), "00", "96", 20-i)
 	}
@@ -637,7 +638,7 @@ func TestFolded(t *testing.T) {
 	}
 	want := []string{
 		"96 instead of 00 (DE39) at 174 requests: kind a (20), kind b (19), kind c (18), kind d (17), kind e (16), kind f (15), kind g (14), kind h (13), kind i (12), kind j (11), 2 others (19)",
-		"77 instead of 00 (10), 51 (2) (DE39) at 12 requests: sale (9), void (3)",
+		"77 instead of 00 (11), 51 (2) (DE39) at 13 requests: sale (9), void (3), echo (1)",
 		"A0 instead of 00 (DE39) at 2 requests: sale",
 	}
 	if !slices.Equal(got, want) {

@@ -31,7 +31,7 @@ type variant struct {
 }
 
 // In records, of which a sale makes two: how far behind the drain stops giving
-// way to sales, by default and, two of its batches, in a run that keeps up; and
+// way to sales, by default and, one of its batches, in a run that keeps up; and
 // where the terminals of such a run are held back.
 const (
 	mayLagMax    = 500_000

@@ -55,10 +55,10 @@ type Forwarder interface {
 	// waits for the reply until req.Deadline or the issuer's own timeout, whichever is
 	// first, and gives the place back. The outcome is NotSent only if certainly no byte
 	// left; of what is told until it is taken, it is Declined only if the issuer
-	// refuses it for good. req.Trace notes when the intent was durable. gone is called
-	// once, maybe after Exchange has returned: when req waits for its issuer alone, or
-	// will never leave.
-	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason)
+	// refuses it for good. req.Trace notes when the intent was durable.
+	// handedOff is called once, maybe after Exchange has returned: when req waits for
+	// its issuer alone, or will never leave.
+	Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, handedOff func(), reply *txn.Reply) (txn.Outcome, txn.Reason)
 	// Cancel gives the place of a leg back that was never exchanged.
 	Cancel(leg *txn.Leg)
 	// Advise tries once to tell the issuer of rec, whose kind is told until it takes

@@ -59,11 +59,10 @@ func (is *issuer) up() bool {
 	return false
 }
 
-// send queues c on the next link that takes it, to leave when the record at intent
-// is durable. gone, if there is one, is called when it waits for the peer alone or will
-// never leave.
-// Unless the error is nil, nothing was queued and nothing will be called.
-func (is *issuer) send(c *call, intent journal.Position, gone func(), encode func([]byte) ([]byte, error)) error {
+// send queues c on the next link that takes it, to leave when the record at intent is
+// durable. handedOff, unless nil, is called when c waits for the peer alone or will never
+// leave. After an error nothing was queued and nothing will be called.
+func (is *issuer) send(c *call, intent journal.Position, handedOff func(), encode func([]byte) ([]byte, error)) error {
 	err := errClosed
 	first := int(is.turn.Add(1))
 	for i := range is.links {
@@ -71,7 +70,7 @@ func (is *issuer) send(c *call, intent journal.Position, gone func(), encode fun
 		if w == nil {
 			continue
 		}
-		if err = w.send(c, intent, gone, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
+		if err = w.send(c, intent, handedOff, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
 			return err
 		}
 	}

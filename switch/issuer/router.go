@@ -181,13 +181,13 @@ func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 // and waits for its reply until req.Deadline or the issuer's timeout, whichever is
 // first, but not less than until the request has left or its link is lost; and gives
 // the place back. The outcome is NotSent only if certainly no byte left. A passing
-// refusal of what is told until it is taken is Unknown, not Declined. gone is called
-// once, maybe after Exchange has returned: when the request waits for its issuer alone,
-// or will never leave.
-func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
+// refusal of what is told until it is taken is Unknown, not Declined.
+// handedOff is called once, maybe after Exchange has returned: when the request waits for
+// its issuer alone, or will never leave.
+func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent journal.Position, handedOff func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
 	is, c := r.held(leg)
 	reply.Reset()
-	outcome, reason, result := is.exchange(c, req, rrn, intent, gone, reply)
+	outcome, reason, result := is.exchange(c, req, rrn, intent, handedOff, reply)
 	if w := c.wire.Load(); w != nil {
 		if at, ok := w.left(c.flush); ok {
 			req.Trace[txn.StageIntent] = at.Sub(req.Received)
@@ -216,7 +216,7 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 	panic("issuer: a leg was exchanged or cancelled twice, or never begun")
 }
 
-func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
+func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, handedOff func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
 	now, wait := time.Now(), is.cfg.Timeout
 	req.Trace[txn.StageIntent] = now.Sub(req.Received) // unless it leaves: then that is when its intent was durable
 	if !req.Deadline.IsZero() {
@@ -224,14 +224,14 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 	}
 	if wait <= 0 { // waited too long on our side: nobody wants the answer
 		is.table.take(c)
-		gone()
+		handedOff()
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
 	c.reply, c.rrn = reply, rrn
 	is.table.expect(c, now.Add(wait))
-	if err := is.send(c, intent, gone, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
+	if err := is.send(c, intent, handedOff, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
-		gone()
+		handedOff()
 		switch {
 		case errors.Is(err, errQueueFull):
 			return txn.OutcomeNotSent, txn.IssuerIsBusy, errFailed

@@ -36,14 +36,14 @@ type wire struct {
 	failed   chan error    // holds one: why the connection ended
 
 	// mu guards the queue. It is held for appending a frame, never across I/O.
-	mu      sync.Mutex
-	closed  bool
-	queue   []byte
-	intent  journal.Position // the last record that a frame of the queue must wait for
-	going   []func()         // to be called when the frames of the queue wait for the peer alone, or will never leave
-	watched bool             // look is to come
-	flush   uint64           // number of the flush that takes the queue next; from 1
-	flushed uint64           // the last flush taken: it may have left
+	mu       sync.Mutex
+	closed   bool
+	queue    []byte
+	intent   journal.Position // the last record that a frame of the queue must wait for
+	handoffs []func()         // to be called when the frames of the queue wait for the peer alone, or will never leave
+	watched  bool             // look is to come
+	flush    uint64           // number of the flush that takes the queue next; from 1
+	flushed  uint64           // the last flush taken: it may have left
 
 	written atomic.Uint64 // the last flush that has left
 
@@ -82,15 +82,15 @@ func newWire(l *link, nc net.Conn) (*wire, error) {
 // send queues the frame that encode appends. After a nil error the frame leaves
 // with a coming flush, not before the record at intent is durable, unless the
 // wire is lost before it.
-func (w *wire) send(c *call, intent journal.Position, gone func(), encode func(dst []byte) ([]byte, error)) error {
+func (w *wire) send(c *call, intent journal.Position, handedOff func(), encode func(dst []byte) ([]byte, error)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.enqueue(encode); err != nil {
 		return err
 	}
 	w.intent = max(w.intent, intent)
-	if gone != nil {
-		w.going = append(w.going, gone)
+	if handedOff != nil {
+		w.handoffs = append(w.handoffs, handedOff)
 		if !w.watched && w.written.Load() < w.flushed {
 			w.watched = true
 			w.watch.Reset(stuckAfter)
@@ -175,16 +175,16 @@ func (w *wire) write() {
 
 // flush is what leaves with one write.
 type flush struct {
-	frames []byte
-	n      uint64
-	intent journal.Position // the last record that it must wait for; 0: none
-	going  []func()
+	frames   []byte
+	n        uint64
+	intent   journal.Position // the last record that it must wait for; 0: none
+	handoffs []func()
 }
 
-// gone tells that its frames wait for the peer alone, or will never leave.
-func (f *flush) gone() {
-	for _, gone := range f.going {
-		gone()
+// handOff tells that its frames wait for the peer alone, or will never leave.
+func (f *flush) handOff() {
+	for _, handedOff := range f.handoffs {
+		handedOff()
 	}
 }
 
@@ -195,13 +195,13 @@ func (w *wire) carry(f *flush) bool {
 		// Nothing may reach an issuer that a restart would not know of. The wait is
 		// for a flush under way or the next; a disk that stalls ends the journal.
 		if err := w.link.is.journal.Wait(context.Background(), f.intent-1); err != nil {
-			f.gone()
+			f.handOff()
 			w.fail(err)
 			return false
 		}
 		failpoint.Hit(failpoint.Intended)
 	}
-	f.gone()
+	f.handOff()
 	w.times[f.n%timesKept].Store(uint64(time.Since(w.made).Microseconds())<<16 | f.n&0xffff)
 	if _, err := w.conn.Write(f.frames); err != nil {
 		return false // the library ends the connection after a failed write
@@ -222,12 +222,12 @@ func (w *wire) look() {
 	w.mu.Lock()
 	if w.watched = !w.closed && w.written.Load() < w.flushed; w.watched {
 		if at, ok := w.left(w.flushed); ok && time.Since(at) >= stuckAfter {
-			behind.going, w.going = w.going, nil
+			behind.handoffs, w.handoffs = w.handoffs, nil
 		}
 		w.watch.Reset(stuckAfter)
 	}
 	w.mu.Unlock()
-	behind.gone()
+	behind.handOff()
 }
 
 // takeQueue is everything queued so far; spare's memory becomes the queue's unless
@@ -238,8 +238,8 @@ func (w *wire) takeQueue(spare flush) flush {
 	if len(w.queue) == 0 {
 		return flush{}
 	}
-	f := flush{w.queue, w.flush, w.intent, w.going}
-	w.queue, w.intent, w.going = spare.frames[:0], 0, spare.going[:0]
+	f := flush{w.queue, w.flush, w.intent, w.handoffs}
+	w.queue, w.intent, w.handoffs = spare.frames[:0], 0, spare.handoffs[:0]
 	w.flushed = f.n
 	w.flush++
 	return f
@@ -259,10 +259,10 @@ func (w *wire) fail(why error) { w.conn.TriggerFailure(why) }
 func (w *wire) close() {
 	w.mu.Lock()
 	w.closed = true
-	flushed, never := w.flushed, flush{going: w.going}
-	w.going = nil
+	flushed, never := w.flushed, flush{handoffs: w.handoffs}
+	w.handoffs = nil
 	w.mu.Unlock()
-	never.gone()
+	never.handOff()
 	w.link.is.table.lost(w, flushed)
 }
 

@@ -393,6 +393,9 @@ func printReplay(out io.Writer, r *replay.Report) error {
 	if err := printLatencies(out, r); err != nil {
 		return err
 	}
+	if len(r.Measured()) > 0 {
+		fmt.Fprintln(out)
+	}
 	_, err := fmt.Fprintln(out, r.Verdict())
 	return err
 }
@@ -407,7 +410,6 @@ func printLatencies(out io.Writer, r *replay.Report) error {
 	for _, m := range all {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", m.Name, fine(m.Mean), fine(m.P50), fine(m.P90), fine(m.P99), fine(m.P999), fine(m.Max))
 	}
-	fmt.Fprintln(w)
 	return w.Flush()
 }
 

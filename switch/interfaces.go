@@ -65,12 +65,13 @@ type Forwarder interface {
 	// note. It returns true with the issuer's code when the issuer took note, whether
 	// it agrees or not. A code without true is an answer about the moment, not about
 	// rec: told again, it may be taken. From attempt 1 on the issuer may have got it
-	// before.
+	// before. The error is txn.ErrNotSent where certainly no byte left.
 	Advise(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 	// Reverse tries once to undo rec's leg. It returns true when nothing is owed any
 	// more: the issuer undid it or never saw it. A code without true is a refusal:
 	// with an error another try may be taken, without one it would be refused again.
-	// The error txn.ErrNoReversals says that nothing was sent.
+	// The error txn.ErrNoReversals says that nothing was sent and nothing will be;
+	// attempt and txn.ErrNotSent are as Advise's.
 	Reverse(ctx context.Context, rec *txn.Record, pan []byte, attempt int) (bool, [2]byte, error)
 }
 

@@ -246,27 +246,32 @@ func TestAdviceIsRepeated(t *testing.T) {
 		name    string
 		outcome txn.Outcome
 		restart bool
+		down    int
 		opinion string
 		first   int // attempt of the first telling
 		reason  txn.Reason
 	}{
-		{"no answer", txn.OutcomeUnknown, false, "00", 1, txn.Approved},
-		{"it did not leave", txn.OutcomeNotSent, false, "00", 0, txn.Approved},
-		{"it did not leave, but who knows after a restart", txn.OutcomeNotSent, true, "00", 1, txn.Approved},
-		{"the issuer had it", txn.OutcomeUnknown, false, "94", 1, txn.Approved},
-		{"approved for another reason", txn.OutcomeUnknown, false, "11", 1, txn.Approved},
-		{"refused", txn.OutcomeUnknown, false, "05", 1, txn.IssuerDeclined},
+		{"no answer", txn.OutcomeUnknown, false, 0, "00", 1, txn.Approved},
+		{"no answer, and the link is down", txn.OutcomeUnknown, false, 2, "00", 2, txn.Approved},
+		{"it did not leave", txn.OutcomeNotSent, false, 0, "00", 0, txn.Approved},
+		{"it did not leave, and the link is down", txn.OutcomeNotSent, false, 2, "00", 0, txn.Approved},
+		{"it did not leave, but who knows after a restart", txn.OutcomeNotSent, true, 0, "00", 1, txn.Approved},
+		{"the issuer had it", txn.OutcomeUnknown, false, 0, "94", 1, txn.Approved},
+		{"approved for another reason", txn.OutcomeUnknown, false, 0, "11", 1, txn.Approved},
+		{"refused", txn.OutcomeUnknown, false, 0, "05", 1, txn.IssuerDeclined},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse(t)
+			h.s.cfg.ReversalRetry = time.Millisecond
 			h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+			h.bank.down = c.down
 			h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) { return c.outcome, txn.IssuerDidNotAnswer, "" }
 			h.bank.opinion = [2]byte([]byte(c.opinion))
 			var attempts []int
 			away := true
 			h.bank.acknowledge = func(attempt int) bool {
 				if away && c.restart {
-					return false
+					return false // no answer
 				}
 				attempts = append(attempts, attempt)
 				return true

@@ -3,6 +3,7 @@ package acquirer
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -39,7 +40,7 @@ type owed struct {
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
 	refusals int   // see refused
-	sent     bool  // its issuer may have got it before: an advice goes out as a repeat
+	sent     bool  // its issuer may have got it before: it goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
 }
 
@@ -72,8 +73,9 @@ func (l *lanes) add(rec *txn.Record, position journal.Position, parked, sent boo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, subject)
-	o := &owed{rec: detach(rec), position: position, parked: parked, sent: sent}
+	o := &owed{rec: detach(rec), position: position, parked: parked}
 	o.rec.Original, o.rec.OriginalKey = subject, key
+	o.sent = sent && o.advice()
 	if first := l.byID[subject]; first != nil {
 		for first.behind != nil {
 			first = first.behind
@@ -278,16 +280,17 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 		return nil
 	}
 	var digits [txn.PANDigitsMax]byte
-	tell, done, attempt := l.s.issuers.Reverse, txn.RecordReversalDone, o.attempts
+	tell, done, attempt := l.s.issuers.Reverse, txn.RecordReversalDone, 0
 	if o.advice() {
 		tell, done = l.s.issuers.Advise, txn.RecordAdviceDone
-		if o.sent {
-			attempt++
-		}
+	}
+	if o.sent {
+		attempt = max(o.attempts, 1)
 	}
 	ok, code, err := tell(ctx, &o.rec, pan.Append(digits[:0]), attempt)
 	clear(digits[:])
 	o.attempts++
+	o.sent = o.sent || !errors.Is(err, txn.ErrNotSent)
 	if !ok {
 		if o.refused(code, err, l.s.cfg.ParkAfter) {
 			return l.park(o, code, log)

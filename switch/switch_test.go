@@ -48,6 +48,7 @@ type bank struct {
 	opinion [2]byte // of an advice
 	// acknowledge says whether a reversal or advice is acknowledged.
 	acknowledge func(attempt int) bool
+	down        int // so many reversals and advices do not leave
 }
 
 func (b *bank) Resume(leg txn.Leg) {
@@ -141,6 +142,10 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	if _, err := issuerDialect.AppendReversal(nil, rec, pan, 0x0400); err != nil {
 		b.t.Errorf("reversal of %d cannot be sent: %v", rec.Original, err)
 	}
+	if b.down > 0 {
+		b.down--
+		return false, [2]byte{}, fmt.Errorf("link is down: %w", txn.ErrNotSent)
+	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")
 	}
@@ -164,6 +169,10 @@ func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt in
 	}
 	if rec.Request.NamesOriginal() && (len(rec.Data) < 20 || !bytes.Contains(frame, rec.Data[:20])) {
 		b.t.Errorf("the %s of %d is told without its original", rec.Request, rec.Original)
+	}
+	if b.down > 0 {
+		b.down--
+		return false, [2]byte{}, fmt.Errorf("link is down: %w", txn.ErrNotSent)
 	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")

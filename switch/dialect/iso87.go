@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -18,8 +19,10 @@ func KindISO87(m *iso.Message) txn.Kind {
 	if v := m.Value(25); len(v) == 2 {
 		condition = string(v)
 	}
-	// 06 is a request that was pre-authorized; 18 is CUP's, by mail or telephone.
+	// 06 is a request that was pre-authorized; 18 is CUP's, by mail or telephone. So is
+	// one whose DE90 names an authorization, whatever DE25 says.
 	preauthorized := condition == "06" || condition == "18"
+	promised := preauthorized || bytes.HasPrefix(m.Value(90), []byte("01"))
 	instalment := condition == "64" || m.Has(67)
 	switch m.MTI() &^ 1 {
 	case 0x0100:
@@ -45,7 +48,7 @@ func KindISO87(m *iso.Message) txn.Kind {
 			return txn.KindBalance
 		case operation == "20":
 			return txn.KindRefund
-		case operation == "00" && preauthorized:
+		case operation == "00" && promised:
 			return txn.KindCompletion
 		case operation == "00" && instalment:
 			return txn.KindInstalment
@@ -62,7 +65,7 @@ func KindISO87(m *iso.Message) txn.Kind {
 		switch {
 		case operation == "20":
 			return txn.KindRefund
-		case operation == "00" && preauthorized:
+		case operation == "00" && promised:
 			return txn.KindCompletionAdvice
 		case operation == "00":
 			return txn.KindOfflineSale

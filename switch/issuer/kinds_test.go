@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,7 +147,7 @@ func TestAdvise(t *testing.T) {
 	}
 	b := start(t, "127.0.0.1:1", func(cfg *issuer.Config) { cfg.Dialect = "dialect" })
 	rec := &txn.Record{Request: txn.KindOfflineSale, Leg: txn.Leg{Issuer: txn.MakeIssuerID("gone")}}
-	if taken, _, err := b.Advise(t.Context(), rec, []byte(card), 0); taken || err == nil || !strings.Contains(err.Error(), "gone") {
+	if taken, _, err := b.Advise(t.Context(), rec, []byte(card), 0); taken || !errors.Is(err, txn.ErrNotSent) || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("an issuer that is not configured: %v, %v", taken, err)
 	}
 }

@@ -323,13 +323,13 @@ func (r *Router) Advise(ctx context.Context, rec *txn.Record, pan []byte, attemp
 func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Record, encode func(*issuer, []byte) ([]byte, error)) ([2]byte, error) {
 	is := r.byID[rec.Leg.Issuer]
 	if is == nil {
-		return [2]byte{}, fmt.Errorf("%s: issuer %q is not configured any more; add it again, it is owed this", verb, rec.Leg.Issuer)
+		return [2]byte{}, fmt.Errorf("%s: %w: issuer %q is not configured any more; add it again, it is owed this", verb, txn.ErrNotSent, rec.Leg.Issuer)
 	}
 	var reply txn.Reply
 	_, key := rec.Subject()
 	c, err := is.table.again(is.cfg.InFlightMax, class, rec.Leg, key.Terminal, rec.Amount)
 	if err != nil {
-		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w: %w", verb, is.name(), txn.ErrNotSent, err)
 	}
 	defer is.table.release(c)
 	c.reply = &reply
@@ -339,13 +339,15 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	is.table.expect(c, time.Now().Add(is.cfg.Timeout))
 	if err := is.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
 		is.table.take(c)
-		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w", verb, is.name(), err)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w: %w", verb, is.name(), txn.ErrNotSent, err)
 	}
 	switch ended := is.await(c, ctx.Done(), nil); {
 	case !ended:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: no answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	case c.ending == endedNonsense:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: the answer for STAN %06d echoes another terminal or amount", verb, is.name(), rec.Leg.STAN)
+	case c.ending == endedUnsent:
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w: link was lost before that", verb, is.name(), txn.ErrNotSent)
 	case c.ending != endedAnswered:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: link was lost before the answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	}

@@ -289,7 +289,7 @@ func (t *table) match(h *txn.ReplyHead) (c *call, why string) {
 // which no earlier use of its STAN shares: some issuers' answers have a time of their
 // own. An answer that echoes neither must have the terminal right, or
 // it may be a late one to somebody else. A reversal may go out with a time of
-// its own, so it is known by its terminal.
+// its own, so it is known by its terminal, or where its answer names none by its time.
 func (c *call) differs(h *txn.ReplyHead) string {
 	timed := h.Time != [10]byte{} && c.class != classReversal
 	switch {
@@ -301,7 +301,7 @@ func (c *call) differs(h *txn.ReplyHead) string {
 		return "transmission time (DE7) differs"
 	case timed:
 		return ""
-	case h.Terminal != c.terminal:
+	case h.Terminal != c.terminal && (h.Terminal != txn.TerminalID{} || h.Time == [10]byte{} || h.Time != c.leg.Time):
 		return "terminal (DE41) differs"
 	}
 	return ""

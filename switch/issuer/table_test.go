@@ -151,31 +151,36 @@ func TestF40Match(t *testing.T) {
 	}
 }
 
-// Reversals are known by STAN and terminal: their time may be their own.
+// Reversals are known by STAN and terminal: their time may be their own. An answer
+// that names no terminal must have the time.
 func TestMatchReversals(t *testing.T) {
 	table := newTable(0)
-	begin := func(id txn.TerminalID) *call {
-		c, err := table.again(10, classReversal, txn.Leg{STAN: 42, Time: noon}, id, ten)
+	begin := func(id txn.TerminalID, at [10]byte) *call {
+		c, err := table.again(10, classReversal, txn.Leg{STAN: 42, Time: at}, id, ten)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.wire.Store(&wire{})
 		return c
 	}
-	first, second := begin(terminal), begin(other)
+	nobody, never, later2 := txn.TerminalID{}, [10]byte{}, [10]byte([]byte("1122120002"))
+	third := begin(txn.MakeTerminalID("10000004"), later2)
+	first, second := begin(terminal, noon), begin(other, noon)
 	if _, err := table.again(10, classReversal, txn.Leg{STAN: 42, Time: later}, terminal, ten); err == nil {
 		t.Fatal("a second reversal with one STAN and terminal was let in")
 	}
-	if _, err := table.again(2, classReversal, txn.Leg{STAN: 43}, terminal, ten); err == nil {
+	if _, err := table.again(3, classReversal, txn.Leg{STAN: 43}, terminal, ten); err == nil {
 		t.Fatal("the limit was passed")
 	}
 	for _, c := range []struct {
 		id   txn.TerminalID
+		at   [10]byte
 		want *call
-	}{{txn.MakeTerminalID("10000003"), nil}, {terminal, first}, {terminal, nil}, {other, second}} {
-		h := txn.ReplyHead{MTI: 0x0430, STAN: 42, Terminal: c.id, Time: later}
+	}{{txn.MakeTerminalID("10000003"), later, nil}, {nobody, later, nil}, {nobody, never, nil}, {terminal, later, first}, {terminal, later, nil}, {other, never, second},
+		{txn.MakeTerminalID("10000003"), later2, nil}, {nobody, later2, third}} {
+		h := txn.ReplyHead{MTI: 0x0430, STAN: 42, Terminal: c.id, Time: c.at}
 		if got, why := table.match(&h); got != c.want {
-			t.Errorf("terminal %s: %v, %s", c.id, got, why)
+			t.Errorf("terminal %s, time %s: %v, %s", c.id, c.at, got, why)
 		}
 	}
 	if table.used(classReversal, 42) || table.busy(classReversal) != 0 {

@@ -52,6 +52,9 @@ const (
 // reconciled by people.
 var ErrNoReversals = errors.New("the issuer takes no reversals")
 
+// ErrNotSent says that certainly no byte of a message left for its issuer.
+var ErrNotSent = errors.New("it was not sent")
+
 var recordKindNames = [...]string{"invalid", "intent", "outcome", "reversal due", "reversal done", "late", "advice done", "parked", "released"}
 
 func (k RecordKind) String() string { return name(recordKindNames[:], k) }

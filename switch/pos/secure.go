@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,7 @@ func (ss *session) handshake() error {
 	ss.frameBegan.Store(time.Now().UnixNano())
 	defer ss.frameBegan.Store(0)
 	err := ss.tls.Handshake()
+	ss.pace.end()
 	switch {
 	case err == nil:
 		return nil
@@ -85,4 +87,43 @@ func (ss *session) handshake() error {
 		return err // end knows the sweeper's cause
 	}
 	return &errSession{CauseHandshake, err}
+}
+
+// pace is the socket under TLS. While it is agreed on, its goroutine computes only in
+// its turn, and there are as many turns as processors: a handshake is the work of
+// twenty sales and more, so that a thousand that begin at once would have the sales of
+// all other sessions wait for each of them at every step. Who waits for the peer has
+// no turn.
+type pace struct {
+	net.Conn
+	session *session
+	turns   chan struct{} // nil: it is agreed
+	has     bool
+}
+
+func (p *pace) Read(b []byte) (int, error) {
+	if p.turns == nil {
+		return p.Conn.Read(b)
+	}
+	p.leave()
+	n, err := p.Conn.Read(b)
+	p.turns <- struct{}{} // bounded: what is written under a turn fits a socket's buffer
+	p.has = true
+	if err == nil && p.session.closedFor.Load() != nil {
+		return 0, net.ErrClosed // its time was over before its turn
+	}
+	return n, err
+}
+
+func (p *pace) leave() {
+	if p.has {
+		<-p.turns
+		p.has = false
+	}
+}
+
+// end comes before anybody but the handshake's goroutine uses the connection.
+func (p *pace) end() {
+	p.leave()
+	p.turns = nil
 }

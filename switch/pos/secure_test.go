@@ -1,6 +1,7 @@
 package pos
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -332,6 +333,58 @@ func TestFramesInHTTP(t *testing.T) {
 	}
 	if n := len(s.Kept().Sessions); n > 0 {
 		t.Errorf("%d sessions are handed over", n)
+	}
+}
+
+// Handshakes take turns at the processors, and who says nothing more has none.
+func TestF78HandshakesTakeTurns(t *testing.T) {
+	ours := certstest.NewAuthority(t)
+	d := &desk{}
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours)), listener(t, "cup-pos", nil)}, FrameDeadline: 2 * time.Second}, d)
+	addr, config := s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File})
+	var hello []byte
+	here, there := net.Pipe()
+	go tls.Client(here, &tls.Config{ServerName: "127.0.0.1", RootCAs: config.RootCAs}).Handshake()
+	hello = make([]byte, 4096)
+	n, err := there.Read(hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.Close()
+	for range 2 * cap(s.turns) {
+		dial(t, addr).Write(hello[:n])
+	}
+	conn, err := shake(t, addr, config)
+	if err != nil || ask(conn, 1) != nil {
+		t.Fatalf("beside hellos that nothing follows: %v", err)
+	}
+	for range cap(s.turns) {
+		s.turns <- struct{}{}
+	}
+	shaken := make(chan error, 1)
+	go func() {
+		conn, err := carriage.Dial(context.Background(), addr, nil, config, 10*time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		shaken <- err
+	}()
+	if err := ask(dial(t, s.Addrs()[1].String()), 2); err != nil {
+		t.Errorf("a plain session while all turns are taken: %v", err)
+	}
+	select {
+	case err := <-shaken:
+		t.Errorf("a handshake is made out of turn: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := ask(conn, 3); err != nil {
+		t.Errorf("a session that stood while all turns are taken: %v", err)
+	}
+	for range cap(s.turns) {
+		<-s.turns
+	}
+	if err := <-shaken; err != nil {
+		t.Errorf("a handshake in its turn: %v", err)
 	}
 }
 

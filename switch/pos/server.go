@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,9 +155,10 @@ type Server struct {
 	observer  Observer
 	log       *slog.Logger
 	listeners []net.Listener
-	secured   []*secured // by listener; nil where it is plain
-	exchanges sync.Pool  // of *dialect.Exchange
-	jobs      chan job   // to workers that wait for one
+	secured   []*secured    // by listener; nil where it is plain
+	exchanges sync.Pool     // of *dialect.Exchange
+	jobs      chan job      // to workers that wait for one
+	turns     chan struct{} // of handshakes that compute
 	workers   sync.WaitGroup
 	open      atomic.Int64
 	accepts   atomic.Int64
@@ -177,6 +179,7 @@ func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 	cfg.setDefaults()
 	s := &Server{cfg: cfg, acquirer: a, observer: o, log: log, sessions: map[*session]struct{}{}, perAddr: map[string]int{}}
 	s.jobs = make(chan job)
+	s.turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 	s.exchanges.New = func() any { return new(dialect.Exchange) }
 	return s
 }

@@ -35,6 +35,7 @@ type session struct {
 	conn     net.Conn  // what is read and written
 	socket   net.Conn  // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
 	tls      *tls.Conn // between them, nil: there is none
+	pace     *pace     // under TLS
 	dialect  *dialect.Terminal
 	host     string // of the remote address
 	places   chan struct{}
@@ -73,7 +74,8 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *secured) *session {
 	ss.lastActive.Store(time.Now().UnixNano())
 	ss.out.write = ss.write
 	if by != nil {
-		ss.tls = tls.Server(conn, by.terms)
+		ss.pace = &pace{Conn: conn, session: ss, turns: s.turns}
+		ss.tls = tls.Server(ss.pace, by.terms)
 		ss.conn = ss.tls
 	}
 	if l.HTTP {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -350,6 +351,9 @@ func (c *config) listeners() ([]pos.Listener, error) {
 		}
 		if l.Carriage != "" && l.Carriage != "tcp" && l.Carriage != "http" {
 			return nil, fmt.Errorf("%s: carriage %q must be tcp or http", l.Address, l.Carriage)
+		}
+		if _, port, _ := net.SplitHostPort(l.Address); port != "0" && slices.ContainsFunc(ls, func(other pos.Listener) bool { return other.Address == l.Address }) {
+			return nil, fmt.Errorf("%s stands twice", l.Address)
 		}
 		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS, HTTP: l.Carriage == "http"})
 	}

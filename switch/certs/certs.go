@@ -8,6 +8,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -107,12 +108,26 @@ func (l *Loaded) authorities(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read tls.ca: %w", err)
 	}
 	pool, last := x509.NewCertPool(), time.Time{}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
-			pool.AddCert(cert)
-			if cert.NotAfter.After(last) {
-				last = cert.NotAfter
-			}
+	blocks := bytes.Count(text, []byte("-----BEGIN "))
+	for n := 1; n <= blocks; n++ {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, fmt.Errorf("read tls.ca: %s is cut off or damaged in part %d of %d", file, n, blocks)
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read tls.ca: part %d of %s: %w", n, file, err)
+		case cert.Version == 3 && !(cert.BasicConstraintsValid && cert.IsCA) && !bytes.Equal(cert.RawIssuer, cert.RawSubject):
+			// It would be believed itself, and nobody whom its authority signed for.
+			return nil, fmt.Errorf("read tls.ca: part %d of %s is a certificate of %q, which is no authority", n, file, cert.Subject)
+		}
+		pool.AddCert(cert)
+		if cert.NotAfter.After(last) {
+			last = cert.NotAfter
 		}
 	}
 	if last.IsZero() {

@@ -303,7 +303,10 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		}
 	}
 	r, played := replay.Run(ctx, in, index, o)
-	if n := index.Cleaned; !r.OK() && (n.MACs > 0 && len(o.Keys) == 0 || n.PINs > 0 && len(o.PIN) == 0) {
+	if r.Began.IsZero() && played != nil { // it cannot be played as asked
+		return usage(played)
+	}
+	if n := index.Cleaned; r.Differ > 0 && len(o.Reference) == 0 && (n.MACs > 0 && len(o.Keys) == 0 || n.PINs > 0 && len(o.PIN) == 0) {
 		r.Problems = append(r.Problems, fmt.Sprintf("the capture's %d MACs and %d PIN blocks are zeros: --tmk and "+pinVariable+" make them anew", n.MACs, n.PINs))
 	}
 	if err := becauseOf(r, both); err != nil {

@@ -72,6 +72,9 @@ func TestCaptureAndReplay(t *testing.T) {
 			if r.code != row.code || report.Requests != 1200 || report.NotPlayed != 0 || len(report.Problems) > 0 {
 				t.Errorf("exit %d, %d requests, %d not played, %q", r.code, report.Requests, report.NotPlayed, report.Problems)
 			}
+			if report.Missing != 0 || report.Same+report.Differ+report.Unrecorded != report.Answered {
+				t.Errorf("of %d answers %d are the same, %d not, %d of nothing; %d are missing", report.Answered, report.Same, report.Differ, report.Unrecorded, report.Missing)
+			}
 			for i, g := range report.Groups {
 				if row.cause == "" || i > 0 || g.Got != `"03"` || !strings.Contains(g.Cause, row.cause) {
 					t.Error(g.Cause)
@@ -85,6 +88,8 @@ func TestCaptureAndReplay(t *testing.T) {
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "127.0.0.1:1").check(t, exitUsage, "", "sessions of cup-pos and iso87, which no one address speaks")
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--compare", "127.0.0.1:1", "127.0.0.1:2").check(t, exitUsage, "", "--compare: the capture has sessions of cup-pos and iso87")
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--speed", "max", "--compare", "127.0.0.1:1", filepath.Join(testdata, "cards.csv")).check(t, exitUsage, "", "cards.csv is no acqswitch program")
+	write(t, dir, "few.csv", "10000001,999290054110001\n")
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "cup-pos=127.0.0.1:1", "--to", "iso87=127.0.0.1:1", "--identities", "few.csv", "--terminals", "5").check(t, exitUsage, "", "5 terminals are to play and 1 identities are given")
 	acqswitch(t, dir, nil, "", "capture", "day.acq", "--out", "again.acq").check(t, exitUsage, "", "day.acq is a capture already: replay it")
 	acqswitch(t, dir, nil, "", "replay", "day.acq", "--to", "cup-pos=127.0.0.1:1", "--to", "iso87=127.0.0.1:1", "--report", "none.html").check(t, exitUnreachable, "cannot be reached", "cannot be reached")
 	if _, err := os.Stat(filepath.Join(dir, "none.html")); err != nil {

@@ -112,13 +112,13 @@ func (a *aggregate) writeEntries(m txn.MerchantID) {
 type holding struct {
 	merchants map[txn.MerchantID]string // why: of the first
 	back      []ledger.Act
-	refused   map[ledger.Claim][]payout.Refusal // by find
+	refused   map[ledger.Claim][]payout.RefusedAccount // by find
 	zone      *time.Location
 }
 
 // readHolding reads what keeps payouts by the acts up to a number.
 func readHolding(ctx context.Context, s *ledger.Snapshot, upTo int64, zone *time.Location) (*holding, error) {
-	h := &holding{merchants: map[txn.MerchantID]string{}, refused: map[ledger.Claim][]payout.Refusal{}, zone: zone}
+	h := &holding{merchants: map[txn.MerchantID]string{}, refused: map[ledger.Claim][]payout.RefusedAccount{}, zone: zone}
 	err := s.Holding(ctx, upTo, func(act *ledger.Act) error {
 		if act.Kind == ledger.PayoutBack {
 			h.back = append(h.back, *act)
@@ -144,7 +144,7 @@ func (h *holding) find(paidBy func(txn.Date) (*payout.Terms, error)) error {
 			return err
 		}
 		if account := terms.AccountOf(act.Merchant, act.Currency); account != nil {
-			h.refused[act.Claim] = append(h.refused[act.Claim], payout.Refusal{Account: *account, Why: h.because(act)})
+			h.refused[act.Claim] = append(h.refused[act.Claim], payout.RefusedAccount{Account: *account, Why: h.because(act)})
 		}
 	}
 	return nil

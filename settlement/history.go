@@ -25,7 +25,7 @@ type history struct {
 	digests []uint64          // of what the ledger keeps, by position - first; 0: nothing
 	seen    []bool            // by position - first: the ledger has it
 	found   map[uint64]uint64 // digests of findings, by position
-	txns    map[txn.ID]life
+	txns    map[txn.ID]lifecycle
 	rrns    map[rrnOfDay]txn.ID
 	keys    map[keyOfDay]answer
 	batches *batch.Book
@@ -43,9 +43,9 @@ type history struct {
 // strayMax is longer than any request waits for its outcome.
 const strayMax = 10 * time.Minute
 
-// life is what the journal says of one transaction. Positions are 0 for no such
+// lifecycle is what the journal says of one transaction. Positions are 0 for no such
 // record.
-type life struct {
+type lifecycle struct {
 	intent, outcome uint64
 	digest          uint64 // of the intent's request and leg
 	state           txn.Outcome
@@ -66,7 +66,7 @@ type debt struct {
 func (d *debt) open(pos uint64) bool { return d.due <= pos && (d.done == 0 || d.done > pos) }
 
 // oldest is the debt to be done next, nil for none.
-func (l *life) oldest() *debt {
+func (l *lifecycle) oldest() *debt {
 	for i := range l.debts {
 		if l.debts[i].done == 0 {
 			return &l.debts[i]
@@ -94,7 +94,7 @@ type answer struct {
 type usage map[txn.Date]map[ledger.Party]ledger.Use
 
 func newHistory(ctx context.Context, r *Report, j Journal, s *ledger.Snapshot) (_ *history, err error) {
-	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), found: map[uint64]uint64{}, txns: map[txn.ID]life{},
+	h := &history{report: r, journal: j, seed: maphash.MakeSeed(), found: map[uint64]uint64{}, txns: map[txn.ID]lifecycle{},
 		rrns: map[rrnOfDay]txn.ID{}, keys: map[keyOfDay]answer{}, batches: batch.NewBook(), early: usage{}, late: usage{}}
 	r.JournalFirst = uint64(j.First())
 	r.JournalLast = r.JournalFirst - 1
@@ -372,7 +372,7 @@ func (h *history) adviceDone(pos uint64, rec *txn.Record) {
 }
 
 // cutOff says that the journal may lack the outcome that rec is about.
-func (h *history) cutOff(t *life, rec *txn.Record) bool {
+func (h *history) cutOff(t *lifecycle, rec *txn.Record) bool {
 	return t.outcome == 0 && rec.Day <= h.truncatedDay
 }
 
@@ -476,10 +476,10 @@ func (h *history) usageAt(position uint64) usage {
 	return sum
 }
 
-func (l life) open() bool { return l.intent != 0 && l.outcome == 0 }
+func (l lifecycle) open() bool { return l.intent != 0 && l.outcome == 0 }
 
 // owedAt says that after the records up to pos something is owed.
-func (l life) owedAt(pos uint64) bool {
+func (l lifecycle) owedAt(pos uint64) bool {
 	return slices.ContainsFunc(l.debts, func(d debt) bool { return d.open(pos) })
 }
 

@@ -122,14 +122,14 @@ type Position struct {
 	// Held is why payouts are held; empty: they are not.
 	Held string
 	// Refused are accounts to which payouts were made that came back, and why.
-	Refused []Refusal
+	Refused []RefusedAccount
 	// TradingDays are the business days with sales in the TradingWindow.
 	TradingDays int
 }
 
-// Refusal is an account that a payout came back from: nothing is paid to it until
+// RefusedAccount is an account that a payout came back from: nothing is paid to it until
 // it is another one, or somebody says that it is in order.
-type Refusal struct {
+type RefusedAccount struct {
 	Account Account
 	Why     string
 }

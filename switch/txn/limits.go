@@ -2,8 +2,8 @@ package txn
 
 import "time"
 
-// Every limit of the house is in this file or is a field of a Config that is
-// validated against it. Sizes are bytes, counts are counts.
+// The limits that several packages keep. Others are constants beside what they bound,
+// or fields of a Config; docs/architecture.md lists all. Sizes are bytes.
 const (
 	// FrameSizeMax is the largest frame body accepted from a terminal or an
 	// issuer, checked against the length prefix before a byte is allocated.

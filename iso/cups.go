@@ -2,7 +2,6 @@ package iso
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/moov-io/iso8583"
 	"github.com/moov-io/iso8583/encoding"
@@ -52,11 +51,13 @@ func MakeCUPSHeader(destination, source string) (h CUPSHeader) {
 // CUPSReject is the reject code of a CUPS header, nothing where the network took
 // the message.
 func CUPSReject(header []byte) string {
-	code := string(header[len(CUPSHeader{})-5:])
-	if strings.Trim(code, "0 \x00") == "" {
-		return ""
+	code := header[len(CUPSHeader{})-5:]
+	for _, c := range code {
+		if c != '0' && c != ' ' && c != 0 {
+			return string(code)
+		}
 	}
-	return code
+	return ""
 }
 
 // CUPSAnswer is the header of an answer to a message with that header.

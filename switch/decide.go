@@ -23,9 +23,9 @@ type work struct {
 	original    txn.ID
 	originalKey txn.Key
 	gives       bool
-	given       txn.Hold // those limits
-	about       [32]byte // memory of this request's rec.Data
-	acquired    txn.ID   // the transaction that others are kept from; 0: none
+	given       txn.Hold                      // those limits
+	about       [dialect.OriginalSizeMax]byte // memory of this request's rec.Data
+	acquired    txn.ID                        // the transaction that others are kept from; 0: none
 
 	// Of a settlement or upload: its fact, and that its batch's order is held.
 	fact    txn.BatchFact

@@ -341,7 +341,7 @@ func (s *Switch) concern(req *txn.Request, w *work) txn.Reason {
 		}
 		req.PAN, req.CardToken, req.CardType = pan, rec.Card, rec.CardType
 	}
-	req.OriginalLeg, req.OriginalMTI = rec.Leg, rec.MTI
+	req.OriginalLeg, req.OriginalMTI, req.OriginalAmount = rec.Leg, rec.MTI, rec.Amount
 	w.original, w.originalKey = rec.ID, rec.Key
 	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
 	w.given = rec.Hold()

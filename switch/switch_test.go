@@ -196,7 +196,13 @@ func (b *bank) undone(stan uint32) (n int) {
 const testPAN = "6222021234567890128"
 
 // issuerDialect is what every reversal must be able to be written in.
-var issuerDialect = dialect.ForIssuers(48802900)["iso87"]
+var issuerDialect = func() *dialect.Issuer {
+	d, err := dialect.ForIssuer("iso87", 48802900, dialect.CUPS{})
+	if err != nil {
+		panic(err)
+	}
+	return d
+}()
 
 // house is a switch on a real journal, risk engine and registry.
 type house struct {

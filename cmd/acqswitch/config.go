@@ -408,11 +408,13 @@ func (c *config) router(j issuer.Journal, hooks issuer.Hooks) (*issuer.Router, e
 	if err != nil {
 		return nil, err
 	}
-	codecs := map[string]issuer.Codec{}
-	for name, d := range dialect.ForIssuers(id) {
-		codecs[name] = d
-	}
-	return issuer.New(c.Issuers, codecs, j, hooks)
+	return issuer.New(c.Issuers, func(cfg *issuer.Config) (issuer.Codec, error) {
+		var agreed dialect.CUPS
+		if cfg.CUPS != nil {
+			agreed = dialect.CUPS(*cfg.CUPS)
+		}
+		return dialect.ForIssuer(cfg.Dialect, id, agreed)
+	}, j, hooks)
 }
 
 // path is a file of the data directory unless given.

@@ -4,23 +4,26 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 func issuerCommand(c *console) *cobra.Command {
-	var script, listen, book string
+	var script, listen, book, dialectName string
 	cmd := &cobra.Command{
 		Use:   "issuer",
 		Short: "Run a simulated issuer",
-		Long: `issuer listens for a switch's link and answers ISO 8583:1987 requests as its
-script says: approve, decline, answer late, twice, wrongly or never. It knows
-every kind of transaction that a switch forwards, keeps what it approved and
-reversed in its own book, and refuses what cannot be: a void of something
-unknown, a second completion, a refund of more than is left.`,
+		Long: `issuer listens for a switch's link and answers requests, in ISO 8583:1987 or as
+UnionPay's network has them (--dialect cups), as its script says: approve,
+decline, answer late, twice, wrongly or never. It knows every kind of
+transaction that a switch forwards, keeps what it approved and reversed in its
+own book, and refuses what cannot be: a void of something unknown, a second
+completion, a refund of more than is left.`,
 		Example: `  acqswitch issuer --listen 127.0.0.1:9101 --script issuer.yaml --book issuer.book`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,6 +44,9 @@ unknown, a second completion, a refund of more than is left.`,
 			if book != "" {
 				cfg.Book = book
 			}
+			if dialectName != "" {
+				cfg.Dialect = dialectName
+			}
 			if err := cfg.Validate(); err != nil {
 				return usage(err)
 			}
@@ -55,6 +61,7 @@ unknown, a second completion, a refund of more than is left.`,
 	f := cmd.Flags()
 	f.StringVarP(&script, "script", "s", "", "YAML script; empty approves everything")
 	f.StringVarP(&listen, "listen", "l", "127.0.0.1:9101", "address to listen on; overrides the script")
+	f.StringVarP(&dialectName, "dialect", "d", "", "dialect of the link: "+strings.Join(dialect.LinkNames(), ", ")+"; overrides the script, without either it is iso87")
 	f.StringVar(&book, "book", "issuer.book", "file of what was approved and reversed; overrides the script")
 	cmd.AddCommand(issuerFileCommand(c))
 	return cmd

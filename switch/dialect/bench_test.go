@@ -26,7 +26,7 @@ func saleExchange(tb testing.TB) (*Terminal, *Exchange) {
 func TestAllocations(t *testing.T) {
 	now := time.Now()
 	d, x := saleExchange(t)
-	link := ForIssuers(48802900)["iso87"]
+	link := issuerLink(t, "iso87")
 	leg := testLeg
 	reply := approvedReply(t, link)
 	x.Request.Acceptor = &txn.Merchant{MCC: 5411, Country: 156}
@@ -84,7 +84,7 @@ func BenchmarkAppendAnswer(b *testing.B) {
 
 func BenchmarkAppendRequest(b *testing.B) {
 	_, x := saleExchange(b)
-	link, leg := ForIssuers(48802900)["iso87"], testLeg
+	link, leg := issuerLink(b, "iso87"), testLeg
 	out := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -96,7 +96,7 @@ func BenchmarkAppendRequest(b *testing.B) {
 }
 
 func BenchmarkReadReply(b *testing.B) {
-	link := ForIssuers(48802900)["iso87"]
+	link := issuerLink(b, "iso87")
 	frame := approvedReply(b, link)
 	var head txn.ReplyHead
 	var reply txn.Reply

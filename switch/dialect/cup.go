@@ -132,6 +132,9 @@ func decodeCUP(x *Exchange) error {
 	if len(custom) >= 11 {
 		req.Network = uint16(decimal(custom[8:11]))
 	}
+	if len(custom) >= 13 {
+		req.ReadsCards, req.ChipCondition = custom[11], custom[12]
+	}
 	if err := decodeCommon(x); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Package dialect is the only place where a message becomes a request and an
 // answer becomes a message: CUP POS and ISO 8583:1987 terminals on one side,
-// issuers on the other.
+// issuers and UnionPay's network on the other.
 //
 // Promises: a frame that can be read as a request always yields one answer,
 // with a format reason if its fields are bad; decoding copies nothing but the

@@ -21,7 +21,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(idISO87Binary-1, build(f, terminals[idISO87Binary].Codec(), row.mti, row.f))
 	}
 	owner := &txn.Merchant{MCC: 5411, Country: 156}
-	all := ForIssuers(testAcquirer)
+	all := iso87Links(f)
+	all[NameCUPS] = issuerLink(f, NameCUPS)
 	f.Fuzz(func(t *testing.T, id uint8, frame []byte) {
 		d := terminals[1+int(id)%(len(terminals)-1)]
 		x := &Exchange{Frame: frame}
@@ -52,7 +53,11 @@ func FuzzDecode(f *testing.F) {
 		x.Request.Acceptor = owner
 		for name, link := range all {
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
-			if KindISO87(m) != x.Request.Kind || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {
+			want := x.Request.Kind
+			if name == NameCUPS && want == txn.KindTip {
+				want = txn.KindAdjustment
+			}
+			if link.Kind(m) != want || text(m, 41) != string(x.Request.Key.Terminal[:]) || text(m, 2) != string(x.Request.PAN.Append(nil)) {
 				t.Errorf("%s: what is forwarded is not what was asked", name)
 			}
 		}
@@ -62,10 +67,33 @@ func FuzzDecode(f *testing.F) {
 // FuzzReadReply gives any bytes to every link. Nothing panics; what is read
 // stays within the bounds of a record and can be told to any terminal.
 func FuzzReadReply(f *testing.F) {
-	all := ForIssuers(testAcquirer)
+	all := iso87Links(f)
 	for name, link := range all {
 		f.Add(name == "iso87-binary", approvedReply(f, link))
 	}
+	told := replyTeller(f)
+	f.Fuzz(func(t *testing.T, binary bool, frame []byte) {
+		link := all["iso87"]
+		if binary {
+			link = all["iso87-binary"]
+		}
+		told(t, link, frame)
+	})
+}
+
+// FuzzReadCUPS is FuzzReadReply of UnionPay's network, whose frames have a header.
+func FuzzReadCUPS(f *testing.F) {
+	link := issuerLink(f, NameCUPS)
+	answer := approvedReply(f, link)
+	f.Add(answer)
+	f.Add(reject(answer, "30004"))
+	f.Add(append(reject(answer, "30004")[:46], answer...))
+	told := replyTeller(f)
+	f.Fuzz(func(t *testing.T, frame []byte) { told(t, link, frame) })
+}
+
+// replyTeller reads a frame of a link and, where it can, tells terminals of it.
+func replyTeller(f *testing.F) func(t *testing.T, link *Issuer, frame []byte) {
 	type asking struct {
 		d *Terminal
 		x *Exchange
@@ -74,11 +102,7 @@ func FuzzReadReply(f *testing.F) {
 		{terminals[idCUPPOS], &Exchange{Frame: build(f, terminals[idCUPPOS].Codec(), 0x0200, cupSale)}},
 		{terminals[idISO87], &Exchange{Frame: build(f, terminals[idISO87].Codec(), 0x0200, isoSale)}},
 	}
-	f.Fuzz(func(t *testing.T, binary bool, frame []byte) {
-		link := all["iso87"]
-		if binary {
-			link = all["iso87-binary"]
-		}
+	return func(t *testing.T, link *Issuer, frame []byte) {
 		var head txn.ReplyHead
 		var reply txn.Reply
 		if err := link.ReadReply(frame, &head, &reply); err != nil {
@@ -99,5 +123,5 @@ func FuzzReadReply(f *testing.F) {
 				checkAnswer(t, a.x, answered(t, a.d, a.x))
 			}
 		}
-	})
+	}
 }

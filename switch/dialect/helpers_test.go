@@ -58,6 +58,10 @@ func build(tb testing.TB, c *iso.Codec, mti uint16, f fields) []byte {
 	if c.Framing().TPDU {
 		tpdu, header = []byte{0x60, 0x00, 0x03, 0x12, 0x34}, []byte{0x60, 0x31, 0x00, 0x31, 0x00, 0x00}
 	}
+	if c.Framing().Measured {
+		h := iso.MakeCUPSHeader("48802900", cupsDestination)
+		header = h[:]
+	}
 	e := c.Begin(nil, tpdu, header, mti)
 	for _, n := range slices.Sorted(maps.Keys(f)) {
 		if raw, ok := strings.CutPrefix(f[n], "hex:"); ok {

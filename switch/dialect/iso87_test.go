@@ -49,7 +49,7 @@ var isoDay = []struct {
 func TestISO87Frames(t *testing.T) {
 	const golden = "testdata/iso87.golden"
 	d := terminal(t, "iso87")
-	link := ForIssuers(testAcquirer)["iso87"]
+	link := issuerLink(t, "iso87")
 	seen := map[txn.Kind]bool{}
 	var out strings.Builder
 	for _, row := range isoDay {

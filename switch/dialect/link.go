@@ -1,44 +1,95 @@
 package dialect
 
 import (
-	"strconv"
-	"time"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Issuer is the dialect of one kind of issuer link: ISO 8583:1987 in ASCII. It
-// is immutable and safe for concurrent use.
+// Issuer is the dialect of one kind of issuer link: ISO 8583:1987 in ASCII, or
+// UnionPay's network. It is immutable and safe for concurrent use.
 type Issuer struct {
-	codec    *iso.Codec
+	*Link
 	acquirer []byte // DE32
+	cups     *cups  // nil: ISO 8583:1987
 }
 
-// issuerFramings are the link dialects by name.
-var issuerFramings = map[string]struct {
-	bitmap iso.Bitmap
-	prefix iso.Prefix
-}{
-	"iso87":        {iso.BitmapHex, iso.PrefixBinary2},
-	"iso87-binary": {iso.BitmapBinary, iso.PrefixBinary2},
-	"iso87-ascii4": {iso.BitmapHex, iso.PrefixASCII4},
+// Link is how messages are written on one kind of issuer link, for both of its
+// ends. It is immutable and safe for concurrent use.
+type Link struct {
+	codec *iso.Codec
+	forms *[txn.Kinds]linkForm
+	kind  func(*iso.Message) txn.Kind
 }
 
-// ForIssuers makes the link dialects of an acquirer, by name.
-func ForIssuers(acquirer txn.AcquirerID) map[string]*Issuer {
-	m := map[string]*Issuer{}
-	for name, f := range issuerFramings {
-		m[name] = &Issuer{
-			codec:    iso.MustCompile(iso.ISO87(f.bitmap), iso.ISO87Framing(f.prefix, txn.FrameSizeMax)),
-			acquirer: acquirerDigits(acquirer),
-		}
+// links are the kinds of issuer links by name.
+var links = map[string]*Link{
+	"iso87":        iso87Link(iso.BitmapHex, iso.PrefixBinary2),
+	"iso87-binary": iso87Link(iso.BitmapBinary, iso.PrefixBinary2),
+	"iso87-ascii4": iso87Link(iso.BitmapHex, iso.PrefixASCII4),
+	NameCUPS:       {iso.MustCompile(iso.CUPS(), iso.CUPSFraming(txn.FrameSizeMax)), &cupsForms, KindCUPS},
+}
+
+func iso87Link(bitmap iso.Bitmap, prefix iso.Prefix) *Link {
+	return &Link{iso.MustCompile(iso.ISO87(bitmap), iso.ISO87Framing(prefix, txn.FrameSizeMax)), &linkForms, KindISO87}
+}
+
+// LinkNames are the names of the kinds of issuer links, in order.
+func LinkNames() []string { return slices.Sorted(maps.Keys(links)) }
+
+// LinkOf is the kind of issuer link of that name.
+func LinkOf(name string) (*Link, error) {
+	if l := links[name]; l != nil {
+		return l, nil
 	}
-	return m
+	return nil, fmt.Errorf("dialect %q must be one of %s", name, strings.Join(LinkNames(), ", "))
+}
+
+// ForIssuer makes the dialect of an acquirer's link to an issuer. What c says is
+// for UnionPay's network alone.
+func ForIssuer(name string, acquirer txn.AcquirerID, c CUPS) (*Issuer, error) {
+	l, err := LinkOf(name)
+	if err != nil {
+		return nil, err
+	}
+	d := &Issuer{Link: l, acquirer: acquirerDigits(acquirer)}
+	if name == NameCUPS {
+		d.cups, err = newCUPS(acquirer, c)
+	}
+	return d, err
 }
 
 // Codec is the link's field table.
-func (d *Issuer) Codec() *iso.Codec { return d.codec }
+func (l *Link) Codec() *iso.Codec { return l.codec }
+
+// Kind is what a message asks for.
+func (l *Link) Kind(m *iso.Message) txn.Kind { return l.kind(m) }
+
+// BeginAnswer begins the answer to a request behind dst.
+func (l *Link) BeginAnswer(dst []byte, m *iso.Message) (e iso.Encoder) {
+	mti := m.MTI()&^0xF + 0x10
+	if !l.codec.Framing().Measured {
+		return l.codec.Begin(dst, nil, nil, mti)
+	}
+	header := iso.CUPSAnswer(m.Header())
+	e = l.codec.Begin(dst, nil, header[:], mti)
+	e.Widen()
+	return e
+}
+
+// begin begins a message of ours behind dst.
+func (d *Issuer) begin(dst []byte, mti uint16) (e iso.Encoder) {
+	if d.cups == nil {
+		return d.codec.Begin(dst, nil, nil, mti)
+	}
+	e = d.codec.Begin(dst, nil, d.cups.header[:], mti)
+	e.Widen()
+	return e
+}
 
 // PrefixSize is the number of bytes before a frame that say its length.
 func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
@@ -48,13 +99,13 @@ func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
 func (d *Issuer) BodySize(prefix []byte) (int, error) { return readLength(d.codec, prefix) }
 
 // linkForm is how a kind is spelled on an issuer link: message type, the first
-// two digits of DE3, and DE25 where that tells the kind. KindISO87 reads it.
+// two digits of DE3, and DE25 where that tells the kind. Link.Kind reads it.
 type linkForm struct {
 	mti                  uint16 // 0: 0100 or 0200 as the terminal had it
 	operation, condition string
 }
 
-// linkForms are the kinds that an issuer answers. What is repeated until it is
+// linkForms are the kinds that an issuer answers, in ISO 8583:1987. What is repeated until it is
 // acknowledged goes as an advice from the start.
 var linkForms = [txn.Kinds]linkForm{
 	txn.KindSale:             {0x0200, "00", ""},
@@ -95,12 +146,12 @@ func (f *linkForm) conditionOf(terminal [2]byte) [2]byte {
 // (DE90) and the original's authorization code (DE38). DE7 is the link's time;
 // DE12 and DE13 are the terminal's where it sent them.
 func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
-	form := &linkForms[req.Kind]
+	form := &d.forms[req.Kind]
 	mti := form.mti
 	if mti == 0 {
 		mti = req.MTI & 0xFF00
 	}
-	e := d.codec.Begin(dst, nil, nil, mti)
+	e := d.begin(dst, mti)
 	var pan [txn.PANDigitsMax]byte
 	defer clear(pan[:])
 	if !req.PAN.IsZero() {
@@ -132,9 +183,12 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	if condition := form.conditionOf(req.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
-	e.Digits(32, d.acquirer)
+	if d.cups != nil && len(req.PINBlock) > 0 {
+		e.Digits(26, pinCapture)
+	}
+	d.institutions(&e)
 	if len(req.Track2) > 0 {
-		e.Text(35, req.Track2)
+		d.track2(&e, req.Track2)
 	}
 	e.Text(37, rrn[:])
 	if req.Kind.NamesOriginal() && req.Original.AuthCode != [6]byte{} {
@@ -144,6 +198,9 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 	e.Text(42, req.Merchant[:])
 	if req.Acceptor != nil {
 		e.Text(43, req.Acceptor.Acceptor[:])
+	}
+	if d.cups != nil {
+		putPrivate48(&e, req.Kind, req.OriginalAmount.Minor, req.Instalments)
 	}
 	if req.Amount.Currency != 0 {
 		d.currency(&e, req.Amount.Currency)
@@ -156,21 +213,25 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 		e.Bytes(52, zeroPIN[:])
 	}
 	if len(req.PINBlock) > 0 && req.SecurityInfo != [16]byte{} {
-		e.Digits(53, req.SecurityInfo[:])
+		d.security(&e, req.SecurityInfo)
 	}
 	d.tip(&e, req.Kind, req.Amount)
 	if len(req.Chip) > 0 {
-		e.Bytes(55, req.Chip)
+		d.chip(&e, req.Chip)
+	}
+	if d.cups != nil {
+		putCircumstances(&e, "0000", req.Entry, req.ReadsCards, req.ChipCondition)
 	}
 	if len(req.PINBlock) > len(zeroPIN) {
 		putPIN63(&e, req)
 	}
-	if req.Kind == txn.KindInstalment && req.Instalments > 0 {
+	if req.Kind == txn.KindInstalment && req.Instalments > 0 && d.cups == nil {
 		e.Uint(67, uint64(req.Instalments))
 	}
 	if req.OriginalLeg.STAN != 0 {
 		d.original(&e, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
 	}
+	d.reserved(&e)
 	return e.Finish()
 }
 
@@ -184,9 +245,15 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	if original>>8 != 0x01 && original>>8 != 0x02 {
 		original = 0x0200 // a due reversal's own type: only sales were undone by those
 	}
-	e := d.codec.Begin(dst, nil, nil, mti)
+	if d.cups != nil {
+		if rec.Stays != 0 {
+			return dst, errPartCUPS
+		}
+		mti = cupsReversalMTI
+	}
+	e := d.begin(dst, mti)
 	e.Digits(2, pan)
-	code := undoneCode(original, rec.ProcessingCode)
+	code := d.undoneCode(original, rec.ProcessingCode)
 	e.Digits(3, code[:])
 	e.Uint(4, uint64(rec.Amount.Minor))
 	d.number(&e, &rec.Leg)
@@ -197,17 +264,22 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	if condition := undoneCondition(original, rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
-	e.Digits(32, d.acquirer)
+	d.institutions(&e)
 	if rec.Kind == txn.RecordOutcome { // a ReversalDue's RRN is that of the terminal's reversal
 		e.Text(37, rec.RRN[:])
 	}
 	if rec.AuthCode != [6]byte{} {
 		e.Text(38, rec.AuthCode[:])
 	}
-	e.Text(39, reversalReason(rec.Reason))
+	if d.cups == nil {
+		e.Text(39, reversalReason(rec.Reason))
+	}
 	e.Text(41, key.Terminal[:])
 	e.Text(42, rec.Merchant[:])
 	d.currency(&e, rec.Amount.Currency)
+	if d.cups != nil {
+		putCircumstances(&e, cupsReversalReason, rec.Entry, 0, 0)
+	}
 	d.original(&e, original, rec.Leg.STAN, rec.Leg.Time)
 	if rec.Stays != 0 {
 		var b [42]byte // actual amount 12, in settlement 12, fees 9 and 9
@@ -215,13 +287,17 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 		digits(b[12:], 0)
 		e.Digits(95, b[:])
 	}
+	d.reserved(&e)
 	return e.Finish()
 }
 
 // undoneCode is DE3 of a request as it was sent, from the terminal's: what can
 // be undone is a debit (00) or takes an earlier one back. A void is 20 at a CUP
-// terminal, and that is a refund on a link.
-func undoneCode(mti uint16, code [6]byte) [6]byte {
+// terminal, and that is a refund on an ISO 8583:1987 link.
+func (d *Issuer) undoneCode(mti uint16, code [6]byte) [6]byte {
+	if d.cups != nil {
+		return undoneCUPS(mti, code)
+	}
 	switch operation := string(code[:2]); {
 	case mti == 0x0100 && operation == "03":
 		copy(code[:], "00")
@@ -249,12 +325,12 @@ const AdviceMTI = 0x0220
 // of rec, an outcome of a kind whose remedy is Repeat, under rec's leg. Its
 // original is what AppendOriginal put into rec.Data.
 func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
-	form := &linkForms[rec.Request]
+	form := &d.forms[rec.Request]
 	mti := form.mti
-	if repeat {
+	if repeat && d.cups == nil {
 		mti++
 	}
-	e := d.codec.Begin(dst, nil, nil, mti)
+	e := d.begin(dst, mti)
 	if len(pan) > 0 {
 		e.Digits(2, pan)
 	}
@@ -269,11 +345,11 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	if condition := form.conditionOf(rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
-	e.Digits(32, d.acquirer)
+	d.institutions(&e)
 	e.Text(37, rec.RRN[:])
-	original := rec.Data
-	if len(original) == originalSize+6 {
-		e.Text(38, original[originalSize:])
+	original, code38, amount := splitOriginal(rec.Data)
+	if len(code38) > 0 {
+		e.Text(38, code38)
 	}
 	if rec.Request == txn.KindStandIn { // what its terminal was told
 		e.Text(38, rec.AuthCode[:])
@@ -281,11 +357,18 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	}
 	e.Text(41, rec.Key.Terminal[:])
 	e.Text(42, rec.Merchant[:])
+	if d.cups != nil {
+		putPrivate48(&e, rec.Request, amount, 0)
+	}
 	d.currency(&e, rec.Amount.Currency)
 	d.tip(&e, rec.Request, rec.Amount)
-	if len(original) >= originalSize && string(original[4:10]) != "000000" {
+	if d.cups != nil {
+		putCircumstances(&e, "0000", rec.Entry, 0, 0)
+	}
+	if len(original) > 0 && string(original[4:10]) != "000000" {
 		d.original(&e, mtiOf(original), decimal(original[4:10]), [10]byte(original[10:originalSize]))
 	}
+	d.reserved(&e)
 	return e.Finish()
 }
 
@@ -294,9 +377,9 @@ const originalSize = 4 + 6 + 10
 
 // AppendOriginal appends what the record of an advice keeps (Record.Data) of
 // the transaction that req is about, for its issuer to be told again: the
-// issuer's name for it, zeros where it has none, and its authorization code
-// where the terminal gave it. It is nothing for what is no advice or about
-// nothing.
+// issuer's name for it, zeros where it has none, its authorization code where the
+// terminal gave it, and of a refund the original's amount, 12 digits. It is
+// nothing for what is no advice or about nothing.
 func AppendOriginal(dst []byte, req *txn.Request) []byte {
 	if req.Kind.Remedy() != txn.Repeat || !req.Kind.NamesOriginal() {
 		return dst
@@ -307,7 +390,32 @@ func AppendOriginal(dst []byte, req *txn.Request) []byte {
 	if req.Original.AuthCode != [6]byte{} {
 		dst = append(dst, req.Original.AuthCode[:]...)
 	}
+	if req.Kind == txn.KindRefund && req.OriginalAmount.Minor > 0 {
+		var amount [amountSize]byte
+		digits(amount[:], uint64(req.OriginalAmount.Minor))
+		dst = append(dst, amount[:]...)
+	}
 	return dst
+}
+
+// amountSize is the size of an amount behind an original's name.
+const amountSize = 12
+
+// OriginalSizeMax is the most that AppendOriginal appends.
+const OriginalSizeMax = originalSize + 6 + amountSize
+
+// splitOriginal takes apart what AppendOriginal appended; what is not there is
+// empty or 0.
+func splitOriginal(data []byte) (name, authCode []byte, amount int64) {
+	if len(data) < originalSize {
+		return nil, nil, 0
+	}
+	name, data = data[:originalSize], data[originalSize:]
+	if len(data) >= amountSize {
+		at := len(data) - amountSize
+		amount, data = long(data[at:]), data[:at]
+	}
+	return name, data, amount
 }
 
 func putName(b *[originalSize]byte, mti uint16, stan uint32, at [10]byte) {
@@ -337,12 +445,16 @@ func (d *Issuer) original(e *iso.Encoder, mti uint16, stan uint32, at [10]byte) 
 		b[i] = '0'
 	}
 	copy(b[31-len(d.acquirer):31], d.acquirer)
+	if d.cups != nil {
+		copy(b[42-len(d.cups.forwarder):], d.cups.forwarder)
+	}
 	e.Digits(90, b[:])
 }
 
-// tip writes DE54 of a tip, which tells it from an adjustment.
+// tip writes DE54 of a tip, which tells it from an adjustment; UnionPay's network
+// has balances alone there.
 func (d *Issuer) tip(e *iso.Encoder, kind txn.Kind, amount txn.Amount) {
-	if kind == txn.KindTip {
+	if kind == txn.KindTip && d.cups == nil {
 		var b [12]byte
 		digits(b[:], uint64(amount.Minor))
 		e.Text(54, b[:])
@@ -358,94 +470,6 @@ func reversalReason(r txn.Reason) []byte {
 	}
 	return []byte("06")
 }
-
-// AppendNetwork appends a network management frame (0800): code is DE70, such
-// as 001 sign-on, 002 sign-off, 301 echo.
-func (d *Issuer) AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error) {
-	e := d.codec.Begin(dst, nil, nil, 0x0800)
-	var leg txn.Leg
-	leg.STAN = stan
-	at.AppendFormat(leg.Time[:0], "0102150405")
-	d.number(&e, &leg)
-	e.Digits(70, []byte(code))
-	return e.Finish()
-}
-
-// AppendNetworkAnswer appends the answer to an issuer's own network management
-// request (0800 or 0820), with code as DE39.
-func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error) {
-	e := d.codec.Begin(dst, nil, nil, h.MTI&^1+0x0010)
-	if h.Time != [10]byte{} {
-		e.Digits(7, h.Time[:])
-	}
-	e.Uint(11, uint64(h.STAN))
-	e.Text(39, code[:])
-	if h.Network != 0 {
-		e.Uint(70, uint64(h.Network))
-	}
-	return e.Finish()
-}
-
-// ReadReply reads what an issuer sent. Variable fields are copied into reply's
-// own memory.
-func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) error {
-	var m iso.Message
-	if err := d.codec.Parse(&m, frame); err != nil {
-		return err
-	}
-	h.MTI = m.MTI()
-	h.STAN = uint32(number(&m, 11))
-	copy(h.Terminal[:], m.Value(41)) // absent: zero, not blank
-	copy(h.RRN[:], m.Value(37))
-	readDigits(&m, 7, h.Time[:])
-	if m.Has(4) {
-		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
-		if m.Has(49) {
-			currency, err := strconv.ParseUint(string(m.Value(49)), 10, 16)
-			if err != nil {
-				return errField{49, "must be a numeric ISO 4217 code"}
-			}
-			h.Amount.Currency = txn.Currency(currency)
-		}
-		reply.Amount = h.Amount
-	}
-	h.Network = uint16(number(&m, 70))
-	copy(reply.Code[:], m.Value(39))
-	if v := m.Value(38); shown(v) {
-		copy(reply.AuthCode[:], v)
-	}
-	if readDigits(&m, 15, reply.SettlementDate[:]); h.MTI>>8 != 0x08 && !isDay(reply.SettlementDate) {
-		reply.SettlementDate = [4]byte{} // as if it named none
-	}
-	for _, f := range [...]struct {
-		field int
-		dst   *[]byte
-	}{{44, &reply.IssuerData}, {54, &reply.Balance}, {55, &reply.Chip}} {
-		*f.dst = append((*f.dst)[:0], m.Value(f.field)...) // at most ResponseDataMax, by the field table
-	}
-	return nil
-}
-
-// shown says that text can be read: something that is printed, and nothing that is
-// not. An authorization code that nobody can read is none.
-func shown(text []byte) bool {
-	blank := true
-	for _, c := range text {
-		if c < ' ' || c > '~' {
-			return false
-		}
-		blank = blank && c == ' '
-	}
-	return !blank
-}
-
-// isDay says that MMDD is a day of some year.
-func isDay(mmdd [4]byte) bool {
-	month, day := decimal(mmdd[:2]), decimal(mmdd[2:])
-	return month >= 1 && month <= 12 && day >= 1 && day <= uint32(daysOf[month-1])
-}
-
-var daysOf = [12]byte{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 
 func (d *Issuer) number(e *iso.Encoder, leg *txn.Leg) {
 	e.Digits(7, leg.Time[:])

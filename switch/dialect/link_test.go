@@ -3,8 +3,6 @@ package dialect
 import (
 	"bytes"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,14 +11,34 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// links are the link dialects in a steady order.
-func links(t testing.TB) map[string]*Issuer {
+// iso87Links are the link dialects of ISO 8583:1987, by name.
+func iso87Links(t testing.TB) map[string]*Issuer {
 	t.Helper()
-	all := ForIssuers(testAcquirer)
-	if got := slices.Sorted(maps.Keys(all)); !slices.Equal(got, []string{"iso87", "iso87-ascii4", "iso87-binary"}) {
-		t.Fatalf("link dialects: %v", got)
+	all := map[string]*Issuer{}
+	for _, name := range LinkNames() {
+		if name != NameCUPS {
+			all[name] = issuerLink(t, name)
+		}
+	}
+	if len(all) != 3 {
+		t.Fatalf("link dialects: %v", LinkNames())
 	}
 	return all
+}
+
+// issuerLink is the test acquirer's link of a dialect.
+func issuerLink(t testing.TB, name string) *Issuer {
+	t.Helper()
+	return linkOf(t, name, testAcquirer)
+}
+
+func linkOf(t testing.TB, name string, acquirer txn.AcquirerID) *Issuer {
+	t.Helper()
+	d, err := ForIssuer(name, acquirer, CUPS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // sent is a frame as its issuer reads it, behind bytes that were queued before.
@@ -66,7 +84,7 @@ func checkMessage(t *testing.T, m *iso.Message, mti uint16, want fields) {
 
 // TestKeepAlive: a length of nothing is no fault, at terminals and on links.
 func TestKeepAlive(t *testing.T) {
-	for name, link := range links(t) {
+	for name, link := range iso87Links(t) {
 		d := terminal(t, name)
 		for prefix, want := range map[string]int{"\x00\x00\x00\x00": 0, "0000": 0, "\x00\x01": -1, "0001": -1, "\x00\x64": 100, "0100": 100} {
 			if name == "iso87-ascii4" != (len(prefix) == 4 && prefix[0] == '0') {
@@ -133,7 +151,7 @@ func TestAppendRequest(t *testing.T) {
 			if x.Request.Kind.NamesOriginal() {
 				x.Request.OriginalMTI, x.Request.OriginalLeg = 0x0200, txn.Leg{STAN: 70, Time: [10]byte([]byte("1122090000"))}
 			}
-			for name, link := range links(t) {
+			for name, link := range iso87Links(t) {
 				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
 				t.Log(name)
 				checkMessage(t, m, c.wantMTI, c.want)
@@ -148,7 +166,7 @@ func TestAppendRequestRefuses(t *testing.T) {
 	d := terminal(t, "iso87")
 	x := decoded(t, d, build(t, d.Codec(), 0x0200, isoSale))
 	x.Request.Amount.Minor = txn.AmountMax + 1
-	for _, link := range links(t) {
+	for _, link := range iso87Links(t) {
 		queue := []byte("what is queued")
 		got, err := link.AppendRequest(queue, &x.Request, &testLeg, testRRN)
 		if err == nil || !strings.Contains(err.Error(), "field 4") || strings.Contains(err.Error(), testPAN) {
@@ -211,7 +229,7 @@ func TestAppendReversal(t *testing.T) {
 		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, link := range links(t) {
+			for _, link := range iso87Links(t) {
 				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &c.rec, []byte(testPAN), c.mti) })
 				checkMessage(t, m, c.mti, c.want)
 			}
@@ -220,7 +238,7 @@ func TestAppendReversal(t *testing.T) {
 
 	// The acquirer's code fills 8 digits, or up to 11.
 	for code, digits := range map[txn.AcquirerID]string{1: "00000001", 99_999_999_999: "99999999999"} {
-		link := ForIssuers(code)["iso87"]
+		link := linkOf(t, "iso87", code)
 		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), 0x0400) })
 		zeros := strings.Repeat("0", 11-len(digits))
 		checkMessage(t, m, 0x0400, want.with(fields{32: digits, 90: "0200" + "000077" + "1122093105" + zeros + digits + "00000000000"}))
@@ -261,7 +279,7 @@ func TestAppendAdvice(t *testing.T) {
 			if c.about != nil {
 				rec.Data = AppendOriginal(nil, c.about)
 			}
-			for _, link := range links(t) {
+			for _, link := range iso87Links(t) {
 				for mti, repeat := range map[uint16]bool{0x0220: false, 0x0221: true} {
 					m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &rec, []byte(testPAN), repeat) })
 					checkMessage(t, m, mti, c.want)
@@ -292,7 +310,7 @@ func TestLinkFormsAreAdvicesWhereTheyAreRepeated(t *testing.T) {
 }
 
 func TestAppendNetworkAnswer(t *testing.T) {
-	for name, link := range links(t) {
+	for name, link := range iso87Links(t) {
 		for asked, answer := range map[uint16]uint16{0x0800: 0x0810, 0x0801: 0x0810, 0x0820: 0x0830} {
 			h := txn.ReplyHead{MTI: asked, STAN: 9, Time: [10]byte([]byte("1122093105")), Network: 301}
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'0', '0'}) })
@@ -307,7 +325,7 @@ func TestAppendNetworkAnswer(t *testing.T) {
 
 func TestAppendNetwork(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 31, 5, 0, time.FixedZone("", 8*3600))
-	for name, link := range links(t) {
+	for name, link := range iso87Links(t) {
 		for _, code := range []string{"001", "002", "301"} {
 			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetwork(dst, code, 5, at) })
 			checkMessage(t, m, 0x0800, fields{7: "1122093105", 11: "000005", 70: code})
@@ -354,7 +372,7 @@ func TestReadReply(t *testing.T) {
 		{"a message without any field", 0x0210, fields{}, txn.ReplyHead{MTI: 0x0210}, txn.Reply{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, link := range links(t) {
+			for _, link := range iso87Links(t) {
 				frame := build(t, link.Codec(), c.mti, c.f)
 				var got txn.ReplyHead
 				var reply txn.Reply
@@ -379,7 +397,7 @@ func TestReadReply(t *testing.T) {
 }
 
 func TestReadReplyRefuses(t *testing.T) {
-	for name, link := range links(t) {
+	for name, link := range iso87Links(t) {
 		good := build(t, link.Codec(), 0x0210, fields{11: "000077", 39: "00", 49: "156", 4: "000000000001"})
 		letters := build(t, link.Codec(), 0x0210, fields{11: "000077", 39: "00", 49: "CNY", 4: "000000000001"})
 		for what, frame := range map[string][]byte{

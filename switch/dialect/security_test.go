@@ -76,7 +76,7 @@ func TestPINBlocksToIssuers(t *testing.T) {
 		{"AES", "", 16, string(zeroPIN[:]), "PB032" + hex.EncodeToString(block)},
 		{"none", "2600000000000000", 0, "", ""},
 	} {
-		link := ForIssuers(testAcquirer)["iso87"]
+		link := issuerLink(t, "iso87")
 		x := decoded(t, terminal(t, "cup-pos"), build(t, terminal(t, "cup-pos").Codec(), 0x0200, cupSale))
 		x.Request.PINBlock, x.Request.SecurityInfo = block[:row.size], [16]byte{}
 		copy(x.Request.SecurityInfo[:], row.security)

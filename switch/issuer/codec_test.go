@@ -16,8 +16,25 @@ type codec struct{ iso *iso.Codec }
 
 var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))}
 
-// "dialect" is the real one.
-var codecs = map[string]issuer.Codec{"iso87": iso87, "dialect": dialect.ForIssuers(48802900)["iso87"]}
+// codecs are the tests' own iso87, the real ones as they are called, and of iso87
+// as "dialect".
+func codecs(cfg *issuer.Config) (issuer.Codec, error) {
+	switch cfg.Dialect {
+	case "iso87":
+		return iso87, nil
+	case "dialect":
+		return realCodec("iso87"), nil
+	}
+	return dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+}
+
+func realCodec(name string) *dialect.Issuer {
+	d, err := dialect.ForIssuer(name, 48802900, dialect.CUPS{})
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
 
 func (c codec) PrefixSize() int { return 2 }
 func (c codec) BodySize(prefix []byte) (int, error) {

@@ -34,8 +34,11 @@ type Config struct {
 	Name string `yaml:"name"`
 	// Address is the issuer's host:port.
 	Address string `yaml:"address"`
-	// Dialect names the codec of its messages. Default iso87.
+	// Dialect names the codec of its messages: iso87, iso87-binary, iso87-ascii4 or
+	// cups. Default iso87.
 	Dialect string `yaml:"dialect"`
+	// CUPS is for links to UnionPay's network, dialect cups, alone.
+	CUPS *CUPS `yaml:"cups"`
 	// BINs are the card number prefixes routed here, 1 to 19 digits each; the
 	// longest prefix of a card number wins. A prefix belongs to one issuer.
 	BINs []string `yaml:"bins"`
@@ -76,6 +79,20 @@ type Config struct {
 	Breaker BreakerConfig `yaml:"breaker"`
 	// TLS secures the links. Default: plain TCP.
 	TLS *certs.Client `yaml:"tls"`
+}
+
+// CUPS is what was agreed on for a link to UnionPay's network; digits but for the
+// last.
+type CUPS struct {
+	// Source and Destination are the institutions that the header names. Default
+	// the acquirer, and 00010000.
+	Source      string `yaml:"source"`
+	Destination string `yaml:"destination"`
+	// Forwarder is DE33. Default the acquirer.
+	Forwarder string `yaml:"forwarder"`
+	// Receiver is DE100, and Reserved DE122. Default: neither is sent.
+	Receiver string `yaml:"receiver"`
+	Reserved string `yaml:"reserved"`
 }
 
 // BreakerConfig says when an issuer counts as out of service. Failures are: no
@@ -147,6 +164,7 @@ func (c Config) Validate() error {
 		{"connect_timeout", c.ConnectTimeout > 0, "must be positive"},
 		{"write_timeout", c.WriteTimeout > 0 && c.WriteTimeout < c.Timeout, "must be positive and shorter than timeout"},
 		{"echo_timeout", c.EchoTimeout > 0, "must be positive"},
+		{"cups", c.CUPS == nil || c.Dialect == "cups", "is for dialect cups"},
 		{"utc_offset", c.UTCOffset > -24*time.Hour && c.UTCOffset < 24*time.Hour, "must be less than a day"},
 		{"reconnect_min", c.ReconnectMin > 0 && c.ReconnectMin <= c.ReconnectMax, "must be positive and not above reconnect_max"},
 		{"breaker.failure_percent", b.FailurePercent <= 100, "must be 1 to 100"},

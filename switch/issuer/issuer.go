@@ -147,6 +147,9 @@ var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true,
 // own network management on the wire it came by. It runs on a link's reader: it
 // waits for nobody.
 func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
+	if h.Rejected != "" {
+		is.hooks.malformed(is.name(), fmt.Errorf("a %04x of ours came back with reject code %q: its header says why it is wrong", h.MTI&^0x10, h.Rejected))
+	}
 	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 {
 		code := approvedCode
 		switch {

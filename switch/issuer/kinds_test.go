@@ -30,8 +30,14 @@ func (b *bench) ask(kind txn.Kind, minor int64, about *result) (*txn.Request, re
 // TestEveryKindReachesTheIssuer sends one of each kind over a connection to the
 // issuer and undoes what can be undone, in an order in which each is possible.
 func TestEveryKindReachesTheIssuer(t *testing.T) {
-	sim := simulate(t, simulator.Config{})
-	b := start(t, sim.Addr(), func(c *issuer.Config) { c.Dialect = "dialect" }).up(1)
+	const begins, ends = "sale 100, refund 40, preauth 100, completion-advice 95, offline-sale 70, adjustment 7, ", ", instalment 1200"
+	t.Run("iso87", func(t *testing.T) { everyKind(t, "iso87", "dialect", begins+"tip 3"+ends) })
+	t.Run("cups", func(t *testing.T) { everyKind(t, "cups", "cups", begins+"adjustment 3"+ends) }) // a tip is one there
+}
+
+func everyKind(t *testing.T, theirs, ours, want string) {
+	sim := simulate(t, simulator.Config{Dialect: theirs})
+	b := start(t, sim.Addr(), func(c *issuer.Config) { c.Dialect = ours }).up(1)
 	var names []string
 	done := map[txn.Kind]*result{} // the latest of each kind
 	for _, step := range []struct {
@@ -99,7 +105,6 @@ func TestEveryKindReachesTheIssuer(t *testing.T) {
 	for _, e := range simulator.Standing(entries) {
 		stands = append(stands, fmt.Sprint(e.Txn, " ", e.Amount))
 	}
-	want := "sale 100, refund 40, preauth 100, completion-advice 95, offline-sale 70, adjustment 7, tip 3, instalment 1200"
 	if got := strings.Join(stands, ", "); got != want {
 		t.Errorf("the book stands at\n%s, want\n%s", got, want)
 	}
@@ -205,7 +210,7 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 		network(c, m)
 	})
 	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Dialect = "dialect" }).up(1)
-	link := dialect.ForIssuers(48802900)["iso87"]
+	link := realCodec("iso87")
 	ask := func(code string, stan uint32) {
 		frame, err := link.AppendNetwork(nil, code, stan, time.Now())
 		if err != nil {
@@ -246,7 +251,7 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 // answer names, else what the issuer's last cut-over began, else none, which the
 // switch then fills with its own.
 func TestF48CutOver(t *testing.T) {
-	link := dialect.ForIssuers(48802900)["iso87"]
+	link := realCodec("iso87")
 	names := map[int64]string{2: "0131"} // amounts whose answers name a day
 	agreed := make(chan string, 10)
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {

@@ -668,7 +668,7 @@ func TestF82PanicOfACodec(t *testing.T) {
 	sim := simulate(t, simulator.Config{})
 	var said []error
 	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: sim.Addr(), BINs: []string{"622202"}, InFlightMax: 2, Timeout: 200 * time.Millisecond}},
-		map[string]issuer.Codec{"iso87": clumsy{codecs["iso87"], 666}}, nil, issuer.Hooks{Malformed: func(_ string, err error) { said = append(said, err) }})
+		func(*issuer.Config) (issuer.Codec, error) { return clumsy{iso87, 666}, nil }, nil, issuer.Hooks{Malformed: func(_ string, err error) { said = append(said, err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,15 +41,15 @@ type Router struct {
 	drain   atomic.Bool
 }
 
-// New checks the configurations and builds the routing table. codecs are by
-// dialect name; j is where intents are. Nothing is dialed before Run.
-func New(configs []Config, codecs map[string]Codec, j Journal, hooks Hooks) (*Router, error) {
+// New checks the configurations and builds the routing table. codec makes that of
+// an issuer's dialect; j is where intents are. Nothing is dialed before Run.
+func New(configs []Config, codec func(*Config) (Codec, error), j Journal, hooks Hooks) (*Router, error) {
 	r := &Router{byID: make(map[txn.IssuerID]*issuer), journal: j, hooks: hooks, late: make(chan Late, lateQueue)}
 	for i, cfg := range configs {
 		if err := cfg.Validate(); err != nil {
 			return nil, err
 		}
-		is, err := r.build(cfg.withDefaults(), codecs)
+		is, err := r.build(cfg.withDefaults(), codec)
 		if err != nil {
 			return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
 		}
@@ -70,10 +70,10 @@ func New(configs []Config, codecs map[string]Codec, j Journal, hooks Hooks) (*Ro
 	return r, nil
 }
 
-func (r *Router) build(cfg Config, codecs map[string]Codec) (*issuer, error) {
-	codec := codecs[cfg.Dialect]
-	if codec == nil {
-		return nil, fmt.Errorf("dialect: %q is not known", cfg.Dialect)
+func (r *Router) build(cfg Config, makeCodec func(*Config) (Codec, error)) (*issuer, error) {
+	codec, err := makeCodec(&cfg)
+	if err != nil {
+		return nil, err
 	}
 	secured, err := cfg.certificates()
 	if err != nil {

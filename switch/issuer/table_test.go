@@ -473,7 +473,12 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		change(&c)
 		return c
 	}
-	codecs := map[string]Codec{"iso87": nil}
+	codecs := func(cfg *Config) (Codec, error) {
+		if cfg.Dialect != "iso87" {
+			return nil, errors.New("dialect is none")
+		}
+		return struct{ Codec }{}, nil
+	}
 	for _, c := range []struct {
 		field  string
 		change func(*Config)
@@ -498,9 +503,9 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"tls.ca", func(c *Config) { c.TLS = &certs.Client{CA: "no such file"} }},
 		{"tls.key", func(c *Config) { c.TLS = &certs.Client{CA: "x", Cert: "y"} }},
 		{"dialect", func(c *Config) { c.Dialect = "klingon" }},
+		{"cups", func(c *Config) { c.CUPS = &CUPS{} }},
 	} {
 		cfg := good(c.change)
-		codecs["iso87"] = struct{ Codec }{}
 		_, err := New([]Config{cfg}, codecs, nil, Hooks{})
 		if err == nil || !strings.Contains(err.Error(), c.field) || !strings.Contains(err.Error(), cfg.Name) {
 			t.Errorf("%s: %v", c.field, err)

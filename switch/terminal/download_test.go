@@ -77,9 +77,8 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	t.Cleanup(func() { stop() })
 	parties, err := registry.Load(bytes.NewReader(sampleFile(t, "registry.yaml")), "registry.yaml")
 	must(err)
-	codecs := map[string]issuer.Codec{}
-	for name, d := range dialect.ForIssuers(48802900) {
-		codecs[name] = d
+	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
+		return dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
 	}
 	router, err := issuer.New([]issuer.Config{{Name: "nobody", Address: "127.0.0.1:1", BINs: []string{"9"}}}, codecs, nil, issuer.Hooks{})
 	must(err)

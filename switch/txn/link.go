@@ -11,6 +11,11 @@ type ReplyHead struct {
 	Amount    Amount   // DE4 and DE49; see HasAmount
 	HasAmount bool
 	Network   uint16 // DE70, such as 301
+	// Forwarder and Receiver are DE33 and DE100 of UnionPay's network management,
+	// zero padded.
+	Forwarder, Receiver [11]byte
+	// Rejected is why UnionPay's network gave our message back, empty when it did not.
+	Rejected string
 }
 
 // Agrees says that an issuer's DE39 is a yes, to whatever it answers: 00, 11

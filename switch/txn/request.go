@@ -37,6 +37,8 @@ type Request struct {
 	PINCapability  byte    // DE22's third digit, ASCII
 	CardSequence   [3]byte // DE23
 	Condition      [2]byte // DE25
+	ReadsCards     byte    // how the terminal can, as CUP says it (DE60.4), ASCII; 0 is not told
+	ChipCondition  byte    // why a chip was not read, as CUP says it (DE60.5), ASCII; 0 is not told
 	LocalTime      [6]byte // DE12 hhmmss, zero bytes when absent
 	LocalDate      [4]byte // DE13 MMDD
 	Track2         Secret
@@ -84,9 +86,10 @@ type Request struct {
 	Trace       Trace
 	Findings    Findings // what the rules said of it; set when it was assessed
 	// OriginalLeg and OriginalMTI are how the issuer knows the transaction that
-	// this one is about; zero when there is none.
-	OriginalLeg Leg
-	OriginalMTI uint16
+	// this one is about, OriginalAmount what it was of; zero when there is none.
+	OriginalLeg    Leg
+	OriginalMTI    uint16
+	OriginalAmount Amount
 	// Ahead is the trace number of the last transaction in the request's batch where
 	// its own is behind that, else 0.
 	Ahead uint32

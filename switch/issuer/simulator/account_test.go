@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -182,8 +183,11 @@ func sums(totals map[txn.Kind]Total) string {
 // FuzzDesk gives any two messages to a desk. Nothing panics, and a desk that
 // goes on from the book answers as the one that wrote it.
 func FuzzDesk(f *testing.F) {
-	codec := iso.MustCompile(iso.ISO87(iso.BitmapBinary), iso.ISO87Framing(iso.PrefixBinary2, txn.FrameSizeMax))
-	c := &client{t: f, codec: codec}
+	link, err := dialect.LinkOf("iso87-binary")
+	if err != nil {
+		f.Fatal(err)
+	}
+	c := &client{t: f, codec: link.Codec()}
 	for _, d := range [][2]deal{
 		{{asks: "0200 00 -", stan: 1, minor: 100}, {asks: "0200 02 -", stan: 2, about: 1, minor: 100}},
 		{{asks: "0100 00 06", stan: 1, minor: 100}, {asks: "0220 00 06", stan: 2, about: 1, minor: 115}},
@@ -199,10 +203,10 @@ func FuzzDesk(f *testing.F) {
 		ask := func(d *desk, frame []byte) ([2]byte, bool) {
 			var m iso.Message
 			var r request
-			if codec.Parse(&m, frame) != nil {
+			if link.Codec().Parse(&m, frame) != nil {
 				return [2]byte{}, false
 			}
-			r.read(&m)
+			r.read(&m, link)
 			dec := d.decide(&r)
 			if dec.entry != "" {
 				book = appendEntry(book, &r, &dec)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
 // Config is one simulated issuer. A zero field takes the default named.
@@ -16,7 +18,8 @@ type Config struct {
 	// Listen is the address to listen on. Default 127.0.0.1:0, any free port.
 	Listen string `yaml:"listen"`
 	// Dialect of the messages: iso87 (hexadecimal bitmap, 2-byte length),
-	// iso87-binary (binary bitmap) or iso87-ascii4 (4-digit length). Default iso87.
+	// iso87-binary (binary bitmap), iso87-ascii4 (4-digit length) or cups (UnionPay's
+	// network). Default iso87.
 	Dialect string `yaml:"dialect"`
 	// Book is the file that money movements are written to. Required.
 	Book string `yaml:"book"`
@@ -124,10 +127,10 @@ const (
 // from 1.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	_, known := dialects[c.Dialect]
+	_, err := dialect.LinkOf(c.Dialect)
 	switch {
-	case !known:
-		return fmt.Errorf("dialect: %q must be iso87, iso87-binary or iso87-ascii4", c.Dialect)
+	case err != nil:
+		return err
 	case c.LogSync != "every" && c.LogSync != "group" && c.LogSync != "none":
 		return fmt.Errorf("log_sync: %q must be every, group or none", c.LogSync)
 	case c.Book == "":

@@ -80,7 +80,7 @@ func (c *conn) serve(ctx context.Context) error {
 // next is the next whole frame without its prefix, valid until it is
 // discarded. Unless wait, only what has arrived already counts.
 func (c *conn) next(wait bool) ([]byte, bool) {
-	size := c.s.codec.Framing().PrefixSize()
+	size := c.s.link.Codec().Framing().PrefixSize()
 	if !wait && c.br.Buffered() < size {
 		return nil, false
 	}
@@ -88,7 +88,7 @@ func (c *conn) next(wait bool) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	length, err := c.s.codec.ReadLength(prefix)
+	length, err := c.s.link.Codec().ReadLength(prefix)
 	if err != nil {
 		c.hangUp = true
 		return nil, false
@@ -111,7 +111,7 @@ func (c *conn) decide(frame []byte) (flush uint64) {
 	defer c.s.mu.Unlock()
 	for n, ok := 0, true; ok && n < batchMax && !c.hangUp; n++ {
 		c.take(frame)
-		c.br.Discard(c.s.codec.Framing().PrefixSize() + len(frame))
+		c.br.Discard(c.s.link.Codec().Framing().PrefixSize() + len(frame))
 		frame, ok = c.next(false)
 	}
 	if c.money {
@@ -124,12 +124,12 @@ func (c *conn) decide(frame []byte) (flush uint64) {
 func (c *conn) take(frame []byte) {
 	figures := &c.s.figures
 	figures.Requests.Add(1)
-	if err := c.s.codec.Parse(&c.message, frame); err != nil || c.message.MTI()>>4&1 == 1 {
+	if err := c.s.link.Codec().Parse(&c.message, frame); err != nil || c.message.MTI()>>4&1 == 1 {
 		figures.Malformed.Add(1)
 		return
 	}
 	r := &c.request
-	r.read(&c.message)
+	r.read(&c.message, c.s.link)
 	d := c.s.desk.decide(r)
 	if d.rule.Lose {
 		figures.Withheld.Add(1)
@@ -167,7 +167,7 @@ func (c *conn) take(frame []byte) {
 // answer appends the answer to the message just read.
 func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	m, wrong := &c.message, &d.rule.Echo
-	e := c.s.codec.Begin(dst, nil, nil, m.MTI()&^0xF+0x10)
+	e := c.s.link.BeginAnswer(dst, m)
 	for _, n := range [...]int{2, 3} {
 		e.Copy(n, m)
 	}
@@ -188,7 +188,7 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	if c.request.kind.MovesMoney() && m.Has(13) {
 		e.Digits(15, m.Value(13)) // settles on the day it was made
 	}
-	for _, n := range [...]int{25, 32, 37} {
+	for _, n := range [...]int{25, 32, 33, 37} {
 		e.Copy(n, m)
 	}
 	if d.auth != [6]byte{} {
@@ -206,8 +206,9 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	if c.request.kind == txn.KindBalance && d.code == code00 {
 		e.Text(54, c.balance(d.balance))
 	}
-	e.Copy(70, m)
-	e.Copy(90, m)
+	for _, n := range [...]int{70, 90, 100} {
+		e.Copy(n, m)
+	}
 	return e.Finish()
 }
 

@@ -427,8 +427,8 @@ func (d *desk) link(n uint32) {
 }
 
 // read takes what the desk needs from a message.
-func (r *request) read(m *iso.Message) {
-	*r = request{kind: dialect.KindISO87(m)}
+func (r *request) read(m *iso.Message, link *dialect.Link) {
+	*r = request{kind: link.Kind(m)}
 	if r.kind == txn.KindOfflineSale && m.Has(39) { // approved in our place: it says what was answered
 		r.kind = txn.KindStandIn
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
 const card = "6222021234567890128"
@@ -52,15 +52,18 @@ func serve(t testing.TB, cfg Config) (s *Simulator, stop func()) {
 	return s, stop
 }
 
-func dial(t testing.TB, addr, dialect string) *client {
+func dial(t testing.TB, addr, name string) *client {
 	t.Helper()
+	link, err := dialect.LinkOf(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	d := dialects[dialect]
-	return &client{t, conn, bufio.NewReaderSize(conn, 1<<16), iso.MustCompile(iso.ISO87(d.bitmap), iso.ISO87Framing(d.prefix, txn.FrameSizeMax))}
+	return &client{t, conn, bufio.NewReaderSize(conn, 1<<16), link.Codec()}
 }
 
 // message appends a request of kind ("0200", "0401", "0400 3" for a reversal that

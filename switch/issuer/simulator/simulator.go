@@ -1,5 +1,5 @@
 // Package simulator is a card issuer for tests, benchmarks and demonstrations:
-// a TCP server that speaks ISO 8583:1987, does what a script says (approve,
+// a TCP server that speaks ISO 8583:1987 or UnionPay's network, does what a script says (approve,
 // decline, delay, lose, drop, repeat, answer with wrong echoes, disconnect) and
 // keeps a book of what it approved and reversed, each with the earlier
 // transaction that it is about.
@@ -27,8 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 )
 
 // Limits. A simulator is a test tool: they protect it, not a customer.
@@ -39,20 +38,10 @@ const (
 	writeTimeout = time.Minute
 )
 
-// dialects are the wire forms by name.
-var dialects = map[string]struct {
-	bitmap iso.Bitmap
-	prefix iso.Prefix
-}{
-	"iso87":        {iso.BitmapHex, iso.PrefixBinary2},
-	"iso87-binary": {iso.BitmapBinary, iso.PrefixBinary2},
-	"iso87-ascii4": {iso.BitmapHex, iso.PrefixASCII4},
-}
-
 // Simulator is one running issuer.
 type Simulator struct {
 	cfg      Config
-	codec    *iso.Codec
+	link     *dialect.Link
 	listener net.Listener
 	book     *book
 	figures  Figures // atomic
@@ -76,10 +65,9 @@ func New(cfg Config) (*Simulator, error) {
 		return nil, err
 	}
 	s := &Simulator{cfg: cfg.withDefaults()}
-	d := dialects[s.cfg.Dialect]
 	var err error
-	if s.codec, err = iso.Compile(iso.ISO87(d.bitmap), iso.ISO87Framing(d.prefix, txn.FrameSizeMax)); err != nil {
-		return nil, fmt.Errorf("compile %s: %w", s.cfg.Dialect, err)
+	if s.link, err = dialect.LinkOf(s.cfg.Dialect); err != nil {
+		return nil, err
 	}
 	var entries []Entry
 	if s.book, entries, err = openBook(s.cfg.Book, s.cfg.LogSync); err != nil {

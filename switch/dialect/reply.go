@@ -1,0 +1,126 @@
+package dialect
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// AppendNetwork appends a network management frame (0800, to UnionPay's network
+// 0820): code is DE70, such as 001 sign-on, 002 sign-off, 301 echo.
+func (d *Issuer) AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error) {
+	mti := uint16(0x0800)
+	if d.cups != nil {
+		mti = 0x0820
+	}
+	e := d.begin(dst, mti)
+	var leg txn.Leg
+	leg.STAN = stan
+	at.AppendFormat(leg.Time[:0], "0102150405")
+	d.number(&e, &leg)
+	if d.cups != nil {
+		e.Digits(33, d.cups.forwarder)
+	}
+	e.Digits(70, []byte(code))
+	d.receiver(&e)
+	return e.Finish()
+}
+
+// AppendNetworkAnswer appends the answer to an issuer's own network management
+// request (0800 or 0820), with code as DE39.
+func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error) {
+	e := d.begin(dst, h.MTI&^1+0x0010)
+	if h.Time != [10]byte{} {
+		e.Digits(7, h.Time[:])
+	}
+	e.Uint(11, uint64(h.STAN))
+	if d.cups != nil && h.Forwarder[0] != 0 {
+		e.Digits(33, bytes.TrimRight(h.Forwarder[:], "\x00"))
+	}
+	e.Text(39, code[:])
+	if h.Network != 0 {
+		e.Uint(70, uint64(h.Network))
+	}
+	if d.cups != nil && h.Receiver[0] != 0 {
+		e.Digits(100, bytes.TrimRight(h.Receiver[:], "\x00"))
+	}
+	return e.Finish()
+}
+
+// ReadReply reads what an issuer sent. Variable fields are copied into reply's
+// own memory.
+func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) error {
+	var m iso.Message
+	if d.cups != nil {
+		frame = returned(frame, h)
+	}
+	if err := d.codec.Parse(&m, frame); err != nil {
+		return err
+	}
+	h.MTI = m.MTI()
+	h.STAN = uint32(number(&m, 11))
+	copy(h.Terminal[:], m.Value(41)) // absent: zero, not blank
+	copy(h.RRN[:], m.Value(37))
+	readDigits(&m, 7, h.Time[:])
+	if m.Has(4) {
+		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
+		if m.Has(49) {
+			currency, err := strconv.ParseUint(string(m.Value(49)), 10, 16)
+			if err != nil {
+				return errField{49, "must be a numeric ISO 4217 code"}
+			}
+			h.Amount.Currency = txn.Currency(currency)
+		}
+		reply.Amount = h.Amount
+	}
+	h.Network = uint16(number(&m, 70))
+	copy(reply.Code[:], m.Value(39))
+	if v := m.Value(38); shown(v) {
+		copy(reply.AuthCode[:], v)
+	}
+	if readDigits(&m, 15, reply.SettlementDate[:]); h.MTI>>8 != 0x08 && !isDay(reply.SettlementDate) {
+		reply.SettlementDate = [4]byte{} // as if it named none
+	}
+	if d.cups != nil {
+		if h.MTI>>8 == 0x08 {
+			copy(h.Forwarder[:], m.Value(33))
+			copy(h.Receiver[:], m.Value(100))
+		}
+		if h.Rejected != "" { // what we sent came back, which the network did nothing about
+			h.MTI |= 0x0010
+			reply.Code = rejectedCode
+			return nil
+		}
+	}
+	for _, f := range [...]struct {
+		field int
+		dst   *[]byte
+	}{{44, &reply.IssuerData}, {54, &reply.Balance}, {55, &reply.Chip}} {
+		*f.dst = append((*f.dst)[:0], m.Value(f.field)...) // at most ResponseDataMax, by the field table
+	}
+	return nil
+}
+
+// shown says that text can be read: something that is printed, and nothing that is
+// not. An authorization code that nobody can read is none.
+func shown(text []byte) bool {
+	blank := true
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+		blank = blank && c == ' '
+	}
+	return !blank
+}
+
+// isDay says that MMDD is a day of some year.
+func isDay(mmdd [4]byte) bool {
+	month, day := decimal(mmdd[:2]), decimal(mmdd[2:])
+	return month >= 1 && month <= 12 && day >= 1 && day <= uint32(daysOf[month-1])
+}
+
+var daysOf = [12]byte{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}

@@ -99,7 +99,15 @@ type pace struct {
 	session *session
 	turns   chan struct{} // nil: it is agreed
 	has     bool
+	came    int // bytes
 }
+
+// handshakeMax is what a peer may say until TLS is agreed on, in bytes: a hello and a
+// chain of three certificates with RSA keys take 8 KB. TLS itself would keep 64 KB of a
+// hello and 256 KB of certificates in memory, of each stranger that announces them.
+const handshakeMax = 32 << 10
+
+var errTalks = errors.New("the peer says too much before TLS is agreed on")
 
 func (p *pace) Read(b []byte) (int, error) {
 	if p.turns == nil {
@@ -109,8 +117,12 @@ func (p *pace) Read(b []byte) (int, error) {
 	n, err := p.Conn.Read(b)
 	p.turns <- struct{}{} // bounded: what is written under a turn fits a socket's buffer
 	p.has = true
-	if err == nil && p.session.closedFor.Load() != nil {
+	p.came += n
+	switch {
+	case err == nil && p.session.closedFor.Load() != nil:
 		return 0, net.ErrClosed // its time was over before its turn
+	case p.came > handshakeMax:
+		return 0, errTalks
 	}
 	return n, err
 }

@@ -1,6 +1,7 @@
 package pos
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -104,6 +105,7 @@ func TestF24WhoConnectsToASecuredListener(t *testing.T) {
 		{"one that has ended", secured(with(theirs.IssueUntil(time.Now().Add(-time.Minute))), nil), false, CauseHandshake},
 		{"who does not know our authority", secured(certs.Client{CA: strangers.File, Cert: good.Cert, Key: good.Key}, nil), false, CauseHandshake},
 		{"a frame without TLS", plain(saleFrame(1)), false, CauseHandshake},
+		{"a hello of 60 KB", plain(bytes.Join([][]byte{{22, 3, 1, 64, 0, 1, 0, 240, 0}, make([]byte, 16380), {22, 3, 1, 64, 0}, make([]byte, 16384), {22, 3, 1, 64, 0}, make([]byte, 5000)}, nil)), false, CauseHandshake},
 		{"half a hello, then silence", plain([]byte{22, 3, 1, 0, 200, 1}), false, CauseSlow},
 		{"nothing", plain(nil), false, CauseSlow},
 	} {

@@ -98,6 +98,7 @@ func broken(err error) bool {
 type heads struct {
 	io.Reader
 	left int
+	err  error // why there is no more: a line that it cuts off is parsed as if it were whole
 }
 
 func (h *heads) Read(p []byte) (int, error) {
@@ -106,6 +107,9 @@ func (h *heads) Read(p []byte) (int, error) {
 	}
 	n, err := h.Reader.Read(p[:min(len(p), h.left)])
 	h.left -= n
+	if h.err = err; err == io.EOF {
+		h.err = io.ErrUnexpectedEOF
+	}
 	return n, err
 }
 
@@ -153,6 +157,9 @@ func (c *client) next() error {
 	}
 	for {
 		resp, err := http.ReadResponse(c.in, nil)
+		if err != nil && c.limit.err != nil {
+			err = c.limit.err
+		}
 		switch {
 		case err != nil && broken(err):
 			return fmt.Errorf("read the HTTP response: %w", err)

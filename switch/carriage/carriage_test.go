@@ -182,14 +182,15 @@ func TestDial(t *testing.T) {
 // Hosts that answer otherwise.
 func TestDialHears(t *testing.T) {
 	for say, want := range map[string]string{
-		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nabc":   "the host answers 502 Bad Gateway",
-		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc":            ErrFrame.Error(),
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":               ErrFrame.Error(),
-		"\x00\x306222021234567890128 of a host without HTTP\r\n":     "read the HTTP response: no frame in HTTP",
-		"HTTP/1.1 302 \x1b[2J\r\nLocation: /\r\n\r\n":                "the host answers 302 Found",
-		"HTTP/1.1 101 No\r\n\r\n":                                    "the host answers 101 Switching Protocols",
-		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20_000):       "read the HTTP response",
-		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n\x00\x04sa":     "unexpected EOF",
+		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nabc": "the host answers 502 Bad Gateway",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc":          ErrFrame.Error(),
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":             ErrFrame.Error(),
+		"\x00\x306222021234567890128 of a host without HTTP\r\n":   "read the HTTP response: no frame in HTTP",
+		"HTTP/1.1 302 \x1b[2J\r\nLocation: /\r\n\r\n":              "the host answers 302 Found",
+		"HTTP/1.1 101 No\r\n\r\n":                                  "the host answers 101 Switching Protocols",
+		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20_000):     "read the HTTP response",
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n\x00\x04sa":   "unexpected EOF",
+		"HTTP/1.1 20": "read the HTTP response: unexpected EOF",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n\x00\x04sal": "unexpected EOF",
 	} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -175,6 +175,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"listener's address", `terminals: {listeners: [{address: here, dialect: cup-pos}]}`, `terminals.listeners: "here" must be host:port`},
 		{"two listeners of one address", `terminals: {listeners: [{address: ":1", dialect: cup-pos}, {address: ":1", dialect: cup-pos, carriage: http}]}`, "terminals.listeners: :1 stands twice"},
 		{"listener's carriage", `terminals: {listeners: [{address: ":1", dialect: cup-pos, carriage: pigeon}]}`, `terminals.listeners: :1: carriage "pigeon" must be tcp or http`},
+		{"listener's TLS without files", "terminals:\n  listeners:\n    - address: \":1\"\n      dialect: cup-pos\n      tls:\n", "line 5: tls: must name its files"},
 		{"listener's key", `terminals: {listeners: [{address: ":1", dialect: cup-pos, tls: {cert: c.pem}}]}`, "terminals.listeners: :1: tls.key must be given together with tls.cert"},
 		{"listener's certificate", `terminals: {listeners: [{address: ":1", dialect: cup-pos, tls: {cert: nowhere.pem, key: k.pem}}]}`, "terminals.listeners: :1: read tls.cert and tls.key: open nowhere.pem"},
 		{"sessions", "terminals: {sessions_max: 0}", "terminals.sessions_max: 0 must be at least 1"},

@@ -125,8 +125,12 @@ func readYAML(text []byte, cfg *config) error {
 	ast.Walk(visitor(func(n ast.Node) {
 		// The library would cut fractions off. The one key that takes them is ratio.
 		pair, ok := n.(*ast.MappingValueNode)
-		if ok && pair.Value.Type() == ast.FloatType && pair.Key.String() != "ratio" && err == nil {
+		switch {
+		case !ok || err != nil:
+		case pair.Value.Type() == ast.FloatType && pair.Key.String() != "ratio":
 			err = fmt.Errorf("line %d: %s: must be a whole number", pair.Value.GetToken().Position.Line, pair.Key)
+		case pair.Value.Type() == ast.NullType && pair.Key.String() == "tls": // who wrote it wants TLS
+			err = fmt.Errorf("line %d: tls: must name its files", pair.Key.GetToken().Position.Line)
 		}
 	}), docs[0])
 	if err != nil {

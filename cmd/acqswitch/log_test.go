@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestF60LogPipeThatNobodyReads fills the pipe that the log goes to, with strangers
@@ -29,8 +30,11 @@ func TestF60LogPipeThatNobodyReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.Write([]byte{0, 0})
-		io.Copy(io.Discard, conn)
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.Write([]byte{0xff, 0xff}) // longer than any frame: the session ends
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Fatal(err)
+		}
 		conn.Close()
 	}
 	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")

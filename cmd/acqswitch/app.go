@@ -330,10 +330,11 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		return err
 	}
 	cfg.CardType = func(pan *txn.PAN) txn.CardType { return a.cardTypes.Load().TypeOf(pan) }
-	unmatched, late := map[string]*telemetry.Counter{}, map[txn.IssuerID]*telemetry.Histogram{}
+	unmatched, malformed, late := map[string]*telemetry.Counter{}, map[string]*telemetry.Counter{}, map[txn.IssuerID]*telemetry.Histogram{}
 	for _, is := range a.cfg.Issuers {
 		if unmatched[is.Name] == nil {
-			unmatched[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, telemetry.Label{Key: "issuer", Value: is.Name})
+			label := telemetry.Label{Key: "issuer", Value: is.Name}
+			unmatched[is.Name], malformed[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, label), a.telemetry.Counter(telemetry.LinkMalformed, label)
 			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, telemetry.Label{Key: "issuer", Value: is.Name})
 		}
 	}
@@ -358,10 +359,11 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			a.log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
 		},
 		Malformed: func(name string, err error) {
+			malformed[name].Add(1)
 			a.log.Warn("issuer message cannot be used", "issuer", name, "error", err)
 		},
 	}
-	if a.issuers, err = a.cfg.router(a.journal, hooks); err != nil {
+	if a.issuers, err = a.cfg.router(a.journal, a.keys, hooks); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	current := func() acquirer.Registry { return a.registry.Snapshot() }

@@ -25,7 +25,7 @@ import (
 // data directory has bound for the same purpose counts as free, for an upgrade
 // passes it on. notes are what such a start would do first, or go without.
 func (c *config) check(ctx context.Context) (notes []string, err error) {
-	if _, err := c.router(nil, issuer.Hooks{}); err != nil {
+	if _, err := c.router(nil, nil, issuer.Hooks{}); err != nil {
 		return nil, usage(fmt.Errorf("configuration: %w", err))
 	}
 	if err := c.checkCertificates(); err != nil {

@@ -20,6 +20,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/keyring"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -402,8 +404,29 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 	}, err
 }
 
-// router builds the issuers; nothing is dialed.
-func (c *config) router(j issuer.Journal, hooks issuer.Hooks) (*issuer.Router, error) {
+// zoneMAC is an issuer's MAC key, in the ring when it is used.
+type zoneMAC struct {
+	ring   *keyring.Ring
+	issuer txn.IssuerID
+}
+
+func (z zoneMAC) MAC(data []byte) ([algo.MACSize]byte, error) { return z.ring.ZoneMAC(z.issuer, data) }
+
+// checkZoneMACs says which issuer has no MAC key and needs one.
+func (c *config) checkZoneMACs(ring *keyring.Ring) error {
+	for i := range c.Issuers {
+		if is := &c.Issuers[i]; is.Authenticated() {
+			if _, err := ring.ZoneMAC(txn.MakeIssuerID(is.Name), nil); err != nil {
+				return usage(fmt.Errorf("issuer %q has mac: x9.9: %w; load it with acqswitch keys load-zak %[1]s", is.Name, err))
+			}
+		}
+	}
+	return nil
+}
+
+// router builds the issuers; nothing is dialed. ring has their MAC keys once they
+// are used; it may be nil where they are not.
+func (c *config) router(j issuer.Journal, ring *keyring.Ring, hooks issuer.Hooks) (*issuer.Router, error) {
 	id, err := c.acquirerID()
 	if err != nil {
 		return nil, err
@@ -413,7 +436,11 @@ func (c *config) router(j issuer.Journal, hooks issuer.Hooks) (*issuer.Router, e
 		if cfg.CUPS != nil {
 			agreed = dialect.CUPS(*cfg.CUPS)
 		}
-		return dialect.ForIssuer(cfg.Dialect, id, agreed)
+		d, err := dialect.ForIssuer(cfg.Dialect, id, agreed)
+		if err == nil && cfg.Authenticated() {
+			d.Authenticate(zoneMAC{ring, txn.MakeIssuerID(cfg.Name)})
+		}
+		return d, err
 	}, j, hooks)
 }
 
@@ -447,7 +474,7 @@ func configCommand(c *console) *cobra.Command {
 			}
 			// Certificates may be missing where books are only read, so they are not
 			// part of loading.
-			_, err = cfg.router(nil, issuer.Hooks{})
+			_, err = cfg.router(nil, nil, issuer.Hooks{})
 			if err == nil {
 				err = cfg.checkCertificates()
 			}

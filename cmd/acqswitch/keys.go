@@ -91,6 +91,13 @@ var keyHolders = []keyHolder{
 		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.ZonePIN(txn.MakeIssuerID(name)) },
 	},
 	{
+		word: "zak", named: "issuer", what: "an issuer the MAC key it shares with us (ZAK)", sizeMax: len(txn.IssuerID{}),
+		kinds: []string{"tdes", "sm4"}, purpose: keys.PurposeZAK,
+		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
+		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetZoneMAC(txn.MakeIssuerID(name), k) },
+		known: knownIssuer,
+	},
+	{
 		word: "bdk", what: "DUKPT terminals their base key (BDK), named by how their serial numbers begin", sizeMax: 10,
 		kinds: []string{"tdes", "aes128", "aes192", "aes256"}, purpose: keys.PurposeBDK,
 		owner: keys.OfBaseKey, check: keyring.CheckBaseKeyName,
@@ -309,14 +316,14 @@ func holderOf(word string, can func(*keyHolder) bool) (*keyHolder, error) {
 func importKeyCommand(c *console) *cobra.Command {
 	var file, kbpk string
 	cmd := &cobra.Command{
-		Use:   "import terminal|issuer|bdk NAME --kbpk KBPK",
+		Use:   "import terminal|issuer|zak|bdk NAME --kbpk KBPK",
 		Short: "Take a key out of a TR-31 key block",
-		Long: `Take a terminal's master key, an issuer's PIN key or a base key out of a TR-31 key
-block of version B or D, read from standard input. Its usage must be the key's
-(K0, P0, B0), its protection key loaded (keys load-kbpk) and as strong.
+		Long: `Take a terminal's master key, an issuer's PIN or MAC key or a base key out of a
+TR-31 key block of version B or D, read from standard input. Its usage must be the
+key's (K0, P0, M0, B0), its protection key loaded (keys load-kbpk) and as strong.
 ` + notRunning,
 		Example: "  acqswitch keys import issuer example --kbpk bank --config acqswitch.yaml < block",
-		Args:    args(2, "terminal, issuer or bdk, and a name"),
+		Args:    args(2, "terminal, issuer, zak or bdk, and a name"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			name := given[1]
 			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK && h.purpose != keys.PurposeSerial })

@@ -80,6 +80,12 @@ func TestKeyOfAStranger(t *testing.T) {
 	if r := acqswitch(t, dir, nil, "", "keys", "list"); strings.Contains(r.out, "99999999") || strings.Contains(r.out, "nosuch") {
 		t.Error(r.out)
 	}
+	write(t, dir, "acqswitch.yaml", "log: {level: error}\nadmin: {address: \"127.0.0.1:0\"}\nterminals: {listeners: [{address: \"127.0.0.1:0\", dialect: cup-pos}]}\n"+
+		"issuers: [{name: east, address: \"127.0.0.1:1\", dialect: cups, mac: x9.9, bins: [\"62\"]}]\n")
+	acqswitch(t, dir, nil, "", "serve").check(t, exitUsage, "", `issuer "east" has mac: x9.9: MAC key of issuer east: there is no such key; load it with acqswitch keys load-zak east`)
+	refuse(weak, "zak", "nosuch", `there is no issuer "nosuch" in the configuration`)
+	load(weak, "zak", "east", "")
+	acqswitch(t, dir, nil, "", "keys", "list").check(t, exitOK, "issuer east", "")
 	acqswitch(t, dir, nil, "", "keys", "load-serial", "--help").check(t, exitOK, "load-serial TERMINAL", "")
 }
 

@@ -71,6 +71,9 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if err := a.keys.Recover(); err != nil {
 		return err
 	}
+	if err := a.cfg.checkZoneMACs(a.keys); err != nil {
+		return err
+	}
 	if a.downloads != nil {
 		start(stage{"downloads", a.takenLog.Run})
 		if err := a.downloads.Recover(a.takenLog); err != nil {

@@ -63,6 +63,10 @@ func ForIssuer(name string, acquirer txn.AcquirerID, c CUPS) (*Issuer, error) {
 	return d, err
 }
 
+// Authenticate gives the messages of a link to UnionPay's network MACs under key. It
+// is called before the link is used.
+func (d *Issuer) Authenticate(key MACKey) { d.cups.key = key }
+
 // Codec is the link's field table.
 func (l *Link) Codec() *iso.Codec { return l.codec }
 
@@ -232,7 +236,7 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 		d.original(&e, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
 	}
 	d.reserved(&e)
-	return e.Finish()
+	return d.finish(&e, dst)
 }
 
 // AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
@@ -288,7 +292,7 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 		e.Digits(95, b[:])
 	}
 	d.reserved(&e)
-	return e.Finish()
+	return d.finish(&e, dst)
 }
 
 // undoneCode is DE3 of a request as it was sent, from the terminal's: what can
@@ -369,7 +373,7 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 		d.original(&e, mtiOf(original), decimal(original[4:10]), [10]byte(original[10:originalSize]))
 	}
 	d.reserved(&e)
-	return e.Finish()
+	return d.finish(&e, dst)
 }
 
 // originalSize is MTI 4, STAN 6 and DE7 10: an issuer's name for a request.

@@ -94,6 +94,9 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 			reply.Code = rejectedCode
 			return nil
 		}
+		if err := d.cups.authentic(&m); err != nil {
+			return err
+		}
 	}
 	for _, f := range [...]struct {
 		field int

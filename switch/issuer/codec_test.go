@@ -25,8 +25,17 @@ func codecs(cfg *issuer.Config) (issuer.Codec, error) {
 	case "dialect":
 		return realCodec("iso87"), nil
 	}
-	return dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+	d, err := dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+	if err == nil && cfg.Authenticated() {
+		d.Authenticate(oneMAC{})
+	}
+	return d, err
 }
+
+// oneMAC is a key under which every message has the MAC 31313131.
+type oneMAC struct{}
+
+func (oneMAC) MAC([]byte) ([8]byte, error) { return [8]byte([]byte("11111111")), nil }
 
 func realCodec(name string) *dialect.Issuer {
 	d, err := dialect.ForIssuer(name, 48802900, dialect.CUPS{})

@@ -21,6 +21,12 @@ const (
 // STANs must outnumber the requests that can hold one.
 const _ = uint(txn.STANMax - 8*inFlightMax)
 
+// What Config.MAC may be.
+const (
+	macNone = "none"
+	macX99  = "x9.9"
+)
+
 // What Config.Reversals may be.
 const (
 	reversalRequest = "reversal"
@@ -39,6 +45,9 @@ type Config struct {
 	Dialect string `yaml:"dialect"`
 	// CUPS is for links to UnionPay's network, dialect cups, alone.
 	CUPS *CUPS `yaml:"cups"`
+	// MAC is how messages are authenticated, under the issuer's MAC key: x9.9, or
+	// none, the default. With dialect cups.
+	MAC string `yaml:"mac"`
 	// BINs are the card number prefixes routed here, 1 to 19 digits each; the
 	// longest prefix of a card number wins. A prefix belongs to one issuer.
 	BINs []string `yaml:"bins"`
@@ -111,9 +120,13 @@ type BreakerConfig struct {
 	Probes  uint32        `yaml:"probes"`
 }
 
+// Authenticated says that messages have MACs.
+func (c *Config) Authenticated() bool { return c.MAC == macX99 }
+
 // withDefaults is c with every zero field that has a default filled in.
 func (c Config) withDefaults() Config {
 	c.Dialect = or(c.Dialect, "iso87")
+	c.MAC = or(c.MAC, macNone)
 	c.Reversals = or(c.Reversals, reversalRequest)
 	c.Connections = or(c.Connections, 1)
 	c.InFlightMax = or(c.InFlightMax, 2000)
@@ -164,6 +177,7 @@ func (c Config) Validate() error {
 		{"connect_timeout", c.ConnectTimeout > 0, "must be positive"},
 		{"write_timeout", c.WriteTimeout > 0 && c.WriteTimeout < c.Timeout, "must be positive and shorter than timeout"},
 		{"echo_timeout", c.EchoTimeout > 0, "must be positive"},
+		{"mac", c.MAC == macNone || c.MAC == macX99 && c.Dialect == "cups", "must be none or, with dialect cups, x9.9"},
 		{"cups", c.CUPS == nil || c.Dialect == "cups", "is for dialect cups"},
 		{"utc_offset", c.UTCOffset > -24*time.Hour && c.UTCOffset < 24*time.Hour, "must be less than a day"},
 		{"reconnect_min", c.ReconnectMin > 0 && c.ReconnectMin <= c.ReconnectMax, "must be positive and not above reconnect_max"},

@@ -216,3 +216,52 @@ func TestCUPSLink(t *testing.T) {
 		}
 	})
 }
+
+// TestCUPSMAC: an answer whose MAC is not its own is no answer: what was asked is
+// unknown, and a reversal is owed; and it is counted.
+func TestCUPSMAC(t *testing.T) {
+	p, addr := listenCUPS(t)
+	b := start(t, addr, func(c *issuer.Config) {
+		c.Dialect, c.MAC, c.Timeout, c.EchoEvery = "cups", "x9.9", 200*time.Millisecond, -1
+	}).up(1)
+	p.next(t, 0x0820)
+	for _, c := range []struct {
+		mac     string
+		outcome txn.Outcome
+		reason  txn.Reason
+		counted int
+	}{
+		{"31313131", txn.OutcomeApproved, txn.Approved, 0},
+		{"31313132", txn.OutcomeUnknown, txn.IssuerDidNotAnswer, 1},
+		{"", txn.OutcomeUnknown, txn.IssuerDidNotAnswer, 2},
+	} {
+		got := make(chan result)
+		go func() { got <- b.exchange(sale("10000001", 100)) }()
+		m := p.next(t, 0x0200)
+		if string(m.Value(128)) != "31313131" {
+			t.Errorf("the sale has the MAC %q", m.Value(128))
+		}
+		e := p.link.BeginAnswer(nil, m)
+		for _, n := range [...]int{4, 7, 11} {
+			e.Copy(n, m)
+		}
+		e.Text(39, []byte("00"))
+		for _, n := range [...]int{41, 49} {
+			e.Copy(n, m)
+		}
+		if c.mac != "" {
+			e.Bytes(128, []byte(c.mac))
+		}
+		frame, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.says <- frame
+		(<-got).want(t, c.outcome, c.reason)
+		b.read(func() {
+			if b.malformed != c.counted {
+				t.Errorf("MAC %q: %d messages were counted, want %d", c.mac, b.malformed, c.counted)
+			}
+		})
+	}
+}

@@ -1,6 +1,6 @@
 // Package keyring keeps the keys in use: a terminal's master key, the working keys
 // that its last sign-on gave it, the key of its serial number's ciphertext, and the
-// PIN keys shared with issuers; and how often in a row a terminal's MAC was wrong. It
+// PIN and MAC keys shared with issuers; and how often in a row a terminal's MAC was wrong. It
 // is the acquirer's Guard.
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
@@ -73,6 +73,7 @@ type Ring struct {
 	terminals map[txn.TerminalID]*terminal
 	zones     map[txn.IssuerID]zone
 	shared    map[sharedID]keys.Key
+	macs      map[txn.IssuerID]*keys.ZoneMAC // of shared; opened when first used
 }
 
 // zone is the PIN key shared with one issuer.
@@ -102,7 +103,7 @@ func New(cfg Config, vault *keys.Vault, store Store, log *slog.Logger) *Ring {
 		cfg.SignOnsPerSecond = 1000
 	}
 	return &Ring{cfg: cfg, vault: vault, store: store, log: log, began: time.Now(),
-		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}}
+		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}, macs: map[txn.IssuerID]*keys.ZoneMAC{}}
 }
 
 // The kinds of records. One is a kind byte, DE41 and the business day (for keys
@@ -116,6 +117,7 @@ const (
 	recordBaseKey byte = 5
 	recordBlocks  byte = 6
 	recordCounter byte = 7
+	recordZoneMAC byte = 8
 )
 
 const recordHead = 1 + len(txn.TerminalID{}) + 4
@@ -154,7 +156,7 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	switch b[0] {
 	case recordZone:
 		return r.openZone(txn.IssuerID(b[1:recordHead]), append([]byte(nil), b[recordHead:]...))
-	case recordBaseKey, recordBlocks:
+	case recordBaseKey, recordBlocks, recordZoneMAC:
 		id := sharedID{b[0], txn.IssuerID(b[1:recordHead])}
 		r.shared[id] = keys.Key{Owner: id.owner(), Sealed: append([]byte(nil), b[recordHead:]...)}
 		return nil
@@ -327,6 +329,9 @@ func (r *Ring) Close() error {
 	}
 	for _, z := range r.zones {
 		z.open.Close()
+	}
+	for _, m := range r.macs {
+		m.Close()
 	}
 	return r.vault.Close()
 }

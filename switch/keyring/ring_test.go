@@ -3,8 +3,10 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -358,5 +360,71 @@ func BenchmarkCheck(b *testing.B) {
 		if d.ring.Check(req) != txn.Approved {
 			b.Fatal("wrong MAC")
 		}
+	}
+}
+
+// TestZoneMAC: an issuer's MAC key is kept as its PIN key is, beside it.
+func TestZoneMAC(t *testing.T) {
+	d := newDesk(t)
+	east := txn.MakeIssuerID("east")
+	if _, err := d.ring.ZoneMAC(east, nil); !errors.Is(err, ErrNoKey) {
+		t.Errorf("without a key: %v", err)
+	}
+	first, second := bytes.Repeat([]byte{0x13, 0x57}, 8), bytes.Repeat([]byte{0x31, 0x9A}, 8)
+	second[15] ^= 0x22
+	clearKey := make([]byte, 16)
+	for i := range clearKey {
+		clearKey[i] = first[i] ^ second[i]
+	}
+	combine := func(p keys.Purpose, owner keys.Owner) keys.Key {
+		t.Helper()
+		k, err := d.ring.vault.Combine(owner, p, algo.TDES2, d.component(first), d.component(second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for what, k := range map[string]keys.Key{
+		"a PIN key": combine(keys.PurposeZPK, keys.OfIssuer(east)), "another's key": combine(keys.PurposeZAK, keys.OfIssuer(txn.MakeIssuerID("west"))),
+	} {
+		if err := d.ring.SetZoneMAC(east, k); err == nil {
+			t.Errorf("%s was taken", what)
+		}
+	}
+	if err := d.ring.SetZone(east, combine(keys.PurposeZPK, keys.OfIssuer(east))); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ring.SetZoneMAC(east, combine(keys.PurposeZAK, keys.OfIssuer(east))); err != nil {
+		t.Fatal(err)
+	}
+	cipher, err := algo.NewLocal(algo.TDES2, clearKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := []byte("0200 196222021234567890128 000000")
+	want, err := algo.MACX99.MAC(algo.MACKey{Whole: cipher}, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string) {
+		t.Helper()
+		if got, err := d.ring.ZoneMAC(east, text); err != nil || got != want {
+			t.Errorf("%s: %X, %v, want %X", what, got, err, want)
+		}
+		if _, err := d.ring.ZonePIN(east); err != nil {
+			t.Errorf("%s: the PIN key: %v", what, err)
+		}
+	}
+	check("set")
+	d.restart()
+	check("after a restart")
+	if err := d.ring.compact(); err != nil {
+		t.Fatal(err)
+	}
+	d.restart()
+	check("after the log was written anew")
+	entries, err := d.ring.List()
+	if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool { return e.Purpose == keys.PurposeZAK && e.Owner == keys.OfIssuer(east) }) {
+		t.Errorf("it is not listed: %v, %v", entries, err)
 	}
 }

@@ -13,15 +13,18 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// sharedID names a key that is no terminal's and no issuer's.
+// sharedID names a key that is no terminal's, or an issuer's for MACs.
 type sharedID struct {
 	record byte
 	name   txn.IssuerID
 }
 
 func (id sharedID) owner() keys.Owner {
-	if id.record == recordBaseKey {
+	switch id.record {
+	case recordBaseKey:
 		return keys.OfBaseKey(id.name.String())
+	case recordZoneMAC:
+		return keys.OfIssuer(id.name)
 	}
 	return keys.OfBlocks(id.name.String())
 }
@@ -73,6 +76,57 @@ func firstKSN(name string, kind algo.Kind) []byte {
 // SetBlocks keeps a key block protection key under a name, durably.
 func (r *Ring) SetBlocks(name string, kbpk keys.Key) error {
 	return r.setShared(sharedID{recordBlocks, txn.MakeIssuerID(name)}, keys.PurposeKBPK, kbpk)
+}
+
+// SetZoneMAC gives an issuer its MAC key (ZAK), durably.
+func (r *Ring) SetZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
+	opened, err := r.vault.OpenZoneMAC(zak) // a key that does not open says so now
+	if err != nil {
+		return fmt.Errorf("set MAC key of issuer %s: %w", issuer, err)
+	}
+	opened.Close()
+	if err := r.setShared(sharedID{recordZoneMAC, issuer}, keys.PurposeZAK, zak); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.macs[issuer]; old != nil {
+		old.Close()
+		delete(r.macs, issuer)
+	}
+	return nil
+}
+
+// ZoneMAC is the MAC of data under an issuer's MAC key: CBC over zero-padded blocks,
+// ANSI X9.9, also with SM4.
+func (r *Ring) ZoneMAC(issuer txn.IssuerID, data []byte) ([algo.MACSize]byte, error) {
+	r.mu.RLock()
+	open := r.macs[issuer]
+	r.mu.RUnlock()
+	if open == nil {
+		var err error
+		if open, err = r.openZoneMAC(issuer); err != nil {
+			return [algo.MACSize]byte{}, fmt.Errorf("MAC key of issuer %s: %w", issuer, err)
+		}
+	}
+	return open.MAC(algo.MACX99, data)
+}
+
+func (r *Ring) openZoneMAC(issuer txn.IssuerID) (*keys.ZoneMAC, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if open := r.macs[issuer]; open != nil {
+		return open, nil
+	}
+	k, ok := r.shared[sharedID{recordZoneMAC, issuer}]
+	if !ok {
+		return nil, ErrNoKey
+	}
+	open, err := r.vault.OpenZoneMAC(k)
+	if err == nil {
+		r.macs[issuer] = open
+	}
+	return open, err
 }
 
 func (r *Ring) setShared(id sharedID, purpose keys.Purpose, k keys.Key) error {

@@ -290,6 +290,49 @@ func (z *Zone) String() string { return "[issuer's keys]" }
 // GoString is String.
 func (z *Zone) GoString() string { return z.String() }
 
+// ZoneMAC is the MAC key shared with an issuer, ready for use. It is safe for
+// concurrent use.
+type ZoneMAC struct {
+	mu     sync.RWMutex // as Terminal's
+	closed bool
+	key    *macKey
+}
+
+// OpenZoneMAC opens an issuer's stored MAC key.
+func (v *Vault) OpenZoneMAC(zak Key) (*ZoneMAC, error) {
+	k, err := v.openMAC(zak, PurposeZAK)
+	if err != nil {
+		return nil, err
+	}
+	return &ZoneMAC{key: k}, nil
+}
+
+// MAC is the MAC of data.
+func (z *ZoneMAC) MAC(alg algo.MACAlgorithm, data []byte) ([algo.MACSize]byte, error) {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	if z.closed {
+		return [algo.MACSize]byte{}, ErrClosed
+	}
+	return alg.MAC(z.key.algo(), data)
+}
+
+// Close ends the key and overwrites it. It waits for calls in progress.
+func (z *ZoneMAC) Close() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if !z.closed {
+		z.closed = true
+		z.key.close()
+	}
+}
+
+// String says nothing of what is inside.
+func (z *ZoneMAC) String() string { return "[issuer's MAC key]" }
+
+// GoString is String.
+func (z *ZoneMAC) GoString() string { return z.String() }
+
 // SerialKey is the key under which a terminal enciphers its serial number,
 // ready for use. It is safe for concurrent use.
 type SerialKey struct {

@@ -47,6 +47,7 @@ var (
 	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}
 	LinkUnmatched = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
+	LinkMalformed = Metric{"acq.link.malformed", "{message}", "Messages that cannot be read or written, came with a wrong MAC, or came back rejected."}
 	// {issuer, currency}
 	Exposure        = Metric{"acq.standin.exposure", "{minor unit}", "Approved in the issuer's place and not taken note of yet."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}

@@ -167,7 +167,7 @@ func TestKeyCeremony(t *testing.T) {
 		{"an unknown key block key", "", "export terminal 10000001 --kbpk new", exitUsage, "key block protection key new: there is no such key"},
 		{"no key block key", "", "export terminal 10000001", exitUsage, "--kbpk must name a key"},
 		{"a key that is not exported", "", "export bdk FFFF987654 --kbpk old", exitUsage, `"bdk" must be one of terminal, issuer`},
-		{"a holder of no keys", block, "import merchant 1 --kbpk old", exitUsage, `"merchant" must be one of terminal, issuer, bdk`},
+		{"a holder of no keys", block, "import merchant 1 --kbpk old", exitUsage, `"merchant" must be one of terminal, issuer, zak, bdk`},
 		{"a name too long", weak, "load-terminal 100000001", exitUsage, `terminal "100000001" must have 1 to 8 characters`},
 		{"a kind that terminals have not", weak, "load-terminal 10000001 --kind aes256", exitUsage, `--kind "aes256" must be one of tdes, sm4`},
 		{"components of another size", weak, "load-terminal 10000001", exitUsage, "component on line 1 must be 32 hexadecimal digits"},

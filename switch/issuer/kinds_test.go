@@ -172,6 +172,8 @@ func TestF38PassingRefusalIsNoneOfWhatIsRepeated(t *testing.T) {
 		{txn.KindOfflineSale, "51", txn.OutcomeDeclined, txn.IssuerDeclined},
 		{txn.KindRefund, "91", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
 		{txn.KindRefund, "68", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindRefund, "98", txn.OutcomeUnknown, txn.IssuerDidNotAnswer},
+		{txn.KindSale, "98", txn.OutcomeDeclined, txn.IssuerDeclined},
 		{txn.KindRefund, "14", txn.OutcomeDeclined, txn.IssuerDeclined},
 	} {
 		t.Run(c.kind.String()+" "+c.code, func(t *testing.T) {

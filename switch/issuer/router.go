@@ -20,8 +20,9 @@ var (
 )
 
 // passing are refusals that say nothing of the message: in progress, too late,
-// cut-over, issuer away, no route, malfunction. Told again, it may be taken.
-var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true}
+// cut-over, issuer away, no route, malfunction, no answer from behind UnionPay's
+// network. Told again, it may be taken.
+var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true, {'9', '8'}: true}
 
 // errPassing is what tell's caller says of such a refusal.
 var errPassing = errors.New("the issuer answers that it cannot now")

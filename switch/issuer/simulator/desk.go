@@ -118,7 +118,7 @@ var (
 
 // passing are refusals that say nothing of a message: issuer away, malfunction
 // and the like.
-var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true}
+var passing = map[[2]byte]bool{{'0', '9'}: true, {'6', '8'}: true, {'9', '0'}: true, {'9', '1'}: true, {'9', '2'}: true, {'9', '6'}: true, {'9', '8'}: true}
 
 // approveAtOnce is the rule of requests that no rule matches.
 var approveAtOnce = Rule{Code: "00", Copies: 1}

@@ -132,7 +132,7 @@ func TestTerminalsOverHTTP(t *testing.T) {
 	url := s.cup + "/mjc/webtrans/VPB_lb"
 	sale := []string{"terminal", "sale", "--amount", "1.00", "--card", "6222021234567890128", "--terminal", "10000001", "--merchant", "999290054110001", "--to"}
 	s.cli(append(sale, url)...).check(t, exitOK, "approved", "")
-	s.cli(append(sale, strings.TrimPrefix(s.cup, "http://"))...).check(t, exitUnreachable, "", "no answer came in time")
+	s.cli(append(sale, strings.TrimPrefix(s.cup, "http://"))...).check(t, exitUnreachable, "", "the switch closed the session")
 	s.cli(append(sale, strings.Replace(url, "http", "https", 1))...).check(t, exitUsage, "", "needs an authority of the host's certificate")
 	s.tools("--to", url)
 	resp, err := http.Post(url, "x-ISO-TPDU/x-auth", bytes.NewReader(renumbered(t, frame(t, "cup-03"), 77)))

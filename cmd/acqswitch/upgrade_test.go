@@ -120,7 +120,7 @@ func TestF84WhatCannotTakeOverReplacesNothing(t *testing.T) {
 		{"card keys", config, registry, "elsewhere", "bring back the keys"},
 		{"registry", config, strings.Replace(registry, "version: 1", "version: 9", 1), "card.keys", "registry.yaml"},
 		{"address of another program", also(taken.Addr().String(), "cup-pos"), registry, "card.keys", "address already in use"},
-		{"address twice", strings.Replace(also(s.cup, "cup-pos"), "127.0.0.1:0", s.cup, 1), registry, "card.keys", "address already in use"},
+		{"address twice", strings.Replace(also(s.cup, "cup-pos"), "127.0.0.1:0", s.cup, 1), registry, "card.keys", "stands twice"},
 		{"operators' address", also(strings.TrimPrefix(s.admin, "http://"), "iso87"), registry, "card.keys", "address already in use"},
 	} {
 		write(t, s.dir, "acqswitch.yaml", c.config)

@@ -28,8 +28,12 @@ var (
 
 const dialTimeout = 5 * time.Second
 
-// link is one session with the host: dialed when it is first used, and again
-// after it broke. Several terminals may share it.
+// lastWords is how long a session is still read of which a write failed. What the
+// host said before it hung up, and so why, has arrived by then.
+const lastWords = 100 * time.Millisecond
+
+// link is the way to the host that terminals of one recorded session share: a session
+// dialed when it is first used, and another one after that broke.
 type link struct {
 	addr    string
 	tls     *tls.Config // nil: plain
@@ -41,10 +45,17 @@ type link struct {
 
 	// mu guards the rest. It is held for map operations and writes.
 	mu      sync.Mutex
-	conn    net.Conn
-	pending map[string]chan reply
+	session *session // nil: the next request opens one
 	reading sync.WaitGroup
 	users   int // terminals whose session this is
+}
+
+// session is a connection to the host and who waits for an answer on it. Its reader
+// alone ends it and tells them why, so that all are told the same. The link's mu
+// guards pending.
+type session struct {
+	conn    net.Conn
+	pending map[string]chan reply
 }
 
 // reply is an answer, length prefix included, or why there is none.
@@ -62,28 +73,23 @@ func answerKey(mti uint16, m *iso.Message) string {
 // exchange sends a request and waits for its answer. sent is zero when nothing
 // was sent.
 func (l *link) exchange(ctx context.Context, m *iso.Message, frame []byte, patience time.Duration) (r reply, sent time.Time) {
-	conn, err := l.open(ctx)
+	s, err := l.open(ctx)
 	if err != nil {
 		return reply{err: err}, time.Time{}
 	}
 	key := answerKey(m.MTI()&^1+0x10, m)
 	answered := make(chan reply, 1)
 	sent = time.Now()
-	l.mu.Lock()
-	if l.conn != conn {
-		l.mu.Unlock()
-		return reply{err: errClosed}, time.Time{}
+	if s.pending[key] != nil { // a repeat while the first is on its way: the later one gets the answer
+		s.pending[key] <- reply{err: errSilent}
 	}
-	if l.pending[key] != nil { // a repeat while the first is on its way: the later one gets the answer
-		l.pending[key] <- reply{err: errSilent}
+	s.pending[key] = answered
+	s.conn.SetWriteDeadline(sent.Add(patience))
+	if _, err := s.conn.Write(frame); err != nil {
+		l.session = nil
+		s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	}
-	l.pending[key] = answered
-	conn.SetWriteDeadline(sent.Add(patience))
-	_, err = conn.Write(frame)
 	l.mu.Unlock()
-	if err != nil {
-		l.drop(conn, errClosed)
-	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -95,36 +101,37 @@ func (l *link) exchange(ctx context.Context, m *iso.Message, frame []byte, patie
 		r.err = ctx.Err()
 	}
 	l.mu.Lock()
-	if l.pending[key] == answered {
-		delete(l.pending, key)
+	if s.pending[key] == answered {
+		delete(s.pending, key)
 	}
 	l.mu.Unlock()
 	return r, sent
 }
 
-func (l *link) open(ctx context.Context) (net.Conn, error) {
+// open is the link's session, dialed if there is none. Without an error l.mu is held:
+// a session cannot end between open and the request that is put into it.
+func (l *link) open(ctx context.Context) (*session, error) {
 	l.dialing.Lock()
 	defer l.dialing.Unlock()
 	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
-	if conn != nil {
-		return conn, nil
+	if l.session != nil {
+		return l.session, nil
 	}
+	l.mu.Unlock()
 	conn, err := carriage.Dial(ctx, l.addr, l.dialect, l.tls, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
+	s := &session{conn: conn, pending: map[string]chan reply{}}
 	l.mu.Lock()
-	l.conn, l.pending = conn, map[string]chan reply{}
-	l.mu.Unlock()
-	l.reading.Go(func() { l.drop(conn, l.read(conn)) })
-	return conn, nil
+	l.session = s
+	l.reading.Go(func() { l.end(s, l.read(s)) })
+	return s, nil
 }
 
 // read gives answers to those who wait, until the session ends.
-func (l *link) read(conn net.Conn) error {
-	in := bufio.NewReaderSize(conn, 8<<10)
+func (l *link) read(s *session) error {
+	in := bufio.NewReaderSize(s.conn, 8<<10)
 	size := l.dialect.PrefixSize()
 	var m iso.Message
 	for {
@@ -146,15 +153,15 @@ func (l *link) read(conn net.Conn) error {
 		}
 		key := answerKey(m.MTI(), &m)
 		l.mu.Lock()
-		waits := l.pending[key]
+		waits := s.pending[key]
 		if waits == nil && !m.Has(41) {
-			for other, w := range l.pending {
+			for other, w := range s.pending {
 				if len(other) > len(key) && other[:len(key)] == key {
 					waits, key = w, other
 				}
 			}
 		}
-		delete(l.pending, key)
+		delete(s.pending, key)
 		l.mu.Unlock()
 		if waits == nil {
 			l.strays()
@@ -164,7 +171,7 @@ func (l *link) read(conn net.Conn) error {
 	}
 }
 
-// over is why a session is, of which a read failed with err.
+// over is why a session ended that could not be read any further.
 func over(err error) error {
 	if errors.Is(err, carriage.ErrHTTP) || errors.Is(err, carriage.ErrFrame) {
 		return fmt.Errorf("%w: %w", errNonsense, err)
@@ -172,27 +179,27 @@ func over(err error) error {
 	return errClosed
 }
 
-// drop ends a session, and tells those who wait why.
-func (l *link) drop(conn net.Conn, why error) {
-	conn.Close()
+// end closes a session and tells those who wait why.
+func (l *link) end(s *session, why error) {
+	s.conn.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn != conn {
-		return
-	}
-	for _, waits := range l.pending {
+	for _, waits := range s.pending {
 		waits <- reply{err: why}
 	}
-	l.conn, l.pending = nil, nil
+	s.pending = nil
+	if l.session == s {
+		l.session = nil
+	}
 }
 
-// close hangs up and waits for the reader.
+// close hangs up and waits for the reader. No request comes after it.
 func (l *link) close() {
 	l.mu.Lock()
-	conn := l.conn
+	s := l.session
 	l.mu.Unlock()
-	if conn != nil {
-		l.drop(conn, errClosed)
+	if s != nil {
+		s.conn.Close()
 	}
 	l.reading.Wait()
 }

@@ -77,7 +77,9 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 		reply.Amount = h.Amount
 	}
 	h.Network = uint16(number(&m, 70))
-	copy(reply.Code[:], m.Value(39))
+	if v := m.Value(39); coded(v) {
+		copy(reply.Code[:], v)
+	}
 	if v := m.Value(38); shown(v) {
 		copy(reply.AuthCode[:], v)
 	}
@@ -105,6 +107,17 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 		*f.dst = append((*f.dst)[:0], m.Value(f.field)...) // at most ResponseDataMax, by the field table
 	}
 	return nil
+}
+
+// coded says that a response code is one. What is none says no more than its absence:
+// taken for a refusal it would leave standing what its issuer booked.
+func coded(code []byte) bool {
+	for _, c := range code {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return len(code) == 2
 }
 
 // shown says that text can be read: something that is printed, and nothing that is

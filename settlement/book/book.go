@@ -169,7 +169,7 @@ func Post(dst []Posting, r *Result) []Posting {
 	}
 	put := func(item Item, minor int64) {
 		debit, credit := pairs[item][0], pairs[item][1]
-		if r.Parked && credit == MerchantPayable {
+		if r.Parked { // and has no fees
 			credit = Suspense
 		}
 		dst = append(dst, Posting{item, debit, sign * minor}, Posting{item, credit, -sign * minor})

@@ -1,6 +1,8 @@
 package book
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -62,15 +64,22 @@ func TestPostings(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		r    Result
+		n    int
 		want map[Account]int64
 	}{
-		{"sale", sale, map[Account]int64{IssuerReceivable: 996_17, MerchantPayable: -995_00, FeeIncome: -5_00, InterchangeExpense: 3_50, NetworkExpense: 33}},
-		{"refund", refund, map[Account]int64{IssuerReceivable: -996_17, MerchantPayable: 995_00, FeeIncome: 5_00, InterchangeExpense: -3_50, NetworkExpense: -33}},
-		{"without a price", parked, map[Account]int64{IssuerReceivable: 1000_00, Suspense: -1000_00}},
+		{"sale", sale, 8, map[Account]int64{IssuerReceivable: 996_17, MerchantPayable: -995_00, FeeIncome: -5_00, InterchangeExpense: 3_50, NetworkExpense: 33}},
+		{"sale of nothing, for nothing", Result{Effect: txn.Debit}, 2, nil},
+		{"sale with a fee alone", Result{Effect: txn.Debit, Minor: 10_00, Fee: 1}, 4, map[Account]int64{IssuerReceivable: 10_00, MerchantPayable: -9_99, FeeIncome: -1}},
+		{"refund", refund, 8, map[Account]int64{IssuerReceivable: -996_17, MerchantPayable: 995_00, FeeIncome: 5_00, InterchangeExpense: -3_50, NetworkExpense: -33}},
+		{"without a price", parked, 2, map[Account]int64{IssuerReceivable: 1000_00, Suspense: -1000_00}},
 	} {
 		got := map[Account]int64{}
-		for _, p := range Post(nil, &c.r) {
+		postings := Post(nil, &c.r)
+		for _, p := range postings {
 			got[p.Account] += p.Minor
+		}
+		if len(postings) != c.n {
+			t.Errorf("%s: %d postings, want %d", c.name, len(postings), c.n)
 		}
 		for a := range Account(Accounts) {
 			if got[a] != c.want[a] {
@@ -83,6 +92,60 @@ func TestPostings(t *testing.T) {
 func TestSumRefusesOverflow(t *testing.T) {
 	s := Sum{Debit: 1<<63 - 10}
 	if s.Add(10) || !s.Add(9) || s.Debit != 1<<63-1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestMoves: between which accounts an item moves money when nobody says.
+func TestMoves(t *testing.T) {
+	for item, want := range map[Item][2]Account{
+		Sale: {IssuerReceivable, MerchantPayable}, Refund: {IssuerReceivable, MerchantPayable}, Fee: {MerchantPayable, FeeIncome},
+		Interchange: {InterchangeExpense, IssuerReceivable}, Network: {NetworkExpense, IssuerReceivable},
+		Reserving: {MerchantPayable, Reserve}, Releasing: {Reserve, MerchantPayable}, Payout: {MerchantPayable, PayoutsOrdered},
+	} {
+		got := Move([]Posting{{Minor: 9}}, item, 5)
+		if want := []Posting{{Minor: 9}, {item, want[0], 5}, {item, want[1], -5}}; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", item, got, want)
+		}
+	}
+}
+
+// TestChart: numbers and names are in the ledger and in what accountants keep.
+func TestChart(t *testing.T) {
+	const accounts = "1000 bank, 1100 issuer receivable, 2100 merchant payable, 2200 payouts ordered, 2300 reserve, 2400 agency payable, 2600 disputed, 2900 suspense, " +
+		"4100 fee income, 5100 interchange expense, 5200 network expense, 5300 agency expense, 5400 dispute loss, 5900 rounding"
+	const items = "sale, refund, merchant fee, interchange, network fee, agency share, correction, reserve, reserve release, payout, payout paid, payout back, dispute"
+	var got []string
+	for a := range Account(Accounts) {
+		got = append(got, a.Number()+" "+a.String())
+	}
+	if s := strings.Join(got, ", "); s != accounts {
+		t.Errorf("accounts are %s", s)
+	}
+	got = got[:0]
+	for i := range Item(Items) {
+		got = append(got, i.String())
+	}
+	if s := strings.Join(got, ", "); s != items {
+		t.Errorf("items are %s", s)
+	}
+	if Account(Accounts).String() != "invalid" || Item(Items).String() != "invalid" {
+		t.Error("what is behind the last has a name")
+	}
+}
+
+func TestSum(t *testing.T) {
+	var s Sum
+	for _, minor := range []int64{5, -7, 0, 1} {
+		if !s.Add(minor) {
+			t.Errorf("%d was refused", minor)
+		}
+	}
+	if s != (Sum{Debit: 6, Credit: 7, Count: 4}) || s.Balance() != -1 {
+		t.Errorf("%+v, balance %d", s, s.Balance())
+	}
+	s = Sum{Credit: 1<<63 - 10}
+	if s.Add(-10) || !s.Add(-9) || s != (Sum{Credit: 1<<63 - 1, Count: 1}) {
 		t.Errorf("%+v", s)
 	}
 }

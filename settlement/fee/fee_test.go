@@ -2,6 +2,7 @@ package fee
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"os"
 	"strings"
@@ -142,6 +143,21 @@ func TestF73ChargesAddUp(t *testing.T) {
 	})
 }
 
+// TestRounding: half a minor unit is up, anything less is down, of the least amount
+// and of the most.
+func TestRounding(t *testing.T) {
+	for _, c := range []struct{ minor, ppm, want int64 }{
+		{1, 499_999, 0}, {1, 500_000, 1}, {3, 499_999, 1}, {3, 500_000, 2},
+		{math.MaxInt64, 2, 18446744073710}, // the half carries into the upper 64 bits
+		{math.MaxInt64, 1, 9223372036855}, {math.MaxInt64, PPMMax, math.MaxInt64},
+	} {
+		r := Rate{PPM: c.ppm}
+		if got := r.Of(c.minor); got != c.want {
+			t.Errorf("%d ppm of %d: %d, want %d", c.ppm, c.minor, got, c.want)
+		}
+	}
+}
+
 // TestDeal is the deal of docs/settlement.md.
 func TestDeal(t *testing.T) {
 	l := Line{Rate: Rate{PPM: 5000, Cap: 20_00, Capped: true}}
@@ -179,6 +195,8 @@ func TestExplain(t *testing.T) {
 		"1000.00 x 325 ppm = 0.33":                                         {Rate{PPM: 325, Cap: 3_25, Capped: true}, 1000_00},
 		"10000.00 x 3500 ppm = 35.00, at most 13.00: 13.00":                {Rate{PPM: 3500, Cap: 13_00, Capped: true}, 10000_00},
 		"1.00 x 5500 ppm = 0.01, + 0.10 fixed = 0.11, at least 0.50: 0.50": {Rate{PPM: 5500, Fixed: 10, Min: 50}, 100},
+		"100.00 x 5000 ppm = 0.50, + 0.01 fixed = 0.51":                    {Rate{PPM: 5000, Fixed: 1}, 100_00},
+		"100.00 x 5000 ppm = 0.50, at least 0.80: 0.80":                    {Rate{PPM: 5000, Min: 80, Cap: 1_00, Capped: true}, 100_00},
 		"nothing: 0": {Rate{Fixed: 10}, 0},
 	} {
 		if got := c.r.Explain(txn.Amount{Minor: c.minor, Currency: txn.CNY}); got != want {
@@ -217,6 +235,7 @@ func TestRefusals(t *testing.T) {
 		{"currency", rates("card: any, currency: XYZ, from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].currency"},
 		{"card", rates("card: gold, currency: CNY, from: 2020-01-01, ppm: 1"), "fees.yaml:5: plans[].rates[].card"},
 		{"mcc", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [541]"), "fees.yaml:6: plans[].rates[].mcc"},
+		{"mcc of all", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [\"0000\"]"), `fees.yaml:6: plans[].rates[].mcc: "0000" must be`},
 		{"refunds", head + "plans: [{name: a, refunds: maybe, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}]\n", "plans[].refunds"},
 		{"plan twice", head + "plans:\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n  - {name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n", "fees.yaml:4: plans[].name"},
 		{"no rates", head + "plans:\n  - {name: a}\n", "fees.yaml:3: plans[].rates: are 0"},
@@ -230,6 +249,10 @@ func TestRefusals(t *testing.T) {
 		{"agencies with more than all", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: x, ppm: 600000}, {code: y, ppm: 400001}]}]\n", `fees.yaml:3: merchants[].agencies[].ppm: "400001" must be a whole number of millionths of our income, 1 to 400000 that are left`},
 		{"agency twice", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: x, ppm: 1}, {code: x, ppm: 1}]}]\n", `merchants[].agencies[].code: "x" has a share already`},
 		{"agency's code", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: a.b, ppm: 1}]}]\n", `merchants[].agencies[].code: "a.b" must be`},
+		{"agency without a share", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: x, ppm: 0}]}]\n", `merchants[].agencies[].ppm: "0" must be`},
+		{"agency's code of 13", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: abcdefghijklm, ppm: 1}]}]\n", "merchants[].agencies[].code"},
+		{"merchant of 16", head + ok + "merchants: [{mid: \"1234567890123456\", plan: a, from: 2020-01-01}]\n", "fees.yaml:3: merchants[].mid"},
+		{"merchant without an id", head + ok + "merchants: [{plan: a, from: 2020-01-01}]\n", "fees.yaml:3: merchants[].mid"},
 		{"merchant with a gap", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01, to: 2020-01-31}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: between 2020-01-31"},
 		{"merchant twice", head + ok + "merchants:\n  - {mid: a, plan: a, from: 2020-01-01}\n  - {mid: a, plan: a, from: 2020-03-01}\n", "fees.yaml:5: merchants[].from: 2020-03-01 is in the period of line 4"},
 		{"interchange with a gap", head + "interchange:\n  rates:\n    - {card: any, currency: CNY, from: 2020-01-01, to: 2020-01-31, ppm: 1}\n    - {card: any, currency: CNY, from: 2020-02-02, ppm: 1}\n", "fees.yaml:5: interchange.rates[].from"},
@@ -273,16 +296,52 @@ merchants: [{mid: M1, plan: a, from: 2020-01-01}]
 		way    txn.Way
 		volume int64
 		ppm    int64
+		above  int64
 	}{
-		{5411, txn.WayChip, 0, 1}, {5411, txn.WayChip, 100_00, 1}, {5411, txn.WayChip, 100_01, 2}, {5411, txn.WayChip, 200_01, 3}, {5411, txn.WayOther, -1, 1},
-		{5411, txn.WayCode, 200_01, 4}, {5812, txn.WayChip, 0, 5}, {5812, txn.WayManual, 0, 6}, {5812, txn.WayCode, 0, 6},
+		{5411, txn.WayChip, 0, 1, 0}, {5411, txn.WayChip, 100_00, 1, 0}, {5411, txn.WayChip, 100_01, 2, 100_00}, {5411, txn.WayChip, 200_01, 3, 200_00},
+		{5411, txn.WayOther, -1, 1, 0}, {5411, txn.WayCode, 200_01, 4, 0}, {5812, txn.WayChip, 0, 5, 0}, {5812, txn.WayManual, 0, 6, 0}, {5812, txn.WayCode, 0, 6, 0},
 	} {
 		d := deal("622202", 20261122)
 		d.Merchant, d.MCC, d.Way, d.Volume = txn.MakeMerchantID("M1"), c.mcc, c.way, c.volume
 		terms, why := s.Terms(d)
-		if why != Priced || terms.Merchant.Rate.PPM != c.ppm {
+		if why != Priced || terms.Merchant.Rate.PPM != c.ppm || terms.Merchant.Above != c.above {
 			t.Errorf("%+v: %s, %+v", c, why, terms.Merchant)
 		}
+	}
+}
+
+// TestAgenciesOfADay: a share is of the days it was agreed for, and agencies may have
+// the whole of an income or a millionth.
+func TestAgenciesOfADay(t *testing.T) {
+	s := load(t, retail+`  - {mid: M1, plan: retail, from: 2026-01-01, to: 2026-06-30, agencies: [{code: abcdefghijkl, ppm: 1000000}]}
+  - {mid: M1, plan: retail, from: 2026-07-01, agencies: [{code: north, ppm: 1}, {code: south-2, ppm: 999999}]}
+`)
+	for day, want := range map[txn.Date]string{20251231: "[]", 20260101: "[{abcdefghijkl 1000000}]", 20260630: "[{abcdefghijkl 1000000}]", 20260701: "[{north 1} {south-2 999999}]"} {
+		if got := fmt.Sprint(s.Agencies(txn.MakeMerchantID("M1"), day)); got != want {
+			t.Errorf("%s: %s, want %s", day, got, want)
+		}
+	}
+	if s.Tiers() {
+		t.Error("some rate is said to depend on a volume")
+	}
+}
+
+// TestSum: it is another one for any other text, and for a byte that moves from one
+// file to the other.
+func TestSum(t *testing.T) {
+	seen := map[string]string{}
+	for name, texts := range map[string][2]string{
+		"the files": {retail, cards}, "other plans": {retail + "#", cards}, "other cards": {retail, cards + "4111,credit\n"},
+		"a line that moved": {retail + "\n", strings.TrimSuffix(cards, "\n")},
+	} {
+		s, err := Load(File{"fees.yaml", []byte(texts[0])}, File{"cards.csv", []byte(texts[1])}, nil)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if same := seen[s.Sum()]; same != "" || len(s.Sum()) != 64 {
+			t.Errorf("%s: %q, as %s", name, s.Sum(), same)
+		}
+		seen[s.Sum()] = name
 	}
 }
 
@@ -337,9 +396,9 @@ func TestSample(t *testing.T) {
 // them is the same schedule again.
 func TestRegistry(t *testing.T) {
 	const file = "version: 1\nplans: [{name: a, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}, {name: b, rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 2}]}]\n"
-	const theirs = "merchants: [{mid: F, plan: a, from: 2020-01-01}, {mid: M2, agencies: [{code: north, ppm: 5}]}]\n"
+	const theirs = "merchants: [{mid: F, plan: a, from: 2020-01-01}, {mid: M2, agencies: [{code: north, ppm: 5}]}, {mid: M4, from: 2026-11-22, agencies: [{code: north, ppm: 5}]}]\n"
 	table := File{"cards.csv", []byte(cards)}
-	first, err := Load(File{"f", []byte(file + theirs)}, table, map[string]string{"M1": "b", "M2": "b"})
+	first, err := Load(File{"f", []byte(file + theirs)}, table, map[string]string{"M1": "b", "M2": "b", "M4": "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,8 +414,14 @@ func TestRegistry(t *testing.T) {
 				t.Errorf("%s has %q, want %q", id, terms.Plan, want)
 			}
 		}
-		if n := len(s.Agencies(txn.MakeMerchantID("M2"), 20261122)); n != 1 {
-			t.Errorf("%d agencies", n)
+		for _, c := range []struct {
+			id  string
+			day txn.Date
+			n   int
+		}{{"M2", 20261122, 1}, {"M4", 20261121, 0}, {"M4", 20261122, 1}} {
+			if n := len(s.Agencies(txn.MakeMerchantID(c.id), c.day)); n != c.n {
+				t.Errorf("%s on %s: %d agencies", c.id, c.day, n)
+			}
 		}
 	}
 	for theirs, want := range map[string]string{

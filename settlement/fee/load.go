@@ -265,10 +265,6 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 		other := group{Debit + Credit - g.card, g.currency, 0, 0}
 		if _, both := spans[other]; !both {
 			l.problem(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)
-		} else if _, general := spans[group{g.card, g.currency, 0, 0}]; !general && g.mcc != 0 {
-			l.problem(spans[g][0].at, field+".rates[].mcc", "category %04d has a rate for %s cards, the others have none: add one without mcc", g.mcc, g.card)
-		} else if !general {
-			l.problem(spans[g][0].at, field+".rates[].entry", "%s has a rate for %s cards, the others have none: add one without entry", txn.Way(g.way-1), g.card)
 		}
 	}
 	return t

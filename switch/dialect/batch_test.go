@@ -53,6 +53,7 @@ func TestUploads(t *testing.T) {
 		{"adjustment inside", single.with(fields{60: "3200000100060"}), fmt.Sprintf(one, "adjustment"), 0, "", ""},
 		{"tip inside", single.with(fields{60: "3400000100060"}), fmt.Sprintf(one, "tip"), 0, "", ""},
 		{"208 load of an electronic purse", single.with(fields{60: "0000000120860"}), "", 0, "field 60 must say what", ""},
+		{"an item's kind, but a network code of something else", single.with(fields{60: "3000000199960"}), "", 0, "field 60 must say what", ""},
 		{"nothing said", single.with(fields{60: "0000000100060"}), "", 0, "field 60 must say what", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,6 +92,10 @@ func TestSettlementAnswers(t *testing.T) {
 	ours[0].Debit = txn.Sum{Count: 1, Minor: 95000}
 	many := both
 	many[0].Debit.Count = 1000
+	full := both
+	full[0].Debit = txn.Sum{Count: 999, Minor: txn.AmountMax}
+	large := both
+	large[0].Debit.Minor = txn.AmountMax + 1
 	refusedAs := "000000107345002" + "000000012345001" + "3" + emptyHalf + "3"
 	for _, c := range []struct {
 		name    string
@@ -104,6 +109,8 @@ func TestSettlementAnswers(t *testing.T) {
 		{"uneven", txn.Approved, ours, [2]txn.Comparison{txn.Uneven, txn.Even}, "cup-18", ""},
 		{"not comparable", txn.Approved, both, [2]txn.Comparison{txn.NotComparable, txn.NotComparable}, "", refusedAs},
 		{"refused", txn.BatchIsNotCurrent, [2]txn.Totals{}, [2]txn.Comparison{}, "", refusedAs},
+		{"as much as the field holds", txn.Approved, full, [2]txn.Comparison{txn.Uneven, txn.Even}, "", "999999999999999" + "000000012345001" + "2" + emptyHalf + "1"},
+		{"a larger amount", txn.Approved, large, [2]txn.Comparison{txn.Uneven, txn.Even}, "", refusedAs},
 		{"more than the field holds", txn.Approved, many, [2]txn.Comparison{txn.Uneven, txn.Even}, "", refusedAs},
 	} {
 		x := decoded(t, d, fixtureFrame(t, "cup-16"))
@@ -126,6 +133,13 @@ func TestSettlementAnswers(t *testing.T) {
 		if got := text(m, 48); got != want || m.MTI() != 0x0510 {
 			t.Errorf("%s: %04x with DE48 %s, want %s", c.name, m.MTI(), got, want)
 		}
+	}
+	nines := txn.Sum{Count: 999, Minor: txn.AmountMax}
+	x := decoded(t, d, build(t, d.Codec(), 0x0500, fields{11: "000011", 41: "10000001", 42: "999290054110001",
+		48: strings.Repeat("999999999999999"+"999999999999999"+"0", 2), 49: "156", 60: "00000001201", 63: "001"}))
+	checkFault(t, x, "")
+	if want := (txn.Totals{Debit: nines, Credit: nines}); x.Request.Totals != [2]txn.Totals{want, want} {
+		t.Errorf("the largest totals are %v", x.Request.Totals)
 	}
 	for _, bad := range []string{totals48[:61], totals48 + "0", "0"} {
 		x := decoded(t, d, build(t, d.Codec(), 0x0500, fields{11: "000011", 41: "10000001", 42: "999290054110001", 48: bad, 49: "156", 60: "00000001201", 63: "001"}))

@@ -2,7 +2,9 @@ package dialect
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +90,7 @@ func TestCUPSRequests(t *testing.T) {
 			sale.with(fields{3: "020000", 38: "A1B2C3", 90: cupsOriginal})},
 		{"instalments", "cup-pos", 0x0200, cupSale.with(fields{25: "64", 62: "12"}), 0x0200,
 			sale.with(fields{25: "64", 48: "ASIP06212" + strings.Repeat(" ", 32) + strings.Repeat("0", 12) + strings.Repeat(" ", 16)})},
+		{"instalments whose number nobody can read", "cup-pos", 0x0200, cupSale.with(fields{25: "64", 62: "xx"}), 0x0200, sale.with(fields{25: "64"})},
 		{"is this card good", "cup-pos", 0x0100, cupSale.with(fields{3: "330000", 4: "", 60: "0100000100060"}), 0x0100, sale.with(fields{3: "330000", 4: ""})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,6 +134,38 @@ func checkNetworkFrame(t *testing.T, m *iso.Message, source, destination string)
 	}
 	if b := m.Bitmap(); len(b) != 16 || b[0]&0x80 == 0 {
 		t.Errorf("bitmap %X", b)
+	}
+}
+
+// TestCUPSChip: the network is told the elements of cup-pos A5, as many as fit, and
+// nothing of data that is not well formed.
+func TestCUPSChip(t *testing.T) {
+	element := func(tag string) string { return tag + "0101" }
+	var all string
+	for _, tag := range []string{"9F26", "9F27", "9F10", "9F37", "9F36", "95", "9A", "9C", "9F02", "5F2A", "82", "9F1A", "9F03", "9F33", "9F34", "9F35", "9F1E", "84", "9F09", "9F41",
+		"9F63", "8A", "9F74"} {
+		all += element(tag)
+	}
+	longest := "9F1081FB" + strings.Repeat("00", 251) // 255 bytes
+	for _, c := range []struct{ name, chip, want string }{
+		{"all that it takes", all, all},
+		{"and nothing else", element("9F26") + element("9F06") + element("DF32"), element("9F26")},
+		{"only what it does not take", element("9F06"), ""},
+		{"as long as it takes", longest, longest},
+		{"longer", "9F1081FC" + strings.Repeat("00", 252), ""},
+		{"cut short behind a good element", element("9F26") + "9F1A02", ""},
+	} {
+		v, err := hex.DecodeString(c.chip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := decoded(t, terminal(t, "cup-pos"), build(t, terminal(t, "cup-pos").Codec(), 0x0200, cupSale))
+		x.Request.Chip = v
+		link := issuerLink(t, NameCUPS)
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
+		if got := fmt.Sprintf("%X", m.Value(55)); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
 	}
 }
 
@@ -186,7 +221,7 @@ func TestCUPSReversal(t *testing.T) {
 		})
 	}
 	original.Stays = 400
-	if frame, err := link.AppendReversal(nil, &original, []byte(testPAN), 0x0400); !errors.Is(err, errPartCUPS) || len(frame) != 0 {
+	if frame, err := link.AppendReversal([]byte("queued"), &original, []byte(testPAN), 0x0400); !errors.Is(err, errPartCUPS) || string(frame) != "queued" {
 		t.Errorf("a reversal of a part became %q, %v", frame, err)
 	}
 }
@@ -247,6 +282,13 @@ func TestCUPSNetwork(t *testing.T) {
 		}
 		m = sent(t, with, func(dst []byte) ([]byte, error) { return with.AppendNetwork(dst, code, 5, at) })
 		checkMessage(t, m, 0x0820, fields{7: "1122093105", 11: "000005", 33: "48800000", 70: code, 100: "00010000"})
+	}
+	for code, want := range map[string]txn.Kind{"001": txn.KindSignOn, "002": txn.KindSignOff, "201": txn.KindEcho, "202": txn.KindEcho, "301": txn.KindEcho,
+		"003": txn.KindUnknown, "203": txn.KindUnknown, "302": txn.KindUnknown} {
+		m := new(iso.Message)
+		if err := link.Codec().Parse(m, build(t, link.Codec(), 0x0820, fields{11: "000009", 70: code})); err != nil || link.Kind(m) != want {
+			t.Errorf("%s is a %s, want %s, %v", code, link.Kind(m), want, err)
+		}
 	}
 	for mti, want := range map[uint16]uint16{0x0820: 0x0830, 0x0800: 0x0810} {
 		asked := build(t, link.Codec(), mti, fields{7: "1122093105", 11: "000009", 15: "1123", 33: "00010000", 70: "201", 100: "48802900"})
@@ -341,6 +383,13 @@ func TestCUPSForms(t *testing.T) {
 		if got := link.Kind(m); got != want {
 			t.Errorf("%s is read as %s", k, got)
 		}
+		if form.condition != "06" {
+			continue
+		}
+		byMail := build(t, link.Codec(), form.mti, fields{3: form.operation + "0000", 25: "18"})
+		if err := link.Codec().Parse(m, byMail); err != nil || link.Kind(m) != want {
+			t.Errorf("%s by mail or telephone is read as %s, %v", k, link.Kind(m), err)
+		}
 	}
 }
 
@@ -353,6 +402,9 @@ func TestCUPSRefusesWhatWasAgreed(t *testing.T) {
 		if _, err := ForIssuer(NameCUPS, testAcquirer, c); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+	if _, err := ForIssuer(NameCUPS, testAcquirer, CUPS{Source: "12345678901", Reserved: strings.Repeat("x", 100)}); err != nil {
+		t.Error(err)
 	}
 	if _, err := ForIssuer("klingon", testAcquirer, CUPS{}); err == nil || !strings.Contains(err.Error(), "must be one of cups, iso87") {
 		t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -63,6 +64,31 @@ func TestCUPSMACText(t *testing.T) {
 			if err != nil || string(mac[:]) != want {
 				t.Errorf("%s: %s, %v, want %s", row.name, mac, err, want)
 			}
+		}
+	}
+}
+
+// TestCUPSMACCovers: which fields, and which characters of them.
+func TestCUPSMACCovers(t *testing.T) {
+	c := issuerLink(t, NameCUPS).Codec()
+	account := strings.Repeat("7", 28)
+	for _, row := range []struct {
+		name string
+		f    fields
+		text string
+	}{
+		{"the charge, who forwards, and both accounts", fields{28: "C00000100", 32: "48802900", 33: "00010344", 102: account, 103: "1"},
+			"0200 C00000100 0848802900 0800010344 28" + account + " 011"},
+		{"letters and digits to the last", fields{38: "azAZ09", 41: "@[`{/:,."}, "0200 AZAZ09 ,."},
+		{"no blanks at the end", fields{42: "SHOP           "}, "0200 SHOP"},
+		{"no field of blanks", fields{38: "      ", 39: "00"}, "0200 00"},
+	} {
+		var m iso.Message
+		if err := c.Parse(&m, build(t, c, 0x0200, row.f)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(macText([]byte("before"), &m)); got != "before"+row.text {
+			t.Errorf("%s:\n got %q\nwant %q", row.name, got, row.text)
 		}
 	}
 }

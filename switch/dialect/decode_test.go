@@ -128,6 +128,8 @@ func TestDecode(t *testing.T) {
 		{name: "cup track with half an expiry", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "=30=2"}, facts: strings.Replace(cupSaleFacts, " exp 3012", "", 1) + " track"},
 		{name: "cup track cut short", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "=301"}, facts: strings.Replace(cupSaleFacts, " exp 3012", "", 1) + " track"},
 		{name: "cup track of another card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{35: "6222020000000000=3012"}, fault: "field 2 and track 2 must be one card"},
+		{name: "cup track that ends with its expiry", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{14: "", 35: testPAN + "=3012"}, facts: cupSaleFacts + " track"},
+		{name: "cup code beside a card is not the card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{22: "032", 59: "A30196222020000000000123"}, facts: strings.Replace(cupSaleFacts, "051", "032", 1)},
 		{name: "cup track without a separator", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 35: testPAN}, fault: "field 35 must start with a card number"},
 		{name: "cup track without a card", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "", 35: "=3012"}, fault: "field 35 must start with a card number"},
 		{name: "cup card too short", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{2: "62220212345"}, fault: "field 2 must be a card number"},
@@ -180,6 +182,7 @@ func TestDecode(t *testing.T) {
 		{name: "iso file update without processing code is not offered", dialect: "iso87", mti: 0x0302, base: isoSale, change: fields{3: ""}, facts: isoFacts("unknown", "")},
 		{name: "iso currency by letters", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{49: "CNY"}, fault: "field 49 must be a numeric"},
 		{name: "iso track of another alphabet", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{35: ";" + testPAN + "=3012?"}, fault: "field 35 must be digits and separators"},
+		{name: "iso track with what comes behind 9", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{35: testPAN + "=3012:"}, fault: "field 35 must be digits and separators"},
 		{name: "iso without amount", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{4: ""}, fault: "field 4 is missing"},
 		{name: "iso without merchant", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{42: ""}, fault: "field 42 is missing"},
 		{name: "iso trace number 0", dialect: "iso87", mti: 0x0200, base: isoSale, change: fields{11: "000000"}, fault: "field 11 must be 000001 to 999999"},
@@ -426,6 +429,26 @@ func TestErrorsQuoteNoCard(t *testing.T) {
 		x := decoded(t, d, build(t, d.Codec(), 0x0200, isoSale.with(change)))
 		if x.Fault == nil || strings.Contains(x.Fault.Error(), "22202") {
 			t.Errorf("%v: fault %v", change, x.Fault)
+		}
+	}
+}
+
+// TestAnswerThatCannotBeSigned: a terminal whose answer must have a MAC gets none
+// without.
+func TestAnswerThatCannotBeSigned(t *testing.T) {
+	for _, name := range Names() {
+		d := terminal(t, name)
+		sale := isoSale
+		if name == "cup-pos" {
+			sale = cupSale
+		}
+		x := decoded(t, d, build(t, d.Codec(), 0x0200, sale))
+		decide(x, txn.Approved)
+		x.Answer.Signed = true
+		keyless := errors.New("the key is gone")
+		frame, err := d.AppendAnswer([]byte("before"), x, func(*txn.Request, []byte) ([8]byte, error) { return [8]byte{}, keyless })
+		if !errors.Is(err, keyless) || string(frame) != "before" {
+			t.Errorf("%s: %q, %v", name, frame, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,9 @@ func TestAppendReversal(t *testing.T) {
 	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
 	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
 	completion.MTI = 0x0201
+	isoVoid, dueVoid := void, void
+	isoVoid.ProcessingCode = [6]byte([]byte("020000"))
+	dueVoid.MTI = 0x0400
 	gone := original // a pre-authorization given back, without an answer
 	gone.MTI, gone.ProcessingCode = 0x0100, [6]byte([]byte("020000"))
 	due.MTI = 0x0400 // as they were recorded when only sales could be undone
@@ -221,6 +225,8 @@ func TestAppendReversal(t *testing.T) {
 		{"the terminal asks for a part", part, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a part, asked again", part, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a void", void, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"a void as an ISO 8583:1987 terminal has it", isoVoid, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
 		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 37: "", 38: "A1B2C3", 39: "06"})},
 		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
@@ -290,6 +296,19 @@ func TestAppendAdvice(t *testing.T) {
 			}
 		})
 	}
+	told := rec // what we approved in the issuer's stead
+	told.Request, told.AuthCode, told.Code = txn.KindStandIn, [6]byte([]byte("S00042")), [2]byte{'0', '0'}
+	uncarded := rec
+	uncarded.Request = txn.KindOfflineSale
+	for name, link := range iso87Links(t) {
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &told, []byte(testPAN), false) })
+		checkMessage(t, m, 0x0220, want.with(fields{3: "000000", 38: "S00042", 39: "00"}))
+		m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &uncarded, nil, false) })
+		checkMessage(t, m, 0x0220, want.with(fields{2: "", 3: "000000"}))
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
 	if data := AppendOriginal(nil, &txn.Request{Kind: txn.KindOfflineSale}); len(data) != 0 {
 		t.Errorf("a request about nothing leaves %q in its record", data)
 	}
@@ -319,6 +338,9 @@ func TestAppendNetworkAnswer(t *testing.T) {
 			h.Network = 0
 			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'3', '0'}) })
 			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "30"})
+			h.Time = [10]byte{}
+			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'3', '0'}) })
+			checkMessage(t, m, answer, fields{11: "000009", 39: "30"})
 		}
 	}
 }
@@ -367,6 +389,8 @@ func TestReadReply(t *testing.T) {
 		{"a short authorization code", 0x0210, fields{11: "000077", 38: "1234  ", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), AuthCode: [6]byte([]byte("1234  "))}},
 		{"settled on no day", 0x0210, fields{11: "000077", 15: "0000", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
 		{"settled on a day that no month has", 0x0210, fields{11: "000077", 15: "0431", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
+		{"settled on the last day of a year", 0x0210, fields{11: "000077", 15: "1231", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), SettlementDate: [4]byte([]byte("1231"))}},
+		{"settled in a thirteenth month", 0x0210, fields{11: "000077", 15: "1301", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00")}},
 		{"settled on the last day of a month", 0x0210, fields{11: "000077", 15: "0229", 39: "00"}, txn.ReplyHead{MTI: 0x0210, STAN: 77}, txn.Reply{Code: code("00"), SettlementDate: [4]byte([]byte("0229"))}},
 		{"cut-over to no day: the link's to refuse", 0x0800, fields{11: "000077", 15: "1301", 70: "201"}, txn.ReplyHead{MTI: 0x0800, STAN: 77, Network: 201}, txn.Reply{SettlementDate: [4]byte([]byte("1301"))}},
 		{"reversal answer", 0x0410, fields{11: "000077", 39: "25", 41: "10000001"}, txn.ReplyHead{MTI: 0x0410, STAN: 77, Terminal: head.Terminal}, txn.Reply{Code: code("25")}},
@@ -429,6 +453,18 @@ func TestReplyDataFitsARecord(t *testing.T) {
 	for _, n := range []int{44, 54, 55} {
 		if size := spec.Fields[n].Spec().Length; size > txn.ResponseDataMax {
 			t.Errorf("field %d of an issuer may have %d bytes, a record holds %d", n, size, txn.ResponseDataMax)
+		}
+	}
+}
+
+func TestIsDay(t *testing.T) {
+	last := map[string]int{"01": 31, "02": 29, "03": 31, "04": 30, "05": 31, "06": 30, "07": 31, "08": 31, "09": 30, "10": 31, "11": 30, "12": 31}
+	for n := range 100 {
+		for day := range 100 {
+			mmdd := fmt.Sprintf("%02d%02d", n, day)
+			if want := day >= 1 && day <= last[mmdd[:2]]; isDay([4]byte([]byte(mmdd))) != want {
+				t.Errorf("%s: %v", mmdd, !want)
+			}
 		}
 	}
 }

@@ -22,8 +22,9 @@ func TestReadAnswers(t *testing.T) {
 	long := strings.Repeat("é", reasonMax)
 	for _, c := range []struct{ text, want string }{
 		{report, "5 20261122-M1-CNY 2 746.25 AC04 closed account|8 20261122-M2-CNY 0|4 PAYOUT-20261122-20261123-CNY 1|9 PAYOUT-20261122-20261123-KWD 2 X9|"},
-		{"\xef\xbb\xbfreason,end_to_end,status\n\"no\nsuch\",20261122-M1-CNY,rejected\n,20261122-M2-CNY,returned\n" + long + ",20261122-M3-CNY,paid\n",
-			"2 20261122-M1-CNY 2 no such|4 20261122-M2-CNY 2 returned|5 20261122-M3-CNY 1 " + long[:reasonMax] + "|"},
+		{"\xef\xbb\xbfreason,end_to_end,status\n\"no\nsuch\",20261122-M1-CNY,rejected\n,20261122-M2-CNY,returned\n" + long + ",20261122-M3-CNY,paid\n,20261122-M4-CNY,paid\n",
+			"2 20261122-M1-CNY 2 no such|4 20261122-M2-CNY 2 returned|5 20261122-M3-CNY 1 " + long[:reasonMax] + "|6 20261122-M4-CNY 1|"},
+		{strings.Replace(report, "<TxSts>ACSP</TxSts>", "", 1), "5 20261122-M1-CNY 2 746.25 AC04 closed account|4 PAYOUT-20261122-20261123-CNY 1|9 PAYOUT-20261122-20261123-KWD 2 X9|"},
 
 		{"", "f: it is empty"},
 		{"status\n", "f:1: end_to_end: there is no such column"},
@@ -38,6 +39,8 @@ func TestReadAnswers(t *testing.T) {
 		{strings.Replace(report, "pain.002", "pain.001", 1), "f:1: Document: it must be the Document of a pain.002"},
 		{report[:len(report)/2], "f:5: TxInfAndSts: XML syntax error on line 5: unexpected EOF"},
 		{strings.Replace(report, "<TxSts>ACSP", "<TxSts>DONE", 1), `f:8: TxSts: "DONE" is no status of a payment`},
+		{strings.Replace(report, "<TxSts>ACSP", "<TxSts>PART", 1), `f:8: TxSts: "PART" is no status of a payment`},
+		{strings.ReplaceAll(report, "Document", "Report"), "f:1: Report: it must be the Document of a pain.002"},
 		{strings.Replace(report, "<PmtInfSts>RJCT", "<PmtInfSts>NO", 1), `f:9: PmtInfSts: "NO" is no status of payments`},
 		{strings.Replace(report, "<OrgnlPmtInfId>PAYOUT-20261122-20261123-KWD</OrgnlPmtInfId>", "", 1), "f:9: PmtInfSts: it does not say of which payments"},
 		{strings.Replace(report, "20261122-M2-CNY", "M2", 1), `f:8: OrgnlEndToEndId: "M2" is not the id of a payment`},
@@ -54,6 +57,26 @@ func TestReadAnswers(t *testing.T) {
 		}
 		if err == nil && got != c.want || err != nil && !strings.HasPrefix(got, c.want) {
 			t.Errorf("%.60q\n got %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
+
+// TestStatuses: what is not settled is not paid, and money is given back only of what
+// is refused.
+func TestStatuses(t *testing.T) {
+	want := map[Status]string{StatusPaid: "ACSC ACCC", StatusBack: "RJCT CANC", StatusPending: "RCVD PDNG ACTC ACCP ACSP ACWC ACFC PATC ACWP"}
+	for status, codes := range want {
+		for _, code := range strings.Fields(codes) {
+			all, err := ReadAnswers("f", strings.NewReader(strings.Replace(report, "<TxSts>ACSP", "<TxSts>"+code, 1)))
+			if err != nil || all[1].EndToEnd != "20261122-M2-CNY" || all[1].Status != status {
+				t.Errorf("%s: %+v, %v", code, all, err)
+			}
+		}
+	}
+	for word, status := range map[string]Status{"paid": StatusPaid, "pending": StatusPending, "rejected": StatusBack, "returned": StatusBack} {
+		all, err := ReadAnswers("f", strings.NewReader("end_to_end,status\n20261122-M1-CNY,"+word+"\n"))
+		if err != nil || all[0].Status != status {
+			t.Errorf("%s: %+v, %v", word, all, err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ merchants:
   - {mid: NEW, cycle: D+0, onboarded: 2026-07-01, accounts: *a}
   - {mid: GONE, licence_until: 2026-09-01, accounts: *a}
   - {mid: WEEK, on: [mon], accounts: *a}
+  - {mid: NEVER, cycle: D+0, accounts: *a}
   - {mid: KEPT, reserve: {ppm: 100000, days: 30}, accounts: *a}
 `
 )
@@ -61,6 +62,10 @@ func TestCalendar(t *testing.T) {
 	}
 }
 
+func refused(name, number, bank string) []RefusedAccount {
+	return []RefusedAccount{{Account{Name: name, Number: number, Bank: bank}, "closed"}}
+}
+
 // TestDecide holds decisions; rows of one merchant are in precedence order.
 func TestDecide(t *testing.T) {
 	const friday, saturday, monday txn.Date = 20260918, 20260919, 20260921 // Sunday 20 is worked
@@ -73,22 +78,29 @@ func TestDecide(t *testing.T) {
 	}{
 		{"owes nothing and is owed nothing", "T1", friday, func(p *Position) { p.Net = 0; p.Held = "x" }, "nothing is owed, 0 left"},
 		{"owes", "T1", friday, func(p *Position) { p.Opening = -101_00; p.Held = "x" }, "the merchant owes: carried forward, -100 left"},
-		{"held", "GONE", friday, func(p *Position) { p.Held = "x" }, "payouts are held, 10000 left"},
+		{"held", "GONE", friday, func(p *Position) { p.Held = "x" }, "payouts are held (x), 10000 left"},
 		{"licence", "GONE", friday, func(p *Position) { p.Currency = 392 }, "the merchant's licence has expired: payouts are held, 10000 left"},
 		{"stranger", "NOBODY", friday, nil, "the merchant has no payout account in this currency, 10000 left"},
 		{"no account", "WEEK", friday, func(p *Position) { p.Currency = 392 }, "the merchant has no payout account in this currency, 10000 left"},
+		{"the account was refused", "WEEK", friday, func(p *Position) { p.Currency = 978; p.Refused = refused("Tee", "2", "SAMPDEFF") }, "a payout to this account came back (closed), 10000 left"},
+		{"another owner's was", "T1", friday, func(p *Position) { p.Refused = refused("Tee", "1", "102290002433") }, "10000 paid T+1 on 2026-09-20"},
+		{"another number was", "T1", friday, func(p *Position) { p.Refused = refused("Tee & <One>", "2", "102290002433") }, "10000 paid T+1 on 2026-09-20"},
+		{"another bank's was", "T1", friday, func(p *Position) { p.Refused = refused("Tee & <One>", "1", "102290002434") }, "10000 paid T+1 on 2026-09-20"},
 		{"we have none", "WEEK", friday, func(p *Position) { p.Currency = 978 }, "we have no account to pay from in this currency, 10000 left"},
 		{"not today", "WEEK", friday, func(p *Position) { p.Net = 1 }, "not a payout day of this merchant, 1 left"},
 		{"too little", "WEEK", monday, func(p *Position) { p.Net = 99 }, "below the minimum payout, 99 left"},
 		{"enough", "WEEK", monday, func(p *Position) { p.Net = 1_00 }, "100 paid T+1 on 2026-09-22"},
-		{"with what was carried", "T1", friday, func(p *Position) { p.Opening, p.Corrections, p.Released = -99_00, 5, 6 }, "111 paid T+1 on 2026-09-20"},
+		{"with what was carried", "T1", friday, func(p *Position) {
+			p.Opening, p.Corrections, p.Released, p.Returned, p.Disputes = -99_00, 5, 6, 700, -8000+7300
+		}, "111 paid T+1 on 2026-09-20"},
 		{"T+1 over a free Saturday", "T1", friday, nil, "10000 paid T+1 on 2026-09-20"},
 		{"T+1 over a holiday", "T1", 20260930, nil, "10000 paid T+1 on 2026-10-08"},
 		{"D+1", "D1", friday, nil, "10000 paid D+1 on 2026-09-19"},
 		{"T+0 on a working day", "T0", friday, nil, "10000 paid T+0 on 2026-09-18"},
 		{"T+0 on a free day", "T0", saturday, nil, "10000 paid T+0 on 2026-09-20"},
 		{"D+0 on a free day", "D0", saturday, nil, "10000 paid D+0 on 2026-09-19"},
-		{"reserve", "KEPT", friday, func(p *Position) { p.Net = 1_09 }, "99 left, 10 reserved until 2026-10-18"},
+		{"reserve", "KEPT", friday, func(p *Position) { p.Net = 1_09 }, "below the minimum payout, 99 left, 10 reserved until 2026-10-18"},
+		{"reserve of a large net", "KEPT", friday, func(p *Position) { p.Net = 100_000_000_00 }, "9000000000 paid T+1 on 2026-09-20, 1000000000 reserved until 2026-10-18"},
 		{"reserve of less than a debt left", "KEPT", friday, func(p *Position) { p.Opening = -99_95 }, "nothing is owed, 0 left, 5 reserved until 2026-10-18"},
 		{"no reserve of refunds", "KEPT", friday, func(p *Position) { p.Net, p.Opening = -1, 1_01 }, "100 paid T+1 on 2026-09-20"},
 	} {
@@ -105,13 +117,16 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: %d becomes %+v", c.name, p.Balance(), d)
 		}
 		got := fmt.Sprintf("%s, %d left", d.Why, d.Closing)
+		if d.Held != "" {
+			got = fmt.Sprintf("%s (%s), %d left", d.Why, d.Held, d.Closing)
+		}
 		if d.Why == Paid {
 			got = fmt.Sprintf("%d paid %s on %s", d.Pay, d.Cycle, d.Executes)
 		}
 		if d.Reserved != 0 {
 			got += fmt.Sprintf(", %d reserved until %s", d.Reserved, d.ReserveUntil)
 		}
-		if !strings.HasSuffix(got, c.want) {
+		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -119,6 +134,9 @@ func TestDecide(t *testing.T) {
 	p := Position{Merchant: txn.MakeMerchantID("D0"), Currency: txn.CNY, Net: 100_00, TradingDays: TradingDaysMin}
 	if d, err := terms(t).Decide(&p, friday, monday); d.Executes != monday || err != nil {
 		t.Errorf("a late run: %+v, %v", d, err)
+	}
+	if d, err := terms(t).Decide(&Position{Merchant: txn.MakeMerchantID("T1"), Currency: txn.CNY, Net: 100_00}, 20261231, 20261231); !errors.Is(err, ErrYear) {
+		t.Errorf("a payout on a day that the calendar does not have: %+v, %v", d, err)
 	}
 	if err := terms(t).Ready(20261231, 20261231); !errors.Is(err, ErrYear) {
 		t.Errorf("the last day of the calendar: %v", err)
@@ -138,6 +156,7 @@ func TestM08(t *testing.T) {
 		{"NEW", 20260929, TradingDaysMin, DPlus0},
 		{"D0", 20260919, TradingDaysMin - 1, TPlus1},
 		{"D0", 20260919, TradingDaysMin, DPlus0},
+		{"NEVER", 20260919, TradingDaysMin, TPlus1}, // nobody knows since when it is here
 		{"T0", 20260918, TradingDaysMin - 1, TPlus1},
 		{"T0", 20260918, TradingDaysMin, TPlus0},
 		{"D1", 20260918, 0, DPlus1}, // no same-day cycle needs no history
@@ -336,9 +355,32 @@ func TestPain(t *testing.T) {
 	if tx := doc.all("CdtTrfTxInf")[4]; tx.first("IBAN") != "DE89370400440532013000" || tx.first("BICFI") != "SAMPDEFFXXX" || tx.first("EndToEndId") != "20260918-T1-KWD" {
 		t.Errorf("%s", b.String())
 	}
+	if tx := doc.all("CdtTrfTxInf")[0]; tx.first("IBAN") != "" || tx.all("Othr")[0].first("Id") != "1" || tx.first("BICFI") != "" || tx.first("Cd") != "CNAPS" || tx.first("MmbId") != "102290002433" {
+		t.Errorf("%s", b.String())
+	}
+	if method := doc.first("PmtMtd"); method != "TRF" {
+		t.Errorf("by %q", method)
+	}
+	for room := 0; room < b.Len(); room += 97 {
+		if err := terms.WritePain(&disk{room}, day, began, payments); !errors.Is(err, errFull) {
+			t.Fatalf("a disk with room for %d bytes of %d: %v", room, b.Len(), err)
+		}
+	}
 	if got := EndToEnd(day, txn.MakeMerchantID("A B/1"), "CNY"); len(got) > 35 || strings.ContainsAny(got, " /") {
 		t.Errorf("end-to-end id %q", got)
 	}
+}
+
+// disk has room for so many bytes.
+type disk struct{ room int }
+
+var errFull = errors.New("the disk is full")
+
+func (d *disk) Write(b []byte) (int, error) {
+	if d.room -= len(b); d.room < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
 }
 
 func TestBadFiles(t *testing.T) {
@@ -351,6 +393,11 @@ func TestBadFiles(t *testing.T) {
 		{"version: 1\nmerchants:\n  - {mid: A, on: [monday]}\n", calendar, `m:3: merchants[].on[]: "monday" must be mon`},
 		{"version: 1\nmerchants:\n  - {mid: A, onboarded: yesterday}\n", calendar, `m:3: merchants[].onboarded: "yesterday" must be a day`},
 		{"version: 1\nmerchants:\n  - {mid: A, reserve: {ppm: 0, days: 3}}\n", calendar, `m:3: merchants[].reserve.ppm: "0" must be a whole number from 1 to 1000000`},
+		{"version: 1\nmerchants:\n  - {mid: A, reserve: {ppm: 1000001, days: 3}}\n", calendar, `m:3: merchants[].reserve.ppm: "1000001" must be a whole number from 1 to 1000000`},
+		{"version: 1\n", "version: 2\nyears: [{year: 2026}]\n", "c:1: version: this program reads version 1"},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1:', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: DE89a70400440532013000, bank: ABCDEFGH}]}\n", calendar, `accounts[].number: looks like an IBAN`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1', bank: ABCDE1GH}]}\n", calendar, `accounts[].bank: "ABCDE1GH" must be a BIC`},
 		{"version: 1\nmerchants:\n  - mid: A\n    accounts:\n      - {currency: yuan, name: N, number: '1', bank: ABCDEFGH}\n", calendar, `m:5: merchants[].accounts[].currency: "yuan" is no ISO 4217 currency`},
 		{"version: 1\nmerchants:\n  - mid: A\n    accounts:\n      - {currency: CNY, name: N, number: '1', bank: ABCDEFGH}\n      - {currency: CNY, name: N, number: '1', bank: ABCDEFGH}\n", calendar, `m:6: merchants[].accounts[].currency: CNY has an account already`},
 		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, number: '1', bank: ABCDEFGH}]}\n", calendar, `accounts[].name: "" must be the owner's name`},

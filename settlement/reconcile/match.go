@@ -118,26 +118,30 @@ func (l *Layout) keyName() string {
 // match is one file being held against the ledger.
 type match struct {
 	in       *Input
+	open     map[key]Exception // of the issuer's earlier files, that this one may still settle
+	given    map[txn.Date]bool // the days of which the issuer gave a file
 	result   *Result
 	facts    []fact
 	index    map[key]int32
-	left     []leftover // lines that our day does not have
+	left     []leftover // lines that our day does not have, by their place: leftAt
 	leftAt   map[key]int
-	reversed map[key]bool // by the file
+	reversed map[key]bool // what the file itself reverses
 	found    []Exception
 	settled  []int64 // numbers of exceptions that this file settles
 	totals   map[txn.Currency]*Total
 }
 
+// leftover is a line that our day does not have: an exception, unless done says that
+// it turned out to be none.
 type leftover struct {
 	Exception
-	done bool // it is none
+	done bool
 }
 
 // run reads the file and finds what does not match. open are the exceptions of the
 // issuer that a file may still settle, and given the days of which it gave a file.
 func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.Date]bool) (*match, error) {
-	m := &match{in: in, index: map[key]int32{}, leftAt: map[key]int{}, reversed: map[key]bool{}, totals: map[txn.Currency]*Total{},
+	m := &match{in: in, open: open, given: given, index: map[key]int32{}, leftAt: map[key]int{}, reversed: map[key]bool{}, totals: map[txn.Currency]*Total{},
 		result: &Result{Issuer: in.Issuer.String(), Date: in.Day.String(), Merchant: in.Merchant.String(), File: filepath.Base(in.Name), Causes: map[string]int64{}}}
 	if in.Merchant == (txn.MerchantID{}) {
 		m.result.Merchant = ""
@@ -159,7 +163,7 @@ func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.
 	if err := m.read(&layout); err != nil {
 		return nil, err
 	}
-	if err := m.conclude(ctx, open, given); err != nil {
+	if err := m.conclude(ctx); err != nil {
 		return nil, err
 	}
 	if err := m.balance(); err != nil {
@@ -406,152 +410,4 @@ func (m *match) put(e Exception) error {
 
 func (m *match) tooMany() error {
 	return &FileError{File: m.in.Name, What: fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
-}
-
-// conclude decides about what only one side has.
-func (m *match) conclude(ctx context.Context, open map[key]Exception, given map[txn.Date]bool) error {
-	// late settles what an earlier file left open on the other side.
-	late := func(k key, e *Exception, other State) (bool, error) {
-		o, ok := open[k]
-		if !ok || o.Cause.State() != other {
-			return false, nil
-		}
-		m.settled = append(m.settled, o.Number)
-		delete(open, k)
-		m.result.Late++
-		if e.Ours == (Side{}) {
-			e.Ours, e.ID, e.Merchant, e.Terminal, e.RRN, e.Card = o.Ours, o.ID, o.Merchant, o.Terminal, o.RRN, o.Card
-		} else {
-			e.Theirs, e.Columns = o.Theirs, o.Columns
-		}
-		switch off := e.Ours.Minor - e.Theirs.Minor; {
-		case e.Ours.Currency != e.Theirs.Currency:
-			e.Cause = CurrencyDiffers
-		case off > m.in.Tolerance, off < -m.in.Tolerance:
-			e.Cause = AmountDiffers
-		default:
-			return true, nil
-		}
-		return true, m.put(*e)
-	}
-	for i := range m.facts {
-		f := &m.facts[i]
-		k := m.in.Layout.keyOf(f.stan, f.at, f.rrn[:])
-		e := m.of(nil, f, IssuerDoesNotHaveIt)
-		switch {
-		case m.reversed[k]:
-			e.Cause = IssuerReversedIt
-			if f.seen { // its line does not count, nor what it differs in
-				m.total(f.inTheirs).Theirs.add(f.theirs, -1)
-			}
-			if f.matched {
-				m.total(f.currency).Tolerated -= f.theirs - f.minor
-				m.result.Matched--
-				m.result.NoMoney++
-			} else if f.seen {
-				m.unlike(e.Ours, Side{Minor: f.theirs, Currency: f.inTheirs}, -1)
-			}
-		case f.seen:
-			continue
-		case f.declined:
-			e.Cause = IssuerDeclinedIt
-		default:
-			if done, err := late(k, &e, TheirsOnly); done || err != nil {
-				if err != nil {
-					return err
-				}
-				m.total(f.currency).Late -= f.minor
-				continue
-			}
-		}
-		m.unlike(e.Ours, Side{}, 1)
-		if err := m.put(e); err != nil {
-			return err
-		}
-	}
-	rest := map[key]*Exception{}
-	for i := range m.left {
-		e := &m.left[i]
-		k := e.key(m.in.Layout)
-		line := e.Theirs
-		if e.done = m.reversed[k]; e.done {
-			m.total(line.Currency).Theirs.add(line.Minor, -1)
-			m.result.NoMoney++
-			continue
-		}
-		if e.Cause == WeDoNotHaveIt {
-			done, err := late(k, &e.Exception, OursOnly)
-			if err != nil {
-				return err
-			}
-			if e.done = done; done {
-				m.total(line.Currency).Late += line.Minor
-				continue
-			}
-		}
-		m.unlike(Side{}, line, 1)
-		rest[k] = &e.Exception
-	}
-	if err := m.explain(ctx, rest, given); err != nil {
-		return err
-	}
-	for i := range m.left {
-		if !m.left[i].done {
-			if err := m.put(m.left[i].Exception); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// explain says of lines that our day does not have what we know of them.
-func (m *match) explain(ctx context.Context, rest map[key]*Exception, given map[txn.Date]bool) error {
-	if len(rest) == 0 {
-		return nil
-	}
-	in := m.in
-	by, numbers := ledger.BySTAN, make([]uint64, 0, len(rest))
-	for k, e := range rest {
-		n := uint64(e.STAN)
-		if in.Layout.byRRN {
-			by, n = ledger.ByRRN, uint64(k)
-		}
-		numbers = append(numbers, n)
-	}
-	return in.Ledger.Legs(ctx, in.Day.Plus(-lookBack), in.Day.Plus(lookAhead), by, numbers, func(g *ledger.Leg) error {
-		at, ok := legTimeOf(g.Leg.Time[:], legTime)
-		if !ok {
-			return nil
-		}
-		e := rest[in.Layout.keyOf(g.Leg.STAN, at, g.RRN[:])]
-		// Issuers number apart: another issuer's leg is this one only if all else is.
-		if e == nil || e.Cause == ItIsAnotherAcquirers || g.Leg.Issuer != in.Issuer && (e.ID != 0 || e.RRN == "" || e.RRN != trimmed(g.RRN[:])) {
-			return nil
-		}
-		e.ID = g.ID
-		switch {
-		case g.Leg.Issuer != in.Issuer:
-			e.Cause = ItWentToAnotherIssuer
-		case g.Kind.Totals() == txn.NoEffect:
-			e.Cause = ItMovedNoMoney
-		case g.Reversed:
-			e.Cause = WeReversedIt
-		case g.Stands && in.Currency != 0 && g.Amount.Currency != in.Currency:
-			e.Cause = CurrencyDiffers
-			e.Ours = Side{Minor: int64(g.Kind.Totals()) * g.Amount.Minor, Currency: g.Amount.Currency}
-		case g.Stands && g.Day != in.Day && given[g.Day]:
-			e.Cause = ItWasGivenBefore
-		case g.Stands && g.Day != in.Day:
-			e.Cause = ItIsOfAnotherDay
-		case g.Stands: // of another merchant, in a merchant's file
-			e.Cause = MerchantDiffers
-			e.Ours = Side{Minor: int64(g.Kind.Totals()) * g.Amount.Minor, Currency: g.Amount.Currency}
-		case g.Outcome == txn.OutcomeDeclined:
-			e.Cause = WeDeclinedIt
-		default:
-			e.Cause = WeDoNotKnowItsOutcome
-		}
-		return nil
-	})
 }

@@ -133,7 +133,7 @@ func (o *Office) Amend(ctx context.Context, s *registry.Snapshot, from int64) (n
 			next = s
 			return err
 		}
-		c, few, err := changed(ctx, tx, s, from)
+		c, few, err := changed(ctx, tx, from)
 		if err != nil {
 			return err
 		}
@@ -150,86 +150,113 @@ func (o *Office) Amend(ctx context.Context, s *registry.Snapshot, from int64) (n
 
 // changed are the rows that were changed since a version, if they are few and no
 // region is among them: rows have the circles of their areas.
-func changed(ctx context.Context, tx *sql.Tx, s *registry.Snapshot, from int64) (change registry.Change, few bool, err error) {
-	objects := map[[2]string]bool{}
-	rows, err := tx.QueryContext(ctx, `SELECT subject, object FROM change WHERE number > $1 LIMIT $2`, from, amendMax+1)
-	if err != nil {
-		return change, false, failed("read what was changed", err)
-	}
-	defer rows.Close()
-	n := 0
-	for rows.Next() {
-		var o [2]string
-		if err := rows.Scan(&o[0], &o[1]); err != nil {
-			return change, false, failed("read what was changed", err)
-		}
-		objects[o] = true
-		n++
-	}
-	if err := rows.Err(); err != nil {
-		return change, false, failed("read what was changed", err)
-	}
-	if n > amendMax {
-		return change, false, nil
-	}
-	c, err := newChecker(ctx, tx)
-	if err != nil {
+func changed(ctx context.Context, tx *sql.Tx, from int64) (change registry.Change, few bool, err error) {
+	objects, few, err := changedObjects(ctx, tx, from)
+	if err != nil || !few {
 		return change, false, err
 	}
-	change.Models = c.Models()
-	merchants := map[string]*txn.Merchant{}
-	merchant := func(id string) (*txn.Merchant, error) {
-		if m := merchants[id]; m != nil {
-			return m, nil
-		}
-		found, err := readEntries(ctx, tx, registry.ParseMerchant, `SELECT document FROM merchant WHERE id = $1`, id)
-		if err != nil || len(found) == 0 {
-			return nil, err
-		}
-		m := c.Merchant(found[0])
-		merchants[id] = &m
-		return &m, nil
+	r := changeReader{tx: tx, from: from, merchants: map[string]*txn.Merchant{}}
+	if r.checker, err = newChecker(ctx, tx); err != nil {
+		return change, false, err
 	}
+	r.change.Models = r.checker.Models()
 	for o := range objects {
-		switch o[0] {
+		switch o.subject {
 		case "region":
 			return change, false, nil
 		case "merchant":
-			m, err := merchant(o[1])
+			m, err := r.merchant(ctx, o.id)
 			if err != nil {
 				return change, false, err
 			}
 			if m != nil {
-				change.Merchants = append(change.Merchants, *m)
+				r.change.Merchants = append(r.change.Merchants, *m)
 			}
 		case "machine":
-			// Terminal ids that it had, here or at a version between, may be gone.
-			had, err := readEntries(ctx, tx, registry.ParseTerminal, `SELECT was FROM change WHERE subject = 'machine' AND object = $1 AND number > $2 AND was <> ''`, o[1], from)
-			if err != nil {
+			if err := r.machine(ctx, o.id); err != nil {
 				return change, false, err
-			}
-			for _, e := range had {
-				if tid := e.Get("tid"); tid != "" {
-					change.Gone = append(change.Gone, txn.MakeTerminalID(tid))
-				}
-			}
-			found, err := readEntries(ctx, tx, registry.ParseTerminal, `SELECT document FROM machine WHERE serial = $1 AND terminal <> ''`, o[1])
-			if err != nil {
-				return change, false, err
-			}
-			for _, e := range found {
-				m, err := merchant(e.Get("merchant"))
-				if err != nil {
-					return change, false, err
-				}
-				if m == nil {
-					return change, false, fmt.Errorf("machine %s is at merchant %s, who is not there", o[1], e.Get("merchant"))
-				}
-				change.Terminals = append(change.Terminals, c.Terminal(e, m))
 			}
 		}
 	}
-	return change, true, c.Err()
+	return r.change, true, r.checker.Err()
+}
+
+// changedObject is what a change was made to.
+type changedObject struct{ subject, id string }
+
+// changedObjects are what was changed since a version; few is false where the changes
+// are more than amendMax.
+func changedObjects(ctx context.Context, tx *sql.Tx, from int64) (objects map[changedObject]bool, few bool, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT subject, object FROM change WHERE number > $1 LIMIT $2`, from, amendMax+1)
+	if err != nil {
+		return nil, false, failed("read what was changed", err)
+	}
+	defer rows.Close()
+	objects = map[changedObject]bool{}
+	n := 0
+	for ; rows.Next(); n++ {
+		var o changedObject
+		if err := rows.Scan(&o.subject, &o.id); err != nil {
+			return nil, false, failed("read what was changed", err)
+		}
+		objects[o] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, failed("read what was changed", err)
+	}
+	return objects, n <= amendMax, nil
+}
+
+// changeReader reads the present rows of what was changed into a change.
+type changeReader struct {
+	tx        *sql.Tx
+	from      int64 // the version that the change begins at
+	checker   *registry.Checker
+	merchants map[string]*txn.Merchant // that were read
+	change    registry.Change
+}
+
+// merchant reads a merchant's row; nil: there is none.
+func (r *changeReader) merchant(ctx context.Context, id string) (*txn.Merchant, error) {
+	if m := r.merchants[id]; m != nil {
+		return m, nil
+	}
+	found, err := readEntries(ctx, r.tx, registry.ParseMerchant, `SELECT document FROM merchant WHERE id = $1`, id)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	m := r.checker.Merchant(found[0])
+	r.merchants[id] = &m
+	return &m, nil
+}
+
+// machine reads a machine's row into the change, and which terminal ids it had before:
+// here or at a version between, they may be gone.
+func (r *changeReader) machine(ctx context.Context, serial string) error {
+	had, err := readEntries(ctx, r.tx, registry.ParseTerminal, `SELECT was FROM change WHERE subject = 'machine' AND object = $1 AND number > $2 AND was <> ''`, serial, r.from)
+	if err != nil {
+		return err
+	}
+	for _, e := range had {
+		if tid := e.Get("tid"); tid != "" {
+			r.change.Gone = append(r.change.Gone, txn.MakeTerminalID(tid))
+		}
+	}
+	found, err := readEntries(ctx, r.tx, registry.ParseTerminal, `SELECT document FROM machine WHERE serial = $1 AND terminal <> ''`, serial)
+	if err != nil {
+		return err
+	}
+	for _, e := range found {
+		m, err := r.merchant(ctx, e.Get("merchant"))
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			return fmt.Errorf("machine %s is at merchant %s, who is not there", serial, e.Get("merchant"))
+		}
+		r.change.Terminals = append(r.change.Terminals, r.checker.Terminal(e, m))
+	}
+	return nil
 }
 
 // Follow puts the present snapshot in force whenever the registry is changed, by

@@ -9,28 +9,27 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// gate keeps what has come too early out of what is being decided. Where more is
-// asked for than the processors can do, whoever is let in makes everybody's turn
-// come later, until nobody is answered in time; while a request that waits costs
-// nothing but its memory. So of what is begun no more than places may want a
-// processor at one time, and the others wait in the order of their coming. One
-// that would wait too long is refused.
+// gate is the admission control under overload. When more requests come than the
+// processors can serve, each one that is let in delays all the others, until none is
+// answered in time; one that waits outside costs nothing but its memory. So no more
+// requests than there are places compete for the processors at one time. The others
+// wait in the order in which they came, and one that would wait too long is refused.
 //
-// What waits for an issuer, for somebody else's decision or for the archive wants
-// no processor, and leaves its place meanwhile: a slow issuer takes none from
-// another. When its wait is over it goes on at once.
+// A request that waits for its issuer, for another request's decision or for the
+// archive needs no processor and leaves its place meanwhile, so a slow issuer takes no
+// place from another. When that wait is over it goes on at once.
 //
-// Where places are free, to pass and to leave are an atomic operation each.
+// While places are free, passing and leaving cost one atomic operation each.
 type gate struct {
 	places int64
-	wanted atomic.Int64 // by how many the processors are wanted
-	queued atomic.Int64 // how many wait
+	wanted atomic.Int64 // places taken; more than places where requests went on at once
+	queued atomic.Int64 // requests that wait
 
 	// mu guards the queue. It is held for memory operations only.
 	mu          sync.Mutex
 	first, last *waiter
-	timer       *time.Timer // ends the first's wait; nil before there was one
-	spare       *waiter     // linked by next
+	timer       *time.Timer // ends the first's wait; nil before anybody waited
+	spare       *waiter     // free ones, linked by next
 }
 
 // waiter is a request that waits at the gate.
@@ -40,16 +39,16 @@ type waiter struct {
 	next   *waiter
 }
 
-// placesEach is how many requests may want each of the threads that Go runs on
-// processors. By Little's law it is what they do in 10 ms at 20 us each: more than
-// one flush of the journal, so that processors never wait for requests, and far
-// less than anybody's patience. With 32, half as many sales are served; with 128,
-// a few percent less.
+// placesEach is the number of places for each thread that Go runs (GOMAXPROCS). By
+// Little's law they are what a thread serves in 10 ms at 20 us a request: longer than
+// a flush of the journal, so that no processor runs out of requests, and far shorter
+// than any terminal's patience. Measured, 32 places halve the sales served, and 128
+// cost a few percent.
 const placesEach = 512
 
 func newGate() *gate { return &gate{places: int64(placesEach * runtime.GOMAXPROCS(0))} }
 
-// pass waits for a place, at most until an instant. Unless it is false, leave must
+// pass waits for a place, at most until an instant. Where it is true, leave must
 // follow.
 func (g *gate) pass(until time.Time) bool {
 	if g.wanted.Add(1) <= g.places && g.queued.Load() == 0 {
@@ -81,7 +80,7 @@ func (g *gate) pass(until time.Time) bool {
 	return passes
 }
 
-// enter is pass for who does not wait.
+// enter takes a place without waiting, whether one is free or not.
 func (g *gate) enter() { g.wanted.Add(1) }
 
 // leave gives the place back: for good, or until enter.
@@ -101,9 +100,9 @@ func (g *gate) wait(done <-chan struct{}, deadline time.Time) bool {
 	return wait(done, deadline)
 }
 
-// advance lets in who waits while there are places, and refuses whose wait is over.
-// Whoever frees a place looks into the queue after it, and whoever joins the queue
-// looks for places after it, so that one of the two sees the other. mu is held.
+// advance lets waiters in while places are free, and refuses those whose time is up.
+// Whoever frees a place looks at the queue afterwards, and whoever joins the queue
+// looks for a free place afterwards, so that one of the two sees the other. mu is held.
 func (g *gate) advance() {
 	for g.first != nil && g.wanted.Load() < g.places {
 		passes := time.Now().Before(g.first.until)
@@ -114,7 +113,7 @@ func (g *gate) advance() {
 	}
 }
 
-// dismiss ends the first's wait. mu is held.
+// dismiss ends the wait of the first in the queue. mu is held.
 func (g *gate) dismiss(passes bool) {
 	w := g.first
 	g.first = w.next
@@ -122,7 +121,7 @@ func (g *gate) dismiss(passes bool) {
 	w.passes <- passes
 }
 
-// expire refuses whose wait is over, also while no place becomes free.
+// expire refuses the waiters whose time is up while no place became free.
 func (g *gate) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -135,7 +134,7 @@ func (g *gate) expire() {
 	}
 }
 
-// wake has expire called after a while. mu is held.
+// wake sets the timer that calls expire. mu is held.
 func (g *gate) wake(after time.Duration) {
 	if g.timer == nil {
 		g.timer = time.AfterFunc(after, g.expire)
@@ -144,8 +143,8 @@ func (g *gate) wake(after time.Duration) {
 	g.timer.Reset(after)
 }
 
-// urgent says that a request of a kind is never kept waiting and never refused for
-// want of time: what takes money back, tells what has happened already, or settles.
+// urgent says that requests of a kind never wait at the gate and are never refused
+// there: they take money back, tell what has happened already, or settle.
 func urgent(k txn.Kind) bool {
 	return k == txn.KindReversal || k == txn.KindScriptResult || k.Told() || k.Batch()
 }

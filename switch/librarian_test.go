@@ -91,7 +91,7 @@ func TestAnswersAsk(t *testing.T) {
 		t.Errorf("refused: asked for %x", got.Asks)
 	}
 	req, ans := sale("10000001", 3, 500), txn.Answer{Reason: txn.SignOnIsRequired}
-	if h.s.owe(&req, &ans); ans.Asks != 3 {
+	if h.s.finish(&req, &ans); ans.Asks != 3 {
 		t.Errorf("sign-on is required: asked for %x", ans.Asks)
 	}
 }

@@ -47,8 +47,8 @@ func newOriginals(g *gate) *originals {
 	return &originals{gate: g, affairs: map[txn.ID]*affair{}, owner: map[txn.ID]txn.ID{}, preauths: map[preauthName]preauthKey{}}
 }
 
-// acquire keeps everybody else from doing something about id until release. It
-// is false when that takes longer than deadline.
+// acquire waits for its turn to do something about id, and keeps everybody else from
+// it until release. It is false when its turn does not come before deadline.
 func (o *originals) acquire(id txn.ID, deadline time.Time) bool {
 	for {
 		o.mu.Lock()
@@ -188,7 +188,7 @@ func (o *originals) void(completion txn.ID, d *original.Deed) {
 }
 
 // undoing says that a deed about a transaction is being undone, or may have to be.
-// Its reversals in part wait for each other in their lane.
+// Reversals in part do not count: their lane keeps them in order.
 func (o *originals) undoing(id txn.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -202,8 +202,8 @@ func (o *originals) undoing(id txn.ID) bool {
 	return false
 }
 
-// turn moves to a later day and forgets what nothing was done about on it or the day
-// before: the archive has that.
+// turn moves to a later day, and forgets transactions about which nothing was done on
+// that day or the day before: the archive has those.
 func (o *originals) turn(day txn.Date) {
 	if day <= o.day {
 		return
@@ -423,10 +423,9 @@ func standing(sl slot, rec *txn.Record) bool {
 	return sl.state == slotApproved || rec.Request.Remedy() == txn.Repeat && !rec.Request.Reversible() && rec.Reason == txn.Approved
 }
 
-// names says that what req says of its original is true of r: reference number,
-// date and authorization code, as far as it says them. The date may be a day
-// off: a DE7 in DE90 is often UTC, and a sale after the cut-over is of the next
-// business day.
+// names says that r is what req names as its original, as far as req says: by
+// reference number, date, batch and trace number. The date may be a day off: a DE7 in
+// DE90 is often UTC, and a sale after the cut-over belongs to the next business day.
 func names(req *txn.Request, r *txn.Record) bool {
 	ref := &req.Original
 	return (ref.RRN == [12]byte{} || ref.RRN == r.RRN) &&

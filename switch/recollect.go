@@ -8,12 +8,12 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// recollected answers an advice or refund that was decided before the two
-// business days that memory has: told again after a long silence it must not
-// happen again. Its key is claimed, so it is looked for once at a time.
+// recollected answers an advice or refund that was decided on an earlier business day
+// than the two in memory: repeated after a long silence, it must not be booked twice.
+// Its key is claimed, so one lookup at a time is under way for it.
 //
-// Only the archive knows it. While that is away nobody can tell, so the request is
-// refused for now, without a record, and its terminal tells it once more.
+// Only the archive knows. While it is away the request is refused for now, without a
+// record, and its terminal repeats it.
 func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	if req.Kind.Remedy() != txn.Repeat || req.Key.Batch != 0 && s.batches.Recent(req) {
 		return false
@@ -41,16 +41,15 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	return false
 }
 
-// outlivedWithin is how long a reversal waits for the archive: a hundred times what
-// a look takes.
+// outlivedWithin is how long a reversal waits for the archive: a hundred times what a
+// lookup takes.
 const outlivedWithin = 2 * time.Second
 
-// outlived says that a reversal is of what was approved before the two business
-// days that memory has: it is not of a request that never came. Its batch does not say
-// how old it can be: a pre-authorization counts in none, so after a restart nobody
-// knows that the batch had one. Where the archive is away or hangs, or there is none,
-// nobody knows, and a terminal that waits for it would sell nothing meanwhile: it is
-// then false.
+// outlived says that what a reversal is about was approved on an earlier business day
+// than the two in memory, so that it is not a request that never came. The batch number
+// does not tell the age: a pre-authorization counts in no batch, so after a restart
+// nobody knows that the batch had one. It is false where the archive cannot say, being
+// away, slow or not there: a terminal that waited for it would sell nothing meanwhile.
 func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 	days := s.longAgo(req, reversed)
 	if len(days) == 0 {
@@ -65,7 +64,7 @@ func (s *Switch) outlived(req *txn.Request, reversed *txn.Key) bool {
 	return slices.ContainsFunc(found, func(rec txn.Record) bool { return rec.Taken() })
 }
 
-// unread says, once for each look that failed, that the archive could not be read.
+// unread says whether a lookup in the archive failed, and logs that.
 func (s *Switch) unread(req *txn.Request, err error) bool {
 	if err != nil {
 		s.log.Error("earlier transactions cannot be read", "terminal", req.Key.Terminal.String(), "error", err)
@@ -73,11 +72,10 @@ func (s *Switch) unread(req *txn.Request, err error) bool {
 	return err != nil
 }
 
-// longAgo are the business days before those that memory has on which the request
-// that req is, or is about, may have been decided under that key: none for one that
-// is certainly recent. Where there are no batch numbers, trace numbers begin anew every
-// day, and only a date of the terminal's own (DE13) tells an old one from today's of
-// that number.
+// longAgo are the business days, before the two in memory, on which the request that
+// req repeats or is about may have been decided under a key; none if it is certainly
+// recent. Without batch numbers trace numbers begin anew every day, and only the
+// terminal's own date (DE13) tells an old request from today's of the same number.
 func (s *Switch) longAgo(req *txn.Request, key *txn.Key) (days []txn.Date) {
 	if s.archive == nil {
 		return nil

@@ -182,9 +182,9 @@ func later(a, b txn.Leg) txn.Leg {
 // recorded in another order than they were numbered, and STANs wrap.
 func follows(a, b uint32) bool { return (a+txn.STANMax-b)%txn.STANMax < txn.STANMax/2 }
 
-// opens refuses card keys that are not the journal's: with others, repeats
-// would not be known, card limits would begin anew, and no reversal could be
-// built.
+// opens refuses card keys that are not the ones the journal was written with. With
+// others, repeats would not be recognised, card limits would begin anew, and no
+// reversal could be built.
 func (s *Switch) opens(rec *txn.Record) error {
 	if rec.ID == 0 {
 		return nil
@@ -231,15 +231,15 @@ func (s *Switch) recount(rec *txn.Record, whole bool) {
 		s.risk.Learn(rec)
 	case txn.RecordReversalDone, txn.RecordAdviceDone:
 		if whole {
-			s.settle(rec)
+			s.applyHold(rec)
 		} else {
 			s.risk.Recall(rec.Hold(), rec.Held)
 		}
 	}
 }
 
-// recount reads records for Recover, and has risk count them on another processor:
-// half of the time that a start takes is risk's.
+// recount reads records for Recover and has risk count them on a goroutine of its own,
+// since half of the time that a start takes is risk's.
 type recount struct {
 	s       *Switch
 	cut     txn.Date // see Recover; set before the first page is full

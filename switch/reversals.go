@@ -39,12 +39,13 @@ type owed struct {
 	attempts int
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
-	refusals int   // see refused
+	refusals int   // weighted: see refused
 	sent     bool  // its issuer may have got it before: it goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
 }
 
-// advice says that it is told until it is taken note of, not undone.
+// advice says that the issuer is told of rec until it takes note of it; otherwise rec
+// is to be undone.
 func (o *owed) advice() bool {
 	return o.rec.Kind == txn.RecordOutcome && o.rec.Request.Remedy() == txn.Repeat
 }
@@ -65,9 +66,9 @@ func newLanes(s *Switch) *lanes {
 	return &lanes{s: s, wake: make(chan struct{}, 1), byID: map[txn.ID]*owed{}, waiting: map[txn.ID]undelivered{}}
 }
 
-// add takes up the reversal or the advice that rec owes, which may be parked; sent
-// says that its issuer may have got the advice already. rec is durable at position; it
-// is copied.
+// add takes up the reversal or the advice that rec owes, which may be parked. sent
+// says that its issuer may have got the advice already. rec must be durable, at
+// position; it is copied.
 func (l *lanes) add(rec *txn.Record, position journal.Position, parked, sent bool) {
 	subject, key := rec.Subject()
 	l.mu.Lock()
@@ -203,8 +204,8 @@ serve:
 	}
 }
 
-// expire makes undelivered approvals due whose grace is over, and says how long
-// until there is something to do.
+// expire makes a reversal due of each undelivered approval whose grace is over. It
+// returns the time until there is something to do again.
 func (l *lanes) expire(now time.Time) (time.Duration, error) {
 	type expired struct {
 		key txn.Key
@@ -234,7 +235,7 @@ func (l *lanes) expire(now time.Time) (time.Duration, error) {
 	return next, nil
 }
 
-// undo makes an approval that its terminal never heard of a reversal due.
+// undo makes a reversal due of an approval that its terminal never heard of.
 func (l *lanes) undo(key txn.Key, id txn.ID) error {
 	sl, _, ok := l.s.slots.look(&key)
 	if !ok || sl.id != id || !l.s.originals.seize(id) {
@@ -301,11 +302,12 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 		l.push(o, l.backoff(o.attempts))
 		return nil
 	}
-	return l.settle(o, done, code, log)
+	return l.acknowledged(o, done, code, log)
 }
 
-// latest is o, or the reversal behind it that makes telling o needless: an issuer
-// that has heard of it is told the reversal, and one that has not says so.
+// latest is what to send instead of o: of a stand-in that was reversed before its
+// issuer took note of it, the reversal alone. An issuer that had heard of the stand-in
+// undoes it, and one that had not says so.
 func (l *lanes) latest(o *owed) *owed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -316,8 +318,8 @@ func (l *lanes) latest(o *owed) *owed {
 	return o
 }
 
-// settle records that the issuer acknowledged what it was owed.
-func (l *lanes) settle(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Logger) error {
+// acknowledged records that the issuer acknowledged what it was owed.
+func (l *lanes) acknowledged(o *owed, kind txn.RecordKind, code [2]byte, log *slog.Logger) error {
 	if next := l.latest(o); next != o { // reversed while it was being told
 		l.push(next, 0)
 		return nil
@@ -342,7 +344,7 @@ func (l *lanes) end(o *owed, done *txn.Record) error {
 		return fmt.Errorf("record what is acknowledged of %s: %w", done.Original, err)
 	}
 	failpoint.Hit(failpoint.Acknowledgment)
-	l.s.settle(done)
+	l.s.applyHold(done)
 	l.s.originals.learn(done)
 	if !l.s.refusedStandIn(done) {
 		l.s.standIns.release(done.Original)
@@ -359,8 +361,8 @@ func (l *lanes) end(o *owed, done *txn.Record) error {
 	return nil
 }
 
-// settle does to the limits what a ReversalDone says.
-func (s *Switch) settle(rec *txn.Record) {
+// applyHold does to the use of limits what a ReversalDone or AdviceDone says.
+func (s *Switch) applyHold(rec *txn.Record) {
 	switch rec.Held {
 	case txn.Credit:
 		s.risk.Undo(rec.Hold())

@@ -231,8 +231,8 @@ func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	return named, false
 }
 
-// denyPart refuses the reversal of a part for a reason that may pass: see reverse for
-// when that is remembered.
+// denyPart refuses the reversal of a part for a reason that may pass. See reverse for
+// when the refusal is remembered.
 func (s *Switch) denyPart(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key, reason txn.Reason) {
 	if req.Key.Batch == reversed.Batch && req.Key.STAN == reversed.STAN {
 		s.turnAway(req, ans, reason)
@@ -241,18 +241,17 @@ func (s *Switch) denyPart(req *txn.Request, ans *txn.Answer, w *work, reversed *
 	s.concludeReversal(req, ans, w, reversed, reason)
 }
 
-// shun refuses today's request of that number for replayGrace, should it still come.
+// shun has today's request of a number refused for replayGrace, should it still come.
 // The reversal is taken to mean an earlier day's transaction, but where numbers begin
-// anew every day it may mean one of today that is still on its way. It is kept in memory
-// alone, since what is on its way comes within the grace. It is false if the request has
-// come meanwhile.
+// anew every day it may mean one of today that is still on its way. That is remembered
+// in memory only, for what is on its way arrives within the grace. It is false if the
+// request has come meanwhile.
 func (s *Switch) shun(req *txn.Request, reversed *txn.Key) bool {
 	return s.slots.bury(reversed, req.Day, req.Received, slotShunned, slot{id: req.ID})
 }
 
-// due makes rec a ReversalDue of orig: the MTI, leg, amount, card, day, entry mode
-// and codes of what is to be undone, which is all that its message is made
-// of.
+// due makes rec a ReversalDue of orig. It copies the MTI, leg, amount, card, day, entry
+// mode and codes of what is to be undone: all that the reversal's message is made of.
 func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Kind, rec.At = txn.RecordReversalDue, time.Now()
 	rec.Original, rec.OriginalKey = orig.ID, orig.Key

@@ -305,7 +305,8 @@ func (p *process) start() error {
 		return err
 	}
 	cfg := acquirer.Config{Acquirer: 48802900, Day: simDay, InFlightMax: 32}
-	p.s, err = acquirer.New(cfg, func() acquirer.Registry { return w.registry }, p.risk, p, recorder{p.j, w}, w.cards, nil, &archive{w.shelf, p}, nil, slog.New(slog.DiscardHandler))
+	p.s, err = acquirer.New(cfg, acquirer.Parts{Registry: func() acquirer.Registry { return w.registry }, Risk: p.risk, Issuers: p, Journal: recorder{p.j, w}, Cards: w.cards,
+		Archive: &archive{w.shelf, p}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -15,12 +15,12 @@ import (
 // business day: it is what makes a retransmission get the stored answer. The
 // answer itself stays in the journal, where a replay reads it back.
 //
-// A key with a batch number is of one request for ever, so that what a terminal
-// says again in the morning is known. Without one, terminals number from 1 again
-// every day, and yesterday's 000042 is today's only within replayGrace of it, or
-// if it is the same advice: a fact is told until it is answered.
+// A key with a batch number belongs to one request for ever, so a retransmission is
+// recognised also on the next morning. Without batch numbers terminals start at 1 again
+// every day: yesterday's 000042 is taken for today's only within replayGrace of it, or
+// if it is the same advice, which a terminal repeats until it is answered.
 type slots struct {
-	seed   [2]uint64              // nobody can make his numbers fall together
+	seed   [2]uint64              // so that nobody can choose numbers that collide
 	shards *[slotShards]slotShard // apart, so that each begins where a cache line does
 }
 
@@ -118,8 +118,8 @@ func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
 	return sh.past.find(k, hash)
 }
 
-// recall is find without those of the day before that a request received at at,
-// of that fingerprint, cannot mean.
+// recall is find for a new request of a fingerprint, received at an instant: it passes
+// over those of the day before that the request cannot be a retransmission of.
 func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint uint64) *slot {
 	if sl := sh.now.find(k, hash); sl != nil && !(sl.state == slotShunned && at.Sub(madeAt(sl.id)) > replayGrace) {
 		return sl
@@ -160,8 +160,9 @@ func (s *slots) decide(k *txn.Key, position journal.Position, state slotState) {
 	sh.land(*k, txn.Approved)
 }
 
-// forget gives the key back as if the request had never come. Who waits for it
-// hears refused, or unless that is Approved is decided in its place.
+// forget gives the key back as if the request had never come. Equal requests that wait
+// for it are refused for the same reason; where that is Approved, one of them is decided
+// in its place.
 func (s *slots) forget(k *txn.Key, refused txn.Reason) {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()
@@ -172,8 +173,8 @@ func (s *slots) forget(k *txn.Key, refused txn.Reason) {
 	sh.land(*k, refused)
 }
 
-// follow is the flight of a slot while it is undecided, made for the first who
-// waits for it: nearly nobody does.
+// follow is the flight of an undecided slot, else nil. It is made for the first who
+// waits for the slot, since hardly any is waited for.
 func (sh *slotShard) follow(k txn.Key, sl slot) *flight {
 	if sl.state != slotInFlight {
 		return nil
@@ -200,10 +201,10 @@ func (sh *slotShard) land(k txn.Key, refused txn.Reason) {
 	}
 }
 
-// undo marks an approved original as undone, once: of any number of callers
-// exactly one is told yes, and must make the reversal durable. With unheard set
-// it does so only if no copy of the approval may have reached the terminal. Around a
-// cut-over two may have had the key: id says which is meant.
+// undo marks an approved original as undone, once: of any number of callers exactly one
+// gets true, and must make the reversal durable. With unheard set it does so only if no
+// copy of the approval can have reached the terminal. Around a cut-over two requests may
+// have had the key: id says which is meant.
 func (s *slots) undo(k *txn.Key, id txn.ID, unheard bool) (undone bool) {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()
@@ -258,9 +259,9 @@ func (s *slots) look(k *txn.Key) (slot, *flight, bool) {
 	return *sl, sh.follow(*k, *sl), true
 }
 
-// bury leaves a tombstone of that state where no request was: its reversal came
-// first, and the request, should it still come, must be refused. sl has the
-// reversal's id. It says false if the request has come meanwhile.
+// bury puts a tombstone of a state where no request was: its reversal came first, and
+// the request must be refused should it still come. sl has the reversal's id. It is
+// false if the request has come meanwhile.
 func (s *slots) bury(k *txn.Key, day txn.Date, at time.Time, state slotState, sl slot) bool {
 	sh, hash := s.shard(k)
 	sh.mu.Lock()

@@ -34,18 +34,37 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// Parts are what a switch is made of.
+type Parts struct {
+	// Registry is called once per request, so the next one sees a new snapshot.
+	Registry func() Registry
+	Risk     Assessor
+	Issuers  Forwarder
+	Journal  Recorder
+	Cards    *keys.Cards
+	// Guard may be nil where no terminal has keys.
+	Guard Guard
+	// Archive may be nil where nothing older than yesterday is to be voided or
+	// refunded.
+	Archive Archive
+	// Librarian may be nil where terminals download nothing.
+	Librarian Librarian
+	Log       *slog.Logger
+}
+
 // Switch is the one mechanism that every transaction goes through. Authorize
 // and Undelivered are safe for concurrent use after Recover.
 type Switch struct {
-	cfg      Config
-	registry func() Registry
-	risk     Assessor
-	issuers  Forwarder
-	journal  Recorder
-	cards    *keys.Cards
-	guard    Guard   // nil where no terminal has keys
-	archive  Archive // nil where only today's and yesterday's transactions are known
-	// librarian is nil where terminals download nothing.
+	cfg Config
+
+	// Of Parts: guard, archive and librarian may be nil.
+	registry  func() Registry
+	risk      Assessor
+	issuers   Forwarder
+	journal   Recorder
+	cards     *keys.Cards
+	guard     Guard
+	archive   Archive
 	librarian Librarian
 	log       *slog.Logger
 
@@ -70,21 +89,23 @@ type Switch struct {
 	backwards atomic.Int64
 }
 
-// New wires a switch. registry is called once per request, so a new snapshot
-// is seen by the next one. guard may be nil where no terminal has keys,
-// archive where nothing older than yesterday is to be voided or refunded, and
-// librarian where terminals download nothing.
-func New(cfg Config, registry func() Registry, risk Assessor, issuers Forwarder, j Recorder, cards *keys.Cards, guard Guard, archive Archive, librarian Librarian, log *slog.Logger) (*Switch, error) {
+// New wires a switch. Nothing runs before Recover.
+func New(cfg Config, p Parts) (*Switch, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s := &Switch{cfg: cfg, registry: registry, risk: risk, issuers: issuers, journal: j, cards: cards, guard: guard, archive: archive, librarian: librarian, log: log, slots: newSlots(), batches: batch.NewBook(), broken: make(chan error, 1), pace: newPace(cfg.TerminalRate, cfg.TerminalBurst), gate: newGate()}
-	s.leaveGate, s.originals, s.undecided = s.gate.leave, newOriginals(s.gate), newUndecided(s.gate)
-	var err error
-	if s.standIns, err = newStandIns(cfg.StandIn); err != nil {
+	standIns, err := newStandIns(cfg.StandIn)
+	if err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
-	s.numbers.node = txn.ID(cfg.Node)
+	g := newGate()
+	s := &Switch{
+		cfg: cfg, registry: p.Registry, risk: p.Risk, issuers: p.Issuers, journal: p.Journal, cards: p.Cards,
+		guard: p.Guard, archive: p.Archive, librarian: p.Librarian, log: p.Log,
+		slots: newSlots(), originals: newOriginals(g), batches: batch.NewBook(), undecided: newUndecided(g),
+		numbers: numbers{node: txn.ID(cfg.Node)}, pace: newPace(cfg.TerminalRate, cfg.TerminalBurst),
+		gate: g, leaveGate: g.leave, standIns: standIns, broken: make(chan error, 1),
+	}
 	s.reversals = newLanes(s)
 	s.work.New = func() any { return &work{buf: make([]byte, 0, 1024)} }
 	return s, nil
@@ -102,10 +123,10 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
 	s.admit(req, ans)
-	defer s.owe(req, ans)
+	defer s.finish(req, ans)
 	switch {
 	case ans.Reason != txn.Approved: // the dialect refused it
-	case s.unproven(req, ans): // before anything that changes state
+	case s.unproven(req, ans): // comes before anything that changes state
 	case s.unreadable(req, ans): // the card is on an enciphered track
 	case req.Kind == txn.KindUnknown:
 		ans.Reason = txn.KindIsNotOffered
@@ -178,9 +199,9 @@ func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 	return s.librarian.Serve(req, ans)
 }
 
-// unproven says that the request does not authenticate, and why. The ciphertext of
-// its machine's serial number is checked here too; the result is for risk to judge,
-// in its place among the rules.
+// unproven says that the request failed authentication; ans.Reason is why. The
+// ciphertext of the machine's serial number is checked here too, but its result is
+// only noted: risk judges it, in its place among the rules.
 func (s *Switch) unproven(req *txn.Request, ans *txn.Answer) bool {
 	ans.Reason = s.authenticate(req)
 	if ans.Reason == txn.Approved && req.Info.Serial != (txn.Serial{}) && req.Key.Class != txn.ClassNetwork && s.guard != nil {
@@ -195,9 +216,10 @@ const (
 	asksUpdate = 6 // of its software, by TMS
 )
 
-// owe notes what the answer must carry besides: a MAC (an approval must, a refusal
-// need not), and what the terminal is asked to do next.
-func (s *Switch) owe(req *txn.Request, ans *txn.Answer) {
+// finish adds to an answer what does not depend on the decision alone: whether it
+// carries a MAC (an approval must, a refusal need not), and what the terminal is asked
+// to do next.
+func (s *Switch) finish(req *txn.Request, ans *txn.Answer) {
 	switch {
 	case ans.Reason == txn.SignOnIsRequired || ans.Reason == txn.BatchIsNotCurrent:
 		ans.Asks = asksSignOn

@@ -263,7 +263,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	if h.standIn != nil {
 		cfg.StandIn = map[txn.IssuerID]StandIn{txn.MakeIssuerID("bank"): *h.standIn}
 	}
-	s, err := New(cfg, func() Registry { return snapshot }, h.risk, h.bank, rec, cards, nil, nil, nil, slog.New(slog.DiscardHandler))
+	s, err := New(cfg, Parts{Registry: func() Registry { return snapshot }, Risk: h.risk, Issuers: h.bank, Journal: rec, Cards: cards, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ type undecided struct {
 	shards *[undecidedShards]undecidedShard // apart, so that each begins where a cache line does
 }
 
-// undecidedShards are so many that most have no batch while some thousands of
+// undecidedShards is large enough that most shards are empty while some thousands of
 // transactions are being decided.
 const undecidedShards = 1 << 12
 

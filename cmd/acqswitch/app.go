@@ -366,13 +366,15 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if a.issuers, err = a.cfg.router(a.journal, a.keys, hooks); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
-	current := func() acquirer.Registry { return a.registry.Snapshot() }
-	var librarian acquirer.Librarian
-	if a.downloads != nil {
-		librarian = a.downloads
+	parts := acquirer.Parts{
+		Registry: func() acquirer.Registry { return a.registry.Snapshot() },
+		Risk:     a.risk, Issuers: a.issuers, Journal: a.journal, Cards: cards, Guard: a.keys,
+		Archive: archive{a.ledger.Archive(), a.drain}, Log: a.log,
 	}
-	a.acquirer, err = acquirer.New(cfg, current, a.risk, a.issuers, a.journal, cards, a.keys, archive{a.ledger.Archive(), a.drain}, librarian, a.log)
-	if err != nil {
+	if a.downloads != nil {
+		parts.Librarian = a.downloads
+	}
+	if a.acquirer, err = acquirer.New(cfg, parts); err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
 	return nil

@@ -66,10 +66,9 @@ func (s *Server) keepListeners() {
 	}
 }
 
-// keep notes a session that stopped reading because the drain told it to, and
-// whose answers are written. A session that was cut off is not kept, nor is one with
-// TLS, with whose keys another process cannot go on, or HTTP. Its terminal connects
-// again.
+// keep notes a session that stopped reading because the drain told it to, and whose
+// answers are written. A session that was cut off is not kept, nor is one with TLS,
+// whose keys another process does not have, or with HTTP: those terminals connect again.
 func (s *Server) keep(ss *session, unread []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +124,8 @@ type inherited struct {
 	dialect string
 }
 
-// is says that l names what the listener is bound to, however either is spelled.
+// is says that l names the address and dialect of the listener, however the two spell
+// the address.
 func (in inherited) is(l Listener) bool {
 	if in.dialect != l.Dialect.Name() {
 		return false
@@ -133,8 +133,8 @@ func (in inherited) is(l Listener) bool {
 	return in.address == l.Address || sameAddress(in.Addr().String(), l.Address)
 }
 
-// sameAddress says that address, as a configuration has it, names what a socket
-// bound to bound listens on.
+// sameAddress says that a socket bound to bound is the one that address, as a
+// configuration spells it, asks for.
 func sameAddress(bound, address string) bool {
 	have, want, ok := resolve(bound, address)
 	return ok && (want.IP == nil && have.IP.IsUnspecified() || want.IP.Equal(have.IP))
@@ -146,7 +146,7 @@ func InTheWay(bound, address string) bool {
 	return ok && (want.IP == nil || want.IP.IsUnspecified() || have.IP.IsUnspecified() || want.IP.Equal(have.IP))
 }
 
-// resolve gives two addresses of one port; ok is false where they are of two.
+// resolve reads both addresses; ok is false where their ports differ.
 func resolve(bound, address string) (have, want *net.TCPAddr, ok bool) {
 	have, err := net.ResolveTCPAddr("tcp", bound)
 	if err != nil {

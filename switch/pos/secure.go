@@ -37,9 +37,8 @@ func (s *Server) secure() error {
 	return s.ReloadTLS()
 }
 
-// ReloadTLS reads the certificates of all listeners again. Sessions that stand are
-// not touched; the next ones are made with them. Where a file is wrong the old ones
-// stay in force, of that listener.
+// ReloadTLS reads the certificates of all listeners again, for the sessions that begin
+// from then on. A listener of which a file is wrong keeps those it has.
 func (s *Server) ReloadTLS() error {
 	var errs []error
 	for i, by := range s.secured {
@@ -57,8 +56,9 @@ func (s *Server) ReloadTLS() error {
 	return errors.Join(errs...)
 }
 
-// CertificateEnds is when the first certificate ends that the sessions of a listener
-// need, in the order of the configuration; zero where it is plain, and before Listen.
+// CertificateEnds are, for each listener in the order of the configuration, when the
+// first of the certificates that its sessions need expires; zero where it has no TLS,
+// and before Listen.
 func (s *Server) CertificateEnds() []time.Time {
 	ends := make([]time.Time, len(s.cfg.Listeners))
 	for i, by := range s.secured {
@@ -69,9 +69,9 @@ func (s *Server) CertificateEnds() []time.Time {
 	return ends
 }
 
-// handshake agrees on TLS where the session has it. The sweeper looks at it as at a
-// frame that has begun. A peer that left before a word, or that the drain caught, is
-// no news.
+// handshake agrees on TLS where the session has it. The sweeper bounds it like a frame
+// that has begun. A peer that leaves before it says anything, or while the server
+// drains, is no failed handshake.
 func (ss *session) handshake() error {
 	if ss.tls == nil {
 		return nil
@@ -79,7 +79,7 @@ func (ss *session) handshake() error {
 	ss.frameBegan.Store(time.Now().UnixNano())
 	defer ss.frameBegan.Store(0)
 	err := ss.tls.Handshake()
-	ss.pace.end()
+	ss.handshaker.end()
 	switch {
 	case err == nil:
 		return nil
@@ -89,27 +89,26 @@ func (ss *session) handshake() error {
 	return &errSession{CauseHandshake, err}
 }
 
-// pace is the socket under TLS. While it is agreed on, its goroutine computes only in
-// its turn, and there are as many turns as processors: a handshake is the work of
-// twenty sales and more, so that a thousand that begin at once would have the sales of
-// all other sessions wait for each of them at every step. Who waits for the peer has
-// no turn.
-type pace struct {
+// handshaker is the socket under TLS. During the handshake its goroutine computes only
+// while it has a turn, and there are as many turns as processors: a handshake costs as
+// much as twenty sales or more, so of a thousand that began at once each would delay the
+// sales of all other sessions. While it waits for its peer it has no turn.
+type handshaker struct {
 	net.Conn
 	session *session
-	turns   chan struct{} // nil: it is agreed
-	has     bool
-	came    int // bytes
+	turns   chan struct{} // nil once the handshake is over
+	has     bool          // a turn
+	read    int           // bytes, until TLS is agreed on
 }
 
-// handshakeMax is what a peer may say until TLS is agreed on, in bytes: a hello and a
-// chain of three certificates with RSA keys take 8 KB. TLS itself would keep 64 KB of a
-// hello and 256 KB of certificates in memory, of each stranger that announces them.
+// handshakeMax is how many bytes a peer may send until TLS is agreed on: a hello and a
+// chain of three certificates with RSA keys take 8 KB. Without this limit a stranger
+// could have crypto/tls buffer a hello of 64 KB and certificates of 256 KB.
 const handshakeMax = 32 << 10
 
 var errTalks = errors.New("the peer says too much before TLS is agreed on")
 
-func (p *pace) Read(b []byte) (int, error) {
+func (p *handshaker) Read(b []byte) (int, error) {
 	if p.turns == nil {
 		return p.Conn.Read(b)
 	}
@@ -117,25 +116,26 @@ func (p *pace) Read(b []byte) (int, error) {
 	n, err := p.Conn.Read(b)
 	p.turns <- struct{}{} // bounded: what is written under a turn fits a socket's buffer
 	p.has = true
-	p.came += n
+	p.read += n
 	switch {
 	case err == nil && p.session.closedFor.Load() != nil:
 		return 0, net.ErrClosed // its time was over before its turn
-	case p.came > handshakeMax:
+	case p.read > handshakeMax:
 		return 0, errTalks
 	}
 	return n, err
 }
 
-func (p *pace) leave() {
+func (p *handshaker) leave() {
 	if p.has {
 		<-p.turns
 		p.has = false
 	}
 }
 
-// end comes before anybody but the handshake's goroutine uses the connection.
-func (p *pace) end() {
+// end is called when the handshake is over, before another goroutine uses the
+// connection.
+func (p *handshaker) end() {
 	p.leave()
 	p.turns = nil
 }

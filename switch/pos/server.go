@@ -158,7 +158,7 @@ type Server struct {
 	secured   []*secured    // by listener; nil where it is plain
 	exchanges sync.Pool     // of *dialect.Exchange
 	jobs      chan job      // to workers that wait for one
-	turns     chan struct{} // of handshakes that compute
+	turns     chan struct{} // taken by handshakes that compute
 	workers   sync.WaitGroup
 	open      atomic.Int64
 	accepts   atomic.Int64
@@ -170,7 +170,7 @@ type Server struct {
 	draining bool
 	kept     *Sockets // not nil: the drain keeps the sockets open
 	adopted  *Sockets // until they are served
-	// inherited is of Adopt and Listen, which nothing runs beside.
+	// inherited is used by Adopt and Listen only, before Run.
 	inherited []inherited
 }
 

@@ -31,15 +31,15 @@ const socketBufferSize = 64 << 10
 
 // session is one terminal's (or concentrator's) connection.
 type session struct {
-	server   *Server
-	conn     net.Conn  // what is read and written
-	socket   net.Conn  // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
-	tls      *tls.Conn // between them, nil: there is none
-	pace     *pace     // under TLS
-	dialect  *dialect.Terminal
-	host     string // of the remote address
-	places   chan struct{}
-	inFlight sync.WaitGroup // frames given to workers
+	server     *Server
+	conn       net.Conn    // what is read and written
+	socket     net.Conn    // under it, to be closed at once: TLS would say goodbye first, to a peer that may not read
+	tls        *tls.Conn   // between them, nil: there is none
+	handshaker *handshaker // under TLS
+	dialect    *dialect.Terminal
+	host       string // of the remote address
+	places     chan struct{}
+	inFlight   sync.WaitGroup // frames given to workers
 
 	// Read by the sweeper. Unix nanoseconds; 0 is "not now".
 	frameBegan atomic.Int64
@@ -52,7 +52,7 @@ type session struct {
 	// out collects answers while another goroutine is writing.
 	out outbox
 
-	unread []byte  // what the process before read, and what this one leaves
+	unread []byte  // read from the socket and not handled: by the process before, or left by this one
 	prefix [4]byte // of the frame being read
 }
 
@@ -74,8 +74,8 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *secured) *session {
 	ss.lastActive.Store(time.Now().UnixNano())
 	ss.out.write = ss.write
 	if by != nil {
-		ss.pace = &pace{Conn: conn, session: ss, turns: s.turns}
-		ss.tls = tls.Server(ss.pace, by.terms)
+		ss.handshaker = &handshaker{Conn: conn, session: ss, turns: s.turns}
+		ss.tls = tls.Server(ss.handshaker, by.terms)
 		ss.conn = ss.tls
 	}
 	if l.HTTP {
@@ -195,8 +195,9 @@ func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	return x, nil
 }
 
-// carried gives what HTTP made of the bytes before a frame its cause. On a connection
-// without it nothing is wrong there but the connection.
+// carried gives a failure to read before a frame began its cause, where it is the
+// HTTP around frames that failed. Without HTTP only the connection can have, which is
+// not counted.
 func (ss *session) carried(err error) error {
 	switch {
 	case ss.closedFor.Load() != nil:
@@ -226,7 +227,7 @@ func grow(b []byte, n int) []byte {
 	return b[:n]
 }
 
-// end counts how a session ended. A peer that left between frames is no news.
+// end counts how a session ended, unless its peer simply left between two frames.
 func (ss *session) end(err error) {
 	var why *errSession
 	if !errors.As(err, &why) {
@@ -345,9 +346,9 @@ type batch struct {
 	done chan struct{}
 }
 
-// send returns when frame is written or cannot be. Unless it is alone, other requests
-// of the session are being decided: they get to run first, so that their answers leave
-// with this one.
+// send returns when frame is written or cannot be. alone says that no other request of
+// the session is being decided; else those get to run first, so that their answers leave
+// in the same write.
 func (o *outbox) send(frame []byte, alone bool) error {
 	o.mu.Lock()
 	if o.writing {

@@ -98,7 +98,7 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	l = download.New(contents, taken, func(id txn.TerminalID) [50]byte { return parties.Serial(id) }, quiet)
 	must(l.Recover(taken))
 	s, err := acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC, CutOver: 12 * time.Hour}},
-		func() acquirer.Registry { return parties }, rules, router, open("journal"), cards, nil, nil, l, quiet)
+		acquirer.Parts{Registry: func() acquirer.Registry { return parties }, Risk: rules, Issuers: router, Journal: open("journal"), Cards: cards, Librarian: l, Log: quiet})
 	must(err)
 	_, err = s.Recover()
 	must(err)

@@ -135,7 +135,7 @@ func startStackOn(t testing.TB, dir, links string) *stack {
 	ring := keyring.New(keyring.Config{Day: businessDay}, vault, keyLog, quiet)
 	stops = append(stops, func() { ring.Close(); keyLog.Close() })
 	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: businessDay, CardType: func(pan *txn.PAN) txn.CardType { return cardTypes.TypeOf(pan) }},
-		func() acquirer.Registry { return s.registry }, rules, router, j, cards, ring, nil, nil, quiet)
+		acquirer.Parts{Registry: func() acquirer.Registry { return s.registry }, Risk: rules, Issuers: router, Journal: j, Cards: cards, Guard: ring, Log: quiet})
 	must(err)
 	run("journal", j.Run)
 	run("terminals' keys", keyLog.Run)

@@ -74,8 +74,8 @@ func (s *Switch) turnAway(req *txn.Request, ans *txn.Answer, reason txn.Reason) 
 	s.refuse(req, ans, reason)
 }
 
-// hush refuses what could not be decided, and leaves a reversal without an
-// answer: its terminal forgets it with any, and sends it again without one.
+// hush refuses what could not be decided. A reversal gets no answer at all: with any
+// answer its terminal would forget it, and without one it sends it again.
 func (s *Switch) hush(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 	s.refuse(req, ans, reason)
 	ans.Silent = req.Kind == txn.KindReversal

@@ -130,10 +130,10 @@ func (s *Switch) settlementFingerprint(req *txn.Request, f uint64) uint64 {
 	return h.Sum64()
 }
 
-// misplaced says that the request names a batch that its terminal is not in.
-// The key stays free: the terminal signs on and asks again. Parties that are not
-// active are told so first, by risk. What comes of trace numbers that go back is for
-// risk to say (S06).
+// misplaced says that the request names a batch that its terminal is not in. Its key
+// stays free, since the terminal signs on and asks again. A terminal or merchant that is
+// not active is not misplaced: risk tells it so. Trace numbers that go back are noted
+// for risk to judge (S06).
 func (s *Switch) misplaced(req *txn.Request) bool {
 	if req.Terminal.Status != txn.StatusActive || req.Acceptor.Status != txn.StatusActive {
 		return false
@@ -146,9 +146,10 @@ func (s *Switch) misplaced(req *txn.Request) bool {
 	return reason != txn.Approved
 }
 
-// commit makes b, the form of rec, durable and takes it into its batch. Sales do
-// so side by side; a settlement of the terminal waits for them, and they for it,
-// so that the journal has them in the order in which they were counted.
+// commit makes b, which is rec encoded, durable and counts rec in its batch. Sales of a
+// terminal do so side by side; its settlement waits for them and they for it, so that
+// the journal has them in the order in which they were counted. ordered says that the
+// caller holds that order's lock.
 func (s *Switch) commit(rec *txn.Record, b []byte, ordered bool) (journal.Position, error) {
 	if !ordered {
 		_, key := rec.Subject()

@@ -136,7 +136,7 @@ func New(cfg Config) (*Engine, error) {
 // What has happened at a terminal already is counted and meets no limit.
 func (e *Engine) Assess(req *txn.Request) txn.Verdict { return e.assess(req, nil) }
 
-// assess is Assess, which tells sink what it looks at if somebody asks why.
+// assess is Assess. Unless sink is nil, it also writes down there what it looks at.
 func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 	d := e.desks.Get().(*desk)
 	defer e.desks.Put(d)
@@ -211,8 +211,8 @@ func (e *Engine) Restore(h txn.Hold) {
 	e.Recall(h, txn.Debit)
 }
 
-// Recall is Restore, or Undo, for the month alone: of a day of which not all uses
-// can be restored.
+// Recall is Restore, or Undo, in the counters of the month alone: for uses on a day
+// that the journal no longer has whole.
 func (e *Engine) Recall(h txn.Hold, effect txn.Effect) {
 	if effect == txn.NoEffect {
 		return

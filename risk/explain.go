@@ -41,8 +41,8 @@ type OwnSaid struct {
 	Facts  []FactSaid
 }
 
-// LimitSaid is one limit in force and what was used of it before the request. Of
-// a transaction Used is its amount.
+// LimitSaid is one limit in force and what was used of it before the request. For a
+// limit of one transaction, Used is the request's amount.
 type LimitSaid struct {
 	Scope       txn.LimitScope
 	Part        string // of its use that counts; empty is all

@@ -8,8 +8,8 @@ import (
 
 // machine holds what the message says of its machine against the registered
 // one (cup-pos T03 to T05, T09 and S01), as far as the registration asks for it, and
-// says whether the request is refused. told says that this kind of message is
-// one that must say it.
+// says whether the request is refused. told says that this kind of message must say
+// something of its machine.
 func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 	i := &req.Info
 	if t.Phone != 0 && req.Caller != 0 && req.Caller != t.Phone &&

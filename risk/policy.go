@@ -15,7 +15,7 @@ type Setting struct {
 }
 
 // Policy is what the risk officer decides, besides the registry. It is a value:
-// whoever gave it to an Engine changes it no more, and a change is another
+// once an Engine has it, it must not be changed any more; a change is another
 // policy. DefaultPolicy says what each field is without one.
 //
 // Days are business days; To is the last one, 0 is open. Amounts are minor units.

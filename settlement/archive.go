@@ -437,7 +437,8 @@ func PurgeDay(ctx context.Context, in ArchiveInput) error {
 	return errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir))
 }
 
-// NotArchived refuses a range of days of which one's transactions are in files only.
+// NotArchived refuses a range of days if the transactions of one of them are in files
+// only.
 func NotArchived(ctx context.Context, l *ledger.Ledger, from, to txn.Date) error {
 	days, err := l.Archived(ctx, from, to)
 	if err != nil || len(days) == 0 {

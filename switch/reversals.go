@@ -39,7 +39,7 @@ type owed struct {
 	attempts int
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
-	refusals int   // weighted: see refused
+	refusals int   // see refused
 	sent     bool  // its issuer may have got it before: it goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
 }

@@ -56,7 +56,7 @@ func insertSQLite(ctx context.Context, driverConn any, into *table, rows []value
 	}
 	for len(rows) > 0 {
 		for i, at := range varying {
-			// What the row before had too is no new garbage.
+			// A text that the row before had too is not allocated again.
 			if v := &rows[at]; v.isText {
 				if was, ok := args[i].Value.(string); !ok || was != string(v.s) {
 					args[i].Value = string(v.s)

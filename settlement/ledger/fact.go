@@ -18,9 +18,9 @@ import (
 // few, and its runs then take five times as long.
 
 // counts says in SQL that a row of txn, called t, counts in the books by the
-// facts up to a position: it was taken (txn.Record.Taken), or is a refund whose
-// terminal was told no and of which its issuer took note later, as older versions
-// have them; and nothing undid it as a whole.
+// facts up to a position: it was taken (txn.Record.Taken), or is a refund that older
+// versions recorded as refused to its terminal and that its issuer took note of later;
+// and nothing undid it as a whole.
 func counts(t, position string) string {
 	financial := func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }
 	return strings.NewReplacer("@t", t, "@p", position).Replace(`(@t.position <= @p

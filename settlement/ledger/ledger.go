@@ -51,8 +51,8 @@ var (
 // version.
 var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts")
 
-// errRaced: the position moved after it was read. It may have been a commit of ours
-// of which we heard nothing and which the server was slow to do; the next Store tells.
+// errRaced: the position moved after it was read. That may have been a commit of ours
+// that was not acknowledged and that the server was slow to do; the next Store finds out.
 var errRaced = errors.New("the ledger's position moved meanwhile")
 
 // errWentBack: it lacks what was stored, as a standby does that took over without the

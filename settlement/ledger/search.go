@@ -27,8 +27,8 @@ type Search struct {
 	Limit    int64
 }
 
-// Found is a transaction with what a search tells of it: not its card number,
-// not where it was made.
+// Found is a transaction as a search lists it: without its card number, and without
+// the place where it was made.
 type Found struct {
 	*txn.Record
 	Reversed int64 // minor units that were taken back, or are about to be

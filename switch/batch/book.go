@@ -132,9 +132,8 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 // behind says that trace or batch number a was given out before b: they wrap.
 func behind(a, b uint32) bool { return (b+numberMax-a)%numberMax-1 < numberMax/2 }
 
-// Recent says that all that counts in req's batch is of this business day or the
-// day before. Of a batch of which there is nothing it is false: it may be one that
-// is forgotten.
+// Recent says that everything in req's batch is of this business day or the day
+// before. It is false for an unknown batch, which may be one that was forgotten.
 func (b *Book) Recent(req *txn.Request) bool {
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
@@ -142,8 +141,9 @@ func (b *Book) Recent(req *txn.Request) bool {
 	return e.first != 0 && e.opened >= req.Day.Before()
 }
 
-// find is the batch, which is opened if the terminal is in none that is open. One
-// that holds only what was told of afterwards is not opened by that.
+// find is the batch, and whether there is one. If the terminal is in no open batch, this
+// one is opened and becomes the terminal's, unless it is new and its number is behind
+// that of the terminal's last one.
 func (sh *shard) find(n name) (entry, bool) {
 	e, known := sh.batches[n]
 	if known && (sh.current[n.terminal] == n.number || e.state == txn.BatchClosed) {

@@ -241,8 +241,8 @@ func decodeCode(v []byte, req *txn.Request) (err error) {
 }
 
 // caller is the calling line's number in a landline block (cup-pos A1), without
-// leading zeros: "LRI", a length, and sixteen digits packed, right-justified, or
-// filled up at either end with what is no digit. Anything else tells none.
+// leading zeros: "LRI", a length, and sixteen packed digits, right-justified or padded
+// at either end with what is not a digit. It is 0 for anything else.
 func caller(lri []byte) (n uint64) {
 	const head, size = 5, 8
 	if len(lri) < head+size {
@@ -357,7 +357,7 @@ func institutions(acquirer []byte) []byte {
 	return b[:]
 }
 
-// organization is DE63.1, whose card it is: what the terminal said, else CUP.
+// organization is DE63.1, the card's organization: as the terminal said it, else CUP.
 func organization(m *iso.Message) []byte {
 	if v := m.Value(63); len(v) >= 3 && len(whole(v[:3])) == 3 {
 		return v[:3]

@@ -183,8 +183,8 @@ var cupsChipTags = func() map[string]bool {
 	return tags
 }()
 
-// chip writes DE55. Of what is no whole BER-TLV, or longer than it takes,
-// UnionPay's network is told nothing.
+// chip writes DE55. UnionPay's network gets the elements that it takes, and none where
+// the data is not well-formed BER-TLV or they are too long.
 func (d *Issuer) chip(e *iso.Encoder, v []byte) {
 	if d.cups == nil {
 		e.Bytes(55, v)

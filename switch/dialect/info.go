@@ -12,9 +12,9 @@ import (
 // registration is found, since the bytes do not tell their form: DE59 with
 // lengths of two digits reads as another list with lengths of three.
 //
-// A list that is not well formed says nothing and makes Info.Broken; lists
-// beside it, and elements nobody asked for, stand. A place that is no number is
-// no place.
+// A list that is not well formed is ignored and sets Info.Broken. Other lists still
+// count, and elements that we do not know do no harm. A position that is not a number is
+// none.
 func ReadInfo(req *txn.Request, carrier txn.Carrier) {
 	i, c := &req.Info, &req.Carriers
 	ok := true
@@ -36,8 +36,8 @@ func ReadInfo(req *txn.Request, carrier txn.Carrier) {
 	i.Broken = !ok
 }
 
-// form is how a dialect writes a list: elements of a tag of two characters, a
-// length of so many digits to a base, and a value.
+// form is how a dialect writes a list: its elements are a tag of two characters, a
+// length of some digits in a base, and a value.
 type form struct{ digits, base int }
 
 var (

@@ -383,7 +383,7 @@ const originalSize = 4 + 6 + 10
 // the transaction that req is about, for its issuer to be told again: the
 // issuer's name for it, zeros where it has none, its authorization code where the
 // terminal gave it, and of a refund the original's amount, 12 digits. It is
-// nothing for what is no advice or about nothing.
+// nothing for a request that is not repeated as an advice, or names no original.
 func AppendOriginal(dst []byte, req *txn.Request) []byte {
 	if req.Kind.Remedy() != txn.Repeat || !req.Kind.NamesOriginal() {
 		return dst

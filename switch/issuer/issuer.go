@@ -29,9 +29,9 @@ type issuer struct {
 	table    *table
 	breaker  *breaker
 	dropped  atomic.Int64 // late answers that found the queue full
-	// settles is the day (DE15) that the issuer's last cut-over began, nil before
-	// one that named it. What a restart forgets is told by the issuer's answers, or
-	// is our own day until the next cut-over.
+	// settles is the day (DE15) that the issuer's last cut-over began; nil until one
+	// names it. A restart forgets it: until the next cut-over the day is then the one in
+	// the issuer's answers, or else our own.
 	settles atomic.Pointer[[4]byte]
 }
 
@@ -139,8 +139,8 @@ const cutOver = 201
 
 // asked are the network management codes of issuers that we agree to: sign-on and
 // sign-off, cut-over begins and ends, echo. But for a cut-over they change nothing
-// here: whether a link is up is seen by what is answered on it. To others, as to new
-// keys, we say that they are not offered: who is not answered asks for ever.
+// here: whether a link is up shows in what is answered on it. Others, such as new keys,
+// are answered as not offered: an issuer without an answer would ask for ever.
 var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
 // received completes the call that a message answers, and answers an issuer's

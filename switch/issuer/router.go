@@ -159,8 +159,8 @@ func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	return c.leg, txn.Approved
 }
 
-// Number is Begin for a request whose issuer cannot be reached and that is told
-// of later, by Advise. It holds nothing.
+// Number is Begin for a request whose issuer cannot be reached, and will be told of it
+// later by Advise. It holds nothing.
 func (r *Router) Number(req *txn.Request) (txn.Leg, bool) {
 	n, ok := r.routes.find(&req.PAN)
 	if !ok {

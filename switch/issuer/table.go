@@ -405,8 +405,8 @@ func (t *table) overdue(c *call, now time.Time) bool {
 	return true
 }
 
-// lost ends every call whose frame was queued on w, of which the flushes up to
-// flushed may have left.
+// lost ends every call whose frame was queued on w. The frames of the flushes up to
+// flushed may have left, the others have not.
 func (t *table) lost(w *wire, flushed uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,9 +9,9 @@
 // are stored only as the vault seals them; sign-ons are served at a steady
 // pace, so that a whole fleet's at once leave processors and disk to sales.
 //
-// The keys live in an append-only log of their own, of which the last record
-// of each kind and terminal counts. It is read once at start and written anew
-// when most of it is stale.
+// The keys live in an append-only log of their own, in which the last record of each
+// kind and terminal counts. It is read once at start, and written anew when most of it
+// is stale.
 //
 // Not here: cryptography (switch/keys), what a request may do once it is
 // authentic (package risk), how MACs and keys lie in a message (switch/dialect).

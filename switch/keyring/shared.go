@@ -13,7 +13,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// sharedID names a key that is no terminal's, or an issuer's for MACs.
+// sharedID names a key that belongs to no single terminal, by the kind of its record: a
+// base key, a key for key blocks, or an issuer's key for MACs.
 type sharedID struct {
 	record byte
 	name   txn.IssuerID

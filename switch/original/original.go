@@ -4,8 +4,8 @@
 //
 // The state of a transaction is not stored. It follows from what it was and
 // from the deeds about it that stand, so it cannot disagree with the records.
-// Permit is a pure function of those; whoever calls it sees to it that one deed
-// at a time is being done about one transaction (package acquirer does).
+// Permit is a pure function of those; its caller (package acquirer) must see to it that
+// only one deed at a time is being done about a transaction.
 //
 //	sale, instalment   voided once, in its batch and on its day, while nothing was refunded or added
 //	                   refunded (not an instalment) in parts up to its amount, within RefundDays
@@ -245,8 +245,8 @@ func Reversed(deeds []Deed) (minor int64) {
 	return minor
 }
 
-// Used says that something was done about a transaction and was not undone: its
-// terminal knows of it then.
+// Used says that something was done about a transaction and not undone, so that its
+// terminal must have heard of it.
 func Used(deeds []Deed) bool {
 	for _, d := range deeds {
 		if d.State != Undone {

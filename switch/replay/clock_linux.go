@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// nap sleeps for so long, or until a signal comes.
+// nap sleeps for d, or until a signal comes.
 func nap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
 	syscall.Nanosleep(&t, nil)

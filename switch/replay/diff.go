@@ -68,7 +68,7 @@ const (
 
 var traitNames = [traits]string{"terminal", "terminals of merchant", "cards of", "cards read in mode", "amounts in currency"}
 
-// subject is a request as the differences tell of it.
+// subject is what is kept of a request to say where its answer differs.
 type subject struct {
 	kind    string
 	mti     uint16 // of the request
@@ -125,9 +125,9 @@ type difference struct {
 	expected, got string
 }
 
-// compare holds an answer to the recorded one. A field that repeated the
+// compare holds an answer against the recorded one. A field that repeated the
 // recorded request must repeat the one that was sent. Where the code (DE39)
-// differs, other fields do because of it and are not told.
+// differs, other fields differ because of it and are not reported.
 func (c *comparison) compare(asked, recorded, sent, got *iso.Message) []difference {
 	if recorded.MTI() != got.MTI() {
 		return []difference{{0, fmt.Sprintf("%04x", recorded.MTI()), fmt.Sprintf("%04x", got.MTI())}}
@@ -174,7 +174,7 @@ func (c *comparison) field(n int, asked, recorded, sent, got *iso.Message) (diff
 	return difference{n, show(n, []byte(want)), show(n, []byte(is))}, false
 }
 
-// hidden are fields whose values are not told: cards, PINs, keys, and lists that
+// hidden are fields whose values are never shown: cards, PINs, keys, and lists that
 // hold them.
 var hidden = map[int]bool{2: true, 34: true, 35: true, 36: true, 45: true, 48: true, 52: true, 55: true, 59: true, 62: true, 64: true, 96: true, 102: true, 103: true, 128: true}
 
@@ -283,8 +283,8 @@ func (g *groups) pairs(k groupKey) (n int) {
 	return n
 }
 
-// list is the causes, the largest first. Differences of several kinds of request,
-// or from several recorded values, are one cause if the same came instead and
+// list is the causes, the largest first. Differences at several kinds of request, or
+// from several recorded values, are one cause if the same came instead of each, and if
 // their requests have something in common that not all requests have.
 func (g *groups) list() []Group {
 	clusters := map[groupKey][]groupKey{}
@@ -393,9 +393,9 @@ func (t *tallies) merge(o *tallies) {
 // for that to be named as what the difference is about.
 const shareMin = 0.25
 
-// common is what the requests of a group share, and others of their kind do not:
-// the trait whose value is most peculiar to the group, that is borne by the
-// fewest others.
+// common is what the requests of a group share and others of their kind do not: of
+// the traits with one value in the whole group, the one whose value the fewest other
+// requests have. whole is how many requests have it.
 func common(overall, t *tallies) (of string, whole int) {
 	if overall == nil {
 		return "", 0
@@ -481,10 +481,10 @@ func (r *Report) Because(why func(e Example, code string, reference bool) string
 	r.Groups = folded(all)
 }
 
-// folded makes one of the causes that have nothing but what came in common, whatever
-// was expected at whichever kind of request: a host that lacks a field or does not
-// know a key is one line. One request alone has nothing in common with anybody. It
-// sorts them.
+// folded joins causes whose requests have only the answer in common, whatever their
+// kind and whatever was expected: a host that lacks a field or does not know a key is
+// then one line. Causes of a single request are joined likewise, since one request has
+// nothing in common with others. The result is sorted.
 func folded(all []Group) []Group {
 	type came struct {
 		field int

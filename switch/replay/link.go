@@ -17,7 +17,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/carriage"
 )
 
-// Why a request has no answer. Each is said with its number of requests.
+// Why a request has no answer. A report counts the requests of each.
 var (
 	errSilent   = errors.New("no answer came in time")
 	errClosed   = errors.New("the host closed the session")
@@ -28,8 +28,8 @@ var (
 
 const dialTimeout = 5 * time.Second
 
-// lastWords is how long a session is still read of which a write failed. What the
-// host said before it hung up, and so why, has arrived by then.
+// lastWords is how long a session is still read after a write to it failed: what the
+// host said before it hung up, which is the cause, has arrived by then.
 const lastWords = 100 * time.Millisecond
 
 // link is the way to the host that terminals of one recorded session share: a session
@@ -50,9 +50,9 @@ type link struct {
 	users   int // terminals whose session this is
 }
 
-// session is a connection to the host and who waits for an answer on it. Its reader
-// alone ends it and tells them why, so that all are told the same. The link's mu
-// guards pending.
+// session is a connection to the host, and the requests that wait for an answer on it.
+// Only its reader ends it and tells them why, so that all get the same cause. The
+// link's mu guards pending.
 type session struct {
 	conn    net.Conn
 	pending map[string]chan reply
@@ -171,7 +171,7 @@ func (l *link) read(s *session) error {
 	}
 }
 
-// over is why a session ended that could not be read any further.
+// over is the cause of a session's end after a read failed with err.
 func over(err error) error {
 	if errors.Is(err, carriage.ErrHTTP) || errors.Is(err, carriage.ErrFrame) {
 		return fmt.Errorf("%w: %w", errNonsense, err)

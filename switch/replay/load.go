@@ -31,7 +31,8 @@ type LoadOptions struct {
 	Progress func(Progress)
 }
 
-// Load is what a load came to, beside what its Report says of any traffic.
+// Load is what a Report says of a generated load, in addition to what it says of any
+// traffic.
 type Load struct {
 	Wrong    int     `json:"wrong"`   // answers whose code is not right
 	Silent   int     `json:"silent"`  // requests without an answer in time
@@ -69,8 +70,9 @@ func (l *Load) Errors() int { return l.Wrong + l.Silent + l.Broken }
 
 // RunLoad makes a load. The report is whole also with an error.
 //
-// Every session is written to in batches of what is due, and read from apart from
-// that: what is due goes out whatever the answers do, and latency counts from then.
+// Each session has a writer, which sends what is due in batches, and a reader beside
+// it: requests go out when they are due however slow the answers are, and latency counts
+// from when a request was due.
 func RunLoad(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 	all, err := enlist(p, &o)
 	if err != nil {
@@ -98,7 +100,8 @@ func RunLoad(ctx context.Context, p *Profile, o LoadOptions) (*Report, error) {
 	return search(ctx, p, &o, all)
 }
 
-// searchTo is how near the good and the bad rate come to each other.
+// searchTo is at how small a ratio of the lowest bad to the highest good rate a search
+// ends.
 const searchTo = 1.05
 
 // search looks for the highest good rate. The report is that of the last good
@@ -282,9 +285,9 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 	return g.report(took), err
 }
 
-// slot is how long what is due is gathered at a moment of the load. A wake-up with its
-// writes and reads costs much more than a request: from 30,000 requests a second on
-// the slot grows with the rate, until a hundred of them share one.
+// slot is for how long requests that become due are gathered into one write, at a moment
+// of the load. A wake-up with its writes and reads costs much more than a request, so
+// from 30,000 requests a second on the slot grows with the rate, up to slotMost.
 func (g *generator) slot(at time.Duration) time.Duration {
 	rate, _ := g.p.rate(at)
 	return min(max(slotLeast, time.Duration(rate*10)), slotMost)

@@ -106,7 +106,7 @@ type Measure struct {
 	Percentiles
 }
 
-// Measured are the times of which there are any.
+// Measured are the times that were measured at least once.
 func (r *Report) Measured() (all []Measure) {
 	for _, m := range [...]Measure{{"latency", r.Latency}, {"from sending", r.Service}, {"the reference, from sending", r.ReferenceService}, {"the sender's lag", r.Lag}} {
 		if m.N > 0 {

@@ -12,7 +12,7 @@ import (
 // them again in voids, reversals and uploads.
 const rememberedMax = 4096
 
-// told is a request that was sent, by what it was in the capture.
+// told is how a request of the capture was sent.
 type told struct {
 	stan  uint32
 	later time.Duration // than in the capture
@@ -38,8 +38,8 @@ func (m *memory[V]) put(k string, v V) {
 	m.m[k] = v
 }
 
-// rewriter is what one terminal knows of the numbers that it and the host use
-// now.
+// rewriter puts into the requests of one terminal the numbers that it and the host use
+// now, in place of those of the capture.
 type rewriter struct {
 	rules    *Rewrite
 	terminal string // DE41 and DE42, if they are not the capture's
@@ -213,8 +213,8 @@ func six(n int64) []byte { return fmt.Appendf(nil, "%06d", n) }
 // fit makes a text as long as a fixed field.
 func fit(s string, n int) []byte { return fmt.Appendf(nil, "%-*.*s", n, n, s) }
 
-// moved is a time MMDDhhmmss, recorded around at, so much later. What is no time
-// stays.
+// moved is a time MMDDhhmmss, recorded around at, moved by later. What is not a time
+// stays as it is.
 func moved(s string, at time.Time, later time.Duration) []byte {
 	t, err := time.Parse("20060102150405", at.Format("2006")+s)
 	if err != nil {

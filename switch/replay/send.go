@@ -44,9 +44,9 @@ func (l *lane) nextDue(at time.Duration) (time.Duration, bool) {
 	}
 }
 
-// next is when the next request of the lane is due: by the arrivals, or when a
-// terminal has thought, and which terminal's that is. wait says that none is due
-// before an answer comes.
+// next is the lane's next request, and when it is due: as the arrivals say or, in a
+// closed loop, when a terminal has thought. wait says that none is due before an answer
+// comes.
 func (l *lane) next(at time.Duration) (next thought, more, wait bool) {
 	if l.g.p.Closed == nil {
 		next.at, more = l.nextDue(at)
@@ -62,8 +62,8 @@ func (l *lane) next(at time.Duration) (next thought, more, wait bool) {
 	return next, true, false
 }
 
-// write sends what is due until nothing more is, in one write what is due within a
-// slot.
+// write sends what is due until nothing more is; what is due within one slot goes out
+// in one write.
 func (l *lane) write(ctx context.Context) {
 	defer l.g.clock.set(l.number, ended)
 	end := l.g.p.lasts()
@@ -152,8 +152,8 @@ func (l *lane) send(next thought) bool {
 	return true
 }
 
-// void makes a void of an approval, in a closed loop of one of the terminal's own;
-// nil when there is none.
+// void makes a void of one of the lane's approvals; in a closed loop, of one of the same
+// terminal. It is nil where there is none.
 func (l *lane) void(instead *prepared) *prepared {
 	for i := range l.approved {
 		of := l.approved[i]

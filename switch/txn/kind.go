@@ -146,8 +146,7 @@ func (k Kind) Divisible() bool {
 // the kind: that is undone at the issuer, or never told to it.
 func (k Kind) Reversible() bool { return k.nature().remedy == Reverse || k == KindStandIn }
 
-// Asked is what the terminal asked for of which the kind is what came: a stand-in
-// is of a sale.
+// Asked is the kind that the terminal asked for: a sale, where it became a stand-in.
 func (k Kind) Asked() Kind {
 	if k == KindStandIn {
 		return KindSale
@@ -155,9 +154,8 @@ func (k Kind) Asked() Kind {
 	return k
 }
 
-// Told says that the kind tells of what has happened at the terminal already:
-// it is recorded whatever the limits say, and told to the issuer until that
-// takes note.
+// Told says that the kind tells of what has happened at the terminal already: it is
+// recorded whatever the limits say, and repeated to the issuer until that takes note.
 func (k Kind) Told() bool { return k.nature().remedy == Repeat && k != KindRefund && k != KindStandIn }
 
 // Licence is the kind that a merchant must be allowed to do k: leave for a kind includes

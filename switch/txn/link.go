@@ -19,9 +19,9 @@ type ReplyHead struct {
 }
 
 // Agrees says that an issuer's DE39 is a yes, to whatever it answers: 00, 11
-// (important customer), and CUP's flawed successes (A2, A4, A5, A6), which the network
-// has booked and settles though another party of it has yet to follow: terminals and
-// acquirers take them as successes.
+// (important customer), and CUP's successes with a fault (A2, A4, A5, A6): the network
+// has booked and settles them, though one of its other parties has not followed yet, and
+// terminals and acquirers must take them as successes.
 func Agrees(code [2]byte) bool {
 	switch code {
 	case [2]byte{'0', '0'}, [2]byte{'1', '1'}, [2]byte{'A', '2'}, [2]byte{'A', '4'}, [2]byte{'A', '5'}, [2]byte{'A', '6'}:

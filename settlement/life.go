@@ -213,7 +213,9 @@ func (s *lives) add(id txn.ID, pos uint64, rec *txn.Record) {
 	}
 	step := s.steps[id][pos]
 	step.Position, step.At, step.Record, step.Text = pos, rec.At, rec.Kind.String(), stepText(rec)
-	step.About = subjectID(rec) != id
+	if step.About = subjectID(rec) != id; step.About {
+		step.Text += ", RRN " + trimmed(rec.RRN[:]) // by which it is explained itself
+	}
 	if rec.Kind == txn.RecordOutcome { // events repeat what they are about
 		for i, micros := range rec.Took {
 			if micros > 0 {
@@ -234,6 +236,9 @@ func findingText(f txn.Finding, policy uint32) string {
 	s := fmt.Sprintf("rule %s: %s", f.Rule, f.Action)
 	if f.Shadow {
 		s += ", shadow"
+	}
+	if policy == 0 {
+		return s + " (built-in policy)"
 	}
 	return fmt.Sprintf("%s (policy %d)", s, policy)
 }

@@ -56,7 +56,7 @@ func TestLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, part := range []string{"sale of 1000.00 CNY", "credit", "assess 12µs > forward 41.3ms", "limits reserved", "rule T11: alert, shadow (policy 4)",
-			"#4 ", "outcome about it", "the answer could not be delivered", "the issuer answered 25 at attempt 3, limits given back", "merchant fee: 5.00"} {
+			"#4 ", "outcome about it", ", RRN 000000000003\n", "the answer could not be delivered", "the issuer answered 25 at attempt 3, limits given back", "merchant fee: 5.00"} {
 			if !strings.Contains(told.String(), part) {
 				t.Errorf("%q is not told in\n%s", part, told.String())
 			}

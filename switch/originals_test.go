@@ -1,9 +1,12 @@
 package acquirer
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,6 +240,39 @@ func TestRefundRefusedLate(t *testing.T) {
 	h.settle()
 	h.bank.behave = nil
 	h.want("refund again", h.ask(about(txn.KindRefund, 3, 1000, 1)), txn.Approved, "00")
+}
+
+// A link that is down says so itself: what waits for it says nothing. What was sent and
+// is not acknowledged is said at the first try and every tenth.
+func TestWhatIsOwedIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		down, vain int
+		said       int
+	}{
+		{"the link is down", 25, 0, 0},
+		{"no answer", 0, 3, 1},
+		{"no answers behind a link that was down", 5, 21, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			var said bytes.Buffer
+			h.s.log = slog.New(slog.NewTextHandler(&said, nil))
+			h.s.cfg.ReversalRetry, h.s.cfg.ReversalRetryMax = 100*time.Microsecond, time.Millisecond
+			h.bank.down = c.down
+			left := c.vain
+			h.bank.acknowledge = func(int) bool { left--; return left < 0 }
+			h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+				return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+			}
+			h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.IssuerDidNotAnswer, "98")
+			h.settle()
+			h.stop()
+			if s := said.String(); strings.Count(s, "is not acknowledged yet") != c.said || strings.Count(s, "error=\"no answer\"") != c.said || strings.Contains(s, "code=") {
+				t.Errorf("said %q, want %d lines", s, c.said)
+			}
+		})
+	}
 }
 
 // What an issuer may have got before goes out as a repeat, also the first time that it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type owed struct {
 	next     time.Time
 	behind   *owed // of the same original: sent when this one is acknowledged
 	refusals int   // see refused
+	vain     int   // tries that left us and were not acknowledged
 	sent     bool  // its issuer may have got it before: it goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
 }
@@ -296,8 +298,15 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 		if o.refused(code, err, l.s.cfg.ParkAfter) {
 			return l.park(o, code, log)
 		}
-		if o.attempts == 1 || o.attempts%10 == 0 {
-			log.Warn("what is owed is not acknowledged yet", "owed", o.name(), "attempts", o.attempts, "code", string(code[:]), "error", err)
+		// That a link is down is said once, not by each of the thousands that wait for it.
+		if !errors.Is(err, txn.ErrNotSent) {
+			if o.vain++; o.vain == 1 || o.vain%10 == 0 {
+				why := slog.String("code", strings.TrimRight(string(code[:]), "\x00"))
+				if err != nil {
+					why = slog.Any("error", err)
+				}
+				log.Warn("what is owed is not acknowledged yet", "owed", o.name(), "attempts", o.attempts, why)
+			}
 		}
 		l.push(o, l.backoff(o.attempts))
 		return nil

@@ -197,7 +197,7 @@ func (a *app) openRegistry(cards *keys.Cards) (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), officeWithin)
 		defer cancel()
 		if err := a.office.Migrate(ctx); err != nil {
-			return unreachable(fmt.Errorf("registry_from: database: %w", err))
+			return fmt.Errorf("registry_from: database: %w", err)
 		}
 		snapshot, a.version, err = a.office.Snapshot(ctx)
 	}

@@ -462,7 +462,7 @@ func caseWriteOffCommand(c *console) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.done(p, "proposed; another person must approve it")
+				return c.done(p, fmt.Sprintf("proposed; another person must approve it (case approve %d)", p))
 			})
 		},
 	}, true)

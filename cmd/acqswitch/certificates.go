@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -110,6 +111,6 @@ func (w *certificateWatch) look(all []expiring, now time.Time) {
 		if mark <= 1 {
 			level = slog.LevelError
 		}
-		w.log.Log(context.Background(), level, "a certificate ends: renew it, then SIGHUP", x.what, x.name, "ends", x.ends.UTC(), "days", mark)
+		w.log.Log(context.Background(), level, "a certificate ends: renew it, then SIGHUP", x.what, x.name, "ends", x.ends.UTC(), "days", int(math.Ceil(x.ends.Sub(now).Hours()/24)))
 	}
 }

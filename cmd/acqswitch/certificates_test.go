@@ -30,6 +30,9 @@ func TestF86CertificatesEnd(t *testing.T) {
 		}
 		w.look([]expiring{{"issuer", "east", ends}, {"issuer", "plain", time.Time{}}, {"listener", ":8583", ends.AddDate(9, 0, 0)}}, at)
 	}
+	for _, days := range []int{20, -3} { // at a start
+		(&certificateWatch{w.log, map[expiring]int{}}).look([]expiring{{"listener", ":8583", last.AddDate(0, 0, days)}}, last)
+	}
 	var want strings.Builder
 	for _, year := range []int{2026, 2027} {
 		for _, c := range []struct {
@@ -39,6 +42,7 @@ func TestF86CertificatesEnd(t *testing.T) {
 			fmt.Fprintf(&want, "%s issuer=east ends=%d-06-01T12:00:00.000Z days=%d\n", c.level, year, c.days)
 		}
 	}
+	want.WriteString("WARN listener=:8583 ends=2027-06-24T12:00:00.000Z days=20\nERROR listener=:8583 ends=2027-06-01T12:00:00.000Z days=-3\n")
 	var got strings.Builder
 	for line := range strings.Lines(said.String()) {
 		_, line, _ = strings.Cut(line, "level=")

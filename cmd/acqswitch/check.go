@@ -168,7 +168,7 @@ func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) error {
 	ctx, cancel := context.WithTimeout(ctx, officeWithin)
 	defer cancel()
 	if _, _, err := o.Snapshot(ctx); err != nil && !errors.Is(err, office.ErrNoSchema) {
-		return unreachable(fmt.Errorf("registry_from: database: %w", err))
+		return fmt.Errorf("registry_from: database: %w", err)
 	}
 	return nil
 }

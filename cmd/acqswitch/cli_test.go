@@ -28,6 +28,7 @@ func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	write(t, dir, "office.yaml", "registry_from: database\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	write(t, dir, "away.yaml", "registry_from: database\nledger: {dsn: \"postgres://u:secret@127.0.0.1:1/d\"}\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +85,16 @@ func TestCommandLine(t *testing.T) {
 		{"risk policy propose policy.yaml --by li", exitUsage, "", "--reason must say why"},
 		{"risk policy reject 1 --by li", exitUsage, "", "--reason must say why"},
 		{"issuer --listen " + taken.Addr().String() + " --book " + dir + "/taken.book", exitFailed, "", "address already in use"},
+
+		{"parked retry 1 --reason card_6222021234567890128", exitUsage, "", "--reason has what looks like a card number in it: leave it out"},
+		{"merchant hold 1 --by 6222021234567890128 --reason x", exitUsage, "", "--by has what looks like a card number in it"},
+		{"alert dispose 1 --note 6222-0212-3456-7890-128", exitUsage, "", "--note has what looks like a card number in it"},
+		{"ticket open SN1 it eats 6222021234567890128 --by li", exitUsage, "", "ticket open takes"},
+		{"ticket resolve 1 6222021234567890128 --by li", exitUsage, "", "the text has what looks like a card number in it"},
+
+		{"serve --config away.yaml", exitUnreachable, "", "registry_from: database: "},
+		{"merchant set 999290054110001 name=A --by li --config away.yaml", exitUnreachable, "", "connection refused"},
+		{"ledger figures --config away.yaml", exitUnreachable, "", "connection refused"},
 
 		{"terminal sale", exitUsage, "", "--amount must say how much"},
 		{"terminal sale --amount 12.345", exitUsage, "", "--amount"},

@@ -434,7 +434,7 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 		parts = append(parts, keys.Component{Part: part, KCV: kcv})
 	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return nil, fmt.Errorf("%d components given on standard input, must be 2 or 3", len(parts))
+		return nil, fmt.Errorf("%s given on standard input, must be 2 or 3", plural(len(parts), "component"))
 	}
 	return parts, nil
 }

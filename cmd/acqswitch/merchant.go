@@ -48,7 +48,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 				return "", err
 			}
 			p, err := o.ProposeAccount(ctx, who, e)
-			return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
+			return fmt.Sprintf("proposal %d: another person must approve it (proposal approve %[1]d)", p.Number), err
 		})
 	show := reading(&cobra.Command{Use: "show MID", Short: "Show a merchant, its papers and its machines", Args: args(1, "one merchant id"),
 		Example: "  acqswitch merchant show 999290054119001"},
@@ -144,7 +144,7 @@ account are kept sealed; KEY=@- reads a text from standard input.`
 						return "", err
 					}
 					p, err := o.ProposeResume(ctx, who, given[0])
-					return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
+					return fmt.Sprintf("proposal %d: another person must approve it (proposal approve %[1]d)", p.Number), err
 				}
 				if err := o.StepMerchant(ctx, who, given[0], act.name); err != nil {
 					return "", err
@@ -185,13 +185,13 @@ func deviceCommand(c *console) *cobra.Command {
 		writing("set", "Change what is said of a machine", `  acqswitch device set 00002304SN0000009001 inspected=2026-11-26 --by li --reason "seen at the shop"`, "set", plain((*office.Office).SetMachine)),
 		writing("bind", "Bind a machine in stock to a merchant", `  acqswitch device bind 00002304SN0000009001 merchant=999290054119001 tid=30000001 class=fixed region=310101 premises.lat=31.2304 premises.lng=121.4737 --by li`, "is bound", plain((*office.Office).Bind)),
 		writing("move", "Propose to move a machine to another merchant: another person approves it",
-			`  acqswitch device move 00002304SN0000009001 merchant=999290058129001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`, "",
+			`  acqswitch device move 00002304SN0000009001 merchant=999290058120001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`, "",
 			func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
 				if err := because(who.Reason); err != nil {
 					return "", err
 				}
 				p, err := o.ProposeMove(ctx, who, e)
-				return fmt.Sprintf("proposal %d: another person must approve it", p.Number), err
+				return fmt.Sprintf("proposal %d: another person must approve it (proposal approve %[1]d)", p.Number), err
 			}),
 		reading(&cobra.Command{Use: "show SERIAL|TID", Short: "Show a machine and where it was", Args: args(1, "a serial number or a terminal id"), Example: "  acqswitch device show 10000001"},
 			func(ctx context.Context, o *office.Office, given []string) error {

@@ -107,6 +107,9 @@ func TestOffice(t *testing.T) {
 	refuses(exitUsage, `there is no plan "retial", which merchant `+shop+" has in the registry", "fee", "check")
 	say("set", "merchant", "set", shop, "fee_plan=retail", "--by", "li")
 	say("ok", "fee", "check")
+	if got := s.cli("fee", "check"); strings.Contains(got.out, shop) || !strings.Contains(got.out, "no plan: merchant "+other+": what it sells waits in suspense\n") {
+		t.Errorf("%s%s", got.out, got.errs)
+	}
 	if got := s.cli("payout", "check"); strings.Contains(got.out, shop) || !strings.Contains(got.out, "not payable: merchant "+other) {
 		t.Errorf("%s%s", got.out, got.errs)
 	}

@@ -312,7 +312,7 @@ what waits in suspense, debit 2900 and credit 2100.`,
 				if err != nil {
 					return err
 				}
-				return c.done(n, "proposed; another person must approve it")
+				return c.done(n, fmt.Sprintf("proposed; another person must approve it (correction approve %d)", n))
 			})
 		},
 	}, true)

@@ -340,7 +340,7 @@ The next run that begins after the approval books the correction.`,
 				if err != nil {
 					return err
 				}
-				return c.done(n, "proposed; another person must approve it")
+				return c.done(n, fmt.Sprintf("proposed; another person must approve it (reconcile approve %d)", n))
 			})
 		},
 	}, true)

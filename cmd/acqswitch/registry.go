@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,8 +100,11 @@ func (c *config) changeOffice(ctx context.Context, fn func(*office.Office) error
 			return err
 		}
 		defer l.Close()
-		if err := errors.Join(l.Migrate(ctx), o.Migrate(ctx)); err != nil {
-			return unreachable(err)
+		if err := l.Migrate(ctx); err != nil {
+			return err
+		}
+		if err := o.Migrate(ctx); err != nil {
+			return err
 		}
 		return fn(o)
 	})

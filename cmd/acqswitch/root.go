@@ -15,8 +15,10 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
 )
 
 // The exit codes, the same for every subcommand.
@@ -56,6 +58,8 @@ func exitCode(err error) int {
 		return e.code
 	case errors.Is(err, ledger.ErrNoSchema), errors.Is(err, approval.ErrNoSchema), errors.Is(err, alert.ErrNoSchema), errors.Is(err, office.ErrNoSchema):
 		return exitRefused // there is nothing yet
+	case sqldb.Unreachable(err):
+		return exitUnreachable
 	}
 	return exitFailed
 }
@@ -101,7 +105,10 @@ side could not be reached.`,
 			}
 			return usage(fmt.Errorf("there is no command %q; see acqswitch --help", given[0]))
 		},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, given []string) error {
+			if err := withoutCards(cmd, given); err != nil {
+				return err
+			}
 			switch _, rows := cmd.Annotations[listsRows]; {
 			case c.output == "table", c.output == "json", c.output == "csv" && rows:
 				return nil
@@ -156,6 +163,28 @@ side could not be reached.`,
 		versionCommand(c),
 	)
 	return root
+}
+
+// withoutCards refuses a card number in what people write for those who read it
+// later: it is kept for as long as the records are, and shown as it is.
+func withoutCards(cmd *cobra.Command, given []string) error {
+	has := func(what, text string) error {
+		if telemetry.Mask(text) == text {
+			return nil
+		}
+		return usage(fmt.Errorf("%s has what looks like a card number in it: leave it out, what is written here is kept and shown", what))
+	}
+	for _, name := range []string{"by", "reason", "note"} {
+		if f := cmd.Flags().Lookup(name); f != nil {
+			if err := has("--"+name, f.Value.String()); err != nil {
+				return err
+			}
+		}
+	}
+	if cmd.HasParent() && cmd.Parent().Name() == "ticket" && len(given) > 1 {
+		return has("the text", strings.Join(given[1:], " "))
+	}
+	return nil
 }
 
 // plainly says of a flag's value what it must be, not how reading it failed.

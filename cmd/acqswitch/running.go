@@ -39,8 +39,12 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	defer func() { err = errors.Join(err, a.close()) }()
 	failed := make(chan error, 8)
 	var stop []func()
+	var stopping time.Time
 	defer func() {
 		for i := len(stop) - 1; i >= 0; i-- {
+			if i == 0 && !stopping.IsZero() { // what writes the log is the last to go
+				a.log.Info("stopped", "took", time.Since(stopping).Round(time.Millisecond))
+			}
 			stop[i]()
 		}
 		for {
@@ -131,9 +135,11 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	ready()
 	select {
 	case <-ctx.Done():
+		stopping = time.Now()
 		a.log.Info("stopping")
 		return nil
 	case err := <-failed:
+		stopping = time.Now()
 		a.log.Error("stopping", "error", err)
 		return err
 	}

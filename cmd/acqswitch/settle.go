@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -101,6 +102,30 @@ func (c *config) eachMerchant(fn func(registry.Entry)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), officeWithin)
 	defer cancel()
 	return c.withOffice(func(o *office.Office) error { return o.EachMerchant(ctx, fn) })
+}
+
+// eachServed walks the merchants that are served, of either registry.
+func (c *config) eachServed(fn func(mid string)) error {
+	if c.RegistryFrom == "file" {
+		s, err := readRegistry(c.path(c.Registry, "registry.yaml"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it is where the switch runs
+		}
+		if err != nil {
+			return err
+		}
+		for m := range s.Merchants() {
+			if m.Status == txn.StatusActive {
+				fn(m.ID.String())
+			}
+		}
+		return nil
+	}
+	return c.eachMerchant(func(m registry.Entry) {
+		if s, err := registry.Parse[registry.MerchantStatus](m.Get("status")); err == nil && s.Serves() == txn.StatusActive {
+			fn(m.Get("mid"))
+		}
+	})
 }
 
 // openAccount gives the numbers of accounts that the office of the configuration
@@ -216,7 +241,7 @@ in the ledger, or a day before it is not settled.`,
 func feeCommand(c *console) *cobra.Command {
 	var file, data, date string
 	check := &cobra.Command{
-		Use: "check", Short: "Say whether the fees can be used", Args: noArgs,
+		Use: "check", Short: "Say whether the fees can be used, and which merchants are served without a plan", Args: noArgs,
 		Example: "  acqswitch fee check --config acqswitch.yaml",
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := readConfig(file)
@@ -230,8 +255,23 @@ func feeCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			day, err := cfg.businessDay()
+			if err != nil {
+				return err
+			}
+			without := []string{}
+			if err := cfg.eachServed(func(mid string) {
+				if !s.HasPlan(txn.MakeMerchantID(mid), day.Of(time.Now())) {
+					without = append(without, mid)
+				}
+			}); err != nil {
+				return err
+			}
 			if c.json() {
-				return c.print(map[string]string{"sha256": s.Sum()})
+				return c.print(map[string]any{"sha256": s.Sum(), "without_plan": without})
+			}
+			for _, mid := range without {
+				fmt.Fprintf(c.out, "no plan: merchant %s: what it sells waits in suspense\n", mid)
 			}
 			_, err = fmt.Fprintln(c.out, "ok", s.Sum())
 			return err

@@ -173,12 +173,7 @@ func (s *Schedule) Terms(d *Deal) (t Terms, why Unpriced) {
 	if _, ok := d.Currency.Exponent(); !ok {
 		return t, CurrencyIsUnknown
 	}
-	var plan *tariff
-	for _, a := range s.merchants[d.Merchant] {
-		if a.covers(d.Day) {
-			plan = a.plan
-		}
-	}
+	plan := s.plan(d.Merchant, d.Day)
 	if plan == nil {
 		return t, MerchantHasNoPlan
 	}
@@ -203,6 +198,18 @@ func (s *Schedule) Terms(d *Deal) (t Terms, why Unpriced) {
 		}
 	}
 	return t, Priced
+}
+
+// HasPlan says that a merchant has a plan on a day.
+func (s *Schedule) HasPlan(m txn.MerchantID, day txn.Date) bool { return s.plan(m, day) != nil }
+
+func (s *Schedule) plan(m txn.MerchantID, day txn.Date) *tariff {
+	for _, a := range s.merchants[m] {
+		if a.covers(day) {
+			return a.plan
+		}
+	}
+	return nil
 }
 
 // period is from the first day to the last; a last of 0 is without end.

@@ -94,14 +94,10 @@ func (d *DB) openSQLite() (err error) {
 }
 
 func (d *DB) openPostgres() error {
-	cfg, err := pgx.ParseConfig(d.dsn)
+	cfg, err := d.server()
 	if err != nil {
-		return err // pgx hides the password
+		return err
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 5 * time.Second
-	}
-	cfg.RuntimeParams["application_name"] = "acqswitch"
 	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
 	d.Write = sql.OpenDB(connector{stdlib.GetConnector(*cfg)})
 	d.Write.SetMaxOpenConns(1)
@@ -110,6 +106,19 @@ func (d *DB) openPostgres() error {
 	d.Read = sql.OpenDB(connector{stdlib.GetConnector(*readOnly)})
 	d.Read.SetMaxOpenConns(readersMax)
 	return nil
+}
+
+// server is how PostgreSQL is reached.
+func (d *DB) server() (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(d.dsn)
+	if err != nil {
+		return nil, err // pgx hides the password
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	cfg.RuntimeParams["application_name"] = "acqswitch"
+	return cfg, nil
 }
 
 // connector connects to PostgreSQL, and says in one line why it cannot: pgx has a
@@ -127,6 +136,12 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 type connectError struct{ error }
 
 func (e *connectError) Unwrap() error { return e.error }
+
+// Unreachable says that no connection to the database server could be made.
+func Unreachable(err error) bool {
+	var e *connectError
+	return errors.As(err, &e)
+}
 
 // Error tells what is said of several tries once.
 func (e *connectError) Error() string {
@@ -346,9 +361,13 @@ func (d *DB) Listen(ctx context.Context, channel string, notify func()) error {
 	if !d.postgres {
 		return errors.New("SQLite gives no notices")
 	}
-	conn, err := pgx.Connect(ctx, d.dsn)
+	cfg, err := d.server()
 	if err != nil {
-		return fmt.Errorf("connect to database: %w", err)
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect to database: %w", &connectError{err})
 	}
 	defer func() {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

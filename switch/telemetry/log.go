@@ -24,12 +24,14 @@ func Logger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error
 	return nil, fmt.Errorf("log format %q must be json or text", format)
 }
 
-// maskAttr masks one attribute. Numbers stay: card numbers are never numbers
+// maskAttr masks one attribute, and gives a duration its unit. Numbers stay: card numbers are never numbers
 // here (txn.PAN masks itself), and transaction ids are as long.
 func maskAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
 		a.Value = slog.StringValue(Mask(a.Value.String()))
+	case slog.KindDuration: // JSON would have nanoseconds, without a unit
+		a.Value = slog.StringValue(a.Value.String())
 	case slog.KindAny:
 		a.Value = maskAny(a.Value)
 	}

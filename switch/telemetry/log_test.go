@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMask(t *testing.T) {
@@ -97,7 +98,7 @@ func TestF88LoggerMasksEverywhere(t *testing.T) {
 		log.With("bound", plantedPAN).WithGroup("g").Info("message "+plantedPAN,
 			"string", plantedPAN, "error", textError{plantedPAN}, "wrapped", fmt.Errorf("bad card: %w", errors.New(plantedPAN)),
 			"bytes", []byte(plantedPAN), "struct", card{plantedPAN, nil}, "pointer", &nested, "map", map[string]string{"a": plantedPAN},
-			"raw", json.RawMessage(`"`+plantedPAN+`"`), slog.Group("group", "deep", plantedPAN), "id", uint64(4761739001010118), "nothing", nil)
+			"raw", json.RawMessage(`"`+plantedPAN+`"`), slog.Group("group", "deep", plantedPAN), "id", uint64(4761739001010118), "nothing", nil, "took", 1500*time.Millisecond)
 		line := out.String()
 		if leaks(strings.ReplaceAll(line, "4761739001010118", "")) {
 			t.Errorf("%s: %s", format, line)
@@ -107,6 +108,9 @@ func TestF88LoggerMasksEverywhere(t *testing.T) {
 		}
 		if format == "json" && !json.Valid(out.Bytes()) {
 			t.Errorf("not JSON: %s", line)
+		}
+		if !strings.Contains(line, map[string]string{"json": `"took":"1.5s"`, "text": "took=1.5s"}[format]) {
+			t.Errorf("%s: a duration without its unit: %s", format, line)
 		}
 		if strings.Contains(line, "below the level") {
 			t.Error("the level is ignored")

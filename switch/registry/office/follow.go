@@ -324,12 +324,17 @@ func (o *Office) listen(ctx context.Context, notice chan<- struct{}, listening c
 		}
 		listening <- heard
 	}
+	deaf := false // and it was said
 	for ctx.Err() == nil {
 		first := true
 		err := o.db.Listen(ctx, channel, func() {
 			if first {
 				first = false
 				tell(true)
+				if deaf {
+					log.Info("changes of the registry are told of again")
+				}
+				deaf = false
 			}
 			select {
 			case notice <- struct{}{}:
@@ -339,7 +344,10 @@ func (o *Office) listen(ctx context.Context, notice chan<- struct{}, listening c
 		if ctx.Err() != nil {
 			return
 		}
-		log.Warn("nobody tells of changes of the registry for now; it is asked for them", "error", err)
+		if !deaf {
+			log.Warn("nobody tells of changes of the registry for now; it is asked for them", "error", err)
+		}
+		deaf = true
 		tell(false)
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package office
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -193,4 +195,21 @@ func TestFollow(t *testing.T) {
 			t.Errorf("a merchant was not found %d times", n)
 		}
 	})
+}
+
+// A database that is away is said once, however often it is asked for.
+func TestNobodyTells(t *testing.T) {
+	t.Parallel()
+	db, err := sqldb.Open("postgres://u:secret@127.0.0.1:1/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*listenAgain+listenAgain/2)
+	defer cancel()
+	var said bytes.Buffer
+	(&Office{db: db}).listen(ctx, make(chan struct{}, 1), make(chan bool, 1), slog.New(slog.NewTextHandler(&said, nil)))
+	if s := said.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "nobody tells of changes of the registry") || strings.Contains(s, `\n`) {
+		t.Errorf("said %q, want one line", s)
+	}
 }

@@ -406,18 +406,30 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 
 // zoneMAC is an issuer's MAC key, in the ring when it is used.
 type zoneMAC struct {
-	ring   *keyring.Ring
-	issuer txn.IssuerID
+	ring      *keyring.Ring
+	issuer    txn.IssuerID
+	algorithm algo.MACAlgorithm
 }
 
-func (z zoneMAC) MAC(data []byte) ([algo.MACSize]byte, error) { return z.ring.ZoneMAC(z.issuer, data) }
+func zoneMACOf(is *issuer.Config, ring *keyring.Ring) (zoneMAC, error) {
+	algorithm, err := algo.ParseMAC(is.MAC)
+	return zoneMAC{ring, txn.MakeIssuerID(is.Name), algorithm}, err
+}
+
+func (z zoneMAC) MAC(data []byte) ([algo.MACSize]byte, error) {
+	return z.ring.ZoneMAC(z.issuer, z.algorithm, data)
+}
 
 // checkZoneMACs says which issuer has no MAC key and needs one.
 func (c *config) checkZoneMACs(ring *keyring.Ring) error {
 	for i := range c.Issuers {
 		if is := &c.Issuers[i]; is.Authenticated() {
-			if _, err := ring.ZoneMAC(txn.MakeIssuerID(is.Name), nil); err != nil {
-				return usage(fmt.Errorf("issuer %q has mac: x9.9: %w; load it with acqswitch keys load-zak %[1]s", is.Name, err))
+			mac, err := zoneMACOf(is, ring)
+			if err == nil {
+				_, err = mac.MAC(nil)
+			}
+			if err != nil {
+				return usage(fmt.Errorf("issuer %q has mac: %s: %w; load a key for it with acqswitch keys load-zak %[1]s", is.Name, is.MAC, err))
 			}
 		}
 	}
@@ -437,9 +449,11 @@ func (c *config) router(j issuer.Journal, ring *keyring.Ring, hooks issuer.Hooks
 			agreed = dialect.CUPS(*cfg.CUPS)
 		}
 		d, err := dialect.ForIssuer(cfg.Dialect, id, agreed)
-		if err == nil && cfg.Authenticated() {
-			d.Authenticate(zoneMAC{ring, txn.MakeIssuerID(cfg.Name)})
+		if err != nil || !cfg.Authenticated() {
+			return d, err
 		}
+		mac, err := zoneMACOf(cfg, ring)
+		d.Authenticate(mac)
 		return d, err
 	}, j, hooks)
 }

@@ -55,7 +55,9 @@ completion, a refund of more than is left.`,
 				return err
 			}
 			fmt.Fprintln(c.out, "issuer listens on", sim.Addr())
-			return sim.Run(cmd.Context())
+			err = sim.Run(cmd.Context())
+			fmt.Fprintln(c.out, sim.Figures())
+			return err
 		},
 	}
 	f := cmd.Flags()

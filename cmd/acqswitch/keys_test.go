@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
 )
 
@@ -82,11 +85,40 @@ func TestKeyOfAStranger(t *testing.T) {
 	}
 	write(t, dir, "acqswitch.yaml", "log: {level: error}\nadmin: {address: \"127.0.0.1:0\"}\nterminals: {listeners: [{address: \"127.0.0.1:0\", dialect: cup-pos}]}\n"+
 		"issuers: [{name: east, address: \"127.0.0.1:1\", dialect: cups, mac: x9.9, bins: [\"62\"]}]\n")
-	acqswitch(t, dir, nil, "", "serve").check(t, exitUsage, "", `issuer "east" has mac: x9.9: MAC key of issuer east: there is no such key; load it with acqswitch keys load-zak east`)
+	acqswitch(t, dir, nil, "", "serve").check(t, exitUsage, "", `issuer "east" has mac: x9.9: MAC key of issuer east: there is no such key; load a key for it with acqswitch keys load-zak east`)
 	refuse(weak, "zak", "nosuch", `there is no issuer "nosuch" in the configuration`)
 	load(weak, "zak", "east", "")
 	acqswitch(t, dir, nil, "", "keys", "list").check(t, exitOK, "issuer east", "")
 	acqswitch(t, dir, nil, "", "keys", "load-serial", "--help").check(t, exitOK, "load-serial TERMINAL", "")
+}
+
+// An issuer that wants MACs refuses a switch without, and takes one that has its key;
+// what it answers without the right MAC is reversed.
+func TestIssuerMACs(t *testing.T) {
+	t.Parallel()
+	clearKey, _ := testKey(t, algo.TDES2, 0x15)
+	s := newStack(t, fmt.Sprintf("mac: x9.19\nmac_key: %X\nrules: [{amount: 66600, echo: {mac: true}}]\n", clearKey))
+	sell := func(amount string) result {
+		t.Helper()
+		return s.terminal("", "sale", "--amount", amount, "--card", testPAN)
+	}
+	sell("12.50").check(t, exitRefused, "refused: code 63", "")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("the switch ended with %d", code)
+	}
+	config, err := os.ReadFile(filepath.Join(s.dir, "acqswitch.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.dir, "acqswitch.yaml", strings.Replace(string(config), `bins: ["62"]`, `bins: ["62"], mac: x9.19`, 1))
+	acqswitch(t, s.dir, nil, components(t, algo.TDES2, clearKey), "keys", "load-zak", "east").check(t, exitOK, "with check value", "")
+	s.start()
+	sell("12.51").check(t, exitOK, "approved", "")
+	sell("666.00").check(t, exitRefused, "refused", "")
+	s.until("what was answered wrongly is reversed", func() bool { return s.booked(simulator.Reversed) == 1 })
+	if n := s.booked(simulator.Approved); n != 2 {
+		t.Errorf("%d sales are booked, want 2", n)
+	}
 }
 
 // A ceremony: keys are loaded, listed, sent under a key block key to a second

@@ -33,7 +33,6 @@ type cups struct {
 	forwarder []byte
 	receiver  []byte
 	reserved  []byte
-	key       MACKey // nil: messages have no MAC
 }
 
 // cupsDestination is the network itself.
@@ -56,7 +55,7 @@ func newCUPS(acquirer txn.AcquirerID, c CUPS) (*cups, error) {
 	if len(c.Reserved) > 100 {
 		return nil, fmt.Errorf("cups.reserved: has %d characters, DE122 has room for 100", len(c.Reserved))
 	}
-	return &cups{iso.MakeCUPSHeader(c.Destination, c.Source), []byte(c.Forwarder), []byte(c.Receiver), []byte(c.Reserved), nil}, nil
+	return &cups{iso.MakeCUPSHeader(c.Destination, c.Source), []byte(c.Forwarder), []byte(c.Receiver), []byte(c.Reserved)}, nil
 }
 
 // cupsForms are the kinds as UnionPay's network has them: a void is 20 as a refund

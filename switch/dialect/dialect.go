@@ -213,7 +213,7 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 		body, at := len(dst)+t.PrefixSize()+len(tpdu)+len(header), len(frame)-t.macWidth()
 		var mac [macSize]byte
 		if mac, err = sign(&x.Request, frame[body:at]); err == nil {
-			t.putMAC(frame, mac)
+			placeMAC(frame[at:], mac)
 		}
 	}
 	if err != nil {

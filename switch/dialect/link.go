@@ -16,6 +16,7 @@ type Issuer struct {
 	*Link
 	acquirer []byte // DE32
 	cups     *cups  // nil: ISO 8583:1987
+	key      MACKey // nil: messages have no MAC
 }
 
 // Link is how messages are written on one kind of issuer link, for both of its
@@ -63,12 +64,15 @@ func ForIssuer(name string, acquirer txn.AcquirerID, c CUPS) (*Issuer, error) {
 	return d, err
 }
 
-// Authenticate gives the messages of a link to UnionPay's network MACs under key. It
-// is called before the link is used.
-func (d *Issuer) Authenticate(key MACKey) { d.cups.key = key }
+// Authenticate gives the link's financial messages MACs under key. It is called before
+// the link is used.
+func (d *Issuer) Authenticate(key MACKey) { d.key = key }
 
 // Codec is the link's field table.
 func (l *Link) Codec() *iso.Codec { return l.codec }
+
+// isCUPS says that it is one of UnionPay's network.
+func (l *Link) isCUPS() bool { return l.codec.Framing().Measured }
 
 // Kind is what a message asks for.
 func (l *Link) Kind(m *iso.Message) txn.Kind { return l.kind(m) }
@@ -76,7 +80,7 @@ func (l *Link) Kind(m *iso.Message) txn.Kind { return l.kind(m) }
 // BeginAnswer begins the answer to a request behind dst.
 func (l *Link) BeginAnswer(dst []byte, m *iso.Message) (e iso.Encoder) {
 	mti := m.MTI()&^0xF + 0x10
-	if !l.codec.Framing().Measured {
+	if !l.isCUPS() {
 		return l.codec.Begin(dst, nil, nil, mti)
 	}
 	header := iso.CUPSAnswer(m.Header())
@@ -236,7 +240,7 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 		d.original(&e, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
 	}
 	d.reserved(&e)
-	return d.finish(&e, dst)
+	return d.Finish(&e, dst, d.key)
 }
 
 // AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
@@ -292,7 +296,7 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 		e.Digits(95, b[:])
 	}
 	d.reserved(&e)
-	return d.finish(&e, dst)
+	return d.Finish(&e, dst, d.key)
 }
 
 // undoneCode is DE3 of a request as it was sent, from the terminal's: what can
@@ -373,7 +377,7 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 		d.original(&e, mtiOf(original), decimal(original[4:10]), [10]byte(original[10:originalSize]))
 	}
 	d.reserved(&e)
-	return d.finish(&e, dst)
+	return d.Finish(&e, dst, d.key)
 }
 
 // originalSize is MTI 4, STAN 6 and DE7 10: an issuer's name for a request.

@@ -96,7 +96,9 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 			reply.Code = rejectedCode
 			return nil
 		}
-		if err := d.cups.authentic(&m); err != nil {
+	}
+	if d.key != nil && h.MTI>>8 != 0x08 {
+		if err := d.Authentic(&m, d.key); err != nil {
 			return err
 		}
 	}

@@ -55,15 +55,19 @@ func holdMAC(e *iso.Encoder, m *iso.Message) {
 	e.Bytes(field, noMAC[:])
 }
 
-// putMAC writes the MAC into its place at the frame's end, as the dialect
-// spells eight bytes.
-func (t *Terminal) putMAC(frame []byte, mac [macSize]byte) {
-	if !t.hex {
-		copy(frame[len(frame)-macSize:], mac[:])
+// placeMAC writes the MAC into its place: eight bytes, or as many in hexadecimal
+// where the dialect spells them so.
+func placeMAC(place []byte, mac [macSize]byte) {
+	if len(place) == macSize {
+		copy(place, mac[:])
 		return
 	}
+	hexMAC(place, mac[:])
+}
+
+// hexMAC spells bytes in capitals.
+func hexMAC(place, mac []byte) {
 	const digits = "0123456789ABCDEF"
-	place := frame[len(frame)-2*macSize:]
 	for i, b := range mac {
 		place[2*i], place[2*i+1] = digits[b>>4], digits[b&15]
 	}

@@ -25,6 +25,7 @@ const _ = uint(txn.STANMax - 8*inFlightMax)
 const (
 	macNone = "none"
 	macX99  = "x9.9"
+	macX919 = "x9.19"
 )
 
 // What Config.Reversals may be.
@@ -45,8 +46,8 @@ type Config struct {
 	Dialect string `yaml:"dialect"`
 	// CUPS is for links to UnionPay's network, dialect cups, alone.
 	CUPS *CUPS `yaml:"cups"`
-	// MAC is how messages are authenticated, under the issuer's MAC key: x9.9, or
-	// none, the default. With dialect cups.
+	// MAC is how financial messages are authenticated, under the issuer's MAC key:
+	// x9.9, but with dialect cups also x9.19, or none, the default.
 	MAC string `yaml:"mac"`
 	// BINs are the card number prefixes routed here, 1 to 19 digits each; the
 	// longest prefix of a card number wins. A prefix belongs to one issuer.
@@ -121,7 +122,7 @@ type BreakerConfig struct {
 }
 
 // Authenticated says that messages have MACs.
-func (c *Config) Authenticated() bool { return c.MAC == macX99 }
+func (c *Config) Authenticated() bool { return c.MAC == macX99 || c.MAC == macX919 }
 
 // withDefaults is c with every zero field that has a default filled in.
 func (c Config) withDefaults() Config {
@@ -177,7 +178,7 @@ func (c Config) Validate() error {
 		{"connect_timeout", c.ConnectTimeout > 0, "must be positive"},
 		{"write_timeout", c.WriteTimeout > 0 && c.WriteTimeout < c.Timeout, "must be positive and shorter than timeout"},
 		{"echo_timeout", c.EchoTimeout > 0, "must be positive"},
-		{"mac", c.MAC == macNone || c.MAC == macX99 && c.Dialect == "cups", "must be none or, with dialect cups, x9.9"},
+		{"mac", c.MAC == macNone || c.MAC == macX99 || c.MAC == macX919 && c.Dialect != "cups", "must be none, x9.9 or, with another dialect than cups, x9.19"},
 		{"cups", c.CUPS == nil || c.Dialect == "cups", "is for dialect cups"},
 		{"utc_offset", c.UTCOffset > -24*time.Hour && c.UTCOffset < 24*time.Hour, "must be less than a day"},
 		{"reconnect_min", c.ReconnectMin > 0 && c.ReconnectMin <= c.ReconnectMax, "must be positive and not above reconnect_max"},

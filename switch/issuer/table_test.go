@@ -504,7 +504,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"tls.key", func(c *Config) { c.TLS = &certs.Client{CA: "x", Cert: "y"} }},
 		{"dialect", func(c *Config) { c.Dialect = "klingon" }},
 		{"cups", func(c *Config) { c.CUPS = &CUPS{} }},
-		{"mac", func(c *Config) { c.MAC = "x9.9" }},
+		{"mac", func(c *Config) { c.MAC = "x9.7" }},
 		{"mac", func(c *Config) { c.MAC, c.Dialect = "x9.19", "cups" }},
 	} {
 		cfg := good(c.change)

@@ -367,7 +367,7 @@ func BenchmarkCheck(b *testing.B) {
 func TestZoneMAC(t *testing.T) {
 	d := newDesk(t)
 	east := txn.MakeIssuerID("east")
-	if _, err := d.ring.ZoneMAC(east, nil); !errors.Is(err, ErrNoKey) {
+	if _, err := d.ring.ZoneMAC(east, algo.MACX99, nil); !errors.Is(err, ErrNoKey) {
 		t.Errorf("without a key: %v", err)
 	}
 	first, second := bytes.Repeat([]byte{0x13, 0x57}, 8), bytes.Repeat([]byte{0x31, 0x9A}, 8)
@@ -408,7 +408,7 @@ func TestZoneMAC(t *testing.T) {
 	}
 	check := func(what string) {
 		t.Helper()
-		if got, err := d.ring.ZoneMAC(east, text); err != nil || got != want {
+		if got, err := d.ring.ZoneMAC(east, algo.MACX99, text); err != nil || got != want {
 			t.Errorf("%s: %X, %v, want %X", what, got, err, want)
 		}
 		if _, err := d.ring.ZonePIN(east); err != nil {

@@ -98,9 +98,8 @@ func (r *Ring) SetZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
 	return nil
 }
 
-// ZoneMAC is the MAC of data under an issuer's MAC key: CBC over zero-padded blocks,
-// ANSI X9.9, also with SM4.
-func (r *Ring) ZoneMAC(issuer txn.IssuerID, data []byte) ([algo.MACSize]byte, error) {
+// ZoneMAC is the MAC of data under an issuer's MAC key.
+func (r *Ring) ZoneMAC(issuer txn.IssuerID, by algo.MACAlgorithm, data []byte) ([algo.MACSize]byte, error) {
 	r.mu.RLock()
 	open := r.macs[issuer]
 	r.mu.RUnlock()
@@ -110,7 +109,7 @@ func (r *Ring) ZoneMAC(issuer txn.IssuerID, data []byte) ([algo.MACSize]byte, er
 			return [algo.MACSize]byte{}, fmt.Errorf("MAC key of issuer %s: %w", issuer, err)
 		}
 	}
-	return open.MAC(algo.MACX99, data)
+	return open.MAC(by, data)
 }
 
 func (r *Ring) openZoneMAC(issuer txn.IssuerID) (*keys.ZoneMAC, error) {

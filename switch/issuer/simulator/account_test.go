@@ -58,7 +58,7 @@ func (c *client) spell(d deal) []byte {
 	if all := strings.Fields(d.asks); len(all) == 4 {
 		e.Digits(95, fmt.Appendf(nil, "%012s%030d", all[3], 0))
 	}
-	return c.finish(e)
+	return c.finish(e, nil, c.key)
 }
 
 // TestAccount holds what an issuer lets be done with an earlier transaction, in

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 )
 
 // Config is one simulated issuer. A zero field takes the default named.
@@ -21,6 +23,13 @@ type Config struct {
 	// iso87-binary (binary bitmap), iso87-ascii4 (4-digit length) or cups (UnionPay's
 	// network). Default iso87.
 	Dialect string `yaml:"dialect"`
+	// MAC is how financial messages are authenticated: x9.9, but with cups also x9.19,
+	// or none, the default. What has a wrong MAC is refused (63, cups A0) and moves
+	// nothing.
+	MAC string `yaml:"mac"`
+	// MACKey is the test key for it in hexadecimal: TDES, double length, or SM4
+	// behind "sm4 ".
+	MACKey string `yaml:"mac_key"`
 	// Book is the file that money movements are written to. Required.
 	Book string `yaml:"book"`
 	// LogSync says when the book is fsynced: group (before the answers of a
@@ -82,6 +91,7 @@ type Echo struct {
 	Amount   *int64  `yaml:"amount"`
 	Terminal string  `yaml:"terminal"`
 	STAN     *uint32 `yaml:"stan"`
+	MAC      bool    `yaml:"mac"` // a wrong one, where answers have one
 }
 
 // Load reads a YAML configuration. A key it does not know is an error that
@@ -97,6 +107,7 @@ func Load(r io.Reader) (Config, error) {
 func (c Config) withDefaults() Config {
 	c.Listen = or(c.Listen, "127.0.0.1:0")
 	c.Dialect = or(c.Dialect, "iso87")
+	c.MAC = or(c.MAC, "none")
 	c.LogSync = or(c.LogSync, "group")
 	c.Balance = or(c.Balance, 1_000_000)
 	c.Remember = or(c.Remember, 1<<20)
@@ -128,6 +139,9 @@ const (
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	_, err := dialect.LinkOf(c.Dialect)
+	if err == nil {
+		_, err = c.key()
+	}
 	switch {
 	case err != nil:
 		return err
@@ -144,6 +158,62 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// key is what MACs are made with, nil without them.
+func (c *Config) key() (dialect.MACKey, error) {
+	if c.MAC == "none" {
+		if c.MACKey != "" {
+			return nil, errors.New("mac_key: is for a mac other than none")
+		}
+		return nil, nil
+	}
+	if c.MAC != "x9.9" && (c.MAC != "x9.19" || c.Dialect == dialect.NameCUPS) {
+		return nil, fmt.Errorf("mac: %q must be none, x9.9 or, with another dialect than cups, x9.19", c.MAC)
+	}
+	by, err := algo.ParseMAC(c.MAC)
+	if err != nil {
+		return nil, fmt.Errorf("mac: %w", err)
+	}
+	kind, digits := algo.TDES2, c.MACKey
+	if text, ok := strings.CutPrefix(digits, "sm4 "); ok {
+		kind, digits = algo.SM4, text
+	}
+	k := &macKey{by: by}
+	text, err := hex.DecodeString(digits)
+	if err == nil && len(text) != kind.KeySize() {
+		err = fmt.Errorf("has %d bytes", len(text))
+	}
+	if err == nil {
+		k.key.Whole, err = algo.NewLocal(kind, text)
+	}
+	if err == nil && kind == algo.TDES2 {
+		k.key.Left, err = algo.NewLocal(algo.DES, text[:algo.DES.KeySize()])
+	}
+	if err == nil {
+		_, err = k.MAC(nil) // a key that the algorithm has no use for says so now
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mac_key: must be 32 hexadecimal digits of a TDES key, or sm4 and those of one: %w", err)
+	}
+	return k, nil
+}
+
+// macKey is a test key with an algorithm.
+type macKey struct {
+	by  algo.MACAlgorithm
+	key algo.MACKey
+}
+
+func (k *macKey) MAC(data []byte) ([algo.MACSize]byte, error) { return k.by.MAC(k.key, data) }
+
+// wrongKey makes MACs that are wrong.
+type wrongKey struct{ dialect.MACKey }
+
+func (k wrongKey) MAC(data []byte) ([algo.MACSize]byte, error) {
+	mac, err := k.MACKey.MAC(data)
+	mac[0] ^= 1
+	return mac, err
 }
 
 func (r *Rule) validate() error {

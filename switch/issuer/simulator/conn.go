@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -130,7 +131,16 @@ func (c *conn) take(frame []byte) {
 	}
 	r := &c.request
 	r.read(&c.message, c.s.link)
-	d := c.s.desk.decide(r)
+	var d decision
+	if c.authentic() {
+		d = c.s.desk.decide(r)
+	} else {
+		figures.Forged.Add(1)
+		d = decision{code: code63, rule: &approveAtOnce}
+		if c.s.cfg.Dialect == dialect.NameCUPS {
+			d.code = codeA0
+		}
+	}
 	if d.rule.Lose {
 		figures.Withheld.Add(1)
 		return
@@ -162,6 +172,15 @@ func (c *conn) take(frame []byte) {
 		out = out[:start]
 	}
 	c.out = out
+}
+
+// financial says that the message just read, and so its answer, has a MAC where the
+// link has MACs.
+func (c *conn) financial() bool { return c.message.MTI()>>8 != 0x08 }
+
+// authentic says that the message just read is what the acquirer sent.
+func (c *conn) authentic() bool {
+	return c.s.key == nil || !c.financial() || c.s.link.Authentic(&c.message, c.s.key) == nil
 }
 
 // answer appends the answer to the message just read.
@@ -209,7 +228,14 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	for _, n := range [...]int{70, 90, 100} {
 		e.Copy(n, m)
 	}
-	return e.Finish()
+	if !c.financial() {
+		return e.Finish()
+	}
+	key := c.s.key
+	if wrong.MAC && key != nil {
+		key = wrongKey{key}
+	}
+	return c.s.link.Finish(&e, dst, key)
 }
 
 // balance is DE54: account type 00, amount type 02 (available), currency, sign

@@ -112,8 +112,10 @@ var (
 	code12 = [2]byte{'1', '2'}
 	code25 = [2]byte{'2', '5'}
 	code61 = [2]byte{'6', '1'}
+	code63 = [2]byte{'6', '3'}
 	code64 = [2]byte{'6', '4'}
 	code94 = [2]byte{'9', '4'}
+	codeA0 = [2]byte{'A', '0'}
 )
 
 // passing are refusals that say nothing of a message: issuer away, malfunction

@@ -23,7 +23,9 @@ type client struct {
 	t     testing.TB
 	conn  net.Conn
 	br    *bufio.Reader
+	link  *dialect.Link
 	codec *iso.Codec
+	key   dialect.MACKey // nil: what it sends has no MAC
 }
 
 // serve runs a simulator until the test ends or stop is called.
@@ -63,7 +65,7 @@ func dial(t testing.TB, addr, name string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &client{t, conn, bufio.NewReaderSize(conn, 1<<16), link.Codec()}
+	return &client{t: t, conn: conn, br: bufio.NewReaderSize(conn, 1<<16), link: link, codec: link.Codec()}
 }
 
 // message appends a request of kind ("0200", "0401", "0400 3" for a reversal that
@@ -85,7 +87,7 @@ func (c *client) message(dst []byte, kind string, stan uint32, minor int64) []by
 		e.Digits(7, []byte("1122120000"))
 		e.Uint(11, uint64(stan))
 		e.Text(70, []byte(kind))
-		return c.finish(e)
+		return c.finish(e, dst, nil)
 	}
 	e := c.codec.Begin(dst, nil, nil, mti)
 	e.Digits(2, []byte(card))
@@ -99,11 +101,11 @@ func (c *client) message(dst []byte, kind string, stan uint32, minor int64) []by
 	if inPart {
 		e.Digits(95, []byte(fmt.Sprintf("%012s%030d", stays, 0)))
 	}
-	return c.finish(e)
+	return c.finish(e, dst, c.key)
 }
 
-func (c *client) finish(e iso.Encoder) []byte {
-	frame, err := e.Finish()
+func (c *client) finish(e iso.Encoder, dst []byte, key dialect.MACKey) []byte {
+	frame, err := c.link.Finish(&e, dst, key)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -14,7 +14,7 @@
 // amount (64), a refund of more than is left (61). One seed and one order of
 // requests give one result.
 //
-// Not here: accounts, limits, PIN and MAC checks, partial reversals. Card
+// Not here: accounts, limits, PIN checks, network keys. Card
 // numbers reach the book masked.
 package simulator
 
@@ -42,6 +42,7 @@ const (
 type Simulator struct {
 	cfg      Config
 	link     *dialect.Link
+	key      dialect.MACKey // nil: messages have no MAC
 	listener net.Listener
 	book     *book
 	figures  Figures // atomic
@@ -55,6 +56,7 @@ type Simulator struct {
 type Figures struct {
 	Requests   atomic.Int64 // messages read
 	Malformed  atomic.Int64 // frames that were no message, not answered
+	Forged     atomic.Int64 // messages with a wrong MAC, refused
 	Withheld   atomic.Int64 // lost, dropped or disconnected by a rule
 	Overflowed atomic.Int64 // delayed answers beyond delayedMax, not sent
 }
@@ -67,6 +69,9 @@ func New(cfg Config) (*Simulator, error) {
 	s := &Simulator{cfg: cfg.withDefaults()}
 	var err error
 	if s.link, err = dialect.LinkOf(s.cfg.Dialect); err != nil {
+		return nil, err
+	}
+	if s.key, err = s.cfg.key(); err != nil {
 		return nil, err
 	}
 	var entries []Entry
@@ -85,6 +90,11 @@ func (s *Simulator) Addr() string { return s.listener.Addr().String() }
 
 // Figures are the live counters.
 func (s *Simulator) Figures() *Figures { return &s.figures }
+
+func (f *Figures) String() string {
+	return fmt.Sprintf("%d messages; %d could not be read or answered, %d had a wrong MAC, %d were not to be answered, %d answers too many waited",
+		f.Requests.Load(), f.Malformed.Load(), f.Forged.Load(), f.Withheld.Load(), f.Overflowed.Load())
+}
 
 // Book is every entry so far, in order.
 func (s *Simulator) Book() ([]Entry, error) { return ReadBook(s.cfg.Book) }

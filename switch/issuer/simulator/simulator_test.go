@@ -3,6 +3,7 @@ package simulator
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -37,6 +39,75 @@ func serveUntilKilled(book string) {
 	}
 	fmt.Println(s.Addr())
 	panic(s.Run(context.Background()))
+}
+
+// What has no right MAC is refused and moves nothing; what is answered has one, unless
+// a rule says otherwise. Network management has none.
+func TestMACs(t *testing.T) {
+	for _, c := range []struct{ dialect, mac, key, other string }{
+		{"iso87", "x9.19", "0123456789ABCDEFFEDCBA9876543210", "1123456789ABCDEFFEDCBA9876543210"},
+		{"iso87-binary", "x9.9", "sm4 0123456789ABCDEFFEDCBA9876543210", "0123456789ABCDEFFEDCBA9876543210"},
+	} {
+		t.Run(c.dialect, func(t *testing.T) {
+			bad := int64(666)
+			s, _ := serve(t, Config{Dialect: c.dialect, MAC: c.mac, MACKey: c.key, Rules: []Rule{{Amount: &bad, Echo: Echo{MAC: true}}}})
+			acquirer := dial(t, s.Addr(), c.dialect)
+			keyOf := func(text string) dialect.MACKey {
+				k, err := (&Config{Dialect: c.dialect, MAC: c.mac, MACKey: text}).key()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return k
+			}
+			key := keyOf(c.key)
+			for i, step := range []struct {
+				name, kind string
+				stan       uint32
+				minor      int64
+				key        dialect.MACKey
+				code       string
+				authentic  error
+			}{
+				{"a sale", "0200", 1, 5, key, "00", nil},
+				{"a sale under another key", "0200", 2, 5, keyOf(c.other), "63", nil},
+				{"a sale without", "0200", 3, 5, nil, "63", nil},
+				{"a balance without", "balance", 4, 0, nil, "63", nil},
+				{"a reversal in part", "0400 3", 1, 5, key, "00", nil},
+				{"a reversal without", "0400", 1, 5, nil, "63", nil},
+				{"an echo", "301", 5, 0, nil, "00", dialect.ErrMAC},
+				{"a sale that is answered wrongly", "0200", 6, bad, key, "00", dialect.ErrMAC},
+			} {
+				acquirer.key = step.key
+				if _, err := acquirer.conn.Write(acquirer.message(nil, step.kind, step.stan, step.minor)); err != nil {
+					t.Fatal(err)
+				}
+				m, ok := acquirer.read(5 * time.Second)
+				if !ok {
+					t.Fatalf("%d, %s: no answer", i, step.name)
+				}
+				if code := string(m.Value(39)); code != step.code {
+					t.Errorf("%s: %s, want %s", step.name, code, step.code)
+				}
+				if err := acquirer.link.Authentic(m, key); !errors.Is(err, step.authentic) {
+					t.Errorf("%s: the answer's MAC: %v, want %v", step.name, err, step.authentic)
+				}
+			}
+			entries, err := s.Book()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var book []string
+			for _, e := range entries {
+				book = append(book, fmt.Sprint(e.Kind, " ", e.STAN))
+			}
+			if want := []string{"approved 1", "reversed 1", "approved 6"}; !slices.Equal(book, want) {
+				t.Errorf("the book has %q, want %q", book, want)
+			}
+			if n := s.Figures().Forged.Load(); n != 4 {
+				t.Errorf("%d messages were refused, want 4", n)
+			}
+		})
+	}
 }
 
 // What a conversation is answered and what it leaves in the book.

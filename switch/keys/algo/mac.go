@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // MACAlgorithm is how a message authentication code is computed.
@@ -40,6 +42,14 @@ func (a MACAlgorithm) String() string {
 		return macNames[a]
 	}
 	return "invalid"
+}
+
+// ParseMAC is the algorithm of that name.
+func ParseMAC(name string) (MACAlgorithm, error) {
+	if i := slices.Index(macNames[:], name); i > 0 {
+		return MACAlgorithm(i), nil
+	}
+	return 0, fmt.Errorf("MAC algorithm %q must be one of %s", name, strings.Join(macNames[1:], ", "))
 }
 
 // MACSize is the length of a MAC on the wire (DE64, DE128): a longer one is

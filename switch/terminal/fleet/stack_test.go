@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
@@ -58,11 +60,36 @@ func sampleFile(t testing.TB, name string) []byte {
 // startStack starts a switch in dir; what was started in dir before goes on.
 func startStack(t testing.TB, dir string) *stack {
 	t.Helper()
-	return startStackOn(t, dir, "iso87")
+	return startStackOn(t, dir, "iso87", "none")
 }
 
-// startStackOn starts one whose issuers speak a dialect.
-func startStackOn(t testing.TB, dir, links string) *stack {
+// stackMACKey is what issuers of tests and the switch make MACs with.
+const stackMACKey = "0123456789ABCDEFFEDCBA9876543210"
+
+// stackMAC makes them.
+type stackMAC struct {
+	by  algo.MACAlgorithm
+	key algo.MACKey
+}
+
+func (k stackMAC) MAC(data []byte) ([algo.MACSize]byte, error) { return k.by.MAC(k.key, data) }
+
+func makeStackMAC(name string) (k stackMAC, err error) {
+	text, err := hex.DecodeString(stackMACKey)
+	if err == nil {
+		k.by, err = algo.ParseMAC(name)
+	}
+	if err == nil {
+		k.key.Whole, err = algo.NewLocal(algo.TDES2, text)
+	}
+	if err == nil {
+		k.key.Left, err = algo.NewLocal(algo.DES, text[:8])
+	}
+	return k, err
+}
+
+// startStackOn starts one whose issuers speak a dialect, with MACs or none.
+func startStackOn(t testing.TB, dir, links, mac string) *stack {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -98,15 +125,24 @@ func startStackOn(t testing.TB, dir, links string) *stack {
 	for name, bins := range fleet.SampleIssuers {
 		cfg, err := simulator.Load(bytes.NewReader(sampleFile(t, "issuers/"+name+".yaml")))
 		must(err)
-		cfg.Book, cfg.LogSync, cfg.Dialect = filepath.Join(dir, name+".book"), "none", links
+		cfg.Book, cfg.LogSync, cfg.Dialect, cfg.MAC = filepath.Join(dir, name+".book"), "none", links, mac
+		if mac != "none" {
+			cfg.MACKey = stackMACKey
+		}
 		sim, err := simulator.New(cfg)
 		must(err)
 		s.books[name] = sim
 		run(name, sim.Run)
-		issuers = append(issuers, issuer.Config{Name: name, Address: sim.Addr(), BINs: bins, Timeout: time.Second, Dialect: links})
+		issuers = append(issuers, issuer.Config{Name: name, Address: sim.Addr(), BINs: bins, Timeout: time.Second, Dialect: links, MAC: mac})
 	}
 	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
-		return dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+		d, err := dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+		if err != nil || !cfg.Authenticated() {
+			return d, err
+		}
+		key, err := makeStackMAC(cfg.MAC)
+		d.Authenticate(key)
+		return d, err
 	}
 	cards, err := keys.OpenCards(filepath.Join(dir, "card.keys"))
 	must(err)
@@ -264,28 +300,37 @@ func TestSampleDayInterrupted(t *testing.T) {
 	compareBooks(t, s, logPath)
 }
 
-// Over links to UnionPay's network, the terminals of the recorded day are told what
-// they are told over those of ISO 8583:1987, and the books agree at its end.
-func TestSampleDayOverCUPS(t *testing.T) {
-	dir := t.TempDir()
-	logPath := filepath.Join(dir, "terminals.log")
-	log, err := fleet.OpenLog(logPath)
-	if err != nil {
-		t.Fatal(err)
+// Over links that speak another dialect, with MACs, the terminals of the recorded day
+// are told what they are told over plain ones, and the books agree at its end.
+func TestSampleDayOverOtherLinks(t *testing.T) {
+	for links, mac := range map[string]string{"cups": "x9.9", "iso87-binary": "x9.19"} {
+		t.Run(links, func(t *testing.T) {
+			dir := t.TempDir()
+			logPath := filepath.Join(dir, "terminals.log")
+			log, err := fleet.OpenLog(logPath)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			s := startStackOn(t, dir, links, mac)
+			r, err := fleet.Play(t.Context(), sampleDay(t), s.addrs, fleet.PlayOptions{TMK: fleet.SampleTMK, Patience: 20 * time.Second, Log: log})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range r.Mismatches {
+				t.Error(m.String())
+			}
+			for s.switch_.Figures().ReversalsOwed > 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			compareBooks(t, s, logPath)
+			for name, sim := range s.books {
+				if n := sim.Figures().Forged.Load(); n > 0 {
+					t.Errorf("%s refused %d messages for their MACs", name, n)
+				}
+			}
+		})
 	}
-	defer log.Close()
-	s := startStackOn(t, dir, "cups")
-	r, err := fleet.Play(t.Context(), sampleDay(t), s.addrs, fleet.PlayOptions{TMK: fleet.SampleTMK, Patience: 20 * time.Second, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range r.Mismatches {
-		t.Error(m.String())
-	}
-	for s.switch_.Figures().ReversalsOwed > 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	compareBooks(t, s, logPath)
 }
 
 func moves(kind string) bool { k, _ := txn.ParseKind(kind); return k.MovesMoney() }

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +63,7 @@ func TestCUPSMACText(t *testing.T) {
 			t.Errorf("%s:\n got %q\nwant %q", row.name, got, row.text)
 		}
 		for want, key := range map[string]MACKey{row.tdes: testZAK(t, algo.TDES2, zakText), row.sm4: testZAK(t, algo.SM4, zakText)} {
-			mac, err := (&cups{key: key}).spelledMAC(&m)
+			mac, err := cupsMAC(&m, key)
 			if err != nil || string(mac[:]) != want {
 				t.Errorf("%s: %s, %v, want %s", row.name, mac, err, want)
 			}
@@ -107,7 +110,7 @@ func TestCUPSMAC(t *testing.T) {
 		"advice":   func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &rec, []byte(testPAN), false) },
 	} {
 		m := sent(t, link, encode)
-		if want, err := link.cups.spelledMAC(m); err != nil || text(m, 128) != string(want[:]) {
+		if want, err := cupsMAC(m, link.key); err != nil || text(m, 128) != string(want[:]) {
 			t.Errorf("%s: MAC %q, want %q, %v", name, text(m, 128), want, err)
 		}
 	}
@@ -120,7 +123,7 @@ func TestCUPSMAC(t *testing.T) {
 	if err := link.Codec().Parse(&m, build(t, link.Codec(), 0x0210, answer)); err != nil {
 		t.Fatal(err)
 	}
-	mac, err := link.cups.spelledMAC(&m)
+	mac, err := cupsMAC(&m, link.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,9 +135,9 @@ func TestCUPSMAC(t *testing.T) {
 		want  error
 	}{
 		{"right", good, nil},
-		{"of another answer", changed, errMAC},
-		{"in small letters", build(t, link.Codec(), 0x0210, answer.with(fields{128: string(bytes.ToLower(mac[:]))})), errMAC},
-		{"missing", build(t, link.Codec(), 0x0210, answer), errMAC},
+		{"of another answer", changed, ErrMAC},
+		{"in small letters", build(t, link.Codec(), 0x0210, answer.with(fields{128: string(bytes.ToLower(mac[:]))})), ErrMAC},
+		{"missing", build(t, link.Codec(), 0x0210, answer), ErrMAC},
 		{"missing in network management", build(t, link.Codec(), 0x0830, fields{11: "000005", 39: "00", 70: "301"}), nil},
 		{"of what was given back", reject(build(t, link.Codec(), 0x0200, answer), "30004"), nil},
 	} {
@@ -160,3 +163,65 @@ var errNoKey = errors.New("no key")
 type noKey struct{}
 
 func (noKey) MAC([]byte) ([8]byte, error) { return [8]byte{}, errNoKey }
+
+// TestISO87MAC: on a link of ISO 8583:1987 the last field is the MAC of the message as
+// sent up to there, 64 or, behind a field above that, 128. The codes were computed by
+// another program.
+func TestISO87MAC(t *testing.T) {
+	x := decoded(t, terminal(t, "cup-pos"), build(t, terminal(t, "cup-pos").Codec(), 0x0200, cupSale))
+	rec := txn.Record{Kind: txn.RecordOutcome, Request: txn.KindSale, MTI: 0x0200, ProcessingCode: [6]byte([]byte("000000")), Leg: testLeg, RRN: testRRN,
+		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Merchant: txn.MakeMerchantID("999290054110001")}
+	for _, row := range []struct {
+		dialect    string
+		sale, undo string // MACs
+	}{
+		{"iso87", "1F14CA24D17E0EEC", "6752C9945AC81F21"},
+		{"iso87-binary", "3390A9C304102265", "4D8FD405E2617A0D"},
+		{"iso87-ascii4", "1F14CA24D17E0EEC", "6752C9945AC81F21"},
+	} {
+		link := issuerLink(t, row.dialect)
+		link.Authenticate(testZAK(t, algo.TDES2, zakText))
+		sale := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendRequest(dst, &x.Request, &testLeg, testRRN) })
+		undo := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &rec, []byte(testPAN), 0x0400) })
+		for _, c := range []struct {
+			m     *iso.Message
+			field int
+			want  string
+		}{{sale, 64, row.sale}, {undo, 128, row.undo}} {
+			if got := fmt.Sprintf("%X", c.m.AppendText(nil, c.field)); got != c.want {
+				t.Errorf("%s: %s, want %s of %X", row.dialect, got, c.want, c.m.Before(c.field))
+			}
+		}
+		if m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetwork(dst, "301", 5, x.Request.Received) }); m.Has(64) || m.Has(128) {
+			t.Errorf("%s: an echo has a MAC", row.dialect)
+		}
+		var head txn.ReplyHead
+		var reply txn.Reply
+		answer := func(f fields, key MACKey) []byte {
+			e := link.Codec().Begin(nil, nil, nil, 0x0210)
+			for _, n := range slices.Sorted(maps.Keys(f)) {
+				e.Text(n, []byte(f[n]))
+			}
+			frame, err := link.Finish(&e, nil, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return frame[link.PrefixSize():]
+		}
+		plain := fields{7: "1122093105", 11: "000077", 39: "00", 41: "10000001"}
+		for _, c := range []struct {
+			name  string
+			frame []byte
+			want  error
+		}{
+			{"right", answer(plain, link.key), nil},
+			{"right, in 128", answer(plain.with(fields{102: "1"}), link.key), nil},
+			{"under another key", answer(plain, testZAK(t, algo.SM4, zakText)), ErrMAC},
+			{"missing", answer(plain, nil), ErrMAC},
+		} {
+			if err := link.ReadReply(c.frame, &head, &reply); !errors.Is(err, c.want) {
+				t.Errorf("%s: an answer whose MAC is %s: %v, want %v", row.dialect, c.name, err, c.want)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package risk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -292,6 +293,89 @@ func TestGivingBackAPart(t *testing.T) {
 	}
 }
 
+// Recall of what was given back of a part, as at start, leaves the transaction
+// counted; a use of nobody is counted nowhere.
+func TestRecallOfAPart(t *testing.T) {
+	e, err := New(Config{CardsPerMonthMax: 10, Zone: shanghai})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := HoldOf(good())
+	whole.Identity = txn.Identity{}
+	part := whole
+	part.Minor, part.Part = 4_00, true
+	e.Recall(whole, txn.Debit)
+	e.Recall(part, txn.Credit)
+	e.Recall(whole, txn.NoEffect)
+	n := 0
+	for c, u := range e.MonthUsage(today) {
+		if n++; u != (Use{6_00, 1}) || c.Scope == txn.ScopeIdentity {
+			t.Errorf("%v: %+v", c, u)
+		}
+	}
+	if parties := PartiesOf(whole); n != 3 || parties[3] != (Party{}) {
+		t.Errorf("%d parties are counted: %v", n, parties)
+	}
+}
+
+// What was paid in one way and is given back as paid in another is taken from the
+// party; one of its cells is below zero, and is told.
+func TestGivingBackInAnotherWay(t *testing.T) {
+	e := engine(t)
+	req := good()
+	if v := e.Assess(req); v.Reason != txn.Approved {
+		t.Fatalf("%+v", v)
+	}
+	e.Confirm(HoldOf(req))
+	back := HoldOf(req)
+	back.Method, back.Minor, back.Part = txn.MakeMethod(txn.WayManual, false), 4_00, true
+	e.Undo(back)
+	terminal := PartiesOf(back)[0]
+	if u := e.UsageOf(today, terminal); u != (Use{6_00, 1}) || e.Unmatched() != 0 {
+		t.Errorf("%+v is used, %d unmatched", u, e.Unmatched())
+	}
+	cells := map[txn.Method]Use{}
+	for c, u := range e.Usage(today) {
+		if c.Party == terminal {
+			cells[c.Method] = u
+		}
+	}
+	if want := map[txn.Method]Use{req.Method(): {10_00, 1}, back.Method: {-4_00, 0}}; !maps.Equal(cells, want) {
+		t.Errorf("cells %v, want %v", cells, want)
+	}
+	back.Part = false
+	for range 2 {
+		e.Undo(back)
+	}
+	if u := e.UsageOf(today, terminal); u != (Use{}) || e.Unmatched() != 1 {
+		t.Errorf("%+v is used, %d unmatched", u, e.Unmatched())
+	}
+}
+
+// A month that cannot be read to its end is as it was, and not whole.
+func TestLoadMonthIsAllOrNothing(t *testing.T) {
+	e, err := New(Config{CardsPerMonthMax: 10, Zone: shanghai})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cell := Cell{Party: PartiesOf(HoldOf(good()))[0]}
+	broken := errors.New("the ledger is gone")
+	load := func(end error) error {
+		return e.LoadMonth(today, func(add func(Cell, Use)) error {
+			add(cell, Use{5_00, 2})
+			add(Cell{Party: Party{Scope: txn.ScopeNone}}, Use{1, 1})
+			add(Cell{Party: Party{Scope: txn.ScopeIdentity + 1}}, Use{1, 1})
+			return end
+		})
+	}
+	if err := load(broken); err != broken || e.MonthUsageOf(today, cell.Party) != (Use{}) || len(e.Months()) != 0 {
+		t.Errorf("%v: %+v is used, %v are whole", err, e.MonthUsageOf(today, cell.Party), e.Months())
+	}
+	if err := load(nil); err != nil || e.MonthUsageOf(today, cell.Party) != (Use{5_00, 2}) || len(e.Months()) != 1 {
+		t.Errorf("%v: %+v is used, %v are whole", err, e.MonthUsageOf(today, cell.Party), e.Months())
+	}
+}
+
 func TestGivingBackTwiceLendsNothing(t *testing.T) {
 	e := engine(t)
 	req := good()
@@ -488,11 +572,24 @@ func TestCountersEqualTheModel(t *testing.T) {
 	})
 }
 
-// Ids that people number in sequence must not crowd into a few slots.
+// Ids that people number in sequence must not crowd into a few slots, and no two share
+// one, whatever places them beside each other.
 func TestSequentialIDsSpread(t *testing.T) {
 	d := newPeriod(today, math.MaxInt64)
+	hold := func(i int) txn.Hold {
+		return txn.Hold{Terminal: txn.MakeTerminalID(fmt.Sprintf("%08d", 10_000_000+i)), Merchant: txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), Currency: txn.CNY, Minor: int64(i)}
+	}
 	for i := range 200_000 {
-		d.add(&txn.Hold{Terminal: txn.MakeTerminalID(fmt.Sprintf("%08d", 10_000_000+i)), Merchant: txn.MakeMerchantID(fmt.Sprintf("9992900%08d", i)), Currency: txn.CNY}, txn.Debit)
+		h := hold(i)
+		d.add(&h, txn.Debit)
+	}
+	for i := range 200_000 {
+		parties := PartiesOf(hold(i))
+		for _, p := range parties[:2] {
+			if u := d.use(p, 0, 0); u != (Use{int64(i), 1}) {
+				t.Fatalf("%s: %+v", p, u)
+			}
+		}
 	}
 	for i := range 2 {
 		for j := range d.tables[i].shards {

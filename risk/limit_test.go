@@ -1,8 +1,10 @@
 package risk
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -114,10 +116,11 @@ func TestL03SumIsOverALimit(t *testing.T) {
 			steps(t, e, step{fs(pay(100)), 0}, step{fs(pay(1)), day}, step{fs(pay(100), others), 0})
 		})
 	}
+	nobody := func(r *txn.Request) { r.Acceptor.Identity = txn.Identity{} }
 	t.Run("identity across its merchants", func(t *testing.T) {
 		e := planned(t, Limit{Scope: txn.ScopeIdentity, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 100}})
 		steps(t, e, step{fs(pay(60)), 0}, step{fs(pay(41), shop('2')), day}, step{fs(pay(40), shop('2')), 0},
-			step{fs(pay(1), shop('3'), func(r *txn.Request) { r.Acceptor.Identity = txn.Identity{} }), 0}) // nobody's is not counted
+			step{fs(pay(100), shop('3'), nobody), 0}, step{fs(pay(1), shop('4'), nobody), 0}) // nobody's is not counted
 	})
 	t.Run("method", func(t *testing.T) {
 		contactless, _ := txn.ParseMethods("contactless-pin")
@@ -177,6 +180,31 @@ func TestLimitsThatOnlyAlert(t *testing.T) {
 	e.Assess(good())
 	if v := e.Assess(good()); v.Reason != txn.DayCountIsOverLimit || !found(v, ruleL03, txn.ActionAlert) || !found(v, ruleL04, txn.ActionRefuse) {
 		t.Fatalf("over the count: %+v", v)
+	}
+}
+
+// A rule of limits that is only kept in mind, or off, refuses nothing; of several limits
+// that it finds passed it tells one.
+func TestLimitsInShadow(t *testing.T) {
+	limits := []Limit{{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 10_00}}, {Scope: txn.ScopeCard, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 5_00}}}
+	for mode, want := range map[rules.Mode]string{rules.Shadow: "0 [{L03 refuse shadow 2000 1000}]", rules.Off: "0 []"} {
+		e := policed(t, func(p *Policy) {
+			p.Plans = []Plan{{Limits: limits}}
+			p.Rules = map[txn.Rule]Setting{ruleL03: {Mode: mode}}
+		})
+		e.Assess(good())
+		v := e.Assess(good())
+		told := []string{}
+		for f := range v.Findings.All() {
+			said := fmt.Sprintf("{%s %s shadow %d %d}", f.Rule, f.Action, f.Seen, f.Bound)
+			if !f.Shadow {
+				said = fmt.Sprint(f)
+			}
+			told = append(told, said)
+		}
+		if got := fmt.Sprint(uint8(v.Reason), " ", told); got != want {
+			t.Errorf("%v: %s, want %s", mode, got, want)
+		}
 	}
 }
 

@@ -109,7 +109,7 @@ func TestCounts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := desk{t: t, book: NewBook()}
-			rec := outcome(c.kind, 1, 2, 500)
+			rec := outcome(c.kind, 1, 3, 500)
 			rec.Outcome = c.outcome
 			d.apply(rec)
 			if got := d.book.Totals(terminal, 1); got != c.want {
@@ -432,7 +432,7 @@ func TestBatchWithoutNumber(t *testing.T) {
 		if f, _ := d.settle(0, one); f.Result[0] != txn.Even || f.State != txn.BatchClosed {
 			t.Errorf("even: %+v", f)
 		}
-		if f, r := d.end(0); r != txn.Approved || f.State != txn.BatchOpen {
+		if f, r := d.end(0); r != txn.Approved || f.State != txn.BatchOpen || f.Step != txn.StepEnd {
 			t.Errorf("an end after it: %s %+v", r, f)
 		}
 	}

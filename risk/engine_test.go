@@ -363,8 +363,10 @@ func TestCheckDigitCanBeSkipped(t *testing.T) {
 	}
 }
 
-func TestNewRefusesANegativeMaximum(t *testing.T) {
-	if _, err := New(Config{CardsPerDayMax: -1}); err == nil {
-		t.Error("it is accepted")
+func TestNewRefusesWhatItCannotCount(t *testing.T) {
+	for _, cfg := range []Config{{CardsPerDayMax: -1}, {CardsPerMonthMax: -1}, {Policy: &Policy{Plans: []Plan{{Number: 1}, {Number: 1}}}}} {
+		if e, err := New(cfg); err == nil || e != nil {
+			t.Errorf("%+v is accepted", cfg)
+		}
 	}
 }

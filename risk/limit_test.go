@@ -163,6 +163,33 @@ func TestL04CountIsOverALimit(t *testing.T) {
 	day, month := txn.DayCountIsOverLimit, txn.MonthCountIsOverLimit
 	e := planned(t, Limit{Scope: txn.ScopeTerminal, Currency: txn.CNY, Bounds: txn.Limits{DayCount: 2, MonthCount: 3}})
 	steps(t, e, step{nil, 0}, step{nil, 0}, step{nil, day}, step{fs(on(20261123)), 0}, step{fs(on(20261123)), month}, step{fs(on(20261201)), 0})
+	row := func(r *txn.Request) { r.Acceptor.Limits = txn.Limits{MonthCount: 2} }
+	e = planned(t, Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{MonthCount: 1}})
+	steps(t, e, step{fs(row), 0}, step{fs(row, on(20261123)), 0}, step{fs(row, on(20261124)), month})
+}
+
+// Of a plan's limits on all use of one party the smallest bounds hold, whichever says
+// them; one of a region binds beside what a row says; a plan that is not there is the
+// default one.
+func TestLimitsOfAPlanAreJoined(t *testing.T) {
+	amount, count := txn.DayAmountIsOverLimit, txn.DayCountIsOverLimit
+	limit := func(l txn.Limits) Limit {
+		return Limit{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: l}
+	}
+	both := []Limit{limit(txn.Limits{DayAmount: 100}), limit(txn.Limits{DayCount: 2}), limit(txn.Limits{DayAmount: 200, DayCount: 3})}
+	for range both {
+		both = append(both[1:], both[0])
+		e := planned(t, both...)
+		steps(t, e, step{fs(pay(101)), amount}, step{fs(pay(50)), 0}, step{fs(pay(50)), 0}, step{fs(pay(1)), amount})
+		e = planned(t, both...)
+		steps(t, e, step{fs(pay(1)), 0}, step{fs(pay(1)), 0}, step{fs(pay(1)), count})
+	}
+	local := limit(txn.Limits{DayAmount: 100})
+	local.Region = 310000
+	row := func(r *txn.Request) { r.Acceptor.Limits.DayAmount = 500 }
+	steps(t, planned(t, local), step{fs(pay(101), row), amount}, step{fs(pay(100), row), 0})
+	stranger := func(r *txn.Request) { r.Acceptor.Plan, r.Terminal.Plan = 99, 98 }
+	steps(t, planned(t, limit(txn.Limits{DayAmount: 100})), step{fs(pay(101), stranger), amount}, step{fs(pay(100), stranger), 0})
 }
 
 // What a limit's rule is set to: an alert lets it pass and counts it.

@@ -24,7 +24,6 @@ func (e *Engine) Check(p Policy, day txn.Date, merchants iter.Seq[*txn.Merchant]
 	owners := map[txn.MerchantID]*txn.Merchant{}
 	hold := func(t *txn.Terminal, m *txn.Merchant, from, to int) {
 		req := txn.Request{Kind: txn.KindSale, Day: day, Terminal: t, Acceptor: m, Merchant: m.ID, Amount: txn.Amount{Currency: m.Currency}}
-		rooms = [2][needsMax]need{}
 		before, after := was.limitsOf(&req, rooms[0][:]), will.limitsOf(&req, rooms[1][:])
 		for i, party := range PartiesOf(HoldOf(&req)) {
 			if i < from || i > to || i == cards || party.Scope == txn.ScopeNone {

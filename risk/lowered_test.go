@@ -39,6 +39,46 @@ func TestALimitBelowWhatIsUsedIsNamed(t *testing.T) {
 			}
 		})
 	}
+	// One line for each party, however many there are up to 20; a terminal of a
+	// merchant that is not there has no limits to be held to.
+	p := DefaultPolicy()
+	p.Plans = []Plan{{}}
+	for _, s := range []txn.LimitScope{txn.ScopeTerminal, txn.ScopeMerchant, txn.ScopeIdentity} {
+		p.Plans[0].Limits = append(p.Plans[0].Limits, Limit{Scope: s, Currency: txn.CNY, Bounds: txn.Limits{DayCount: 1}})
+	}
+	stranger := *req.Terminal
+	stranger.Merchant = txn.MakeMerchantID("STRANGER")
+	err := e.Check(p, today, slices.Values(ms), slices.Values(append(ts, &stranger)))
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("of a terminal, a merchant and a person: %v", err)
+	}
+	var many []*txn.Merchant
+	for range 25 {
+		many = append(many, req.Acceptor)
+	}
+	p.Plans[0].Limits = p.Plans[0].Limits[1:2]
+	if err := e.Check(p, today, slices.Values(many), slices.Values(ts)); err == nil || strings.Count(err.Error(), "\n") != 19 {
+		t.Errorf("25 times: %v", err)
+	}
+	p.Plans[0].Limits[0].Currency = 1
+	if err := e.Check(p, today, slices.Values(ms), slices.Values(ts)); err == nil || !strings.Contains(err.Error(), "ISO 4217") {
+		t.Errorf("a policy that is none: %v", err)
+	}
+	// A limit in force may be raised, and is named where it is lowered further.
+	for _, row := range []struct {
+		before, after int64
+		named         bool
+	}{{1, 2, false}, {100_00, 19_99, true}, {19_99, 19_98, true}} {
+		was, will := DefaultPolicy(), DefaultPolicy()
+		was.Plans = []Plan{{Limits: []Limit{{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: row.before}}}}}
+		will.Plans = []Plan{{Limits: []Limit{{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: row.after}}}}}
+		if err := e.SetPolicy(was); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Check(will, today, slices.Values(ms), slices.Values(ts)); (err != nil) != row.named {
+			t.Errorf("from %d to %d: %v", row.before, row.after, err)
+		}
+	}
 	// What a limit in force is below of already, by facts, keeps no policy out.
 	low := DefaultPolicy()
 	low.Plans = []Plan{{Limits: []Limit{{Scope: txn.ScopeMerchant, Currency: txn.CNY, Bounds: txn.Limits{DayAmount: 1}}}}}

@@ -94,6 +94,21 @@ func TestWhatOwnRulesSee(t *testing.T) {
 	}
 }
 
+// A month of which something is not counted yet is not known.
+func TestOwnRulesKnowWholeMonthsOnly(t *testing.T) {
+	e := policed(t, func(p *Policy) { p.Own = []rules.Rule{own("merchant.month.amount >= 0")} })
+	e.Restore(HoldOf(good()))
+	if v := e.Assess(good()); v.Reason != txn.Approved {
+		t.Errorf("%v before the month is whole", v.Reason)
+	}
+	if err := e.LoadMonth(today, func(func(Cell, Use)) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if v := e.Assess(good()); v.Reason != txn.AmountIsRefusedByRule {
+		t.Errorf("%v when it is", v.Reason)
+	}
+}
+
 // TestOwnRulesSeeEveryWindow holds the facts about the recent past to the
 // windows they are read from.
 func TestOwnRulesSeeEveryWindow(t *testing.T) {

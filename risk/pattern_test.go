@@ -65,8 +65,8 @@ func runPast(t *testing.T, rule txn.Rule, rows []pastRow) {
 				}
 			}
 			v := e.Assess(req)
-			if v.Reason != row.told {
-				t.Errorf("told %q, want %q", v.Reason, row.told)
+			if v.Reason != row.told || v.Reason != txn.Approved && e.InFlight() != 0 {
+				t.Errorf("told %q with %d in flight, want %q", v.Reason, e.InFlight(), row.told)
 			}
 			if row.want.Rule = rule; row.want.Action == 0 {
 				row.want = txn.Finding{}
@@ -322,7 +322,7 @@ func TestR11WatchedParties(t *testing.T) {
 		if row.want.Action != 0 {
 			row.want.Rule = ruleR11
 		}
-		if v.Reason != row.told || found != row.want {
+		if v.Reason != row.told || found != row.want || v.Reason != txn.Approved && e.InFlight() != 0 {
 			t.Errorf("%v of a merchant at %v and a terminal at %v: %q and %+v, want %q and %+v", row.kind, row.merchant, row.terminal, v.Reason, found, row.told, row.want)
 		}
 	}
@@ -356,6 +356,40 @@ func TestPastIsToldBeforeLimits(t *testing.T) {
 	}
 	if v := e.Assess(req); v.Reason != txn.CardRepeatsAtMerchant || e.InFlight() != 0 {
 		t.Errorf("told %q with %d in flight", v.Reason, e.InFlight())
+	}
+}
+
+// A pattern of zero is not looked for, whatever has happened.
+func TestPatternsOfZeroFindNothing(t *testing.T) {
+	none := policed(t, func(p *Policy) { p.Patterns = Patterns{Near: p.Patterns.Near} })
+	all := policed(t, func(p *Policy) {})
+	atNight := noon.Add(11 * time.Hour)
+	for _, e := range []*Engine{none, all} {
+		found := 0
+		for _, kind := range []txn.Kind{txn.KindSale, txn.KindRefund} {
+			for i := range 40 {
+				req := good()
+				req.Kind, req.Received, req.CardType, req.Amount.Minor = kind, atNight, txn.CardCredit, 49_999_00
+				req.Acceptor.Turnover, req.Acceptor.Since = 1, today
+				if req.Terminal.Region = 310101; i%2 == 0 {
+					req.Terminal.Region, req.Acceptor.Region = 440300, 440300
+				}
+				v := e.Assess(req)
+				for f := range v.Findings.All() {
+					if f.Rule != ruleT11 && f.Rule != ruleT13 {
+						found++
+					}
+				}
+				outcome, code := txn.OutcomeApproved, "00"
+				if i%4 == 3 {
+					outcome, code = txn.OutcomeDeclined, "51"
+				}
+				e.Learn(decided(req, 0, outcome, code))
+			}
+		}
+		if (found == 0) != (e == none) {
+			t.Errorf("with patterns %v: %d findings", e == all, found)
+		}
 	}
 }
 

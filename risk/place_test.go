@@ -71,6 +71,11 @@ func TestT11FixedTerminalIsFarFromPremises(t *testing.T) {
 		e := policed(t, func(p *Policy) { p.Places.SpeedMax = 10_000 })
 		visits(t, e, alert(49_990), home, refused(50_010))
 	})
+	t.Run("premises that are not surveyed", func(t *testing.T) {
+		bare := func(r *txn.Request) { r.Terminal.Lat, r.Terminal.Lng = 0, 0 }
+		alert := visit{fs(bare, north(0)), 0, ruleT11, txn.ActionAlert}
+		visits(t, policed(t, func(*Policy) {}), alert, alert, visit{fs(bare, north(0)), far, ruleT11, txn.ActionRefuse})
+	})
 	t.Run("radius of the policy", func(t *testing.T) {
 		bare := func(r *txn.Request) { r.Terminal.RadiusMetres = 0 }
 		e := policed(t, func(p *Policy) { p.Places.RadiusMetres = 800 })
@@ -89,6 +94,7 @@ func TestT11FixedTerminalIsFarFromPremises(t *testing.T) {
 		visits(t, e, visit{fs(hears(7)), 0, 0, 0}, visit{fs(hears(7), cdma), 0, 0, 0}, visit{fs(hears(8)), 0, ruleT11, txn.ActionAlert},
 			visit{fs(hears(8)), 0, ruleT11, txn.ActionAlert}, visit{fs(hears(8)), far, ruleT11, txn.ActionRefuse},
 			visit{fs(hears(8), north(1)), 0, 0, 0}, // a position says more
+			visit{fs(hears(8), func(r *txn.Request) { r.Info.Cell, r.Region = txn.Cell{}, 310101 }), 0, 0, 0}, // nothing is told of cells
 			visit{fs(func(r *txn.Request) { r.Info.Cell = txn.Cell{Country: 460, Area: 6, Cell: 8} }), 0, 0, 0})
 	})
 	t.Run("after a restart", func(t *testing.T) {

@@ -42,6 +42,8 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 		{"too many limits", func(p *Policy) { p.Plans = []Plan{{Limits: make([]Limit, PlanLimits+1)}} }, "21 limits"},
 		{"level that is none", func(p *Policy) { p.Plans = []Plan{{CodeLevel: 4}} }, "code level 4"},
 		{"limit of nobody", with(func(l *Limit) { l.Scope = 0 }), "plan 3 small, limit 1: it is of nobody"},
+		{"limit of something else", with(func(l *Limit) { l.Scope = txn.ScopeIdentity + 1 }), "it is of nobody"},
+		{"override of nobody", func(p *Policy) { p.Overrides = []Override{{Limit: cny}, {}} }, "override 2: it is of nobody"},
 		{"currency nobody has", with(func(l *Limit) { l.Currency = 1 }), "ISO 4217"},
 		{"negative limit", with(func(l *Limit) { l.Bounds.DayAmount = -1 }), "negative"},
 		{"month of cards that are not counted", with(func(l *Limit) { l.Bounds.MonthCount = 1 }), "cards_per_month_max"},

@@ -62,6 +62,8 @@ func TestPermit(t *testing.T) {
 		{"消费撤销 of what is voided", txn.KindSale, []Deed{{Kind: txn.KindVoid}}, txn.KindVoid, 1000_00, nil, txn.OriginalDoesNotStand},
 		{"消费撤销 after a void that was undone", txn.KindSale, []Deed{{Kind: txn.KindVoid, State: Undone}}, txn.KindVoid, 1000_00, nil, txn.Approved},
 		{"消费撤销 while a void is uncertain", txn.KindSale, []Deed{{Kind: txn.KindVoid, State: Uncertain}}, txn.KindVoid, 1000_00, nil, txn.OriginalIsBusy},
+		{"消费撤销 while a tip is not told", txn.KindSale, []Deed{{Kind: txn.KindTip, State: Untold}}, txn.KindVoid, 1000_00, nil, txn.OriginalIsBusy},
+		{"消费撤销 while an earlier deed is uncertain", txn.KindSale, []Deed{{Kind: txn.KindVoid, State: Uncertain}, {Kind: txn.KindVoid, State: Undone}, {Kind: txn.KindVoid}}, txn.KindVoid, 1000_00, nil, txn.OriginalIsBusy},
 		{"消费撤销 of what is refunded", txn.KindSale, []Deed{{Kind: txn.KindRefund, Minor: 1}}, txn.KindVoid, 1000_00, nil, txn.OriginalDoesNotStand},
 		{"消费撤销 of what is tipped", txn.KindSale, []Deed{{Kind: txn.KindTip, Minor: 1}}, txn.KindVoid, 1000_00, nil, txn.OriginalAmountDiffers},
 		{"消费撤销 of what stands of it", txn.KindSale, []Deed{{Kind: txn.KindReversal, Minor: 400_00}}, txn.KindVoid, 600_00, nil, txn.Approved},
@@ -106,6 +108,8 @@ func TestPermit(t *testing.T) {
 
 		{"退货", txn.KindSale, nil, txn.KindRefund, 1000_00, later(30), txn.Approved},
 		{"退货 of a completion", txn.KindCompletion, nil, txn.KindRefund, 1, nil, txn.Approved},
+		{"退货 of a completion that was told", txn.KindCompletionAdvice, nil, txn.KindRefund, 1000_00, later(30), txn.Approved},
+		{"退货 of an offline sale", txn.KindOfflineSale, nil, txn.KindRefund, 1000_00, later(30), txn.Approved},
 		{"退货 on the 31st day", txn.KindSale, nil, txn.KindRefund, 1, later(31), txn.OriginalIsTooOld},
 		{"退货 of what is left", txn.KindSale, []Deed{{Kind: txn.KindRefund, Minor: 400_00}}, txn.KindRefund, 600_00, nil, txn.Approved},
 		{"退货 of more than is left", txn.KindSale, []Deed{{Kind: txn.KindRefund, Minor: 400_00}}, txn.KindRefund, 600_01, nil, txn.OriginalAmountDiffers},
@@ -118,6 +122,9 @@ func TestPermit(t *testing.T) {
 		{"小费 above 15 %", txn.KindSale, nil, txn.KindTip, 150_01, nil, txn.OriginalAmountDiffers},
 		{"小费 after another", txn.KindSale, []Deed{{Kind: txn.KindTip, Minor: 100_00}}, txn.KindTip, 50_01, nil, txn.OriginalAmountDiffers},
 		{"小费 on another day", txn.KindSale, nil, txn.KindTip, 1, later(1), txn.OriginalIsOfAnotherBatch},
+		{"小费 of an offline sale", txn.KindOfflineSale, nil, txn.KindTip, 150_00, nil, txn.Approved},
+		{"小费 of a completion", txn.KindCompletion, nil, txn.KindTip, 1, nil, txn.OriginalIsOfAnotherKind},
+		{"结算调整 on another day", txn.KindSale, nil, txn.KindAdjustment, 1, later(1), txn.OriginalIsOfAnotherBatch},
 		{"结算调整 of what is refunded", txn.KindSale, []Deed{{Kind: txn.KindRefund, Minor: 1}}, txn.KindAdjustment, 1, nil, txn.OriginalDoesNotStand},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -173,6 +180,35 @@ func TestAbout(t *testing.T) {
 		if want := k.NamesOriginal() && k.Forwarded(); possible != want {
 			t.Errorf("%v can be about something: %t, want %t", k, possible, want)
 		}
+	}
+}
+
+// TestDeeds: what holds a transaction up, what its terminal knows of, and what was
+// taken back of it.
+func TestDeeds(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		deed        Deed
+		used, holds bool
+		reversed    int64
+	}{
+		{"standing", Deed{Kind: txn.KindRefund, Minor: 5}, true, true, 0},
+		{"not told yet", Deed{Kind: txn.KindTip, State: Untold}, true, true, 0},
+		{"being told until it is taken note of", Deed{Kind: txn.KindTip, State: Uncertain}, true, true, 0},
+		{"being undone", Deed{Kind: txn.KindVoid, State: Uncertain}, true, false, 0},
+		{"undone", Deed{Kind: txn.KindVoid, State: Undone}, false, false, 0},
+		{"told, and undone", Deed{Kind: txn.KindTip, State: Undone}, false, false, 0},
+		{"a part reversed", Deed{Kind: txn.KindReversal, Minor: 5}, true, false, 5},
+		{"a part being reversed", Deed{Kind: txn.KindReversal, Minor: 5, State: Uncertain}, true, false, 5},
+	} {
+		for _, deeds := range [][]Deed{{c.deed}, {{Kind: txn.KindVoid, State: Undone}, c.deed}} {
+			if used, holds, reversed := Used(deeds), Holds(deeds), Reversed(deeds); used != c.used || holds != c.holds || reversed != c.reversed {
+				t.Errorf("%s: used %v, holds %v, %d reversed", c.name, used, holds, reversed)
+			}
+		}
+	}
+	if Used(nil) || Holds(nil) || Reversed(nil) != 0 {
+		t.Error("nothing was done about it")
 	}
 }
 

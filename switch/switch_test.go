@@ -49,6 +49,7 @@ type bank struct {
 	// acknowledge says whether a reversal or advice is acknowledged.
 	acknowledge func(attempt int) bool
 	down        int // so many reversals and advices do not leave
+	refusals    int // so many are refused with 12
 }
 
 func (b *bank) Resume(leg txn.Leg) {
@@ -82,20 +83,17 @@ func (b *bank) Number(*txn.Request) (txn.Leg, bool) {
 	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: b.stan, Time: [10]byte([]byte("1122093000"))}, true
 }
 
-func (b *bank) release(leg *txn.Leg) {
+func (b *bank) Cancel(leg *txn.Leg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !b.held[leg.STAN] {
 		b.t.Errorf("leg %d is given back but not held", leg.STAN)
 	}
 	delete(b.held, leg.STAN)
 }
 
-func (b *bank) Cancel(leg *txn.Leg) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.release(leg)
-}
-
 func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position journal.Position, gone func(), reply *txn.Reply) (txn.Outcome, txn.Reason) {
+	defer b.Cancel(leg) // also after a panic
 	gone()
 	if err := b.journal.Wait(context.Background(), position-1); err != nil {
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
@@ -119,7 +117,6 @@ func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position j
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.release(leg)
 	if outcome != txn.OutcomeNotSent {
 		b.sent[leg.STAN] = req.ID
 	}
@@ -145,6 +142,10 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	if b.down > 0 {
 		b.down--
 		return false, [2]byte{}, fmt.Errorf("link is down: %w", txn.ErrNotSent)
+	}
+	if b.refusals > 0 {
+		b.refusals--
+		return false, [2]byte{'1', '2'}, nil
 	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")
@@ -173,6 +174,10 @@ func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt in
 	if b.down > 0 {
 		b.down--
 		return false, [2]byte{}, fmt.Errorf("link is down: %w", txn.ErrNotSent)
+	}
+	if b.refusals > 0 {
+		b.refusals--
+		return false, [2]byte{'1', '2'}, nil
 	}
 	if b.acknowledge != nil && !b.acknowledge(attempt) {
 		return false, [2]byte{}, errors.New("no answer")
@@ -223,7 +228,12 @@ func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
 	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
 	h.open(nil)
-	t.Cleanup(func() { h.stop() })
+	t.Cleanup(func() {
+		h.stop()
+		if n, held := h.s.gate.wanted.Load(), len(h.bank.held); n != 0 || held != 0 {
+			t.Errorf("at the end %d places at the gate and %d in flight are taken", n, held)
+		}
+	})
 	return h
 }
 

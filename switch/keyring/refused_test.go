@@ -127,7 +127,7 @@ func TestZoneMACIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		if macs[i], err = d.ring.ZoneMAC(east, testLine); err != nil {
+		if macs[i], err = d.ring.ZoneMAC(east, algo.MACX99, testLine); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,7 +135,7 @@ func TestZoneMACIsReplaced(t *testing.T) {
 		t.Errorf("the old key is still in use: %X", macs)
 	}
 	d.restart()
-	if got, err := d.ring.ZoneMAC(east, testLine); err != nil || got != macs[1] {
+	if got, err := d.ring.ZoneMAC(east, algo.MACX99, testLine); err != nil || got != macs[1] {
 		t.Errorf("after a restart: %X, %v, want %X", got, err, macs[1])
 	}
 }

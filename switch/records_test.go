@@ -1,0 +1,228 @@
+package acquirer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/acqswitch/acqswitch/switch/original"
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
+
+// TestRecordOfASale: what later steps read of a record is in it: fees the first digits
+// of the card, reports the method and whether there was a PIN.
+func TestRecordOfASale(t *testing.T) {
+	h := newHouse(t)
+	plain, paid := sale("10000001", 1, 1000), sale("10000001", 2, 700)
+	plain.Entry = txn.EntryChip
+	paid.Entry, paid.PINBlock = txn.EntryContactless, txn.Secret("12345678")
+	h.want("without a PIN", h.ask(plain), txn.Approved, "00")
+	h.want("with one", h.ask(paid), txn.Approved, "00")
+	refund := about(txn.KindRefund, 3, 100, 1)
+	refund.Entry = txn.EntryStripe
+	h.want("refund", h.ask(refund), txn.Approved, "00")
+	want := map[uint32]struct {
+		way txn.Way
+		pin bool
+	}{1: {txn.WayChip, false}, 2: {txn.WayContactless, true}, 3: {txn.WayStripe, false}}
+	for _, rec := range h.records() {
+		w := want[rec.Key.STAN]
+		masked := [txn.PANDigitsMax]byte([]byte("622202*********0128"))
+		if rec.Masked != masked || rec.PIN != w.pin || rec.Method != txn.MakeMethod(w.way, w.pin) || rec.MCC != 5411 || rec.Region != 310101 || rec.Card == (txn.CardToken{}) ||
+			string(rec.ProcessingCode[:]) != "000000" || string(rec.Condition[:]) != "00" {
+			t.Errorf("%s of %d: %+v", rec.Kind, rec.Key.STAN, rec)
+		}
+	}
+}
+
+// A request that the issuer refused has done nothing about its original, and keeps
+// nobody else from it.
+func TestRefusedDeedsAreNone(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeDeclined, txn.IssuerDeclined, "05"
+	}
+	h.want("void that the issuer refuses", h.ask(about(txn.KindVoid, 2, 1000, 1)), txn.IssuerDeclined, "05")
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, ""
+	}
+	h.want("void that does not leave", h.ask(about(txn.KindVoid, 3, 1000, 1)), txn.IssuerIsUnavailable, "91")
+	h.bank.behave = nil
+	h.restart()
+	h.want("void", h.ask(about(txn.KindVoid, 4, 1000, 1)), txn.Approved, "00")
+}
+
+// All that a request says of its original must be true of it.
+func TestOriginalMustBeAsSaid(t *testing.T) {
+	h := newHouse(t)
+	sold := h.ask(sale("10000001", 1, 1000))
+	other := h.ask(sale("10000001", 2, 1000))
+	for i, c := range []struct {
+		name string
+		ref  txn.Reference
+		want txn.Reason
+	}{
+		{"another's reference number", txn.Reference{STAN: 1, Batch: 1, RRN: other.RRN}, txn.OriginalIsUnknown},
+		{"another batch", txn.Reference{STAN: 1, Batch: 2, RRN: sold.RRN}, txn.OriginalIsUnknown},
+		{"a day of last month", txn.Reference{STAN: 1, Batch: 1, Date: settlementDate(h.s.cfg.Day.Of(time.Now().Add(-20 * 24 * time.Hour)))}, txn.OriginalIsUnknown},
+		{"all of its own", txn.Reference{STAN: 1, Batch: 1, RRN: sold.RRN, Date: sold.Date}, txn.Approved},
+	} {
+		void := about(txn.KindVoid, uint32(10+i), 1000, 0)
+		void.Original = c.ref
+		if got := h.ask(void); got.Reason != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got.Reason, c.want)
+		}
+	}
+}
+
+// Of what the archive has under a number, the one is meant that was taken, was this
+// merchant's, and moved money.
+func TestArchiveHasWhatIsNoOriginal(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	old := h.last(txn.RecordOutcome)
+	for range 10 {
+		old.Day = old.Day.Before()
+	}
+	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, h.s.numbers.rrn(newMoment(h.s.cfg.Day, h.s.cfg.Day.Start(old.Day)).yearDay), settlementDate(old.Day)
+	pan, _ := txn.ParsePAN(testPAN)
+	h.s.cards.Seal(&old.SealedPAN, &pan, old.ID)
+	declined, balance := old, old
+	declined.ID, declined.Outcome, declined.Reason = 6, txn.OutcomeDeclined, txn.IssuerDeclined
+	balance.ID, balance.Request, balance.Amount.Minor = 7, txn.KindBalance, 0
+	refund := about(txn.KindRefund, 20, 1000, 0)
+	refund.Original = txn.Reference{RRN: old.RRN, Date: old.Date}
+	for name, recs := range map[string][]txn.Record{"a refused sale": {declined}, "a balance": {balance}, "nothing": nil} {
+		h.s.archive = &shelf{recs: recs}
+		if got := h.ask(refund); got.Reason != txn.OriginalIsUnknown {
+			t.Errorf("%s is refunded: %v", name, got.Reason)
+		}
+		refund.Key.STAN++
+	}
+	h.s.archive = &shelf{recs: []txn.Record{declined, balance, old}}
+	h.want("the sale among them", h.ask(refund), txn.Approved, "00")
+	if rec := h.last(txn.RecordOutcome); rec.Original != old.ID {
+		t.Errorf("it is about %s", rec.Original)
+	}
+}
+
+// TestDateOf: four digits are the latest day that they can mean, tomorrow at most.
+func TestDateOf(t *testing.T) {
+	for _, c := range []struct {
+		mmdd  string
+		today txn.Date
+		want  txn.Date
+	}{
+		{"1231", 20270101, 20261231}, {"0101", 20270101, 20270101}, {"0102", 20270101, 20270102}, {"0103", 20270101, 20260103}, {"0101", 20261231, 20260101},
+		{"1122", 20261122, 20261122}, {"\x00\x00\x00\x00", 20261122, 0}, {"11:2", 20261122, 0}, {"1/22", 20261122, 0}, {"    ", 20261122, 0},
+	} {
+		if got, ok := dateOf([4]byte([]byte(c.mmdd)), c.today); got != c.want || ok != (c.want != 0) {
+			t.Errorf("%q on %s: %s, %v, want %s", c.mmdd, c.today, got, ok, c.want)
+		}
+	}
+}
+
+// What was done about transactions is kept for the day and the day after, and while
+// somebody is at one of them.
+func TestOriginalsForget(t *testing.T) {
+	const day txn.Date = 20261122
+	o := newOriginals(newGate())
+	o.add(1, original.Deed{ID: 11, Kind: txn.KindRefund}, day)
+	o.add(2, original.Deed{ID: 12, Kind: txn.KindRefund}, day)
+	o.learnPreauth(&txn.Record{Day: day, Key: txn.Key{STAN: 7}, AuthCode: [6]byte{'A'}})
+	if !o.acquire(2, time.Now().Add(time.Hour)) {
+		t.Fatal("nobody is at it")
+	}
+	for _, c := range []struct {
+		day                       txn.Date
+		affairs, owners, preauths int
+	}{{day + 1, 3, 3, 1}, {day + 2, 3, 3, 0}, {day + 3, 3, 3, 0}} {
+		o.add(100+txn.ID(c.day), original.Deed{ID: 200 + txn.ID(c.day), Kind: txn.KindRefund}, c.day)
+		if len(o.affairs) != c.affairs || len(o.owner) != c.owners || len(o.preauths) != c.preauths {
+			t.Errorf("on %s: %d affairs, %d deeds, %d pre-authorizations, want %+v", c.day, len(o.affairs), len(o.owner), len(o.preauths), c)
+		}
+	}
+	if o.seize(2) {
+		t.Error("what somebody is at was forgotten")
+	}
+	if o.add(2, original.Deed{ID: 12, Kind: txn.KindRefund}, day) {
+		t.Error("its deed was forgotten")
+	}
+	o.release(2)
+	o.turn(day + 4)
+	if deeds, _ := o.deeds(2); deeds != nil {
+		t.Errorf("kept: %v", deeds)
+	}
+}
+
+// urgent requests pass a gate that is shut, and are not refused for how many are in
+// flight; all others are.
+func TestWhoWaitsAtTheGate(t *testing.T) {
+	h := newHouse(t)
+	h.s.cfg.InFlightMax = 0
+	h.s.inFlight.Add(1)
+	defer h.s.inFlight.Add(-1)
+	for k := range txn.Kind(txn.Kinds) {
+		req := sale("10000001", 1, 1000)
+		req.Kind, req.Received = k, time.Now()
+		want := txn.SwitchIsOverloaded
+		switch k {
+		case txn.KindReversal, txn.KindScriptResult, txn.KindSettlement, txn.KindUpload, txn.KindOfflineSale, txn.KindAdjustment, txn.KindTip, txn.KindCompletionAdvice:
+			want = txn.Approved
+		}
+		got := h.s.begin(&req)
+		if got != want {
+			t.Errorf("%s: %v, want %v", k, got, want)
+		}
+		if got == txn.Approved {
+			h.s.gate.leave()
+		}
+	}
+	req := h.management(txn.KindSignOn, "10000001", 1)
+	if got := h.s.begin(&req); got != txn.Approved {
+		t.Errorf("a sign-on: %v", got)
+	}
+	h.s.gate.leave()
+	h.s.cfg.InFlightMax = 1
+	req = sale("10000001", 1, 1000)
+	req.Received = time.Now()
+	if got := h.s.begin(&req); got != txn.Approved {
+		t.Errorf("with as many in flight as may be: %v", got)
+	}
+	h.s.gate.leave()
+}
+
+// brokenGuard panics where a PIN is translated.
+type brokenGuard struct{ Guard }
+
+func (brokenGuard) Check(*txn.Request) txn.Reason                      { return txn.Approved }
+func (brokenGuard) ProveSerial(*txn.Request) txn.Reason                { return txn.Approved }
+func (brokenGuard) TranslatePIN(*txn.Request, txn.IssuerID) txn.Reason { panic("planted") }
+
+// A panic between an issuer's place in flight and the intent gives back all that was
+// taken; the house's end looks whether it did.
+func TestF69PanicBeforeTheIntentGivesThePlaceBack(t *testing.T) {
+	h := newHouse(t)
+	h.s.guard = brokenGuard{}
+	reg := h.s.registry()
+	h.s.registry = func() Registry { return secretive{reg} }
+	req := sale("10000001", 1, 1000)
+	req.PINBlock, req.MAC = txn.Secret("12345678"), []byte("12345678")
+	h.want("sale", h.ask(req), txn.SwitchFailed, "96")
+	if h.risk.InFlight() != 0 || h.used("10000001") != 0 {
+		t.Errorf("%d in flight, %d used", h.risk.InFlight(), h.used("10000001"))
+	}
+}
+
+// secretive gives every terminal keys.
+type secretive struct{ Registry }
+
+func (r secretive) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
+	t, ok := r.Registry.Terminal(id)
+	if t != nil {
+		with := *t
+		with.Keys = txn.KeysMasterSession
+		t = &with
+	}
+	return t, ok
+}

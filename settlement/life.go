@@ -238,7 +238,7 @@ func findingText(f txn.Finding, policy uint32) string {
 		s += ", shadow"
 	}
 	if policy == 0 {
-		return s + " (built-in policy)"
+		return s + " (the built-in policy, or a file's)"
 	}
 	return fmt.Sprintf("%s (policy %d)", s, policy)
 }

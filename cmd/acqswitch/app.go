@@ -112,7 +112,7 @@ func (a *app) build() (err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	cards, err := keys.OpenCards(cfg.path(cfg.CardKeys, "card.keys"))
+	cards, err := cfg.cards()
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,16 @@ func TestBackup(t *testing.T) {
 			}
 			load()
 			there := func(args ...string) result { return acqswitch(t, other.dir, elsewhere, "", args...) }
+			for _, name := range []string{"card.keys", "lmk.keys"} { // forgotten, it is not drawn anew
+				path := filepath.Join(other.dir, "data", name)
+				if err := os.Rename(path, path+".away"); err != nil {
+					t.Fatal(err)
+				}
+				there("serve", "--config", "acqswitch.yaml").check(t, exitUsage, "", name+" does not exist, and there is ")
+				if err := os.Link(path+".away", path); err != nil { // it would not over another
+					t.Fatal(err)
+				}
+			}
 			there("verify", "--config", "acqswitch.yaml").check(t, exitOK, "", "")
 			if r := there("ledger", "transactions", "--kind", "sale", "-o", "json", "--config", "acqswitch.yaml"); strings.Count(r.out, "\n") < 20 {
 				t.Errorf("there are not the sales of before:\n%s%s", r.out, r.errs)

@@ -43,7 +43,8 @@ func batchesCommand(c *console) *cobra.Command {
 		Short: "Show what terminals settled on a business day, and what is open",
 		Long: `list reads the ledger of a running or stopped switch: the items that people must
 decide about, the batches with transactions of the business day that are not
-closed, and the day's settlements with both sides' totals and how they compare.
+closed, and the settlements that were made on that day, also of batches that began
+before it, with both sides' totals and how they compare.
 JSON has each step of a settlement, and amounts in minor units.`,
 		Example: `  acqswitch batches list --config acqswitch.yaml --date 2026-11-22
   acqswitch batches list -o json | jq .exceptions`,

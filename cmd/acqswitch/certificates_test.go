@@ -100,6 +100,9 @@ func TestTerminalsWithTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.until("another authority is in force", func() bool { return s.cli(append(slices.Clip(sale), secured...)...).code == exitUnreachable })
+	s.until("it is said", func() bool {
+		return strings.Contains(read(t, s.server.log), `"msg":"certificates reloaded","listener":`)
+	})
 	if r := s.verify(); r.OpenRequests+r.OpenReversals != 0 {
 		t.Errorf("%+v", r)
 	}

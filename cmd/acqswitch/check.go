@@ -100,39 +100,42 @@ func (c *config) checkTables(ctx context.Context) (notes []string, err error) {
 	return notes, nil
 }
 
-// checkKeys opens the keys. A start draws those that there are none of, but beside
-// a journal new ones would open nothing of what is in it.
+// checkKeys opens the keys that there are. A start draws those that there are none of.
 func (c *config) checkKeys() (cards *keys.Cards, err error) {
-	exists := func(path string) (bool, error) {
-		_, err := os.Stat(path)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return true, nil // what is wrong with it is found when it is read
-		}
-		if _, err := os.Stat(filepath.Join(c.DataDir, "journal")); err == nil {
-			return false, usage(fmt.Errorf("%s does not exist, and there is a journal: bring back the keys that it was written with", path))
-		}
-		return false, nil
-	}
-	path := c.path(c.CardKeys, "card.keys")
-	ok, err := exists(path)
-	if ok {
-		cards, err = keys.OpenCards(path)
-	}
-	if err != nil {
+	path, lmk := c.path(c.CardKeys, "card.keys"), c.path(c.Vault.LMK, "lmk.keys")
+	if err := c.lost(path, "journal"); err != nil {
 		return nil, err
+	}
+	if there(path) {
+		if cards, err = keys.OpenCards(path); err != nil {
+			return nil, err
+		}
 	}
 	v := c.Vault
 	v.CreateLMK = false
-	if v.Kind == "software" {
-		if ok, err := exists(c.path(v.LMK, "lmk.keys")); !ok {
-			return cards, err
-		}
+	if v.Kind == "software" && !there(lmk) {
+		return cards, c.lost(lmk, "keys")
 	}
 	vault, err := v.open(c)
 	if err != nil {
 		return nil, err
 	}
 	return cards, vault.Close()
+}
+
+// lost refuses keys that are not there where what was sealed with them is: new ones,
+// which a first start draws, would open nothing of it.
+func (c *config) lost(path, sealed string) error {
+	if sealed = filepath.Join(c.DataDir, sealed); there(path) || !there(sealed) {
+		return nil
+	}
+	return usage(fmt.Errorf("%s does not exist, and there is %s: bring back the keys that it was written with", path, sealed))
+}
+
+// there says that a file is there; what is wrong with it is found when it is read.
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // noLedger says that the ledger is a file that is not there; to look into it would

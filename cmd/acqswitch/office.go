@@ -54,7 +54,9 @@ func (c *config) office(db *sqldb.DB, cards *keys.Cards) (*office.Office, error)
 
 // withOffice calls fn with the office of the configuration. A Refusal of fn is a
 // no; what it calls unknown is, too.
-func (c *config) withOffice(fn func(*office.Office) error) error {
+func (c *config) withOffice(fn func(*office.Office) error) error { return c.openOffice(false, fn) }
+
+func (c *config) openOffice(draw bool, fn func(*office.Office) error) error {
 	if c.RegistryFrom != "database" {
 		return usage(errors.New("the registry of this configuration is a file: edit it, or say registry_from: database"))
 	}
@@ -66,9 +68,15 @@ func (c *config) withOffice(fn func(*office.Office) error) error {
 		return err
 	}
 	defer db.Close()
-	cards, err := keys.OpenCards(c.path(c.CardKeys, "card.keys"))
-	if err != nil {
-		return err
+	var cards *keys.Cards // nil: the registry can be read
+	if path := c.path(c.CardKeys, "card.keys"); there(path) {
+		if cards, err = keys.OpenCards(path); err != nil {
+			return err
+		}
+	} else if draw {
+		if cards, err = c.firstCards(db); err != nil {
+			return err
+		}
 	}
 	o, err := c.office(db, cards)
 	if err != nil {
@@ -77,12 +85,31 @@ func (c *config) withOffice(fn func(*office.Office) error) error {
 	return asAnswer(fn(o))
 }
 
+// firstCards draws the keys of card numbers where nobody is in the registry yet. Beside
+// numbers that were sealed elsewhere new ones would open none of them.
+func (c *config) firstCards(db *sqldb.DB) (*keys.Cards, error) {
+	o, err := c.office(db, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), officeWithin)
+	defer cancel()
+	used := false
+	if err := o.EachMerchant(ctx, func(registry.Entry) { used = true }); err != nil && !errors.Is(err, office.ErrNoSchema) {
+		return nil, err
+	}
+	if used {
+		return nil, usage(office.ErrNoCardKeys)
+	}
+	return c.cards()
+}
+
 // asAnswer gives an error of the office, the desk of proposals or the store of policies its exit code:
 // a refusal is an answer.
 func asAnswer(err error) error {
 	problem, refusal, decided := (*yamlfile.Problem)(nil), (*office.Refusal)(nil), (*approval.DecidedError)(nil)
 	switch {
-	case errors.As(err, &problem):
+	case errors.As(err, &problem), errors.Is(err, office.ErrNoCardKeys):
 		return usage(err)
 	case errors.As(err, &refusal), errors.As(err, &decided), errors.Is(err, office.ErrUnknown), errors.Is(err, approval.ErrUnknown), errors.Is(err, policy.ErrUnknown), errors.Is(err, approval.ErrSamePerson):
 		return &exitError{exitRefused, err}

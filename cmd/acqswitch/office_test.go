@@ -45,6 +45,16 @@ func TestOffice(t *testing.T) {
 		refuses(exitRefused, "another person must approve it", "merchant", "approve", mid, "--by", "li")
 		say("is active", "merchant", "approve", mid, "--by", "wang", "--reason", "seen the papers")
 	}
+	// Where the card keys are not, the registry is read and not changed, and none are drawn.
+	away := s.dir + "/data/card.keys"
+	if err := os.Rename(away, away+".away"); err != nil {
+		t.Fatal(err)
+	}
+	say("account_masked ************0007", "merchant", "show", shop)
+	refuses(exitUsage, "the card keys with which the registry's numbers are sealed are not here", "merchant", "set", shop, "city=Beijing", "--by", "li")
+	if err := os.Link(away+".away", away); err != nil {
+		t.Fatal(err)
+	}
 	refuses(exitUsage, "merchant set takes a merchant id and KEY=TEXT pairs", "merchant", "set", shop, "--by", "li")
 	refuses(exitUsage, "device set takes a serial number and KEY=TEXT pairs", "device", "set", "SN1", "--by", "li")
 	refuses(exitRefused, `acqswitch: "tattoo" is no kind of paper: give licence, identity, account, contract, photo, other`, "merchant", "paper", shop, "acqswitch.yaml", "--kind", "tattoo", "--by", "li")

@@ -91,10 +91,10 @@ func importBook(ctx context.Context, c *console, cfg *config, path string, who o
 	return err
 }
 
-// changeOffice is withOffice for what changes something: the registry's tables are
-// made where there are none.
+// changeOffice is withOffice for what changes something: the registry's tables and the
+// keys of card numbers are made where there are none.
 func (c *config) changeOffice(ctx context.Context, fn func(*office.Office) error) error {
-	return c.withOffice(func(o *office.Office) error {
+	return c.openOffice(true, func(o *office.Office) error {
 		l, err := openLedger(c)
 		if err != nil {
 			return err

@@ -83,6 +83,15 @@ func openCards(cfg *config) (*keys.Cards, error) {
 	return keys.OpenCards(path)
 }
 
+// cards opens the keys of card numbers, and draws them where this is the first start.
+func (c *config) cards() (*keys.Cards, error) {
+	path := c.path(c.CardKeys, "card.keys")
+	if err := c.lost(path, "journal"); err != nil {
+		return nil, err
+	}
+	return keys.OpenCards(path)
+}
+
 // parseCard reads a card number that a person has. Its error does not quote it.
 func parseCard(digits string) (txn.PAN, error) {
 	pan, err := txn.ParsePAN(digits)

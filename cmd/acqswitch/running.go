@@ -361,7 +361,7 @@ func (a *app) closeBatches(ctx context.Context) error {
 			return err
 		}
 		if closed > 0 {
-			a.log.Warn("batches were closed that no terminal settled; see acqswitch batches list", "count", closed, "day", over.String())
+			a.log.Warn("batches were closed that no terminal settled; acqswitch batches list has them on the day of their closing", "count", closed, "day", over.String(), "closed_on", day.Of(time.Now()).String())
 		}
 		select {
 		case <-ctx.Done():
@@ -498,6 +498,12 @@ func (a *app) reload() {
 	}
 	if err := errors.Join(a.issuers.ReloadTLS(), a.terminals.ReloadTLS()); err != nil {
 		a.log.Error("certificates not reloaded, the old ones stay in force", "error", err)
+	} else {
+		for _, x := range a.certificates() {
+			if !x.ends.IsZero() {
+				a.log.Info("certificates reloaded", x.what, x.name, "ends", x.ends.UTC())
+			}
+		}
 	}
 	if a.downloads == nil {
 		return

@@ -131,7 +131,7 @@ func (c *config) eachServed(fn func(mid string)) error {
 // openAccount gives the numbers of accounts that the office of the configuration
 // sealed. It reads the keys when the first is asked for.
 func (c *config) openAccount() func(merchant, sealed string) (string, error) {
-	cards := sync.OnceValues(func() (*keys.Cards, error) { return keys.OpenCards(c.path(c.CardKeys, "card.keys")) })
+	cards := sync.OnceValues(func() (*keys.Cards, error) { return openCards(c) })
 	return func(merchant, sealed string) (string, error) {
 		k, err := cards()
 		if err != nil {

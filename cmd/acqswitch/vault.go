@@ -57,7 +57,11 @@ func (v *vaultConfig) validate() error {
 // open opens the vault of a configuration.
 func (v *vaultConfig) open(cfg *config) (*keys.Vault, error) {
 	if v.Kind == "software" {
-		return keys.OpenSoft(cfg.path(v.LMK, "lmk.keys"))
+		path := cfg.path(v.LMK, "lmk.keys")
+		if err := cfg.lost(path, "keys"); err != nil {
+			return nil, err
+		}
+		return keys.OpenSoft(path)
 	}
 	return keys.OpenPKCS11(keys.PKCS11Config{
 		Module: v.Module, TokenLabel: v.Token, PINFile: v.PINFile, PINEnv: v.PINEnv,

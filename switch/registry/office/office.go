@@ -55,7 +55,7 @@ type Office struct {
 }
 
 // New is the office of a database. cards seals and hashes what must not be read
-// there.
+// there; without them nothing can be changed.
 func New(db *sqldb.DB, desk *approval.Desk, cards *keys.Cards, cfg Config) *Office {
 	for _, d := range []struct {
 		field *int
@@ -84,6 +84,9 @@ func (o *Office) Migrate(ctx context.Context) error {
 
 // ErrNoSchema: nobody has called Migrate on this database yet.
 var ErrNoSchema = errors.New("the database has no registry yet; a switch with registry_from: database makes it when it starts, and so does what changes it, such as merchant add")
+
+// ErrNoCardKeys: what is in the registry was sealed with keys that are not here.
+var ErrNoCardKeys = errors.New("the card keys with which the registry's numbers are sealed are not here: copy the switch's card.keys, or name it in card_keys")
 
 // ErrUnknown: there is none of this id.
 var ErrUnknown = errors.New("it is not in the registry")
@@ -182,6 +185,9 @@ func (o *Office) do(ctx context.Context, who Act, name string, fn func(*work) er
 func (o *Office) within(ctx context.Context, tx *sql.Tx, who Act, name string, fn func(*work) error) error {
 	if err := approval.Person(who.By); err != nil {
 		return err
+	}
+	if o.cards == nil {
+		return ErrNoCardKeys
 	}
 	now := o.now().UTC().Truncate(time.Microsecond)
 	w := &work{o: o, ctx: ctx, tx: tx, who: who, at: now, today: o.cfg.Day.Of(now), name: name,

@@ -98,6 +98,29 @@ func TestPartialReversal(t *testing.T) {
 	}
 }
 
+// Two parts are reversed under one number. The first was sent twice before it was
+// acknowledged, so the other answer to it may come when the second part is on its way,
+// and be taken for its answer: that is sent until an answer must be to itself.
+func TestF34LateAnswerToAPartIsNotTakenForTheNextOnes(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	unanswered := 2
+	hold := make(chan struct{})
+	h.bank.acknowledge = func(int) bool {
+		<-hold
+		unanswered--
+		return unanswered < 0
+	}
+	h.want("all but 4.00", h.ask(part(2, 1, 1000, 400)), txn.Approved, "00")
+	h.want("all but 3.00", h.ask(part(3, 1, 1000, 300)), txn.Approved, "00")
+	h.want("the rest", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
+	close(hold)
+	h.stands("the rest", risk.Use{}, txn.Sum{}, txn.Sum{})
+	if want := []int64{400, 300, 300, 300, 0, 0, 0}; !slices.Equal(h.bank.left[1], want) {
+		t.Errorf("the issuer was told to leave %v, want %v", h.bank.left[1], want)
+	}
+}
+
 // Rows are in precedence order. None of them changes anything; under the number of
 // its original none is remembered.
 func TestPartialReversalIsRefused(t *testing.T) {

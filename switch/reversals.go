@@ -44,7 +44,15 @@ type owed struct {
 	vain     int   // tries that left us and were not acknowledged
 	sent     bool  // its issuer may have got it before: it goes out as a repeat
 	parked   bool  // it is not in the queue; mu guards it
+
+	// A reversal and the ones behind it have one number, so an answer does not say
+	// which of them it is to.
+	unanswered int // of those that left, up to this one
+	doubtful   int // of the next answers, that may be to one before
 }
+
+// doubtfulMax bounds owed.doubtful: of many tries most never arrived.
+const doubtfulMax = 4
 
 // advice says that the issuer is told of rec until it takes note of it; otherwise rec
 // is to be undone.
@@ -294,6 +302,15 @@ func (l *lanes) send(ctx context.Context, o *owed) error {
 	clear(digits[:])
 	o.attempts++
 	o.sent = o.sent || !errors.Is(err, txn.ErrNotSent)
+	switch {
+	case errors.Is(err, txn.ErrNotSent):
+	case code == [2]byte{}:
+		o.unanswered++
+	case o.doubtful > 0: // once more: the issuer does nothing twice
+		o.doubtful--
+		l.push(o, 0)
+		return nil
+	}
 	if !ok {
 		if o.refused(code, err, l.s.cfg.ParkAfter) {
 			return l.park(o, code, log)
@@ -363,6 +380,9 @@ func (l *lanes) end(o *owed, done *txn.Record) error {
 	if o.behind == nil {
 		delete(l.byID, done.Original)
 		return nil
+	}
+	if !o.advice() {
+		o.behind.unanswered, o.behind.doubtful = o.unanswered, min(o.unanswered, doubtfulMax)
 	}
 	l.byID[done.Original] = o.behind
 	heap.Push(&l.queue, o.behind)

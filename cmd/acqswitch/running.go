@@ -462,9 +462,10 @@ func (a *app) serveAdmin(ctx context.Context) error {
 // serveHTTP serves until ctx ends.
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
+		Handler:      h,
+		ReadTimeout:  5 * time.Second,
+		WriteTimeout: 20 * time.Second, // more than figures may take
+		IdleTimeout:  time.Minute,
 	}
 	go func() {
 		<-ctx.Done()

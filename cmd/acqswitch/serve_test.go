@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -422,3 +423,46 @@ func TestServeRefuses(t *testing.T) {
 	}
 	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00") // the first is not disturbed
 }
+
+// A client of the operators' address that never ends its request is let go.
+func TestF19OperatorsAddressWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := pipeListener{make(chan net.Conn), make(chan struct{})}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- serveHTTP(ctx, l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		}()
+		here, there := net.Pipe()
+		l.conns <- there
+		here.SetDeadline(time.Now().Add(time.Hour))
+		go here.Write([]byte("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf"))
+		began := time.Now()
+		if _, err := io.Copy(io.Discard, here); err != nil {
+			t.Errorf("it is still waited for after %v: %v", time.Since(began), err)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// pipeListener accepts what it is given.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l pipeListener) Close() error { close(l.closed); return nil }
+
+func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }

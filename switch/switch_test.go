@@ -218,6 +218,7 @@ type house struct {
 	journal *journal.Journal
 	s       *Switch
 	stop    func()
+	ended   error         // of the last Run, after stop
 	retry   time.Duration // Config.ReversalRetry of the next open
 	standIn *StandIn      // likewise, for the bank; nil: never
 }
@@ -287,7 +288,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	wg.Go(func() { s.Run(ctx) })
+	wg.Go(func() { h.ended = s.Run(ctx) })
 	h.stop = func() {
 		cancel()
 		wg.Wait()

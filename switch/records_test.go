@@ -226,3 +226,22 @@ func (r secretive) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
 	}
 	return t, ok
 }
+
+// A reversal is decided by risk before it is looked for, finds its original in the
+// batch that it says, and owes nothing of its own.
+func TestReversalIsDecidedHere(t *testing.T) {
+	h := newHouse(t)
+	h.want("a stranger's", h.ask(reversal("99999999", 1, 500)), txn.TerminalIsUnknown, "97")
+	h.want("of nothing", h.ask(reversal("10000001", 1, 500)), txn.Approved, "00")
+	if rec := h.last(txn.RecordOutcome); rec.Request != txn.KindReversal || rec.Outcome != txn.OutcomeLocal || rec.Owes() {
+		t.Errorf("recorded as %s, owes %v", rec.Outcome, rec.Owes())
+	}
+	h.want("sale", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
+	later := reversal("10000001", 2, 500)
+	later.Key.Batch, later.Key.STAN = 2, 9
+	h.want("under a number of the next batch", h.ask(later), txn.Approved, "00")
+	h.settle()
+	if h.bank.undone(0) != 1 || h.used("10000001") != 0 {
+		t.Errorf("%d undone, %d used", h.bank.undone(0), h.used("10000001"))
+	}
+}

@@ -256,54 +256,6 @@ func newRisk(cfg *config, find func(*config) (risk.Policy, error)) (*risk.Engine
 		CardsPerMonthMax: cfg.Risk.CardsPerMonth, Zone: day.Zone})
 }
 
-// dsn is that of the ledger's database; a relative SQLite path is one of the
-// data directory.
-func (c *config) dsn() string {
-	if path, ok := strings.CutPrefix(c.Ledger.DSN, "sqlite:"); ok && !filepath.IsAbs(path) {
-		return "sqlite:" + filepath.Join(c.DataDir, path)
-	}
-	return c.Ledger.DSN
-}
-
-// openLedger opens the ledger for a command; one in a directory that is not there
-// is another's than was meant.
-func openLedger(cfg *config) (*ledger.Ledger, error) {
-	if path, ok := strings.CutPrefix(cfg.dsn(), "sqlite:"); ok {
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return nil, usage(fmt.Errorf("no ledger: %w: name the data directory with --data, or the configuration with --config", err))
-		}
-	}
-	return ledger.Open(cfg.dsn())
-}
-
-// openDatabase opens the ledger's database for what else is kept there.
-func openDatabase(cfg *config) (*sqldb.DB, error) {
-	db, err := sqldb.Open(cfg.dsn())
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	return db, nil
-}
-
-// openKeys opens the key vault and the log of the terminals' keys. wrong is
-// keyring.Config.WrongMACs.
-func openKeys(cfg *config, log *slog.Logger, wrong func(txn.MerchantID, txn.TerminalID)) (*keys.Vault, *keyring.Ring, *journal.Journal, error) {
-	day, err := cfg.businessDay()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	vault, err := cfg.Vault.open(cfg)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	keyLog, err := journal.Open(filepath.Join(cfg.DataDir, "keys"), journal.Config{SegmentSize: 16 << 20})
-	if err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
-	}
-	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsPerSecond: cfg.SignOn.PerSecond, WrongMACs: wrong}, vault, keyLog, log)
-	return vault, ring, keyLog, nil
-}
-
 // openDownloads opens what terminals download and the log of what they have.
 func (a *app) openDownloads() error {
 	contents, err := readDownloads(a.cfg.Downloads)

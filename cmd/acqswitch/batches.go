@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -93,13 +92,6 @@ its totals compare, but makes no more transactions in it. Exit code 3: a switch 
 	return group("batches", "Show or close the batches that terminals settle", list, closing)
 }
 
-func usageIf(err error) error {
-	if err != nil {
-		return usage(err)
-	}
-	return nil
-}
-
 // closeStopped closes batches as a switch that serves nobody.
 func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date) (closed int, err error) {
 	err = asStopped(ctx, cfg, logs, func(a *app) (err error) {
@@ -107,45 +99,6 @@ func closeStopped(ctx context.Context, cfg *config, logs io.Writer, day txn.Date
 		return err
 	})
 	return closed, err
-}
-
-// asStopped does something as a switch that serves nobody: what a crash left open
-// is decided before it, and the ledger catches up after it. A running one is a no.
-func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) error) (err error) {
-	if err := cfg.unserved("journal"); err != nil {
-		return err
-	}
-	cfg.Admin.Address, cfg.Log.Level = "", "error"
-	a, err := newApp(cfg, logs)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	run := func(stage func(context.Context) error) (stop func()) {
-		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		ended := make(chan error, 1)
-		go func() { ended <- stage(running) }()
-		return func() {
-			cancel()
-			if e := <-ended; err == nil && !errors.Is(e, context.Canceled) {
-				err = e
-			}
-		}
-	}
-	defer run(a.journal.Run)()
-	if _, err := a.acquirer.Recover(); err != nil {
-		return err
-	}
-	defer run(a.runDrain)()
-	if err := do(a); err != nil {
-		return err
-	}
-	late, cancel := context.WithTimeout(ctx, catchUpMax)
-	defer cancel()
-	if err := a.drain.CatchUp(late); err != nil {
-		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
-	}
-	return nil
 }
 
 // batchesReport is what list prints.

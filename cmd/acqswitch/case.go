@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,52 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/settlement/dispute"
-	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
-
-// deadlinesConfig is one issuer's, in days; 0 is the default.
-type deadlinesConfig struct {
-	Issuer    string `yaml:"issuer"`
-	Answer    int    `yaml:"answer"`
-	Represent int    `yaml:"represent"`
-	Second    int    `yaml:"second"`
-	Contest   int    `yaml:"contest"`
-}
-
-// deadlines are those of disputes by issuer.
-func (c *config) deadlines() (map[string]dispute.Deadlines, error) {
-	all := map[string]dispute.Deadlines{}
-	for _, y := range c.Settlement.Disputes {
-		known := false
-		for _, is := range c.Issuers {
-			known = known || is.Name == y.Issuer
-		}
-		if _, twice := all[y.Issuer]; !known || twice {
-			return nil, fmt.Errorf("issuer %q must be one of issuers, once", y.Issuer)
-		}
-		d := dispute.DefaultDeadlines
-		d = dispute.Deadlines{Answer: cmp.Or(y.Answer, d.Answer), Represent: cmp.Or(y.Represent, d.Represent), Second: cmp.Or(y.Second, d.Second), Contest: cmp.Or(y.Contest, d.Contest)}
-		if err := d.Check(); err != nil {
-			return nil, fmt.Errorf("issuer %q: %w", y.Issuer, err)
-		}
-		all[y.Issuer] = d
-	}
-	return all, nil
-}
-
-// cases is the desk of disputes of a configuration that was checked.
-func (c *config) cases(db *sqldb.DB, approvals *approval.Desk) *dispute.Desk {
-	calendar, _ := c.businessDay()
-	of, _ := c.deadlines()
-	return dispute.New(db, approvals, calendar, func(issuer string) dispute.Deadlines {
-		if d, ok := of[issuer]; ok {
-			return d
-		}
-		return dispute.DefaultDeadlines
-	})
-}
 
 // expireCases acts on the deadlines of cases that are over, as the run of a day does
 // before it begins.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -437,14 +436,6 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 		return nil, fmt.Errorf("%s given on standard input, must be 2 or 3", plural(len(parts), "component"))
 	}
 	return parts, nil
-}
-
-// unserved refuses what a running switch is in the way of, which has a log open.
-func (c *config) unserved(log string) error {
-	if locked(filepath.Join(c.DataDir, log, "LOCK")) {
-		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again", c.DataDir)}
-	}
-	return nil
 }
 
 // withKeys opens the log of terminals' keys, which no switch may have open: that is

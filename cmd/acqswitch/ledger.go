@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -82,38 +81,6 @@ error. Exit code 3: days in the range are archived, and not in what was listed.`
 	return cmd
 }
 
-// rangeFlags are those of days.
-func rangeFlags(cmd *cobra.Command, from, to *string) {
-	cmd.Flags().StringVar(from, "from", "", "the first of several business days")
-	cmd.Flags().StringVar(to, "to", "", "the last one; empty is the current")
-}
-
-// openedLedger is the ledger of a configuration, open for a command.
-type openedLedger struct {
-	*ledger.Ledger
-	config *config
-	zone   *time.Location
-}
-
-func openLedgerOf(file, data string) (*openedLedger, error) {
-	cfg, err := readConfig(file)
-	if err != nil {
-		return nil, err
-	}
-	if data != "" {
-		cfg.DataDir = data
-	}
-	day, err := cfg.businessDay()
-	if err != nil {
-		return nil, err
-	}
-	l, err := openLedger(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &openedLedger{l, cfg, day.Zone}, nil
-}
-
 // search reads the flags, and the card number from in.
 func (f *searchFlags) search(cfg *config, in io.Reader) (*ledger.Search, error) {
 	s := &ledger.Search{RRN: f.rrn, Code: f.code, Newest: f.newest, Limit: f.limit}
@@ -163,39 +130,6 @@ func (f *searchFlags) search(cfg *config, in io.Reader) (*ledger.Search, error) 
 		s.Card, err = cardOf(cfg, in)
 	}
 	return s, err
-}
-
-// days reads one business day or a range of them, both included. Without any it
-// is the current one.
-func days(cfg *config, date, from, to string) (first, last txn.Date, err error) {
-	if date != "" {
-		if from != "" || to != "" {
-			return 0, 0, usage(errors.New("--date is one day; --from and --to are for several"))
-		}
-		day, err := readDay(date)
-		return day, day, err
-	}
-	zone, err := cfg.businessDay()
-	if err != nil {
-		return 0, 0, err
-	}
-	today := zone.Of(time.Now())
-	read := func(flag, s string, d *txn.Date) {
-		if *d = today; s != "" && err == nil {
-			if *d, err = txn.ParseDate(s); err != nil {
-				err = fmt.Errorf("--%s: %w", flag, err)
-			}
-		}
-	}
-	read("to", to, &last)
-	if from == "" && to != "" {
-		return 0, 0, usage(errors.New("--to needs --from, the first day"))
-	}
-	read("from", from, &first)
-	if err == nil && first > last {
-		err = fmt.Errorf("--from %s is after --to %s", first, last)
-	}
-	return first, last, usageIf(err)
 }
 
 // cardOf reads one card number, and forgets all of it but the token.

@@ -1,6 +1,22 @@
-// Command acqswitch is the acquiring switch: the server, the simulators around
-// it, and the tools of the people who run it. One file per subcommand; they
-// only wire packages together.
+// Command acqswitch is the acquiring switch: the server, the simulators around it, and
+// the tools of the people who run it.
+//
+// A command has a file of its name; those of a group begin with the group's, so that
+// "acqswitch risk policy" is in risk_policy.go. Beside the commands:
+//
+//	app*.go     the switch itself: app.go wires it, app_run.go starts and stops its
+//	            stages, the others are stages that no package of their own has
+//	config*.go  the configuration file, and what is made of its parts
+//	run*.go     the sample day of "acqswitch run"
+//	root.go     the command tree and the exit codes
+//	console.go, listing.go, flags.go, files.go, open.go
+//	            what commands share: how they print, their flags, the files and
+//	            databases that they open
+//	acts.go, office.go
+//	            what commands share by which people decide something
+//
+// Nothing is decided here that could be wrong about money: these files wire together
+// the packages that do.
 package main
 
 import (

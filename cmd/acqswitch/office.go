@@ -2,25 +2,21 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
-	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
@@ -171,59 +167,6 @@ func pairs(e registry.Entry, given []string, in io.Reader) error {
 	return nil
 }
 
-// did says what was done.
-func (c *console) did(object, act string) error {
-	if c.json() {
-		return c.print(map[string]string{"object": object, "done": act})
-	}
-	_, err := fmt.Fprintf(c.out, "%s: %s\n", object, act)
-	return err
-}
-
-// table prints rows under heads.
-func (c *console) table(heads []string, rows [][]string) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
-	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	return w.Flush()
-}
-
-// entries prints the chosen keys of entries, or for programs all of them.
-func (c *console) entries(list []registry.Entry, keys ...string) error {
-	if c.json() {
-		all := make([]map[string]string, len(list))
-		for i, e := range list {
-			all[i] = entryMap(e)
-		}
-		return c.print(all)
-	}
-	rows := make([][]string, len(list))
-	for i, e := range list {
-		for _, key := range keys {
-			rows[i] = append(rows[i], e.Get(key))
-		}
-	}
-	return c.table(keys, rows)
-}
-
-// plural is n of what a word says.
-func plural(n int, word string) string {
-	if n != 1 {
-		word += "s"
-	}
-	return fmt.Sprint(n, " ", word)
-}
-
-func entryMap(e registry.Entry) map[string]string {
-	m := map[string]string{}
-	for key, text := range e.All() {
-		m[key] = text
-	}
-	return m
-}
-
 // acting is a command of one object that does an act.
 func acting(c *console, use, short, example string, nargs cobra.PositionalArgs, do func(context.Context, *office.Office, office.Act, []string) (string, error)) *cobra.Command {
 	f := &actFlags{}
@@ -252,52 +195,4 @@ func reading(cmd *cobra.Command, read func(context.Context, *office.Office, []st
 		return f.office(func(o *office.Office, _ office.Act) error { return read(cmd.Context(), o, given) })
 	}
 	return f.on(cmd, false)
-}
-
-// tellDue makes an alert of what a sweep finds.
-func tellDue(ctx context.Context, tx *sql.Tx, d office.Due) error {
-	n := alert.Notice{Rule: d.Rule, Merchant: d.Merchant.String(), Terminal: d.Terminal.String(), Action: d.Action, At: d.At, Why: d.Why}
-	return alert.RaiseIn(ctx, tx, &n, d.Since)
-}
-
-// sweepEvery is how often the app looks whether a day has begun.
-const sweepEvery = time.Minute
-
-// sweep does what a day that begins does to the registry, once the ledger has the
-// days before it, until ctx ends.
-func (a *app) sweep(ctx context.Context) error {
-	day, err := a.cfg.businessDay()
-	if err != nil {
-		return err
-	}
-	last := func(ctx context.Context, m txn.MerchantID, t txn.TerminalID, since txn.Date) (txn.Date, error) {
-		return a.ledger.LastApproved(ctx, m, t, since)
-	}
-	var swept txn.Date
-	// What was recorded before this position was recorded before today, or is of
-	// today: either way the ledger knows enough once it has it.
-	position, of := a.journal.Last(), day.Of(time.Now())
-	for {
-		today := day.Of(time.Now())
-		if today != of {
-			position, of = a.journal.Last(), today
-		}
-		if today != swept && a.drain.Stats().Position >= uint64(position) {
-			n, err := a.office.Sweep(ctx, last, tellDue)
-			switch {
-			case ctx.Err() != nil:
-				return nil
-			case err != nil:
-				a.log.Error("the registry was not swept; it is tried again", "error", err)
-			default:
-				swept = today
-				a.log.Info("the registry was swept", "day", today.String(), "merchants_held", n.Held, "terminals_unverified", n.Unverified, "terminals_retired", n.Retired)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepEvery):
-		}
-	}
 }

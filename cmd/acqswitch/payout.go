@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,147 +10,9 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
-	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
-
-// actFlags are the flags of commands that decide something.
-type actFlags struct{ file, data, by, reason, merchant string }
-
-func (f *actFlags) on(cmd *cobra.Command, deciding bool) *cobra.Command {
-	configFlag(cmd, &f.file)
-	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
-	if deciding {
-		cmd.Flags().StringVar(&f.by, "by", login(), "who decides")
-		cmd.Flags().StringVar(&f.reason, "reason", "", "why, for those who read it later")
-	}
-	return cmd
-}
-
-// because holds that a command which needs a reason has one.
-func because(reason string) error {
-	if strings.TrimSpace(reason) == "" {
-		return usage(errors.New("--reason must say why"))
-	}
-	return nil
-}
-
-func (f *actFlags) config() (*config, error) {
-	cfg, err := readConfig(f.file)
-	if err == nil && f.data != "" {
-		cfg.DataDir = f.data
-	}
-	return cfg, err
-}
-
-// books are the ledger of a configuration and its database, for what else keeps
-// rows there.
-type books struct {
-	cfg    *config
-	ledger *ledger.Ledger
-	db     *sqldb.DB
-}
-
-// books calls fn with the books of the configuration, the ledger's tables up to
-// date. No file is made where none is.
-func (f *actFlags) books(ctx context.Context, fn func(*books) error) error {
-	cfg, err := f.config()
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(cfg)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	if _, err := l.Position(ctx); err != nil {
-		return err
-	}
-	db, err := openDatabase(cfg)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if err := l.Migrate(ctx); err != nil {
-		return err
-	}
-	return fn(&books{cfg, l, db})
-}
-
-// open calls fn with the ledger of the configuration and the desk of proposals. A
-// Refusal of fn is a no.
-func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
-	return f.books(ctx, func(b *books) error {
-		desk := approval.New(b.db)
-		err := desk.Migrate(ctx)
-		if err == nil {
-			err = fn(b.ledger, desk)
-		}
-		if why := settlement.Refusal(""); errors.As(err, &why) {
-			return &exitError{exitRefused, err}
-		}
-		return err
-	})
-}
-
-// done prints what was decided under which number.
-func (c *console) done(number int64, what string) error {
-	if c.json() {
-		return c.print(map[string]any{"number": number})
-	}
-	_, err := fmt.Fprintf(c.out, "%d: %s\n", number, what)
-	return err
-}
-
-// proposed says what another person has to approve.
-func (c *console) proposed(number int64) error {
-	return c.done(number, fmt.Sprintf("proposed; another person must approve it (proposal approve %d)", number))
-}
-
-// known is the merchant of the flags, which the registry must know: a hold of a
-// mistyped merchant would hold nothing.
-func (f *actFlags) known() (id txn.MerchantID, err error) {
-	if f.merchant == "" {
-		return id, usage(errors.New("--merchant must say whose"))
-	}
-	cfg, err := f.config()
-	if err != nil {
-		return id, err
-	}
-	registry, err := cfg.parties(context.Background())
-	if err != nil {
-		return id, err
-	}
-	id = txn.MakeMerchantID(f.merchant)
-	if _, ok := registry.Merchant(id); !ok {
-		return id, &exitError{exitRefused, fmt.Errorf("there is no merchant %q in the registry", f.merchant)}
-	}
-	return id, nil
-}
-
-// ending is a command that ends what has a number.
-func ending(c *console, use, short, example, done string, end func(context.Context, *ledger.Ledger, *approval.Desk, int64, *actFlags) error) *cobra.Command {
-	f := &actFlags{}
-	return f.on(&cobra.Command{
-		Use: use + " NUMBER", Short: short, Example: example, Args: args(1, "one number"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err == nil {
-				err = because(f.reason)
-			}
-			if err != nil {
-				return err
-			}
-			return f.open(cmd.Context(), func(l *ledger.Ledger, desk *approval.Desk) error {
-				if err := end(cmd.Context(), l, desk, n, f); err != nil {
-					return err
-				}
-				return c.done(n, done)
-			})
-		},
-	}, true)
-}
 
 func payoutCommand(c *console) *cobra.Command {
 	f := &actFlags{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,15 +17,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
-
-// number reads one that a list shows.
-func number(text string) (int64, error) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n <= 0 {
-		return 0, usage(fmt.Errorf("%q must be a number that a list shows", text))
-	}
-	return n, nil
-}
 
 func proposalCommand(c *console) *cobra.Command {
 	f := &actFlags{}

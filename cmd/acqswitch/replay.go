@@ -183,30 +183,6 @@ func testKeysOf(file string) (all map[string]replay.Key, err error) {
 	return all, nil
 }
 
-func readFile(name string, read func(io.Reader) error) error {
-	file, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return read(file)
-}
-
-// eachLine splits a file of lines; empty ones and those with # are left out.
-func eachLine(r io.Reader, do func(line string) error) error {
-	in := bufio.NewScanner(r)
-	for n := 1; in.Scan(); n++ {
-		line := strings.TrimSpace(in.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		if err := do(line); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	return in.Err()
-}
-
 func readIdentities(r io.Reader) (all []replay.Identity, err error) {
 	err = eachLine(r, func(line string) error {
 		tid, mid, _ := strings.Cut(line, ",")

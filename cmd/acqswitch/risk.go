@@ -5,14 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/risk/rules"
-	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -71,25 +69,6 @@ it names the card in this switch only, and cannot be turned back.`,
 	}
 	configFlag(cmd, &file)
 	return cmd
-}
-
-// openCards opens the keys of card numbers for a command that must find those of
-// a switch, not make new ones.
-func openCards(cfg *config) (*keys.Cards, error) {
-	path := cfg.path(cfg.CardKeys, "card.keys")
-	if _, err := os.Stat(path); err != nil {
-		return nil, usage(fmt.Errorf("read the key of cards, which a switch makes when it first starts: %w", err))
-	}
-	return keys.OpenCards(path)
-}
-
-// cards opens the keys of card numbers, and draws them where this is the first start.
-func (c *config) cards() (*keys.Cards, error) {
-	path := c.path(c.CardKeys, "card.keys")
-	if err := c.lost(path, "journal"); err != nil {
-		return nil, err
-	}
-	return keys.OpenCards(path)
 }
 
 // parseCard reads a card number that a person has. Its error does not quote it.

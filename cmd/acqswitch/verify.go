@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"iter"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -81,20 +78,6 @@ func verifyFiles(ctx context.Context, cfg *config) (*settlement.Report, error) {
 	}
 	defer db.Close()
 	return settlement.Verify(ctx, settlement.VerifyInput{OpenJournal: j, Ledger: l, Cases: cfg.cases(db, approval.New(db))})
-}
-
-func hasJournal(dataDir string) error {
-	if _, err := os.Stat(filepath.Join(dataDir, "journal")); err != nil {
-		return usage(fmt.Errorf("no journal: %w: name the data directory with --data, or the configuration with --config", err))
-	}
-	return nil
-}
-
-func openJournalReadOnly(dataDir string) (*journal.Journal, error) {
-	if err := hasJournal(dataDir); err != nil {
-		return nil, err
-	}
-	return journal.Open(filepath.Join(dataDir, "journal"), journal.Config{ReadOnly: true})
 }
 
 // live is the running switch's memory for verify.

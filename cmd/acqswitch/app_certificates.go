@@ -2,44 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"time"
-
-	"github.com/spf13/pflag"
-
-	"github.com/acqswitch/acqswitch/switch/certs"
 )
-
-// tlsFlags say how a terminal's sessions are secured.
-type tlsFlags struct{ files certs.Client }
-
-func (f *tlsFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.files.CA, "tls-ca", "", "connect with TLS: PEM file of the authority of the switch's certificate")
-	fs.StringVar(&f.files.Cert, "tls-cert", "", "PEM file of the terminal's certificate, for a switch that asks for one")
-	fs.StringVar(&f.files.Key, "tls-key", "", "PEM file of its key")
-	fs.StringVar(&f.files.ServerName, "tls-name", "", "name in the switch's certificate; empty is the host of its address")
-}
-
-// config is nil where sessions are plain.
-func (f *tlsFlags) config() (*tls.Config, error) {
-	switch {
-	case f.files == certs.Client{}:
-		return nil, nil
-	case f.files.CA == "":
-		return nil, errors.New("--tls-cert, --tls-key and --tls-name need --tls-ca, the authority of the switch's certificate")
-	case (f.files.Cert == "") != (f.files.Key == ""):
-		return nil, errors.New("--tls-cert and --tls-key must be given together")
-	}
-	l, err := f.files.Load()
-	if err != nil {
-		return nil, fmt.Errorf("--tls: %w", err)
-	}
-	return l.TLS, nil
-}
 
 // certificatesEvery is how often it is looked at when certificates end.
 const certificatesEvery = time.Hour

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -89,20 +88,6 @@ func (c *config) onPolicies(ctx context.Context, fn func(*policyDesk) error) err
 		err = fn(d)
 	}
 	return errors.Join(err, db.Close())
-}
-
-// person adds the flag --by: who does this, by default the machine's account.
-func person(cmd *cobra.Command, by *string) {
-	cmd.Flags().StringVar(by, "by", login(), "who does this")
-}
-
-// login is the name of the machine's account.
-func login() string {
-	u, err := user.Current()
-	if err != nil {
-		return ""
-	}
-	return u.Username
 }
 
 // answered makes what the desk or the store says against something an answer: it

@@ -16,15 +16,10 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/spf13/cobra"
 )
 
 // configFile is the configuration where none is named.
 const configFile = "acqswitch.yaml"
-
-func configFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration file (default "+configFile+" if it exists, else what config init prints, without its issuer)")
-}
 
 // configPath is what --config names; empty where it is not given and there is
 // no configFile.

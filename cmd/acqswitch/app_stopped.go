@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+)
+
+// asStopped does something as a switch that serves nobody: what a crash left open
+// is decided before it, and the ledger catches up after it. A running one is a no.
+func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) error) (err error) {
+	if err := cfg.unserved("journal"); err != nil {
+		return err
+	}
+	cfg.Admin.Address, cfg.Log.Level = "", "error"
+	a, err := newApp(cfg, logs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	run := func(stage func(context.Context) error) (stop func()) {
+		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 1)
+		go func() { ended <- stage(running) }()
+		return func() {
+			cancel()
+			if e := <-ended; err == nil && !errors.Is(e, context.Canceled) {
+				err = e
+			}
+		}
+	}
+	defer run(a.journal.Run)()
+	if _, err := a.acquirer.Recover(); err != nil {
+		return err
+	}
+	defer run(a.runDrain)()
+	if err := do(a); err != nil {
+		return err
+	}
+	late, cancel := context.WithTimeout(ctx, catchUpMax)
+	defer cancel()
+	if err := a.drain.CatchUp(late); err != nil {
+		a.log.Warn("the ledger is behind the journal; the next start copies the rest", "error", err)
+	}
+	return nil
+}
+
+// unserved refuses what a running switch is in the way of, which has a log open.
+func (c *config) unserved(log string) error {
+	if locked(filepath.Join(c.DataDir, log, "LOCK")) {
+		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again", c.DataDir)}
+	}
+	return nil
+}

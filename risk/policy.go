@@ -191,31 +191,68 @@ type partyKey struct {
 	id    [16]byte
 }
 
+// problemsMax is how many faults of a policy are named at one time.
+const problemsMax = 20
+
+// faults are what is wrong with a policy, each about one entry.
+type faults []error
+
+func (f *faults) add(format string, args ...any) {
+	if len(*f) < problemsMax {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
 // newRulebook checks p for an engine that counts cards by month or does not. Its
 // errors are joined, each about one entry.
 func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 	b := &rulebook{policy: p, plans: make([]*Plan, 1), permit: map[txn.MerchantID][]Permit{}, override: map[partyKey][]Limit{}}
-	var problems []error
-	problem := func(format string, args ...any) {
-		if len(problems) < 20 {
-			problems = append(problems, fmt.Errorf(format, args...))
-		}
-	}
+	var wrong faults
 	own, err := rules.New(p.Own, p.Lists...)
 	if err != nil {
-		problems = append(problems, err)
+		wrong = append(wrong, err)
 	}
 	b.own = own
+	b.setBuiltins(&wrong)
+	for _, most := range []struct {
+		what   string
+		n, max int
+	}{{"plans", len(p.Plans), PlansMax}, {"permits", len(p.Permits), PermitsMax}, {"overrides", len(p.Overrides), OverridesMax}, {"blocked cards", len(p.Blocked), BlockedMax}} {
+		if most.n > most.max {
+			wrong.add("%s are %d, at most %d may be", most.what, most.n, most.max)
+		}
+	}
+	b.setPlans(cardMonths, &wrong)
+	b.setParties(cardMonths, &wrong)
+	if err := p.Patterns.check(); err != nil {
+		wrong.add("%w", err)
+	}
+	for i, c := range p.Classes {
+		if max(c.City, c.Province, c.Border) > txn.ActionRefuse {
+			wrong.add("what crossings of %s merchants do is invalid", txn.MerchantType(i))
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	b.windows, b.counted = b.windowsAsked(), ofBuiltin|b.ownWindows()
+	b.useAsked = b.usesAsked()
+	return b, nil
+}
+
+// setBuiltins works out how each built-in rule is set: as the policy says, else as the
+// catalogue does.
+func (b *rulebook) setBuiltins(wrong *faults) {
 	for i := range b.settings {
 		b.settings[i].Mode = rules.Off
 	}
 	for _, r := range builtins {
-		s := p.Rules[r.Rule]
+		s := b.policy.Rules[r.Rule]
 		if r.Fixed && s != (Setting{}) && s != (Setting{Action: r.Action}) {
-			problem("rule %s cannot be changed: without it there is nothing to decide on", r.Rule)
+			wrong.add("rule %s cannot be changed: without it there is nothing to decide on", r.Rule)
 		}
 		if s.Mode > rules.Off || s.Action > txn.ActionRefuse {
-			problem("rule %s has mode %d and action %d: one of them is none", r.Rule, s.Mode, s.Action)
+			wrong.add("rule %s has mode %d and action %d: one of them is none", r.Rule, s.Mode, s.Action)
 			continue
 		}
 		if s.Action == 0 {
@@ -223,36 +260,33 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 		}
 		b.settings[r.Rule] = s
 	}
-	for r := range p.Rules {
+	for r := range b.policy.Rules {
 		if r >= txn.RuleCustom || b.settings[r].Action == 0 {
-			problem("rule %s is not built in", r)
+			wrong.add("rule %s is not built in", r)
 		}
 	}
-	for _, most := range []struct {
-		what   string
-		n, max int
-	}{{"plans", len(p.Plans), PlansMax}, {"permits", len(p.Permits), PermitsMax}, {"overrides", len(p.Overrides), OverridesMax}, {"blocked cards", len(p.Blocked), BlockedMax}} {
-		if most.n > most.max {
-			problem("%s are %d, at most %d may be", most.what, most.n, most.max)
-		}
-	}
-	for i := range p.Plans {
-		plan := &p.Plans[i]
+}
+
+// setPlans puts each plan at its number. Plan 0, of merchants without one, is empty
+// where the policy has none.
+func (b *rulebook) setPlans(cardMonths bool, wrong *faults) {
+	for i := range b.policy.Plans {
+		plan := &b.policy.Plans[i]
 		if n := int(plan.Number) + 1; n > len(b.plans) {
 			b.plans = append(b.plans, make([]*Plan, n-len(b.plans))...)
 		}
 		if b.plans[plan.Number] != nil {
-			problem("plan %d is there twice", plan.Number)
+			wrong.add("plan %d is there twice", plan.Number)
 		}
 		if len(plan.Limits) > PlanLimits {
-			problem("plan %d has %d limits, at most %d may be", plan.Number, len(plan.Limits), PlanLimits)
+			wrong.add("plan %d has %d limits, at most %d may be", plan.Number, len(plan.Limits), PlanLimits)
 		}
 		if int(plan.CodeLevel) >= CodeLevels {
-			problem("plan %d has code level %d: A to D are 0 to 3", plan.Number, plan.CodeLevel)
+			wrong.add("plan %d has code level %d: A to D are 0 to 3", plan.Number, plan.CodeLevel)
 		}
 		for j := range plan.Limits {
 			if err := plan.Limits[j].check(cardMonths); err != nil {
-				problem("plan %d %s, limit %d: %w", plan.Number, plan.Name, j+1, err)
+				wrong.add("plan %d %s, limit %d: %w", plan.Number, plan.Name, j+1, err)
 			}
 		}
 		b.plans[plan.Number] = plan
@@ -260,38 +294,27 @@ func newRulebook(p Policy, cardMonths bool) (*rulebook, error) {
 	if b.plans[0] == nil {
 		b.plans[0] = &Plan{}
 	}
-	for i := range p.Overrides {
-		o := &p.Overrides[i]
+}
+
+// setParties gives each party its overrides and permits.
+func (b *rulebook) setParties(cardMonths bool, wrong *faults) {
+	for i := range b.policy.Overrides {
+		o := &b.policy.Overrides[i]
 		if err := o.check(cardMonths); err != nil {
-			problem("override %d: %w", i+1, err)
+			wrong.add("override %d: %w", i+1, err)
 		}
 		k := partyKey{o.Scope, o.ID}
 		b.override[k] = append(b.override[k], o.Limit)
 	}
-	for i := range p.Permits {
-		permit := p.Permits[i]
+	for i, permit := range b.policy.Permits {
 		if permit.To != 0 && permit.To < permit.From {
-			problem("permit %d of merchant %s ends on %s, before it begins on %s", i+1, permit.Merchant, permit.To, permit.From)
+			wrong.add("permit %d of merchant %s ends on %s, before it begins on %s", i+1, permit.Merchant, permit.To, permit.From)
 		}
 		b.permit[permit.Merchant] = append(b.permit[permit.Merchant], permit)
 	}
-	if err := p.Patterns.check(); err != nil {
-		problem("%w", err)
-	}
-	for i, c := range p.Classes {
-		if max(c.City, c.Province, c.Border) > txn.ActionRefuse {
-			problem("what crossings of %s merchants do is invalid", txn.MerchantType(i))
-		}
-	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
-	}
-	b.windows, b.counted = b.windowsAsked(), ofBuiltin|b.ownWindows()
-	b.useAsked = b.usesAsked()
-	return b, nil
 }
 
-// check says what is wrong with a limit by itself.
+// check says what is wrong with a limit, apart from what else the policy has.
 func (l *Limit) check(cardMonths bool) error {
 	x := &l.Bounds
 	switch _, known := l.Currency.Exponent(); {

@@ -162,3 +162,8 @@ func login() string {
 	}
 	return u.Username
 }
+
+// toApprove says that a proposal waits for another person.
+func toApprove(p approval.Proposal) string {
+	return fmt.Sprintf("proposal %d: another person must approve it (proposal approve %[1]d)", p.Number)
+}

@@ -12,64 +12,97 @@ import (
 )
 
 func deviceCommand(c *console) *cobra.Command {
-	writing := func(use, short, example, done string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
-		var cmd *cobra.Command
-		cmd = acting(c, use+" SERIAL KEY=TEXT ...", short, example, andPairs("a serial number", 1),
-			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
-				e := registry.NewTerminal()
-				if err := pairs(e, append([]string{"serial=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
-					return "", err
-				}
-				said, err := do(ctx, o, who, e)
-				if said == "" {
-					said = done
-				}
-				return said, err
-			})
-		cmd.Long = short + `. Keys are those of a terminal in the registry's file
-(testdata/registry.yaml), flat: premises.lat. Lists have commas.`
-		return cmd
-	}
-	plain := func(do func(*office.Office, context.Context, office.Act, registry.Entry) error) func(context.Context, *office.Office, office.Act, registry.Entry) (string, error) {
-		return func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-			return "", do(o, ctx, who, e)
-		}
-	}
 	children := []*cobra.Command{
-		writing("add", "Put a new machine into stock", `  acqswitch device add 00002304SN0000009001 model=N910 kind=smart mac=cup-ecb capabilities="stripe, chip, contactless" --by li`, "is in stock", plain((*office.Office).AddMachine)),
-		writing("set", "Change what is said of a machine", `  acqswitch device set 00002304SN0000009001 inspected=2026-11-26 --by li --reason "seen at the shop"`, "set", plain((*office.Office).SetMachine)),
-		writing("bind", "Bind a machine in stock to a merchant", `  acqswitch device bind 00002304SN0000009001 merchant=999290054119001 tid=30000001 class=fixed region=310101 premises.lat=31.2304 premises.lng=121.4737 --by li`, "is bound", plain((*office.Office).Bind)),
-		writing("move", "Propose to move a machine to another merchant: another person approves it",
-			`  acqswitch device move 00002304SN0000009001 merchant=999290058120001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`, "",
+		deviceWriting(c, "add", "Put a new machine into stock",
+			`  acqswitch device add 00002304SN0000009001 model=N910 kind=smart mac=cup-ecb capabilities="stripe, chip, contactless" --by li`,
+			doneAs("is in stock", (*office.Office).AddMachine)),
+		deviceWriting(c, "set", "Change what is said of a machine",
+			`  acqswitch device set 00002304SN0000009001 inspected=2026-11-26 --by li --reason "seen at the shop"`,
+			doneAs("set", (*office.Office).SetMachine)),
+		deviceWriting(c, "bind", "Bind a machine in stock to a merchant",
+			`  acqswitch device bind 00002304SN0000009001 merchant=999290054119001 tid=30000001 class=fixed region=310101 premises.lat=31.2304 premises.lng=121.4737 --by li`,
+			doneAs("is bound", (*office.Office).Bind)),
+		deviceWriting(c, "move", "Propose to move a machine to another merchant: another person approves it",
+			`  acqswitch device move 00002304SN0000009001 merchant=999290058120001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`,
 			func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
 				if err := because(who.Reason); err != nil {
 					return "", err
 				}
 				p, err := o.ProposeMove(ctx, who, e)
-				return fmt.Sprintf("proposal %d: another person must approve it (proposal approve %[1]d)", p.Number), err
+				return toApprove(p), err
 			}),
-		reading(&cobra.Command{Use: "show SERIAL|TID", Short: "Show a machine and where it was", Args: args(1, "a serial number or a terminal id"), Example: "  acqswitch device show 10000001"},
-			func(ctx context.Context, o *office.Office, given []string) error {
-				e, err := o.Machine(ctx, given[0])
-				if err != nil {
-					return err
-				}
-				bindings, err := o.Bindings(ctx, e.Get("serial"))
-				if err != nil {
-					return err
-				}
-				if c.json() {
-					return c.print(map[string]any{"machine": entryMap(e), "bindings": bindings})
-				}
-				fmt.Fprint(c.out, e.Text())
-				for _, b := range bindings {
-					fmt.Fprintln(c.out, strings.TrimSuffix(fmt.Sprintf("%s %s at %s as %s by %s: %s", b.At.Format("2006-01-02 15:04"), b.Act, b.Merchant, b.Terminal, b.By, b.Reason), ": "))
-				}
-				return nil
-			}),
+		deviceShow(c),
+		deviceList(c),
 	}
+	for _, step := range []struct{ name, short string }{
+		{"activate", "Serve a bound machine"},
+		{"suspend", "Stop serving a machine for now"},
+		{"resume", "Serve a suspended or unverified machine again"},
+		{"repair", "Take a machine away for repair; it stays its merchant's"},
+		{"return", "Give a machine back from repair; it is bound, to be activated"},
+		{"release", "Take a machine back into stock"},
+		{"retire", "Take a machine out of use for good"},
+	} {
+		children = append(children, acting(c, step.name+" SERIAL", step.short, fmt.Sprintf("  acqswitch device %s 00002304SN0000009001 --by li", step.name), args(1, "one serial number"),
+			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+				if err := o.StepMachine(ctx, who, given[0], step.name); err != nil {
+					return "", err
+				}
+				e, err := o.Machine(ctx, given[0])
+				return "is " + e.Get("status"), err
+			}))
+	}
+	return group("device", "Keep machines: stock, binding, repair, retirement", children...)
+}
+
+// deviceWriting is a command that writes what its KEY=TEXT pairs say of a machine.
+func deviceWriting(c *console, use, short, example string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
+	var cmd *cobra.Command
+	cmd = acting(c, use+" SERIAL KEY=TEXT ...", short, example, andPairs("a serial number", 1),
+		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+			e := registry.NewTerminal()
+			if err := pairs(e, append([]string{"serial=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
+				return "", err
+			}
+			return do(ctx, o, who, e)
+		})
+	cmd.Long = short + `. Keys are those of a terminal in the registry's file
+(testdata/registry.yaml), flat: premises.lat. Lists have commas.`
+	return cmd
+}
+
+// doneAs is an act of the office's, and what is said when it is done.
+func doneAs(done string, do func(*office.Office, context.Context, office.Act, registry.Entry) error) func(context.Context, *office.Office, office.Act, registry.Entry) (string, error) {
+	return func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
+		return done, do(o, ctx, who, e)
+	}
+}
+
+func deviceShow(c *console) *cobra.Command {
+	cmd := &cobra.Command{Use: "show SERIAL|TID", Short: "Show a machine and where it was", Args: args(1, "a serial number or a terminal id"), Example: "  acqswitch device show 10000001"}
+	return reading(cmd, func(ctx context.Context, o *office.Office, given []string) error {
+		e, err := o.Machine(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		bindings, err := o.Bindings(ctx, e.Get("serial"))
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			return c.print(map[string]any{"machine": entryMap(e), "bindings": bindings})
+		}
+		fmt.Fprint(c.out, e.Text())
+		for _, b := range bindings {
+			fmt.Fprintln(c.out, strings.TrimSuffix(fmt.Sprintf("%s %s at %s as %s by %s: %s", b.At.Format("2006-01-02 15:04"), b.Act, b.Merchant, b.Terminal, b.By, b.Reason), ": "))
+		}
+		return nil
+	})
+}
+
+func deviceList(c *console) *cobra.Command {
 	var filter office.MachineFilter
-	list := reading(&cobra.Command{Use: "list", Short: "List machines", Args: noArgs, Example: "  acqswitch device list --status unverified"},
+	cmd := reading(&cobra.Command{Use: "list", Short: "List machines", Args: noArgs, Example: "  acqswitch device list --status unverified"},
 		func(ctx context.Context, o *office.Office, _ []string) error {
 			if filter.Status != "" {
 				if _, err := registry.Parse[registry.MachineStatus](filter.Status); err != nil {
@@ -82,27 +115,8 @@ func deviceCommand(c *console) *cobra.Command {
 			}
 			return c.entries(found, "serial", "tid", "merchant", "model", "status", "since", "inspected")
 		})
-	list.Flags().StringVar(&filter.Status, "status", "", "only those of a status, such as stock")
-	list.Flags().StringVar(&filter.Merchant, "merchant", "", "only those of a merchant")
-	list.Flags().BoolVar(&filter.Overdue, "overdue", false, "only those whose inspection is due")
-	children = append(children, list)
-	for _, act := range []struct{ name, short string }{
-		{"activate", "Serve a bound machine"},
-		{"suspend", "Stop serving a machine for now"},
-		{"resume", "Serve a suspended or unverified machine again"},
-		{"repair", "Take a machine away for repair; it stays its merchant's"},
-		{"return", "Give a machine back from repair; it is bound, to be activated"},
-		{"release", "Take a machine back into stock"},
-		{"retire", "Take a machine out of use for good"},
-	} {
-		children = append(children, acting(c, act.name+" SERIAL", act.short, fmt.Sprintf("  acqswitch device %s 00002304SN0000009001 --by li", act.name), args(1, "one serial number"),
-			func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
-				if err := o.StepMachine(ctx, who, given[0], act.name); err != nil {
-					return "", err
-				}
-				e, err := o.Machine(ctx, given[0])
-				return "is " + e.Get("status"), err
-			}))
-	}
-	return group("device", "Keep machines: stock, binding, repair, retirement", children...)
+	cmd.Flags().StringVar(&filter.Status, "status", "", "only those of a status, such as stock")
+	cmd.Flags().StringVar(&filter.Merchant, "merchant", "", "only those of a merchant")
+	cmd.Flags().BoolVar(&filter.Overdue, "overdue", false, "only those whose inspection is due")
+	return cmd
 }

@@ -20,21 +20,26 @@ import (
 )
 
 func parkedCommand(c *console) *cobra.Command {
-	var file, data, why string
-	var taken bool
-	flags := func(cmd *cobra.Command) *cobra.Command {
-		configFlag(cmd, &file)
-		cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
-		return cmd
-	}
-	load := func() (*config, error) {
-		cfg, err := readConfig(file)
-		if err == nil && data != "" {
-			cfg.DataDir = data
-		}
-		return cfg, err
-	}
-	list := flags(&cobra.Command{
+	resolve := parkedDeciding(c, &cobra.Command{
+		Use: "resolve ID", Short: "End what is parked about a transaction: settled with the issuer, or written off", Args: args(1, "a transaction's id"),
+		Long: `resolve ends what is owed about a transaction, for good: a person has settled it
+with the issuer, or it is written off. What was to be undone counts as undone. An
+advice counts as not taken unless --taken says that the issuer has booked it.
+
+Like retry it asks the running switch, or does it itself where none runs. The
+decision and its reason are in the journal.`,
+		Example: `  acqswitch parked resolve 03186bfb71466400 --reason "reversed by the issuer's desk, case 4711"`,
+	}, decision{Resolve: true})
+	retry := parkedDeciding(c, &cobra.Command{
+		Use: "retry ID", Short: "Have what is parked about a transaction sent again", Args: args(1, "a transaction's id"),
+		Example: `  acqswitch parked retry 03186bfb71466400 --reason "the issuer has mended its format check"`,
+	}, decision{})
+	return group("parked", "Decide about what issuers refuse to take", parkedList(c), retry, resolve)
+}
+
+func parkedList(c *console) *cobra.Command {
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use:   "list",
 		Short: "Show what issuers refuse to take, which people must decide about",
 		Long: `list reads the journal of a running or stopped switch: the reversals and advices
@@ -44,7 +49,7 @@ that an issuer refused too often (reversals.park_after), or takes none of
   acqswitch parked list -o json | jq -r .[].id`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := load()
+			cfg, err := f.config()
 			if err != nil {
 				return err
 			}
@@ -57,53 +62,41 @@ that an issuer refused too often (reversals.park_after), or takes none of
 			}
 			return writeParked(c.out, found)
 		},
-	})
-	decide := func(d decision) func(*cobra.Command, []string) error {
-		return func(cmd *cobra.Command, given []string) error {
-			cfg, err := load()
-			if err != nil {
-				return err
-			}
-			if err := d.ID.UnmarshalText([]byte(given[0])); err != nil {
-				return usage(err)
-			}
-			if strings.TrimSpace(why) == "" || len(why) > whyMax {
-				return usage(fmt.Errorf("--reason must say why, in at most %d bytes", whyMax))
-			}
-			d.Why, d.Taken = why, taken
-			if who, err := user.Current(); err == nil {
-				d.Why = who.Username + ": " + why
-			}
-			if err := decideParked(cmd.Context(), cfg, c.errs, d); errors.Is(err, acquirer.ErrNotParked) {
-				return &exitError{exitRefused, fmt.Errorf("transaction %s: %w", given[0], err)}
-			} else if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.out, "done")
+	}, false)
+}
+
+// parkedDeciding completes a command that makes a decision about what is parked.
+func parkedDeciding(c *console, cmd *cobra.Command, d decision) *cobra.Command {
+	f := &actFlags{}
+	cmd.RunE = func(cmd *cobra.Command, given []string) error {
+		cfg, err := f.config()
+		if err != nil {
 			return err
 		}
+		if err := d.ID.UnmarshalText([]byte(given[0])); err != nil {
+			return usage(err)
+		}
+		if strings.TrimSpace(f.reason) == "" || len(f.reason) > whyMax {
+			return usage(fmt.Errorf("--reason must say why, in at most %d bytes", whyMax))
+		}
+		d.Why = f.reason
+		if who, err := user.Current(); err == nil {
+			d.Why = who.Username + ": " + f.reason
+		}
+		if err := decideParked(cmd.Context(), cfg, c.errs, d); errors.Is(err, acquirer.ErrNotParked) {
+			return &exitError{exitRefused, fmt.Errorf("transaction %s: %w", given[0], err)}
+		} else if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.out, "done")
+		return err
 	}
-	retry := flags(&cobra.Command{
-		Use: "retry ID", Short: "Have what is parked about a transaction sent again", Args: args(1, "a transaction's id"),
-		Example: `  acqswitch parked retry 03186bfb71466400 --reason "the issuer has mended its format check"`,
-		RunE:    decide(decision{}),
-	})
-	resolve := flags(&cobra.Command{
-		Use: "resolve ID", Short: "End what is parked about a transaction: settled with the issuer, or written off", Args: args(1, "a transaction's id"),
-		Long: `resolve ends what is owed about a transaction, for good: a person has settled it
-with the issuer, or it is written off. What was to be undone counts as undone. An
-advice counts as not taken unless --taken says that the issuer has booked it.
-
-Like retry it asks the running switch, or does it itself where none runs. The
-decision and its reason are in the journal.`,
-		Example: `  acqswitch parked resolve 03186bfb71466400 --reason "reversed by the issuer's desk, case 4711"`,
-		RunE:    decide(decision{Resolve: true}),
-	})
-	resolve.Flags().BoolVar(&taken, "taken", false, "the issuer has booked the advice")
-	for _, cmd := range []*cobra.Command{retry, resolve} {
-		cmd.Flags().StringVar(&why, "reason", "", "why, for the records; required. No card numbers")
+	f.on(cmd, false)
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why, for the records; required. No card numbers")
+	if d.Resolve {
+		cmd.Flags().BoolVar(&d.Taken, "taken", false, "the issuer has booked the advice")
 	}
-	return group("parked", "Decide about what issuers refuse to take", list, retry, resolve)
+	return cmd
 }
 
 // decideParked has d done by the running switch, or as one that serves nobody.

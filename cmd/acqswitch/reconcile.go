@@ -19,6 +19,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -75,10 +76,15 @@ func reconcileCommand(c *console) *cobra.Command {
 		deciding(c, "reject", "Leave an exception as it is", "rejected", (*reconcile.Queue).Reject))
 }
 
+// importFlags are those of reconcile import, beside by and merchant of its actFlags.
+type importFlags struct {
+	actFlags
+	date, issuer, layout, currency, total string
+	count, tolerance                      int64
+}
+
 func reconcileImportCommand(c *console) *cobra.Command {
-	f := &actFlags{}
-	var date, issuer, layout, currency, total string
-	var count, tolerance int64
+	f := &importFlags{}
 	cmd := f.on(&cobra.Command{
 		Use:   "import FILE",
 		Short: "Hold an issuer's file against a settled business day",
@@ -97,83 +103,91 @@ Exit codes: 0 all matched; 2 the file, layout or command line is wrong, nothing 
 applied; 3 taken, with exceptions, or refused: the day is not settled, or has a file.`,
 		Example: `  acqswitch reconcile import IND26112201ACOM --issuer unionpay --date 2026-11-22 --config acqswitch.yaml`,
 		Args:    args(1, "one file"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			day, err := readDay(date)
-			if err != nil {
-				return err
-			}
-			cfg, err := f.config()
-			if err != nil {
-				return err
-			}
-			known := false
-			for _, is := range cfg.Issuers {
-				known = known || is.Name == issuer
-			}
-			if !known {
-				return usage(fmt.Errorf("--issuer %q must be one of the configuration", issuer))
-			}
-			in := reconcile.Input{Name: given[0], Issuer: txn.MakeIssuerID(issuer), Day: day, Tolerance: tolerance, Count: count, Total: -1, By: f.by, Now: time.Now()}
-			if in.Layout, err = layoutOf(layout); err != nil {
-				return err
-			}
-			if in.Acquirer, err = cfg.acquirerID(); err != nil {
-				return usage(fmt.Errorf("acquirer: %w", err))
-			}
-			if currency != "" {
-				if in.Currency, err = txn.ParseCurrency(currency); err != nil {
-					return usage(fmt.Errorf("--currency: %w", err))
-				}
-			}
-			if f.merchant != "" {
-				in.Merchant = txn.MakeMerchantID(f.merchant)
-			}
-			if tolerance < 0 || tolerance > txn.AmountMax {
-				return usage(errors.New("--tolerance must be minor units, 0 or more"))
-			}
-			if total != "" {
-				if in.Total, err = strconv.ParseInt(total, 10, 64); err != nil || in.Total < 0 {
-					return usage(errors.New("--total must be minor units, 0 or more"))
-				}
-			}
-			file, err := os.Open(given[0])
-			if err != nil {
-				return usage(fmt.Errorf("open the issuer's file: %w", err))
-			}
-			defer file.Close()
-			in.File = file
-			return f.queue(cmd.Context(), func(_ *config, l *ledger.Ledger, q *reconcile.Queue) error {
-				if err := settlement.NotArchived(cmd.Context(), l, day, day); err != nil {
-					return err
-				}
-				in.Ledger = l
-				r, err := q.Import(cmd.Context(), in)
-				if err != nil {
-					return err
-				}
-				if c.json() {
-					err = c.print(r)
-				} else {
-					err = writeReconciled(c.out, []*reconcile.Result{r})
-				}
-				if err == nil && r.Exceptions > 0 {
-					return refused()
-				}
-				return err
-			})
-		},
+		RunE:    func(cmd *cobra.Command, given []string) error { return f.run(cmd.Context(), c, given[0]) },
 	}, false)
 	fl := cmd.Flags()
 	fl.StringVar(&f.by, "by", login(), "who imports it")
-	fl.StringVar(&date, "date", "", "the business day as yyyy-mm-dd")
-	fl.StringVar(&issuer, "issuer", "", "whose file it is, by its name in the configuration")
-	fl.StringVar(&layout, "layout", "acom", "acom, zm, ipm, or the file of a layout")
-	fl.StringVar(&currency, "currency", "", "of a layout without a column for it; default: the layout's")
+	fl.StringVar(&f.date, "date", "", "the business day as yyyy-mm-dd")
+	fl.StringVar(&f.issuer, "issuer", "", "whose file it is, by its name in the configuration")
+	fl.StringVar(&f.layout, "layout", "acom", "acom, zm, ipm, or the file of a layout")
+	fl.StringVar(&f.currency, "currency", "", "of a layout without a column for it; default: the layout's")
 	fl.StringVar(&f.merchant, "merchant", "", "of a file of one merchant only: its id (DE42)")
-	fl.Int64Var(&tolerance, "tolerance", 0, "by how many minor units amounts may differ")
-	fl.Int64Var(&count, "count", -1, "how many lines it must have; -1: not known")
-	fl.StringVar(&total, "total", "", "what all amounts must come to, in minor units; empty: not known")
+	fl.Int64Var(&f.tolerance, "tolerance", 0, "by how many minor units amounts may differ")
+	fl.Int64Var(&f.count, "count", -1, "how many lines it must have; -1: not known")
+	fl.StringVar(&f.total, "total", "", "what all amounts must come to, in minor units; empty: not known")
 	return cmd
+}
+
+// run imports a file and prints what it came to.
+func (f *importFlags) run(ctx context.Context, c *console, name string) error {
+	in, err := f.input(name)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return usage(fmt.Errorf("open the issuer's file: %w", err))
+	}
+	defer file.Close()
+	in.File = file
+	return f.queue(ctx, func(_ *config, l *ledger.Ledger, q *reconcile.Queue) error {
+		if err := settlement.NotArchived(ctx, l, in.Day, in.Day); err != nil {
+			return err
+		}
+		in.Ledger = l
+		r, err := q.Import(ctx, in)
+		if err != nil {
+			return err
+		}
+		if c.json() {
+			err = c.print(r)
+		} else {
+			err = writeReconciled(c.out, []*reconcile.Result{r})
+		}
+		if err == nil && r.Exceptions > 0 {
+			return refused()
+		}
+		return err
+	})
+}
+
+// input is what the flags say of a file, which is not opened yet.
+func (f *importFlags) input(name string) (in reconcile.Input, err error) {
+	in = reconcile.Input{Name: name, Tolerance: f.tolerance, Count: f.count, Total: -1, By: f.by, Now: time.Now()}
+	if in.Day, err = readDay(f.date); err != nil {
+		return in, err
+	}
+	cfg, err := f.config()
+	if err != nil {
+		return in, err
+	}
+	if !slices.ContainsFunc(cfg.Issuers, func(is issuer.Config) bool { return is.Name == f.issuer }) {
+		return in, usage(fmt.Errorf("--issuer %q must be one of the configuration", f.issuer))
+	}
+	in.Issuer = txn.MakeIssuerID(f.issuer)
+	if in.Layout, err = layoutOf(f.layout); err != nil {
+		return in, err
+	}
+	if in.Acquirer, err = cfg.acquirerID(); err != nil {
+		return in, usage(fmt.Errorf("acquirer: %w", err))
+	}
+	if f.currency != "" {
+		if in.Currency, err = txn.ParseCurrency(f.currency); err != nil {
+			return in, usage(fmt.Errorf("--currency: %w", err))
+		}
+	}
+	if f.merchant != "" {
+		in.Merchant = txn.MakeMerchantID(f.merchant)
+	}
+	if f.tolerance < 0 || f.tolerance > txn.AmountMax {
+		return in, usage(errors.New("--tolerance must be minor units, 0 or more"))
+	}
+	if f.total != "" {
+		if in.Total, err = strconv.ParseInt(f.total, 10, 64); err != nil || in.Total < 0 {
+			return in, usage(errors.New("--total must be minor units, 0 or more"))
+		}
+	}
+	return in, nil
 }
 
 // writeReconciled prints what files came to.

@@ -352,59 +352,85 @@ func parseRequest(text []byte, path string) (*txn.Record, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	r := &txn.Record{Kind: txn.RecordOutcome, Request: txn.KindSale, Entry: txn.EntryChip, At: time.Now(), Card: txn.CardToken{1},
-		Amount: txn.Amount{Currency: txn.CNY}}
-	copy(r.Masked[:], "622202******0000")
-	var problem error
-	bad := func(s yamlfile.Scalar, field, format string, args ...any) {
-		if problem == nil { // one at a time: it is a short file
-			problem = s.Problem(path, field, format, args...)
-		}
+	d := described{path: path, rec: txn.Record{Kind: txn.RecordOutcome, Request: txn.KindSale, Entry: txn.EntryChip, At: time.Now(), Card: txn.CardToken{1},
+		Amount: txn.Amount{Currency: txn.CNY}}}
+	copy(d.rec.Masked[:], "622202******0000")
+	d.readAmount(y)
+	d.readParties(y)
+	d.readCard(y)
+	d.readPlace(y)
+	if d.problem != nil {
+		return nil, usage(d.problem)
 	}
+	return &d.rec, nil
+}
+
+// described is the record that a description comes to.
+type described struct {
+	path    string
+	rec     txn.Record
+	problem error // the first one: it is a short file
+}
+
+func (d *described) bad(s yamlfile.Scalar, field, format string, args ...any) {
+	if d.problem == nil {
+		d.problem = s.Problem(d.path, field, format, args...)
+	}
+}
+
+// readAmount reads what is asked for, and how much of what.
+func (d *described) readAmount(y *requestYAML) {
 	if y.Kind.Line > 0 {
 		if k, ok := txn.ParseKind(y.Kind.Text); ok && k.Forwarded() {
-			r.Request = k
+			d.rec.Request = k
 		} else {
-			bad(y.Kind, "kind", "%q is nothing that an issuer answers: give sale, refund, preauth, ...", y.Kind.Text)
+			d.bad(y.Kind, "kind", "%q is nothing that an issuer answers: give sale, refund, preauth, ...", y.Kind.Text)
 		}
 	}
 	if y.Currency.Line > 0 {
 		known, ok := iso4217.Lookup(y.Currency.Text)
 		n, err := strconv.ParseUint(known.NumericCode, 10, 16)
 		if !ok || err != nil {
-			bad(y.Currency, "currency", "%q is no ISO 4217 currency", y.Currency.Text)
+			d.bad(y.Currency, "currency", "%q is no ISO 4217 currency", y.Currency.Text)
 		}
-		r.Amount.Currency = txn.Currency(n)
+		d.rec.Amount.Currency = txn.Currency(n)
 	}
-	if a, err := txn.ParseAmount(y.Amount.Text, r.Amount.Currency); err == nil {
-		r.Amount = a
+	if a, err := txn.ParseAmount(y.Amount.Text, d.rec.Amount.Currency); err == nil {
+		d.rec.Amount = a
 	} else {
-		bad(y.Amount, "amount", "%v", err)
+		d.bad(y.Amount, "amount", "%v", err)
 	}
-	if y.Merchant.Text == "" || len(y.Merchant.Text) > len(r.Merchant) {
-		bad(y.Merchant, "merchant", "%q must be a merchant's id", y.Merchant.Text)
+}
+
+func (d *described) readParties(y *requestYAML) {
+	if y.Merchant.Text == "" || len(y.Merchant.Text) > len(d.rec.Merchant) {
+		d.bad(y.Merchant, "merchant", "%q must be a merchant's id", y.Merchant.Text)
 	}
-	if y.Terminal.Text == "" || len(y.Terminal.Text) > len(r.Key.Terminal) {
-		bad(y.Terminal, "terminal", "%q must be a terminal's id", y.Terminal.Text)
+	if y.Terminal.Text == "" || len(y.Terminal.Text) > len(d.rec.Key.Terminal) {
+		d.bad(y.Terminal, "terminal", "%q must be a terminal's id", y.Terminal.Text)
 	}
-	r.Merchant, r.Key.Terminal = txn.MakeMerchantID(y.Merchant.Text), txn.MakeTerminalID(y.Terminal.Text)
+	d.rec.Merchant, d.rec.Key.Terminal = txn.MakeMerchantID(y.Merchant.Text), txn.MakeTerminalID(y.Terminal.Text)
+}
+
+// readCard reads which card it is and how it was read.
+func (d *described) readCard(y *requestYAML) {
 	if y.Card.Line > 0 {
-		if b, err := hex.DecodeString(y.Card.Text); err == nil && len(b) == len(r.Card) {
-			r.Card = txn.CardToken(b)
+		if b, err := hex.DecodeString(y.Card.Text); err == nil && len(b) == len(d.rec.Card) {
+			d.rec.Card = txn.CardToken(b)
 		} else {
-			bad(y.Card, "card", "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
+			d.bad(y.Card, "card", "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
 		}
 	}
 	if y.BIN.Line > 0 {
 		if len(y.BIN.Text) != 6 || strings.Trim(y.BIN.Text, "0123456789") != "" {
-			bad(y.BIN, "bin", "%q must be a card's first six digits", y.BIN.Text)
+			d.bad(y.BIN, "bin", "%q must be a card's first six digits", y.BIN.Text)
 		}
-		copy(r.Masked[:6], y.BIN.Text)
+		copy(d.rec.Masked[:6], y.BIN.Text)
 	}
 	if y.CardType.Line > 0 {
-		for r.CardType = 0; r.CardType.String() != y.CardType.Text; r.CardType++ {
-			if r.CardType.String() == "invalid" {
-				bad(y.CardType, "card_type", "%q must be credit, debit, prepaid or unknown", y.CardType.Text)
+		for d.rec.CardType = 0; d.rec.CardType.String() != y.CardType.Text; d.rec.CardType++ {
+			if d.rec.CardType.String() == "invalid" {
+				d.bad(y.CardType, "card_type", "%q must be credit, debit, prepaid or unknown", y.CardType.Text)
 				break
 			}
 		}
@@ -412,37 +438,38 @@ func parseRequest(text []byte, path string) (*txn.Record, error) {
 	if y.Entry.Line > 0 {
 		mode, ok := entryWords[y.Entry.Text]
 		if !ok {
-			bad(y.Entry, "entry", "%q must be manual, stripe, code, chip or contactless", y.Entry.Text)
+			d.bad(y.Entry, "entry", "%q must be manual, stripe, code, chip or contactless", y.Entry.Text)
 		}
-		r.Entry = mode
+		d.rec.Entry = mode
 	}
 	if y.PIN.Line > 0 {
-		if r.PIN = y.PIN.Text == "true"; !r.PIN && y.PIN.Text != "false" {
-			bad(y.PIN, "pin", "%q must be true or false", y.PIN.Text)
+		if d.rec.PIN = y.PIN.Text == "true"; !d.rec.PIN && y.PIN.Text != "false" {
+			d.bad(y.PIN, "pin", "%q must be true or false", y.PIN.Text)
 		}
 	}
+}
+
+// readPlace reads where and when it is asked for.
+func (d *described) readPlace(y *requestYAML) {
 	for _, at := range []struct {
 		s     yamlfile.Scalar
 		field string
 		to    *int32
 		most  float64
-	}{{y.Lat, "lat", &r.Lat, 90}, {y.Lng, "lng", &r.Lng, 180}} {
+	}{{y.Lat, "lat", &d.rec.Lat, 90}, {y.Lng, "lng", &d.rec.Lng, 180}} {
 		if at.s.Line > 0 {
 			degrees, err := strconv.ParseFloat(at.s.Text, 64)
 			if err != nil || !(degrees >= -at.most && degrees <= at.most) {
-				bad(at.s, at.field, "%q must be degrees", at.s.Text)
+				d.bad(at.s, at.field, "%q must be degrees", at.s.Text)
 				continue
 			}
 			*at.to = int32(degrees * 1e6)
 		}
 	}
 	if y.At.Line > 0 {
-		if r.At, err = time.Parse(time.RFC3339, y.At.Text); err != nil {
-			bad(y.At, "at", "%q must be a time as 2026-11-22T23:30:00+08:00", y.At.Text)
+		var err error
+		if d.rec.At, err = time.Parse(time.RFC3339, y.At.Text); err != nil {
+			d.bad(y.At, "at", "%q must be a time as 2026-11-22T23:30:00+08:00", y.At.Text)
 		}
 	}
-	if problem != nil {
-		return nil, usage(problem)
-	}
-	return r, nil
 }

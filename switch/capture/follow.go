@@ -1,12 +1,10 @@
 package capture
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"container/list"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/carriage"
@@ -179,34 +176,6 @@ func told(err error) error {
 	return nil
 }
 
-// packetReader is what pcap and pcapng readers share.
-type packetReader interface {
-	ZeroCopyReadPacketData() ([]byte, gopacket.CaptureInfo, error)
-	LinkType() layers.LinkType
-}
-
-func openPcap(r io.Reader) (packetReader, error) {
-	br := bufio.NewReaderSize(r, 1<<18)
-	magic, err := br.Peek(4)
-	if err != nil {
-		return nil, errors.New("the file is empty")
-	}
-	if string(magic) == "\x0A\x0D\x0D\x0A" {
-		options := pcapgo.DefaultNgReaderOptions
-		options.WantMixedLinkType = true
-		ng, err := pcapgo.NewNgReader(br, options)
-		if err != nil {
-			return nil, fmt.Errorf("no pcapng file: %w", err)
-		}
-		return ng, nil
-	}
-	pcap, err := pcapgo.NewReader(br)
-	if err != nil {
-		return nil, errors.New("neither a pcap nor a pcapng file")
-	}
-	return pcap, nil
-}
-
 // flow is the two ends of a TCP connection, the smaller address first.
 type flow [2]netip.AddrPort
 
@@ -231,120 +200,6 @@ type early struct {
 	side int
 	tcp  layers.TCP
 	at   time.Time
-}
-
-// decoded is the layers that are looked at.
-type decoded struct {
-	ether    layers.Ethernet
-	vlan     layers.Dot1Q
-	sll      layers.LinuxSLL
-	sll2     layers.LinuxSLL2
-	loopback layers.Loopback
-	ip4      layers.IPv4
-	ip6      layers.IPv6
-	skip     layers.IPv6ExtensionSkipper
-	tcp      layers.TCP
-}
-
-func newParsers(d *decoded) map[gopacket.LayerType]*gopacket.DecodingLayerParser {
-	parsers := map[gopacket.LayerType]*gopacket.DecodingLayerParser{}
-	for _, first := range [...]gopacket.LayerType{layers.LayerTypeEthernet, layers.LayerTypeLinuxSLL, layers.LayerTypeLinuxSLL2, layers.LayerTypeLoopback, layers.LayerTypeIPv4, layers.LayerTypeIPv6} {
-		p := gopacket.NewDecodingLayerParser(first)
-		p.SetDecodingLayerContainer(gopacket.DecodingLayerSparse(nil)) // no map, which costs a tenth
-		for _, layer := range [...]gopacket.DecodingLayer{&d.ether, &d.vlan, &d.sll, &d.sll2, &d.loopback, &d.ip4, &d.ip6, &d.skip, &d.tcp} {
-			p.AddDecodingLayer(layer)
-		}
-		p.IgnoreUnsupported = true
-		parsers[first] = p
-	}
-	return parsers
-}
-
-// firstLayer is what a packet of a link type begins with.
-func firstLayer(link layers.LinkType, data []byte) gopacket.LayerType {
-	switch link {
-	case layers.LinkTypeEthernet:
-		return layers.LayerTypeEthernet
-	case layers.LinkTypeLinuxSLL:
-		return layers.LayerTypeLinuxSLL
-	case layers.LinkTypeLinuxSLL2:
-		return layers.LayerTypeLinuxSLL2
-	case layers.LinkTypeNull, layers.LinkTypeLoop:
-		return layers.LayerTypeLoopback
-	}
-	if len(data) > 0 && data[0]>>4 == 6 {
-		return layers.LayerTypeIPv6
-	}
-	return layers.LayerTypeIPv4
-}
-
-// packet reads one packet. Its error is io.EOF at the end of the file.
-func (f *Follower) packet(r packetReader) error {
-	data, info, err := r.ZeroCopyReadPacketData()
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return io.EOF
-	}
-	f.stats.Packets++
-	f.stats.Bytes += int64(info.CaptureLength)
-	if err == nil && info.CaptureLength < info.Length {
-		f.stats.Partial++
-		if f.o.Whole {
-			err = errors.New("was captured in part only; capture whole packets (snaplen 0)")
-		}
-	}
-	if err == nil {
-		link := r.LinkType()
-		if ng, ok := r.(*pcapgo.NgReader); ok {
-			if i, err := ng.Interface(info.InterfaceIndex); err == nil {
-				link = i.LinkType
-			}
-		}
-		err = f.take(firstLayer(link, data), data, info.Timestamp)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("is cut off")
-	}
-	if err != nil {
-		return fmt.Errorf("packet %d: %w", f.stats.Packets, err)
-	}
-	return nil
-}
-
-// take decodes a packet and gives it to its session. What is no TCP over IP is
-// left out, as is what cannot be decoded.
-func (f *Follower) take(first gopacket.LayerType, data []byte, at time.Time) error {
-	f.parsers[first].DecodeLayers(data, &f.types)
-	var src, dst netip.Addr
-	isTCP := false
-	for _, t := range f.types {
-		switch t {
-		case layers.LayerTypeIPv4:
-			src, _ = netip.AddrFromSlice(f.layers.ip4.SrcIP)
-			dst, _ = netip.AddrFromSlice(f.layers.ip4.DstIP)
-		case layers.LayerTypeIPv6:
-			src, _ = netip.AddrFromSlice(f.layers.ip6.SrcIP)
-			dst, _ = netip.AddrFromSlice(f.layers.ip6.DstIP)
-		case layers.LayerTypeTCP:
-			isTCP = true
-		}
-	}
-	if !isTCP || !src.IsValid() || !dst.IsValid() {
-		f.stats.Other++
-		return nil
-	}
-	tcp := &f.layers.tcp
-	from := netip.AddrPortFrom(src, uint16(tcp.SrcPort))
-	to := netip.AddrPortFrom(dst, uint16(tcp.DstPort))
-	key, side := flow{from, to}, 0
-	if to.Compare(from) < 0 {
-		key, side = flow{to, from}, 1
-	}
-	s, err := f.session(key, side, tcp, at)
-	if s == nil || err != nil {
-		return err
-	}
-	f.silent.MoveToBack(s.place)
-	return f.segment(s, side, tcp, at)
 }
 
 // session finds or begins the session of a packet, nil for one that is not

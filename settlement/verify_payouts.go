@@ -45,53 +45,24 @@ func (v *verifier) payouts(ctx context.Context) error {
 	return nil
 }
 
-// moved is what a run's postings say of a claim, as its row of payout has it.
+// moved is what a run's postings say of a claim, and what its row of payout says.
 type moved struct{ books, row ledger.Payout }
 
+// runVerifier is a payoutVerifier at one run.
+type runVerifier struct {
+	*payoutVerifier
+	day     txn.Date
+	claims  map[ledger.Claim]*moved
+	entries map[entryKey]int64 // booked for acts, less the acts that were found
+}
+
+// run checks one run. Runs come in order: each begins with what the one before left.
 func (p *payoutVerifier) run(ctx context.Context, run ledger.Run) error {
-	of := map[ledger.Claim]*moved{}
-	at := func(c ledger.Claim) *moved {
-		m := of[c]
-		if m == nil {
-			m = &moved{books: ledger.Payout{Claim: c, Opening: p.closing[c]}, row: ledger.Payout{Claim: c}}
-			of[c] = m
-		}
-		return m
-	}
+	v := runVerifier{p, run.Day, map[ledger.Claim]*moved{}, map[entryKey]int64{}}
 	for c := range p.closing {
-		at(c)
+		v.of(c)
 	}
-	entries := map[entryKey]int64{}
-	err := p.ledger.Postings(ctx, run.Day, func(s *ledger.PostingSum) error {
-		c := ledger.Claim{Merchant: s.Merchant, Currency: s.Currency}
-		item, account, credit := itemsByName[s.Item], accountsByName[s.Account], s.Credit-s.Debit
-		b := &at(c).books
-		if isEntry(item) {
-			entries[entryKey{c, item, account}] += s.Debit - s.Credit
-		}
-		switch {
-		case account == book.PayoutsOrdered:
-			p.ordered[c] += credit
-			if item == book.Payout {
-				b.Paid += credit
-			}
-		case account == book.Reserve && item == book.Reserving:
-			b.Reserved += credit
-		case account == book.Reserve && item == book.Releasing:
-			b.Released -= credit
-		case account != book.MerchantPayable:
-		case item <= book.Network:
-			b.Net += credit
-		case item == book.Correction:
-			b.Corrections += credit
-		case item == book.PayoutBack:
-			b.Returned += credit
-		case item == book.Dispute:
-			b.Disputes += credit
-		}
-		return nil
-	})
-	if err != nil {
+	if err := p.ledger.Postings(ctx, run.Day, v.posting); err != nil {
 		return err
 	}
 	back, err := p.ledger.Reserves(ctx, p.prior.Day, run.Day)
@@ -99,38 +70,85 @@ func (p *payoutVerifier) run(ctx context.Context, run ledger.Run) error {
 		return err
 	}
 	err = p.ledger.Payouts(ctx, run.Day, func(row *ledger.Payout) error {
-		p.report.check(RulePayout).Checked++
-		at(row.Claim).row = *row
-		if row.Paid > 0 {
-			p.paid[payout.EndToEnd(run.Day, row.Merchant, currencyCode(row.Currency))] = row.Paid
-			p.awaiting[row.Claim] += row.Paid
-		}
+		v.decided(row)
 		return ctx.Err()
 	})
-	if err == nil {
-		err = p.ledger.Acts(ctx, p.prior.Acts, run.Acts, func(a *ledger.Act) error {
-			p.act(run.Day, a, entries)
-			return nil
-		})
-	}
 	if err != nil {
 		return err
 	}
-	for k, minor := range entries {
+	err = p.ledger.Acts(ctx, p.prior.Acts, run.Acts, func(a *ledger.Act) error {
+		p.act(run.Day, a, v.entries)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for k, minor := range v.entries {
 		if minor != 0 {
 			p.broken(run.Day, k.Claim, "%s on %s differs from what was decided by %s", k.item, k.account, majorUnits(minor, k.Currency))
 		}
 	}
-	for c, m := range of {
+	for c, m := range v.claims {
 		p.claim(run.Day, c, m, back[c])
 	}
 	clear(p.closing)
-	for c, m := range of {
+	for c, m := range v.claims {
 		if m.row.Closing != 0 {
 			p.closing[c] = m.row.Closing
 		}
 	}
 	return nil
+}
+
+// of is what moved of a claim, which begins with what the run before left.
+func (v *runVerifier) of(c ledger.Claim) *moved {
+	m := v.claims[c]
+	if m == nil {
+		m = &moved{books: ledger.Payout{Claim: c, Opening: v.closing[c]}, row: ledger.Payout{Claim: c}}
+		v.claims[c] = m
+	}
+	return m
+}
+
+// posting adds a posting of the run to what it moved.
+func (v *runVerifier) posting(s *ledger.PostingSum) error {
+	c := ledger.Claim{Merchant: s.Merchant, Currency: s.Currency}
+	item, account, credit := itemsByName[s.Item], accountsByName[s.Account], s.Credit-s.Debit
+	b := &v.of(c).books
+	if isEntry(item) {
+		v.entries[entryKey{c, item, account}] -= credit
+	}
+	switch {
+	case account == book.PayoutsOrdered:
+		v.ordered[c] += credit
+		if item == book.Payout {
+			b.Paid += credit
+		}
+	case account == book.Reserve && item == book.Reserving:
+		b.Reserved += credit
+	case account == book.Reserve && item == book.Releasing:
+		b.Released -= credit
+	case account != book.MerchantPayable:
+	case item <= book.Network:
+		b.Net += credit
+	case item == book.Correction:
+		b.Corrections += credit
+	case item == book.PayoutBack:
+		b.Returned += credit
+	case item == book.Dispute:
+		b.Disputes += credit
+	}
+	return nil
+}
+
+// decided notes what the run decided about a claim.
+func (v *runVerifier) decided(row *ledger.Payout) {
+	v.report.check(RulePayout).Checked++
+	v.of(row.Claim).row = *row
+	if row.Paid > 0 {
+		v.paid[payout.EndToEnd(v.day, row.Merchant, currencyCode(row.Currency))] = row.Paid
+		v.awaiting[row.Claim] += row.Paid
+	}
 }
 
 // entryKey is where entries of one kind are summed up.

@@ -34,6 +34,7 @@ var (
 	errNotASCII   = errors.New("must be ASCII")
 	errNotHex     = errors.New("must be hexadecimal digits")
 	errPadNotZero = errors.New("must be padded with a zero nibble")
+	errTrackPad   = errors.New("must be padded with a nibble of 0 or F")
 )
 
 type digitsCoding struct{}
@@ -111,7 +112,9 @@ func (c bcdCoding) Decode(b []byte, n int) ([]byte, int, error) {
 	switch {
 	case !c.track && !packedDigits(b):
 		return nil, 0, errNotDigits
-	case n%2 == 1 && padNibble(b, c.left) != 0:
+	case c.track && n%2 == 1 && !trackPad(padNibble(b, true)):
+		return nil, 0, errTrackPad
+	case !c.track && n%2 == 1 && padNibble(b, c.left) != 0:
 		return nil, 0, errPadNotZero
 	}
 	out := appendUnpacked(make([]byte, 0, 2*size), b)
@@ -132,6 +135,10 @@ func padNibble(b []byte, left bool) byte {
 	}
 	return b[0] >> 4
 }
+
+// trackPad says that a nibble can stand behind an odd number of track characters: 0,
+// or the F that ends a chip's copy of its track (EMV tag 57), which terminals send on.
+func trackPad(nibble byte) bool { return nibble == 0 || nibble == 0xF }
 
 func need(b []byte, n int) error {
 	if n < 0 || len(b) < n {

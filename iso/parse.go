@@ -340,10 +340,12 @@ func (f form) check(b []byte, count int) error {
 		if !packedDigits(b) {
 			return errNotDigits
 		}
-		fallthrough
-	case formBCDTrack:
 		if count&1 == 1 && padNibble(b, f != formBCD) != 0 {
 			return errPadNotZero
+		}
+	case formBCDTrack:
+		if count&1 == 1 && !trackPad(padNibble(b, true)) {
+			return errTrackPad
 		}
 	case formDigits:
 		if !asciiDigits(b) {

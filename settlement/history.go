@@ -201,7 +201,7 @@ func (h *history) batch(pos uint64, rec *txn.Record) {
 	var f txn.BatchFact
 	if rec.Kind == txn.RecordOutcome && rec.Request.Batch() && len(rec.Data) > 0 && f.Unmarshal(rec.Data) == nil && !h.maybeCut(f.Opened) {
 		r.check(RuleBatch).Checked++
-		if ours := h.batches.Totals(rec.Key.Terminal, rec.Key.Batch); ours != f.Ours {
+		if ours := h.batches.Totals(rec.Key.Terminal, rec.Key.Batch, rec.Day); ours != f.Ours {
 			r.broken(RuleBatch, rec.ID, "the %s at %d says the batch has %s, the transactions before it are %s", f.Step, pos, totals(f.Ours), totals(ours))
 		}
 		theirs := f.Theirs[0].Plus(f.Theirs[1])

@@ -71,7 +71,7 @@ func (m *historyMaker) settle(recs []*txn.Record) (all []*txn.Record) {
 		s := m.request(txn.KindSettlement)
 		s.Key.Terminal, s.Key.Class, s.Merchant, s.Day = r.Key.Terminal, txn.ClassUpload, r.Merchant, m.day
 		req := txn.Request{Kind: s.Request, Key: s.Key, Day: s.Day, Amount: txn.Amount{Currency: txn.CNY}}
-		req.Totals[1] = m.book.Totals(s.Key.Terminal, s.Key.Batch)
+		req.Totals[1] = m.book.Totals(s.Key.Terminal, s.Key.Batch, s.Day)
 		req.Totals[1].Credit.Count += uint32(m.rng.IntN(2))
 		var f txn.BatchFact
 		if m.book.Settle(&req, &f) != txn.Approved {

@@ -26,6 +26,7 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 	}
 	s.replayed.Add(1)
 	recite(ans, rec)
+	s.showCard(req, rec)
 	if rec.Kind == txn.RecordReversalDue {
 		return
 	}
@@ -58,6 +59,25 @@ func recite(ans *txn.Answer, rec *txn.Record) {
 	ans.Reply.Balance = append(ans.Reply.Balance[:0], rec.Balance...)
 	ans.Reply.Chip = append(ans.Reply.Chip[:0], rec.Chip...)
 	ans.Reply.IssuerData = append(ans.Reply.IssuerData[:0], rec.IssuerData...)
+}
+
+// showCard gives a request that names no card the one that rec, its own record, is
+// about, for its answer. A card's seal is bound to the transaction that was made with it:
+// of a reversal, its original.
+func (s *Switch) showCard(req *txn.Request, rec *txn.Record) {
+	if !req.PAN.IsZero() || rec.SealedPAN == ([txn.SealedPANSize]byte{}) {
+		return
+	}
+	made := rec.ID
+	if rec.Request == txn.KindReversal {
+		made = rec.Original
+	}
+	pan, err := s.cards.Open(&rec.SealedPAN, made)
+	if err != nil { // the answer is as right without it
+		s.log.Error("a card number cannot be opened", "id", made, "error", err)
+		return
+	}
+	req.PAN = pan
 }
 
 // refuse answers without a record: the request changed nothing.

@@ -130,7 +130,7 @@ func TestReversalDuringSettlement(t *testing.T) {
 	if len(items) != 2 || items[0].Verdict != txn.ItemWasReversed || items[1].Verdict != txn.ItemMatches {
 		t.Errorf("items %+v", items)
 	}
-	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1); got != debit(1, 700) {
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1, 0); got != debit(1, 700) {
 		t.Errorf("totals %v", got)
 	}
 	for _, b := range facts {
@@ -168,7 +168,7 @@ func TestUnsettledBatchesAreClosed(t *testing.T) {
 	for i := range 3 {
 		h.ask(sale(fmt.Sprintf("1000000%d", i+1), 1, 500))
 	}
-	h.ask(settlement("10000002", 1, 2, debit(1, 500)))
+	h.ask(settlement("10000002", 1, 2, debit(1, 499)))
 	h.ask(settlement("10000003", 1, 2, debit(1, 500)))
 	h.ask(end("10000003", 1, 3, 0))
 	today := h.s.cfg.Day.Of(time.Now())
@@ -235,7 +235,7 @@ func (h *house) checkFacts() (settlements int) {
 				return err
 			}
 			settlements++
-			if got := book.Totals(rec.Key.Terminal, rec.Key.Batch); got != f.Ours {
+			if got := book.Totals(rec.Key.Terminal, rec.Key.Batch, rec.Day); got != f.Ours {
 				h.t.Errorf("the settlement at %d says %v, the records before it %v", at, f.Ours, got)
 			}
 		}

@@ -246,7 +246,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	}
 	ans.Reason = reason
 	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
-	if reason == txn.Approved && ans.Reply.SettlementDate == ([4]byte{}) {
+	if ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}
 	rec.At = time.Now()

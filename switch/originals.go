@@ -367,8 +367,29 @@ func (s *Switch) yield(w *work) {
 }
 
 // find is the transaction that req names, and whether it stood when it was
-// looked at.
+// looked at. A pre-authorization is known by card and code where none of that code has
+// the number that req names (cup-pos C3): it may be another terminal's.
 func (s *Switch) find(ctx context.Context, req *txn.Request) (rec txn.Record, stands bool, reason txn.Reason) {
+	rec, stands, reason = s.findNamed(ctx, req)
+	ref := req.Original
+	switch {
+	case ref.STAN == 0 || ref.AuthCode == [6]byte{} || !original.About(req.Kind, txn.KindPreauth):
+		return rec, stands, reason
+	case reason == txn.Approved && rec.Request == txn.KindPreauth && rec.AuthCode == ref.AuthCode:
+		return rec, stands, reason
+	case reason != txn.Approved && reason != txn.OriginalIsUnknown:
+		return rec, stands, reason
+	}
+	req.Original.Batch, req.Original.STAN = 0, 0
+	defer func() { req.Original = ref }()
+	if coded, standing, found := s.findNamed(ctx, req); found != txn.OriginalIsUnknown {
+		return coded, standing, found
+	}
+	return rec, stands, reason
+}
+
+// findNamed is find by the number or, where there is none, the code that req names.
+func (s *Switch) findNamed(ctx context.Context, req *txn.Request) (rec txn.Record, stands bool, reason txn.Reason) {
 	for _, key := range s.originals.candidates(req) {
 		rec, stands, reason = s.recent(req, key)
 		if reason != txn.OriginalIsUnknown {

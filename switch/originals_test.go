@@ -215,7 +215,7 @@ func TestF10Refund(t *testing.T) {
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
 	}
 	h.want("the rest, without an answer", h.ask(about(txn.KindRefund, 6, 600, 1)), txn.Approved, "00")
-	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1).Credit; got != (txn.Sum{Count: 2, Minor: 1000}) {
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1, 0).Credit; got != (txn.Sum{Count: 2, Minor: 1000}) {
 		t.Errorf("the batch has %v given back", got)
 	}
 	h.bank.behave = nil
@@ -360,7 +360,7 @@ func TestF41RefundThatDidNotLeave(t *testing.T) {
 	h.settle()
 	h.want("another", h.ask(about(txn.KindRefund, 3, 100, 1)), txn.Approved, "00")
 	h.want("too much", h.ask(about(txn.KindRefund, 4, 501, 1)), txn.OriginalAmountDiffers, "64")
-	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1).Credit; got != (txn.Sum{Count: 2, Minor: 500}) || len(h.bank.advised) != 1 {
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1, 0).Credit; got != (txn.Sum{Count: 2, Minor: 500}) || len(h.bank.advised) != 1 {
 		t.Errorf("the batch has %v given back, after %d advices", got, len(h.bank.advised))
 	}
 }
@@ -395,6 +395,20 @@ func TestF11Preauth(t *testing.T) {
 	h.restart()
 	h.want("void of the sum, also after a restart", h.ask(with(about(txn.KindPreauthVoid, 17, 1100, 0), auth)), txn.Approved, "00")
 	h.want("another code names nothing", h.ask(with(about(txn.KindIncrement, 18, 100, 0), [6]byte{'9'})), txn.OriginalIsUnknown, "25")
+
+	// Where it was made at another terminal its number is none here, or another's.
+	auth = authorize(30)
+	h.ask(sale("10000002", 30, 1))
+	elsewhere := func(kind txn.Kind, stan, of uint32, auth [6]byte) txn.Request {
+		r := with(about(kind, stan, 1000, of), auth)
+		r.Key.Terminal = txn.MakeTerminalID("10000002")
+		return r
+	}
+	h.want("elsewhere, with another code", h.ask(elsewhere(txn.KindCompletion, 31, 29, [6]byte{'9'})), txn.OriginalIsUnknown, "25")
+	h.want("elsewhere, with another code and a number of there", h.ask(elsewhere(txn.KindCompletion, 32, 30, [6]byte{'9'})), txn.OriginalIsOfAnotherKind, "12")
+	h.want("elsewhere", h.ask(elsewhere(txn.KindCompletion, 33, 29, auth)), txn.Approved, "00")
+	auth = authorize(34)
+	h.want("void elsewhere, its number is of another there", h.ask(elsewhere(txn.KindPreauthVoid, 35, 30, auth)), txn.Approved, "00")
 
 	auth = authorize(20)
 	h.want("void of a part", h.ask(with(about(txn.KindPreauthVoid, 21, 900, 20), auth)), txn.OriginalAmountDiffers, "64")

@@ -36,7 +36,7 @@ func (h *house) stands(what string, use risk.Use, debit, credit txn.Sum) {
 		h.t.Errorf("%s: %+v is used, want %+v", what, got, use)
 	}
 	want := txn.Totals{Debit: debit, Credit: credit}
-	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1); got != want {
+	if got := h.s.Batches().Totals(txn.MakeTerminalID("10000001"), 1, 0); got != want {
 		h.t.Errorf("%s: the batch has %+v, want %+v", what, got, want)
 	}
 	if n := h.risk.Unmatched(); n != 0 {

@@ -94,7 +94,8 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 	}
 	rec := s.describe(req, ans, w)
-	rec.Original, rec.OriginalKey = orig.ID, reversed
+	rec.Original, rec.OriginalKey, rec.SealedPAN = orig.ID, reversed, orig.SealedPAN
+	s.showCard(req, rec)
 	if done || stays == 0 && (original.Holds(deeds) || !s.slots.undo(&reversed, orig.ID, false)) {
 		s.conclude(req, ans, w, txn.OutcomeLocal, txn.Approved)
 		return

@@ -576,6 +576,38 @@ func TestF07TerminalReversal(t *testing.T) {
 	}
 }
 
+// Every answer about money has a card in it (cup-pos A4), also where the terminal
+// named none because it is the original's: the first and what is told again.
+func TestCardlessIsToldTheCard(t *testing.T) {
+	h := newHouse(t)
+	asked := func(what string, req txn.Request, want string) {
+		t.Helper()
+		for _, time := range []string{"first", "again", "after a restart"} {
+			if time == "after a restart" {
+				h.settle()
+				h.restart()
+			}
+			req := req
+			var ans txn.Answer
+			h.s.Authorize(&req, &ans)
+			h.want(what+" "+time, ans, txn.Approved, "00")
+			if got := string(req.PAN.Append(nil)); got != want {
+				t.Errorf("%s %s: card %q", what, time, got)
+			}
+		}
+	}
+	h.ask(sale("10000001", 7, 500))
+	asked("reversal", reversal("10000001", 7, 500), testPAN)
+	other := reversal("10000001", 7, 500)
+	other.Key.STAN = 8
+	asked("another of what is undone", other, testPAN)
+	asked("one of what never came", reversal("10000001", 9, 500), "")
+	h.ask(sale("10000001", 10, 500))
+	void := about(txn.KindVoid, 11, 500, 10)
+	void.PAN = txn.PAN{}
+	asked("void", void, testPAN)
+}
+
 func TestSaleAfterItsReversalIsRefused(t *testing.T) {
 	h := newHouse(t)
 	h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")

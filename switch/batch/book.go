@@ -363,10 +363,10 @@ func (b *Book) Each(fn func(*Batch)) {
 	}
 }
 
-// Totals are those of one batch, zero for one that is not here.
-func (b *Book) Totals(t txn.TerminalID, number uint32) txn.Totals {
-	sh := &b.shards[b.at(&t)]
-	sh.mu.Lock()
+// Totals are those of one batch on a day, zero for one that is not here or is
+// forgotten by then.
+func (b *Book) Totals(t txn.TerminalID, number uint32, day txn.Date) txn.Totals {
+	sh := b.open(&t, day)
 	defer sh.mu.Unlock()
 	return sh.batches[name{t, number}].totals
 }

@@ -112,14 +112,14 @@ func TestCounts(t *testing.T) {
 			rec := outcome(c.kind, 1, 3, 500)
 			rec.Outcome = c.outcome
 			d.apply(rec)
-			if got := d.book.Totals(terminal, 1); got != c.want {
+			if got := d.book.Totals(terminal, 1, 0); got != c.want {
 				t.Errorf("%s %s: got %v, want %v", c.kind, c.outcome, got, c.want)
 			}
 			due := rec
 			due.Kind, due.OriginalKey, due.Key = txn.RecordReversalDue, rec.Key, txn.Key{}
 			d.apply(due)
 			d.apply(due)
-			if got := d.book.Totals(terminal, 1); got != (txn.Totals{}) {
+			if got := d.book.Totals(terminal, 1, 0); got != (txn.Totals{}) {
 				t.Errorf("%s %s, reversed: got %v", c.kind, c.outcome, got)
 			}
 		})
@@ -158,7 +158,7 @@ func TestReversedInPart(t *testing.T) {
 	}{{0, 400, txn.Sum{Count: 2, Minor: 470}}, {100, 150, txn.Sum{Count: 2, Minor: 220}}, {350, 0, txn.Sum{Count: 1, Minor: 70}}} {
 		due.Gone, due.Stays = c.gone, c.stays
 		d.apply(due)
-		if got := d.book.Totals(terminal, 1); got != (txn.Totals{Debit: c.want}) {
+		if got := d.book.Totals(terminal, 1, 0); got != (txn.Totals{Debit: c.want}) {
 			t.Errorf("%d stays: %v, want %v", c.stays, got, c.want)
 		}
 		if c.stays == 150 {
@@ -177,6 +177,7 @@ func TestReversedInPart(t *testing.T) {
 // sale is admitted then.
 func TestStates(t *testing.T) {
 	one := txn.Totals{Debit: txn.Sum{Count: 1, Minor: 500}}
+	var none txn.Totals // uneven
 	item := txn.BatchItem{STAN: 2, Minor: 500, Card: card}
 	for _, c := range []struct {
 		name   string
@@ -189,27 +190,31 @@ func TestStates(t *testing.T) {
 		{"OPEN", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
 		{"open, upload", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.upload(1, item) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
 		{"open, end", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.end(1) }, txn.BatchIsNotSettling, txn.BatchOpen, txn.Approved},
-		{"OPEN to SETTLING", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
-		{"settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(1, one) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
-		{"SETTLING to UPLOADING", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.upload(1, item) }, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
+		{"OPEN to SETTLING, uneven", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, none) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"OPEN to CLOSED, even", 1, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(1, one) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"settled again, uneven", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, none); return d.settle(1, none) }, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		{"SETTLING to CLOSED, even at last", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, none); return d.settle(1, one) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"SETTLING to UPLOADING", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, none); return d.upload(1, item) }, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
 		{"UPLOADING, settled again", 1, func(d *desk) (txn.BatchFact, txn.Reason) {
-			d.settle(1, one)
+			d.settle(1, none)
 			d.upload(1, item)
-			return d.settle(1, one)
+			return d.settle(1, none)
 		}, txn.Approved, txn.BatchUploading, txn.BatchIsNotCurrent},
-		{"SETTLING to CLOSED", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"CLOSED, its chip data comes", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.upload(1, item) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
+		{"SETTLING to CLOSED, ended", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, none); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"ended again", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); d.end(1); return d.end(1) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"never settled, closed at the day's end", 1, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.close(1); return f, r }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"closed by us, settled late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.settle(1, one) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"closed by us, uploaded late", 1, func(d *desk) (txn.BatchFact, txn.Reason) { d.close(1); return d.upload(1, item) }, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"77: the next transaction is of another batch", 2, func(d *desk) (txn.BatchFact, txn.Reason) { return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
-		{"another batch, this one settling", 2, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, one); return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
+		{"another batch, this one settling", 2, func(d *desk) (txn.BatchFact, txn.Reason) { d.settle(1, none); return d.settle(2, one) }, txn.BatchIsNotCurrent, txn.BatchOpen, txn.BatchIsNotCurrent},
+		{"another batch after this one, even and not ended", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.settle(1, one); return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
 		{"another batch after this one", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) { d.settle(1, one); d.end(1); return f, r }, txn.Approved, txn.BatchOpen, txn.Approved},
 		{"an empty batch after this one is settled", 2, func(d *desk) (txn.BatchFact, txn.Reason) {
 			d.settle(1, one)
 			d.end(1)
 			return d.settle(2, txn.Totals{})
-		}, txn.Approved, txn.BatchSettling, txn.BatchIsNotCurrent},
+		}, txn.Approved, txn.BatchClosed, txn.BatchIsNotCurrent},
 		{"signed on with another", 2, func(d *desk) (f txn.BatchFact, r txn.Reason) {
 			if n := d.book.SignOn(terminal, 2, day); n != 2 {
 				t.Errorf("sign-on with 2: use %d", n)

@@ -5,16 +5,17 @@ import "github.com/acqswitch/acqswitch/switch/txn"
 // The states of a batch and what each step makes of them (cup-pos C4). A step
 // that has no entry is refused with BatchIsNotSettling.
 //
-//	           settle     upload     end     close
-//	open       settling              -       closed
-//	settling   settling   uploading  closed  closed
-//	uploading  uploading  uploading  closed  closed
-//	closed     closed     closed     closed  -
+//	           settle, even  uneven     upload     end     close
+//	open       closed        settling              -       closed
+//	settling   closed        settling   uploading  closed  closed
+//	uploading  closed        uploading  uploading  closed  closed
+//	closed     closed        closed     closed     closed  -
 //
-// A closed batch is still compared: its terminal may have missed our answers, or
-// we closed it before the terminal settled. Batch 0, of dialects that have no
-// number, takes transactions in every state; an even settlement closes it at
-// once, and when it is closed it begins anew.
+// A closed batch is still compared: chip data and the end follow even totals, its
+// terminal may have missed our answers, or we closed it before the terminal settled.
+// Terminals without a chip reader often say no end when their totals were even, and go
+// on with the next number. Batch 0, of dialects that have no number, takes
+// transactions in every state, and when it is closed it begins anew.
 
 // UploadedMax bounds the items that one batch may upload, as DE48 of CUP's end
 // message does.
@@ -47,11 +48,9 @@ func (b *Book) Settle(req *txn.Request, f *txn.BatchFact) txn.Reason {
 			}
 		}
 	}
-	switch {
-	case req.Key.Batch == 0 && f.Result == [2]txn.Comparison{txn.Even, txn.Even}:
+	f.State = max(e.state, txn.BatchSettling)
+	if f.Result == [2]txn.Comparison{txn.Even, txn.Even} {
 		f.State = txn.BatchClosed
-	default:
-		f.State = max(e.state, txn.BatchSettling)
 	}
 	return txn.Approved
 }

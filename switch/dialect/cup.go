@@ -271,11 +271,16 @@ func decimal(digits []byte) (n uint32) {
 	return n
 }
 
-// answerCUP writes the response fields of the CUP presence matrix.
+// answerCUP writes the response fields of the CUP presence matrix (cup-pos A7). Those
+// that it calls mandatory are in a refusal too.
 func answerCUP(e *iso.Encoder, x *Exchange) {
 	m, req, ans := &x.message, &x.Request, &x.Answer
 	approved := ans.Reason == txn.Approved
-	financial := req.Kind.Forwarded()
+	financial := false // also of what is not offered, or cannot be read
+	switch req.MTI &^ 1 {
+	case 0x0100, 0x0200, 0x0220:
+		financial = true
+	}
 	if m.Has(2) {
 		e.Copy(2, m)
 	} else if !req.PAN.IsZero() {
@@ -289,8 +294,12 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	e.Digits(12, ans.Time[:])
 	e.Digits(13, ans.Date[:])
 	e.Copy(14, m)
-	if ans.Reply.SettlementDate != [4]byte{} && req.Kind != txn.KindUpload {
+	switch {
+	case req.Kind == txn.KindUpload:
+	case ans.Reply.SettlementDate != [4]byte{}:
 		e.Digits(15, ans.Reply.SettlementDate[:])
+	case req.Key.Class != txn.ClassNetwork && req.Day != 0: // refused without a record
+		e.Digits(15, appendPadded(nil, int64(req.Day%10000), 4))
 	}
 	if financial {
 		e.Copy(23, m)
@@ -310,7 +319,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	switch {
 	case len(ans.Reply.IssuerData) > 0:
 		e.Text(44, whole(ans.Reply.IssuerData))
-	case approved && financial:
+	case financial:
 		e.Text(44, institutions(acquirer))
 	}
 	if len(ans.Additional) > 0 {
@@ -341,7 +350,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 	switch {
 	case req.Kind == txn.KindSettlement:
 		e.Copy(63, m)
-	case approved && financial:
+	case financial:
 		e.Text(63, organization(m))
 	}
 }

@@ -54,6 +54,10 @@ func checkChip(v []byte) error {
 		if fault != nil {
 			return fault
 		}
+		if tag == 0 {
+			rest = rest[size:]
+			continue
+		}
 		if last := &seen[rest[tag-1]]; !*last {
 			*last = true
 		} else if chipHas(v[:len(v)-len(rest)], rest[:tag]) {
@@ -64,9 +68,13 @@ func checkChip(v []byte) error {
 	return nil
 }
 
-// chipElement is how many bytes the first element's tag has, and all of it.
+// chipElement is how many bytes the first element's tag has, and all of it. A zero byte
+// between elements has no tag and no meaning (EMV book 3, annex B).
 func chipElement(v []byte) (tag, size int, err error) {
 	const constructed, private, more, long = 0x20, 0xFF, 0x1F, 0x80
+	if v[0] == 0 {
+		return 0, 1, nil
+	}
 	if v[0]&constructed != 0 && v[0] != private {
 		return 0, 0, errChipNested
 	}

@@ -22,6 +22,7 @@ func TestF29CheckChip(t *testing.T) {
 		{"element without a value", "9F3600", nil},
 		{"length in two bytes", "9F368180" + strings.Repeat("00", 128), nil},
 		{"length in three bytes", "9F36820100" + strings.Repeat("00", 256), nil},
+		{"zero bytes before, between and behind", "009F3602000100008202000000", nil},
 		{"private class", "FF000201FFFF0101AA", nil},
 
 		{"tag only", "95", errChipCut},
@@ -31,7 +32,7 @@ func TestF29CheckChip(t *testing.T) {
 		{"value shorter than it says", "9F360200", errChipCut},
 		{"length cut", "9F3681", errChipCut},
 		{"long length cut", "9F368201", errChipCut},
-		{"rest behind the last", "9F3602000100", errChipCut},
+		{"rest behind the last", "9F36020001009F", errChipCut},
 		{"indefinite length", "9F368000010000", errChipLength},
 		{"length in four bytes", "9F3683000002AABB", errChipLength},
 		{"reserved length", "9F36FF", errChipLength},
@@ -41,6 +42,7 @@ func TestF29CheckChip(t *testing.T) {
 		{"context class", "A50101", errChipNested},
 		{"nested behind a good one", "9F36020001E10101", errChipNested},
 		{"twice", "9F360200019F36020001", errChipTwice},
+		{"twice, a zero byte between", "9F36020001009F36020001", errChipTwice},
 		{"twice, apart", "9F3602000195050000000000" + "9F1A020156" + "9505000000000A", errChipTwice},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -289,26 +289,36 @@ func TestCUPPresence(t *testing.T) {
 		{"cup-12", []int{2, 3, 11, 12, 13, 25, 32, 37, 39, 41, 42, 44, 49, 60, 63}, []int{14, 15, 23, 53, 54, 55}},
 		{"cup-14", []int{2, 3, 4, 11, 12, 13, 15, 25, 32, 37, 39, 41, 42, 49, 60}, []int{14, 53, 55}},
 	} {
-		x := decoded(t, terminal(t, "cup-pos"), fixtureFrame(t, c.fixture))
-		t.Run(x.Request.Kind.String(), func(t *testing.T) {
-			decide(x, txn.Approved)
-			allowed := map[int]bool{}
-			got := answered(t, terminal(t, "cup-pos"), x)
-			for _, n := range c.must {
-				allowed[n] = true
-				if !got.Has(n) {
-					t.Errorf("field %d is missing", n)
-				}
+		for _, reason := range []txn.Reason{txn.Approved, txn.IssuerDeclined} {
+			if reason != txn.Approved && len(c.may) == 0 {
+				continue // network management
 			}
-			for _, n := range c.may {
-				allowed[n] = true
-			}
-			for n := range got.Fields() {
-				if !allowed[n] {
-					t.Errorf("field %d has no place in this answer", n)
-				}
-			}
-		})
+			x := decoded(t, terminal(t, "cup-pos"), fixtureFrame(t, c.fixture))
+			t.Run(x.Request.Kind.String()+", "+reason.String(), func(t *testing.T) {
+				decide(x, reason)
+				x.Request.Day = 20261122
+				checkPresence(t, answered(t, terminal(t, "cup-pos"), x), c.must, c.may)
+			})
+		}
+	}
+}
+
+func checkPresence(t *testing.T, got *iso.Message, must, may []int) {
+	t.Helper()
+	allowed := map[int]bool{}
+	for _, n := range must {
+		allowed[n] = true
+		if !got.Has(n) {
+			t.Errorf("field %d is missing", n)
+		}
+	}
+	for _, n := range may {
+		allowed[n] = true
+	}
+	for n := range got.Fields() {
+		if !allowed[n] {
+			t.Errorf("field %d has no place in this answer", n)
+		}
 	}
 }
 

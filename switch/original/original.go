@@ -101,7 +101,7 @@ const (
 func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reason {
 	done := r.tally(deeds)
 	switch {
-	case !about(req.Kind, t.Kind):
+	case !About(req.Kind, t.Kind):
 		return txn.OriginalIsOfAnotherKind
 	case t.Merchant != req.Merchant:
 		return txn.OriginalIsUnknown // not to be told of another's
@@ -128,8 +128,8 @@ func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reaso
 	return r.amount(t, &done, req)
 }
 
-// about says that a request of this kind can be about a transaction of that.
-func about(kind, original txn.Kind) bool {
+// About says that a request of this kind can be about a transaction of that.
+func About(kind, original txn.Kind) bool {
 	switch kind {
 	case txn.KindVoid:
 		return original == txn.KindSale

@@ -172,8 +172,8 @@ func TestAbout(t *testing.T) {
 	for k := range txn.Kind(txn.Kinds) {
 		possible := false
 		for original := range txn.Kind(txn.Kinds) {
-			possible = possible || about(k, original)
-			if about(k, original) && !original.MovesMoney() {
+			possible = possible || About(k, original)
+			if About(k, original) && !original.MovesMoney() {
 				t.Errorf("%v may be about %v, which moved nothing", k, original)
 			}
 		}

@@ -72,9 +72,9 @@ func loadSpec(t testing.TB, path string) *iso8583.MessageSpec {
 // What Parse accepts, moov unpacks to the same values, and both write back the
 // same bytes. What moov unpacks and packs to the same bytes, Parse accepts: the
 // rules by which Parse is stricter (no trailing bytes, no signs in lengths, zero pad nibbles, a bitmap of the dialect's size) are all
-// rules by which moov would write other bytes than it read. Two things moov
-// writes differently and Parse takes: a secondary bitmap without a field in it, and
-// hexadecimal in lower case.
+// rules by which moov would write other bytes than it read. Three things moov
+// writes differently and Parse takes: a secondary bitmap without a field in it,
+// hexadecimal in lower case, and an F behind a track.
 func FuzzParseAgainstMoov(f *testing.F) {
 	codecs := fuzzed(f)
 	for _, x := range fixtures(f) {
@@ -215,7 +215,13 @@ func compareWithMoov(t *testing.T, c *Codec, body []byte) bool {
 	if c.bitmap.expand && ours.wide && ours.has[1] == 0 {
 		return true
 	}
-	if packed, err := theirs.Pack(); err != nil || !same(packed, body) {
+	plain := bytes.Clone(body)
+	for n := range ours.Fields() {
+		if s := ours.spans[n]; c.fields[n].form == formBCDTrack && s.len()&1 == 1 {
+			plain[s.end()-1] &= 0xF0 // moov puts a zero behind
+		}
+	}
+	if packed, err := theirs.Pack(); err != nil || !same(packed, plain) {
 		t.Fatalf("%s: moov packs %X\nas %X, %v", c.name, body, packed, err)
 	}
 	return true

@@ -231,7 +231,7 @@ func (r *batchesReport) rows() []*batchRow {
 	for _, l := range r.Settled {
 		k := key{l.Merchant, l.Terminal, l.Batch, l.Currency}
 		row := last[k]
-		if row == nil || row.State == txn.BatchClosed.String() {
+		if row == nil || row.State == txn.BatchClosed.String() && (l.Theirs != nil || l.Step == txn.StepClose.String()) { // not what follows even totals
 			row = &batchRow{batchLine: l}
 			rows, last[k] = append(rows, row), row
 		}

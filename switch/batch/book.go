@@ -105,10 +105,10 @@ func (sh *shard) turn(day txn.Date) {
 // req's is behind that, else 0. A terminal is in one batch at a time; with its first
 // request of a later one, after the last was closed, it opens that. Earlier numbers
 // are of messages that come again; a terminal that begins anew with them signs on.
-// What a terminal tells of afterwards is admitted to any batch, and batch 0, of
-// dialects that have no number, is always current.
+// What a terminal tells of afterwards is admitted to any batch, what a card did with a
+// script among it, and batch 0, of dialects that have no number, is always current.
 func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
-	if req.Key.Batch == 0 || req.Kind.Told() {
+	if req.Key.Batch == 0 || req.Kind.Told() || req.Kind == txn.KindScriptResult {
 		return txn.Approved, 0
 	}
 	sh := b.open(&req.Key.Terminal, req.Day)

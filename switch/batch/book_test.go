@@ -245,8 +245,10 @@ func TestStates(t *testing.T) {
 			if got := d.state(c.batch); got != c.state {
 				t.Errorf("the batch is %s, want %s", got, c.state)
 			}
-			if got, _ := d.book.Admit(request(txn.KindOfflineSale, 1, 4)); got != txn.Approved {
-				t.Errorf("what is told afterwards: %q", got)
+			for _, kind := range []txn.Kind{txn.KindOfflineSale, txn.KindScriptResult} {
+				if got, _ := d.book.Admit(request(kind, 1, 4)); got != txn.Approved {
+					t.Errorf("a %s told afterwards: %q", kind, got)
+				}
 			}
 			again := NewBook()
 			for i := range d.log {

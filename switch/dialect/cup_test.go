@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
 	"testing"
 	"time"
@@ -136,4 +138,22 @@ func TestCUPPaymentCode(t *testing.T) {
 			t.Errorf("%s: %s (%v), want %s", code, got, x.Fault, want)
 		}
 	}
+}
+
+// A chip's copy of its track ends with F where it is of an odd length, and terminals
+// send it on as it is.
+func TestTrackEndsWithF(t *testing.T) {
+	frame := fixtureFrame(t, "cup-06")
+	track, err := hex.DecodeString("6222021234567890128D301220100000123000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(frame, track)
+	frame[at+len(track)-1] |= 0x0F
+	x := decoded(t, terminal(t, "cup-pos"), frame)
+	if got := string(x.Request.PAN.Append(nil)); x.Fault != nil || got != testPAN || string(x.Request.Expiry[:]) != "3012" {
+		t.Errorf("card %s of %s, %v", x.Request.PAN.Masked(), x.Request.Expiry, x.Fault)
+	}
+	frame[at+len(track)-1] = 0x01
+	checkFault(t, decoded(t, terminal(t, "cup-pos"), frame), "field 35")
 }

@@ -160,6 +160,10 @@ func FuzzCheckChip(f *testing.F) {
 				}
 				t.Fatalf("% X: passed, and then %v", v, err)
 			}
+			if n == 0 {
+				rest = rest[size:]
+				continue
+			}
 			tag := string(rest[:n])
 			twice = twice || tags[tag]
 			tags[tag] = true

@@ -57,9 +57,6 @@ type ArchiveInput struct {
 	step func(string) error // see RunInput
 }
 
-// ErrNotArchived: there are no files of the day.
-var ErrNotArchived = errors.New("the day is not archived")
-
 // ArchiveDay writes the rows of a settled business day into files, reads these back,
 // and only then removes the rows. It may be called any number of times, and after a
 // kill at any point.
@@ -349,25 +346,25 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // RestoreDay puts the rows of an archived day into a ledger, as they were: into the
 // one that they were removed from, or another one. All arrive or none. The files are
-// verified first, and stay.
+// verified first, and stay. A day that is not in files is a Refusal.
 func RestoreDay(ctx context.Context, in ArchiveInput) (rows int64, err error) {
 	dir := filepath.Join(in.Dir, in.Day.String())
 	fail := func(err error) (int64, error) {
 		return 0, fmt.Errorf("restore %s: %w", in.Day, err)
 	}
+	known, err := in.Ledger.Archived(ctx, in.Day, in.Day)
+	if err != nil {
+		return fail(err)
+	}
 	index, err := readArchive(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", ErrNotArchived, err)
+	if errors.Is(err, os.ErrNotExist) && (len(known) == 0 || known[0].State == ledger.Purged) {
+		return 0, refuse("%s is not in files; acqswitch ledger archived lists the days that are", in.Day)
 	}
 	if err != nil {
 		return fail(err)
 	}
 	if index.Date != in.Day.String() {
 		return fail(fmt.Errorf("the files in %s are of %s", dir, index.Date))
-	}
-	known, err := in.Ledger.Archived(ctx, in.Day, in.Day)
-	if err != nil {
-		return fail(err)
 	}
 	manifest := ""
 	if len(known) > 0 {

@@ -60,6 +60,13 @@ func TestStandIn(t *testing.T) {
 	s.bank = start(t, s.dir, "issuer", "--listen", s.issuer, "--script", "issuer.yaml", "--book", "issuer.book")
 	s.bank.await("issuer listens on")
 	s.until("the issuer was told", func() bool { return s.booked(simulator.Approved) == 1 })
+	var told struct {
+		Code string `json:"auth_code"`
+	}
+	r := s.cli("ledger", "transactions", "--kind", "stand-in", "--config", "acqswitch.yaml", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &told); err != nil || len(told.Code) != 6 || !strings.Contains(read(t, s.dir+"/issuer.book"), `"auth":"`+told.Code+`"`) {
+		t.Errorf("the issuer's book does not have the code of\n%s%s%v", r.out, r.errs, err)
+	}
 	s.until("the exposure is over", exposed("0"))
 	sell("200.01").check(t, exitOK, "00", "")
 	if r := s.verify(); r.OpenReversals != 0 {

@@ -182,7 +182,8 @@ the ledger, as they were: all or none. With --into it puts them into another dat
 whose tables it makes, and the ledger stays as it is. The files stay; a day that was
 brought back is archived again by ledger archive.
 
-Exit codes: 0 done; 1 the files are missing or damaged; 3 the day is in the ledger.`,
+Exit codes: 0 done; 1 the files are missing or damaged; 3 the day is in the ledger, or
+was never archived.`,
 		Example: `  acqswitch ledger restore 2021-03-05 --config acqswitch.yaml
   acqswitch ledger restore 2021-03-05 --into sqlite:/tmp/inquiry.db`,
 		Args: args(1, "one business day"),

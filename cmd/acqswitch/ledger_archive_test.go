@@ -44,7 +44,7 @@ func TestLedgerArchive(t *testing.T) {
 	cli("settle", "--date", "2016-01-05").check(t, exitOK, "done", "") // its files are there
 
 	cli("ledger", "restore", "2016-01-05", "--into", "sqlite:"+filepath.Join(dir, "other.db")).check(t, exitOK, "is restored: 30 rows", "")
-	cli("ledger", "restore", "2016-01-06").check(t, exitFailed, "", "the day is not archived")
+	cli("ledger", "restore", "2016-01-06").check(t, exitRefused, "", "2016-01-06 is not in files; acqswitch ledger archived lists the days that are")
 	cli("ledger", "restore", "2016-01-05").check(t, exitOK, "is restored: 30 rows", "")
 	if again := cli("ledger", "transactions", "--date", "2016-01-05", "-o", "csv"); again != listed {
 		t.Errorf("restored\n%s\nbefore\n%s", again.out, listed.out)

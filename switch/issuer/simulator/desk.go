@@ -37,6 +37,7 @@ type request struct {
 	acquirerSize int
 	currency     [3]byte
 	rrn          [12]byte
+	auth         [6]byte // what its terminal was told in our place, else zero
 }
 
 // transaction is the acquirer's name for a request: what repeats, reversals and
@@ -213,8 +214,10 @@ func (d *desk) authorize(r *request, dec *decision) {
 	f := fate{kind: r.kind, amount: r.amount, code: dec.code, original: r.original}
 	dec.entry, dec.kind, dec.about = Declined, r.kind, r.original
 	if txn.Agrees(dec.code) {
-		for i := range f.auth {
-			f.auth[i] = byte('0' + d.rng.IntN(10))
+		if f.auth = r.auth; f.auth == [6]byte{} {
+			for i := range f.auth {
+				f.auth[i] = byte('0' + d.rng.IntN(10))
+			}
 		}
 		dec.auth = f.auth
 		f.state = fateApproved
@@ -433,6 +436,7 @@ func (r *request) read(m *iso.Message, link *dialect.Link) {
 	*r = request{kind: link.Kind(m)}
 	if r.kind == txn.KindOfflineSale && m.Has(39) { // approved in our place: it says what was answered
 		r.kind = txn.KindStandIn
+		copy(r.auth[:], m.Value(38))
 	}
 	stan, _ := m.Uint(11)
 	at, _ := m.Uint(7)

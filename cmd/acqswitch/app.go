@@ -290,19 +290,16 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, telemetry.Label{Key: "issuer", Value: is.Name})
 		}
 	}
+	links := newLinkLog(a.log)
 	hooks := issuer.Hooks{
 		Late: func(l issuer.Late) {
 			if after, known := a.acquirer.Late(l.Leg, &l.Reply); known {
 				late[l.Leg.Issuer].Observe(after)
 			}
 		},
-		LinkUp: func(name string, link int) {
-			a.log.Info("issuer link is up", "issuer", name, "link", link)
-		},
-		LinkDown: func(name string, link int, err error) {
-			a.log.Warn("issuer link is down", "issuer", name, "link", link, "error", err)
-		},
-		Breaker: func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
+		LinkUp:   links.won,
+		LinkDown: links.lost,
+		Breaker:  func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
 		CutOver: func(name string, day [4]byte) {
 			a.log.Info("issuer began its next business day", "issuer", name, "settlement_date", strings.TrimRight(string(day[:]), "\x00"))
 		},

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// linkLog says what becomes of issuers' links. An outage of hours is tried twice a
+// minute by each link: it is said when a link is lost, when it is tried first, and at
+// every tenth try.
+type linkLog struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	down map[linkName]outage
+}
+
+type linkName struct {
+	issuer string
+	link   int
+}
+
+type outage struct {
+	since    time.Time
+	failures int // the loss of the link, and the tries since
+}
+
+func newLinkLog(log *slog.Logger) *linkLog {
+	return &linkLog{log: log, down: map[linkName]outage{}}
+}
+
+func (l *linkLog) lost(name string, link int, err error) {
+	l.mu.Lock()
+	o := l.down[linkName{name, link}]
+	if o.failures == 0 {
+		o.since = time.Now()
+	}
+	o.failures++
+	l.down[linkName{name, link}] = o
+	l.mu.Unlock()
+	if o.failures <= 2 || o.failures%10 == 0 {
+		l.log.Warn("issuer link is down", "issuer", name, "link", link, "for", time.Since(o.since).Round(time.Millisecond), "error", err)
+	}
+}
+
+func (l *linkLog) won(name string, link int) {
+	l.mu.Lock()
+	o := l.down[linkName{name, link}]
+	delete(l.down, linkName{name, link})
+	l.mu.Unlock()
+	said := l.log.With("issuer", name, "link", link)
+	if o.failures > 0 {
+		said = said.With("after", time.Since(o.since).Round(time.Millisecond))
+	}
+	said.Info("issuer link is up")
+}

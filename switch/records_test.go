@@ -245,3 +245,23 @@ func TestReversalIsDecidedHere(t *testing.T) {
 		t.Errorf("%d undone, %d used", h.bank.undone(0), h.used("10000001"))
 	}
 }
+
+// What was decided of a day is remembered also where it was written behind the first of
+// the next; of a day before that nothing is.
+func TestSlotsOfTheDayBeforeAreRestored(t *testing.T) {
+	const day txn.Date = 20261122
+	s := newSlots()
+	key := func(stan uint32) *txn.Key {
+		return &txn.Key{Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: stan}
+	}
+	sh, hash := s.shard(key(9))
+	s.turn(sh, day+1)
+	s.restore(key(9), day, slot{position: 8, state: slotDecided})
+	if sl := sh.past.find(key(9), hash); sl == nil || sl.position != 8 {
+		t.Errorf("it is not of the day before: %+v", sl)
+	}
+	s.restore(key(9), day-1, slot{position: 9, state: slotDecided})
+	if sl, _, _ := s.look(key(9)); sl.position != 8 {
+		t.Errorf("one of two days before took its place: %+v", sl)
+	}
+}

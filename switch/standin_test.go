@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -146,6 +147,17 @@ func TestExposureNeverPassesItsMost(t *testing.T) {
 		t.Error("no room after all of it ended")
 	}
 	check()
+	s.release(1)
+	for party, most := range map[string]*int64{"issuer": &rules.Issuer, "merchant": &rules.Merchant, "terminal": &rules.Terminal, "card": &rules.Card} {
+		rules = StandIn{Issuer: 5000, Merchant: 5000, Terminal: 5000, Card: 5000}
+		if *most = 699; s.reserve(record(2), &rules) {
+			t.Errorf("700 is taken where the %s may have 699", party)
+		}
+		if *most = 700; !s.reserve(record(2), &rules) {
+			t.Errorf("700 is not taken where the %s may have it", party)
+		}
+		s.release(2)
+	}
 }
 
 // TestStandIn follows what was approved in the place of an issuer that is away,
@@ -191,7 +203,7 @@ func TestStandIn(t *testing.T) {
 		away(h)
 		first := h.ask(sale("10000001", 1, 500))
 		h.want("sale", first, txn.Approved, "00")
-		if first.Reply.AuthCode == ([6]byte{}) || first.Issuer != txn.MakeIssuerID("bank") {
+		if code := fmt.Sprintf("%06d", uint64(first.ID)%1_000_000); string(first.Reply.AuthCode[:]) != code || first.Issuer != txn.MakeIssuerID("bank") {
 			t.Errorf("answered %+v", first)
 		}
 		again := h.ask(sale("10000001", 1, 500))
@@ -221,6 +233,14 @@ func TestStandIn(t *testing.T) {
 		refund.Key.STAN = 10
 		h.want("a void of it, once it is told", h.ask(refund), txn.Approved, "00")
 	})
+	run("too much in flight", func(t *testing.T, h *house) {
+		away(h)
+		h.s.issuers = unnumbered{h.bank}
+		h.want("sale", h.ask(sale("10000001", 1, 500)), txn.IssuerIsUnavailable, "91")
+		if exposure(h) != 0 || h.used("10000001") != 0 {
+			t.Errorf("exposed %d, used %d", exposure(h), h.used("10000001"))
+		}
+	})
 	run("refused by its issuer", func(t *testing.T, h *house) {
 		away(h)
 		h.ask(sale("10000001", 1, 500))
@@ -235,6 +255,15 @@ func TestStandIn(t *testing.T) {
 		h.want("a void of what was never charged", h.ask(void), txn.OriginalDoesNotStand, "25")
 		void.Kind, void.Key.STAN = txn.KindRefund, 10
 		h.want("a refund of it", h.ask(void), txn.OriginalDoesNotStand, "25")
+		away(h)
+		for i := range int64(2) {
+			h.want("another on the same day", h.ask(sale("10000001", uint32(12+i), 300)), txn.Approved, "00")
+			if want := 500 + 300*(i+1); exposure(h) != want {
+				t.Errorf("on the same day %d are exposed, want %d", exposure(h), want)
+			}
+		}
+		h.bank.opinion = [2]byte{'0', '0'}
+		back(h)
 		time.Sleep(24 * time.Hour)
 		away(h)
 		if _, err := h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()).Before()); err != nil {
@@ -331,6 +360,11 @@ func TestStandIn(t *testing.T) {
 		}
 	})
 }
+
+// unnumbered is a bank with which too much is in flight.
+type unnumbered struct{ *bank }
+
+func (unnumbered) Number(*txn.Request) (txn.Leg, bool) { return txn.Leg{}, false }
 
 // failing is a journal whose disk has failed.
 type failing struct{ Recorder }

@@ -239,7 +239,7 @@ type tier struct {
 }
 
 // tariff is a plan, the interchange or the network's fee. The periods of a group
-// are in order, without gap or overlap.
+// leave no gap and do not overlap.
 type tariff struct {
 	name  string
 	keeps bool

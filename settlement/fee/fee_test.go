@@ -242,6 +242,10 @@ func TestRefusals(t *testing.T) {
 		{"no plan of the merchant", head + ok + "merchants: [{mid: a, plan: b, from: 2020-01-01}]\n", `fees.yaml:3: merchants[].plan: there is no plan "b"`},
 		{"tiers that do not rise", rates(`card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "5", ppm: 1}, {above: "5", ppm: 1}]`), "fees.yaml:5: plans[].rates[].tiers[].above: 5 must be above zero and above that of the tier before"},
 		{"tier of no amount", rates(`card: any, currency: JPY, from: 2020-01-01, ppm: 1, tiers: [{above: "5.00", ppm: 1}]`), "fees.yaml:5: plans[].rates[].tiers[].above: amount"},
+		{"tier of everything", rates(`card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "0", ppm: 1}]`), "fees.yaml:5: plans[].rates[].tiers[].above: 0 must be above zero"},
+		{"plan without a name", head + "plans:\n  - {rates: [{card: any, currency: CNY, from: 2020-01-01, ppm: 1}]}\n", "plans[].name"},
+		{"agency without a code", head + ok + "merchants: [{mid: a, plan: a, from: 2020-01-01, agencies: [{code: \"\", ppm: 1}]}]\n", "merchants[].agencies[].code"},
+		{"mcc of letters", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1", "card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [54x1]"), "fees.yaml:6: plans[].rates[].mcc"},
 		{"tier without ppm", rates(`card: any, currency: CNY, from: 2020-01-01, ppm: 1, tiers: [{above: "5"}]`), "fees.yaml:5: plans[].rates[].tiers[].ppm"},
 		{"entry", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1, entry: [radio]"), `fees.yaml:5: plans[].rates[].entry: "radio" must be one of other, manual`},
 		{"one entry only", rates("card: any, currency: CNY, from: 2020-01-01, ppm: 1, mcc: [\"5411\"]", "card: debit, currency: CNY, from: 2020-01-01, ppm: 1", "card: credit, currency: CNY, from: 2020-01-01, ppm: 1, entry: [code]"), "plans[].rates[].card: "},
@@ -310,6 +314,30 @@ merchants: [{mid: M1, plan: a, from: 2020-01-01}]
 	}
 }
 
+// TestAccepted: bounds that are reached and not passed, in any order of lines.
+func TestAccepted(t *testing.T) {
+	s := load(t, head+`plans:
+  - name: kept
+    refunds: keep
+    rates:
+      - {card: any, currency: CNY, from: 2026-07-01, ppm: 1000000, min: "2", cap: "2"}
+      - {card: any, currency: CNY, from: 2020-01-01, to: 2026-06-30, ppm: 0, fixed: "3", cap: "3"}
+      - {card: any, currency: CNY, entry: [contactless, other], from: 2020-01-01, to: 2020-01-01, ppm: 7}
+merchants: [{mid: "123456789012345", plan: kept, from: 2020-01-01}]
+`)
+	for day, want := range map[txn.Date]int64{20260630: 3_00, 20260701: 2_00, 20200101: 0} {
+		d := deal("622202", day)
+		d.Merchant, d.Way = txn.MakeMerchantID("123456789012345"), txn.WayContactless
+		terms, why := s.Terms(d)
+		if got := terms.Price(txn.KindSale, 0, 100_00); why != Priced || got.Merchant != want || !terms.Merchant.Keeps || terms.Interchange.Keeps {
+			t.Errorf("%s: %s, %+v of %+v", day, why, got, terms.Merchant)
+		}
+		if got := terms.Price(txn.KindRefund, 100_00, 0); got.Merchant != 0 {
+			t.Errorf("%s: a refund gives back %d", day, got.Merchant)
+		}
+	}
+}
+
 // TestAgenciesOfADay: a share is of the days it was agreed for, and agencies may have
 // the whole of an income or a millionth.
 func TestAgenciesOfADay(t *testing.T) {
@@ -331,7 +359,8 @@ func TestAgenciesOfADay(t *testing.T) {
 func TestSum(t *testing.T) {
 	seen := map[string]string{}
 	for name, texts := range map[string][2]string{
-		"the files": {retail, cards}, "other plans": {retail + "#", cards}, "other cards": {retail, cards + "4111,credit\n"},
+		"the files": {retail, cards}, "other plans": {strings.Replace(retail, "5000", "5001", 1), cards}, "more plans": {retail + "#", cards},
+		"another card": {retail, strings.Replace(cards, "62220,", "62221,", 1)}, "other cards": {retail, cards + "4111,credit\n"},
 		"a line that moved": {retail + "\n", strings.TrimSuffix(cards, "\n")},
 	} {
 		s, err := Load(File{"fees.yaml", []byte(texts[0])}, File{"cards.csv", []byte(texts[1])}, nil)

@@ -261,7 +261,6 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 	}
 	for _, g := range order {
 		l.contiguous(spans[g], field+".rates[].from")
-		slices.SortFunc(t.rates[g], func(a, b dated) int { return cmp.Compare(a.from, b.from) })
 		other := group{Debit + Credit - g.card, g.currency, 0, 0}
 		if _, both := spans[other]; !both {
 			l.problem(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)

@@ -18,6 +18,13 @@ const report = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.03"
 </CstmrPmtStsRpt></Document>
 `
 
+// message is what a bank says of all payments of a day at once.
+const message = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.03"><CstmrPmtStsRpt>
+<GrpHdr><MsgId>B1</MsgId></GrpHdr>
+<OrgnlGrpInfAndSts><OrgnlMsgId>PAYOUT-20261122</OrgnlMsgId><GrpSts>CODE</GrpSts></OrgnlGrpInfAndSts>
+</CstmrPmtStsRpt></Document>
+`
+
 func TestReadAnswers(t *testing.T) {
 	long := strings.Repeat("é", reasonMax)
 	for _, c := range []struct{ text, want string }{
@@ -25,6 +32,11 @@ func TestReadAnswers(t *testing.T) {
 		{"\xef\xbb\xbfreason,end_to_end,status\n\"no\nsuch\",20261122-M1-CNY,rejected\n,20261122-M2-CNY,returned\n" + long + ",20261122-M3-CNY,paid\n,20261122-M4-CNY,paid\n",
 			"2 20261122-M1-CNY 2 no such|4 20261122-M2-CNY 2 returned|5 20261122-M3-CNY 1 " + long[:reasonMax] + "|6 20261122-M4-CNY 1|"},
 		{strings.Replace(report, "<TxSts>ACSP</TxSts>", "", 1), "5 20261122-M1-CNY 2 746.25 AC04 closed account|4 PAYOUT-20261122-20261123-CNY 1|9 PAYOUT-20261122-20261123-KWD 2 X9|"},
+
+		{strings.Replace(strings.Replace(message, "CODE", "RJCT", 1), "</OrgnlGrpInfAndSts>", "<StsRsnInf><Rsn><Cd>AM04</Cd></Rsn></StsRsnInf></OrgnlGrpInfAndSts>", 1), "3 PAYOUT-20261122 2 AM04|"},
+		{strings.Replace(message, "CODE", "ACSC", 1), "3 PAYOUT-20261122 1|"},
+		{strings.Replace(message, "CODE", "ACSP", 1), "f: it has no answer to any payment"},
+		{strings.Replace(message, "CODE", "NONE", 1), `f:3: GrpSts: "NONE" is no status of payments`},
 
 		{"", "f: it is empty"},
 		{"status\n", "f:1: end_to_end: there is no such column"},

@@ -3,6 +3,7 @@ package payout
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -94,6 +95,34 @@ func TestWeek(t *testing.T) {
 		}
 		if known, untold := terms.Calendar.Years(); fmt.Sprint(known, untold) != "[2025 2026 2027] [2025 2027]" {
 			t.Errorf("the calendar has %v and lacks the holidays of %v", known, untold)
+		}
+	}
+}
+
+// TestSum: what a run pays by has another sum for any other text.
+func TestSum(t *testing.T) {
+	const days = "version: 1\nyears: [{year: 2026}]\n"
+	seen := map[string]string{}
+	for name, texts := range map[string][2]string{
+		"the files": {merchants, days}, "another reserve": {strings.Replace(merchants, "ppm: 100000", "ppm: 100001", 1), days}, "another year": {merchants, strings.Replace(days, "2026", "2027", 1)},
+	} {
+		terms, err := Load(File{"m", []byte(texts[0])}, File{"c", []byte(texts[1])}, Registry{})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if same := seen[terms.Sum()]; same != "" || len(terms.Sum()) != 64 {
+			t.Errorf("%s: %q, as %s", name, terms.Sum(), same)
+		}
+		seen[terms.Sum()] = name
+	}
+}
+
+// TestAccounts: numbers and banks to the last letter and digit.
+func TestAccounts(t *testing.T) {
+	for number, bank := range map[string]string{"azAZ09": "AZAZAZ09", "1234567890123456789012345678901234": "ABCDEFGHXZ9", "NO9386011117947": "105290000012", "NOX386011117947": "ABCDEFGH", "NO938601111794": "ABCDEFGH"} {
+		if _, err := Load(File{"m", []byte("version: 1\nmerchants: [{mid: A, accounts: [{currency: CNY, name: N, number: '" + number + "', bank: '" + bank + "'}]}]\n")},
+			File{"c", []byte("version: 1\nyears: [{year: 2026}]\n")}, Registry{}); err != nil {
+			t.Error(err)
 		}
 	}
 }

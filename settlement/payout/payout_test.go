@@ -27,6 +27,7 @@ merchants:
   - {mid: D0, cycle: D+0, onboarded: 2026-01-01, accounts: *a}
   - {mid: NEW, cycle: D+0, onboarded: 2026-07-01, accounts: *a}
   - {mid: GONE, licence_until: 2026-09-01, accounts: *a}
+  - {mid: SOON, licence_until: 2026-09-18, accounts: *a}
   - {mid: WEEK, on: [mon], accounts: *a}
   - {mid: NEVER, cycle: D+0, accounts: *a}
   - {mid: KEPT, reserve: {ppm: 100000, days: 30}, accounts: *a}
@@ -80,6 +81,8 @@ func TestDecide(t *testing.T) {
 		{"owes", "T1", friday, func(p *Position) { p.Opening = -101_00; p.Held = "x" }, "the merchant owes: carried forward, -100 left"},
 		{"held", "GONE", friday, func(p *Position) { p.Held = "x" }, "payouts are held (x), 10000 left"},
 		{"licence", "GONE", friday, func(p *Position) { p.Currency = 392 }, "the merchant's licence has expired: payouts are held, 10000 left"},
+		{"licence of today", "SOON", friday, nil, "10000 paid T+1 on 2026-09-20"},
+		{"licence of yesterday", "SOON", saturday, nil, "the merchant's licence has expired: payouts are held, 10000 left"},
 		{"stranger", "NOBODY", friday, nil, "the merchant has no payout account in this currency, 10000 left"},
 		{"no account", "WEEK", friday, func(p *Position) { p.Currency = 392 }, "the merchant has no payout account in this currency, 10000 left"},
 		{"the account was refused", "WEEK", friday, func(p *Position) { p.Currency = 978; p.Refused = refused("Tee", "2", "SAMPDEFF") }, "a payout to this account came back (closed), 10000 left"},
@@ -102,6 +105,7 @@ func TestDecide(t *testing.T) {
 		{"reserve", "KEPT", friday, func(p *Position) { p.Net = 1_09 }, "below the minimum payout, 99 left, 10 reserved until 2026-10-18"},
 		{"reserve of a large net", "KEPT", friday, func(p *Position) { p.Net = 100_000_000_00 }, "9000000000 paid T+1 on 2026-09-20, 1000000000 reserved until 2026-10-18"},
 		{"reserve of less than a debt left", "KEPT", friday, func(p *Position) { p.Opening = -99_95 }, "nothing is owed, 0 left, 5 reserved until 2026-10-18"},
+		{"no reserve of a debt", "KEPT", friday, func(p *Position) { p.Opening = -200_00 }, "the merchant owes: carried forward, -10000 left"},
 		{"no reserve of refunds", "KEPT", friday, func(p *Position) { p.Net, p.Opening = -1, 1_01 }, "100 paid T+1 on 2026-09-20"},
 	} {
 		p := Position{Merchant: txn.MakeMerchantID(c.merchant), Currency: txn.CNY, Net: 100_00, TradingDays: TradingDaysMin}
@@ -394,6 +398,14 @@ func TestBadFiles(t *testing.T) {
 		{"version: 1\nmerchants:\n  - {mid: A, onboarded: yesterday}\n", calendar, `m:3: merchants[].onboarded: "yesterday" must be a day`},
 		{"version: 1\nmerchants:\n  - {mid: A, reserve: {ppm: 0, days: 3}}\n", calendar, `m:3: merchants[].reserve.ppm: "0" must be a whole number from 1 to 1000000`},
 		{"version: 1\nmerchants:\n  - {mid: A, reserve: {ppm: 1000001, days: 3}}\n", calendar, `m:3: merchants[].reserve.ppm: "1000001" must be a whole number from 1 to 1000000`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '12345678901234567890123456789012345', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1{', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: 'A[', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: NO9386011117948, bank: ABCDEFGH}]}\n", calendar, `accounts[].number: looks like an IBAN`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1', bank: ABCDEFgh}]}\n", calendar, `accounts[].bank: "ABCDEFgh" must be a BIC`},
+		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1', bank: 10529000001X}]}\n", calendar, `accounts[].bank: "10529000001X" must be a BIC`},
+		{"version: 1\nmerchants:\n  - {mid: '1234567890123456'}\n", calendar, `m:3: merchants[].mid: "1234567890123456" must be 1 to 15 characters`},
 		{"version: 1\n", "version: 2\nyears: [{year: 2026}]\n", "c:1: version: this program reads version 1"},
 		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: '1:', bank: ABCDEFGH}]}\n", calendar, `accounts[].number: must be 1 to 34 letters and digits`},
 		{"version: 1\nmerchants:\n  - {mid: A, accounts: [{currency: CNY, name: N, number: DE89a70400440532013000, bank: ABCDEFGH}]}\n", calendar, `accounts[].number: looks like an IBAN`},

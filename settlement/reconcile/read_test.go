@@ -72,6 +72,38 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// TestControl: a file begins and ends with lines that say what is between them, and each
+// figure of these is held to it.
+func TestControl(t *testing.T) {
+	l, err := LoadLayout("l", []byte(`version: 1
+form: csv
+currency: CNY
+header: {mark: HDR, columns: [{name: file}, {name: day, as: date, format: "20060102"}]}
+trailer: {mark: END, must: "yes", columns: [{name: line}, {name: n, as: count}, {name: sum, as: total}, {name: dr, as: debits}, {name: cr, as: credits}]}
+columns: [{name: trace, as: stan}, {name: at, as: time}, {name: fen, as: amount}, {name: side, as: direction, credit: [C]}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lines = "1,1122101112,1250,D\n2,1122101113,250,C\n"
+	for _, row := range []struct{ name, text, err string }{
+		{"as it should be", "HDR,20261122\n" + lines + "END,2,1500,1250,250\n", ""},
+		{"no header", lines + "END,2,1500,1250,250\n", `f:1: the file must begin with a line "HDR": is it of this layout?`},
+		{"another header", "HDX,20261122\n" + lines + "END,2,1500,1250,250\n", `f:1: the file must begin with a line "HDR": is it of this layout?`},
+		{"no day", "HDR,tomorrow\n" + lines, `f:1: day: "tomorrow" is no date`},
+		{"count", "HDR,20261122\n" + lines + "END,3,1500,1250,250\n", "f:4: n: it says 3, the lines come to 2"},
+		{"total", "HDR,20261122\n" + lines + "END,2,1501,1250,250\n", "f:4: sum: it says 1501, the lines come to 1500"},
+		{"debits", "HDR,20261122\n" + lines + "END,2,1500,1249,250\n", "f:4: dr: it says 1249, the lines come to 1250"},
+		{"credits", "HDR,20261122\n" + lines + "END,2,1500,1250,0\n", "f:4: cr: it says 0, the lines come to 250"},
+		{"behind the trailer", "HDR,20261122\n" + lines + "END,2,1500,1250,250\n" + lines, "f:5: there is a line behind the trailer"},
+	} {
+		got, err := read(l, row.text)
+		if row.err == "" && (err != nil || len(got) != 2) || row.err != "" && (err == nil || !strings.HasPrefix(err.Error(), row.err)) {
+			t.Errorf("%s: %d lines, %v; want %s", row.name, len(got), err, row.err)
+		}
+	}
+}
+
 // TestByReference: a layout without trace numbers is matched by reference numbers.
 func TestByReference(t *testing.T) {
 	l, err := LoadLayout("l", []byte("version: 1\nform: csv\nkey: rrn\ncurrency: CNY\ncolumns:\n  - {name: ref, as: rrn}\n  - {name: fen, as: amount}\n"))

@@ -465,6 +465,21 @@ func TestPartReversed(t *testing.T) {
 
 // TestTotals: of a file's day both sides are kept, and what makes the difference, by
 // exceptions, another day and the tolerance.
+// TestLinesThatAreNotOurs: of two lines alike that nobody here knows, the second is twice
+// in the file; lines and amounts that were announced and came are taken.
+func TestLinesThatAreNotOurs(t *testing.T) {
+	bk := newBank(t, ledgertest.SQLite(t))
+	bk.put(sale(today, 1))
+	bk.settled(today)
+	ghost := rowOf(sale(today, 99))
+	in := bk.input(today, acom(today, rowOf(sale(today, 1)), ghost, ghost))
+	in.Count, in.Total = 3, 10_001+2*10_099
+	r := bk.imported(in)
+	if r.Matched != 1 || r.Exceptions != 2 || r.Causes[WeDoNotHaveIt.String()] != 1 || r.Causes[ItIsTwiceInTheFile.String()] != 1 || r.Lines != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestTotals(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, dsn string) {
 		b := newBank(t, dsn)

@@ -24,6 +24,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	acquirer "github.com/acqswitch/acqswitch/switch"
 	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/download"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keyring"
@@ -72,6 +73,7 @@ type app struct {
 	terminals *pos.Server
 	recorder  *recorder // nil: nothing is recorded
 	admin     net.Listener
+	adminTLS  *certs.Kept  // nil: it is plain
 	control   net.Listener // for commands beside the switch
 	recovery  acquirer.Recovery
 	disk      *diskWatch
@@ -175,6 +177,11 @@ func (a *app) build() (err error) {
 			return fmt.Errorf("listen for operators: %w", err)
 		}
 		a.closers = append(a.closers, a.admin.Close)
+		if cfg.Admin.TLS != nil {
+			if a.adminTLS, err = cfg.Admin.TLS.Keep(); err != nil {
+				return fmt.Errorf("listen for operators: %w", err)
+			}
+		}
 	}
 	if a.control, err = listenControl(cfg.DataDir); err != nil {
 		return err

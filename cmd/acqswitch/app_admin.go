@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -10,16 +12,22 @@ import (
 
 // serveAdmin answers operators until ctx ends.
 func (a *app) serveAdmin(ctx context.Context) error {
-	return serveHTTP(ctx, a.admin, a.telemetry.Handler(a.notReady))
+	l := a.admin
+	if a.adminTLS != nil {
+		l = tls.NewListener(l, a.adminTLS.TLS())
+	}
+	return serveHTTP(ctx, l, a.telemetry.Handler(a.notReady), a.log)
 }
 
-// serveHTTP serves until ctx ends.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+// serveHTTP serves until ctx ends. What is wrong with a connection is its peer's matter
+// and said to debuggers alone.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
 		Handler:      h,
 		ReadTimeout:  5 * time.Second,
 		WriteTimeout: 20 * time.Second, // more than figures may take
 		IdleTimeout:  time.Minute,
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
 		<-ctx.Done()

@@ -27,13 +27,16 @@ type expiring struct {
 	ends       time.Time
 }
 
-// certificates are those of issuers' links and of terminals' listeners.
+// certificates are those of issuers' links and of what listens.
 func (a *app) certificates() (all []expiring) {
 	for _, is := range a.issuers.Status() {
 		all = append(all, expiring{"issuer", is.Issuer, is.CertificateEnds})
 	}
 	for i, ends := range a.terminals.CertificateEnds() {
 		all = append(all, expiring{"listener", a.cfg.Terminals.Listeners[i].Address, ends})
+	}
+	if a.adminTLS != nil {
+		all = append(all, expiring{"listener", a.cfg.Admin.Address, a.adminTLS.Ends()})
 	}
 	return all
 }

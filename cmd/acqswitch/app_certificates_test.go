@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
 )
 
@@ -106,6 +107,62 @@ func TestTerminalsWithTLS(t *testing.T) {
 	if r := s.verify(); r.OpenRequests+r.OpenReversals != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// The operators' port with TLS: who has no certificate of the operators' authority
+// reads no metrics.
+func TestOperatorsWithTLS(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	ours, theirs := certstest.NewAuthority(t), certstest.NewAuthority(t)
+	cert, key := ours.Issue()
+	config := read(t, s.dir+"/acqswitch.yaml")
+	secured := func(ca string) string {
+		return strings.Replace(config, `admin: {address: "127.0.0.1:0"}`, fmt.Sprintf(`admin: {address: "127.0.0.1:0", tls: {cert: %q, key: %q, ca: %s}}`, cert, key, ca), 1)
+	}
+	write(t, s.dir, "acqswitch.yaml", secured("nowhere.pem"))
+	s.cli("config", "check").check(t, exitUsage, "", "admin: read tls.ca: open ")
+	write(t, s.dir, "acqswitch.yaml", secured("operators.pem"))
+	write(t, s.dir, "operators.pem", read(t, theirs.File))
+	cert, key = theirs.Issue()
+	get := func(c certs.Client) (*http.Response, error) {
+		t.Helper()
+		loaded, err := c.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := http.Client{Timeout: binaryWait, Transport: &http.Transport{TLSClientConfig: loaded.TLS, DisableKeepAlives: true}}
+		return client.Get(s.admin + "/metrics")
+	}
+	s.server = start(t, s.dir, "serve")
+	if s.admin = s.server.await("metrics and health are on"); !strings.HasPrefix(s.admin, "https://") {
+		t.Errorf("the switch says %q of its operators' port", s.admin)
+	}
+	r, err := get(certs.Client{CA: ours.File, Cert: cert, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if metrics, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(metrics), `acq_pos_certificate_seconds{listener="127.0.0.1:0"}`) {
+		t.Errorf("no metric says when the certificate ends: %v", err)
+	}
+	if r, err := get(certs.Client{CA: ours.File}); err == nil {
+		t.Errorf("who has no certificate is answered %s", r.Status)
+	}
+	write(t, s.dir, "operators.pem", read(t, ours.File))
+	if err := s.server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.until("another authority is in force", func() bool {
+		r, err := get(certs.Client{CA: ours.File, Cert: cert, Key: key})
+		if err == nil {
+			r.Body.Close()
+		}
+		return err != nil
+	})
 }
 
 // tools plays everything that plays terminals against a host.

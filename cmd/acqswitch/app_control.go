@@ -71,7 +71,7 @@ func (a *app) serveControl(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
-	return serveHTTP(ctx, a.control, mux)
+	return serveHTTP(ctx, a.control, mux, a.log)
 }
 
 // decide does what a person decided about something parked.

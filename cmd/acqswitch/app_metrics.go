@@ -27,6 +27,9 @@ func (a *app) measure() {
 			t.Gauge(telemetry.Certificate, func() int64 { return int64(time.Until(a.terminals.CertificateEnds()[i]) / time.Second) }, telemetry.Label{Key: "listener", Value: l.Address})
 		}
 	}
+	if a.adminTLS != nil {
+		t.Gauge(telemetry.Certificate, func() int64 { return int64(time.Until(a.adminTLS.Ends()) / time.Second) }, telemetry.Label{Key: "listener", Value: a.cfg.Admin.Address})
+	}
 	t.CounterFunc(telemetry.Accepts, func() uint64 { _, all := a.terminals.Sessions(); return uint64(all) })
 	t.CounterFunc(telemetry.LinkLate, func() uint64 { return uint64(a.acquirer.Figures().Late) })
 	t.CounterFunc(telemetry.Backwards, func() uint64 { return uint64(a.acquirer.Figures().Backwards) })

@@ -17,7 +17,11 @@ func (a *app) reload() {
 	if err := a.loadCardTypes(); err != nil {
 		a.log.Error("types of cards not reloaded, the old ones stay in force", "error", err)
 	}
-	if err := errors.Join(a.issuers.ReloadTLS(), a.terminals.ReloadTLS()); err != nil {
+	errs := []error{a.issuers.ReloadTLS(), a.terminals.ReloadTLS()}
+	if a.adminTLS != nil {
+		errs = append(errs, a.adminTLS.Reload())
+	}
+	if err := errors.Join(errs...); err != nil {
 		a.log.Error("certificates not reloaded, the old ones stay in force", "error", err)
 	} else {
 		for _, x := range a.certificates() {

@@ -155,7 +155,16 @@ type recorderConfig struct {
 }
 
 type adminConfig struct {
-	Address string `yaml:"address"`
+	Address string        `yaml:"address"`
+	TLS     *certs.Server `yaml:"tls"`
+}
+
+// scheme stands before the operators' address.
+func (c *adminConfig) scheme() string {
+	if c.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 type logConfig struct {
@@ -241,6 +250,12 @@ func (c *config) validate() error {
 		}()},
 		{"settlement.disputes[]", func() error { _, err := c.deadlines(); return err }()},
 		{"admin.address", address(c.Admin.Address, true)},
+		{"admin", func() error {
+			if c.Admin.TLS == nil {
+				return nil
+			}
+			return c.Admin.TLS.Validate()
+		}()},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},
 		{"trace.ratio", between(c.Trace.Ratio, 0, 1)},
@@ -362,7 +377,7 @@ func (c *config) listeners() ([]pos.Listener, error) {
 	return ls, nil
 }
 
-// checkCertificates reads those of the listeners, as Listen will.
+// checkCertificates reads those of all that listens, as it will.
 func (c *config) checkCertificates() error {
 	for _, l := range c.Terminals.Listeners {
 		if l.TLS == nil {
@@ -370,6 +385,11 @@ func (c *config) checkCertificates() error {
 		}
 		if _, err := l.TLS.Load(); err != nil {
 			return fmt.Errorf("terminals.listeners: %s: %w", l.Address, err)
+		}
+	}
+	if c.Admin.TLS != nil {
+		if _, err := c.Admin.TLS.Load(); err != nil {
+			return fmt.Errorf("admin: %w", err)
 		}
 	}
 	return nil

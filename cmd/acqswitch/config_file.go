@@ -77,6 +77,9 @@ func loadConfig(path string, environ []string) (*config, error) {
 				paths = append(paths, l.TLS.Files()...)
 			}
 		}
+		if t := cfg.Admin.TLS; t != nil {
+			paths = append(paths, t.Files()...)
+		}
 		for _, p := range paths {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(base, *p)

@@ -133,7 +133,7 @@ func (a *app) printAddresses(c *console) {
 		fmt.Fprintf(c.out, "%s terminals can connect to %s%s\n", l.Dialect, l.scheme(), addr)
 	}
 	if a.admin != nil {
-		fmt.Fprintf(c.out, "metrics and health are on http://%s\n", a.admin.Addr())
+		fmt.Fprintf(c.out, "metrics and health are on %s%s\n", a.cfg.Admin.scheme(), a.admin.Addr())
 	}
 }
 

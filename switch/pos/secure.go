@@ -1,57 +1,46 @@
 package pos
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/certs"
 )
 
-// secured is how the sessions of one listener are secured.
-type secured struct {
-	terms  *tls.Config // of every session; asks for what is loaded
-	loaded atomic.Pointer[certs.Loaded]
-}
-
 // secure reads the certificates for the first time.
 func (s *Server) secure() error {
-	s.secured = make([]*secured, len(s.cfg.Listeners))
-	for i, l := range s.cfg.Listeners {
-		if l.TLS == nil {
-			continue
+	s.secured = make([]*certs.Kept, len(s.cfg.Listeners))
+	var errs []error
+	for i := range s.cfg.Listeners {
+		if l := &s.cfg.Listeners[i]; l.TLS != nil {
+			var err error
+			s.secured[i], err = l.TLS.Keep()
+			errs = append(errs, l.unsecured(err))
 		}
-		by := new(secured)
-		// One for all sessions has the keys of their tickets: a terminal that connects
-		// for each request, as is usual, resumes its last session.
-		by.terms = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return by.loaded.Load().TLS, nil
-		}}
-		s.secured[i] = by
 	}
-	return s.ReloadTLS()
+	return errors.Join(errs...)
+}
+
+// unsecured says whose certificates cannot be read.
+func (l *Listener) unsecured(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("secure %s terminals on %s: %w", l.Dialect.Name(), l.Address, err)
 }
 
 // ReloadTLS reads the certificates of all listeners again, for the sessions that begin
 // from then on. A listener of which a file is wrong keeps those it has.
 func (s *Server) ReloadTLS() error {
 	var errs []error
-	for i, by := range s.secured {
-		if by == nil {
-			continue
+	for i, kept := range s.secured {
+		if kept != nil {
+			errs = append(errs, s.cfg.Listeners[i].unsecured(kept.Reload()))
 		}
-		l := s.cfg.Listeners[i]
-		loaded, err := l.TLS.Load()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("secure %s terminals on %s: %w", l.Dialect.Name(), l.Address, err))
-			continue
-		}
-		by.loaded.Store(loaded)
 	}
 	return errors.Join(errs...)
 }
@@ -61,9 +50,9 @@ func (s *Server) ReloadTLS() error {
 // and before Listen.
 func (s *Server) CertificateEnds() []time.Time {
 	ends := make([]time.Time, len(s.cfg.Listeners))
-	for i, by := range s.secured {
-		if by != nil {
-			ends[i] = by.loaded.Load().Ends
+	for i, kept := range s.secured {
+		if kept != nil {
+			ends[i] = kept.Ends()
 		}
 	}
 	return ends

@@ -155,7 +155,7 @@ type Server struct {
 	observer  Observer
 	log       *slog.Logger
 	listeners []net.Listener
-	secured   []*secured    // by listener; nil where it is plain
+	secured   []*certs.Kept // by listener; nil where it is plain
 	exchanges sync.Pool     // of *dialect.Exchange
 	jobs      chan job      // to workers that wait for one
 	turns     chan struct{} // taken by handshakes that compute
@@ -282,7 +282,7 @@ func (s *Server) hand(j job) {
 
 // accept takes connections until the listener closes. It backs off while the
 // process has no file descriptors left: that passes when sessions close.
-func (s *Server) accept(ln net.Listener, l *Listener, by *secured, serving *sync.WaitGroup) error {
+func (s *Server) accept(ln net.Listener, l *Listener, by *certs.Kept, serving *sync.WaitGroup) error {
 	for pause := time.Duration(0); ; {
 		conn, err := ln.Accept()
 		if err != nil {

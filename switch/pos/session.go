@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/carriage"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/failpoint"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -57,7 +58,7 @@ type session struct {
 }
 
 // newSession is the session of a connection to l, secured unless by is nil.
-func newSession(s *Server, conn net.Conn, l *Listener, by *secured) *session {
+func newSession(s *Server, conn net.Conn, l *Listener, by *certs.Kept) *session {
 	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
 	if err != nil {
 		host = conn.RemoteAddr().String()
@@ -75,7 +76,7 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *secured) *session {
 	ss.out.write = ss.write
 	if by != nil {
 		ss.handshaker = &handshaker{Conn: conn, session: ss, turns: s.turns}
-		ss.tls = tls.Server(ss.handshaker, by.terms)
+		ss.tls = tls.Server(ss.handshaker, by.TLS())
 		ss.conn = ss.tls
 	}
 	if l.HTTP {

@@ -415,27 +415,36 @@ func (s *Switch) findNamed(ctx context.Context, req *txn.Request) (rec txn.Recor
 // recent looks for the original among the requests of this business day and the
 // one before.
 func (s *Switch) recent(req *txn.Request, key txn.Key) (rec txn.Record, stands bool, reason txn.Reason) {
+	rec, sl, reason := s.decided(key)
+	switch {
+	case reason != txn.Approved:
+		return rec, false, reason
+	case !names(req, &rec):
+		return rec, false, txn.OriginalIsUnknown
+	}
+	return rec, standing(sl, &rec), txn.Approved
+}
+
+// decided is what a request of this business day or the one before came to.
+func (s *Switch) decided(key txn.Key) (rec txn.Record, sl slot, reason txn.Reason) {
 	sl, flight, known := s.slots.look(&key)
 	switch {
 	case !known || sl.state == slotTombstoned:
-		return rec, false, txn.OriginalIsUnknown
+		return rec, sl, txn.OriginalIsUnknown
 	case flight != nil:
-		return rec, false, txn.OriginalIsBusy
+		return rec, sl, txn.OriginalIsBusy
 	case sl.position == 0:
-		return rec, false, txn.OriginalIsUnknown
+		return rec, sl, txn.OriginalIsUnknown
 	}
 	b, err := s.journal.Read(sl.position, nil)
 	if err == nil {
 		err = rec.Unmarshal(b)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		s.log.Error("an original cannot be read", "position", sl.position, "error", err)
-		return rec, false, txn.RecordsAreUnavailable
-	case !names(req, &rec):
-		return rec, false, txn.OriginalIsUnknown
+		return rec, sl, txn.RecordsAreUnavailable
 	}
-	return rec, standing(sl, &rec), txn.Approved
+	return rec, sl, txn.Approved
 }
 
 // standing says that what rec decided is approved and not undone, as far as its

@@ -17,8 +17,8 @@ import (
 //
 //	original            answer                       effect
 //	unknown             00                           tombstone: a late original is refused
-//	unknown, but DE37 names one of ours
-//	                    as that one (see referred)
+//	unknown, but DE37 or DE61 names one of ours
+//	                    as that one (see referred, pointed)
 //	in flight           waits for its outcome, then as below; none if that takes too long
 //	declined, not sent  00                           none
 //	unknown outcome     00                           none: a reversal is owed already
@@ -116,7 +116,7 @@ func reversedKey(req *txn.Request) txn.Key {
 }
 
 // findReversed finds the decided transaction that a reversal is about, and waits for
-// one in flight. reversed becomes its key where DE37 names it. Without one it is
+// one in flight. reversed becomes its key where DE37 or DE61 names it. Without one it is
 // false, and req is answered.
 func (s *Switch) findReversed(req *txn.Request, ans *txn.Answer, w *work, reversed *txn.Key) (slot, bool) {
 	part := req.Replacement.Minor != 0
@@ -129,6 +129,12 @@ func (s *Switch) findReversed(req *txn.Request, ans *txn.Answer, w *work, revers
 				s.turnAway(req, ans, txn.OriginalIsOfAnotherDay)
 				return slot{}, false
 			}
+		} else if key, reason := s.pointed(req); reason == txn.OriginalIsBusy {
+			s.putOff(req, ans, txn.IssuerDidNotAnswer)
+			return slot{}, false
+		} else if reason == txn.Approved {
+			*reversed = key
+			sl, flight, known = s.slots.look(reversed)
 		}
 	}
 	for known && flight != nil || !known && !part {
@@ -230,6 +236,26 @@ func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 		}
 	}
 	return named, false
+}
+
+// pointed is the key of the transaction of the same codes and amount that a reversal's
+// DE61 names. Terminals give a reversal the number of what it undoes, and put that or what
+// it was about into DE61; some number it anew. What it undoes has its codes, which what
+// that was about has not. OriginalIsBusy is one that is not decided in time.
+func (s *Switch) pointed(req *txn.Request) (txn.Key, txn.Reason) {
+	key := req.Key
+	key.Class, key.Batch, key.STAN = txn.ClassFinancial, req.Pointed.Batch, req.Pointed.STAN
+	if key.STAN == 0 {
+		return key, txn.OriginalIsUnknown
+	}
+	if _, flight, known := s.slots.look(&key); known && flight != nil && !s.gate.wait(flight.done, req.Deadline) {
+		return key, txn.OriginalIsBusy
+	}
+	rec, _, reason := s.decided(key)
+	if reason == txn.Approved && (rec.ProcessingCode != req.ProcessingCode || rec.Condition != req.Condition || rec.Amount != req.Amount) {
+		reason = txn.OriginalIsUnknown
+	}
+	return key, reason
 }
 
 // denyPart refuses the reversal of a part for a reason that may pass. See reverse for

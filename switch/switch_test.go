@@ -608,6 +608,47 @@ func TestCardlessIsToldTheCard(t *testing.T) {
 	asked("void", void, testPAN)
 }
 
+// A reversal that has a number of its own undoes what its DE61 names, if that has its
+// codes and amount. Where DE61 names what the undone was about, nothing is undone.
+func TestReversalWithANumberOfItsOwn(t *testing.T) {
+	h := newHouse(t)
+	asked := func(what string, req txn.Request, points uint32, want txn.Reason) txn.Answer {
+		t.Helper()
+		req.Pointed = txn.Number{Batch: 1, STAN: points}
+		ans := h.ask(req)
+		if ans.Reason != want {
+			t.Errorf("%s: %v", what, ans.Reason)
+		}
+		return ans
+	}
+	undone := func(what string, want int) {
+		t.Helper()
+		h.settle()
+		if got := h.bank.undone(0); got != want {
+			t.Errorf("%s: %d reversals at the issuer, want %d", what, got, want)
+		}
+	}
+	h.ask(sale("10000001", 7, 500))
+	asked("another amount", reversal("10000001", 20, 400), 7, txn.Approved)
+	void := reversal("10000001", 21, 500)
+	void.ProcessingCode = [6]byte([]byte("200000"))
+	asked("of a void that never came, which was about the sale", void, 7, txn.Approved)
+	undone("other codes", 0)
+	first := asked("of the sale", reversal("10000001", 22, 500), 7, txn.Approved)
+	undone("the sale", 1)
+	if again := asked("again", reversal("10000001", 22, 500), 7, txn.Approved); !same(first, again) {
+		t.Errorf("again: %+v, first %+v", again, first)
+	}
+	h.restart()
+	h.settle()
+	if got := h.used("10000001"); got != 0 {
+		t.Errorf("limit use %d, want none", got)
+	}
+	h.ask(sale("10000001", 8, 500))
+	asked("its own number is the sale's, whatever DE61 says", reversal("10000001", 8, 500), 7, txn.Approved)
+	undone("by its own number", 2)
+}
+
 func TestSaleAfterItsReversalIsRefused(t *testing.T) {
 	h := newHouse(t)
 	h.want("reversal", h.ask(reversal("10000001", 7, 500)), txn.Approved, "00")

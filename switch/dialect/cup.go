@@ -203,16 +203,19 @@ func decodeCUP(x *Exchange) error {
 // decodeReference reads which earlier transaction the request is about: DE61
 // (batch 6, trace 6, date 4, ...), DE37 and DE38. A reversal has the number and
 // batch of what it reverses; what terminals put into its DE61 differs (cup-pos
-// C2), so it is not read.
+// C2), so that is asked only where there is nothing of its number.
 func decodeReference(x *Exchange) error {
 	m, req := &x.message, &x.Request
+	var buf [29]byte
 	if req.Key.Class == txn.ClassReversal {
 		req.Original.STAN, req.Original.Batch = req.Key.STAN, req.Key.Batch
 		readText(m, 39, req.ReversalReason[:])
+		if v := m.AppendDigits(buf[:0], 61); len(v) >= 12 {
+			req.Pointed = txn.Number{Batch: decimal(v[:6]), STAN: decimal(v[6:12])}
+		}
 		return nil
 	}
 	if m.Has(61) {
-		var buf [29]byte
 		v := m.AppendDigits(buf[:0], 61)
 		if len(v) < 12 {
 			return errField{61, "must have a batch number and a trace number"}

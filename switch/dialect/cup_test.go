@@ -107,6 +107,9 @@ func TestCUPKinds(t *testing.T) {
 				if reversal.Request.Kind != want {
 					t.Errorf("its reversal is %v", reversal.Request.Kind)
 				}
+				if v := row.more[61]; v != "" && reversal.Request.Pointed != (txn.Number{Batch: decimal([]byte(v[:6])), STAN: decimal([]byte(v[6:12]))}) {
+					t.Errorf("its reversal points to %+v", reversal.Request.Pointed)
+				}
 			})
 		})
 	}

@@ -51,6 +51,7 @@ type Request struct {
 	Chip           Secret   // DE55
 	Original       Reference
 	ReversalReason [2]byte  // DE39 of a reversal
+	Pointed        Number   // of a reversal that has a number of its own: what it says besides (DE61 of CUP)
 	Carriers       Carriers // of Info, which is read from them at admission
 	Caller         uint64   // telephone number of the line the message came by, without leading zeros; 0 is not told
 	Region         Region   // as reported, 0 when the message carried none
@@ -94,6 +95,9 @@ type Request struct {
 	// its own is behind that, else 0.
 	Ahead uint32
 }
+
+// Number is a transaction's of one terminal. The zero value is none.
+type Number struct{ Batch, STAN uint32 }
 
 // Reference is what a request says of the earlier transaction it is about. What
 // it does not say is zero.

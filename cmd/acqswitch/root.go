@@ -162,7 +162,33 @@ side could not be reached.`,
 		configCommand(c),
 		versionCommand(c),
 	)
+	readDecimally(root)
 	return root
+}
+
+// readDecimally has every number among a command's flags, and those of its commands,
+// read as people write it: 000042, as trace numbers are printed, is 42, and not the 34
+// that a program makes of it.
+func readDecimally(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		switch f.Value.Type() {
+		case "int", "int64", "uint16", "uint32", "uint64":
+			f.Value = decimal{f.Value}
+		}
+	})
+	for _, child := range cmd.Commands() {
+		readDecimally(child)
+	}
+}
+
+// decimal is a number whose leading zeros say nothing.
+type decimal struct{ pflag.Value }
+
+func (d decimal) Set(text string) error {
+	if digits := strings.TrimLeft(text, "0"); digits != "" {
+		return d.Value.Set(digits)
+	}
+	return d.Value.Set(text) // 0, or nothing
 }
 
 // withoutCards refuses a card number in what people write for those who read it

@@ -163,6 +163,8 @@ func TestTerminalSaysWhy(t *testing.T) {
 		{"sale --amount 10.00 --stan 300 --store t1", exitOK, "STAN 000300", ""},
 		{"sale --amount 10.00 --stan 42 --store t1", exitUsage, "", "--stan 42: the store t1 numbers its requests, the next is 301; leave --stan out"},
 		{"void --original-stan 42 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
+		{"void --original-stan 000042 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
+		{"void --original-stan 0x2A --store t1", exitUsage, "", "--original-stan \"0x2A\" must be a number"},
 		{"void --original-stan 42 --original-rrn 326000000000 --amount 10.00 --store t1", exitRefused, "code 25, original was not found", ""},
 		{"reversal --stan 42 --store t1", exitUsage, "", "the store has no STAN 42; it has 300"},
 		{"void --original-stan 42 --store t2", exitUsage, "", "the store has no STAN 42; it has none"},

@@ -27,6 +27,7 @@ func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	write(t, dir, "huge.yaml", "# "+strings.Repeat("x", configSizeMax))
 	write(t, dir, "office.yaml", "registry_from: database\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	write(t, dir, "away.yaml", "registry_from: database\nledger: {dsn: \"postgres://u:secret@127.0.0.1:1/d\"}\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -96,6 +97,8 @@ func TestCommandLine(t *testing.T) {
 		{"merchant set 999290054110001 name=A --by li --config away.yaml", exitUnreachable, "", "connection refused"},
 		{"ledger figures --config away.yaml", exitUnreachable, "", "connection refused"},
 
+		{"config check --config huge.yaml", exitUsage, "", "read configuration: huge.yaml is larger than 1048576 bytes"},
+
 		{"terminal sale", exitUsage, "", "--amount must say how much"},
 		{"terminal sale --amount 12.345", exitUsage, "", "--amount"},
 		{"terminal sale --amount -1", exitUsage, "", "--amount: amount \"-1\" must have digits and at most one point: no sign"},
@@ -155,6 +158,7 @@ func TestConfigRefusals(t *testing.T) {
 	t.Parallel()
 	const is = "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n"
 	for _, c := range []struct{ name, text, want string }{
+		{"behind a mark of UTF-8", "\uFEFFnode: x\n", "line 1: node: must be a whole number"},
 		{"no YAML", "acquirer: [", "line 1: sequence end token ']' not found"},
 		{"a list", "- acquirer", "line 1: sequence was used where mapping is expected"},
 		{"a key twice", "node: 1\nnode: 2\n", `line 2: mapping key "node" already defined`},
@@ -531,5 +535,17 @@ func TestRegistry(t *testing.T) {
 	}
 	if !maps.Equal(names, map[string]bool{"registry.yaml": true}) {
 		t.Errorf("left behind: %v", names)
+	}
+}
+
+// What is checked is what is put in force, also where the file is a pipe that can be
+// read only once.
+func TestRegistryImportOfAPipe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "acqswitch.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	acqswitch(t, dir, nil, registryText, "registry", "import", "/dev/stdin").check(t, exitOK, "1 merchants with 1 terminals", "")
+	if got := read(t, dir+"/data/registry.yaml"); got != registryText {
+		t.Errorf("in force is %q", got)
 	}
 }

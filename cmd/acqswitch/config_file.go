@@ -16,10 +16,14 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // configFile is the configuration where none is named.
 const configFile = "acqswitch.yaml"
+
+const configSizeMax = 1 << 20
 
 // configPath is what --config names; empty where it is not given and there is
 // no configFile.
@@ -47,7 +51,7 @@ func loadConfig(path string, environ []string) (*config, error) {
 	}
 	cfg.Issuers = nil // the reference's issuer is an example, not a default
 	if path != "" {
-		text, err := os.ReadFile(path)
+		text, err := readWhole(path, configSizeMax)
 		if err != nil {
 			return nil, usage(fmt.Errorf("read configuration: %w", err))
 		}
@@ -108,6 +112,7 @@ func environment(environ []string) map[string]string {
 // readYAML puts what the text says over cfg. An error names the line, and the
 // key where one is wrong.
 func readYAML(text []byte, cfg *config) error {
+	text = yamlfile.Unmarked(text)
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return yamlFault(err, nil)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -146,14 +145,7 @@ func (c *config) openAccount() func(merchant, sealed string) (string, error) {
 // input reads a file that settlement works on, of the data directory unless given.
 func (c *config) input(what, given, name string, sizeMax int64) (text []byte, path string, err error) {
 	path = c.path(given, name)
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > sizeMax {
-		err = fmt.Errorf("%s is larger than %d bytes", path, sizeMax)
-	}
-	if err == nil {
-		text, err = os.ReadFile(path)
-	}
-	if err != nil {
+	if text, err = readWhole(path, sizeMax); err != nil {
 		return nil, path, usage(fmt.Errorf("read %s: %w", what, err))
 	}
 	return text, path, nil

@@ -44,6 +44,18 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	return d.Sync()
 }
 
+// readWhole reads a file, or a pipe, of sizeMax bytes at most.
+func readWhole(path string, sizeMax int64) (text []byte, err error) {
+	err = readFile(path, func(r io.Reader) (err error) {
+		text, err = io.ReadAll(io.LimitReader(r, sizeMax+1))
+		return err
+	})
+	if err == nil && int64(len(text)) > sizeMax {
+		err = fmt.Errorf("%s is larger than %d bytes", path, sizeMax)
+	}
+	return text, err
+}
+
 func readFile(name string, read func(io.Reader) error) error {
 	file, err := os.Open(name)
 	if err != nil {

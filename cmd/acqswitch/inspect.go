@@ -67,16 +67,19 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 	return cmd
 }
 
+// messageSizeMax is more than the text of any message, in whatever form.
+const messageSizeMax = 1 << 16
+
 func readMessage(given []string, file string) ([]byte, error) {
 	switch {
 	case file != "" && len(given) > 0:
 		return nil, errors.New("give a message or --file, not both")
 	case file != "":
-		return os.ReadFile(file)
+		return readWhole(file, messageSizeMax)
 	case len(given) == 0:
 		return nil, errors.New("no message given; pass hexadecimal or base64, --file FILE, or - for standard input")
 	case given[0] == "-":
-		return io.ReadAll(io.LimitReader(os.Stdin, 1<<16))
+		return io.ReadAll(io.LimitReader(os.Stdin, messageSizeMax))
 	}
 	return []byte(strings.Join(given, " ")), nil
 }

@@ -51,14 +51,7 @@ func layoutOf(name string) (*reconcile.Layout, error) {
 	if l, ok := reconcile.Builtin(name); ok {
 		return l, nil
 	}
-	info, err := os.Stat(name)
-	if err == nil && info.Size() > reconcile.LayoutSizeMax {
-		err = fmt.Errorf("%s is larger than %d bytes", name, reconcile.LayoutSizeMax)
-	}
-	var text []byte
-	if err == nil {
-		text, err = os.ReadFile(name)
-	}
+	text, err := readWhole(name, reconcile.LayoutSizeMax)
 	if err != nil {
 		return nil, usage(fmt.Errorf("--layout must be acom, zm, ipm or a file: %w", err))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -50,13 +51,14 @@ as they are, and a running switch takes it up at once.`,
 			if cfg.RegistryFrom == "database" {
 				return importBook(cmd.Context(), c, cfg, given[0], office.Act{By: f.by, Reason: f.reason}, approved)
 			}
-			snapshot, err := readRegistry(given[0])
+			// Read once: what is checked is what is put in force, also of a pipe.
+			text, err := readWhole(given[0], registry.FileSizeMax)
 			if err != nil {
-				return err
+				return usage(fmt.Errorf("open registry: %w", err))
 			}
-			text, err := os.ReadFile(given[0])
+			snapshot, err := registry.Load(bytes.NewReader(text), given[0])
 			if err != nil {
-				return err
+				return usage(err)
 			}
 			target := cfg.path(cfg.Registry, "registry.yaml")
 			if err := replaceFile(target, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {

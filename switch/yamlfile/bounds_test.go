@@ -50,6 +50,8 @@ func TestBounds(t *testing.T) {
 			}
 			return s
 		}(), "f:65: this is nested deeper"},
+		{"a mark of UTF-8", "\uFEFFversion: 1\n", ""},
+		{"a mark and a comment", "\uFEFF# the registry\nversion: 1\n", ""},
 		{"brackets in a text", "version: '" + strings.Repeat("[", 200) + "'", ""},
 		{"brackets in a comment", "version: 1 # " + strings.Repeat("[", 200), ""},
 		{"dashes in a text", "version: " + strings.Repeat("-", 200), ""},

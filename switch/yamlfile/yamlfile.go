@@ -11,6 +11,7 @@
 package yamlfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,7 +70,7 @@ func parse(text []byte, name, empty string) (ast.Node, error) {
 	if len(text) > SizeMax {
 		return nil, &Problem{File: name, Line: 1, What: fmt.Sprintf("the file is larger than %d bytes", SizeMax)}
 	}
-	tokens := lexer.Tokenize(string(text))
+	tokens := lexer.Tokenize(string(Unmarked(text)))
 	if line, what := shape(tokens); line > 0 {
 		return nil, &Problem{File: name, Line: line, What: what}
 	}
@@ -88,6 +89,10 @@ func parse(text []byte, name, empty string) (ast.Node, error) {
 	}
 	return nil, &Problem{File: name, Line: 1, What: "the file is empty: " + empty}
 }
+
+// Unmarked is a text without the mark that some editors put before UTF-8, and that the
+// YAML library takes for a part of the first key.
+func Unmarked(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xEF\xBB\xBF")) }
 
 // problemOf is an error of the YAML library without its extract of the file.
 func problemOf(err error, name string) *Problem {

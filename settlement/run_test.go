@@ -698,7 +698,9 @@ func TestPayouts(t *testing.T) {
 			"M9: 9.99 + 0.00 + 0.00 + 0.00 - 0.00 - 0.00 = 9.99, the merchant has no payout account in this currency\n"+
 			"M9 -0.01 the merchant has no plan on this day: its amount is in suspense\n"+
 			"M9 9.99 the merchant has no payout account in this currency\n")
-		if booked, err := Booked(t.Context(), w.ledger); err != nil || !maps.Equal(booked, map[int64]txn.Date{fix: day2}) {
+		next := w.propose(t, Correction{"M9", txn.CNY, "suspense", "merchant payable", 1})
+		w.approve(t, next)
+		if booked, err := Booked(t.Context(), w.ledger); err != nil || !maps.Equal(booked, map[int64]txn.Date{fix: day2, next: 0}) {
 			t.Errorf("%v, %v", err, booked)
 		}
 		if holds, err := Holds(t.Context(), w.ledger); err != nil || len(holds) != 1 || holds[0].Released == nil || holds[0].Released.Who != "li" {
@@ -877,7 +879,10 @@ func TestDecisionsRefused(t *testing.T) {
 			{hold("li", "two\nlines"), "the reason must be given, in one line"},
 			{propose(func(c *Correction) { c.Debit = "nowhere" }), "must both be accounts"},
 			{propose(func(c *Correction) { c.Credit = c.Debit }), "not from suspense to itself"},
+			{hold(strings.Repeat("x", approval.NameMax+1), "r"), "who decides must be given, in one line of at most"},
+			{hold("li", strings.Repeat("x", approval.TextMax+1)), "the reason must be given, in one line of at most"},
 			{propose(func(c *Correction) { c.Minor = 0 }), "must be above zero"},
+			{propose(func(c *Correction) { c.Minor = txn.AmountMax + 1 }), "of at most 12 digits"},
 			{propose(func(c *Correction) { c.Currency, c.Debit = 1, "fee income" }), "currency 001 is not in ISO 4217"},
 			{release(99), "there is no hold, and no payout that came back, with the number 99"},
 			{release(held), ""},

@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -86,7 +87,22 @@ func TestAloft(t *testing.T) {
 		if !held {
 			t.Fatal("not held")
 		}
+		entered := false
+		all.Go(func() { entered = a.enter(&key, soon()) })
+		time.Sleep(time.Millisecond)
 		a.unlock(&key)
+		if all.Wait(); !entered {
+			t.Fatal("what waited for a settlement is refused when that is decided")
+		}
+		neighbour := key // of another terminal, in the same shard
+		for n := 0; neighbour == key || neighbour.Terminal.Spread()%undecidedShards != key.Terminal.Spread()%undecidedShards; n++ {
+			neighbour.Terminal = txn.MakeTerminalID(fmt.Sprintf("%08d", n))
+		}
+		if !a.lock(&neighbour, soon()) {
+			t.Fatal("one terminal's transaction holds up another's settlement")
+		}
+		a.unlock(&neighbour)
+		a.leave(&key)
 		many := make([]txn.Key, 9) // of one terminal, more than its shard has room for
 		for i := range many {
 			many[i] = key

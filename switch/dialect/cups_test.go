@@ -214,6 +214,9 @@ func TestCUPSReversal(t *testing.T) {
 			for _, asked := range []uint16{0x0400, 0x0401, 0x0420, 0x0421} {
 				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &c.rec, []byte(testPAN), asked) })
 				checkMessage(t, m, 0x0420, c.want)
+				with := agreed(t)
+				m = sent(t, with, func(dst []byte) ([]byte, error) { return with.AppendReversal(dst, &c.rec, []byte(testPAN), asked) })
+				checkMessage(t, m, 0x0420, c.want.with(fields{33: "48800000", 90: c.want[90][:31] + "00048800000", 100: "00010000", 122: "003800"}))
 				if link.Kind(m) != txn.KindReversal {
 					t.Errorf("it is a %s", link.Kind(m))
 				}
@@ -264,6 +267,9 @@ func TestCUPSAdvice(t *testing.T) {
 			for _, repeat := range []bool{false, true} {
 				m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &rec, []byte(testPAN), repeat) })
 				checkMessage(t, m, 0x0220, c.want)
+				with := agreed(t)
+				m = sent(t, with, func(dst []byte) ([]byte, error) { return with.AppendAdvice(dst, &rec, []byte(testPAN), repeat) })
+				checkMessage(t, m, 0x0220, c.want.with(fields{33: "48800000", 90: c.want[90][:31] + "00048800000", 100: "00010000", 122: "003800"}))
 			}
 		})
 	}

@@ -156,6 +156,14 @@ func TestDecode(t *testing.T) {
 		{name: "cup balance", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "310000", 4: "", 60: "0100000100060"}, facts: "balance 10000001 999290054110001 batch 1 stan 42 0.00 156 622202*********0128 exp 3012 entry 051"},
 		{name: "cup balance without currency", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "310000", 4: "", 49: "", 60: "0100000100060"}, fault: "field 49 is missing"},
 
+		{name: "cup void", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "200000", 37: "326112000041", 60: "2300000100060", 61: "000123000002"},
+			facts: strings.Replace(cupSaleFacts, "sale", "void", 1) + " of 123/2 RRN 326112000041"},
+		{name: "cup refund of another day", dialect: "cup-pos", mti: 0x0220, base: cupSale, change: fields{3: "200000", 37: "326112000041", 60: "2500000100060", 61: "6543210123451121"},
+			facts: strings.Replace(cupSaleFacts, "sale", "refund", 1) + " of 654321/12345 on 1121 RRN 326112000041"},
+		{name: "cup refund of no day", dialect: "cup-pos", mti: 0x0220, base: cupSale, change: fields{3: "200000", 37: "326112000041", 60: "2500000100060", 61: "0000010000020000"},
+			facts: strings.Replace(cupSaleFacts, "sale", "refund", 1) + " of 1/2 RRN 326112000041"},
+		{name: "cup void without a trace number", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{3: "200000", 37: "326112000041", 60: "2300000100060", 61: "00000100000"}, fault: "field 61 must have a batch number and a trace number"},
+		{name: "cup sale by fallback", dialect: "cup-pos", mti: 0x0200, base: cupSale, change: fields{22: "801"}, facts: strings.Replace(cupSaleFacts, "051", "801", 1)},
 		{name: "cup reversal", dialect: "cup-pos", mti: 0x0400, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal", 1) + " of 1/42 because 98"},
 		{name: "cup reversal said again", dialect: "cup-pos", mti: 0x0401, base: cupReversal, facts: strings.Replace(cupSaleFacts, "sale", "reversal again", 1) + " of 1/42 because 98"},
 		{name: "cup reversal of a void", dialect: "cup-pos", mti: 0x0400, base: cupReversal, change: fields{3: "200000", 60: "2300000100060"}, facts: strings.Replace(cupSaleFacts, "sale", "reversal", 1) + " of 1/42 because 98"},
@@ -449,6 +457,27 @@ func TestAnswerThatCannotBeSigned(t *testing.T) {
 		frame, err := d.AppendAnswer([]byte("before"), x, func(*txn.Request, []byte) ([8]byte, error) { return [8]byte{}, keyless })
 		if !errors.Is(err, keyless) || string(frame) != "before" {
 			t.Errorf("%s: %q, %v", name, frame, err)
+		}
+	}
+}
+
+// TestClasses: what makes two messages one request, by their types.
+func TestClasses(t *testing.T) {
+	for name, rows := range map[string]map[uint16]txn.Class{
+		"cup-pos": {0x0100: txn.ClassFinancial, 0x0200: txn.ClassFinancial, 0x0201: txn.ClassFinancial, 0x0220: txn.ClassAdvice, 0x0221: txn.ClassAdvice, 0x0400: txn.ClassReversal, 0x0401: txn.ClassReversal,
+			0x0320: txn.ClassUpload, 0x0500: txn.ClassUpload, 0x0620: txn.ClassAdvice, 0x0800: txn.ClassNetwork, 0x0820: txn.ClassNetwork},
+		"iso87": {0x0100: txn.ClassFinancial, 0x0101: txn.ClassFinancial, 0x0200: txn.ClassFinancial, 0x0220: txn.ClassAdvice, 0x0221: txn.ClassAdvice, 0x0400: txn.ClassReversal, 0x0421: txn.ClassReversal,
+			0x0320: txn.ClassUpload, 0x0500: txn.ClassUpload, 0x0520: txn.ClassUpload, 0x0620: txn.ClassAdvice, 0x0800: txn.ClassNetwork, 0x0820: txn.ClassNetwork},
+	} {
+		d := terminal(t, name)
+		for mti, want := range rows {
+			f := isoSale.with(fields{70: "301"})
+			if name == "cup-pos" {
+				f = cupSale
+			}
+			if x := decoded(t, d, build(t, d.Codec(), mti, f)); x.Request.Key.Class != want {
+				t.Errorf("%s %04x: class %d, want %d", name, mti, x.Request.Key.Class, want)
+			}
 		}
 	}
 }

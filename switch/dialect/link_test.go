@@ -130,6 +130,7 @@ func TestAppendRequest(t *testing.T) {
 			cupSale.with(fields{2: "", 14: "", 23: "001", 35: testPAN + "=30122201000", 52: "hex:BDFD42DCF960C8B6", 53: "2600000000000000", 55: "hex:9F260101"}), owner, 0x0200,
 			sale.with(fields{23: "001", 35: testPAN + "=30122201000", 52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6", 53: "2600000000000000", 55: "\x9F\x26\x01\x01"})},
 		{"cup balance has no amount", "cup-pos", 0x0200, cupSale.with(fields{3: "310000", 4: "", 60: "0100000100060"}), owner, 0x0200, sale.with(fields{3: "310000", 4: ""})},
+		{"cup sale by fallback", "cup-pos", 0x0200, cupSale.with(fields{22: "801"}), owner, 0x0200, sale.with(fields{22: "801"})},
 		{"cup scanned code has no card", "cup-pos", 0x0200, cupSale.with(fields{2: "", 14: "", 22: "032"}), owner, 0x0200, sale.with(fields{2: "", 14: "", 22: "032"})},
 		{"cup void is no refund", "cup-pos", 0x0200, cupSale.with(fields{3: "200000", 37: "326112000041", 38: "A1B2C3", 60: "2300000100060", 61: "000001000002"}), owner, 0x0200,
 			sale.with(fields{3: "020000", 38: "A1B2C3", 90: testOriginal})},
@@ -198,7 +199,8 @@ func TestAppendReversal(t *testing.T) {
 	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
 	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
 	completion.MTI = 0x0201
-	isoVoid, dueVoid := void, void
+	isoVoid, dueVoid, told := void, void, more
+	told.Condition = [2]byte([]byte("18"))
 	isoVoid.ProcessingCode = [6]byte([]byte("020000"))
 	dueVoid.MTI = 0x0400
 	gone := original // a pre-authorization given back, without an answer
@@ -229,6 +231,7 @@ func TestAppendReversal(t *testing.T) {
 		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
 		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 37: "", 38: "A1B2C3", 39: "06"})},
 		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization by telephone", told, 0x0400, want.with(fields{25: "18", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"a completion that was said twice", completion, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
 		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 25: "06", 90: "0100" + want[90][4:]})},
@@ -465,6 +468,22 @@ func TestIsDay(t *testing.T) {
 			if want := day >= 1 && day <= last[mmdd[:2]]; isDay([4]byte([]byte(mmdd))) != want {
 				t.Errorf("%s: %v", mmdd, !want)
 			}
+		}
+	}
+}
+
+// TestCoded: a response code is two letters or digits.
+func TestCoded(t *testing.T) {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	for c := range 256 {
+		want := strings.IndexByte(alphabet, byte(c)) >= 0
+		if coded([]byte{'0', byte(c)}) != want || coded([]byte{byte(c), 'z'}) != want {
+			t.Errorf("%q: %v", rune(c), !want)
+		}
+	}
+	for _, code := range []string{"", "0", "000"} {
+		if coded([]byte(code)) {
+			t.Errorf("%q is one", code)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func TestPositions(t *testing.T) {
 		w.hold(t, "M2")
 		declined := deed(4, txn.KindSale, "M2", day2, 7_00, 0)
 		declined.Outcome, declined.Reason = txn.OutcomeDeclined, txn.IssuerDeclined
-		w.put(deed(3, txn.KindSale, "M2", day2, 100_00, 0), declined)
+		w.put(deed(3, txn.KindSale, "M2", day2, 100_00, 0), declined, deed(6, txn.KindBalance, "M2", day2, 0, 0)) // which moves nothing
 		w.drained()
 		w.settle(day2)
 		w.put(deed(5, txn.KindRefund, "M2", day3, 50_00, 1))
@@ -91,6 +91,16 @@ func TestPositions(t *testing.T) {
 			"2026-11-21 done CNY: 1 of 2 approved, 1 for 10000 - 0, fees 50, paid 0, carried 18905\n"+
 			"2026-11-22 open CNY: 1 of 1 approved, 1 for 0 - 5000, fees 0, paid 0, carried 0\n")
 
+		w.settle(day3)
+		if err := IssuerPositions(t.Context(), w.ledger, day3, func(p *IssuerPosition) error {
+			// 50.00 of 1,000.00 are given back, with interchange (3.33 for 3.50) and network fee (0.31 for 0.33).
+			if p.Sales != 0 || p.Refunds != 50_00 || p.Interchange != -17 || p.Network != -2 || p.Day != -50_00+17+2 {
+				t.Errorf("%+v", p)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
 		stop := errors.New("enough")
 		if err := MerchantPositions(t.Context(), w.ledger, 0, runCalendar.Zone, func(*MerchantPosition) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("positions go on after %v", err)

@@ -3,20 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 )
-
-// stage is a part of the app that runs. Stages start in order and stop in
-// reverse: whoever uses another stops before it.
-type stage struct {
-	name string
-	run  func(context.Context) error
-}
 
 // run serves until ctx ends or a stage fails, then drains: terminals stop
 // being read and everything in flight is answered; then reversals pause (they
@@ -24,41 +15,20 @@ type stage struct {
 // journal closes. ready is called once terminals can connect.
 func (a *app) run(ctx context.Context, ready func()) (err error) {
 	defer func() { err = errors.Join(err, a.close()) }()
-	failed := make(chan error, 8)
-	var stop []func()
+	running := newStages()
+	start := func(name string, run func(context.Context) error) { running.start(ctx, name, run) }
 	var stopping time.Time
 	defer func() {
-		for i := len(stop) - 1; i >= 0; i-- {
-			if i == 0 && !stopping.IsZero() { // what writes the log is the last to go
-				a.log.Info("stopped", "took", time.Since(stopping).Round(time.Millisecond))
-			}
-			stop[i]()
+		running.stop(1) // what writes the log is the last to go
+		if !stopping.IsZero() {
+			a.log.Info("stopped", "took", time.Since(stopping).Round(time.Millisecond))
 		}
-		for {
-			select {
-			case failure := <-failed:
-				err = both(err, failure)
-				continue
-			default:
-			}
-			return
-		}
+		err = both(err, running.stop(0))
 	}()
-	start := func(st stage) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if err := st.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				failed <- fmt.Errorf("%s: %w", st.name, err)
-			}
-		}()
-		stop = append(stop, func() { cancel(); <-done })
-	}
 
-	start(stage{"log", a.logs.Run})
-	start(stage{"journal", a.journal.Run})
-	start(stage{"terminals' keys", a.keyLog.Run})
+	start("log", a.logs.Run)
+	start("journal", a.journal.Run)
+	start("terminals' keys", a.keyLog.Run)
 	if err := a.keys.Recover(); err != nil {
 		return err
 	}
@@ -66,7 +36,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	if a.downloads != nil {
-		start(stage{"downloads", a.takenLog.Run})
+		start("downloads", a.takenLog.Run)
 		if err := a.downloads.Recover(a.takenLog); err != nil {
 			return err
 		}
@@ -84,37 +54,37 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if err := a.terminals.Listen(ctx); err != nil {
 		return err
 	}
-	start(stage{"telemetry", a.telemetry.Run})
-	start(stage{"disk", a.disk.run})
-	start(stage{"certificates", a.watchCertificates})
-	start(stage{"ledger", a.runDrain})
+	start("telemetry", a.telemetry.Run)
+	start("disk", a.disk.run)
+	start("certificates", a.watchCertificates)
+	start("ledger", a.runDrain)
 	if !counted {
-		start(stage{"month", func(ctx context.Context) error { return a.loadMonth(ctx, first) }})
+		start("month", func(ctx context.Context) error { return a.loadMonth(ctx, first) })
 	}
-	start(stage{"alerts", a.followAlerts})
+	start("alerts", a.followAlerts)
 	if a.policies != nil {
-		start(stage{"policy", a.followPolicies})
+		start("policy", a.followPolicies)
 	}
-	start(stage{"batches", a.closeBatches})
-	start(stage{"settlement", a.settleDays})
-	start(stage{"retention", a.truncate})
+	start("batches", a.closeBatches)
+	start("settlement", a.settleDays)
+	start("retention", a.truncate)
 	if a.office != nil {
-		start(stage{"registry", func(ctx context.Context) error {
+		start("registry", func(ctx context.Context) error {
 			return a.office.Follow(ctx, a.registry.Snapshot(), a.version, a.registry.Replace, a.log)
-		}})
-		start(stage{"office", a.sweep})
+		})
+		start("office", a.sweep)
 	}
-	start(stage{"issuers", a.issuers.Run})
-	start(stage{"reversals", a.acquirer.Run})
-	start(stage{"control", a.serveControl})
+	start("issuers", a.issuers.Run)
+	start("reversals", a.acquirer.Run)
+	start("control", a.serveControl)
 	if a.admin != nil {
-		start(stage{"admin", a.serveAdmin})
+		start("admin", a.serveAdmin)
 	}
 	if a.recorder != nil {
-		start(stage{"recorder", a.record})
+		start("recorder", a.record)
 	}
 	a.awaitLinks(ctx, a.linksFirst)
-	start(stage{"terminals", a.terminals.Run})
+	start("terminals", a.terminals.Run)
 	for i, addr := range a.terminals.Addrs() {
 		l := a.cfg.Terminals.Listeners[i]
 		a.log.Info("terminals can connect", "dialect", l.Dialect, "address", l.scheme()+addr.String())
@@ -125,23 +95,11 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 		stopping = time.Now()
 		a.log.Info("stopping")
 		return nil
-	case err := <-failed:
+	case <-running.failed:
 		stopping = time.Now()
-		a.log.Error("stopping", "error", err)
-		return err
+		a.log.Error("stopping", "error", running.failure())
+		return nil // stop says what it was
 	}
-}
-
-// both is what two stages failed with. When a journal fails, whoever writes to it
-// says so as well: its own error is told, or one of theirs.
-func both(a, b error) error {
-	switch {
-	case a != nil && errors.Is(b, journal.ErrClosed):
-		return a
-	case errors.Is(a, journal.ErrClosed):
-		return b
-	}
-	return errors.Join(a, b)
 }
 
 // linksWithin bounds how long terminals wait for the links to come up.

@@ -20,22 +20,13 @@ func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) e
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	run := func(stage func(context.Context) error) (stop func()) {
-		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		ended := make(chan error, 1)
-		go func() { ended <- stage(running) }()
-		return func() {
-			cancel()
-			if e := <-ended; err == nil && !errors.Is(e, context.Canceled) {
-				err = e
-			}
-		}
-	}
-	defer run(a.journal.Run)()
+	running := newStages()
+	defer func() { err = both(err, running.stop(0)) }()
+	running.start(ctx, "journal", a.journal.Run)
 	if _, err := a.acquirer.Recover(); err != nil {
 		return err
 	}
-	defer run(a.runDrain)()
+	running.start(ctx, "ledger", a.runDrain)
 	if err := do(a); err != nil {
 		return err
 	}

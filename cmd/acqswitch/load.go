@@ -115,12 +115,12 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 	if !c.json() {
 		o.Progress = replayProgress(c.out)
 	}
-	before, err := stages(ctx, f.metrics)
+	before, err := hostStages(ctx, f.metrics)
 	if err != nil {
 		return unreachable(fmt.Errorf("--metrics: %w", err))
 	}
 	r, made := replay.RunLoad(ctx, p, o)
-	if after, err := stages(ctx, f.metrics); err == nil && r.Load != nil {
+	if after, err := hostStages(ctx, f.metrics); err == nil && r.Load != nil {
 		r.Load.Stages = after.Since(before)
 	}
 	if err := writeReport(f.report, r); err != nil {
@@ -147,8 +147,8 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 // metricsWithin bounds asking a switch for its metrics.
 const metricsWithin = 5 * time.Second
 
-// stages asks a switch for the sums of its stages; an empty URL is none.
-func stages(ctx context.Context, url string) (replay.Stages, error) {
+// hostStages asks a switch for the sums of its stages; an empty URL is none.
+func hostStages(ctx context.Context, url string) (replay.Stages, error) {
 	if url == "" {
 		return nil, nil
 	}

@@ -123,21 +123,6 @@ func (c *config) checkKeys() (cards *keys.Cards, err error) {
 	return cards, vault.Close()
 }
 
-// lost refuses keys that are not there where what was sealed with them is: new ones,
-// which a first start draws, would open nothing of it.
-func (c *config) lost(path, sealed string) error {
-	if sealed = filepath.Join(c.DataDir, sealed); there(path) || !there(sealed) {
-		return nil
-	}
-	return usage(fmt.Errorf("%s does not exist, and there is %s: bring back the keys that it was written with", path, sealed))
-}
-
-// there says that a file is there; what is wrong with it is found when it is read.
-func there(path string) bool {
-	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
 // noLedger says that the ledger is a file that is not there; to look into it would
 // make it.
 func (c *config) noLedger() bool {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,4 +80,10 @@ func eachLine(r io.Reader, do func(line string) error) error {
 		}
 	}
 	return in.Err()
+}
+
+// there says that a file is there; what is wrong with it is found when it is read.
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }

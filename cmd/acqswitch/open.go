@@ -123,3 +123,12 @@ func (c *config) cards() (*keys.Cards, error) {
 	}
 	return keys.OpenCards(path)
 }
+
+// lost refuses keys that are not there where what was sealed with them is: new ones,
+// which a first start draws, would open nothing of it.
+func (c *config) lost(path, sealed string) error {
+	if sealed = filepath.Join(c.DataDir, sealed); there(path) || !there(sealed) {
+		return nil
+	}
+	return usage(fmt.Errorf("%s does not exist, and there is %s: bring back the keys that it was written with", path, sealed))
+}

@@ -38,16 +38,16 @@ func (f *actFlags) config() (*config, error) {
 	return cfg, err
 }
 
-// books are the ledger of a configuration and its database, for what else keeps
-// rows there.
+// books are the ledger of a configuration, and its database for the other packages that
+// keep rows there.
 type books struct {
 	cfg    *config
 	ledger *ledger.Ledger
 	db     *sqldb.DB
 }
 
-// books calls fn with the books of the configuration, the ledger's tables up to
-// date. No file is made where none is.
+// books calls fn with the books of the configuration, whose ledger's tables are brought
+// up to date first. It does not make a ledger where there is none.
 func (f *actFlags) books(ctx context.Context, fn func(*books) error) error {
 	cfg, err := f.config()
 	if err != nil {
@@ -73,7 +73,7 @@ func (f *actFlags) books(ctx context.Context, fn func(*books) error) error {
 }
 
 // open calls fn with the ledger of the configuration and the desk of proposals. A
-// Refusal of fn is a no.
+// Refusal of fn becomes exit code 3.
 func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
 	return f.books(ctx, func(b *books) error {
 		desk := approval.New(b.db)
@@ -88,7 +88,7 @@ func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.D
 	})
 }
 
-// because holds that a command which needs a reason has one.
+// because refuses a command that needs a reason and has none.
 func because(reason string) error {
 	if strings.TrimSpace(reason) == "" {
 		return usage(errors.New("--reason must say why"))
@@ -117,7 +117,7 @@ func (f *actFlags) known() (id txn.MerchantID, err error) {
 	return id, nil
 }
 
-// ending is a command that ends what has a number.
+// ending is a command that ends something by its number.
 func ending(c *console, use, short, example, done string, end func(context.Context, *ledger.Ledger, *approval.Desk, int64, *actFlags) error) *cobra.Command {
 	f := &actFlags{}
 	return f.on(&cobra.Command{
@@ -140,7 +140,7 @@ func ending(c *console, use, short, example, done string, end func(context.Conte
 	}, true)
 }
 
-// number reads one that a list shows.
+// number reads the number of something, as a list shows it.
 func number(text string) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 {

@@ -16,8 +16,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// bench calls fn with the workbench of the configuration, which has all that the
-// ledger found. A Refusal of fn is a no.
+// bench calls fn with the workbench of the configuration, once it has alerts of all
+// that the ledger's findings say. A Refusal of fn becomes exit code 3.
 func (f *actFlags) bench(ctx context.Context, fn func(*alert.Workbench) error) error {
 	return f.books(ctx, func(b *books) error {
 		w := alert.New(b.db)
@@ -304,8 +304,8 @@ second. Who is not in the registry is not watched (exit code 3).`,
 	return cmd
 }
 
-// watchable holds that a party is in the registry: watching a mistyped one would
-// watch nobody.
+// watchable refuses a party that is not in the registry: to watch a mistyped one would
+// be to watch nobody.
 func (f *actFlags) watchable(ctx context.Context, p alert.Party) error {
 	if f.merchant = p.Merchant; p.Merchant != "" {
 		_, err := f.known()

@@ -36,7 +36,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// archive is the ledger as the switch asks it, and the drain that it lags behind by.
+// archive is the ledger as the switch looks things up in it, with the drain that
+// CatchUp waits for.
 type archive struct {
 	ledger.Archive
 	*settlement.Drain

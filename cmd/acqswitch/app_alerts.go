@@ -11,8 +11,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// alertsEvery is how soon a finding in the ledger is an alert, and a change of the
-// watch list reaches requests.
+// alertsEvery is how soon a finding in the ledger becomes an alert, and a change of the
+// watch list takes effect.
 const alertsEvery = time.Second
 
 // followAlerts makes alerts of what the ledger has found, and puts the watch list
@@ -37,10 +37,10 @@ func (a *app) followAlerts(ctx context.Context) error {
 	}
 }
 
-// wrongMACs are terminals that sent three wrong MACs in a row (S03) and of which there
-// is no alert yet: no transaction is recorded of those. It is in memory alone: a
-// second's are lost with the process, and more while the database is away. It has no
-// more than there are terminals.
+// wrongMACs are the terminals that sent three wrong MACs in a row (S03) and of which
+// there is no alert yet. Such requests leave no record, so these are in memory only: what
+// came since the last round is lost with the process. There are no more of them than
+// registered terminals.
 type wrongMACs struct {
 	mu    sync.Mutex
 	since map[wrongMAC]time.Time // the last time
@@ -60,7 +60,7 @@ func (w *wrongMACs) add(m txn.MerchantID, t txn.TerminalID) {
 	w.since[wrongMAC{m, t}] = time.Now()
 }
 
-// raise makes alerts of them. What cannot be told yet stays.
+// raise makes alerts of them. While that fails they stay.
 func (w *wrongMACs) raise(ctx context.Context, bench *alert.Workbench) error {
 	w.mu.Lock()
 	said := maps.Clone(w.since)

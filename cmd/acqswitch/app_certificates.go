@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// certificatesEvery is how often it is looked at when certificates end.
+// certificatesEvery is how often the ends of certificates are looked at.
 const certificatesEvery = time.Hour
 
-// certificateMarks are the days before its end at which a certificate is told of,
-// each once.
+// certificateMarks are how many days before a certificate's end people are told of it,
+// once at each.
 var certificateMarks = [...]int{30, 7, 1, 0}
 
-// certificateWatch tells people of certificates that end.
+// certificateWatch logs which certificates end soon.
 type certificateWatch struct {
 	log  *slog.Logger
 	told map[expiring]int // the mark that was told of last; ends is zero
 }
 
-// expiring is what needs certificates, and when the first of them ends; zero: it
-// needs none.
+// expiring is a link or listener, and when the first certificate that it needs ends;
+// zero: it needs none.
 type expiring struct {
 	what, name string // issuer and its name, or listener and its address
 	ends       time.Time

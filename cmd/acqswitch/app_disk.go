@@ -14,8 +14,8 @@ type diskConfig struct {
 	Enough int `yaml:"enough"`
 }
 
-// diskEvery is how often the disk is looked at: at a gigabyte a second a low mark
-// of 512 MiB would be late, and no journal grows so fast.
+// diskEvery is how often the disk is looked at: often enough for a low mark of 512 MiB
+// unless the disk fills by a gigabyte a second, and no journal grows that fast.
 const diskEvery = 500 * time.Millisecond
 
 // diskWatch stops the sales while a disk is nearly full.

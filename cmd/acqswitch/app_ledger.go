@@ -66,10 +66,10 @@ const migrateRetry = time.Second
 // migrateWithin bounds the wait for the ledger before terminals are let in.
 const migrateWithin = 3 * time.Second
 
-// migrateFirst brings the schema up to date before terminals are let in: what
-// they ask of earlier transactions, and what people ask verify, then finds its
-// tables. A ledger that is away does not keep the switch from selling: runDrain
-// goes on trying. One that is too new for this program does.
+// migrateFirst brings the schema up to date before terminals are let in, so that
+// lookups of earlier transactions, and verify, find their tables. A ledger that is away
+// does not keep the switch from selling, for runDrain goes on trying; a schema that is
+// too new for this program does.
 func (a *app) migrateFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
@@ -127,7 +127,7 @@ func (a *app) migrate(ctx context.Context) error {
 // monthWithin bounds the wait for the month's use before terminals are let in.
 const monthWithin = 10 * time.Second
 
-// loadMonthFirst is loadMonth once, and says whether that was enough.
+// loadMonthFirst tries loadMonth once, and says whether it succeeded.
 func (a *app) loadMonthFirst(ctx context.Context, first journal.Position) bool {
 	ctx, cancel := context.WithTimeout(ctx, monthWithin)
 	defer cancel()
@@ -154,10 +154,10 @@ func (a *app) loadMonth(ctx context.Context, first journal.Position) error {
 	}
 }
 
-// countMonth makes the counters of the running month whole. Recovery has counted
-// every record of the journal, and what the journal no longer has, the ledger
-// has: the head is dropped only up to what is copied. So each record is counted
-// once, however far the copying is behind.
+// countMonth makes the counters of the running month whole. Recovery has counted every
+// record of the journal, and this counts the earlier ones from the ledger, which has
+// all that the journal no longer has: the journal's head is dropped only up to what is
+// copied. So each record is counted once, however far the drain is behind.
 func (a *app) countMonth(ctx context.Context, first journal.Position) error {
 	business, err := a.cfg.businessDay()
 	if err != nil {
@@ -175,12 +175,11 @@ func (a *app) countMonth(ctx context.Context, first journal.Position) error {
 	})
 }
 
-// closeEvery is how often unsettled batches are looked for: once a day there
-// are some.
+// closeEvery is how often unsettled batches are looked for. There are some once a day.
 const closeEvery = 10 * time.Minute
 
-// closeBatches closes, CloseAfter the cut-over, what no terminal settled on the
-// day before, until ctx ends.
+// closeBatches closes the batches of the day before that no terminal settled, a while
+// after the cut-over (batches.close_after), until ctx ends.
 func (a *app) closeBatches(ctx context.Context) error {
 	after := a.cfg.Batches.CloseAfter
 	day, err := a.cfg.businessDay()
@@ -207,8 +206,9 @@ func (a *app) closeBatches(ctx context.Context) error {
 // settleEvery is how often days that are due are looked for.
 const settleEvery = time.Minute
 
-// settleDays settles, Schedule after the cut-over, the days that are due, until
-// ctx ends. What fails is tried again; another process may do it first.
+// settleDays settles the days that are due, a while after the cut-over
+// (settlement.schedule), until ctx ends. A day that fails is tried again; another
+// process may settle it first.
 func (a *app) settleDays(ctx context.Context) error {
 	after := a.cfg.Settlement.Schedule
 	day, err := a.cfg.businessDay()

@@ -15,19 +15,19 @@ import (
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
-// builtInPolicy is what the policy of nobody is called in messages.
+// builtInPolicy is what messages call the policy where nobody has given one.
 const builtInPolicy = "(built-in policy)"
 
 // policyDir is the folder of the data directory with the policy that was in
-// force last: NUMBER.yaml. A database that is away at start is not a reason to
-// sell by another.
+// force last, as NUMBER.yaml: a switch that starts while the database is away goes on
+// under that one.
 const policyDir = "policy"
 
 // policyEvery is how often a new version is looked for.
 const policyEvery = 250 * time.Millisecond
 
-// readPolicy loads a policy file, or the built-in policy where none is named;
-// any fault is the file's.
+// readPolicy loads a policy file, or the built-in policy where none is named. A fault of
+// the file is a usage error.
 func readPolicy(path string) (risk.Policy, error) {
 	text, name, err := policyText(path)
 	if err != nil {
@@ -40,7 +40,7 @@ func readPolicy(path string) (risk.Policy, error) {
 	return p, nil
 }
 
-// policyText is a document and what errors call it.
+// policyText reads a policy's document, and says what errors should call it.
 func policyText(path string) ([]byte, string, error) {
 	if path == "" {
 		text, err := testdata.Files.ReadFile("policy.yaml")
@@ -134,7 +134,7 @@ func (a *app) followPolicies(ctx context.Context) error {
 	})
 }
 
-// putInForce makes p the policy, unless it lowers a limit below what is used.
+// putInForce makes p the policy, unless it lowers a limit below what is used already.
 func (a *app) putInForce(p risk.Policy) error {
 	day, err := a.cfg.businessDay()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// tellDue makes an alert of what a sweep finds.
+// tellDue makes an alert of what a sweep of the registry finds.
 func tellDue(ctx context.Context, tx *sql.Tx, d office.Due) error {
 	n := alert.Notice{Rule: d.Rule, Merchant: d.Merchant.String(), Terminal: d.Terminal.String(), Action: d.Action, At: d.At, Why: d.Why}
 	return alert.RaiseIn(ctx, tx, &n, d.Since)

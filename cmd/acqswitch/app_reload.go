@@ -42,8 +42,8 @@ func (a *app) reload() {
 	a.log.Info("downloads reloaded", "file", a.cfg.Downloads)
 }
 
-// cardTable reads the table of card prefixes, which fees are priced by too. Without
-// one no card's type is known: missing is where it would be.
+// cardTable reads the table of card prefixes, by which fees are priced, too. Without the
+// file no card's type is known, and missing is where the file would be.
 func (c *config) cardTable() (table *txn.CardTable, missing string, err error) {
 	text, path, err := c.input("types of cards", c.Settlement.Cards, "cards.csv", fee.FileSizeMax)
 	if errors.Is(err, os.ErrNotExist) && c.Settlement.Cards == "" {

@@ -22,7 +22,7 @@ type stages struct {
 
 func newStages() *stages { return &stages{failed: make(chan struct{})} }
 
-// start runs a stage until stop. It does not end with ctx, of which it has the values.
+// start runs a stage until stop. It has ctx's values, but does not end with ctx.
 func (s *stages) start(ctx context.Context, name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// asStopped does something as a switch that serves nobody: what a crash left open
-// is decided before it, and the ledger catches up after it. A running one is a no.
+// asStopped does something in a switch that serves no terminals: what a crash left open
+// is decided before it, and the ledger catches up after it. It is refused while a
+// switch runs.
 func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) error) (err error) {
 	if err := cfg.unserved("journal"); err != nil {
 		return err
@@ -38,7 +39,8 @@ func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) e
 	return nil
 }
 
-// unserved refuses what a running switch is in the way of, which has a log open.
+// unserved refuses to go on while a running switch has a log open, a directory of the
+// data directory.
 func (c *config) unserved(log string) error {
 	if locked(filepath.Join(c.DataDir, log, "LOCK")) {
 		return &exitError{exitRefused, fmt.Errorf("a switch runs on %s: stop it, then try again", c.DataDir)}

@@ -72,7 +72,8 @@ type backupReport struct {
 	Last      uint64 `json:"journal_last"`
 }
 
-// backup makes dir under another name and renames it: what is called dir is whole.
+// backup writes into a directory of another name and renames that to dir at the end, so
+// that what is called dir is complete.
 func backup(ctx context.Context, cfg *config, dir string) (_ *backupReport, err error) {
 	dir = filepath.Clean(dir)
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {

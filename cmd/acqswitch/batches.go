@@ -212,14 +212,14 @@ func newBatchLine(b *ledger.Batch) batchLine {
 	return l
 }
 
-// batchRow is what came of a batch: its steps, told in one row.
+// batchRow is what came of a batch, all its steps in one row.
 type batchRow struct {
 	batchLine        // of the last totals, with the last state
 	verdict   string // in words
 }
 
-// rows tells the settlements, one after the other of a batch number that is
-// used again, in the order they began.
+// rows are the settlements in the order in which they began. A batch number that was
+// used again has a row for each time.
 func (r *batchesReport) rows() []*batchRow {
 	type key struct {
 		merchant, terminal string

@@ -186,7 +186,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 	return r.show(c.out)
 }
 
-// nothing is why there may be no request, and what to do.
+// nothing says why a capture has no requests, and what to do about it.
 func (f *captureFlags) nothing(r *captured) string {
 	switch s := r.Stats; {
 	case s.Packets == 0:
@@ -261,7 +261,7 @@ func (c cancellable) Read(b []byte) (int, error) {
 // troublesShown bounds the lines about troubles.
 const troublesShown = 20
 
-// talkative writes, and says what is wrong.
+// talkative is a writer of captures that prints what is wrong with what it is given.
 type talkative struct {
 	*capture.Writer
 	to       io.Writer

@@ -33,7 +33,7 @@ func (c *config) expireCases(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// cases calls fn with the desk of disputes. A Refusal of fn is a no.
+// cases calls fn with the desk of disputes. A Refusal of fn becomes exit code 3.
 func (f *actFlags) cases(ctx context.Context, fn func(*config, *dispute.Desk) error) error {
 	return f.books(ctx, func(b *books) error {
 		approvals := approval.New(b.db)

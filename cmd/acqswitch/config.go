@@ -270,7 +270,7 @@ func (c *config) validate() error {
 	return nil
 }
 
-// timeouts holds that an issuer's answer can still become the terminal's.
+// timeouts refuses an issuer's timeout that is not shorter than answer_within.
 func (c *config) timeouts() error {
 	for _, is := range c.Issuers {
 		if t := cmp.Or(is.Timeout, txn.IssuerTimeoutDefault); t >= c.AnswerWithin {

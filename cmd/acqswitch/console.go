@@ -53,7 +53,7 @@ func entryMap(e registry.Entry) map[string]string {
 	return m
 }
 
-// plural is n of what a word says.
+// plural is a number and a word, which gets an s unless the number is 1.
 func plural(n int, word string) string {
 	if n != 1 {
 		word += "s"

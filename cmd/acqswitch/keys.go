@@ -41,7 +41,7 @@ type keyHolder struct {
 	known   func(ctx context.Context, cfg *config, name string) error // refuses who has no use for it; nil: nobody can say
 }
 
-// knownTerminal is a no for a terminal that is not in the registry.
+// knownTerminal refuses a terminal that is not in the registry, with exit code 3.
 func knownTerminal(ctx context.Context, cfg *config, name string) error {
 	s, err := cfg.parties(ctx)
 	if err != nil {
@@ -438,8 +438,8 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 	return parts, nil
 }
 
-// withKeys opens the log of terminals' keys, which no switch may have open: that is
-// a no.
+// withKeys opens the log of terminals' keys. While a switch has it open, that is refused
+// with exit code 3.
 func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vault) error) (err error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)

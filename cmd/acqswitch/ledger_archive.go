@@ -268,8 +268,8 @@ Exit code 3: the date is too late, and nothing was removed.`,
 	return cmd
 }
 
-// notArchived is a no where a day of a range is archived: its transactions are not
-// in the ledger.
+// notArchived refuses a range of days of which one is archived, with exit code 3: its
+// transactions are not in the ledger.
 func notArchived(ctx context.Context, l *ledger.Ledger, from, to txn.Date) error {
 	err := settlement.NotArchived(ctx, l, from, to)
 	if why := settlement.Refusal(""); errors.As(err, &why) {

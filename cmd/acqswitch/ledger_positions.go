@@ -93,8 +93,8 @@ day transactions, sales and refunds are what would count now, and the rest is ze
 	return cmd
 }
 
-// listLedger writes what list finds in the ledger of a configuration. A Refusal is
-// a no.
+// listLedger writes what list finds in the ledger of a configuration. A Refusal of list
+// becomes exit code 3.
 func listLedger(c *console, cmd *cobra.Command, file, data string, columns []listColumn, list func(*openedLedger, func(listed) error) error) error {
 	l, err := openLedgerOf(file, data)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // officeWithin bounds how long a start waits for the registry's database.
 const officeWithin = time.Minute
 
-// officeConfig is what time does to the registry.
+// officeConfig are the limits that the office of the registry keeps, most of them days.
 type officeConfig struct {
 	IdleDays         int `yaml:"idle_days"`
 	StopDays         int `yaml:"stop_days"`
@@ -48,8 +48,8 @@ func (c *config) office(db *sqldb.DB, cards *keys.Cards) (*office.Office, error)
 		InspectDays: o.InspectDays, InspectGraceDays: o.InspectGraceDays, MicroMax: o.MicroMax}), nil
 }
 
-// withOffice calls fn with the office of the configuration. A Refusal of fn is a
-// no; what it calls unknown is, too.
+// withOffice calls fn with the office of the configuration. What fn refuses, or does not
+// know, becomes exit code 3.
 func (c *config) withOffice(fn func(*office.Office) error) error { return c.openOffice(false, fn) }
 
 func (c *config) openOffice(draw bool, fn func(*office.Office) error) error {
@@ -100,8 +100,8 @@ func (c *config) firstCards(db *sqldb.DB) (*keys.Cards, error) {
 	return c.cards()
 }
 
-// asAnswer gives an error of the office, the desk of proposals or the store of policies its exit code:
-// a refusal is an answer.
+// asAnswer gives an error of the office, the desk of proposals or the store of policies
+// its exit code: a refusal is an answer, and not a failure.
 func asAnswer(err error) error {
 	problem, refusal, decided := (*yamlfile.Problem)(nil), (*office.Refusal)(nil), (*approval.DecidedError)(nil)
 	switch {

@@ -17,8 +17,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// dsn is that of the ledger's database; a relative SQLite path is one of the
-// data directory.
+// dsn names the ledger's database. A relative path of SQLite's is below the data
+// directory.
 func (c *config) dsn() string {
 	if path, ok := strings.CutPrefix(c.Ledger.DSN, "sqlite:"); ok && !filepath.IsAbs(path) {
 		return "sqlite:" + filepath.Join(c.DataDir, path)
@@ -26,8 +26,8 @@ func (c *config) dsn() string {
 	return c.Ledger.DSN
 }
 
-// openLedger opens the ledger for a command; one in a directory that is not there
-// is another's than was meant.
+// openLedger opens the ledger for a command. It is a usage error if its directory is not
+// there: most likely another data directory was meant.
 func openLedger(cfg *config) (*ledger.Ledger, error) {
 	if path, ok := strings.CutPrefix(cfg.dsn(), "sqlite:"); ok {
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// queue calls fn with the queue of exceptions of the configuration. A Refusal of
-// fn is a no, and what is wrong with a file is wrong input.
+// queue calls fn with the queue of exceptions of the configuration. A Refusal of fn
+// becomes exit code 3, and a fault of a file exit code 2.
 func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *reconcile.Queue) error) error {
 	return f.books(ctx, func(b *books) error {
 		desk := approval.New(b.db)

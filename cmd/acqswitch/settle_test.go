@@ -19,6 +19,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/testdata"
 )
@@ -169,6 +170,9 @@ func TestSettle(t *testing.T) {
 func TestHoldsAndCorrections(t *testing.T) {
 	t.Parallel()
 	dir := pastDay(t, 300)
+	if _, err := keys.OpenCards(filepath.Join(dir, "data", "card.keys")); err != nil { // those of the journal
+		t.Fatal(err)
+	}
 	registry, err := testdata.Files.ReadFile("registry.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +235,9 @@ func TestSettleKilled(t *testing.T) {
 func TestScheduledSettlement(t *testing.T) {
 	t.Parallel()
 	dir := pastDay(t, 300)
+	if _, err := keys.OpenCards(filepath.Join(dir, "data", "card.keys")); err != nil { // those of the journal
+		t.Fatal(err)
+	}
 	registry, err := testdata.Files.ReadFile("registry.yaml")
 	if err != nil {
 		t.Fatal(err)

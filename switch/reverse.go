@@ -28,6 +28,7 @@ import (
 //	its void unknown    00                           ReversalDue, sent once the void is undone
 //	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
+//	other codes (CUP)   25 (OriginalIsUnknown)       none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none, but today's of that number is shunned; until replayGrace after the cut-over it still counts
 //
 // A reversal of a part (DE95) says what its terminal believes to stand, so where
@@ -176,6 +177,8 @@ func (s *Switch) mayReverse(req *txn.Request, orig *txn.Record) txn.Reason {
 		return txn.OriginalIsOfAnotherDay
 	case !orig.Request.Reversible() && orig.Reason == txn.Approved:
 		return txn.KindIsNotOffered // a yes would say that it is undone
+	case req.Detail != 0 && !sameCodes(req, orig): // CUP's have the codes of what they undo
+		return txn.OriginalIsUnknown
 	case orig.Amount != req.Amount:
 		return txn.OriginalAmountDiffers
 	case req.Replacement.Minor != 0 && !orig.Request.Divisible():
@@ -252,10 +255,15 @@ func (s *Switch) pointed(req *txn.Request) (txn.Key, txn.Reason) {
 		return key, txn.OriginalIsBusy
 	}
 	rec, _, reason := s.decided(key)
-	if reason == txn.Approved && (rec.ProcessingCode != req.ProcessingCode || rec.Condition != req.Condition || rec.Amount != req.Amount) {
+	if reason == txn.Approved && (!sameCodes(req, &rec) || rec.Amount != req.Amount) {
 		reason = txn.OriginalIsUnknown
 	}
 	return key, reason
+}
+
+// sameCodes says that a reversal has the codes of rec, which tell what that was.
+func sameCodes(req *txn.Request, rec *txn.Record) bool {
+	return req.ProcessingCode == rec.ProcessingCode && req.Condition == rec.Condition
 }
 
 // denyPart refuses the reversal of a part for a reason that may pass. See reverse for

@@ -645,6 +645,10 @@ func TestReversalWithANumberOfItsOwn(t *testing.T) {
 		t.Errorf("limit use %d, want none", got)
 	}
 	h.ask(sale("10000001", 8, 500))
+	void = reversal("10000001", 8, 500)
+	void.Detail, void.ProcessingCode = 23, [6]byte([]byte("200000"))
+	asked("of a void, under the number of a sale", void, 0, txn.OriginalIsUnknown)
+	undone("a sale by other codes", 1)
 	asked("its own number is the sale's, whatever DE61 says", reversal("10000001", 8, 500), 7, txn.Approved)
 	undone("by its own number", 2)
 }

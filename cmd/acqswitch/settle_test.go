@@ -170,9 +170,6 @@ func TestSettle(t *testing.T) {
 func TestHoldsAndCorrections(t *testing.T) {
 	t.Parallel()
 	dir := pastDay(t, 300)
-	if _, err := keys.OpenCards(filepath.Join(dir, "data", "card.keys")); err != nil { // those of the journal
-		t.Fatal(err)
-	}
 	registry, err := testdata.Files.ReadFile("registry.yaml")
 	if err != nil {
 		t.Fatal(err)

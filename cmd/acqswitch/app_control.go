@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	acquirer "github.com/acqswitch/acqswitch/switch"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -71,6 +73,16 @@ func (a *app) serveControl(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	mux.HandleFunc("POST /keys", func(w http.ResponseWriter, r *http.Request) {
+		var k newKey
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&k); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if err := a.takeKey(k); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	return serveHTTP(ctx, a.control, mux, a.log)
 }
 
@@ -93,35 +105,85 @@ func (a *app) decide(d decision) error {
 
 // control has d done by the running switch; done is false if none runs.
 func (d decision) control(ctx context.Context, dataDir string) (done bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, controlWithin)
-	defer cancel()
-	path := filepath.Join(dataDir, controlSocket)
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
-	}}}
-	defer client.CloseIdleConnections()
-	body, err := json.Marshal(d)
+	switch status, said, err := control(ctx, dataDir, "/parked", d); {
+	case err != nil || status == 0:
+		return false, err
+	case status == http.StatusNotFound:
+		return true, acquirer.ErrNotParked
+	default:
+		return true, notDone(status, said)
+	}
+}
+
+// newKey is a key for one of keyHolders, sealed under the local master key.
+type newKey struct {
+	Holder string      `json:"holder"`
+	Name   string      `json:"name"`
+	Sealed keys.Sealed `json:"sealed"`
+}
+
+// takeKey gives a key to its holder, from the next message on.
+func (a *app) takeKey(k newKey) error {
+	h, err := holderOf(k.Holder, func(*keyHolder) bool { return true })
+	if err == nil {
+		err = h.checkName(k.Name)
+	}
 	if err != nil {
+		return err
+	}
+	info, err := k.Sealed.Info()
+	if err != nil {
+		return err
+	}
+	if err := h.store(a.keys, k.Name, keys.Key{Owner: h.owner(k.Name), Sealed: k.Sealed}); err != nil {
+		return err
+	}
+	a.log.Warn("a key was loaded", "owner", string(h.owner(k.Name)), "purpose", info.Purpose.String(), "kind", info.Kind.String(), "check_value", info.KCV.String())
+	return nil
+}
+
+// control has the key taken by the running switch; done is false if none runs.
+func (k newKey) control(ctx context.Context, dataDir string) (done bool, err error) {
+	status, said, err := control(ctx, dataDir, "/keys", k)
+	if err != nil || status == 0 {
 		return false, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://switch/parked", strings.NewReader(string(body)))
+	return true, notDone(status, said)
+}
+
+// notDone is what the running switch said to what it did not do.
+func notDone(status int, said string) error {
+	if status == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("the running switch says: %s", said)
+}
+
+// control asks something of the running switch; a status of 0 is that none runs.
+func control(ctx context.Context, dataDir, path string, what any) (status int, said string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, controlWithin)
+	defer cancel()
+	socket := filepath.Join(dataDir, controlSocket)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	body, err := json.Marshal(what)
 	if err != nil {
-		return false, err
+		return 0, "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://switch"+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
 	}
 	r, err := client.Do(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return false, nil
+		return 0, "", nil
 	}
 	if err != nil {
-		return false, unreachable(fmt.Errorf("ask the running switch: %w", err))
+		return 0, "", unreachable(fmt.Errorf("ask the running switch: %w", err))
 	}
 	defer r.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
-	switch r.StatusCode {
-	case http.StatusOK:
-		return true, nil
-	case http.StatusNotFound:
-		return true, acquirer.ErrNotParked
-	}
-	return true, fmt.Errorf("the running switch says: %s", strings.TrimSpace(string(said)))
+	text, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
+	return r.StatusCode, strings.TrimSpace(string(text)), nil
 }

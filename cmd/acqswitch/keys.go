@@ -168,8 +168,8 @@ func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
 It reads two or three key components from standard input, one a line: the
 component and its check value in hexadecimal, as its custodian has them. The key
 is their XOR; it is sealed under the local master key and never printed. Whom the
-registry or the configuration does not know is refused (exit code 3).
-` + notRunning,
+registry or the configuration does not know is refused (exit code 3). A running
+switch uses it from the next message on.`,
 		Example: `  acqswitch keys load-` + h.word + ` ` + strings.ToUpper(h.argument()) + ` --config acqswitch.yaml < components`,
 		Args:    args(1, "one "+h.argument()),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -190,12 +190,8 @@ registry or the configuration does not know is refused (exit code 3).
 			if err != nil {
 				return usage(err)
 			}
-			return c.storeKey(cmd.Context(), file, h, name, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
-				key, err := vault.Combine(h.owner(name), h.purpose, k, parts...)
-				if err != nil {
-					return key, usage(err)
-				}
-				return key, h.store(r, name, key)
+			return c.storeKey(cmd.Context(), file, h, name, func(cfg *config) (keys.Key, error) {
+				return loadKey(cmd.Context(), cfg, h, name, k, parts)
 			})
 		},
 	}
@@ -209,10 +205,42 @@ registry or the configuration does not know is refused (exit code 3).
 	return cmd
 }
 
-// storeKey makes the holder's key in the configuration's ring and says what it
-// is. Nobody unknown gets one; that nobody can be known yet, as there is no
-// registry, is a warning.
-func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, do func(*keyring.Ring, *keys.Vault) (keys.Key, error)) error {
+// loadKey makes a key of components and gives it to the running switch, or puts it
+// where the next one finds it.
+func loadKey(ctx context.Context, cfg *config, h *keyHolder, name string, k algo.Kind, parts []keys.Component) (key keys.Key, err error) {
+	combine := func(vault *keys.Vault) error {
+		if key, err = vault.Combine(h.owner(name), h.purpose, k, parts...); err != nil {
+			return usage(err)
+		}
+		return nil
+	}
+	if cfg.unserved("keys") != nil {
+		vault, err := cfg.Vault.open(cfg)
+		if err != nil {
+			return key, err
+		}
+		defer vault.Close()
+		if err := combine(vault); err != nil {
+			return key, err
+		}
+		if done, err := (newKey{h.word, name, key.Sealed}).control(ctx, cfg.DataDir); done || err != nil {
+			return key, err
+		}
+		// It ended meanwhile, or is only starting: then the log is still held.
+	}
+	err = withKeys(ctx, cfg, func(r *keyring.Ring, vault *keys.Vault) error {
+		if err := combine(vault); err != nil {
+			return err
+		}
+		return h.store(r, name, key)
+	})
+	return key, err
+}
+
+// storeKey has the holder's key made and stored, and says what it is. Nobody
+// unknown gets one; that nobody can be known yet, as there is no registry, is a
+// warning.
+func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, do func(*config) (keys.Key, error)) error {
 	cfg, err := readConfig(file)
 	if err != nil {
 		return err
@@ -223,11 +251,7 @@ func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name 
 			return unread
 		}
 	}
-	var key keys.Key
-	err = withKeys(ctx, cfg, func(r *keyring.Ring, vault *keys.Vault) (err error) {
-		key, err = do(r, vault)
-		return err
-	})
+	key, err := do(cfg)
 	if err != nil {
 		return err
 	}
@@ -336,19 +360,21 @@ key's (K0, P0, M0, B0), its protection key loaded (keys load-kbpk) and as strong
 			if err != nil {
 				return err
 			}
-			return c.storeKey(cmd.Context(), file, h, name, func(r *keyring.Ring, vault *keys.Vault) (keys.Key, error) {
-				protect, err := blocksKey(r, kbpk)
-				if err != nil {
-					return protect, usage(err)
-				}
-				key, err := vault.ImportTR31(h.owner(name), h.purpose, protect, strings.TrimSpace(string(text)))
-				if err == nil {
-					err = h.suits(key)
-				}
-				if err != nil {
-					return key, usage(err)
-				}
-				return key, h.store(r, name, key)
+			return c.storeKey(cmd.Context(), file, h, name, func(cfg *config) (key keys.Key, err error) {
+				err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) error {
+					protect, err := blocksKey(r, kbpk)
+					if err == nil {
+						key, err = vault.ImportTR31(h.owner(name), h.purpose, protect, strings.TrimSpace(string(text)))
+					}
+					if err == nil {
+						err = h.suits(key)
+					}
+					if err != nil {
+						return usage(err)
+					}
+					return h.store(r, name, key)
+				})
+				return key, err
 			})
 		},
 	}

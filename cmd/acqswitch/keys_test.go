@@ -114,6 +114,10 @@ func TestIssuerMACs(t *testing.T) {
 	acqswitch(t, s.dir, nil, components(t, algo.TDES2, clearKey), "keys", "load-zak", "east").check(t, exitOK, "with check value", "")
 	s.start()
 	sell("12.51").check(t, exitOK, "approved", "")
+	other, _ := testKey(t, algo.TDES2, 0x16) // changed while the switch runs, and back
+	acqswitch(t, s.dir, nil, components(t, algo.TDES2, other), "keys", "load-zak", "east").check(t, exitOK, "with check value", "")
+	sell("12.50").check(t, exitRefused, "refused: code 98", "") // neither believes the other
+	acqswitch(t, s.dir, nil, components(t, algo.TDES2, clearKey), "keys", "load-zak", "east").check(t, exitOK, "with check value", "")
 	sell("666.00").check(t, exitRefused, "refused", "")
 	s.until("what was answered wrongly is reversed", func() bool { return s.booked(simulator.Reversed) == 1 })
 	if n := s.booked(simulator.Approved); n != 2 {

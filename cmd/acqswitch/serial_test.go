@@ -80,10 +80,8 @@ func TestSerialIsChecked(t *testing.T) {
 	tell("T05: the factor is not the card's", strings.Replace(said, "03006890128", "03006890129", 1), "58")
 	tell("T04: none is asked for", "", "00")
 
-	restart(func() {
-		s.cli("keys", "load-serial", "10000001", "--kind", "tdes", "--config", "acqswitch.yaml").check(t, exitUsage, "", "--kind")
-		acqswitch(t, s.dir, nil, serialKeyComponents, "keys", "load-serial", "10000001", "--config", "acqswitch.yaml").check(t, exitOK, "terminal 10000001 has a serial key of kind SM4 with check value 2677F46B", "")
-	})
+	s.cli("keys", "load-serial", "10000001", "--kind", "tdes", "--config", "acqswitch.yaml").check(t, exitUsage, "", "--kind")
+	acqswitch(t, s.dir, nil, serialKeyComponents, "keys", "load-serial", "10000001", "--config", "acqswitch.yaml").check(t, exitOK, "terminal 10000001 has a serial key of kind SM4 with check value 2677F46B", "")
 	s.cli("keys", "list", "--config", "acqswitch.yaml").check(t, exitRefused, "", "a switch runs on data: stop it, then try again\n")
 	tell("T05: the ciphertext is wrong", said, "58")
 	tell("the ciphertext is right", right, "00")

@@ -291,9 +291,11 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	}
 	cfg.CardType = func(pan *txn.PAN) txn.CardType { return a.cardTypes.Load().TypeOf(pan) }
 	unmatched, malformed, late := map[string]*telemetry.Counter{}, map[string]*telemetry.Counter{}, map[txn.IssuerID]*telemetry.Histogram{}
+	pace := map[string]*linePace{}
 	for _, is := range a.cfg.Issuers {
 		if unmatched[is.Name] == nil {
 			label := telemetry.Label{Key: "issuer", Value: is.Name}
+			pace[is.Name] = new(linePace)
 			unmatched[is.Name], malformed[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, label), a.telemetry.Counter(telemetry.LinkMalformed, label)
 			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, telemetry.Label{Key: "issuer", Value: is.Name})
 		}
@@ -313,11 +315,15 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		},
 		Unmatched: func(name string, head txn.ReplyHead, why string) {
 			unmatched[name].Add(1)
-			a.log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
+			if log := pace[name].on(a.log); log != nil {
+				log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
+			}
 		},
 		Malformed: func(name string, err error) {
 			malformed[name].Add(1)
-			a.log.Warn("issuer message cannot be used", "issuer", name, "error", err)
+			if log := pace[name].on(a.log); log != nil {
+				log.Warn("issuer message cannot be used", "issuer", name, "error", err)
+			}
 		},
 	}
 	if a.issuers, err = a.cfg.router(a.journal, a.keys, hooks); err != nil {

@@ -55,3 +55,33 @@ func (l *linkLog) won(name string, link int) {
 	}
 	said.Info("issuer link is up")
 }
+
+// linePace bounds the log lines about one issuer's messages: one that says the same
+// without end would fill the disk. Metrics count what is left out.
+type linePace struct {
+	mu      sync.Mutex
+	second  int64 // of the clock
+	lines   int   // in it
+	leftOut int   // since the last line
+}
+
+// linesPerSecond is the most that a linePace lets through.
+const linesPerSecond = 20
+
+// on is where the next line goes, nil if it is left out.
+func (p *linePace) on(log *slog.Logger) *slog.Logger {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now().Unix(); now != p.second {
+		p.second, p.lines = now, 0
+	}
+	if p.lines == linesPerSecond {
+		p.leftOut++
+		return nil
+	}
+	p.lines++
+	if p.leftOut > 0 {
+		log, p.leftOut = log.With("left_out", p.leftOut), 0
+	}
+	return log
+}

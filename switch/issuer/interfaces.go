@@ -49,8 +49,9 @@ type Journal interface {
 // on the links' own goroutines and must not wait or call back.
 type Hooks struct {
 	// Late is given answers to requests that nobody waits for any more, or that
-	// were never asked. It runs on one goroutine of its own and may wait; while
-	// it does, lateQueue answers are kept and further ones only counted.
+	// were never asked. It runs on one goroutine of its own and may wait, and is
+	// called once in latePause at most; meanwhile lateQueue answers are kept and
+	// further ones only counted.
 	Late func(Late)
 	// LinkUp and LinkDown tell of one link of an issuer, by its index. LinkDown
 	// also tells of each failed attempt to connect or to sign on.
@@ -79,6 +80,10 @@ type Late struct {
 // lateQueue bounds the late answers that wait for Hooks.Late. Losing one loses
 // a note, no money: what the timeout owed stands.
 const lateQueue = 1024
+
+// latePause is between two calls of Hooks.Late, which writes to the disk what an issuer
+// may say without end.
+const latePause = 5 * time.Millisecond
 
 func (h *Hooks) linkUp(issuer string, link int) {
 	if h.LinkUp != nil {

@@ -371,6 +371,10 @@ func (r *Router) Run(ctx context.Context) error {
 			if r.hooks.Late != nil {
 				r.hooks.Late(l)
 			}
+			select { // what comes faster fills the queue, and then is only counted
+			case <-time.After(latePause):
+			case <-live.Done():
+			}
 		}
 	})
 	for _, is := range r.issuers {

@@ -201,7 +201,22 @@ func TestCases(t *testing.T) {
 		if err != nil || len(all) != 0 {
 			t.Errorf("%+v, %v", all, err)
 		}
+		if all, err = b.desk.List(t.Context(), Filter{}); err != nil || len(all) == 0 || all[0].State.Open() {
+			t.Errorf("of those that are closed %+v, %v", all, err)
+		}
 	})
+}
+
+// TestStates: in which something is still to come, and which count against what was paid.
+func TestStates(t *testing.T) {
+	for state, want := range map[State][2]bool{
+		Requested: {true, false}, Answered: {false, false}, Unanswered: {false, false}, ChargedBack: {true, true}, Represented: {true, true}, ChargedBackAgain: {true, true},
+		Contested: {true, true}, Won: {false, false}, Lost: {false, true}, WrittenOff: {false, true},
+	} {
+		if got := [2]bool{state.Open(), state.charged()}; got != want {
+			t.Errorf("%s: open and charged are %v, want %v", state, got, want)
+		}
+	}
 }
 
 func (b *bank) writeOff(number int64) {
@@ -258,6 +273,7 @@ func TestRefused(t *testing.T) {
 			{with(func(o *Opening) { o.RRN = "000000000099" }), "0 transactions of 2026-11-22"},
 			{with(func(o *Opening) { o.ID = 3 }), "no transaction 0000000000000003 by which a cardholder paid"},
 			{with(func(o *Opening) { o.Reference = "6222029999990128" }), "the issuer's reference has the card number in it"},
+			{with(func(o *Opening) { o.Code = "6222029999990128" }), "the issuer's reference has the card number in it"},
 			{with(func(o *Opening) { o.Currency = 392 }), "the transaction is in CNY, not in JPY"},
 			{with(func(o *Opening) {}), "of 100.00 CNY paid 70.00 CNY is left after refunds and voids, and 50.00 CNY is charged back already: 20.01 CNY more cannot be"},
 			{with(func(o *Opening) { o.ID = 4 }), "0.00 CNY is left after refunds and voids"},

@@ -262,6 +262,26 @@ func TestKeyBlocks(t *testing.T) {
 		if _, err := v.ExportTR31(weak, zpk); !errors.Is(err, ErrPurpose) {
 			t.Errorf("an AES key under a TDES key: %v", err)
 		}
+		if _, err := v.ExportTR31(kbpk, load(t, v, theIssuer, PurposeZPK, algo.SM4, kbpkClear[:16])); !errors.Is(err, ErrPurpose) {
+			t.Errorf("a kind that key blocks have no letter for: %v", err)
+		}
+		// What somebody wrapped under a weaker key than it is may be known to whoever broke that.
+		protect, err := algo.NewLocal(algo.TDES2, kbpkClear[:16])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for kind, row := range map[algo.Kind]struct {
+			letter byte
+			want   error
+		}{algo.TDES2: {'T', nil}, algo.AES128: {'A', ErrPurpose}} {
+			block, err := algo.WrapTR31(protect, algo.KeyBlockHeader{Version: 'B', Usage: "P0", Algorithm: row.letter, Mode: 'E', KeyVersion: "00", Exportability: 'E'}, kbpkClear[16:32])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.ImportTR31(theIssuer, PurposeZPK, weak, block); !errors.Is(err, row.want) {
+				t.Errorf("a %v key under a TDES-2 one: %v, want %v", kind, err, row.want)
+			}
+		}
 	})
 }
 
@@ -286,6 +306,11 @@ func TestDUKPT(t *testing.T) {
 		}
 		if m, err := term.MAC(Current, algo.MACX919, data); err != nil || !bytes.Equal(m[:], unhex(t, "20364223C1FF00FA")) {
 			t.Errorf("response: %X %v", m, err)
+		}
+		for _, purpose := range []Purpose{PurposeZPK, PurposeKBPK, PurposeTMK} {
+			if _, err := v.OpenDUKPT(load(t, v, "maker", purpose, algo.TDES2, unhex(t, "0123456789ABCDEFFEDCBA9876543210")), ksn); !errors.Is(err, ErrPurpose) {
+				t.Errorf("derived from a %v: %v", purpose, err)
+			}
 		}
 		zpkClear := unhex(t, pubTPK)
 		zone, err := v.OpenZone(load(t, v, theIssuer, PurposeZPK, algo.TDES2, zpkClear))

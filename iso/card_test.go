@@ -66,3 +66,44 @@ func TestOwnCards(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestCardInTerminalInformation: what a terminal says of itself is shown, and a card
+// number that it put there is not.
+func TestCardInTerminalInformation(t *testing.T) {
+	const pan = "6222021234567890128"
+	c := MustCompile(CUPPOS(), CUPPOSFraming(4096))
+	for _, info := range []string{"A2019" + pan, "A201304008" + "310000  A6" + "019" + pan} {
+		e := c.Begin(nil, []byte{0x60, 0, 3, 0x12, 0x34}, []byte{0x60, 0x31, 0, 0x31, 0, 0}, 0x0200)
+		e.Text(2, []byte(pan))
+		e.Text(59, []byte(info))
+		frame, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m Message
+		if err := c.Parse(&m, frame[2:]); err != nil {
+			t.Fatal(err)
+		}
+		if value, isMasked := masked(&m, 59); !isMasked || strings.Contains(value, pan[6:15]) {
+			t.Errorf("%q is shown as %q", info, value)
+		}
+	}
+}
+
+// TestParseHoldsTheLimit: a body of the size that a framing allows is read, and one byte
+// more is not, however it came here.
+func TestParseHoldsTheLimit(t *testing.T) {
+	e := MustCompile(ISO87(BitmapHex), Framing{SizeMax: 4096}).Begin(nil, nil, nil, 0x0800)
+	e.Text(11, []byte("000001"))
+	frame, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Message
+	if err := MustCompile(ISO87(BitmapHex), Framing{SizeMax: len(frame)}).Parse(&m, frame); err != nil {
+		t.Error(err)
+	}
+	if err := MustCompile(ISO87(BitmapHex), Framing{SizeMax: len(frame) - 1}).Parse(&m, frame); err == nil {
+		t.Error("a body over the limit is read")
+	}
+}

@@ -205,6 +205,13 @@ func TestComponentsAndCryptograms(t *testing.T) {
 			"check value of one byte": {func() (Key, error) {
 				return v.Combine(theIssuer, PurposeZMK, algo.TDES2, Component{one.Part, one.KCV[:1]}, two)
 			}, ErrCheckValue},
+			"the same component twice": {func() (Key, error) { return v.Combine(theIssuer, PurposeZMK, algo.TDES2, one, one) }, nil},
+			"check value of too many bytes": {func() (Key, error) {
+				return v.Combine(theIssuer, PurposeZMK, algo.TDES2, Component{one.Part, append(bytes.Clone(one.KCV), 0, 0, 0)}, two)
+			}, ErrCheckValue},
+			"long component": {func() (Key, error) {
+				return v.Combine(theIssuer, PurposeZMK, algo.TDES2, Component{append(bytes.Clone(one.Part), one.Part[:8]...), one.KCV}, two)
+			}, nil},
 			"short component": {func() (Key, error) {
 				return v.Combine(theIssuer, PurposeZMK, algo.TDES2, Component{one.Part[:8], one.KCV}, two)
 			}, nil},

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
-	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -228,28 +226,18 @@ func TestLateAnswerIsNoted(t *testing.T) {
 	}
 }
 
-// What cannot be built stays owed, and is sent when it can.
+// What cannot be built, since its card number does not open, is not sent and stays owed.
 func TestReversalThatCannotBeBuiltStaysOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		cards := h.s.cards
-		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
-			other, err := keys.OpenCards(filepath.Join(t.TempDir(), "other.keys"))
-			if err != nil {
-				t.Error(err)
-			}
-			h.s.cards = other
-			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
-		}
-		h.ask(sale("10000001", 1, 500))
+		h.want("sale", h.ask(sale("10000001", 1, 500)), txn.Approved, "00")
+		rec := h.last(txn.RecordOutcome)
+		rec.SealedPAN[len(rec.SealedPAN)-1] ^= 1
+		rec.Kind, rec.Original, rec.OriginalKey = txn.RecordReversalDue, rec.ID, rec.Key
+		h.s.reversals.add(&rec, h.journal.Last(), false, false)
 		time.Sleep(time.Hour)
-		if f := h.s.Figures(); f.ReversalsOwed != 1 || f.ReversalsParked != 0 || h.bank.undone(0) != 0 {
-			t.Errorf("%d owed, %d parked, %d undone", f.ReversalsOwed, f.ReversalsParked, h.bank.undone(0))
-		}
-		h.s.cards = cards
-		time.Sleep(2 * time.Minute)
-		if f := h.s.Figures(); f.ReversalsOwed != 0 || h.bank.undone(0) != 1 {
-			t.Errorf("%d owed, %d undone", f.ReversalsOwed, h.bank.undone(0))
+		if f := h.s.Figures(); f.ReversalsOwed != 1 || f.ReversalsParked != 0 || h.bank.undone(0) != 0 || h.used("10000001") != 500 {
+			t.Errorf("%d owed, %d parked, %d undone, %d used", f.ReversalsOwed, f.ReversalsParked, h.bank.undone(0), h.used("10000001"))
 		}
 		h.stop()
 		h.stop = func() {}

@@ -455,7 +455,7 @@ func TestRegistry(t *testing.T) {
 	}
 	for theirs, want := range map[string]string{
 		"merchants: [{mid: M1, plan: a, from: 2020-01-01}]": `f:3: merchants[].plan: the registry gives merchant M1 the plan "b": change it there and remove it here`,
-		"merchants: [{mid: M2}]":                            `f:3: merchants[].plan: there is no plan ""`,
+		"merchants: [{mid: M2}]":                            `f:3: merchants[].plan: merchant M2 has none: name it here, or in its fee_plan where the registry is in the database`,
 		"":                                                  `plans[].name: there is no plan "c", which merchant M9 has in the registry: add it here or change it there`,
 	} {
 		if _, err := Load(File{"f", []byte(file + theirs)}, table, map[string]string{"M1": "b", "M9": "c"}); err == nil || !strings.Contains(err.Error(), want) {

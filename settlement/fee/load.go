@@ -413,7 +413,9 @@ func (l *loader) merchants(ys []merchantYAML) {
 			l.problem(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
 		}
 		plan := l.plans[y.Plan.Text]
-		if plan == nil {
+		if plan == nil && y.Plan.Text == "" {
+			l.problem(at.Or(y.Plan), "merchants[].plan", "merchant %s has none: name it here, or in its fee_plan where the registry is in the database", y.ID.Text)
+		} else if plan == nil {
 			l.problem(at.Or(y.Plan), "merchants[].plan", "there is no plan %q", y.Plan.Text)
 		}
 		p := l.period(at.Or(y.From), y.To, "merchants[]")

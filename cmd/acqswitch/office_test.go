@@ -163,6 +163,8 @@ func TestOffice(t *testing.T) {
 	say("it eats cards", "ticket", "list", "--all")
 
 	write(t, s.dir, "black.csv", "kind,value,reason\nname,Bund Books Ltd,swindled\n")
+	write(t, s.dir, "cut.csv", "")
+	refuses(exitUsage, "cut.csv must be a table of the columns kind,value,reason: it is empty", "registry", "blacklist", "cut.csv", "--by", "li")
 	say("1 line in force, suspended: 2 merchants", "registry", "blacklist", "black.csv", "--by", "li")
 	say("set", "registry", "model", "N910", "target=320001", "deadline=2027-01-31", "--by", "li")
 	say("320001", "registry", "models")

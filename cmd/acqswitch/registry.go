@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -268,14 +269,16 @@ func registryBlacklist(c *console) *cobra.Command {
 	return acting(c, "blacklist FILE", "Replace the blacklist by a table kind,value,reason, and suspend the merchants on it",
 		`  acqswitch registry blacklist pcac.csv --by li    # kind is identity, account or name`, args(1, "a CSV file of kind,value,reason"),
 		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
-			f, err := os.Open(given[0])
+			text, err := readWhole(given[0], registry.FileSizeMax)
 			if err != nil {
 				return "", usage(err)
 			}
-			defer f.Close()
-			in := csv.NewReader(f)
+			in := csv.NewReader(bytes.NewReader(text))
 			in.FieldsPerRecord = 3
 			rows, err := in.ReadAll()
+			if err == nil && len(rows) == 0 { // cut off, more likely than meant: it would end the list that is in force
+				err = errors.New("it is empty; a list without anybody is its header alone")
+			}
 			if err != nil {
 				return "", usage(fmt.Errorf("%s must be a table of the columns kind,value,reason: %w", given[0], err))
 			}

@@ -38,7 +38,7 @@ func ParseCardTable(text []byte) (*CardTable, []CardTableProblem) {
 		prefix, card, _ := strings.Cut(line, ",")
 		switch {
 		case n == 1:
-			if line != header {
+			if strings.TrimPrefix(line, "\uFEFF") != header { // spreadsheets put a mark before UTF-8
 				problem(n, header, "%q must be the header %s", line, header)
 			}
 			continue

@@ -3,7 +3,7 @@ package txn
 import "testing"
 
 func TestCardTable(t *testing.T) {
-	table, problems := ParseCardTable([]byte("prefix,card\n# ours\n622202,debit\n62220,credit\n6225,prepaid\r\n"))
+	table, problems := ParseCardTable([]byte("\uFEFFprefix,card\n# ours\n622202,debit\n62220,credit\n6225,prepaid\r\n"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

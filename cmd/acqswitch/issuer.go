@@ -23,7 +23,8 @@ UnionPay's network has them (--dialect cups), as its script says: approve,
 decline, answer late, twice, wrongly or never. It knows every kind of
 transaction that a switch forwards, keeps what it approved and reversed in its
 own book, and refuses what cannot be: a void of something unknown, a second
-completion, a refund of more than is left.`,
+completion, a refund of more than is left. docs/terminal.md has the keys of a
+script.`,
 		Example: `  acqswitch issuer --listen 127.0.0.1:9101 --script issuer.yaml --book issuer.book`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

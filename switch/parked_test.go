@@ -134,6 +134,23 @@ func TestParkedReversalIsReleased(t *testing.T) {
 	})
 }
 
+// The refusals of before a release count no more.
+func TestReleasedBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, sold := parkedHouse(t)
+		h.bank.refusing(1)
+		if err := h.s.Release(sold.ID, "try again"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if f := h.s.Figures(); f.ReversalsOwed != 0 || h.bank.undone(0) != 1 {
+			t.Errorf("%d are owed, %d parked, %d undone", f.ReversalsOwed, f.ReversalsParked, h.bank.undone(0))
+		}
+		h.stop()
+		h.stop = func() {}
+	})
+}
+
 // A person resolves what is parked: the limits are given back, and nothing is sent or
 // owed, also after a restart.
 func TestParkedReversalIsResolved(t *testing.T) {

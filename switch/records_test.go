@@ -265,3 +265,19 @@ func TestSlotsOfTheDayBeforeAreRestored(t *testing.T) {
 		t.Errorf("one of two days before took its place: %+v", sl)
 	}
 }
+
+// While the disk is nearly full nothing new is taken, without a record; what undoes
+// something is.
+func TestSalesStopWhenTheDiskIsNearlyFull(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 500)), txn.Approved, "00")
+	before := h.journal.Last()
+	h.s.StopSales(true)
+	if got := h.ask(sale("10000001", 2, 500)); got.Reason != txn.DiskIsNearlyFull || h.journal.Last() != before || h.used("10000001") != 500 {
+		t.Errorf("%v, %d records, %d used", got.Reason, h.journal.Last()-before, h.used("10000001"))
+	}
+	h.want("its repeat is told", h.ask(sale("10000001", 1, 500)), txn.Approved, "00")
+	h.want("its reversal is taken", h.ask(reversal("10000001", 1, 500)), txn.Approved, "00")
+	h.s.StopSales(false)
+	h.want("the same sale afterwards", h.ask(sale("10000001", 2, 500)), txn.Approved, "00")
+}

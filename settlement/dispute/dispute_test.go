@@ -475,3 +475,33 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestLastDay: on its last day a step is in time; what was won is the merchant's again,
+// and may be charged back once more under another reference.
+func TestLastDay(t *testing.T) {
+	b := newBank(t, ledgertest.SQLite(t))
+	b.put(2, txn.KindSale, 100_00, 0)
+	c := b.open(2, ChargeBack, 100_00)
+	if c.Deadline != 20261203 {
+		t.Fatalf("the last day is %s", c.Deadline)
+	}
+	b.document(c.Number)
+	b.now = time.Date(2026, 12, 3, 23, 30, 0, 0, time.UTC)
+	if err := b.act(c.Number, Represent); err != nil {
+		t.Error(err)
+	}
+	again := b.opening(2, ChargeBack, 100_00)
+	again.Reference = "R2"
+	if _, err := b.desk.Open(t.Context(), again); !errors.As(err, new(Refusal)) {
+		t.Errorf("charged back twice: %v", err)
+	}
+	if err := b.act(c.Number, Win); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.desk.Open(t.Context(), again); err != nil {
+		t.Errorf("after the first was won: %v", err)
+	}
+	if breaks, _ := b.verify(); len(breaks) > 0 {
+		t.Errorf("%q", breaks)
+	}
+}

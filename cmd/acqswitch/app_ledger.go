@@ -217,9 +217,17 @@ func (a *app) settleDays(ctx context.Context) error {
 	}
 	said := "" // the same failure is told once
 	for {
-		if err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); ctx.Err() == nil && err != nil && err.Error() != said {
-			said = err.Error()
-			a.log.Error("a business day is not settled; it is tried again every minute", "error", err)
+		switch err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); {
+		case ctx.Err() != nil:
+		case err == nil:
+			said = ""
+			a.overdue.Store(0)
+		default:
+			a.overdue.CompareAndSwap(0, time.Now().Unix())
+			if err.Error() != said {
+				said = err.Error()
+				a.log.Error("a business day is not settled; it is tried again every minute", "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():

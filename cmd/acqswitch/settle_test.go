@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -228,7 +230,8 @@ func TestSettleKilled(t *testing.T) {
 }
 
 // TestScheduledSettlement holds that a switch with a schedule settles the days that
-// are due, and that calling settle besides does no harm.
+// are due, and that calling settle besides does no harm; a metric tells for how long
+// one is overdue.
 func TestScheduledSettlement(t *testing.T) {
 	t.Parallel()
 	dir := pastDay(t, 300)
@@ -245,11 +248,46 @@ data_dir: data
 terminals: {listeners: [{address: "127.0.0.1:0", dialect: cup-pos}]}
 batches: {close_after: 16m}
 settlement: {schedule: 16m}
-admin: {address: ""}
+admin: {address: "127.0.0.1:0"}
 issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
 `)
+	overdue := func(admin string) string {
+		t.Helper()
+		client := http.Client{Timeout: binaryWait}
+		r, err := client.Get(admin + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		metrics, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(metrics)) {
+			if strings.HasPrefix(line, "acq_settlement_overdue_seconds") {
+				return strings.TrimSpace(line[strings.LastIndexByte(line, ' '):])
+			}
+		}
+		t.Fatal("no metric says whether days are overdue")
+		return ""
+	}
+	fees := filepath.Join(dir, "data", "fees.yaml")
+	good, err := os.ReadFile(fees)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Dir(fees), "fees.yaml", "nonsense\n")
 	server := start(t, dir, "serve")
-	server.await("cup-pos terminals can connect to")
+	admin := server.await("metrics and health are on")
+	for deadline := time.Now().Add(binaryWait); overdue(admin) == "0"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a day that cannot be settled is not overdue")
+		}
+	}
+	server.stop(syscall.SIGTERM)
+	write(t, filepath.Dir(fees), "fees.yaml", string(good))
+	server = start(t, dir, "serve")
+	admin = server.await("metrics and health are on")
 	manifest := filepath.Join(dir, "data/settlement/2026-11-20/SHA256SUMS")
 	for deadline := time.Now().Add(binaryWait); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(manifest); err == nil {
@@ -260,6 +298,9 @@ issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
 		}
 	}
 	acqswitch(t, dir, nil, "", "settle", "--date", "2026-11-20").check(t, exitOK, "Business day 2026-11-20: done", "")
+	if since := overdue(admin); since != "0" {
+		t.Errorf("a day is overdue for %s s", since)
+	}
 	server.stop(syscall.SIGTERM)
 	for text, want := range map[string]string{"15m": "settlement.schedule", "24h": "settlement.schedule"} {
 		write(t, dir, "bad.yaml", "settlement: {schedule: "+text+"}\n")

@@ -165,9 +165,7 @@ func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
 		r.log.Error("a PIN cannot be translated", "terminal", req.Key.Terminal.String(), "issuer", issuer.String(), "error", err)
 		return txn.PINCannotBeTranslated
 	}
-	r.mu.RLock()
-	z := r.zones[issuer]
-	r.mu.RUnlock()
+	z := r.zoneOf(issuer)
 	if z.open == nil {
 		return refuse(errors.New("the issuer has no PIN key here"))
 	}
@@ -198,6 +196,8 @@ func (r *Ring) TranslatePIN(req *txn.Request, issuer txn.IssuerID) txn.Reason {
 	case errors.Is(err, keys.ErrPINBlock):
 		r.note(PINWrong)
 		return txn.PINBlockIsWrong
+	case errors.Is(err, keys.ErrClosed) && r.zoneOf(issuer).open != z.open: // the issuer's key was replaced meanwhile
+		return r.TranslatePIN(req, issuer)
 	case err != nil:
 		return refuse(err)
 	}

@@ -241,6 +241,12 @@ func (r *Ring) SetZone(issuer txn.IssuerID, zpk keys.Key) error {
 	return r.openZone(issuer, zpk.Sealed)
 }
 
+func (r *Ring) zoneOf(issuer txn.IssuerID) zone {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.zones[issuer]
+}
+
 func (r *Ring) openZone(issuer txn.IssuerID, sealed keys.Sealed) error {
 	opened, err := r.vault.OpenZone(keys.Key{Owner: keys.OfIssuer(issuer), Sealed: sealed})
 	if err != nil {

@@ -338,6 +338,7 @@ func TestPINsAreTranslatedToTheIssuersKey(t *testing.T) {
 	}
 	d.restart()
 	check("translated after the log was written anew")
+	replacedBeside(t, func() error { return d.ring.SetZone(east, zpk) }, func() { check("translated while the key is replaced") })
 	d.want("PIN of another card", d.ring.TranslatePIN(sale(other), east), txn.PINBlockIsWrong)
 	garbage := sale(pan)
 	garbage.PINBlock[0] ^= 0xFF
@@ -361,6 +362,31 @@ func BenchmarkCheck(b *testing.B) {
 			b.Fatal("wrong MAC")
 		}
 	}
+}
+
+// replacedBeside uses a key a thousand times while it is replaced again and again.
+func replacedBeside(t *testing.T, replace func() error, use func()) {
+	t.Helper()
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			if err := replace(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 1000 {
+		use()
+	}
+	close(end)
+	<-ended
 }
 
 // TestZoneMAC: an issuer's MAC key is kept as its PIN key is, beside it.
@@ -423,6 +449,8 @@ func TestZoneMAC(t *testing.T) {
 	}
 	d.restart()
 	check("after the log was written anew")
+	zak := combine(keys.PurposeZAK, keys.OfIssuer(east))
+	replacedBeside(t, func() error { return d.ring.SetZoneMAC(east, zak) }, func() { check("while it is replaced") })
 	entries, err := d.ring.List()
 	if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool { return e.Purpose == keys.PurposeZAK && e.Owner == keys.OfIssuer(east) }) {
 		t.Errorf("it is not listed: %v, %v", entries, err)

@@ -109,7 +109,18 @@ func (r *Ring) ZoneMAC(issuer txn.IssuerID, by algo.MACAlgorithm, data []byte) (
 			return [algo.MACSize]byte{}, fmt.Errorf("MAC key of issuer %s: %w", issuer, err)
 		}
 	}
-	return open.MAC(by, data)
+	mac, err := open.MAC(by, data)
+	if errors.Is(err, keys.ErrClosed) && r.replaced(issuer, open) {
+		return r.ZoneMAC(issuer, by, data)
+	}
+	return mac, err
+}
+
+// replaced says that an issuer's MAC key is another one now.
+func (r *Ring) replaced(issuer txn.IssuerID, open *keys.ZoneMAC) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.macs[issuer] != open
 }
 
 func (r *Ring) openZoneMAC(issuer txn.IssuerID) (*keys.ZoneMAC, error) {

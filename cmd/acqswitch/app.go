@@ -74,8 +74,8 @@ type app struct {
 	terminals *pos.Server
 	recorder  *recorder // nil: nothing is recorded
 	admin     net.Listener
-	adminTLS  *certs.Kept  // nil: it is plain
-	overdue   atomic.Int64 // since when a day that is due is not settled, in seconds since 1970; 0: all are
+	adminTLS  *certs.Kept // nil: it is plain
+	overdue   overdue
 	control   net.Listener // for commands beside the switch
 	recovery  acquirer.Recovery
 	disk      *diskWatch

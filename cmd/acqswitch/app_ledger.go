@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/acqswitch/acqswitch/risk"
@@ -217,16 +218,14 @@ func (a *app) settleDays(ctx context.Context) error {
 	}
 	said := "" // the same failure is told once
 	for {
-		switch err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); {
-		case ctx.Err() != nil:
-		case err == nil:
-			said = ""
-			a.overdue.Store(0)
-		default:
-			a.overdue.CompareAndSwap(0, time.Now().Unix())
-			if err.Error() != said {
-				said = err.Error()
+		if err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); ctx.Err() == nil {
+			a.overdue.note(err, time.Now())
+			if err != nil && err.Error() != said {
 				a.log.Error("a business day is not settled; it is tried again every minute", "error", err)
+			}
+			said = ""
+			if err != nil {
+				said = err.Error()
 			}
 		}
 		select {
@@ -235,6 +234,26 @@ func (a *app) settleDays(ctx context.Context) error {
 		case <-time.After(settleEvery):
 		}
 	}
+}
+
+// overdue is for how long a business day that is due could not be settled.
+type overdue struct{ since atomic.Int64 } // seconds since 1970; 0: all are settled
+
+// note takes what came of a try.
+func (o *overdue) note(err error, now time.Time) {
+	if err == nil {
+		o.since.Store(0)
+		return
+	}
+	o.since.CompareAndSwap(0, now.Unix())
+}
+
+// seconds is at least 1 while a day is overdue, and else 0.
+func (o *overdue) seconds(now time.Time) int64 {
+	if since := o.since.Load(); since != 0 {
+		return max(1, now.Unix()-since)
+	}
+	return 0
 }
 
 // settleDue settles all days before one that are due.

@@ -42,12 +42,7 @@ func (a *app) measure() {
 		return 0
 	})
 	if a.cfg.Settlement.Schedule > 0 {
-		t.Gauge(telemetry.Overdue, func() int64 {
-			if since := a.overdue.Load(); since != 0 {
-				return max(1, time.Now().Unix()-since)
-			}
-			return 0
-		})
+		t.Gauge(telemetry.Overdue, func() int64 { return a.overdue.seconds(time.Now()) })
 	}
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
 	if a.recorder != nil {

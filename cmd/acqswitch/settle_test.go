@@ -308,6 +308,22 @@ issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
 	}
 }
 
+// A day is overdue from the first try that failed until one succeeds.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	var o overdue
+	at := time.Unix(1_800_000_000, 0)
+	for _, try := range []struct {
+		after, overdue int64
+		err            error
+	}{{0, 0, nil}, {60, 1, io.EOF}, {120, 60, io.ErrUnexpectedEOF}, {180, 0, nil}, {240, 1, io.EOF}} {
+		now := at.Add(time.Duration(try.after) * time.Second)
+		if o.note(try.err, now); o.seconds(now) != try.overdue {
+			t.Errorf("after %d s: overdue for %d s, want %d", try.after, o.seconds(now), try.overdue)
+		}
+	}
+}
+
 // createdAt is when a run began, which is not the same for two.
 var createdAt = regexp.MustCompile(`<CreDtTm>.*</CreDtTm>|.*  pain.001.xml`)
 

@@ -166,12 +166,7 @@ func (k *dukpt) seal(m *iso.Message, field int) error {
 }
 
 func (k *dukpt) macKey(clearKey []byte) (algo.MACKey, error) {
-	whole, err := algo.NewLocal(dukptSchemes[k.Scheme].kind, clearKey)
-	if err != nil || k.Scheme != txn.KeysDUKPTTDES {
-		return algo.MACKey{Whole: whole}, err
-	}
-	left, err := algo.NewLocal(algo.DES, clearKey[:8])
-	return algo.MACKey{Whole: whole, Left: left}, err
+	return algo.NewLocalMACKey(dukptSchemes[k.Scheme].kind, clearKey)
 }
 
 func closeMAC(k algo.MACKey) {

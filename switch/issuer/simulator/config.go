@@ -181,14 +181,8 @@ func (c *Config) key() (dialect.MACKey, error) {
 	}
 	k := &macKey{by: by}
 	text, err := hex.DecodeString(digits)
-	if err == nil && len(text) != kind.KeySize() {
-		err = fmt.Errorf("has %d bytes", len(text))
-	}
 	if err == nil {
-		k.key.Whole, err = algo.NewLocal(kind, text)
-	}
-	if err == nil && kind == algo.TDES2 {
-		k.key.Left, err = algo.NewLocal(algo.DES, text[:algo.DES.KeySize()])
+		k.key, err = algo.NewLocalMACKey(kind, text)
 	}
 	if err == nil {
 		_, err = k.MAC(nil) // a key that the algorithm has no use for says so now

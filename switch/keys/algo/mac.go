@@ -61,6 +61,23 @@ const MACSize = 8
 // else does; it may be nil otherwise.
 type MACKey struct{ Whole, Left Cipher }
 
+// NewLocalMACKey is a key in this process's memory, for any of the algorithms.
+func NewLocalMACKey(kind Kind, key []byte) (k MACKey, err error) {
+	whole, err := NewLocal(kind, key)
+	if err != nil {
+		return MACKey{}, err
+	}
+	k.Whole = whole
+	if kind == TDES2 {
+		left, err := NewLocal(DES, key[:DES.KeySize()])
+		if err != nil {
+			return MACKey{}, err
+		}
+		k.Left = left
+	}
+	return k, nil
+}
+
 // ErrMACWrong says that a MAC is not the one its data and key give.
 var ErrMACWrong = errors.New("MAC is wrong")
 

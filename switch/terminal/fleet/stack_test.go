@@ -80,10 +80,7 @@ func makeStackMAC(name string) (k stackMAC, err error) {
 		k.by, err = algo.ParseMAC(name)
 	}
 	if err == nil {
-		k.key.Whole, err = algo.NewLocal(algo.TDES2, text)
-	}
-	if err == nil {
-		k.key.Left, err = algo.NewLocal(algo.DES, text[:8])
+		k.key, err = algo.NewLocalMACKey(algo.TDES2, text)
 	}
 	return k, err
 }

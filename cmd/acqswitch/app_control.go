@@ -17,7 +17,7 @@ import (
 	"time"
 
 	acquirer "github.com/acqswitch/acqswitch/switch"
-	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -60,30 +60,30 @@ func listenControl(dataDir string) (net.Listener, error) {
 // serveControl does what commands ask for until ctx ends.
 func (a *app) serveControl(ctx context.Context) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /parked", func(w http.ResponseWriter, r *http.Request) {
-		var d decision
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&d); err != nil {
+	mux.HandleFunc("POST /parked", commanded(func(d decision) (any, error) { return nil, a.decide(d) }))
+	mux.HandleFunc("POST /keys", commanded(func(k newKey) (any, error) { return nil, a.takeKey(k) }))
+	mux.HandleFunc("POST /keys/list", commanded(func(struct{}) (any, error) { return listKeys(a.keys) }))
+	mux.HandleFunc("POST /keys/sealed", commanded(func(k wantedKey) (any, error) { return a.sealedKey(k) }))
+	return serveHTTP(ctx, a.control, mux, a.log)
+}
+
+// commanded does what one command asks for, and answers with what came of it.
+func commanded[Asked any](do func(Asked) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var asked Asked
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&asked); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		switch err := a.decide(d); {
-		case errors.Is(err, acquirer.ErrNotParked):
+		switch got, err := do(asked); {
+		case errors.Is(err, acquirer.ErrNotParked), errors.Is(err, keyring.ErrNoKey):
 			http.Error(w, err.Error(), http.StatusNotFound)
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusInternalServerError)
+		case got != nil:
+			json.NewEncoder(w).Encode(got) // who asked may be gone
 		}
-	})
-	mux.HandleFunc("POST /keys", func(w http.ResponseWriter, r *http.Request) {
-		var k newKey
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&k); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		if err := a.takeKey(k); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	})
-	return serveHTTP(ctx, a.control, mux, a.log)
+	}
 }
 
 // decide does what a person decided about something parked.
@@ -105,62 +105,30 @@ func (a *app) decide(d decision) error {
 
 // control has d done by the running switch; done is false if none runs.
 func (d decision) control(ctx context.Context, dataDir string) (done bool, err error) {
-	switch status, said, err := control(ctx, dataDir, "/parked", d); {
-	case err != nil || status == 0:
-		return false, err
-	case status == http.StatusNotFound:
+	switch err := control(ctx, dataDir, "/parked", d, nil); {
+	case errors.Is(err, errNoSwitch):
+		return false, nil
+	case errors.As(err, new(notThere)):
 		return true, acquirer.ErrNotParked
 	default:
-		return true, notDone(status, said)
+		return true, err
 	}
 }
 
-// newKey is a key for one of keyHolders, sealed under the local master key.
-type newKey struct {
-	Holder string      `json:"holder"`
-	Name   string      `json:"name"`
-	Sealed keys.Sealed `json:"sealed"`
-}
+var errNoSwitch = errors.New("no switch runs")
 
-// takeKey gives a key to its holder, from the next message on.
-func (a *app) takeKey(k newKey) error {
-	h, err := holderOf(k.Holder, func(*keyHolder) bool { return true })
-	if err == nil {
-		err = h.checkName(k.Name)
-	}
-	if err != nil {
-		return err
-	}
-	info, err := k.Sealed.Info()
-	if err != nil {
-		return err
-	}
-	if err := h.store(a.keys, k.Name, keys.Key{Owner: h.owner(k.Name), Sealed: k.Sealed}); err != nil {
-		return err
-	}
-	a.log.Warn("a key was loaded", "owner", string(h.owner(k.Name)), "purpose", info.Purpose.String(), "kind", info.Kind.String(), "check_value", info.KCV.String())
-	return nil
-}
+// notThere is what the running switch says where it does not have what a command is
+// about.
+type notThere string
 
-// control has the key taken by the running switch; done is false if none runs.
-func (k newKey) control(ctx context.Context, dataDir string) (done bool, err error) {
-	status, said, err := control(ctx, dataDir, "/keys", k)
-	if err != nil || status == 0 {
-		return false, err
-	}
-	return true, notDone(status, said)
-}
+func (n notThere) Error() string { return string(n) }
 
-// notDone is what the running switch said to what it did not do.
-func notDone(status int, said string) error {
-	if status == http.StatusOK {
-		return nil
-	}
-	return fmt.Errorf("the running switch says: %s", said)
-}
+// controlAnswerMax bounds an answer: that of a million terminals' keys is smaller.
+const controlAnswerMax = 1 << 30
 
-// control asks something of the running switch; a status of 0 is that none runs.
-func control(ctx context.Context, dataDir, path string, what any) (status int, said string, err error) {
+// control asks something of the running switch. got, unless it is nil, is for its
+// answer. It fails with errNoSwitch where none runs.
+func control(ctx context.Context, dataDir, path string, what, got any) error {
 	ctx, cancel := context.WithTimeout(ctx, controlWithin)
 	defer cancel()
 	socket := filepath.Join(dataDir, controlSocket)
@@ -170,20 +138,32 @@ func control(ctx context.Context, dataDir, path string, what any) (status int, s
 	defer client.CloseIdleConnections()
 	body, err := json.Marshal(what)
 	if err != nil {
-		return 0, "", err
+		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://switch"+path, bytes.NewReader(body))
 	if err != nil {
-		return 0, "", err
+		return err
 	}
 	r, err := client.Do(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return 0, "", nil
+		return errNoSwitch
 	}
 	if err != nil {
-		return 0, "", unreachable(fmt.Errorf("ask the running switch: %w", err))
+		return unreachable(fmt.Errorf("ask the running switch: %w", err))
 	}
 	defer r.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
-	return r.StatusCode, strings.TrimSpace(string(text)), nil
+	if r.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
+		said := "the running switch says: " + strings.TrimSpace(string(text))
+		if r.StatusCode == http.StatusNotFound {
+			return notThere(said)
+		}
+		return errors.New(said)
+	}
+	if got != nil {
+		if err := json.NewDecoder(io.LimitReader(r.Body, controlAnswerMax)).Decode(got); err != nil {
+			return unreachable(fmt.Errorf("read what the running switch says: %w", err))
+		}
+	}
+	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -37,7 +35,7 @@ type keyHolder struct {
 	owner   func(name string) keys.Owner
 	check   func(name string, k algo.Kind) error // nil: none
 	store   func(r *keyring.Ring, name string, k keys.Key) error
-	find    func(r *keyring.Ring, name string) (keys.Key, error)      // nil: it is not exported
+	find    func(r *keyring.Ring, name string) (keys.Key, error)      // nil: commands have no use for it
 	known   func(ctx context.Context, cfg *config, name string) error // refuses who has no use for it; nil: nobody can say
 }
 
@@ -107,6 +105,7 @@ var keyHolders = []keyHolder{
 		kinds: []string{"tdes", "tdes3", "aes128", "aes192", "aes256"}, purpose: keys.PurposeKBPK,
 		owner: keys.OfBlocks,
 		store: (*keyring.Ring).SetBlocks,
+		find:  (*keyring.Ring).Blocks,
 	},
 }
 
@@ -134,18 +133,6 @@ func (h *keyHolder) suits(k keys.Key) error {
 	return fmt.Errorf("the key is of kind %s; %s keys are of %s", info.Kind, h.word, strings.Join(h.kinds, ", "))
 }
 
-// blocksKey finds the key that --kbpk names.
-func blocksKey(r *keyring.Ring, name string) (keys.Key, error) {
-	if name == "" {
-		return keys.Key{}, usage(errors.New("--kbpk must name a key that was loaded with keys load-kbpk"))
-	}
-	k, err := r.Blocks(name)
-	if err != nil {
-		err = usage(err)
-	}
-	return k, err
-}
-
 func keysCommand(c *console) *cobra.Command {
 	var all []*cobra.Command
 	for i := range keyHolders {
@@ -154,8 +141,6 @@ func keysCommand(c *console) *cobra.Command {
 	all = append(all, listKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
 	return group("keys", "Load, list, import and export terminals' and issuers' keys", all...)
 }
-
-const notRunning = "The switch must not be running on the data directory (exit code 3)."
 
 // loadKeyCommand makes a key of components.
 func loadKeyCommand(c *console, h *keyHolder) *cobra.Command {
@@ -190,8 +175,9 @@ switch uses it from the next message on.`,
 			if err != nil {
 				return usage(err)
 			}
-			return c.storeKey(cmd.Context(), file, h, name, func(cfg *config) (keys.Key, error) {
-				return loadKey(cmd.Context(), cfg, h, name, k, parts)
+			return c.storeKey(cmd.Context(), file, h, name, func(_ keysInUse, vault *keys.Vault) (keys.Key, error) {
+				key, err := vault.Combine(h.owner(name), h.purpose, k, parts...)
+				return key, usageIf(err)
 			})
 		},
 	}
@@ -205,42 +191,9 @@ switch uses it from the next message on.`,
 	return cmd
 }
 
-// loadKey makes a key of components and gives it to the running switch, or puts it
-// where the next one finds it.
-func loadKey(ctx context.Context, cfg *config, h *keyHolder, name string, k algo.Kind, parts []keys.Component) (key keys.Key, err error) {
-	combine := func(vault *keys.Vault) error {
-		if key, err = vault.Combine(h.owner(name), h.purpose, k, parts...); err != nil {
-			return usage(err)
-		}
-		return nil
-	}
-	if cfg.unserved("keys") != nil {
-		vault, err := cfg.Vault.open(cfg)
-		if err != nil {
-			return key, err
-		}
-		defer vault.Close()
-		if err := combine(vault); err != nil {
-			return key, err
-		}
-		if done, err := (newKey{h.word, name, key.Sealed}).control(ctx, cfg.DataDir); done || err != nil {
-			return key, err
-		}
-		// It ended meanwhile, or is only starting: then the log is still held.
-	}
-	err = withKeys(ctx, cfg, func(r *keyring.Ring, vault *keys.Vault) error {
-		if err := combine(vault); err != nil {
-			return err
-		}
-		return h.store(r, name, key)
-	})
-	return key, err
-}
-
-// storeKey has the holder's key made and stored, and says what it is. Nobody
-// unknown gets one; that nobody can be known yet, as there is no registry, is a
-// warning.
-func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, do func(*config) (keys.Key, error)) error {
+// storeKey has the holder's key made, stores it, and says what it is. Nobody unknown
+// gets one; that nobody can be known yet, as there is no registry, is a warning.
+func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name string, make func(keysInUse, *keys.Vault) (keys.Key, error)) error {
 	cfg, err := readConfig(file)
 	if err != nil {
 		return err
@@ -251,7 +204,17 @@ func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name 
 			return unread
 		}
 	}
-	key, err := do(cfg)
+	var key keys.Key
+	err = withKeys(ctx, cfg, func(in keysInUse) error {
+		vault, err := in.vault()
+		if err != nil {
+			return err
+		}
+		if key, err = make(in, vault); err != nil {
+			return err
+		}
+		return in.store(h, name, key)
+	})
 	if err != nil {
 		return err
 	}
@@ -262,10 +225,11 @@ func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name 
 	if err != nil {
 		return err
 	}
+	row := rowOf(keyring.Entry{Owner: key.Owner, Info: info})
 	if c.json() {
-		return c.print(keyRow{Owner: string(key.Owner), Purpose: info.Purpose.String(), Kind: info.Kind.String(), KCV: info.KCV.String()})
+		return c.print(row)
 	}
-	_, err = fmt.Fprintf(c.out, "%s has a %s of kind %s with check value %s\n", key.Owner, info.Purpose, info.Kind, info.KCV)
+	_, err = fmt.Fprintf(c.out, "%s has a %s of kind %s with check value %s\n", row.Owner, row.Purpose, row.Kind, row.KCV)
 	return err
 }
 
@@ -278,6 +242,14 @@ type keyRow struct {
 	Day     string `json:"day,omitempty"` // of the sign-on that gave it
 }
 
+func rowOf(e keyring.Entry) keyRow {
+	row := keyRow{string(e.Owner), e.Purpose.String(), e.Kind.String(), e.KCV.String(), ""}
+	if e.Day != 0 {
+		row.Day = e.Day.String()
+	}
+	return row
+}
+
 func listKeysCommand(c *console) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
@@ -285,7 +257,7 @@ func listKeysCommand(c *console) *cobra.Command {
 		Short: "List all keys by owner, purpose, kind and check value",
 		Long: `List all keys by owner, purpose, kind and check value; of a terminal's working
 keys also the business day of the sign-on that gave them. No key is opened.
-` + notRunning,
+It asks a running switch, and works without one.`,
 		Example: "  acqswitch keys list --config acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -293,16 +265,9 @@ keys also the business day of the sign-on that gave them. No key is opened.
 			if err != nil {
 				return err
 			}
-			rows := []keyRow{}
-			err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, _ *keys.Vault) error {
-				all, err := r.List()
-				for _, e := range all {
-					row := keyRow{string(e.Owner), e.Purpose.String(), e.Kind.String(), e.KCV.String(), ""}
-					if e.Day != 0 {
-						row.Day = e.Day.String()
-					}
-					rows = append(rows, row)
-				}
+			var rows []keyRow
+			err = withKeys(cmd.Context(), cfg, func(in keysInUse) (err error) {
+				rows, err = in.list()
 				return err
 			})
 			if err != nil {
@@ -336,108 +301,6 @@ func holderOf(word string, can func(*keyHolder) bool) (*keyHolder, error) {
 	return nil, usage(oneOf(word, words...))
 }
 
-func importKeyCommand(c *console) *cobra.Command {
-	var file, kbpk string
-	cmd := &cobra.Command{
-		Use:   "import terminal|issuer|zak|bdk NAME --kbpk KBPK",
-		Short: "Take a key out of a TR-31 key block",
-		Long: `Take a terminal's master key, an issuer's PIN or MAC key or a base key out of a
-TR-31 key block of version B or D, read from standard input. Its usage must be the
-key's (K0, P0, M0, B0), its protection key loaded (keys load-kbpk) and as strong.
-` + notRunning,
-		Example: "  acqswitch keys import issuer example --kbpk bank --config acqswitch.yaml < block",
-		Args:    args(2, "terminal, issuer, zak or bdk, and a name"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			name := given[1]
-			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.purpose != keys.PurposeKBPK && h.purpose != keys.PurposeSerial })
-			if err == nil {
-				err = h.checkName(name)
-			}
-			if err != nil {
-				return err
-			}
-			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), blockSizeMax))
-			if err != nil {
-				return err
-			}
-			return c.storeKey(cmd.Context(), file, h, name, func(cfg *config) (key keys.Key, err error) {
-				err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) error {
-					protect, err := blocksKey(r, kbpk)
-					if err == nil {
-						key, err = vault.ImportTR31(h.owner(name), h.purpose, protect, strings.TrimSpace(string(text)))
-					}
-					if err == nil {
-						err = h.suits(key)
-					}
-					if err != nil {
-						return usage(err)
-					}
-					return h.store(r, name, key)
-				})
-				return key, err
-			})
-		},
-	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
-	return cmd
-}
-
-// blockSizeMax is the longest TR-31 key block, whose length is four digits.
-const blockSizeMax = 9999
-
-func exportKeyCommand(c *console) *cobra.Command {
-	var file, kbpk string
-	cmd := &cobra.Command{
-		Use:   "export terminal|issuer NAME --kbpk KBPK",
-		Short: "Print a key as a TR-31 key block",
-		Long: `Print a terminal's master key or an issuer's PIN key as a TR-31 key block: version
-D under an AES protection key (keys load-kbpk), else B. Whoever has that key has
-the exported one. Keys in a module (vault kind pkcs11) are not exported.
-` + notRunning,
-		Example: "  acqswitch keys export terminal 10000001 --kbpk factory --config acqswitch.yaml > block",
-		Args:    args(2, "terminal or issuer, and a name"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			name := given[1]
-			h, err := holderOf(given[0], func(h *keyHolder) bool { return h.find != nil })
-			if err == nil {
-				err = h.checkName(name)
-			}
-			if err != nil {
-				return err
-			}
-			cfg, err := readConfig(file)
-			if err != nil {
-				return err
-			}
-			var block string
-			err = withKeys(cmd.Context(), cfg, func(r *keyring.Ring, vault *keys.Vault) error {
-				protect, err := blocksKey(r, kbpk)
-				if err != nil {
-					return usage(err)
-				}
-				key, err := h.find(r, name)
-				if err != nil {
-					return usage(err)
-				}
-				block, err = vault.ExportTR31(protect, key)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			if c.json() {
-				return c.print(map[string]string{"block": block})
-			}
-			_, err = fmt.Fprintln(c.out, block)
-			return err
-		},
-	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&kbpk, "kbpk", "", "name of the key that protects the block")
-	return cmd
-}
-
 // readComponents reads "COMPONENT CHECKVALUE" lines. Errors do not quote them.
 func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 	var parts []keys.Component
@@ -462,34 +325,4 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 		return nil, fmt.Errorf("%s given on standard input, must be 2 or 3", plural(len(parts), "component"))
 	}
 	return parts, nil
-}
-
-// withKeys opens the log of terminals' keys. While a switch has it open, that is refused
-// with exit code 3.
-func withKeys(ctx context.Context, cfg *config, do func(*keyring.Ring, *keys.Vault) error) (err error) {
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
-	}
-	if err := cfg.unserved("keys"); err != nil {
-		return err
-	}
-	vault, ring, log, err := openKeys(cfg, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return err
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- log.Run(running) }()
-	defer func() {
-		err = errors.Join(err, ring.Close())
-		stop()
-		if e := <-ended; err == nil && !errors.Is(e, context.Canceled) {
-			err = e
-		}
-		err = errors.Join(err, log.Close())
-	}()
-	if err := ring.Recover(); err != nil {
-		return err
-	}
-	return do(ring, vault)
 }

@@ -126,10 +126,11 @@ func TestIssuerMACs(t *testing.T) {
 }
 
 // A ceremony: keys are loaded, listed, sent under a key block key to a second
-// vault, and are the same there. No output has a key in it.
+// vault, that of a running switch, and are the same there. No output has a key in it.
 func TestKeyCeremony(t *testing.T) {
 	t.Parallel()
-	here, there := t.TempDir(), t.TempDir()
+	s := newStack(t, "{}")
+	here, there := t.TempDir(), s.dir
 	var secrets []string
 	run := func(dir, stdin string, args ...string) result {
 		t.Helper()
@@ -183,7 +184,17 @@ func TestKeyCeremony(t *testing.T) {
 		}
 		run(there, block, "import", c.word, c.name, "--kbpk", c.kbpk).check(t, exitOK, c.kcv, "")
 	}
-	run(there, "", "list").check(t, exitOK, tmk, "")
+	r = run(there, "", "list")
+	for _, want := range []string{"terminal 10000001", tmk, "issuer east", zpk, "key blocks factory"} {
+		r.check(t, exitOK, want, "")
+	}
+	again := run(there, "", "export", "terminal", "10000001", "--kbpk", "old") // a running switch's
+	run(here, again.out, "import", "terminal", "10000001", "--kbpk", "old").check(t, exitOK, tmk, "")
+	run(there, "", "export", "issuer", "west", "--kbpk", "old").check(t, exitUsage, "", "the running switch says: PIN key of issuer west: there is no such key\n")
+	run(there, "", "export", "issuer", "east", "--kbpk", "new").check(t, exitUsage, "", "key block protection key new: there is no such key\n")
+	for _, want := range []string{`"msg":"a key was loaded","owner":"terminal 10000001"`, `"msg":"a sealed key was handed to a command","owner":"key blocks old"`} {
+		s.until("the log says whose key it was", func() bool { return strings.Contains(read(t, s.server.log), want) })
+	}
 
 	tampered := []byte(block)
 	tampered[len(tampered)-3] ^= 1

@@ -120,7 +120,7 @@ func (o *ownSwitch) loadKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return withKeys(ctx, cfg, func(ring *keyring.Ring, vault *keys.Vault) error { return fleet.LoadSampleKeys(reg, vault, ring) })
+	return withKeyLog(ctx, cfg, func(ring *keyring.Ring, vault *keys.Vault) error { return fleet.LoadSampleKeys(reg, vault, ring) })
 }
 
 // config writes the configuration file and reads it.

@@ -41,11 +41,11 @@ func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 	if req.Kind == txn.KindSettlement {
 		// What is being decided belongs to this batch: the totals are those with it.
 		// One that its issuer keeps longer than we may wait is told of later.
-		if !s.undecided.lock(&req.Key, req.Deadline) {
+		if !s.batchLocks.lock(&req.Key, req.Deadline) {
 			s.turnAway(req, ans, txn.OriginalIsBusy)
 			return
 		}
-		defer s.undecided.unlock(&req.Key)
+		defer s.batchLocks.unlock(&req.Key)
 	}
 	order := s.batches.Order(&req.Key.Terminal)
 	order.Lock() // no record of this batch becomes durable between draft and fact

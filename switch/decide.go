@@ -75,11 +75,11 @@ func (s *Switch) carry(req *txn.Request, ans *txn.Answer, w *work) {
 	defer s.gate.leave() // the last thing
 	w.rec, w.original, w.originalKey, w.gives = txn.Record{}, 0, txn.Key{}, false
 	if req.Kind.Totals() != txn.NoEffect {
-		if !s.undecided.enter(&req.Key, req.Deadline) {
+		if !s.batchLocks.rlock(&req.Key, req.Deadline) {
 			s.turnAway(req, ans, txn.SwitchIsOverloaded)
 			return
 		}
-		defer s.undecided.leave(&req.Key) // after rescue, which may count it
+		defer s.batchLocks.runlock(&req.Key) // after rescue, which may count it
 	}
 	defer s.yield(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)

@@ -68,25 +68,25 @@ type Switch struct {
 	librarian Librarian
 	log       *slog.Logger
 
-	slots     *slots
-	originals *originals
-	batches   *batch.Book
-	undecided *undecided
-	starts    dayStarts
-	reversals *lanes
-	numbers   numbers
-	now       atomic.Pointer[moment] // the last one
-	work      sync.Pool              // of *work
-	pace      *pace
-	gate      *gate
-	leaveGate func() // gate.leave, made once: the link calls it when a request waits for its issuer alone
-	standIns  *standIns
-	broken    chan error  // holds one: why the process must end
-	stopped   atomic.Bool // see StopSales
-	inFlight  atomic.Int64
-	replayed  atomic.Int64
-	late      atomic.Int64
-	backwards atomic.Int64
+	slots      *slots
+	originals  *originals
+	batches    *batch.Book
+	batchLocks *batchLocks
+	starts     dayStarts
+	reversals  *lanes
+	numbers    numbers
+	now        atomic.Pointer[moment] // the last one
+	work       sync.Pool              // of *work
+	pace       *pace
+	gate       *gate
+	leaveGate  func() // gate.leave, made once: the link calls it when a request waits for its issuer alone
+	standIns   *standIns
+	broken     chan error  // holds one: why the process must end
+	stopped    atomic.Bool // see StopSales
+	inFlight   atomic.Int64
+	replayed   atomic.Int64
+	late       atomic.Int64
+	backwards  atomic.Int64
 }
 
 // New wires a switch. Nothing runs before Recover.
@@ -102,7 +102,7 @@ func New(cfg Config, p Parts) (*Switch, error) {
 	s := &Switch{
 		cfg: cfg, registry: p.Registry, risk: p.Risk, issuers: p.Issuers, journal: p.Journal, cards: p.Cards,
 		guard: p.Guard, archive: p.Archive, librarian: p.Librarian, log: p.Log,
-		slots: newSlots(), originals: newOriginals(g), batches: batch.NewBook(), undecided: newUndecided(g),
+		slots: newSlots(), originals: newOriginals(g), batches: batch.NewBook(), batchLocks: newBatchLocks(g),
 		numbers: numbers{node: txn.ID(cfg.Node)}, pace: newPace(cfg.TerminalRate, cfg.TerminalBurst),
 		gate: g, leaveGate: g.leave, standIns: standIns, broken: make(chan error, 1),
 	}

@@ -1054,7 +1054,7 @@ func TestSlotTableIsAMap(t *testing.T) {
 	if size := unsafe.Sizeof(slotEntry{}); size != 64 {
 		t.Errorf("an entry has %d bytes", size)
 	}
-	if a, b := unsafe.Sizeof(slotShard{}), unsafe.Sizeof(undecidedShard{}); a != 128 || b != 128 {
+	if a, b := unsafe.Sizeof(slotShard{}), unsafe.Sizeof(batchLockShard{}); a != 128 || b != 128 {
 		t.Errorf("shards have %d and %d bytes", a, b)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))

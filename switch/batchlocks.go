@@ -7,28 +7,28 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// undecided is a read-write lock for each batch, with deadlines. Transactions that
+// batchLocks is a read-write lock for each batch, with deadlines. Transactions that
 // would count in a batch share it while they are decided; a settlement has it alone.
 // A sale belongs to the batch that was open when it came, so a settlement waits for
 // the sales under way, and the sales that come meanwhile wait for the settlement.
-type undecided struct {
+type batchLocks struct {
 	gate   *gate                            // whoever waits here leaves its place there
-	shards *[undecidedShards]undecidedShard // apart, so that each begins where a cache line does
+	shards *[batchLockShards]batchLockShard // apart, so that each begins where a cache line does
 }
 
-// undecidedShards is large enough that most shards are empty while some thousands of
+// batchLockShards is large enough that most shards are empty while some thousands of
 // transactions are being decided.
-const undecidedShards = 1 << 12
+const batchLockShards = 1 << 12
 
-// undecidedShard is two cache lines. While it has one batch, only the first is read.
-type undecidedShard struct {
+// batchLockShard is two cache lines. While it has one batch, only the first is read.
+type batchLockShard struct {
 	mu      sync.Mutex // held for memory operations only
-	batches []inBatch
-	room    [3]inBatch // of batches, while these are no more
+	batches []batchLock
+	room    [3]batchLock // of batches, while these are no more
 }
 
-// inBatch is the lock of one batch. It exists only while somebody holds it.
-type inBatch struct {
+// batchLock is the lock of one batch. It exists only while somebody holds it.
+type batchLock struct {
 	terminal txn.TerminalID
 	number   uint32
 	n        int32         // transactions being decided
@@ -36,14 +36,14 @@ type inBatch struct {
 	free     chan struct{} // closed when the settlement under way is decided; nil: there is none
 }
 
-func newUndecided(g *gate) *undecided {
-	return &undecided{gate: g, shards: new([undecidedShards]undecidedShard)}
+func newBatchLocks(g *gate) *batchLocks {
+	return &batchLocks{gate: g, shards: new([batchLockShards]batchLockShard)}
 }
 
 // open locks the shard of a key's batch and returns the batch, made if it is not
 // there, until close.
-func (u *undecided) open(k *txn.Key) (*undecidedShard, *inBatch) {
-	sh := &u.shards[k.Terminal.Spread()%undecidedShards]
+func (l *batchLocks) open(k *txn.Key) (*batchLockShard, *batchLock) {
+	sh := &l.shards[k.Terminal.Spread()%batchLockShards]
 	sh.mu.Lock()
 	for i := range sh.batches {
 		if b := &sh.batches[i]; b.terminal == k.Terminal && b.number == k.Batch {
@@ -53,25 +53,25 @@ func (u *undecided) open(k *txn.Key) (*undecidedShard, *inBatch) {
 	if len(sh.batches) == 0 {
 		sh.batches = sh.room[:0]
 	}
-	sh.batches = append(sh.batches, inBatch{terminal: k.Terminal, number: k.Batch})
+	sh.batches = append(sh.batches, batchLock{terminal: k.Terminal, number: k.Batch})
 	return sh, &sh.batches[len(sh.batches)-1]
 }
 
 // close ends what open began, and the batch if nobody holds it.
-func (sh *undecidedShard) close(b *inBatch) {
+func (sh *batchLockShard) close(b *batchLock) {
 	if b.n == 0 && b.empty == nil && b.free == nil {
 		last := len(sh.batches) - 1
-		*b, sh.batches[last] = sh.batches[last], inBatch{}
+		*b, sh.batches[last] = sh.batches[last], batchLock{}
 		sh.batches = sh.batches[:last]
 	}
 	sh.mu.Unlock()
 }
 
-// enter lets a transaction into its batch; leave must follow. It is false when the
+// rlock lets a transaction into its batch; runlock must follow. It is false when the
 // settlement under way is not decided before the deadline.
-func (u *undecided) enter(k *txn.Key, deadline time.Time) bool {
+func (l *batchLocks) rlock(k *txn.Key, deadline time.Time) bool {
 	for {
-		sh, b := u.open(k)
+		sh, b := l.open(k)
 		free := b.free
 		if free == nil {
 			b.n++
@@ -80,14 +80,14 @@ func (u *undecided) enter(k *txn.Key, deadline time.Time) bool {
 		if free == nil {
 			return true
 		}
-		if !u.gate.wait(free, deadline) {
+		if !l.gate.wait(free, deadline) {
 			return false
 		}
 	}
 }
 
-func (u *undecided) leave(k *txn.Key) {
-	sh, b := u.open(k)
+func (l *batchLocks) runlock(k *txn.Key) {
+	sh, b := l.open(k)
 	if b.n--; b.n == 0 && b.empty != nil {
 		close(b.empty)
 		b.empty = nil
@@ -97,9 +97,9 @@ func (u *undecided) leave(k *txn.Key) {
 
 // lock waits until nothing is undecided in a batch and keeps it so until unlock. It
 // is false when the deadline comes first.
-func (u *undecided) lock(k *txn.Key, deadline time.Time) bool {
+func (l *batchLocks) lock(k *txn.Key, deadline time.Time) bool {
 	for {
-		sh, b := u.open(k)
+		sh, b := l.open(k)
 		until := b.free // another settlement
 		if until == nil && b.n == 0 {
 			b.free = make(chan struct{})
@@ -113,14 +113,14 @@ func (u *undecided) lock(k *txn.Key, deadline time.Time) bool {
 			until = b.empty
 		}
 		sh.close(b)
-		if !u.gate.wait(until, deadline) {
+		if !l.gate.wait(until, deadline) {
 			return false
 		}
 	}
 }
 
-func (u *undecided) unlock(k *txn.Key) {
-	sh, b := u.open(k)
+func (l *batchLocks) unlock(k *txn.Key) {
+	sh, b := l.open(k)
 	close(b.free)
 	b.free = nil
 	sh.close(b)

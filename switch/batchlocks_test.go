@@ -14,7 +14,7 @@ import (
 // open when it came, and in the totals that the terminal is told: the settlement
 // waits for it, and a sale that comes meanwhile for the settlement. Batches with a
 // number and without.
-func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
+func TestSettlementWaitsForWhatIsUndecided(t *testing.T) {
 	for _, number := range []uint32{1, 0} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t)
@@ -60,59 +60,59 @@ func TestSettlementWaitsForWhatIsAloft(t *testing.T) {
 }
 
 // Nothing is kept of a batch in which nothing is undecided; who waits gives up in time.
-func TestAloft(t *testing.T) {
+func TestBatchLocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newUndecided(newGate())
+		a := newBatchLocks(newGate())
 		key := txn.Key{Terminal: txn.MakeTerminalID("10000001"), Batch: 1}
 		other := key
 		other.Batch = 2
 		soon := func() time.Time { return time.Now().Add(time.Second) }
-		if !a.enter(&key, soon()) || !a.enter(&key, soon()) || a.lock(&key, soon()) || !a.lock(&other, soon()) {
+		if !a.rlock(&key, soon()) || !a.rlock(&key, soon()) || a.lock(&key, soon()) || !a.lock(&other, soon()) {
 			t.Fatal("what is undecided does not hold its settlement up, and no other")
 		}
-		if a.enter(&other, soon()) || a.lock(&other, soon()) {
+		if a.rlock(&other, soon()) || a.lock(&other, soon()) {
 			t.Fatal("a settlement does not hold up what comes")
 		}
 		a.unlock(&other)
 		held := false
 		var all sync.WaitGroup
 		all.Go(func() { held = a.lock(&key, soon()) })
-		a.leave(&key)
+		a.runlock(&key)
 		time.Sleep(time.Millisecond)
 		if held {
 			t.Fatal("locked while something is undecided")
 		}
-		a.leave(&key)
+		a.runlock(&key)
 		all.Wait()
 		if !held {
 			t.Fatal("not held")
 		}
 		entered := false
-		all.Go(func() { entered = a.enter(&key, soon()) })
+		all.Go(func() { entered = a.rlock(&key, soon()) })
 		time.Sleep(time.Millisecond)
 		a.unlock(&key)
 		if all.Wait(); !entered {
 			t.Fatal("what waited for a settlement is refused when that is decided")
 		}
 		neighbour := key // of another terminal, in the same shard
-		for n := 0; neighbour == key || neighbour.Terminal.Spread()%undecidedShards != key.Terminal.Spread()%undecidedShards; n++ {
+		for n := 0; neighbour == key || neighbour.Terminal.Spread()%batchLockShards != key.Terminal.Spread()%batchLockShards; n++ {
 			neighbour.Terminal = txn.MakeTerminalID(fmt.Sprintf("%08d", n))
 		}
 		if !a.lock(&neighbour, soon()) {
 			t.Fatal("one terminal's transaction holds up another's settlement")
 		}
 		a.unlock(&neighbour)
-		a.leave(&key)
+		a.runlock(&key)
 		many := make([]txn.Key, 9) // of one terminal, more than its shard has room for
 		for i := range many {
 			many[i] = key
 			many[i].Batch = uint32(i)
-			if !a.enter(&many[i], soon()) || a.lock(&many[i], soon()) {
+			if !a.rlock(&many[i], soon()) || a.lock(&many[i], soon()) {
 				t.Fatal("one of many batches is not counted")
 			}
 		}
 		for _, i := range [...]int{4, 0, 8, 1, 7, 2, 6, 3, 5} {
-			if a.leave(&many[i]); !a.lock(&many[i], soon()) {
+			if a.runlock(&many[i]); !a.lock(&many[i], soon()) {
 				t.Fatal("one of many batches is counted as another")
 			}
 			a.unlock(&many[i])

@@ -191,7 +191,7 @@ func TestTerminalsOverHTTP(t *testing.T) {
 	if code := s.server.stop(os.Interrupt); code != exitOK {
 		t.Fatalf("exit %d", code)
 	}
-	write(t, s.dir, "acqswitch.yaml", strings.Replace(read(t, s.dir+"/acqswitch.yaml"), "dialect: cup-pos}", "dialect: cup-pos, carriage: http}", 1))
+	write(t, s.dir, "acqswitch.yaml", strings.Replace(read(t, s.dir+"/acqswitch.yaml"), "dialect: cup-pos}", "dialect: cup-pos, carriage: http}", 1)) // transport by its former name
 	s.start()
 	url := s.cup + "/mjc/webtrans/VPB_lb"
 	sale := []string{"terminal", "sale", "--amount", "1.00", "--card", "6222021234567890128", "--terminal", "10000001", "--merchant", "999290054110001", "--to"}

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // only packages of lower levels. A new package gets its place here.
 var levels = [...][]string{
 	0: {"iso", "switch/txn", "switch/failpoint", "switch/certs", "switch/certs/certstest", "switch/sheet", "switch/yamlfile", "switch/keys/algo", "settlement/journal", "settlement/journal/memdisk", "settlement/sqldb", "testdata", "risk/window"},
-	1: {"switch/approval", "switch/batch", "switch/carriage", "switch/dialect", "switch/keys", "switch/original", "switch/registry", "switch/download", "switch/telemetry", "settlement/ledger", "settlement/ledger/ledgertest", "settlement/fee", "settlement/book", "settlement/payout", "risk/rules"},
+	1: {"switch/approval", "switch/batch", "switch/transport", "switch/dialect", "switch/keys", "switch/original", "switch/registry", "switch/download", "switch/telemetry", "settlement/ledger", "settlement/ledger/ledgertest", "settlement/fee", "settlement/book", "settlement/payout", "risk/rules"},
 	2: {"switch/registry/office", "risk", "switch", "switch/keyring", "settlement", "settlement/dispute", "settlement/reconcile", "switch/terminal", "switch/terminal/terminaltest", "switch/capture"},
 	3: {"risk/alert", "risk/backtest", "risk/policy", "switch/pos", "switch/issuer", "switch/issuer/simulator", "switch/terminal/script", "switch/terminal/fleet", "switch/replay"},
 	4: {"cmd/*"},

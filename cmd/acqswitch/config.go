@@ -82,17 +82,20 @@ type terminalsConfig struct {
 type listenerConfig struct {
 	Address string `yaml:"address"`
 	Dialect string `yaml:"dialect"`
-	// Carriage is tcp, also when empty, or http.
-	Carriage string        `yaml:"carriage"`
-	TLS      *certs.Server `yaml:"tls"`
+	// Transport is tcp, also when empty, or http; Carriage is its former name.
+	Transport string        `yaml:"transport"`
+	Carriage  string        `yaml:"carriage"`
+	TLS       *certs.Server `yaml:"tls"`
 }
+
+func (l *listenerConfig) transport() string { return cmp.Or(l.Transport, l.Carriage, "tcp") }
 
 // scheme stands before an address of l as people are told it; nothing is plain TCP.
 func (l *listenerConfig) scheme() string {
 	switch {
-	case l.Carriage == "http" && l.TLS != nil:
+	case l.transport() == "http" && l.TLS != nil:
 		return "https://"
-	case l.Carriage == "http":
+	case l.transport() == "http":
 		return "http://"
 	case l.TLS != nil:
 		return "tls://"
@@ -366,13 +369,13 @@ func (c *config) listeners() ([]pos.Listener, error) {
 				return nil, fmt.Errorf("%s: %w", l.Address, err)
 			}
 		}
-		if l.Carriage != "" && l.Carriage != "tcp" && l.Carriage != "http" {
-			return nil, fmt.Errorf("%s: carriage %q must be tcp or http", l.Address, l.Carriage)
+		if err := oneOf(l.transport(), "tcp", "http"); err != nil {
+			return nil, fmt.Errorf("%s: transport %w", l.Address, err)
 		}
 		if _, port, _ := net.SplitHostPort(l.Address); port != "0" && slices.ContainsFunc(ls, func(other pos.Listener) bool { return other.Address == l.Address }) {
 			return nil, fmt.Errorf("%s stands twice", l.Address)
 		}
-		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS, HTTP: l.Carriage == "http"})
+		ls = append(ls, pos.Listener{Address: l.Address, Dialect: d, TLS: l.TLS, HTTP: l.transport() == "http"})
 	}
 	return ls, nil
 }

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -83,7 +83,7 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 	}
 	var err error
 	if o.TLS, err = f.tls.config(); err == nil {
-		err = carriage.Check(f.to, o.TLS != nil)
+		err = transport.Check(f.to, o.TLS != nil)
 	}
 	if err != nil {
 		return usage(err)

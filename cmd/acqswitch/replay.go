@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/capture"
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -103,7 +103,7 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 		return o, err
 	}
 	for _, addr := range o.Addrs {
-		if err := carriage.Check(addr, o.TLS != nil); err != nil {
+		if err := transport.Check(addr, o.TLS != nil); err != nil {
 			return o, fmt.Errorf("--to: %w", err)
 		}
 	}

@@ -13,11 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/script"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -86,7 +86,7 @@ func (f *scriptFlags) run(ctx context.Context, c *console, files []string) error
 		host.keys, err = testKeysOf(f.tmk)
 	}
 	for _, addr := range host.addrs {
-		err = errors.Join(err, carriage.Check(addr, host.tls != nil))
+		err = errors.Join(err, transport.Check(addr, host.tls != nil))
 	}
 	switch {
 	case err != nil:

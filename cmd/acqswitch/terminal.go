@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -208,7 +208,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 	}
 	options := terminal.Options{Patience: f.timeout}
 	if options.TLS, err = f.tls.config(); err == nil {
-		err = carriage.Check(f.address(), options.TLS != nil)
+		err = transport.Check(f.address(), options.TLS != nil)
 	}
 	if err != nil {
 		return usage(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/carriage"
+	"github.com/acqswitch/acqswitch/switch/transport"
 )
 
 // Limits of Follow.
@@ -369,7 +369,7 @@ func (f *Follower) skip(s *followed, side int, at time.Time) error {
 func (f *Follower) frames(s *followed, side int, at time.Time) error {
 	st := &s.streams[side]
 	for len(st.data) > 0 && !s.ended {
-		if head := carriage.Head(st.data); head != 0 { // of the HTTP that a frame travels in
+		if head := transport.Head(st.data); head != 0 { // of the HTTP that a frame travels in
 			if head < 0 {
 				return nil
 			}

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
+	"github.com/acqswitch/acqswitch/switch/transport"
 )
 
 // link is one standing connection to an issuer: dialed, signed on, watched,
@@ -140,7 +140,7 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	return carriage.Dial(ctx, l.is.cfg.Address, nil, l.is.secured(), l.is.cfg.ConnectTimeout)
+	return transport.Dial(ctx, l.is.cfg.Address, nil, l.is.secured(), l.is.cfg.ConnectTimeout)
 }
 
 // sleep waits for d and says whether ctx is still going.

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
+	"github.com/acqswitch/acqswitch/switch/transport"
 )
 
 // BenchmarkSecured is what TLS costs: a request on a session that stands, and one on
@@ -35,7 +35,7 @@ func BenchmarkSecured(b *testing.B) {
 			var conn net.Conn
 			for b.Loop() {
 				if conn == nil {
-					if conn, err = carriage.Dial(b.Context(), s.Addrs()[row.listener].String(), nil, row.config, 10*time.Second); err != nil {
+					if conn, err = transport.Dial(b.Context(), s.Addrs()[row.listener].String(), nil, row.config, 10*time.Second); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -28,7 +28,7 @@ func issue(by *certstest.Authority) *certs.Server {
 // says so.
 func shake(t *testing.T, addr string, config *tls.Config) (net.Conn, error) {
 	t.Helper()
-	conn, err := carriage.Dial(t.Context(), addr, nil, config, 10*time.Second)
+	conn, err := transport.Dial(t.Context(), addr, nil, config, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func TestFramesInHTTP(t *testing.T) {
 		if i == 1 {
 			address, config = "https://"+s.Addrs()[1].String()+"/", terms(t, certs.Client{CA: ours.File})
 		}
-		conn, err := carriage.Dial(t.Context(), address, plain.Dialect, config, 10*time.Second)
+		conn, err := transport.Dial(t.Context(), address, plain.Dialect, config, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +365,7 @@ func TestF78HandshakesTakeTurns(t *testing.T) {
 	}
 	shaken := make(chan error, 1)
 	go func() {
-		conn, err := carriage.Dial(context.Background(), addr, nil, config, 10*time.Second)
+		conn, err := transport.Dial(context.Background(), addr, nil, config, 10*time.Second)
 		if err == nil {
 			conn.Close()
 		}
@@ -397,7 +397,7 @@ func TestSessionWithARequestIsNotIdle(t *testing.T) {
 	d := &desk{delay: func(*txn.Request) time.Duration { return 600 * time.Millisecond }}
 	s, _ := run(t, Config{Listeners: []Listener{web, listener(t, "cup-pos", nil)}, InFlightMax: 1, IdleMax: 200 * time.Millisecond}, d)
 	for i, scheme := range []string{"http://", ""} {
-		conn, err := carriage.Dial(t.Context(), scheme+s.Addrs()[i].String(), web.Dialect, nil, 10*time.Second)
+		conn, err := transport.Dial(t.Context(), scheme+s.Addrs()[i].String(), web.Dialect, nil, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}

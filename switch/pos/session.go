@@ -14,10 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/failpoint"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -80,7 +80,7 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *certs.Kept) *session 
 		ss.conn = ss.tls
 	}
 	if l.HTTP {
-		ss.conn = carriage.Serve(ss.conn, l.Dialect, func() { ss.frameBegan.Store(time.Now().UnixNano()) })
+		ss.conn = transport.Serve(ss.conn, l.Dialect, func() { ss.frameBegan.Store(time.Now().UnixNano()) })
 	}
 	return ss
 }
@@ -203,9 +203,9 @@ func (ss *session) carried(err error) error {
 	switch {
 	case ss.closedFor.Load() != nil:
 		return err
-	case errors.Is(err, carriage.ErrFrame):
+	case errors.Is(err, transport.ErrFrame):
 		return &errSession{CauseLength, err}
-	case errors.Is(err, carriage.ErrHTTP):
+	case errors.Is(err, transport.ErrHTTP):
 		return &errSession{CauseUnparsable, err}
 	case errors.Is(err, io.ErrUnexpectedEOF), ss.frameBegan.Load() != 0:
 		return &errSession{CauseTruncated, err}

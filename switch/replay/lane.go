@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -173,7 +173,7 @@ func (t *member) flight(stan uint32) *slot {
 }
 
 func (l *lane) dial(ctx context.Context) error {
-	conn, err := carriage.Dial(ctx, l.g.o.Addr, l.g.d, l.g.o.TLS, dialTimeout)
+	conn, err := transport.Dial(ctx, l.g.o.Addr, l.g.d, l.g.o.TLS, dialTimeout)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
-	"github.com/acqswitch/acqswitch/switch/carriage"
+	"github.com/acqswitch/acqswitch/switch/transport"
 )
 
 // Why a request has no answer. A report counts the requests of each.
@@ -118,7 +118,7 @@ func (l *link) open(ctx context.Context) (*session, error) {
 		return l.session, nil
 	}
 	l.mu.Unlock()
-	conn, err := carriage.Dial(ctx, l.addr, l.dialect, l.tls, dialTimeout)
+	conn, err := transport.Dial(ctx, l.addr, l.dialect, l.tls, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
@@ -173,7 +173,7 @@ func (l *link) read(s *session) error {
 
 // over is the cause of a session's end after a read failed with err.
 func over(err error) error {
-	if errors.Is(err, carriage.ErrHTTP) || errors.Is(err, carriage.ErrFrame) {
+	if errors.Is(err, transport.ErrHTTP) || errors.Is(err, transport.ErrFrame) {
 		return fmt.Errorf("%w: %w", errNonsense, err)
 	}
 	return errClosed

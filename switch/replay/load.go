@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -393,7 +393,7 @@ func (g *generator) half(frame []byte) {
 	}
 	g.halving.Go(func() {
 		defer func() { <-g.halves }()
-		conn, err := carriage.Dial(context.Background(), g.o.Addr, g.d, g.o.TLS, dialTimeout)
+		conn, err := transport.Dial(context.Background(), g.o.Addr, g.d, g.o.TLS, dialTimeout)
 		if err != nil {
 			return
 		}

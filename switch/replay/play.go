@@ -14,9 +14,9 @@ import (
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/terminal"
+	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -235,7 +235,7 @@ func (p *player) plan() error {
 // knock finds out whether a host can be reached at all.
 func knock(ctx context.Context, addrs map[string]string, config *tls.Config) error {
 	for _, name := range sortedKeys(addrs) {
-		conn, err := carriage.Dial(ctx, addrs[name], nil, config, dialTimeout)
+		conn, err := transport.Dial(ctx, addrs[name], nil, config, dialTimeout)
 		if err != nil {
 			return unreachable(err)
 		}

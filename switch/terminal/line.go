@@ -10,8 +10,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/acqswitch/acqswitch/switch/carriage"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/transport"
 )
 
 // ErrNoAnswer says that a request was sent and no answer came in time. Nobody
@@ -67,7 +67,7 @@ func (l *Line) Exchange(ctx context.Context, frame []byte, patience time.Duratio
 		answer, err = readAnswer(l.Dialect, l.Keys, frame[l.Dialect.PrefixSize():], body)
 		answer.Latency = latency
 	}
-	if err != nil || carriage.Last(conn) {
+	if err != nil || transport.Last(conn) {
 		l.HangUp()
 	}
 	if err != nil {
@@ -83,7 +83,7 @@ func (l *Line) dial(ctx context.Context) error {
 	if l.conn != nil {
 		return nil
 	}
-	conn, err := carriage.Dial(ctx, l.Addr, l.Dialect, l.TLS, connectTimeout)
+	conn, err := transport.Dial(ctx, l.Addr, l.Dialect, l.TLS, connectTimeout)
 	if err != nil {
 		return fmt.Errorf("connect to the switch: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package carriage is what frames travel in between terminals and a switch: TCP, TLS
+// Package transport is what frames travel in between terminals and a switch: TCP, TLS
 // over it, or HTTP over either, one POST for each frame and its answer in the
 // response, as smart terminals do that pass the proxies of shops (the CUP networks'
 // own gateways take the same).
@@ -8,7 +8,7 @@
 // are here. Requests are answered in their order.
 //
 // Not here: what a frame says, and whose certificates are believed (switch/certs).
-package carriage
+package transport
 
 import (
 	"bufio"

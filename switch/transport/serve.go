@@ -1,4 +1,4 @@
-package carriage
+package transport
 
 import (
 	"bufio"

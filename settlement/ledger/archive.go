@@ -71,9 +71,9 @@ func (a Archive) Preauths(ctx context.Context, merchant txn.MerchantID, card txn
 	for _, c := range columns {
 		switch c.name {
 		case "card_token":
-			token = c.put(&e, new([]byte)).s
+			token = textOf(c, &e)
 		case "auth_code":
-			code = c.put(&e, new([]byte)).s
+			code = textOf(c, &e)
 		}
 	}
 	return records(a.list(ctx, selectPreauths, merchant.String(), string(token), string(code), since.String()))

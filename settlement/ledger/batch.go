@@ -64,36 +64,27 @@ func (l *Ledger) putBatch(e *Entry) error {
 	if err := f.Unmarshal(rec.Data); err != nil {
 		return fmt.Errorf("store journal record %d: %w", e.Pos, err)
 	}
-	day := putDay(e, &l.scratch)
-	opened := putDay(&Entry{Rec: &txn.Record{Day: f.Opened}}, &l.scratch)
-	key := [...]value{columns[0].put(e, &l.scratch), columns[2].put(e, &l.scratch), {n: int64(rec.Key.Batch)}, {n: int64(e.Pos)}}
-	rows := append(l.rows[batchTable], key[:]...)
-	rows = append(rows, day, value{n: rec.At.UnixMicro()}, value{n: int64(rec.ID)},
-		word(f.Step), word(f.State), opened, value{n: int64(f.Code)}, value{n: int64(rec.Amount.Currency)},
-		word(f.Result[0]), word(f.Result[1]))
-	rows = putTotals(rows, f.Theirs[0].Plus(f.Theirs[1]))
-	rows = putTotals(rows, f.Ours)
-	rows = append(rows, value{n: int64(f.Announced)}, value{n: int64(f.Received)})
-	l.rows[batchTable] = putTotals(rows, f.Missing)
+	key := merchantColumn.put(nil, e)
+	key = terminalColumn.put(key, e).number(int64(rec.Key.Batch)).number(int64(e.Pos))
+	l.rows[batchTable] = append(l.rows[batchTable], key...).day(rec.Day).number(rec.At.UnixMicro()).number(int64(rec.ID)).
+		texts(nameOf(f.Step), nameOf(f.State)).day(f.Opened).number(int64(f.Code)).number(int64(rec.Amount.Currency)).
+		texts(nameOf(f.Result[0]), nameOf(f.Result[1])).totals(f.Theirs[0].Plus(f.Theirs[1])).totals(f.Ours).
+		number(int64(f.Announced)).number(int64(f.Received)).totals(f.Missing)
 	for i := range f.Items {
 		it := &f.Items[i]
 		if it.Verdict == txn.ItemMatches {
 			continue
 		}
 		card := Entry{Rec: &txn.Record{Card: it.Card, Masked: it.Masked}}
-		rows := append(l.rows[batchItemTable], key[:]...)
-		l.rows[batchItemTable] = append(rows, value{n: int64(i)}, day, value{n: int64(it.STAN)}, word(it.Verdict), word(it.Kind),
-			value{n: int64(rec.Amount.Currency)}, value{n: it.Minor}, value{n: it.Ours},
-			hexed("", func(e *Entry) []byte { return e.Rec.Card[:] }).put(&card, &l.scratch),
-			text("", 0, func(e *Entry) []byte { return e.Rec.Masked[:] }).put(&card, &l.scratch))
+		row := append(l.rows[batchItemTable], key...).number(int64(i)).day(rec.Day).number(int64(it.STAN)).texts(nameOf(it.Verdict), nameOf(it.Kind)).
+			number(int64(rec.Amount.Currency)).number(it.Minor).number(it.Ours)
+		l.rows[batchItemTable] = maskedColumn.put(cardColumn.put(row, &card), &card)
 	}
 	return nil
 }
 
-func word[T named](x T) value { return value{isText: true, s: []byte(nameOf(x))} }
-
-func putTotals(dst []value, t txn.Totals) []value {
-	return append(dst, value{n: int64(t.Debit.Count)}, value{n: t.Debit.Minor}, value{n: int64(t.Credit.Count)}, value{n: t.Credit.Minor})
+func (r rows) totals(t txn.Totals) rows {
+	return r.number(int64(t.Debit.Count)).number(t.Debit.Minor).number(int64(t.Credit.Count)).number(t.Credit.Minor)
 }
 
 // kindsWhere lists kinds as an SQL list of names.

@@ -39,15 +39,15 @@ func (l *Ledger) putFindings(e *Entry) {
 	if fs.Len() == 0 {
 		return
 	}
-	merchant, day, terminal := columns[0].put(e, &l.scratch), putDay(e, &l.scratch), columns[2].put(e, &l.scratch)
 	item := int64(0)
 	for x := range fs.All() {
-		shadow := value{}
+		shadow := int64(0)
 		if x.Shadow {
-			shadow.n = 1
+			shadow = 1
 		}
-		l.rows[findingTable] = append(l.rows[findingTable], merchant, day, value{n: int64(e.Pos)}, value{n: item}, terminal,
-			value{n: int64(e.Rec.ID)}, value{isText: true, s: []byte(x.Rule.String())}, word(x.Action), shadow, value{n: int64(fs.Policy)}, value{n: x.Seen}, value{n: x.Bound})
+		row := merchantColumn.put(l.rows[findingTable], e).day(e.Rec.Day).number(int64(e.Pos)).number(item)
+		l.rows[findingTable] = terminalColumn.put(row, e).number(int64(e.Rec.ID)).texts(x.Rule.String(), nameOf(x.Action)).number(shadow).
+			number(int64(fs.Policy)).number(x.Seen).number(x.Bound)
 		item++
 	}
 }

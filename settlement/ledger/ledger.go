@@ -67,8 +67,7 @@ type Ledger struct {
 
 	mu      sync.Mutex // one Store at a time; guards what follows
 	reached uint64     // the last position that a commit of ours may have left; 0 before one
-	rows    map[*table][]value
-	scratch []byte
+	rows    map[*table]rows
 	fact    txn.BatchFact
 	buf     []byte
 }
@@ -80,7 +79,7 @@ func Open(dsn string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{queries: queries{db.Read}, db: db, insert: insertSQLite, rows: map[*table][]value{}}
+	l := &Ledger{queries: queries{db.Read}, db: db, insert: insertSQLite, rows: map[*table]rows{}}
 	if db.Postgres() {
 		l.insert = insertPostgres
 	}
@@ -204,7 +203,6 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 	for t, rows := range l.rows {
 		l.rows[t] = rows[:0]
 	}
-	l.scratch = l.scratch[:0]
 	for i := range entries {
 		e := &entries[i]
 		if want := stored + 1 + uint64(i); e.Pos != want {
@@ -213,13 +211,13 @@ func (l *Ledger) encode(stored uint64, entries []Entry) error {
 		switch e.Rec.Kind {
 		case txn.RecordIntent:
 		case txn.RecordOutcome:
-			l.rows[txnTable] = putRow(l.rows[txnTable], e, &l.scratch)
+			l.rows[txnTable] = putRow(l.rows[txnTable], e)
 			if err := l.putBatch(e); err != nil {
 				return err
 			}
 			l.putFindings(e)
 		case txn.RecordReversalDue, txn.RecordReversalDone, txn.RecordLate, txn.RecordAdviceDone, txn.RecordParked, txn.RecordReleased:
-			l.rows[eventTable] = putRow(l.rows[eventTable], e, &l.scratch)
+			l.rows[eventTable] = putRow(l.rows[eventTable], e)
 		default:
 			return fmt.Errorf("store journal record %d: kind %d: %w", e.Pos, e.Rec.Kind, ErrUnknownKind)
 		}

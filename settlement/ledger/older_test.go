@@ -127,20 +127,22 @@ func (l *Ledger) storeOnly(t *testing.T, known map[*table][]string, es []Entry) 
 	if err := conn.Raw(func(driverConn any) error {
 		for _, into := range []*table{txnTable, eventTable} {
 			var names []string
-			var rows []value
-			for i, v := range l.rows[into] {
+			var old rows
+			for i, all := 0, l.rows[into]; len(all) > 0; i++ {
+				before := all
+				all.next()
 				name := full[into][i%into.columns]
 				if !slices.Contains(known[into], name) {
 					continue
 				}
-				if rows = append(rows, v); i < into.columns {
+				if old = append(old, before[:len(before)-len(all)]...); i < into.columns {
 					names = append(names, name)
 				}
 			}
-			if len(rows) == 0 {
+			if len(old) == 0 {
 				continue
 			}
-			if err := l.insert(t.Context(), driverConn, newTable(map[*table]string{txnTable: "txn", eventTable: "event"}[into], names...), rows, &l.buf); err != nil {
+			if err := l.insert(t.Context(), driverConn, newTable(map[*table]string{txnTable: "txn", eventTable: "event"}[into], names...), old, &l.buf); err != nil {
 				return err
 			}
 		}

@@ -38,15 +38,13 @@ type Payout struct {
 var payoutTable = newTable("payout", "merchant_id", "business_date", "currency", "opening", "net", "corrections", "returned", "disputes", "released", "reserved",
 	"reserve_until", "paid", "executes", "closing")
 
-func payoutRows(day txn.Date, payouts []Payout) []value {
-	rows := make([]value, 0, len(payouts)*payoutTable.columns)
-	str := func(s string) value { return value{isText: true, s: []byte(s)} }
+func payoutRows(day txn.Date, payouts []Payout) (r rows) {
 	for i := range payouts {
 		p := &payouts[i]
-		rows = append(rows, str(p.Merchant.String()), str(day.String()), value{n: int64(p.Currency)}, value{n: p.Opening}, value{n: p.Net}, value{n: p.Corrections},
-			value{n: p.Returned}, value{n: p.Disputes}, value{n: p.Released}, value{n: p.Reserved}, str(p.ReserveUntil.String()), value{n: p.Paid}, str(p.Executes.String()), value{n: p.Closing})
+		r = r.texts(p.Merchant.String()).day(day).number(int64(p.Currency)).number(p.Opening).number(p.Net).number(p.Corrections).
+			number(p.Returned).number(p.Disputes).number(p.Released).number(p.Reserved).day(p.ReserveUntil).number(p.Paid).day(p.Executes).number(p.Closing)
 	}
-	return rows
+	return r
 }
 
 const selectPayouts = `SELECT merchant_id, currency, opening, net, corrections, returned, disputes, released, reserved, reserve_until, paid, executes, closing FROM payout

@@ -217,7 +217,8 @@ type restoring struct {
 	of     string
 	into   *table
 	text   []bool
-	rows   []value
+	rows   rows
+	n      int // of them
 	buf    []byte
 }
 
@@ -246,16 +247,16 @@ func (r *restoring) put(name string, head, row []string) error {
 	}
 	for i, v := range row {
 		if r.text[i] {
-			r.rows = append(r.rows, value{isText: true, s: []byte(v)})
+			r.rows = r.rows.texts(v)
 			continue
 		}
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
 			return fmt.Errorf("%s: %w", head[i], err)
 		}
-		r.rows = append(r.rows, value{n: n})
+		r.rows = r.rows.number(n)
 	}
-	if len(r.rows) >= restoreRows*len(row) {
+	if r.n++; r.n == restoreRows {
 		return r.flush()
 	}
 	return nil
@@ -271,7 +272,7 @@ func (r *restoring) flush() error {
 		}
 		return r.ledger.insert(r.ctx, driverConn, r.into, r.rows, &r.buf)
 	})
-	r.rows = r.rows[:0]
+	r.rows, r.n = r.rows[:0], 0
 	if sqldb.IsDuplicate(err) {
 		return fmt.Errorf("%w: %w", ErrDayIsHere, err)
 	}

@@ -17,14 +17,14 @@ import (
 type value struct {
 	isText bool
 	n      int64
-	s      []byte // valid as long as the entry and the scratch it came from
+	s      []byte
 }
 
 // column is how one column and the entry's field become each other.
 type column struct {
 	name   string
 	isText bool
-	put    func(e *Entry, scratch *[]byte) value
+	put    func(dst rows, e *Entry) rows
 	get    func(e *Entry, v value) error
 }
 
@@ -33,9 +33,9 @@ type column struct {
 // what settlements and uploads said, and what rules found. txn puts repeat_id before
 // them and event puts kind.
 var columns = []column{
-	text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] }),
+	merchantColumn,
 	{"business_date", true, putDay, getDay},
-	text("terminal_id", ' ', func(e *Entry) []byte { return e.Rec.Key.Terminal[:] }),
+	terminalColumn,
 	number("batch", func(e *Entry) *uint32 { return &e.Rec.Key.Batch }),
 	number("stan", func(e *Entry) *uint32 { return &e.Rec.Key.STAN }),
 	number("class", func(e *Entry) *txn.Class { return &e.Rec.Key.Class }),
@@ -54,8 +54,8 @@ var columns = []column{
 	number("region", func(e *Entry) *txn.Region { return &e.Rec.Region }),
 	number("amount", func(e *Entry) *int64 { return &e.Rec.Amount.Minor }),
 	number("currency", func(e *Entry) *txn.Currency { return &e.Rec.Amount.Currency }),
-	hexed("card_token", func(e *Entry) []byte { return e.Rec.Card[:] }),
-	text("pan_masked", 0, func(e *Entry) []byte { return e.Rec.Masked[:] }),
+	cardColumn,
+	maskedColumn,
 	hexed("pan_sealed", func(e *Entry) []byte { return e.Rec.SealedPAN[:] }),
 	number("held", func(e *Entry) *txn.Effect { return &e.Rec.Held }),
 	flag("owes", func(e *Entry) bool { return e.Rec.Owes() }, func(*Entry, bool) {}), // follows from the rest
@@ -82,6 +82,13 @@ var columns = []column{
 	enum("method", func(e *Entry) *txn.Method { return &e.Rec.Method }),
 	hexed("identity", func(e *Entry) []byte { return e.Rec.Identity[:] }),
 }
+
+var (
+	merchantColumn = text("merchant_id", ' ', func(e *Entry) []byte { return e.Rec.Merchant[:] })
+	terminalColumn = text("terminal_id", ' ', func(e *Entry) []byte { return e.Rec.Key.Terminal[:] })
+	cardColumn     = hexed("card_token", func(e *Entry) []byte { return e.Rec.Card[:] })
+	maskedColumn   = text("pan_masked", 0, func(e *Entry) []byte { return e.Rec.Masked[:] })
+)
 
 // eventColumns are those of event: the columns, and what only a reversal has.
 var eventColumns = append(slices.Clip(columns),
@@ -136,7 +143,7 @@ type integer interface {
 // number is a BIGINT column. Values above its range wrap and come back whole.
 func number[T integer](name string, field func(*Entry) *T) column {
 	return column{name, false,
-		func(e *Entry, _ *[]byte) value { return value{n: int64(*field(e))} },
+		func(dst rows, e *Entry) rows { return dst.number(int64(*field(e))) },
 		func(e *Entry, v value) error {
 			if *field(e) = T(v.n); int64(*field(e)) != v.n {
 				return fmt.Errorf("%d is out of range", v.n)
@@ -147,11 +154,12 @@ func number[T integer](name string, field func(*Entry) *T) column {
 
 func flag(name string, is func(*Entry) bool, set func(*Entry, bool)) column {
 	return column{name, false,
-		func(e *Entry, _ *[]byte) value {
+		func(dst rows, e *Entry) rows {
+			n := int64(0)
 			if is(e) {
-				return value{n: 1}
+				n = 1
 			}
-			return value{}
+			return dst.number(n)
 		},
 		func(e *Entry, v value) error { set(e, v.n != 0); return nil }}
 }
@@ -162,7 +170,7 @@ func flag(name string, is func(*Entry) bool, set func(*Entry, bool)) column {
 // may stop the ledger.
 func text(name string, pad byte, field func(*Entry) []byte) column {
 	return column{name, true,
-		func(e *Entry, scratch *[]byte) value {
+		func(dst rows, e *Entry) rows {
 			b := field(e)
 			n := len(b)
 			for n > 0 && b[n-1] == pad {
@@ -170,10 +178,10 @@ func text(name string, pad byte, field func(*Entry) []byte) column {
 			}
 			for _, c := range b[:n] {
 				if c < ' ' || c > '~' || c == '\\' {
-					return hexValue(`\x`, b, scratch)
+					return dst.hex(`\x`, b)
 				}
 			}
-			return value{isText: true, s: b[:n]}
+			return dst.text(b[:n])
 		},
 		func(e *Entry, v value) error { return untext(field(e), pad, v.s) }}
 }
@@ -194,14 +202,14 @@ func untext(dst []byte, pad byte, s []byte) error {
 // hexed is a TEXT column of hex digits, empty for zero bytes.
 func hexed(name string, field func(*Entry) []byte) column {
 	return column{name, true,
-		func(e *Entry, scratch *[]byte) value {
+		func(dst rows, e *Entry) rows {
 			b := field(e)
 			for _, c := range b {
 				if c != 0 {
-					return hexValue("", b, scratch)
+					return dst.hex("", b)
 				}
 			}
-			return value{isText: true}
+			return dst.text(nil)
 		},
 		func(e *Entry, v value) error { return unhexed(field(e), v.s) }}
 }
@@ -212,12 +220,6 @@ func unhexed(dst, s []byte) error {
 		return nil
 	}
 	return unhex(dst, s)
-}
-
-func hexValue(prefix string, b []byte, scratch *[]byte) value {
-	start := len(*scratch)
-	*scratch = hex.AppendEncode(append(*scratch, prefix...), b)
-	return value{isText: true, s: (*scratch)[start:]}
 }
 
 func unhex(dst, digits []byte) error {
@@ -242,7 +244,7 @@ func enum[T named](name string, field func(*Entry) *T) column {
 	}
 	values := valuesOf[T]()
 	return column{name, true,
-		func(e *Entry, _ *[]byte) value { return value{isText: true, s: names[*field(e)]} },
+		func(dst rows, e *Entry) rows { return dst.text(names[*field(e)]) },
 		func(e *Entry, v value) error {
 			x, ok := values[string(v.s)]
 			if !ok {
@@ -268,13 +270,13 @@ func valuesOf[T named]() map[string]T {
 	return values
 }
 
-func putSerial(e *Entry, scratch *[]byte) value {
+func putSerial(dst rows, e *Entry) rows {
 	for _, c := range e.Rec.Serial {
 		if c < ' ' || c > '~' || c == '\\' {
-			return hexValue(`\x`, e.Rec.Serial, scratch)
+			return dst.hex(`\x`, e.Rec.Serial)
 		}
 	}
-	return value{isText: true, s: e.Rec.Serial}
+	return dst.text(e.Rec.Serial)
 }
 
 func getSerial(e *Entry, v value) error {
@@ -289,21 +291,17 @@ func getSerial(e *Entry, v value) error {
 	return nil
 }
 
-func putAt(e *Entry, _ *[]byte) value { return value{n: e.Rec.At.UnixMicro()} }
+func putAt(dst rows, e *Entry) rows { return dst.number(e.Rec.At.UnixMicro()) }
 
 func getAt(e *Entry, v value) error { e.Rec.At = time.UnixMicro(v.n).UTC(); return nil }
 
-func putDay(e *Entry, scratch *[]byte) value {
-	start := len(*scratch)
-	*scratch = appendDay(*scratch, e.Rec.Day)
-	return value{isText: true, s: (*scratch)[start:]}
-}
+func putDay(dst rows, e *Entry) rows { return dst.day(e.Rec.Day) }
 
-// appendDay is d.String without its cost; the zero day is 0000-00-00.
-func appendDay(dst []byte, d txn.Date) []byte {
+// day is d.String without its cost; the zero day is 0000-00-00.
+func (r rows) day(d txn.Date) rows {
 	y, m, day := uint32(d)/10000%10000, uint32(d)/100%100, uint32(d)%100
-	return append(dst, '0'+byte(y/1000), '0'+byte(y/100%10), '0'+byte(y/10%10), '0'+byte(y%10), '-',
-		'0'+byte(m/10), '0'+byte(m%10), '-', '0'+byte(day/10), '0'+byte(day%10))
+	return r.text([]byte{'0' + byte(y/1000), '0' + byte(y/100%10), '0' + byte(y/10%10), '0' + byte(y%10), '-',
+		'0' + byte(m/10), '0' + byte(m%10), '-', '0' + byte(day/10), '0' + byte(day%10)})
 }
 
 func getDay(e *Entry, v value) error {
@@ -324,8 +322,8 @@ func getDay(e *Entry, v value) error {
 	return nil
 }
 
-func putMTI(e *Entry, scratch *[]byte) value {
-	return hexValue("", []byte{byte(e.Rec.MTI >> 8), byte(e.Rec.MTI)}, scratch)
+func putMTI(dst rows, e *Entry) rows {
+	return dst.hex("", []byte{byte(e.Rec.MTI >> 8), byte(e.Rec.MTI)})
 }
 
 func getMTI(e *Entry, v value) error {
@@ -336,19 +334,16 @@ func getMTI(e *Entry, v value) error {
 }
 
 // putOriginalKey writes acquirer/batch/stan/class/terminal, or nothing.
-func putOriginalKey(e *Entry, scratch *[]byte) value {
+func putOriginalKey(dst rows, e *Entry) rows {
 	k := &e.Rec.OriginalKey
 	if *k == (txn.Key{}) {
-		return value{isText: true}
+		return dst.text(nil)
 	}
-	start := len(*scratch)
+	var key []byte
 	for _, n := range [...]uint64{uint64(k.Acquirer), uint64(k.Batch), uint64(k.STAN), uint64(k.Class)} {
-		*scratch = append(strconv.AppendUint(*scratch, n, 10), '/')
+		key = append(strconv.AppendUint(key, n, 10), '/')
 	}
-	head := len(*scratch)
-	terminal := originalTerminal.put(e, scratch)
-	*scratch = append((*scratch)[:head:head], terminal.s...)
-	return value{isText: true, s: (*scratch)[start:]}
+	return dst.text(append(key, textOf(originalTerminal, e)...))
 }
 
 func getOriginalKey(e *Entry, v value) error {
@@ -375,19 +370,25 @@ var originalTerminal = text("", ' ', func(e *Entry) []byte { return e.Rec.Origin
 
 var kindColumn = enum("kind", func(e *Entry) *txn.RecordKind { return &e.Rec.Kind })
 
-// putRow appends the row of e to dst. Its values live in e and scratch.
-func putRow(dst []value, e *Entry, scratch *[]byte) []value {
+// putRow appends the row of e to dst.
+func putRow(dst rows, e *Entry) rows {
 	all := columns
 	if e.Rec.Kind == txn.RecordOutcome {
-		dst = append(dst, value{n: repeatID(e.Rec)})
+		dst = dst.number(repeatID(e.Rec))
 	} else {
-		dst = append(dst, kindColumn.put(e, scratch))
+		dst = kindColumn.put(dst, e)
 		all = eventColumns
 	}
 	for i := range all {
-		dst = append(dst, all[i].put(e, scratch))
+		dst = all[i].put(dst, e)
 	}
 	return dst
+}
+
+// textOf is e's value in a TEXT column.
+func textOf(c column, e *Entry) []byte {
+	put := c.put(nil, e)
+	return put.next().s
 }
 
 // newDecoder reads rows of kind and columns, all into one entry.

@@ -246,13 +246,11 @@ var postingTable = newTable("posting", "merchant_id", "business_date", "currency
 // BookRun adds the run's postings and payouts and its number of exceptions; all or
 // nothing. It fails with ErrRunMoved if the run was booked already.
 func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum, payouts []Payout) error {
-	rows := make([]value, 0, len(sums)*postingTable.columns)
-	day := value{isText: true, s: []byte(r.Day.String())}
-	str := func(s string) value { return value{isText: true, s: []byte(s)} }
+	var postings rows
 	for i := range sums {
 		p := &sums[i]
-		rows = append(rows, str(p.Merchant.String()), day, value{n: int64(p.Currency)}, str(p.Item), str(p.Account), str(p.Issuer.String()),
-			value{n: p.Debit}, value{n: p.Credit}, value{n: p.Count})
+		postings = postings.texts(p.Merchant.String()).day(r.Day).number(int64(p.Currency)).texts(p.Item, p.Account, p.Issuer.String()).
+			number(p.Debit).number(p.Credit).number(p.Count)
 	}
 	err := l.change(ctx, func(tx *sql.Tx, conn *sql.Conn) error {
 		// First the state: a second process waits here and then finds it moved.
@@ -267,8 +265,8 @@ func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum, payouts
 			var buf []byte
 			for _, t := range [...]struct {
 				into *table
-				rows []value
-			}{{postingTable, rows}, {payoutTable, payoutRows(r.Day, payouts)}} {
+				rows rows
+			}{{postingTable, postings}, {payoutTable, payoutRows(r.Day, payouts)}} {
 				if len(t.rows) > 0 {
 					if err := l.insert(ctx, driverConn, t.into, t.rows, &buf); err != nil {
 						return err

@@ -39,10 +39,22 @@ type decision struct {
 // whyMax bounds a person's words, which are part of a record.
 const whyMax = 500
 
+// controlPath is where the socket is. The system bounds the path of one.
+func controlPath(dataDir string) (string, error) {
+	path := filepath.Join(dataDir, controlSocket)
+	if most := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > most {
+		return "", fmt.Errorf("data_dir: the path of %s must have at most %d bytes, it has %d: %s", controlSocket, most, len(path), path)
+	}
+	return path, nil
+}
+
 // listenControl opens the socket, which a killed switch may have left: the lock on
 // the journal says that nobody else listens there.
 func listenControl(dataDir string) (net.Listener, error) {
-	path := filepath.Join(dataDir, controlSocket)
+	path, err := controlPath(dataDir)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen for commands: %w", err)
 	}

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/issuer"
+	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/pos"
+	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 )
 
@@ -25,7 +29,8 @@ import (
 // data directory has bound for the same purpose counts as free, for an upgrade
 // passes it on. notes are what such a start would do first, or go without.
 func (c *config) check(ctx context.Context) (notes []string, err error) {
-	if _, err := c.router(nil, nil, issuer.Hooks{}); err != nil {
+	router, err := c.router(nil, nil, issuer.Hooks{})
+	if err != nil {
 		return nil, usage(fmt.Errorf("configuration: %w", err))
 	}
 	if err := c.checkCertificates(); err != nil {
@@ -34,7 +39,8 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 	if _, err := newRisk(c, startPolicy); err != nil {
 		return nil, usage(err)
 	}
-	if _, _, err := c.cardTable(); err != nil {
+	_, untyped, err := c.cardTable()
+	if err != nil {
 		return nil, err
 	}
 	if c.Downloads != "" {
@@ -42,22 +48,54 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 			return nil, err
 		}
 	}
-	if _, err := os.Stat(c.Recorder.Key); err == nil && c.Recorder.File != "" { // else one is drawn
-		if _, err := pseudonymKey(c.Recorder.Key); err != nil {
-			return nil, usage(fmt.Errorf("recorder.key: %w", err))
-		}
+	if err := c.checkRecorder(); err != nil {
+		return nil, usage(err)
 	}
-	cards, err := c.checkKeys()
+	if _, err := controlPath(c.DataDir); err != nil {
+		return nil, usage(err)
+	}
+	cards, err := c.checkCardKeys()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkRegistry(ctx, cards); err != nil {
+	parties, err := c.checkRegistry(ctx, cards)
+	if err != nil {
 		return nil, err
 	}
-	if notes, err = c.checkTables(ctx); err != nil {
+	err = c.withKeysAsTheyLie(func(ring *keyring.Ring) error {
+		if notes = c.notesOnKeys(ring, parties); untyped != "" {
+			notes = append(notes, fmt.Sprintf("there is no table of cards %s: no limit of a type of cards binds", untyped))
+		}
+		return c.checkZoneMACs(ring)
+	})
+	if err != nil {
 		return nil, err
 	}
-	return notes, c.checkAddresses(ctx)
+	tables, err := c.checkTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkAddresses(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return slices.Concat(notes, c.notesOnRoom(), c.notesOnCertificates(router, now), c.notesOnSettlement(now), tables), nil
+}
+
+// checkRecorder says what keeps traffic from being recorded.
+func (c *config) checkRecorder() error {
+	if c.Recorder.File == "" {
+		return nil
+	}
+	if there(c.Recorder.Key) { // else one is drawn
+		if _, err := pseudonymKey(c.Recorder.Key); err != nil {
+			return fmt.Errorf("recorder.key: %w", err)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(c.Recorder.File)); err != nil {
+		return fmt.Errorf("recorder.file: %w", err)
+	}
+	return nil
 }
 
 // checkTables says what a start would make of the database: older tables are brought
@@ -100,27 +138,44 @@ func (c *config) checkTables(ctx context.Context) (notes []string, err error) {
 	return notes, nil
 }
 
-// checkKeys opens the keys that there are. A start draws those that there are none of.
-func (c *config) checkKeys() (cards *keys.Cards, err error) {
-	path, lmk := c.path(c.CardKeys, "card.keys"), c.path(c.Vault.LMK, "lmk.keys")
-	if err := c.lost(path, "journal"); err != nil {
+// checkCardKeys opens the keys of cards; nil where a start would draw them.
+func (c *config) checkCardKeys() (*keys.Cards, error) {
+	path := c.path(c.CardKeys, "card.keys")
+	if err := c.lost(path, "journal"); err != nil || !there(path) {
 		return nil, err
 	}
-	if there(path) {
-		if cards, err = keys.OpenCards(path); err != nil {
-			return nil, err
-		}
-	}
+	return keys.OpenCards(path)
+}
+
+// withKeysAsTheyLie calls fn with the keys in the log, also beside the switch that has
+// it open, and changes nothing: where a start would draw the master key or begin the log
+// there are none.
+func (c *config) withKeysAsTheyLie(fn func(*keyring.Ring) error) (err error) {
 	v := c.Vault
 	v.CreateLMK = false
-	if v.Kind == "software" && !there(lmk) {
-		return cards, c.lost(lmk, "keys")
+	if lmk := c.path(v.LMK, "lmk.keys"); v.Kind == "software" && !there(lmk) {
+		if err := c.lost(lmk, "keys"); err != nil {
+			return err
+		}
+		return fn(keyring.New(keyring.Config{}, nil, nil, nil))
 	}
 	vault, err := v.open(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return cards, vault.Close()
+	if !there(filepath.Join(c.DataDir, "keys")) {
+		return errors.Join(fn(keyring.New(keyring.Config{}, nil, nil, nil)), vault.Close())
+	}
+	log, err := c.openKeyLog(true)
+	if err != nil {
+		return errors.Join(err, vault.Close())
+	}
+	ring := keyring.New(keyring.Config{}, vault, log, slog.New(slog.DiscardHandler))
+	defer func() { err = errors.Join(err, ring.Close(), log.Close()) }()
+	if err := ring.Read(); err != nil {
+		return err
+	}
+	return fn(ring)
 }
 
 // noLedger says that the ledger is a file that is not there; to look into it would
@@ -135,30 +190,33 @@ func (c *config) noLedger() bool {
 }
 
 // checkRegistry reads the registry; in a database a start makes one that is not
-// there. cards are nil where a start would draw them.
-func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) error {
+// there, which is nil then. cards are nil where a start would draw them.
+func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) (*registry.Snapshot, error) {
 	if c.RegistryFrom == "file" {
-		_, err := readRegistry(c.path(c.Registry, "registry.yaml"))
-		return err
+		return readRegistry(c.path(c.Registry, "registry.yaml"))
 	}
 	if c.noLedger() {
-		return nil
+		return nil, nil
 	}
 	db, err := openDatabase(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer db.Close()
 	o, err := c.office(db, cards)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, officeWithin)
 	defer cancel()
-	if _, _, err := o.Snapshot(ctx); err != nil && !errors.Is(err, office.ErrNoSchema) {
-		return fmt.Errorf("registry_from: database: %w", err)
+	parties, _, err := o.Snapshot(ctx)
+	if errors.Is(err, office.ErrNoSchema) {
+		return nil, nil
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("registry_from: database: %w", err)
+	}
+	return parties, nil
 }
 
 // checkAddresses binds every address for a moment.

@@ -57,12 +57,21 @@ func openKeys(cfg *config, log *slog.Logger, wrong func(txn.MerchantID, txn.Term
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	keyLog, err := journal.Open(filepath.Join(cfg.DataDir, "keys"), journal.Config{SegmentSize: 16 << 20})
+	keyLog, err := cfg.openKeyLog(false)
 	if err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("open the log of terminals' keys: %w", err), vault.Close())
+		return nil, nil, nil, errors.Join(err, vault.Close())
 	}
 	ring := keyring.New(keyring.Config{Day: day, Grace: cfg.SignOn.Grace, SignOnsPerSecond: cfg.SignOn.PerSecond, WrongMACs: wrong}, vault, keyLog, log)
 	return vault, ring, keyLog, nil
+}
+
+// openKeyLog opens the log of keys; read only also while a switch has it open.
+func (c *config) openKeyLog(readOnly bool) (*journal.Journal, error) {
+	log, err := journal.Open(filepath.Join(c.DataDir, "keys"), journal.Config{SegmentSize: 16 << 20, ReadOnly: readOnly})
+	if err != nil {
+		return nil, fmt.Errorf("open the log of terminals' keys: %w", err)
+	}
+	return log, nil
 }
 
 // openedLedger is the ledger of a configuration, open for a command.

@@ -117,6 +117,8 @@ func TestF84WhatCannotTakeOverReplacesNothing(t *testing.T) {
 		{"policy", config + "risk: {policy: nowhere.yaml}\n", registry, "card.keys", "nowhere.yaml"},
 		{"downloads", config + "downloads: nowhere.yaml\n", registry, "card.keys", "nowhere.yaml"},
 		{"recorder", config + "recorder: {file: a.acq, key: acqswitch.yaml}\n", registry, "card.keys", "recorder.key"},
+		{"recorder's directory", config + "recorder: {file: nowhere/a.acq}\n", registry, "card.keys", "recorder.file: stat "},
+		{"an issuer's MAC key", strings.Replace(config, "timeout: 1s", "timeout: 1s, mac: x9.19", 1), registry, "card.keys", "load a key for it with acqswitch keys load-zak east"},
 		{"card keys", config, registry, "elsewhere", "bring back the keys"},
 		{"registry", config, strings.Replace(registry, "version: 1", "version: 9", 1), "card.keys", "registry.yaml"},
 		{"address of another program", also(taken.Addr().String(), "cup-pos"), registry, "card.keys", "address already in use"},

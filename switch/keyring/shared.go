@@ -195,6 +195,27 @@ func (r *Ring) ZonePIN(issuer txn.IssuerID) (keys.Key, error) {
 	return keys.Key{Owner: keys.OfIssuer(issuer), Sealed: z.sealed}, nil
 }
 
+// Missing is whose key a terminal lacks that must prove itself: its own, the master key
+// under which it signs on, or the base key that its serial numbers come from. It is empty
+// if there is that key, or none is needed.
+func (r *Ring) Missing(t *txn.Terminal) keys.Owner {
+	switch {
+	case t.Keys.DUKPT():
+		id := sharedID{record: recordBaseKey}
+		t.Device.BaseKey(id.name[:0], t.Keys)
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		if info, err := r.shared[id].Sealed.Info(); err != nil || info.Kind != baseKinds[t.Keys] {
+			return id.owner()
+		}
+	case t.Profile != txn.MACNone:
+		if _, err := r.Master(t.ID); err != nil {
+			return keys.OfTerminal(t.ID)
+		}
+	}
+	return ""
+}
+
 // Entry is one key in the ring, without the key.
 type Entry struct {
 	Owner keys.Owner

@@ -81,7 +81,7 @@ func (s *Switch) carry(req *txn.Request, ans *txn.Answer, w *work) {
 		}
 		defer s.batchLocks.runlock(&req.Key) // after rescue, which may count it
 	}
-	defer s.yield(w) // after rescue, which may decide something about it
+	defer s.releaseOriginal(w) // after rescue, which may decide something about it
 	defer s.rescue(req, ans, w)
 	s.proceed(req, ans, w)
 }
@@ -113,7 +113,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		rec.Held = txn.Debit
 	}
 	if reason == txn.Approved && req.Kind.Forwarded() && req.Kind.NamesOriginal() {
-		reason = s.concern(req, w)
+		reason = s.claimOriginal(req, w)
 		s.relate(req, w)
 	}
 	if reason != txn.Approved || !req.Kind.Forwarded() {
@@ -327,7 +327,7 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 	return rec
 }
 
-// relate adds to the record what concern found out. A request that carried no card
+// relate adds to the record what claimOriginal found out. A request that carried no card
 // has its original's by now: what was reserved without a card is moved to that card.
 func (s *Switch) relate(req *txn.Request, w *work) {
 	rec := &w.rec

@@ -155,3 +155,27 @@ func settlementDate(day txn.Date) (b [4]byte) {
 }
 
 func two(b []byte, n int) { b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10) }
+
+// near says that MMDD is day, or the one before or after it.
+func near(mmdd [4]byte, day txn.Date) bool {
+	return mmdd == settlementDate(day) || mmdd == settlementDate(day.Before()) || mmdd == settlementDate(day.After())
+}
+
+// dateOf is the latest day not after tomorrow that MMDD can mean.
+func dateOf(mmdd [4]byte, today txn.Date) (txn.Date, bool) {
+	if mmdd == [4]byte{} {
+		return 0, false
+	}
+	n := txn.Date(0)
+	for _, c := range mmdd {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + txn.Date(c-'0')
+	}
+	day := today/10000*10000 + n
+	if day > today.After() {
+		day -= 10000
+	}
+	return day, true
+}

@@ -74,7 +74,7 @@ func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, reason)
 		return
 	}
-	if !s.acquire(orig.ID, req, w) {
+	if !s.acquireOriginal(orig.ID, req, w) {
 		s.putOff(req, ans, txn.OriginalIsBusy)
 		return
 	}

@@ -2,6 +2,7 @@ package risk
 
 import (
 	"cmp"
+	"math"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -9,6 +10,18 @@ import (
 // needsMax is how many limits one request may have to stay within: those of two
 // plans, the rows' and overrides' of each party, and the regulator's.
 const needsMax = 2*PlanLimits + 2*scopes + 2
+
+// need is one limit that a request must stay within: which use of which party
+// it counts, how far it goes, and what has been used.
+type need struct {
+	scope   txn.LimitScope
+	methods txn.Methods
+	cards   txn.Cards
+	rule    txn.Rule // 0: L03 of amounts, L04 of counts
+	bounds  bounds
+	day     Use
+	month   Use
+}
 
 // limitsOf gathers in ns, which has room for needsMax and may hold anything, the limits that bind req.
 // First come what the rows of terminal, merchant and card state, filled up by
@@ -164,5 +177,77 @@ func (j *judgement) overTransaction(needs []need, minor int64) bool {
 		return false
 	}
 	j.v.Scope, j.v.Limit, j.v.Used = v.Scope, v.Limit, v.Used
+	return true
+}
+
+// limitClass is what a limit bounds.
+type limitClass uint8
+
+// The classes, in the order in which they are told.
+const (
+	dayAmount limitClass = iota
+	monthAmount
+	dayCount
+	monthCount
+	limitClasses
+)
+
+var classReasons = [limitClasses]txn.Reason{txn.DayAmountIsOverLimit, txn.MonthAmountIsOverLimit, txn.DayCountIsOverLimit, txn.MonthCountIsOverLimit}
+
+// of is the limit of a class and what counts against it. Where there is none, it
+// is what a counter holds.
+func (n *need) of(c limitClass, minor int64) (limit, used, more int64, set bool) {
+	switch c {
+	case dayAmount:
+		limit, used, more = n.bounds.DayAmount, n.day.Minor, minor
+	case monthAmount:
+		limit, used, more = n.bounds.MonthAmount, n.month.Minor, minor
+	case dayCount:
+		limit, used, more = int64(n.bounds.DayCount), n.day.Count, 1
+	case monthCount:
+		limit, used, more = int64(n.bounds.MonthCount), n.month.Count, 1
+	}
+	if limit > 0 {
+		return limit, used, more, true
+	}
+	if c == dayAmount || c == monthAmount {
+		return math.MaxInt64, used, more, false
+	}
+	return math.MaxInt32, used, more, false
+}
+
+// within says that what would be used passes no limit: first all amounts, then
+// all counts. Of several passed the smallest is told.
+func (j *judgement) within(needs []need, minor int64) bool {
+	for c := range limitClasses {
+		var over txn.Verdict
+		var rule txn.Rule
+		for i := range needs {
+			limit, used, more, set := needs[i].of(c, minor)
+			if used <= limit-more || over.Reason != txn.Approved && over.Limit <= limit {
+				continue
+			}
+			r := needs[i].rule
+			if r == 0 && c <= monthAmount {
+				r = ruleL03
+			} else if r == 0 {
+				r = ruleL04
+			}
+			if set && !j.refuses(r) {
+				if j.told(r) {
+					continue
+				}
+				j.counts(r, 0, saturated(used, more), limit, classReasons[c])
+				continue
+			}
+			over = txn.Verdict{Reason: classReasons[c], Scope: needs[i].scope, Limit: limit, Used: saturated(used, more)}
+			rule = r
+		}
+		if over.Reason != txn.Approved {
+			j.v.Reason, j.v.Scope, j.v.Limit, j.v.Used = over.Reason, over.Scope, over.Limit, over.Used
+			j.counts(rule, 0, over.Used, over.Limit, over.Reason)
+			return false
+		}
+	}
 	return true
 }

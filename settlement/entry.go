@@ -43,10 +43,7 @@ func (a *aggregate) readActs(ctx context.Context, s *ledger.Snapshot, prior *led
 			if k.Account == book.IssuerReceivable {
 				k.Issuer = act.Issuer
 			}
-			if of[k] == nil {
-				of[k] = new(book.Sum)
-			}
-			if !of[k].Add(p.Minor) {
+			if !made(of, k).Add(p.Minor) {
 				return fmt.Errorf("the entries of merchant %s do not fit 64 bits", act.Merchant)
 			}
 			if p.Account == book.MerchantPayable {

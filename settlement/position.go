@@ -130,21 +130,12 @@ func IssuerPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, fn fun
 		if err != nil {
 			return err
 		}
-		type issuer struct {
-			id       txn.IssuerID
-			currency txn.Currency
-		}
-		of := map[issuer]*IssuerPosition{}
+		of := map[issuerOf]*IssuerPosition{}
 		err = s.Postings(ctx, run.Day, func(sum *ledger.PostingSum) error {
 			if accountsByName[sum.Account] != book.IssuerReceivable {
 				return nil
 			}
-			k := issuer{sum.Issuer, sum.Currency}
-			p := of[k]
-			if p == nil {
-				p = &IssuerPosition{}
-				of[k] = p
-			}
+			p := made(of, issuerOf{sum.Issuer, sum.Currency})
 			balance := sum.Debit - sum.Credit
 			p.Day += balance
 			switch itemsByName[sum.Item] {
@@ -163,12 +154,9 @@ func IssuerPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, fn fun
 			return err
 		}
 		return s.IssuerAccounts(ctx, run.Day, book.IssuerReceivable.String(), func(b ledger.AccountSum) error {
-			k := issuer{txn.MakeIssuerID(b.Party), b.Currency}
-			p := of[k]
-			if p == nil {
-				p = &IssuerPosition{}
-			}
-			p.Date, p.Issuer, p.Currency, p.Balance = run.Day, k.id, k.currency, b.Debit-b.Credit
+			k := issuerOf{txn.MakeIssuerID(b.Party), b.Currency}
+			p := made(of, k)
+			p.Date, p.Issuer, p.Currency, p.Balance = run.Day, k.issuer, k.currency, b.Debit-b.Credit
 			return fn(p)
 		})
 	})

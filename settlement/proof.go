@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,21 +214,12 @@ func ended(b *ledger.Batch) string {
 
 // closeBatches writes the lines of the merchant's batches.
 func (a *aggregate) closeBatches() {
-	keys := make([]batchOf, 0, len(a.inBatches))
-	for k := range a.inBatches {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, compareBatches)
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(a.inBatches), compareBatches) {
 		t, b := a.inBatches[k], a.batches[k]
 		how := settledAs{k.currency, ended(&b)}
 		a.out.line(batchesFile, a.run.Day.String(), k.merchant.String(), k.terminal.String(), six(k.number), currencyCode(k.currency),
 			count(t.Debit), majorUnits(t.Debit.Minor, k.currency), count(t.Credit), majorUnits(t.Credit.Minor, k.currency), how.how)
-		g := a.settled[how]
-		if g == nil {
-			g = new(ledger.Gross)
-			a.settled[how] = g
-		}
+		g := made(a.settled, how)
 		g.Count += int64(t.Debit.Count) + int64(t.Credit.Count)
 		g.Debit += t.Debit.Minor
 		g.Credit += t.Credit.Minor

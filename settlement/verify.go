@@ -81,29 +81,10 @@ func Verify(ctx context.Context, in VerifyInput) (*Report, error) {
 		}
 		v := verifier{in: in, report: r, history: h, ledger: s}
 		v.position()
-		if err := v.copied(ctx); err != nil {
-			return err
-		}
-		if err := v.findings(ctx); err != nil {
-			return err
-		}
-		if err := v.reversals(ctx); err != nil {
-			return err
-		}
-		if err := v.usage(ctx); err != nil {
-			return err
-		}
-		if err := v.postings(ctx); err != nil {
-			return err
-		}
-		if err := v.payouts(ctx); err != nil {
-			return err
-		}
-		if err := v.cases(ctx); err != nil {
-			return err
-		}
-		if err := v.live(ctx); err != nil {
-			return err
+		for _, check := range [...]func(context.Context) error{v.copied, v.findings, v.reversals, v.usage, v.postings, v.payouts, v.cases, v.live} {
+			if err := check(ctx); err != nil {
+				return err
+			}
 		}
 		return v.tell()
 	})

@@ -3,7 +3,6 @@ package risk
 import (
 	"encoding/hex"
 	"sync"
-	"time"
 
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -87,10 +86,10 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 		f.Set(rules.Distance, metres(p, t.Lat, t.Lng))
 	}
 	if m.Since != 0 && j.asks(rules.MerchantAge) {
-		f.Set(rules.MerchantAge, daysBetween(m.Since, req.Day))
+		f.Set(rules.MerchantAge, int64(req.Day.Since(m.Since)))
 	}
 	if t.Since != 0 && j.asks(rules.TerminalAge) {
-		f.Set(rules.TerminalAge, daysBetween(t.Since, req.Day))
+		f.Set(rules.TerminalAge, int64(req.Day.Since(t.Since)))
 	}
 	for w := range Window(Windows) {
 		if j.counted&(1<<w) != 0 {
@@ -165,13 +164,4 @@ func (j *judgement) codeLevel(req *txn.Request) CodeLevel {
 		return CodeD
 	}
 	return j.planOf(req).CodeLevel
-}
-
-// daysBetween is how many days to is after from.
-func daysBetween(from, to txn.Date) int64 {
-	return int64(noonOf(to).Sub(noonOf(from)) / (24 * time.Hour))
-}
-
-func noonOf(d txn.Date) time.Time {
-	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 12, 0, 0, 0, time.UTC)
 }

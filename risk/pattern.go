@@ -182,7 +182,7 @@ const newFor = 30
 // of its beginning and this one together, as limits count them.
 func (j *judgement) surge(e *Engine, req *txn.Request) bool {
 	m, times := req.Acceptor, int64(j.policy.Patterns.SurgeTimes)
-	if times == 0 || m.Turnover == 0 || m.Since == 0 || daysBetween(m.Since, req.Day) >= newFor {
+	if times == 0 || m.Turnover == 0 || m.Since == 0 || req.Day.Since(m.Since) >= newFor {
 		return false
 	}
 	p := Party{Scope: txn.ScopeMerchant, Currency: req.Amount.Currency}

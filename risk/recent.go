@@ -323,8 +323,7 @@ func (r *recent) boundTo(req *txn.Request) window.Second {
 	if t.Since == 0 || t.Serial != req.Info.Serial {
 		return 0
 	}
-	d := t.Since.After()
-	return window.At(time.Date(int(d/10_000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, r.zone))
+	return window.At(t.Since.After().In(r.zone))
 }
 
 // tally is what one merchant did, without pointers. There are at most as many as

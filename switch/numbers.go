@@ -136,7 +136,7 @@ func (s *Switch) moment(at time.Time) *moment {
 
 func newMoment(of txn.BusinessDay, at time.Time) *moment {
 	m := &moment{second: at.Unix(), day: of.Of(at)}
-	m.yearDay = time.Date(int(m.day/10000), time.Month(m.day/100%100), int(m.day%100), 0, 0, 0, 0, time.UTC).YearDay()
+	m.yearDay = m.day.In(time.UTC).YearDay()
 	at = at.In(of.Zone)
 	hour, minute, second := at.Clock()
 	two(m.time[0:], hour)

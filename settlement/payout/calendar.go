@@ -59,7 +59,7 @@ func (c *Calendar) From(d txn.Date) (txn.Date, error) {
 }
 
 func weekend(d txn.Date) bool {
-	w := d.Weekday()
+	w := d.In(time.UTC).Weekday()
 	return w == time.Saturday || w == time.Sunday
 }
 
@@ -128,7 +128,7 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 			case odd:
 				l.problem(w, "years[].workdays[]", "%s is here as a holiday or a working day already", d)
 			case !weekend(d):
-				l.problem(w, "years[].workdays[]", "%s is a %s, which is worked anyway", d, d.Weekday())
+				l.problem(w, "years[].workdays[]", "%s is a %s, which is worked anyway", d, d.In(time.UTC).Weekday())
 			}
 			c.odd[d] = true
 		}

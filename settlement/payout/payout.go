@@ -199,7 +199,7 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 		d.Why, d.Held = AccountWasRefused, p.refused(account)
 	case payer == nil:
 		d.Why = PayerAccountIsMissing
-	case len(m.Weekdays) > 0 && !slices.Contains(m.Weekdays, day.Weekday()):
+	case len(m.Weekdays) > 0 && !slices.Contains(m.Weekdays, day.In(time.UTC).Weekday()):
 		d.Why = NotAPayoutDay
 	case d.Closing < account.Min:
 		d.Why = BelowMinimum

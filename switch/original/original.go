@@ -19,8 +19,6 @@
 package original
 
 import (
-	"time"
-
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -164,7 +162,7 @@ func (r *Rules) late(t *Transaction, req *txn.Request) bool {
 	if t.Kind != txn.KindPreauth {
 		days = r.RefundDays
 	}
-	return DaysBetween(t.Day, req.Day) > days
+	return req.Day.Since(t.Day) > days
 }
 
 // amount holds the request's amount against the transaction's.
@@ -272,11 +270,3 @@ func Holds(deeds []Deed) bool {
 }
 
 func named(code [6]byte) bool { return code != [6]byte{} && code != [6]byte([]byte("      ")) }
-
-// DaysBetween is how many calendar days b is after a.
-func DaysBetween(a, b txn.Date) int {
-	at := func(d txn.Date) time.Time {
-		return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC)
-	}
-	return int(at(b).Sub(at(a)) / (24 * time.Hour))
-}

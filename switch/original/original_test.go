@@ -212,17 +212,6 @@ func TestDeeds(t *testing.T) {
 	}
 }
 
-func TestDaysBetween(t *testing.T) {
-	for _, c := range []struct {
-		a, b txn.Date
-		want int
-	}{{20261122, 20261122, 0}, {20261130, 20261201, 1}, {20271231, 20280101, 1}, {20280228, 20280301, 2}, {20261122, 20261121, -1}} {
-		if got := DaysBetween(c.a, c.b); got != c.want {
-			t.Errorf("%s to %s: %d", c.a, c.b, got)
-		}
-	}
-}
-
 func ExampleRules_Permit() {
 	rules := Rules{}.WithDefaults()
 	fmt.Println(rules.Permit(of(txn.KindSale), []Deed{{ID: 2, Kind: txn.KindRefund, Minor: 900_00}}, ask(txn.KindRefund, 100_01)))

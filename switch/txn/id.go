@@ -100,9 +100,14 @@ func (d Date) Plus(days int) Date {
 	return MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)+days, 0, 0, 0, 0, time.UTC))
 }
 
-// Weekday is the day of the week of d.
-func (d Date) Weekday() time.Weekday {
-	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC).Weekday()
+// Since is how many calendar days d is after an earlier one.
+func (d Date) Since(earlier Date) int {
+	return int(d.In(time.UTC).Sub(earlier.In(time.UTC)) / (24 * time.Hour))
+}
+
+// In is the midnight with which d begins in a zone.
+func (d Date) In(zone *time.Location) time.Time {
+	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, zone)
 }
 
 // String is yyyy-mm-dd, the form of the ledger.
@@ -129,11 +134,10 @@ type BusinessDay struct {
 
 // Start is the instant at which the business day d begins.
 func (b BusinessDay) Start(d Date) time.Time {
-	day := int(d % 100)
 	if b.CutOver != 0 {
-		day--
+		d = d.Before()
 	}
-	return time.Date(int(d/10000), time.Month(d/100%100), day, 0, 0, 0, 0, b.Zone).Add(b.CutOver)
+	return d.In(b.Zone).Add(b.CutOver)
 }
 
 // Of is the business day of t.

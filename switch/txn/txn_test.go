@@ -228,3 +228,14 @@ func TestSpreadIsEven(t *testing.T) {
 		}
 	}
 }
+
+func TestDaysSince(t *testing.T) {
+	for _, c := range []struct {
+		earlier, later Date
+		want           int
+	}{{20261122, 20261122, 0}, {20261130, 20261201, 1}, {20271231, 20280101, 1}, {20280228, 20280301, 2}, {20261122, 20261121, -1}} {
+		if got := c.later.Since(c.earlier); got != c.want {
+			t.Errorf("%s to %s: %d", c.earlier, c.later, got)
+		}
+	}
+}

@@ -92,6 +92,6 @@ func WriteACOM(w io.Writer, entries []Entry, day Day, currency txn.Currency) err
 			e.Acquirer, e.Acquirer, e.STAN, e.Time, e.Card, e.Amount, 0, 0, clearingCode(kind), "", e.Terminal, e.Merchant, e.RRN, "00", e.Auth, "", original, e.Code, "",
 			0, 0, 0, "0 000 0 0", originalTime, "", "0", "", "", 0, "")
 	}
-	fmt.Fprintf(b, "TOTAL %s %010d %016d %016d\n", time.Date(int(day.Date/10000), time.Month(day.Date/100%100), int(day.Date%100), 0, 0, 0, 0, time.UTC).Format("20060102"), count, debits, credits)
+	fmt.Fprintf(b, "TOTAL %08d %010d %016d %016d\n", uint32(day.Date), count, debits, credits)
 	return b.Flush()
 }

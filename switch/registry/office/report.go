@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/registry"
-	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // view reads one state of the database.
@@ -83,7 +82,7 @@ type MachineFilter struct {
 func (o *Office) Machines(ctx context.Context, f MachineFilter) (list []registry.Entry, err error) {
 	due := int64(99991231)
 	if f.Overdue {
-		due = int64(daysBefore(o.cfg.Day.Of(o.now()), o.cfg.InspectDays))
+		due = int64(o.cfg.Day.Of(o.now()).Plus(-o.cfg.InspectDays))
 	}
 	err = o.view(ctx, func(v *view) error {
 		list, err = readEntries(ctx, v.tx, registry.ParseTerminal, `SELECT document FROM machine WHERE (status = $1 OR $1 = '') AND (merchant = $2 OR $2 = '')
@@ -91,11 +90,6 @@ func (o *Office) Machines(ctx context.Context, f MachineFilter) (list []registry
 		return err
 	})
 	return list, err
-}
-
-// daysBefore is the calendar day so many days before d.
-func daysBefore(d txn.Date, days int) txn.Date {
-	return txn.MakeDate(time.Date(int(d/10000), time.Month(d/100%100), int(d%100)-days, 0, 0, 0, 0, time.UTC))
 }
 
 // Bindings is the report of every binding of a machine or merchant, or of all of

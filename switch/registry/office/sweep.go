@@ -62,7 +62,7 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved, tell Tell) (n Swe
 		{`SELECT document, seen FROM machine WHERE status = 'active' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.IdleDays, 15, "idle", &n.Unverified, tell},
 		{`SELECT document, seen FROM machine WHERE status = 'unverified' AND seen <= $1 ORDER BY serial LIMIT $2`, o.cfg.StopDays, 16, "retire", &n.Retired, nil},
 	} {
-		limit := daysBefore(today, rule.days)
+		limit := today.Plus(-rule.days)
 		found, err := o.candidates(ctx, rule.query, limit)
 		if err != nil {
 			return n, err
@@ -92,7 +92,7 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved, tell Tell) (n Swe
 	}
 	// The latest first: where there are too many, those of whom it was told are left out.
 	found, err := o.candidates(ctx, `SELECT document, inspected FROM machine WHERE status = 'active' AND inspected < $1 ORDER BY inspected DESC, serial LIMIT $2`,
-		daysBefore(today, o.cfg.InspectDays))
+		today.Plus(-o.cfg.InspectDays))
 	if err != nil {
 		return n, err
 	}
@@ -102,7 +102,7 @@ func (o *Office) Sweep(ctx context.Context, last LastApproved, tell Tell) (n Swe
 		}
 	}
 	found, err = o.candidates(ctx, `SELECT document, inspected FROM machine WHERE status = 'active' AND inspected < $1 ORDER BY serial LIMIT $2`,
-		daysBefore(today, o.cfg.InspectDays+o.cfg.InspectGraceDays))
+		today.Plus(-o.cfg.InspectDays-o.cfg.InspectGraceDays))
 	if err != nil {
 		return n, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func printAlerts(out io.Writer, all []alert.Alert) error {
 		if a.Decision != nil {
 			decided = a.Decision.RiskType + " " + strings.Join(a.Decision.Dispositions, ",")
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", a.Number, a.Rule, about(a), a.Action, a.Count, a.Last.Local().Format(time.DateTime), a.State, or(a.Assignee, "-"), or(decided, "-"))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", a.Number, a.Rule, about(a), a.Action, a.Count, a.Last.Local().Format(time.DateTime), a.State, cmp.Or(a.Assignee, "-"), cmp.Or(decided, "-"))
 	}
 	return t.Flush()
 }
@@ -200,7 +201,7 @@ them: when another person approves that (proposal approve), they go on.`,
 func printAlert(out io.Writer, a *alert.Alert) error {
 	fmt.Fprintf(out, "alert %d: rule %s about %s, %s, %s from %s to %s\n", a.Number, a.Rule, about(a), a.Action, plural(int(a.Count), "time"),
 		a.First.Local().Format(time.DateTime), a.Last.Local().Format(time.DateTime))
-	fmt.Fprintf(out, "%s, assignee %s\n", a.State, or(a.Assignee, "nobody"))
+	fmt.Fprintf(out, "%s, assignee %s\n", a.State, cmp.Or(a.Assignee, "nobody"))
 	if a.Hold != 0 {
 		fmt.Fprintf(out, "payouts are held by %d (payout holds)\n", a.Hold)
 	}
@@ -216,7 +217,7 @@ func printAlert(out io.Writer, a *alert.Alert) error {
 	}
 	for i := range a.Evidence {
 		e := &a.Evidence[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.At.Local().Format(time.DateTime), e.RRN, e.Merchant, e.Terminal, or(e.Card, "-"),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.At.Local().Format(time.DateTime), e.RRN, e.Merchant, e.Terminal, cmp.Or(e.Card, "-"),
 			txn.Amount{Minor: e.Minor, Currency: txn.Currency(e.Currency)}.InLetters(), e.Reason, e.Action, e.Seen, e.Bound, e.Policy)
 	}
 	if n := a.Count - int64(len(a.Evidence)); n > 0 && len(a.Evidence) > 0 {
@@ -292,7 +293,7 @@ second. Who is not in the registry is not watched (exit code 3).`,
 				t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 				fmt.Fprintln(t, "merchant\tterminal\tlevel\tsince\tby\twhy")
 				for _, x := range list {
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", or(x.Merchant, "-"), or(x.Terminal, "-"), x.Level, x.At.Local().Format(time.DateTime), x.By, x.Reason)
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(x.Merchant, "-"), cmp.Or(x.Terminal, "-"), x.Level, x.At.Local().Format(time.DateTime), x.By, x.Reason)
 				}
 				return t.Flush()
 			})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -269,7 +270,7 @@ func (r *batchesReport) writeText(w io.Writer) error {
 		fmt.Fprintln(t, "MERCHANT\tTERMINAL\tBATCH\tSTAN\tVERDICT\tKIND\tCARD\tTHEIRS\tOURS")
 	}
 	for _, e := range r.Exceptions {
-		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%s\t%s\t%s\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, or(e.Kind, "-"), or(e.Card, "-"),
+		fmt.Fprintf(t, "%s\t%s\t%06d\t%06d\t%s\t%s\t%s\t%s\t%s\n", e.Merchant, e.Terminal, e.Batch, e.STAN, e.Verdict, cmp.Or(e.Kind, "-"), cmp.Or(e.Card, "-"),
 			txn.Amount{Minor: e.Theirs, Currency: e.Currency}.InLetters(), txn.Amount{Minor: e.Ours, Currency: e.Currency}.InLetters())
 	}
 	fmt.Fprintf(t, "\n%d batches with transactions of this day that nobody closed\n", len(r.Open))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -240,8 +241,8 @@ func caseListCommand(c *console) *cobra.Command {
 				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tSTATE\tUNTIL\tAMOUNT\tCODE\tISSUER\tREFERENCE\tMERCHANT\tRRN\tDAY")
 				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.State, or(x.Deadline, "-"), txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}.InLetters(), or(x.Code, "-"),
-						x.Issuer, or(x.Reference, "-"), x.Merchant, x.RRN, x.Date)
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.State, cmp.Or(x.Deadline, "-"), txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}.InLetters(), cmp.Or(x.Code, "-"),
+						x.Issuer, cmp.Or(x.Reference, "-"), x.Merchant, x.RRN, x.Date)
 				}
 				return t.Flush()
 			})
@@ -276,7 +277,7 @@ func caseShowCommand(c *console) *cobra.Command {
 					return err
 				}
 				fmt.Fprintf(c.out, "transaction %s of %s, RRN %s, merchant %s, terminal %s, card %s: %s paid\nissuer %s, its number %s, its reason %s\n", x.ID, x.Date, x.RRN, x.Merchant, x.Terminal,
-					x.Card, m(x.Paid), x.Issuer, or(x.Reference, "-"), or(x.Code, "-"))
+					x.Card, m(x.Paid), x.Issuer, cmp.Or(x.Reference, "-"), cmp.Or(x.Code, "-"))
 				if x.Over > 0 {
 					fmt.Fprintf(c.out, "refunds and chargebacks together are %s more than was paid: represent it with the refund\n", m(x.Over))
 				}

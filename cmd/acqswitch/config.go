@@ -181,13 +181,6 @@ type traceConfig struct {
 	Slow     time.Duration `yaml:"slow"`
 }
 
-func or(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
 // validate names the first key that cannot work, and why.
 func (c *config) validate() error {
 	t, r := &c.Terminals, &c.Reversals

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,7 +98,7 @@ func loadConfig(path string, environ []string) (*config, error) {
 }
 
 // nameOf is a configuration in messages.
-func nameOf(path string) string { return or(path, "(built in; there is no "+configFile+")") }
+func nameOf(path string) string { return cmp.Or(path, "(built in; there is no "+configFile+")") }
 
 func environment(environ []string) map[string]string {
 	m := map[string]string{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func (lines downloadLines) print(c *console, all bool) error {
 			if l.StatusAt != nil {
 				at = l.StatusAt.Format("2006-01-02 15:04:05")
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Terminal, l.Merchant, or(strings.Join(l.Lacks, " "), "-"), or(l.Status, "-"), at)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Terminal, l.Merchant, cmp.Or(strings.Join(l.Lacks, " "), "-"), cmp.Or(l.Status, "-"), at)
 		}
 		t.Flush()
 		fmt.Fprintf(c.out, "%d of %d terminals lack something\n", behind, len(lines))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -95,7 +96,7 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("spec %s: %w", spec, err)
 		}
-		s.Name = or(s.Name, spec)
+		s.Name = cmp.Or(s.Name, spec)
 		var codecs []*iso.Codec
 		for _, p := range []iso.Prefix{iso.PrefixNone, iso.PrefixBinary2, iso.PrefixASCII4} {
 			codec, err := iso.Compile(s, iso.Framing{Prefix: p, SizeMax: 9999})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -110,7 +111,7 @@ var keyHolders = []keyHolder{
 }
 
 // argument is what names the holder on a command line.
-func (h *keyHolder) argument() string { return or(h.named, h.word) }
+func (h *keyHolder) argument() string { return cmp.Or(h.named, h.word) }
 
 func (h *keyHolder) checkName(name string) error {
 	if len(name) == 0 || len(name) > h.sizeMax {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -109,7 +110,7 @@ func (f *searchFlags) search(cfg *config, in io.Reader) (*ledger.Search, error) 
 		}
 	}
 	if f.currency != "" || f.least != "" || f.most != "" {
-		if s.Currency, err = txn.ParseCurrency(or(f.currency, "CNY")); err != nil {
+		if s.Currency, err = txn.ParseCurrency(cmp.Or(f.currency, "CNY")); err != nil {
 			return nil, usage(fmt.Errorf("--currency: %w", err))
 		}
 	}

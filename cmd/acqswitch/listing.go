@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -69,11 +70,11 @@ func (l *listing) line(cells []string) error {
 		var err error
 		switch {
 		case i == len(cells)-1:
-			_, err = fmt.Fprintln(l.out, or(cell, "-"))
+			_, err = fmt.Fprintln(l.out, cmp.Or(cell, "-"))
 		case l.columns[i].width < 0:
-			_, err = fmt.Fprintf(l.out, "%*s  ", -l.columns[i].width, or(cell, "-"))
+			_, err = fmt.Fprintf(l.out, "%*s  ", -l.columns[i].width, cmp.Or(cell, "-"))
 		default:
-			_, err = fmt.Fprintf(l.out, "%-*s  ", l.columns[i].width, or(cell, "-"))
+			_, err = fmt.Fprintf(l.out, "%-*s  ", l.columns[i].width, cmp.Or(cell, "-"))
 		}
 		if err != nil {
 			return err

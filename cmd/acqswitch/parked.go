@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,7 +164,7 @@ func writeParked(w io.Writer, lines []parkedLine) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tsince\towed\tkind\tamount\tissuer\tSTAN\tterminal\tcard\tcode\tattempts")
 	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%06d\t%s\t%s\t%s\t%d\n", l.ID, l.Since.Format(time.RFC3339), l.Owed, l.Kind, l.Amount, l.Issuer, l.STAN, l.Terminal, l.Card, or(l.Code, "-"), l.Attempts)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%06d\t%s\t%s\t%s\t%d\n", l.ID, l.Since.Format(time.RFC3339), l.Owed, l.Kind, l.Amount, l.Issuer, l.STAN, l.Terminal, l.Card, cmp.Or(l.Code, "-"), l.Attempts)
 	}
 	return t.Flush()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"text/tabwriter"
@@ -127,7 +128,7 @@ func holdsCommand(c *console) *cobra.Command {
 				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tMERCHANT\tSINCE\tBY\tREASON\tRELEASED BY\tBECAUSE")
 				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Since, x.By, x.Reason, or(x.ReleasedBy, "-"), or(x.Why, "-"))
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Since, x.By, x.Reason, cmp.Or(x.ReleasedBy, "-"), cmp.Or(x.Why, "-"))
 				}
 				return t.Flush()
 			})
@@ -238,7 +239,7 @@ func correctionsCommand(c *console) *cobra.Command {
 				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tMERCHANT\tAMOUNT\tDEBIT\tCREDIT\tBY\tREASON\tSTATE\tDECIDED BY\tBOOKED")
 				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Amount, x.Debit, x.Credit, x.By, x.Reason, x.State, or(x.Decider, "-"), or(x.Booked, "-"))
+					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Amount, x.Debit, x.Credit, x.By, x.Reason, x.State, cmp.Or(x.Decider, "-"), cmp.Or(x.Booked, "-"))
 				}
 				return t.Flush()
 			})

@@ -90,7 +90,7 @@ func (p *proof) writeText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "BOOK\tOF\tCURRENCY\tCOUNT\tDEBITS\tCREDITS\tRESULT")
 	for _, x := range p.Books {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Book, or(x.Of, "-"), x.Currency, or(x.Count, "-"), or(x.Debits, "-"), or(x.Credits, "-"), or(x.Result, "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Book, cmp.Or(x.Of, "-"), x.Currency, cmp.Or(x.Count, "-"), cmp.Or(x.Debits, "-"), cmp.Or(x.Credits, "-"), cmp.Or(x.Result, "-"))
 	}
 	if len(p.Breaks) > 0 {
 		fmt.Fprintln(t, "\nBREAK\tISSUER\tTRANSACTION\tRRN\tOURS\tTHEIRS\tCAUSE\tACT")
@@ -100,7 +100,7 @@ func (p *proof) writeText(w io.Writer) error {
 		if x.ID != 0 {
 			transaction = x.ID.String()
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, transaction, or(x.RRN, "-"), or(x.Ours, "-"), or(x.Theirs, "-"), cmp.Or(x.Cause.String(), "-"), x.Act)
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, transaction, cmp.Or(x.RRN, "-"), cmp.Or(x.Ours, "-"), cmp.Or(x.Theirs, "-"), cmp.Or(x.Cause.String(), "-"), x.Act)
 	}
 	return t.Flush()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func writeReconciled(w io.Writer, all []*reconcile.Result) error {
 		if r.Lines == 0 && r.Exceptions == 0 {
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", r.Issuer, r.Date, or(r.Currency, "any"), r.Lines, r.Matched, r.Tolerated, r.Late, r.NoMoney, r.Exceptions)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", r.Issuer, r.Date, cmp.Or(r.Currency, "any"), r.Lines, r.Matched, r.Tolerated, r.Late, r.NoMoney, r.Exceptions)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -267,8 +268,8 @@ func reconcileListCommand(c *console) *cobra.Command {
 				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "NUMBER\tISSUER\tDAY\tAGE\tSTATE\tCAUSE\tOURS\tTHEIRS\tMERCHANT\tRRN\tACT")
 				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, x.Date, x.Age, x.State, x.Cause, or(x.Ours, "-"), or(x.Theirs, "-"),
-						or(x.Merchant, "-"), or(x.RRN, "-"), x.Act)
+					fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, x.Date, x.Age, x.State, x.Cause, cmp.Or(x.Ours, "-"), cmp.Or(x.Theirs, "-"),
+						cmp.Or(x.Merchant, "-"), cmp.Or(x.RRN, "-"), x.Act)
 				}
 				return t.Flush()
 			})
@@ -305,8 +306,8 @@ func reconcileShowCommand(c *console) *cobra.Command {
 				}
 				fmt.Fprintf(c.out, "exception %d: %s (%s), %s, %d days old\nissuer %s, business day %s, STAN %06d of %010d, line %d of file %.12s\n", e.Number, e.Cause, x.State, e.Act, x.Age,
 					e.Issuer, x.Date, e.STAN, e.Time, e.Line, e.File)
-				fmt.Fprintf(c.out, "ours %s, theirs %s; merchant %s, terminal %s, RRN %s, card %s, transaction %s\n", or(x.Ours, "none"), or(x.Theirs, "none"), or(e.Merchant, "-"),
-					or(e.Terminal, "-"), or(e.RRN, "-"), or(e.Card, "-"), e.ID)
+				fmt.Fprintf(c.out, "ours %s, theirs %s; merchant %s, terminal %s, RRN %s, card %s, transaction %s\n", cmp.Or(x.Ours, "none"), cmp.Or(x.Theirs, "none"), cmp.Or(e.Merchant, "-"),
+					cmp.Or(e.Terminal, "-"), cmp.Or(e.RRN, "-"), cmp.Or(e.Card, "-"), e.ID)
 				for _, name := range slices.Sorted(maps.Keys(e.Columns)) {
 					fmt.Fprintf(c.out, "    %-18s %s\n", name, e.Columns[name])
 				}

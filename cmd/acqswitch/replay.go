@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (f *replayFlags) options() (o replay.Options, err error) {
 		return o, errors.New("--speed and --rate are two paces: say one of them")
 	}
 	if f.speed != "max" {
-		if o.Speed, err = strconv.ParseFloat(strings.TrimSuffix(or(f.speed, "1x"), "x"), 64); err != nil || !(o.Speed > 0 && o.Speed <= 1e6) {
+		if o.Speed, err = strconv.ParseFloat(strings.TrimSuffix(cmp.Or(f.speed, "1x"), "x"), 64); err != nil || !(o.Speed > 0 && o.Speed <= 1e6) {
 			return o, fmt.Errorf("--speed %q must be as 1x, 10x or max", f.speed)
 		}
 	}

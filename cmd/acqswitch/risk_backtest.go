@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,9 +103,9 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 	if err != nil {
 		return usage(fmt.Errorf("--from: %w", err))
 	}
-	to, err := txn.ParseDate(or(o.to, o.from))
+	to, err := txn.ParseDate(cmp.Or(o.to, o.from))
 	if err != nil || to < from {
-		return usage(errors.Join(fmt.Errorf("--to %s must be a day, not before --from", or(o.to, o.from)), err))
+		return usage(errors.Join(fmt.Errorf("--to %s must be a day, not before --from", cmp.Or(o.to, o.from)), err))
 	}
 	cfg, err := readConfig(o.config)
 	if err != nil {
@@ -183,7 +184,7 @@ func (o *backtestOptions) run(ctx context.Context, c *console) (err error) {
 // policies are what is compared. A switch that runs on a file has no versions.
 func (o *backtestOptions) policies(ctx context.Context, cfg *config) (before, after risk.Policy, err error) {
 	if cfg.Risk.Policy != "" {
-		if before, err = readPolicy(or(o.against, cfg.Risk.Policy)); err == nil {
+		if before, err = readPolicy(cmp.Or(o.against, cfg.Risk.Policy)); err == nil {
 			after, err = readPolicy(o.policy)
 		}
 		return before, after, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -125,7 +126,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 	case c.json():
 		err = c.print(explained(x, stand, toldThen(asked, &rec)))
 	default:
-		err = writeExplanation(c.out, x, stand, &rec, business.Zone, policyName(x.Policy, or(o.policy, cfg.Risk.Policy)), toldThen(asked, &rec))
+		err = writeExplanation(c.out, x, stand, &rec, business.Zone, policyName(x.Policy, cmp.Or(o.policy, cfg.Risk.Policy)), toldThen(asked, &rec))
 	}
 	if err == nil && x.Verdict.Reason != txn.Approved {
 		return refused()
@@ -264,7 +265,7 @@ func writeExplanation(out io.Writer, x *risk.Explanation, stand *standInSaid, re
 		if l.What == "transaction" {
 			used = "-" // it is this one's amount
 		}
-		f("%s\t%s\t%s\t%s\t%s\n", l.Scope, l.What, say(l.Limit), used, or(l.Part, "all"))
+		f("%s\t%s\t%s\t%s\t%s\n", l.Scope, l.What, say(l.Limit), used, cmp.Or(l.Part, "all"))
 	}
 	if len(x.Sources) > 0 {
 		f("\nLIMITS OF\tCOME FROM (the last that states one is in force)\n")

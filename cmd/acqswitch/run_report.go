@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -191,7 +192,7 @@ func (r *sampleRun) tables(s *summary) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nMTI\tkind\tDE39\t%7s\t%8s\t%8s\t%8s\treason\n", "count", "p50", "p99", "max")
 	for _, n := range d.Counts {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%7d\t%8s\t%8s\t%8s\t%s\n", n.MTI, n.Kind, or(n.Code, "-"), n.N, ms(n.Latency.P50), ms(n.Latency.P99), ms(n.Latency.Max), n.Reason)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%7d\t%8s\t%8s\t%8s\t%s\n", n.MTI, n.Kind, cmp.Or(n.Code, "-"), n.N, ms(n.Latency.P50), ms(n.Latency.P99), ms(n.Latency.Max), n.Reason)
 	}
 	t.Flush()
 	fmt.Fprintln(w, "\nLedger:")

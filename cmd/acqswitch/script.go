@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -206,7 +207,7 @@ func (s *playhouse) close() error {
 
 // Dial implements script.Stage.
 func (s *playhouse) Dial(ctx context.Context, w script.Who, r terminal.Recorder) (*terminal.Client, error) {
-	addr := or(s.addrs[w.Dialect], s.addrs[""])
+	addr := cmp.Or(s.addrs[w.Dialect], s.addrs[""])
 	if addr == "" {
 		return nil, fmt.Errorf("--to says no address for terminals that speak %s", w.Dialect)
 	}
@@ -219,7 +220,7 @@ func (s *playhouse) Dial(ctx context.Context, w script.Who, r terminal.Recorder)
 	if !known {
 		key = s.keys[""]
 	}
-	p.TMK, p.KeySet, p.Initial, p.Serial = key.TMK, key.Set, key.Initial, or(w.Serial, key.Serial)
+	p.TMK, p.KeySet, p.Initial, p.Serial = key.TMK, key.Set, key.Initial, cmp.Or(w.Serial, key.Serial)
 	if store := s.stores[w.Terminal]; store != nil { // its power went
 		if err := store.Close(); err != nil {
 			return nil, err
@@ -316,7 +317,7 @@ func printCase(out io.Writer, o *outcome, shown bool) {
 func printDone(out io.Writer, d *script.Done) {
 	answer := ""
 	if d.Expected != "" {
-		answer = fmt.Sprintf("STAN %06d  want %-6s got %-6s RRN %-13s %s", d.STAN, d.Expected, d.Got, or(d.RRN, "-"), ms(d.Latency))
+		answer = fmt.Sprintf("STAN %06d  want %-6s got %-6s RRN %-13s %s", d.STAN, d.Expected, d.Got, cmp.Or(d.RRN, "-"), ms(d.Latency))
 	}
 	mark := ""
 	if !d.OK {

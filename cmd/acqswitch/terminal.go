@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,7 @@ func (f *terminalFlags) run(ctx context.Context, c *console, v *verb) error {
 		}
 		defer options.Store.Close()
 	}
-	f.terminal, f.merchant = or(f.terminal, fleet.DemoTerminal), or(f.merchant, fleet.DemoMerchant)
+	f.terminal, f.merchant = cmp.Or(f.terminal, fleet.DemoTerminal), cmp.Or(f.merchant, fleet.DemoMerchant)
 	profile, err := f.profile()
 	if err == nil && options.Store != nil {
 		err = options.Store.Own(f.terminal, f.merchant)
@@ -274,7 +275,7 @@ func (f *terminalFlags) openStore(v *verb) (*terminal.Store, error) {
 		return nil, err
 	}
 	if owner, merchant := s.Owner(); owner != "" {
-		f.terminal, f.merchant = or(f.terminal, owner), or(f.merchant, merchant)
+		f.terminal, f.merchant = cmp.Or(f.terminal, owner), cmp.Or(f.merchant, merchant)
 	}
 	of := f.original.STAN
 	described := f.original.RRN != "" || f.original.AuthCode != "" || f.original.Batch != 0
@@ -445,7 +446,7 @@ func (f *terminalFlags) readKeys(p *terminal.Profile) (err error) {
 			return errors.New("--dukpt is for dialect iso87, with --store and without --tmk")
 		}
 		scheme, ksn, _ := strings.Cut(f.dukpt, ":")
-		if p.Initial, err = terminal.ParseInitialKey(scheme, or(f.initial, os.Getenv(initialVariable)), ksn); err != nil {
+		if p.Initial, err = terminal.ParseInitialKey(scheme, cmp.Or(f.initial, os.Getenv(initialVariable)), ksn); err != nil {
 			return fmt.Errorf("--dukpt, --initial-key: %w", err)
 		}
 		return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -70,7 +71,7 @@ func printAnswer(c *console, t *terminal.Client, ans *terminal.Answer, settled *
 	if note := again(ans); note != "" {
 		fmt.Fprintf(c.out, "%s in batch %06d\n", note, t.Batch())
 	}
-	fmt.Fprintf(c.out, "%s: code %s, STAN %06d, RRN %s, %s\n\n", word, code, stan, or(ans.RRN, "-"), ms(ans.Latency))
+	fmt.Fprintf(c.out, "%s: code %s, STAN %06d, RRN %s, %s\n\n", word, code, stan, cmp.Or(ans.RRN, "-"), ms(ans.Latency))
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "MTI\t%s\n", b.MTI)
 	for _, field := range b.Fields {

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"time"
@@ -126,34 +127,26 @@ func (c *Config) Authenticated() bool { return c.MAC == macX99 || c.MAC == macX9
 
 // withDefaults is c with every zero field that has a default filled in.
 func (c Config) withDefaults() Config {
-	c.Dialect = or(c.Dialect, "iso87")
-	c.MAC = or(c.MAC, macNone)
-	c.Reversals = or(c.Reversals, reversalRequest)
-	c.Connections = or(c.Connections, 1)
-	c.InFlightMax = or(c.InFlightMax, 2000)
-	c.Timeout = or(c.Timeout, txn.IssuerTimeoutDefault)
-	c.ConnectTimeout = or(c.ConnectTimeout, 5*time.Second)
-	c.WriteTimeout = or(c.WriteTimeout, min(5*time.Second, c.Timeout/2))
-	c.EchoEvery = or(c.EchoEvery, 30*time.Second)
-	c.EchoTimeout = or(c.EchoTimeout, 5*time.Second)
-	c.ReconnectMin = or(c.ReconnectMin, 100*time.Millisecond)
-	c.ReconnectMax = or(c.ReconnectMax, 30*time.Second)
+	c.Dialect = cmp.Or(c.Dialect, "iso87")
+	c.MAC = cmp.Or(c.MAC, macNone)
+	c.Reversals = cmp.Or(c.Reversals, reversalRequest)
+	c.Connections = cmp.Or(c.Connections, 1)
+	c.InFlightMax = cmp.Or(c.InFlightMax, 2000)
+	c.Timeout = cmp.Or(c.Timeout, txn.IssuerTimeoutDefault)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 5*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, min(5*time.Second, c.Timeout/2))
+	c.EchoEvery = cmp.Or(c.EchoEvery, 30*time.Second)
+	c.EchoTimeout = cmp.Or(c.EchoTimeout, 5*time.Second)
+	c.ReconnectMin = cmp.Or(c.ReconnectMin, 100*time.Millisecond)
+	c.ReconnectMax = cmp.Or(c.ReconnectMax, 30*time.Second)
 	b := &c.Breaker
-	b.Failures = or(b.Failures, 10)
-	b.FailurePercent = or(b.FailurePercent, 50)
-	b.RequestsMin = or(b.RequestsMin, 100)
-	b.Window = or(b.Window, 10*time.Second)
-	b.OpenFor = or(b.OpenFor, 5*time.Second)
-	b.Probes = or(b.Probes, 5)
+	b.Failures = cmp.Or(b.Failures, 10)
+	b.FailurePercent = cmp.Or(b.FailurePercent, 50)
+	b.RequestsMin = cmp.Or(b.RequestsMin, 100)
+	b.Window = cmp.Or(b.Window, 10*time.Second)
+	b.OpenFor = cmp.Or(b.OpenFor, 5*time.Second)
+	b.Probes = cmp.Or(b.Probes, 5)
 	return c
-}
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 // Validate names the first field that cannot work, and why. Zero fields count

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -105,28 +106,20 @@ func Load(r io.Reader) (Config, error) {
 }
 
 func (c Config) withDefaults() Config {
-	c.Listen = or(c.Listen, "127.0.0.1:0")
-	c.Dialect = or(c.Dialect, "iso87")
-	c.MAC = or(c.MAC, "none")
-	c.LogSync = or(c.LogSync, "group")
-	c.Balance = or(c.Balance, 1_000_000)
-	c.Remember = or(c.Remember, 1<<20)
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
+	c.Dialect = cmp.Or(c.Dialect, "iso87")
+	c.MAC = cmp.Or(c.MAC, "none")
+	c.LogSync = cmp.Or(c.LogSync, "group")
+	c.Balance = cmp.Or(c.Balance, 1_000_000)
+	c.Remember = cmp.Or(c.Remember, 1<<20)
 	c.Rules = append([]Rule(nil), c.Rules...)
 	for i := range c.Rules {
 		r := &c.Rules[i]
-		r.Percent = or(r.Percent, 100)
-		r.Code = or(r.Code, "00")
-		r.Copies = or(r.Copies, 1)
+		r.Percent = cmp.Or(r.Percent, 100)
+		r.Code = cmp.Or(r.Code, "00")
+		r.Copies = cmp.Or(r.Copies, 1)
 	}
 	return c
-}
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 const (

@@ -28,9 +28,8 @@ import (
 // becomes exit code 3, and a fault of a file exit code 2.
 func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *reconcile.Queue) error) error {
 	return f.books(ctx, func(b *books) error {
-		desk := approval.New(b.db)
-		q := reconcile.NewQueue(b.db, desk)
-		err := desk.Migrate(ctx)
+		q := reconcile.NewQueue(b.db)
+		err := approval.New(b.db).Migrate(ctx)
 		if err == nil {
 			err = q.Migrate(ctx)
 		}
@@ -66,8 +65,8 @@ func layoutOf(name string) (*reconcile.Layout, error) {
 func reconcileCommand(c *console) *cobra.Command {
 	return group("reconcile", "Hold issuers' files against the ledger; dispose of what does not match",
 		reconcileImportCommand(c), reconcileListCommand(c), reconcileShowCommand(c), reconcileDisposeCommand(c),
-		deciding(c, "approve", "Do what another person proposed about an exception", "approved", (*reconcile.Queue).Approve),
-		deciding(c, "reject", "Leave an exception as it is", "rejected", (*reconcile.Queue).Reject))
+		deciding(c, "approve", "Do what another person proposed about exceptions", "approved", (*reconcile.Queue).Approve),
+		deciding(c, "reject", "Leave exceptions as they are", "rejected", (*reconcile.Queue).Reject))
 }
 
 // importFlags are those of reconcile import, beside by and merchant of its actFlags.
@@ -234,21 +233,26 @@ func lineOf(e *reconcile.Exception, today txn.Date) exceptionLine {
 
 func reconcileListCommand(c *console) *cobra.Command {
 	f := &actFlags{}
-	var filter reconcile.Filter
+	var of filterFlags
 	var older int
 	var all bool
 	cmd := f.on(&cobra.Command{
 		Use: "list", Short: "Show exceptions: what is open, and for how long", Args: noArgs,
 		Example: `  acqswitch reconcile list --older 3 --config acqswitch.yaml
+  acqswitch reconcile list --issuer unionpay --date 2026-11-22 --cause "the issuer does not have it"
   acqswitch reconcile list --all -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := of.filter()
+			if err != nil {
+				return err
+			}
 			return f.queue(cmd.Context(), func(cfg *config, _ *ledger.Ledger, q *reconcile.Queue) error {
 				calendar, err := cfg.businessDay()
 				if err != nil {
 					return err
 				}
 				today := calendar.Of(time.Now())
-				if filter.Act = "open"; all {
+				if all {
 					filter.Act = ""
 				}
 				if older > 0 {
@@ -275,7 +279,7 @@ func reconcileListCommand(c *console) *cobra.Command {
 			})
 		},
 	}, false)
-	cmd.Flags().StringVar(&filter.Issuer, "issuer", "", "of one issuer only")
+	of.on(cmd)
 	cmd.Flags().IntVar(&older, "older", 0, "only those at least so many days old")
 	cmd.Flags().BoolVar(&all, "all", false, "also those that are disposed of or settled")
 	return cmd
@@ -318,60 +322,4 @@ func reconcileShowCommand(c *console) *cobra.Command {
 			})
 		},
 	}, false)
-}
-
-func reconcileDisposeCommand(c *console) *cobra.Command {
-	f := &actFlags{}
-	var d reconcile.Disposition
-	cmd := f.on(&cobra.Command{
-		Use: "dispose NUMBER", Short: "Propose what is to be done about an exception", Args: args(1, "one number"),
-		Long: `dispose records a disposition that another person must approve:
-
-  write-off  we bear the difference, or keep it: a correction between 1100 and 5900
-  adjust     the merchant bears it, or gets it: a correction between 1100 and 2100
-  claim      the issuer is asked for it; no money moves, a later file may settle it
-  resend     it is to be in a later file; likewise
-
-The next run that begins after the approval books the correction.`,
-		Example: `  acqswitch reconcile dispose 3 --as claim --by wang --reason "their file of the 22nd lacks it"`,
-		RunE: func(cmd *cobra.Command, given []string) (err error) {
-			if d.Exception, err = number(given[0]); err != nil {
-				return err
-			}
-			if !slices.Contains(reconcile.Dispositions, d.As) {
-				return usage(fmt.Errorf("--as %q must be one of %s", d.As, strings.Join(reconcile.Dispositions, ", ")))
-			}
-			return f.queue(cmd.Context(), func(_ *config, _ *ledger.Ledger, q *reconcile.Queue) error {
-				n, err := q.Propose(cmd.Context(), d, f.by, f.reason)
-				if err != nil {
-					return err
-				}
-				return c.done(n, fmt.Sprintf("proposed; another person must approve it (reconcile approve %d)", n))
-			})
-		},
-	}, true)
-	cmd.Flags().StringVar(&d.As, "as", "", "write-off, adjust, claim or resend")
-	cmd.Flags().StringVar(&d.Merchant, "merchant", "", "whose books a correction is in, where the exception does not say it")
-	return cmd
-}
-
-// deciding is a command that decides a proposal of a disposition.
-func deciding(c *console, use, short, done string, decide func(*reconcile.Queue, context.Context, int64, string, string) error) *cobra.Command {
-	f := &actFlags{}
-	return f.on(&cobra.Command{
-		Use: use + " NUMBER", Short: short, Args: args(1, "the number of a proposal"),
-		Example: fmt.Sprintf(`  acqswitch reconcile %s 4 --by li --reason "compared with their summary"`, use),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err != nil {
-				return err
-			}
-			return f.queue(cmd.Context(), func(_ *config, _ *ledger.Ledger, q *reconcile.Queue) error {
-				if err := decide(q, cmd.Context(), n, f.by, f.reason); err != nil {
-					return err
-				}
-				return c.done(n, done)
-			})
-		},
-	}, true)
 }

@@ -58,8 +58,28 @@ func TestReconcile(t *testing.T) {
 		}
 	}
 	cli("proof", "--date", "2026-11-21").check(t, exitRefused, "", "2026-11-21 is not settled yet")
-	for _, e := range list {
-		n := fmt.Sprint(e.Number)
+	of := []string{"--issuer", "east", "--date", "2026-11-20", "--cause", "the issuer does not have it"}
+	dispose := func(more ...string) result {
+		return cli(append(append([]string{"reconcile", "dispose"}, more...), "--as", "claim", "--by", "wang", "--reason", "x")...)
+	}
+	if r := cli(append([]string{"reconcile", "list"}, of...)...); strings.Contains(r.out, "the amount differs") || !strings.Contains(r.out, "the issuer does not have it") {
+		t.Error(r.out)
+	}
+	for _, given := range [][]string{{}, of[:4], {"1", "--date", "2026-11-20"}, append([]string{"1"}, of...)} {
+		dispose(given...).check(t, exitUsage, "", "name the exceptions by their numbers, or by --issuer, --date and --cause")
+	}
+	for _, given := range []string{"2-1", "x", "0", "1-", "1-20000"} {
+		dispose(given).check(t, exitUsage, "", "must be")
+	}
+	dispose(append(of[:5:5], "it rains")...).check(t, exitUsage, "", `--cause: cause "it rains" is not known`)
+	dispose("--issuer", "west", "--date", "2026-11-20", "--cause", of[5]).check(t, exitRefused, "", "no open exception is of this issuer and day and has this cause")
+	dispose("1-3").check(t, exitRefused, "", "there is no exception 3")
+	dispose("2", "1-2").check(t, exitOK, "1-2: proposed; another person must approve it (reconcile approve 1-2)", "")
+	dispose(of...).check(t, exitOK, "3: proposed", "")
+	cli("reconcile", "approve", "1-3", "--by", "li", "--reason", "x").check(t, exitRefused, "", "is a claim already")
+	cli("reconcile", "reject", "3", "1-2", "--by", "li", "--reason", "x").check(t, exitOK, "1-3: rejected", "")
+	for i, e := range list {
+		n, proposal := fmt.Sprint(e.Number), fmt.Sprint(i+4)
 		cli("reconcile", "show", n).check(t, exitOK, e.Cause, "")
 		as := "adjust"
 		if e.Ours == "1000.00 CNY" {
@@ -67,8 +87,8 @@ func TestReconcile(t *testing.T) {
 		}
 		cli("reconcile", "dispose", n, "--as", "forget", "--by", "wang", "--reason", "x").check(t, exitUsage, "", "--as")
 		cli("reconcile", "dispose", n, "--as", as, "--by", "wang", "--reason", "asked them").check(t, exitOK, "another person must approve it", "")
-		cli("reconcile", "approve", n, "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
-		cli("reconcile", "approve", n, "--by", "li", "--reason", "ok").check(t, exitOK, "approved", "")
+		cli("reconcile", "approve", proposal, "--by", "wang", "--reason", "ok").check(t, exitRefused, "", "another person must decide it")
+		cli("reconcile", "approve", proposal, "--by", "li", "--reason", "ok").check(t, exitOK, "approved", "")
 	}
 	cli("proof", "--date", "2026-11-20").check(t, exitOK, "they agree", "")
 	write(t, filepath.Join(data, "settlement/2026-11-20"), "proof.csv", "book\n")

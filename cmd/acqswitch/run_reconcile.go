@@ -37,7 +37,7 @@ func (r *sampleRun) reconcile(ctx context.Context, s *summary) error {
 	if err := r.app.approvals.Migrate(ctx); err != nil {
 		return err
 	}
-	q := reconcile.NewQueue(r.app.db, r.app.approvals)
+	q := reconcile.NewQueue(r.app.db)
 	if err := q.Migrate(ctx); err != nil {
 		return err
 	}

@@ -9,18 +9,16 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/acqswitch/acqswitch/settlement/book"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// listMax bounds a list.
-const listMax = 10_000
+// ListMax bounds a list, and how many exceptions are disposed of at once.
+const ListMax = 10_000
 
 // Exception is one thing that did not match, of one file.
 type Exception struct {
@@ -75,13 +73,10 @@ var Dispositions = []string{WriteOff, Adjust, Claim, Resend}
 
 // Queue is where exceptions lie. It is safe for concurrent use, by several
 // processes too.
-type Queue struct {
-	db   *sqldb.DB
-	desk *approval.Desk
-}
+type Queue struct{ db *sqldb.DB }
 
-// NewQueue is the queue of the ledger's database.
-func NewQueue(db *sqldb.DB, desk *approval.Desk) *Queue { return &Queue{db, desk} }
+// NewQueue is the queue of the ledger's database, in which proposals are kept, too.
+func NewQueue(db *sqldb.DB) *Queue { return &Queue{db} }
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -256,7 +251,7 @@ func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Exc
 			e.Day, err = txn.ParseDate(day)
 		}
 		if err == nil {
-			e.Cause, err = causeOf(cause)
+			e.Cause, err = ParseCause(cause)
 		}
 		if err == nil {
 			err = json.Unmarshal([]byte(columns), &e.Columns)
@@ -272,19 +267,24 @@ func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Exc
 // Filter chooses exceptions; empty fields choose all.
 type Filter struct {
 	Issuer string
-	Act    string // open, late or a disposition
+	Act    string   // open, late or a disposition
+	Day    txn.Date // of the file
 	Before txn.Date
+	Cause  string // as Cause.String says it
 }
 
 // List is the chosen exceptions by number, the first 10,000.
 func (q *Queue) List(ctx context.Context, f Filter) (all []Exception, err error) {
-	before := "9999-99-99"
+	first, before := "", "9999-99-99"
 	if f.Before != 0 {
 		before = f.Before.String()
 	}
+	if f.Day != 0 {
+		first, before = f.Day.String(), min(before, f.Day.After().String())
+	}
 	err = q.db.View(ctx, func(tx *sql.Tx) error {
-		all, err = list(ctx, tx, ` WHERE ($1 = '' OR e.issuer = $1) AND ($2 = '' OR COALESCE(a.act, 'open') = $2) AND e.business_date < $3 ORDER BY e.number LIMIT $4`,
-			f.Issuer, f.Act, before, listMax)
+		all, err = list(ctx, tx, ` WHERE ($1 = '' OR e.issuer = $1) AND ($2 = '' OR COALESCE(a.act, 'open') = $2) AND e.business_date >= $3 AND e.business_date < $4
+			AND ($5 = '' OR e.cause = $5) ORDER BY e.number LIMIT $6`, f.Issuer, f.Act, first, before, f.Cause, ListMax)
 		return err
 	})
 	return all, err
@@ -342,119 +342,4 @@ func addAct(ctx context.Context, tx *sql.Tx, number, item int64, a Act) error {
 		return fmt.Errorf("note what was done about exception %d: %w", number, err)
 	}
 	return nil
-}
-
-// Subject is what proposals of dispositions are called on the desk.
-const Subject = "reconciliation"
-
-// Disposition is what somebody proposes to do about an exception.
-type Disposition struct {
-	Exception int64  `json:"exception"`
-	As        string `json:"as"`
-	Merchant  string `json:"merchant,omitempty"` // whose books a correction is in
-}
-
-// Propose puts a disposition on the desk, for another person to approve. It
-// returns the proposal's number.
-func (q *Queue) Propose(ctx context.Context, d Disposition, by, reason string) (int64, error) {
-	e, err := q.Get(ctx, d.Exception)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := d.correction(&e); err != nil {
-		return 0, err
-	}
-	document, err := json.Marshal(d)
-	if err != nil {
-		return 0, err
-	}
-	draft := approval.Draft{Subject: Subject, Object: strconv.FormatInt(d.Exception, 10), Document: string(document), By: by, Reason: reason}
-	if err := errors.Join(approval.Person(by), approval.Short("reason", reason)); err != nil || strings.TrimSpace(reason) == "" {
-		return 0, Refusal("who proposes it and why must be said: a name, and one line of at most 500 bytes")
-	}
-	p, err := q.desk.Propose(ctx, draft)
-	return p.Number, err
-}
-
-// correction is what a disposition books; nil: nothing. What does not go is a
-// Refusal.
-func (d *Disposition) correction(e *Exception) (*ledger.Act, error) {
-	if e.Act != openText && e.Act != Claim && e.Act != Resend {
-		return nil, refuse("exception %d is disposed of already: %s", e.Number, e.Act)
-	}
-	if !slices.Contains(Dispositions, d.As) {
-		return nil, refuse("%q must be one of %s", d.As, strings.Join(Dispositions, ", "))
-	}
-	if d.As == e.Act {
-		return nil, refuse("exception %d is a %s already", e.Number, d.As)
-	}
-	if d.As == Claim || d.As == Resend {
-		return nil, nil
-	}
-	currency := e.Ours.Currency
-	switch {
-	case currency == 0:
-		currency = e.Theirs.Currency
-	case e.Theirs.Currency != 0 && e.Theirs.Currency != currency:
-		return nil, refuse("exception %d is of two currencies: claim it, or propose a correction of each", e.Number)
-	}
-	off := e.Ours.Minor - e.Theirs.Minor
-	if off == 0 {
-		return nil, nil
-	}
-	merchant := or(d.Merchant, e.Merchant)
-	if merchant == "" || len(merchant) > len(txn.MerchantID{}) {
-		return nil, refuse("whose books it is in is not known: name the merchant")
-	}
-	other := book.Rounding
-	if d.As == Adjust {
-		other = book.MerchantPayable
-	}
-	a := &ledger.Act{Kind: ledger.Correction, Claim: ledger.Claim{Merchant: txn.MakeMerchantID(merchant), Currency: currency}, Issuer: txn.MakeIssuerID(e.Issuer),
-		Debit: other.String(), Credit: book.IssuerReceivable.String(), Minor: off}
-	if off < 0 {
-		a.Debit, a.Credit, a.Minor = a.Credit, a.Debit, -off
-	}
-	return a, nil
-}
-
-// Approve does what another person proposed, once: the exception is disposed of,
-// and what that moves is a correction that the next run books.
-func (q *Queue) Approve(ctx context.Context, number int64, by, why string) error {
-	_, err := q.desk.Approve(ctx, Subject, number, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
-		var d Disposition
-		if err := json.Unmarshal([]byte(p.Document), &d); err != nil {
-			return fmt.Errorf("read the disposition of proposal %d: %w", p.Number, err)
-		}
-		e, err := get(ctx, tx, d.Exception)
-		if err != nil {
-			return err
-		}
-		a, err := d.correction(&e)
-		if err != nil {
-			return err
-		}
-		now := time.Now()
-		if a != nil {
-			a.At, a.Who, a.Reason, a.Refers, a.Proposer = now, by, p.Reason, p.Number, p.By
-			if err := ledger.AddActIn(ctx, tx, a); err != nil {
-				return err
-			}
-		}
-		_, items, err := lastAct(ctx, tx, d.Exception)
-		if err != nil {
-			return err
-		}
-		return addAct(ctx, tx, d.Exception, items, Act{At: now, Act: d.As, By: by, Reason: p.Reason, Proposal: p.Number})
-	})
-	return approval.AsRefusal[Refusal](err)
-}
-
-// Reject leaves the exception as it is.
-func (q *Queue) Reject(ctx context.Context, number int64, by, why string) error {
-	if strings.TrimSpace(why) == "" {
-		return Refusal("say why it is rejected")
-	}
-	_, err := q.desk.Reject(ctx, Subject, number, by, why)
-	return approval.AsRefusal[Refusal](err)
 }

@@ -111,7 +111,8 @@ func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 // State is which side has what, by the cause.
 func (c Cause) State() State { return causes[c].state }
 
-func causeOf(name string) (Cause, error) {
+// ParseCause reads String's form.
+func ParseCause(name string) (Cause, error) {
 	for i := range causes {
 		if causes[i].name == name {
 			return Cause(i), nil

@@ -47,7 +47,7 @@ func newBank(t testing.TB, dsn string) *bank {
 	}
 	t.Cleanup(func() { l.Close(); db.Close() })
 	b := &bank{t: t, ledger: l, desk: approval.New(db)}
-	b.queue = NewQueue(db, b.desk)
+	b.queue = NewQueue(db)
 	if err := errors.Join(l.Migrate(context.Background()), b.desk.Migrate(context.Background()), b.queue.Migrate(context.Background())); err != nil {
 		t.Fatal(err)
 	}
@@ -375,14 +375,14 @@ func TestDispositions(t *testing.T) {
 			{"nobody", "who proposes it and why", Disposition{Exception: 1, As: Claim}, "", "x"},
 			{"no reason", "who proposes it and why", Disposition{Exception: 1, As: Claim}, "wang", " "},
 		} {
-			_, err := b.queue.Propose(ctx, row.d, row.by, row.reason)
+			_, err := b.queue.Propose(ctx, []Disposition{row.d}, row.by, row.reason)
 			if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("%s: %v; want %s", row.name, err, row.want)
 			}
 		}
-		dispose := func(stan uint32, as string) int64 {
+		dispose := func(stan uint32, as string) {
 			t.Helper()
-			n, err := b.queue.Propose(ctx, Disposition{Exception: byStan[stan], As: as}, "wang", "looked into it")
+			n, err := b.queue.Propose(ctx, []Disposition{{Exception: byStan[stan], As: as}}, "wang", "looked into it")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -392,21 +392,20 @@ func TestDispositions(t *testing.T) {
 			if err := b.queue.Approve(ctx, n, "li", "checked"); err != nil {
 				t.Fatal(err)
 			}
-			return n
 		}
 		dispose(1, WriteOff) // ours only 100.01
 		dispose(4, Adjust)   // theirs is 0.04 less
 		dispose(9, Adjust)   // theirs only 100.09
 		dispose(3, WriteOff) // nothing to move
 		dispose(2, Claim)
-		twice, err := b.queue.Propose(ctx, Disposition{Exception: byStan[2], As: Resend}, "wang", "again")
+		twice, err := b.queue.Propose(ctx, []Disposition{{Exception: byStan[2], As: Resend}}, "wang", "again")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := b.queue.Reject(ctx, twice, "li", "wait for the claim"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.queue.Propose(ctx, Disposition{Exception: byStan[1], As: Claim}, "wang", "x"); err == nil {
+		if _, err := b.queue.Propose(ctx, []Disposition{{Exception: byStan[1], As: Claim}}, "wang", "x"); err == nil {
 			t.Error("what is written off was disposed of again")
 		}
 		last, err := b.ledger.LastAct(ctx)
@@ -434,6 +433,110 @@ func TestDispositions(t *testing.T) {
 		e, err := b.queue.Get(ctx, byStan[2])
 		if err != nil || e.Act != "late" || len(e.Acts) != 2 {
 			t.Errorf("%+v, %v", e, err)
+		}
+	})
+}
+
+// TestManyDispositions: many exceptions are disposed of at once, each by a proposal of
+// its own; all of them, or none.
+func TestManyDispositions(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		b := newBank(t, dsn)
+		ctx := t.Context()
+		b.put(sale(today, 1), sale(today, 2), sale(today, 3), sale(today, 4), sale(today, 5))
+		b.settled(today)
+		b.imported(b.input(today, acom(today, rowOf(sale(today, 4)).but(func(x *row) { x.minor -= 4 }), rowOf(sale(today, 9)))))
+		lacks := Filter{Issuer: "east", Day: today, Cause: IssuerDoesNotHaveIt.String(), Act: "open"}
+		numbers := func(f Filter) (all []int64) {
+			t.Helper()
+			found, err := b.queue.List(ctx, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range found {
+				all = append(all, e.Number)
+			}
+			return all
+		}
+		chosen := numbers(lacks)
+		if len(chosen) != 4 {
+			t.Fatalf("%d exceptions of one cause, want 4", len(chosen))
+		}
+		for _, f := range []Filter{{Issuer: "west", Day: today}, {Day: today.Before()}, {Day: today.After()}, {Day: today, Before: today}, {Cause: ItIsAnotherAcquirers.String()}} {
+			if n := numbers(f); len(n) != 0 {
+				t.Errorf("%+v chooses %v", f, n)
+			}
+		}
+		all := func(as string, numbers ...int64) (ds []Disposition) {
+			for _, n := range numbers {
+				ds = append(ds, Disposition{Exception: n, As: as})
+			}
+			return ds
+		}
+		open := func() int {
+			t.Helper()
+			found, err := b.desk.List(ctx, approval.Filter{Subject: Subject, Open: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(found)
+		}
+		if _, err := b.queue.Propose(ctx, all(WriteOff, append(slices.Clone(chosen), 99)...), "wang", "x"); err == nil || open() != 0 {
+			t.Errorf("%v; %d proposals are open, want none", err, open())
+		}
+		proposals, err := b.queue.Propose(ctx, all(WriteOff, chosen...), "wang", "their second file is missing")
+		if err != nil || len(proposals) != 4 || open() != 4 {
+			t.Fatalf("%v, %v", proposals, err)
+		}
+		other, err := b.desk.Propose(ctx, approval.Draft{Subject: "policy", By: "wang", Reason: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		acts := func() (n int) {
+			t.Helper()
+			last, err := b.ledger.LastAct(ctx)
+			if err == nil {
+				err = b.ledger.Acts(ctx, 0, last, func(*ledger.Act) error { n++; return nil })
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		twice, err := b.queue.Propose(ctx, all(Claim, chosen[0]), "zhao", "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range []struct {
+			name, by string
+			numbers  []int64
+		}{
+			{"by who proposed them", "Wang", proposals},
+			{"one is of another subject", "li", append(slices.Clone(proposals), other.Number)},
+			{"one is by who approves", "zhao", append(slices.Clone(proposals), twice...)},
+			{"two are about one exception", "li", append(slices.Clone(proposals), twice...)},
+			{"one is unknown", "li", append(slices.Clone(proposals), 99)},
+		} {
+			if err := b.queue.Approve(ctx, row.numbers, row.by, "x"); !errors.As(err, new(Refusal)) || open() != 5 || acts() != 0 {
+				t.Errorf("%s: %v; %d are open, %d corrections", row.name, err, open(), acts())
+			}
+		}
+		if err := b.queue.Approve(ctx, proposals, "li", "confirmed"); err != nil || open() != 1 || acts() != 4 {
+			t.Errorf("%v; %d are open, %d corrections", err, open(), acts())
+		}
+		for i, n := range chosen {
+			if e, err := b.queue.Get(ctx, n); err != nil || e.Act != WriteOff || len(e.Acts) != 1 || e.Acts[0].Proposal != proposals[i] || e.Acts[0].By != "li" {
+				t.Errorf("%+v, %v", e, err)
+			}
+		}
+		if n := numbers(lacks); len(n) != 0 {
+			t.Errorf("%v are open still", n)
+		}
+		if err := b.queue.Reject(ctx, append(twice, proposals[0]), "li", "x"); !errors.As(err, new(Refusal)) || open() != 1 {
+			t.Errorf("%v; %d are open", err, open())
+		}
+		if err := b.queue.Reject(ctx, twice, "li", "x"); err != nil || open() != 0 {
+			t.Errorf("%v; %d are open", err, open())
 		}
 	})
 }

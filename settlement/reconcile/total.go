@@ -117,7 +117,7 @@ func (q *Queue) Totals(ctx context.Context, day txn.Date) (all []Total, err erro
 // OfDay are the exceptions of a business day's files, by number, the first 10,000.
 func (q *Queue) OfDay(ctx context.Context, day txn.Date) (all []Exception, err error) {
 	err = q.db.View(ctx, func(tx *sql.Tx) error {
-		all, err = list(ctx, tx, ` WHERE e.business_date = $1 ORDER BY e.number LIMIT $2`, day.String(), listMax)
+		all, err = list(ctx, tx, ` WHERE e.business_date = $1 ORDER BY e.number LIMIT $2`, day.String(), ListMax)
 		return err
 	})
 	return all, err

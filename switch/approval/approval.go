@@ -163,49 +163,64 @@ func ProposeIn(ctx context.Context, tx *sql.Tx, draft Draft) (Proposal, error) {
 // Approve decides a proposal of a subject, if apply does what it asks for in the
 // same transaction. apply must have no other effect than on tx: it may be called
 // again. Whatever apply returns as its error leaves the proposal open.
-func (d *Desk) Approve(ctx context.Context, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (Proposal, error) {
-	return d.decide(ctx, Approved, subject, number, by, why, apply)
+func (d *Desk) Approve(ctx context.Context, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		p, err = ApproveIn(ctx, tx, subject, number, by, why, apply)
+		return err
+	})
+	return p, err
+}
+
+// ApproveIn is Approve as part of a transaction of the same database.
+func ApproveIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (Proposal, error) {
+	return decide(ctx, tx, Approved, subject, number, by, why, apply)
 }
 
 // Reject decides that a proposal of a subject is not done. why must be said.
-func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why string) (Proposal, error) {
+func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why string) (p Proposal, err error) {
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		p, err = RejectIn(ctx, tx, subject, number, by, why)
+		return err
+	})
+	return p, err
+}
+
+// RejectIn is Reject as part of a transaction of the same database.
+func RejectIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by, why string) (Proposal, error) {
 	if strings.TrimSpace(why) == "" {
 		return Proposal{}, errors.New("say why it is rejected")
 	}
-	return d.decide(ctx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
+	return decide(ctx, tx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
 }
 
-func (d *Desk) decide(ctx context.Context, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
+func decide(ctx context.Context, tx *sql.Tx, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
 	if err := Person(by); err != nil {
 		return p, err
 	}
 	if err := Short("reason", why); err != nil {
 		return p, err
 	}
-	err = d.db.Update(ctx, func(tx *sql.Tx) error {
-		if p, err = get(ctx, tx, number); err != nil {
-			return err
-		}
-		switch {
-		case p.Subject != subject:
-			return fmt.Errorf("proposal %d is a %s: %w of %s", number, p.Subject, ErrUnknown, subject)
-		case p.State != Open:
-			return &DecidedError{p}
-		case SamePerson(p.By, by):
-			return fmt.Errorf("proposal %d is %s's: %w", number, p.By, ErrSamePerson)
-		}
-		if err := apply(tx, &p); err != nil {
-			return err
-		}
-		p.State, p.Decider, p.Why, p.DecidedAt = to, by, why, now()
-		_, err := tx.ExecContext(ctx, `INSERT INTO proposal_decision (number, state, by_whom, reason, at) VALUES ($1, $2, $3, $4, $5)`,
-			number, to.String(), by, why, p.DecidedAt.UnixMicro())
-		if err != nil {
-			return failed("store a decision", err)
-		}
-		return nil
-	})
-	return p, err
+	if p, err = get(ctx, tx, number); err != nil {
+		return p, err
+	}
+	switch {
+	case p.Subject != subject:
+		return p, fmt.Errorf("proposal %d is a %s: %w of %s", number, p.Subject, ErrUnknown, subject)
+	case p.State != Open:
+		return p, &DecidedError{p}
+	case SamePerson(p.By, by):
+		return p, fmt.Errorf("proposal %d is %s's: %w", number, p.By, ErrSamePerson)
+	}
+	if err := apply(tx, &p); err != nil {
+		return p, err
+	}
+	p.State, p.Decider, p.Why, p.DecidedAt = to, by, why, now()
+	_, err = tx.ExecContext(ctx, `INSERT INTO proposal_decision (number, state, by_whom, reason, at) VALUES ($1, $2, $3, $4, $5)`,
+		number, to.String(), by, why, p.DecidedAt.UnixMicro())
+	if err != nil {
+		return p, failed("store a decision", err)
+	}
+	return p, nil
 }
 
 // Get is one proposal.

@@ -1,14 +1,6 @@
 package fleet
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"slices"
-
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -290,29 +282,6 @@ func (pr *program) balance(w want) {
 	pr.send(m, w)
 }
 
-func (pr *program) overISO87() bool { return !terminal.IsCUP(pr.dialect) }
-func (pr *program) placedCUP() bool { return terminal.IsCUP(pr.dialect) && pr.terminal.RequirePosition }
-func (pr *program) checkedCUP() bool {
-	return terminal.IsCUP(pr.dialect) && pr.terminal.SerialCheck != txn.SerialIgnored
-}
-func (pr *program) requiredCUP() bool {
-	return terminal.IsCUP(pr.dialect) && pr.terminal.SerialCheck == txn.SerialRequired
-}
-func (pr *program) movingCUP() bool {
-	return terminal.IsCUP(pr.dialect) && pr.terminal.Mobility != txn.Fixed
-}
-func (pr *program) fixedCUP() bool {
-	return terminal.IsCUP(pr.dialect) && pr.terminal.Mobility == txn.Fixed && pr.terminal.Lat != 0
-}
-
-// elsewhere is a sale in Urumqi, where no merchant of the sample is.
-func (pr *program) elsewhere(reason txn.Reason) {
-	usual := pr.profile.Position
-	pr.profile.Position = txn.Position{Lat: 43_825600, Lng: 87_616800, Known: true}
-	pr.send(pr.sale(cardGood), want{reason: reason})
-	pr.profile.Position = usual
-}
-
 // wrongMACs is a sale whose MAC is wrong until the terminal is told to sign on.
 func (pr *program) wrongMACs() {
 	pr.send(pr.sale(cardGood), want{reason: txn.MACIsWrong})
@@ -320,84 +289,6 @@ func (pr *program) wrongMACs() {
 	pr.again(want{reason: txn.SignOnIsRequired})
 	pr.network(txn.KindSignOn, txn.Approved)
 	pr.again(want{})
-}
-
-// anotherMachine is a sale on a machine that took this one's place.
-func (pr *program) anotherMachine() {
-	usual := pr.profile.Serial
-	pr.profile.Serial = "00002304SN0000000099"
-	pr.send(pr.sale(cardGood), want{reason: txn.SerialIsNotTheTerminals})
-	pr.profile.Serial = usual
-}
-
-// anotherFactor is a sale whose machine proves its serial with the end of another
-// card's number.
-func (pr *program) anotherFactor() {
-	m := pr.sale(cardGood)
-	pr.profile.SerialKey = make(txn.Secret, 16)
-	frame, err := m.Append(nil, pr.dialect, &pr.profile)
-	pr.profile.SerialKey = nil
-	at := bytes.Index(frame, []byte("03006"))
-	if err != nil || at < 0 {
-		pr.err = cmp.Or(pr.err, err, errors.New("a sale has no factor"))
-		return
-	}
-	frame[at+5] ^= 1 // another digit
-	pr.send(m, want{reason: txn.SerialCipherIsWrong, frame: frame})
-}
-
-// anotherLine is a sale that was called in from the terminal's own telephone, and
-// one from a neighbour's.
-func (pr *program) anotherLine() {
-	for _, c := range [...]struct {
-		phone  uint64
-		reason txn.Reason
-	}{{pr.terminal.Phone, txn.Approved}, {pr.terminal.Phone + 1, txn.CallerIsNotTheTerminals}} {
-		const tpdu = 5
-		m := pr.sale(cardGood)
-		frame, err := m.Append(nil, pr.dialect, &pr.profile)
-		if err != nil {
-			pr.err = cmp.Or(pr.err, err)
-			return
-		}
-		prefix := pr.dialect.PrefixSize()
-		caller, _ := hex.DecodeString(fmt.Sprintf("%016d", c.phone))
-		frame = slices.Insert(frame, prefix+tpdu, append([]byte{'L', 'R', 'I', 0, byte(len(caller))}, caller...)...)
-		binary.BigEndian.PutUint16(frame, uint16(len(frame)-prefix))
-		pr.send(m, want{reason: c.reason, frame: frame})
-	}
-}
-
-// oldSoftware is a sale by a version that is not served any more, before an update.
-func (pr *program) oldSoftware() {
-	pr.profile.Version = "0"
-	pr.send(pr.sale(cardGood), want{reason: txn.SoftwareIsTooOld})
-	pr.profile.Version = ""
-	pr.send(pr.sale(cardGood), want{})
-}
-
-func (pr *program) serialMissing() {
-	m := pr.sale(cardGood)
-	m.NoPlace = true
-	pr.send(m, want{reason: txn.TerminalInfoIsRequired})
-}
-
-func (pr *program) positionMissing() {
-	pr.send(pr.sale(cardGood), want{})
-	for _, reason := range [...]txn.Reason{txn.Approved, txn.Approved, txn.PositionIsRequired} {
-		m := pr.sale(cardGood)
-		m.NoPlace = true
-		pr.send(m, want{reason: reason})
-	}
-}
-
-func (pr *program) anotherCountry() {
-	usual := pr.profile.Country
-	if pr.profile.Country = 643; usual == 643 {
-		pr.profile.Country = 156
-	}
-	pr.send(pr.sale(cardGood), want{reason: txn.CountryIsNotAccepted})
-	pr.profile.Country = usual
 }
 
 // as does something under another merchant's number.
@@ -461,37 +352,6 @@ func (pr *program) largeTap() {
 	pr.send(m, want{reason: txn.PINIsRequired})
 }
 
-// premises is where the terminal belongs.
-func (pr *program) premises() txn.Position {
-	return txn.Position{Lat: pr.terminal.Lat, Lng: pr.terminal.Lng, Known: true}
-}
-
-// strays is a fixed terminal that is away from its premises again and again.
-func (pr *program) strays() {
-	usual := pr.profile.Position
-	pr.profile.Position = pr.premises()
-	pr.send(pr.sale(cardGood), want{})
-	pr.profile.Position.Lat += 10_000 // 1.1 km
-	pr.send(pr.sale(cardGood), want{})
-	pr.send(pr.sale(cardGood), want{})
-	pr.send(pr.sale(cardGood), want{reason: txn.TerminalIsFarFromPremises})
-	pr.profile.Position = pr.premises()
-	pr.send(pr.sale(cardGood), want{})
-	pr.profile.Position = usual
-}
-
-// cloned is a fixed terminal that is elsewhere a moment later: no terminal moves so fast.
-func (pr *program) cloned() {
-	usual := pr.profile.Position
-	pr.profile.Position = pr.premises()
-	pr.send(pr.sale(cardGood), want{})
-	pr.profile.Position.Lat += 100_000 // 11 km
-	pr.send(pr.sale(cardGood), want{reason: txn.TerminalMovesTooFast})
-	pr.profile.Position = pr.premises()
-	pr.send(pr.sale(cardGood), want{})
-	pr.profile.Position = usual
-}
-
 // chipsOnly says that the merchant takes no stripes.
 func (pr *program) chipsOnly() bool {
 	return pr.merchant.Entries != 0 && !pr.merchant.Entries.Has(txn.EntryStripe)
@@ -517,109 +377,4 @@ func (pr *program) mistyped() {
 	}
 	m.Card.PAN, m.Card.Entry = pan, terminal.Manual
 	pr.send(m, want{reason: txn.CardNumberIsInvalid})
-}
-
-// transactionLimit is the lowest limit of one transaction here, 0 when there is
-// none.
-func (pr *program) transactionLimit() int64 {
-	var lowest int64
-	for _, l := range [...]int64{pr.terminal.Limits.Transaction, pr.merchant.Limits.Transaction, pr.merchant.Card.Transaction} {
-		if l > 0 && (lowest == 0 || l < lowest) {
-			lowest = l
-		}
-	}
-	return lowest
-}
-
-// refusedEverywhere is the day of a terminal that is not served. An echo is
-// answered all the same, and so is the reversal of a sale that never was, if
-// the terminal is known.
-func (pr *program) refusedEverywhere(reason txn.Reason) {
-	pr.network(txn.KindEcho, txn.Approved)
-	pr.network(txn.KindSignOn, reason)
-	for range 4 {
-		pr.send(pr.sale(cardGood), want{reason: reason})
-	}
-	pr.balance(want{reason: reason})
-	pr.session++
-	if pr.terminal != nil {
-		reason = txn.Approved
-	}
-	pr.scenario = "reversal of nothing"
-	pr.reverseMessage(pr.sale(cardGood), "98", want{reason: reason})
-	pr.scenario = ""
-	pr.network(txn.KindSignOff, reason)
-}
-
-// moved is the day of a terminal that stands outside its merchant's city.
-func (pr *program) moved() {
-	pr.network(txn.KindSignOn, txn.Approved)
-	for range 4 {
-		pr.send(pr.sale(cardGood), want{reason: txn.RegionIsNotTheMerchants})
-	}
-	pr.balance(want{reason: txn.RegionIsNotTheMerchants})
-}
-
-// balancesOnly is the day of a terminal whose merchant may not sell.
-func (pr *program) balancesOnly() {
-	pr.network(txn.KindSignOn, txn.Approved)
-	for i := range 16 {
-		if i%4 == 3 {
-			pr.send(pr.sale(cardGood), want{reason: txn.KindIsNotAllowed})
-			continue
-		}
-		pr.balance(want{})
-	}
-}
-
-// limited is the day of a terminal with low limits. Each limit is run into from
-// both sides: what fits goes through after what does not. Terminals that share
-// a low limit of their merchant stay below it together, each by its own limit;
-// a terminal without one there makes only sales that are too large for one
-// transaction.
-func (pr *program) limited() {
-	t, m := pr.terminal, pr.merchant
-	alone := m.Limits.DayCount == 0 // else the merchant's count is shared
-	pr.network(txn.KindSignOn, txn.Approved)
-	pr.scenario = "limits"
-	if limit := pr.transactionLimit(); limit > 0 {
-		pr.pay(pr.card(cardGood), limit+1, txn.AmountIsOverTransactionLimit)
-	}
-	switch {
-	case t.Limits.DayCount > 0:
-		for range t.Limits.DayCount {
-			pr.pay(pr.card(cardGood), 10_00, txn.Approved)
-		}
-		pr.pay(pr.card(cardGood), 10_00, txn.DayCountIsOverLimit)
-	case t.Limits.DayAmount > 0:
-		pr.pay(pr.card(cardGood), t.Limits.DayAmount-10_00, txn.Approved)
-		pr.pay(pr.card(cardGood), 10_01, txn.DayAmountIsOverLimit)
-	case m.Card.DayCount > 0:
-		c := pr.card(cardGood)
-		for range m.Card.DayCount {
-			pr.pay(c, 10_00, txn.Approved)
-		}
-		pr.pay(c, 10_00, txn.DayCountIsOverLimit)
-		pr.scenario = "another card's limits"
-		c = pr.card(cardGood)
-		pr.pay(c, m.Card.Transaction, txn.Approved)
-		pr.pay(c, m.Card.DayAmount-m.Card.Transaction+1, txn.DayAmountIsOverLimit)
-		pr.pay(c, m.Card.DayAmount-m.Card.Transaction, txn.Approved)
-	case m.Limits.DayAmount > 0 && alone:
-		pr.pay(pr.card(cardGood), m.Limits.DayAmount-400_00, txn.Approved)
-		pr.pay(pr.card(cardGood), 400_01, txn.DayAmountIsOverLimit)
-		pr.pay(pr.card(cardGood), 400_00, txn.Approved)
-		pr.pay(pr.card(cardGood), 1, txn.DayAmountIsOverLimit)
-	}
-	pr.scenario = ""
-	pr.balance(want{})
-}
-
-func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) int {
-	m := pr.next(txn.KindSale)
-	if c.Entry == terminal.Contactless { // which would need a PIN
-		c.Entry = terminal.Chip
-	}
-	m.Card, m.Amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
-	return pr.send(m, want{reason: reason})
 }

@@ -258,3 +258,108 @@ func (pr *program) oddities() {
 	pr.pay(pr.chip(binEast), 8_00, txn.Approved)
 	pr.settle()
 }
+
+// refusedEverywhere is the day of a terminal that is not served. An echo is
+// answered all the same, and so is the reversal of a sale that never was, if
+// the terminal is known.
+func (pr *program) refusedEverywhere(reason txn.Reason) {
+	pr.network(txn.KindEcho, txn.Approved)
+	pr.network(txn.KindSignOn, reason)
+	for range 4 {
+		pr.send(pr.sale(cardGood), want{reason: reason})
+	}
+	pr.balance(want{reason: reason})
+	pr.session++
+	if pr.terminal != nil {
+		reason = txn.Approved
+	}
+	pr.scenario = "reversal of nothing"
+	pr.reverseMessage(pr.sale(cardGood), "98", want{reason: reason})
+	pr.scenario = ""
+	pr.network(txn.KindSignOff, reason)
+}
+
+// moved is the day of a terminal that stands outside its merchant's city.
+func (pr *program) moved() {
+	pr.network(txn.KindSignOn, txn.Approved)
+	for range 4 {
+		pr.send(pr.sale(cardGood), want{reason: txn.RegionIsNotTheMerchants})
+	}
+	pr.balance(want{reason: txn.RegionIsNotTheMerchants})
+}
+
+// balancesOnly is the day of a terminal whose merchant may not sell.
+func (pr *program) balancesOnly() {
+	pr.network(txn.KindSignOn, txn.Approved)
+	for i := range 16 {
+		if i%4 == 3 {
+			pr.send(pr.sale(cardGood), want{reason: txn.KindIsNotAllowed})
+			continue
+		}
+		pr.balance(want{})
+	}
+}
+
+// limited is the day of a terminal with low limits. Each limit is run into from
+// both sides: what fits goes through after what does not. Terminals that share
+// a low limit of their merchant stay below it together, each by its own limit;
+// a terminal without one there makes only sales that are too large for one
+// transaction.
+func (pr *program) limited() {
+	t, m := pr.terminal, pr.merchant
+	alone := m.Limits.DayCount == 0 // else the merchant's count is shared
+	pr.network(txn.KindSignOn, txn.Approved)
+	pr.scenario = "limits"
+	if limit := pr.transactionLimit(); limit > 0 {
+		pr.pay(pr.card(cardGood), limit+1, txn.AmountIsOverTransactionLimit)
+	}
+	switch {
+	case t.Limits.DayCount > 0:
+		for range t.Limits.DayCount {
+			pr.pay(pr.card(cardGood), 10_00, txn.Approved)
+		}
+		pr.pay(pr.card(cardGood), 10_00, txn.DayCountIsOverLimit)
+	case t.Limits.DayAmount > 0:
+		pr.pay(pr.card(cardGood), t.Limits.DayAmount-10_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 10_01, txn.DayAmountIsOverLimit)
+	case m.Card.DayCount > 0:
+		c := pr.card(cardGood)
+		for range m.Card.DayCount {
+			pr.pay(c, 10_00, txn.Approved)
+		}
+		pr.pay(c, 10_00, txn.DayCountIsOverLimit)
+		pr.scenario = "another card's limits"
+		c = pr.card(cardGood)
+		pr.pay(c, m.Card.Transaction, txn.Approved)
+		pr.pay(c, m.Card.DayAmount-m.Card.Transaction+1, txn.DayAmountIsOverLimit)
+		pr.pay(c, m.Card.DayAmount-m.Card.Transaction, txn.Approved)
+	case m.Limits.DayAmount > 0 && alone:
+		pr.pay(pr.card(cardGood), m.Limits.DayAmount-400_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 400_01, txn.DayAmountIsOverLimit)
+		pr.pay(pr.card(cardGood), 400_00, txn.Approved)
+		pr.pay(pr.card(cardGood), 1, txn.DayAmountIsOverLimit)
+	}
+	pr.scenario = ""
+	pr.balance(want{})
+}
+
+func (pr *program) pay(c terminal.Card, minor int64, reason txn.Reason) int {
+	m := pr.next(txn.KindSale)
+	if c.Entry == terminal.Contactless { // which would need a PIN
+		c.Entry = terminal.Chip
+	}
+	m.Card, m.Amount = c, txn.Amount{Minor: minor, Currency: pr.merchant.Currency}
+	return pr.send(m, want{reason: reason})
+}
+
+// transactionLimit is the lowest limit of one transaction here, 0 when there is
+// none.
+func (pr *program) transactionLimit() int64 {
+	var lowest int64
+	for _, l := range [...]int64{pr.terminal.Limits.Transaction, pr.merchant.Limits.Transaction, pr.merchant.Card.Transaction} {
+		if l > 0 && (lowest == 0 || l < lowest) {
+			lowest = l
+		}
+	}
+	return lowest
+}

@@ -233,12 +233,10 @@ func (w *work) put(m *merchant, act string) error {
 	if text == m.was {
 		return nil
 	}
-	c, err := w.check()
-	if err != nil {
+	m.row, m.dirty = nil, true
+	if _, err := w.rowOf(m); err != nil {
 		return err
 	}
-	row := c.Merchant(m.Entry)
-	m.row, m.dirty = &row, true
 	id := m.Get("mid")
 	w.merchants[id] = m
 	w.note("merchant", id, act, m.was, text)

@@ -149,17 +149,21 @@ func (f *linkForm) conditionOf(terminal [2]byte) [2]byte {
 	return terminal
 }
 
+// RequestType is the message type that AppendRequest gives req.
+func (d *Issuer) RequestType(req *txn.Request) uint16 {
+	if mti := d.forms[req.Kind].mti; mti != 0 {
+		return mti
+	}
+	return req.MTI & 0xFF00
+}
+
 // AppendRequest appends the frame of req under leg's number, length prefix
 // included, in the form of its kind. What it is about is named by OriginalLeg
 // (DE90) and the original's authorization code (DE38). DE7 is the link's time;
 // DE12 and DE13 are the terminal's where it sent them.
 func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
 	form := &d.forms[req.Kind]
-	mti := form.mti
-	if mti == 0 {
-		mti = req.MTI & 0xFF00
-	}
-	e := d.begin(dst, mti)
+	e := d.begin(dst, d.RequestType(req))
 	var pan [txn.PANDigitsMax]byte
 	defer clear(pan[:])
 	if !req.PAN.IsZero() {

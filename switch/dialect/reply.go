@@ -65,15 +65,16 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 	copy(h.Terminal[:], m.Value(41)) // absent: zero, not blank
 	copy(h.RRN[:], m.Value(37))
 	readDigits(&m, 7, h.Time[:])
-	if m.Has(4) {
-		h.Amount.Minor, h.HasAmount = int64(number(&m, 4)), true
-		if m.Has(49) {
-			currency, err := strconv.ParseUint(string(m.Value(49)), 10, 16)
-			if err != nil {
-				return errField{49, "must be a numeric ISO 4217 code"}
-			}
-			h.Amount.Currency = txn.Currency(currency)
+	h.HasAmount = m.Has(4)
+	if m.Has(49) {
+		currency, err := strconv.ParseUint(string(m.Value(49)), 10, 16)
+		if err != nil && h.HasAmount {
+			return errField{49, "must be a numeric ISO 4217 code"}
 		}
+		h.Amount.Currency = txn.Currency(currency)
+	}
+	if h.HasAmount {
+		h.Amount.Minor = int64(number(&m, 4))
 		reply.Amount = h.Amount
 	}
 	h.Network = uint16(number(&m, 70))

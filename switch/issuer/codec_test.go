@@ -53,6 +53,8 @@ func (c codec) BodySize(prefix []byte) (int, error) {
 	return c.iso.ReadLength(prefix)
 }
 
+func (c codec) RequestType(req *txn.Request) uint16 { return req.MTI }
+
 func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
 	e := c.iso.Begin(dst, nil, nil, req.MTI)
 	var pan [txn.PANDigitsMax]byte

@@ -15,6 +15,8 @@ type Codec interface {
 	// as leg says. A kind whose remedy is Repeat becomes an advice (022x), every
 	// other a request (01xx, 02xx).
 	AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error)
+	// RequestType is the message type that AppendRequest gives req.
+	RequestType(req *txn.Request) uint16
 	// AppendReversal appends the reversal of rec's leg, of type mti (04xx). Its
 	// STAN (DE11) is the leg's; its time (DE7) may be its own when DE90 names the
 	// leg's.

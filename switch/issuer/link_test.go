@@ -54,6 +54,20 @@ func TestNoRequestGoesOutBeforeTheSignOn(t *testing.T) {
 	b.up(1).exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
 }
 
+// An issuer that answers a sale (0200) as an authorization (0110) has not booked it.
+func TestAuthorizationIsNoAnswerToASale(t *testing.T) {
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if !network(c, m) {
+			c.answerAs(0x0110, m, "00")
+		}
+	})
+	b := start(t, p.addr(), nil).up(1)
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense)
+	preauth := sale("10000001", 100)
+	preauth.MTI = 0x0100
+	b.exchange(preauth).want(t, txn.OutcomeApproved, txn.Approved)
+}
+
 // The peer is gone and no RST tells of it: only echoes find out.
 func TestF42SilentPeerLosesItsLink(t *testing.T) {
 	var silent atomic.Bool

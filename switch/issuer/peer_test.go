@@ -113,7 +113,12 @@ func network(c *peerConn, m *iso.Message) bool {
 
 // answer sends the answer to m.
 func (c *peerConn) answer(m *iso.Message, code string) {
-	e := iso87.iso.Begin(nil, nil, nil, m.MTI()&^0xF+0x10)
+	c.answerAs(m.MTI()&^0xF+0x10, m, code)
+}
+
+// answerAs sends the answer to m under a type that may be another's.
+func (c *peerConn) answerAs(mti uint16, m *iso.Message, code string) {
+	e := iso87.iso.Begin(nil, nil, nil, mti)
 	for _, n := range [...]int{2, 3, 4, 7, 11, 37} {
 		e.Copy(n, m)
 	}

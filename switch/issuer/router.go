@@ -19,6 +19,9 @@ var (
 	unknownCode    = [2]byte{'2', '5'} // to a reversal: the original never arrived
 )
 
+// adviceType is the type of what AppendAdvice appends, but for its repeat digit.
+const adviceType = 0x0220
+
 // passing are refusals that say nothing of the message: in progress, too late,
 // cut-over, issuer away, no route, malfunction, no answer from behind UnionPay's
 // network. Told again, it may be taken.
@@ -228,7 +231,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		handedOff()
 		return txn.OutcomeNotSent, txn.SwitchIsOverloaded, errNothing
 	}
-	c.reply, c.rrn = reply, rrn
+	c.reply, c.rrn, c.mti = reply, rrn, is.codec.RequestType(req)
 	is.table.expect(c, now.Add(wait))
 	if err := is.send(c, intent, handedOff, func(dst []byte) ([]byte, error) { return is.codec.AppendRequest(dst, req, &c.leg, rrn) }); err != nil {
 		is.table.take(c)
@@ -335,7 +338,7 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	defer is.table.release(c)
 	c.reply = &reply
 	if class == classAdvice {
-		c.rrn = rec.RRN
+		c.rrn, c.mti = rec.RRN, adviceType
 	}
 	is.table.expect(c, time.Now().Add(is.cfg.Timeout))
 	if err := is.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(is, dst) }); err != nil {
@@ -346,7 +349,7 @@ func (r *Router) tell(ctx context.Context, verb string, class class, rec *txn.Re
 	case !ended:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: no answer for STAN %06d", verb, is.name(), rec.Leg.STAN)
 	case c.ending == endedNonsense:
-		return [2]byte{}, fmt.Errorf("%s at issuer %s: the answer for STAN %06d echoes another terminal or amount", verb, is.name(), rec.Leg.STAN)
+		return [2]byte{}, fmt.Errorf("%s at issuer %s: the answer for STAN %06d is of another type, terminal or amount", verb, is.name(), rec.Leg.STAN)
 	case c.ending == endedUnsent:
 		return [2]byte{}, fmt.Errorf("%s at issuer %s: %w: link was lost before that", verb, is.name(), txn.ErrNotSent)
 	case c.ending != endedAnswered:

@@ -56,6 +56,7 @@ type call struct {
 	terminal txn.TerminalID
 	amount   txn.Amount
 	network  uint16   // DE70 of a network call
+	mti      uint16   // the type of a request or an advice; set before it is sent
 	rrn      [12]byte // DE37 of a request or an advice; set before it is sent
 	epoch    uint64   // the breaker's, at Begin
 	probe    func(error)
@@ -307,18 +308,23 @@ func (c *call) differs(h *txn.ReplyHead) string {
 	return ""
 }
 
-// echoes says that the answer to c repeats its terminal, amount and currency,
-// as far as it carries them.
+// echoes says that the answer to c is of its type, and repeats its terminal, amount
+// and currency, as far as it carries them. An authorization (0110) is no answer to a
+// sale (0200): its issuer would wait for a completion.
 func (c *call) echoes(h *txn.ReplyHead) bool {
 	switch {
 	case c.class == classNetwork:
 		return h.Network == 0 || h.Network == c.network
+	case c.mti != 0 && h.MTI>>4 != c.mti>>4|1:
+		return false
 	case h.Terminal != txn.TerminalID{} && h.Terminal != c.terminal:
 		return false
-	case !h.HasAmount:
+	case h.HasAmount && h.Amount.Minor != c.amount.Minor:
+		return false
+	case !h.HasAmount && c.amount.Minor == 0: // a balance may be in the account's currency
 		return true
 	}
-	return h.Amount.Minor == c.amount.Minor && (h.Amount.Currency == 0 || h.Amount.Currency == c.amount.Currency)
+	return h.Amount.Currency == 0 || h.Amount.Currency == c.amount.Currency
 }
 
 // lookAgain is for how long a call whose time is up still looks for an answer that

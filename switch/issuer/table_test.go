@@ -121,12 +121,14 @@ func TestF40Match(t *testing.T) {
 		{"no time", head(func(h *txn.ReplyHead) { h.Time = [10]byte{} }), false, endedAnswered, ""},
 		{"no terminal", head(func(h *txn.ReplyHead) { h.Terminal = txn.TerminalID{} }), false, endedAnswered, ""},
 		{"the answer", head(nil), false, endedAnswered, ""},
-		{"the answer of an authorization", head(func(h *txn.ReplyHead) { h.MTI = 0x0110 }), false, endedAnswered, ""},
+		{"no amount, other currency", head(func(h *txn.ReplyHead) { h.Amount, h.HasAmount = txn.Amount{Currency: 840}, false }), false, endedNonsense, ""},
+		{"the answer of an authorization", head(func(h *txn.ReplyHead) { h.MTI = 0x0110 }), false, endedNonsense, ""},
+		{"the answer of a repeat", head(func(h *txn.ReplyHead) { h.MTI = 0x0211 }), false, endedAnswered, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			table := newTable(41)
 			sent := table.begin(1, classRequest, txn.IssuerID{}, terminal, ten, noon)
-			sent.rrn = ours
+			sent.rrn, sent.mti = ours, 0x0200
 			if !c.unsent {
 				sent.wire.Store(&wire{})
 			}

@@ -8,7 +8,7 @@ type ReplyHead struct {
 	Terminal  TerminalID
 	Time      [10]byte // DE7
 	RRN       [12]byte // DE37
-	Amount    Amount   // DE4 and DE49; see HasAmount
+	Amount    Amount   // DE4 and DE49, each 0 when absent; see HasAmount
 	HasAmount bool
 	Network   uint16 // DE70, such as 301
 	// Forwarder and Receiver are DE33 and DE100 of UnionPay's network management,

@@ -528,9 +528,14 @@ func TestLate(t *testing.T) {
 			later(102, txn.RecordAdviceDone, w.entries[2].Rec))
 		w.drained()
 		w.settle(day2)
-		w.put(later(103, txn.RecordReversalDone, sale))
+		gone := deed(6, txn.KindSale, "M1", day1.Plus(-3), 7_00, 0)
+		w.put(later(103, txn.RecordReversalDone, sale), deed(5, txn.KindSale, "M1", day1.Plus(-2), 10_00, 0), gone) // the clock went back, to days without a run
 		w.drained()
 		w.settle(day3)
+		day4 := day3.After()
+		w.put(later(104, txn.RecordReversalDue, gone))
+		w.drained()
+		w.settle(day4)
 		net := func(day txn.Date) string {
 			s := ""
 			for _, p := range rowsOf(t, filepath.Join(w.dir, day.String(), positionsFile)) {
@@ -545,10 +550,13 @@ func TestLate(t *testing.T) {
 		if got, want := net(day2), "0.00 + -12340.67 - 40.00 - -20.17 = -12360.50, the merchant owes: carried forward\n"; got != want {
 			t.Errorf("second day %swant %s", got, want)
 		}
-		if got, want := net(day3), "-12360.50 + 0.00 - 0.00 - 0.00 = -12360.50, the merchant owes: carried forward\n"; got != want {
+		if got, want := net(day3), "-12360.50 + 17.00 - 0.00 - 0.09 = -12343.59, the merchant owes: carried forward\n"; got != want {
 			t.Errorf("third day %swant %s", got, want)
 		}
-		for _, d := range []txn.Date{day1, day2, day3} {
+		if got, want := net(day4), "-12343.59 + -7.00 - 0.00 - -0.04 = -12350.55, the merchant owes: carried forward\n"; got != want {
+			t.Errorf("fourth day %swant %s", got, want)
+		}
+		for _, d := range []txn.Date{day1, day2, day3, day4} {
 			checkBooks(t, w, d)
 		}
 	})

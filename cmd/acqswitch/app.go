@@ -76,6 +76,7 @@ type app struct {
 	admin     net.Listener
 	adminTLS  *certs.Kept // nil: it is plain
 	overdue   overdue
+	clock     *clock
 	control   net.Listener // for commands beside the switch
 	recovery  acquirer.Recovery
 	disk      *diskWatch
@@ -189,6 +190,7 @@ func (a *app) build() (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.control.Close)
+	a.clock = newClock(a.log)
 	a.disk = &diskWatch{cfg: cfg.Journal.Disk, free: func() (uint64, error) { return freeSpace(cfg.DataDir) }, stop: a.acquirer.StopSales, log: a.log}
 	a.measure()
 	return nil

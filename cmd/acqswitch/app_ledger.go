@@ -15,7 +15,6 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
-	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // catchUpMax bounds how long a stop waits for the ledger. What is not copied
@@ -188,7 +187,7 @@ func (a *app) closeBatches(ctx context.Context) error {
 		return err
 	}
 	for {
-		over := day.Of(time.Now().Add(-after)).Before() // the last day whose time has come
+		over := day.Of(a.clock.now().Add(-after)).Before() // the last day whose time has come
 		closed, err := a.acquirer.CloseBatches(ctx, over)
 		if err != nil {
 			return err
@@ -211,14 +210,12 @@ const settleEvery = time.Minute
 // (settlement.schedule), until ctx ends. A day that fails is tried again; another
 // process may settle it first.
 func (a *app) settleDays(ctx context.Context) error {
-	after := a.cfg.Settlement.Schedule
-	day, err := a.cfg.businessDay()
-	if err != nil || after == 0 {
-		return err
+	if a.cfg.Settlement.Schedule == 0 {
+		return nil
 	}
 	said := "" // the same failure is told once
 	for {
-		if err := a.settleDue(ctx, day.Of(time.Now().Add(-after))); ctx.Err() == nil {
+		if err := a.settleDue(ctx); ctx.Err() == nil {
 			a.overdue.note(err, time.Now())
 			if err != nil && err.Error() != said {
 				a.log.Error("a business day is not settled; it is tried again every minute", "error", err)
@@ -256,10 +253,15 @@ func (o *overdue) seconds(now time.Time) int64 {
 	return 0
 }
 
-// settleDue settles all days before one that are due.
-func (a *app) settleDue(ctx context.Context, before txn.Date) error {
+// settleDue settles all days that are due.
+func (a *app) settleDue(ctx context.Context) error {
+	day, err := a.cfg.businessDay()
+	if err != nil {
+		return err
+	}
 	for {
-		due, err := settlement.NextDue(ctx, a.ledger, before)
+		now := a.clock.now()
+		due, err := settlement.NextDue(ctx, a.ledger, day.Of(now.Add(-a.cfg.Settlement.Schedule)))
 		if err != nil || due == 0 {
 			return err
 		}
@@ -271,10 +273,10 @@ func (a *app) settleDue(ctx context.Context, before txn.Date) error {
 				return err
 			}
 		}
-		if _, err := a.cfg.cases(a.db, a.approvals).Expire(ctx, time.Now()); err != nil {
+		if _, err := a.cfg.cases(a.db, a.approvals).Expire(ctx, now); err != nil {
 			return err
 		}
-		in := a.cfg.runInput(a.ledger, due, time.Now())
+		in := a.cfg.runInput(a.ledger, due, now)
 		in.OpenJournal = func() (settlement.Journal, error) { return struct{ settlement.Journal }{a.journal}, nil }
 		r, err := settlement.Settle(ctx, in)
 		if err != nil {
@@ -305,8 +307,8 @@ func (a *app) truncate(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
-			floor := min(a.acquirer.Floor(day.Of(now)), journal.Position(a.drain.Stats().Position+1))
+		case <-ticker.C:
+			floor := min(a.acquirer.Floor(day.Of(a.clock.now())), journal.Position(a.drain.Stats().Position+1))
 			if err := a.journal.Truncate(floor); err != nil {
 				a.log.Error("the journal's head cannot be dropped; it grows until it can", "error", err)
 			}

@@ -44,6 +44,7 @@ func (a *app) measure() {
 	if a.cfg.Settlement.Schedule > 0 {
 		t.Gauge(telemetry.Overdue, func() int64 { return a.overdue.seconds(time.Now()) })
 	}
+	t.Gauge(telemetry.ClockOff, func() int64 { return int64(a.clock.wrongBy() / time.Second) })
 	t.Gauge(telemetry.DrainLag, func() int64 { return int64(a.drain.Stats().Lag) })
 	if a.recorder != nil {
 		t.CounterFunc(telemetry.Recorded, func() uint64 { written, _ := a.recorder.Figures(); return written })

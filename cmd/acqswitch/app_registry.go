@@ -38,7 +38,7 @@ func (a *app) sweep(ctx context.Context) error {
 		if today != of {
 			position, of = a.journal.Last(), today
 		}
-		if today != swept && a.drain.Stats().Position >= uint64(position) {
+		if today != swept && a.clock.wrongBy() == 0 && a.drain.Stats().Position >= uint64(position) {
 			n, err := a.office.Sweep(ctx, last, tellDue)
 			switch {
 			case ctx.Err() != nil:

@@ -56,6 +56,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	}
 	start("telemetry", a.telemetry.Run)
 	start("disk", a.disk.run)
+	start("clock", a.clock.run)
 	start("certificates", a.watchCertificates)
 	start("ledger", a.runDrain)
 	if !counted {

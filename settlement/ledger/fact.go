@@ -116,10 +116,12 @@ var (
 		UNION ALL
 		SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $%d AND position > $3 AND ` + counts("txn", "$2")
 
-	// One look into the index by day and position for each day, which PostgreSQL
-	// does not do in a join: it reads all days.
-	selectDaysSince = `SELECT business_date FROM run WHERE business_date < $1
-		AND (SELECT MAX(txn.position) FROM txn WHERE txn.business_date = run.business_date) > $2 ORDER BY business_date`
+	// Two looks into the index by day and position for each day of which there are
+	// transactions, be it settled or not: a clock that went back dates some on days that
+	// had none. Neither engine walks an index so by itself: they read all rows.
+	selectDaysSince = `WITH RECURSIVE day (d) AS (SELECT MAX(business_date) FROM txn WHERE business_date < $1
+		UNION ALL SELECT (SELECT MAX(txn.business_date) FROM txn WHERE txn.business_date < day.d) FROM day WHERE day.d IS NOT NULL)
+		SELECT d FROM day WHERE (SELECT MAX(txn.position) FROM txn WHERE txn.business_date = day.d) > $2 ORDER BY d`
 
 	// $1 day, $2 position, $3 RRN
 	factsOfRRN = `SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $1 AND rrn = $3 AND ` + counts("txn", "$2")

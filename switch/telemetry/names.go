@@ -68,6 +68,7 @@ var (
 	DiskFree     = Metric{"acq.journal.disk.free", "By", "Free space of the disk that the journal is on."}
 	SalesStopped = Metric{"acq.sales.stopped", "{state}", "1 while sales are refused because that disk is nearly full."}
 	DrainLag     = Metric{"acq.ledger.drain.lag", "{record}", "Durable records not yet in the SQL ledger."}
+	ClockOff     = Metric{"acq.clock.off", "s", "By how much the clock was put ahead (below zero back) and not put right; 0 when it is believed."}
 	Overdue      = Metric{"acq.settlement.overdue", "s", "Time since a business day that is due could not be settled; 0 when all are."}
 
 	TracesRationed = Metric{"acq.traces.rationed", "{trace}", "Failed or slow transactions not traced: over the ration."}

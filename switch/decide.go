@@ -120,6 +120,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		s.local(req, ans, w, reason)
 		return
 	}
+	rec.Data = dialect.AppendOriginal(w.about[:0], req)
 	w.leg, reason = s.issuers.Begin(req)
 	leg := &w.leg
 	switch {
@@ -332,7 +333,6 @@ func (s *Switch) describe(req *txn.Request, ans *txn.Answer, w *work) *txn.Recor
 func (s *Switch) relate(req *txn.Request, w *work) {
 	rec := &w.rec
 	rec.Original, rec.OriginalKey = w.original, w.originalKey
-	rec.Data = dialect.AppendOriginal(w.about[:0], req)
 	if w.gives { // back where it was counted, which may have been paid in another way
 		rec.Method, rec.CardType, rec.Identity = w.given.Method, w.given.CardType, w.given.Identity
 	}

@@ -18,12 +18,18 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// voiceCode is the code with which an issuer authorized an offline sale by telephone.
+const voiceCode = "VOICE1"
+
 // about makes a request about an earlier one, in the same batch.
 func about(kind txn.Kind, stan uint32, minor int64, of uint32) txn.Request {
 	r := sale("10000001", stan, minor)
 	r.Kind = kind
 	if kind.Remedy() == txn.Repeat {
 		r.MTI, r.Key.Class = 0x0220, txn.ClassAdvice
+	}
+	if kind == txn.KindOfflineSale {
+		r.Original.AuthCode = [6]byte([]byte(voiceCode))
 	}
 	if of != 0 {
 		r.Original = txn.Reference{STAN: of, Batch: 1}

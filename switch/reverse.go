@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -295,5 +296,6 @@ func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held
+	rec.Data = bytes.Clone(orig.RRN[:])
 	rec.CardType, rec.PIN, rec.Method, rec.Identity = orig.CardType, orig.PIN, orig.Method, orig.Identity
 }

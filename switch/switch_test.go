@@ -37,6 +37,7 @@ type bank struct {
 	held     map[uint32]bool
 	approved map[uint32]txn.ID // by STAN
 	sent     map[uint32]txn.ID
+	rrns     map[uint32][12]byte // DE37 of what was sent
 	reversed map[uint32]int
 	left     map[uint32][]int64 // what acknowledged reversals were to leave, by STAN
 	// behave decides an exchange; nil approves.
@@ -119,6 +120,7 @@ func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position j
 	defer b.mu.Unlock()
 	if outcome != txn.OutcomeNotSent {
 		b.sent[leg.STAN] = req.ID
+		b.rrns[leg.STAN] = rrn
 	}
 	copy(reply.Code[:], code)
 	reply.SettlementDate = b.settles
@@ -136,8 +138,12 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	if string(pan) != testPAN {
 		b.t.Errorf("reversal of %d carries another card number", rec.Original)
 	}
-	if _, err := issuerDialect.AppendReversal(nil, rec, pan, 0x0400); err != nil {
+	frame, err := issuerDialect.AppendReversal(nil, rec, pan, 0x0400)
+	if err != nil {
 		b.t.Errorf("reversal of %d cannot be sent: %v", rec.Original, err)
+	}
+	if rrn, ok := b.rrns[rec.Leg.STAN]; ok && !bytes.Contains(frame, rrn[:]) {
+		b.t.Errorf("reversal of %d has another DE37 than what it undoes", rec.Original)
 	}
 	if b.down > 0 {
 		b.down--
@@ -170,6 +176,9 @@ func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt in
 	}
 	if rec.Request.NamesOriginal() && (len(rec.Data) < 20 || !bytes.Contains(frame, rec.Data[:20])) {
 		b.t.Errorf("the %s of %d is told without its original", rec.Request, rec.Original)
+	}
+	if rec.Request == txn.KindOfflineSale && !bytes.Contains(frame, []byte(voiceCode)) {
+		b.t.Errorf("the %s of %d is told without its authorization code", rec.Request, rec.ID)
 	}
 	if b.down > 0 {
 		b.down--
@@ -227,7 +236,7 @@ var zone = time.FixedZone("CST", 8*3600)
 
 func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
-	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, rrns: map[uint32][12]byte{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
 	h.open(nil)
 	t.Cleanup(func() {
 		h.stop()

@@ -192,10 +192,13 @@ func decodeISO87(x *Exchange) error {
 // the original's where nothing else names it; else it may be the request's own,
 // for many clients number all that they send.
 func decodeOriginal(m *iso.Message, req *txn.Request) error {
+	ref := &req.Original
+	if req.Kind == txn.KindOfflineSale { // it was authorized by telephone
+		copy(ref.AuthCode[:], m.Value(38))
+	}
 	if !req.Kind.NamesOriginal() && req.Kind != txn.KindUpload {
 		return nil
 	}
-	ref := &req.Original
 	copy(ref.AuthCode[:], m.Value(38))
 	if v := m.Value(90); len(v) == 42 {
 		ref.STAN = decimal(v[4:10])

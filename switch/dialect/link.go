@@ -203,7 +203,7 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 		d.track2(&e, req.Track2)
 	}
 	e.Text(37, rrn[:])
-	if req.Kind.NamesOriginal() && req.Original.AuthCode != [6]byte{} {
+	if authorized(req) {
 		e.Text(38, req.Original.AuthCode[:])
 	}
 	e.Text(41, req.Key.Terminal[:])
@@ -249,8 +249,8 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 
 // AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
 // or 0401 or 0421 when it is a repeat. It carries the original's STAN and time, and
-// names them again in DE90; what a reversal in part leaves standing is the actual
-// amount of its DE95.
+// names them again in DE90, and its DE37, which a ReversalDue has in its Data; what a
+// reversal in part leaves standing is the actual amount of its DE95.
 func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
 	_, key := rec.Subject()
 	original := rec.MTI &^ 0xF
@@ -277,8 +277,11 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 		e.Digits(25, condition[:])
 	}
 	d.institutions(&e)
-	if rec.Kind == txn.RecordOutcome { // a ReversalDue's RRN is that of the terminal's reversal
+	switch {
+	case rec.Kind == txn.RecordOutcome:
 		e.Text(37, rec.RRN[:])
+	case len(rec.Data) == len(rec.RRN): // a ReversalDue's own RRN is that of the terminal's reversal
+		e.Text(37, rec.Data)
 	}
 	if rec.AuthCode != [6]byte{} {
 		e.Text(38, rec.AuthCode[:])
@@ -391,15 +394,16 @@ const originalSize = 4 + 6 + 10
 // the transaction that req is about, for its issuer to be told again: the
 // issuer's name for it, zeros where it has none, its authorization code where the
 // terminal gave it, and of a refund the original's amount, 12 digits. It is
-// nothing for a request that is not repeated as an advice, or names no original.
+// nothing for a request that is not repeated as an advice, or names no original and no
+// authorization code.
 func AppendOriginal(dst []byte, req *txn.Request) []byte {
-	if req.Kind.Remedy() != txn.Repeat || !req.Kind.NamesOriginal() {
+	if req.Kind.Remedy() != txn.Repeat || !req.Kind.NamesOriginal() && !authorized(req) {
 		return dst
 	}
 	var b [originalSize]byte
 	putName(&b, req.OriginalMTI, req.OriginalLeg.STAN, req.OriginalLeg.Time)
 	dst = append(dst, b[:]...)
-	if req.Original.AuthCode != [6]byte{} {
+	if authorized(req) {
 		dst = append(dst, req.Original.AuthCode[:]...)
 	}
 	if req.Kind == txn.KindRefund && req.OriginalAmount.Minor > 0 {
@@ -408,6 +412,12 @@ func AppendOriginal(dst []byte, req *txn.Request) []byte {
 		dst = append(dst, amount[:]...)
 	}
 	return dst
+}
+
+// authorized says that the terminal gave the authorization code of what req is about,
+// or of a sale that its issuer authorized by telephone: the issuer's to hear (DE38).
+func authorized(req *txn.Request) bool {
+	return (req.Kind.NamesOriginal() || req.Kind == txn.KindOfflineSale) && shown(req.Original.AuthCode[:])
 }
 
 // amountSize is the size of an amount behind an original's name.
@@ -463,12 +473,13 @@ func (d *Issuer) original(e *iso.Encoder, mti uint16, stan uint32, at [10]byte) 
 	e.Digits(90, b[:])
 }
 
-// tip writes DE54 of a tip, which tells it from an adjustment; UnionPay's network
-// has balances alone there.
+// tip writes DE54 of a tip, which tells it from an adjustment: account 00, amount type
+// 57, currency, D, amount. UnionPay's network has balances alone there.
 func (d *Issuer) tip(e *iso.Encoder, kind txn.Kind, amount txn.Amount) {
 	if kind == txn.KindTip && d.cups == nil {
-		var b [12]byte
-		digits(b[:], uint64(amount.Minor))
+		b := [20]byte{'0', '0', '5', '7', 7: 'D'}
+		digits(b[4:7], uint64(amount.Currency))
+		digits(b[8:], uint64(amount.Minor))
 		e.Text(54, b[:])
 	}
 }

@@ -137,6 +137,10 @@ func TestAppendRequest(t *testing.T) {
 		{"cup refund", "cup-pos", 0x0220, cupSale.with(fields{3: "200000", 37: "326112000041", 60: "2500000100060", 61: "0000010000021121"}), owner, 0x0220,
 			sale.with(fields{3: "200000", 90: testOriginal})},
 		{"cup pre-authorization by telephone", "cup-pos", 0x0100, cupSale.with(fields{3: "030000", 25: "18", 60: "1000000100060"}), owner, 0x0100, sale.with(fields{25: "18"})},
+		{"cup offline sale, authorized by telephone", "cup-pos", 0x0220, cupSale.with(fields{38: "VOICE1", 60: "3000000100060"}), owner, 0x0220, sale.with(fields{38: "VOICE1"})},
+		{"iso offline sale, authorized by telephone", "iso87", 0x0220, isoSale.with(fields{38: "VOICE1"}), owner, 0x0220, sale.with(fields{12: "173105", 25: "", 38: "VOICE1"})},
+		{"iso offline sale with a blank code", "iso87", 0x0220, isoSale.with(fields{38: "      "}), owner, 0x0220, sale.with(fields{12: "173105", 25: ""})},
+		{"iso sale with a code of nobody's", "iso87", 0x0200, isoSale.with(fields{38: "VOICE1"}), owner, 0x0200, sale.with(fields{12: "173105", 25: ""})},
 		{"iso refund as a request goes as an advice", "iso87", 0x0201, isoSale.with(fields{3: "201000", 90: isoOriginal}), owner, 0x0220,
 			sale.with(fields{3: "201000", 12: "173105", 25: "", 90: testOriginal})},
 		{"iso sale without entry mode, abroad", "iso87", 0x0200, isoSale.with(fields{14: "", 22: "", 49: "392"}), abroad, 0x0200,
@@ -190,6 +194,7 @@ func TestAppendReversal(t *testing.T) {
 	}
 	due := original // what the terminal's own reversal makes of it
 	due.Kind, due.Reason, due.AuthCode = txn.RecordReversalDue, txn.Approved, [6]byte([]byte("A1B2C3"))
+	due.RRN, due.Data = [12]byte([]byte("633012000099")), testRRN[:]
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
 	part := due
 	part.Gone, part.Stays = 2345, 400
@@ -208,6 +213,8 @@ func TestAppendReversal(t *testing.T) {
 	due.MTI = 0x0400 // as they were recorded when only sales could be undone
 	undelivered := due
 	undelivered.Key, undelivered.Reason = txn.Key{}, txn.AnswerWasNotDelivered
+	bare := due // as it was recorded before it had the original's number
+	bare.Data = nil
 	late := original
 	late.Reason, late.Amount = txn.IssuerAnsweredNonsense, txn.Amount{Minor: 500, Currency: 36}
 
@@ -223,19 +230,20 @@ func TestAppendReversal(t *testing.T) {
 		{"no answer came", original, 0x0400, want},
 		{"no answer came, asked again", original, 0x0401, want},
 		{"the answer was nonsense, in another currency", late, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
-		{"the terminal asks", due, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
-		{"the terminal asks for a part", part, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
-		{"a part, asked again", part, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
-		{"a void", void, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"a void as an ISO 8583:1987 terminal has it", isoVoid, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(fields{3: "020000", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a pre-authorization by telephone", told, 0x0400, want.with(fields{25: "18", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 37: "", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a completion that was said twice", completion, 0x0401, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks", due, 0x0400, want.with(fields{38: "A1B2C3", 39: "06"})},
+		{"the terminal asks, of a record without the original's number", bare, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks for a part", part, 0x0400, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
+		{"a part, asked again", part, 0x0401, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
+		{"a void", void, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
+		{"a void as an ISO 8583:1987 terminal has it", isoVoid, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
+		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
+		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 38: "A1B2C3", 39: "06"})},
+		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization by telephone", told, 0x0400, want.with(fields{25: "18", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a completion that was said twice", completion, 0x0401, want.with(fields{38: "A1B2C3", 39: "06"})},
 		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 25: "06", 90: "0100" + want[90][4:]})},
-		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, link := range iso87Links(t) {
@@ -263,6 +271,7 @@ func TestAppendAdvice(t *testing.T) {
 	voice.OriginalMTI, voice.OriginalLeg = 0, txn.Leg{}
 	plain := req
 	plain.Original.AuthCode = [6]byte{}
+	phoned := txn.Request{Kind: txn.KindOfflineSale, Original: req.Original}
 	rec := txn.Record{
 		Kind: txn.RecordOutcome, Key: txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 42, Class: txn.ClassAdvice}, MTI: 0x0220,
 		Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Entry: txn.EntryManual, Condition: [2]byte{'0', '0'},
@@ -276,11 +285,12 @@ func TestAppendAdvice(t *testing.T) {
 		want  fields
 	}{
 		{txn.KindOfflineSale, nil, want.with(fields{3: "000000"})},
+		{txn.KindOfflineSale, &phoned, want.with(fields{3: "000000", 38: "A1B2C3"})},
 		{txn.KindRefund, &plain, want.with(fields{3: "200000", 90: "0100" + testOriginal[4:]})},
 		{txn.KindCompletionAdvice, &req, want.with(fields{3: "000000", 25: "06", 38: "A1B2C3", 90: "0100" + testOriginal[4:]})},
 		{txn.KindCompletionAdvice, &voice, want.with(fields{3: "000000", 25: "06", 38: "A1B2C3"})},
 		{txn.KindAdjustment, &plain, want.with(fields{3: "020000", 90: "0100" + testOriginal[4:]})},
-		{txn.KindTip, &plain, want.with(fields{3: "020000", 54: "000000012345", 90: "0100" + testOriginal[4:]})},
+		{txn.KindTip, &plain, want.with(fields{3: "020000", 54: "0057156D000000012345", 90: "0100" + testOriginal[4:]})},
 	} {
 		t.Run(c.kind.String(), func(t *testing.T) {
 			rec := rec

@@ -23,7 +23,7 @@ func KindISO87(m *iso.Message) txn.Kind {
 	// one whose DE90 names an authorization, whatever DE25 says.
 	preauthorized := condition == "06" || condition == "18"
 	promised := preauthorized || bytes.HasPrefix(m.Value(90), []byte("01"))
-	instalment := condition == "64" || m.Has(67)
+	instalment := condition == "64" || number(m, 67) > 0 // 00: none
 	switch m.MTI() &^ 1 {
 	case 0x0100:
 		switch operation {
@@ -180,6 +180,10 @@ func decodeISO87(x *Exchange) error {
 	switch req.Kind {
 	case txn.KindTip:
 		return checkTip(m, req)
+	case txn.KindInstalment:
+		if req.Instalments == 0 {
+			return errField{67, "must be the number of instalments"}
+		}
 	case txn.KindSettlement, txn.KindUpload:
 		return decodeBatch(x)
 	}

@@ -148,8 +148,8 @@ func TestF08ReversalOfAPreauthFromBeforeItsBatchsFirstSale(t *testing.T) {
 }
 
 // A reversal under a number of its own may name its original by the reference number
-// that this was answered with; what names nothing of that terminal and amount is one of
-// a sale that never came, as ever, also while the archive is away.
+// that this was answered with; what names nothing of that terminal, and amount or card, is
+// one of a sale that never came, as ever, also while the archive is away.
 func TestF06ReversalByReferenceNumber(t *testing.T) {
 	h := newHouse(t)
 	archive := &shelf{late: h.records}
@@ -162,10 +162,13 @@ func TestF06ReversalByReferenceNumber(t *testing.T) {
 		r.Original.RRN = rrn
 		return r
 	}
+	otherCard, sameCard := by("10000001", 50, 999, first.RRN), by("10000001", 55, 999, first.RRN)
+	otherCard.PAN, _ = txn.ParsePAN("6222020000000007")
+	sameCard.PAN, _ = txn.ParsePAN(testPAN)
 	theirs := first.RRN
 	copy(theirs[3:], "999999999")
 	for i, req := range []txn.Request{
-		by("10000001", 50, 999, first.RRN), by("10000002", 51, 1000, first.RRN), by("10000001", 52, 1000, theirs), by("10000001", 53, 1000, [12]byte([]byte("ORDER0000001"))),
+		otherCard, by("10000001", 56, 999, first.RRN), by("10000002", 51, 1000, first.RRN), by("10000001", 52, 1000, theirs), by("10000001", 53, 1000, [12]byte([]byte("ORDER0000001"))),
 	} {
 		h.want(fmt.Sprint("names nothing ", i), h.ask(req), txn.Approved, "00")
 	}
@@ -173,6 +176,7 @@ func TestF06ReversalByReferenceNumber(t *testing.T) {
 	if n := h.bank.undone(0); n != 0 {
 		t.Fatalf("%d were undone", n)
 	}
+	h.want("by its reference, another amount", h.ask(sameCard), txn.OriginalAmountDiffers, "64")
 	archive.err = errors.New("the ledger is away")
 	h.want("while the archive is away", h.ask(by("10000001", 54, 1000, first.RRN)), txn.Approved, "00")
 	archive.err = nil

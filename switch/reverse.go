@@ -223,9 +223,10 @@ func (s *Switch) recordDue(req *txn.Request, ans *txn.Answer, w *work) {
 	req.Trace.Mark(txn.StageRecorded, req.Received)
 }
 
-// referred is the transaction of the same terminal and amount that a reversal names by
-// the reference number that we gave it (DE37). Many clients put a number of their own
-// there, so one that is not found says nothing; nor does any while the archive is away.
+// referred is the transaction of the same terminal, and amount or card, that a reversal
+// names by the reference number that we gave it (DE37). Many clients put a number of
+// their own there, so one that is not found says nothing; nor does any while the archive
+// is away.
 func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	if s.archive == nil || req.Original.RRN == [12]byte{} {
 		return named, false
@@ -235,7 +236,7 @@ func (s *Switch) referred(req *txn.Request) (named txn.Record, ok bool) {
 	found, err := s.search(ctx, req)
 	s.unread(req, err)
 	for i := range found {
-		if r := &found[i]; r.Key.Terminal == req.Key.Terminal && r.Key.Class == txn.ClassFinancial && r.Amount == req.Amount {
+		if r := &found[i]; r.Key.Terminal == req.Key.Terminal && r.Key.Class == txn.ClassFinancial && (r.Amount == req.Amount || r.Card == req.CardToken) {
 			return *r, true
 		}
 	}

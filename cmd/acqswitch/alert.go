@@ -70,7 +70,13 @@ card; what it finds again is counted until the alert is disposed of.`,
 				if c.json() {
 					return c.print(map[string]any{"alerts": append([]alert.Alert{}, all...)})
 				}
-				return printAlerts(c.out, all)
+				return writeTable(c.out, "number\trule\tabout\tdid\ttimes\tlast\tstate\tassignee\tdecided", all, func(a *alert.Alert) []any {
+					decided := ""
+					if a.Decision != nil {
+						decided = a.Decision.RiskType + " " + strings.Join(a.Decision.Dispositions, ",")
+					}
+					return []any{a.Number, a.Rule, about(a), a.Action, a.Count, a.Last.Local().Format(time.DateTime), a.State, a.Assignee, decided}
+				})
 			})
 		},
 	}, false)
@@ -79,20 +85,6 @@ card; what it finds again is counted until the alert is disposed of.`,
 	cmd.Flags().StringVar(&filter.Merchant, "merchant", "", "about this merchant only")
 	cmd.Flags().StringVar(&filter.Assignee, "assignee", "", "of this person only")
 	return cmd
-}
-
-func printAlerts(out io.Writer, all []alert.Alert) error {
-	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "number\trule\tabout\tdid\ttimes\tlast\tstate\tassignee\tdecided")
-	for i := range all {
-		a := &all[i]
-		decided := ""
-		if a.Decision != nil {
-			decided = a.Decision.RiskType + " " + strings.Join(a.Decision.Dispositions, ",")
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", a.Number, a.Rule, about(a), a.Action, a.Count, a.Last.Local().Format(time.DateTime), a.State, cmp.Or(a.Assignee, "-"), cmp.Or(decided, "-"))
-	}
-	return t.Flush()
 }
 
 // about is what an alert is about, in words.
@@ -290,12 +282,9 @@ second. Who is not in the registry is not watched (exit code 3).`,
 				if proposal != 0 {
 					fmt.Fprintf(c.out, "proposal %d: another person must approve it (proposal approve %d)\n", proposal, proposal)
 				}
-				t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-				fmt.Fprintln(t, "merchant\tterminal\tlevel\tsince\tby\twhy")
-				for _, x := range list {
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(x.Merchant, "-"), cmp.Or(x.Terminal, "-"), x.Level, x.At.Local().Format(time.DateTime), x.By, x.Reason)
-				}
-				return t.Flush()
+				return writeTable(c.out, "merchant\tterminal\tlevel\tsince\tby\twhy", list, func(x *alert.Watched) []any {
+					return []any{x.Merchant, x.Terminal, x.Level, x.At.Local().Format(time.DateTime), x.By, x.Reason}
+				})
 			})
 		},
 	}, true)

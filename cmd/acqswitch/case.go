@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -231,20 +230,14 @@ func caseListCommand(c *console) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				lines := []caseLine{}
+				var lines []caseLine
 				for i := range found {
 					lines = append(lines, caseLineOf(&found[i]))
 				}
-				if c.json() {
-					return c.print(lines)
-				}
-				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tSTATE\tUNTIL\tAMOUNT\tCODE\tISSUER\tREFERENCE\tMERCHANT\tRRN\tDAY")
-				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.State, cmp.Or(x.Deadline, "-"), txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}.InLetters(), cmp.Or(x.Code, "-"),
-						x.Issuer, cmp.Or(x.Reference, "-"), x.Merchant, x.RRN, x.Date)
-				}
-				return t.Flush()
+				return printTable(c, "NUMBER\tSTATE\tUNTIL\tAMOUNT\tCODE\tISSUER\tREFERENCE\tMERCHANT\tRRN\tDAY", lines, func(x *caseLine) []any {
+					amount := txn.Amount{Minor: x.Amount, Currency: x.Case.Currency}.InLetters()
+					return []any{x.Number, x.State, x.Deadline, amount, x.Code, x.Issuer, x.Reference, x.Merchant, x.RRN, x.Date}
+				})
 			})
 		},
 	}, false)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 
@@ -17,12 +19,26 @@ func (c *console) did(object, act string) error {
 	return err
 }
 
-// table prints rows under heads.
-func (c *console) table(heads []string, rows [][]string) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
-	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+// printTable is writeTable for people, and for programs all that the rows are made of.
+func printTable[T any](c *console, heads string, all []T, cells func(*T) []any) error {
+	if c.json() {
+		return c.print(append([]T{}, all...))
+	}
+	return writeTable(c.out, heads, all, cells)
+}
+
+// writeTable writes a row of cells for each of some things, under heads with tabs
+// between them. What is empty is a dash.
+func writeTable[T any](out io.Writer, heads string, all []T, cells func(*T) []any) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, heads)
+	for i := range all {
+		row := cells(&all[i])
+		texts := make([]string, len(row))
+		for n, cell := range row {
+			texts[n] = cmp.Or(fmt.Sprint(cell), "-")
+		}
+		fmt.Fprintln(w, strings.Join(texts, "\t"))
 	}
 	return w.Flush()
 }
@@ -36,13 +52,12 @@ func (c *console) entries(list []registry.Entry, keys ...string) error {
 		}
 		return c.print(all)
 	}
-	rows := make([][]string, len(list))
-	for i, e := range list {
+	return writeTable(c.out, strings.Join(keys, "\t"), list, func(e *registry.Entry) (row []any) {
 		for _, key := range keys {
-			rows[i] = append(rows[i], e.Get(key))
+			row = append(row, e.Get(key))
 		}
-	}
-	return c.table(keys, rows)
+		return row
+	})
 }
 
 func entryMap(e registry.Entry) map[string]string {

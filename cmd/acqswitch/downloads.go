@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -143,18 +141,15 @@ func (lines downloadLines) print(c *console, all bool) error {
 			return err
 		}
 	} else {
-		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		if len(shown) > 0 {
-			fmt.Fprintln(t, "terminal\tmerchant\tlacks\tstatus\tas of")
+			writeTable(c.out, "terminal\tmerchant\tlacks\tstatus\tas of", shown, func(l *downloadLine) []any {
+				at := ""
+				if l.StatusAt != nil {
+					at = l.StatusAt.Format(time.DateTime)
+				}
+				return []any{l.Terminal, l.Merchant, strings.Join(l.Lacks, " "), l.Status, at}
+			})
 		}
-		for _, l := range shown {
-			at := "-"
-			if l.StatusAt != nil {
-				at = l.StatusAt.Format("2006-01-02 15:04:05")
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Terminal, l.Merchant, cmp.Or(strings.Join(l.Lacks, " "), "-"), cmp.Or(l.Status, "-"), at)
-		}
-		t.Flush()
 		fmt.Fprintf(c.out, "%d of %d terminals lack something\n", behind, len(lines))
 	}
 	if behind > 0 {

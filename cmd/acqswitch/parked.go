@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os/user"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -161,10 +159,7 @@ func writeParked(w io.Writer, lines []parkedLine) error {
 		_, err := fmt.Fprintln(w, "nothing is parked")
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tsince\towed\tkind\tamount\tissuer\tSTAN\tterminal\tcard\tcode\tattempts")
-	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%06d\t%s\t%s\t%s\t%d\n", l.ID, l.Since.Format(time.RFC3339), l.Owed, l.Kind, l.Amount, l.Issuer, l.STAN, l.Terminal, l.Card, cmp.Or(l.Code, "-"), l.Attempts)
-	}
-	return t.Flush()
+	return writeTable(w, "ID\tsince\towed\tkind\tamount\tissuer\tSTAN\tterminal\tcard\tcode\tattempts", lines, func(l *parkedLine) []any {
+		return []any{l.ID, l.Since.Format(time.RFC3339), l.Owed, l.Kind, l.Amount, l.Issuer, fmt.Sprintf("%06d", l.STAN), l.Terminal, l.Card, l.Code, l.Attempts}
+	})
 }

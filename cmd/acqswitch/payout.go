@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,7 +108,7 @@ func holdsCommand(c *console) *cobra.Command {
 					ReleasedBy string `json:"released_by,omitempty"`
 					Why        string `json:"released_because,omitempty"`
 				}
-				lines := []line{}
+				var lines []line
 				all, err := settlement.Holds(cmd.Context(), l)
 				for _, h := range all {
 					x := line{Number: h.Number, Merchant: h.Merchant.String(), Since: h.At.Format(time.RFC3339), By: h.Who, Reason: h.Reason}
@@ -122,15 +120,9 @@ func holdsCommand(c *console) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if c.json() {
-					return c.print(lines)
-				}
-				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tMERCHANT\tSINCE\tBY\tREASON\tRELEASED BY\tBECAUSE")
-				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Since, x.By, x.Reason, cmp.Or(x.ReleasedBy, "-"), cmp.Or(x.Why, "-"))
-				}
-				return t.Flush()
+				return printTable(c, "NUMBER\tMERCHANT\tSINCE\tBY\tREASON\tRELEASED BY\tBECAUSE", lines, func(x *line) []any {
+					return []any{x.Number, x.Merchant, x.Since, x.By, x.Reason, x.ReleasedBy, x.Why}
+				})
 			})
 		},
 	}, false)
@@ -220,7 +212,7 @@ func correctionsCommand(c *console) *cobra.Command {
 					Decider  string         `json:"decider,omitempty"`
 					Booked   string         `json:"booked,omitempty"` // business day of the run
 				}
-				lines := []line{}
+				var lines []line
 				for i := range all {
 					p := &all[i]
 					x, err := settlement.ReadCorrection(p)
@@ -233,15 +225,9 @@ func correctionsCommand(c *console) *cobra.Command {
 					}
 					lines = append(lines, y)
 				}
-				if c.json() {
-					return c.print(lines)
-				}
-				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tMERCHANT\tAMOUNT\tDEBIT\tCREDIT\tBY\tREASON\tSTATE\tDECIDED BY\tBOOKED")
-				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Merchant, x.Amount, x.Debit, x.Credit, x.By, x.Reason, x.State, cmp.Or(x.Decider, "-"), cmp.Or(x.Booked, "-"))
-				}
-				return t.Flush()
+				return printTable(c, "NUMBER\tMERCHANT\tAMOUNT\tDEBIT\tCREDIT\tBY\tREASON\tSTATE\tDECIDED BY\tBOOKED", lines, func(x *line) []any {
+					return []any{x.Number, x.Merchant, x.Amount, x.Debit, x.Credit, x.By, x.Reason, x.State, x.Decider, x.Booked}
+				})
 			})
 		},
 	}, false)

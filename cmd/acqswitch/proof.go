@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,22 +85,19 @@ func (p *proof) writeText(w io.Writer) error {
 		verdict = "not proved yet"
 	}
 	fmt.Fprintf(w, "Four books of %s: %s\n", p.Date, verdict)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "BOOK\tOF\tCURRENCY\tCOUNT\tDEBITS\tCREDITS\tRESULT")
-	for _, x := range p.Books {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Book, cmp.Or(x.Of, "-"), x.Currency, cmp.Or(x.Count, "-"), cmp.Or(x.Debits, "-"), cmp.Or(x.Credits, "-"), cmp.Or(x.Result, "-"))
+	err := writeTable(w, "BOOK\tOF\tCURRENCY\tCOUNT\tDEBITS\tCREDITS\tRESULT", p.Books, func(x *settlement.ProofLine) []any {
+		return []any{x.Book, x.Of, x.Currency, x.Count, x.Debits, x.Credits, x.Result}
+	})
+	if err != nil || len(p.Breaks) == 0 {
+		return err
 	}
-	if len(p.Breaks) > 0 {
-		fmt.Fprintln(t, "\nBREAK\tISSUER\tTRANSACTION\tRRN\tOURS\tTHEIRS\tCAUSE\tACT")
-	}
-	for _, x := range p.Breaks {
-		transaction := "-"
+	return writeTable(w, "\nBREAK\tISSUER\tTRANSACTION\tRRN\tOURS\tTHEIRS\tCAUSE\tACT", p.Breaks, func(x *exceptionLine) []any {
+		transaction := ""
 		if x.ID != 0 {
 			transaction = x.ID.String()
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, transaction, cmp.Or(x.RRN, "-"), cmp.Or(x.Ours, "-"), cmp.Or(x.Theirs, "-"), cmp.Or(x.Cause.String(), "-"), x.Act)
-	}
-	return t.Flush()
+		return []any{x.Number, x.Issuer, transaction, x.RRN, x.Ours, x.Theirs, x.Cause, x.Act}
+	})
 }
 
 func proofCommand(c *console) *cobra.Command {

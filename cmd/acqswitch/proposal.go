@@ -44,14 +44,9 @@ func proposalList(c *console) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if c.json() {
-					return c.print(append([]approval.Proposal{}, found...))
-				}
-				rows := make([][]string, len(found))
-				for i, p := range found {
-					rows[i] = []string{fmt.Sprint(p.Number), p.Subject, p.Object, p.State.String(), p.By, oneLine(p.Reason), p.Decider}
-				}
-				return c.table([]string{"number", "subject", "object", "state", "by", "reason", "decided by"}, rows)
+				return printTable(c, "number\tsubject\tobject\tstate\tby\treason\tdecided by", found, func(p *approval.Proposal) []any {
+					return []any{p.Number, p.Subject, p.Object, p.State, p.By, oneLine(p.Reason), p.Decider}
+				})
 			})
 		},
 	}, false)

@@ -266,16 +266,9 @@ func reconcileListCommand(c *console) *cobra.Command {
 				for i := range found {
 					lines = append(lines, lineOf(&found[i], today))
 				}
-				if c.json() {
-					return c.print(lines)
-				}
-				t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NUMBER\tISSUER\tDAY\tAGE\tSTATE\tCAUSE\tOURS\tTHEIRS\tMERCHANT\tRRN\tACT")
-				for _, x := range lines {
-					fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Number, x.Issuer, x.Date, x.Age, x.State, x.Cause, cmp.Or(x.Ours, "-"), cmp.Or(x.Theirs, "-"),
-						cmp.Or(x.Merchant, "-"), cmp.Or(x.RRN, "-"), x.Act)
-				}
-				return t.Flush()
+				return printTable(c, "NUMBER\tISSUER\tDAY\tAGE\tSTATE\tCAUSE\tOURS\tTHEIRS\tMERCHANT\tRRN\tACT", lines, func(x *exceptionLine) []any {
+					return []any{x.Number, x.Issuer, x.Date, x.Age, x.State, x.Cause, x.Ours, x.Theirs, x.Merchant, x.RRN, x.Act}
+				})
 			})
 		},
 	}, false)

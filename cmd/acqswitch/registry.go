@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -181,21 +182,17 @@ func registryHistory(c *console) *cobra.Command {
 		if len(found) == 0 && given[1] != "" {
 			return &exitError{exitRefused, fmt.Errorf("there is no %s %s, and never was", given[0], given[1])}
 		}
-		if c.json() {
-			return c.print(append([]office.Change{}, found...))
-		}
-		rows := make([][]string, len(found))
-		for i, x := range found {
-			rows[i] = []string{fmt.Sprint(x.Number), x.At.Format("2006-01-02 15:04:05"), x.By, x.Subject, x.Object, x.Act, oneLine(x.Reason)}
-			if full {
-				rows[i] = append(rows[i], difference(x.Was, x.Becomes))
-			}
-		}
-		heads := []string{"number", "at (UTC)", "by", "what", "id", "act", "reason"}
+		heads := "number\tat (UTC)\tby\twhat\tid\tact\treason"
 		if full {
-			heads = append(heads, "changed")
+			heads += "\tchanged"
 		}
-		return c.table(heads, rows)
+		return printTable(c, heads, found, func(x *office.Change) []any {
+			row := []any{x.Number, x.At.Format(time.DateTime), x.By, x.Subject, x.Object, x.Act, oneLine(x.Reason)}
+			if full {
+				row = append(row, difference(x.Was, x.Becomes))
+			}
+			return row
+		})
 	})
 	cmd.Flags().BoolVar(&full, "full", false, "also what it was and what it became")
 	return cmd
@@ -230,14 +227,9 @@ func registryBindings(c *console) *cobra.Command {
 		if len(found) == 0 && len(given) > 0 {
 			return &exitError{exitRefused, fmt.Errorf("no machine %s was ever bound, and none to a merchant %s", given[0], given[0])}
 		}
-		if c.json() {
-			return c.print(append([]office.Binding{}, found...))
-		}
-		rows := make([][]string, len(found))
-		for i, b := range found {
-			rows[i] = []string{b.At.Format("2006-01-02 15:04:05"), b.Act, b.Serial, b.Terminal, b.Merchant, b.By, oneLine(b.Reason)}
-		}
-		return c.table([]string{"at (UTC)", "act", "serial", "tid", "merchant", "by", "reason"}, rows)
+		return printTable(c, "at (UTC)\tact\tserial\ttid\tmerchant\tby\treason", found, func(b *office.Binding) []any {
+			return []any{b.At.Format(time.DateTime), b.Act, b.Serial, b.Terminal, b.Merchant, b.By, oneLine(b.Reason)}
+		})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,14 +29,9 @@ func ticketCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json() {
-				return c.print(append([]office.Ticket{}, found...))
-			}
-			rows := make([][]string, len(found))
-			for i, t := range found {
-				rows[i] = []string{fmt.Sprint(t.Number), t.Kind, t.Status, t.Serial, t.Terminal, t.Merchant, t.Assignee, t.Opened.Format("2006-01-02"), oneLine(t.Said), oneLine(t.Answer)}
-			}
-			return c.table([]string{"number", "kind", "status", "serial", "tid", "merchant", "assignee", "opened", "said", "answer"}, rows)
+			return printTable(c, "number\tkind\tstatus\tserial\ttid\tmerchant\tassignee\topened\tsaid\tanswer", found, func(t *office.Ticket) []any {
+				return []any{t.Number, t.Kind, t.Status, t.Serial, t.Terminal, t.Merchant, t.Assignee, t.Opened.Format(time.DateOnly), oneLine(t.Said), oneLine(t.Answer)}
+			})
 		})
 	list.Flags().BoolVar(&all, "all", false, "also those that are closed")
 	children := []*cobra.Command{open, list}

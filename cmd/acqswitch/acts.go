@@ -18,24 +18,18 @@ import (
 )
 
 // actFlags are the flags of commands that decide something.
-type actFlags struct{ file, data, by, reason, merchant string }
+type actFlags struct {
+	dataFlags
+	by, reason, merchant string
+}
 
 func (f *actFlags) on(cmd *cobra.Command, deciding bool) *cobra.Command {
-	configFlag(cmd, &f.file)
-	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
+	f.register(cmd)
 	if deciding {
 		cmd.Flags().StringVar(&f.by, "by", login(), "who decides")
 		cmd.Flags().StringVar(&f.reason, "reason", "", "why, for those who read it later")
 	}
 	return cmd
-}
-
-func (f *actFlags) config() (*config, error) {
-	cfg, err := readConfig(f.file)
-	if err == nil && f.data != "" {
-		cfg.DataDir = f.data
-	}
-	return cfg, err
 }
 
 // books are the ledger of a configuration, and its database for the other packages that

@@ -18,7 +18,7 @@ import (
 )
 
 func backupCommand(c *console) *cobra.Command {
-	var file, data string
+	var of dataFlags
 	cmd := &cobra.Command{
 		Use:   "backup DIR",
 		Short: "Copy the books of a running or stopped switch",
@@ -37,12 +37,9 @@ docs/operations.md says how to restore.`,
   pg_dump -Fc -f ledger.dump acq && acqswitch backup /backup/2026-11-22`,
 		Args: args(1, "the directory to make"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := of.config()
 			if err != nil {
 				return err
-			}
-			if data != "" {
-				cfg.DataDir = data
 			}
 			r, err := backup(cmd.Context(), cfg, given[0])
 			if err != nil {
@@ -59,8 +56,7 @@ docs/operations.md says how to restore.`,
 			return err
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(cmd)
 	return cmd
 }
 

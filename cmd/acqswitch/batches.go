@@ -15,25 +15,19 @@ import (
 )
 
 func batchesCommand(c *console) *cobra.Command {
-	var file, data, date string
+	var on dayFlags
 	flags := func(cmd *cobra.Command) *cobra.Command {
-		f := cmd.Flags()
-		configFlag(cmd, &file)
-		f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
-		f.StringVar(&date, "date", "", "business day as yyyy-mm-dd; empty is today's")
+		on.register(cmd)
+		cmd.Flags().Lookup("date").Usage = "business day as yyyy-mm-dd; empty is today's"
 		return cmd
 	}
 	load := func() (*config, txn.Date, error) {
-		cfg, err := readConfig(file)
+		if on.date != "" {
+			return on.read()
+		}
+		cfg, err := on.config()
 		if err != nil {
 			return nil, 0, err
-		}
-		if data != "" {
-			cfg.DataDir = data
-		}
-		if date != "" {
-			day, err := readDay(date)
-			return cfg, day, err
 		}
 		day, err := cfg.businessDay()
 		return cfg, day.Of(time.Now()), err

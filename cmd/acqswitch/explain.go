@@ -10,7 +10,7 @@ import (
 )
 
 func explainCommand(c *console) *cobra.Command {
-	var file, data, date string
+	var on dayFlags
 	cmd := &cobra.Command{
 		Use:   "explain RRN",
 		Short: "Show the whole life of a transaction",
@@ -23,7 +23,7 @@ number or its own. Card numbers are masked. Exit code 3: no such transaction on 
 		Example: "  acqswitch explain 326000000017 --date 2026-11-22 --config acqswitch.yaml",
 		Args:    args(1, "one retrieval reference number"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			cfg, day, err := dayOf(file, data, date)
+			cfg, day, err := on.read()
 			if err != nil {
 				return err
 			}
@@ -61,6 +61,6 @@ number or its own. Card numbers are masked. Exit code 3: no such transaction on 
 			return nil
 		},
 	}
-	dayFlags(cmd, &file, &data, &date)
+	on.register(cmd)
 	return cmd
 }

@@ -11,17 +11,14 @@ import (
 )
 
 func feeCommand(c *console) *cobra.Command {
-	var file, data, date string
+	var of dataFlags
 	check := &cobra.Command{
 		Use: "check", Short: "Say whether the fees can be used, and which merchants are served without a plan", Args: noArgs,
 		Example: "  acqswitch fee check --config acqswitch.yaml",
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := of.config()
 			if err != nil {
 				return err
-			}
-			if data != "" {
-				cfg.DataDir = data
 			}
 			s, err := cfg.schedule()
 			if err != nil {
@@ -49,8 +46,8 @@ func feeCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
-	configFlag(check, &file)
-	check.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(check)
+	var on dayFlags
 	explain := &cobra.Command{
 		Use:   "explain RRN",
 		Short: "Show how a transaction is priced and posted",
@@ -61,7 +58,7 @@ or it is not in the books.`,
 		Example: "  acqswitch fee explain 326000000017 --date 2026-11-22 --config acqswitch.yaml",
 		Args:    args(1, "one retrieval reference number"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			cfg, day, err := dayOf(file, data, date)
+			cfg, day, err := on.read()
 			if err != nil {
 				return err
 			}
@@ -100,6 +97,6 @@ or it is not in the books.`,
 			return nil
 		},
 	}
-	dayFlags(explain, &file, &data, &date)
+	on.register(explain)
 	return group("fee", "Check fees, or explain those of a transaction", check, explain)
 }

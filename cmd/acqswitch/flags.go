@@ -40,11 +40,42 @@ func (f *tlsFlags) config() (*tls.Config, error) {
 	return l.TLS, nil
 }
 
-func dayFlags(cmd *cobra.Command, file, data, date *string) {
-	f := cmd.Flags()
-	configFlag(cmd, file)
-	f.StringVar(data, "data", "", "the data directory; overrides the configuration")
-	f.StringVar(date, "date", "", "the business day as yyyy-mm-dd")
+// dataFlags say whose data a command works on.
+type dataFlags struct{ file, data string }
+
+func (f *dataFlags) register(cmd *cobra.Command) {
+	configFlag(cmd, &f.file)
+	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
+}
+
+func (f *dataFlags) config() (*config, error) {
+	cfg, err := readConfig(f.file)
+	if err == nil && f.data != "" {
+		cfg.DataDir = f.data
+	}
+	return cfg, err
+}
+
+// dayFlags are those of commands that work on a business day.
+type dayFlags struct {
+	dataFlags
+	date string
+}
+
+func (f *dayFlags) register(cmd *cobra.Command) {
+	f.dataFlags.register(cmd)
+	cmd.Flags().StringVar(&f.date, "date", "", "the business day as yyyy-mm-dd")
+}
+
+// read loads the configuration and reads the day, which must be given: none should be
+// settled by default.
+func (f *dayFlags) read() (*config, txn.Date, error) {
+	day, err := readDay(f.date)
+	if err != nil {
+		return nil, 0, err
+	}
+	cfg, err := f.config()
+	return cfg, day, err
 }
 
 // readDay reads --date, which must be given.
@@ -57,23 +88,6 @@ func readDay(date string) (txn.Date, error) {
 		return 0, usage(fmt.Errorf("--date: %w", err))
 	}
 	return day, nil
-}
-
-// dayOf loads the configuration and reads a date, which must be given: a day
-// should not be settled by default.
-func dayOf(file, data, date string) (*config, txn.Date, error) {
-	day, err := readDay(date)
-	if err != nil {
-		return nil, 0, err
-	}
-	cfg, err := readConfig(file)
-	if err != nil {
-		return nil, 0, err
-	}
-	if data != "" {
-		cfg.DataDir = data
-	}
-	return cfg, day, nil
 }
 
 // rangeFlags are those of days.

@@ -14,7 +14,7 @@ import (
 )
 
 func journalCommand(c *console) *cobra.Command {
-	var file, data string
+	var of dataFlags
 	var from, count uint64
 	dump := &cobra.Command{
 		Use:   "dump",
@@ -24,12 +24,9 @@ func journalCommand(c *console) *cobra.Command {
   acqswitch journal dump --output json | jq 'select(.rrn == "326000000012")'`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := of.config()
 			if err != nil {
 				return err
-			}
-			if data != "" {
-				cfg.DataDir = data
 			}
 			j, err := openJournalReadOnly(cfg.DataDir)
 			if err != nil {
@@ -59,8 +56,7 @@ func journalCommand(c *console) *cobra.Command {
 		},
 	}
 	f := dump.Flags()
-	configFlag(dump, &file)
-	f.StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(dump)
 	f.Uint64Var(&from, "from", 1, "first position")
 	f.Uint64VarP(&count, "count", "n", 0, "number of records; 0 is all")
 	return group("journal", "Look into the journal", dump)

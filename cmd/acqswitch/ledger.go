@@ -22,7 +22,8 @@ func ledgerCommand(c *console) *cobra.Command {
 
 // searchFlags are a ledger.Search as it is typed.
 type searchFlags struct {
-	file, data, date, from, to          string
+	dayFlags
+	from, to                            string
 	rrn, merchant, terminal, kind, code string
 	currency, least, most               string
 	card, newest                        bool
@@ -53,7 +54,7 @@ error. Exit code 3: days in the range are archived, and not in what was listed.`
 		Annotations: map[string]string{listsRows: ""},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, f.file, f.data, transactionColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, cmd, &f.dataFlags, transactionColumns, func(l *openedLedger, add func(listed) error) error {
 				s, err := f.search(l.config, cmd.InOrStdin())
 				if err != nil {
 					return err
@@ -66,7 +67,7 @@ error. Exit code 3: days in the range are archived, and not in what was listed.`
 		},
 	}
 	fl := cmd.Flags()
-	dayFlags(cmd, &f.file, &f.data, &f.date)
+	f.register(cmd)
 	rangeFlags(cmd, &f.from, &f.to)
 	fl.StringVar(&f.rrn, "rrn", "", "retrieval reference number")
 	fl.StringVar(&f.merchant, "merchant", "", "merchant, 15 characters")

@@ -14,17 +14,19 @@ import (
 )
 
 // archiveFlags are those of commands that move days between ledger and files.
-type archiveFlags struct{ file, data, before, into string }
+type archiveFlags struct {
+	dataFlags
+	before, into string
+}
 
 func (f *archiveFlags) on(cmd *cobra.Command) *cobra.Command {
-	configFlag(cmd, &f.file)
-	cmd.Flags().StringVar(&f.data, "data", "", "the data directory; overrides the configuration")
+	f.register(cmd)
 	return cmd
 }
 
 // with calls fn with the ledger, its tables up to date, and what a day's work needs.
 func (f *archiveFlags) with(ctx context.Context, fn func(*openedLedger, settlement.ArchiveInput) error) error {
-	l, err := openLedgerOf(f.file, f.data)
+	l, err := f.openLedger()
 	if err != nil {
 		return err
 	}
@@ -149,13 +151,13 @@ func archiveDay(ctx context.Context, c *console, in settlement.ArchiveInput, day
 }
 
 func ledgerArchivedCommand(c *console) *cobra.Command {
-	var file, data string
+	var of dataFlags
 	cmd := &cobra.Command{
 		Use: "archived", Short: "List the business days that are in files", Args: noArgs,
 		Example:     "  acqswitch ledger archived --config acqswitch.yaml",
 		Annotations: map[string]string{listsRows: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, file, data, archivedColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, cmd, &of, archivedColumns, func(l *openedLedger, add func(listed) error) error {
 				days, err := l.Archived(cmd.Context(), 0, dateMax)
 				for i := range days {
 					err = errors.Join(err, add(newArchivedRow(&days[i])))
@@ -164,8 +166,7 @@ func ledgerArchivedCommand(c *console) *cobra.Command {
 			})
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(cmd)
 	return cmd
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 func ledgerPositionsCommand(c *console) *cobra.Command {
-	var file, data, date string
+	var on dayFlags
 	// each runs what lists positions after a day; 0 is the last settled one.
 	each := func(cmd *cobra.Command, columns []listColumn, list func(context.Context, *openedLedger, txn.Date, func(listed) error) error) *cobra.Command {
 		cmd.Annotations = map[string]string{listsRows: ""}
@@ -20,14 +20,14 @@ func ledgerPositionsCommand(c *console) *cobra.Command {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 			var day txn.Date
 			var err error
-			if date != "" {
-				if day, err = readDay(date); err != nil {
+			if on.date != "" {
+				if day, err = readDay(on.date); err != nil {
 					return err
 				}
 			}
-			return listLedger(c, cmd, file, data, columns, func(l *openedLedger, add func(listed) error) error { return list(cmd.Context(), l, day, add) })
+			return listLedger(c, cmd, &on.dataFlags, columns, func(l *openedLedger, add func(listed) error) error { return list(cmd.Context(), l, day, add) })
 		}
-		dayFlags(cmd, &file, &data, &date)
+		on.register(cmd)
 		cmd.Flags().Lookup("date").Usage = "after the run of this business day; empty is the last settled one"
 		return cmd
 	}
@@ -64,7 +64,8 @@ BALANCE is what all runs up to it brought (1100).` + told,
 }
 
 func ledgerFiguresCommand(c *console) *cobra.Command {
-	var file, data, date, from, to string
+	var on dayFlags
+	var from, to string
 	cmd := &cobra.Command{
 		Use:   "figures",
 		Short: "Show what business days came to",
@@ -77,8 +78,8 @@ day transactions, sales and refunds are what would count now, and the rest is ze
 		Annotations: map[string]string{listsRows: ""},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, file, data, figureColumns, func(l *openedLedger, add func(listed) error) error {
-				first, last, err := days(l.config, date, from, to)
+			return listLedger(c, cmd, &on.dataFlags, figureColumns, func(l *openedLedger, add func(listed) error) error {
+				first, last, err := days(l.config, on.date, from, to)
 				if err != nil {
 					return err
 				}
@@ -88,15 +89,15 @@ day transactions, sales and refunds are what would count now, and the rest is ze
 			})
 		},
 	}
-	dayFlags(cmd, &file, &data, &date)
+	on.register(cmd)
 	rangeFlags(cmd, &from, &to)
 	return cmd
 }
 
 // listLedger writes what list finds in the ledger of a configuration. A Refusal of list
 // becomes exit code 3.
-func listLedger(c *console, cmd *cobra.Command, file, data string, columns []listColumn, list func(*openedLedger, func(listed) error) error) error {
-	l, err := openLedgerOf(file, data)
+func listLedger(c *console, cmd *cobra.Command, of *dataFlags, columns []listColumn, list func(*openedLedger, func(listed) error) error) error {
+	l, err := of.openLedger()
 	if err != nil {
 		return err
 	}

@@ -81,13 +81,10 @@ type openedLedger struct {
 	zone   *time.Location
 }
 
-func openLedgerOf(file, data string) (*openedLedger, error) {
-	cfg, err := readConfig(file)
+func (f *dataFlags) openLedger() (*openedLedger, error) {
+	cfg, err := f.config()
 	if err != nil {
 		return nil, err
-	}
-	if data != "" {
-		cfg.DataDir = data
 	}
 	day, err := cfg.businessDay()
 	if err != nil {

@@ -82,7 +82,8 @@ func (r paymentRow) cells() []string {
 }
 
 func paymentsCommand(c *console) *cobra.Command {
-	var file, data, date, status string
+	var on dayFlags
+	var status string
 	cmd := &cobra.Command{
 		Use: "list", Short: "Show a day's payments and what the bank said to them", Args: noArgs,
 		Long: `list shows the payments that a settled day's run ordered: ordered is what the bank has
@@ -93,14 +94,14 @@ in minor units.`,
   acqswitch payout list --date 2026-11-22 -o csv > payments.csv`,
 		Annotations: map[string]string{listsRows: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, day, err := dayOf(file, data, date)
+			_, day, err := on.read()
 			if err != nil {
 				return err
 			}
 			if status != "" && status != string(settlement.Ordered) && status != string(settlement.IsPaid) && status != string(settlement.IsBack) {
 				return usage(fmt.Errorf("--status %q must be ordered, paid or back", status))
 			}
-			return listLedger(c, cmd, file, data, paymentColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, cmd, &on.dataFlags, paymentColumns, func(l *openedLedger, add func(listed) error) error {
 				return settlement.Payments(cmd.Context(), l.Ledger, day, func(p *settlement.Payment) error {
 					if status != "" && status != string(p.Status) {
 						return nil
@@ -114,7 +115,7 @@ in minor units.`,
 			})
 		},
 	}
-	dayFlags(cmd, &file, &data, &date)
+	on.register(cmd)
 	cmd.Flags().StringVar(&status, "status", "", "only those that are ordered, paid or back")
 	return cmd
 }

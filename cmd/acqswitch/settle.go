@@ -11,7 +11,7 @@ import (
 )
 
 func settleCommand(c *console) *cobra.Command {
-	var file, data, date string
+	var on dayFlags
 	var dry, early bool
 	cmd := &cobra.Command{
 		Use:   "settle",
@@ -36,7 +36,7 @@ in the ledger, or a day before it is not settled.`,
   acqswitch settle --date 2026-11-22 --dry-run -o json | jq .totals`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, day, err := dayOf(file, data, date)
+			cfg, day, err := on.read()
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ in the ledger, or a day before it is not settled.`,
 		},
 	}
 	f := cmd.Flags()
-	dayFlags(cmd, &file, &data, &date)
+	on.register(cmd)
 	f.BoolVar(&early, "early", false, "settle a day that is not over; what comes later is in the next day's run")
 	f.BoolVar(&dry, "dry-run", false, "show the result; change nothing and write no files")
 	return cmd

@@ -329,7 +329,7 @@ func (u *upgrader) end(ctx context.Context, err error) error {
 }
 
 func upgradeCommand(c *console) *cobra.Command {
-	var file, data string
+	var of dataFlags
 	var within time.Duration
 	cmd := &cobra.Command{
 		Use:   "upgrade",
@@ -344,12 +344,9 @@ switch does the same. It also makes a changed configuration take effect.`,
 		Example: "  install -m 755 acqswitch.new /usr/local/bin/acqswitch && acqswitch upgrade --config /etc/acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := of.config()
 			if err != nil {
 				return err
-			}
-			if data != "" {
-				cfg.DataDir = data
 			}
 			before, err := readPresence(cfg.DataDir)
 			if err != nil {
@@ -385,8 +382,7 @@ switch does the same. It also makes a changed configuration take effect.`,
 			}
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(cmd)
 	cmd.Flags().DurationVar(&within, "within", time.Minute, "how long to wait for the new program")
 	return cmd
 }

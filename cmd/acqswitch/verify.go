@@ -17,7 +17,7 @@ import (
 )
 
 func verifyCommand(c *console) *cobra.Command {
-	var file, data string
+	var of dataFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Hold journal and ledger against each other",
@@ -28,12 +28,9 @@ is broken; each break comes with the transaction's history.`,
   acqswitch verify --data data/run/20261122-093000.000 --output json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := of.config()
 			if err != nil {
 				return err
-			}
-			if data != "" {
-				cfg.DataDir = data
 			}
 			report, err := verifyFiles(cmd.Context(), cfg)
 			if err != nil {
@@ -50,8 +47,7 @@ is broken; each break comes with the transaction's history.`,
 			return err
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&data, "data", "", "the data directory; overrides the configuration")
+	of.register(cmd)
 	return cmd
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
@@ -66,19 +65,14 @@ func (f *actFlags) books(ctx context.Context, fn func(*books) error) error {
 	return fn(&books{cfg, l, db})
 }
 
-// open calls fn with the ledger of the configuration and the desk of proposals. A
-// Refusal of fn becomes exit code 3.
+// open calls fn with the ledger of the configuration and the desk of proposals.
 func (f *actFlags) open(ctx context.Context, fn func(*ledger.Ledger, *approval.Desk) error) error {
 	return f.books(ctx, func(b *books) error {
 		desk := approval.New(b.db)
-		err := desk.Migrate(ctx)
-		if err == nil {
-			err = fn(b.ledger, desk)
+		if err := desk.Migrate(ctx); err != nil {
+			return err
 		}
-		if why := settlement.Refusal(""); errors.As(err, &why) {
-			return &exitError{exitRefused, err}
-		}
-		return err
+		return fn(b.ledger, desk)
 	})
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // bench calls fn with the workbench of the configuration, once it has alerts of all
-// that the ledger's findings say. A Refusal of fn becomes exit code 3.
+// that the ledger's findings say.
 func (f *actFlags) bench(ctx context.Context, fn func(*alert.Workbench) error) error {
 	return f.books(ctx, func(b *books) error {
 		w := alert.New(b.db)
@@ -26,13 +26,10 @@ func (f *actFlags) bench(ctx context.Context, fn func(*alert.Workbench) error) e
 		for n := 1; n > 0 && err == nil; {
 			n, err = w.Collect(ctx)
 		}
-		if err == nil {
-			err = fn(w)
+		if err != nil {
+			return err
 		}
-		if why := alert.Refusal(""); errors.As(err, &why) {
-			return &exitError{exitRefused, err}
-		}
-		return err
+		return fn(w)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -156,7 +157,7 @@ func readBatches(ctx context.Context, cfg *config, day txn.Date) (*batchesReport
 		return nil, err
 	}
 	defer l.Close()
-	if err := notArchived(ctx, l, day, day); err != nil {
+	if err := settlement.NotArchived(ctx, l, day, day); err != nil {
 		return nil, err
 	}
 	r := &batchesReport{Date: day.String(), Open: []batchLine{}, Settled: []batchLine{}, Exceptions: []batchException{}}

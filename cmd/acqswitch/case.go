@@ -33,7 +33,7 @@ func (c *config) expireCases(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// cases calls fn with the desk of disputes. A Refusal of fn becomes exit code 3.
+// cases calls fn with the desk of disputes.
 func (f *actFlags) cases(ctx context.Context, fn func(*config, *dispute.Desk) error) error {
 	return f.books(ctx, func(b *books) error {
 		approvals := approval.New(b.db)
@@ -42,13 +42,10 @@ func (f *actFlags) cases(ctx context.Context, fn func(*config, *dispute.Desk) er
 		if err == nil {
 			err = desk.Migrate(ctx)
 		}
-		if err == nil {
-			err = fn(b.cfg, desk)
+		if err != nil {
+			return err
 		}
-		if why := dispute.Refusal(""); errors.As(err, &why) {
-			return &exitError{exitRefused, err}
-		}
-		return err
+		return fn(b.cfg, desk)
 	})
 }
 

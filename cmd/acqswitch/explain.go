@@ -32,7 +32,7 @@ number or its own. Card numbers are masked. Exit code 3: no such transaction on 
 				return err
 			}
 			defer l.Close()
-			if err := notArchived(cmd.Context(), l, day, day); err != nil {
+			if err := settlement.NotArchived(cmd.Context(), l, day, day); err != nil {
 				return err
 			}
 			j, err := openJournalReadOnly(cfg.DataDir)

@@ -72,7 +72,7 @@ or it is not in the books.`,
 				return err
 			}
 			if len(found) == 0 {
-				if err := notArchived(cmd.Context(), l, day, day); err != nil {
+				if err := settlement.NotArchived(cmd.Context(), l, day, day); err != nil {
 					return err
 				}
 				return &exitError{exitRefused, fmt.Errorf("there is no transaction %s on %s", given[0], day)}

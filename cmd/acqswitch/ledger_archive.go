@@ -37,11 +37,7 @@ func (f *archiveFlags) with(ctx context.Context, fn func(*openedLedger, settleme
 	if err := l.Migrate(ctx); err != nil {
 		return err
 	}
-	err = fn(l, settlement.ArchiveInput{Ledger: l.Ledger, Dir: l.config.path(l.config.Ledger.Archive, "archive"), Now: time.Now()})
-	if why := settlement.Refusal(""); errors.As(err, &why) {
-		return &exitError{exitRefused, err}
-	}
-	return err
+	return fn(l, settlement.ArchiveInput{Ledger: l.Ledger, Dir: l.config.path(l.config.Ledger.Archive, "archive"), Now: time.Now()})
 }
 
 // limit reads --before, which must not be after what may be touched.
@@ -267,14 +263,4 @@ Exit code 3: the date is too late, and nothing was removed.`,
 	})
 	cmd.Flags().StringVar(&f.before, "before", "", "the first business day whose files stay, as yyyy-mm-dd")
 	return cmd
-}
-
-// notArchived refuses a range of days of which one is archived, with exit code 3: its
-// transactions are not in the ledger.
-func notArchived(ctx context.Context, l *ledger.Ledger, from, to txn.Date) error {
-	err := settlement.NotArchived(ctx, l, from, to)
-	if why := settlement.Refusal(""); errors.As(err, &why) {
-		return &exitError{exitRefused, err}
-	}
-	return err
 }

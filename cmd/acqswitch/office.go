@@ -11,13 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
-	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // officeWithin bounds how long a start waits for the registry's database.
@@ -78,7 +76,7 @@ func (c *config) openOffice(draw bool, fn func(*office.Office) error) error {
 	if err != nil {
 		return err
 	}
-	return asAnswer(fn(o))
+	return fn(o)
 }
 
 // firstCards draws the keys of card numbers where nobody is in the registry yet. Beside
@@ -98,19 +96,6 @@ func (c *config) firstCards(db *sqldb.DB) (*keys.Cards, error) {
 		return nil, usage(office.ErrNoCardKeys)
 	}
 	return c.cards()
-}
-
-// asAnswer gives an error of the office, the desk of proposals or the store of policies
-// its exit code: a refusal is an answer, and not a failure.
-func asAnswer(err error) error {
-	problem, refusal, decided := (*yamlfile.Problem)(nil), (*office.Refusal)(nil), (*approval.DecidedError)(nil)
-	switch {
-	case errors.As(err, &problem), errors.Is(err, office.ErrNoCardKeys):
-		return usage(err)
-	case errors.As(err, &refusal), errors.As(err, &decided), errors.Is(err, office.ErrUnknown), errors.Is(err, approval.ErrUnknown), errors.Is(err, policy.ErrUnknown), errors.Is(err, approval.ErrSamePerson):
-		return &exitError{exitRefused, err}
-	}
-	return err
 }
 
 // parties is the registry in force, from where the configuration has it.

@@ -66,7 +66,7 @@ func proposalShow(c *console) *cobra.Command {
 			return f.open(cmd.Context(), func(_ *ledger.Ledger, desk *approval.Desk) error {
 				p, err := desk.Get(cmd.Context(), n)
 				if err != nil {
-					return asAnswer(err)
+					return err
 				}
 				if c.json() {
 					return c.print(p)
@@ -110,7 +110,7 @@ func proposalDeciding(c *console, verb, short, done string, do func(context.Cont
 					err = do(cmd.Context(), f, desk, &p)
 				}
 				if err != nil {
-					return asAnswer(err)
+					return err
 				}
 				return c.done(n, done)
 			})

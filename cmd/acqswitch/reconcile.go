@@ -24,8 +24,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// queue calls fn with the queue of exceptions of the configuration. A Refusal of fn
-// becomes exit code 3, and a fault of a file exit code 2.
+// queue calls fn with the queue of exceptions of the configuration.
 func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *reconcile.Queue) error) error {
 	return f.books(ctx, func(b *books) error {
 		q := reconcile.NewQueue(b.db)
@@ -33,16 +32,10 @@ func (f *actFlags) queue(ctx context.Context, fn func(*config, *ledger.Ledger, *
 		if err == nil {
 			err = q.Migrate(ctx)
 		}
-		if err == nil {
-			err = fn(b.cfg, b.ledger, q)
+		if err != nil {
+			return err
 		}
-		if refused, no := reconcile.Refusal(""), settlement.Refusal(""); errors.As(err, &refused) || errors.As(err, &no) {
-			return &exitError{exitRefused, err}
-		}
-		if wrong := (*reconcile.FileError)(nil); errors.As(err, &wrong) {
-			return usage(err)
-		}
-		return err
+		return fn(b.cfg, b.ledger, q)
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/risk/backtest"
 	"github.com/acqswitch/acqswitch/risk/policy"
+	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/sheet"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -221,7 +222,7 @@ func replayLedger(ctx context.Context, cfg *config, from, to txn.Date, take func
 		return err
 	}
 	defer l.Close()
-	if err := notArchived(ctx, l, from, to); err != nil {
+	if err := settlement.NotArchived(ctx, l, from, to); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

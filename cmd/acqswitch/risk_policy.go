@@ -361,7 +361,7 @@ func (d *policyDesk) document(ctx context.Context, name string) (text []byte, ca
 	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		v, err := d.policies.Get(ctx, uint32(n))
-		return []byte(v.Document), "policy " + name, v.Number, asAnswer(err)
+		return []byte(v.Document), "policy " + name, v.Number, err
 	}
 	if number, ok := strings.CutPrefix(name, "p"); ok {
 		if n, err := strconv.ParseInt(number, 10, 64); err == nil {
@@ -369,7 +369,7 @@ func (d *policyDesk) document(ctx context.Context, name string) (text []byte, ca
 			if err == nil && p.Subject != policy.Subject {
 				err = fmt.Errorf("proposal %d is a %s: %w of a policy", n, p.Subject, approval.ErrUnknown)
 			}
-			return []byte(p.Document), "proposal " + number, 0, asAnswer(err)
+			return []byte(p.Document), "proposal " + number, 0, err
 		}
 	}
 	text, called, err = policyText(name)

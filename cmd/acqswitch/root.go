@@ -14,11 +14,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/risk/policy"
+	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/dispute"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
 	"github.com/acqswitch/acqswitch/switch/telemetry"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // The exit codes, the same for every subcommand.
@@ -56,12 +61,23 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &e):
 		return e.code
+	case is[settlement.Refusal](err), is[dispute.Refusal](err), is[reconcile.Refusal](err), is[alert.Refusal](err), is[*office.Refusal](err), is[*approval.DecidedError](err),
+		errors.Is(err, approval.ErrUnknown), errors.Is(err, approval.ErrSamePerson), errors.Is(err, office.ErrUnknown), errors.Is(err, policy.ErrUnknown):
+		return exitRefused // an answer, not a failure
+	case is[*reconcile.FileError](err), is[*yamlfile.Problem](err), errors.Is(err, office.ErrNoCardKeys):
+		return exitUsage
 	case errors.Is(err, ledger.ErrNoSchema), errors.Is(err, approval.ErrNoSchema), errors.Is(err, alert.ErrNoSchema), errors.Is(err, office.ErrNoSchema):
 		return exitRefused // there is nothing yet
 	case sqldb.Unreachable(err):
 		return exitUnreachable
 	}
 	return exitFailed
+}
+
+// is says that an error is, or wraps, one of a type.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // console is where a subcommand writes, and how.

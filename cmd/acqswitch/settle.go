@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -58,9 +57,6 @@ in the ledger, or a day before it is not settled.`,
 				defer fmt.Fprint(c.errs, "\r\033[K")
 			}
 			r, err := settlement.Settle(cmd.Context(), in)
-			if why := settlement.Refusal(""); errors.As(err, &why) {
-				return &exitError{exitRefused, err}
-			}
 			if err != nil {
 				return err
 			}

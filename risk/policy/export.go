@@ -11,6 +11,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk"
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // Export is a document that Load reads as p: every key with its value, one entry
@@ -19,7 +20,7 @@ import (
 func Export(p *risk.Policy) []byte {
 	var w strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&w, format, args...) }
-	f("version: %s\n", formatVersion)
+	f("version: %s\n", yamlfile.FormatVersion)
 	section(&w, "builtin", len(p.Rules))
 	for _, r := range slices.Sorted(maps.Keys(p.Rules)) {
 		s := p.Rules[r]

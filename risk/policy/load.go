@@ -25,7 +25,6 @@ import (
 )
 
 const (
-	formatVersion = "1"
 	// DocumentMax bounds a document, in bytes, as approval.DocumentMax does.
 	DocumentMax = 4 << 20
 	emptyFile   = `a policy without decisions says "version: 1"`
@@ -46,9 +45,9 @@ func Load(text []byte, name string) (risk.Policy, error) {
 	if err != nil {
 		return risk.Policy{}, err
 	}
-	l := loader{file: name, p: risk.DefaultPolicy()}
+	l := loader{Problems: yamlfile.Problems{File: name}, p: risk.DefaultPolicy()}
 	l.document(doc)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return risk.Policy{}, err
 	}
 	if err := l.p.Check(); err != nil {
@@ -59,28 +58,21 @@ func Load(text []byte, name string) (risk.Policy, error) {
 
 // loader fills the policy and collects what is wrong.
 type loader struct {
-	file     string
-	problems yamlfile.Problems
-	p        risk.Policy
+	yamlfile.Problems
+	p risk.Policy
 }
 
 // name is a name that is shown to people and kept for ever.
 func (l *loader) name(s yamlfile.Scalar, field string) string {
 	if telemetry.Mask(s.Text) != s.Text {
-		l.problem(s, field, "holds what looks like a card number: call it otherwise")
+		l.Add(s, field, "holds what looks like a card number: call it otherwise")
 		return "a-name"
 	}
 	return s.Text
 }
 
-func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	l.problems.Add(s.Problem(l.file, field, format, args...))
-}
-
 func (l *loader) document(d *document) {
-	if d.Version.Text != formatVersion {
-		l.problem(d.Version, "version", "this program reads version %s: the document must say \"version: %s\"", formatVersion, formatVersion)
-	}
+	l.Version(d.Version)
 	l.builtins(d.Builtin)
 	l.places(&d.Places)
 	l.patterns(&d.Patterns)
@@ -118,14 +110,14 @@ func (l *loader) builtins(ys []builtinYAML) {
 			s.Action = l.action(y.Action, "builtin[].action", false)
 		}
 		if _, twice := l.p.Rules[b.Rule]; twice {
-			l.problem(y.Rule, "builtin[].rule", "%s stands here twice", y.Rule.Text)
+			l.Add(y.Rule, "builtin[].rule", "%s stands here twice", y.Rule.Text)
 		}
 		switch {
 		case !ok:
-			l.problem(at.Or(y.Rule), "builtin[].rule", "%q is no built-in rule: docs/risk.md lists them", y.Rule.Text)
+			l.Add(at.Or(y.Rule), "builtin[].rule", "%q is no built-in rule: docs/risk.md lists them", y.Rule.Text)
 			continue
 		case b.Fixed && (s.Mode != rules.Enforce || s.Action != 0 && s.Action != b.Action):
-			l.problem(y.Rule, "builtin[].rule", "%s cannot be changed: without it there is nothing to decide on", y.Rule.Text)
+			l.Add(y.Rule, "builtin[].rule", "%s cannot be changed: without it there is nothing to decide on", y.Rule.Text)
 			continue
 		}
 		if l.p.Rules == nil {
@@ -163,13 +155,13 @@ func (l *loader) patterns(y *patternsYAML) {
 		whole(l, f.s, "patterns."+f.field, f.to, f.most)
 	}
 	if p.Provinces == 1 {
-		l.problem(y.Provinces, "patterns.provinces", "\"1\" is every card: give 0, 2 or 3")
+		l.Add(y.Provinces, "patterns.provinces", "\"1\" is every card: give 0, 2 or 3")
 	}
 	if y.CreditFrom.Line > 0 {
 		p.CreditFrom = l.amount(y.CreditFrom, "patterns.credit_from", txn.CNY)
 	}
 	if len(y.Near) > risk.NearMax {
-		l.problem(y.Near[0], "patterns.near", "are %d amounts, at most %d may be", len(y.Near), risk.NearMax)
+		l.Add(y.Near[0], "patterns.near", "are %d amounts, at most %d may be", len(y.Near), risk.NearMax)
 		return
 	}
 	if y.Near != nil {
@@ -223,7 +215,7 @@ func (l *loader) permit(y *permitYAML) {
 		p.Country = l.country(y.Country, "permits[].country")
 	}
 	if p.Region == 0 && p.Country == 0 && y.Region.Line == 0 {
-		l.problem(at, "permits[].region", "is missing: give a region of GB/T 2260, or a country abroad")
+		l.Add(at, "permits[].region", "is missing: give a region of GB/T 2260, or a country abroad")
 	}
 	l.ordered(y.Until, "permits[].until", p.From, p.To)
 	l.p.Permits = append(l.p.Permits, p)
@@ -233,29 +225,29 @@ func (l *loader) plan(y *planYAML) {
 	at := yamlfile.First(y.Number, y.Name, y.Level, y.NoPIN)
 	p := risk.Plan{Name: l.name(y.Name, "plans[].name")}
 	if y.Number.Line == 0 {
-		l.problem(at, "plans[].number", "is missing: 0 is the plan of merchants that name none")
+		l.Add(at, "plans[].number", "is missing: 0 is the plan of merchants that name none")
 	}
 	whole(l, y.Number, "plans[].number", &p.Number, math.MaxUint16)
 	if len(p.Name) == 0 || len(p.Name) > 40 {
-		l.problem(at.Or(y.Name), "plans[].name", "%q must be 1 to 40 characters", p.Name)
+		l.Add(at.Or(y.Name), "plans[].name", "%q must be 1 to 40 characters", p.Name)
 	}
 	if slices.ContainsFunc(l.p.Plans, func(q risk.Plan) bool { return q.Number == p.Number }) {
-		l.problem(at.Or(y.Number), "plans[].number", "%d is used twice: give one of the plans another number", p.Number)
+		l.Add(at.Or(y.Number), "plans[].number", "%d is used twice: give one of the plans another number", p.Number)
 	}
 	if y.Level.Line > 0 {
 		if i := strings.Index("ABCD", y.Level.Text); len(y.Level.Text) == 1 && i >= 0 {
 			p.CodeLevel = risk.CodeLevel(i)
 		} else {
-			l.problem(y.Level, "plans[].code_level", "%q must be A, B, C or D", y.Level.Text)
+			l.Add(y.Level, "plans[].code_level", "%q must be A, B, C or D", y.Level.Text)
 		}
 	}
 	if y.NoPIN.Line > 0 {
 		if p.NoPINRefused = y.NoPIN.Text == "refuse"; !p.NoPINRefused && y.NoPIN.Text != "allow" {
-			l.problem(y.NoPIN, "plans[].no_pin", "%q must be allow or refuse", y.NoPIN.Text)
+			l.Add(y.NoPIN, "plans[].no_pin", "%q must be allow or refuse", y.NoPIN.Text)
 		}
 	}
 	if len(y.Limits) > risk.PlanLimits {
-		l.problem(at, "plans[].limits", "are %d, at most %d may be", len(y.Limits), risk.PlanLimits)
+		l.Add(at, "plans[].limits", "are %d, at most %d may be", len(y.Limits), risk.PlanLimits)
 		y.Limits = nil
 	}
 	for i := range y.Limits {
@@ -276,7 +268,7 @@ func (l *loader) limit(y *limitYAML, at yamlfile.Scalar, field string) risk.Limi
 	for _, s := range y.Methods {
 		m, ok := txn.ParseMethods(s.Text)
 		if !ok {
-			l.problem(s, field+".methods[]", "%q must be a way of reading a card, such as chip or contactless, alone or with +pin or -pin", s.Text)
+			l.Add(s, field+".methods[]", "%q must be a way of reading a card, such as chip or contactless, alone or with +pin or -pin", s.Text)
 		}
 		x.Methods |= m
 	}
@@ -293,7 +285,7 @@ func (l *loader) limit(y *limitYAML, at yamlfile.Scalar, field string) risk.Limi
 	}{{y.Transaction, "transaction", &b.Transaction}, {y.DayAmount, "day_amount", &b.DayAmount}, {y.MonthAmount, "month_amount", &b.MonthAmount}} {
 		if f.s.Line > 0 {
 			if *f.to, bounded = l.amount(f.s, field+"."+f.name, x.Currency), true; *f.to == 0 {
-				l.problem(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
+				l.Add(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
 			}
 		}
 	}
@@ -304,13 +296,13 @@ func (l *loader) limit(y *limitYAML, at yamlfile.Scalar, field string) risk.Limi
 	}{{y.DayCount, "day_count", &b.DayCount}, {y.MonthCount, "month_count", &b.MonthCount}} {
 		if f.s.Line > 0 {
 			if whole(l, f.s, field+"."+f.name, f.to, math.MaxUint32); *f.to == 0 {
-				l.problem(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
+				l.Add(f.s, field+"."+f.name, "%q must be more than 0: leave it out for no limit", f.s.Text)
 			}
 			bounded = true
 		}
 	}
 	if !bounded {
-		l.problem(at, field, "bounds nothing: give transaction, day_amount, day_count, month_amount or month_count")
+		l.Add(at, field, "bounds nothing: give transaction, day_amount, day_count, month_amount or month_count")
 	}
 	return x
 }
@@ -344,7 +336,7 @@ func (l *loader) parties(d *document) {
 		if y.Why.Line > 0 {
 			n := slices.Index(blockNames[:], y.Why.Text)
 			if n < 0 {
-				l.problem(y.Why, field+".why", "%q must be one of %s", y.Why.Text, strings.Join(blockNames[:], ", "))
+				l.Add(y.Why, field+".why", "%q must be one of %s", y.Why.Text, strings.Join(blockNames[:], ", "))
 			}
 			b.Why = risk.BlockReason(max(n, 0))
 		}
@@ -354,7 +346,7 @@ func (l *loader) parties(d *document) {
 		}
 		card := txn.CardToken(l.token(at.Or(y.Card), field+".card"))
 		if _, twice := l.p.Blocked[card]; twice {
-			l.problem(y.Card, field+".card", "the card stands here twice")
+			l.Add(y.Card, field+".card", "the card stands here twice")
 		}
 		l.p.Blocked[card] = b
 	}
@@ -371,30 +363,30 @@ func (l *loader) list(y *listYAML) {
 	x := rules.List{Name: l.name(y.Name, field+".name")}
 	at := yamlfile.First(y.Name, y.Of)
 	if !rules.ListNamed(x.Name) {
-		l.problem(at.Or(y.Name), field+".name", "%q must be of lower-case letters, digits and underscores, a letter first, at most 40", x.Name)
+		l.Add(at.Or(y.Name), field+".name", "%q must be of lower-case letters, digits and underscores, a letter first, at most 40", x.Name)
 	}
 	if slices.ContainsFunc(l.p.Lists, func(z rules.List) bool { return z.Name == x.Name }) {
-		l.problem(at.Or(y.Name), field+".name", "another list is called %q", x.Name)
+		l.Add(at.Or(y.Name), field+".name", "another list is called %q", x.Name)
 	}
 	if len(l.p.Lists) == rules.ListsMax {
-		l.problem(at, "lists", "there are more than %d lists", rules.ListsMax)
+		l.Add(at, "lists", "there are more than %d lists", rules.ListsMax)
 		return
 	}
 	var ok bool
 	if x.Of, ok = rules.ParseFact(y.Of.Text); !ok {
-		l.problem(at.Or(y.Of), field+".of", "%q is no fact: acqswitch risk facts lists them, such as merchant.mcc", y.Of.Text)
+		l.Add(at.Or(y.Of), field+".of", "%q is no fact: acqswitch risk facts lists them, such as merchant.mcc", y.Of.Text)
 		return
 	}
 	if len(y.Entries) > rules.ListEntriesMax {
-		l.problem(at, field+".entries", "are %d, at most %d may be", len(y.Entries), rules.ListEntriesMax)
+		l.Add(at, field+".entries", "are %d, at most %d may be", len(y.Entries), rules.ListEntriesMax)
 		return
 	}
 	seen := make(map[string]bool, len(y.Entries))
 	for _, s := range y.Entries {
 		if err := rules.CheckEntry(x.Of, s.Text); err != nil {
-			l.problem(s, field+".entries[]", "%v", err)
+			l.Add(s, field+".entries[]", "%v", err)
 		} else if seen[s.Text] {
-			l.problem(s, field+".entries[]", "it stands in list %q twice", x.Name)
+			l.Add(s, field+".entries[]", "it stands in list %q twice", x.Name)
 		}
 		seen[s.Text] = true
 		x.Entries = append(x.Entries, s.Text)
@@ -403,7 +395,7 @@ func (l *loader) list(y *listYAML) {
 }
 
 func (l *loader) rules(ys []ruleYAML) {
-	before := l.problems.Len()
+	before := l.Len()
 	for i := range ys {
 		y := &ys[i]
 		const field = "rules[]"
@@ -412,26 +404,26 @@ func (l *loader) rules(ys []ruleYAML) {
 			From: l.date(y.From, field+".from"), Until: l.date(y.Until, field+".until")}
 		whole(l, y.Number, field+".number", (*uint16)(&r.Number), math.MaxUint16)
 		if y.When.Line == 0 {
-			l.problem(at, field+".when", "is missing: it is the condition, such as amount > 1000_00")
+			l.Add(at, field+".when", "is missing: it is the condition, such as amount > 1000_00")
 		}
 		r.Action = l.action(at.Or(y.Action), field+".action", false)
 		if reason, ok := rules.Refusals[y.Refuse.Text]; ok && r.Action == txn.ActionRefuse {
 			r.Reason = reason
 		} else if r.Action == txn.ActionRefuse {
-			l.problem(at.Or(y.Refuse), field+".refuse_as", "%q must be card (57), transaction (58), amount (61) or frequency (65)", y.Refuse.Text)
+			l.Add(at.Or(y.Refuse), field+".refuse_as", "%q must be card (57), transaction (58), amount (61) or frequency (65)", y.Refuse.Text)
 		} else if y.Refuse.Line > 0 {
-			l.problem(y.Refuse, field+".refuse_as", "means nothing to a rule that does not refuse: remove it")
+			l.Add(y.Refuse, field+".refuse_as", "means nothing to a rule that does not refuse: remove it")
 		}
 		switch {
 		case y.OnError.Line == 0 || y.OnError.Text == passes:
 		case y.OnError.Text == "refuse" && r.Action == txn.ActionRefuse:
 			r.RefuseOnError = true
 		default:
-			l.problem(y.OnError, field+".on_error", "%q must be pass, or refuse for a rule that refuses", y.OnError.Text)
+			l.Add(y.OnError, field+".on_error", "%q must be pass, or refuse for a rule that refuses", y.OnError.Text)
 		}
 		l.p.Own = append(l.p.Own, r)
 	}
-	if l.problems.Len() > before {
+	if l.Len() > before {
 		return
 	}
 	if _, err := rules.New(l.p.Own, l.p.Lists...); err != nil {
@@ -443,13 +435,13 @@ func (l *loader) rules(ys []ruleYAML) {
 func (l *loader) ruleProblems(ys []ruleYAML, err error) {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
-		l.problem(yamlfile.Scalar{}, "rules", "%v", err)
+		l.Add(yamlfile.Scalar{}, "rules", "%v", err)
 		return
 	}
 	for _, err := range joined.Unwrap() {
 		var p *rules.Problem
 		if !errors.As(err, &p) {
-			l.problem(yamlfile.Scalar{}, "rules", "%v", err)
+			l.Add(yamlfile.Scalar{}, "rules", "%v", err)
 			continue
 		}
 		y := &ys[p.At]
@@ -460,6 +452,6 @@ func (l *loader) ruleProblems(ys []ruleYAML, err error) {
 			at.Line += e.Line - 1
 			what = fmt.Sprintf("column %d: %s", e.Column, e.What)
 		}
-		l.problem(at, "rules[]."+p.Field, "rule %q: %s", p.Name, what)
+		l.Add(at, "rules[]."+p.Field, "rule %q: %s", p.Name, what)
 	}
 }

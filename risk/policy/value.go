@@ -18,7 +18,7 @@ import (
 func (l *loader) mode(s yamlfile.Scalar, field string) rules.Mode {
 	m, ok := rules.ParseMode(cmp.Or(s.Text, "enforce"))
 	if !ok {
-		l.problem(s, field, "%q must be enforce, shadow or off", s.Text)
+		l.Add(s, field, "%q must be enforce, shadow or off", s.Text)
 	}
 	return m
 }
@@ -37,7 +37,7 @@ func (l *loader) action(s yamlfile.Scalar, field string, mayPass bool) txn.Actio
 	if mayPass {
 		names = append(names, passes)
 	}
-	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return txn.ActionAlert
 }
 
@@ -47,7 +47,7 @@ func (l *loader) scope(s yamlfile.Scalar, field string) txn.LimitScope {
 			return x
 		}
 	}
-	l.problem(s, field, "%q must be terminal, merchant, card or identity", s.Text)
+	l.Add(s, field, "%q must be terminal, merchant, card or identity", s.Text)
 	return txn.ScopeTerminal
 }
 
@@ -62,7 +62,7 @@ func oneOf[T interface {
 		}
 		names = append(names, v.String())
 	}
-	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return 0
 }
 
@@ -73,7 +73,7 @@ func whole[T ~uint8 | ~uint16 | ~uint32](l *loader, s yamlfile.Scalar, field str
 	}
 	n, err := strconv.ParseUint(s.Text, 10, 64)
 	if err != nil || n > most {
-		l.problem(s, field, "%q must be a number from 0 to %d", s.Text, most)
+		l.Add(s, field, "%q must be a number from 0 to %d", s.Text, most)
 		return
 	}
 	*to = T(n)
@@ -82,7 +82,7 @@ func whole[T ~uint8 | ~uint16 | ~uint32](l *loader, s yamlfile.Scalar, field str
 func (l *loader) amount(s yamlfile.Scalar, field string, c txn.Currency) int64 {
 	a, err := txn.ParseAmount(s.Text, c)
 	if err != nil {
-		l.problem(s, field, "%v", err)
+		l.Add(s, field, "%v", err)
 	}
 	return a.Minor
 }
@@ -91,7 +91,7 @@ func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 	c, ok := iso4217.Lookup(s.Text)
 	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
 	if !ok || err != nil || c.Code != s.Text {
-		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
+		l.Add(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
 		return txn.CNY
 	}
 	return txn.Currency(n)
@@ -101,7 +101,7 @@ func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
 	n, err := strconv.ParseUint(s.Text, 10, 16)
 	if err != nil || len(s.Text) != 3 || n == 0 {
-		l.problem(s, field, "%q must be the three digits of a country in ISO 3166, such as 840", s.Text)
+		l.Add(s, field, "%q must be the three digits of a country in ISO 3166, such as 840", s.Text)
 	}
 	if n == china {
 		return 0
@@ -115,7 +115,7 @@ func (l *loader) region(s yamlfile.Scalar, field string) txn.Region {
 	}
 	n, err := strconv.ParseUint(s.Text, 10, 32)
 	if _, ok := registry.RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
-		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
+		l.Add(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
 		return 0
 	}
 	return txn.Region(n)
@@ -127,20 +127,20 @@ func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {
 	}
 	d, err := txn.ParseDate(s.Text)
 	if err != nil {
-		l.problem(s, field, "%q must be a day as 2026-11-22", s.Text)
+		l.Add(s, field, "%q must be a day as 2026-11-22", s.Text)
 	}
 	return d
 }
 
 func (l *loader) ordered(s yamlfile.Scalar, field string, from, until txn.Date) {
 	if until != 0 && until < from {
-		l.problem(s, field, "%s is before from, %s", until, from)
+		l.Add(s, field, "%s is before from, %s", until, from)
 	}
 }
 
 func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
 	if s.Text == "" || len(s.Text) > size || strings.Trim(s.Text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
-		l.problem(s, field, "%q must be 1 to %d letters and digits", s.Text, size)
+		l.Add(s, field, "%q must be 1 to %d letters and digits", s.Text, size)
 	}
 	return s.Text
 }
@@ -149,7 +149,7 @@ func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
 func (l *loader) token(s yamlfile.Scalar, field string) (t [16]byte) {
 	b, err := hex.DecodeString(s.Text)
 	if err != nil || len(b) != len(t) {
-		l.problem(s, field, "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
+		l.Add(s, field, "must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
 		return t
 	}
 	return [16]byte(b)

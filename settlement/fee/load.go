@@ -19,9 +19,8 @@ import (
 const (
 	FileSizeMax = 16 << 20 // each
 
-	ratesMax      = 10_000 // of one plan
-	nameMax       = 40
-	formatVersion = "1"
+	ratesMax = 10_000 // of one plan
+	nameMax  = 40
 )
 
 // defaults are interchange and network as CUP has them since 2016-09-06 (cup-pos
@@ -109,7 +108,7 @@ func Load(plans, bins File, registered map[string]string) (*Schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: plans.Name, s: s, plans: map[string]*tariff{}}
+	l := loader{Problems: yamlfile.Problems{File: plans.Name}, s: s, plans: map[string]*tariff{}}
 	if len(registered) > 0 {
 		l.join(doc, registered)
 		if s.plansText = yamlfile.Encode(doc); len(s.plansText) > FileSizeMax {
@@ -117,9 +116,9 @@ func Load(plans, bins File, registered map[string]string) (*Schedule, error) {
 		}
 	}
 	l.document(doc, builtIn)
-	l.file = bins.Name
+	l.File = bins.Name
 	l.cards(bins.Text)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return nil, err
 	}
 	h := sha256.New()
@@ -149,7 +148,7 @@ func (l *loader) join(d *document, registered map[string]string) {
 		case plan == "":
 			continue
 		case y.Plan.Line > 0:
-			l.problem(y.Plan, "merchants[].plan", "the registry gives merchant %s the plan %q: change it there and remove it here", y.ID.Text, plan)
+			l.Add(y.Plan, "merchants[].plan", "the registry gives merchant %s the plan %q: change it there and remove it here", y.ID.Text, plan)
 		default:
 			y.Plan = yamlfile.Scalar{Text: plan, Line: y.ID.Line}
 		}
@@ -160,7 +159,7 @@ func (l *loader) join(d *document, registered map[string]string) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(registered)) {
 		if plan := registered[id]; !there[plan] {
-			l.problem(yamlfile.Scalar{}, "plans[].name", "there is no plan %q, which merchant %s has in the registry: add it here or change it there (merchant set)", plan, id)
+			l.Add(yamlfile.Scalar{}, "plans[].name", "there is no plan %q, which merchant %s has in the registry: add it here or change it there (merchant set)", plan, id)
 		} else if !said[id] {
 			d.Merchants = append(d.Merchants, merchantYAML{ID: scalar(id), Plan: scalar(plan), From: scalar(anyDay)})
 		}
@@ -171,20 +170,13 @@ func scalar(text string) yamlfile.Scalar { return yamlfile.Scalar{Text: text, Li
 
 // loader fills the schedule and collects what is wrong.
 type loader struct {
-	file     string
-	problems yamlfile.Problems
-	s        *Schedule
-	plans    map[string]*tariff
-}
-
-func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	l.problems.Add(s.Problem(l.file, field, format, args...))
+	yamlfile.Problems
+	s     *Schedule
+	plans map[string]*tariff
 }
 
 func (l *loader) document(d, builtIn *document) {
-	if d.Version.Text != formatVersion {
-		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
-	}
+	l.Version(d.Version)
 	l.s.interchange = l.tariff(cmp.Or(d.Interchange, builtIn.Interchange), "interchange")
 	l.s.network = l.tariff(cmp.Or(d.Network, builtIn.Network), "network")
 	for i := range d.Plans {
@@ -192,9 +184,9 @@ func (l *loader) document(d, builtIn *document) {
 		t := l.tariff(y, "plans[]")
 		switch _, twice := l.plans[t.name]; {
 		case t.name == "" || len(t.name) > nameMax:
-			l.problem(y.Name, "plans[].name", "%q must be 1 to %d characters", t.name, nameMax)
+			l.Add(y.Name, "plans[].name", "%q must be 1 to %d characters", t.name, nameMax)
 		case twice:
-			l.problem(y.Name, "plans[].name", "%q is used twice: give one of them another name", t.name)
+			l.Add(y.Name, "plans[].name", "%q is used twice: give one of them another name", t.name)
 		}
 		l.plans[t.name] = &t
 	}
@@ -214,11 +206,11 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 	case "keep":
 		t.keeps = true
 	default:
-		l.problem(y.Refunds, field+".refunds", "%q must be return or keep", y.Refunds.Text)
+		l.Add(y.Refunds, field+".refunds", "%q must be return or keep", y.Refunds.Text)
 	}
 	at := yamlfile.First(y.Name, y.Refunds)
 	if len(y.Rates) == 0 || len(y.Rates) > ratesMax {
-		l.problem(at, field+".rates", "are %d: 1 to %d are needed", len(y.Rates), ratesMax)
+		l.Add(at, field+".rates", "are %d: 1 to %d are needed", len(y.Rates), ratesMax)
 	}
 	spans := map[group][]span{}
 	var order []group
@@ -235,7 +227,7 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 		for _, m := range r.MCC {
 			n, err := strconv.ParseUint(m.Text, 10, 16)
 			if err != nil || len(m.Text) != 4 || n == 0 {
-				l.problem(m, field+".rates[].mcc", "%q must be a merchant category of four digits, such as 5411", m.Text)
+				l.Add(m, field+".rates[].mcc", "%q must be a merchant category of four digits, such as 5411", m.Text)
 			}
 			mccs = append(mccs, uint16(n))
 		}
@@ -263,7 +255,7 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 		l.contiguous(spans[g], field+".rates[].from")
 		other := group{Debit + Credit - g.card, g.currency, 0, 0}
 		if _, both := spans[other]; !both {
-			l.problem(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)
+			l.Add(spans[g][0].at, field+".rates[].card", "%s cards have a rate in currency %s, %s cards of any category have none: add one", g.card, g.currency, other.card)
 		}
 	}
 	return t
@@ -276,9 +268,9 @@ func (l *loader) contiguous(spans []span, field string) {
 		before, this := spans[i-1], spans[i]
 		switch {
 		case before.to == 0 || this.from <= before.to:
-			l.problem(this.at, field, "%s is in the period of line %d: that must end before", this.from, before.at.Line)
+			l.Add(this.at, field, "%s is in the period of line %d: that must end before", this.from, before.at.Line)
 		case this.from != before.to.After():
-			l.problem(this.at, field, "between %s, when the period of line %d ends, and %s there is a gap: close it", before.to, before.at.Line, this.from)
+			l.Add(this.at, field, "between %s, when the period of line %d ends, and %s there is a gap: close it", before.to, before.at.Line, this.from)
 		}
 	}
 }
@@ -286,15 +278,15 @@ func (l *loader) contiguous(spans []span, field string) {
 func (l *loader) period(from, to yamlfile.Scalar, field string) (p period) {
 	var err error
 	if p.from, err = txn.ParseDate(from.Text); err != nil {
-		l.problem(from, field+".from", "%q must be a day as 2026-01-31", from.Text)
+		l.Add(from, field+".from", "%q must be a day as 2026-01-31", from.Text)
 	}
 	if to.Line == 0 {
 		return p
 	}
 	if p.to, err = txn.ParseDate(to.Text); err != nil {
-		l.problem(to, field+".to", "%q must be a day as 2026-01-31, or be left out", to.Text)
+		l.Add(to, field+".to", "%q must be a day as 2026-01-31, or be left out", to.Text)
 	} else if p.to < p.from {
-		l.problem(to, field+".to", "%s is before %s, when the period begins", p.to, p.from)
+		l.Add(to, field+".to", "%s is before %s, when the period begins", p.to, p.from)
 	}
 	return p
 }
@@ -307,7 +299,7 @@ func (l *loader) way(s yamlfile.Scalar, field string) uint8 {
 			return uint8(w) + 1
 		}
 	}
-	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return 0
 }
 
@@ -320,10 +312,10 @@ func (l *loader) tiers(ys []tierYAML, at yamlfile.Scalar, field string, c txn.Cu
 		if c != 0 {
 			a, err := txn.ParseAmount(y.Above.Text, c)
 			if err != nil {
-				l.problem(at.Or(y.Above), field+".above", "%v", err)
+				l.Add(at.Or(y.Above), field+".above", "%v", err)
 			}
 			if t.above = a.Minor; err == nil && (t.above == 0 || i > 0 && t.above <= tiers[i-1].above) {
-				l.problem(y.Above, field+".above", "%s must be above zero and above that of the tier before", y.Above.Text)
+				l.Add(y.Above, field+".above", "%s must be above zero and above that of the tier before", y.Above.Text)
 			}
 		}
 		tiers, l.s.tiers = append(tiers, t), true
@@ -339,14 +331,14 @@ func (l *loader) agencies(ys []agencyYAML, at yamlfile.Scalar) (all []Agency) {
 		at := at.Or(yamlfile.First(y.Code, y.PPM))
 		a := Agency{Code: y.Code.Text}
 		if n := len(a.Code); n == 0 || n > CodeMax || strings.Trim(strings.ToLower(a.Code), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			l.problem(at.Or(y.Code), "merchants[].agencies[].code", "%q must be 1 to %d letters, digits and hyphens", a.Code, CodeMax)
+			l.Add(at.Or(y.Code), "merchants[].agencies[].code", "%q must be 1 to %d letters, digits and hyphens", a.Code, CodeMax)
 		}
 		if slices.ContainsFunc(all, func(b Agency) bool { return b.Code == a.Code }) {
-			l.problem(y.Code, "merchants[].agencies[].code", "%q has a share already", a.Code)
+			l.Add(y.Code, "merchants[].agencies[].code", "%q has a share already", a.Code)
 		}
 		var err error
 		if a.PPM, err = strconv.ParseInt(y.PPM.Text, 10, 64); err != nil || a.PPM <= 0 || a.PPM > left {
-			l.problem(at.Or(y.PPM), "merchants[].agencies[].ppm", "%q must be a whole number of millionths of our income, 1 to %d that are left; 30 %% is 300000", y.PPM.Text, left)
+			l.Add(at.Or(y.PPM), "merchants[].agencies[].ppm", "%q must be a whole number of millionths of our income, 1 to %d that are left; 30 %% is 300000", y.PPM.Text, left)
 		}
 		left -= max(0, min(a.PPM, left))
 		all = append(all, a)
@@ -357,7 +349,7 @@ func (l *loader) agencies(ys []agencyYAML, at yamlfile.Scalar) (all []Agency) {
 func (l *loader) rate(y *tierYAML, at yamlfile.Scalar, field string, c txn.Currency) (r Rate) {
 	ppm, err := strconv.ParseInt(y.PPM.Text, 10, 64)
 	if err != nil || ppm < 0 || ppm > PPMMax {
-		l.problem(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, PPMMax)
+		l.Add(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, PPMMax)
 	}
 	r.PPM = ppm
 	for _, m := range [...]struct {
@@ -370,13 +362,13 @@ func (l *loader) rate(y *tierYAML, at yamlfile.Scalar, field string, c txn.Curre
 		}
 		a, err := txn.ParseAmount(m.s.Text, c)
 		if err != nil {
-			l.problem(m.s, field+"."+m.name, "%v", err)
+			l.Add(m.s, field+"."+m.name, "%v", err)
 		}
 		*m.to = a.Minor
 	}
 	r.Capped = y.Cap.Line > 0
 	if r.Capped && r.Cap < max(r.Min, r.Fixed) {
-		l.problem(y.Cap, field+".cap", "is below min or fixed: no fee can be both")
+		l.Add(y.Cap, field+".cap", "is below min or fixed: no fee can be both")
 	}
 	return r
 }
@@ -390,14 +382,14 @@ func (l *loader) cardsOf(s yamlfile.Scalar, field string) []Card {
 	case "any":
 		return []Card{Debit, Credit}
 	}
-	l.problem(s, field, "%q must be debit, credit or any", s.Text)
+	l.Add(s, field, "%q must be debit, credit or any", s.Text)
 	return nil
 }
 
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 	c, err := txn.ParseCurrency(s.Text)
 	if err != nil {
-		l.problem(s, field, "%v", err)
+		l.Add(s, field, "%v", err)
 	}
 	return c
 }
@@ -410,13 +402,13 @@ func (l *loader) merchants(ys []merchantYAML) {
 		at := yamlfile.First(y.ID, y.Plan, y.From, y.To)
 		id := txn.MakeMerchantID(y.ID.Text)
 		if n := len(y.ID.Text); n == 0 || n > len(id) {
-			l.problem(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
+			l.Add(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
 		}
 		plan := l.plans[y.Plan.Text]
 		if plan == nil && y.Plan.Text == "" {
-			l.problem(at.Or(y.Plan), "merchants[].plan", "merchant %s has none: name it here, or in its fee_plan where the registry is in the database", y.ID.Text)
+			l.Add(at.Or(y.Plan), "merchants[].plan", "merchant %s has none: name it here, or in its fee_plan where the registry is in the database", y.ID.Text)
 		} else if plan == nil {
-			l.problem(at.Or(y.Plan), "merchants[].plan", "there is no plan %q", y.Plan.Text)
+			l.Add(at.Or(y.Plan), "merchants[].plan", "there is no plan %q", y.Plan.Text)
 		}
 		p := l.period(at.Or(y.From), y.To, "merchants[]")
 		if len(spans[id]) == 0 {
@@ -434,7 +426,7 @@ func (l *loader) merchants(ys []merchantYAML) {
 func (l *loader) cards(text []byte) {
 	table, problems := txn.ParseCardTable(text)
 	for _, p := range problems {
-		l.problem(yamlfile.Scalar{Line: p.Line}, p.Field, "%s", p.What)
+		l.Add(yamlfile.Scalar{Line: p.Line}, p.Field, "%s", p.What)
 	}
 	l.s.table = table
 }

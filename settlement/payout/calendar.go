@@ -83,9 +83,9 @@ type holidayYAML struct {
 
 func (l *loader) calendar(doc *calendarYAML) *Calendar {
 	c := &Calendar{years: map[txn.Date]bool{}, odd: map[txn.Date]bool{}}
-	l.version(doc.Version)
+	l.Version(doc.Version)
 	if len(doc.Years) == 0 {
-		l.problem(doc.Version, "years", "are missing: without one no working day is known")
+		l.Add(doc.Version, "years", "are missing: without one no working day is known")
 	}
 	for i := range doc.Years {
 		y := &doc.Years[i]
@@ -93,10 +93,10 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 		n := txn.Date(year.Year())
 		switch {
 		case err != nil:
-			l.problem(y.Year, "years[].year", "%q must be a year as 2026", y.Year.Text)
+			l.Add(y.Year, "years[].year", "%q must be a year as 2026", y.Year.Text)
 			continue
 		case seen(c.years, n):
-			l.problem(y.Year, "years[].year", "%d is here twice: join them", n)
+			l.Add(y.Year, "years[].year", "%d is here twice: join them", n)
 		}
 		c.years[n] = y.Holidays != nil
 		for i := range y.Holidays {
@@ -111,11 +111,11 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 				continue
 			}
 			if to < from {
-				l.problem(h.To, "years[].holidays[].to", "%s is before %s, when the holiday begins", to, from)
+				l.Add(h.To, "years[].holidays[].to", "%s is before %s, when the holiday begins", to, from)
 			}
 			for d := from; d <= to; d = d.After() {
 				if _, twice := c.odd[d]; twice {
-					l.problem(at.Or(h.From), "years[].holidays[].from", "%s is a holiday already", d)
+					l.Add(at.Or(h.From), "years[].holidays[].from", "%s is a holiday already", d)
 				}
 				c.odd[d] = false
 			}
@@ -126,9 +126,9 @@ func (l *loader) calendar(doc *calendarYAML) *Calendar {
 			switch {
 			case d == 0:
 			case odd:
-				l.problem(w, "years[].workdays[]", "%s is here as a holiday or a working day already", d)
+				l.Add(w, "years[].workdays[]", "%s is here as a holiday or a working day already", d)
 			case !weekend(d):
-				l.problem(w, "years[].workdays[]", "%s is a %s, which is worked anyway", d, d.In(time.UTC).Weekday())
+				l.Add(w, "years[].workdays[]", "%s is a %s, which is worked anyway", d, d.In(time.UTC).Weekday())
 			}
 			c.odd[d] = true
 		}
@@ -142,7 +142,7 @@ func seen(years map[txn.Date]bool, n txn.Date) bool { _, ok := years[n]; return 
 func (l *loader) dayOf(s yamlfile.Scalar, year txn.Date, field string) txn.Date {
 	d, err := txn.ParseDate(s.Text)
 	if err != nil || d/10000 != year {
-		l.problem(s, field, "%q must be a day of %d, as %d-01-31", s.Text, year, year)
+		l.Add(s, field, "%q must be a day of %d, as %d-01-31", s.Text, year, year)
 		return 0
 	}
 	return d

@@ -21,7 +21,6 @@ const (
 	nameMax        = 70 // of an account's owner: what all banks take
 	numberMax      = 34
 	reserveDaysMax = 3660
-	formatVersion  = "1"
 )
 
 // Terms are checked: how merchants are paid, and when banks work. They are
@@ -119,7 +118,7 @@ func Load(merchants, calendar File, registry Registry) (*Terms, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: merchants.Name, registry: registry}
+	l := loader{Problems: yamlfile.Problems{File: merchants.Name}, registry: registry}
 	if len(registry.Merchants) > 0 {
 		l.join(t, doc)
 		if t.text = yamlfile.Encode(doc); len(t.text) > FileSizeMax {
@@ -127,9 +126,9 @@ func Load(merchants, calendar File, registry Registry) (*Terms, error) {
 		}
 	}
 	l.document(t, doc)
-	l.file = calendar.Name
+	l.File = calendar.Name
 	t.Calendar = l.calendar(days)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return nil, err
 	}
 	h := sha256.New()
@@ -142,28 +141,17 @@ func Load(merchants, calendar File, registry Registry) (*Terms, error) {
 
 // loader collects what is wrong.
 type loader struct {
-	file     string
+	yamlfile.Problems
 	registry Registry
 	merchant string // whose accounts are read
-	problems yamlfile.Problems
-}
-
-func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	l.problems.Add(s.Problem(l.file, field, format, args...))
-}
-
-func (l *loader) version(s yamlfile.Scalar) {
-	if s.Text != formatVersion {
-		l.problem(s, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
-	}
 }
 
 func (l *loader) document(t *Terms, d *document) {
-	l.version(d.Version)
+	l.Version(d.Version)
 	if d.Payer != nil {
 		t.Payer = d.Payer.Name.Text
 		if n := len(t.Payer); n == 0 || n > nameMax {
-			l.problem(d.Payer.Name, "payer.name", "%q must be 1 to %d bytes", t.Payer, nameMax)
+			l.Add(d.Payer.Name, "payer.name", "%q must be 1 to %d bytes", t.Payer, nameMax)
 		}
 		t.payer = l.accounts(d.Payer.Accounts, d.Payer.Name, "payer.accounts[]")
 	}
@@ -172,15 +160,15 @@ func (l *loader) document(t *Terms, d *document) {
 		at := yamlfile.First(y.ID, y.Cycle, y.Onboarded, y.Licence)
 		id := txn.MakeMerchantID(y.ID.Text)
 		if n := len(y.ID.Text); n == 0 || n > len(id) {
-			l.problem(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
+			l.Add(at.Or(y.ID), "merchants[].mid", "%q must be 1 to %d characters", y.ID.Text, len(id))
 		} else if t.merchants[id] != nil {
-			l.problem(y.ID, "merchants[].mid", "%q is here twice: join them", y.ID.Text)
+			l.Add(y.ID, "merchants[].mid", "%q is here twice: join them", y.ID.Text)
 		}
 		m := &Merchant{Onboarded: l.day(y.Onboarded, "merchants[].onboarded"), LicenceUntil: l.day(y.Licence, "merchants[].licence_until")}
 		if y.Cycle.Line > 0 {
 			c := slices.Index(cycleNames[:], y.Cycle.Text)
 			if m.Cycle = Cycle(max(c, 0)); c < 0 {
-				l.problem(y.Cycle, "merchants[].cycle", "%q must be one of %s", y.Cycle.Text, strings.Join(cycleNames[:], ", "))
+				l.Add(y.Cycle, "merchants[].cycle", "%q must be one of %s", y.Cycle.Text, strings.Join(cycleNames[:], ", "))
 			}
 		}
 		for _, s := range y.On {
@@ -195,7 +183,7 @@ func (l *loader) document(t *Terms, d *document) {
 		case "yes":
 			m.Held = true
 		default:
-			l.problem(y.Held, "merchants[].held", "%q must be yes, or be left out", y.Held.Text)
+			l.Add(y.Held, "merchants[].held", "%q must be yes, or be left out", y.Held.Text)
 		}
 		l.merchant = y.ID.Text
 		m.Accounts = l.accounts(y.Accounts, at, "merchants[].accounts[]")
@@ -209,7 +197,7 @@ func (l *loader) day(s yamlfile.Scalar, field string) txn.Date {
 	}
 	d, err := txn.ParseDate(s.Text)
 	if err != nil {
-		l.problem(s, field, "%q must be a day as 2026-01-31, or be left out", s.Text)
+		l.Add(s, field, "%q must be a day as 2026-01-31, or be left out", s.Text)
 	}
 	return d
 }
@@ -220,14 +208,14 @@ func (l *loader) weekday(s yamlfile.Scalar) time.Weekday {
 			return d
 		}
 	}
-	l.problem(s, "merchants[].on[]", "%q must be mon, tue, wed, thu, fri, sat or sun", s.Text)
+	l.Add(s, "merchants[].on[]", "%q must be mon, tue, wed, thu, fri, sat or sun", s.Text)
 	return 0
 }
 
 func (l *loader) number(s yamlfile.Scalar, field string, low, high int64) int64 {
 	n, err := strconv.ParseInt(s.Text, 10, 64)
 	if err != nil || n < low || n > high {
-		l.problem(s, field, "%q must be a whole number from %d to %d", s.Text, low, high)
+		l.Add(s, field, "%q must be a whole number from %d to %d", s.Text, low, high)
 	}
 	return n
 }
@@ -238,27 +226,27 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 		at := at.Or(yamlfile.First(y.Currency, y.Name, y.Number, y.Bank, y.Min))
 		a := Account{Name: y.Name.Text, Number: y.Number.Text, Bank: y.Bank.Text, Currency: l.currency(at.Or(y.Currency), field+".currency")}
 		if find(accounts, a.Currency) != nil {
-			l.problem(at.Or(y.Currency), field+".currency", "%s has an account already", y.Currency.Text)
+			l.Add(at.Or(y.Currency), field+".currency", "%s has an account already", y.Currency.Text)
 		}
 		if n := len(a.Name); n == 0 || n > nameMax {
-			l.problem(at.Or(y.Name), field+".name", "%q must be the owner's name, 1 to %d bytes", a.Name, nameMax)
+			l.Add(at.Or(y.Name), field+".name", "%q must be the owner's name, 1 to %d bytes", a.Name, nameMax)
 		}
 		if y.Sealed.Line > 0 {
 			a.Number = l.open(y, field)
 		}
 		switch {
 		case len(a.Number) == 0 || len(a.Number) > numberMax || !alphanumeric(a.Number):
-			l.problem(at.Or(y.Number), field+".number", "must be 1 to %d letters and digits", numberMax)
+			l.Add(at.Or(y.Number), field+".number", "must be 1 to %d letters and digits", numberMax)
 		case looksLikeIBAN(a.Number) && !validIBAN(a.Number):
-			l.problem(at.Or(y.Number), field+".number", "looks like an IBAN and its check digits are wrong")
+			l.Add(at.Or(y.Number), field+".number", "looks like an IBAN and its check digits are wrong")
 		}
 		if !isBIC(a.Bank) && !isCNAPS(a.Bank) {
-			l.problem(at.Or(y.Bank), field+".bank", "%q must be a BIC of 8 or 11 characters or a CNAPS code of 12 digits", a.Bank)
+			l.Add(at.Or(y.Bank), field+".bank", "%q must be a BIC of 8 or 11 characters or a CNAPS code of 12 digits", a.Bank)
 		}
 		if y.Min.Line > 0 && a.Currency != 0 {
 			m, err := txn.ParseAmount(y.Min.Text, a.Currency)
 			if err != nil {
-				l.problem(y.Min, field+".min", "%v", err)
+				l.Add(y.Min, field+".min", "%v", err)
 			}
 			a.Min = m.Minor
 		}
@@ -271,13 +259,13 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 func (l *loader) open(y *accountYAML, field string) string {
 	switch {
 	case y.Number.Line > 0:
-		l.problem(y.Number, field+".number", "is sealed: it cannot stand here, too")
+		l.Add(y.Number, field+".number", "is sealed: it cannot stand here, too")
 	case l.registry.Open == nil:
-		l.problem(y.Sealed, field+".sealed", "is for accounts of the registry, and there is none: say number")
+		l.Add(y.Sealed, field+".sealed", "is for accounts of the registry, and there is none: say number")
 	default:
 		number, err := l.registry.Open(l.merchant, y.Sealed.Text)
 		if err != nil {
-			l.problem(y.Sealed, field+".sealed", "%v", err)
+			l.Add(y.Sealed, field+".sealed", "%v", err)
 		}
 		return number
 	}
@@ -287,7 +275,7 @@ func (l *loader) open(y *accountYAML, field string) string {
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 	c, err := txn.ParseCurrency(s.Text)
 	if err != nil {
-		l.problem(s, field, "%v", err)
+		l.Add(s, field, "%v", err)
 	}
 	return c
 }

@@ -59,7 +59,7 @@ func (l *loader) join(t *Terms, d *document) {
 	}
 	for i := range d.Merchants {
 		if id := d.Merchants[i].ID; !known[id.Text] {
-			l.problem(id, "merchants[].mid", "the registry has no merchant %q", id.Text)
+			l.Add(id, "merchants[].mid", "the registry has no merchant %q", id.Text)
 		}
 	}
 	slices.SortStableFunc(d.Merchants, func(a, b merchantYAML) int { return strings.Compare(a.ID.Text, b.ID.Text) })
@@ -70,7 +70,7 @@ func (l *loader) say(s *yamlfile.Scalar, line yamlfile.Scalar, text, field strin
 	switch {
 	case text == "":
 	case s.Line > 0:
-		l.problem(*s, field, "the registry says this of the merchant: change it there and remove it here")
+		l.Add(*s, field, "the registry says this of the merchant: change it there and remove it here")
 	default:
 		*s = yamlfile.Scalar{Text: text, Line: line.Line}
 	}
@@ -89,13 +89,13 @@ func (l *loader) joinAccount(t *Terms, y *merchantYAML, r *Registered) {
 	l.say(&a.Name, line, r.Owner, "merchants[].accounts[].name")
 	l.say(&a.Sealed, line, r.Sealed, "merchants[].accounts[].sealed")
 	l.say(&a.Bank, line, r.Bank, "merchants[].accounts[].bank")
-	check := loader{file: l.file, registry: l.registry, merchant: r.ID}
+	check := loader{Problems: yamlfile.Problems{File: l.File}, registry: l.registry, merchant: r.ID}
 	check.accounts([]accountYAML{*a}, y.ID, "account")
-	for _, p := range check.problems.First() {
+	for _, p := range check.First() {
 		switch wrong := p.(*yamlfile.Problem); wrong.Field {
 		case "account.min": // the file's, told with its line
 		case "account.sealed": // the keys are not those that sealed it: nobody could be paid
-			l.problems.Add(fmt.Errorf("the account of merchant %s: %s", r.ID, wrong.What))
+			l.AddError(fmt.Errorf("the account of merchant %s: %s", r.ID, wrong.What))
 			return
 		default:
 			t.Unusable = append(t.Unusable, "merchant "+r.ID+": "+wrong.Field+" "+wrong.What)

@@ -17,9 +17,8 @@ import (
 // Limits of a file.
 const (
 	// FileSizeMax bounds what Load reads.
-	FileSizeMax   = 4 << 20
-	formatVersion = "1"
-	modulusMax    = 248
+	FileSizeMax = 4 << 20
+	modulusMax  = 248
 )
 
 // document is the file. The keys are explained in testdata/downloads.yaml.
@@ -146,9 +145,9 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{file: name, s: &Snapshot{}, seen: map[string]int{}}
+	l := loader{Problems: yamlfile.Problems{File: name}, s: &Snapshot{}, seen: map[string]int{}}
 	l.document(doc)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return nil, err
 	}
 	return l.s, nil
@@ -156,29 +155,22 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 
 // loader turns the document into a snapshot and collects what is wrong.
 type loader struct {
-	file     string
-	s        *Snapshot
-	problems yamlfile.Problems
-	seen     map[string]int // key and name -> line
-}
-
-func (l *loader) problem(s yamlfile.Scalar, key, format string, args ...any) {
-	l.problems.Add(s.Problem(l.file, key, format, args...))
+	yamlfile.Problems
+	s    *Snapshot
+	seen map[string]int // key and name -> line
 }
 
 // once refuses a second use of a name.
 func (l *loader) once(s yamlfile.Scalar, key, name string) {
 	if line, twice := l.seen[key+" "+name]; twice {
-		l.problem(s, key, "%s is already there on line %d", name, line)
+		l.Add(s, key, "%s is already there on line %d", name, line)
 		return
 	}
 	l.seen[key+" "+name] = s.Line
 }
 
 func (l *loader) document(d *document) {
-	if d.Version.Text != formatVersion {
-		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
-	}
+	l.Version(d.Version)
 	l.parameters(d.Parameters)
 	l.items(capks, d.CAPKs != nil, len(d.CAPKs), func(i int) (item, yamlfile.Scalar) { return l.capk(&d.CAPKs[i]) })
 	l.items(aids, d.AIDs != nil, len(d.AIDs), func(i int) (item, yamlfile.Scalar) { return l.aid(&d.AIDs[i]) })
@@ -205,7 +197,7 @@ func (l *loader) document(d *document) {
 
 func (l *loader) terminal(s yamlfile.Scalar, key string) txn.TerminalID {
 	if len(s.Text) == 0 || len(s.Text) > len(txn.TerminalID{}) {
-		l.problem(s, key, "%q must be 1 to %d characters", s.Text, len(txn.TerminalID{}))
+		l.Add(s, key, "%q must be 1 to %d characters", s.Text, len(txn.TerminalID{}))
 	}
 	return txn.MakeTerminalID(s.Text)
 }
@@ -224,18 +216,18 @@ func (l *loader) parameters(y *parametersYAML) {
 		o := &y.Overrides[i]
 		s := l.set(&o.Set, key+".set")
 		if len(o.Models)+len(o.Merchants)+len(o.Terminals) == 0 {
-			l.problem(yamlfile.Scalar{}, key, "number %d is for nobody: list models, merchants or terminals", i+1)
+			l.Add(yamlfile.Scalar{}, key, "number %d is for nobody: list models, merchants or terminals", i+1)
 		}
 		for _, m := range o.Models {
 			if len(m.Text) == 0 || len(m.Text) > 50 {
-				l.problem(m, key+".models[]", "%q must be the first 1 to 50 characters of serial numbers", m.Text)
+				l.Add(m, key+".models[]", "%q must be the first 1 to 50 characters of serial numbers", m.Text)
 			}
 			l.once(m, key+".models[]", m.Text)
 			ls.models = append(ls.models, model{m.Text, s})
 		}
 		for _, m := range o.Merchants {
 			if len(m.Text) == 0 || len(m.Text) > len(txn.MerchantID{}) {
-				l.problem(m, key+".merchants[]", "%q must be 1 to %d characters", m.Text, len(txn.MerchantID{}))
+				l.Add(m, key+".merchants[]", "%q must be 1 to %d characters", m.Text, len(txn.MerchantID{}))
 			}
 			l.once(m, key+".merchants[]", m.Text)
 			ls.merchants[txn.MakeMerchantID(m.Text)] = s
@@ -255,7 +247,7 @@ func (l *loader) set(y *setYAML, key string) *set {
 		if v.Line > 0 {
 			var err error
 			if s.values[i], err = tags[i].sort.encode(v.Text, tags[i].width); err != nil {
-				l.problem(v, key+"."+tags[i].name, "%v", err)
+				l.Add(v, key+"."+tags[i].name, "%v", err)
 			}
 		}
 		parts = append(parts, []byte(s.values[i]))
@@ -274,10 +266,10 @@ func (l *loader) items(c content, there bool, n int, load func(int) (item, yamlf
 		it, at := load(i)
 		l.once(at, shelf[c].name+"[]", fmt.Sprintf("%X", it.key))
 		if i == listMax {
-			l.problem(at, shelf[c].name, "are %d, a query reaches %d", n, listMax)
+			l.Add(at, shelf[c].name, "are %d, a query reaches %d", n, listMax)
 		}
 		if len(it.body) > payloadMax-1 {
-			l.problem(at, shelf[c].name+"[]", "takes %d bytes, a message holds %d", len(it.body), payloadMax-1)
+			l.Add(at, shelf[c].name+"[]", "takes %d bytes, a message holds %d", len(it.body), payloadMax-1)
 		}
 		l.s.items[c] = append(l.s.items[c], it)
 		parts = append(parts, it.body)
@@ -293,7 +285,7 @@ func (l *loader) bytes(s yamlfile.Scalar, key string, low, high int) []byte {
 		if high > low {
 			what += fmt.Sprintf(" to %d", 2*high)
 		}
-		l.problem(s, key, "%q must be %s hexadecimal digits", s.Text, what)
+		l.Add(s, key, "%q must be %s hexadecimal digits", s.Text, what)
 		return make([]byte, low)
 	}
 	return b
@@ -316,10 +308,10 @@ func (l *loader) capk(y *capkYAML) (item, yamlfile.Scalar) {
 	exponent := l.bytes(at.Or(y.Exponent), "capks[].exponent", 1, 3)
 	hash := l.bytes(at.Or(y.Hash), "capks[].hash", sha1.Size, sha1.Size)
 	if sum := sha1.Sum(slices.Concat(rid, index, modulus, exponent)); !bytes.Equal(sum[:], hash) {
-		l.problem(at.Or(y.Hash), "capks[].hash", "is not that of the key: SHA-1 of RID, index, modulus and exponent is %X", sum)
+		l.Add(at.Or(y.Hash), "capks[].hash", "is not that of the key: SHA-1 of RID, index, modulus and exponent is %X", sum)
 	}
 	if _, err := time.Parse("20060102", y.Expiry.Text); err != nil {
-		l.problem(at.Or(y.Expiry), "capks[].expiry", "%q must be a day as 20301231", y.Expiry.Text)
+		l.Add(at.Or(y.Expiry), "capks[].expiry", "%q must be a day as 20301231", y.Expiry.Text)
 	}
 	expiry, _ := hex.DecodeString(y.Expiry.Text)
 	key := appendTLV(appendTLV(nil, 0x9F06, rid), 0x9F22, index)
@@ -391,13 +383,13 @@ func (l *loader) bins(c content, ys []binYAML) {
 		at := yamlfile.First(y.Length, y.BIN)
 		length, bin := at.Or(y.Length), at.Or(y.BIN)
 		if _, ok := number([]byte(length.Text)); !ok || len(length.Text) != 2 || length.Text < "12" || length.Text > "19" {
-			l.problem(length, key+".length", "%q must be the digits of a card number, 12 to 19", length.Text)
+			l.Add(length, key+".length", "%q must be the digits of a card number, 12 to 19", length.Text)
 		}
 		if len(bin.Text) < 1 || len(bin.Text) > binSize-2 || strings.Trim(bin.Text, "0123456789") != "" {
-			l.problem(bin, key+".bin", "%q must be 1 to %d digits", bin.Text, binSize-2)
+			l.Add(bin, key+".bin", "%q must be 1 to %d digits", bin.Text, binSize-2)
 		}
 		if i == binsMax {
-			l.problem(at, shelf[c].name, "has %d entries, terminals can ask for %d", len(ys), binsMax)
+			l.Add(at, shelf[c].name, "has %d entries, terminals can ask for %d", len(ys), binsMax)
 		}
 		l.once(at, key, length.Text+" "+bin.Text)
 		entry := [binSize]byte([]byte("            "))
@@ -437,12 +429,12 @@ func (l *loader) contactless(y *contactlessYAML) {
 		}
 		v, err := f.sort.encode(f.v.Text, f.width)
 		if err != nil {
-			l.problem(f.v, "contactless."+f.key, "%v", err)
+			l.Add(f.v, "contactless."+f.key, "%v", err)
 		}
 		body = fmt.Appendf(body, "%s%03d%s", f.tag, f.width, v)
 	}
 	if len(body) == 0 {
-		l.problem(yamlfile.Scalar{}, "contactless", "has no parameter: give one or leave it out")
+		l.Add(yamlfile.Scalar{}, "contactless", "has no parameter: give one or leave it out")
 	}
 	l.s.bodies[contactless], l.s.versions[contactless] = body, hashOf(body)
 }
@@ -454,7 +446,7 @@ func (l *loader) notice(s yamlfile.Scalar) {
 	}
 	body, err := chinese(s.Text)
 	if err != nil || len(body) == 0 || len(body) > payloadMax {
-		l.problem(s, "tms", "must be a line of text that GBK has, 1 to %d bytes in it", payloadMax)
+		l.Add(s, "tms", "must be a line of text that GBK has, 1 to %d bytes in it", payloadMax)
 	}
 	l.s.bodies[tms], l.s.versions[tms] = []byte(body), hashOf([]byte(body))
 }

@@ -47,7 +47,7 @@ func Read(r io.Reader, name string) (*Book, error) {
 	l := newLoader(name)
 	l.clear = true
 	l.document(doc)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return nil, err
 	}
 	b := &Book{}
@@ -74,7 +74,7 @@ func Read(r io.Reader, name string) (*Book, error) {
 // Write writes the book as a file that Read reads into an equal one.
 func (b *Book) Write(to io.Writer) error {
 	w := bufio.NewWriter(to)
-	fmt.Fprintf(w, "version: %s\n", formatVersion)
+	fmt.Fprintf(w, "version: %s\n", yamlfile.FormatVersion)
 	at := map[string][]Entry{}
 	for _, t := range b.Terminals {
 		at[t.Get("merchant")] = append(at[t.Get("merchant")], t)
@@ -252,7 +252,7 @@ type Checker struct {
 // is a file.
 func NewChecker(name string, file bool, regions, models []Entry) *Checker {
 	c := &Checker{l: newLoader(name), ids: map[string]int{}}
-	c.l.clear, c.l.unplaced = true, !file
+	c.l.clear, c.l.Unplaced = true, !file
 	for _, e := range regions {
 		var y circleYAML
 		e.fill(reflect.ValueOf(&y).Elem())
@@ -312,8 +312,8 @@ func (c *Checker) Once(e Entry, key, kind string) {
 
 // Problem adds what somebody else finds wrong with a key of an entry.
 func (c *Checker) Problem(e Entry, key, format string, args ...any) {
-	c.l.problem(yamlfile.Scalar{Line: e.line(key)}, e.keys.what+"s[]."+key, format, args...)
+	c.l.Add(yamlfile.Scalar{Line: e.line(key)}, e.keys.what+"s[]."+key, format, args...)
 }
 
 // Err is what was wrong so far, as joined problems: the first of it, and how many more.
-func (c *Checker) Err() error { return c.l.problems.Err() }
+func (c *Checker) Err() error { return c.l.Err() }

@@ -17,7 +17,6 @@ const (
 	radiusMax      = 2_000     // metres
 	phoneDigitsMax = 16        // of a landline block's caller
 	circleMax      = 2_000_000 // metres, of a region
-	formatVersion  = "1"
 	merchantIDSize = len(txn.MerchantID{})
 )
 
@@ -147,7 +146,7 @@ func Load(r io.Reader, name string) (*Snapshot, error) {
 	}
 	l := newLoader(name)
 	l.document(doc)
-	if err := l.problems.Err(); err != nil {
+	if err := l.Err(); err != nil {
 		return nil, err
 	}
 	s, err := New(l.rows)
@@ -178,29 +177,17 @@ func readAll(r io.Reader, name string) ([]byte, error) {
 
 // loader turns the document into rows and collects what is wrong.
 type loader struct {
-	file     string
-	clear    bool // numbers of identity documents may be there
-	problems yamlfile.Problems
-	unplaced bool           // problems have no lines: nobody wrote a file
-	seen     map[string]int // kind and id -> line; nil where ids are known to be used once
-	areas    map[txn.Region]txn.Area
-	models   map[string]uint16 // their numbers
+	yamlfile.Problems
+	clear  bool           // numbers of identity documents may be there
+	seen   map[string]int // kind and id -> line; nil where ids are known to be used once
+	areas  map[txn.Region]txn.Area
+	models map[string]uint16 // their numbers
 
 	rows Rows
 }
 
 func newLoader(file string) *loader {
-	return &loader{file: file, areas: map[txn.Region]txn.Area{}, models: map[string]uint16{}, seen: map[string]int{}}
-}
-
-// problem notes what is wrong with a field. Fields that are not there are
-// looked for at the line of the entry they are missing from.
-func (l *loader) problem(s yamlfile.Scalar, field, format string, args ...any) {
-	p := s.Problem(l.file, field, format, args...)
-	if l.unplaced {
-		p.Line = 0
-	}
-	l.problems.Add(p)
+	return &loader{Problems: yamlfile.Problems{File: file}, areas: map[txn.Region]txn.Area{}, models: map[string]uint16{}, seen: map[string]int{}}
 }
 
 // once refuses a second use of an id.
@@ -210,16 +197,14 @@ func (l *loader) once(s yamlfile.Scalar, field, kind, rule string) {
 	}
 	id := kind + " " + s.Text
 	if line, twice := l.seen[id]; twice {
-		l.problem(s, field, "%s is already used on line %d: %s", id, line, rule)
+		l.Add(s, field, "%s is already used on line %d: %s", id, line, rule)
 		return
 	}
 	l.seen[id] = s.Line
 }
 
 func (l *loader) document(d *document) {
-	if d.Version.Text != formatVersion {
-		l.problem(d.Version, "version", "this program reads version %s: the file must say \"version: %s\"", formatVersion, formatVersion)
-	}
+	l.Version(d.Version)
 	for i := range d.Regions {
 		l.circle(&d.Regions[i])
 	}
@@ -230,7 +215,7 @@ func (l *loader) document(d *document) {
 		y := &d.Merchants[i]
 		m, at := l.merchant(y)
 		if y.IdentityNumber.Line > 0 && !l.clear {
-			l.problem(y.IdentityNumber, "merchants[].identity_number", "is a number in clear: give identity, its keyed hash, or import the file into the database")
+			l.Add(y.IdentityNumber, "merchants[].identity_number", "is a number in clear: give identity, its keyed hash, or import the file into the database")
 		}
 		for j := range y.Terminals {
 			l.rows.Terminals = append(l.rows.Terminals, l.terminal(&y.Terminals[j], &m, at))
@@ -270,7 +255,7 @@ func (l *loader) merchant(y *merchantYAML) (m txn.Merchant, at yamlfile.Scalar) 
 	m.Status = oneOf[MerchantStatus](l, at.Or(y.Status), "merchants[].status").Serves()
 	m.Policy = oneOf[txn.RegionPolicy](l, at.Or(y.Policy), "merchants[].policy")
 	if len(y.Kinds) == 0 {
-		l.problem(at, "merchants[].kinds", "is empty: list what the merchant may ask for, such as [sale, balance, refund]")
+		l.Add(at, "merchants[].kinds", "is empty: list what the merchant may ask for, such as [sale, balance, refund]")
 	}
 	for _, k := range y.Kinds {
 		m.Kinds |= 1 << l.kind(k, "merchants[].kinds[]")
@@ -286,11 +271,11 @@ func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.Mer
 	const field = "merchants[].mid"
 	switch {
 	case !alphanumeric(s.Text) || len(s.Text) > merchantIDSize:
-		l.problem(s, field, "%q must be 1 to %d letters and digits", s.Text, merchantIDSize)
+		l.Add(s, field, "%q must be 1 to %d letters and digits", s.Text, merchantIDSize)
 	case chinese && (len(s.Text) != merchantIDSize || !digits(s.Text)):
-		l.problem(s, field, "%q must be 15 digits: institution 3, CUP area 4, MCC 4, number 4", s.Text)
+		l.Add(s, field, "%q must be 15 digits: institution 3, CUP area 4, MCC 4, number 4", s.Text)
 	case chinese && s.Text[7:11] != mcc:
-		l.problem(s, field, "%s says MCC %s in its digits 8 to 11, the merchant's mcc is %q: one of them is wrong", s.Text, s.Text[7:11], mcc)
+		l.Add(s, field, "%s says MCC %s in its digits 8 to 11, the merchant's mcc is %q: one of them is wrong", s.Text, s.Text[7:11], mcc)
 	}
 	l.once(s, field, "merchant", "a merchant id names one merchant, remove one or give it a new id")
 	return txn.MakeMerchantID(s.Text)
@@ -305,17 +290,17 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	t := txn.Terminal{ID: txn.MakeTerminalID(y.ID.Text), Merchant: m.ID}
 	id, serial := at.Or(y.ID), at.Or(y.Serial)
 	if !alphanumeric(id.Text) || len(id.Text) > len(t.ID) {
-		l.problem(id, "terminals[].tid", "%q must be 1 to %d letters and digits", id.Text, len(t.ID))
+		l.Add(id, "terminals[].tid", "%q must be 1 to %d letters and digits", id.Text, len(t.ID))
 	}
 	l.once(id, "terminals[].tid", "terminal", "a terminal is bound to one merchant, remove one or give it a new id")
 	l.machine(y, serial, &t)
 	t.Mobility = oneOf[txn.Mobility](l, at.Or(y.Class), "terminals[].class")
 	status := oneOf[MachineStatus](l, at.Or(y.Status), "terminals[].status")
 	if t.Status = status.Serves(); status == MachineStock {
-		l.problem(at.Or(y.Status), "terminals[].status", "is stock, and it is at a merchant's: move it to the file's stock, or say bound")
+		l.Add(at.Or(y.Status), "terminals[].status", "is stock, and it is at a merchant's: move it to the file's stock, or say bound")
 	}
 	if y.Merchant.Line > 0 && y.Merchant.Text != m.ID.String() {
-		l.problem(y.Merchant, "terminals[].merchant", "%q is not the merchant it stands at, %s", y.Merchant.Text, m.ID)
+		l.Add(y.Merchant, "terminals[].merchant", "%q is not the merchant it stands at, %s", y.Merchant.Text, m.ID)
 	}
 	l.security(y, &t, at)
 	t.Region = l.region(at.Or(y.Region), "terminals[].region", chinese)
@@ -342,12 +327,12 @@ func (l *loader) stock(y *terminalYAML) {
 		{"limits", yamlfile.First(y.Limits.Transaction, y.Limits.DayAmount, y.Limits.DayCount)}, {"plan", y.Plan}, {"since", y.Since},
 	} {
 		if f.s.Line > 0 {
-			l.problem(f.s, "stock[]."+f.key, "is of a machine at a merchant's, and this one is in stock")
+			l.Add(f.s, "stock[]."+f.key, "is of a machine at a merchant's, and this one is in stock")
 		}
 	}
 	if y.Status.Line > 0 {
 		if s := oneOf[MachineStatus](l, y.Status, "stock[].status"); s.Bound() {
-			l.problem(y.Status, "stock[].status", "%q must be stock or retired", y.Status.Text)
+			l.Add(y.Status, "stock[].status", "%q must be stock or retired", y.Status.Text)
 		}
 	}
 	var t txn.Terminal
@@ -361,7 +346,7 @@ func (l *loader) stock(y *terminalYAML) {
 // machine reads which machine the terminal is and how it says so.
 func (l *loader) machine(y *terminalYAML, serial yamlfile.Scalar, t *txn.Terminal) {
 	if !printable(serial.Text) || len(serial.Text) > len(t.Serial) {
-		l.problem(serial, "terminals[].serial", "%q must be 1 to %d printable characters", serial.Text, len(t.Serial))
+		l.Add(serial, "terminals[].serial", "%q must be 1 to %d printable characters", serial.Text, len(t.Serial))
 	}
 	l.once(serial, "terminals[].serial", "serial", "one machine serves one merchant, unbind it there first")
 	t.Serial = txn.MakeSerial(serial.Text)
@@ -372,6 +357,6 @@ func (l *loader) machine(y *terminalYAML, serial yamlfile.Scalar, t *txn.Termina
 		t.SerialCheck = oneOf[txn.SerialCheck](l, y.SerialCheck, "terminals[].serial_check")
 	}
 	if t.SerialCheck != txn.SerialIgnored && t.Carrier == txn.CarrierNone {
-		l.problem(y.SerialCheck, "terminals[].serial_check", "means nothing to a terminal whose info is none: name its field, such as de59")
+		l.Add(y.SerialCheck, "terminals[].serial_check", "means nothing to a terminal whose info is none: name its field, such as de59")
 	}
 }

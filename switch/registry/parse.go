@@ -31,7 +31,7 @@ type enum interface {
 func oneOf[T enum](l *loader, s yamlfile.Scalar, field string) T {
 	v, err := Parse[T](s.Text)
 	if err != nil {
-		l.problem(s, field, "%v", err)
+		l.Add(s, field, "%v", err)
 	}
 	return v
 }
@@ -49,13 +49,13 @@ func (l *loader) kind(s yamlfile.Scalar, field string) txn.Kind {
 		}
 		names = append(names, k.String())
 	}
-	l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+	l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 	return 0
 }
 
 func (l *loader) yes(s yamlfile.Scalar, field string) bool {
 	if s.Line > 0 && s.Text != "true" && s.Text != "false" {
-		l.problem(s, field, "%q must be true or false", s.Text)
+		l.Add(s, field, "%q must be true or false", s.Text)
 	}
 	return s.Text == "true"
 }
@@ -67,7 +67,7 @@ func (l *loader) region(s yamlfile.Scalar, field string, needed bool) txn.Region
 	}
 	n, err := strconv.ParseUint(s.Text, 10, 32)
 	if _, ok := RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
-		l.problem(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
+		l.Add(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
 		return 0
 	}
 	return txn.Region(n)
@@ -76,7 +76,7 @@ func (l *loader) region(s yamlfile.Scalar, field string, needed bool) txn.Region
 func (l *loader) mcc(s yamlfile.Scalar, field string) uint16 {
 	n, err := strconv.Atoi(s.Text)
 	if _, ok := mccNames()[n]; err != nil || len(s.Text) != 4 || !ok {
-		l.problem(s, field, "%q is no merchant category code: give four digits, such as 5411", s.Text)
+		l.Add(s, field, "%q is no merchant category code: give four digits, such as 5411", s.Text)
 		return 0
 	}
 	return uint16(n)
@@ -85,7 +85,7 @@ func (l *loader) mcc(s yamlfile.Scalar, field string) uint16 {
 func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
 	r, err := language.ParseRegion(s.Text)
 	if err != nil || len(s.Text) != 2 || !r.IsCountry() || r.String() != s.Text {
-		l.problem(s, field, "%q is no ISO 3166 country: give two capital letters, such as CN", s.Text)
+		l.Add(s, field, "%q is no ISO 3166 country: give two capital letters, such as CN", s.Text)
 		return 0
 	}
 	return uint16(r.M49())
@@ -95,7 +95,7 @@ func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 	c, ok := iso4217.Lookup(s.Text)
 	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
 	if !ok || err != nil || c.Code != s.Text {
-		l.problem(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
+		l.Add(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
 		return 0
 	}
 	return txn.Currency(n)
@@ -128,7 +128,7 @@ func (l *loader) point(at, lat, lng yamlfile.Scalar, field string) (int32, int32
 func (l *loader) decimal(s yamlfile.Scalar, field string, places int, from, to int64) int64 {
 	n, err := parseDecimal(s.Text, places)
 	if err != nil || n < from || n > to {
-		l.problem(s, field, "%q must be a number from %s to %s with at most %d decimals",
+		l.Add(s, field, "%q must be a number from %s to %s with at most %d decimals",
 			s.Text, formatDecimal(from, places), formatDecimal(to, places), places)
 		return 0
 	}
@@ -166,7 +166,7 @@ func formatDecimal(n int64, places int) string {
 // name puts a text of people into a fixed field.
 func (l *loader) name(s yamlfile.Scalar, field string, dst []byte) {
 	if !printable(s.Text) || len(s.Text) > len(dst) {
-		l.problem(s, field, "%q must be 1 to %d bytes of printable text", s.Text, len(dst))
+		l.Add(s, field, "%q must be 1 to %d bytes of printable text", s.Text, len(dst))
 		return
 	}
 	copy(dst, s.Text)

@@ -37,13 +37,13 @@ func (l *loader) model(y *modelYAML) {
 	m.Deadline = l.date(y.Deadline, "models[].deadline")
 	switch {
 	case m.Deadline != 0 && y.Target.Line == 0:
-		l.problem(y.Deadline, "models[].deadline", "is of a target, and there is none: say target")
+		l.Add(y.Deadline, "models[].deadline", "is of a target, and there is none: say target")
 	case y.Target.Line > 0 && CompareVersions(m.Target[:], m.Minimum[:]) < 0:
-		l.problem(y.Target, "models[].target", "%s is below the minimum, %s", y.Target.Text, y.Minimum.Text)
+		l.Add(y.Target, "models[].target", "%s is below the minimum, %s", y.Target.Text, y.Minimum.Text)
 	}
 	l.once(s, field, "model", "a model is listed once, remove one")
 	if len(l.rows.Models) == modelsMax {
-		l.problem(s, field, "is one too many: at most %d models may be listed", modelsMax)
+		l.Add(s, field, "is one too many: at most %d models may be listed", modelsMax)
 		return
 	}
 	l.rows.Models = append(l.rows.Models, m)
@@ -63,7 +63,7 @@ func (l *loader) party(y *merchantYAML, m *txn.Merchant) {
 	if y.Identity.Line > 0 {
 		id, err := hex.DecodeString(y.Identity.Text)
 		if err != nil || len(id) != len(m.Identity) {
-			l.problem(y.Identity, "merchants[].identity", "must be %d hexadecimal digits: the keyed hash of a document's number, never the number", 2*len(m.Identity))
+			l.Add(y.Identity, "merchants[].identity", "must be %d hexadecimal digits: the keyed hash of a document's number, never the number", 2*len(m.Identity))
 		} else {
 			m.Identity = txn.Identity(id)
 		}
@@ -152,7 +152,7 @@ func (k MachineKind) String() string { return nameOf(machineKindNames[:], k) }
 // text checks one that may be left out.
 func (l *loader) text(s yamlfile.Scalar, field string, sizeMax int, ok func(string) bool, what string) {
 	if s.Line > 0 && (len(s.Text) > sizeMax || !ok(s.Text)) {
-		l.problem(s, field, "must be 1 to %d bytes of %s", sizeMax, what)
+		l.Add(s, field, "must be 1 to %d bytes of %s", sizeMax, what)
 	}
 }
 
@@ -161,7 +161,7 @@ func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 	t.Plan = uint16(l.number(y.Plan, "terminals[].plan", 1, math.MaxUint16))
 	if y.Model.Line > 0 {
 		if t.Model = l.models[y.Model.Text]; t.Model == 0 {
-			l.problem(y.Model, "terminals[].model", "%q is no known model: add it at the head of the file, or with registry model", y.Model.Text)
+			l.Add(y.Model, "terminals[].model", "%q is no known model: add it at the head of the file, or with registry model", y.Model.Text)
 		}
 	}
 	t.Capabilities = l.entries(y.Capabilities, "terminals[].capabilities[]")
@@ -192,7 +192,7 @@ func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {
 	}
 	d, err := txn.ParseDate(s.Text)
 	if err != nil || d < 19000101 {
-		l.problem(s, field, "%q must be a date of this or the last century as yyyy-mm-dd", s.Text)
+		l.Add(s, field, "%q must be a date of this or the last century as yyyy-mm-dd", s.Text)
 		return 0
 	}
 	return d
@@ -206,7 +206,7 @@ func (l *loader) entries(ys []yamlfile.Scalar, field string) (e txn.Entries) {
 			for _, m := range entryModes {
 				names = append(names, m.name)
 			}
-			l.problem(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
+			l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
 			continue
 		}
 		e |= 1 << entryModes[i].mode

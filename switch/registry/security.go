@@ -18,24 +18,24 @@ func (l *loader) security(y *terminalYAML, t *txn.Terminal, at yamlfile.Scalar) 
 		t.Keys = txn.KeysMasterSession
 	}
 	if !t.Keys.Suits(t.Profile) {
-		l.problem(at.Or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.Profile)
+		l.Add(at.Or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.Profile)
 	}
 	if y.PIN.Line > 0 {
 		t.PINFormat = oneOf[txn.PINFormat](l, y.PIN, "terminals[].pin")
 	}
 	t.DoubleTAK = l.yes(y.DoubleTAK, "terminals[].double_tak")
 	if t.DoubleTAK && t.Keys != txn.KeysMasterSession {
-		l.problem(y.DoubleTAK, "terminals[].double_tak", "is for terminals with keys: master-session")
+		l.Add(y.DoubleTAK, "terminals[].double_tak", "is for terminals with keys: master-session")
 	}
 	t.DoubleTAK = t.DoubleTAK || t.Keys == txn.KeysMasterSession && t.Profile.NeedsDouble()
 	switch id, err := hex.DecodeString(y.KSN.Text); {
 	case y.KSN.Line == 0 && !t.Keys.DUKPT():
 	case !t.Keys.DUKPT():
-		l.problem(y.KSN, "terminals[].ksn", "is for terminals with DUKPT keys")
+		l.Add(y.KSN, "terminals[].ksn", "is for terminals with DUKPT keys")
 	case err != nil || len(id) != len(t.Device):
-		l.problem(at.Or(y.KSN), "terminals[].ksn", "%q must be %d hexadecimal digits: the serial number of the terminal's first key without its counter", y.KSN.Text, 2*len(t.Device))
+		l.Add(at.Or(y.KSN), "terminals[].ksn", "%q must be %d hexadecimal digits: the serial number of the terminal's first key without its counter", y.KSN.Text, 2*len(t.Device))
 	case t.Keys == txn.KeysDUKPTTDES && id[len(id)-1]&0x1f != 0:
-		l.problem(y.KSN, "terminals[].ksn", "%s has counter bits: its last five bits must be 0", y.KSN.Text)
+		l.Add(y.KSN, "terminals[].ksn", "%s has counter bits: its last five bits must be 0", y.KSN.Text)
 	default:
 		t.Device = txn.DeviceID(id)
 	}

@@ -14,7 +14,7 @@ func TestProblems(t *testing.T) {
 		t.Error("no problem is one")
 	}
 	for i := range ProblemsMax + 3 {
-		p.Add(&Problem{File: "f", Line: i + 1, What: "is wrong"})
+		p.AddError(&Problem{File: "f", Line: i + 1, What: "is wrong"})
 		lines, want := strings.Split(p.Err().Error(), "\n"), i+1
 		if i >= ProblemsMax {
 			want = ProblemsMax + 1

@@ -111,10 +111,7 @@ func ending(c *console, use, short, example, done string, end func(context.Conte
 	return f.on(&cobra.Command{
 		Use: use + " NUMBER", Short: short, Example: example, Args: args(1, "one number"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err == nil {
-				err = because(f.reason)
-			}
+			n, err := f.decides(given[0])
 			if err != nil {
 				return err
 			}
@@ -126,6 +123,15 @@ func ending(c *console, use, short, example, done string, end func(context.Conte
 			})
 		},
 	}, true)
+}
+
+// decides reads the number of what is decided, and holds that it is said why.
+func (f *actFlags) decides(text string) (int64, error) {
+	n, err := number(text)
+	if err == nil {
+		err = because(f.reason)
+	}
+	return n, err
 }
 
 // number reads the number of something, as a list shows it.

@@ -335,10 +335,7 @@ func stepping(c *console, use string, step dispute.Step, short, reason string) *
 		Use: use + " NUMBER", Short: short, Args: args(1, "one number"),
 		Example: fmt.Sprintf("  acqswitch case %s 3 --by wang --reason %q", use, reason),
 		RunE: func(cmd *cobra.Command, given []string) (err error) {
-			if a.Case, err = number(given[0]); err == nil {
-				err = because(f.reason)
-			}
-			if err != nil {
+			if a.Case, err = f.decides(given[0]); err != nil {
 				return err
 			}
 			a.By, a.Reason, a.Now = f.by, f.reason, time.Now()
@@ -397,10 +394,7 @@ func caseWriteOffCommand(c *console) *cobra.Command {
 		Use: "write-off NUMBER", Short: "Propose that we bear a lost case that the merchant cannot be charged", Args: args(1, "one number"),
 		Example: `  acqswitch case write-off 3 --by wang --reason "the merchant is bankrupt"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err == nil {
-				err = because(f.reason)
-			}
+			n, err := f.decides(given[0])
 			if err != nil {
 				return err
 			}
@@ -422,10 +416,7 @@ func decidingCase(c *console, use, short, done string, decide func(*dispute.Desk
 		Use: use + " NUMBER", Short: short, Args: args(1, "the number of a proposal"),
 		Example: fmt.Sprintf(`  acqswitch case %s 4 --by li --reason "seen the court's letter"`, use),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err == nil {
-				err = because(f.reason)
-			}
+			n, err := f.decides(given[0])
 			if err != nil {
 				return err
 			}

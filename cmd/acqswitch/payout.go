@@ -73,10 +73,7 @@ order. What lets money go takes two people: when another person approves it (pro
 approve), the next run pays.`,
 		Example: `  acqswitch payout release 3 --by li --reason "inspected, in order"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			n, err := number(given[0])
-			if err == nil {
-				err = because(r.reason)
-			}
+			n, err := r.decides(given[0])
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package dispute
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -71,83 +72,83 @@ type Opening struct {
 // opened. What was opened before with the same content is returned as it is.
 func (d *Desk) Open(ctx context.Context, o Opening) (c Case, err error) {
 	err = d.db.Update(ctx, func(tx *sql.Tx) error {
-		c, err = d.OpenIn(ctx, tx, o)
+		c, err = d.openIn(ctx, tx, o)
 		return err
 	})
 	return c, err
 }
 
-// OpenIn is Open in a transaction of sqldb.DB.Update.
-func (d *Desk) OpenIn(ctx context.Context, tx *sql.Tx, o Opening) (Case, error) {
-	if err := said(o.By, o.Reason); err != nil {
-		return Case{}, err
-	}
-	if o.Step != Retrieval && o.Step != ChargeBack {
-		return Case{}, refuse("a case begins with %s or %s", Retrieval, ChargeBack)
-	}
-	for _, x := range [...]struct {
-		what, text string
-		max        int
-	}{{"reason code", o.Code, CodeMax}, {"issuer's reference", o.Reference, ReferenceMax}} {
-		if err := short(x.what, x.text, x.max); err != nil {
-			return Case{}, err
-		}
-	}
-	if o.Minor < 0 || o.Minor > txn.AmountMax || o.Step == Retrieval && o.Minor != 0 {
-		return Case{}, refuse("the amount is that of a chargeback: above zero, and of at most 12 digits in minor units")
+func (d *Desk) openIn(ctx context.Context, tx *sql.Tx, o Opening) (c Case, err error) {
+	if err := o.check(); err != nil {
+		return c, err
 	}
 	deal, err := theDeal(ctx, tx, &o)
 	if err != nil {
-		return Case{}, err
+		return c, err
 	}
 	if masked := trimmed(deal.Masked[:]); cardOf(masked, o.Reference) || cardOf(masked, o.Code) {
-		return Case{}, refuse("the issuer's reference has the card number in it: it is not kept")
+		return c, refuse("the issuer's reference has the card number in it: it is not kept")
 	}
 	if o.Minor != 0 && o.Currency != deal.Paid.Currency {
-		return Case{}, refuse("the transaction is in %s, not in %s", deal.Paid.Currency.Letters(), o.Currency.Letters())
+		return c, refuse("the transaction is in %s, not in %s", deal.Paid.Currency.Letters(), o.Currency.Letters())
 	}
 	all, err := list(ctx, tx, ` WHERE d.id = $1 AND d.reference = $2`, int64(deal.ID), o.Reference)
 	if err != nil {
-		return Case{}, err
+		return c, err
 	}
-	if len(all) == 0 {
-		c := Case{ID: deal.ID, Reference: o.Reference, Issuer: deal.Issuer.String(), Date: deal.Day, Merchant: deal.Merchant.String(), Terminal: deal.Terminal.String(),
-			RRN: trimmed(deal.RRN[:]), Card: trimmed(deal.Masked[:]), Currency: deal.Paid.Currency, Paid: deal.Paid.Minor}
-		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM dispute`).Scan(&c.Number); err != nil {
-			return c, fmt.Errorf("number a case: %w", err)
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO dispute (number, id, reference, issuer, business_date, merchant_id, terminal_id, rrn, pan_masked, currency, paid)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, c.Number, int64(c.ID), c.Reference, c.Issuer, c.Date.String(), c.Merchant, c.Terminal, c.RRN, c.Card,
-			int64(c.Currency), c.Paid)
-		if err != nil {
-			return c, fmt.Errorf("store case %d: %w", c.Number, err)
-		}
-		all = append(all, c)
+	if len(all) > 0 {
+		c = all[0]
+	} else if c, err = store(ctx, tx, &deal, o.Reference); err != nil {
+		return c, err
 	}
-	c := &all[0]
 	s := Taken{At: o.Now, Step: o.Step, Code: o.Code, By: o.By, Reason: o.Reason}
-	if o.Step == ChargeBack {
-		if c.Amount != 0 { // it was taken before
-			if c.Amount == o.Minor || o.Minor == 0 {
-				return *c, nil
-			}
-			return *c, refuse("case %d charges %s back under this reference already, not %s", c.Number, c.money(c.Amount), c.money(o.Minor))
-		}
+	switch {
+	case o.Step == Retrieval && c.State != "", o.Step == ChargeBack && c.Amount != 0 && (c.Amount == o.Minor || o.Minor == 0):
+		return c, nil // it was taken before
+	case o.Step == ChargeBack && c.Amount != 0:
+		return c, refuse("case %d charges %s back under this reference already, not %s", c.Number, c.money(c.Amount), c.money(o.Minor))
+	case o.Step == ChargeBack:
 		before, err := charged(ctx, tx, deal.ID)
 		if err != nil {
-			return *c, err
+			return c, err
 		}
 		if s.Amount = o.Minor; o.Minor == 0 {
 			s.Amount = deal.Left - before
 		}
 		if s.Amount <= 0 || s.Amount > deal.Left-before {
-			return *c, refuse("of %s paid %s is left after refunds and voids, and %s is charged back already: %s more cannot be",
+			return c, refuse("of %s paid %s is left after refunds and voids, and %s is charged back already: %s more cannot be",
 				c.money(deal.Paid.Minor), c.money(deal.Left), c.money(before), c.money(max(s.Amount, o.Minor)))
 		}
-	} else if c.State != "" {
-		return *c, nil
 	}
-	return *c, d.take(ctx, tx, c, s)
+	err = d.take(ctx, tx, &c, s)
+	return c, err
+}
+
+// check refuses what cannot be of any transaction.
+func (o *Opening) check() error {
+	if o.Step != Retrieval && o.Step != ChargeBack {
+		return refuse("a case begins with %s or %s", Retrieval, ChargeBack)
+	}
+	if o.Minor < 0 || o.Minor > txn.AmountMax || o.Step == Retrieval && o.Minor != 0 {
+		return refuse("the amount is that of a chargeback: above zero, and of at most 12 digits in minor units")
+	}
+	return cmp.Or(said(o.By, o.Reason), short("reason code", o.Code, CodeMax), short("issuer's reference", o.Reference, ReferenceMax))
+}
+
+// store begins a case of a transaction, which has no step yet.
+func store(ctx context.Context, tx *sql.Tx, deal *ledger.Deal, reference string) (Case, error) {
+	c := Case{ID: deal.ID, Reference: reference, Issuer: deal.Issuer.String(), Date: deal.Day, Merchant: deal.Merchant.String(), Terminal: deal.Terminal.String(),
+		RRN: trimmed(deal.RRN[:]), Card: trimmed(deal.Masked[:]), Currency: deal.Paid.Currency, Paid: deal.Paid.Minor}
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM dispute`).Scan(&c.Number); err != nil {
+		return c, fmt.Errorf("number a case: %w", err)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO dispute (number, id, reference, issuer, business_date, merchant_id, terminal_id, rrn, pan_masked, currency, paid)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, c.Number, int64(c.ID), c.Reference, c.Issuer, c.Date.String(), c.Merchant, c.Terminal, c.RRN, c.Card,
+		int64(c.Currency), c.Paid)
+	if err != nil {
+		return c, fmt.Errorf("store case %d: %w", c.Number, err)
+	}
+	return c, nil
 }
 
 func theDeal(ctx context.Context, tx *sql.Tx, o *Opening) (deal ledger.Deal, err error) {
@@ -221,7 +222,8 @@ func (d *Desk) actIn(ctx context.Context, tx *sql.Tx, a Act) (c Case, err error)
 			return c, refuse("case %d has no document to represent it with: add one", c.Number)
 		}
 	}
-	return c, d.take(ctx, tx, &c, Taken{At: a.Now, Step: a.Step, Code: a.Code, By: a.By, Reason: a.Reason})
+	err = d.take(ctx, tx, &c, Taken{At: a.Now, Step: a.Step, Code: a.Code, By: a.By, Reason: a.Reason})
+	return c, err
 }
 
 // take adds a step to a case, and its act to the ledger.

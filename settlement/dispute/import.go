@@ -185,7 +185,7 @@ func (d *Desk) line(ctx context.Context, tx *sql.Tx, x *Line, by string, now tim
 		if x.Step == Retrieval {
 			o.Minor = 0
 		}
-		c, err = d.OpenIn(ctx, tx, o)
+		c, err = d.openIn(ctx, tx, o)
 	} else {
 		if len(before) == 0 {
 			return false, refuse("the transaction has no case with the issuer's number %q", x.Reference)

@@ -9,6 +9,15 @@ import (
 // gatherTurns is how often the flusher lets all others run before a flush.
 const gatherTurns = 3
 
+// aheadSize is how much of a segment is written at least at a time: behind a flush that
+// gets where nothing was written yet, zeros are, up to the next multiple. Room that is
+// only reserved has not been written to a file system: the first write to any of it
+// changes what is kept about the file, and a sync has that to write too, which takes it
+// twice as long. So one flush of a hundred or so pays for all.
+const aheadSize = 256 << 10
+
+var zeros [aheadSize]byte
+
 // flushLoop writes one flush after another until appends stopped and the queue
 // is empty, or until one fails.
 func (j *Journal) flushLoop() error {
@@ -80,11 +89,17 @@ func (j *Journal) write(f *flush) error {
 		j.mu.Lock()
 		j.segments = append(j.segments, s)
 		j.mu.Unlock()
-		j.tail, j.off = s, segmentHeaderSize
+		j.tail, j.off, j.written = s, segmentHeaderSize, 0
 	}
 	putBlockHeader(f.buf, f.first, f.count, j.tail.salt)
 	if _, err := j.tail.f.WriteAt(f.buf, j.off); err != nil {
 		return fmt.Errorf("write %s: %w", j.tail.name, err)
+	}
+	if end := j.off + int64(len(f.buf)); end > j.written {
+		j.written = min((end+aheadSize-1)/aheadSize*aheadSize, j.tail.size)
+		if _, err := j.tail.f.WriteAt(zeros[:j.written-end], end); err != nil {
+			return fmt.Errorf("write %s: %w", j.tail.name, err)
+		}
 	}
 	if err := j.tail.f.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", j.tail.name, err)

@@ -110,8 +110,9 @@ type Journal struct {
 	last atomic.Uint64 // position of the last durable record
 
 	// Owned by the flusher after Open.
-	tail *segment // where the next block goes
-	off  int64    // at which offset
+	tail    *segment // where the next block goes
+	off     int64    // at which offset
+	written int64    // up to where the tail has been written, with zeros behind off; 0 is not known
 
 	// mu guards what follows. It is held for memory operations only, never
 	// across I/O.

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal/memdisk"
 	"go.uber.org/goleak"
 )
 
@@ -344,5 +346,65 @@ func TestQueuedRecordsAreFlushedAtTheEnd(t *testing.T) {
 	}
 	if j.Last() != 10 {
 		t.Errorf("Last is %d", j.Last())
+	}
+}
+
+// writesDisk notes the writes to files.
+type writesDisk struct {
+	*memdisk.Disk
+	writes [][2]int64 // offset and length
+}
+
+type writesFile struct {
+	File
+	disk *writesDisk
+}
+
+func (d *writesDisk) Create(path string, size int64) (File, error) {
+	f, err := d.Disk.Create(path, size)
+	return writesFile{f, d}, err
+}
+
+func (f writesFile) WriteAt(b []byte, off int64) (int, error) {
+	f.disk.writes = append(f.disk.writes, [2]int64{off, int64(len(b))})
+	return f.File.WriteAt(b, off)
+}
+
+// What is written to a segment for the first time is written in large pieces: most
+// flushes write over zeros.
+func TestZerosAreWrittenAhead(t *testing.T) {
+	d := &writesDisk{Disk: memdisk.New()}
+	const size = 2*aheadSize + 1000
+	j := start(t, "d", Config{SegmentSize: size, QueueSize: 128 << 10}, d)
+	block := int64(blockHeaderSize + recordHeaderSize + RecordSizeMax)
+	var want [][2]int64
+	d.writes = nil // Open's
+	at := int64(segmentHeaderSize)
+	write := func(n int64) { want, at = append(want, [2]int64{at, n}), at+n }
+	for n := range 9 {
+		if _, err := j.Append(make([]byte, RecordSizeMax)); err != nil {
+			t.Fatal(err)
+		}
+		if n == 8 { // the next segment
+			at = 0
+			write(segmentHeaderSize)
+		}
+		write(block)
+		end := at
+		switch n {
+		case 0, 8:
+			write(aheadSize - at)
+		case 3:
+			write(2*aheadSize - at)
+		case 7:
+			write(size - at)
+		}
+		at = end
+	}
+	if err := j.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(d.writes, want) {
+		t.Errorf("writes of %v, want %v", d.writes, want)
 	}
 }

@@ -212,9 +212,6 @@ func (s *Sets) Count(p *Place, element uint64, at, since Second) (all, this int)
 	return all, this
 }
 
-// Forgotten is how many entries gave way before their time.
-func (s *Sets) Forgotten() uint64 { return s.table.forgot.Load() }
-
 // within says that something seen was less than span before now. Who is late
 // finds what came after him.
 func within(seen, now, span Second) bool { return int64(now)-int64(seen) < int64(span) }

@@ -171,11 +171,6 @@ func (o *Office) SetModel(ctx context.Context, who Act, e registry.Entry) error 
 	return o.do(ctx, who, "model "+e.Get("name"), func(w *work) error { return w.setTable(e, "model", "name") })
 }
 
-// SetRegion adds a region's circle, or changes it.
-func (o *Office) SetRegion(ctx context.Context, who Act, e registry.Entry) error {
-	return o.do(ctx, who, "region "+e.Get("code"), func(w *work) error { return w.setTable(e, "region", "code") })
-}
-
 // Export is the whole registry as a book.
 func (o *Office) Export(ctx context.Context) (*registry.Book, error) {
 	b := &registry.Book{}

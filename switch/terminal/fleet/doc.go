@@ -2,9 +2,10 @@
 // traffic as a capture.
 //
 // A Day is what a fleet of terminals sends and what each message should be
-// answered. It comes from Plan (the sample day), or from a capture (pcap) that
-// ReadCapture reads. Play plays it against a switch; given a Recorder, what is
-// played becomes a capture that Wireshark opens.
+// answered. It comes from a capture (pcap) that ReadCapture reads. Play plays it
+// against a switch; given a Recorder, what is played becomes a capture that Wireshark
+// opens. The sample day in testdata/day was planned and recorded by this package's
+// tests: gen_*_test.go are its generator.
 //
 // Some of the sample day's terminals have test keys: they sign on for working
 // keys, make MACs, send PINs and believe no approval without its MAC. Working keys

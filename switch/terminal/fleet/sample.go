@@ -13,6 +13,13 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
+// The sample day's card prefixes. What an issuer does with a card is said by the two
+// digits behind its prefix, and by its script.
+const (
+	binEast = "999901"
+	binWest = "999902"
+)
+
 // SampleIssuers are the card prefixes of the sample day's two issuers by name,
 // whose scripts are testdata/issuers/NAME.yaml. The sample day's own cards are
 // under 9999; the other prefixes let people try the usual test cards.
@@ -20,6 +27,36 @@ var SampleIssuers = map[string][]string{
 	"east": {binEast, "62"},
 	"west": {binWest, "3", "4", "5"},
 }
+
+// SampleWatched is the merchant of the sample day that is watched as high-risk.
+const SampleWatched = "999290059700001"
+
+// SamplePolicy is the sample day's policy, testdata/day/policy.yaml, with the cards
+// that it blocks under the tokens of a switch's keys.
+func SamplePolicy(text []byte, token func(*txn.PAN) txn.CardToken) ([]byte, error) {
+	text = append(text[:len(text):len(text)], "\nblocked_cards:\n"...)
+	for i := range blockedCards {
+		pan, err := blockedCard(i)
+		if err != nil {
+			return nil, err
+		}
+		text = fmt.Appendf(text, "  - {card: \"%x\", why: %s}\n", token(&pan), blockedCards[i].why)
+	}
+	return text, nil
+}
+
+// The sample day's blocked cards, by why (R08).
+var blockedCards = [...]struct {
+	why    string
+	prefix string
+	reason txn.Reason
+}{
+	{"lost", binEast + "70", txn.CardIsLost},
+	{"stolen", binEast + "71", txn.CardIsStolen},
+	{"restricted", binEast + "72", txn.CardIsRestricted},
+}
+
+func blockedCard(i int) (txn.PAN, error) { return terminal.TestPAN(blockedCards[i].prefix, 1) }
 
 // SamplePIN is every cardholder's of a played day.
 var SamplePIN = txn.Secret("123456")

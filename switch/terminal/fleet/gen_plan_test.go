@@ -15,14 +15,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// The sample day's card prefixes. What an issuer does with a card is said by
-// the two digits behind its prefix: the classes below, and its script.
-const (
-	binEast   = "999901"
-	binWest   = "999902"
-	binNobody = "999909"
-)
+// binNobody begins the cards that no issuer has.
+const binNobody = "999909"
 
+// The classes of cards: the two digits behind their prefix.
 const (
 	cardGood   = "00" // approved
 	cardLost   = "80" // the request never arrives

@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"fmt"
-
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -27,41 +25,11 @@ var special = map[string]func(*program){
 	"999305054110001": (*program).farAway,
 }
 
-// SampleWatched is the merchant of the sample day that is watched as high-risk.
-const SampleWatched = "999290059700001"
-
 // clothing is the merchant whose machine turns up elsewhere, and its terminal.
 const (
 	clothing         = "999290056510001"
 	clothingTerminal = "10000209"
 )
-
-// The sample day's blocked cards, by why (R08).
-var blockedCards = [...]struct {
-	why    string
-	prefix string
-	reason txn.Reason
-}{
-	{"lost", binEast + "70", txn.CardIsLost},
-	{"stolen", binEast + "71", txn.CardIsStolen},
-	{"restricted", binEast + "72", txn.CardIsRestricted},
-}
-
-func blockedCard(i int) (txn.PAN, error) { return terminal.TestPAN(blockedCards[i].prefix, 1) }
-
-// SamplePolicy is the sample day's policy, testdata/day/policy.yaml, with the cards
-// that it blocks under the tokens of a switch's keys.
-func SamplePolicy(text []byte, token func(*txn.PAN) txn.CardToken) ([]byte, error) {
-	text = append(text[:len(text):len(text)], "\nblocked_cards:\n"...)
-	for i := range blockedCards {
-		pan, err := blockedCard(i)
-		if err != nil {
-			return nil, err
-		}
-		text = fmt.Appendf(text, "  - {card: \"%x\", why: %s}\n", token(&pan), blockedCards[i].why)
-	}
-	return text, nil
-}
 
 // miscoded is the day of a terminal whose merchant's number contradicts its category.
 func (pr *program) miscoded() {

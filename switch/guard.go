@@ -11,11 +11,11 @@ func guarded(req *txn.Request) bool {
 }
 
 // authenticated says that the request must have a MAC, and so must its approval:
-// its terminal's profile asks for one. Network management carries none; totals
+// its terminal's messages carry them. Network management carries none; totals
 // and uploads need not (cup-pos B3), but one that is there must be right.
 func authenticated(req *txn.Request) bool {
 	switch {
-	case !guarded(req) || req.Terminal.Profile == txn.MACNone || req.Key.Class == txn.ClassNetwork:
+	case !guarded(req) || req.Terminal.MAC == txn.MACNone || req.Key.Class == txn.ClassNetwork:
 		return false
 	case req.Key.Class == txn.ClassUpload:
 		return len(req.MAC) > 0

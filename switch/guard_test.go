@@ -75,7 +75,7 @@ func newSecured(t *testing.T, dialectName string, change func(*txn.Terminal)) *s
 	plain := x.s.registry()
 	terminal, _ := plain.Terminal(id)
 	row := *terminal
-	row.Profile, row.Keys = txn.MACCUPECB, txn.KeysMasterSession
+	row.MAC, row.Keys = txn.MACCUPECB, txn.KeysMasterSession
 	if change != nil {
 		change(&row)
 	}
@@ -466,7 +466,7 @@ func TestMACsOfISO8583(t *testing.T) {
 func TestDUKPTOverISO8583(t *testing.T) {
 	device, _ := hex.DecodeString("1234567890123456")
 	x := newSecured(t, "iso87", func(r *txn.Terminal) {
-		r.Profile, r.Keys, r.Device = txn.MACCMAC, txn.KeysDUKPTAES128, txn.DeviceID(device)
+		r.MAC, r.Keys, r.Device = txn.MACCMAC, txn.KeysDUKPTAES128, txn.DeviceID(device)
 	})
 	bdk, _ := hex.DecodeString("FEDCBA9876543210F1F1F1F1F1F1F1F1")
 	if err := x.ring.SetBaseKey("12345678", combined(t, x.vault, keys.OfBaseKey("12345678"), keys.PurposeBDK, algo.AES128, bdk)); err != nil {
@@ -521,7 +521,7 @@ func TestDUKPTOverISO8583(t *testing.T) {
 
 // A terminal without MACs may have PINs under keys that its messages number.
 func TestRegisteredWithoutMAC(t *testing.T) {
-	x := newSecured(t, "cup-pos", func(r *txn.Terminal) { r.Profile = txn.MACNone })
+	x := newSecured(t, "cup-pos", func(r *txn.Terminal) { r.MAC = txn.MACNone })
 	x.signOn()
 	var m iso.Message
 	b := x.sale("000002", true)

@@ -86,7 +86,7 @@ type Recorder interface {
 	Scan(from journal.Position, fn func(journal.Position, []byte) error) error
 }
 
-// Guard authenticates terminals whose profile asks for it.
+// Guard authenticates terminals whose messages carry MACs.
 type Guard interface {
 	// Check says whether req's MAC is its terminal's: Approved, MACIsWrong, or
 	// SignOnIsRequired when the terminal has no keys for today.

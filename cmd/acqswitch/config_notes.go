@@ -32,7 +32,7 @@ func (c *config) notesOnKeys(ring *keyring.Ring, parties *registry.Snapshot) (no
 	bases := map[keys.Owner]int{}
 	keyed := false
 	for t := range parties.Terminals() {
-		keyed = keyed || t.Keys.DUKPT() || t.Profile != txn.MACNone
+		keyed = keyed || t.Keys.DUKPT() || t.MAC != txn.MACNone
 		switch owner := ring.Missing(t); owner {
 		case "":
 		case keys.OfTerminal(t.ID):

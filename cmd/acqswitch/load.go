@@ -102,7 +102,7 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 		}
 		for t := range reg.Terminals() {
 			if m, ok := reg.Merchant(t.Merchant); ok && t.Status == txn.StatusActive && m.Status == txn.StatusActive && m.Currency == txn.CNY && m.ID.String() != fleet.DemoMerchant &&
-				t.Keys == want && (t.Profile == txn.MACNone || t.Profile == txn.MACCUPECB) && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
+				t.Keys == want && (t.MAC == txn.MACNone || t.MAC == txn.MACCUPECB) && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
 				o.Identities = append(o.Identities, replay.Identity{Terminal: t.ID.String(), Merchant: t.Merchant.String()})
 			}
 		}

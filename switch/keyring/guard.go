@@ -48,8 +48,8 @@ func (r *Ring) Count(e Event) uint64 { return r.counts[e].Load() }
 
 func (r *Ring) note(e Event) { r.counts[e].Add(1) }
 
-// algorithm is a profile's: the two lists have one order.
-func algorithm(p txn.Profile) algo.MACAlgorithm { return algo.MACAlgorithm(p) }
+// algorithm is a terminal's: the two lists have one order.
+func algorithm(a txn.MACAlgorithm) algo.MACAlgorithm { return algo.MACAlgorithm(a) }
 
 // Check says whether req's MAC was made by its terminal, with the keys of a
 // sign-on of its business day or those of its serial number. After FailuresMax
@@ -70,7 +70,7 @@ func (r *Ring) Check(req *txn.Request) txn.Reason {
 	if derived {
 		defer open.Close()
 	}
-	generation, err := open.VerifyMAC(algorithm(req.Terminal.Profile), req.Signed, req.MAC)
+	generation, err := open.VerifyMAC(algorithm(req.Terminal.MAC), req.Signed, req.MAC)
 	switch {
 	case errors.Is(err, keys.ErrMACWrong):
 		return r.wrong(t, req)
@@ -329,7 +329,7 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		open.Close()
 		return fail(err)
 	}
-	if t.day != req.Day || req.Terminal.Profile == txn.MACNone {
+	if t.day != req.Day || req.Terminal.MAC == txn.MACNone {
 		t.unused.Store(0)
 	} else if n := t.unused.Add(1); n >= FailuresMax {
 		r.note(KeysUnused)
@@ -412,7 +412,7 @@ func (r *Ring) Sign(req *txn.Request, signed []byte) (mac [8]byte, err error) {
 	if derived {
 		defer open.Close()
 	}
-	mac, err = open.MAC(keys.Generation(req.KeyAge), algorithm(req.Terminal.Profile), signed)
+	mac, err = open.MAC(keys.Generation(req.KeyAge), algorithm(req.Terminal.MAC), signed)
 	if err != nil {
 		return mac, fmt.Errorf("sign an answer to terminal %s: %w", req.Key.Terminal, err)
 	}

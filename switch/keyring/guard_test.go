@@ -18,15 +18,15 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// The profiles of terminals are the algorithms, number by number.
+// The algorithms of terminals are those of package algo, number by number.
 func TestProfilesAreTheAlgorithms(t *testing.T) {
 	for p := txn.MACCUPECB; p.String() != "invalid"; p++ {
 		if got, want := algorithm(p).String(), p.String(); got != want {
-			t.Errorf("profile %s is algorithm %s", want, got)
+			t.Errorf("%s is algorithm %s", want, got)
 		}
 	}
 	if next := algorithm(txn.MACCBC + 1); next.String() != "invalid" {
-		t.Errorf("algorithm %s has no profile", next)
+		t.Errorf("algorithm %s is no terminal's", next)
 	}
 }
 
@@ -81,13 +81,13 @@ func (d *desk) signOnFor(set keys.KeySet) opened {
 	return o
 }
 
-func (o opened) mac(t testing.TB, p txn.Profile, data []byte) []byte {
+func (o opened) mac(t testing.TB, a txn.MACAlgorithm, data []byte) []byte {
 	t.Helper()
 	key := algo.MACKey{Whole: o.tak}
 	if o.takLeft != nil {
 		key.Left = o.takLeft
 	}
-	mac, err := algorithm(p).MAC(key, data)
+	mac, err := algorithm(a).MAC(key, data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,14 +145,14 @@ func (d *desk) zone(name string, kind algo.Kind) (txn.IssuerID, *algo.Local) {
 	return issuer, k
 }
 
-// Every profile with every key set that has keys for it: right is approved and
+// Every algorithm with every key set that has keys for it: right is approved and
 // answered under the same key, and one bit anywhere is not.
 func TestEveryProfile(t *testing.T) {
 	message := bytes.Repeat([]byte("0200 a message of no whole number of blocks "), 3)
 	for _, row := range []struct {
-		profile txn.Profile
-		set     keys.KeySet
-		double  bool
+		mac    txn.MACAlgorithm
+		set    keys.KeySet
+		double bool
 	}{
 		{txn.MACCUPECB, keys.KeySetSingle, false},
 		{txn.MACCUPECB, keys.KeySetDouble, false},
@@ -169,16 +169,16 @@ func TestEveryProfile(t *testing.T) {
 		{txn.MACCMAC, keys.KeySetSM4, false},
 		{txn.MACCBC, keys.KeySetSM4, false},
 	} {
-		t.Run(fmt.Sprintf("%s, set %03d, double %v", row.profile, row.set, row.double), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, set %03d, double %v", row.mac, row.set, row.double), func(t *testing.T) {
 			d := newDesk(t)
-			d.holder.Profile, d.holder.DoubleTAK = row.profile, row.double
+			d.holder.MAC, d.holder.DoubleTAK = row.mac, row.double
 			kind := algo.TDES2
 			if row.set >= keys.KeySetSM4 {
 				kind = algo.SM4
 			}
 			d.loadKind(kind)
 			o := d.signOnFor(row.set)
-			mac := o.mac(t, row.profile, message)
+			mac := o.mac(t, row.mac, message)
 			req := &txn.Request{Kind: txn.KindSale, Key: txn.Key{Terminal: tid}, Day: d.day, Terminal: &d.holder, Signed: message, MAC: mac}
 			d.want("right", d.ring.Check(req), txn.Approved)
 			answer, err := d.ring.Sign(req, message)
@@ -481,7 +481,7 @@ func (x dukptTerminal) mac(key []byte, data []byte) []byte {
 	if x.kind == algo.TDES2 {
 		k.Left, _ = algo.NewLocal(algo.DES, key[:8])
 	}
-	mac, err := algorithm(x.d.holder.Profile).MAC(k, data)
+	mac, err := algorithm(x.d.holder.MAC).MAC(k, data)
 	if err != nil {
 		x.d.t.Fatal(err)
 	}
@@ -509,22 +509,22 @@ func (x dukptTerminal) sale(n uint32) *txn.Request {
 func TestDUKPTTerminals(t *testing.T) {
 	bdk128 := bytes.Repeat([]byte{0xFE, 0xDC, 0xBA, 0x98}, 4)
 	for _, row := range []struct {
-		scheme  txn.KeyScheme
-		profile txn.Profile
-		kind    algo.Kind
-		bdk     []byte
-		device  string
-		base    string
+		scheme txn.KeyScheme
+		mac    txn.MACAlgorithm
+		kind   algo.Kind
+		bdk    []byte
+		device string
+		base   string
 	}{
 		{txn.KeysDUKPTTDES, txn.MACX919, algo.TDES2, testTMK, "FFFF9876543210E0", "FFFF987654"},
 		{txn.KeysDUKPTTDES, txn.MACCMAC, algo.TDES2, testTMK, "FFFF9876543210E0", "FFFF987654"},
 		{txn.KeysDUKPTAES128, txn.MACCMAC, algo.AES128, bdk128, "1234567890123456", "12345678"},
 		{txn.KeysDUKPTAES256, txn.MACCMAC, algo.AES256, append(bytes.Clone(bdk128), bdk128...), "1234567890123456", "12345678"},
 	} {
-		t.Run(fmt.Sprintf("%s, %s", row.scheme, row.profile), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, %s", row.scheme, row.mac), func(t *testing.T) {
 			d := newDesk(t)
 			device, _ := hex.DecodeString(row.device)
-			d.holder = txn.Terminal{ID: tid, Profile: row.profile, Keys: row.scheme, Device: txn.DeviceID(device)}
+			d.holder = txn.Terminal{ID: tid, MAC: row.mac, Keys: row.scheme, Device: txn.DeviceID(device)}
 			x := dukptTerminal{d, row.kind, row.bdk, device}
 			d.want("without a base key", d.ring.Check(x.sale(1)), txn.TerminalHasNoKeys)
 			base := d.combine(keys.OfBaseKey(row.base), keys.PurposeBDK, row.kind, row.bdk)
@@ -616,7 +616,7 @@ func TestF80SignOnsTakeTurns(t *testing.T) {
 				if ring.terminal(id, false) == nil {
 					ring.terminal(id, true).master = d.combine(keys.OfTerminal(id), keys.PurposeTMK, algo.TDES2, d.tmk).Sealed
 				}
-				holder := &txn.Terminal{ID: id, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
+				holder := &txn.Terminal{ID: id, MAC: txn.MACCUPECB, Keys: txn.KeysMasterSession}
 				go func() {
 					req := txn.Request{Kind: txn.KindSignOn, Key: txn.Key{Terminal: id}, Day: 20261122, KeySet: 3, Terminal: holder, Deadline: began.Add(patience)}
 					var ans txn.Answer
@@ -678,7 +678,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	d.ring.TranslatePIN(req, txn.MakeIssuerID("nobody"))
 	d.ring.TranslatePIN(req, issuer)
 	d.ring.DecipherTrack(req)
-	d.holder.Profile = txn.MACCBC // of which its keys know nothing
+	d.holder.MAC = txn.MACCBC // of which its keys know nothing
 	d.ring.Check(req)
 	d.holder.Keys, d.holder.Device = txn.KeysDUKPTTDES, txn.DeviceID{0xFF, 0xFF, 0x98}
 	req.KSN = []byte("FFFF9800000000000001")
@@ -769,7 +769,7 @@ func BenchmarkTranslatePIN(b *testing.B) {
 func BenchmarkCheckDUKPT(b *testing.B) {
 	d := newDesk(b)
 	device, _ := hex.DecodeString("FFFF9876543210E0")
-	d.holder = txn.Terminal{ID: tid, Profile: txn.MACX919, Keys: txn.KeysDUKPTTDES, Device: txn.DeviceID(device)}
+	d.holder = txn.Terminal{ID: tid, MAC: txn.MACX919, Keys: txn.KeysDUKPTTDES, Device: txn.DeviceID(device)}
 	if err := d.ring.SetBaseKey("FFFF987654", d.combine(keys.OfBaseKey("FFFF987654"), keys.PurposeBDK, algo.TDES2, testTMK)); err != nil {
 		b.Fatal(err)
 	}

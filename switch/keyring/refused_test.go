@@ -186,7 +186,7 @@ func TestDUKPTCounters(t *testing.T) {
 			}
 			machines[i] = dukptTerminal{d, row.kind, row.bdk, device}
 		}
-		d.holder = txn.Terminal{ID: tid, Profile: txn.MACCMAC, Keys: row.scheme, Device: txn.DeviceID(machines[0].device)}
+		d.holder = txn.Terminal{ID: tid, MAC: txn.MACCMAC, Keys: row.scheme, Device: txn.DeviceID(machines[0].device)}
 		if err := d.ring.SetBaseKey(row.base, d.combine(keys.OfBaseKey(row.base), keys.PurposeBDK, row.kind, row.bdk)); err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,7 @@ var (
 
 func newDesk(t testing.TB) *desk {
 	d := &desk{t: t, dir: t.TempDir(), tmk: testTMK, day: 20261122}
-	d.holder = txn.Terminal{ID: tid, Profile: txn.MACCUPECB, Keys: txn.KeysMasterSession}
+	d.holder = txn.Terminal{ID: tid, MAC: txn.MACCUPECB, Keys: txn.KeysMasterSession}
 	d.cfg = Config{Day: txn.BusinessDay{Zone: time.FixedZone("", 8*3600), CutOver: 23 * time.Hour}}
 	d.open()
 	t.Cleanup(func() { d.stop() })

@@ -208,7 +208,7 @@ func (r *Ring) Missing(t *txn.Terminal) keys.Owner {
 		if info, err := r.shared[id].Sealed.Info(); err != nil || info.Kind != baseKinds[t.Keys] {
 			return id.owner()
 		}
-	case t.Profile != txn.MACNone:
+	case t.MAC != txn.MACNone:
 		if _, err := r.Master(t.ID); err != nil {
 			return keys.OfTerminal(t.ID)
 		}

@@ -111,7 +111,7 @@ func TestLoadSmall(t *testing.T) {
 		t.Errorf("name %q", got)
 	}
 	first, ok := s.Terminal(txn.MakeTerminalID("00000001"))
-	if !ok || first.RadiusMetres != 500 || first.Profile != txn.MACNone {
+	if !ok || first.RadiusMetres != 500 || first.MAC != txn.MACNone {
 		t.Errorf("a terminal id written as a number lost its zeros, or the radius its default: %+v", first)
 	}
 	if first.Phone != 2112345678 || first.Cells != [txn.CellsMax]txn.CellID{{Country: 460, Area: 6243, Cell: 12345678}, {Operator: 13824, Area: 16, Cell: 1234}} {
@@ -119,7 +119,7 @@ func TestLoadSmall(t *testing.T) {
 	}
 	second, _ := s.Terminal(txn.MakeTerminalID("10000002"))
 	if second.AreaCount != 1 || second.Areas[0] != (txn.Area{Region: 310000, Lat: 31_230400, Lng: 121_473700, RadiusMetres: 65_000}) ||
-		!second.RequirePosition || second.Profile != txn.MACCUPECB || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
+		!second.RequirePosition || second.MAC != txn.MACCUPECB || second.Status != txn.StatusSuspended || second.Mobility != txn.Mobile {
 		t.Errorf("terminal %+v", second)
 	}
 	if second.Serial.String() != "A-2" || second.SerialCheck != txn.SerialRequired || second.Carrier != txn.CarrierDE46 || first.SerialCheck != txn.SerialIgnored || first.Carrier != txn.CarrierDE59 {
@@ -209,9 +209,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"machine bound twice", "serial: B-1", "serial: A-2", `f:31: terminals[].serial: serial A-2 is already used on line 19: one machine serves one merchant`},
 		{"serial too long", "serial: B-1", "serial: " + strings.Repeat("9", 51), `f:31: terminals[].serial:`},
 		{"class misspelt", "class: mobile", "class: roaming", `f:19: terminals[].class: "roaming" must be one of fixed, mobile, chain`},
-		{"MAC profile missing", "mac: none, premises", "premises", `f:31: terminals[].mac: "" must be one of none, cup-ecb`},
-		{"MAC profile misspelt", "mac: cup-ecb", "mac: ecb", `f:19: terminals[].mac: "ecb" must be one of none, cup-ecb`},
-		{"MAC profile for nobody", "mac: cup-ecb", "mac: invalid", `f:19: terminals[].mac: "invalid" must be one of none, cup-ecb`},
+		{"MAC algorithm missing", "mac: none, premises", "premises", `f:31: terminals[].mac: "" must be one of none, cup-ecb`},
+		{"MAC algorithm misspelt", "mac: cup-ecb", "mac: ecb", `f:19: terminals[].mac: "ecb" must be one of none, cup-ecb`},
+		{"MAC algorithm for nobody", "mac: cup-ecb", "mac: invalid", `f:19: terminals[].mac: "invalid" must be one of none, cup-ecb`},
 		{"MAC without keys", "mac: cup-ecb", "mac: cup-ecb, keys: none", `f:19: terminals[].keys: none gives no keys for mac cup-ecb`},
 		{"MAC that AES keys do not make", "mac: none, premises", "mac: x9.19, keys: dukpt-aes128, ksn: 0123456789ABCDEF, premises", `f:31: terminals[].keys: dukpt-aes128 gives no keys for mac x9.19`},
 		{"key scheme misspelt", "mac: none, premises", "mac: none, keys: dukpt, premises", `f:31: terminals[].keys: "dukpt" must be one of none, master-session, dukpt-tdes, dukpt-aes128`},

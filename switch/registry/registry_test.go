@@ -51,7 +51,7 @@ func TestWriteRoundTrips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := map[string][]byte{"sample": file, "with a MAC profile": []byte(small)}
+	cases := map[string][]byte{"sample": file, "with MACs": []byte(small)}
 	for _, security := range []string{"mac: none, keys: dukpt-tdes, ksn: FFFF9876543210E0", "mac: cmac, keys: dukpt-aes256, ksn: 1234567890123456",
 		"mac: x9.19", "mac: cup-ecb, double_tak: true", "mac: none, keys: master-session, pin: iso-3"} {
 		cases[security] = []byte(strings.Replace(small, "mac: none, premises", security+", premises", 1))

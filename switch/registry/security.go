@@ -10,15 +10,15 @@ import (
 // security reads how a terminal's messages are secured. Without keys said, a
 // terminal with MACs is a master-session one and any other has no keys.
 func (l *loader) security(y *terminalYAML, t *txn.Terminal, at yamlfile.Scalar) {
-	t.Profile = oneOf[txn.Profile](l, at.Or(y.MAC), "terminals[].mac")
+	t.MAC = oneOf[txn.MACAlgorithm](l, at.Or(y.MAC), "terminals[].mac")
 	switch {
 	case y.Keys.Line > 0:
 		t.Keys = oneOf[txn.KeyScheme](l, y.Keys, "terminals[].keys")
-	case t.Profile != txn.MACNone:
+	case t.MAC != txn.MACNone:
 		t.Keys = txn.KeysMasterSession
 	}
-	if !t.Keys.Suits(t.Profile) {
-		l.Add(at.Or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.Profile)
+	if !t.Keys.Suits(t.MAC) {
+		l.Add(at.Or(y.Keys), "terminals[].keys", "%s gives no keys for mac %s", t.Keys, t.MAC)
 	}
 	if y.PIN.Line > 0 {
 		t.PINFormat = oneOf[txn.PINFormat](l, y.PIN, "terminals[].pin")
@@ -27,7 +27,7 @@ func (l *loader) security(y *terminalYAML, t *txn.Terminal, at yamlfile.Scalar) 
 	if t.DoubleTAK && t.Keys != txn.KeysMasterSession {
 		l.Add(y.DoubleTAK, "terminals[].double_tak", "is for terminals with keys: master-session")
 	}
-	t.DoubleTAK = t.DoubleTAK || t.Keys == txn.KeysMasterSession && t.Profile.NeedsDouble()
+	t.DoubleTAK = t.DoubleTAK || t.Keys == txn.KeysMasterSession && t.MAC.NeedsDouble()
 	switch id, err := hex.DecodeString(y.KSN.Text); {
 	case y.KSN.Line == 0 && !t.Keys.DUKPT():
 	case !t.Keys.DUKPT():

@@ -116,7 +116,7 @@ type Terminal struct {
 	Merchant  MerchantID // the one merchant it is bound to
 	Status    Status
 	Mobility  Mobility
-	Profile   Profile
+	MAC       MACAlgorithm
 	Keys      KeyScheme
 	Device    DeviceID // of a DUKPT terminal
 	PINFormat PINFormat

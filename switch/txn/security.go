@@ -1,27 +1,27 @@
 package txn
 
-// Profile is how a terminal's messages are authenticated: the algorithm of the
+// MACAlgorithm is how a terminal's messages are authenticated: the algorithm of the
 // MAC in their last field (DE64, or DE128 where that bitmap is used), or none.
-type Profile uint8
+type MACAlgorithm uint8
 
-// The profiles. Their order is that of the registry file's words and of package
+// The algorithms. Their order is that of the registry file's words and of package
 // algo's algorithms; their keys are the terminal's KeyScheme's.
 const (
-	MACNone    Profile = iota // no MAC is expected or sent
-	MACCUPECB                 // UnionPay's "ECB"
-	MACCUPFold                // a processor's variant: the XOR of the blocks enciphered once, 8 raw bytes
-	MACX99                    // ANSI X9.9
-	MACX919                   // ANSI X9.19, the retail MAC
-	MACCMAC                   // NIST SP 800-38B
-	MACCBC                    // GB/T 15852.1
+	MACNone    MACAlgorithm = iota // no MAC is expected or sent
+	MACCUPECB                      // UnionPay's "ECB"
+	MACCUPFold                     // a processor's variant: the XOR of the blocks enciphered once, 8 raw bytes
+	MACX99                         // ANSI X9.9
+	MACX919                        // ANSI X9.19, the retail MAC
+	MACCMAC                        // NIST SP 800-38B
+	MACCBC                         // GB/T 15852.1
 )
 
-var profileNames = [...]string{"none", "cup-ecb", "cup-fold", "x9.9", "x9.19", "cmac", "cbc-mac"}
+var macNames = [...]string{"none", "cup-ecb", "cup-fold", "x9.9", "x9.19", "cmac", "cbc-mac"}
 
-func (p Profile) String() string { return name(profileNames[:], p) }
+func (a MACAlgorithm) String() string { return name(macNames[:], a) }
 
 // NeedsDouble says that the algorithm is made for double-length TDES keys.
-func (p Profile) NeedsDouble() bool { return p == MACCUPFold || p == MACX919 || p == MACCMAC }
+func (a MACAlgorithm) NeedsDouble() bool { return a == MACCUPFold || a == MACX919 || a == MACCMAC }
 
 // KeyScheme is where a terminal's keys for MACs, PINs and tracks come from.
 type KeyScheme uint8
@@ -43,17 +43,17 @@ func (s KeyScheme) String() string { return name(keySchemeNames[:], s) }
 // DUKPT says that every message has keys of its own.
 func (s KeyScheme) DUKPT() bool { return s >= KeysDUKPTTDES }
 
-// Suits says that the scheme's keys go with the profile's algorithm.
-func (s KeyScheme) Suits(p Profile) bool {
+// Suits says that the scheme's keys go with an algorithm.
+func (s KeyScheme) Suits(a MACAlgorithm) bool {
 	switch {
-	case p == MACNone:
+	case a == MACNone:
 		return true
 	case s == KeysNone:
 		return false
 	case s == KeysDUKPTTDES:
-		return p != MACCBC
+		return a != MACCBC
 	case s.DUKPT():
-		return p == MACCMAC
+		return a == MACCMAC
 	}
 	return true
 }

@@ -270,7 +270,7 @@ func (pr *program) send(m terminal.Message, w want) int {
 // keyed says that the terminal signs on for keys and makes MACs.
 func (pr *program) keyed() bool {
 	t := pr.terminal
-	return t != nil && t.Keys == txn.KeysMasterSession && t.Profile != txn.MACNone && terminal.IsCUP(pr.dialect)
+	return t != nil && t.Keys == txn.KeysMasterSession && t.MAC != txn.MACNone && terminal.IsCUP(pr.dialect)
 }
 
 // withPIN gives a message of a terminal with keys the place of a PIN, which is

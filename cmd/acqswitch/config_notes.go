@@ -50,7 +50,7 @@ func (c *config) notesOnKeys(ring *keyring.Ring, parties *registry.Snapshot) (no
 		notes = append(notes, fmt.Sprintf("%s cannot sign on without a master key (keys load-terminal): %s", plural(n, "terminal"), named))
 	}
 	for owner, n := range bases {
-		notes = append(notes, fmt.Sprintf("%s cannot prove themselves without the %s (keys load-bdk)", plural(n, "terminal"), owner))
+		notes = append(notes, fmt.Sprintf("%s of %s is not loaded (keys load-bdk): they are refused", owner, plural(n, "terminal")))
 	}
 	for i := range c.Issuers {
 		name := c.Issuers[i].Name

@@ -68,9 +68,9 @@ terminals:
 
 	sessions = 10
 	config("", "")
-	base, east, west := "2 terminals cannot prove themselves without the base key FFFF987654 (keys load-bdk)",
+	base, east, west := "base key FFFF987654 of 2 terminals is not loaded (keys load-bdk): they are refused",
 		"issuer east has no PIN key: sales with a PIN are answered 96 (keys load-issuer)", "issuer west has no PIN key: sales with a PIN are answered 96 (keys load-issuer)"
-	check(exitOK, notes(base, "5 terminals cannot sign on without a master key (keys load-terminal): 20000000, 20000001, 20000002 and 2 more", east, west, cards, certificates, ledger), "")
+	check(exitOK, notes("5 terminals cannot sign on without a master key (keys load-terminal): 20000000, 20000001, 20000002 and 2 more", base, east, west, cards, certificates, ledger), "")
 	if there(filepath.Join(dir, "data", "lmk.keys")) || there(filepath.Join(dir, "data", "keys")) {
 		t.Error("the check made keys")
 	}

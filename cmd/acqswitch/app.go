@@ -200,7 +200,7 @@ func (a *app) build() (err error) {
 func (a *app) openRegistry(cards *keys.Cards) (err error) {
 	var snapshot *registry.Snapshot
 	if a.cfg.RegistryFrom == "file" {
-		snapshot, err = readRegistry(a.cfg.path(a.cfg.Registry, "registry.yaml"))
+		snapshot, err = a.cfg.registryFile()
 	} else {
 		if a.office, err = a.cfg.office(a.db, cards); err != nil {
 			return err

@@ -66,7 +66,7 @@ func TestCommandLine(t *testing.T) {
 		{"config check", exitUsage, "", "configuration (built in; there is no acqswitch.yaml): issuers: at least one must be configured"},
 		{"config check --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
 		{"serve --config unknown.yaml", exitUsage, "", `configuration unknown.yaml: line 2: unknown field "colour"`},
-		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml"},
+		{"serve --config good.yaml", exitUsage, "", "open registry: open data/registry.yaml: no such file or directory; acqswitch registry import makes it\n"},
 		{"verify --config unknown.yaml", exitUsage, "", `unknown field "colour"`},
 		{"verify --data nowhere", exitUsage, "", "no journal: stat nowhere/journal: no such file or directory: name the data directory with --data, or the configuration with --config"},
 		{"alert list --data nowhere", exitUsage, "", "no ledger: stat nowhere: no such file or directory: name the data directory with --data, or the configuration with --config"},

@@ -193,7 +193,7 @@ func (c *config) noLedger() bool {
 // there, which is nil then. cards are nil where a start would draw them.
 func (c *config) checkRegistry(ctx context.Context, cards *keys.Cards) (*registry.Snapshot, error) {
 	if c.RegistryFrom == "file" {
-		return readRegistry(c.path(c.Registry, "registry.yaml"))
+		return c.registryFile()
 	}
 	if c.noLedger() {
 		return nil, nil

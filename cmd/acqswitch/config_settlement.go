@@ -108,7 +108,7 @@ func (c *config) eachMerchant(fn func(registry.Entry)) error {
 // eachServed walks the merchants that are served, of either registry.
 func (c *config) eachServed(fn func(mid string)) error {
 	if c.RegistryFrom == "file" {
-		s, err := readRegistry(c.path(c.Registry, "registry.yaml"))
+		s, err := c.registryFile()
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // it is where the switch runs
 		}

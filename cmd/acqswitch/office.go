@@ -101,7 +101,7 @@ func (c *config) firstCards(db *sqldb.DB) (*keys.Cards, error) {
 // parties is the registry in force, from where the configuration has it.
 func (c *config) parties(ctx context.Context) (s *registry.Snapshot, err error) {
 	if c.RegistryFrom == "file" {
-		return readRegistry(c.path(c.Registry, "registry.yaml"))
+		return c.registryFile()
 	}
 	err = c.withOffice(func(o *office.Office) error {
 		s, _, err = o.Snapshot(ctx)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -318,6 +319,15 @@ func readBook(path string) (*registry.Book, error) {
 		return nil, usage(err)
 	}
 	return b, nil
+}
+
+// registryFile reads the registry of a configuration that has it in a file.
+func (c *config) registryFile() (*registry.Snapshot, error) {
+	s, err := readRegistry(c.path(c.Registry, "registry.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = usage(fmt.Errorf("%w; acqswitch registry import makes it", err))
+	}
+	return s, err
 }
 
 // readRegistry loads a registry file, whether or not the configuration works on

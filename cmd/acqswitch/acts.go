@@ -143,11 +143,6 @@ func number(text string) (int64, error) {
 	return n, nil
 }
 
-// person adds the flag --by: who does this, by default the machine's account.
-func person(cmd *cobra.Command, by *string) {
-	cmd.Flags().StringVar(by, "by", login(), "who does this")
-}
-
 // login is the name of the machine's account.
 func login() string {
 	u, err := user.Current()

@@ -190,7 +190,7 @@ func (o *backtestOptions) policies(ctx context.Context, cfg *config) (before, af
 		}
 		return before, after, err
 	}
-	err = onPolicies(ctx, o.config, func(d *policyDesk) error {
+	err = cfg.onPolicies(ctx, func(d *policyDesk) error {
 		for _, p := range []struct {
 			name string
 			to   *risk.Policy

@@ -57,16 +57,16 @@ type policyDesk struct {
 	policies *policy.Store
 }
 
-// onPolicies opens the database of a configuration for fn, and makes its tables.
-func onPolicies(ctx context.Context, file string, fn func(*policyDesk) error) error {
-	cfg, err := readConfig(file)
+// policies calls fn with the stored policies of the configuration.
+func (f *actFlags) policies(ctx context.Context, fn func(*policyDesk) error) error {
+	cfg, err := f.config()
 	if err != nil {
 		return err
 	}
 	return cfg.onPolicies(ctx, fn)
 }
 
-// onPolicies is onPolicies of a configuration that is read.
+// onPolicies opens the database of a configuration for fn, and makes its tables.
 func (c *config) onPolicies(ctx context.Context, fn func(*policyDesk) error) error {
 	if c.Risk.Policy != "" {
 		return usage(fmt.Errorf("the switch of this configuration runs on a file, %s: take risk.policy out of it, and what two people put in force counts", c.Risk.Policy))
@@ -100,12 +100,12 @@ func answered(err error) error {
 }
 
 func proposePolicy(c *console) *cobra.Command {
-	var file, by, reason string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "propose FILE", Short: "Propose a policy; another person approves it", Args: args(1, "one policy file"),
 		Example: `  acqswitch risk policy propose policy.yaml --by ann --reason "night sales at petrol stations"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			if err := because(reason); err != nil {
+			if err := because(f.reason); err != nil {
 				return err
 			}
 			text, name, err := policyText(given[0])
@@ -115,8 +115,8 @@ func proposePolicy(c *console) *cobra.Command {
 			if _, err := policy.Load(text, name); err != nil {
 				return usage(err)
 			}
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
-				p, err := d.policies.Propose(cmd.Context(), text, name, by, reason)
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
+				p, err := d.policies.Propose(cmd.Context(), text, name, f.by, f.reason)
 				if err != nil {
 					return answered(err)
 				}
@@ -127,16 +127,12 @@ func proposePolicy(c *console) *cobra.Command {
 				return err
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	person(cmd, &by)
-	cmd.Flags().StringVar(&reason, "reason", "", "why")
-	return cmd
+	}, true)
 }
 
 func approvePolicy(c *console) *cobra.Command {
-	var file, by, why string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "approve PROPOSAL", Short: "Put a proposed policy in force", Args: args(1, "the number of a proposal"),
 		Long: `approve puts a proposal in force as the next version: every running switch of this
 database decides by it within a second, from one request to the next. It is
@@ -150,20 +146,16 @@ is below what a party has used already.`,
 				return err
 			}
 			ctx := cmd.Context()
-			return onPolicies(ctx, file, func(d *policyDesk) error {
+			return f.policies(ctx, func(d *policyDesk) error {
 				fits, err := d.fits(ctx)
 				if err != nil {
 					return err
 				}
-				v, err := d.policies.Approve(ctx, number, by, why, fits)
+				v, err := d.policies.Approve(ctx, number, f.by, f.reason, fits)
 				return inForce(c, v, err)
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	person(cmd, &by)
-	cmd.Flags().StringVar(&why, "reason", "", "why, for the record")
-	return cmd
+	}, true)
 }
 
 func inForce(c *console, v policy.Version, err error) error {
@@ -179,64 +171,56 @@ func inForce(c *console, v policy.Version, err error) error {
 }
 
 func rejectPolicy(c *console) *cobra.Command {
-	var file, by, why string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "reject PROPOSAL", Short: "Decide that a proposed policy is not put in force", Args: args(1, "the number of a proposal"),
 		Example: `  acqswitch risk policy reject 7 --by bob --reason "refuses every night sale"`,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			number, err := proposalNumber(given[0])
 			if err == nil {
-				err = because(why)
+				err = because(f.reason)
 			}
 			if err != nil {
 				return err
 			}
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
-				if err := d.policies.Reject(cmd.Context(), number, by, why); err != nil {
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
+				if err := d.policies.Reject(cmd.Context(), number, f.by, f.reason); err != nil {
 					return answered(err)
 				}
 				_, err := fmt.Fprintf(c.out, "proposal %d is rejected\n", number)
 				return err
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	person(cmd, &by)
-	cmd.Flags().StringVar(&why, "reason", "", "why")
-	return cmd
+	}, true)
 }
 
 func rollbackPolicy(c *console) *cobra.Command {
-	var file, by, reason string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "rollback", Short: "Put the policy before the one in force in force again, at once", Args: noArgs,
 		Long: `rollback makes a new version of the document before the one in force. Two people
 have approved it once, so one is enough; but what is itself a rollback is not
 rolled back: propose what should be in force.`,
 		Example: `  acqswitch risk policy rollback --by ann --reason "refuses every night sale"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := because(reason); err != nil {
+			if err := because(f.reason); err != nil {
 				return err
 			}
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
-				v, err := d.policies.Rollback(cmd.Context(), by, reason)
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
+				v, err := d.policies.Rollback(cmd.Context(), f.by, f.reason)
 				return inForce(c, v, err)
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	person(cmd, &by)
-	cmd.Flags().StringVar(&reason, "reason", "", "why")
-	return cmd
+	}, true)
 }
 
 func listPolicies(c *console) *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "list", Short: "List the policies that were in force, and open proposals", Args: noArgs,
 		Example: "  acqswitch risk policy list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
 				versions, err := d.policies.List(cmd.Context())
 				if err != nil {
 					return err
@@ -266,14 +250,12 @@ func listPolicies(c *console) *cobra.Command {
 				return w.Flush()
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	return cmd
+	}, false)
 }
 
 func showPolicy(c *console) *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "show [NUMBER]", Short: "Print a policy's document: the one in force, a version, or pNUMBER, a proposal", Args: argsFrom(0, 1, "at most one number"),
 		Example: "  acqswitch risk policy show\n  acqswitch risk policy show 3\n  acqswitch risk policy show p7",
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -281,7 +263,7 @@ func showPolicy(c *console) *cobra.Command {
 			if len(given) == 1 {
 				name = given[0]
 			}
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
 				text, _, _, err := d.document(cmd.Context(), name)
 				if err != nil {
 					return err
@@ -290,21 +272,19 @@ func showPolicy(c *console) *cobra.Command {
 				return err
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	return cmd
+	}, false)
 }
 
 func diffPolicies(c *console) *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
+	f := &actFlags{}
+	return f.on(&cobra.Command{
 		Use: "diff NEW [OLD]", Short: "Say what is different in a policy from the one in force, or from another", Args: argsFrom(1, 2, "one or two policies"),
 		Long: `diff compares two policies, by what they say and not how they are written. Each is
 the number of a version, pNUMBER for a proposal, or a file. Without OLD it is the
 policy in force. Exit code 3 if they differ.`,
 		Example: "  acqswitch risk policy diff p7\n  acqswitch risk policy diff policy.yaml 3",
 		RunE: func(cmd *cobra.Command, given []string) error {
-			return onPolicies(cmd.Context(), file, func(d *policyDesk) error {
+			return f.policies(cmd.Context(), func(d *policyDesk) error {
 				var ps [2]risk.Policy
 				for i, name := range append(given, "")[:2] {
 					text, called, _, err := d.document(cmd.Context(), name)
@@ -342,9 +322,7 @@ policy in force. Exit code 3 if they differ.`,
 				return nil
 			})
 		},
-	}
-	configFlag(cmd, &file)
-	return cmd
+	}, false)
 }
 
 // document is a policy by its name: a version's number, p and a proposal's, a

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -186,6 +187,46 @@ func TestUnsettledBatchesAreClosed(t *testing.T) {
 	if h.want("a late settlement", late, txn.Approved, "00"); late.Result[0] != txn.Even {
 		t.Errorf("a late settlement: %v", late.Result)
 	}
+}
+
+// A batch without number ends when its terminal settles it: what is in it is not voided
+// or raised any more, but refunded. One that we closed, its terminal goes on with.
+func TestVoidAfterABatchWithoutNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at(0, 22, 30)
+		h := newHouse(t)
+		defer func() { h.stop() }()
+		unnumbered := func(r txn.Request) txn.Request {
+			r.Key.Batch, r.Original.Batch = 0, 0
+			return r
+		}
+		stan := uint32(100)
+		do := func(kind txn.Kind, minor int64, of uint32) txn.Answer {
+			stan++
+			return h.ask(unnumbered(about(kind, stan, minor, of)))
+		}
+		for n := range uint32(3) {
+			h.want("sale", h.ask(unnumbered(sale("10000001", n+1, 1000))), txn.Approved, "00")
+		}
+		h.want("totals that are uneven", h.ask(settlement("10000001", 0, 10, debit(1, 1000))), txn.Approved, "00")
+		h.want("void while it settles", do(txn.KindVoid, 1000, 1), txn.Approved, "00")
+		h.want("totals", h.ask(settlement("10000001", 0, 11, txn.Totals{Debit: txn.Sum{Count: 3, Minor: 3000}, Credit: txn.Sum{Count: 1, Minor: 1000}})), txn.Approved, "00")
+		for range 2 {
+			h.want("void", do(txn.KindVoid, 1000, 2), txn.OriginalIsOfAnotherBatch, "25")
+			h.want("tip", do(txn.KindTip, 100, 2), txn.OriginalIsOfAnotherBatch, "25")
+			h.restart()
+		}
+		h.want("refund", do(txn.KindRefund, 1000, 2), txn.Approved, "00")
+		h.want("sale", h.ask(unnumbered(sale("10000001", 4, 1000))), txn.Approved, "00")
+		h.want("void of what came after", do(txn.KindVoid, 1000, 4), txn.Approved, "00")
+
+		at(1, 10, 0)
+		h.want("sale of the next day", h.ask(unnumbered(sale("10000001", 5, 1000))), txn.Approved, "00")
+		if n, err := h.s.CloseBatches(t.Context(), h.s.cfg.Day.Of(time.Now()).Before()); n != 1 || err != nil {
+			t.Fatalf("closed %d, %v", n, err)
+		}
+		h.want("void after we closed", do(txn.KindVoid, 1000, 5), txn.Approved, "00")
+	})
 }
 
 // Sales and reversals side by side with settlements: each settlement's totals

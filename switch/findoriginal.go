@@ -20,8 +20,10 @@ func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
 	if !s.acquireOriginal(rec.ID, req, w) {
 		return txn.OriginalIsBusy
 	}
+	settled := false
 	if sl, _, ok := s.slots.look(&rec.Key); ok && sl.id == rec.ID { // it may have been reversed while we waited
 		stands = standing(sl, &rec)
+		settled = s.batches.Settled(&rec.Key, uint64(sl.position))
 	}
 	deeds, whole := s.originals.deeds(rec.ID)
 	if !whole && rec.Day < req.Day.Before() {
@@ -34,7 +36,7 @@ func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
 		deeds, _ = s.originals.deeds(rec.ID)
 	}
 	t := original.Transaction{ID: rec.ID, Kind: rec.Request.Asked(), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
-		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands}
+		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands, Settled: settled}
 	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
 		return reason
 	}

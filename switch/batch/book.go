@@ -49,6 +49,7 @@ type name struct {
 type entry struct {
 	totals   txn.Totals
 	first    uint64   // journal position of its first record, 0 when it has none
+	settled  uint64   // of the record with which its terminal last ended a batch without number
 	opened   txn.Date // business day of that record
 	touched  txn.Date // of the last one
 	head     int32    // its items, newest first
@@ -141,6 +142,19 @@ func (b *Book) Recent(req *txn.Request) bool {
 	return e.first != 0 && e.opened >= req.Day.Before()
 }
 
+// Settled says that a transaction whose outcome stands at a journal position is in a
+// batch without number that its terminal has settled since. It says nothing of batches
+// that have one.
+func (b *Book) Settled(k *txn.Key, position uint64) bool {
+	if k.Batch != 0 {
+		return false
+	}
+	sh := &b.shards[b.at(&k.Terminal)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return position < sh.batches[name{k.Terminal, 0}].settled
+}
+
 // find is the batch, and whether there is one. If the terminal is in no open batch, this
 // one is opened and becomes the terminal's, unless it is new and its number is behind
 // that of the terminal's last one.
@@ -207,7 +221,7 @@ func (b *Book) Apply(rec *txn.Record, position uint64) error {
 		if err := f.Unmarshal(rec.Data); err != nil {
 			return err
 		}
-		b.settled(rec, &f)
+		b.settled(rec, &f, position)
 	case Counts(rec):
 		b.count(rec, position)
 	}
@@ -273,7 +287,7 @@ func (b *Book) take(rec *txn.Record) {
 }
 
 // settled is what a settlement's fact leaves.
-func (b *Book) settled(rec *txn.Record, f *txn.BatchFact) {
+func (b *Book) settled(rec *txn.Record, f *txn.BatchFact, position uint64) {
 	sh := b.open(&rec.Key.Terminal, rec.Day)
 	defer sh.mu.Unlock()
 	n := name{rec.Key.Terminal, rec.Key.Batch}
@@ -299,7 +313,10 @@ func (b *Book) settled(rec *txn.Record, f *txn.BatchFact) {
 	e.state = f.State
 	if n.number == 0 && e.state == txn.BatchClosed { // what comes next is the next period
 		sh.items.drop(e.head)
-		e = entry{head: none, touched: e.touched, merchant: e.merchant}
+		e = entry{head: none, touched: e.touched, merchant: e.merchant, settled: e.settled}
+		if f.Step != txn.StepClose { // by us: its terminal knows nothing of it
+			e.settled = position
+		}
 	}
 	sh.batches[n] = e
 }

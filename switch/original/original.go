@@ -69,6 +69,8 @@ type Transaction struct {
 	AuthCode [6]byte
 	// Stands is false once the transaction was reversed or a reversal is owed.
 	Stands bool
+	// Settled says that its batch, which has no number, was settled since.
+	Settled bool
 }
 
 // Deed is something that was done about a transaction. A KindReversal is one in
@@ -111,7 +113,7 @@ func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reaso
 		return txn.OriginalDoesNotStand
 	case r.late(t, req):
 		return txn.OriginalIsTooOld
-	case inBatch(req.Kind) && (t.Day != req.Day || t.Key.Batch != req.Key.Batch || t.Key.Terminal != req.Key.Terminal):
+	case inBatch(req.Kind) && (t.Day != req.Day || t.Key.Batch != req.Key.Batch || t.Settled || t.Key.Terminal != req.Key.Terminal):
 		return txn.OriginalIsOfAnotherBatch
 	case done.completions > 0:
 		return txn.OriginalIsCompleted

@@ -71,6 +71,7 @@ func TestPermit(t *testing.T) {
 		{"消费撤销 while a part is being reversed", txn.KindSale, []Deed{{Kind: txn.KindReversal, Minor: 400_00, State: Uncertain}}, txn.KindVoid, 600_00, nil, txn.OriginalIsBusy},
 		{"消费撤销 on another day", txn.KindSale, nil, txn.KindVoid, 1000_00, later(1), txn.OriginalIsOfAnotherBatch},
 		{"消费撤销 in another batch", txn.KindSale, nil, txn.KindVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Key.Batch++ }, txn.OriginalIsOfAnotherBatch},
+		{"消费撤销 of a batch without number, settled", txn.KindSale, nil, txn.KindVoid, 1000_00, func(x *Transaction, _ *txn.Request) { x.Settled = true }, txn.OriginalIsOfAnotherBatch},
 		{"消费撤销 at another terminal", txn.KindSale, nil, txn.KindVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.Key.Terminal[7]++ }, txn.OriginalIsOfAnotherBatch},
 		{"消费撤销 with another card", txn.KindSale, nil, txn.KindVoid, 1000_00, func(_ *Transaction, r *txn.Request) { r.CardToken[0]++ }, txn.CardIsNotTheOriginals},
 		{"消费撤销 of less", txn.KindSale, nil, txn.KindVoid, 999_99, nil, txn.OriginalAmountDiffers},

@@ -59,7 +59,8 @@ type wantedKey struct {
 }
 
 func (r *runningKeys) list() (rows []keyRow, err error) {
-	return rows, control(r.ctx, r.cfg.DataDir, "/keys/list", struct{}{}, &rows)
+	err = control(r.ctx, r.cfg.DataDir, "/keys/list", struct{}{}, &rows)
+	return rows, err
 }
 
 func (r *runningKeys) find(h *keyHolder, name string) (keys.Key, error) {

@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"encoding/hex"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,11 +80,25 @@ func TestKeysThatAreRefused(t *testing.T) {
 	broken.Sealed = bytes.Clone(zak.Sealed)
 	broken.Sealed[len(broken.Sealed)-1] ^= 1
 	nothing := keys.Key{Owner: keys.OfTerminal(tid)}
+	other, err := keys.OpenSoft(filepath.Join(t.TempDir(), "lmk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	foreign := func(owner keys.Owner, purpose keys.Purpose) keys.Key {
+		k, err := other.Generate(owner, purpose, algo.TDES2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
 	before := d.ring.store.Last()
 	for name, err := range map[string]error{
 		"a MAC key for PINs":            d.ring.SetZone(east, zak),
 		"a MAC key that does not open":  d.ring.SetZoneMAC(east, broken),
 		"a track key for a master key":  d.ring.SetMaster(tid, tdk),
+		"another vault's master key":    d.ring.SetMaster(tid, foreign(keys.OfTerminal(tid), keys.PurposeTMK)),
+		"another vault's key of blocks": d.ring.SetBlocks("factory", foreign(keys.OfBlocks("factory"), keys.PurposeKBPK)),
 		"nothing for a master key":      d.ring.SetMaster(tid, nothing),
 		"nothing for a serial key":      d.ring.SetSerial(tid, nothing),
 		"a track key for a base key":    d.ring.SetBaseKey("FFFF987654", tdk),

@@ -304,12 +304,12 @@ func (r *Ring) terminal(id txn.TerminalID, create bool) *terminal {
 // SetMaster gives a terminal its master key, durably. Its working keys end: it
 // must sign on under the new one.
 func (r *Ring) SetMaster(id txn.TerminalID, tmk keys.Key) error {
-	info, err := tmk.Sealed.Info()
+	err := r.vault.Check(tmk, keys.PurposeTMK) // before it is stored: a key that does not open would take the place of one that does
+	if err == nil && tmk.Owner != keys.OfTerminal(id) {
+		err = keys.ErrPurpose
+	}
 	if err != nil {
 		return fmt.Errorf("set master key of terminal %s: %w", id, err)
-	}
-	if info.Purpose != keys.PurposeTMK || tmk.Owner != keys.OfTerminal(id) {
-		return fmt.Errorf("set master key of terminal %s: %w", id, keys.ErrPurpose)
 	}
 	t := r.terminal(id, true)
 	t.mu.Lock()

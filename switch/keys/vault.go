@@ -340,6 +340,15 @@ func (v *Vault) seal(owner Owner, purpose Purpose, kind algo.Kind, clearKey []by
 	return Key{owner, append(sealed, body...)}, nil
 }
 
+// Check says whether a stored key opens and has the purpose.
+func (v *Vault) Check(k Key, want Purpose) error {
+	open, _, err := v.use(k, want)
+	if err == nil {
+		open.Close()
+	}
+	return err
+}
+
 // use opens a key that must have the purpose.
 func (v *Vault) use(k Key, want Purpose) (held, Info, error) {
 	whole, left, info, err := v.open(k, want)

@@ -148,17 +148,17 @@ func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	if !told && (r.drain.Load() || !is.up()) {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
-	epoch, probe, ok := is.breaker.allow()
+	epoch, ok := is.breaker.allow()
 	if !ok && !told {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
 	de7, _ := is.now()
 	c := is.table.begin(is.cfg.InFlightMax, sentAs(req.Kind), is.id, req.Key.Terminal, req.Amount, de7)
 	if c == nil {
-		is.breaker.report(epoch, probe, errNothing)
+		is.breaker.report(epoch, errNothing)
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsBusy
 	}
-	c.epoch, c.probe = epoch, probe
+	c.epoch = epoch
 	return c.leg, txn.Approved
 }
 
@@ -197,7 +197,7 @@ func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent j
 			req.Trace[txn.StageIntent] = at.Sub(req.Received)
 		}
 	}
-	is.breaker.report(c.epoch, c.probe, result)
+	is.breaker.report(c.epoch, result)
 	is.table.release(c)
 	return outcome, reason
 }
@@ -206,7 +206,7 @@ func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent j
 func (r *Router) Cancel(leg *txn.Leg) {
 	is, c := r.held(leg)
 	is.table.take(c)
-	is.breaker.report(c.epoch, c.probe, errNothing)
+	is.breaker.report(c.epoch, errNothing)
 	is.table.release(c)
 }
 

@@ -75,7 +75,6 @@ type Engine struct {
 	watch  atomic.Pointer[WatchList]
 
 	days, months calendar
-	trails       trails
 
 	desks     sync.Pool // of *desk
 	flights   [flightsApart]flights
@@ -120,7 +119,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
-	e.recent, e.trails = newRecent(e.zone, int(e.cardsMax)), trails{makeRows[trail]()}
+	e.recent = newRecent(e.zone, int(e.cardsMax))
 	p := DefaultPolicy()
 	if cfg.Policy != nil {
 		p = *cfg.Policy
@@ -143,11 +142,11 @@ func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 	j := &d.judgement
 	*j = judgement{rulebook: e.rules.Load(), sink: sink}
 	j.v.Findings.Policy = j.policy.Number
+	j.lookBack(e, req)
 	sink.reach(byItself)
 	if !j.check(e, req) {
 		return j.v
 	}
-	j.lookBack(e, req)
 	sink.reach(byThePast)
 	if j.past(e, req) {
 		return j.v
@@ -259,14 +258,13 @@ func (e *Engine) Learn(rec *txn.Record) {
 	if rec.Kind == txn.RecordOutcome {
 		b := e.rules.Load()
 		e.recent.learn(rec, &b.policy.Patterns.Near, b.counted)
-		e.trails.learn(rec)
 	}
 }
 
 // Recent is what a window has counted when req asks. Its parties must be known.
 func (e *Engine) Recent(w Window, req *txn.Request) int64 {
 	var l lately
-	e.recent.look(&l, req, 1<<w)
+	e.recent.look(&l, req, 1<<w, false)
 	return l.n[w]
 }
 

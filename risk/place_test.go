@@ -221,20 +221,20 @@ func many(i int32) txn.TerminalID {
 
 // The trails of a million terminals are no pointer and no allocation in Assess.
 func TestTrailsOfManyTerminals(t *testing.T) {
-	ts := trails{makeRows[trail]()}
+	r := newRecent(time.UTC, 100)
 	rec := outcomeOf(good(), txn.Verdict{})
 	const n = 100_000
 	for i := range int32(n) {
 		rec.Key.Terminal = many(i)
 		rec.Lat, rec.Lng = i, 1
-		ts.learn(rec)
+		r.learn(rec, &[NearMax]int64{}, 0)
 	}
 	for i := range int32(n) {
-		if tr := ts.of(many(i)); !tr.known || tr.lat != i {
+		if tr := r.trail(many(i)); !tr.known || tr.lat != i {
 			t.Fatalf("terminal %d: %+v", i, tr)
 		}
 	}
-	if used := ts.of(txn.MakeTerminalID("nobody")); used != (trail{}) {
+	if used := r.trail(txn.MakeTerminalID("nobody")); used != (trail{}) {
 		t.Errorf("%+v", used)
 	}
 }

@@ -221,8 +221,9 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 }
 
 func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, handedOff func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
-	now, wait := time.Now(), is.cfg.Timeout
-	req.Trace[txn.StageIntent] = now.Sub(req.Received) // unless it leaves: then that is when its intent was durable
+	spent, wait := time.Since(req.Received), is.cfg.Timeout
+	now := req.Received.Add(spent)
+	req.Trace[txn.StageIntent] = spent // unless it leaves: then that is when its intent was durable
 	if !req.Deadline.IsZero() {
 		wait = min(wait, req.Deadline.Sub(now))
 	}

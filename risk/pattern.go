@@ -123,9 +123,14 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 
 // lookBack finds out what is known of a request's parties from earlier ones, as far as
 // somebody asks. A request of nobody's is refused without.
-func (j *judgement) lookBack(e *Engine, req *txn.Request) {
+func (j *desk) lookBack(e *Engine, req *txn.Request) {
 	if req.Terminal == nil || req.Acceptor == nil {
 		return
+	}
+	if req.Kind.Limits() == txn.Debit { // what use counts is needed soon after
+		j.keys = keysOf(HoldOf(req))
+		e.days.kept(req.Day).ask(&j.keys)
+		e.months.kept(monthOf(req.Day)).ask(&j.keys)
 	}
 	c, of := checksOf(req.Kind), j.windows
 	switch {
@@ -135,7 +140,7 @@ func (j *judgement) lookBack(e *Engine, req *txn.Request) {
 		of = 0
 	}
 	if of != 0 || c&place != 0 {
-		e.recent.look(&j.lately, req, of, c&place != 0)
+		e.recent.look(&j.lately, &j.entries, req, of, c&place != 0)
 	}
 }
 

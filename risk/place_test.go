@@ -37,8 +37,12 @@ func visits(t *testing.T, e *Engine, all ...visit) {
 
 // outcomeOf is the record of req as far as places are learned from it.
 func outcomeOf(req *txn.Request, v txn.Verdict) *txn.Record {
-	return &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Terminal.ID}, Merchant: req.Merchant,
-		Lat: req.Info.Position.Lat, Lng: req.Info.Position.Lng, Reason: v.Reason, Findings: v.Findings, Day: req.Day}
+	rec := &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Terminal.ID}, Merchant: req.Merchant,
+		Lat: req.Info.Position.Lat, Lng: req.Info.Position.Lng, Reason: v.Reason, Day: req.Day}
+	if v.Findings != nil {
+		rec.Findings = *v.Findings
+	}
+	return rec
 }
 
 // at is a position so many metres north of the premises.
@@ -227,7 +231,7 @@ func TestTrailsOfManyTerminals(t *testing.T) {
 	for i := range int32(n) {
 		rec.Key.Terminal = many(i)
 		rec.Lat, rec.Lng = i, 1
-		r.learn(rec, &[NearMax]int64{}, 0)
+		r.learn(new(entries), rec, &[NearMax]int64{}, 0)
 	}
 	for i := range int32(n) {
 		if tr := r.trail(many(i)); !tr.known || tr.lat != i {

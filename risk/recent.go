@@ -147,11 +147,11 @@ func probing(code [2]byte) bool {
 var noCard txn.CardToken
 
 // learn takes note of a decided request, in the windows that are wanted, its merchant's
-// tally and its terminal's trail.
-func (r *recent) learn(rec *txn.Record, near *[NearMax]int64, wanted windows) {
+// tally and its terminal's trail. v is memory for it.
+func (r *recent) learn(v *entries, rec *txn.Record, near *[NearMax]int64, wanted windows) {
 	at, day := window.At(rec.At), dayNumber(rec.Day)
 	taken := rec.Taken()
-	v := entries{terminal: r.terminal(rec.Key.Terminal), merchant: r.merchant(rec.Merchant), machine: r.machine(rec.Serial), minor: rec.Amount.Minor}
+	*v = entries{terminal: r.terminal(rec.Key.Terminal), merchant: r.merchant(rec.Merchant), machine: r.machine(rec.Serial), minor: rec.Amount.Minor}
 	if rec.Card != noCard {
 		v.card = r.card(rec.Card)
 	}
@@ -300,10 +300,10 @@ type lately struct {
 }
 
 // look is what some windows say of req and, where it is placed, its terminal's trail,
-// all in one go.
-func (r *recent) look(l *lately, req *txn.Request, of windows, placed bool) {
+// all in one go. v is memory for it.
+func (r *recent) look(l *lately, v *entries, req *txn.Request, of windows, placed bool) {
 	at, day := window.At(req.Received), dayNumber(req.Day)
-	v := entries{card: r.card(req.CardToken), terminal: r.terminal(req.Key.Terminal), merchant: r.merchant(req.Merchant),
+	*v = entries{card: r.card(req.CardToken), terminal: r.terminal(req.Key.Terminal), merchant: r.merchant(req.Merchant),
 		machine: r.machine(req.Info.Serial.Bytes()), minor: req.Amount.Minor}
 	v.at(r, of)
 	if of&ofMerchant != 0 {

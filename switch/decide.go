@@ -106,7 +106,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, txn.BatchIsNotCurrent)
 		return
 	}
-	reason := s.assess(req).Reason
+	reason := s.assess(req)
 	failpoint.Hit(failpoint.Reserved)
 	rec := s.describe(req, ans, w)
 	if reason == txn.Approved && req.Kind.Limits() == txn.Debit {
@@ -250,15 +250,16 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	if ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}
-	rec.At = time.Now()
+	took := time.Since(req.Received)
+	rec.At = req.Received.Add(took)
 	if rec.Kind == txn.RecordIntent {
-		req.Trace[txn.StageForwarded] = rec.At.Sub(req.Received)
+		req.Trace[txn.StageForwarded] = took
 	}
 	rec.Kind, rec.Took = txn.RecordOutcome, req.Trace.Micros()
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
-	hold, reserved := rec.Hold(), rec.Held == txn.Debit
+	reserved := rec.Held == txn.Debit
 	switch {
 	case outcome == txn.OutcomeApproved && w.gives:
 		rec.Held = txn.Credit
@@ -276,11 +277,11 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	failpoint.Hit(failpoint.Decided)
 	switch {
 	case rec.Held == txn.Debit:
-		s.risk.Confirm(hold)
+		s.risk.Confirm(rec.Hold())
 	case reserved:
-		s.risk.Release(hold)
+		s.risk.Release(rec.Hold())
 	case rec.Held == txn.Credit:
-		s.risk.Undo(hold)
+		s.risk.Undo(rec.Hold())
 	}
 	s.originals.learn(rec)
 	s.risk.Learn(rec)

@@ -145,8 +145,8 @@ func numbersOf(given []string) ([]int64, error) {
 		if err != nil {
 			return nil, err
 		}
-		for n := first; n <= last; n++ {
-			all = append(all, n)
+		for n := range last - first + 1 { // not up to last, which may be the greatest there is
+			all = append(all, first+n)
 		}
 	}
 	slices.Sort(all)

@@ -130,3 +130,29 @@ func ipmRecord(mti string, elements ...any) string {
 	record := mti + string(bitmap[:]) + text
 	return string([]byte{0, 0, byte(len(record) >> 8), byte(len(record))}) + record
 }
+
+// What people give as numbers is read in order and each once, and refused where it is
+// none, or more than are taken at once.
+func TestNumbersAndRanges(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"7":         "7",
+		"9-12 4 10": "4 9-12",
+		"3 2 1 2-2": "1-3",
+		"9223372036854775806-9223372036854775807": "9223372036854775806-9223372036854775807", // nothing is after the last
+		"1-10000":             "1-10000",
+		"1-10000 10001":       "10001 numbers are given",
+		"1-10001":             "the first and the last of at most 10000",
+		"1-999999999999":      "the first and the last of at most 10000",
+		"5-1":                 "the first and the last of at most 10000",
+		"0-3":                 `"0" must be a number`,
+		"-3":                  `"" must be a number`,
+		"1-2-3":               `"2-3" must be a number`,
+		"9223372036854775808": "must be a number",
+	} {
+		n, err := numbersOf(strings.Fields(given))
+		if got := ranges(n); err != nil && !strings.Contains(err.Error(), want) || err == nil && got != want {
+			t.Errorf("%s: %s, %v; want %s", given, got, err, want)
+		}
+	}
+}

@@ -56,18 +56,13 @@ var matrix = [txn.Kinds]checks{
 	txn.KindUpload:           offered | parties,
 }
 
-// checksOf is the rules of a kind, none of one that does not exist.
-func checksOf(k txn.Kind) checks {
-	if int(k) < len(matrix) {
-		return matrix[k]
-	}
-	return 0
-}
-
 // check applies every rule that needs no counter, in precedence order, and says
 // whether the request may go on.
 func (j *judgement) check(e *Engine, req *txn.Request) bool {
-	c := checksOf(req.Kind)
+	var c checks
+	if int(req.Kind) < len(matrix) {
+		c = matrix[req.Kind]
+	}
 	t, m := req.Terminal, req.Acceptor
 	switch {
 	case c&offered == 0:
@@ -80,7 +75,7 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 		c&active != 0 && t.Status != txn.StatusActive && j.finds(ruleT01, txn.TerminalIsNotActive),
 		c&parties != 0 && t.Merchant != req.Merchant && j.finds(ruleT02, txn.TerminalIsBoundToAnotherMerchant),
 		c&machine != 0 && (j.machine(req, t, c&told != 0) || req.Ahead != 0 && j.goesBack(e, req)),
-		c&place != 0 && j.place(req, t, m),
+		c&place != 0 && j.place(e, req, t, m),
 		c&(active|price) == active|price && j.unverified(req, m),
 		c&allowed != 0 && !m.Allows(req.Kind) && j.finds(ruleM07, txn.KindIsNotAllowed),
 		c&(allowed|active) == allowed|active && j.presented(req, t, m, c&card != 0):

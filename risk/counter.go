@@ -97,19 +97,6 @@ func newPeriod(date txn.Date, cardsMax int64) *period {
 	return p
 }
 
-// ask has the memory of some parties' counters come here, since it is needed soon: what is
-// asked for together is waited for together. A nil period has none.
-func (p *period) ask(ks *[scopes]key) {
-	if p == nil {
-		return
-	}
-	for i := range ks {
-		if p.counts[i] {
-			p.tables[i].shard(&ks[i]).near.Load()
-		}
-	}
-}
-
 // meter is where one party's use is counted in one period.
 type meter struct {
 	party int // its key
@@ -141,7 +128,6 @@ const everybody scopeSet = 1<<scopes - 1
 // all that was read before it, so that memory is asked for in good time and for
 // several at once: most of what this takes is waiting for it.
 func (ms *meters) lock(d, m *period, ks *[scopes]key, day, month scopeSet, needs []need) {
-	*ms = meters{}
 	busy := 0
 	for _, i := range lockOrder {
 		if i == merchants {
@@ -185,16 +171,17 @@ func (ms *meters) unlock() {
 	}
 }
 
-// reserve adds a use of minor units to all counters of the desk's keys, of the day and the
-// month, or to none of them, and says whether it did.
+// reserve adds h to all its counters of the day and the month, or to none of
+// them, and says whether it did.
 //
 // It holds all the shards' locks while it compares and adds, so what others see
 // is always the use of requests that passed.
-func (j *desk) reserve(d, m *period, minor int64, needs []need) bool {
-	ks, ms := &j.keys, &j.meters
-	ms.lock(d, m, ks, everybody, everybody, needs)
+func (j *judgement) reserve(d, m *period, h *txn.Hold, needs []need) bool {
+	ks := keysOf(h)
+	var ms meters
+	ms.lock(d, m, &ks, everybody, everybody, needs)
 	held := ms.list[:ms.n]
-	ok := j.within(needs, minor)
+	ok := j.within(needs, h.Minor)
 	for i := 0; i < len(held) && ok; i++ {
 		if held[i].slot == nil && held[i].table.full() {
 			ok = j.refuse(txn.SwitchIsOverloaded)
@@ -205,7 +192,7 @@ func (j *desk) reserve(d, m *period, minor int64, needs []need) bool {
 		if c.slot == nil {
 			c.slot = c.table.insert(c.shard, &ks[c.party])
 		}
-		c.slot.add(minor, 1)
+		c.slot.add(h.Minor, 1)
 	}
 	ms.unlock()
 	return ok
@@ -220,7 +207,7 @@ func saturated(a, b int64) int64 {
 
 // add counts a use whatever the limits say, even beyond table.max: it is a fact.
 func (p *period) add(h *txn.Hold, e txn.Effect) {
-	for i, k := range keysOf(*h) {
+	for i, k := range keysOf(h) {
 		if !p.counts[i] || k.nobody() {
 			continue
 		}
@@ -250,7 +237,7 @@ func (p *period) put(i int, k *key, u Use) {
 // the day. It lends nothing: what a party has used on a day is never below zero, one
 // of its cells may be, where several transactions are given back as one.
 func giveBack(d, m *period, h *txn.Hold) bool {
-	ks := keysOf(*h)
+	ks := keysOf(h)
 	var uses [scopes]need
 	for i := range uses {
 		uses[i].scope = scopeOf(i)

@@ -62,7 +62,7 @@ func TestLimits(t *testing.T) {
 			}
 			req.Amount.Minor = row.minor
 			v := e.Assess(req)
-			v.Findings = nil // the rules' own tests look at these
+			v.Findings = txn.Findings{} // the rules' own tests look at these
 			if v != row.want {
 				t.Fatalf("got %+v, want %+v", v, row.want)
 			} else if v.Reason == txn.Approved {
@@ -607,9 +607,6 @@ func TestSizes(t *testing.T) {
 	}
 	if n := unsafe.Sizeof(shard{}); n != 64 {
 		t.Errorf("a shard is %d bytes", n)
-	}
-	if n := unsafe.Sizeof(rowShard[tally]{}); n != 64 {
-		t.Errorf("a shard of rows is %d bytes", n)
 	}
 }
 

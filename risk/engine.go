@@ -75,6 +75,7 @@ type Engine struct {
 	watch  atomic.Pointer[WatchList]
 
 	days, months calendar
+	trails       trails
 
 	desks     sync.Pool // of *desk
 	flights   [flightsApart]flights
@@ -91,19 +92,16 @@ type flights struct {
 
 const flightsApart = 16
 
-// flightsOf is where the flight of a terminal's hold is counted.
-func (e *Engine) flightsOf(t *txn.TerminalID) *atomic.Int64 {
-	return &e.flights[t[len(t)-1]%flightsApart].n
+// flightsOf is where a hold's flight is counted.
+func (e *Engine) flightsOf(h *txn.Hold) *atomic.Int64 {
+	return &e.flights[h.Terminal[len(h.Terminal)-1]%flightsApart].n
 }
 
 // desk is where one request is judged: memory that stays and is in the caches, where
 // each session's stack would be made larger by it, and is cold.
 type desk struct {
 	judgement
-	entries entries
-	keys    [scopes]key // of what use counts, from lookBack on
-	meters  meters
-	room    [needsMax]need
+	room [needsMax]need
 }
 
 // New checks cfg and returns an engine with empty counters.
@@ -122,7 +120,7 @@ func New(cfg Config) (*Engine, error) {
 	if e.cardsMax == 0 {
 		e.cardsMax = CardsPerDayDefault
 	}
-	e.recent = newRecent(e.zone, int(e.cardsMax))
+	e.recent, e.trails = newRecent(e.zone, int(e.cardsMax)), trails{makeRows[trail]()}
 	p := DefaultPolicy()
 	if cfg.Policy != nil {
 		p = *cfg.Policy
@@ -135,7 +133,6 @@ func New(cfg Config) (*Engine, error) {
 
 // Assess decides on req. When the verdict is Approved and req.Kind.Limits is
 // Debit, the use HoldOf(req) is reserved and in flight until Confirm or Release.
-// What the rules found is in req.Findings.
 // What has happened at a terminal already is counted and meets no limit.
 func (e *Engine) Assess(req *txn.Request) txn.Verdict { return e.assess(req, nil) }
 
@@ -145,13 +142,12 @@ func (e *Engine) assess(req *txn.Request, sink *Explanation) txn.Verdict {
 	defer e.desks.Put(d)
 	j := &d.judgement
 	*j = judgement{rulebook: e.rules.Load(), sink: sink}
-	j.v.Findings = &req.Findings
-	req.Findings.Begin(j.policy.Number)
-	d.lookBack(e, req)
+	j.v.Findings.Policy = j.policy.Number
 	sink.reach(byItself)
 	if !j.check(e, req) {
 		return j.v
 	}
+	j.lookBack(e, req)
 	sink.reach(byThePast)
 	if j.past(e, req) {
 		return j.v
@@ -177,10 +173,11 @@ func (e *Engine) use(j *desk, req *txn.Request) {
 		j.v.Reason = txn.SwitchFailed
 		return
 	}
-	reserved := j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), req.Amount.Minor, needs)
+	h := HoldOf(req)
+	reserved := j.reserve(d, e.months.open(monthOf(req.Day), e.cardsMonthMax, true), &h, needs)
 	j.sink.limits(needs, req.Amount.Minor)
 	if reserved {
-		e.flightsOf(&req.Terminal.ID).Add(1)
+		e.flightsOf(&h).Add(1)
 	}
 }
 
@@ -192,14 +189,14 @@ func HoldOf(req *txn.Request) txn.Hold {
 
 // Confirm ends the flight of a reserved use that stands: its request was
 // approved, or nobody knows and a reversal is owed.
-func (e *Engine) Confirm(h txn.Hold) { e.flightsOf(&h.Terminal).Add(-1) }
+func (e *Engine) Confirm(h txn.Hold) { e.flightsOf(&h).Add(-1) }
 
 // Release ends the flight of a reserved use that is given back: its request
 // was refused or certainly never sent. It counts for the hold's own day, also
 // after cut-over.
 func (e *Engine) Release(h txn.Hold) {
 	e.giveBack(h)
-	e.flightsOf(&h.Terminal).Add(-1)
+	e.flightsOf(&h).Add(-1)
 }
 
 // Undo gives back a use that stood: its transaction was reversed.
@@ -261,16 +258,15 @@ func (e *Engine) LoadMonth(day txn.Date, each func(add func(Cell, Use)) error) e
 func (e *Engine) Learn(rec *txn.Record) {
 	if rec.Kind == txn.RecordOutcome {
 		b := e.rules.Load()
-		d := e.desks.Get().(*desk)
-		e.recent.learn(&d.entries, rec, &b.policy.Patterns.Near, b.counted)
-		e.desks.Put(d)
+		e.recent.learn(rec, &b.policy.Patterns.Near, b.counted)
+		e.trails.learn(rec)
 	}
 }
 
 // Recent is what a window has counted when req asks. Its parties must be known.
 func (e *Engine) Recent(w Window, req *txn.Request) int64 {
 	var l lately
-	e.recent.look(&l, new(entries), req, 1<<w, false)
+	e.recent.look(&l, req, 1<<w)
 	return l.n[w]
 }
 

@@ -44,7 +44,7 @@ func (j *judgement) machine(req *txn.Request, t *txn.Terminal, told bool) bool {
 // and a policy may have it refused, but for a few of a business day.
 func (j *judgement) goesBack(e *Engine, req *txn.Request) bool {
 	before := int64(0)
-	if seen := e.recent.trail(req.Terminal.ID); seen.backDay == req.Day {
+	if seen := e.trails.of(req.Terminal.ID); seen.backDay == req.Day {
 		before = int64(seen.back)
 	}
 	return j.escalates(ruleS06, before, int64(j.policy.Patterns.BackwardsMax), txn.TraceNumberWentBack)

@@ -20,7 +20,7 @@ func (j *judgement) ownRules(e *Engine, req *txn.Request) bool {
 	}
 	f := factsPool.Get().(*rules.Facts)
 	j.know(e, f, req)
-	reason := j.own.Judge(f, req.Day, req.Kind.Told(), j.v.Findings, j.sink.facts(j.own, f))
+	reason := j.own.Judge(f, req.Day, req.Kind.Told(), &j.v.Findings, j.sink.facts(j.own, f))
 	factsPool.Put(f)
 	if reason == txn.Approved {
 		return false
@@ -122,7 +122,7 @@ func (j *judgement) knowUse(e *Engine, f *rules.Facts, req *txn.Request) {
 		month = 0
 	}
 	h := HoldOf(req)
-	ks := keysOf(h)
+	ks := keysOf(&h)
 	var uses [scopes]need
 	for i := range uses {
 		uses[i].scope = scopeOf(i)

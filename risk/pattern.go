@@ -88,7 +88,7 @@ func isNear(minor int64, near *[NearMax]int64) bool {
 // refused. What people decided (R11) comes first, then what is refused
 // where a policy does not say otherwise, then what is alerted.
 func (j *judgement) past(e *Engine, req *txn.Request) bool {
-	if checksOf(req.Kind)&past == 0 {
+	if matrix[req.Kind]&past == 0 {
 		return false
 	}
 	if j.watched(e.watch.Load(), req) {
@@ -121,26 +121,14 @@ func (j *judgement) past(e *Engine, req *txn.Request) bool {
 	return payment(req.Kind) && (j.asked(ruleR04) && j.cashOut(e, req) || j.asked(ruleR05) && j.surge(e, req))
 }
 
-// lookBack finds out what is known of a request's parties from earlier ones, as far as
-// somebody asks. A request of nobody's is refused without.
-func (j *desk) lookBack(e *Engine, req *txn.Request) {
-	if req.Terminal == nil || req.Acceptor == nil {
-		return
-	}
-	if req.Kind.Limits() == txn.Debit { // what use counts is needed soon after
-		j.keys = keysOf(HoldOf(req))
-		e.days.kept(req.Day).ask(&j.keys)
-		e.months.kept(monthOf(req.Day)).ask(&j.keys)
-	}
-	c, of := checksOf(req.Kind), j.windows
-	switch {
-	case j.sink != nil:
+// lookBack finds out what the windows that somebody asks say of a request.
+func (j *judgement) lookBack(e *Engine, req *txn.Request) {
+	of := j.windows
+	if j.sink != nil {
 		of |= ofBuiltin
-	case c&past == 0 && !(j.own.Len() > 0 && req.Kind.Forwarded()):
-		of = 0
 	}
-	if of != 0 || c&place != 0 {
-		e.recent.look(&j.lately, &j.entries, req, of, c&place != 0)
+	if matrix[req.Kind]&past != 0 || j.own.Len() > 0 && req.Kind.Forwarded() || j.sink != nil {
+		e.recent.look(&j.lately, req, of)
 	}
 }
 

@@ -28,10 +28,13 @@ const earthRadius = 6_371_008.8
 // circle. What a fixed terminal reports may be wrong a few times in a row, which
 // alerts; then it is refused. The count is made from the records of its last requests,
 // so a restart forgets nothing of this business day and the one before.
-func (j *judgement) place(req *txn.Request, t *txn.Terminal, m *txn.Merchant) (refused bool) {
+func (j *judgement) place(e *Engine, req *txn.Request, t *txn.Terminal, m *txn.Merchant) (refused bool) {
 	p, cell := &req.Info.Position, req.Info.Cell.ID()
 	told := p.Known || req.Region != 0 || cell != txn.CellID{}
-	seen := &j.lately.trail
+	var seen trail
+	if told || t.RequirePosition {
+		seen = e.trails.of(t.ID)
+	}
 	if req.Country != 0 && req.Country != m.Country && !j.permits(req, t, m, 0, req.Country) &&
 		j.crosses(j.policy.Classes[m.Type].Border, int64(req.Country), int64(m.Country), txn.CountryIsNotAccepted) {
 		return true
@@ -54,7 +57,7 @@ func (j *judgement) place(req *txn.Request, t *txn.Terminal, m *txn.Merchant) (r
 }
 
 // strays is T11: a fixed terminal is away from its premises.
-func (j *judgement) strays(req *txn.Request, t *txn.Terminal, seen *trail) bool {
+func (j *judgement) strays(req *txn.Request, t *txn.Terminal, seen trail) bool {
 	places := &j.policy.Places
 	bound := int64(t.RadiusMetres)
 	if bound == 0 {
@@ -85,7 +88,7 @@ func (j *judgement) strays(req *txn.Request, t *txn.Terminal, seen *trail) bool 
 
 // races is T14: nothing moves so fast. Of two fixes within a minute the distance
 // counts as made in a minute: they are no better than that.
-func (j *judgement) races(p txn.Position, now int64, seen *trail) bool {
+func (j *judgement) races(p txn.Position, now int64, seen trail) bool {
 	if !seen.known {
 		return false
 	}

@@ -37,12 +37,8 @@ func visits(t *testing.T, e *Engine, all ...visit) {
 
 // outcomeOf is the record of req as far as places are learned from it.
 func outcomeOf(req *txn.Request, v txn.Verdict) *txn.Record {
-	rec := &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Terminal.ID}, Merchant: req.Merchant,
-		Lat: req.Info.Position.Lat, Lng: req.Info.Position.Lng, Reason: v.Reason, Day: req.Day}
-	if v.Findings != nil {
-		rec.Findings = *v.Findings
-	}
-	return rec
+	return &txn.Record{Kind: txn.RecordOutcome, At: req.Received, Request: req.Kind, Key: txn.Key{Terminal: req.Terminal.ID}, Merchant: req.Merchant,
+		Lat: req.Info.Position.Lat, Lng: req.Info.Position.Lng, Reason: v.Reason, Findings: v.Findings, Day: req.Day}
 }
 
 // at is a position so many metres north of the premises.
@@ -225,20 +221,20 @@ func many(i int32) txn.TerminalID {
 
 // The trails of a million terminals are no pointer and no allocation in Assess.
 func TestTrailsOfManyTerminals(t *testing.T) {
-	r := newRecent(time.UTC, 100)
+	ts := trails{makeRows[trail]()}
 	rec := outcomeOf(good(), txn.Verdict{})
 	const n = 100_000
 	for i := range int32(n) {
 		rec.Key.Terminal = many(i)
 		rec.Lat, rec.Lng = i, 1
-		r.learn(new(entries), rec, &[NearMax]int64{}, 0)
+		ts.learn(rec)
 	}
 	for i := range int32(n) {
-		if tr := r.trail(many(i)); !tr.known || tr.lat != i {
+		if tr := ts.of(many(i)); !tr.known || tr.lat != i {
 			t.Fatalf("terminal %d: %+v", i, tr)
 		}
 	}
-	if used := r.trail(txn.MakeTerminalID("nobody")); used != (trail{}) {
+	if used := ts.of(txn.MakeTerminalID("nobody")); used != (trail{}) {
 		t.Errorf("%+v", used)
 	}
 }

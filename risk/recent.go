@@ -69,7 +69,6 @@ type recent struct {
 	provinces        *window.Sets
 	machines         *window.Sets
 	merchants        rows[tally]
-	trails           rows[trail]
 }
 
 // newRecent remembers up to about so many cards.
@@ -84,7 +83,6 @@ func newRecent(zone *time.Location, cardsMax int) *recent {
 		provinces:        window.NewSets(2, provinceSpan, cardsMax),
 		machines:         window.NewSets(2, machineSpan, terminalsMax),
 		merchants:        makeRows[tally](),
-		trails:           makeRows[trail](),
 	}
 }
 
@@ -146,53 +144,39 @@ func probing(code [2]byte) bool {
 
 var noCard txn.CardToken
 
-// learn takes note of a decided request, in the windows that are wanted, its merchant's
-// tally and its terminal's trail. v is memory for it.
-func (r *recent) learn(v *entries, rec *txn.Record, near *[NearMax]int64, wanted windows) {
+// learn counts a decided request, for the windows that are wanted.
+func (r *recent) learn(rec *txn.Record, near *[NearMax]int64, wanted windows) {
 	at, day := window.At(rec.At), dayNumber(rec.Day)
-	taken := rec.Taken()
-	*v = entries{terminal: r.terminal(rec.Key.Terminal), merchant: r.merchant(rec.Merchant), machine: r.machine(rec.Serial), minor: rec.Amount.Minor}
-	if rec.Card != noCard {
-		v.card = r.card(rec.Card)
-	}
-	home := province(rec.Region)
-	switch refusals := windows(1<<CardDeclines | 1<<DeclinedCards); {
+	v := entries{terminal: r.terminal(rec.Key.Terminal)}
+	switch {
 	case rec.Outcome == txn.OutcomeDeclined && rec.Card != noCard && probing(rec.IssuerCode):
-		wanted = refusals
-	case !taken || !payment(rec.Request):
-		wanted = 0
-	case rec.Card == noCard:
-		wanted &^= refusals | ofCard
-	case home == 0:
-		wanted &^= refusals | 1<<ProvincesOfCard
-	default:
-		wanted &^= refusals
+		v.card = r.card(rec.Card)
+		v.at(r, 1<<CardDeclines|1<<DeclinedCards)
+		window.Lock(v.places[:])
+		r.cardDeclines.Add(&v.places[inCardDeclines], at, day)
+		r.declinedCards.Add(&v.places[inDeclinedCards], v.card, at)
+		window.Unlock(v.places[:])
+		return
+	case !rec.Taken():
+		return
+	case rec.Request == txn.KindRefund || payment(rec.Request):
+		r.tally(rec, near)
+	}
+	if !payment(rec.Request) {
+		return
+	}
+	v.merchant, v.machine, v.minor = r.merchant(rec.Merchant), r.machine(rec.Serial), rec.Amount.Minor
+	home := province(rec.Region)
+	wanted &^= 1<<CardDeclines | 1<<DeclinedCards
+	if rec.Card == noCard {
+		wanted &^= ofCard
+	} else if v.card = r.card(rec.Card); home == 0 {
+		wanted &^= 1 << ProvincesOfCard
 	}
 	v.at(r, wanted)
-	counted := taken && (rec.Request == txn.KindRefund || payment(rec.Request))
-	if counted {
-		v.tally = r.merchants.at(merchantRow(rec.Merchant))
-	}
-	where := whereaboutsOf(rec)
-	if where.tells() {
-		v.trail = r.trails.at(terminalRow(rec.Key.Terminal))
-	}
-	hour := r.hour(rec.At)
-	v.lock()
-	if counted {
-		v.tally.made().learn(rec, hour, near)
-	}
-	if where.tells() {
-		where.learn(&v.trail, rec)
-	}
+	window.Lock(v.places[:])
 	if p := &v.places[inCardAtMerchant]; p.Is() {
 		r.cardAtMerchant.Add(p, at, day)
-	}
-	if p := &v.places[inCardDeclines]; p.Is() {
-		r.cardDeclines.Add(p, at, day)
-	}
-	if p := &v.places[inDeclinedCards]; p.Is() {
-		r.declinedCards.Add(p, v.card, at)
 	}
 	if p := &v.places[inCardsAtTerminal]; p.Is() {
 		r.cardsAtTerminal.Add(p, v.card, at)
@@ -206,7 +190,7 @@ func (r *recent) learn(v *entries, rec *txn.Record, near *[NearMax]int64, wanted
 	if p := &v.places[inMachines]; p.Is() {
 		r.machines.Add(p, v.merchant, at)
 	}
-	v.unlock()
+	window.Unlock(v.places[:])
 }
 
 // windows is a set of them: bit 1<<Window.
@@ -224,27 +208,11 @@ const (
 )
 
 // entries are the places of one request where windows have its card, terminal, machine
-// and merchant, and where its merchant's tally and its terminal's trail are.
+// and merchant.
 type entries struct {
 	card, terminal, merchant, machine uint64 // hashes; of a machine 0 is none
 	minor                             int64
 	places                            [tables]window.Place
-	tally                             spot[tally]
-	trail                             spot[trail]
-}
-
-// lock locks all of them, in the same order whoever does it. Between finding the first
-// and unlock nothing else is locked: their memory is waited for together.
-func (v *entries) lock() {
-	v.tally.lock()
-	v.trail.lock()
-	window.Lock(v.places[:])
-}
-
-func (v *entries) unlock() {
-	window.Unlock(v.places[:])
-	v.trail.unlock()
-	v.tally.unlock()
 }
 
 // The tables, in the order in which they are locked.
@@ -296,29 +264,15 @@ type lately struct {
 	declined int64 // different cards refused at the terminal, this one too
 	bound    int64 // MerchantsOfMachine since the machine was bound to this merchant
 	merchant tally
-	trail    trail // the terminal's, empty where nothing is known
 }
 
-// look is what some windows say of req and, where it is placed, its terminal's trail,
-// all in one go. v is memory for it.
-func (r *recent) look(l *lately, v *entries, req *txn.Request, of windows, placed bool) {
+// look is what some windows say of req, all in one go.
+func (r *recent) look(l *lately, req *txn.Request, of windows) {
 	at, day := window.At(req.Received), dayNumber(req.Day)
-	*v = entries{card: r.card(req.CardToken), terminal: r.terminal(req.Key.Terminal), merchant: r.merchant(req.Merchant),
+	v := entries{card: r.card(req.CardToken), terminal: r.terminal(req.Key.Terminal), merchant: r.merchant(req.Merchant),
 		machine: r.machine(req.Info.Serial.Bytes()), minor: req.Amount.Minor}
 	v.at(r, of)
-	if of&ofMerchant != 0 {
-		v.tally = r.merchants.at(merchantRow(req.Merchant))
-	}
-	if placed {
-		v.trail = r.trails.at(terminalRow(req.Terminal.ID))
-	}
-	v.lock()
-	if row := v.tally.row(); row != nil {
-		l.merchant = *row
-	}
-	if row := v.trail.row(); row != nil {
-		l.trail = *row
-	}
+	window.Lock(v.places[:])
 	if p := &v.places[inCardAtMerchant]; p.Is() {
 		n, today := r.cardAtMerchant.Of(p, at, day)
 		l.n[CardAtMerchant], l.n[CardAtMerchantDay] = int64(n), int64(today)
@@ -347,12 +301,12 @@ func (r *recent) look(l *lately, v *entries, req *txn.Request, of windows, place
 			l.bound = others(r.machines.Count(p, v.merchant, at, r.boundTo(req)))
 		}
 	}
-	v.unlock()
+	window.Unlock(v.places[:])
 	if of&ofMerchant == 0 {
 		return
 	}
 	t := &l.merchant
-	t.open(req.Day)
+	*t = r.of(req.Merchant, req.Day)
 	l.n[MerchantSales], l.n[MerchantRefunds], l.n[NearLimits] = int64(t.sales), int64(t.refunds), int64(t.near)
 	l.n[CreditPercent] = percent(t.creditMinor, t.minor)
 	if of&(1<<NightPercent) != 0 {
@@ -382,8 +336,11 @@ type tally struct {
 	hours                         [24]uint16
 }
 
-// learn counts a payment or a refund of a merchant.
-func (t *tally) learn(rec *txn.Record, hour int64, near *[NearMax]int64) {
+// tally counts a payment or a refund of a merchant.
+func (r *recent) tally(rec *txn.Record, near *[NearMax]int64) {
+	hour := r.hour(rec.At)
+	t := r.merchants.lock(merchantRow(rec.Merchant), true)
+	defer r.merchants.unlock(merchantRow(rec.Merchant))
 	if t.open(rec.Day); rec.Request == txn.KindRefund {
 		t.refunds++
 	} else {
@@ -395,15 +352,16 @@ func merchantRow(m txn.MerchantID) rowID {
 	return rowID{binary.LittleEndian.Uint64(m[:8]), binary.LittleEndian.Uint64(m[7:])}
 }
 
-// trail is a terminal's, empty where nothing is known.
-func (r *recent) trail(t txn.TerminalID) (seen trail) {
-	at := r.trails.at(terminalRow(t))
-	at.lock()
-	defer at.unlock()
-	if row := at.row(); row != nil {
-		seen = *row
+// of is what m did, as it stands on a day.
+func (r *recent) of(m txn.MerchantID, day txn.Date) tally {
+	id := merchantRow(m)
+	var t tally
+	if row := r.merchants.lock(id, false); row != nil {
+		t = *row
 	}
-	return seen
+	r.merchants.unlock(id)
+	t.open(day)
+	return t
 }
 
 // open begins a day. What comes late counts for the day that is open.

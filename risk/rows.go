@@ -3,7 +3,6 @@ package risk
 import (
 	"math/bits"
 	"sync"
-	"sync/atomic"
 )
 
 // rows has a value for each registered merchant or terminal that something was
@@ -21,8 +20,7 @@ type rowShard[V any] struct {
 	mu    sync.Mutex // guards slots and used
 	slots []rowSlot[V]
 	used  int
-	near  atomic.Uint32 // never written: reading it brings the line here
-	_     [20]byte
+	_     [24]byte
 }
 
 type rowSlot[V any] struct {
@@ -41,62 +39,30 @@ func (id rowID) hash() uint64 {
 
 func makeRows[V any]() rows[V] { return rows[V]{new([rowShards]rowShard[V])} }
 
-// spot is where rows have the row of an id, or would have it. It may be looked at and
-// changed between lock and unlock. The zero value is no spot.
-type spot[V any] struct {
-	shard *rowShard[V]
-	id    rowID
-	hash  uint64
-}
+func (rs rows[V]) shard(hash uint64) *rowShard[V] { return &rs.shards[hash>>54] }
 
-// at is the spot of an id, which is on its way here from then on: a lock waits for all
-// that was read before it, so whoever needs several asks for all before he locks the first,
-// and locks all before he looks at one.
-func (rs rows[V]) at(id rowID) spot[V] {
+// lock is the row of id, which is made if there is none or is nil. It may be looked
+// at and changed until unlock.
+func (rs rows[V]) lock(id rowID, make bool) *V {
 	hash := id.hash()
-	s := &rs.shards[hash>>54]
-	s.near.Load()
-	return spot[V]{s, id, hash}
-}
-
-func (p *spot[V]) lock() {
-	if p.shard != nil {
-		p.shard.mu.Lock()
-	}
-}
-
-func (p *spot[V]) unlock() {
-	if p.shard != nil {
-		p.shard.mu.Unlock()
-	}
-}
-
-// row is the row at a spot, nil where there is none.
-func (p *spot[V]) row() *V {
-	if p.shard == nil {
+	s := rs.shard(hash)
+	s.mu.Lock()
+	slot := s.find(id, hash)
+	switch {
+	case slot != nil && slot.id == id:
+		return &slot.row
+	case !make:
 		return nil
-	}
-	if slot := p.shard.find(p.id, p.hash); slot != nil && slot.id == p.id {
-		return &slot.row
-	}
-	return nil
-}
-
-// made is row that makes one where there is none. It must be a spot.
-func (p *spot[V]) made() *V {
-	s := p.shard
-	slot := s.find(p.id, p.hash)
-	if slot != nil && slot.id == p.id {
-		return &slot.row
-	}
-	if slot == nil || s.used >= len(s.slots)*3/4 {
+	case slot == nil || s.used >= len(s.slots)*3/4:
 		s.grow()
-		slot = s.find(p.id, p.hash)
+		slot = s.find(id, hash)
 	}
 	s.used++
-	slot.id = p.id
+	slot.id = id
 	return &slot.row
 }
+
+func (rs rows[V]) unlock(id rowID) { rs.shard(id.hash()).mu.Unlock() }
 
 // find is the slot of id or the free one where it would be, nil where there are no
 // slots at all.

@@ -88,7 +88,7 @@ func makeKey(id [16]byte, c txn.Currency, m txn.Method, t txn.CardType) key {
 	return k
 }
 
-func keysOf(h txn.Hold) [scopes]key {
+func keysOf(h *txn.Hold) [scopes]key {
 	var t, m [16]byte
 	copy(t[:], h.Terminal[:])
 	copy(m[:], h.Merchant[:])

@@ -17,54 +17,56 @@ type trail struct {
 	backDay     txn.Date // on this business day
 }
 
+// trails has one for each terminal that a record was learned about.
+type trails struct{ rows[trail] }
+
+// of is the trail of a terminal, empty where nothing is known.
+func (ts trails) of(t txn.TerminalID) (seen trail) {
+	id := terminalRow(t)
+	if row := ts.lock(id, false); row != nil {
+		seen = *row
+	}
+	ts.unlock(id)
+	return seen
+}
+
 func terminalRow(t txn.TerminalID) rowID { return rowID{binary.LittleEndian.Uint64(t[:])} }
 
-// whereabouts are what a decided request tells of where its terminal is.
-type whereabouts struct {
-	placed                 bool // places are looked at for its kind
-	silent, far, elsewhere bool // T10 or T11 found something; it was refused for where it was
-	back                   bool // S06 found something about it
-	positioned             bool
-}
-
-func whereaboutsOf(rec *txn.Record) (w whereabouts) {
+// learn takes the record of a request that places are looked at for, or that S06
+// found something about.
+func (ts trails) learn(rec *txn.Record) {
+	var silent, far, elsewhere, back bool
 	for f := range rec.Findings.All() {
-		w.silent = w.silent || f.Rule == ruleT10
-		w.far = w.far || f.Rule == ruleT11
-		w.back = w.back || f.Rule == ruleS06
-		w.elsewhere = w.elsewhere || (f.Rule == ruleT11 || f.Rule == ruleT12 || f.Rule == ruleT14) && f.Action == txn.ActionRefuse && !f.Shadow
+		silent = silent || f.Rule == ruleT10
+		far = far || f.Rule == ruleT11
+		back = back || f.Rule == ruleS06
+		elsewhere = elsewhere || (f.Rule == ruleT11 || f.Rule == ruleT12 || f.Rule == ruleT14) && f.Action == txn.ActionRefuse && !f.Shadow
 	}
-	w.placed = checksOf(rec.Request)&place != 0
-	w.positioned = rec.Lat != 0 || rec.Lng != 0
-	return w
-}
-
-// tells says that there is something to learn.
-func (w *whereabouts) tells() bool { return w.placed || w.back }
-
-// learn adds those of a record to the trail at a spot.
-func (w *whereabouts) learn(at *spot[trail], rec *txn.Record) {
-	row := at.row()
-	if row == nil {
-		if !(w.silent || w.far || w.back || w.positioned) {
-			return
-		}
-		row = at.made()
-	}
-	if w.back && row.backDay < rec.Day {
-		row.back, row.backDay = 0, rec.Day
-	}
-	if w.back && row.backDay == rec.Day {
-		row.back = next(row.back, true)
-	}
-	if !w.placed {
+	placed := int(rec.Request) < len(matrix) && matrix[rec.Request]&place != 0
+	positioned := rec.Lat != 0 || rec.Lng != 0
+	if !placed && !back {
 		return
 	}
-	row.silent = next(row.silent, w.silent)
-	if w.far || w.positioned {
-		row.far = next(row.far, w.far)
+	id := terminalRow(rec.Key.Terminal)
+	row := ts.lock(id, silent || far || back || positioned)
+	defer ts.unlock(id)
+	if row == nil {
+		return
 	}
-	if at := uint32(rec.At.Unix()); w.positioned && !w.elsewhere && at >= row.at {
+	if back && row.backDay < rec.Day {
+		row.back, row.backDay = 0, rec.Day
+	}
+	if back && row.backDay == rec.Day {
+		row.back = next(row.back, true)
+	}
+	if !placed {
+		return
+	}
+	row.silent = next(row.silent, silent)
+	if far || positioned {
+		row.far = next(row.far, far)
+	}
+	if at := uint32(rec.At.Unix()); positioned && !elsewhere && at >= row.at {
 		row.known, row.lat, row.lng, row.at = true, rec.Lat, rec.Lng, at
 	}
 }

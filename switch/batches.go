@@ -22,8 +22,8 @@ import (
 func (s *Switch) settleBatch(req *txn.Request, ans *txn.Answer, w *work) {
 	verdict := s.assess(req)
 	rec := s.describe(req, ans, w)
-	if verdict != txn.Approved {
-		s.conclude(req, ans, w, txn.OutcomeLocal, verdict)
+	if verdict.Reason != txn.Approved {
+		s.conclude(req, ans, w, txn.OutcomeLocal, verdict.Reason)
 		return
 	}
 	rec.Amount.Currency = req.Acceptor.Currency // not all dialects name it
@@ -151,15 +151,14 @@ func (s *Switch) misplaced(req *txn.Request) bool {
 // the journal has them in the order in which they were counted. ordered says that the
 // caller holds that order's lock.
 func (s *Switch) commit(rec *txn.Record, b []byte, ordered bool) (journal.Position, error) {
-	_, key := rec.Subject()
 	if !ordered {
+		_, key := rec.Subject()
 		order := s.batches.Order(&key.Terminal)
 		order.RLock()
 		defer order.RUnlock()
 	}
 	pos, err := s.journal.Append(b)
 	if err == nil {
-		s.slots.ask(&key)
 		err = s.batches.Apply(rec, uint64(pos))
 	}
 	return pos, err

@@ -106,7 +106,7 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		s.turnAway(req, ans, txn.BatchIsNotCurrent)
 		return
 	}
-	reason := s.assess(req)
+	reason := s.assess(req).Reason
 	failpoint.Hit(failpoint.Reserved)
 	rec := s.describe(req, ans, w)
 	if reason == txn.Approved && req.Kind.Limits() == txn.Debit {
@@ -250,16 +250,15 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	if ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}
-	took := time.Since(req.Received)
-	rec.At = req.Received.Add(took)
+	rec.At = time.Now()
 	if rec.Kind == txn.RecordIntent {
-		req.Trace[txn.StageForwarded] = took
+		req.Trace[txn.StageForwarded] = rec.At.Sub(req.Received)
 	}
 	rec.Kind, rec.Took = txn.RecordOutcome, req.Trace.Micros()
 	rec.Outcome, rec.Reason, rec.Code = outcome, reason, ans.Code
 	rec.IssuerCode, rec.AuthCode, rec.SettlementDate = ans.Reply.Code, ans.Reply.AuthCode, ans.Reply.SettlementDate
 	rec.Balance, rec.Chip, rec.IssuerData = ans.Reply.Balance, ans.Reply.Chip, ans.Reply.IssuerData
-	reserved := rec.Held == txn.Debit
+	hold, reserved := rec.Hold(), rec.Held == txn.Debit
 	switch {
 	case outcome == txn.OutcomeApproved && w.gives:
 		rec.Held = txn.Credit
@@ -277,11 +276,11 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 	failpoint.Hit(failpoint.Decided)
 	switch {
 	case rec.Held == txn.Debit:
-		s.risk.Confirm(rec.Hold())
+		s.risk.Confirm(hold)
 	case reserved:
-		s.risk.Release(rec.Hold())
+		s.risk.Release(hold)
 	case rec.Held == txn.Credit:
-		s.risk.Undo(rec.Hold())
+		s.risk.Undo(hold)
 	}
 	s.originals.learn(rec)
 	s.risk.Learn(rec)

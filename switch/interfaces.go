@@ -20,7 +20,7 @@ type Registry interface {
 type Assessor interface {
 	// Assess checks req and, if its Verdict is Approved and the kind moves
 	// money, has reserved the request's limits. Concurrent calls never pass a
-	// limit together. What the rules found is in req.Findings.
+	// limit together.
 	Assess(req *txn.Request) txn.Verdict
 	// Confirm turns what Assess reserved into use, or Release gives it back: one
 	// of the two, once. Undo gives confirmed use back when it was reversed.

@@ -49,7 +49,7 @@ import (
 //	                    12 (KindIsNotOffered)        none
 func (s *Switch) reverse(req *txn.Request, ans *txn.Answer, w *work) {
 	reversed := reversedKey(req)
-	if reason := s.assess(req); reason != txn.Approved {
+	if reason := s.assess(req).Reason; reason != txn.Approved {
 		s.concludeReversal(req, ans, w, &reversed, reason)
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
@@ -40,8 +39,7 @@ type slotShard struct {
 	day     txn.Date   // of now
 	now     slotTable
 	flights map[txn.Key]*flight // nil until the first who waits
-	asked   atomic.Uint32       // never written: reading it brings the line here
-	_       [4]byte
+	_       [8]byte
 	past    slotTable // the day before
 	_       [32]byte
 }
@@ -96,13 +94,6 @@ func (s *slots) shard(k *txn.Key) (*slotShard, uint32) {
 	hi, lo = bits.Mul64(hi^lo^uint64(k.Acquirer), uint64(k.Class)^s.seed[0]|1)
 	hash := hi ^ lo
 	return &s.shards[hash%slotShards], uint32(hash >> 32)
-}
-
-// ask has the memory of a key's shard come here, since it is needed soon: what is asked
-// for together is waited for together.
-func (s *slots) ask(k *txn.Key) {
-	sh, _ := s.shard(k)
-	sh.asked.Load()
 }
 
 // turn moves a shard to a later day. Requests in flight keep their slots: a

@@ -148,11 +148,12 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
 }
 
-// assess asks risk.
-func (s *Switch) assess(req *txn.Request) txn.Reason {
+// assess asks risk, and keeps what its rules found with the request.
+func (s *Switch) assess(req *txn.Request) txn.Verdict {
 	v := s.risk.Assess(req)
+	req.Findings = v.Findings
 	req.Trace.Mark(txn.StageAssessed, req.Received)
-	return v.Reason
+	return v
 }
 
 // recorded says that requests of this kind become records: those that an issuer
@@ -167,7 +168,7 @@ func (s *Switch) serve(req *txn.Request, ans *txn.Answer) txn.Reason {
 		return reason
 	}
 	defer s.gate.leave()
-	reason := s.assess(req)
+	reason := s.assess(req).Reason
 	if reason == txn.Approved {
 		reason = s.attend(req, ans)
 	}
@@ -237,9 +238,6 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	req.ID, req.Day = s.numbers.id(req.Received), now.day
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
 	req.Key.Acquirer = s.cfg.Acquirer
-	s.slots.ask(&req.Key)
-	s.pace.ask(&req.Key.Terminal)
-	s.batches.Ask(&req.Key.Terminal)
 	reg := s.registry()
 	if req.Terminal, _ = reg.Terminal(req.Key.Terminal); req.Terminal != nil {
 		dialect.ReadInfo(req, req.Terminal.Carrier)

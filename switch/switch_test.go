@@ -1066,9 +1066,6 @@ func TestSlotTableIsAMap(t *testing.T) {
 	if a, b := unsafe.Sizeof(slotShard{}), unsafe.Sizeof(batchLockShard{}); a != 128 || b != 128 {
 		t.Errorf("shards have %d and %d bytes", a, b)
 	}
-	if size := unsafe.Sizeof(pacePart{}); size != 64 {
-		t.Errorf("a part of the pace has %d bytes", size)
-	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table slotTable
 	want := map[txn.Key]txn.ID{}

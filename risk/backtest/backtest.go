@@ -78,7 +78,6 @@ type Test struct {
 	lost     []txn.Finding
 	came     []txn.Finding
 	verdicts [2]txn.Verdict
-	found    [2]txn.Findings // of them
 }
 
 // side is one policy at work.
@@ -148,8 +147,6 @@ func (t *Test) judge(rec *txn.Record) {
 	for i := range t.sides {
 		s := &t.sides[i]
 		v := s.engine.Assess(&t.req)
-		t.found[i] = t.req.Findings
-		v.Findings = &t.found[i]
 		t.verdicts[i] = v
 		switch {
 		case v.Reason != txn.Approved:
@@ -271,13 +268,13 @@ func (t *Test) compare(rec *txn.Record, refused bool) {
 	t.lost, t.came = t.lost[:0], t.came[:0]
 	for x := range before.Findings.All() {
 		t.rule(x).Before++
-		if !has(after.Findings, x) {
+		if !has(&after.Findings, x) {
 			t.lost = append(t.lost, x)
 		}
 	}
 	for x := range after.Findings.All() {
 		t.rule(x).After++
-		if !has(before.Findings, x) {
+		if !has(&before.Findings, x) {
 			t.came = append(t.came, x)
 		}
 	}

@@ -52,21 +52,20 @@ type Place struct {
 	first uint64 // what was there first; read to bring it here
 }
 
-// at is the place of a hash, which is on its way here from then on.
-func (t *table) at(hash uint64) Place {
-	s := &t.shards[hash>>52]
-	s.near.Load()
-	return Place{t, s, hash, 0}
-}
+func (t *table) at(hash uint64) Place { return Place{t, &t.shards[hash>>52], hash, 0} }
 
 // Is says that it is a place.
 func (p *Place) Is() bool { return p.table != nil }
 
 // Lock locks several places, each in another table, in the same order whoever
 // does it. Most of what an access takes is waiting for memory, and a lock waits for
-// all that was read before it: so places are found before the first is locked, and all
-// wait for their memory together.
+// all that was read before it: so these wait for all their memory together.
 func Lock(places []Place) {
+	for i := range places {
+		if p := &places[i]; p.Is() {
+			p.shard.near.Load()
+		}
+	}
 	for i := range places {
 		if p := &places[i]; p.Is() {
 			p.shard.mu.Lock()

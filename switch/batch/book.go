@@ -18,35 +18,26 @@ package batch
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// shardCount trades memory for the longest wait: a shard's table doubles under its
-// lock, and with a million terminals it holds 1,000.
-const shardCount = 1 << 10
-
-// orderCount is how many locks keep the order of all terminals.
-const orderCount = 64
+const shardCount = 64
 
 // Book is all batches that are open, or were closed on this business day or the
-// one before. A batch is 104 bytes, some 160 with its share of free places, and a
-// transaction in it 24, without pointers.
+// one before. A batch is about 120 bytes and a transaction in it 24, without
+// pointers.
 type Book struct {
-	order  [orderCount]sync.RWMutex
-	shards *[shardCount]shard // apart, so that each begins where a cache line does
+	order  [shardCount]sync.RWMutex
+	shards [shardCount]shard
 }
 
-// shard is two cache lines, of which the first does for what a sale asks.
 type shard struct {
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	today   txn.Date
-	batches table
-	asked   atomic.Uint32 // never written: reading it brings the line here
-	_       [12]byte
+	current map[txn.TerminalID]uint32 // the batch that each terminal is in: opened last
+	batches map[name]entry
 	items   arena
-	_       [32]byte
 }
 
 type name struct {
@@ -63,7 +54,6 @@ type entry struct {
 	touched  txn.Date // of the last one
 	head     int32    // its items, newest first
 	uploaded uint32   // different items that were uploaded
-	last     uint32   // the number of its newest transaction
 	currency txn.Currency
 	merchant txn.MerchantID
 	state    txn.BatchState
@@ -73,25 +63,22 @@ type entry struct {
 
 // NewBook is an empty Book.
 func NewBook() *Book {
-	b := &Book{shards: new([shardCount]shard)}
+	b := &Book{}
 	for i := range b.shards {
-		b.shards[i].items.free = none
+		sh := &b.shards[i]
+		sh.current, sh.batches, sh.items.free = map[txn.TerminalID]uint32{}, map[name]entry{}, none
 	}
 	return b
 }
 
-func (b *Book) at(t *txn.TerminalID) *shard { return &b.shards[t.Spread()%shardCount] }
+func (b *Book) at(t *txn.TerminalID) uint64 { return t.Spread() % shardCount }
 
 // Order is what keeps journal and Book of one terminal in step; see the package.
-func (b *Book) Order(t *txn.TerminalID) *sync.RWMutex { return &b.order[t.Spread()%orderCount] }
-
-// Ask has the memory of a terminal's shard come here, since it is needed soon: what is
-// asked for together is waited for together.
-func (b *Book) Ask(t *txn.TerminalID) { b.at(t).asked.Load() }
+func (b *Book) Order(t *txn.TerminalID) *sync.RWMutex { return &b.order[b.at(t)] }
 
 // open locks the terminal's shard and brings it to day.
 func (b *Book) open(t *txn.TerminalID, day txn.Date) *shard {
-	sh := b.at(t)
+	sh := &b.shards[b.at(t)]
 	sh.mu.Lock()
 	sh.turn(day)
 	return sh
@@ -103,13 +90,15 @@ func (sh *shard) turn(day txn.Date) {
 		return
 	}
 	sh.today = day
-	sh.batches.remove(func(r *row) bool {
-		old := r.state == txn.BatchClosed && r.touched < day.Before()
-		if old {
-			sh.items.drop(r.head)
+	for n, e := range sh.batches {
+		if e.state == txn.BatchClosed && e.touched < day.Before() {
+			sh.items.drop(e.head)
+			delete(sh.batches, n)
+			if sh.current[n.terminal] == n.number {
+				delete(sh.current, n.terminal)
+			}
 		}
-		return old
-	})
+	}
 }
 
 // Admit says whether req may be a transaction of the batch it names: Approved,
@@ -125,12 +114,18 @@ func (b *Book) Admit(req *txn.Request) (reason txn.Reason, ahead uint32) {
 	}
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.find(name{req.Key.Terminal, req.Key.Batch})
-	if e == nil || e.state != txn.BatchOpen || !e.current {
+	n := name{req.Key.Terminal, req.Key.Batch}
+	e, ok := sh.find(n)
+	if !ok || e.state != txn.BatchOpen || sh.current[n.terminal] != n.number {
 		return txn.BatchIsNotCurrent, 0
 	}
-	if e.last != 0 && behind(req.Key.STAN, e.last) {
-		ahead = e.last
+	for i := e.head; i != none; i = sh.items.get(i).next {
+		if it := sh.items.get(i); it.stan&flagForeign == 0 {
+			if last := it.number(); behind(req.Key.STAN, last) {
+				ahead = last
+			}
+			break
+		}
 	}
 	return txn.Approved, ahead
 }
@@ -143,8 +138,8 @@ func behind(a, b uint32) bool { return (b+numberMax-a)%numberMax-1 < numberMax/2
 func (b *Book) Recent(req *txn.Request) bool {
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{req.Key.Terminal, req.Key.Batch})
-	return e != nil && e.first != 0 && e.opened >= req.Day.Before()
+	e := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
+	return e.first != 0 && e.opened >= req.Day.Before()
 }
 
 // Settled says that a transaction whose outcome stands at a journal position is in a
@@ -154,29 +149,30 @@ func (b *Book) Settled(k *txn.Key, position uint64) bool {
 	if k.Batch != 0 {
 		return false
 	}
-	sh := b.at(&k.Terminal)
+	sh := &b.shards[b.at(&k.Terminal)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{k.Terminal, 0})
-	return e != nil && position < e.settled
+	return position < sh.batches[name{k.Terminal, 0}].settled
 }
 
-// find is the batch, nil where there is none. If the terminal is in no open batch, this
+// find is the batch, and whether there is one. If the terminal is in no open batch, this
 // one is opened and becomes the terminal's, unless it is new and its number is behind
 // that of the terminal's last one.
-func (sh *shard) find(n name) *row {
-	e := sh.batches.find(n)
-	if e != nil && (e.current || e.state == txn.BatchClosed) {
-		return e
+func (sh *shard) find(n name) (entry, bool) {
+	e, known := sh.batches[n]
+	if known && (sh.current[n.terminal] == n.number || e.state == txn.BatchClosed) {
+		return e, true
 	}
-	if last := sh.batches.currentOf(n.terminal); last != nil && (last.state != txn.BatchClosed || e == nil && behind(n.number, last.number)) {
-		return e
+	number := sh.current[n.terminal]
+	if last, ok := sh.batches[name{n.terminal, number}]; ok && (last.state != txn.BatchClosed || !known && behind(n.number, number)) {
+		return e, known
 	}
-	if e == nil {
-		e = sh.batches.add(n, entry{head: none, touched: sh.today})
+	if !known {
+		e = entry{head: none, touched: sh.today}
+		sh.batches[n] = e
 	}
-	sh.batches.become(e)
-	return e
+	sh.current[n.terminal] = n.number
+	return e, true
 }
 
 // SignOn moves a terminal to the batch it signs on with, and says which batch it
@@ -190,26 +186,20 @@ func (b *Book) SignOn(t txn.TerminalID, number uint32, day txn.Date) uint32 {
 	}
 	sh := b.open(&t, day)
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{t, number})
-	for ; e != nil && e.state == txn.BatchClosed; e = sh.batches.find(name{t, number}) {
+	e, ok := sh.batches[name{t, number}]
+	for ; ok && e.state == txn.BatchClosed; e, ok = sh.batches[name{t, number}] {
 		number = number%numberMax + 1
+	}
+	if !ok {
+		sh.batches[name{t, number}] = entry{head: none, touched: sh.today}
 	}
 	// A sign-on proves nothing: a batch that nothing came of is not kept, or
 	// anybody could fill the memory with them.
-	left := sh.batches.currentOf(t)
-	idle := left != nil && left.number != number && left.entry == (entry{head: none, touched: left.touched})
-	switch {
-	case e == nil && idle:
-		left.number, left.touched = number, sh.today
-	case e == nil:
-		sh.batches.become(sh.batches.add(name{t, number}, entry{head: none, touched: sh.today}))
-	default:
-		sh.batches.become(e)
-		if idle {
-			n := left.name
-			sh.batches.remove(func(r *row) bool { return r.name == n })
-		}
+	left := name{t, sh.current[t]}
+	if e, ok := sh.batches[left]; ok && left.number != number && e == (entry{head: none, touched: e.touched}) {
+		delete(sh.batches, left)
 	}
+	sh.current[t] = number
 	return number
 }
 
@@ -248,19 +238,17 @@ func (b *Book) count(rec *txn.Record, position uint64) {
 	sh := b.open(&rec.Key.Terminal, rec.Day)
 	defer sh.mu.Unlock()
 	n := name{rec.Key.Terminal, rec.Key.Batch}
-	e := sh.batches.find(n)
-	if e == nil {
-		e = sh.batches.add(n, entry{head: none})
-		// It was admitted: at recovery this opens the batch. What is told afterwards is
-		// of any batch, but where there are no numbers there is no other.
-		if !rec.Request.Told() || n.number == 0 && sh.batches.currentOf(n.terminal) == nil {
-			sh.batches.become(e)
+	e, ok := sh.batches[n]
+	if !ok {
+		e.head = none
+		if !rec.Request.Told() { // it was admitted: at recovery this opens the batch
+			sh.current[n.terminal] = n.number
 		}
 	}
 	if e.first == 0 {
 		e.first, e.opened, e.merchant, e.currency = position, rec.Day, rec.Merchant, rec.Amount.Currency
 	}
-	e.touched, e.last = max(e.touched, rec.Day), rec.Key.STAN
+	e.touched = max(e.touched, rec.Day)
 	e.mixed = e.mixed || e.currency != rec.Amount.Currency
 	side := e.totals.Side(rec.Request.Totals())
 	side.Count, side.Minor = side.Count+1, side.Minor+rec.Amount.Minor
@@ -269,6 +257,7 @@ func (b *Book) count(rec *txn.Record, position uint64) {
 		it.stan |= flagCredit
 	}
 	e.head = sh.items.add(it)
+	sh.batches[n] = e
 }
 
 // take removes what is to be reversed: a transaction, or a part of its amount.
@@ -276,8 +265,9 @@ func (b *Book) take(rec *txn.Record) {
 	k := &rec.OriginalKey
 	sh := b.open(&k.Terminal, rec.Day)
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{k.Terminal, k.Batch})
-	if e == nil {
+	n := name{k.Terminal, k.Batch}
+	e, ok := sh.batches[n]
+	if !ok {
 		return
 	}
 	for it := range sh.items.of(e.head) {
@@ -290,6 +280,7 @@ func (b *Book) take(rec *txn.Record) {
 				it.stan |= flagTaken
 				side.Count--
 			}
+			sh.batches[n] = e
 			return
 		}
 	}
@@ -300,12 +291,11 @@ func (b *Book) settled(rec *txn.Record, f *txn.BatchFact, position uint64) {
 	sh := b.open(&rec.Key.Terminal, rec.Day)
 	defer sh.mu.Unlock()
 	n := name{rec.Key.Terminal, rec.Key.Batch}
-	e := sh.batches.find(n)
-	if e == nil {
-		last := sh.batches.currentOf(n.terminal)
-		over := last == nil || last.state == txn.BatchClosed
-		if e = sh.batches.add(n, entry{head: none}); over {
-			sh.batches.become(e)
+	e, ok := sh.batches[n]
+	if !ok {
+		e.head = none
+		if last, ok := sh.batches[name{n.terminal, sh.current[n.terminal]}]; !ok || last.state == txn.BatchClosed {
+			sh.current[n.terminal] = n.number
 		}
 	}
 	if e.first == 0 {
@@ -323,11 +313,12 @@ func (b *Book) settled(rec *txn.Record, f *txn.BatchFact, position uint64) {
 	e.state = f.State
 	if n.number == 0 && e.state == txn.BatchClosed { // what comes next is the next period
 		sh.items.drop(e.head)
-		e.entry = entry{head: none, touched: e.touched, merchant: e.merchant, settled: e.settled}
+		e = entry{head: none, touched: e.touched, merchant: e.merchant, settled: e.settled}
 		if f.Step != txn.StepClose { // by us: its terminal knows nothing of it
 			e.settled = position
 		}
 	}
+	sh.batches[n] = e
 }
 
 // mark notes that an item was uploaded.
@@ -378,9 +369,9 @@ func (b *Book) Each(fn func(*Batch)) {
 	for i := range b.shards {
 		sh := &b.shards[i]
 		sh.mu.Lock()
-		part := make([]Batch, 0, sh.batches.used)
-		for e := range sh.batches.all() {
-			part = append(part, Batch{e.terminal, e.number, e.merchant, e.state, e.opened, e.currency, e.totals})
+		part := make([]Batch, 0, len(sh.batches))
+		for n, e := range sh.batches {
+			part = append(part, Batch{n.terminal, n.number, e.merchant, e.state, e.opened, e.currency, e.totals})
 		}
 		sh.mu.Unlock()
 		for j := range part {
@@ -394,10 +385,7 @@ func (b *Book) Each(fn func(*Batch)) {
 func (b *Book) Totals(t txn.TerminalID, number uint32, day txn.Date) txn.Totals {
 	sh := b.open(&t, day)
 	defer sh.mu.Unlock()
-	if e := sh.batches.find(name{t, number}); e != nil {
-		return e.totals
-	}
-	return txn.Totals{}
+	return sh.batches[name{t, number}].totals
 }
 
 // Oldest forgets what is too old on day today, and is the first journal position
@@ -408,7 +396,7 @@ func (b *Book) Oldest(today txn.Date) (first uint64, ok bool) {
 		sh := &b.shards[i]
 		sh.mu.Lock()
 		sh.turn(today)
-		for e := range sh.batches.all() {
+		for _, e := range sh.batches {
 			if e.first != 0 && (!ok || e.first < first) {
 				first, ok = e.first, true
 			}

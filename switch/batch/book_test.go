@@ -418,9 +418,9 @@ func TestForgets(t *testing.T) {
 	if first, ok := d.book.Oldest(day + 4); ok {
 		t.Errorf("the Book needs the journal from %d", first)
 	}
-	sh := d.book.at(&terminal)
-	if sh.batches.used != 0 || sh.items.free == none {
-		t.Errorf("left behind: %v", sh.batches)
+	sh := &d.book.shards[d.book.at(&terminal)]
+	if len(sh.batches) != 0 || len(sh.current) != 0 || sh.items.free == none {
+		t.Errorf("left behind: %v %v", sh.batches, sh.current)
 	}
 }
 
@@ -494,7 +494,7 @@ func TestSignOnsLeaveNoEmptyBatches(t *testing.T) {
 	for n := range uint32(100) {
 		d.book.SignOn(terminal, n+2, day)
 	}
-	if n := d.book.at(&terminal).batches.used; n != 2 {
+	if n := len(d.book.shards[d.book.at(&terminal)].batches); n != 2 {
 		t.Errorf("%d batches are kept", n)
 	}
 	d.book.SignOn(terminal, 1, day)

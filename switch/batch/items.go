@@ -43,7 +43,7 @@ func short(card *txn.CardToken) uint64 { return binary.BigEndian.Uint64(card[:])
 const none int32 = -1
 
 // chunkSize is how many items are allocated at a time.
-const chunkSize = 256
+const chunkSize = 1024
 
 // arena holds the items of a shard. What is dropped is used again.
 type arena struct {

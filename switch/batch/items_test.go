@@ -44,10 +44,10 @@ func TestItemsOfALargeBatch(t *testing.T) {
 			t.Errorf("missing %+v, want %+v; %d are listed from %+v on", f.Missing, want, len(f.Items), f.Items[0])
 		}
 		d.book.Oldest(day + 2)
-		sh := d.book.at(&terminal)
+		sh := &d.book.shards[d.book.at(&terminal)]
 		sh.today = 0 // the next round is of the same day
-		if sh.batches.used != 0 || len(sh.items.chunks) != n/chunkSize+1 || sh.items.used != n {
-			t.Fatalf("round %d: %d batches, %d chunks, %d items", round, sh.batches.used, len(sh.items.chunks), sh.items.used)
+		if len(sh.batches) != 0 || len(sh.items.chunks) != n/chunkSize+1 || sh.items.used != n {
+			t.Fatalf("round %d: %d batches, %d chunks, %d items", round, len(sh.batches), len(sh.items.chunks), sh.items.used)
 		}
 	}
 }
@@ -113,8 +113,10 @@ func TestUploadsAreBounded(t *testing.T) {
 		return items
 	}
 	d.upload(1, items(1, 1)...)
-	sh, n := d.book.at(&terminal), name{terminal, 1}
-	sh.batches.find(n).uploaded = UploadedMax - 7 // by others
+	sh, n := &d.book.shards[d.book.at(&terminal)], name{terminal, 1}
+	e := sh.batches[n]
+	e.uploaded = UploadedMax - 7 // by others
+	sh.batches[n] = e
 	if _, reason := d.upload(1, items(UploadedMax-6, 8)...); reason != txn.FormatIsWrong {
 		t.Errorf("one too many: %s", reason)
 	}

@@ -28,8 +28,8 @@ const UploadedMax = 9_999
 func (b *Book) Settle(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.find(name{req.Key.Terminal, req.Key.Batch})
-	if e == nil {
+	e, ok := sh.find(name{req.Key.Terminal, req.Key.Batch})
+	if !ok {
 		return txn.BatchIsNotCurrent
 	}
 	f.Step, f.State, f.Opened = txn.StepSettle, e.state, e.opened
@@ -61,11 +61,11 @@ func (b *Book) Settle(req *txn.Request, f *txn.BatchFact) txn.Reason {
 func (b *Book) Upload(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{req.Key.Terminal, req.Key.Batch})
+	e, ok := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
 	switch {
-	case e == nil && req.Key.Batch != 0:
+	case !ok && req.Key.Batch != 0:
 		return txn.BatchIsNotCurrent
-	case e == nil || e.state == txn.BatchOpen:
+	case !ok || e.state == txn.BatchOpen:
 		return txn.BatchIsNotSettling
 	case int(e.uploaded)+len(f.Items) > UploadedMax:
 		return txn.FormatIsWrong
@@ -123,15 +123,13 @@ func (e *entry) alike(sh *shard, up *txn.BatchItem, card uint64, chip bool) (fou
 func (b *Book) End(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	sh := b.open(&req.Key.Terminal, req.Day)
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{req.Key.Terminal, req.Key.Batch})
+	e, ok := sh.batches[name{req.Key.Terminal, req.Key.Batch}]
 	switch {
-	case req.Key.Batch == 0 && (e == nil || e.state == txn.BatchOpen): // closed by an even settlement
+	case req.Key.Batch == 0 && e.state == txn.BatchOpen: // closed by an even settlement
 		f.Step, f.State, f.Code, f.Announced = txn.StepEnd, txn.BatchOpen, req.Network, req.Announced
-		if e != nil {
-			f.Opened, f.Ours = e.opened, e.totals
-		}
+		f.Opened, f.Ours = e.opened, e.totals
 		return txn.Approved
-	case e == nil:
+	case !ok:
 		return txn.BatchIsNotCurrent
 	case e.state == txn.BatchOpen:
 		return txn.BatchIsNotSettling
@@ -171,11 +169,11 @@ func (b *Book) Unsettled(day txn.Date, fn func(*Batch)) {
 // Close drafts that we close a batch which its terminal never settled. It says
 // false if there is nothing to close any more.
 func (b *Book) Close(t txn.TerminalID, number uint32, f *txn.BatchFact) bool {
-	sh := b.at(&t)
+	sh := &b.shards[b.at(&t)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.batches.find(name{t, number})
-	if e == nil || e.state == txn.BatchClosed || e.opened == 0 {
+	e, ok := sh.batches[name{t, number}]
+	if !ok || e.state == txn.BatchClosed || e.opened == 0 {
 		return false
 	}
 	f.Step, f.State, f.Opened, f.Ours = txn.StepClose, txn.BatchClosed, e.opened, e.totals

@@ -26,26 +26,23 @@ var ErrResponse = errors.New("message is a response; terminals send requests")
 // Exchange is the memory of one request on its way through: the frame, what it
 // says, and the answer. It is reused; nothing may keep a pointer into it after
 // its answer was written.
-//
-// What makes the answer stands together: by then a thousand others have pushed it out
-// of the caches.
 type Exchange struct {
 	Frame   []byte // the body as read, TPDU included
 	Out     []byte // the answer's frame, length prefix included
-	tpdu    [5]byte
-	header  [6]byte
-	encoder iso.Encoder // here and not on a stack, which it would escape
-	mac     [macSize]byte
-	Fault   error // why Answer.Reason is FormatIsWrong
 	Request txn.Request
 	Answer  txn.Answer
+	Fault   error // why Answer.Reason is FormatIsWrong
 
 	message iso.Message
+	encoder iso.Encoder // here and not on a stack, which it would escape
 	track   [40]byte
 	// additional is DE48's digits.
 	additional [322]byte
 	items      [txn.UploadItemsMax]txn.Item
 	pin        [16]byte
+	mac        [macSize]byte
+	tpdu       [5]byte
+	header     [6]byte
 }
 
 // Terminal is the dialect of one kind of terminal. It is immutable and safe

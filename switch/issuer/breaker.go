@@ -3,48 +3,27 @@ package issuer
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/sony/gobreaker/v2"
 )
 
-// breaker refuses requests to an issuer that does not serve them. While it is open
+// breaker refuses requests to an issuer that does not answer. While it is open
 // nothing is sent; when its time is over, an echo is sent, and only after one
-// was answered do a few requests try. It closes when all of those were served.
+// was answered do a few requests try.
 //
-// A result counts when it arrives, however long ago its request was sent: a timeout
-// may be longer than the window. The epoch, which changes with the state, keeps out
-// results of requests that were sent before it: the timeouts of an outage do not
-// reopen a healed breaker.
+// gobreaker counts a result in the window in which the request was let in, and
+// ignores it when that window is over: with a timeout longer than the window,
+// no timeout would ever count. So a result is let in when it arrives, and the
+// epoch, which changes with the state, keeps out results of requests that were
+// sent before it: the timeouts of an outage do not reopen a healed breaker.
 type breaker struct {
-	cfg    BreakerConfig
-	since  time.Time          // tenths of the window are counted from it
-	told   func(state string) // of every new state; must not block
-	opened chan struct{}      // holds one
-	state  atomic.Uint32      // a breakerState; changed under mu
-	epoch  atomic.Uint64      // changed under mu
-	probed atomic.Bool        // since half-open, an echo was answered
-
-	mu     sync.Mutex  // guards the rest, which a new state clears
-	inRow  uint32      // failures since the last success
-	tenths [10]results // of the window, by tenth % 10
-	tenth  int64       // the newest
-	tries  uint32      // half-open: requests that were let in
-	served uint32      // and those of them that were served
+	cb     *gobreaker.TwoStepCircuitBreaker[struct{}]
+	state  atomic.Int32 // gobreaker.State; cached, for reading it takes a mutex
+	epoch  atomic.Uint64
+	probed atomic.Bool   // since half-open, an echo was answered
+	opened chan struct{} // holds one
 }
-
-// results are those of one tenth of the window.
-type results struct{ all, failed uint32 }
-
-type breakerState uint32
-
-const (
-	breakerClosed breakerState = iota
-	breakerHalfOpen
-	breakerOpen
-)
-
-var breakerStateNames = [...]string{"closed", "half-open", "open"}
 
 var (
 	errFailed  = errors.New("issuer did not serve the request")
@@ -52,102 +31,65 @@ var (
 )
 
 func newBreaker(cfg *Config, hooks *Hooks) *breaker {
-	return &breaker{cfg: cfg.Breaker, since: time.Now(), opened: make(chan struct{}, 1), told: func(state string) { hooks.breaker(cfg.Name, state) }}
+	b := &breaker{opened: make(chan struct{}, 1)}
+	bc := cfg.Breaker
+	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:         cfg.Name,
+		MaxRequests:  bc.Probes,
+		Interval:     bc.Window,
+		BucketPeriod: bc.Window / 10,
+		Timeout:      bc.OpenFor,
+		ReadyToTrip: func(n gobreaker.Counts) bool {
+			return n.ConsecutiveFailures >= bc.Failures ||
+				n.Requests >= bc.RequestsMin && uint64(n.TotalFailures)*100 >= uint64(n.Requests)*uint64(bc.FailurePercent)
+		},
+		IsExcluded: func(err error) bool { return errors.Is(err, errNothing) },
+		OnStateChange: func(name string, from, to gobreaker.State) {
+			// Runs under gobreaker's mutex.
+			b.probed.Store(false)
+			b.epoch.Add(1)
+			b.state.Store(int32(to))
+			if to == gobreaker.StateOpen {
+				select {
+				case b.opened <- struct{}{}:
+				default:
+				}
+			}
+			hooks.breaker(name, to.String())
+		},
+	})
+	return b
 }
 
-func (b *breaker) name() string { return breakerStateNames[b.state.Load()] }
+func (b *breaker) name() string { return gobreaker.State(b.state.Load()).String() }
 
-// allow lets a call go on, or not. Every call that was let in is reported once, with
-// its epoch. The epoch of one that goes on all the same is nobody's.
-func (b *breaker) allow() (epoch uint64, ok bool) {
+// allow lets c go on, or not. Every call that was let in is reported once.
+func (b *breaker) allow() (epoch uint64, probe func(error), ok bool) {
 	epoch = b.epoch.Load()
-	switch breakerState(b.state.Load()) {
-	case breakerClosed:
-		return epoch, true
-	case breakerHalfOpen:
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if epoch == b.epoch.Load() && b.probed.Load() && b.tries < b.cfg.Probes {
-			b.tries++
-			return epoch, true
+	switch gobreaker.State(b.state.Load()) {
+	case gobreaker.StateClosed:
+		return epoch, nil, true
+	case gobreaker.StateHalfOpen:
+		if !b.probed.Load() {
+			return 0, nil, false
 		}
+		done, err := b.cb.Allow()
+		return epoch, done, err == nil
 	}
-	return 0, false
+	return 0, nil, false
 }
 
 // report counts the result of a call: nil, errFailed or errNothing.
-func (b *breaker) report(epoch uint64, result error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	state := breakerState(b.state.Load())
-	halfOpen := state == breakerHalfOpen
-	switch {
-	case epoch != b.epoch.Load(), state == breakerOpen: // let in before, or just when it opened
-	case result == errNothing && halfOpen:
-		b.tries--
-	case result == errNothing:
-	case result != nil && (halfOpen || b.fails()):
-		b.become(breakerOpen)
-	case result != nil:
-	case halfOpen:
-		if b.served++; b.served == b.cfg.Probes {
-			b.become(breakerClosed)
-		}
-	default:
-		b.inRow = 0
-		b.now().all++
+func (b *breaker) report(epoch uint64, probe func(error), result error) {
+	if probe != nil {
+		probe(result)
+		return
 	}
-}
-
-// fails counts a failure while the breaker is closed, and says whether it is one too
-// many. mu is held.
-func (b *breaker) fails() bool {
-	b.inRow++
-	now := b.now()
-	now.all, now.failed = now.all+1, now.failed+1
-	var sum results
-	for _, r := range b.tenths {
-		sum.all, sum.failed = sum.all+r.all, sum.failed+r.failed
+	if epoch != b.epoch.Load() || result == errNothing {
+		return
 	}
-	return b.inRow >= b.cfg.Failures ||
-		sum.all >= b.cfg.RequestsMin && uint64(sum.failed)*100 >= uint64(sum.all)*uint64(b.cfg.FailurePercent)
-}
-
-// now is the tenth of the window that runs; those that are over are forgotten. mu is
-// held.
-func (b *breaker) now() *results {
-	tenth := int64(time.Since(b.since) / (b.cfg.Window / 10))
-	if tenth-b.tenth >= int64(len(b.tenths)) {
-		b.tenths, b.tenth = [10]results{}, tenth
-	}
-	for b.tenth < tenth {
-		b.tenth++
-		b.tenths[b.tenth%10] = results{}
-	}
-	return &b.tenths[b.tenth%10]
-}
-
-// become puts the breaker into another state, with nothing counted. mu is held.
-func (b *breaker) become(s breakerState) {
-	b.inRow, b.tenths, b.tries, b.served = 0, [10]results{}, 0, 0
-	b.probed.Store(false)
-	b.epoch.Add(1)
-	b.state.Store(uint32(s))
-	if s == breakerOpen {
-		select {
-		case b.opened <- struct{}{}:
-		default:
-		}
-	}
-	b.told(breakerStateNames[s])
-}
-
-// halfOpen ends the time of a breaker that is open.
-func (b *breaker) halfOpen() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if breakerState(b.state.Load()) == breakerOpen {
-		b.become(breakerHalfOpen)
+	if done, err := b.cb.Allow(); err == nil {
+		done(result)
 	}
 }
 
@@ -161,10 +103,15 @@ func (b *breaker) heal(ctx context.Context, is *issuer) {
 			return
 		}
 		for !b.probed.Load() {
-			if !sleep(ctx, b.cfg.OpenFor) {
+			if !sleep(ctx, is.cfg.Breaker.OpenFor) {
 				return
 			}
-			if b.halfOpen(); is.alive(ctx) {
+			switch b.cb.State() { // reading it is what half-opens it
+			case gobreaker.StateHalfOpen:
+				if is.alive(ctx) {
+					b.probed.Store(true)
+				}
+			case gobreaker.StateClosed:
 				b.probed.Store(true)
 			}
 		}

@@ -28,8 +28,7 @@ type issuer struct {
 	turn     atomic.Uint32 // spreads calls over the links
 	table    *table
 	breaker  *breaker
-	moment   atomic.Pointer[moment] // the last one
-	dropped  atomic.Int64           // late answers that found the queue full
+	dropped  atomic.Int64 // late answers that found the queue full
 	// settles is the day (DE15) that the issuer's last cut-over began; nil until one
 	// names it. A restart forgets it: until the next cut-over the day is then the one in
 	// the issuer's answers, or else our own.
@@ -41,30 +40,13 @@ func (is *issuer) name() string { return is.cfg.Name }
 // now is the present as DE7 and as an instant.
 func (is *issuer) now() (de7 [10]byte, at time.Time) {
 	at = time.Now()
-	m := is.moment.Load()
-	if m == nil || m.second != at.Unix() {
-		m = newMoment(at, is.zone)
-		is.moment.Store(m)
-	}
-	return m.de7, at
-}
-
-// moment is what a second is called by the issuer's clock. All requests of a second
-// share one.
-type moment struct {
-	second int64
-	de7    [10]byte // MMDDhhmmss
-}
-
-func newMoment(at time.Time, zone *time.Location) *moment {
-	m := &moment{second: at.Unix()}
-	t := at.In(zone)
+	t := at.In(is.zone)
 	_, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	for i, v := range [...]int{int(month), day, hour, minute, second} {
-		m.de7[2*i], m.de7[2*i+1] = byte('0'+v/10), byte('0'+v%10)
+		de7[2*i], de7[2*i+1] = byte('0'+v/10), byte('0'+v%10)
 	}
-	return m
+	return de7, at
 }
 
 // up says whether any link takes requests.

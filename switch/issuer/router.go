@@ -148,17 +148,17 @@ func (r *Router) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	if !told && (r.drain.Load() || !is.up()) {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
-	epoch, ok := is.breaker.allow()
+	epoch, probe, ok := is.breaker.allow()
 	if !ok && !told {
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsUnavailable
 	}
 	de7, _ := is.now()
 	c := is.table.begin(is.cfg.InFlightMax, sentAs(req.Kind), is.id, req.Key.Terminal, req.Amount, de7)
 	if c == nil {
-		is.breaker.report(epoch, errNothing)
+		is.breaker.report(epoch, probe, errNothing)
 		return txn.Leg{Issuer: is.id}, txn.IssuerIsBusy
 	}
-	c.epoch = epoch
+	c.epoch, c.probe = epoch, probe
 	return c.leg, txn.Approved
 }
 
@@ -197,7 +197,7 @@ func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent j
 			req.Trace[txn.StageIntent] = at.Sub(req.Received)
 		}
 	}
-	is.breaker.report(c.epoch, result)
+	is.breaker.report(c.epoch, c.probe, result)
 	is.table.release(c)
 	return outcome, reason
 }
@@ -206,7 +206,7 @@ func (r *Router) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, intent j
 func (r *Router) Cancel(leg *txn.Leg) {
 	is, c := r.held(leg)
 	is.table.take(c)
-	is.breaker.report(c.epoch, errNothing)
+	is.breaker.report(c.epoch, c.probe, errNothing)
 	is.table.release(c)
 }
 
@@ -221,9 +221,8 @@ func (r *Router) held(leg *txn.Leg) (*issuer, *call) {
 }
 
 func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journal.Position, handedOff func(), reply *txn.Reply) (txn.Outcome, txn.Reason, error) {
-	spent, wait := time.Since(req.Received), is.cfg.Timeout
-	now := req.Received.Add(spent)
-	req.Trace[txn.StageIntent] = spent // unless it leaves: then that is when its intent was durable
+	now, wait := time.Now(), is.cfg.Timeout
+	req.Trace[txn.StageIntent] = now.Sub(req.Received) // unless it leaves: then that is when its intent was durable
 	if !req.Deadline.IsZero() {
 		wait = min(wait, req.Deadline.Sub(now))
 	}

@@ -59,7 +59,8 @@ type call struct {
 	mti      uint16   // the type of a request or an advice; set before it is sent
 	rrn      [12]byte // DE37 of a request or an advice; set before it is sent
 	epoch    uint64   // the breaker's, at Begin
-	next     *call    // the table's: same class and STAN
+	probe    func(error)
+	next     *call // the table's: same class and STAN
 
 	// The table's: when its time is up, zero while it waits for nothing; and that it
 	// was up already and an answer may be here.

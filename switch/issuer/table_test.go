@@ -418,17 +418,21 @@ func TestBookkeepingAllocatesNothing(t *testing.T) {
 func TestBreakerCountsTimeoutsLongerThanItsWindow(t *testing.T) {
 	cfg := Config{Breaker: BreakerConfig{Failures: 1000, RequestsMin: 4, Window: 20 * time.Millisecond, OpenFor: time.Hour}}.withDefaults()
 	b := newBreaker(&cfg, &Hooks{})
-	var sent []uint64
+	type let struct {
+		epoch uint64
+		probe func(error)
+	}
+	var sent []let
 	for range 6 {
-		epoch, ok := b.allow()
+		epoch, probe, ok := b.allow()
 		if !ok {
 			t.Fatal("a closed breaker refused")
 		}
-		sent = append(sent, epoch)
+		sent = append(sent, let{epoch, probe})
 	}
 	time.Sleep(60 * time.Millisecond)
-	for i, epoch := range sent {
-		b.report(epoch, errFailed)
+	for i, s := range sent {
+		b.report(s.epoch, s.probe, errFailed)
 		if open := b.name() == "open"; open != (i >= 3) {
 			t.Fatalf("after %d failures the breaker is %s", i+1, b.name())
 		}
@@ -438,85 +442,30 @@ func TestBreakerCountsTimeoutsLongerThanItsWindow(t *testing.T) {
 func TestBreakerIgnoresResultsOfBeforeItOpened(t *testing.T) {
 	cfg := Config{Breaker: BreakerConfig{Failures: 2, OpenFor: time.Millisecond, Probes: 1}}.withDefaults()
 	b := newBreaker(&cfg, &Hooks{})
-	epoch, _ := b.allow()
+	epoch, _, _ := b.allow()
 	for range 2 {
-		b.report(epoch, errFailed)
+		b.report(epoch, nil, errFailed)
 	}
 	time.Sleep(5 * time.Millisecond)
-	b.halfOpen()
+	b.cb.State() // half-opens
 	b.probed.Store(true)
-	probeEpoch, ok := b.allow()
-	if _, again := b.allow(); !ok || again {
+	probeEpoch, probe, ok := b.allow()
+	if _, _, again := b.allow(); !ok || again {
 		t.Fatal("half-open must let one probe in, and only one")
 	}
-	b.report(epoch, errFailed) // a timeout of the outage
-	b.report(probeEpoch, nil)
-	b.report(epoch, errFailed)
-	b.report(epoch, errFailed)
+	b.report(epoch, nil, errFailed) // a timeout of the outage
+	b.report(probeEpoch, probe, nil)
+	b.report(epoch, nil, errFailed)
+	b.report(epoch, nil, errFailed)
 	if b.name() != "closed" {
 		t.Errorf("breaker is %s", b.name())
 	}
-	closed, _ := b.allow()
+	closed, _, _ := b.allow()
 	for range 5 {
-		b.report(closed, errNothing)
+		b.report(closed, nil, errNothing)
 	}
 	if b.name() != "closed" {
 		t.Error("results that say nothing opened the breaker")
-	}
-}
-
-// Two failures in four are too many. The first still counts nine tenths of the window
-// later, and a tenth after that it does not.
-func TestBreakerCountsTheLastWindow(t *testing.T) {
-	for _, c := range []struct {
-		later time.Duration
-		open  bool
-	}{{900 * time.Millisecond, true}, {time.Second, false}, {time.Hour, false}} {
-		synctest.Test(t, func(t *testing.T) {
-			cfg := Config{Breaker: BreakerConfig{Failures: 1000, RequestsMin: 4, FailurePercent: 50, Window: time.Second}}.withDefaults()
-			b := newBreaker(&cfg, &Hooks{})
-			epoch, _ := b.allow()
-			b.report(epoch, errFailed)
-			time.Sleep(c.later)
-			for _, result := range []error{nil, errNothing, nil, errFailed} {
-				if b.name() != "closed" {
-					t.Fatal("it opened too soon")
-				}
-				b.report(epoch, result)
-			}
-			if open := b.name() == "open"; open != c.open {
-				t.Errorf("%v later it is %s", c.later, b.name())
-			}
-		})
-	}
-}
-
-// Half-open, as many as may try must all be served. One that says nothing makes room
-// for another, and one that fails opens it again.
-func TestBreakerTries(t *testing.T) {
-	var states []string
-	cfg := Config{Breaker: BreakerConfig{Failures: 1, Probes: 2}}.withDefaults()
-	b := newBreaker(&cfg, &Hooks{Breaker: func(_, state string) { states = append(states, state) }})
-	let := func(ok bool) (epoch uint64) {
-		t.Helper()
-		epoch, let := b.allow()
-		if let != ok {
-			t.Fatalf("%s: let in is %v", b.name(), let)
-		}
-		return epoch
-	}
-	b.report(let(true), errFailed)
-	for _, results := range [][]error{{nil, errFailed}, {errNothing, nil, nil}} {
-		let(false)
-		b.halfOpen()
-		let(false)
-		b.probed.Store(true)
-		for _, result := range results {
-			b.report(let(true), result)
-		}
-	}
-	if got := strings.Join(states, ", "); got != "open, half-open, open, half-open, closed" {
-		t.Error(got)
 	}
 }
 

@@ -21,7 +21,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
-	"math/bits"
 	"sync/atomic"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -59,7 +58,8 @@ type Rows struct {
 type Snapshot struct {
 	rows Rows
 
-	merchants, terminals index // of rows
+	byMerchant map[txn.MerchantID]uint32
+	byTerminal map[txn.TerminalID]uint32
 
 	// What was changed since the rows were made: it stands before them. A nil
 	// terminal is gone. Both are nil where nothing was.
@@ -72,25 +72,26 @@ type Snapshot struct {
 // one of no merchant or model.
 func New(rows Rows) (*Snapshot, error) {
 	merchants, terminals := rows.Merchants, rows.Terminals
-	s := &Snapshot{rows: rows, merchants: newIndex(len(merchants)), terminals: newIndex(len(terminals))}
+	s := &Snapshot{rows: rows,
+		byMerchant: make(map[txn.MerchantID]uint32, len(merchants)),
+		byTerminal: make(map[txn.TerminalID]uint32, len(terminals)),
+	}
 	for i := range merchants {
 		MakeWay(i)
 		id := merchants[i].ID
-		place, twice := s.merchant(&id)
-		if twice != nil {
+		if _, twice := s.byMerchant[id]; twice {
 			return nil, fmt.Errorf("make a registry: merchant %s is there twice", id)
 		}
-		*place = indexed(id.Spread(), i)
+		s.byMerchant[id] = uint32(i)
 	}
 	machines := newSerials(len(terminals))
 	for i := range terminals {
 		MakeWay(i)
 		t := &terminals[i]
-		place, twice := s.terminal(&t.ID)
-		if twice != nil {
+		if _, twice := s.byTerminal[t.ID]; twice {
 			return nil, fmt.Errorf("make a registry: terminal %s is there twice", t.ID)
 		}
-		if _, m := s.merchant(&t.Merchant); m == nil {
+		if _, ok := s.byMerchant[t.Merchant]; !ok {
 			return nil, fmt.Errorf("make a registry: terminal %s is bound to merchant %s, who is not there", t.ID, t.Merchant)
 		}
 		if int(t.Model) > len(rows.Models) {
@@ -102,51 +103,9 @@ func New(rows Rows) (*Snapshot, error) {
 		if other, twice := machines.add(terminals, uint32(i)); twice {
 			return nil, fmt.Errorf("make a registry: terminals %s and %s are one machine, serial %s", terminals[other].ID, t.ID, t.Serial)
 		}
-		*place = indexed(t.ID.Spread(), i)
+		s.byTerminal[t.ID] = uint32(i)
 	}
 	return s, nil
-}
-
-// index finds rows: open addressing over half of an id's hash and, in the low half, the
-// number of its row from 1; 0 is a free place. The id itself stands in its row alone,
-// which whoever looks it up reads next.
-type index []uint64
-
-func indexed(hash uint64, row int) uint64 { return hash&^(1<<32-1) | uint64(row+1) }
-
-// newIndex has room for n rows. It is never more than half full.
-func newIndex(n int) index { return make(index, 1<<bits.Len(uint(2*n))) }
-
-// terminal is a row and its place in the index, or nil and the place for it.
-func (s *Snapshot) terminal(id *txn.TerminalID) (*uint64, *txn.Terminal) {
-	hash := id.Spread()
-	for i := hash; ; i++ {
-		place := &s.terminals[i&uint64(len(s.terminals)-1)]
-		if *place == 0 {
-			return place, nil
-		}
-		if *place>>32 == hash>>32 {
-			if t := &s.rows.Terminals[uint32(*place)-1]; t.ID == *id {
-				return place, t
-			}
-		}
-	}
-}
-
-// merchant is a row and its place in the index, or nil and the place for it.
-func (s *Snapshot) merchant(id *txn.MerchantID) (*uint64, *txn.Merchant) {
-	hash := id.Spread()
-	for i := hash; ; i++ {
-		place := &s.merchants[i&uint64(len(s.merchants)-1)]
-		if *place == 0 {
-			return place, nil
-		}
-		if *place>>32 == hash>>32 {
-			if m := &s.rows.Merchants[uint32(*place)-1]; m.ID == *id {
-				return place, m
-			}
-		}
-	}
 }
 
 // serials are the serial numbers of terminals, by their hashes: the numbers
@@ -187,8 +146,11 @@ func (s *Snapshot) Terminal(id txn.TerminalID) (*txn.Terminal, bool) {
 			return t, t != nil
 		}
 	}
-	_, t := s.terminal(&id)
-	return t, t != nil
+	i, ok := s.byTerminal[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.rows.Terminals[i], true
 }
 
 // Merchant finds a merchant. The row must not be changed.
@@ -198,8 +160,11 @@ func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
 			return m, true
 		}
 	}
-	_, m := s.merchant(&id)
-	return m, m != nil
+	i, ok := s.byMerchant[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.rows.Merchants[i], true
 }
 
 // Model finds a model by its number.
@@ -223,15 +188,15 @@ func (s *Snapshot) Serial(id txn.TerminalID) txn.Serial {
 func (s *Snapshot) Len() (merchants, terminals int) {
 	merchants, terminals = len(s.rows.Merchants), len(s.rows.Terminals)
 	for id := range s.newMerchants {
-		if _, m := s.merchant(&id); m == nil {
+		if _, ok := s.byMerchant[id]; !ok {
 			merchants++
 		}
 	}
 	for id, t := range s.newTerminals {
-		switch _, old := s.terminal(&id); {
-		case t != nil && old == nil:
+		switch _, ok := s.byTerminal[id]; {
+		case t != nil && !ok:
 			terminals++
-		case t == nil && old != nil:
+		case t == nil && ok:
 			terminals--
 		}
 	}

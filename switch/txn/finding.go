@@ -93,12 +93,6 @@ type Findings struct {
 	list   [FindingsMax]Finding
 }
 
-// Begin empties f for what is said under a policy.
-func (f *Findings) Begin(policy uint32) {
-	clear(f.list[:f.n])
-	f.Policy, f.n = policy, 0
-}
-
 // Len is the number of findings.
 func (f *Findings) Len() int { return int(f.n) }
 

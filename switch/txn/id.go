@@ -52,15 +52,9 @@ func (id MerchantID) String() string { return string(bytes.TrimRight(id[:], " \x
 func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x00")) }
 
 // Spread is a number by which terminals fall evenly on parts of a table, as many as a
-// power of two. It is the same everywhere: only for what registered ones alone can fill.
+// power of two. It is the same everywhere: only for what registered terminals alone can fill.
 func (id *TerminalID) Spread() uint64 {
 	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(id[:])^0x9e3779b97f4a7c15, 0xe7037ed1a0b428db)
-	return hi ^ lo
-}
-
-// Spread is a number by which merchants do likewise.
-func (id *MerchantID) Spread() uint64 {
-	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(id[:])^0x9e3779b97f4a7c15, binary.LittleEndian.Uint64(id[7:])^0xe7037ed1a0b428db)
 	return hi ^ lo
 }
 

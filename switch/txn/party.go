@@ -111,70 +111,66 @@ func (c SerialCheck) String() string { return name(serialCheckNames[:], c) }
 
 // Terminal is one registered terminal as the switch needs it for every
 // request. It holds no pointers: a million of them cost the collector nothing.
-//
-// What every sale reads comes first: most of what that takes is waiting for memory.
 type Terminal struct {
-	ID       TerminalID
-	Merchant MerchantID // the one merchant it is bound to
-	Status   Status
-	Mobility Mobility
-	MAC      MACAlgorithm
-	Keys     KeyScheme
-	Carrier  Carrier // of what it tells of its machine and place
+	ID        TerminalID
+	Merchant  MerchantID // the one merchant it is bound to
+	Status    Status
+	Mobility  Mobility
+	MAC       MACAlgorithm
+	Keys      KeyScheme
+	Device    DeviceID // of a DUKPT terminal
+	PINFormat PINFormat
+	// DoubleTAK gives a master-session terminal a double-length MAC key.
+	DoubleTAK bool
+	Serial    Serial  // of its machine
+	Carrier   Carrier // of what it tells of its machine and place
 	// SerialCheck is what becomes of what it reports of its machine.
 	SerialCheck SerialCheck
 	// RequirePosition refuses a request that reports neither position nor region.
 	RequirePosition bool
-	Capabilities    Entries
+	Region          Region
+	Lat, Lng        int32            // premises; zero and zero is not surveyed
+	RadiusMetres    uint32           // of a fixed one 0 is the policy's
+	Cells           [CellsMax]CellID // heard at its premises, where it tells no position
+	Phone           uint64           // of the line it calls from, without leading zeros; 0 is none
+	Limits          Limits
+	AreaCount       uint8
+	Areas           [AreasMax]Area
 	Plan            uint16 // of limits, in the policy; 0 is the plan of its merchant
 	Model           uint16 // of the machine, numbered by the registry; 0 is unknown
-	Region          Region
-	Lat, Lng        int32  // premises; zero and zero is not surveyed
-	RadiusMetres    uint32 // of a fixed one 0 is the policy's
-	Since           Date   // when it was bound
-	Limits          Limits
-	Phone           uint64 // of the line it calls from, without leading zeros; 0 is none
-	Serial          Serial // of its machine
-	AreaCount       uint8
-
-	PINFormat PINFormat
-	// DoubleTAK gives a master-session terminal a double-length MAC key.
-	DoubleTAK bool
-	Device    DeviceID         // of a DUKPT terminal
-	Inspected Date             // when somebody last looked at it, 0 never
-	Cells     [CellsMax]CellID // heard at its premises, where it tells no position
-	Areas     [AreasMax]Area
+	Capabilities    Entries
+	Since           Date // when it was bound
+	Inspected       Date // when somebody last looked at it, 0 never
 }
 
 // Hears says that a cell is one of those that are heard at the premises.
 func (t *Terminal) Hears(c CellID) bool { return slices.Contains(t.Cells[:], c) }
 
 // Merchant is one registered merchant as the switch needs it.
-// What every sale reads comes first, as in Terminal.
 type Merchant struct {
-	ID          MerchantID
-	Status      Status
-	Policy      RegionPolicy
+	ID       MerchantID
+	Status   Status
+	Policy   RegionPolicy
+	Region   Region
+	Country  uint16 // ISO 3166 numeric, 156 for China
+	MCC      uint16
+	Currency Currency
+	Kinds    uint32 // bit 1<<Kind is an allowed kind, by its Licence
+	Limits   Limits
+	Card     Limits // per card at this merchant's plan; zero fields fall to the switch's default
+	Name     [40]byte
+	Acceptor [40]byte // its name and place as issuers are told them, DE43
+
 	Type        MerchantType
-	Cards       Cards  // which may be taken; 0 is any
-	Unmatched   bool   // its settlement account is in another name (M04)
-	Country     uint16 // ISO 3166 numeric, 156 for China
-	MCC         uint16
-	Currency    Currency
-	Plan        uint16  // of limits, in the policy; 0 is the policy's default
-	Entries     Entries // how cards may be read; 0 is any way but by hand (R02)
-	Region      Region
-	Kinds       uint32   // bit 1<<Kind is an allowed kind, by its Licence
+	Identity    Identity // of the licence or document it was registered with
+	Grade       uint8    // of risk, 1 (least) to 5; 0 is not graded
+	Plan        uint16   // of limits, in the policy; 0 is the policy's default
+	Entries     Entries  // how cards may be read; 0 is any way but by hand (R02)
+	Cards       Cards    // which may be taken; 0 is any
 	Since       Date     // when it was approved
 	LicenceEnds Date     // last day of its licence or document, 0 is never
+	Unmatched   bool     // its settlement account is in another name (M04)
 	Turnover    int64    // a month, as it declared, in minor units; 0 is not known
-	Identity    Identity // of the licence or document it was registered with
-	Limits      Limits
-	Card        Limits   // per card at this merchant's plan; zero fields fall to the switch's default
-	Acceptor    [40]byte // its name and place as issuers are told them, DE43
-
-	Name  [40]byte
-	Grade uint8 // of risk, 1 (least) to 5; 0 is not graded
 }
 
 // MerchantType is what a merchant is before the law.

@@ -228,9 +228,8 @@ type Verdict struct {
 	Scope  LimitScope
 	Limit  int64 // minor units or a count
 	Used   int64
-	// Findings are what the rules said, also of a request that goes on. They are the
-	// request's own: another verdict on it overwrites them.
-	Findings *Findings
+	// Findings are what the rules said, also of a request that goes on.
+	Findings Findings
 }
 
 // Hold is the use of limits that one request reserved. It can be rebuilt from

@@ -66,21 +66,28 @@ const SealedPANSize = 49
 // Record is one durable fact of the journal. Card data is in it only sealed
 // (PAN), as a keyed hash (Card) and masked (first six, last four); tracks, PIN
 // blocks and security codes have no field here.
-//
-// What is read of it once it is durable comes first, in three lines of memory: by then
-// a thousand others have pushed it out of the caches.
 type Record struct {
 	Kind RecordKind
+	At   time.Time // microsecond resolution
 
-	// The request's.
-	Request  Kind
-	Dialect  uint8
-	Entry    EntryMode
-	CardType CardType
-	// Method is how it was paid or, of what gives back limits, how that was paid
-	// which used them; CardType and Identity are then that one's too.
-	Method Method
-	PIN    bool // the request had a PIN
+	// The request.
+	ID             ID
+	Key            Key
+	Fingerprint    uint64
+	Request        Kind
+	Dialect        uint8
+	Entry          EntryMode
+	MTI            uint16
+	ProcessingCode [6]byte
+	Condition      [2]byte
+	Merchant       MerchantID
+	MCC            uint16
+	Region         Region
+	Amount         Amount
+	Day            Date
+	Card           CardToken
+	SealedPAN      [SealedPANSize]byte
+	Masked         [PANDigitsMax]byte // zero padded; never more than six and four digits
 	// Held is what the record does to the use of its day's limits, which is the
 	// sum over outcomes, ReversalDones and open intents: Debit in an intent that
 	// reserved them and in its approved or unknown outcome, Credit in the approval
@@ -89,59 +96,55 @@ type Record struct {
 	// ReversalDue repeats its original's and counts for nothing.
 	Held Effect
 
+	// The issuer's leg.
+	Leg Leg
+
 	// The result.
-	Outcome    Outcome
-	Reason     Reason
-	IssuerCode [2]byte
-
-	MTI uint16
-	MCC uint16
-	At  time.Time // microsecond resolution
-	ID  ID
-	Key Key
-	// Original is the transaction a ReversalDue, ReversalDone or Late is about;
-	// for a terminal's own reversal request, the one it reversed (0: unknown).
-	Original ID
-	Amount   Amount
-	Day      Date
-	Region   Region
-	Merchant MerchantID
-	Card     CardToken
-	Identity Identity // the merchant's, zero where it has none
-	// The terminal's machine and where it said it was, in millionths of a degree;
-	// empty and zero where it said nothing.
-	Lat, Lng int32
-	Serial   []byte
-	// Findings are what the rules of risk said.
-	Findings Findings
-
+	Outcome        Outcome
+	Reason         Reason
 	Code           [2]byte // DE39 told to the terminal
+	IssuerCode     [2]byte
 	AuthCode       [6]byte
 	RRN            [12]byte
 	Time           [6]byte
 	Date           [4]byte
 	SettlementDate [4]byte
-	ProcessingCode [6]byte
-	Condition      [2]byte
-	Fingerprint    uint64
-	SealedPAN      [SealedPANSize]byte
-	Masked         [PANDigitsMax]byte // zero padded; never more than six and four digits
-	Leg            Leg                // the issuer's
-	OriginalKey    Key
+
+	// Original is the transaction a ReversalDue, ReversalDone or Late is about;
+	// for a terminal's own reversal request, the one it reversed (0: unknown).
+	Original    ID
+	OriginalKey Key
 	// Attempts counts the sends a ReversalDone took.
 	Attempts uint32
+
 	// Of a reversal, in minor units of Amount, which is the original's: Gone is
 	// what earlier ones took back of it, Stays what stands after this one. Both
 	// are 0 for all but partial reversals and what follows one.
 	Gone, Stays int64
+
 	// What the issuer said that the answer repeats.
 	Balance, Chip, IssuerData []byte
+
+	// The terminal's machine and where it said it was, in millionths of a degree;
+	// empty and zero where it said nothing.
+	Serial   []byte
+	Lat, Lng int32
 	// Data depends on what the record is of. A settlement or upload: what it said and
 	// was told, a BatchFact. An advice about an earlier transaction: how the issuer
 	// knows that one, read by switch/dialect. A ReversalDue: the original's RRN, for the
 	// issuer (older ones have none). A person's decision about something
 	// parked: what they said.
 	Data []byte
+
+	// What risk counts by besides the above, and what its rules found.
+	CardType CardType
+	PIN      bool // the request had a PIN
+	// Method is how it was paid or, of what gives back limits, how that was paid
+	// which used them; CardType and Identity are then that one's too.
+	Method   Method
+	Identity Identity // the merchant's, zero where it has none
+	Findings Findings
+
 	// Took is when each stage before the record ended, in microseconds since the
 	// request was received; 0 is a stage not reached, or not a microsecond after it. For people: the ledger does
 	// not keep it.
@@ -165,7 +168,7 @@ var (
 )
 
 // Append appends the record's binary form to dst: the version, the fixed
-// fields as big-endian integers, in the order below, then the variable
+// fields in the order of the struct as big-endian integers, then the variable
 // fields, each behind a 2-byte length, the position, what risk counts by and, in
 // version 5, Gone and Stays.
 func (r *Record) Append(dst []byte) []byte {

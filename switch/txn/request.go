@@ -21,23 +21,13 @@ const (
 // Request is one decoded request of a terminal. It is filled by a dialect,
 // walked through the switch by one goroutine and reused afterwards: nothing
 // may keep a pointer into it, and its Secret fields alias the frame buffer.
-//
-// What is read again once its issuer has answered and once it is decided comes first, in
-// three lines of memory: by then a thousand others have pushed it out of the caches.
 type Request struct {
-	Dialect  uint8 // index of the dialect that decoded it
-	Kind     Kind
-	MTI      uint16 // 0x0200 is 200 decimal digits packed as BCD: 0x0200
-	Day      Date
-	Key      Key
-	Terminal *Terminal // the registered terminal, nil when unknown
-	Acceptor *Merchant // the registered merchant of DE42 (the card acceptor), nil when unknown
-	Received time.Time // with monotonic clock: deadlines are measured from it
-	Trace    Trace
-	Findings Findings // what the rules said of it; set when it was assessed
-
 	// Set by the dialect.
-	Repeat         bool // the MTI's repeat form, such as 0201
+	Dialect        uint8 // index of the dialect that decoded it
+	Kind           Kind
+	MTI            uint16 // 0x0200 is 200 decimal digits packed as BCD: 0x0200
+	Repeat         bool   // the MTI's repeat form, such as 0201
+	Key            Key
 	Merchant       MerchantID
 	ProcessingCode [6]byte // DE3
 	Amount         Amount
@@ -85,11 +75,17 @@ type Request struct {
 	// Set at admission.
 	Info        TerminalInfo
 	ID          ID
+	Received    time.Time // with monotonic clock: deadlines are measured from it
 	Deadline    time.Time // when the answer is of no more use
+	Day         Date
 	Fingerprint uint64
 	CardToken   CardToken
 	CardType    CardType
-	KeyAge      uint8 // which of the terminal's MAC keys the MAC was made with
+	KeyAge      uint8     // which of the terminal's MAC keys the MAC was made with
+	Terminal    *Terminal // the registered terminal, nil when unknown
+	Acceptor    *Merchant // the registered merchant of DE42 (the card acceptor), nil when unknown
+	Trace       Trace
+	Findings    Findings // what the rules said of it; set when it was assessed
 	// OriginalLeg and OriginalMTI are how the issuer knows the transaction that
 	// this one is about, OriginalAmount what it was of; zero when there is none.
 	OriginalLeg    Leg
@@ -206,15 +202,9 @@ func (r *Reply) Reset() {
 // Answer is what the terminal is told. Together with the request it answers it
 // is enough to build the response frame again, byte for byte.
 type Answer struct {
-	ID     ID
-	Reason Reason  // why, in our words
-	Code   [2]byte // DE39 in the terminal's dialect
-	// Asks is what the terminal is asked to do next: the processing-request digit
-	// of a CUP header, as cup-pos A2 numbers it, 0 nothing.
-	Asks     uint8
-	Signed   bool // a MAC is owed: it is made when the answer's frame is built
-	Replayed bool // the stored answer of an earlier equal request
-	Silent   bool // no answer is owed: close or ignore
+	ID       ID
+	Reason   Reason  // why, in our words
+	Code     [2]byte // DE39 in the terminal's dialect
 	RRN      [12]byte
 	Time     [6]byte // DE12 hhmmss
 	Date     [4]byte // DE13 MMDD
@@ -234,6 +224,12 @@ type Answer struct {
 	// Batch is the batch that a terminal must use from its sign-on; 0 is the one it
 	// named.
 	Batch uint32
+	// Asks is what the terminal is asked to do next: the processing-request digit
+	// of a CUP header, as cup-pos A2 numbers it, 0 nothing.
+	Asks     uint8
+	Signed   bool // a MAC is owed: it is made when the answer's frame is built
+	Replayed bool // the stored answer of an earlier equal request
+	Silent   bool // no answer is owed: close or ignore
 }
 
 // Reset empties the answer, keeping its memory.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 )
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -210,17 +209,6 @@ func TestDecimal(t *testing.T) {
 		if got := Decimal(c.minor, c.places); got != c.want {
 			t.Errorf("%d with %d places: %s, want %s", c.minor, c.places, got, c.want)
 		}
-	}
-}
-
-// What is read again late stands in the first three lines of memory: all before the
-// findings, and how many these are.
-func TestWhatIsReadLateComesFirst(t *testing.T) {
-	if at := unsafe.Offsetof(Request{}.Findings) + unsafe.Offsetof(Findings{}.list); at > 3*64 {
-		t.Errorf("in a request it takes %d bytes", at)
-	}
-	if at := unsafe.Offsetof(Record{}.Findings); at > 3*64 {
-		t.Errorf("in a record it takes %d bytes", at)
 	}
 }
 

@@ -18,6 +18,7 @@
 package keyring
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -79,7 +80,7 @@ type Ring struct {
 // zone is the PIN key shared with one issuer.
 type zone struct {
 	sealed keys.Sealed
-	open   *keys.Zone
+	open   *keys.Zone // nil while the log is being read
 }
 
 // terminal is one terminal's keys.
@@ -131,19 +132,59 @@ func record(kind byte, id txn.TerminalID, day txn.Date) []byte {
 // count, before Recover writes it anew.
 const compactAbove = 10_000
 
-// Recover reads the log, and writes it anew where most of it is stale. It is called
-// once, with the log running.
+// Recover reads the log, and writes it anew where most of it is stale or a key is sealed
+// under a local master key that is not the newest: after that the older ones are not
+// needed. It is called once, with the log running.
 func (r *Ring) Recover() error {
 	records, err := r.read()
 	if err != nil {
 		return err
 	}
-	if records > 2*3*len(r.terminals)+compactAbove {
+	resealed, err := r.reseal()
+	if err != nil {
+		return fmt.Errorf("seal keys under the newest local master key: %w", err)
+	}
+	if resealed > 0 || records > 2*3*len(r.terminals)+compactAbove {
 		if err := r.compact(); err != nil {
 			return fmt.Errorf("write the log of terminals' keys anew: %w", err)
 		}
 	}
+	if resealed > 0 {
+		r.log.Info("keys are sealed under the newest local master key: the older ones open nothing any more but backups", "keys", resealed)
+	}
 	return nil
+}
+
+// reseal seals every key that is not under the newest local master key, and says how many
+// were not. What is open stays so.
+func (r *Ring) reseal() (resealed int, err error) {
+	move := func(owner keys.Owner, all ...*keys.Sealed) {
+		for _, s := range all {
+			if len(*s) == 0 || err != nil {
+				continue
+			}
+			var moved keys.Key
+			if moved, err = r.vault.Reseal(keys.Key{Owner: owner, Sealed: *s}); err == nil && !bytes.Equal(moved.Sealed, *s) {
+				*s = moved.Sealed
+				resealed++
+			}
+		}
+	}
+	for id, t := range r.terminals {
+		move(keys.OfTerminal(id), &t.master, &t.serial.sealed)
+		if k := t.stored; k != nil {
+			move(keys.OfTerminal(id), &k.TPK, &k.TAK, &k.TDK, &k.PreviousTAK)
+		}
+	}
+	for id, k := range r.shared {
+		move(k.Owner, &k.Sealed)
+		r.shared[id] = k
+	}
+	for issuer, z := range r.zones {
+		move(keys.OfIssuer(issuer), &z.sealed)
+		r.zones[issuer] = z
+	}
+	return resealed, err
 }
 
 // Read reads the log and writes nothing, for a look at the keys, in place of Recover.
@@ -157,6 +198,11 @@ func (r *Ring) read() (records int, err error) {
 		records++
 		return r.restore(pos, b)
 	})
+	for issuer, z := range r.zones { // not before: one that was replaced may be under a key that is gone
+		if err == nil {
+			err = r.openZone(issuer, z.sealed)
+		}
+	}
 	if err != nil {
 		return records, fmt.Errorf("recover terminals' keys: %w", err)
 	}
@@ -169,7 +215,8 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	}
 	switch b[0] {
 	case recordZone:
-		return r.openZone(txn.IssuerID(b[1:recordHead]), append([]byte(nil), b[recordHead:]...))
+		r.zones[txn.IssuerID(b[1:recordHead])] = zone{sealed: append([]byte(nil), b[recordHead:]...)}
+		return nil
 	case recordBaseKey, recordBlocks, recordZoneMAC:
 		id := sharedID{b[0], txn.IssuerID(b[1:recordHead])}
 		r.shared[id] = keys.Key{Owner: id.owner(), Sealed: append([]byte(nil), b[recordHead:]...)}
@@ -348,7 +395,9 @@ func (r *Ring) Close() error {
 		t.serial.close()
 	}
 	for _, z := range r.zones {
-		z.open.Close()
+		if z.open != nil { // read may have failed before
+			z.open.Close()
+		}
 	}
 	for _, m := range r.macs {
 		m.Close()

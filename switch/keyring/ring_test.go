@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -454,5 +456,61 @@ func TestZoneMAC(t *testing.T) {
 	entries, err := d.ring.List()
 	if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool { return e.Purpose == keys.PurposeZAK && e.Owner == keys.OfIssuer(east) }) {
 		t.Errorf("it is not listed: %v, %v", entries, err)
+	}
+}
+
+// A newer local master key takes all keys over at the next start; from then on the older
+// one may go, although what it sealed still stands further up in the log.
+func TestLMKIsRotated(t *testing.T) {
+	d := newDesk(t)
+	d.load()
+	d.signOn()
+	d.signOn() // with a TAK of before
+	issuer, path := txn.MakeIssuerID("east"), filepath.Join(d.dir, "lmk")
+	clearKey := bytes.Repeat([]byte{0x13, 0x57}, 8)
+	for _, err := range []error{
+		d.ring.SetZone(issuer, d.combine(keys.OfIssuer(issuer), keys.PurposeZPK, algo.TDES2, clearKey)),
+		d.ring.SetZoneMAC(issuer, d.combine(keys.OfIssuer(issuer), keys.PurposeZAK, algo.TDES2, clearKey)),
+		d.ring.SetBaseKey("FFFF987654", d.combine(keys.OfBaseKey("FFFF987654"), keys.PurposeBDK, algo.TDES2, testTMK)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sealedUnder := func(version byte) {
+		t.Helper()
+		all, err := d.ring.List()
+		if err != nil || len(all) < 6 {
+			t.Fatalf("%d keys, %v", len(all), err)
+		}
+		for _, e := range all {
+			if e.LMK != version {
+				t.Errorf("the %v of %s is sealed under version %d, want %d", e.Purpose, e.Owner, e.LMK, version)
+			}
+		}
+	}
+	sealedUnder(1)
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := []byte("lmk 2 " + strings.Repeat("cd", 32) + "\n")
+	for _, lmks := range [][]byte{append(first, second...), second, second} {
+		d.stop()
+		if err := os.WriteFile(path, lmks, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.open()
+		sealedUnder(2)
+		d.want("sale", d.ring.Check(d.request(0)), txn.Approved)
+		if _, err := d.ring.ZoneMAC(issuer, algo.MACX919, []byte("12345678")); err != nil {
+			t.Error(err)
+		}
+		if d.ring.zoneOf(issuer).open == nil {
+			t.Error("the issuer's PIN key is not open")
+		}
+	}
+	if n := strings.Count(d.log.String(), "sealed under the newest local master key"); n != 1 {
+		t.Errorf("it was said %d times", n)
 	}
 }

@@ -293,12 +293,15 @@ func (v *Vault) ImportCryptogram(owner Owner, purpose Purpose, kind algo.Kind, z
 	return v.seal(owner, purpose, kind, clearKey)
 }
 
-// Reseal seals a key under the newest local master key, after a rotation. The
-// PKCS#11 vault, which has only one, cannot.
+// Reseal seals a key under the newest local master key, after a rotation; one that is
+// already comes back as it is. So do all of the PKCS#11 vault's, which has only one.
 func (v *Vault) Reseal(k Key) (Key, error) {
 	info, err := k.Sealed.Info()
 	if err != nil {
 		return Key{}, fmt.Errorf("reseal a key of %s: %w", k.Owner, err)
+	}
+	if info.LMK == v.engine.version() {
+		return k, nil
 	}
 	clearKey, err := v.reveal(k, info)
 	if err != nil {

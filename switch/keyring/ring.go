@@ -70,6 +70,8 @@ type Ring struct {
 	pace  sync.Mutex // guards next
 	next  time.Time  // the next turn of a sign-on that is free
 
+	setting sync.Mutex // held while a key of issuers, of many, or for a serial is set: in the log they stand in the order in which they are used
+
 	mu        sync.RWMutex // guards the maps, not the rows
 	terminals map[txn.TerminalID]*terminal
 	zones     map[txn.IssuerID]zone
@@ -296,6 +298,8 @@ func (r *Ring) SetZone(issuer txn.IssuerID, zpk keys.Key) error {
 		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, err)
 	}
 	opened.Close()
+	r.setting.Lock()
+	defer r.setting.Unlock()
 	if _, err := r.store.Append(append(append([]byte{recordZone}, issuer[:]...), zpk.Sealed...)); err != nil {
 		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, err)
 	}

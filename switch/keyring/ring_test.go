@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -512,5 +513,49 @@ func TestLMKIsRotated(t *testing.T) {
 	}
 	if n := strings.Count(d.log.String(), "sealed under the newest local master key"); n != 1 {
 		t.Errorf("it was said %d times", n)
+	}
+}
+
+// Keys that are set at one time are after a restart those that were used before it.
+func TestKeysSetAtOneTime(t *testing.T) {
+	d := newDesk(t)
+	east := txn.MakeIssuerID("east")
+	drawn := func(owner keys.Owner, purpose keys.Purpose, kind algo.Kind) keys.Key {
+		k, err := d.ring.vault.Generate(owner, purpose, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for range 10 {
+		var group sync.WaitGroup
+		for range 4 {
+			zpk, zak := drawn(keys.OfIssuer(east), keys.PurposeZPK, algo.TDES2), drawn(keys.OfIssuer(east), keys.PurposeZAK, algo.TDES2)
+			kbpk, bdk := drawn(keys.OfBlocks("bank"), keys.PurposeKBPK, algo.AES128), drawn(keys.OfBaseKey("FFFF987654"), keys.PurposeBDK, algo.TDES2)
+			tmk, serial := drawn(keys.OfTerminal(tid), keys.PurposeTMK, algo.TDES2), drawn(keys.OfTerminal(tid), keys.PurposeSerial, algo.SM4)
+			for _, set := range []func() error{
+				func() error { return d.ring.SetZone(east, zpk) },
+				func() error { return d.ring.SetZoneMAC(east, zak) },
+				func() error { return d.ring.SetBlocks("bank", kbpk) },
+				func() error { return d.ring.SetBaseKey("FFFF987654", bdk) },
+				func() error { return d.ring.SetMaster(tid, tmk) },
+				func() error { return d.ring.SetSerial(tid, serial) },
+			} {
+				group.Go(func() {
+					if err := set(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		group.Wait()
+		used, err := d.ring.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.restart()
+		if kept, err := d.ring.List(); err != nil || len(kept) != 6 || !slices.Equal(kept, used) {
+			t.Fatalf("kept are %v, used were %v; %v", kept, used, err)
+		}
 	}
 }

@@ -35,6 +35,8 @@ func (r *Ring) SetSerial(id txn.TerminalID, key keys.Key) error {
 	if err != nil {
 		return refuse(err)
 	}
+	r.setting.Lock()
+	defer r.setting.Unlock()
 	if _, err := r.store.Append(append(record(recordSerial, id, 0), key.Sealed...)); err != nil {
 		open.Close()
 		return refuse(err)

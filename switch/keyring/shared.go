@@ -140,6 +140,8 @@ func (r *Ring) setShared(id sharedID, purpose keys.Purpose, k keys.Key) error {
 	if err == nil && k.Owner != id.owner() {
 		err = keys.ErrPurpose
 	}
+	r.setting.Lock()
+	defer r.setting.Unlock()
 	if err == nil {
 		_, err = r.store.Append(append(append([]byte{id.record}, id.name[:]...), k.Sealed...))
 	}

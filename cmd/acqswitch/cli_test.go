@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 	write(t, dir, "good.yaml", "issuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	write(t, dir, "huge.yaml", "# "+strings.Repeat("x", configSizeMax))
 	write(t, dir, "office.yaml", "registry_from: database\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
-	write(t, dir, "away.yaml", "registry_from: database\nledger: {dsn: \"postgres://u:secret@127.0.0.1:1/d\"}\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
+	write(t, dir, "away.yaml", "data_dir: away\nregistry_from: database\nledger: {dsn: \"postgres://u:secret@127.0.0.1:1/d\"}\nissuers: [{name: east, address: \"127.0.0.1:1\", bins: [\"62\"]}]\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

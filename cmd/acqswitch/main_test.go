@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -28,8 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// binaryWait bounds everything that a test waits for of the binary.
-const binaryWait = 30 * time.Second
+// binaryWait bounds everything that a test waits for of the binary. It is there for
+// what hangs: what is slow beside twenty others is no fault.
+const binaryWait = 2 * time.Minute
 
 // binary makes a run of the binary in dir. env is added to a clean environment.
 func binary(t *testing.T, ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
@@ -57,6 +59,8 @@ func acqswitch(t *testing.T, dir string, env []string, stdin string, args ...str
 	ctx, cancel := context.WithTimeout(t.Context(), binaryWait)
 	defer cancel()
 	cmd := binary(t, ctx, dir, env, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // says where it hangs
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -11,15 +11,16 @@ import (
 // Logger makes a logger that writes lines of JSON or text to w and masks every
 // card number in messages and values, first six and last four digits staying. A
 // run of 13 to 19 digits, with single spaces or dashes between them or not, is
-// taken for a card number when its check digit is right; a longer run always.
-// The format is "json" or "text".
+// taken for a card number when its check digit is right; a longer run always. Of one
+// message no more than 100 lines a minute are written; see bounded. The format is
+// "json" or "text".
 func Logger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: maskAttr}
 	switch format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		return slog.New(bound(slog.NewJSONHandler(w, opts))), nil
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
+		return slog.New(bound(slog.NewTextHandler(w, opts))), nil
 	}
 	return nil, fmt.Errorf("log format %q must be json or text", format)
 }

@@ -307,6 +307,36 @@ func TestF58BitFlipBeforeTheTail(t *testing.T) {
 	}
 }
 
+// A process that is stopped while it flushes, for longer than the disk has, goes on
+// when it is continued: the disk has answered meanwhile, whoever hears of it first.
+func TestStoppedProcessIsNoStalledDisk(t *testing.T) {
+	fs := memdisk.New()
+	cfg := tiny
+	cfg.StallTimeout = 400 * time.Millisecond
+	j := start(t, "d", cfg, fs)
+	appendN(t, j.Journal, 1)
+	release := make(chan struct{})
+	fs.Hold(release)
+	appended := make(chan error, 1)
+	go func() {
+		_, err := j.Append([]byte("x"))
+		appended <- err
+	}()
+	for j.takeoff().IsZero() {
+		time.Sleep(time.Millisecond)
+	}
+	j.mu.Lock() // neither the watch nor the flusher goes on
+	time.Sleep(3 * cfg.StallTimeout)
+	close(release)
+	j.mu.Unlock()
+	if err := <-appended; err != nil {
+		t.Errorf("append: %v", err)
+	}
+	if err := j.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 func TestStalledDiskFailsTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := memdisk.New()

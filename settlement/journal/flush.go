@@ -183,12 +183,12 @@ func (j *Journal) wakeWaiters() {
 	}
 }
 
-// flyingFor is how long the present flush has taken.
-func (j *Journal) flyingFor() time.Duration {
+// takeoff is when the present flush took off; zero between flushes.
+func (j *Journal) takeoff() time.Time {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.flying == nil {
-		return 0
+		return time.Time{}
 	}
-	return time.Since(j.since)
+	return j.since
 }

@@ -134,6 +134,9 @@ type Journal struct {
 	dropped                 int64 // bytes of torn tail that Open dropped
 }
 
+// stallLooks is how often a flush is looked at within Config.StallTimeout.
+const stallLooks = 4
+
 // state only moves forward.
 type state uint8
 
@@ -170,8 +173,10 @@ func (j *Journal) Run(ctx context.Context) error {
 
 	ended := make(chan error, 1)
 	go func() { ended <- j.flushLoop() }()
-	watch := time.NewTicker(j.cfg.StallTimeout/4 + 1)
+	watch := time.NewTicker(j.cfg.StallTimeout / stallLooks)
 	defer watch.Stop()
+	var since time.Time // when the flush of the last look took off
+	looks := 0          // that found it in the air
 	cancelled := ctx.Done()
 	for {
 		select {
@@ -182,7 +187,15 @@ func (j *Journal) Run(ctx context.Context) error {
 			cancelled = nil
 			j.stopAppends()
 		case <-watch.C:
-			if took := j.flyingFor(); took > j.cfg.StallTimeout {
+			// Looks are counted and not the clock alone: when the process was stopped
+			// meanwhile, or its machine, the disk has answered perhaps and the flusher
+			// not yet heard of it. A ticker makes up for no ticks.
+			at := j.takeoff()
+			if at.IsZero() || at != since {
+				since, looks = at, 0
+			}
+			if looks++; !at.IsZero() && looks > stallLooks {
+				took := time.Since(at)
 				// The flusher may hang in the system call for ever; it finds the
 				// journal ended when it comes back and acknowledges nothing.
 				err := fmt.Errorf("flush journal %s: the disk has not answered for %v; check it, then restart", j.dir, took.Round(time.Millisecond))

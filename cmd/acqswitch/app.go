@@ -87,13 +87,15 @@ type app struct {
 	linksFirst []string    // issuers whose links terminals wait for
 	handsOver  atomic.Bool // another program goes on at once: the ledger can wait
 
+	stages  *stages
+	stops   func() // called when a stop begins, or a start has failed
 	closers []func() error
 }
 
 // newApp opens everything and binds every address; nothing is served yet.
 // After an error nothing stays open.
 func newApp(cfg *config, logs io.Writer) (*app, error) {
-	a := &app{cfg: cfg, logs: telemetry.NewLogQueue(logs)}
+	a := &app{cfg: cfg, logs: telemetry.NewLogQueue(logs), stages: newStages(), stops: func() {}}
 	if err := a.build(); err != nil {
 		a.logs.Flush()
 		return nil, errors.Join(err, a.close())

@@ -16,12 +16,16 @@ func (a *app) serveAdmin(ctx context.Context) error {
 	if a.adminTLS != nil {
 		l = tls.NewListener(l, a.adminTLS.TLS())
 	}
-	return serveHTTP(ctx, l, a.telemetry.Handler(a.notReady), a.log)
+	return serveHTTP(ctx, l, a.telemetry.Handler(a.notReady), figuresStopMax, a.log)
 }
 
-// serveHTTP serves until ctx ends. What is wrong with a connection is its peer's matter
+// figuresStopMax is how long whoever reads figures may hold up a stop, and an upgrade.
+const figuresStopMax = 100 * time.Millisecond
+
+// serveHTTP serves until ctx ends, and what was asked before then for as long as stopMax:
+// what a handler uses stops after it. What is wrong with a connection is its peer's matter
 // and said to debuggers alone.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, stopMax time.Duration, log *slog.Logger) error {
 	srv := &http.Server{
 		Handler:      h,
 		ReadTimeout:  5 * time.Second,
@@ -29,15 +33,19 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 		IdleTimeout:  time.Minute,
 		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	go func() {
-		<-ctx.Done()
-		late, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ended := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		defer close(ended)
+		late, cancel := context.WithTimeout(context.Background(), stopMax)
 		defer cancel()
-		srv.Shutdown(late)
-	}()
+		if srv.Shutdown(late) != nil {
+			srv.Close()
+		}
+	})()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-ended
 	return nil
 }
 

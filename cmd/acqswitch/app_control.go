@@ -28,6 +28,9 @@ const controlSocket = "control.sock"
 // controlWithin bounds one such command.
 const controlWithin = 30 * time.Second
 
+// controlStopMax is how long a command may go on when the switch stops.
+const controlStopMax = 2 * time.Second
+
 // decision is what a person decides about something parked.
 type decision struct {
 	ID      txn.ID `json:"id"`
@@ -76,7 +79,7 @@ func (a *app) serveControl(ctx context.Context) error {
 	mux.HandleFunc("POST /keys", commanded(func(k newKey) (any, error) { return nil, a.takeKey(k) }))
 	mux.HandleFunc("POST /keys/list", commanded(func(struct{}) (any, error) { return listKeys(a.keys) }))
 	mux.HandleFunc("POST /keys/sealed", commanded(func(k wantedKey) (any, error) { return a.sealedKey(k) }))
-	return serveHTTP(ctx, a.control, mux, a.log)
+	return serveHTTP(ctx, a.control, mux, controlStopMax, a.log)
 }
 
 // commanded does what one command asks for, and answers with what came of it.

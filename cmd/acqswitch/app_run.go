@@ -14,16 +14,18 @@ import (
 // are durable), issuers sign off, the ledger catches up for a moment, and the
 // journal closes. ready is called once terminals can connect.
 func (a *app) run(ctx context.Context, ready func()) (err error) {
-	defer func() { err = errors.Join(err, a.close()) }()
-	running := newStages()
+	running := a.stages
 	start := func(name string, run func(context.Context) error) { running.start(ctx, name, run) }
 	var stopping time.Time
 	defer func() {
+		a.stops()
 		running.stop(1) // what writes the log is the last to go
+		running.ending.Store("files and connections")
+		closed := a.close()
 		if !stopping.IsZero() {
 			a.log.Info("stopped", "took", time.Since(stopping).Round(time.Millisecond))
 		}
-		err = both(err, running.stop(0))
+		err = errors.Join(both(err, running.stop(0)), closed)
 	}()
 
 	start("log", a.logs.Run)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 )
@@ -14,6 +15,7 @@ import (
 type stages struct {
 	stops  []func()
 	failed chan struct{} // closed when the first one fails
+	ending atomic.Value  // the name of the one that is being stopped
 
 	// mu guards err, which is of all that failed.
 	mu  sync.Mutex
@@ -32,7 +34,11 @@ func (s *stages) start(ctx context.Context, name string, run func(context.Contex
 			s.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
-	s.stops = append(s.stops, func() { cancel(); <-done })
+	s.stops = append(s.stops, func() {
+		s.ending.Store(name)
+		cancel()
+		<-done
+	})
 }
 
 func (s *stages) fail(err error) {

@@ -21,7 +21,7 @@ func asStopped(ctx context.Context, cfg *config, logs io.Writer, do func(*app) e
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	running := newStages()
+	running := a.stages
 	defer func() { err = both(err, running.stop(0)) }()
 	running.start(ctx, "journal", a.journal.Run)
 	if _, err := a.acquirer.Recover(); err != nil {

@@ -26,10 +26,19 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// oneSignal is how long further signals are the first one: a shell and what it runs both
+// pass a Ctrl-C on.
+const oneSignal = time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() { // the next one ends the process as if nobody listened
+		time.Sleep(oneSignal)
+		stop()
+	})
 	err := command(os.Stdout, os.Stderr).ExecuteContext(ctx)
 	stop()
 	var silent *exitError

@@ -26,7 +26,9 @@ func serveCommand(c *console) *cobra.Command {
 		Long: `serve runs the switch of a configuration until SIGINT or SIGTERM. It then stops
 accepting, answers what is in flight, lets the ledger catch up and ends. SIGHUP
 reads the files of registry, policy, cards, certificates and downloads again. SIGUSR2 replaces the
-program, see upgrade. Logs go to standard error.
+program, see upgrade. Logs go to standard error. A stop that takes 50 s longer than
+terminals.drain_within is cut short, exit code 1, and a second SIGINT or SIGTERM, a
+second after the first or later, ends the process at once: both are as safe as a kill.
 
 --check begins nothing and writes nothing: it reads what a start reads (configuration,
 registry, policy, keys, downloads, card types, the versions of the ledger's tables) and
@@ -99,6 +101,8 @@ func serve(ctx context.Context, c *console, file, profile string) error {
 	u.serves(a)
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
+	a.stops = sync.OnceFunc(func() { a.endLate(cfg.Terminals.DrainWithin+stopMax, c.errs, os.Exit) })
+	context.AfterFunc(serving, a.stops) // also while it starts
 	if profile != "" {
 		end, err := profileCPU(serving, profile)
 		if err != nil {

@@ -432,7 +432,7 @@ func TestF19OperatorsAddressWaitsForNobody(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- serveHTTP(ctx, l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), slog.New(slog.DiscardHandler))
+			done <- serveHTTP(ctx, l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), controlStopMax, slog.New(slog.DiscardHandler))
 		}()
 		here, there := net.Pipe()
 		l.conns <- there

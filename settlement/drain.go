@@ -211,7 +211,7 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 			return fmt.Errorf("decode journal record %d: %w", at, err)
 		}
 		data := rec.Data
-		rec.Balance, rec.Chip, rec.IssuerData, rec.Data = nil, nil, nil, nil // nothing may point into b
+		rec.Balance, rec.Chip, rec.IssuerData, rec.Data, rec.Told = nil, nil, nil, nil, nil // nothing may point into b
 		*serial = append((*serial)[:0], rec.Serial...)
 		if rec.Serial = *serial; rec.Request.Batch() {
 			rec.Data = bytes.Clone(data)

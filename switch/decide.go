@@ -25,6 +25,7 @@ type work struct {
 	gives       bool
 	given       txn.Hold                      // those limits
 	about       [dialect.OriginalSizeMax]byte // memory of this request's rec.Data
+	told        []byte                        // and of its rec.Told
 	acquired    txn.ID                        // the transaction that others are kept from; 0: none
 
 	// Of a settlement or upload: its fact, and that its batch's order is held.
@@ -121,6 +122,9 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 		return
 	}
 	rec.Data = dialect.AppendOriginal(w.about[:0], req)
+	if req.Kind.Remedy() == txn.Repeat {
+		w.keepTold(req)
+	}
 	w.leg, reason = s.issuers.Begin(req)
 	leg := &w.leg
 	switch {
@@ -160,6 +164,12 @@ func (s *Switch) proceed(req *txn.Request, ans *txn.Answer, w *work) {
 	s.starts.saw(rec.Day, intent)
 	outcome, reason := s.exchange(req, leg, ans, intent)
 	s.conclude(req, ans, w, outcome, reason)
+}
+
+// keepTold has the record keep what its issuer is to be told again.
+func (w *work) keepTold(req *txn.Request) {
+	w.told = dialect.AppendTold(w.told[:0], req)
+	w.rec.Told = w.told
 }
 
 // exchange asks the issuer. The request keeps its place at the gate until its intent

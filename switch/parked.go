@@ -41,7 +41,7 @@ func (l *lanes) note(o *owed, kind txn.RecordKind) txn.Record {
 	rec := o.rec
 	rec.Kind, rec.At, rec.ID = kind, time.Now(), l.s.numbers.id(time.Now())
 	rec.Key, rec.Held = txn.Key{}, txn.NoEffect
-	rec.Serial, rec.Lat, rec.Lng, rec.Data = nil, 0, 0, nil // no machine had a part in it
+	rec.Serial, rec.Lat, rec.Lng, rec.Data, rec.Told = nil, 0, 0, nil, nil // no machine had a part in it
 	rec.Findings, rec.Took = txn.Findings{}, [txn.StageRecorded]uint32{}
 	rec.Attempts, rec.IssuerCode = uint32(o.attempts), [2]byte{}
 	return rec

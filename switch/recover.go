@@ -314,6 +314,7 @@ func (r *recount) end() {
 func detach(rec *txn.Record) txn.Record {
 	r := *rec
 	r.Balance, r.Chip, r.IssuerData = nil, nil, nil
-	r.Serial, r.Data = bytes.Clone(rec.Serial), bytes.Clone(rec.Data) // an open intent's outcome repeats the serial; an advice tells what is in data
+	r.Serial = bytes.Clone(rec.Serial)                            // an open intent's outcome repeats it
+	r.Data, r.Told = bytes.Clone(rec.Data), bytes.Clone(rec.Told) // an advice tells what is in them
 	return r
 }

@@ -333,6 +333,7 @@ func (s *Switch) standIn(req *txn.Request, ans *txn.Answer, w *work, issuer txn.
 	}
 	s.cards.Seal(&rec.SealedPAN, &req.PAN, req.ID)
 	rec.Request, rec.MTI = txn.KindStandIn, dialect.AdviceMTI
+	w.keepTold(req)
 	ans.Issuer = issuer
 	ans.Reply.Reset()
 	n := req.ID

@@ -121,7 +121,7 @@ func chosen(names string) (cs []column) {
 
 // Kept is what the ledger keeps of rec, for comparing the two.
 func Kept(rec txn.Record) txn.Record {
-	rec.Balance, rec.Chip, rec.IssuerData, rec.Data = nil, nil, nil, nil
+	rec.Balance, rec.Chip, rec.IssuerData, rec.Data, rec.Told = nil, nil, nil, nil, nil
 	rec.Findings, rec.Took = txn.Findings{}, [txn.StageRecorded]uint32{}
 	return rec
 }

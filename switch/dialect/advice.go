@@ -10,7 +10,8 @@ const AdviceMTI = 0x0220
 
 // AppendAdvice appends the advice (0220, 0221 when it is a repeat) that tells
 // of rec, an outcome of a kind whose remedy is Repeat, under rec's leg. Its
-// original is what AppendOriginal put into rec.Data.
+// original is what AppendOriginal put into rec.Data, and rec.Told what AppendTold did:
+// so it is the message that AppendRequest made, less track and PIN.
 func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bool) ([]byte, error) {
 	form := &d.forms[rec.Request]
 	mti := form.mti
@@ -25,10 +26,20 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	e.Digits(3, code[:])
 	e.Uint(4, uint64(rec.Amount.Minor))
 	d.number(&e, &rec.Leg)
-	e.Digits(12, rec.Leg.Time[4:10])
-	e.Digits(13, rec.Leg.Time[0:4])
+	t := toldIn(rec)
+	e.Digits(12, t.time[:])
+	e.Digits(13, t.date[:])
+	if t.expiry != [4]byte{} {
+		e.Digits(14, t.expiry[:])
+	}
 	e.Uint(18, uint64(rec.MCC))
-	d.entry(&e, rec.Entry, '0')
+	if t.country != 0 {
+		e.Uint(19, uint64(t.country))
+	}
+	d.entry(&e, rec.Entry, max(t.capability, '0'))
+	if t.sequence != [3]byte{} {
+		e.Digits(23, t.sequence[:])
+	}
 	if condition := form.conditionOf(rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
@@ -44,13 +55,19 @@ func (d *Issuer) AppendAdvice(dst []byte, rec *txn.Record, pan []byte, repeat bo
 	}
 	e.Text(41, rec.Key.Terminal[:])
 	e.Text(42, rec.Merchant[:])
+	if t.acceptor != [40]byte{} {
+		e.Text(43, t.acceptor[:])
+	}
 	if d.cups != nil {
 		putPrivate48(&e, rec.Request, amount, 0)
 	}
 	d.currency(&e, rec.Amount.Currency)
 	d.tip(&e, rec.Request, rec.Amount)
+	if len(t.chip) > 0 {
+		d.chip(&e, t.chip)
+	}
 	if d.cups != nil {
-		putCircumstances(&e, "0000", rec.Entry, 0, 0)
+		putCircumstances(&e, "0000", rec.Entry, t.reads, t.condition)
 	}
 	if len(original) > 0 && string(original[4:10]) != "000000" {
 		d.original(&e, mtiOf(original), decimal(original[4:10]), [10]byte(original[10:originalSize]))

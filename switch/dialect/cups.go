@@ -190,20 +190,26 @@ func (d *Issuer) chip(e *iso.Encoder, v []byte) {
 		return
 	}
 	var b [256]byte
-	kept := b[:0]
+	if kept := appendElements(b[:0], v, cupsChipTags); len(kept) > 0 && len(kept) <= 255 {
+		e.Bytes(55, kept)
+	}
+}
+
+// appendElements appends those elements of v that have one of the tags; none where v is
+// not well-formed BER-TLV.
+func appendElements(dst, v []byte, tags map[string]bool) []byte {
+	kept := dst
 	for len(v) > 0 {
 		tag, size, err := chipElement(v)
 		if err != nil {
-			return
+			return dst
 		}
-		if cupsChipTags[string(v[:tag])] {
+		if tags[string(v[:tag])] {
 			kept = append(kept, v[:size]...)
 		}
 		v = v[size:]
 	}
-	if len(kept) > 0 && len(kept) <= 255 {
-		e.Bytes(55, kept)
-	}
+	return kept
 }
 
 // putPrivate48 writes DE48 of UnionPay's network: AS, a use, its length and value.

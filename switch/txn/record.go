@@ -122,6 +122,10 @@ type Record struct {
 	// are 0 for all but partial reversals and what follows one.
 	Gone, Stays int64
 
+	// Told is, of what is repeated until its issuer takes note, what the first telling
+	// says and no other field has; read by switch/dialect. It is empty for all else.
+	Told []byte
+
 	// What the issuer said that the answer repeats.
 	Balance, Chip, IssuerData []byte
 
@@ -153,8 +157,8 @@ type Record struct {
 
 // recordVersion is the highest first byte of a record. A reader refuses a version
 // above its own and reads every one below it. Only what needs Gone and Stays is
-// written as version 5.
-const recordVersion = 5
+// written as version 5, and what has Told as version 6.
+const recordVersion = 6
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -169,13 +173,16 @@ var (
 
 // Append appends the record's binary form to dst: the version, the fixed
 // fields in the order of the struct as big-endian integers, then the variable
-// fields, each behind a 2-byte length, the position, what risk counts by and, in
-// version 5, Gone and Stays.
+// fields, each behind a 2-byte length, the position, what risk counts by and, from
+// version 5 on, Gone and Stays, behind which version 6 has Told.
 func (r *Record) Append(dst []byte) []byte {
 	be := binary.BigEndian
 	version := byte(4)
 	if r.Gone|r.Stays != 0 {
 		version = 5
+	}
+	if len(r.Told) > 0 {
+		version = 6
 	}
 	dst = append(dst, version, byte(r.Kind))
 	dst = be.AppendUint64(dst, uint64(r.At.UnixMicro()))
@@ -231,7 +238,12 @@ func (r *Record) Append(dst []byte) []byte {
 		return dst
 	}
 	dst = be.AppendUint64(dst, uint64(r.Gone))
-	return be.AppendUint64(dst, uint64(r.Stays))
+	dst = be.AppendUint64(dst, uint64(r.Stays))
+	if version < 6 {
+		return dst
+	}
+	dst = be.AppendUint16(dst, uint16(len(r.Told)))
+	return append(dst, r.Told...)
 }
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
@@ -327,12 +339,22 @@ func (r *Record) Unmarshal(b []byte) error {
 		}
 		r.Method = Method(c.u8())
 	}
-	r.Gone, r.Stays = 0, 0
+	r.Gone, r.Stays, r.Told = 0, 0, nil
 	if b[0] >= 5 {
 		if len(c) < 16 {
 			return ErrRecordShort
 		}
 		r.Gone, r.Stays = int64(c.u64()), int64(c.u64())
+	}
+	if b[0] >= 6 {
+		if len(c) < 2 {
+			return ErrRecordShort
+		}
+		n := int(c.u16())
+		if len(c) < n {
+			return ErrRecordShort
+		}
+		r.Told, c = c[:n:n], c[n:]
 	}
 	if len(c) != 0 {
 		return ErrRecordLong

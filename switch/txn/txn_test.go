@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -62,6 +63,28 @@ func TestRecordOfAReversalInPart(t *testing.T) {
 	r.Gone, r.Stays = 0, 0
 	if whole := r.Append(nil); whole[0] != 4 || len(whole) != len(b)-16 {
 		t.Errorf("a whole reversal is of version %d and has %d bytes", whole[0], len(whole))
+	}
+}
+
+// What is told until it is taken note of needs version 6.
+func TestRecordOfAnAdvice(t *testing.T) {
+	r := Record{Kind: RecordOutcome, Request: KindRefund, Told: []byte("told"), At: time.UnixMicro(1).UTC()}
+	b := r.Append(nil)
+	var got Record
+	if err := got.Unmarshal(b); err != nil || string(got.Told) != "told" || b[0] != 6 {
+		t.Errorf("version %d: %+v, %v", b[0], got, err)
+	}
+	for i := range b {
+		if err := got.Unmarshal(b[:i]); err == nil {
+			t.Fatalf("a record cut at %d of %d was read", i, len(b))
+		}
+	}
+	if err := got.Unmarshal(append(b, 0)); !errors.Is(err, ErrRecordLong) {
+		t.Errorf("a record with a byte more: %v", err)
+	}
+	r.Told = nil
+	if err := got.Unmarshal(r.Append(nil)); err != nil || got.Told != nil {
+		t.Errorf("nothing told: %q, %v", got.Told, err)
 	}
 }
 

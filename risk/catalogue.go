@@ -36,6 +36,7 @@ const (
 	ruleR11 txn.Rule = 411
 	ruleS01 txn.Rule = 501
 	ruleS06 txn.Rule = 506
+	ruleS07 txn.Rule = 507 // ours, not the regulator's
 	ruleT14 txn.Rule = 114
 	ruleM03 txn.Rule = 203
 	ruleM04 txn.Rule = 204
@@ -79,6 +80,7 @@ var builtins = []Builtin{
 	{ruleR02, "card is keyed in at a merchant that may not, or for a refund", txn.ActionRefuse, false},
 	{ruleR01, "stripe is read of a card that has a chip", txn.ActionRefuse, false},
 	{ruleL01, "amount is zero or beyond what a message can say", txn.ActionRefuse, true},
+	{ruleS07, "amount is not the one that the chip was told (9F02), as where a message was changed", txn.ActionAlert, false},
 	{ruleR08, "card is on the list of blocked cards", txn.ActionRefuse, false},
 	{ruleL06, "contactless payment without PIN is too large, or not allowed", txn.ActionRefuse, false},
 	{ruleR11, "merchant or terminal is watched: attention alerts, warning holds payouts, high-risk is refused", txn.ActionAlert, false},

@@ -86,6 +86,7 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 		return j.refuse(txn.CurrencyIsNotAccepted)
 	case c&price != 0 && req.Amount.Minor <= 0 && j.finds(ruleL01, txn.AmountMustNotBeZero):
 	case c&price != 0 && req.Amount.Minor > txn.AmountMax && j.finds(ruleL01, txn.AmountIsOverMaximum):
+	case c&(price|card|past) == price|card|past && req.ChipAmount.Minor != 0 && j.chipDiffers(req):
 	case c&card != 0 && (req.PAN.IsZero() || !e.skipCheckDigit && req.Entry != txn.EntryCode && !req.PAN.LuhnValid()):
 		return j.refuse(txn.CardNumberIsInvalid)
 	case c&card != 0 && e.expired(req):
@@ -147,6 +148,15 @@ func hasChip(req *txn.Request) bool {
 	track := req.Track2
 	i := bytes.IndexAny(track, "=D")
 	return i >= 0 && len(track) > i+5 && (track[i+5] == '2' || track[i+5] == '6')
+}
+
+// chipDiffers is S07: a payment is of another amount than the card made its cryptogram
+// over. Cash paid out besides (9F03) may be part of that amount or come on top of it;
+// one in the cardholder's own currency cannot be compared.
+func (j *judgement) chipDiffers(req *txn.Request) bool {
+	told := req.ChipAmount
+	return told.Minor != req.Amount.Minor && told.Minor+req.ChipOther != req.Amount.Minor && (told.Currency == 0 || told.Currency == req.Amount.Currency) &&
+		j.counts(ruleS07, 0, req.Amount.Minor, told.Minor, txn.ChipAmountDiffers)
 }
 
 // blocked is R08: the card is on the list.

@@ -156,6 +156,7 @@ func TestWhatBecomesAnAlert(t *testing.T) {
 		}
 		d.sells(merchant, "10000002", finds('R', 6, txn.ActionAlert), finds('R', 4, txn.ActionHold))
 		d.sells("999290054110002", terminal, finds('R', 9, txn.ActionAlert))
+		d.sells(merchant, terminal, finds('S', 7, txn.ActionRefuse))
 		d.collect()
 		var got []string
 		for _, a := range d.list(Filter{}) {
@@ -164,6 +165,7 @@ func TestWhatBecomesAnAlert(t *testing.T) {
 		want := []string{
 			"L02 999290054110001// alert 1", "T07 999290054110001/10000001/ refuse 1", "R04 999290054110001// hold 2", "R06 999290054110001/10000001/ refuse 1",
 			"R09 //07 alert 2", "C1007 999290054110001// review 1", "S06 999290054110001/10000001/ refuse 1", "R06 999290054110001/10000002/ alert 1",
+			"S07 999290054110001/10000001/ refuse 1",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("\ngot  %q\nwant %q", got, want)

@@ -14,6 +14,9 @@ import (
 // ruleS06 finds trace numbers that go back: two machines may share a number.
 var ruleS06 = txn.MakeRule('S', 6)
 
+// ruleS07 finds amounts that are not the chip's: somebody changes messages.
+var ruleS07 = txn.MakeRule('S', 7)
+
 // raises says that a finding becomes an alert. A finding of a rule in shadow does not,
 // nor do everyday refusals that need nobody's attention: a limit that was reached, a
 // terminal that is not in use, a version or sign-on that is due.
@@ -22,7 +25,7 @@ func raises(f *finding) bool {
 		return false
 	}
 	letter := f.rule.String()[0]
-	return f.rule == ruleS06 || f.action != txn.ActionRefuse.String() || letter != 'L' && letter != 'S'
+	return f.rule == ruleS06 || f.rule == ruleS07 || f.action != txn.ActionRefuse.String() || letter != 'L' && letter != 'S'
 }
 
 // subject is what alerts of a rule are about: findings of one rule about one
@@ -32,7 +35,7 @@ func (f *finding) subject() group {
 	switch {
 	case f.rule == txn.MakeRule('R', 9):
 		g.merchant, g.card = "", f.token
-	case f.rule.String()[0] == 'T' || f.rule == txn.MakeRule('R', 6) || f.rule == ruleS06:
+	case f.rule.String()[0] == 'T' || f.rule == txn.MakeRule('R', 6) || f.rule == ruleS06 || f.rule == ruleS07:
 		g.terminal = f.Terminal
 	}
 	return g

@@ -239,7 +239,7 @@ func standIn(masked [txn.PANDigitsMax]byte) (p txn.PAN) {
 func refusedByRisk(rec *txn.Record) (refused, asked bool) {
 	switch rec.Reason {
 	case txn.FormatIsWrong, txn.KindIsNotOffered, txn.MACIsWrong, txn.MerchantIsUnknown, txn.TerminalIsUnknown, txn.TerminalHasNoKeys, txn.SignOnIsRequired,
-		txn.TraceNumberWentBack, txn.TerminalIsTooFast, txn.BatchIsNotCurrent, txn.BatchIsNotSettling, txn.DuplicateWithOtherContent, txn.ReversedBeforeRequest,
+		txn.TraceNumberWentBack, txn.ChipAmountDiffers, txn.TerminalIsTooFast, txn.BatchIsNotCurrent, txn.BatchIsNotSettling, txn.DuplicateWithOtherContent, txn.ReversedBeforeRequest,
 		txn.SwitchIsOverloaded, txn.RecordsAreUnavailable, txn.OriginalIsUnknown, txn.OriginalIsOfAnotherKind, txn.OriginalDoesNotStand,
 		txn.OriginalIsBusy, txn.OriginalIsTooOld, txn.OriginalIsOfAnotherBatch, txn.OriginalIsCompleted, txn.CardIsNotTheOriginals,
 		txn.OriginalAmountDiffers, txn.OriginalIsOfAnotherDay, txn.ItemIsUnknown, txn.JournalIsUnavailable, txn.SwitchFailed,

@@ -48,6 +48,7 @@ var (
 		txn.CurrencyIsNotAccepted:            "13",
 		txn.AmountMustNotBeZero:              "13",
 		txn.AmountIsOverMaximum:              "13",
+		txn.ChipAmountDiffers:                "13",
 		txn.CardNumberIsInvalid:              "14",
 		txn.CardIsExpired:                    "54",
 		txn.CardIsLost:                       "41",

@@ -34,6 +34,7 @@ func TestCodes(t *testing.T) {
 		{txn.BatchIsNotCurrent, "77", "58"},
 		{txn.BatchIsNotSettling, "95", "95"},
 		{txn.TraceNumberWentBack, "30", "30"},
+		{txn.ChipAmountDiffers, "13", "13"},
 		{txn.DuplicateWithOtherContent, "94", "94"},
 		{txn.ReversedBeforeRequest, "22", "12"},
 		{txn.SwitchIsOverloaded, "96", "96"},

@@ -27,7 +27,7 @@ func checkFields(x *Exchange) error {
 		}
 	}
 	if isCUP || req.Entry == txn.EntryChip || req.Entry == txn.EntryContactless {
-		if err := checkChip(req.Chip); err != nil {
+		if err := checkChip(req.Chip, req); err != nil {
 			return errField{55, err.Error()}
 		}
 	}
@@ -44,8 +44,8 @@ var (
 
 // checkChip says what is wrong with DE55: BER-TLV as EMV and PBOC write it, of
 // primitive elements, each once. Tags FF.. hold what their owner likes and are
-// not looked into.
-func checkChip(v []byte) error {
+// not looked into. On the way it notes in req what the card was told to pay.
+func checkChip(v []byte, req *txn.Request) error {
 	// seen has the last bytes of the tags so far: only where one comes again may
 	// a tag have come again.
 	var seen [256]bool
@@ -63,9 +63,36 @@ func checkChip(v []byte) error {
 		} else if chipHas(v[:len(v)-len(rest)], rest[:tag]) {
 			return errChipTwice
 		}
+		if (size == 9 || size == 5) && tag == 2 {
+			noteAmount(rest[:size], req)
+		}
 		rest = rest[size:]
 	}
 	return nil
+}
+
+// noteAmount takes amount, other amount and currency that the card made its cryptogram
+// over (9F02, 9F03, 5F2A) from an element. What is no number is none.
+func noteAmount(element []byte, req *txn.Request) {
+	switch value := element[3:]; {
+	case string(element[:3]) == "\x9F\x02\x06":
+		req.ChipAmount.Minor = packed(value)
+	case string(element[:3]) == "\x9F\x03\x06":
+		req.ChipOther = packed(value)
+	case string(element[:3]) == "\x5F\x2A\x02":
+		req.ChipAmount.Currency = txn.Currency(packed(value))
+	}
+}
+
+// packed is a number of two digits a byte, 0 if it is none.
+func packed(v []byte) (n int64) {
+	for _, b := range v {
+		if b>>4 > 9 || b&0xF > 9 {
+			return 0
+		}
+		n = n*100 + int64(b>>4*10+b&0xF)
+	}
+	return n
 }
 
 // chipElement is how many bytes the first element's tag has, and all of it. A zero byte

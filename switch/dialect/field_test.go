@@ -50,8 +50,36 @@ func TestF29CheckChip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := checkChip(v); !errors.Is(got, c.want) || (got == nil) != (c.want == nil) {
+			if got := checkChip(v, new(txn.Request)); !errors.Is(got, c.want) || (got == nil) != (c.want == nil) {
 				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// What the card was told to pay is taken where it is a number, and of no other tag.
+func TestS07ChipAmount(t *testing.T) {
+	for _, c := range []struct {
+		name, hex string
+		amount    txn.Amount
+		other     int64
+	}{
+		{"all", "9F02060000000123459F03060000000010005F2A020156", txn.Amount{Minor: 12345, Currency: txn.CNY}, 1000},
+		{"greatest, without a currency", "9F0206999999999999", txn.Amount{Minor: 999_999_999_999}, 0},
+		{"none", "9F3602000195050000000800", txn.Amount{}, 0},
+		{"no number", "9F020600000001234A5F2A020A56", txn.Amount{}, 0},
+		{"another length", "9F0205000001234500", txn.Amount{}, 0},
+		{"tags that end alike", "DF02060000000123455F28020156", txn.Amount{}, 0},
+		{"in another's value", "9F1E089F02060000000001", txn.Amount{}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v, err := hex.DecodeString(c.hex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var req txn.Request
+			if err := checkChip(v, &req); err != nil || req.ChipAmount != c.amount || req.ChipOther != c.other {
+				t.Errorf("got %+v and %d besides, want %+v and %d: %v", req.ChipAmount, req.ChipOther, c.amount, c.other, err)
 			}
 		})
 	}
@@ -146,7 +174,7 @@ func FuzzCheckChip(f *testing.F) {
 		if len(v) > 999 {
 			return
 		}
-		err := checkChip(v)
+		err := checkChip(v, new(txn.Request))
 		if err != nil && err != errChipTwice {
 			return
 		}
@@ -189,7 +217,7 @@ func FuzzWhole(f *testing.F) {
 
 func TestCheckChipDoesNotAllocate(t *testing.T) {
 	_, x := saleExchange(t)
-	if n := testing.AllocsPerRun(100, func() { checkChip(x.Request.Chip) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { checkChip(x.Request.Chip, &x.Request) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -198,7 +226,7 @@ func BenchmarkCheckChip(b *testing.B) {
 	_, x := saleExchange(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := checkChip(x.Request.Chip); err != nil {
+		if err := checkChip(x.Request.Chip, &x.Request); err != nil {
 			b.Fatal(err)
 		}
 	}

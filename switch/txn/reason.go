@@ -54,6 +54,7 @@ const (
 	CurrencyIsNotAccepted            Reason = 19
 	AmountMustNotBeZero              Reason = 20
 	AmountIsOverMaximum              Reason = 21
+	ChipAmountDiffers                Reason = 91
 	CardNumberIsInvalid              Reason = 22
 	CardIsExpired                    Reason = 23
 	CardIsLost                       Reason = 79
@@ -148,6 +149,7 @@ var reasonNames = [...]string{
 	CurrencyIsNotAccepted:            "currency is not accepted",
 	AmountMustNotBeZero:              "amount must not be zero",
 	AmountIsOverMaximum:              "amount is over maximum",
+	ChipAmountDiffers:                "amount differs from the chip's",
 	CardNumberIsInvalid:              "card number is invalid",
 	CardIsExpired:                    "card is expired",
 	CardIsLost:                       "card is lost",

@@ -49,6 +49,8 @@ type Request struct {
 	SecurityInfo   [16]byte // DE53
 	KSN            Secret   // a DUKPT terminal's key serial number, in hexadecimal
 	Chip           Secret   // DE55
+	ChipAmount     Amount   // what the card was told to pay (9F02, 5F2A of DE55), zeros where it says nothing
+	ChipOther      int64    // and besides it, as cash (9F03)
 	Original       Reference
 	ReversalReason [2]byte  // DE39 of a reversal
 	Pointed        Number   // of a reversal that has a number of its own: what it says besides (DE61 of CUP)

@@ -23,8 +23,8 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{Listeners: []Listener{{Address: "127.0.0.1:0", Dialect: cup}, {Address: "127.0.0.1:0", Dialect: cup}}, InFlightMax: 1}
-	run := func(adopt *Sockets) (s *Server, stop func() *Sockets) {
-		d := &desk{t: t, bad: map[Cause]int{}, delay: func(req *txn.Request) time.Duration {
+	run := func(adopt *Sockets) (s *Server, d *desk, stop func() *Sockets) {
+		d = &desk{t: t, bad: map[Cause]int{}, delay: func(req *txn.Request) time.Duration {
 			if req.Key.STAN == 900 {
 				return 300 * time.Millisecond
 			}
@@ -40,7 +40,7 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
-		return s, func() *Sockets {
+		return s, d, func() *Sockets {
 			s.Keep()
 			cancel()
 			if err := <-done; err != nil {
@@ -64,7 +64,7 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	first, stop := run(nil)
+	first, d, stop := run(nil)
 	addr, second := first.Addrs()[0].String(), first.Addrs()[1].String()
 	idle, half, piped, busy := dial(t, addr), dial(t, addr), dial(t, second), dial(t, addr)
 	send(idle, saleFrame(1))
@@ -73,7 +73,8 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 	send(half, frame[:1])
 	send(busy, saleFrame(900))
 	send(piped, append(saleFrame(900), append(saleFrame(4), saleFrame(5)[:40]...)...))
-	time.Sleep(100 * time.Millisecond) // so that all of it was read
+	d.asked(3)
+	eventually(t, "half a frame is read", func() bool { open, _ := first.Sessions(); return open == 4 && first.reading() })
 
 	kept := stop()
 	answered("busy, by the first", busy)
@@ -84,13 +85,13 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 	between := dial(t, addr)
 	send(between, saleFrame(6))
 
-	_, stop = run(kept)
+	_, _, stop = run(kept)
 	answered("connected between", between)
 	send(half, frame[1:50])
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // so that it was read, likely; it is all the same
 	kept = stop()
 
-	third, stop := run(kept)
+	third, _, stop := run(kept)
 	if third.Addrs()[0].String() != addr {
 		t.Errorf("listens on %s, the first did on %s", third.Addrs()[0], addr)
 	}
@@ -106,13 +107,7 @@ func TestHandoverKeepsEverySession(t *testing.T) {
 	for _, c := range []net.Conn{idle, half, piped, busy, between} {
 		c.Close()
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if open, _ := third.Sessions(); open == 0 {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("%d sessions are open after their peers left", open)
-		}
-	}
+	eventually(t, "sessions end when their peers leave", func() bool { open, _ := third.Sessions(); return open == 0 })
 	if kept := stop(); len(kept.Sessions) != 0 {
 		t.Errorf("kept %d sessions of peers that left", len(kept.Sessions))
 	}

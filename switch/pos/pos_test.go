@@ -65,6 +65,41 @@ func (d *desk) count(c Cause) int {
 	return d.bad[c]
 }
 
+// asked waits until n requests have come, with those before.
+func (d *desk) asked(n int) {
+	d.t.Helper()
+	eventually(d.t, "requests at the desk", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.requests == n
+	})
+}
+
+// lastResort ends what hangs: nothing takes so long, on the slowest machine either.
+const lastResort = time.Minute
+
+// eventually waits for a condition that another goroutine makes true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(lastResort); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// reading says whether a session is in the middle of a frame.
+func (s *Server) reading() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ss := range s.sessions {
+		if ss.frameBegan.Load() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // open runs a server with cfg on a free port for each dialect.
 func open(t testing.TB, cfg Config, d *desk) (cup, iso87 string, stop func()) {
 	t.Helper()
@@ -135,7 +170,7 @@ func dial(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(lastResort))
 	return c
 }
 
@@ -228,12 +263,7 @@ func TestF19BadInput(t *testing.T) {
 				}
 			}
 			if c.cause != "" {
-				for range 200 {
-					if d.count(c.cause) > before {
-						break
-					}
-					time.Sleep(5 * time.Millisecond)
-				}
+				eventually(t, "it is counted", func() bool { return d.count(c.cause) > before })
 				if got := d.count(c.cause) - before; got != 1 {
 					t.Errorf("counted %d as %s, want 1", got, c.cause)
 				}
@@ -311,9 +341,10 @@ func TestAnswerGoesBackThroughTheSwappedTPDU(t *testing.T) {
 // A slow request does not hold up the ones behind it on the same session, and
 // however the bytes arrive the requests are the same.
 func TestManyInFlightOnOneSession(t *testing.T) {
+	others := make(chan struct{})
 	d := &desk{delay: func(r *txn.Request) time.Duration {
 		if r.Key.STAN == 1 {
-			return time.Second
+			<-others
 		}
 		return 0
 	}}
@@ -333,6 +364,9 @@ func TestManyInFlightOnOneSession(t *testing.T) {
 	r := bufio.NewReader(conn)
 	seen := map[string]bool{}
 	for i := range 100 {
+		if i == 99 {
+			close(others)
+		}
 		b, err := readFrame(r)
 		if err != nil {
 			t.Fatalf("answer %d: %v", i, err)
@@ -357,13 +391,9 @@ func TestInFlightMaxHoldsTheSessionBack(t *testing.T) {
 	for stan := range uint32(10) {
 		conn.Write(saleFrame(stan + 1))
 	}
-	time.Sleep(200 * time.Millisecond)
-	d.mu.Lock()
-	got := d.requests
-	d.mu.Unlock()
-	if got != 3 {
-		t.Errorf("%d requests are being decided, want 3", got)
-	}
+	d.asked(3)
+	time.Sleep(100 * time.Millisecond)
+	d.asked(3) // and no more
 	close(release)
 	for range 10 {
 		if _, err := readFrame(conn); err != nil {
@@ -391,15 +421,12 @@ func TestF78SessionCaps(t *testing.T) {
 		t.Errorf("counted %d", d.count(CauseSessions))
 	}
 	open[0].Close()
-	for range 100 {
-		time.Sleep(10 * time.Millisecond)
+	eventually(t, "the place of a closed session is given to another", func() bool {
 		c := dial(t, cup)
 		c.Write(saleFrame(1))
-		if _, err := readFrame(c); err == nil {
-			return
-		}
-	}
-	t.Error("the place of a closed session is not given to another")
+		_, err := readFrame(c)
+		return err == nil
+	})
 }
 
 func TestF83DrainAnswersWhatIsInFlight(t *testing.T) {
@@ -407,7 +434,7 @@ func TestF83DrainAnswersWhatIsInFlight(t *testing.T) {
 	cup, _, stop := open(t, Config{}, d)
 	idle, busy := dial(t, cup), dial(t, cup)
 	busy.Write(saleFrame(1))
-	time.Sleep(100 * time.Millisecond)
+	d.asked(1)
 	go stop()
 	if _, err := readFrame(busy); err != nil {
 		t.Errorf("in flight at the stop: %v", err)
@@ -425,6 +452,7 @@ func TestF42PeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
 	d := &desk{}
 	cup, _, _ := open(t, Config{WriteDeadline: 300 * time.Millisecond}, d)
 	conn := dial(t, cup).(*net.TCPConn)
+	conn.SetReadBuffer(4096) // soon full
 	go func() {
 		for stan := uint32(1); ; stan++ {
 			if _, err := conn.Write(saleFrame(stan%999999 + 1)); err != nil {
@@ -432,18 +460,17 @@ func TestF42PeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
 			}
 		}
 	}()
-	for range 800 {
-		if d.count(CauseStalled) == 1 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "it is closed", func() bool { return d.count(CauseStalled) > 0 })
 	conn.Close()
-	time.Sleep(100 * time.Millisecond)
+	eventually(t, "its answers are undelivered", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.undelivered > 0
+	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.bad[CauseStalled] != 1 || d.undelivered == 0 {
-		t.Errorf("stalled %d, undelivered %d, requests %d, finished %d, %v", d.bad[CauseStalled], d.undelivered, d.requests, d.finished, d.bad)
+	if d.bad[CauseStalled] != 1 {
+		t.Errorf("stalled %d, requests %d, finished %d, %v", d.bad[CauseStalled], d.requests, d.finished, d.bad)
 	}
 }
 

@@ -28,12 +28,12 @@ func issue(by *certstest.Authority) *certs.Server {
 // says so.
 func shake(t *testing.T, addr string, config *tls.Config) (net.Conn, error) {
 	t.Helper()
-	conn, err := transport.Dial(t.Context(), addr, nil, config, 10*time.Second)
+	conn, err := transport.Dial(t.Context(), addr, nil, config, lastResort)
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(lastResort))
 	return conn, nil
 }
 
@@ -63,8 +63,9 @@ func TestF24WhoConnectsToASecuredListener(t *testing.T) {
 	by := issue(ours)
 	by.CA = theirs.File
 	d := &desk{}
-	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", by)}, FrameDeadline: 300 * time.Millisecond}, d)
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", by)}}, d)
 	addr := s.Addrs()[0].String()
+	hasty, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", by)}, FrameDeadline: 100 * time.Millisecond}, d)
 	with := func(cert, key string) certs.Client { return certs.Client{CA: ours.File, Cert: cert, Key: key} }
 	good := with(theirs.Issue())
 	secured := func(c certs.Client, change func(*tls.Config)) func() error {
@@ -80,9 +81,9 @@ func TestF24WhoConnectsToASecuredListener(t *testing.T) {
 			return ask(conn, 1)
 		}
 	}
-	plain := func(write []byte) func() error {
+	plain := func(s *Server, write []byte) func() error {
 		return func() error {
-			conn := dial(t, addr)
+			conn := dial(t, s.Addrs()[0].String())
 			conn.Write(write)
 			_, err := io.Copy(io.Discard, conn) // an alert, then the end
 			if err == nil {
@@ -104,10 +105,10 @@ func TestF24WhoConnectsToASecuredListener(t *testing.T) {
 		{"a stranger's certificate", secured(with(strangers.Issue()), nil), false, CauseHandshake},
 		{"one that has ended", secured(with(theirs.IssueUntil(time.Now().Add(-time.Minute))), nil), false, CauseHandshake},
 		{"who does not know our authority", secured(certs.Client{CA: strangers.File, Cert: good.Cert, Key: good.Key}, nil), false, CauseHandshake},
-		{"a frame without TLS", plain(saleFrame(1)), false, CauseHandshake},
-		{"a hello of 60 KB", plain(bytes.Join([][]byte{{22, 3, 1, 64, 0, 1, 0, 240, 0}, make([]byte, 16380), {22, 3, 1, 64, 0}, make([]byte, 16384), {22, 3, 1, 64, 0}, make([]byte, 5000)}, nil)), false, CauseHandshake},
-		{"half a hello, then silence", plain([]byte{22, 3, 1, 0, 200, 1}), false, CauseSlow},
-		{"nothing", plain(nil), false, CauseSlow},
+		{"a frame without TLS", plain(s, saleFrame(1)), false, CauseHandshake},
+		{"a hello of 60 KB", plain(s, bytes.Join([][]byte{{22, 3, 1, 64, 0, 1, 0, 240, 0}, make([]byte, 16380), {22, 3, 1, 64, 0}, make([]byte, 16384), {22, 3, 1, 64, 0}, make([]byte, 5000)}, nil)), false, CauseHandshake},
+		{"half a hello, then silence", plain(hasty, []byte{22, 3, 1, 0, 200, 1}), false, CauseSlow},
+		{"nothing", plain(hasty, nil), false, CauseSlow},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			before := 0
@@ -119,9 +120,7 @@ func TestF24WhoConnectsToASecuredListener(t *testing.T) {
 				t.Errorf("it ends with: %v", err)
 			}
 			counted := 0
-			for end := time.Now().Add(5 * time.Second); row.counted != "" && d.count(row.counted) == was && time.Now().Before(end); {
-				time.Sleep(5 * time.Millisecond)
-			}
+			eventually(t, "it is counted", func() bool { return row.counted == "" || d.count(row.counted) > was })
 			for _, c := range Causes {
 				counted += d.count(c)
 			}
@@ -210,7 +209,7 @@ func TestF86TerminalsCertificatesAreReloaded(t *testing.T) {
 // plain one is not taken over by a switch that speaks its dialect with TLS only.
 func TestSecuredSessionsAreNotHandedOver(t *testing.T) {
 	ours := certstest.NewAuthority(t)
-	d := &desk{delay: func(*txn.Request) time.Duration { return 200 * time.Millisecond }}
+	d := &desk{delay: func(req *txn.Request) time.Duration { return time.Duration(req.Key.STAN) * 200 * time.Millisecond }}
 	cfg := Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours)), listener(t, "cup-pos", nil)}}
 	s, stop := run(t, cfg, d)
 	idle, err := shake(t, s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File}))
@@ -222,8 +221,12 @@ func TestSecuredSessionsAreNotHandedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := dial(t, s.Addrs()[1].String())
+	eventually(t, "it is accepted", func() bool { open, _ := s.Sessions(); return open == 3 })
+	if err := ask(idle, 0); err != nil { // which ends its handshake at both ends
+		t.Fatal(err)
+	}
 	busy.Write(saleFrame(1))
-	time.Sleep(100 * time.Millisecond)
+	d.asked(2)
 	s.Keep()
 	stop()
 	if _, err := readFrame(busy); err != nil {
@@ -255,19 +258,20 @@ func TestFramesInHTTP(t *testing.T) {
 	plain, secured := listener(t, "cup-pos", nil), listener(t, "cup-pos", issue(ours))
 	plain.HTTP, secured.HTTP = true, true
 	d := &desk{}
-	s, stop := run(t, Config{Listeners: []Listener{plain, secured}, FrameDeadline: 300 * time.Millisecond}, d)
+	s, stop := run(t, Config{Listeners: []Listener{plain, secured}}, d)
+	hasty, _ := run(t, Config{Listeners: []Listener{plain}, FrameDeadline: 100 * time.Millisecond}, d)
 	at := func(i int) net.Conn {
 		t.Helper()
 		address, config := "http://"+s.Addrs()[0].String()+"/mjc/webtrans/VPB_lb", (*tls.Config)(nil)
 		if i == 1 {
 			address, config = "https://"+s.Addrs()[1].String()+"/", terms(t, certs.Client{CA: ours.File})
 		}
-		conn, err := transport.Dial(t.Context(), address, plain.Dialect, config, 10*time.Second)
+		conn, err := transport.Dial(t.Context(), address, plain.Dialect, config, lastResort)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(lastResort))
 		return conn
 	}
 	for i := range 2 {
@@ -296,13 +300,14 @@ func TestFramesInHTTP(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: x\r\n":                             CauseSlow,
 		"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\x00\x02":       CauseSlow,
 	} {
-		before := d.count(cause)
-		conn := dial(t, s.Addrs()[0].String())
+		before, at := d.count(cause), s
+		if cause == CauseSlow {
+			at = hasty
+		}
+		conn := dial(t, at.Addrs()[0].String())
 		io.WriteString(conn, say)
 		io.Copy(io.Discard, conn)
-		for end := time.Now().Add(5 * time.Second); d.count(cause) == before && time.Now().Before(end); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		eventually(t, "it is counted", func() bool { return d.count(cause) > before })
 		if d.count(cause) != before+1 {
 			t.Errorf("%q: counted %v, wanted one more %s", say, d.bad, cause)
 		}
@@ -314,20 +319,21 @@ func TestFramesInHTTP(t *testing.T) {
 		before := d.count(CauseTruncated)
 		conn := dial(t, s.Addrs()[0].String())
 		io.WriteString(conn, say)
-		time.Sleep(20 * time.Millisecond)
+		eventually(t, "it is being read", s.reading)
 		conn.(*net.TCPConn).SetLinger(0)
 		conn.Close() // a reset
-		for end := time.Now().Add(5 * time.Second); d.count(CauseTruncated) == before && time.Now().Before(end); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		eventually(t, "it is counted", func() bool { return d.count(CauseTruncated) > before })
 		if d.count(CauseTruncated) != before+1 {
 			t.Errorf("reset in %s: counted %v", what, d.bad)
 		}
 	}
 	busy := at(0)
 	d.delay = func(*txn.Request) time.Duration { return 200 * time.Millisecond }
+	d.mu.Lock()
+	before := d.requests
+	d.mu.Unlock()
 	busy.Write(saleFrame(9))
-	time.Sleep(100 * time.Millisecond)
+	d.asked(before + 1)
 	s.Keep()
 	stop()
 	if _, err := readFrame(busy); err != nil {
@@ -342,7 +348,7 @@ func TestFramesInHTTP(t *testing.T) {
 func TestF78HandshakesTakeTurns(t *testing.T) {
 	ours := certstest.NewAuthority(t)
 	d := &desk{}
-	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours)), listener(t, "cup-pos", nil)}, FrameDeadline: 2 * time.Second}, d)
+	s, _ := run(t, Config{Listeners: []Listener{listener(t, "cup-pos", issue(ours)), listener(t, "cup-pos", nil)}}, d)
 	addr, config := s.Addrs()[0].String(), terms(t, certs.Client{CA: ours.File})
 	var hello []byte
 	here, there := net.Pipe()
@@ -365,7 +371,7 @@ func TestF78HandshakesTakeTurns(t *testing.T) {
 	}
 	shaken := make(chan error, 1)
 	go func() {
-		conn, err := transport.Dial(context.Background(), addr, nil, config, 10*time.Second)
+		conn, err := transport.Dial(context.Background(), addr, nil, config, lastResort)
 		if err == nil {
 			conn.Close()
 		}
@@ -397,14 +403,21 @@ func TestSessionWithARequestIsNotIdle(t *testing.T) {
 	d := &desk{delay: func(*txn.Request) time.Duration { return 600 * time.Millisecond }}
 	s, _ := run(t, Config{Listeners: []Listener{web, listener(t, "cup-pos", nil)}, InFlightMax: 1, IdleMax: 200 * time.Millisecond}, d)
 	for i, scheme := range []string{"http://", ""} {
-		conn, err := transport.Dial(t.Context(), scheme+s.Addrs()[i].String(), web.Dialect, nil, 10*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		if err := ask(conn, uint32(i+1)); err != nil {
-			t.Errorf("listener %d: %v", i, err)
+		var conn net.Conn
+		for asked := false; !asked; { // unless it was idle before it asked
+			var err error
+			if conn, err = transport.Dial(t.Context(), scheme+s.Addrs()[i].String(), web.Dialect, nil, lastResort); err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(lastResort))
+			err = ask(conn, uint32(i+1))
+			d.mu.Lock()
+			asked = d.requests > i
+			d.mu.Unlock()
+			if asked && err != nil {
+				t.Errorf("listener %d: %v", i, err)
+			}
 		}
 		if !closed(conn) {
 			t.Errorf("listener %d: an idle session stays", i)
@@ -421,6 +434,7 @@ func TestF42SecuredPeerThatDoesNotReadIsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(4096) // soon full
 	go func() {
 		for stan := uint32(1); ; stan++ {
 			if _, err := conn.Write(saleFrame(stan%999999 + 1)); err != nil {
@@ -428,9 +442,7 @@ func TestF42SecuredPeerThatDoesNotReadIsClosed(t *testing.T) {
 			}
 		}
 	}()
-	for end := time.Now().Add(8 * time.Second); d.count(CauseStalled) == 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "it is closed", func() bool { return d.count(CauseStalled) > 0 })
 	if d.count(CauseStalled) != 1 {
 		t.Errorf("counted %v", d.bad)
 	}

@@ -164,10 +164,10 @@ func TestCUPSLink(t *testing.T) {
 		break
 	}
 
-	sell := func(minor int64, answer func(m *iso.Message) []byte) result {
+	sell := func(ask func(*txn.Request) result, answer func(m *iso.Message) []byte) result {
 		t.Helper()
 		got := make(chan result)
-		go func() { got <- b.exchange(sale("10000001", minor)) }()
+		go func() { got <- ask(sale("10000001", 100)) }()
 		for m := range p.asked {
 			if m.MTI() == 0x0200 {
 				if frame := answer(m); frame != nil {
@@ -204,7 +204,11 @@ func TestCUPSLink(t *testing.T) {
 			return frame
 		}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, "\x00\x00", "\x00\x00\x00\x00"},
 	} {
-		got := sell(100, c.answer)
+		ask := b.exchange
+		if c.outcome == txn.OutcomeUnknown {
+			ask = b.unanswered
+		}
+		got := sell(ask, c.answer)
 		got.want(t, c.outcome, c.reason)
 		if string(got.reply.Code[:]) != c.code || string(got.reply.SettlementDate[:]) != c.day {
 			t.Errorf("%s: code %q, day %q", c.name, got.reply.Code, got.reply.SettlementDate)
@@ -222,7 +226,7 @@ func TestCUPSLink(t *testing.T) {
 func TestCUPSMAC(t *testing.T) {
 	p, addr := listenCUPS(t)
 	b := start(t, addr, func(c *issuer.Config) {
-		c.Dialect, c.MAC, c.Timeout, c.EchoEvery = "cups", "x9.9", 200*time.Millisecond, -1
+		c.Dialect, c.MAC, c.EchoEvery = "cups", "x9.9", -1
 	}).up(1)
 	p.next(t, 0x0820)
 	for _, c := range []struct {
@@ -236,7 +240,11 @@ func TestCUPSMAC(t *testing.T) {
 		{"", txn.OutcomeUnknown, txn.IssuerDidNotAnswer, 2},
 	} {
 		got := make(chan result)
-		go func() { got <- b.exchange(sale("10000001", 100)) }()
+		ask := b.exchange
+		if c.outcome == txn.OutcomeUnknown {
+			ask = b.unanswered
+		}
+		go func() { got <- ask(sale("10000001", 100)) }()
 		m := p.next(t, 0x0200)
 		if string(m.Value(128)) != "31313131" {
 			t.Errorf("the sale has the MAC %q", m.Value(128))

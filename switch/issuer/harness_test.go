@@ -41,8 +41,8 @@ func start(t testing.TB, address string, change func(*issuer.Config)) *bench {
 // startOn is start with a journal that has the intents.
 func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer.Config)) *bench {
 	t.Helper()
-	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: 2 * time.Second, ReconnectMin: 5 * time.Millisecond,
-		ReconnectMax: 50 * time.Millisecond, EchoTimeout: time.Second}
+	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: lastResort / 2, ReconnectMin: 5 * time.Millisecond,
+		ReconnectMax: 50 * time.Millisecond, EchoTimeout: lastResort / 2}
 	if change != nil {
 		change(&cfg)
 	}
@@ -91,10 +91,13 @@ func simulate(t testing.TB, cfg simulator.Config) *simulator.Simulator {
 	return s
 }
 
+// lastResort ends what hangs: nothing takes so long, on the slowest machine either.
+const lastResort = time.Minute
+
 // eventually waits for a condition that another goroutine makes true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(lastResort); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("waited in vain: %s", what)
 		}
@@ -135,6 +138,17 @@ func (b *bench) exchange(req *txn.Request) result {
 	}
 	r.outcome, r.reason = b.Exchange(req, &r.leg, [12]byte{'1', '1', '2', '2'}, 0, func() {}, &r.reply)
 	return r
+}
+
+// unanswered exchanges a request whose time is soon up; again, while the machine was
+// held up for so long that it did not leave.
+func (b *bench) unanswered(req *txn.Request) result {
+	for {
+		req.Deadline = time.Now().Add(100 * time.Millisecond)
+		if r := b.exchange(req); r.reason != txn.SwitchIsOverloaded {
+			return r
+		}
+	}
 }
 
 // want fails the test unless r is what was asked for.

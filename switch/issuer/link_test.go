@@ -70,23 +70,27 @@ func TestAuthorizationIsNoAnswerToASale(t *testing.T) {
 
 // The peer is gone and no RST tells of it: only echoes find out.
 func TestF42SilentPeerLosesItsLink(t *testing.T) {
-	var silent atomic.Bool
-	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
-		if !silent.Load() || c.index > 0 {
-			network(c, m)
-		}
+	var answered atomic.Int64
+	lively := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		network(c, m)
+		answered.Add(1)
 	})
-	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.EchoEvery, cfg.EchoTimeout = 20*time.Millisecond, 300*time.Millisecond }).up(1)
-	time.Sleep(100 * time.Millisecond)
+	b := start(t, lively.addr(), func(cfg *issuer.Config) { cfg.EchoEvery = 20 * time.Millisecond }).up(1)
+	eventually(t, "its echoes are answered", func() bool { return answered.Load() > 4 })
 	b.read(func() {
 		if len(b.downs) != 0 {
 			t.Fatalf("a link that answers echoes was lost: %v", b.downs)
 		}
 	})
-	silent.Store(true)
-	eventually(t, "second connection", func() bool { return p.conn(1) != nil })
+	silent := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		if c.index > 0 || string(m.Value(70)) == "001" {
+			network(c, m)
+		}
+	})
+	b = start(t, silent.addr(), func(cfg *issuer.Config) { cfg.EchoEvery, cfg.EchoTimeout = 20*time.Millisecond, 300*time.Millisecond })
+	eventually(t, "second connection", func() bool { return silent.conn(1) != nil })
 	b.read(func() {
-		if len(b.downs) != 1 || !strings.Contains(b.downs[0].Error(), "silent") {
+		if len(b.downs) == 0 || !strings.Contains(b.downs[0].Error(), "silent") {
 			t.Errorf("downs %v", b.downs)
 		}
 	})
@@ -203,9 +207,8 @@ func TestDeadlineOfTheRequestComesBeforeTheIssuersTimeout(t *testing.T) {
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) { network(c, m) })
 	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Timeout = time.Minute }).up(1)
 	req := sale("10000001", 100)
-	req.Deadline = time.Now().Add(50 * time.Millisecond)
-	b.exchange(req).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
-	if late := time.Since(req.Deadline); late > time.Second {
+	b.unanswered(req).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	if late := time.Since(req.Deadline); late > lastResort/2 {
 		t.Errorf("returned %v after the deadline", late)
 	}
 }
@@ -220,17 +223,20 @@ func TestF39Reverse(t *testing.T) {
 			network(c, m)
 		}
 	})
-	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Timeout = 100 * time.Millisecond }).up(1)
+	b := start(t, p.addr(), nil).up(1)
+	hasty := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Timeout = 100 * time.Millisecond }).up(1)
 	rec := result{leg: txn.Leg{Issuer: txn.MakeIssuerID("icbc"), Time: [10]byte{'1', '1', '2', '2', '0', '0', '0', '0', '0', '0'}}}.record(sale("10000001", 100))
 	for i, c := range []struct {
 		code string
 		ok   bool
 	}{{"00", true}, {"25", true}, {"11", true}, {"A2", true}, {"A6", true}, {"10", false}, {"A3", false}, {"96", false}, {"30", false}, {"", false}} {
 		rec.Leg.STAN = uint32(i + 1)
+		at := hasty
 		if c.code != "" {
 			codes.Store(rec.Leg.STAN, c.code)
+			at = b
 		}
-		ok, code, err := b.reverse(rec, 0)
+		ok, code, err := at.reverse(rec, 0)
 		again := c.code == "" || c.code == "96" // told again it may be taken
 		if ok != c.ok || (err != nil) != again || err == nil && code != c.code {
 			t.Errorf("answer %q: %v, %q, %v", c.code, ok, code, err)
@@ -400,18 +406,19 @@ func TestF43Breaker(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
-			left, timeout := time.Minute, 10*time.Second
-			if c.rule.Drop {
-				left, timeout = 300*time.Millisecond, 500*time.Millisecond
-				if !c.open {
-					timeout = 10 * time.Second
-				}
+			left, timeout := time.Minute, lastResort/2
+			switch {
+			case c.rule.Drop && c.open:
+				left, timeout = 450*time.Millisecond, 500*time.Millisecond
+			case c.rule.Drop:
+				left = 100 * time.Millisecond
 			}
 			b := start(t, sim.Addr(), func(cfg *issuer.Config) {
 				cfg.Timeout, cfg.Breaker = timeout, issuer.BreakerConfig{Failures: 3, OpenFor: time.Minute}
 			}).up(1)
 			var last result
-			for range 3 {
+			// What was held up here until it had little time left is not the issuer's failure.
+			for n := 0; n < 3 || n < 30 && c.rule.Drop && c.open && b.Status()[0].Breaker != "open"; n++ {
 				req := sale("10000001", 100)
 				req.Deadline = time.Now().Add(left)
 				last = b.exchange(req)
@@ -419,12 +426,15 @@ func TestF43Breaker(t *testing.T) {
 			if open := b.Status()[0].Breaker == "open"; open != c.open {
 				t.Fatalf("breaker is %s", b.Status()[0].Breaker)
 			}
-			if reason := b.exchange(sale("10000001", 100)).reason; (reason == txn.IssuerIsUnavailable) != c.open {
+			if reason := b.unanswered(sale("10000001", 100)).reason; (reason == txn.IssuerIsUnavailable) != c.open {
 				t.Errorf("next request: %v", reason)
 			}
-			if ok, code, err := b.reverse(last.record(sale("10000001", 100)), 0); !ok {
-				t.Errorf("reversal at an open breaker: %q, %v", code, err)
-			}
+			attempt := 0
+			eventually(t, "a reversal at an open breaker", func() bool {
+				attempt++
+				ok, _, _ := b.reverse(last.record(sale("10000001", 100)), attempt-1)
+				return ok
+			})
 		})
 	}
 }
@@ -592,10 +602,11 @@ func TestFrameWaitsForItsIntent(t *testing.T) {
 			t.Fatal("a request reached the issuer before its intent was durable")
 		}
 		if durable {
+			before := time.Since(req.Received)
 			run(t, j.Run)
 			(<-ended).want(t, txn.OutcomeApproved, txn.Approved)
-			if at := req.Trace[txn.StageIntent]; at < 20*time.Millisecond || at > time.Minute {
-				t.Errorf("the intent was durable after %v", at)
+			if at := req.Trace[txn.StageIntent]; at < before || at > time.Minute {
+				t.Errorf("the intent was durable after %v, which nothing was for %v", at, before)
 			}
 			continue
 		}
@@ -619,13 +630,12 @@ func TestF34TimeIsNotUpBeforeTheFrameLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := startOn(t, j, p.addr(), func(cfg *issuer.Config) { cfg.Connections = 2 }).up(2)
+	b := startOn(t, j, p.addr(), func(cfg *issuer.Config) { cfg.Connections, cfg.Timeout = 2, 20*time.Millisecond }).up(2)
 	intent, err := j.Queue([]byte("intent")) // the journal does not run yet
 	if err != nil {
 		t.Fatal(err)
 	}
 	req := sale("10000001", 100)
-	req.Deadline = time.Now().Add(20 * time.Millisecond)
 	leg, reason := b.Begin(req)
 	if reason != txn.Approved {
 		t.Fatal(reason)
@@ -681,7 +691,7 @@ func (c clumsy) ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) e
 func TestF82PanicOfACodec(t *testing.T) {
 	sim := simulate(t, simulator.Config{})
 	var said []error
-	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: sim.Addr(), BINs: []string{"622202"}, InFlightMax: 2, Timeout: 200 * time.Millisecond}},
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: sim.Addr(), BINs: []string{"622202"}, InFlightMax: 2, Timeout: lastResort / 2}},
 		func(*issuer.Config) (issuer.Codec, error) { return clumsy{iso87, 666}, nil }, nil, issuer.Hooks{Malformed: func(_ string, err error) { said = append(said, err) }})
 	if err != nil {
 		t.Fatal(err)
@@ -697,7 +707,7 @@ func TestF82PanicOfACodec(t *testing.T) {
 		}
 		b.exchange(sale("10000001", 1)).want(t, txn.OutcomeApproved, txn.Approved)
 	}
-	b.exchange(sale("10000001", 667)).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	b.unanswered(sale("10000001", 667)).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
 	b.exchange(sale("10000001", 1)).want(t, txn.OutcomeApproved, txn.Approved)
 	if s := b.Status()[0]; s.InFlight+s.Reversals != 0 || s.Breaker != "closed" {
 		t.Errorf("left behind: %+v", s)

@@ -28,7 +28,7 @@ func TestExchange(t *testing.T) {
 		{"partial approval was not asked for", simulator.Rule{Code: "10"}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"declined"}},
 		{"request lost", simulator.Rule{Kind: "sale", Lose: true}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"unknown"}},
 		{"answer lost", simulator.Rule{Drop: true}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
-		{"answer late", simulator.Rule{Latency: simulator.Latency{Fixed: 400 * time.Millisecond}}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
+		{"answer late", simulator.Rule{Kind: "sale", Latency: simulator.Latency{Fixed: lastResort}}, txn.OutcomeUnknown, txn.IssuerDidNotAnswer, []string{"approved", "reversed"}},
 		{"answer twice", simulator.Rule{Copies: 2}, txn.OutcomeApproved, txn.Approved, []string{"approved"}},
 		{"other amount echoed", simulator.Rule{Echo: simulator.Echo{Amount: ptr[int64](1)}}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"approved", "reversed"}},
 		{"other terminal echoed", simulator.Rule{Kind: "sale", Echo: simulator.Echo{Terminal: "99999999"}}, txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, []string{"approved", "reversed"}},
@@ -39,11 +39,11 @@ func TestExchange(t *testing.T) {
 			t.Parallel()
 			sim := simulate(t, simulator.Config{Rules: []simulator.Rule{c.rule}})
 			b := start(t, sim.Addr(), func(cfg *issuer.Config) { cfg.Timeout = 20 * time.Second }).up(1)
-			req := sale("10000001", 12345)
+			req, ask := sale("10000001", 12345), b.exchange
 			if c.reason == txn.IssuerDidNotAnswer {
-				req.Deadline = time.Now().Add(200 * time.Millisecond)
+				ask = b.unanswered
 			}
-			got := b.exchange(req).want(t, c.outcome, c.reason)
+			got := ask(req).want(t, c.outcome, c.reason)
 			if got.outcome == txn.OutcomeApproved && (got.reply.AuthCode == [6]byte{} || got.reply.Amount != req.Amount) {
 				t.Errorf("reply %+v", got.reply)
 			}

@@ -416,57 +416,61 @@ func TestBookkeepingAllocatesNothing(t *testing.T) {
 // A result counts when it arrives, however long ago its request was sent: the
 // window is shorter than the timeout here.
 func TestBreakerCountsTimeoutsLongerThanItsWindow(t *testing.T) {
-	cfg := Config{Breaker: BreakerConfig{Failures: 1000, RequestsMin: 4, Window: 20 * time.Millisecond, OpenFor: time.Hour}}.withDefaults()
-	b := newBreaker(&cfg, &Hooks{})
-	type let struct {
-		epoch uint64
-		probe func(error)
-	}
-	var sent []let
-	for range 6 {
-		epoch, probe, ok := b.allow()
-		if !ok {
-			t.Fatal("a closed breaker refused")
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Breaker: BreakerConfig{Failures: 1000, RequestsMin: 4, Window: 20 * time.Millisecond, OpenFor: time.Hour}}.withDefaults()
+		b := newBreaker(&cfg, &Hooks{})
+		type let struct {
+			epoch uint64
+			probe func(error)
 		}
-		sent = append(sent, let{epoch, probe})
-	}
-	time.Sleep(60 * time.Millisecond)
-	for i, s := range sent {
-		b.report(s.epoch, s.probe, errFailed)
-		if open := b.name() == "open"; open != (i >= 3) {
-			t.Fatalf("after %d failures the breaker is %s", i+1, b.name())
+		var sent []let
+		for range 6 {
+			epoch, probe, ok := b.allow()
+			if !ok {
+				t.Fatal("a closed breaker refused")
+			}
+			sent = append(sent, let{epoch, probe})
 		}
-	}
+		time.Sleep(60 * time.Millisecond)
+		for i, s := range sent {
+			b.report(s.epoch, s.probe, errFailed)
+			if open := b.name() == "open"; open != (i >= 3) {
+				t.Fatalf("after %d failures the breaker is %s", i+1, b.name())
+			}
+		}
+	})
 }
 
 func TestBreakerIgnoresResultsOfBeforeItOpened(t *testing.T) {
-	cfg := Config{Breaker: BreakerConfig{Failures: 2, OpenFor: time.Millisecond, Probes: 1}}.withDefaults()
-	b := newBreaker(&cfg, &Hooks{})
-	epoch, _, _ := b.allow()
-	for range 2 {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Breaker: BreakerConfig{Failures: 2, OpenFor: time.Millisecond, Probes: 1}}.withDefaults()
+		b := newBreaker(&cfg, &Hooks{})
+		epoch, _, _ := b.allow()
+		for range 2 {
+			b.report(epoch, nil, errFailed)
+		}
+		time.Sleep(5 * time.Millisecond)
+		b.cb.State() // half-opens
+		b.probed.Store(true)
+		probeEpoch, probe, ok := b.allow()
+		if _, _, again := b.allow(); !ok || again {
+			t.Fatal("half-open must let one probe in, and only one")
+		}
+		b.report(epoch, nil, errFailed) // a timeout of the outage
+		b.report(probeEpoch, probe, nil)
 		b.report(epoch, nil, errFailed)
-	}
-	time.Sleep(5 * time.Millisecond)
-	b.cb.State() // half-opens
-	b.probed.Store(true)
-	probeEpoch, probe, ok := b.allow()
-	if _, _, again := b.allow(); !ok || again {
-		t.Fatal("half-open must let one probe in, and only one")
-	}
-	b.report(epoch, nil, errFailed) // a timeout of the outage
-	b.report(probeEpoch, probe, nil)
-	b.report(epoch, nil, errFailed)
-	b.report(epoch, nil, errFailed)
-	if b.name() != "closed" {
-		t.Errorf("breaker is %s", b.name())
-	}
-	closed, _, _ := b.allow()
-	for range 5 {
-		b.report(closed, nil, errNothing)
-	}
-	if b.name() != "closed" {
-		t.Error("results that say nothing opened the breaker")
-	}
+		b.report(epoch, nil, errFailed)
+		if b.name() != "closed" {
+			t.Errorf("breaker is %s", b.name())
+		}
+		closed, _, _ := b.allow()
+		for range 5 {
+			b.report(closed, nil, errNothing)
+		}
+		if b.name() != "closed" {
+			t.Error("results that say nothing opened the breaker")
+		}
+	})
 }
 
 func TestConfigNamesWhatIsWrong(t *testing.T) {

@@ -27,7 +27,7 @@ func TestF42PeerThatStopsReadingTakesNoPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for limit := time.Now().Add(2 * time.Second); gone.Load() < calls && time.Now().Before(limit); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); gone.Load() < calls && time.Now().Before(limit); time.Sleep(time.Millisecond) {
 	}
 	if n := gone.Load(); n != calls || w.written.Load() != 0 {
 		t.Errorf("%d of %d have given their places back, after %d writes", n, calls, w.written.Load())

@@ -184,6 +184,21 @@ func readFrame(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
+// flood makes sales until conn is closed.
+func flood(conn net.Conn) {
+	var frames []byte
+	for stan := range uint32(200) {
+		frames = append(frames, saleFrame(stan+1)...)
+	}
+	go func() {
+		for {
+			if _, err := conn.Write(frames); err != nil {
+				return
+			}
+		}
+	}()
+}
+
 // closed says that the peer ended the session without another byte.
 func closed(c net.Conn) bool {
 	var b [1]byte
@@ -453,13 +468,7 @@ func TestF42PeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
 	cup, _, _ := open(t, Config{WriteDeadline: 300 * time.Millisecond}, d)
 	conn := dial(t, cup).(*net.TCPConn)
 	conn.SetReadBuffer(4096) // soon full
-	go func() {
-		for stan := uint32(1); ; stan++ {
-			if _, err := conn.Write(saleFrame(stan%999999 + 1)); err != nil {
-				return
-			}
-		}
-	}()
+	flood(conn)
 	eventually(t, "it is closed", func() bool { return d.count(CauseStalled) > 0 })
 	conn.Close()
 	eventually(t, "its answers are undelivered", func() bool {

@@ -435,13 +435,7 @@ func TestF42SecuredPeerThatDoesNotReadIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(4096) // soon full
-	go func() {
-		for stan := uint32(1); ; stan++ {
-			if _, err := conn.Write(saleFrame(stan%999999 + 1)); err != nil {
-				return
-			}
-		}
-	}()
+	flood(conn)
 	eventually(t, "it is closed", func() bool { return d.count(CauseStalled) > 0 })
 	if d.count(CauseStalled) != 1 {
 		t.Errorf("counted %v", d.bad)

@@ -39,7 +39,16 @@ func dialPeer(t testing.TB, p *terminaltest.Peer, o Options) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	impatient(c, p)
 	return c
+}
+
+// impatient ends c's patience when p will not answer, and not before: no machine is
+// too slow for it.
+func impatient(c *Client, p *terminaltest.Peer) {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	p.Silent = func() { c.line.conn.SetReadDeadline(time.Unix(1, 0)) }
 }
 
 func TestClientVerbs(t *testing.T) {
@@ -125,7 +134,7 @@ func TestWrongAnswersAreNone(t *testing.T) {
 		{"none", func([]byte) []byte { return nil }, -1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := dialPeer(t, p, Options{Patience: 200 * time.Millisecond})
+			c := dialPeer(t, p, Options{})
 			p.SetAnswers(func(req *txn.Request, answer []byte) []byte { return row.alter(answer) })
 			_, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 12_34, Currency: txn.CNY})
 			var wrong *WrongAnswerError
@@ -162,7 +171,7 @@ func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
-			c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond, Store: store})
+			c := dialPeer(t, p, Options{Store: store})
 			if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5, Currency: txn.CNY}); !errors.Is(err, ErrNoAnswer) {
 				t.Fatal(err)
 			}
@@ -195,7 +204,7 @@ func TestOwedReversalOutlivesTheProcess(t *testing.T) {
 func TestOwedReversalIsAskedFor(t *testing.T) {
 	p := terminaltest.Start(t, "cup-pos")
 	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
-	c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond})
+	c := dialPeer(t, p, Options{})
 	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5}); !errors.Is(err, ErrNoAnswer) {
 		t.Fatal(err)
 	}
@@ -210,7 +219,7 @@ func TestOwedReversalIsAskedFor(t *testing.T) {
 // undone, the owed one first.
 func TestOneReversalDoesNotForgetAnother(t *testing.T) {
 	p := terminaltest.Start(t, "cup-pos")
-	c := dialPeer(t, p, Options{Patience: 50 * time.Millisecond})
+	c := dialPeer(t, p, Options{})
 	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5}); err != nil {
 		t.Fatal(err)
 	}

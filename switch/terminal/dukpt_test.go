@@ -2,7 +2,6 @@ package terminal
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
@@ -86,15 +84,14 @@ func TestDUKPTNumbersAreUsedOnce(t *testing.T) {
 				}
 				profile := testProfile
 				profile.Initial = initial
-				c, err := Dial(t.Context(), p.Addr, "iso87", profile, Options{Store: store, Patience: 20 * time.Millisecond})
+				c, err := Dial(t.Context(), p.Addr, "iso87", profile, Options{Store: store})
 				if err != nil {
 					t.Fatal(err)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-				if _, err := c.Sale(ctx, card, txn.Amount{Minor: 100}); err == nil {
+				impatient(c, p)
+				if _, err := c.Sale(t.Context(), card, txn.Amount{Minor: 100}); err == nil {
 					t.Error("an answer came")
 				}
-				cancel()
 				c.Close()
 				store.Close()
 			}

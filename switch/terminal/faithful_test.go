@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -55,9 +54,10 @@ func (l *life) begin() {
 		l.store.file = &brokenFile{l.store.file, l.left}
 		l.left = -1
 	}
-	if l.client, err = Dial(l.t.Context(), l.peer.Addr, l.peer.Dialect.Name(), testProfile, Options{Store: l.store, Patience: 100 * time.Millisecond}); err != nil {
+	if l.client, err = Dial(l.t.Context(), l.peer.Addr, l.peer.Dialect.Name(), testProfile, Options{Store: l.store}); err != nil {
 		l.t.Fatal(err)
 	}
+	impatient(l.client, l.peer)
 }
 
 func (l *life) end() {

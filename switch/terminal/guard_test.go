@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
@@ -18,7 +17,7 @@ import (
 // advice, in this order (cup-pos I2).
 func TestWhatIsOwedGoesFirst(t *testing.T) {
 	p := terminaltest.Start(t, "cup-pos")
-	c := dialPeer(t, p, Options{Patience: 200 * time.Millisecond})
+	c := dialPeer(t, p, Options{})
 	card, amount := testCard(t), txn.Amount{Minor: 10_00}
 	silent := func(kinds ...txn.Kind) {
 		p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
@@ -75,7 +74,7 @@ func TestWhatIsOwedGoesFirst(t *testing.T) {
 // While a batch is being settled, nothing else is taken.
 func TestNothingWhileSettling(t *testing.T) {
 	p := terminaltest.Start(t, "cup-pos")
-	c := dialPeer(t, p, Options{Patience: 100 * time.Millisecond})
+	c := dialPeer(t, p, Options{})
 	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ func dialHost(t testing.TB, p *terminaltest.Peer, change func(*Profile), o Optio
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	impatient(c, p)
 	return c
 }
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -156,7 +155,7 @@ func TestSignsOnAgain(t *testing.T) {
 		}, []string{"sale", "sign-on"}, "", "sign on again after A0: sign-on 000003 of terminal 10000001: wait for answer: no answer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p, c := startHost(t, nil, Options{Patience: time.Second})
+			p, c := startHost(t, nil, Options{})
 			mustSignOn(t, p, c)
 			p.Mu.Lock()
 			row.disturb(p)

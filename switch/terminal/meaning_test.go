@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -37,8 +38,15 @@ func TestEveryAnswerHasAMeaning(t *testing.T) {
 func TestEchoIsNotNumbered(t *testing.T) {
 	p := terminaltest.Start(t, "cup-pos")
 	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
-	c := dialPeer(t, p, Options{Patience: time.Millisecond})
-	_, err := c.Echo(context.Background())
+	c, err := Dial(t.Context(), p.Addr, "cup-pos", testProfile, Options{Patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Echo(context.Background()); !errors.Is(err, ErrNoAnswer) {
+		t.Error(err)
+	}
+	_, err = dialPeer(t, p, Options{}).Echo(context.Background())
 	if err == nil || !strings.HasPrefix(err.Error(), "echo of terminal 10000001: wait for answer") {
 		t.Error(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/switch/terminal/terminaltest"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -22,9 +21,10 @@ func TestReversePart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c, err = Dial(t.Context(), p.Addr, "iso87", testProfile, Options{Store: store, Patience: 100 * time.Millisecond}); err != nil {
+		if c, err = Dial(t.Context(), p.Addr, "iso87", testProfile, Options{Store: store}); err != nil {
 			t.Fatal(err)
 		}
+		impatient(c, p)
 		t.Cleanup(func() { c.Close(); store.Close() })
 	}
 	check := func(what string, debit txn.Sum, owes uint32) {

@@ -293,7 +293,7 @@ func TestUnansweredSaleIsReversed(t *testing.T) {
 		}
 		return quiet(req, answer)
 	})
-	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.Addr}, PlayOptions{Patience: 100 * time.Millisecond})
+	r, err := Play(t.Context(), day, map[string]string{"cup-pos": p.Addr}, PlayOptions{Patience: 500 * time.Millisecond})
 	if err != nil || r.MismatchCount != 2 || r.Reversals != 2 || r.Messages != day.Len() {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -386,7 +386,7 @@ func TestPlayEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err := Play(ctx, shortDay(t, "cup-pos"), map[string]string{"cup-pos": p.Addr}, PlayOptions{})
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 30*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	if _, err := Play(t.Context(), shortDay(t, "cup-pos"), nil, PlayOptions{}); err == nil || !strings.Contains(err.Error(), "cup-pos") {

@@ -124,7 +124,7 @@ func (s *strange) Dial(ctx context.Context, w Who, r terminal.Recorder) (_ *term
 		return nil, err
 	}
 	return terminal.Dial(ctx, s.addr, w.Dialect, terminal.Profile{Terminal: txn.MakeTerminalID(w.Terminal), Merchant: txn.MakeMerchantID(w.Merchant)},
-		terminal.Options{Store: s.store, Patience: 200 * time.Millisecond, Recorder: r})
+		terminal.Options{Store: s.store, Patience: time.Second, Recorder: r})
 }
 
 // A case with steps that go otherwise, a lost answer and a restart comes to its

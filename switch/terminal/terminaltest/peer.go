@@ -32,6 +32,7 @@ type Peer struct {
 	Chip    []byte                                       // DE55 of approvals
 	Host    *Host                                        // nil: terminals have no keys
 	Answers func(req *txn.Request, answer []byte) []byte // nil answers as it is; nil bytes: none
+	Silent  func()                                       // unless nil, called when none will come
 }
 
 // booked is a sale as the peer knows it.
@@ -135,7 +136,10 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 		return nil
 	}
 	if p.Answers != nil {
-		return p.Answers(req, out)
+		out = p.Answers(req, out)
+	}
+	if out == nil && p.Silent != nil {
+		p.Silent()
 	}
 	return out
 }

@@ -28,16 +28,21 @@ func TestKill9LosesNothingAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(acked)
-		kill := time.AfterFunc(time.Duration(100+37*round)*time.Millisecond, func() { child.Process.Kill() })
+		var kill *time.Timer // from its first record on
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			var pos Position
 			var rec string
 			if n, _ := fmt.Sscanf(lines.Text(), "%d %s .", &pos, &rec); n == 2 && strings.HasSuffix(lines.Text(), ".") {
 				acked[pos] = rec
+				if kill == nil {
+					kill = time.AfterFunc(time.Duration(37*round)*time.Millisecond, func() { child.Process.Kill() })
+				}
 			}
 		}
 		child.Wait()
-		kill.Stop()
+		if kill != nil {
+			kill.Stop()
+		}
 
 		j, err := Open(dir, small)
 		if err != nil {

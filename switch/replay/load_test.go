@@ -189,7 +189,11 @@ func TestSlot(t *testing.T) {
 // In a closed loop no more requests are in flight than there are terminals.
 func TestLoadClosed(t *testing.T) {
 	host := terminaltest.Start(t, "iso87")
-	r, err := RunLoad(t.Context(), profile(t, "dialect: iso87\nsessions: 2\nclosed: {for: 500ms, think: 50ms}"), LoadOptions{Addr: host.Addr, Identities: identities(10)})
+	p := profile(t, "dialect: iso87\nsessions: 2\nclosed: {for: 500ms, think: 50ms}")
+	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(10)})
+	for try := 0; try < 4 && err == nil && r.Answered < 20; try++ { // the machine may be held up
+		r, err = RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(10)})
+	}
 	if err != nil || !r.OK() || r.Answered < 20 || r.Answered > 250 {
 		t.Errorf("%v: %d answered, %+v, %q", err, r.Answered, *r.Load, r.Problems)
 	}
@@ -212,13 +216,12 @@ func keyed(t *testing.T) (*terminaltest.Peer, []byte) {
 // says it.
 func TestLoadWithKeys(t *testing.T) {
 	const profileText = `
-patience: 300ms
 mac: true
 pin: 50
-closed: {for: 300ms, think: 1ms}
+closed: {for: %v, think: 1ms}
 mix: {sale: 60, void: 20, balance: 10, offline-sale: 10}
 faults: {duplicates: 5}`
-	pins, requests := 0, 0
+	pins, requests, last := 0, 0, 300*time.Millisecond
 	var host *terminaltest.Peer
 	_, tmk := keyed(t)
 	count := func(req *txn.Request, answer []byte) []byte {
@@ -233,10 +236,13 @@ faults: {duplicates: 5}`
 	load := func(key []byte, pin string, answers func(*txn.Request, []byte) []byte) (*Report, error) {
 		host, _ = keyed(t)
 		host.SetAnswers(answers)
-		return RunLoad(t.Context(), profile(t, profileText), LoadOptions{Addr: host.Addr, Identities: identities(1), Keys: map[string]Key{"": {TMK: key}}, PIN: txn.Secret(pin)})
+		return RunLoad(t.Context(), profile(t, fmt.Sprintf(profileText, last)), LoadOptions{Addr: host.Addr, Identities: identities(1), Keys: map[string]Key{"": {TMK: key}}, PIN: txn.Secret(pin)})
 	}
 	r, err := load(tmk, "123456", count)
-	if err != nil || !r.OK() || r.Answered < 20 || len(r.Problems) > 0 {
+	for ; err == nil && r.Answered < 60 && last < 10*time.Second; r, err = load(tmk, "123456", count) { // too few for one of each kind
+		pins, requests, last = 0, 0, 2*last
+	}
+	if err != nil || !r.OK() || r.Answered < 60 || len(r.Problems) > 0 {
 		t.Fatalf("%v: %d answered, %+v, %q", err, r.Answered, *r.Load, r.Problems)
 	}
 	host.With(func(h *terminaltest.Host) {
@@ -317,6 +323,12 @@ func TestSearch(t *testing.T) {
 	})
 	p := profile(t, "sessions: 8\ngaps: even\nsearch: {p99: 150ms, from: 50, to: 5000, within: 1s}")
 	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(8)})
+	for range 4 { // a machine that is held up takes less, never more
+		if err == nil && r.Load.Capacity >= 100 {
+			break
+		}
+		r, err = RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(8)})
+	}
 	if err != nil || r.Load.Capacity < 100 || r.Load.Capacity > 400 || len(r.Load.Trials) < 4 {
 		t.Errorf("%v: %+v", err, r.Load)
 	}

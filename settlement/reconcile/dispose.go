@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -90,7 +91,7 @@ func (d *Disposition) correction(e *Exception) (*ledger.Act, error) {
 	if off == 0 {
 		return nil, nil
 	}
-	merchant := or(d.Merchant, e.Merchant)
+	merchant := cmp.Or(d.Merchant, e.Merchant)
 	if merchant == "" || len(merchant) > len(txn.MerchantID{}) {
 		return nil, refuse("whose books it is in is not known: name the merchant")
 	}

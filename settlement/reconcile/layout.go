@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -282,9 +283,9 @@ func (d *loader) record(l *Layout, columns []columnYAML, field string) (r record
 		case c.format != "" && c.role != roleTime && c.role != roleOriginalTime && c.role != roleDate:
 			d.problem(y.Format, field+"[].format", "is for times and dates only")
 		case c.role == roleTime || c.role == roleOriginalTime:
-			c.format = or(c.format, legTime)
+			c.format = cmp.Or(c.format, legTime)
 		case c.role == roleDate:
-			c.format = or(c.format, "20060102")
+			c.format = cmp.Or(c.format, "20060102")
 		case c.role == roleMTI && c.reversal == nil:
 			c.reversal = []string{"04"}
 		case c.role == roleCode && c.approved == nil:
@@ -322,11 +323,4 @@ func texts(ss []yamlfile.Scalar) (all []string) {
 		all = append(all, s.Text)
 	}
 	return all
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

@@ -217,15 +217,7 @@ func (e *Exception) key(l *Layout) key { return l.keyOf(e.STAN, e.Time, []byte(e
 func (e *Exception) timeText() string { return fmt.Sprintf("%010d", e.Time) }
 
 // Age is how many days it has been there on a day.
-func (e *Exception) Age(today txn.Date) int {
-	at := func(d txn.Date) time.Time {
-		return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, time.UTC)
-	}
-	return int(at(today).Sub(at(e.Day)) / (24 * time.Hour))
-}
-
-// Pending says that somebody still has to decide.
-func (e *Exception) Pending() bool { return e.Act == openText }
+func (e *Exception) Age(today txn.Date) int { return today.Since(e.Day) }
 
 const selectExceptions = `SELECT e.number, e.file, e.issuer, e.business_date, e.cause, e.issuer_stan, e.issuer_time, e.line, e.id, e.merchant_id, e.terminal_id, e.rrn, e.pan_masked,
 	e.ours, e.ours_currency, e.theirs, e.theirs_currency, e.columns, COALESCE(a.act, 'open') FROM recon_exception AS e

@@ -238,7 +238,7 @@ func TestPlantedBreaks(t *testing.T) {
 			if off := e.Ours.Minor - e.Theirs.Minor; p.want != CurrencyDiffers && off != p.off {
 				t.Errorf("%s: off by %d, want %d", p.name, off, p.off)
 			}
-			if !e.Pending() || e.STAN == 0 || e.Day != day || e.Line == 0 == (len(e.Columns) > 0) || strings.Contains(fmt.Sprint(e), "6222020000000000") {
+			if e.Act != openText || e.STAN == 0 || e.Day != day || e.Line == 0 == (len(e.Columns) > 0) || strings.Contains(fmt.Sprint(e), "6222020000000000") {
 				t.Errorf("%s: %+v", p.name, e)
 			}
 			day = day.Plus(10) // out of the others' sight

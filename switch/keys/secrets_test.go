@@ -58,7 +58,6 @@ func TestNothingTellsASecret(t *testing.T) {
 			second(term.VerifyMAC(algo.MACCUPECB, pan, tmkClear)),
 			second(v.Combine(theIssuer, PurposeZMK, algo.TDES2, component, component)),
 			second(v.Combine(theIssuer, PurposeZMK, algo.AES256, component, component)),
-			second(v.ImportCryptogram(theIssuer, PurposeZPK, algo.TDES2, tmk, tmkClear, []byte{1, 2})),
 			second(v.ImportTR31(theIssuer, PurposeZPK, kbpk, "D0112P0AE00E0000"+strings.Repeat(hex.EncodeToString(tmkClear), 3))),
 			second(v.ImportTR31(theIssuer, PurposeZPK, kbpk, hex.EncodeToString(tmkClear))),
 			second(v.OpenZone(Key{theIssuer, tmkClear})),

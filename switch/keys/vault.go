@@ -20,7 +20,7 @@ const (
 	PurposeTPK                       // P0: a terminal's PIN blocks
 	PurposeTAK                       // M0: a terminal's MACs
 	PurposeTDK                       // D0: a terminal's track data
-	PurposeZMK                       // K0: enciphers keys exchanged with an issuer or a network
+	PurposeZMK                       // K0: for keys exchanged with an issuer, of which none is taken yet
 	PurposeZPK                       // P0: PIN blocks to an issuer
 	PurposeZAK                       // M0: MACs to and from an issuer
 	PurposeKBPK                      // K1: protects TR-31 key blocks
@@ -263,34 +263,6 @@ func (v *Vault) Combine(owner Owner, purpose Purpose, kind algo.Kind, parts ...C
 		return Key{}, errors.New("combine components: they cancel out; the same component was given twice")
 	}
 	return v.seal(owner, purpose, kind, sum)
-}
-
-// ImportCryptogram takes a key as issuers and networks send it: enciphered in
-// ECB under a ZMK, with its check value.
-func (v *Vault) ImportCryptogram(owner Owner, purpose Purpose, kind algo.Kind, zmk Key, cryptogram, kcv []byte) (Key, error) {
-	if err := checkSpec(owner, purpose, kind); err != nil {
-		return Key{}, fmt.Errorf("import a cryptogram: %w", err)
-	}
-	master, info, err := v.use(zmk, PurposeZMK)
-	if err != nil {
-		return Key{}, fmt.Errorf("import a cryptogram: %w", err)
-	}
-	defer master.Close()
-	if len(cryptogram) != kind.KeySize() || len(cryptogram)%info.Kind.BlockSize() != 0 {
-		return Key{}, fmt.Errorf("import a cryptogram: it has %d bytes, a %v key under a %v one has %d", len(cryptogram), kind, info.Kind, kind.KeySize())
-	}
-	if strength(info.Kind) < strength(kind) {
-		return Key{}, fmt.Errorf("import a cryptogram: %w: a %v key under a weaker %v one", ErrPurpose, kind, info.Kind)
-	}
-	clearKey := make([]byte, len(cryptogram))
-	defer clear(clearKey)
-	if err := master.Decrypt(clearKey, cryptogram); err != nil {
-		return Key{}, fmt.Errorf("import a cryptogram: %w", err)
-	}
-	if err := checkValue(kind, clearKey, kcv); err != nil {
-		return Key{}, fmt.Errorf("import a cryptogram: %w", err)
-	}
-	return v.seal(owner, purpose, kind, clearKey)
 }
 
 // Reseal seals a key under the newest local master key, after a rotation; one that is

@@ -17,6 +17,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // AnswersInput is a file with what the bank says to payments.
@@ -62,7 +63,7 @@ const (
 // merchant's again, and waits until its account is another one or is released. The
 // same answer again changes nothing; a file with a payment that was never ordered,
 // for another amount, or that contradicts what was said, is refused as a whole with
-// an *payout.AnswerError.
+// a *yamlfile.Problem.
 func AnswerPayouts(ctx context.Context, in AnswersInput) (*Answered, error) {
 	if err := approval.Person(in.By); err != nil {
 		return nil, Refusal("who imports it: " + err.Error())
@@ -105,7 +106,7 @@ type bank struct {
 }
 
 func (b *bank) wrong(line int, field, format string, args ...any) error {
-	return &payout.AnswerError{File: b.in.Name, Line: line, Field: field, What: fmt.Sprintf(format, args...)}
+	return &yamlfile.Problem{File: b.in.Name, Line: line, Field: field, What: fmt.Sprintf(format, args...)}
 }
 
 // ordered are the payments of a day's run.

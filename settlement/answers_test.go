@@ -12,6 +12,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 func (w *town) answer(text string) (*Answered, error) {
@@ -91,7 +92,7 @@ func TestPayoutAnswers(t *testing.T) {
 			{pain002(`<OrgnlMsgId>PAYOUT-20261121</OrgnlMsgId><GrpSts>ACSC</GrpSts>`, ""), `answers:2: no run ordered payments under the id "PAYOUT-20261121"`},
 		} {
 			_, err := w.answer(c.text)
-			if wrong := (*payout.AnswerError)(nil); !errors.As(err, &wrong) || err.Error() != c.want {
+			if wrong := (*yamlfile.Problem)(nil); !errors.As(err, &wrong) || err.Error() != c.want {
 				t.Errorf("%v; want %s", err, c.want)
 			}
 		}

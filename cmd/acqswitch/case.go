@@ -186,9 +186,6 @@ What was taken before is left as it is, so the same file may be given again.`,
 			defer file.Close()
 			return f.cases(cmd.Context(), func(_ *config, desk *dispute.Desk) error {
 				r, err := desk.Import(cmd.Context(), given[0], file, f.by, time.Now())
-				if wrong := (*dispute.FileError)(nil); errors.As(err, &wrong) {
-					return usage(err)
-				}
 				if err != nil {
 					return err
 				}

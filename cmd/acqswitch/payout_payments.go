@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
-	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -39,9 +37,6 @@ ordered, another amount, or a contradiction is refused as a whole, with line and
 			defer file.Close()
 			return f.open(cmd.Context(), func(l *ledger.Ledger, _ *approval.Desk) error {
 				r, err := settlement.AnswerPayouts(cmd.Context(), settlement.AnswersInput{Ledger: l, Name: given[0], File: file, By: f.by, Now: time.Now()})
-				if wrong := (*payout.AnswerError)(nil); errors.As(err, &wrong) {
-					return usage(err)
-				}
 				if err != nil {
 					return err
 				}

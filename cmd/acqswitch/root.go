@@ -64,7 +64,7 @@ func exitCode(err error) int {
 	case is[settlement.Refusal](err), is[dispute.Refusal](err), is[reconcile.Refusal](err), is[alert.Refusal](err), is[*office.Refusal](err), is[*approval.DecidedError](err),
 		errors.Is(err, approval.ErrUnknown), errors.Is(err, approval.ErrSamePerson), errors.Is(err, office.ErrUnknown), errors.Is(err, policy.ErrUnknown):
 		return exitRefused // an answer, not a failure
-	case is[*reconcile.FileError](err), is[*yamlfile.Problem](err), errors.Is(err, office.ErrNoCardKeys):
+	case is[*yamlfile.Problem](err), errors.Is(err, office.ErrNoCardKeys):
 		return exitUsage
 	case errors.Is(err, ledger.ErrNoSchema), errors.Is(err, approval.ErrNoSchema), errors.Is(err, alert.ErrNoSchema), errors.Is(err, office.ErrNoSchema):
 		return exitRefused // there is nothing yet

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // LinesMax bounds a file of disputes, and FileSizeMax its bytes.
@@ -19,25 +20,6 @@ const (
 	LinesMax    = 100_000
 	FileSizeMax = 64 << 20
 )
-
-// FileError is what is wrong with a file of disputes: nothing of it is applied.
-type FileError struct {
-	File  string
-	Line  int    // 0: the whole file
-	Field string // empty: the whole line
-	What  string
-}
-
-func (e *FileError) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s += fmt.Sprintf(":%d", e.Line)
-	}
-	if e.Field != "" {
-		s += ": " + e.Field
-	}
-	return s + ": " + e.What
-}
 
 // Line is one dispute of an issuer's file.
 type Line struct {
@@ -63,10 +45,10 @@ var (
 
 // ReadLines reads an issuer's disputes: a CSV whose first line names its columns, of
 // which step (retrieval, chargeback, second, win, lose), date and rrn must be there. It
-// returns all of them or a *FileError.
+// returns all of them or a *yamlfile.Problem.
 func ReadLines(name string, r io.Reader) (all []Line, err error) {
 	wrong := func(line int, field, format string, args ...any) ([]Line, error) {
-		return nil, &FileError{name, line, field, fmt.Sprintf(format, args...)}
+		return nil, &yamlfile.Problem{File: name, Line: line, Field: field, What: fmt.Sprintf(format, args...)}
 	}
 	in := &io.LimitedReader{R: r, N: FileSizeMax + 1}
 	rows := csv.NewReader(in)
@@ -134,7 +116,7 @@ func ReadLines(name string, r io.Reader) (all []Line, err error) {
 
 // Import takes an issuer's disputes, all or none: cases are opened, and go on where
 // they are. What was taken before is left as it is, so the same file may be given
-// again. A line that does not go is a *FileError.
+// again. A line that does not go is a *yamlfile.Problem.
 func (d *Desk) Import(ctx context.Context, name string, r io.Reader, by string, now time.Time) (res Imported, err error) {
 	lines, err := ReadLines(name, r)
 	if err != nil {
@@ -145,7 +127,7 @@ func (d *Desk) Import(ctx context.Context, name string, r io.Reader, by string, 
 		for i := range lines {
 			taken, err := d.line(ctx, tx, &lines[i], by, now)
 			if why := Refusal(""); errors.As(err, &why) {
-				return &FileError{name, lines[i].Number, "", err.Error()}
+				return &yamlfile.Problem{File: name, Line: lines[i].Number, What: err.Error()}
 			}
 			if err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 const head = "step,date,rrn,reference,code,amount,reason\n"
@@ -28,7 +29,7 @@ func TestImport(t *testing.T) {
 		refused := func(text, want string) {
 			t.Helper()
 			_, err := b.desk.Import(t.Context(), "f", strings.NewReader(text), "wang", b.now)
-			if wrong := (*FileError)(nil); !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), want) {
+			if wrong := (*yamlfile.Problem)(nil); !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%v; want %s", err, want)
 			}
 		}
@@ -72,7 +73,7 @@ func TestReadLines(t *testing.T) {
 		{head + "win,2026-11-22,1,\"\n", "f:2: extraneous"},
 	} {
 		_, err := ReadLines("f", strings.NewReader(c.text))
-		if wrong := (*FileError)(nil); !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), c.want) {
+		if wrong := (*yamlfile.Problem)(nil); !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%q: %v; want %s", c.text, err, c.want)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // Limits of a file of answers.
@@ -41,28 +43,9 @@ type Answer struct {
 	Reason   string // one line
 }
 
-// AnswerError is what is wrong with a file of answers.
-type AnswerError struct {
-	File  string
-	Line  int    // 0: the whole file
-	Field string // empty: the whole line
-	What  string
-}
-
-func (e *AnswerError) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s += fmt.Sprintf(":%d", e.Line)
-	}
-	if e.Field != "" {
-		s += ": " + e.Field
-	}
-	return s + ": " + e.What
-}
-
 // ReadAnswers reads a file of answers: an ISO 20022 pain.002, or a CSV with the
 // columns end_to_end and status (paid, pending, rejected, returned) and, if wanted,
-// amount and reason. It returns all of them or an *AnswerError.
+// amount and reason. It returns all of them or a *yamlfile.Problem.
 func ReadAnswers(name string, r io.Reader) ([]Answer, error) {
 	a := answers{name: name, in: bufio.NewReader(&limited{r, AnswersSizeMax})}
 	head, _ := a.in.Peek(3)
@@ -91,7 +74,7 @@ type answers struct {
 }
 
 func (a *answers) wrong(line int, field, format string, args ...any) error {
-	return &AnswerError{a.name, line, field, fmt.Sprintf(format, args...)}
+	return &yamlfile.Problem{File: a.name, Line: line, Field: field, What: fmt.Sprintf(format, args...)}
 }
 
 func (a *answers) put(x Answer) error {

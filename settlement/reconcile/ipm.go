@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/text/encoding/charmap"
+
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // element is how a data element is written in a message of Mastercard's clearing.
@@ -116,7 +118,7 @@ func (r *Reader) nextIPM(line *Line) error {
 		if errors.Is(err, io.EOF) {
 			switch {
 			case r.n == 0:
-				return &FileError{File: r.name, What: "the file is empty"}
+				return &yamlfile.Problem{File: r.name, What: "the file is empty"}
 			case x.open:
 				r.n++
 				return r.wrong("", "the file is cut off: it has no trailer (1644/695) at its end")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // clearing is a file of Mastercard's clearing, as it is written: messages of
@@ -288,7 +289,7 @@ func TestIPMRefused(t *testing.T) {
 		{"direction", at(3) + `de3: "" is no sign of which way money goes`, message(3, "")},
 	} {
 		_, _, err := readIPM(t, row.file)
-		if wrong := (*FileError)(nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), row.want) {
+		if wrong := (*yamlfile.Problem)(nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v; want %s", row.name, err, row.want)
 		}
 	}
@@ -373,7 +374,7 @@ func FuzzIPM(f *testing.F) {
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			if wrong := (*FileError)(nil); err != nil {
+			if wrong := (*yamlfile.Problem)(nil); err != nil {
 				if !errors.As(err, &wrong) {
 					t.Fatal(err)
 				}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // ExceptionsMax bounds what one file may leave open: one that matches so badly is
@@ -210,7 +211,7 @@ func (m *match) read(layout *Layout) error {
 	in := m.in
 	if d := dated.FindStringSubmatch(filepath.Base(in.Name)); d != nil {
 		if at, err := time.Parse("060102", d[1]); err != nil || txn.MakeDate(at) != in.Day {
-			return &FileError{File: in.Name, What: fmt.Sprintf("by its name it is of another day than %s", in.Day)}
+			return &yamlfile.Problem{File: in.Name, What: fmt.Sprintf("by its name it is of another day than %s", in.Day)}
 		}
 	}
 	hash := sha256.New()
@@ -235,7 +236,7 @@ func (m *match) read(layout *Layout) error {
 		}
 	}
 	wrong := func(field, format string, args ...any) error {
-		return &FileError{File: in.Name, Field: field, What: fmt.Sprintf(format, args...)}
+		return &yamlfile.Problem{File: in.Name, Field: field, What: fmt.Sprintf(format, args...)}
 	}
 	switch s := &r.Sums; {
 	case r.Day != 0 && r.Day != in.Day:
@@ -409,5 +410,5 @@ func (m *match) put(e Exception) error {
 }
 
 func (m *match) tooMany() error {
-	return &FileError{File: m.in.Name, What: fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
+	return &yamlfile.Problem{File: m.in.Name, What: fmt.Sprintf("more than %d of its lines do not match: is it issuer %s's file of %s?", ExceptionsMax, m.in.Issuer, m.in.Day)}
 }

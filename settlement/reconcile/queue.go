@@ -90,7 +90,7 @@ func (q *Queue) Migrate(ctx context.Context) error {
 }
 
 // Import holds a file against a business day that is settled, and puts what does
-// not match into the queue. What is wrong with the file is a *FileError, what keeps
+// not match into the queue. What is wrong with the file is a *yamlfile.Problem, what keeps
 // it from being taken now a Refusal; nothing is changed then.
 func (q *Queue) Import(ctx context.Context, in Input) (*Result, error) {
 	if err := approval.Person(in.By); err != nil {

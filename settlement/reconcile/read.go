@@ -11,32 +11,11 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 // lineMax bounds a line, in bytes.
 const lineMax = 64 << 10
-
-// FileError is what is wrong with a file: nothing of it is applied.
-type FileError struct {
-	File   string
-	Line   int64  // or record; 0: the whole file
-	Offset int64  // in bytes, of a record; 0: the file has lines
-	Field  string // empty: the whole line
-	What   string
-}
-
-func (e *FileError) Error() string {
-	s := e.File
-	if e.Offset > 0 {
-		s += fmt.Sprintf(": record %d at byte %d", e.Line, e.Offset)
-	} else if e.Line > 0 {
-		s += ":" + strconv.FormatInt(e.Line, 10)
-	}
-	if e.Field != "" {
-		s += ": " + e.Field
-	}
-	return s + ": " + e.What
-}
 
 // Line is one transaction of a file. Its texts are of the reader's buffer: they
 // last until the next line.
@@ -94,15 +73,15 @@ func NewReader(name string, in io.Reader, l *Layout) *Reader {
 }
 
 func (r *Reader) wrong(field, format string, args ...any) error {
-	e := &FileError{File: r.name, Line: r.n, Field: field, What: fmt.Sprintf(format, args...)}
-	if r.ipm != nil {
-		e.Offset = r.ipm.at
+	p := &yamlfile.Problem{File: r.name, Line: int(r.n), Field: field, What: fmt.Sprintf(format, args...)}
+	if r.ipm != nil && r.ipm.at > 0 { // it has no lines
+		p.File, p.Line = fmt.Sprintf("%s: record %d at byte %d", r.name, r.n, r.ipm.at), 0
 	}
-	return e
+	return p
 }
 
 // Next reads the next line. It returns io.EOF once the file has ended as it
-// should, and otherwise a *FileError, or what reading failed with.
+// should, and otherwise a *yamlfile.Problem, or what reading failed with.
 func (r *Reader) Next(line *Line) error {
 	if r.ipm != nil {
 		return r.nextIPM(line)
@@ -153,7 +132,7 @@ func (r *Reader) line() ([]byte, error) {
 			return nil, r.wrong("", "the file is cut off: it has no line %q at its end", r.layout.trailer.mark)
 		}
 		if r.n == 0 {
-			return nil, &FileError{File: r.name, What: "the file is empty"}
+			return nil, &yamlfile.Problem{File: r.name, What: "the file is empty"}
 		}
 		return nil, io.EOF
 	case errors.Is(err, io.EOF):

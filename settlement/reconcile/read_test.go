@@ -10,6 +10,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -197,7 +198,7 @@ func FuzzReader(f *testing.F) {
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			if wrong := (*FileError)(nil); err != nil {
+			if wrong := (*yamlfile.Problem)(nil); err != nil {
 				if !errors.As(err, &wrong) || strings.ContainsAny(err.Error(), "\n") && wrong.Field == "" {
 					t.Fatalf("%v", err)
 				}

@@ -7,6 +7,9 @@
 // id, 13.00 is thirteen yuan); no input panics, and none takes longer, or more
 // memory, than its size allows.
 //
+// A Problem is for the other files that people give as well: tables of CSV, and
+// what banks and issuers send.
+//
 // Not here: what the values mean.
 package yamlfile
 
@@ -22,26 +25,25 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// Problem is one thing wrong with a file, for the person who wrote it.
+// Problem is one thing wrong with a file, for the person who wrote or gave it.
 type Problem struct {
 	File  string
-	Line  int    // 0: File is no file, but what was said on a command line
-	Field string // empty when the file is not YAML at all
+	Line  int    // 0: the whole file, or File is none but what a command line says
+	Field string // empty: the whole line
 	What  string // what is wrong and what to do
 }
 
 func (p *Problem) Error() string {
-	if p.Line == 0 {
-		_, key, in := strings.Cut(p.Field, "[].") // merchants[].mid is a place in a file
-		if !in {
-			key = p.Field
-		}
-		return fmt.Sprintf("%s: %s: %s", p.File, key, p.What)
+	at, field := p.File, p.Field
+	if p.Line > 0 {
+		at += fmt.Sprintf(":%d", p.Line)
+	} else if _, key, in := strings.Cut(field, "[]."); in { // merchants[].mid is a place in a file
+		field = key
 	}
-	if p.Field == "" {
-		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.What)
+	if field != "" {
+		at += ": " + field
 	}
-	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Field, p.What)
+	return at + ": " + p.What
 }
 
 // Decode checks the form of a file's text and reads it into a T, whose values

@@ -15,23 +15,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// person holds who decides and why to the limits of proposals.
-func person(who, reason string) error {
-	for _, s := range [...]struct {
-		what, text string
-		max        int
-	}{{"who decides", who, approval.NameMax}, {"the reason", reason, approval.TextMax}} {
-		if strings.TrimSpace(s.text) == "" || len(s.text) > s.max || strings.ContainsFunc(s.text, func(r rune) bool { return r < ' ' }) {
-			return refuse("%s must be given, in one line of at most %d bytes", s.what, s.max)
-		}
-	}
-	return nil
-}
-
 // Hold holds a merchant's payouts from the next run on that begins, until the hold
-// is released. It returns the hold's number. What breaks a rule is a Refusal.
+// is released. It returns the hold's number. What breaks a rule is an approval.Refusal.
 func Hold(ctx context.Context, l *ledger.Ledger, m txn.MerchantID, who, reason string) (int64, error) {
-	if err := person(who, reason); err != nil {
+	if err := approval.Said(who, reason); err != nil {
 		return 0, err
 	}
 	a := ledger.Act{At: time.Now(), Kind: ledger.Hold, Who: who, Reason: reason, Claim: ledger.Claim{Merchant: m}}
@@ -51,7 +38,7 @@ type release struct {
 
 // ProposeRelease proposes that a hold ends, or that the account a payout came back
 // from is in order: what lets money go takes two people. It returns the proposal's
-// number. What breaks a rule is a Refusal.
+// number. What breaks a rule is an approval.Refusal.
 func ProposeRelease(ctx context.Context, l *ledger.Ledger, hold int64, by, reason string) (proposal int64, err error) {
 	err = l.Decide(ctx, func(tx *sql.Tx) error {
 		proposal, err = ProposeReleaseIn(ctx, tx, hold, by, reason)
@@ -62,7 +49,7 @@ func ProposeRelease(ctx context.Context, l *ledger.Ledger, hold int64, by, reaso
 
 // ProposeReleaseIn is ProposeRelease as part of a transaction.
 func ProposeReleaseIn(ctx context.Context, tx *sql.Tx, hold int64, by, reason string) (int64, error) {
-	if err := person(by, reason); err != nil {
+	if err := approval.Said(by, reason); err != nil {
 		return 0, err
 	}
 	held, err := ledger.HoldIn(ctx, tx, hold)
@@ -90,10 +77,10 @@ func ApproveRelease(ctx context.Context, desk *approval.Desk, number int64, by, 
 		}
 		return noHold(r.Hold, err)
 	})
-	return approval.AsRefusal[Refusal](err)
+	return err
 }
 
-// noHold makes a Refusal of what is not held, or not any more.
+// noHold makes an approval.Refusal of what is not held, or not any more.
 func noHold(number int64, err error) error {
 	switch {
 	case errors.Is(err, ledger.ErrNoHold):
@@ -148,9 +135,9 @@ type Correction struct {
 	Minor    int64        `json:"minor"`
 }
 
-// ProposeCorrection puts a correction on the desk. What breaks a rule is a Refusal.
+// ProposeCorrection puts a correction on the desk. What breaks a rule is an approval.Refusal.
 func ProposeCorrection(ctx context.Context, desk *approval.Desk, c Correction, by, reason string) (int64, error) {
-	if err := person(by, reason); err != nil {
+	if err := approval.Said(by, reason); err != nil {
 		return 0, err
 	}
 	debit, ok := accountsByName[c.Debit]
@@ -177,7 +164,7 @@ func ProposeCorrection(ctx context.Context, desk *approval.Desk, c Correction, b
 // ApproveCorrection approves what another person proposed: the next run that
 // begins books it.
 func ApproveCorrection(ctx context.Context, desk *approval.Desk, number int64, by, why string) error {
-	if err := person(by, why); err != nil {
+	if err := approval.Said(by, why); err != nil {
 		return err
 	}
 	_, err := desk.Approve(ctx, CorrectionSubject, number, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
@@ -188,16 +175,16 @@ func ApproveCorrection(ctx context.Context, desk *approval.Desk, number int64, b
 		return ledger.AddActIn(ctx, tx, &ledger.Act{At: time.Now(), Kind: ledger.Correction, Who: by, Reason: p.Reason, Refers: p.Number, Proposer: p.By,
 			Claim: ledger.Claim{Merchant: txn.MakeMerchantID(c.Merchant), Currency: c.Currency}, Debit: c.Debit, Credit: c.Credit, Minor: c.Minor})
 	})
-	return approval.AsRefusal[Refusal](err)
+	return err
 }
 
 // RejectCorrection decides that a correction is not made.
 func RejectCorrection(ctx context.Context, desk *approval.Desk, number int64, by, why string) error {
-	if err := person(by, why); err != nil {
+	if err := approval.Said(by, why); err != nil {
 		return err
 	}
 	_, err := desk.Reject(ctx, CorrectionSubject, number, by, why)
-	return approval.AsRefusal[Refusal](err)
+	return err
 }
 
 // ReadCorrection is the correction of a proposal.

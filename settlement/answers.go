@@ -66,7 +66,7 @@ const (
 // a *yamlfile.Problem.
 func AnswerPayouts(ctx context.Context, in AnswersInput) (*Answered, error) {
 	if err := approval.Person(in.By); err != nil {
-		return nil, Refusal("who imports it: " + err.Error())
+		return nil, fmt.Errorf("who imports it: %w", err)
 	}
 	hash := sha256.New()
 	name := filepath.Base(in.Name)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -68,7 +69,7 @@ type ArchiveInput struct {
 //	removed    the row of archived  some rows may be in the ledger   all are in files only
 //
 // What is stored of the day later, such as a reversal that took a month, stays in
-// the ledger. A Refusal changes nothing.
+// the ledger. An approval.Refusal changes nothing.
 func ArchiveDay(ctx context.Context, in ArchiveInput) (*ledger.ArchivedDay, error) {
 	if in.step == nil {
 		in.step = func(string) error { return nil }
@@ -79,7 +80,7 @@ func ArchiveDay(ctx context.Context, in ArchiveInput) (*ledger.ArchivedDay, erro
 	}
 	defer unlock()
 	d, err := in.archive(ctx)
-	if why := Refusal(""); err != nil && !errors.As(err, &why) {
+	if err != nil && !errors.As(err, new(approval.Refusal)) {
 		err = fmt.Errorf("archive %s: %w", in.Day, err)
 	}
 	return d, err
@@ -346,7 +347,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // RestoreDay puts the rows of an archived day into a ledger, as they were: into the
 // one that they were removed from, or another one. All arrive or none. The files are
-// verified first, and stay. A day that is not in files is a Refusal.
+// verified first, and stay. A day that is not in files is an approval.Refusal.
 func RestoreDay(ctx context.Context, in ArchiveInput) (rows int64, err error) {
 	dir := filepath.Join(in.Dir, in.Day.String())
 	fail := func(err error) (int64, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -65,7 +66,7 @@ func TestArchive(t *testing.T) {
 		in := ArchiveInput{Ledger: w.ledger, Dir: t.TempDir(), Day: day1, Now: w.now}
 		refused := func(what string, err error, want string) {
 			t.Helper()
-			if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), want) {
+			if why := approval.Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want a refusal: %s", what, err, want)
 			}
 		}

@@ -273,7 +273,7 @@ type ProofLine struct {
 const IssuerBook = "issuer"
 
 // ReadProof reads what the run of a day proved from its files below dir, whose hashes
-// must be those that the ledger knows. A day that is not settled is a Refusal.
+// must be those that the ledger knows. A day that is not settled is an approval.Refusal.
 func ReadProof(ctx context.Context, l *ledger.Ledger, dir string, day txn.Date) ([]ProofLine, error) {
 	runs, err := l.Runs(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/payout"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -77,12 +78,7 @@ type RunInput struct {
 	step func(string) error
 }
 
-// Refusal is why a day is not settled now. Nothing was changed.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
-
-func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+func refuse(format string, args ...any) error { return approval.Refuse(format, args...) }
 
 // Settle runs the end of a business day: it fixes the facts that count, books
 // their postings and writes their files. It may be called any number of times,
@@ -121,7 +117,7 @@ func Settle(ctx context.Context, in RunInput) (*RunResult, error) {
 		r, err = in.settle(ctx)
 	}
 	if err != nil {
-		if why := Refusal(""); errors.As(err, &why) {
+		if errors.As(err, new(approval.Refusal)) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("settle %s: %w", in.Day, err)

@@ -617,7 +617,7 @@ func TestRefusals(t *testing.T) {
 		refused := func(day txn.Date, want string) {
 			t.Helper()
 			_, err := Settle(t.Context(), w.input(day))
-			if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), want) {
+			if why := approval.Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}
@@ -843,7 +843,7 @@ func TestBooksAgree(t *testing.T) {
 		w.entries[len(w.entries)-1].Rec.Amount.Minor++
 		w.drained()
 		_, err = Settle(t.Context(), w.input(day2))
-		if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), "in CNY the journal has 1 transactions for 10.00 and 0.00, the ledger 1 transactions for 10.01 and 0.00") {
+		if why := approval.Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), "in CNY the journal has 1 transactions for 10.00 and 0.00, the ledger 1 transactions for 10.01 and 0.00") {
 			t.Error(err)
 		}
 		// One that was truncated cannot be compared.
@@ -882,13 +882,13 @@ func TestDecisionsRefused(t *testing.T) {
 			err  error
 			want string
 		}{
-			{hold("", "r"), "who decides must be given"},
+			{hold("", "r"), "must be a person's name"},
 			{hold("li", " "), "the reason must be given"},
 			{hold("li", "two\nlines"), "the reason must be given, in one line"},
 			{propose(func(c *Correction) { c.Debit = "nowhere" }), "must both be accounts"},
 			{propose(func(c *Correction) { c.Credit = c.Debit }), "not from suspense to itself"},
-			{hold(strings.Repeat("x", approval.NameMax+1), "r"), "who decides must be given, in one line of at most"},
-			{hold("li", strings.Repeat("x", approval.TextMax+1)), "the reason must be given, in one line of at most"},
+			{hold(strings.Repeat("x", approval.NameMax+1), "r"), "must be a person's name of 1 to 40 bytes"},
+			{hold("li", strings.Repeat("x", approval.TextMax+1)), "the reason is 501 bytes long"},
 			{propose(func(c *Correction) { c.Minor = 0 }), "must be above zero"},
 			{propose(func(c *Correction) { c.Minor = txn.AmountMax + 1 }), "of at most 12 digits"},
 			{propose(func(c *Correction) { c.Currency, c.Debit = 1, "fee income" }), "currency 001 is not in ISO 4217"},
@@ -906,7 +906,7 @@ func TestDecisionsRefused(t *testing.T) {
 			{ApproveCorrection(ctx, w.desk, proposed, "li", "r"), ""},
 			{RejectCorrection(ctx, w.desk, proposed, "li", "r"), "proposal 1 was approved by li"},
 		} {
-			if why := Refusal(""); c.want == "" && c.err != nil || c.want != "" && (!errors.As(c.err, &why) || !strings.Contains(c.err.Error(), c.want)) {
+			if why := approval.Refusal(""); c.want == "" && c.err != nil || c.want != "" && (!errors.As(c.err, &why) || !strings.Contains(c.err.Error(), c.want)) {
 				t.Errorf("%v, want %q", c.err, c.want)
 			}
 		}

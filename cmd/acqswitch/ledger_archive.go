@@ -10,6 +10,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -54,7 +55,7 @@ func (f *archiveFlags) limit(cfg *config, rule string, latest func(today txn.Dat
 		return 0, err
 	}
 	if most := latest(day.Of(time.Now())); before > most {
-		return 0, settlement.Refusal(fmt.Sprintf("--before %s is too late: %s, which is all from %s on", before, rule, most))
+		return 0, approval.Refuse("--before %s is too late: %s, which is all from %s on", before, rule, most)
 	}
 	return before, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/reconcile"
+	"github.com/acqswitch/acqswitch/switch/approval"
 )
 
 // filterFlags choose exceptions of one issuer, of one day's file, with one cause.
@@ -86,7 +87,7 @@ proposal of its own, all of them or, if one is refused, none.`,
 					}
 				}
 				if len(numbers) == 0 {
-					return reconcile.Refusal("no open exception is of this issuer and day and has this cause")
+					return approval.Refuse("no open exception is of this issuer and day and has this cause")
 				}
 				all := make([]reconcile.Disposition, len(numbers))
 				for i, n := range numbers {

@@ -15,10 +15,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/risk/alert"
 	"github.com/acqswitch/acqswitch/risk/policy"
-	"github.com/acqswitch/acqswitch/settlement"
-	"github.com/acqswitch/acqswitch/settlement/dispute"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
-	"github.com/acqswitch/acqswitch/settlement/reconcile"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
@@ -61,8 +58,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &e):
 		return e.code
-	case is[settlement.Refusal](err), is[dispute.Refusal](err), is[reconcile.Refusal](err), is[alert.Refusal](err), is[*office.Refusal](err), is[*approval.DecidedError](err),
-		errors.Is(err, approval.ErrUnknown), errors.Is(err, approval.ErrSamePerson), errors.Is(err, office.ErrUnknown), errors.Is(err, policy.ErrUnknown):
+	case is[approval.Refusal](err), is[*office.Refusal](err), errors.Is(err, policy.ErrUnknown):
 		return exitRefused // an answer, not a failure
 	case is[*yamlfile.Problem](err), errors.Is(err, office.ErrNoCardKeys):
 		return exitUsage

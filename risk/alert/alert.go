@@ -14,6 +14,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -103,12 +104,7 @@ type Act struct {
 	Text string    `json:"text"`
 }
 
-// Refusal is an act that does not go, told to the person who tried it.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
-
-func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+func refuse(format string, args ...any) error { return approval.Refuse(format, args...) }
 
 // ErrNoSchema: nobody has called Migrate on this database yet.
 var ErrNoSchema = errors.New("the database has no tables of alerts yet; a switch makes them when it starts")
@@ -253,9 +249,9 @@ func get(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
 }
 
 // Assign gives an alert to somebody, who has it until it is disposed of or given
-// to somebody else. What breaks a rule is a Refusal.
+// to somebody else. What breaks a rule is an approval.Refusal.
 func (w *Workbench) Assign(ctx context.Context, number int64, to, by string) (a Alert, err error) {
-	if err := people(to, by); err != nil {
+	if err := cmp.Or(approval.Person(to), approval.Person(by)); err != nil {
 		return a, err
 	}
 	err = w.db.Update(ctx, func(tx *sql.Tx) error {
@@ -300,13 +296,13 @@ type Registry interface {
 //	            payouts are held, too
 //
 // A registry that is a file is nil: who edits it suspends them there. What breaks a
-// rule is a Refusal.
+// rule is an approval.Refusal.
 func (w *Workbench) Dispose(ctx context.Context, number int64, d Decision, by string, registry Registry) (a Alert, err error) {
-	if err := people(by); err != nil {
+	if err := approval.Person(by); err != nil {
 		return a, err
 	}
 	if err := errors.Join(d.Check(), approval.Short("note", d.Note)); err != nil {
-		return a, Refusal(err.Error())
+		return a, refuse("%v", err)
 	}
 	err = w.db.Update(ctx, func(tx *sql.Tx) error {
 		if a, err = pending(ctx, tx, number); err != nil {
@@ -392,16 +388,6 @@ func note(ctx context.Context, tx *sql.Tx, number int64, by, act, text string) e
 	}
 	if err != nil {
 		return failed("note an act about an alert", err)
-	}
-	return nil
-}
-
-// people holds names to their limits.
-func people(names ...string) error {
-	for _, name := range names {
-		if err := approval.Person(name); err != nil {
-			return Refusal(err.Error())
-		}
 	}
 	return nil
 }

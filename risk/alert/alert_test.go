@@ -275,7 +275,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 			{second(d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "Wang", "")), "say why"},
 			{second(d.SetLevel(ctx, Party{Merchant: merchant}, txn.Attention, "", "why")), "person's name"},
 		} {
-			if refused := Refusal(""); !errors.As(row.err, &refused) || !strings.Contains(row.err.Error(), row.want) {
+			if refused := approval.Refusal(""); !errors.As(row.err, &refused) || !strings.Contains(row.err.Error(), row.want) {
 				t.Errorf("said %v, want %q", row.err, row.want)
 			}
 		}
@@ -365,7 +365,7 @@ func TestR10WhatDispositionsDo(t *testing.T) {
 			if err := d.ApproveLevel(ctx, n, "Li Na", "seen"); err != nil {
 				t.Error(err)
 			}
-			if decided := (*approval.DecidedError)(nil); !errors.As(d.ApproveLevel(ctx, n, "Zhao", "seen"), &decided) {
+			if err := d.ApproveLevel(ctx, n, "Zhao", "seen"); !errors.As(err, new(approval.Refusal)) {
 				t.Error("it was approved twice")
 			}
 		}

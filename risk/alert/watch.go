@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -49,9 +50,9 @@ type change struct {
 // SetLevel watches a party at a level: more closely at once, from warning on with
 // a merchant's payouts held. Less closely, or with Unwatched not at all, takes two
 // people: it is proposed, and proposal is its number, else 0. What breaks a rule is
-// a Refusal.
+// an approval.Refusal.
 func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, reason string) (proposal int64, err error) {
-	if err := people(by); err != nil {
+	if err := cmp.Or(approval.Person(by), approval.Short("reason", reason)); err != nil {
 		return 0, err
 	}
 	switch {
@@ -63,9 +64,6 @@ func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, 
 		return 0, refuse("level %d is none", level)
 	case reason == "":
 		return 0, refuse("say why")
-	}
-	if err := approval.Short("reason", reason); err != nil {
-		return 0, Refusal(err.Error())
 	}
 	err = w.db.Update(ctx, func(tx *sql.Tx) error {
 		proposal = 0
@@ -89,7 +87,7 @@ func (w *Workbench) SetLevel(ctx context.Context, p Party, level txn.Level, by, 
 
 // ApproveLevel does what another person proposed: the party is watched less
 // closely, and a merchant's payouts that a warning held are released. Whose level
-// has changed meanwhile stays as it is, by a Refusal.
+// has changed meanwhile stays as it is, by an approval.Refusal.
 func (w *Workbench) ApproveLevel(ctx context.Context, proposal int64, by, why string) error {
 	_, err := w.desk.Approve(ctx, WatchSubject, proposal, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
 		var c change

@@ -168,8 +168,7 @@ func TestApprovedOnce(t *testing.T) {
 		}
 		wg.Wait()
 		a, b := <-errs, <-errs
-		decided := (*approval.DecidedError)(nil)
-		if (a == nil) == (b == nil) || !errors.As(errors.Join(a, b), &decided) {
+		if (a == nil) == (b == nil) || !errors.As(errors.Join(a, b), new(approval.Refusal)) {
 			t.Errorf("%v and %v", a, b)
 		}
 		if list, err := s.List(t.Context()); err != nil || len(list) != 1 {

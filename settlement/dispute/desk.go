@@ -272,7 +272,7 @@ func reasonOf(s *Taken) string {
 
 // AddDocument notes a document of a case. The same one again changes nothing.
 func (d *Desk) AddDocument(ctx context.Context, number int64, x Document) (c Case, err error) {
-	if err := said(x.By, "-"); err != nil {
+	if err := approval.Person(x.By); err != nil {
 		return c, err
 	}
 	if !slices.Contains(Kinds, x.Kind) {
@@ -388,7 +388,7 @@ func (d *Desk) Approve(ctx context.Context, proposal int64, by, why string) erro
 		}
 		return d.take(ctx, tx, &c, Taken{At: time.Now(), Step: WriteOff, By: by, Reason: p.Reason + " (" + p.By + ")", Proposal: p.Number})
 	})
-	return approval.AsRefusal[Refusal](err)
+	return err
 }
 
 // Reject leaves a case as it is.
@@ -397,7 +397,7 @@ func (d *Desk) Reject(ctx context.Context, proposal int64, by, why string) error
 		return err
 	}
 	_, err := d.approvals.Reject(ctx, Subject, proposal, by, why)
-	return approval.AsRefusal[Refusal](err)
+	return err
 }
 
 func (c *Case) money(minor int64) string {

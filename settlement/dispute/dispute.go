@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/book"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -120,7 +121,7 @@ var moves = []move{
 	{WriteOff, Lost, WrittenOff, book.DisputeLoss, book.MerchantPayable, true},
 }
 
-// find is the rule of a step from a state; what does not go is a Refusal that says
+// find is the rule of a step from a state; what does not go is an approval.Refusal that says
 // what does.
 func find(step Step, from State) (*move, error) {
 	var may []string
@@ -198,12 +199,7 @@ func (d Deadlines) until(s State, day txn.Date) txn.Date {
 // timely says that a step must come by the deadline of the state before.
 func (s Step) timely() bool { return s == Answer || s == Represent || s == Contest }
 
-// Refusal is why something is not done. Nothing was changed.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
-
-func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+func refuse(format string, args ...any) error { return approval.Refuse(format, args...) }
 
 // Case is a case with its last step.
 type Case struct {

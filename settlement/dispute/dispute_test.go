@@ -225,13 +225,13 @@ func (b *bank) writeOff(number int64) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := b.desk.Approve(b.t.Context(), p, "WANG", "seen"); !errors.As(err, new(Refusal)) {
+	if err := b.desk.Approve(b.t.Context(), p, "WANG", "seen"); !errors.As(err, new(approval.Refusal)) {
 		b.t.Errorf("one person wrote off alone: %v", err)
 	}
 	if err := b.desk.Approve(b.t.Context(), p, "li", "seen"); err != nil {
 		b.t.Fatal(err)
 	}
-	if err := b.desk.Approve(b.t.Context(), p, "li", "again"); !errors.As(err, new(Refusal)) {
+	if err := b.desk.Approve(b.t.Context(), p, "li", "again"); !errors.As(err, new(approval.Refusal)) {
 		b.t.Errorf("written off twice: %v", err)
 	}
 }
@@ -263,7 +263,7 @@ func TestRefused(t *testing.T) {
 			err  error
 			want string
 		}{
-			{with(func(o *Opening) { o.By = "" }), "who does it"},
+			{with(func(o *Opening) { o.By = "" }), "must be a person's name"},
 			{with(func(o *Opening) { o.Reason = " " }), "the reason must be given"},
 			{with(func(o *Opening) { o.Reason = "card 6222 0212 3456 7894" }), "the reason has what looks like a card number in it"},
 			{with(func(o *Opening) { o.Step = Win }), "a case begins with retrieval or chargeback"},
@@ -290,7 +290,7 @@ func TestRefused(t *testing.T) {
 			{b.desk.Approve(t.Context(), 99, "li", "x"), "there is no such proposal"},
 			{b.desk.Reject(t.Context(), 99, "li", ""), "the reason must be given"},
 		} {
-			if !errors.As(c.err, new(Refusal)) || !strings.Contains(c.err.Error(), c.want) {
+			if !errors.As(c.err, new(approval.Refusal)) || !strings.Contains(c.err.Error(), c.want) {
 				t.Errorf("%v; want %s", c.err, c.want)
 			}
 		}
@@ -362,7 +362,7 @@ func TestDeadlines(t *testing.T) {
 		}
 		b.now = b.now.AddDate(0, 0, 1)
 		b.document(3)
-		if err := b.act(3, Represent); !errors.As(err, new(Refusal)) || !strings.Contains(err.Error(), "case 3: the last day for that was 2026-12-31") {
+		if err := b.act(3, Represent); !errors.As(err, new(approval.Refusal)) || !strings.Contains(err.Error(), "case 3: the last day for that was 2026-12-31") {
 			t.Error(err)
 		}
 		var group sync.WaitGroup
@@ -460,7 +460,7 @@ func TestManyAtOnce(t *testing.T) {
 			group.Go(func() {
 				o := b.opening(1, ChargeBack, 30_00)
 				o.Reference = fmt.Sprint(i)
-				if _, err := b.desk.Open(context.Background(), o); err != nil && !errors.As(err, new(Refusal)) {
+				if _, err := b.desk.Open(context.Background(), o); err != nil && !errors.As(err, new(approval.Refusal)) {
 					t.Error(err)
 				}
 			})
@@ -492,7 +492,7 @@ func TestLastDay(t *testing.T) {
 	}
 	again := b.opening(2, ChargeBack, 100_00)
 	again.Reference = "R2"
-	if _, err := b.desk.Open(t.Context(), again); !errors.As(err, new(Refusal)) {
+	if _, err := b.desk.Open(t.Context(), again); !errors.As(err, new(approval.Refusal)) {
 		t.Errorf("charged back twice: %v", err)
 	}
 	if err := b.act(c.Number, Win); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -126,7 +127,7 @@ func (d *Desk) Import(ctx context.Context, name string, r io.Reader, by string, 
 		res = Imported{Lines: len(lines)}
 		for i := range lines {
 			taken, err := d.line(ctx, tx, &lines[i], by, now)
-			if why := Refusal(""); errors.As(err, &why) {
+			if errors.As(err, new(approval.Refusal)) {
 				return &yamlfile.Problem{File: name, Line: lines[i].Number, What: err.Error()}
 			}
 			if err != nil {

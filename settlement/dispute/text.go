@@ -1,8 +1,10 @@
 package dispute
 
 import (
+	"cmp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -10,18 +12,12 @@ import (
 
 // said holds that somebody says why, without a card number.
 func said(by, reason string) error {
-	if err := approval.Person(by); err != nil {
-		return Refusal("who does it: " + err.Error())
-	}
-	if strings.TrimSpace(reason) == "" {
-		return refuse("the reason must be given")
-	}
-	return free("reason", reason, approval.TextMax)
+	return cmp.Or(approval.Said(by, reason), cardless("reason", reason))
 }
 
 // short holds a text to one line of so many bytes.
 func short(what, text string, most int) error {
-	if len(text) > most || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if len(text) > most || strings.ContainsFunc(text, unicode.IsControl) {
 		return refuse("the %s must be one line of at most %d bytes", what, most)
 	}
 	return nil
@@ -29,9 +25,10 @@ func short(what, text string, most int) error {
 
 // free is short for what people write.
 func free(what, text string, most int) error {
-	if err := short(what, text, most); err != nil {
-		return err
-	}
+	return cmp.Or(short(what, text, most), cardless(what, text))
+}
+
+func cardless(what, text string) error {
 	if cardIn(text) {
 		return refuse("the %s has what looks like a card number in it: it is not kept", what)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,8 +31,8 @@ type Disposition struct {
 // Each is a proposal of its own; it returns their numbers, in the order of what was
 // given.
 func (q *Queue) Propose(ctx context.Context, all []Disposition, by, reason string) (numbers []int64, err error) {
-	if err := errors.Join(approval.Person(by), approval.Short("reason", reason)); err != nil || strings.TrimSpace(reason) == "" {
-		return nil, Refusal("who proposes it and why must be said: a name, and one line of at most 500 bytes")
+	if err := approval.Said(by, reason); err != nil {
+		return nil, err
 	}
 	err = q.db.Update(ctx, func(tx *sql.Tx) error {
 		numbers = numbers[:0]
@@ -65,8 +64,8 @@ func (d *Disposition) propose(ctx context.Context, tx *sql.Tx, by, reason string
 	return p.Number, err
 }
 
-// correction is what a disposition books; nil: nothing. What does not go is a
-// Refusal.
+// correction is what a disposition books; nil: nothing. What does not go is an
+// approval.Refusal.
 func (d *Disposition) correction(e *Exception) (*ledger.Act, error) {
 	if e.Act != openText && e.Act != Claim && e.Act != Resend {
 		return nil, refuse("exception %d is disposed of already: %s", e.Number, e.Act)
@@ -147,9 +146,6 @@ func dispose(ctx context.Context, tx *sql.Tx, p *approval.Proposal, by string) e
 
 // Reject leaves the exceptions as they are, all or none.
 func (q *Queue) Reject(ctx context.Context, numbers []int64, by, why string) error {
-	if strings.TrimSpace(why) == "" {
-		return Refusal("say why it is rejected")
-	}
 	return q.decide(ctx, numbers, func(tx *sql.Tx, number int64) error {
 		_, err := approval.RejectIn(ctx, tx, Subject, number, by, why)
 		return err
@@ -157,7 +153,7 @@ func (q *Queue) Reject(ctx context.Context, numbers []int64, by, why string) err
 }
 
 func (q *Queue) decide(ctx context.Context, numbers []int64, one func(*sql.Tx, int64) error) error {
-	err := q.db.Update(ctx, func(tx *sql.Tx) error {
+	return q.db.Update(ctx, func(tx *sql.Tx) error {
 		for _, n := range numbers {
 			if err := one(tx, n); err != nil {
 				return err
@@ -165,5 +161,4 @@ func (q *Queue) decide(ctx context.Context, numbers []int64, one func(*sql.Tx, i
 		}
 		return nil
 	})
-	return approval.AsRefusal[Refusal](err)
 }

@@ -64,9 +64,9 @@ const (
 	openText = "open"
 )
 
-// ErrGiven is a Refusal: a file is taken once, and of an issuer, day, currency and
+// ErrGiven is an approval.Refusal: a file is taken once, and of an issuer, day, currency and
 // merchant one.
-var ErrGiven error = Refusal("the file was given before, or another one of its issuer and day")
+var ErrGiven = refuse("the file was given before, or another one of its issuer and day")
 
 // Dispositions are those that people choose from.
 var Dispositions = []string{WriteOff, Adjust, Claim, Resend}
@@ -91,10 +91,10 @@ func (q *Queue) Migrate(ctx context.Context) error {
 
 // Import holds a file against a business day that is settled, and puts what does
 // not match into the queue. What is wrong with the file is a *yamlfile.Problem, what keeps
-// it from being taken now a Refusal; nothing is changed then.
+// it from being taken now an approval.Refusal; nothing is changed then.
 func (q *Queue) Import(ctx context.Context, in Input) (*Result, error) {
 	if err := approval.Person(in.By); err != nil {
-		return nil, Refusal("who imports it: " + err.Error())
+		return nil, fmt.Errorf("who imports it: %w", err)
 	}
 	runs, err := in.Ledger.Runs(ctx)
 	if err != nil {

@@ -17,15 +17,11 @@ package reconcile
 import (
 	"fmt"
 
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Refusal is a no to the person who asked: nothing was changed.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
-
-func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
+func refuse(format string, args ...any) error { return approval.Refuse(format, args...) }
 
 // State is which side has what.
 type State string

@@ -372,11 +372,11 @@ func TestDispositions(t *testing.T) {
 		}{
 			{"unknown", "there is no exception 99", Disposition{Exception: 99, As: Claim}, "wang", "x"},
 			{"as", `"forget" must be one of write-off, adjust, claim, resend`, Disposition{Exception: 1, As: "forget"}, "wang", "x"},
-			{"nobody", "who proposes it and why", Disposition{Exception: 1, As: Claim}, "", "x"},
-			{"no reason", "who proposes it and why", Disposition{Exception: 1, As: Claim}, "wang", " "},
+			{"nobody", "must be a person's name", Disposition{Exception: 1, As: Claim}, "", "x"},
+			{"no reason", "the reason must be given", Disposition{Exception: 1, As: Claim}, "wang", " "},
 		} {
 			_, err := b.queue.Propose(ctx, []Disposition{row.d}, row.by, row.reason)
-			if why := Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), row.want) {
+			if why := approval.Refusal(""); !errors.As(err, &why) || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("%s: %v; want %s", row.name, err, row.want)
 			}
 		}
@@ -517,7 +517,7 @@ func TestManyDispositions(t *testing.T) {
 			{"two are about one exception", "li", append(slices.Clone(proposals), twice...)},
 			{"one is unknown", "li", append(slices.Clone(proposals), 99)},
 		} {
-			if err := b.queue.Approve(ctx, row.numbers, row.by, "x"); !errors.As(err, new(Refusal)) || open() != 5 || acts() != 0 {
+			if err := b.queue.Approve(ctx, row.numbers, row.by, "x"); !errors.As(err, new(approval.Refusal)) || open() != 5 || acts() != 0 {
 				t.Errorf("%s: %v; %d are open, %d corrections", row.name, err, open(), acts())
 			}
 		}
@@ -532,7 +532,7 @@ func TestManyDispositions(t *testing.T) {
 		if n := numbers(lacks); len(n) != 0 {
 			t.Errorf("%v are open still", n)
 		}
-		if err := b.queue.Reject(ctx, append(twice, proposals[0]), "li", "x"); !errors.As(err, new(Refusal)) || open() != 1 {
+		if err := b.queue.Reject(ctx, append(twice, proposals[0]), "li", "x"); !errors.As(err, new(approval.Refusal)) || open() != 1 {
 			t.Errorf("%v; %d are open", err, open())
 		}
 		if err := b.queue.Reject(ctx, twice, "li", "x"); err != nil || open() != 0 {

@@ -11,6 +11,7 @@
 package approval
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -18,10 +19,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 )
@@ -87,33 +84,13 @@ type Proposal struct {
 }
 
 // ErrUnknown: no proposal has this number, or none of this subject.
-var ErrUnknown = errors.New("there is no such proposal")
+var ErrUnknown = Refuse("there is no such proposal")
 
 // ErrSamePerson: who proposes something does not decide it.
-var ErrSamePerson = errors.New("another person must decide it than the one who proposed it")
-
-// AsRefusal makes a caller's own kind of refusal of what is a desk's answer and no
-// fault: there is no such proposal, another person must decide it, or somebody has.
-func AsRefusal[Refusal interface {
-	error
-	~string
-}](err error) error {
-	if decided := (*DecidedError)(nil); errors.As(err, &decided) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrSamePerson) {
-		return Refusal(err.Error())
-	}
-	return err
-}
+var ErrSamePerson = Refuse("another person must decide it than the one who proposed it")
 
 // ErrNoSchema: nobody has called Migrate on this database yet.
 var ErrNoSchema = errors.New("the database has no tables of proposals yet; a switch makes them when it starts")
-
-// DecidedError: somebody was first.
-type DecidedError struct{ Proposal Proposal }
-
-func (e *DecidedError) Error() string {
-	p := &e.Proposal
-	return fmt.Sprintf("proposal %d was %s by %s at %s", p.Number, p.State, p.Decider, p.DecidedAt.Format(time.RFC3339))
-}
 
 // Desk is where proposals lie. It is safe for concurrent use, by several
 // processes too.
@@ -188,16 +165,13 @@ func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why
 // RejectIn is Reject as part of a transaction of the same database.
 func RejectIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by, why string) (Proposal, error) {
 	if strings.TrimSpace(why) == "" {
-		return Proposal{}, errors.New("say why it is rejected")
+		return Proposal{}, Refuse("say why it is rejected")
 	}
 	return decide(ctx, tx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
 }
 
 func decide(ctx context.Context, tx *sql.Tx, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {
-	if err := Person(by); err != nil {
-		return p, err
-	}
-	if err := Short("reason", why); err != nil {
+	if err := cmp.Or(Person(by), Short("reason", why)); err != nil {
 		return p, err
 	}
 	if p, err = get(ctx, tx, number); err != nil {
@@ -207,7 +181,7 @@ func decide(ctx context.Context, tx *sql.Tx, to State, subject string, number in
 	case p.Subject != subject:
 		return p, fmt.Errorf("proposal %d is a %s: %w of %s", number, p.Subject, ErrUnknown, subject)
 	case p.State != Open:
-		return p, &DecidedError{p}
+		return p, Refuse("proposal %d was %s by %s at %s", number, p.State, p.Decider, p.DecidedAt.Format(time.RFC3339))
 	case SamePerson(p.By, by):
 		return p, fmt.Errorf("proposal %d is %s's: %w", number, p.By, ErrSamePerson)
 	}
@@ -313,36 +287,11 @@ func (p *Draft) check() error {
 	case p.Subject == "":
 		return errors.New("a proposal must have a subject")
 	case strings.TrimSpace(p.Reason) == "":
-		return errors.New("say why it is proposed")
+		return Refuse("say why it is proposed")
 	case len(p.Document) > DocumentMax:
-		return fmt.Errorf("the document is %d bytes long, at most %d are proposed at once", len(p.Document), DocumentMax)
+		return Refuse("the document is %d bytes long, at most %d are proposed at once", len(p.Document), DocumentMax)
 	}
-	return errors.Join(Short("subject", p.Subject), Short("object", p.Object), Short("reason", p.Reason))
-}
-
-// Person says what is wrong with a name.
-func Person(name string) error {
-	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, invisible) {
-		return fmt.Errorf("%q must be a person's name of 1 to %d bytes, without what is not seen or is put on a letter", name, NameMax)
-	}
-	return nil
-}
-
-// SamePerson says that two names are one person's: they look alike but for case,
-// width and how wide a blank is.
-func SamePerson(a, b string) bool { return fold(a) == fold(b) }
-
-func fold(name string) string {
-	name = strings.Join(strings.Fields(name), " ")
-	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
-}
-
-// Short holds a text to TextMax bytes.
-func Short(what, text string) error {
-	if len(text) > TextMax {
-		return fmt.Errorf("the %s is %d bytes long, at most %d are kept", what, len(text), TextMax)
-	}
-	return nil
+	return cmp.Or(Short("subject", p.Subject), Short("object", p.Object), Short("reason", p.Reason))
 }
 
 func failed(what string, err error) error {
@@ -354,9 +303,3 @@ func failed(what string, err error) error {
 
 // now is in the precision of the database.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
-
-// invisible says that a rune is not seen, or changes the one before it: two names
-// that differ in such only would look like one person's.
-func invisible(r rune) bool {
-	return !unicode.IsPrint(r) || unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point) || r == '\u2800'
-}

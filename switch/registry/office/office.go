@@ -86,7 +86,7 @@ var ErrNoSchema = errors.New("the database has no registry yet; a switch with re
 var ErrNoCardKeys = errors.New("the card keys with which the registry's numbers are sealed are not here: copy the switch's card.keys, or name it in card_keys")
 
 // ErrUnknown: there is none of this id.
-var ErrUnknown = errors.New("it is not in the registry")
+var ErrUnknown = approval.Refuse("it is not in the registry")
 
 // Refusal is an act that the rules forbid, for the person who tried it.
 type Refusal struct {

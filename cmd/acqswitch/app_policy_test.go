@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 )
 
 // TestPolicyTakesEffect follows a policy from its proposal to the sale that it
@@ -79,4 +81,16 @@ func TestPolicyTakesEffect(t *testing.T) {
 	policy(exitOK, "(restores 1)", "", "list")
 	policy(exitOK, "no-sales", "", "show")
 	policy(exitOK, "", "", "diff", "new.yaml")
+	// What is wrong with what is stored is no answer to who asked.
+	policy(exitOK, "proposal 4", "", "propose", "none.yaml", "--by", "ann", "--reason", "enough")
+	policy(exitOK, "policy 4 is in force", "", "approve", "4", "--by", "bob")
+	db, err := sqldb.Open("sqlite:" + filepath.Join(s.dir, "data/ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Write.ExecContext(t.Context(), "UPDATE risk_policy SET document = 'version: 1' WHERE number = 3"); err != nil {
+		t.Fatal(err)
+	}
+	policy(exitFailed, "", "policy 3 was changed in the database", "rollback", "--by", "cid", "--reason", "no")
 }

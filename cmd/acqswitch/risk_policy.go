@@ -90,15 +90,6 @@ func (c *config) onPolicies(ctx context.Context, fn func(*policyDesk) error) err
 	return errors.Join(err, db.Close())
 }
 
-// answered makes what the desk or the store says against something an answer: it
-// is no, on one line, and nothing was changed.
-func answered(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{exitRefused, err}
-}
-
 func proposePolicy(c *console) *cobra.Command {
 	f := &actFlags{}
 	return f.on(&cobra.Command{
@@ -118,7 +109,7 @@ func proposePolicy(c *console) *cobra.Command {
 			return f.policies(cmd.Context(), func(d *policyDesk) error {
 				p, err := d.policies.Propose(cmd.Context(), text, name, f.by, f.reason)
 				if err != nil {
-					return answered(err)
+					return err
 				}
 				if c.json() {
 					return c.print(p)
@@ -160,7 +151,7 @@ is below what a party has used already.`,
 
 func inForce(c *console, v policy.Version, err error) error {
 	if err != nil {
-		return answered(err)
+		return err
 	}
 	if c.json() {
 		v.Document = ""
@@ -185,7 +176,7 @@ func rejectPolicy(c *console) *cobra.Command {
 			}
 			return f.policies(cmd.Context(), func(d *policyDesk) error {
 				if err := d.policies.Reject(cmd.Context(), number, f.by, f.reason); err != nil {
-					return answered(err)
+					return err
 				}
 				_, err := fmt.Fprintf(c.out, "proposal %d is rejected\n", number)
 				return err

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/acqswitch/acqswitch/risk/alert"
-	"github.com/acqswitch/acqswitch/risk/policy"
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
@@ -58,7 +57,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &e):
 		return e.code
-	case is[approval.Refusal](err), is[*office.Refusal](err), errors.Is(err, policy.ErrUnknown):
+	case is[approval.Refusal](err), is[*office.Refusal](err):
 		return exitRefused // an answer, not a failure
 	case is[*yamlfile.Problem](err), errors.Is(err, office.ErrNoCardKeys):
 		return exitUsage

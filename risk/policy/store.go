@@ -40,18 +40,10 @@ func (v *Version) Policy() (risk.Policy, error) {
 }
 
 // ErrNone: no version was ever put in force.
-var ErrNone = errors.New("no policy was put in force yet: the built-in one is")
+var ErrNone = approval.Refuse("no policy was put in force yet: the built-in one is")
 
 // ErrUnknown: no version has this number.
-var ErrUnknown = errors.New("there is no such policy")
-
-// StaleError: the policy in force is another than the one that a proposal was
-// made to replace, and would be undone by it.
-type StaleError struct{ Base, InForce uint32 }
-
-func (e *StaleError) Error() string {
-	return fmt.Sprintf("it was proposed to replace policy %d, and policy %d is in force since: propose it again", e.Base, e.InForce)
-}
+var ErrUnknown = approval.Refuse("there is no such policy")
 
 // Store keeps the versions in the ledger's database. It is safe for concurrent
 // use, by several processes too.
@@ -86,7 +78,7 @@ func (s *Store) Propose(ctx context.Context, text []byte, name, by, reason strin
 			return err
 		}
 		if base.Document == string(text) {
-			return fmt.Errorf("it is policy %d, which is in force", base.Number)
+			return approval.Refuse("it is policy %d, which is in force", base.Number)
 		}
 		if err := claimNumbers(ctx, tx, &doc, 0); err != nil {
 			return err
@@ -110,13 +102,13 @@ func (s *Store) Approve(ctx context.Context, proposal int64, by, why string, che
 		} else if err != nil {
 			return err
 		}
-		if base, err := strconv.ParseUint(p.Object, 10, 32); err != nil || uint32(base) != before.Number {
-			return &StaleError{uint32(base), before.Number}
+		if p.Object != strconv.FormatUint(uint64(before.Number), 10) { // it would undo what is in force
+			return approval.Refuse("it was proposed to replace policy %s, and policy %d is in force since: propose it again", p.Object, before.Number)
 		}
 		// What could be read when it was proposed may be none to this program.
 		doc, err := Load([]byte(p.Document), fmt.Sprintf("proposal %d", p.Number))
 		if err != nil {
-			return err
+			return approval.Refuse("%v", err)
 		}
 		doc.Number = before.Number + 1
 		if check != nil {
@@ -152,9 +144,9 @@ func (s *Store) Rollback(ctx context.Context, by, reason string) (v Version, err
 		case err != nil:
 			return err
 		case now.Restores != 0:
-			return fmt.Errorf("policy %d is itself a rollback, to policy %d: propose what should be in force", now.Number, now.Restores)
+			return approval.Refuse("policy %d is itself a rollback, to policy %d: propose what should be in force", now.Number, now.Restores)
 		case now.Number == 1:
-			return errors.New("policy 1 has none before it: propose what should be in force")
+			return approval.Refuse("policy 1 has none before it: propose what should be in force")
 		}
 		before, err := get(ctx, tx, now.Number-1)
 		if err != nil {
@@ -162,7 +154,7 @@ func (s *Store) Rollback(ctx context.Context, by, reason string) (v Version, err
 		}
 		v = Version{Number: now.Number + 1, Document: before.Document, Restores: before.Number, By: by, Reason: reason}
 		if _, err := v.Policy(); err != nil {
-			return err
+			return approval.Refuse("%v", err)
 		}
 		return insert(ctx, tx, &v)
 	})
@@ -321,7 +313,7 @@ func claimNumbers(ctx context.Context, tx *sql.Tx, p *risk.Policy, policy uint32
 		case err != nil:
 			return failed("read a rule's number", err)
 		case name != r.Name:
-			return fmt.Errorf("rule %q: number %d is rule %q since policy %d, and its findings are kept: give another number, or that name", r.Name, uint16(r.Number), name, first)
+			return approval.Refuse("rule %q: number %d is rule %q since policy %d, and its findings are kept: give another number, or that name", r.Name, uint16(r.Number), name, first)
 		}
 	}
 	return nil

@@ -55,8 +55,8 @@ func TestLifeOfPolicies(t *testing.T) {
 		s, ctx := store(t, dsn), t.Context()
 		refused := func(err error, want string) {
 			t.Helper()
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%v, want %q", err, want)
+			if !errors.As(err, new(approval.Refusal)) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want the refusal %q", err, want)
 			}
 		}
 		inForce := func(want uint32) {
@@ -68,7 +68,9 @@ func TestLifeOfPolicies(t *testing.T) {
 		_, err := s.Rollback(ctx, "ann", "oops")
 		refused(err, "no policy was put in force yet")
 		_, err = s.Propose(ctx, []byte("version: 1\nrules:\n  - {number: 1000, name: r, when: pn, action: alert}\n"), "bad.yaml", "ann", "why")
-		refused(err, `bad.yaml:3: rules[].when: rule "r": column 1: "pn" is not known`)
+		if want := `bad.yaml:3: rules[].when: rule "r": column 1: "pn" is not known`; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 		inForce(0)
 
 		first, err := s.Propose(ctx, []byte(withRule("1000", "one")), "x", "ann", "a beginning")
@@ -116,7 +118,7 @@ func TestLifeOfPolicies(t *testing.T) {
 			if before.Number != 2 || next.Number != 3 || len(next.Own) != 0 {
 				t.Errorf("asked about %+v after %+v", next, before)
 			}
-			return errors.New("a merchant has used more")
+			return approval.Refuse("a merchant has used more")
 		})
 		refused(err, "a merchant has used more")
 		inForce(2)
@@ -143,7 +145,9 @@ func TestLifeOfPolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.Get(ctx, 2)
-		refused(err, "policy 2 was changed in the database")
+		if err == nil || !strings.Contains(err.Error(), "policy 2 was changed in the database") || errors.As(err, new(approval.Refusal)) {
+			t.Error(err)
+		}
 		_, err = s.Get(ctx, 9)
 		refused(err, "there is no such policy")
 	})

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/acqswitch/acqswitch/risk"
+	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -80,7 +81,7 @@ func (u *Use) over(problems *yamlfile.Problems, l *risk.Limit, whose string, day
 		if b.amount {
 			say = func(n int64) string { return txn.Amount{Minor: n, Currency: l.Currency}.InLetters() }
 		}
-		problems.AddError(fmt.Errorf("%s's %s of %s %s is %s, and %s is used already: give more, or from: %s",
+		problems.AddError(approval.Refuse("%s's %s of %s %s is %s, and %s is used already: give more, or from: %s",
 			whose, b.name, u.Scope, partyName(u.Scope, u.ID), say(b.bound), say(b.used), b.until))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -168,6 +169,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return err
 	}
 	t.sayAll(&r)
+	r.Notes, r.Troubles = t.notes, t.troubles
 	if r.Requests == 0 {
 		return usage(fmt.Errorf("no request was found in %s: %s", strings.Join(files, ", "), f.nothing(&r)))
 	}
@@ -175,7 +177,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 	if err != nil {
 		return err
 	}
-	r.Bytes, r.Notes, r.Troubles, r.Took = info.Size(), t.notes, t.troubles, time.Since(began)
+	r.Bytes, r.Took = info.Size(), time.Since(began)
 	if err := errors.Join(out.Sync(), out.Close(), os.Rename(out.Name(), f.out)); err != nil {
 		return err
 	}
@@ -189,15 +191,15 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 // nothing says why a capture has no requests, and what to do about it.
 func (f *captureFlags) nothing(r *captured) string {
 	switch s := r.Stats; {
-	case s.Packets == 0:
+	case s.Packets == 0 && r.Troubles == 0:
 		return "it is empty"
-	case s.Other == s.Packets:
+	case s.Packets > 0 && s.Other == s.Packets:
 		return fmt.Sprintf("%s, and none is TCP over IP on Ethernet, Linux cooked, loopback or raw IP", plural(s.Packets, "packet"))
 	case s.Partial > 0:
 		return "record whole packets (tcpdump -s 0)"
 	case len(f.ports) > 0 && s.Foreign == 0 && r.Sessions == 0:
 		return "no session is to --port"
-	case r.Sessions > 0 || s.Unreadable > 0 && f.dialect != "auto":
+	case r.Sessions > 0 || s.Packets == 0 || s.Unreadable > 0 && f.dialect != "auto":
 		return "what was left out, and why, is said above"
 	case f.spec != "":
 		return "the field table of --spec reads none"
@@ -231,6 +233,9 @@ func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dial
 		if bytes.HasPrefix(first, []byte("\x1F\x8B")) {
 			err = f.Read(in)
 			break
+		}
+		if begin, _ := in.Peek(512); len(begin) > 0 && !strings.HasPrefix(http.DetectContentType(begin), "text/") {
+			return usage(fmt.Errorf("%s is neither pcap nor pcapng, gzipped or not, nor a text", name))
 		}
 		var s capture.Stats
 		s, err = capture.ReadLines(in, dialects, time.Now(), t)

@@ -204,6 +204,8 @@ func TestCaptureCommandLine(t *testing.T) {
 	write(t, dir, "text", "this is no capture\n")
 	write(t, dir, "empty", "")
 	write(t, dir, "line", "0800\n")
+	write(t, dir, "zstd", "\x28\xB5\x2F\xFD\x04\x58\x41\x00")
+	write(t, dir, "cut.gz", "\x1F\x8B\x08")
 	write(t, dir, "bad.rules", "compare: {\"39\": never}\n")
 	for _, row := range []struct {
 		args []string
@@ -214,6 +216,8 @@ func TestCaptureCommandLine(t *testing.T) {
 		{[]string{"capture", "missing.pcap"}, exitUsage, "no such file"},
 		{[]string{"capture", "text"}, exitUsage, "no request was found in text: say --dialect, or --spec"},
 		{[]string{"capture", "empty"}, exitUsage, "no request was found in empty: it is empty"},
+		{[]string{"capture", "zstd"}, exitUsage, "zstd is neither pcap nor pcapng, gzipped or not, nor a text"},
+		{[]string{"capture", "cut.gz"}, exitUsage, "no request was found in cut.gz: what was left out, and why, is said above"},
 		{[]string{"capture", "line", "-d", "iso87"}, exitUsage, "no request was found in line: what was left out, and why, is said above"},
 		{[]string{"capture", "text", "--dialect", "klingon"}, exitUsage, "is unknown"},
 		{[]string{"capture", "text", "--bin-digits", "4"}, exitUsage, "6 or 8"},

@@ -88,7 +88,8 @@ type Follower struct {
 	o      Options
 	sink   Sink
 	stats  Stats
-	last   uint32 // session ID
+	last   uint32    // session ID
+	at     time.Time // of the last packet that has one
 	open   map[flow]*followed
 	silent *list.List // of *followed that go on, the one silent longest first
 	ended  *list.List // of *followed that do not, the one ended longest first
@@ -169,7 +170,7 @@ func (f *Follower) segment(s *followed, side int, tcp *layers.TCP, at time.Time)
 		s.early[len(s.early)-1].tcp.Payload = bytes.Clone(tcp.Payload)
 		return f.late(s, at)
 	}
-	if err := f.add(s, side, tcp, at); err != nil {
+	if err := f.add(s, side, tcp, at, at); err != nil {
 		return err
 	}
 	return f.late(s, at)
@@ -183,7 +184,7 @@ func (f *Follower) late(s *followed, at time.Time) error {
 			continue
 		}
 		s.early = slices.Delete(s.early, i, i+1)
-		if err := f.add(s, e.side, &e.tcp, e.at); err != nil {
+		if err := f.add(s, e.side, &e.tcp, e.at, at); err != nil {
 			return err
 		}
 		i = -1
@@ -191,8 +192,9 @@ func (f *Follower) late(s *followed, at time.Time) error {
 	return nil
 }
 
-// add adds a segment to its stream and tells the messages it completes.
-func (f *Follower) add(s *followed, side int, tcp *layers.TCP, at time.Time) error {
+// add adds a segment of some time to its stream, now, and tells the messages it
+// completes.
+func (f *Follower) add(s *followed, side int, tcp *layers.TCP, at, now time.Time) error {
 	defer s.streams[side].keep()
 	if !s.hungUp {
 		s.End = at
@@ -202,7 +204,7 @@ func (f *Follower) add(s *followed, side int, tcp *layers.TCP, at time.Time) err
 	}
 	// What is acknowledged is told before what the packet brings: a request before
 	// its answer.
-	if back := &s.streams[1-side]; tcp.ACK && back.acknowledged(tcp.Ack, at) {
+	if back := &s.streams[1-side]; tcp.ACK && back.acknowledged(tcp.Ack, now) {
 		if err := f.skip(s, 1-side, at); err != nil {
 			return err
 		}

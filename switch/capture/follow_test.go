@@ -2,6 +2,8 @@ package capture
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"strings"
@@ -18,7 +20,7 @@ import (
 // tape makes a pcap of one TCP session, packet by packet.
 type tape struct {
 	t     testing.TB
-	link  string // ethernet, vlan, sll, sll2, raw, null
+	link  string // ethernet, offloaded, vlan, vlan 0x9100, sll, sll2, raw, null
 	six   bool
 	at    time.Time
 	seq   [2]uint32
@@ -55,10 +57,13 @@ func (p *tape) segment(side int, seq uint32, tcp layers.TCP, payload []byte) {
 	ether := &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: kind}
 	var head []byte
 	switch p.link {
-	case "ethernet":
+	case "ethernet", "offloaded":
 		stack = append([]gopacket.SerializableLayer{ether}, stack...)
-	case "vlan":
+	case "vlan", "vlan 0x9100":
 		ether.EthernetType = layers.EthernetTypeDot1Q
+		if p.link == "vlan 0x9100" {
+			ether.EthernetType = 0x9100
+		}
 		stack = append([]gopacket.SerializableLayer{ether, &layers.Dot1Q{VLANIdentifier: 7, Type: layers.EthernetTypeDot1Q}, &layers.Dot1Q{VLANIdentifier: 9, Type: kind}}, stack...)
 	case "sll": // packet type, ARPHRD, address length 6, address 8, protocol
 		head = append([]byte{0, 0, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0}, byte(kind>>8), byte(kind))
@@ -71,7 +76,11 @@ func (p *tape) segment(side int, seq uint32, tcp layers.TCP, payload []byte) {
 	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, stack...); err != nil {
 		p.t.Fatal(err)
 	}
-	p.all = append(p.all, append(head, b.Bytes()...))
+	packet := append(head, b.Bytes()...)
+	if p.link == "offloaded" && len(payload) > 0 { // the length of the IP packet is 0
+		copy(packet[14+map[bool]int{false: 2, true: 4}[p.six]:], "\x00\x00")
+	}
+	p.all = append(p.all, packet)
 	p.times = append(p.times, p.at)
 }
 
@@ -93,7 +102,7 @@ func (p *tape) lose(side int, payload []byte) { p.seq[side] += uint32(len(payloa
 func (p *tape) file() []byte {
 	var b bytes.Buffer
 	w := pcapgo.NewWriter(&b)
-	link := map[string]layers.LinkType{"ethernet": layers.LinkTypeEthernet, "vlan": layers.LinkTypeEthernet, "sll": layers.LinkTypeLinuxSLL,
+	link := map[string]layers.LinkType{"ethernet": layers.LinkTypeEthernet, "vlan": layers.LinkTypeEthernet, "vlan 0x9100": layers.LinkTypeEthernet, "offloaded": layers.LinkTypeEthernet, "sll": layers.LinkTypeLinuxSLL,
 		"sll2": layers.LinkTypeLinuxSLL2, "raw": layers.LinkTypeRaw, "null": layers.LinkTypeNull}[p.link]
 	if err := w.WriteFileHeader(65535, link); err != nil {
 		p.t.Fatal(err)
@@ -159,7 +168,7 @@ func message(t testing.TB, d *Dialect, mti uint16, stan int) []byte {
 // On every link, over both IP versions, the dialect is found out and every
 // message read, also where sequence numbers wrap.
 func TestFollowLinksAndDialects(t *testing.T) {
-	for _, link := range []string{"ethernet", "vlan", "sll", "sll2", "raw", "null"} {
+	for _, link := range []string{"ethernet", "vlan", "vlan 0x9100", "offloaded", "sll", "sll2", "raw", "null"} {
 		for _, six := range []bool{false, true} {
 			if six && link == "null" {
 				continue // its family number differs by system
@@ -219,7 +228,24 @@ func TestFollowGaps(t *testing.T) {
 			p.at = p.at.Add(time.Second)
 			p.send(0, ask(4))
 			p.send(1, answer(4))
-		}, "0200 000001 true, 0210 000001 false, 0210 000002 false, 0210 000003 false, 0200 000003 true, 0200 000004 true, 0210 000004 false", "lacks"},
+		}, "0200 000001 true, 0210 000001 false, 0210 000002 false, 0200 000003 true, 0210 000003 false, 0200 000004 true, 0210 000004 false", "lacks"},
+		{"begun with one side's probes", func(p *tape) {
+			for side := range 2 {
+				p.segment(side, p.seq[side]-1, layers.TCP{ACK: true}, []byte{0})
+			}
+			p.send(0, ask(1))
+			p.send(1, answer(1))
+		}, "0200 000001 true, 0210 000001 false", ""},
+		{"the ports again, of whose handshake the capture has the answer", func(p *tape) {
+			p.open()
+			p.send(0, ask(1))
+			p.send(1, answer(1))
+			p.segment(0, p.seq[0], layers.TCP{RST: true}, nil)
+			p.seq = [2]uint32{50, 60}
+			p.segment(1, p.seq[1]-1, layers.TCP{SYN: true, ACK: true}, nil)
+			p.send(0, ask(2))
+			p.send(1, answer(2))
+		}, "0200 000001 true, 0210 000001 false, 0200 000002 true, 0210 000002 false", ""},
 		{"half of a request is lacking, to the end", func(p *tape) {
 			p.open()
 			p.send(0, ask(1)[:30])
@@ -308,6 +334,41 @@ func TestFollowCut(t *testing.T) {
 	}
 	if err := f.Finish(); err != nil || len(h.messages) != 2 || len(h.sessions) != 1 {
 		t.Errorf("%v, %d sessions, %v", h.messages, len(h.sessions), err)
+	}
+}
+
+// A pcapng file is read gzipped, too, and a packet without a time has that of the
+// one before.
+func TestFollowSimplePackets(t *testing.T) {
+	d := Dialects()[0]
+	p := newTape(t, "ethernet", false)
+	p.open()
+	p.send(0, message(t, d, 0x0200, 1))
+	var file bytes.Buffer
+	z := gzip.NewWriter(&file)
+	w, err := pcapgo.NewNgWriter(z, layers.LinkTypeEthernet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, data := range p.all[:2] {
+		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: p.times[i], CaptureLength: len(data), Length: len(data)}, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Flush()
+	data := p.all[2]
+	pad := make([]byte, -len(data)&3)
+	size := uint32(16 + len(data) + len(pad))
+	for _, part := range []any{uint32(3), size, uint32(len(data)), data, pad, size} {
+		binary.Write(z, binary.LittleEndian, part)
+	}
+	z.Close()
+	var h heard
+	if _, err := Follow(&file, Options{Dialects: Dialects()}, &h); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.messages) != 1 || !h.sessions[0].End.Equal(p.times[1]) {
+		t.Errorf("%v, %+v", h.messages, h.sessions)
 	}
 }
 

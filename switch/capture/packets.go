@@ -2,9 +2,13 @@ package capture
 
 import (
 	"bufio"
+	"cmp"
+	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"time"
 
@@ -25,6 +29,16 @@ func openPcap(r io.Reader) (packetReader, error) {
 	if err != nil {
 		return nil, errors.New("the file is empty")
 	}
+	if magic[0] == 0x1F && magic[1] == 0x8B {
+		z, err := gzip.NewReader(br)
+		if err == nil {
+			br = bufio.NewReaderSize(z, 1<<18)
+			magic, err = br.Peek(4)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("no gzipped file: %w", err)
+		}
+	}
 	if string(magic) == "\x0A\x0D\x0D\x0A" {
 		options := pcapgo.DefaultNgReaderOptions
 		options.WantMixedLinkType = true
@@ -41,6 +55,22 @@ func openPcap(r io.Reader) (packetReader, error) {
 	return pcap, nil
 }
 
+// Switches of some makers tag the outer VLAN so.
+func init() {
+	layers.EthernetTypeMetadata[0x9100] = layers.EthernetTypeMetadata[layers.EthernetTypeQinQ]
+}
+
+// offloaded is IPv6, also of segments that the network card cuts: their length is 0,
+// and is that of what was recorded.
+type offloaded struct{ layers.IPv6 }
+
+func (ip *offloaded) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error {
+	if len(data) > 40 && data[4] == 0 && data[5] == 0 && data[6] == byte(layers.IPProtocolTCP) {
+		binary.BigEndian.PutUint16(data[4:], uint16(min(len(data)-40, math.MaxUint16)))
+	}
+	return ip.IPv6.DecodeFromBytes(data, df)
+}
+
 // decoded is the layers that are looked at.
 type decoded struct {
 	ether    layers.Ethernet
@@ -49,7 +79,7 @@ type decoded struct {
 	sll2     layers.LinuxSLL2
 	loopback layers.Loopback
 	ip4      layers.IPv4
-	ip6      layers.IPv6
+	ip6      offloaded
 	skip     layers.IPv6ExtensionSkipper
 	tcp      layers.TCP
 }
@@ -107,7 +137,10 @@ func (f *Follower) packet(r packetReader) error {
 				link = i.LinkType
 			}
 		}
-		err = f.take(firstLayer(link, data), data, info.Timestamp)
+		if f.at = cmp.Or(info.Timestamp, f.at); f.at.IsZero() { // a simple packet of pcapng has none
+			f.at = time.Now()
+		}
+		err = f.take(firstLayer(link, data), data, f.at)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errors.New("is cut off")

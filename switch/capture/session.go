@@ -61,7 +61,7 @@ type early struct {
 // looked for.
 func (f *Follower) session(key flow, side int, tcp *layers.TCP, at time.Time) (*followed, error) {
 	s := f.open[key]
-	if s != nil && tcp.SYN && !tcp.ACK && s.streams[side].started && tcp.Seq+1 != s.streams[side].first {
+	if s != nil && tcp.SYN && s.streams[side].started && tcp.Seq+1 != s.streams[side].first {
 		if err := f.end(s); err != nil {
 			return nil, err
 		}

@@ -47,7 +47,10 @@ func (s *stream) segment(seq uint32, syn bool, payload []byte, at time.Time) boo
 	if syn {
 		seq++
 	}
-	if !s.started && (syn || len(payload) > 0) {
+	if !s.started && !syn && len(payload) <= 1 {
+		return true // a probe of one byte that the receiver has, or has no room for
+	}
+	if !s.started {
 		s.started, s.first, s.next, s.lost = true, seq, seq, !syn
 	}
 	if len(payload) == 0 {

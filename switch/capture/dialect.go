@@ -107,8 +107,19 @@ func specDialect(text []byte, prefix string) (*Dialect, error) {
 // PrefixSize is the number of bytes before a frame that say its length.
 func (d *Dialect) PrefixSize() int { return d.prefix }
 
-// ReadLength is the size of the frame that a prefix announces.
-func (d *Dialect) ReadLength(prefix []byte) (int, error) { return d.Codec.ReadLength(prefix) }
+// ReadLength is the size of the frame that a prefix announces; 0 is a keep-alive.
+func (d *Dialect) ReadLength(prefix []byte) (int, error) { return dialect.ReadLength(d.Codec, prefix) }
+
+// awake is data without the keep-alives that it begins with.
+func (d *Dialect) awake(data []byte) []byte {
+	for len(data) >= d.prefix {
+		if n, err := d.ReadLength(data[:d.prefix]); err != nil || n > 0 {
+			break
+		}
+		data = data[d.prefix:]
+	}
+	return data
+}
 
 // Parse takes a frame with its length prefix apart.
 func (d *Dialect) Parse(m *iso.Message, frame []byte) error {

@@ -260,6 +260,10 @@ func (f *Follower) frames(s *followed, side int, at time.Time) error {
 			}
 			continue
 		}
+		if st.data = s.Dialect.awake(st.data); len(st.data) == 0 {
+			st.data = nil
+			return nil
+		}
 		n, err := s.Dialect.next(st.data)
 		if err != nil && !st.lost {
 			if err := f.sink.Trouble(&s.Session, err.Error()); err != nil {

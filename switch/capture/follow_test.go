@@ -246,6 +246,14 @@ func TestFollowGaps(t *testing.T) {
 			p.send(0, ask(2))
 			p.send(1, answer(2))
 		}, "0200 000001 true, 0210 000001 false, 0200 000002 true, 0210 000002 false", ""},
+		{"keep-alives", func(p *tape) {
+			p.open()
+			p.send(1, []byte{0, 0})
+			p.send(0, append([]byte{0, 0, 0, 0}, ask(1)...))
+			p.send(1, append([]byte{0, 0}, answer(1)...))
+			p.send(0, []byte{0})
+			p.send(0, append([]byte{0}, ask(2)...))
+		}, "0200 000001 true, 0210 000001 false, 0200 000002 true", ""},
 		{"half of a request is lacking, to the end", func(p *tape) {
 			p.open()
 			p.send(0, ask(1)[:30])

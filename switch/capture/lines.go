@@ -168,7 +168,7 @@ func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 // misread is why a dialect does not read a message, with or without its length.
 func misread(d *Dialect, raw []byte) error {
 	body := raw
-	if n, err := d.next(raw); err == nil && n > 0 {
+	if n, err := d.next(raw); err == nil && n > d.PrefixSize() {
 		if body = raw[d.PrefixSize():]; n != len(raw) {
 			return fmt.Errorf("no %s message: its length says %d bytes, and there are %d", d.Name, n-d.PrefixSize(), len(body))
 		}

@@ -148,14 +148,15 @@ func (f *Follower) guess(s *followed, side int) (wait bool, err error) {
 		}
 	}
 	for _, d := range candidates {
-		n, whole, reads := d.whole(st.data)
+		data := d.awake(st.data)
+		n, whole, reads := d.whole(data)
 		switch {
 		case !whole:
 			wait = true
 		case reads && found == nil:
 			found = d
 			var m messageType
-			mti = m.of(d, st.data[:n])
+			mti = m.of(d, data[:n])
 		case reads:
 			rivals = append(rivals, d)
 		}

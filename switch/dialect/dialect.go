@@ -119,11 +119,11 @@ func (t *Terminal) PrefixSize() int { return t.codec.Framing().PrefixSize() }
 
 // ReadLength is the size of the frame that the prefix announces; 0 is a keep-alive,
 // behind which there is no frame.
-func (t *Terminal) ReadLength(prefix []byte) (int, error) { return readLength(t.codec, prefix) }
+func (t *Terminal) ReadLength(prefix []byte) (int, error) { return ReadLength(t.codec, prefix) }
 
-// readLength takes a length of nothing for what many peers mean by it: that the
+// ReadLength takes a length of nothing for what many peers mean by it: that the
 // connection is not to be taken for dead.
-func readLength(c *iso.Codec, prefix []byte) (int, error) {
+func ReadLength(c *iso.Codec, prefix []byte) (int, error) {
 	n, err := c.ReadLength(prefix)
 	if err != nil {
 		if bad := (*iso.FrameError)(nil); errors.As(err, &bad) && bad.Length == 0 {

@@ -104,7 +104,7 @@ func (d *Issuer) PrefixSize() int { return d.codec.Framing().PrefixSize() }
 
 // BodySize is the size of the frame that the prefix announces; 0 is a keep-alive,
 // behind which there is no frame.
-func (d *Issuer) BodySize(prefix []byte) (int, error) { return readLength(d.codec, prefix) }
+func (d *Issuer) BodySize(prefix []byte) (int, error) { return ReadLength(d.codec, prefix) }
 
 // linkForm is how a kind is spelled on an issuer link: message type, the first
 // two digits of DE3, and DE25 where that tells the kind. Link.Kind reads it.

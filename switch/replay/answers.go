@@ -76,9 +76,13 @@ func (l *lane) answers(conn net.Conn, samples *[]sample) error {
 		if err != nil {
 			return over(err)
 		}
-		n, err := codec.ReadLength(prefix)
+		n, err := l.g.d.ReadLength(prefix)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNonsense, err)
+		}
+		if n == 0 { // a keep-alive
+			in.Discard(size)
+			continue
 		}
 		blocked = blocked || in.Buffered() < size+n
 		frame, err := in.Peek(size + n)

@@ -143,6 +143,10 @@ func (l *link) read(s *session) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNonsense, err)
 		}
+		if n == 0 { // a keep-alive
+			in.Discard(size)
+			continue
+		}
 		frame := make([]byte, size+n)
 		if _, err := io.ReadFull(in, frame); err != nil {
 			return over(err)

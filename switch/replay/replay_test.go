@@ -420,6 +420,7 @@ func TestUnrelatedServer(t *testing.T) {
 	if index.Requests != 20 || index.Answers != 20 {
 		t.Fatalf("%+v", index)
 	}
+	addr = keptAlive(t, addr)
 	r, err := play(t, file, Options{Addrs: to(addr)})
 	if err != nil || !r.OK() || r.Same != 20 {
 		t.Errorf("%+v, %v", r, err)
@@ -440,6 +441,28 @@ func TestUnrelatedServer(t *testing.T) {
 	if err != nil || !r.OK() || r.Answered < 50 || len(r.Problems) > 0 {
 		t.Errorf("%v: %d answered, %+v, %q", err, r.Answered, r.Load, r.Problems)
 	}
+}
+
+// keptAlive is a host that has keep-alives, lengths of nothing, in front of what it says.
+func keptAlive(t *testing.T, addr string) string {
+	return server(t, func(conn net.Conn) {
+		host, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() {
+			io.Copy(host, conn)
+			host.Close()
+		}()
+		for b := make([]byte, 1<<16); ; {
+			n, err := host.Read(b[2:])
+			if err != nil {
+				return
+			}
+			conn.Write(b[:2+n])
+		}
+	})
 }
 
 // linesCaptured makes a capture of lines.

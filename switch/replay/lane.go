@@ -46,6 +46,7 @@ type lane struct {
 
 	// Owned by the writer.
 	rng    *rand.Rand
+	gap    float64    // before its next request if gaps are even, in mean ones
 	ready  []prepared // in a closed loop the terminals' in turn
 	turn   int        // in an open loop, whose it is of ready: one after the other comes from memory sooner
 	out    []byte

@@ -206,7 +206,7 @@ func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
 	able := all.able()
 	sessions := min(p.Sessions, len(able))
 	for i := range sessions {
-		l := &lane{g: g, number: i, rng: rand.New(rand.NewPCG(uint64(i), 1)), named: map[txn.TerminalID]*member{}}
+		l := &lane{g: g, number: i, gap: float64(i) / float64(sessions), rng: rand.New(rand.NewPCG(uint64(i), 1)), named: map[txn.TerminalID]*member{}}
 		for n := i; n < len(able); n += sessions {
 			able[n].place, able[n].flights = len(l.members), nil
 			l.members = append(l.members, able[n])

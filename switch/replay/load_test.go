@@ -106,6 +106,33 @@ gaps: even`)
 	}
 }
 
+// Many sessions of few requests each come to the rate together, even ones in turn.
+func TestArrivalsOfManySessions(t *testing.T) {
+	for _, gaps := range []string{"even", "random"} {
+		p := profile(t, "sessions: 40\narrivals: [{for: 100s, rate: 200}]\ngaps: "+gaps)
+		o := LoadOptions{Identities: identities(40)}
+		all, err := enlist(p, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var due []time.Duration
+		for _, l := range newGenerator(p, &o, all).lanes {
+			for at, more := l.nextDue(0); more && at < p.lasts(); at, more = l.nextDue(at) {
+				due = append(due, at)
+			}
+		}
+		slices.Sort(due)
+		if off := math.Abs(float64(len(due)) - 20_000); off > 1 && gaps == "even" || off > 4*math.Sqrt(20_000) {
+			t.Errorf("%s gaps: %d requests, want 20000", gaps, len(due))
+		}
+		for i := 1; i < len(due) && gaps == "even"; i++ {
+			if gap := due[i] - due[i-1]; (gap - 5*time.Millisecond).Abs() > 10*time.Microsecond {
+				t.Fatalf("%v after the one of %v", gap, due[i-1])
+			}
+		}
+	}
+}
+
 // A load of all kinds and faults is answered, each request once; voids are of
 // approvals.
 func TestLoad(t *testing.T) {

@@ -456,11 +456,14 @@ func keptAlive(t *testing.T, addr string) string {
 			host.Close()
 		}()
 		for b := make([]byte, 1<<16); ; {
-			n, err := host.Read(b[2:])
-			if err != nil {
+			if _, err := io.ReadFull(host, b[2:4]); err != nil {
 				return
 			}
-			conn.Write(b[:2+n])
+			n := 4 + int(binary.BigEndian.Uint16(b[2:]))
+			if _, err := io.ReadFull(host, b[4:n]); err != nil {
+				return
+			}
+			conn.Write(b[:n])
 		}
 	})
 }

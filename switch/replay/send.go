@@ -10,8 +10,12 @@ import (
 )
 
 // nextDue is when the lane's next request is due after the one that was due at.
-// Each lane has its share of the rate.
+// Each lane has its share of the rate; with even gaps they take turns.
 func (l *lane) nextDue(at time.Duration) (time.Duration, bool) {
+	gap := l.gap
+	if l.gap = 1; l.g.p.Gaps == "random" {
+		gap = l.rng.ExpFloat64()
+	}
 	for {
 		rate, more := l.g.p.rate(at)
 		if !more {
@@ -21,26 +25,12 @@ func (l *lane) nextDue(at time.Duration) (time.Duration, bool) {
 			at += time.Millisecond // nobody asks
 			continue
 		}
-		gap := 1.0
-		if l.g.p.Gaps == "random" {
-			gap = l.rng.ExpFloat64()
-		}
 		// A long gap is walked in steps, since the rate may rise meanwhile.
-		for step := 0.1 / rate; gap > 0 && step > 0.01; step = 0.1 / rate {
-			at += 10 * time.Millisecond
-			if gap -= 0.01 * rate; gap <= 0 {
-				return at, true
-			}
-			if rate, more = l.g.p.rate(at); !more {
-				return 0, false
-			}
-			if rate /= float64(len(l.g.lanes)); rate == 0 {
-				break
-			}
+		if rest := gap / rate; rest <= 0.01 || rate >= 10 {
+			return at + time.Duration(rest*1e9), true
 		}
-		if rate > 0 {
-			return at + time.Duration(gap/rate*1e9), true
-		}
+		at += 10 * time.Millisecond
+		gap -= 0.01 * rate
 	}
 }
 
@@ -67,13 +57,7 @@ func (l *lane) next(at time.Duration) (next thought, more, wait bool) {
 func (l *lane) write(ctx context.Context) {
 	defer l.g.clock.set(l.number, ended)
 	end := l.g.p.lasts()
-	at := time.Duration(0)
-	if l.g.p.Gaps == "even" && l.g.p.Closed == nil { // lanes take turns
-		if rate, _ := l.g.p.rate(0); rate > 0 {
-			at = time.Duration(float64(l.number) / rate * 1e9)
-		}
-	}
-	next, more, wait := l.next(at)
+	next, more, wait := l.next(0)
 	for more && ctx.Err() == nil {
 		now := time.Since(l.g.began)
 		if now >= end && (wait || next.at >= end) {

@@ -108,7 +108,7 @@ func (l *lane) take(m *iso.Message, now time.Duration, samples *[]sample) {
 	t := l.named[id]
 	l.mu.Lock()
 	s := t.flight(uint32(stan))
-	if s == nil || s.sent < 0 {
+	if s == nil || s.sent < 0 || m.MTI() != s.ready.m.MTI()&^1+0x10 {
 		l.mu.Unlock()
 		if m.MTI()&^0xF != 0x0410 { // reversals are not waited for
 			l.g.tally.mu.Lock()

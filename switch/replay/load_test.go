@@ -419,6 +419,19 @@ func TestLoadOfBadHosts(t *testing.T) {
 	}
 }
 
+// An answer of another type is none, whatever its number and code.
+func TestLoadAnsweredByAnotherType(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	host.SetAnswers(func(_ *txn.Request, answer []byte) []byte {
+		answer[13] = 0x01 // behind length, TPDU and header: 0110
+		return answer
+	})
+	r, _ := RunLoad(t.Context(), profile(t, "sign_on: false\npatience: 200ms\narrivals: [{for: 300ms, rate: 100}]\nmix: {sale: 1}"), LoadOptions{Addr: host.Addr, Identities: identities(4)})
+	if r.OK() || r.Answered > 0 || r.Strays == 0 || r.Codes == nil {
+		t.Errorf("%d answered, %d answers to no request, codes %v", r.Answered, r.Strays, r.Codes)
+	}
+}
+
 func TestStages(t *testing.T) {
 	const page = `# HELP acq_txn_stage_duration_seconds Time
 acq_txn_stage_duration_seconds_bucket{stage="forward",le="0.1"} 3

@@ -281,6 +281,7 @@ func (t *tally) report(took time.Duration) *Report {
 		r.Curve = append(r.Curve, CurvePoint{b.Quantile / 100, time.Duration(b.ValueAt) * time.Microsecond})
 	}
 	r.Series = t.series.points()
+	r.Codes = []CodeCount{}
 	for _, c := range t.codes {
 		r.Codes = append(r.Codes, *c)
 	}

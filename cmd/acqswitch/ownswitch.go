@@ -37,6 +37,7 @@ type ownSwitch struct {
 	binary  string
 	dir     string
 	listens map[string]string // dialect: address, the same after a restart
+	held    []int             // sockets that keep its ports for it
 	issuers map[string]*simulator.Simulator
 	admin   string
 
@@ -56,12 +57,19 @@ func startOwn(ctx context.Context, binary string, scripted bool) (o *ownSwitch, 
 		return nil, err
 	}
 	issuers, stop := context.WithCancel(context.WithoutCancel(ctx))
-	o = &ownSwitch{binary: binary, dir: dir, listens: map[string]string{"cup-pos": "127.0.0.1:0", "iso87": "127.0.0.1:0"}, issuers: map[string]*simulator.Simulator{}, stopIssuers: stop}
+	o = &ownSwitch{binary: binary, dir: dir, listens: map[string]string{}, issuers: map[string]*simulator.Simulator{}, stopIssuers: stop}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.close())
 		}
 	}()
+	for _, name := range [...]string{"cup-pos", "iso87"} {
+		held, addr, err := holdPort()
+		if err != nil {
+			return o, err
+		}
+		o.held, o.listens[name] = append(o.held, held), addr
+	}
 	if o.log, err = os.OpenFile(filepath.Join(dir, "acqswitch.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return o, err
 	}
@@ -182,9 +190,7 @@ func (o *ownSwitch) Start(ctx context.Context) error {
 	for o.admin = ""; o.admin == ""; {
 		select {
 		case line := <-said:
-			if name, addr, ok := strings.Cut(line, " terminals can connect to "); ok {
-				o.listens[name] = addr
-			} else if addr, ok := strings.CutPrefix(line, "metrics and health are on "); ok {
+			if addr, ok := strings.CutPrefix(line, "metrics and health are on "); ok {
 				o.admin = addr
 			}
 		case <-o.ended:
@@ -243,10 +249,40 @@ func (o *ownSwitch) close() error {
 	}
 	o.stopIssuers()
 	o.running.Wait()
+	for _, held := range o.held {
+		syscall.Close(held)
+	}
 	if o.log != nil {
 		o.log.Close()
 	}
 	return os.RemoveAll(o.dir)
+}
+
+// holdPort keeps a port of 127.0.0.1 for a process that will listen on it, by a socket
+// that is bound and does not listen: while that process is down, nobody who connects
+// anywhere is given the port.
+func holdPort() (held int, addr string, err error) {
+	syscall.ForkLock.RLock()
+	held, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(held)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return 0, "", os.NewSyscallError("socket", err)
+	}
+	err = os.NewSyscallError("setsockopt", syscall.SetsockoptInt(held, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)) // as listeners have it
+	if err == nil {
+		err = os.NewSyscallError("bind", syscall.Bind(held, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	}
+	if err == nil {
+		var at syscall.Sockaddr
+		if at, err = syscall.Getsockname(held); err == nil {
+			return held, fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port), nil
+		}
+	}
+	syscall.Close(held)
+	return 0, "", err
 }
 
 // Verify is nil when nothing is owed and journal and ledger agree.

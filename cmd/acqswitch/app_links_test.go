@@ -83,6 +83,7 @@ func TestF24IssuerThatFloods(t *testing.T) {
 	if n := <-flooded; n == 0 {
 		t.Fatal("nothing was said")
 	}
+	s.until("it is said", func() bool { return strings.Contains(read(t, server.log), "answers no request") })
 	time.Sleep(time.Second)
 	if code := server.stop(os.Interrupt); code != exitOK {
 		t.Errorf("exit %d", code)

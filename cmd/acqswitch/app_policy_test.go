@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 )
@@ -27,10 +27,11 @@ func TestPolicyTakesEffect(t *testing.T) {
 		}
 		s.terminal("", "sale", "--dialect", "iso87", "--addr", s.iso87, "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(stan)).check(t, exit, said, "")
 	}
-	// within is sell once a second is over.
-	within := func(code string) {
+	// under is sell once a policy is in force.
+	under := func(number int, code string) {
 		t.Helper()
-		time.Sleep(time.Second)
+		inForce := regexp.MustCompile(fmt.Sprintf(`(?m)^acq_risk_policy(\{.*\})? %d$`, number))
+		s.until(fmt.Sprintf("policy %d is in force", number), func() bool { _, body := s.get("/metrics"); return inForce.MatchString(body) })
 		sell(code)
 	}
 	policy := func(code int, out, errs string, args ...string) {
@@ -48,7 +49,7 @@ func TestPolicyTakesEffect(t *testing.T) {
 	sell("00")
 	policy(exitOK, "policy 1 is in force", "", "approve", "1", "--by", "bob")
 	policy(exitRefused, "", "proposal 1 was approved by bob", "approve", "1", "--by", "cid")
-	within("61")
+	under(1, "61")
 	if _, body := s.get("/metrics"); !strings.Contains(body, `acq_risk_rules_total{`) || !strings.Contains(body, `rule="C1000"`) || !strings.Contains(body, "acq_risk_policy") {
 		t.Errorf("the rule's counts are not published:\n%s", body)
 	}
@@ -75,9 +76,9 @@ func TestPolicyTakesEffect(t *testing.T) {
 			t.Errorf("%q: %s%s", name, got.out, got.errs)
 		}
 	}
-	within("00")
+	under(2, "00")
 	policy(exitOK, "policy 3 is in force", "", "rollback", "--by", "cid", "--reason", "no")
-	within("61")
+	under(3, "61")
 	policy(exitOK, "(restores 1)", "", "list")
 	policy(exitOK, "no-sales", "", "show")
 	policy(exitOK, "", "", "diff", "new.yaml")

@@ -280,7 +280,9 @@ func TestF57DiskFails(t *testing.T) {
 		case <-time.After(binaryWait):
 			t.Fatalf("%s: the switch writes nothing", c.name)
 		}
-		time.Sleep(100 * time.Millisecond) // what was told before is heard
+		heard, cancel := running(100 * time.Millisecond) // what was told before
+		<-heard.Done()
+		cancel()
 		told := x.sold.total()
 		select {
 		case <-x.server.ended:

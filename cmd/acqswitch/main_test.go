@@ -56,7 +56,7 @@ type result struct {
 // success but for warnings, and one line after a failure; only a registry's faults are one each.
 func acqswitch(t *testing.T, dir string, env []string, stdin string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), binaryWait)
+	ctx, cancel := running(binaryWait)
 	defer cancel()
 	cmd := binary(t, ctx, dir, env, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // says where it hangs

@@ -49,6 +49,7 @@ type market struct {
 // them.
 func newMarket(t *testing.T, seed uint64, dsn string, between ...func(*market)) *market {
 	x := &market{stack: &stack{t: t, dir: t.TempDir()}, seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
+	x.sold.watch(t)
 	x.issuer, x.cup, x.iso87 = x.port(), x.port(), x.port()
 	x.toIssuer, x.toCUP, x.toISO87 = x.issuer, x.cup, x.iso87
 	for _, put := range between {
@@ -318,7 +319,7 @@ func (te *teller) act() error {
 	switch n := rng.IntN(100); {
 	case n < 45 || len(te.sales) == 0:
 		if ok, stan := do(txn.KindSale, terminal.Original{}); ok {
-			te.x.sold.one(time.Now())
+			te.x.sold.one()
 			te.sales, te.fresh = append(te.sales, stan), stan
 		}
 	case n < 55:
@@ -383,18 +384,38 @@ func (te *teller) told() []fleet.Event {
 type sold struct {
 	mu      sync.Mutex
 	count   int
-	before  int // what was forgotten
-	last    time.Time
+	before  int           // what was forgotten
+	ran     time.Duration // that this process has: while the machine stands still, nothing can be sold
+	last    time.Duration
 	longest time.Duration // between two of them
 }
 
-func (s *sold) one(now time.Time) {
+// watch measures ran until the test ends.
+func (s *sold) watch(t *testing.T) {
+	const step = 10 * time.Millisecond
+	ended, tick := make(chan struct{}), time.NewTicker(step) // which keeps one that nobody takes
+	t.Cleanup(func() { close(ended) })
+	go func() {
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.mu.Lock()
+				s.ran += step
+				s.mu.Unlock()
+			case <-ended:
+				return
+			}
+		}
+	}()
+}
+
+func (s *sold) one() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count++; !s.last.IsZero() {
-		s.longest = max(s.longest, now.Sub(s.last))
-	}
-	s.last = now
+	s.count++
+	s.longest = max(s.longest, s.ran-s.last)
+	s.last = s.ran
 }
 
 // begin forgets what was sold.
@@ -402,7 +423,21 @@ func (s *sold) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before += s.count
-	s.count, s.longest, s.last = 0, 0, time.Now()
+	s.count, s.longest, s.last = 0, 0, s.ran
+}
+
+// since is how many were sold since begin.
+func (s *sold) since() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+// pause is the longest time without a sale since begin.
+func (s *sold) pause() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.longest, s.ran-s.last)
 }
 
 func (s *sold) total() int {

@@ -195,7 +195,7 @@ func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error 
 		})
 		r.books[name] = cfg.Book
 		r.cfg.Issuers = append(r.cfg.Issuers, issuer.Config{
-			Name: name, Address: sim.Addr(), BINs: fleet.SampleIssuers[name], Timeout: time.Second, UTCOffset: 8 * time.Hour,
+			Name: name, Address: sim.Addr(), BINs: fleet.SampleIssuers[name], Timeout: 2 * time.Second, UTCOffset: 8 * time.Hour,
 			ReconnectMax: time.Second,
 			// The day has timeouts on purpose; they must not cost other cards their issuer.
 			Breaker: issuer.BreakerConfig{Failures: 1000, FailurePercent: 100, RequestsMin: 1_000_000},

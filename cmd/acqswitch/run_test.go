@@ -29,14 +29,15 @@ func TestRunKilled(t *testing.T) {
 
 	next := start(t, dir, args...)
 	text := ""
-	late := time.After(4 * binaryWait)
+	late, cancel := running(4 * binaryWait)
+	defer cancel()
 	for running := true; running; {
 		select {
 		case line := <-next.lines:
 			text += line
 		case <-next.ended:
 			running = false
-		case <-late:
+		case <-late.Done():
 			t.Fatalf("killed after %v: the next run does not end", after)
 		}
 	}

@@ -112,8 +112,10 @@ func (s *stack) get(path string) (int, string) {
 
 func (s *stack) until(what string, ok func() bool) {
 	s.t.Helper()
-	for late := time.Now().Add(binaryWait); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(late) {
+	late, cancel := running(binaryWait)
+	defer cancel()
+	for ; !ok(); time.Sleep(10 * time.Millisecond) {
+		if late.Err() != nil {
 			s.t.Fatalf("waited %v in vain: %s", binaryWait, what)
 		}
 	}

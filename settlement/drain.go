@@ -63,10 +63,6 @@ const (
 	retryMax     = 5 * time.Second
 )
 
-// LagMaxDefault is how many records the ledger falls behind at most for the
-// sales' sake: some six seconds of a full load on two processors.
-const LagMaxDefault = 500_000
-
 // Drain copies the journal into the ledger, behind the sales. Make it with
 // NewDrain and call Run once; the other methods are for any goroutine.
 type Drain struct {

@@ -33,6 +33,9 @@ func run(t *testing.T, d *Drain) (stop func() error) {
 	return func() error { cancel(); return <-ended }
 }
 
+// lagMax is what the switch's configuration has by itself.
+const lagMax = 500_000
+
 func records(first, n int) []*txn.Record {
 	recs := make([]*txn.Record, n)
 	for i := range recs {
@@ -66,7 +69,7 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const there, come = 2*batchMax + 500, 100
 		j, s := newMemJournal(t, records(1, there)...), &memStore{t: t}
-		d := NewDrain(j, s, LagMaxDefault, quiet)
+		d := NewDrain(j, s, lagMax, quiet)
 		if st := d.Stats(); st.Lag != there {
 			t.Errorf("before Run: %+v", st)
 		}
@@ -109,7 +112,7 @@ func TestDrainGivesWay(t *testing.T) {
 // who wait for it.
 func restsAmongBusy(t *testing.T, awaited bool) uint64 {
 	j, s := newMemJournal(t, records(1, 4*batchMax)...), &memStore{t: t}
-	d := NewDrain(j, s, LagMaxDefault, quiet)
+	d := NewDrain(j, s, lagMax, quiet)
 	var busy sync.WaitGroup
 	var enough atomic.Bool
 	for range 4 * runtime.GOMAXPROCS(0) {
@@ -168,7 +171,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 					return nil, true
 				}
 				var said strings.Builder
-				d := NewDrain(j, s, LagMaxDefault, slog.New(slog.NewTextHandler(&said, nil)))
+				d := NewDrain(j, s, lagMax, slog.New(slog.NewTextHandler(&said, nil)))
 				stop := run(t, d)
 				time.Sleep(30 * time.Second)
 				if st := d.Stats(); st.Lag == 0 || st.Age < 29*time.Second || st.Failures == 0 || st.Failures > 30 {
@@ -213,7 +216,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
 				c.set(j, s)
-				d := NewDrain(j, s, LagMaxDefault, quiet)
+				d := NewDrain(j, s, lagMax, quiet)
 				err := d.Run(t.Context())
 				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("%v, want %q", err, c.want)
@@ -233,7 +236,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t, got: make([]txn.Record, 12)}
-		d := NewDrain(j, s, LagMaxDefault, quiet)
+		d := NewDrain(j, s, lagMax, quiet)
 		j.append(records(11, 5)...)
 		if err := d.Run(t.Context()); !errors.Is(err, ErrAhead) || !strings.Contains(err.Error(), "drain at 12, journal at 10") {
 			t.Errorf("%v, want %v", err, ErrAhead)
@@ -247,7 +250,7 @@ func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 func TestDrainEndsWithTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t}
-		d := NewDrain(j, s, LagMaxDefault, quiet)
+		d := NewDrain(j, s, lagMax, quiet)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(t.Context()) }()
 		time.Sleep(time.Second)
@@ -267,7 +270,7 @@ func TestCatchUpEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("ledger is away")
 		j, s := newMemJournal(t, records(1, 5)...), &memStore{t: t, fail: func(int) (error, bool) { return away, false }}
-		d := NewDrain(j, s, LagMaxDefault, quiet)
+		d := NewDrain(j, s, lagMax, quiet)
 		stop := run(t, d)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -300,7 +303,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- j.Run(ctx) }()
 		recs := newHistoryMaker(3).history(600)
-		stop := run(t, NewDrain(j, l, LagMaxDefault, quiet))
+		stop := run(t, NewDrain(j, l, lagMax, quiet))
 		for i, rec := range recs {
 			if _, err := j.Append(rec.Append(nil)); err != nil {
 				t.Fatal(err)
@@ -309,7 +312,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 				if err := stop(); err != nil {
 					t.Fatal(err)
 				}
-				stop = run(t, NewDrain(j, l, LagMaxDefault, quiet))
+				stop = run(t, NewDrain(j, l, lagMax, quiet))
 			}
 		}
 		if err := stop(); err != nil {
@@ -319,7 +322,7 @@ func TestDrainBehindAJournalOnDisk(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if err := NewDrain(j, l, LagMaxDefault, quiet).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
+		if err := NewDrain(j, l, lagMax, quiet).Run(t.Context()); err != nil { // the journal has ended: the rest, and no more
 			t.Fatal(err)
 		}
 		r, err := Verify(t.Context(), VerifyInput{Journal: j, Ledger: l, Live: liveOf(recs)})
@@ -345,7 +348,7 @@ func TestF61DrainThroughAnOutage(t *testing.T) {
 	}
 	h := newHistoryMaker(1)
 	j := newMemJournal(t, h.history(500)...)
-	d := NewDrain(j, l, LagMaxDefault, quiet)
+	d := NewDrain(j, l, lagMax, quiet)
 	stop := run(t, d)
 	for range 3 {
 		before := d.Stats().Failures
@@ -393,7 +396,7 @@ func BenchmarkDrain(b *testing.B) {
 			j.end()
 			n := float64(j.Last())
 			b.ResetTimer()
-			if err := NewDrain(j, l, LagMaxDefault, quiet).Run(b.Context()); err != nil {
+			if err := NewDrain(j, l, lagMax, quiet).Run(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")

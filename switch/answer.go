@@ -24,7 +24,6 @@ func (s *Switch) replay(req *txn.Request, ans *txn.Answer, w *work, sl slot) {
 		s.fail(req, ans, fmt.Errorf("read the stored answer of %s at %d: %w", req.Key, sl.position, err))
 		return
 	}
-	s.replayed.Add(1)
 	recite(ans, rec)
 	s.showCard(req, rec)
 	if rec.Kind == txn.RecordReversalDue {

@@ -33,7 +33,6 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	}
 	for i := range found {
 		if rec := &found[i]; rec.Fingerprint == req.Fingerprint { // else the number was used for something else, long ago
-			s.replayed.Add(1)
 			recite(ans, rec)
 			return true
 		}

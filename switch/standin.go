@@ -296,7 +296,6 @@ type Exposure struct {
 	Issuer   txn.IssuerID
 	Currency txn.Currency
 	Minor    int64
-	Most     int64
 }
 
 // Exposures are those of the issuers with a stand-in, in the order of their names.
@@ -306,7 +305,7 @@ func (s *Switch) Exposures() []Exposure {
 	defer x.mu.Unlock()
 	var all []Exposure
 	for id, r := range x.rules {
-		all = append(all, Exposure{id, r.Currency, x.sums[exposed{issuer: id}], r.Issuer})
+		all = append(all, Exposure{id, r.Currency, x.sums[exposed{issuer: id}]})
 	}
 	slices.SortFunc(all, func(a, b Exposure) int { return slices.Compare(a.Issuer[:], b.Issuer[:]) })
 	return all

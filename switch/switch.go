@@ -84,7 +84,6 @@ type Switch struct {
 	broken     chan error  // holds one: why the process must end
 	stopped    atomic.Bool // see StopSales
 	inFlight   atomic.Int64
-	replayed   atomic.Int64
 	late       atomic.Int64
 	backwards  atomic.Int64
 }
@@ -305,7 +304,6 @@ type Figures struct {
 	ReversalsSending int64 // of those owed
 	ReversalsParked  int64 // of those owed
 	Undelivered      int64 // approvals whose terminal may still ask again
-	Replayed         int64 // answers told again
 	Late             int64 // issuers' answers that came too late
 	Backwards        int64 // new requests whose trace number is behind their batch's last
 }
@@ -313,5 +311,5 @@ type Figures struct {
 // Figures reads the live numbers.
 func (s *Switch) Figures() Figures {
 	owed, sending, parked, undelivered := s.reversals.figures()
-	return Figures{s.inFlight.Load(), s.gate.queued.Load(), owed, sending, parked, undelivered, s.replayed.Load(), s.late.Load(), s.backwards.Load()}
+	return Figures{s.inFlight.Load(), s.gate.queued.Load(), owed, sending, parked, undelivered, s.late.Load(), s.backwards.Load()}
 }

@@ -133,9 +133,6 @@ type Posting struct {
 	Minor   int64
 }
 
-// PostingsMax is how many postings a result has at most.
-const PostingsMax = 8
-
 // Result is a financial result and its fees, in minor units of one currency.
 type Result struct {
 	Effect txn.Effect // Debit: the cardholder pays; Credit: gets back

@@ -26,7 +26,7 @@ func TestPostBalances(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawResult(t)
 		postings := Post(nil, &r)
-		if len(postings) > PostingsMax {
+		if len(postings) > 8 {
 			t.Fatalf("%d postings", len(postings))
 		}
 		var sum int64

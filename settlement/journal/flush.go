@@ -118,9 +118,6 @@ func (j *Journal) land(f *flush) error {
 		defer j.mu.Unlock()
 		return j.err
 	}
-	j.flushes.Add(1)
-	j.records.Add(uint64(f.count))
-	j.bytes.Add(uint64(len(f.buf)))
 	j.last.Store(uint64(f.first) + uint64(f.count) - 1)
 	j.flying, j.spare = nil, f.buf
 	j.wakeWaiters()

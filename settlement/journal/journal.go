@@ -129,9 +129,6 @@ type Journal struct {
 	err      error // why appends are refused; wraps ErrClosed
 
 	truncating sync.Mutex // one Truncate at a time
-
-	flushes, records, bytes atomic.Uint64
-	dropped                 int64 // bytes of torn tail that Open dropped
 }
 
 // stallLooks is how often a flush is looked at within Config.StallTimeout.
@@ -319,20 +316,6 @@ func (j *Journal) First() Position {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.segments[0].first
-}
-
-// Stats is what the journal has done since Open.
-type Stats struct {
-	Flushes, Records, Bytes uint64 // Bytes as written, headers included
-	Segments                int    // files now
-	TornBytes               int64  // unacknowledged bytes that Open dropped
-}
-
-// Stats is a snapshot.
-func (j *Journal) Stats() Stats {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return Stats{j.flushes.Load(), j.records.Load(), j.bytes.Load(), len(j.segments), j.dropped}
 }
 
 // Close releases the files and the directory. Run must have returned. Scans

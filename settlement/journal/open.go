@@ -132,16 +132,16 @@ func (j *Journal) recoverTail() error {
 	if j.cfg.ReadOnly {
 		return nil // what follows may be under the writer's pen
 	}
-	var err error
-	if j.dropped, err = s.tornLength(r.off, chunk[:]); err != nil {
+	torn, err := s.tornLength(r.off, chunk[:])
+	if err != nil {
 		return err
 	}
-	if off, found := s.findBlock(r.off+1, r.off+j.dropped, r.next, chunk[:0]); found {
+	if off, found := s.findBlock(r.off+1, r.off+torn, r.next, chunk[:0]); found {
 		bad.Offset, bad.Position = max(bad.Offset, r.off), max(bad.Position, r.next)
 		bad.Reason += fmt.Sprintf("; a good block follows at byte %d, so this one was acknowledged: restore the file from a copy", off)
 		return bad
 	}
-	if err := s.zero(r.off, j.dropped); err != nil {
+	if err := s.zero(r.off, torn); err != nil {
 		return err
 	}
 	return s.writeAgain(end.off, r.off)

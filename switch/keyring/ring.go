@@ -381,13 +381,6 @@ func (t *terminal) close() {
 	}
 }
 
-// Len is the number of terminals with a key.
-func (r *Ring) Len() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.terminals)
-}
-
 // Close ends all open keys and the vault.
 func (r *Ring) Close() error {
 	r.mu.Lock()

@@ -269,8 +269,8 @@ func TestStoreIsWrittenAnew(t *testing.T) {
 	}
 	d.restart()
 	d.want("sale after the log was written anew", d.ring.Check(d.request(0)), txn.Approved)
-	if d.ring.Len() != 1 {
-		t.Errorf("%d terminals", d.ring.Len())
+	if len(d.ring.terminals) != 1 {
+		t.Errorf("%d terminals", len(d.ring.terminals))
 	}
 }
 

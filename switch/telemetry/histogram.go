@@ -52,21 +52,8 @@ func cellMax(i int) uint64 {
 	return uint64(i-shift<<cellBits+1)<<shift - 1
 }
 
-// Count is the number of values so far.
-func (h *Histogram) Count() (n uint64) {
-	for i := range h.cells {
-		n += h.cells[i].Load()
-	}
-	return n
-}
-
-// Quantile is a value that a share q of all values does not exceed, at most
-// 3.2 % above the smallest such; 0 when there are none.
-func (h *Histogram) Quantile(q float64) int64 {
-	return Quantile(q, h)
-}
-
-// Quantile is the quantile of several histograms taken as one.
+// Quantile is a value that a share q of all values of the histograms does not
+// exceed, at most 3.2 % above the smallest such; 0 when there are none.
 func Quantile(q float64, hs ...*Histogram) int64 {
 	var cells [cellCount]uint64
 	var total uint64

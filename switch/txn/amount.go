@@ -2,9 +2,7 @@ package txn
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -75,12 +73,6 @@ type Amount struct {
 	Currency Currency
 }
 
-// Errors of Amount.Add.
-var (
-	ErrCurrencyMismatch = errors.New("amounts are of different currencies")
-	ErrAmountOverflow   = errors.New("amount overflows 64 bits")
-)
-
 // ParseAmount reads a decimal number of major units, such as "12.5" or "1000",
 // exactly. More decimals than the currency has, a sign, or more than AmountMax
 // are errors.
@@ -101,18 +93,6 @@ func ParseAmount(s string, c Currency) (Amount, error) {
 		return Amount{}, fmt.Errorf("amount %q must be of at most 12 digits in minor units", s)
 	}
 	return Amount{int64(minor), c}, nil
-}
-
-// Add is a+b. It fails on different currencies and on overflow; the result is
-// then the zero Amount.
-func (a Amount) Add(b Amount) (Amount, error) {
-	if a.Currency != b.Currency {
-		return Amount{}, ErrCurrencyMismatch
-	}
-	if (b.Minor > 0 && a.Minor > math.MaxInt64-b.Minor) || (b.Minor < 0 && a.Minor < math.MinInt64-b.Minor) {
-		return Amount{}, ErrAmountOverflow
-	}
-	return Amount{a.Minor + b.Minor, a.Currency}, nil
 }
 
 // String is Major with the currency's number, such as "123.45 156".

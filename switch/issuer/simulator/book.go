@@ -76,22 +76,6 @@ func Standing(entries []Entry) []Entry {
 	return standing
 }
 
-// Total is the sum of the standing approvals of one kind; currencies are added.
-type Total struct {
-	Count int
-	Minor int64
-}
-
-// Totals are the sums of a book's standing approvals by kind.
-func Totals(entries []Entry) map[txn.Kind]Total {
-	totals := map[txn.Kind]Total{}
-	for _, e := range Standing(entries) {
-		t := totals[e.Transaction()]
-		totals[e.Transaction()] = Total{t.Count + 1, t.Minor + e.Amount}
-	}
-	return totals
-}
-
 // The kinds of entries.
 const (
 	Approved = "approved"

@@ -1,6 +1,7 @@
 package acquirer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -57,27 +58,14 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() error {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&c.AnswerWithin, 30*time.Second)
-	def(&c.UndeliveredGrace, time.Minute)
-	def(&c.ReversalRetry, time.Second)
-	def(&c.ReversalRetryMax, time.Minute)
-	if c.InFlightMax == 0 {
-		c.InFlightMax = 20_000
-	}
-	if c.TerminalBurst == 0 {
-		c.TerminalBurst = 20
-	}
-	if c.ParkAfter == 0 {
-		c.ParkAfter = 10
-	}
-	if c.ReversalsInFlight == 0 {
-		c.ReversalsInFlight = 64
-	}
+	c.AnswerWithin = cmp.Or(c.AnswerWithin, 30*time.Second)
+	c.UndeliveredGrace = cmp.Or(c.UndeliveredGrace, time.Minute)
+	c.ReversalRetry = cmp.Or(c.ReversalRetry, time.Second)
+	c.ReversalRetryMax = cmp.Or(c.ReversalRetryMax, time.Minute)
+	c.InFlightMax = cmp.Or(c.InFlightMax, 20_000)
+	c.TerminalBurst = cmp.Or(c.TerminalBurst, 20)
+	c.ParkAfter = cmp.Or(c.ParkAfter, 10)
+	c.ReversalsInFlight = cmp.Or(c.ReversalsInFlight, 64)
 	c.Originals = c.Originals.WithDefaults()
 	if c.Day.Zone == nil {
 		return errors.New("day: a time zone is needed")

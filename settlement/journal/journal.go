@@ -19,6 +19,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +75,10 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.SegmentSize, 64<<20)
-	setDefault(&c.QueueSize, 4<<20)
-	setDefault(&c.QueueWait, time.Second)
-	setDefault(&c.StallTimeout, 10*time.Second)
+	c.SegmentSize = cmp.Or(c.SegmentSize, 64<<20)
+	c.QueueSize = cmp.Or(c.QueueSize, 4<<20)
+	c.QueueWait = cmp.Or(c.QueueWait, time.Second)
+	c.StallTimeout = cmp.Or(c.StallTimeout, 10*time.Second)
 	return c
 }
 
@@ -91,13 +92,6 @@ func (c Config) validate() error {
 		return errors.New("journal waits must not be negative")
 	}
 	return nil
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // Journal is one open journal. All methods may be called by any goroutine.

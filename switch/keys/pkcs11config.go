@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -34,15 +35,9 @@ func (c *PKCS11Config) pin() ([]byte, error) {
 const pkcs11SessionsMax = 256
 
 func (c *PKCS11Config) validate() error {
-	if c.LMKLabel == "" {
-		c.LMKLabel = "acqswitch-lmk"
-	}
-	if c.Sessions == 0 {
-		c.Sessions = 8
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 2 * time.Second
-	}
+	c.LMKLabel = cmp.Or(c.LMKLabel, "acqswitch-lmk")
+	c.Sessions = cmp.Or(c.Sessions, 8)
+	c.Timeout = cmp.Or(c.Timeout, 2*time.Second)
 	switch {
 	case c.Module == "":
 		return errors.New("module must be the path of a PKCS#11 library")

@@ -19,6 +19,8 @@
 package original
 
 import (
+	"cmp"
+
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -45,15 +47,10 @@ type Rules struct {
 
 // WithDefaults fills what is zero.
 func (r Rules) WithDefaults() Rules {
-	def := func(v *int, to int) {
-		if *v == 0 {
-			*v = to
-		}
-	}
-	def(&r.RefundDays, 30)
-	def(&r.PreauthDays, 30)
-	def(&r.CompletionPercent, 115)
-	def(&r.TipPercent, 15)
+	r.RefundDays = cmp.Or(r.RefundDays, 30)
+	r.PreauthDays = cmp.Or(r.PreauthDays, 30)
+	r.CompletionPercent = cmp.Or(r.CompletionPercent, 115)
+	r.TipPercent = cmp.Or(r.TipPercent, 15)
 	return r
 }
 

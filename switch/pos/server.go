@@ -14,6 +14,7 @@
 package pos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,24 +129,13 @@ type Listener struct {
 }
 
 func (c *Config) setDefaults() {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&c.FrameDeadline, txn.FrameDeadlineDefault)
-	def(&c.WriteDeadline, 10*time.Second)
-	def(&c.IdleMax, time.Hour)
-	def(&c.DrainWithin, 35*time.Second)
-	if c.SessionsMax == 0 {
-		c.SessionsMax = 20_000
-	}
-	if c.SessionsPerAddressMax == 0 {
-		c.SessionsPerAddressMax = c.SessionsMax
-	}
-	if c.InFlightMax == 0 {
-		c.InFlightMax = 128
-	}
+	c.FrameDeadline = cmp.Or(c.FrameDeadline, txn.FrameDeadlineDefault)
+	c.WriteDeadline = cmp.Or(c.WriteDeadline, 10*time.Second)
+	c.IdleMax = cmp.Or(c.IdleMax, time.Hour)
+	c.DrainWithin = cmp.Or(c.DrainWithin, 35*time.Second)
+	c.SessionsMax = cmp.Or(c.SessionsMax, 20_000)
+	c.SessionsPerAddressMax = cmp.Or(c.SessionsPerAddressMax, c.SessionsMax)
+	c.InFlightMax = cmp.Or(c.InFlightMax, 128)
 }
 
 // Server is the front end. Listen binds, Run serves.

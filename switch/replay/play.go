@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -156,14 +157,7 @@ func (p *player) address(reference bool, dialect string) string {
 	return cmp.Or(addrs[dialect], addrs[""])
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	var all []string
-	for k := range m {
-		all = append(all, k)
-	}
-	slices.Sort(all)
-	return all
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (o *Options) pace() string {
 	switch {

@@ -16,6 +16,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,18 +53,11 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.Service, "acqswitch")
-	setDefault(&c.SampleRatio, 0.01)
-	setDefault(&c.Slow, 5*time.Second)
-	setDefault(&c.ForcedPerSecond, 100)
+	c.Service = cmp.Or(c.Service, "acqswitch")
+	c.SampleRatio = cmp.Or(c.SampleRatio, 0.01)
+	c.Slow = cmp.Or(c.Slow, 5*time.Second)
+	c.ForcedPerSecond = cmp.Or(c.ForcedPerSecond, 100)
 	return c
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // Telemetry is the instruments of one process.

@@ -18,6 +18,7 @@
 package office
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -54,14 +55,11 @@ type Office struct {
 // New is the office of a database. cards seals and hashes what must not be read
 // there; without them nothing can be changed.
 func New(db *sqldb.DB, desk *approval.Desk, cards *keys.Cards, cfg Config) *Office {
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&cfg.IdleDays, 90}, {&cfg.StopDays, 365}, {&cfg.InspectDays, 180}, {&cfg.InspectGraceDays, 30}, {&cfg.MicroMax, 2}} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
+	cfg.IdleDays = cmp.Or(cfg.IdleDays, 90)
+	cfg.StopDays = cmp.Or(cfg.StopDays, 365)
+	cfg.InspectDays = cmp.Or(cfg.InspectDays, 180)
+	cfg.InspectGraceDays = cmp.Or(cfg.InspectGraceDays, 30)
+	cfg.MicroMax = cmp.Or(cfg.MicroMax, 2)
 	return &Office{db: db, desk: desk, cards: cards, cfg: cfg, now: time.Now}
 }
 

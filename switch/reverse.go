@@ -29,6 +29,7 @@ import (
 //	its void unknown    00                           ReversalDue, sent once the void is undone
 //	a refund, an advice 12 (KindIsNotOffered)        none, and not remembered: it is repeated until it is taken, never undone
 //	other amount        64 (OriginalAmountDiffers)   none, and not remembered
+//	other card          14 (CardIsNotTheOriginals)   none, and not remembered: its terminal has used the number twice
 //	other codes (CUP)   25 (OriginalIsUnknown)       none, and not remembered
 //	an earlier day's    25 (OriginalIsOfAnotherDay)  none, but today's of that number is shunned; until replayGrace after the cut-over it still counts
 //
@@ -182,6 +183,8 @@ func (s *Switch) mayReverse(req *txn.Request, orig *txn.Record) txn.Reason {
 		return txn.OriginalIsUnknown
 	case orig.Amount != req.Amount:
 		return txn.OriginalAmountDiffers
+	case !req.PAN.IsZero() && orig.Card != (txn.CardToken{}) && orig.Card != req.CardToken:
+		return txn.CardIsNotTheOriginals
 	case req.Replacement.Minor != 0 && !orig.Request.Divisible():
 		return txn.KindIsNotOffered
 	}

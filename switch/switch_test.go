@@ -585,6 +585,26 @@ func TestF07TerminalReversal(t *testing.T) {
 	}
 }
 
+// A terminal that lost its memory uses a number again. What it then reverses is not the
+// sale of another card that has the number and the amount.
+func TestReversalOfAnotherCardsSale(t *testing.T) {
+	h := newHouse(t)
+	h.ask(sale("10000001", 7, 500))
+	other := reversal("10000001", 7, 500)
+	other.PAN, _ = txn.ParsePAN("6222020000000007")
+	h.want("of another card", h.ask(other), txn.CardIsNotTheOriginals, "14")
+	h.settle()
+	if got := h.bank.undone(0); got != 0 {
+		t.Errorf("the issuer saw %d reversals of the other card's sale", got)
+	}
+	other.PAN, _ = txn.ParsePAN(testPAN)
+	h.want("of its own", h.ask(other), txn.Approved, "00")
+	h.settle()
+	if got := h.bank.undone(0); got != 1 {
+		t.Errorf("the issuer saw %d reversals, want 1", got)
+	}
+}
+
 // Every answer about money has a card in it (cup-pos A4), also where the terminal
 // named none because it is the original's: the first and what is told again.
 func TestCardlessIsToldTheCard(t *testing.T) {

@@ -35,7 +35,7 @@ type Book struct {
 type shard struct {
 	mu      sync.Mutex // held for memory operations only, never across I/O
 	today   txn.Date
-	current map[txn.TerminalID]uint32 // the batch that each terminal is in: opened last
+	current map[txn.TerminalID]uint32 // the batch that each terminal is in: opened last, never 0
 	batches map[name]entry
 	items   arena
 }
@@ -164,14 +164,16 @@ func (sh *shard) find(n name) (entry, bool) {
 		return e, true
 	}
 	number := sh.current[n.terminal]
-	if last, ok := sh.batches[name{n.terminal, number}]; ok && (last.state != txn.BatchClosed || !known && behind(n.number, number)) {
+	if last, ok := sh.batches[name{n.terminal, number}]; ok && number != 0 && (last.state != txn.BatchClosed || !known && behind(n.number, number)) {
 		return e, known
 	}
 	if !known {
 		e = entry{head: none, touched: sh.today}
 		sh.batches[n] = e
 	}
-	sh.current[n.terminal] = n.number
+	if n.number != 0 { // a batch without number is nobody's current one
+		sh.current[n.terminal] = n.number
+	}
 	return e, true
 }
 
@@ -241,7 +243,7 @@ func (b *Book) count(rec *txn.Record, position uint64) {
 	e, ok := sh.batches[n]
 	if !ok {
 		e.head = none
-		if !rec.Request.Told() { // it was admitted: at recovery this opens the batch
+		if n.number != 0 && !rec.Request.Told() { // it was admitted: at recovery this opens the batch
 			sh.current[n.terminal] = n.number
 		}
 	}
@@ -294,7 +296,7 @@ func (b *Book) settled(rec *txn.Record, f *txn.BatchFact, position uint64) {
 	e, ok := sh.batches[n]
 	if !ok {
 		e.head = none
-		if last, ok := sh.batches[name{n.terminal, sh.current[n.terminal]}]; !ok || last.state == txn.BatchClosed {
+		if last, ok := sh.batches[name{n.terminal, sh.current[n.terminal]}]; n.number != 0 && (!ok || last.state == txn.BatchClosed) {
 			sh.current[n.terminal] = n.number
 		}
 	}

@@ -445,6 +445,27 @@ func TestBatchWithoutNumber(t *testing.T) {
 	}
 }
 
+// Transactions and totals without a batch number leave their terminal in the batch it is in,
+// and keep it from none.
+func TestWithoutNumberBesideABatch(t *testing.T) {
+	d := &desk{t: t, book: NewBook()}
+	for number := uint32(7); number < 9; number++ {
+		d.apply(outcome(txn.KindSale, 0, 1, 500))
+		d.settle(0, txn.Totals{})
+		for stan := uint32(2); stan < 4; stan++ {
+			if r, _ := d.book.Admit(request(txn.KindSale, number, stan)); r != txn.Approved {
+				t.Fatalf("sale %d of batch %d: %s", stan, number, r)
+			}
+			d.apply(outcome(txn.KindSale, number, stan, 500))
+			d.apply(outcome(txn.KindSale, 0, stan, 500))
+		}
+		d.settle(number, txn.Totals{Debit: txn.Sum{Count: 2, Minor: 1000}})
+		if f, _ := d.settle(0, txn.Totals{Debit: txn.Sum{Count: 3, Minor: 1500}}); f.State != txn.BatchClosed {
+			t.Errorf("without number: %+v", f)
+		}
+	}
+}
+
 // A sale costs the Book no allocation but its share of a chunk of items.
 func TestASaleAllocatesNothing(t *testing.T) {
 	b := NewBook()

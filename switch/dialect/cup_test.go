@@ -115,6 +115,16 @@ func TestCUPKinds(t *testing.T) {
 	}
 }
 
+// DE48 of a tip repeats the money added: what has the whole bill in DE4 is not charged.
+func TestCUPTipIsNotTheBill(t *testing.T) {
+	d := terminal(t, "cup-pos")
+	tip := cupSale.with(fields{37: "112109310002", 60: "3400000100060", 61: "00000100000211210048802900000", 48: "000000012345"})
+	if x := decoded(t, d, build(t, d.Codec(), 0x0220, tip)); x.Fault != nil {
+		t.Error(x.Fault)
+	}
+	checkFault(t, decoded(t, d, build(t, d.Codec(), 0x0220, tip.with(fields{48: "000000001000"}))), "field 48")
+}
+
 // A payment code stands for the card.
 func TestCUPPaymentCode(t *testing.T) {
 	d := terminal(t, "cup-pos")

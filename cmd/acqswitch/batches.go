@@ -228,7 +228,7 @@ func (r *batchesReport) rows() []*batchRow {
 		k := key{l.Merchant, l.Terminal, l.Batch, l.Currency}
 		row := last[k]
 		if row == nil || row.State == txn.BatchClosed.String() && (l.Theirs != nil || l.Step == txn.StepClose.String()) { // not what follows even totals
-			row = &batchRow{batchLine: l}
+			row = &batchRow{batchLine: l, verdict: "began on an earlier day"} // unless l says otherwise
 			rows, last[k] = append(rows, row), row
 		}
 		row.State = l.State

@@ -116,6 +116,14 @@ func TestBatchOverTCP(t *testing.T) {
 	s.checkNoCardInClear()
 }
 
+// Totals that were told before the cut-over are in the list of that day; what followed says so.
+func TestBatchEndedAfterTheCutOver(t *testing.T) {
+	r := batchesReport{Settled: []batchLine{{Batch: 1, State: "closed", Step: "end", Missing: &totalsLine{}, Items: &uploadedItems{3, 3}}}}
+	if got := r.rows()[0].verdict; got != "began on an earlier day, 3 of 3 items uploaded" {
+		t.Errorf("verdict %q", got)
+	}
+}
+
 // batches is the report of a business day.
 func (s *stack) batches(verb string) (r batchesReport) {
 	s.t.Helper()

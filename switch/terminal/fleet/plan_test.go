@@ -44,6 +44,7 @@ var exceptions = map[txn.Reason]string{
 	txn.AmountIsOverMaximum:      "no field of a message holds such an amount",
 	txn.TerminalIsTooFast:        "the pace of terminals is bounded by settings, and depends on the machine",
 	txn.TerminalHasNoKeys:        "all terminals are given their test keys",
+	txn.ChipAmountDiffers:        "an alert, unless a policy refuses it",
 	txn.OriginalIsBusy:           "needs two requests of one terminal at the same time",
 	txn.OriginalIsTooOld:         "needs more than one day",
 	txn.OriginalIsOfAnotherDay:   "needs more than one day",

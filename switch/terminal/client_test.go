@@ -130,7 +130,7 @@ func TestWrongAnswersAreNone(t *testing.T) {
 		{"another amount", replace("\x12\x34", "\x12\x35"), 4},
 		{"another terminal", replace("10000001", "10000002"), 41},
 		{"another merchant in an approval", replace("999290054110001", "999290054110002"), 42},
-		{"no message", replace("10000001", "1000000"), -1},
+		{"no message", patch(13, 0xAA, 0xAA), -1},
 		{"none", func([]byte) []byte { return nil }, -1},
 	} {
 		t.Run(row.name, func(t *testing.T) {

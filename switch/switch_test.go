@@ -170,6 +170,9 @@ func (b *bank) Advise(_ context.Context, rec *txn.Record, pan []byte, attempt in
 	if string(pan) != testPAN {
 		b.t.Errorf("advice of %d carries another card number", rec.Original)
 	}
+	if len(rec.Told) == 0 {
+		b.t.Errorf("the %s of %d is told without what it said first", rec.Request, rec.ID)
+	}
 	frame, err := issuerDialect.AppendAdvice(nil, rec, pan, attempt > 0)
 	if err != nil {
 		b.t.Errorf("advice of %d cannot be sent: %v", rec.Original, err)

@@ -72,11 +72,9 @@ func TestClockIsBelieved(t *testing.T) {
 	}
 }
 
-// A clock that is put days ahead and back settles no day that is not over; none is left
-// out, and none settled again.
-func TestF74ClockIsPutAheadOfSettlement(t *testing.T) {
-	t.Parallel()
-	dir := pastDay(t, 300)
+// appIn is a small switch of a directory whose data directory is there.
+func appIn(t *testing.T, dir string) *app {
+	t.Helper()
 	data := filepath.Join(dir, "data")
 	if _, err := keys.OpenCards(filepath.Join(data, "card.keys")); err != nil {
 		t.Fatal(err)
@@ -100,6 +98,15 @@ issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+// A clock that is put days ahead and back settles no day that is not over; none is left
+// out, and none settled again.
+func TestF74ClockIsPutAheadOfSettlement(t *testing.T) {
+	t.Parallel()
+	dir := pastDay(t, 300)
+	a := appIn(t, dir)
 	running := newStages()
 	defer func() {
 		if err := both(running.stop(0), a.close()); err != nil {
@@ -192,7 +199,7 @@ issuers: [{name: east, address: "127.0.0.1:1", bins: ["62"], timeout: 1s}]
 	}
 	listed := 0
 	for _, day := range settled() {
-		listed += strings.Count(read(t, filepath.Join(data, "settlement", day.String(), "statements.csv")), "\n") - 1
+		listed += strings.Count(read(t, filepath.Join(a.cfg.DataDir, "settlement", day.String(), "statements.csv")), "\n") - 1
 	}
 	if want := 300 + int(id) - 1000 - 1; listed != want { // all but the last, of a day that goes on
 		t.Errorf("%d transactions are settled, want %d", listed, want)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +42,7 @@ func TestF83SecondSignal(t *testing.T) {
 		}
 	}
 	tell()
+	time.Sleep(oneSignal / 4) // two at once are one to the kernel
 	tell()
 	select {
 	case <-s.server.ended:
@@ -84,6 +88,21 @@ func TestF83StopThatHangs(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The time of a stop counts when a stage has failed, too: nobody has asked for that stop.
+func TestF83StopAfterAFailure(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a, counts := appIn(t, dir), 0
+	a.stops = func() { counts++ }
+	failed := errors.New("failed")
+	if err := a.run(t.Context(), func() { a.stages.fail(failed) }); !errors.Is(err, failed) || counts != 1 {
+		t.Errorf("%v, the stop's time began %d times", err, counts)
 	}
 }
 

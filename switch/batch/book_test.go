@@ -458,6 +458,12 @@ func TestWithoutNumberBesideABatch(t *testing.T) {
 			}
 			d.apply(outcome(txn.KindSale, number, stan, 500))
 			d.apply(outcome(txn.KindSale, 0, stan, 500))
+			if r, _ := d.book.Admit(request(txn.KindSale, 0, stan+100)); r != txn.Approved {
+				t.Fatalf("sale %d without number: %s", stan, r)
+			}
+			if r, _ := d.book.Admit(request(txn.KindSale, number+1, stan)); r == txn.Approved {
+				t.Fatalf("batch %d was opened beside %d", number+1, number)
+			}
 		}
 		d.settle(number, txn.Totals{Debit: txn.Sum{Count: 2, Minor: 1000}})
 		if f, _ := d.settle(0, txn.Totals{Debit: txn.Sum{Count: 3, Minor: 1500}}); f.State != txn.BatchClosed {

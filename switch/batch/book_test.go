@@ -469,6 +469,9 @@ func TestWithoutNumberBesideABatch(t *testing.T) {
 		if f, _ := d.settle(0, txn.Totals{Debit: txn.Sum{Count: 3, Minor: 1500}}); f.State != txn.BatchClosed {
 			t.Errorf("without number: %+v", f)
 		}
+		if r, _ := d.book.Admit(request(txn.KindSale, 6, 1)); r == txn.Approved {
+			t.Fatalf("batch 6 was opened behind %d", number)
+		}
 	}
 }
 

@@ -172,7 +172,8 @@ func (h *history) batch(pos uint64, rec *txn.Record) {
 			r.broken(RuleBatch, rec.ID, "the %s at %d says the batch has %s, the transactions before it are %s", f.Step, pos, totals(f.Ours), totals(ours))
 		}
 		theirs := f.Theirs[0].Plus(f.Theirs[1])
-		if even := f.Result == [2]txn.Comparison{txn.Even, txn.Even}; f.Step == txn.StepSettle && f.Result[0] != txn.NotComparable && even != (theirs == f.Ours) {
+		if even := f.Result == [2]txn.Comparison{txn.Even, txn.Even}; f.Step == txn.StepSettle && f.Result[0] != txn.NotComparable &&
+			even != h.batches.Agrees(rec.Key.Terminal, rec.Key.Batch, rec.Day, theirs) {
 			r.broken(RuleBatch, rec.ID, "the settlement at %d was told %s of %s and %s", pos, f.Result[0], totals(theirs), totals(f.Ours))
 		}
 	}

@@ -471,6 +471,16 @@ func TestTips(t *testing.T) {
 	h.want("tip", h.ask(about(txn.KindTip, 2, 100, 1)), txn.Approved, "00")
 	h.want("tip that makes it too much", h.ask(about(txn.KindTip, 3, 51, 1)), txn.OriginalAmountDiffers, "64")
 	h.want("adjustment up to the percentage", h.ask(about(txn.KindAdjustment, 4, 50, 1)), txn.Approved, "00")
+	bill := func(stan uint32, minor, whole int64) txn.Request {
+		r := about(txn.KindTip, stan, minor, 21)
+		r.Bill = whole
+		return r
+	}
+	h.want("another sale", h.ask(sale("10000001", 21, 1000)), txn.Approved, "00")
+	h.want("tip to a bill of something else", h.ask(bill(22, 50, 1049)), txn.OriginalAmountDiffers, "64")
+	h.want("tip to a bill", h.ask(bill(23, 50, 1050)), txn.Approved, "00")
+	h.want("tip to a bill without the first", h.ask(bill(24, 50, 1050)), txn.OriginalAmountDiffers, "64")
+	h.want("second tip to it", h.ask(bill(25, 50, 1100)), txn.Approved, "00")
 	h.want("refund of it all", h.ask(about(txn.KindRefund, 5, 1150, 1)), txn.Approved, "00")
 	h.want("sale over the limit", h.ask(sale("10000001", 6, 200_000)), txn.DayAmountIsOverLimit, "61")
 	cardless := about(txn.KindTip, 7, 1, 6)

@@ -54,6 +54,7 @@ type entry struct {
 	touched  txn.Date // of the last one
 	head     int32    // its items, newest first
 	uploaded uint32   // different items that were uploaded
+	tips     uint32   // of the debits, those that add to another
 	currency txn.Currency
 	merchant txn.MerchantID
 	state    txn.BatchState
@@ -254,6 +255,9 @@ func (b *Book) count(rec *txn.Record, position uint64) {
 	e.mixed = e.mixed || e.currency != rec.Amount.Currency
 	side := e.totals.Side(rec.Request.Totals())
 	side.Count, side.Minor = side.Count+1, side.Minor+rec.Amount.Minor
+	if rec.Request == txn.KindTip || rec.Request == txn.KindAdjustment {
+		e.tips++
+	}
 	it := item{stan: rec.Key.STAN, minor: rec.Amount.Minor, card: short(&rec.Card), next: e.head}
 	if rec.Request.Totals() == txn.Credit {
 		it.stan |= flagCredit
@@ -388,6 +392,22 @@ func (b *Book) Totals(t txn.TerminalID, number uint32, day txn.Date) txn.Totals 
 	sh := b.open(&t, day)
 	defer sh.mu.Unlock()
 	return sh.batches[name{t, number}].totals
+}
+
+// Agrees says that theirs are the totals of one batch on a day. Some terminals count a
+// tip or an adjustment as a debit of its own, others raise their sale by it: the sums of
+// those are ours, and their count is less by as many.
+func (b *Book) Agrees(t txn.TerminalID, number uint32, day txn.Date, theirs txn.Totals) bool {
+	sh := b.open(&t, day)
+	defer sh.mu.Unlock()
+	e := sh.batches[name{t, number}]
+	return e.agrees(theirs)
+}
+
+func (e *entry) agrees(theirs txn.Totals) bool {
+	raised := e.totals
+	raised.Debit.Count -= e.tips
+	return theirs == e.totals || theirs == raised
 }
 
 // Oldest forgets what is too old on day today, and is the first journal position

@@ -173,6 +173,25 @@ func TestReversedInPart(t *testing.T) {
 	}
 }
 
+// A terminal counts its tips, or raises the sales by them; it does not do both.
+func TestTipsAreCountedEitherWay(t *testing.T) {
+	for debit, want := range map[txn.Sum]txn.Comparison{
+		{Count: 4, Minor: 660}: txn.Even,
+		{Count: 2, Minor: 660}: txn.Even,
+		{Count: 3, Minor: 660}: txn.Uneven,
+		{Count: 2, Minor: 600}: txn.Uneven,
+	} {
+		d := desk{t: t, book: NewBook()}
+		d.apply(outcome(txn.KindSale, 1, 2, 500))
+		d.apply(outcome(txn.KindSale, 1, 3, 100))
+		d.apply(outcome(txn.KindTip, 1, 4, 50))
+		d.apply(outcome(txn.KindAdjustment, 1, 5, 10))
+		if f, _ := d.settle(1, txn.Totals{Debit: debit}); f.Result[0] != want {
+			t.Errorf("%d of %d: %s, want %s", debit.Count, debit.Minor, f.Result[0], want)
+		}
+	}
+}
+
 // The states of a batch: what each step is answered and leaves, and whether a
 // sale is admitted then.
 func TestStates(t *testing.T) {

@@ -38,7 +38,7 @@ func (b *Book) Settle(req *txn.Request, f *txn.BatchFact) txn.Reason {
 	switch {
 	case e.mixed || e.first != 0 && req.Amount.Currency != 0 && e.currency != req.Amount.Currency:
 		f.Result = [2]txn.Comparison{txn.NotComparable, txn.NotComparable}
-	case req.Totals[0].Plus(req.Totals[1]) == e.totals:
+	case e.agrees(req.Totals[0].Plus(req.Totals[1])):
 		f.Result = [2]txn.Comparison{txn.Even, txn.Even}
 	default:
 		for i := range told {

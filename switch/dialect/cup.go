@@ -190,7 +190,9 @@ func decodeCUP(x *Exchange) error {
 		return errField{11, "must be 000001 to 999999"}
 	}
 	if tip := req.Additional; req.Kind == txn.KindTip && len(tip) == 12 && long(tip) != req.Amount.Minor {
-		return errField{48, "must be the tip, which is field 4"} // as in checkTip
+		if req.Bill, req.Amount.Minor = req.Amount.Minor, long(tip); req.Bill < req.Amount.Minor {
+			return errField{48, "must be the tip: field 4, or what of field 4 is added"}
+		}
 	}
 	if req.PAN.IsZero() && req.Entry == txn.EntryCode {
 		if err := decodeCode(m.Value(59), req); err != nil {

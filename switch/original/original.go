@@ -185,7 +185,7 @@ func (r *Rules) amount(t *Transaction, done *sums, req *txn.Request) txn.Reason 
 		if done.refunds > 0 {
 			return txn.OriginalDoesNotStand
 		}
-		within = done.tips+asked <= percent(whole, r.TipPercent)
+		within = done.tips+asked <= percent(whole, r.TipPercent) && (req.Bill == 0 || req.Bill == whole+done.tips+asked)
 	}
 	if !within {
 		return txn.OriginalAmountDiffers

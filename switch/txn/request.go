@@ -66,6 +66,7 @@ type Request struct {
 	KeySet         uint16   // which working keys a sign-on asks for, as CUP numbers the sets (DE60.3)
 	Country        uint16   // DE19 ISO 3166 numeric, 0 when absent
 	Instalments    uint8    // in how many the cardholder pays, 0 where the message does not say
+	Bill           int64    // what a tip makes of its sale, in minor units, 0 where the message does not say
 	Replacement    Amount   // what a partial reversal leaves of its original (DE95), 0: nothing
 	// Totals are a settlement's, of domestic and of foreign cards; Items are an
 	// upload's, in the exchange's memory; Announced is how many items an upload's

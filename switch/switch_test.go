@@ -383,7 +383,7 @@ func TestF33AnswersAndLimits(t *testing.T) {
 			return txn.OutcomeDeclined, txn.IssuerDeclined, "51"
 		}, txn.IssuerDeclined, "51", 0, 0},
 		{"a code of our side is not passed on", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
-			return txn.OutcomeDeclined, txn.IssuerDeclined, "A0"
+			return txn.OutcomeDeclined, txn.IssuerDeclined, "99"
 		}, txn.IssuerDeclined, "05", 0, 0},
 		{"C1 timeout to unknown to reversed", 0, func(*txn.Request) (txn.Outcome, txn.Reason, string) {
 			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""

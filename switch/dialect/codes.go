@@ -113,14 +113,19 @@ var (
 )
 
 // issuerCodes are the refusals of issuers that terminals of both dialects
-// understand; any other becomes the dialect's code for IssuerDeclined. Codes
-// that mean something else on this side of the switch (77, 97, 98, 99, A0: the
-// terminal's own keys and links; 94, 95: its own numbering and totals) are
-// never passed through.
+// understand; any other becomes the dialect's code for IssuerDeclined, or for what
+// networkCodes says. Codes that mean something else on this side of the switch (77, 97,
+// 99, A0: the terminal's own keys and registration; 94, 95: its own numbering and
+// totals) are never passed through.
 var issuerCodes = set(
 	"01", "02", "03", "04", "05", "06", "07", "09", "12", "13", "14", "15", "19", "20", "21", "22", "23", "25", "30",
 	"31", "33", "34", "35", "36", "37", "38", "39", "40", "41", "42", "43", "44", "51", "52", "53", "54", "55", "56",
 	"57", "58", "59", "60", "61", "62", "63", "64", "65", "66", "67", "68", "75", "90", "91", "92", "93", "96")
+
+// networkCodes are UnionPay's refusals that are not the card's: no answer came from behind
+// its network, which undoes what may have been booked there, or our MAC is wrong. A
+// terminal is told what it would be of its own switch.
+var networkCodes = map[[2]byte]txn.Reason{{'9', '8'}: txn.IssuerDidNotAnswer, {'A', '0'}: txn.SwitchFailed}
 
 func codes(m map[txn.Reason]string) (t [txn.Reasons][2]byte) {
 	for r := range t {

@@ -230,8 +230,13 @@ func Code(dialect uint8, kind txn.Kind, reason txn.Reason, issuer [2]byte) [2]by
 	if int(dialect) < len(terminals) && terminals[dialect] != nil {
 		codes = terminals[dialect].codes
 	}
-	if reason == txn.IssuerDeclined && issuerCodes[issuer] {
-		return issuer
+	if reason == txn.IssuerDeclined {
+		if issuerCodes[issuer] {
+			return issuer
+		}
+		if why, ok := networkCodes[issuer]; ok {
+			reason = why
+		}
 	}
 	return codes[reason]
 }

@@ -189,9 +189,9 @@ func decodeCUP(x *Exchange) error {
 	if req.Key.STAN == 0 {
 		return errField{11, "must be 000001 to 999999"}
 	}
-	if tip := req.Additional; req.Kind == txn.KindTip && len(tip) == 12 && long(tip) != req.Amount.Minor {
-		if req.Bill, req.Amount.Minor = req.Amount.Minor, long(tip); req.Bill < req.Amount.Minor {
-			return errField{48, "must be the tip: field 4, or what of field 4 is added"}
+	if tip := req.Additional; req.Kind == txn.KindTip && len(tip) == 12 {
+		if err := added(req, 48, long(tip)); err != nil {
+			return err
 		}
 	}
 	if req.PAN.IsZero() && req.Entry == txn.EntryCode {
@@ -201,6 +201,17 @@ func decodeCUP(x *Exchange) error {
 	}
 	if !req.HasCard() && req.Entry != txn.EntryCode && cardless&(1<<req.Kind) == 0 {
 		return missing(2)
+	}
+	return nil
+}
+
+// added takes what a tip's own field says is added. DE4 is the same, or the whole bill.
+func added(req *txn.Request, field int, tip int64) error {
+	switch told := req.Amount.Minor; {
+	case told < tip:
+		return errField{field, "must be the tip: field 4, or what of field 4 is added"}
+	case told > tip:
+		req.Bill, req.Amount.Minor = told, tip
 	}
 	return nil
 }

@@ -115,24 +115,31 @@ func TestCUPKinds(t *testing.T) {
 	}
 }
 
-// DE48 of a tip is the money added, of which DE4 may be the whole bill.
-func TestCUPTip(t *testing.T) {
-	d := terminal(t, "cup-pos")
-	tip := cupSale.with(fields{4: "000000012345", 37: "112109310002", 60: "3400000100060", 61: "00000100000211210048802900000"})
-	for de48, want := range map[string]struct{ added, bill int64 }{
-		"":             {123_45, 0},
-		"000000012345": {123_45, 0},
-		"000000001000": {10_00, 123_45},
+// A tip's own field is the money added, of which DE4 may be the whole bill.
+func TestTip(t *testing.T) {
+	for name, tip := range map[string]struct {
+		in    fields
+		field int
+	}{
+		"cup-pos": {cupSale.with(fields{4: "000000012345", 37: "112109310002", 60: "3400000100060", 61: "00000100000211210048802900000"}), 48},
+		"iso87":   {isoSale.with(fields{3: "020000", 4: "000000012345", 90: isoOriginal}), 54},
 	} {
-		x := decoded(t, d, build(t, d.Codec(), 0x0220, tip.with(fields{48: de48})))
-		if x.Fault != nil {
-			t.Fatal(x.Fault)
+		d := terminal(t, name)
+		for said, want := range map[string]struct{ added, bill int64 }{
+			"000000012345": {123_45, 0},
+			"000000001000": {10_00, 123_45},
+			"":             {123_45, 0}, // of ISO 8583:1987 an adjustment
+		} {
+			x := decoded(t, d, build(t, d.Codec(), 0x0220, tip.in.with(fields{tip.field: said})))
+			if x.Fault != nil {
+				t.Fatal(x.Fault)
+			}
+			if req := &x.Request; req.Amount.Minor != want.added || req.Bill != want.bill {
+				t.Errorf("%s, %q: %d are added to make %d, want %+v", name, said, req.Amount.Minor, req.Bill, want)
+			}
 		}
-		if req := &x.Request; req.Amount.Minor != want.added || req.Bill != want.bill {
-			t.Errorf("DE48 %q: %d are added to make %d, want %+v", de48, req.Amount.Minor, req.Bill, want)
-		}
+		checkFault(t, decoded(t, d, build(t, d.Codec(), 0x0220, tip.in.with(fields{tip.field: "000000012346"}))), fmt.Sprintf("field %d", tip.field))
 	}
-	checkFault(t, decoded(t, d, build(t, d.Codec(), 0x0220, tip.with(fields{48: "000000012346"}))), "field 48")
 }
 
 // A payment code stands for the card.

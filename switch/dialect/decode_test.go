@@ -254,7 +254,7 @@ func TestDecode(t *testing.T) {
 		{name: "iso adjustment", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 90: isoOriginal}, facts: isoFacts("adjustment", " of 0/11 on 1122")},
 		{name: "iso adjustment of nothing", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000"}, fault: "field 90 or field 37 must name"},
 		{name: "iso tip", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "000000012345", 90: isoOriginal}, facts: isoFacts("tip", " of 0/11 on 1122")},
-		{name: "iso tip on top of the bill", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "0044156D000000001000", 90: isoOriginal}, fault: "field 54 must end with the tip"},
+		{name: "iso tip of more than the bill", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "0044156D000000012346", 90: isoOriginal}, fault: "field 54 must be the tip"},
 		{name: "iso tip by letters", dialect: "iso87", mti: 0x0220, base: isoSale, change: fields{3: "020000", 54: "ten yuan", 90: isoOriginal}, fault: "field 54 must end with the tip"},
 		{name: "iso reversal of a void", dialect: "iso87", mti: 0x0400, base: isoReversal, change: fields{3: "020000", 90: isoOriginal}, facts: isoFacts("reversal", " of 0/11 on 1122 because 06")},
 		{name: "iso reversal of an authorization", dialect: "iso87", mti: 0x0420, base: isoReversal, change: fields{90: "0100" + isoOriginal[4:]}, facts: isoFacts("reversal", " of 0/11 on 1122 because 06")},

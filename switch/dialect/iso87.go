@@ -179,7 +179,7 @@ func decodeISO87(x *Exchange) error {
 	}
 	switch req.Kind {
 	case txn.KindTip:
-		return checkTip(m, req)
+		return decodeTip(m, req)
 	case txn.KindInstalment:
 		if req.Instalments == 0 {
 			return errField{67, "must be the number of instalments"}
@@ -237,16 +237,14 @@ func decodeOriginal(m *iso.Message, req *txn.Request) error {
 	return nil
 }
 
-// checkTip holds DE54's last twelve digits to DE4, the money added: a terminal
-// that puts the whole of the bill there must not charge the sale twice.
-func checkTip(m *iso.Message, req *txn.Request) error {
+// decodeTip reads DE54's last twelve digits, the money added.
+func decodeTip(m *iso.Message, req *txn.Request) error {
 	v := m.Value(54)
-	if n := len(v); n >= 12 {
-		if tip, err := strconv.ParseUint(string(v[n-12:]), 10, 63); err == nil && int64(tip) == req.Amount.Minor {
-			return nil
-		}
+	tip, err := strconv.ParseUint(string(v[max(0, len(v)-12):]), 10, 63)
+	if len(v) < 12 || err != nil {
+		return errField{54, "must end with the tip, 12 digits"}
 	}
-	return errField{54, "must end with the tip, which is field 4"}
+	return added(req, 54, int64(tip))
 }
 
 // decodeBatch puts what a terminal says of its batch into the form that CUP

@@ -113,6 +113,9 @@ func serve(ctx context.Context, c *console, file, profile string) error {
 	err = a.run(serving, func() {
 		a.printAddresses(c)
 		u.ready()
+		if err := tellManager(); err != nil {
+			a.log.Warn("the service manager cannot be told that terminals can connect", "error", err)
+		}
 		go func() {
 			for {
 				select {

@@ -21,8 +21,8 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// controlSocket is where the commands that change something in a running switch
-// reach it: in the data directory, for its owner only.
+// controlSocket is where commands reach a running switch: in the data directory, for
+// its owner only.
 const controlSocket = "control.sock"
 
 // controlWithin bounds one such command.
@@ -76,6 +76,7 @@ func listenControl(dataDir string) (net.Listener, error) {
 func (a *app) serveControl(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /parked", commanded(func(d decision) (any, error) { return nil, a.decide(d) }))
+	mux.HandleFunc("POST /status", commanded(func(struct{}) (any, error) { return a.status() }))
 	mux.HandleFunc("POST /keys", commanded(func(k newKey) (any, error) { return nil, a.takeKey(k) }))
 	mux.HandleFunc("POST /keys/list", commanded(func(struct{}) (any, error) { return listKeys(a.keys) }))
 	mux.HandleFunc("POST /keys/sealed", commanded(func(k wantedKey) (any, error) { return a.sealedKey(k) }))

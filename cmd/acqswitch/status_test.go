@@ -1,0 +1,32 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "balance: 500000")
+	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")
+	of := []string{"status", "--config", "acqswitch.yaml"}
+	s.cli(of...).check(t, exitOK, "nothing is wrong", "")
+	var got status
+	if r := s.cli(append(of, "-o", "json")...); r.code != exitOK || json.Unmarshal([]byte(r.out), &got) != nil {
+		t.Fatalf("exit %d, %q", r.code, r.out)
+	}
+	if got.PID != s.server.cmd.Process.Pid || got.Journal == 0 || got.DiskFree == 0 || len(got.Issuers) != 1 || got.Issuers[0] != (linkStatus{"east", 1, 1, "closed", 0}) {
+		t.Errorf("%+v", got)
+	}
+	s.bank.stop(os.Kill)
+	s.until("the link is seen to be down", func() bool {
+		r := s.cli(of...)
+		return r.code == exitRefused && strings.Contains(r.out, "0 of 1") && strings.Contains(r.out, "wrong: issuer east has no link")
+	})
+	if code := s.server.stop(os.Interrupt); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	s.cli(of...).check(t, exitUnreachable, "", "no switch serves")
+}

@@ -21,8 +21,11 @@ import (
 
 // keyKinds are the words for kinds of keys.
 var keyKinds = map[string]algo.Kind{
-	"tdes": algo.TDES2, "tdes3": algo.TDES3, "aes128": algo.AES128, "aes192": algo.AES192, "aes256": algo.AES256, "sm4": algo.SM4,
+	"des": algo.DES, "tdes": algo.TDES2, "tdes3": algo.TDES3, "aes128": algo.AES128, "aes192": algo.AES192, "aes256": algo.AES256, "sm4": algo.SM4,
 }
+
+// kindsNote explains them in a flag's text.
+const kindsNote = "; des is single length, tdes double, tdes3 triple"
 
 // keyHolder is whose key a command is about: how it is named, of which kinds it
 // may be and where the ring keeps it.
@@ -90,10 +93,18 @@ var keyHolders = []keyHolder{
 	},
 	{
 		word: "zak", named: "issuer", what: "an issuer the MAC key it shares with us (ZAK)", sizeMax: len(txn.IssuerID{}),
-		kinds: []string{"tdes", "sm4"}, purpose: keys.PurposeZAK,
+		kinds: []string{"tdes", "des", "sm4"}, purpose: keys.PurposeZAK,
 		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
 		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetZoneMAC(txn.MakeIssuerID(name), k) },
 		known: knownIssuer,
+	},
+	{
+		word: "zmk", named: "issuer", what: "an issuer the key under which it sends its other keys (ZMK)", sizeMax: len(txn.IssuerID{}),
+		kinds: []string{"tdes", "tdes3", "sm4"}, purpose: keys.PurposeZMK,
+		owner: func(name string) keys.Owner { return keys.OfIssuer(txn.MakeIssuerID(name)) },
+		store: func(r *keyring.Ring, name string, k keys.Key) error { return r.SetZMK(txn.MakeIssuerID(name), k) },
+		known: knownIssuer,
+		find:  func(r *keyring.Ring, name string) (keys.Key, error) { return r.ZMK(txn.MakeIssuerID(name)) },
 	},
 	{
 		word: "bdk", what: "DUKPT terminals their base key (BDK), named by how their serial numbers begin", sizeMax: 10,
@@ -183,7 +194,7 @@ switch uses it from the next message on.`,
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&kind, "kind", h.kinds[0], "one of "+strings.Join(h.kinds, ", ")+"; tdes is double length, tdes3 triple")
+	cmd.Flags().StringVar(&kind, "kind", h.kinds[0], "one of "+strings.Join(h.kinds, ", ")+kindsNote)
 	if h.word == "terminal" {
 		cmd.Example = `  acqswitch keys load-terminal 10000001 --config acqswitch.yaml < components
   printf '%s %s\n' 0123456789ABCDEFFEDCBA9876543210 08D7B4FB 00000000000000000000000000000000 8CA64DE9 |
@@ -311,19 +322,28 @@ func readComponents(r io.Reader, kind algo.Kind) ([]keys.Component, error) {
 		if len(words) == 0 {
 			continue
 		}
-		refuse := fmt.Errorf("component on line %d must be %d hexadecimal digits, a space, and a check value of 4 to 8", line, 2*kind.KeySize())
-		if len(words) != 2 {
-			return nil, refuse
+		part, err := parseComponent(words, kind)
+		if err != nil {
+			return nil, fmt.Errorf("component on line %d %w", line, err)
 		}
-		part, err := hex.DecodeString(words[0])
-		kcv, err2 := hex.DecodeString(words[1])
-		if errors.Join(err, err2) != nil || len(part) != kind.KeySize() || len(kcv) < 2 || len(kcv) > 4 {
-			return nil, refuse
-		}
-		parts = append(parts, keys.Component{Part: part, KCV: kcv})
+		parts = append(parts, part)
 	}
 	if len(parts) < 2 || len(parts) > 3 {
 		return nil, fmt.Errorf("%s given on standard input, must be 2 or 3", plural(len(parts), "component"))
 	}
 	return parts, nil
+}
+
+// parseComponent reads the two words of a component, or of a key that is enciphered.
+func parseComponent(words []string, kind algo.Kind) (c keys.Component, err error) {
+	err = fmt.Errorf("must be %d hexadecimal digits, a space, and a check value of 4 to 8", 2*kind.KeySize())
+	if len(words) != 2 {
+		return c, err
+	}
+	part, err1 := hex.DecodeString(words[0])
+	kcv, err2 := hex.DecodeString(words[1])
+	if errors.Join(err1, err2) != nil || len(part) != kind.KeySize() || len(kcv) < 2 || len(kcv) > 4 {
+		return c, err
+	}
+	return keys.Component{Part: part, KCV: kcv}, nil
 }

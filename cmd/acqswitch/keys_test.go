@@ -228,3 +228,40 @@ func TestKeyCeremony(t *testing.T) {
 		}
 	}
 }
+
+// An issuer's keys as its letter has them: the ZMK from components, the others under it.
+func TestKeysUnderAZMK(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	run := func(stdin, args string) result {
+		t.Helper()
+		return acqswitch(t, s.dir, nil, stdin, append([]string{"keys"}, strings.Fields(args)...)...)
+	}
+	const pik, mak = "B31C3B99B94E0543B5C13084D47580B7 CF9C35EA", "AC61F7F11833AEAD03503D29085C0470 21DD874E" // the published chain
+	run(pik, "import issuer east --zmk").check(t, exitUsage, "", "the running switch says: ZMK of issuer east: there is no such key")
+	run("DA3DA723587662DF62DA4FD3858651C4 A891\n97E6ECEFD0B00D98B0C701DAEA94A764 DF29\n", "load-zmk east").check(t, exitOK, "issuer east has a ZMK of kind TDES-2", "")
+	run(pik, "import issuer east --zmk").check(t, exitOK, "issuer east has a ZPK of kind TDES-2 with check value CF9C35EA", "")
+	run(mak[:36]+"\n", "import zak east --zmk").check(t, exitUsage, "", "must be 32 hexadecimal digits, a space, and a check value")
+	run(mak, "import zak east --zmk").check(t, exitOK, "issuer east has a ZAK of kind TDES-2 with check value 21DD874E", "")
+	list := run("", "list")
+	for _, want := range []string{"ZMK", "CF9C35EA", "21DD874E"} {
+		list.check(t, exitOK, want, "")
+	}
+	wrong := strings.Replace(mak, " 21", " 22", 1)
+	for _, c := range []struct{ name, stdin, args, want string }{
+		{"a wrong check value", wrong, "import zak east --zmk", "key check value is wrong"},
+		{"two ways at once", mak, "import zak east --zmk --kbpk bank", "--zmk must not be given together with --kbpk"},
+		{"a kind beside a block", mak, "import zak east --kbpk bank --kind tdes", "--kind is for --zmk"},
+		{"a kind that MAC keys have not", mak, "import zak east --zmk --kind aes128", `--kind "aes128" must be one of tdes, des, sm4`},
+		{"a terminal's", mak, "import terminal 10000001 --zmk", `"terminal" must be one of issuer, zak`},
+		{"a ZMK that leaves", "", "export zmk east --kbpk bank", `"zmk" must be one of terminal, issuer`},
+		{"no check value", mak[:32], "import zak east --zmk", "a check value of 4 to 8"},
+	} {
+		if r := run(c.stdin, c.args); r.code != exitUsage || !strings.Contains(r.errs, c.want) || strings.Contains(r.errs, mak[:16]) {
+			t.Errorf("%s: exit %d, %q, want %q", c.name, r.code, r.errs, c.want)
+		}
+	}
+	if again := run("", "list"); again.out != list.out {
+		t.Errorf("a refusal changed keys: %s", again.out)
+	}
+}

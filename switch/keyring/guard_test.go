@@ -718,8 +718,20 @@ func TestSharedKeys(t *testing.T) {
 	}
 	d.load()
 	d.signOn()
-	d.zone("east", algo.TDES2)
+	east, _ := d.zone("east", algo.TDES2)
+	if err := d.ring.SetZMK(east, d.combine(keys.OfIssuer(east), keys.PurposeZMK, algo.TDES3, bytes.Repeat([]byte{7, 1}, 12))); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ring.compact(); err != nil {
+		t.Fatal(err)
+	}
 	d.restart()
+	if zmk, err := d.ring.ZMK(east); err != nil || d.ring.vault.Check(zmk, keys.PurposeZMK) != nil {
+		t.Errorf("ZMK: %v, %v", zmk, err)
+	}
+	if _, err := d.ring.ZMK(txn.MakeIssuerID("nobody")); !errors.Is(err, ErrNoKey) {
+		t.Error(err)
+	}
 	all, err := d.ring.List()
 	if err != nil {
 		t.Fatal(err)
@@ -728,7 +740,7 @@ func TestSharedKeys(t *testing.T) {
 	for _, e := range all {
 		got = append(got, fmt.Sprintf("%s %v %v %v", e.Owner, e.Purpose, e.Kind, e.Day != 0))
 	}
-	want := []string{"issuer east ZPK TDES-2 false", "key blocks factory KBPK AES-256 false",
+	want := []string{"issuer east ZMK TDES-3 false", "issuer east ZPK TDES-2 false", "key blocks factory KBPK AES-256 false",
 		"terminal 10000001 TMK TDES-2 false", "terminal 10000001 TPK TDES-2 true", "terminal 10000001 TAK DES true"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%q, want %q", got, want)

@@ -104,6 +104,8 @@ func TestKeysThatAreRefused(t *testing.T) {
 		"a track key for a base key":    d.ring.SetBaseKey("FFFF987654", tdk),
 		"nothing for a key of blocks":   d.ring.SetBlocks("factory", nothing),
 		"a MAC key for a key of blocks": d.ring.SetBlocks("east", zak),
+		"a MAC key for a ZMK":           d.ring.SetZMK(east, zak),
+		"another issuer's ZMK":          d.ring.SetZMK(east, foreign(keys.OfIssuer(east), keys.PurposeZMK)),
 	} {
 		if err == nil {
 			t.Errorf("%s was taken", name)

@@ -1,6 +1,6 @@
 // Package keyring keeps the keys in use: a terminal's master key, the working keys
 // that its last sign-on gave it, the key of its serial number's ciphertext, and the
-// PIN and MAC keys shared with issuers; and how often in a row a terminal's MAC was wrong. It
+// keys shared with issuers; and how often in a row a terminal's MAC was wrong. It
 // is the acquirer's Guard.
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
@@ -121,6 +121,7 @@ const (
 	recordBlocks  byte = 6
 	recordCounter byte = 7
 	recordZoneMAC byte = 8
+	recordZMK     byte = 9
 )
 
 const recordHead = 1 + len(txn.TerminalID{}) + 4
@@ -219,7 +220,7 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	case recordZone:
 		r.zones[txn.IssuerID(b[1:recordHead])] = zone{sealed: append([]byte(nil), b[recordHead:]...)}
 		return nil
-	case recordBaseKey, recordBlocks, recordZoneMAC:
+	case recordBaseKey, recordBlocks, recordZoneMAC, recordZMK:
 		id := sharedID{b[0], txn.IssuerID(b[1:recordHead])}
 		r.shared[id] = keys.Key{Owner: id.owner(), Sealed: append([]byte(nil), b[recordHead:]...)}
 		return nil

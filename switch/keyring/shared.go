@@ -14,7 +14,7 @@ import (
 )
 
 // sharedID names a key that belongs to no single terminal, by the kind of its record: a
-// base key, a key for key blocks, or an issuer's key for MACs.
+// base key, a key for key blocks, or an issuer's key for MACs or for its other keys.
 type sharedID struct {
 	record byte
 	name   txn.IssuerID
@@ -24,7 +24,7 @@ func (id sharedID) owner() keys.Owner {
 	switch id.record {
 	case recordBaseKey:
 		return keys.OfBaseKey(id.name.String())
-	case recordZoneMAC:
+	case recordZoneMAC, recordZMK:
 		return keys.OfIssuer(id.name)
 	}
 	return keys.OfBlocks(id.name.String())
@@ -93,6 +93,11 @@ func (r *Ring) SetZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
 	return nil
 }
 
+// SetZMK gives an issuer the key under which it sends working keys (ZMK), durably.
+func (r *Ring) SetZMK(issuer txn.IssuerID, zmk keys.Key) error {
+	return r.setShared(sharedID{recordZMK, issuer}, keys.PurposeZMK, zmk)
+}
+
 // ZoneMAC is the MAC of data under an issuer's MAC key.
 func (r *Ring) ZoneMAC(issuer txn.IssuerID, by algo.MACAlgorithm, data []byte) ([algo.MACSize]byte, error) {
 	r.mu.RLock()
@@ -159,11 +164,20 @@ var ErrNoKey = errors.New("there is no such key")
 
 // Blocks is the key block protection key of that name.
 func (r *Ring) Blocks(name string) (keys.Key, error) {
+	return r.findShared(sharedID{recordBlocks, txn.MakeIssuerID(name)}, "key block protection key "+name)
+}
+
+// ZMK is the key under which an issuer sends working keys.
+func (r *Ring) ZMK(issuer txn.IssuerID) (keys.Key, error) {
+	return r.findShared(sharedID{recordZMK, issuer}, "ZMK of issuer "+issuer.String())
+}
+
+func (r *Ring) findShared(id sharedID, what string) (keys.Key, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	k, ok := r.shared[sharedID{recordBlocks, txn.MakeIssuerID(name)}]
+	k, ok := r.shared[id]
 	if !ok {
-		return k, fmt.Errorf("key block protection key %s: %w", name, ErrNoKey)
+		return k, fmt.Errorf("%s: %w", what, ErrNoKey)
 	}
 	return k, nil
 }

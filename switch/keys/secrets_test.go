@@ -25,6 +25,7 @@ func TestNothingTellsASecret(t *testing.T) {
 		tmk := load(t, v, OfTerminal(theTerminal), PurposeTMK, algo.TDES2, tmkClear)
 		zpk := load(t, v, theIssuer, PurposeZPK, algo.TDES2, zpkClear)
 		kbpk := load(t, v, theIssuer, PurposeKBPK, algo.AES128, zpkClear)
+		zmk := load(t, v, theIssuer, PurposeZMK, algo.TDES2, tmkClear)
 		de62, keys, err := v.Issue(tmk, theTerminal, KeySetDoubleTrack, IssueOptions{}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -60,6 +61,8 @@ func TestNothingTellsASecret(t *testing.T) {
 			second(v.Combine(theIssuer, PurposeZMK, algo.AES256, component, component)),
 			second(v.ImportTR31(theIssuer, PurposeZPK, kbpk, "D0112P0AE00E0000"+strings.Repeat(hex.EncodeToString(tmkClear), 3))),
 			second(v.ImportTR31(theIssuer, PurposeZPK, kbpk, hex.EncodeToString(tmkClear))),
+			second(v.ImportCryptogram(theIssuer, PurposeZPK, algo.TDES2, zmk, zpkClear, []byte{1, 2})),
+			second(v.ImportCryptogram(theIssuer, PurposeZPK, algo.TDES2, zpk, tmkClear, tmkClear)),
 			second(v.OpenZone(Key{theIssuer, tmkClear})),
 			second(v.OpenZone(tmk)),
 			second(v.OpenDUKPT(zpk, tmkClear)),

@@ -20,7 +20,7 @@ const (
 	PurposeTPK                       // P0: a terminal's PIN blocks
 	PurposeTAK                       // M0: a terminal's MACs
 	PurposeTDK                       // D0: a terminal's track data
-	PurposeZMK                       // K0: for keys exchanged with an issuer, of which none is taken yet
+	PurposeZMK                       // K0: enciphers the working keys that an issuer sends
 	PurposeZPK                       // P0: PIN blocks to an issuer
 	PurposeZAK                       // M0: MACs to and from an issuer
 	PurposeKBPK                      // K1: protects TR-31 key blocks

@@ -160,6 +160,47 @@ func recovers(crashed *memdisk.Disk, power bool, seed uint64, acked, tried Posit
 	}
 }
 
+// A segment that cannot be removed is tried again before any later one is: a journal
+// with a gap would not be read at the next start.
+func TestTruncateAfterAFailure(t *testing.T) {
+	for _, mode := range []memdisk.Mode{memdisk.Fails, memdisk.FailsPersisted} {
+		for n := 1; ; n++ {
+			fs := memdisk.New()
+			last, _, err := workload(fs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j, err := open("d", tiny, fs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fs.Fault(n, mode, nil)
+			err = j.Truncate(last)
+			hit := fs.Hit()
+			if hit != (err != nil) {
+				t.Fatalf("%v at call %d: %v", mode, n, err)
+			}
+			fs.Fault(0, 0, nil)
+			err = errors.Join(readsBack(j, last, last), j.Truncate(last), readsBack(j, last, last))
+			if len(j.segments) != 1 {
+				t.Errorf("%v at call %d: %d segments are left", mode, n, len(j.segments))
+			}
+			if err = errors.Join(err, j.Close()); err == nil {
+				j, err = open("d", tiny, fs)
+			}
+			if err == nil {
+				err = errors.Join(readsBack(j, last, last), j.Close())
+			}
+			if err != nil {
+				t.Fatalf("%v at call %d: %v", mode, n, err)
+			}
+			if !hit {
+				break
+			}
+		}
+	}
+}
+
 // A disk that loses synced data breaks an assumption. What is left is then a
 // correct beginning, or Open or Scan says that it is damaged.
 func TestLyingDiskIsNeverBelieved(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -95,8 +96,9 @@ func (j *Journal) load() error {
 	return nil
 }
 
+// removeSegment may be called again after an error.
 func removeSegment(fs Disk, dir, name string) error {
-	if err := fs.Remove(filepath.Join(dir, name)); err != nil {
+	if err := fs.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove journal segment %s: %w", name, err)
 	}
 	if err := fs.SyncDir(dir); err != nil {

@@ -37,8 +37,8 @@ func (j *Journal) Read(pos Position, dst []byte) ([]byte, error) {
 
 // Truncate removes segments whose records are all before the given position.
 // It works in whole segments and keeps the newest, so records before it may
-// stay: First says. The oldest segment goes first: a crash in between leaves no
-// gap.
+// stay: First says. The oldest segment goes first, and one that cannot be removed
+// stays the first: neither a crash nor a failure leaves a gap.
 func (j *Journal) Truncate(before Position) error {
 	j.truncating.Lock()
 	defer j.truncating.Unlock()
@@ -53,13 +53,15 @@ func (j *Journal) Truncate(before Position) error {
 			return nil
 		}
 		s := j.segments[0]
-		j.segments = append([]*segment(nil), j.segments[1:]...)
-		s.removed = true
-		idle := s.refs == 0
 		j.mu.Unlock()
 		if err := removeSegment(j.fs, j.dir, s.name); err != nil {
 			return err
 		}
+		j.mu.Lock()
+		j.segments = append([]*segment(nil), j.segments[1:]...)
+		s.removed = true
+		idle := s.refs == 0 && j.state != stateClosed
+		j.mu.Unlock()
 		if idle {
 			if err := s.f.Close(); err != nil {
 				return fmt.Errorf("close journal segment %s: %w", s.name, err)

@@ -237,6 +237,9 @@ func (m *Disk) Rename(from, to string) error {
 func (m *Disk) Remove(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.names[path] == nil {
+		return os.ErrNotExist
+	}
 	happens, _, err := m.call(false)
 	if happens {
 		delete(m.names, path)

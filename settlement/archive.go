@@ -422,17 +422,24 @@ func readArchive(dir string) (*archiveIndex, error) {
 	return &index, nil
 }
 
-// PurgeDay removes the files of an archived day for ever.
+// PurgeDay removes the files of an archived day for ever, and then notes it: after a
+// kill another call removes what is left.
 func PurgeDay(ctx context.Context, in ArchiveInput) error {
+	if in.step == nil {
+		in.step = func(string) error { return nil }
+	}
 	unlock, err := lockRuns(ctx, in.Dir)
 	if err != nil {
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}
 	defer unlock()
-	if err := in.Ledger.Purged(ctx, in.Day); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir)); err != nil {
+		return fmt.Errorf("purge %s: %w", in.Day, err)
+	}
+	if err := in.step("removed"); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir))
+	return in.Ledger.Purged(ctx, in.Day)
 }
 
 // NotArchived refuses a range of days if the transactions of one of them are in files

@@ -174,6 +174,19 @@ func TestArchive(t *testing.T) {
 		if got := dayOf(t, w.ledger, day1); strings.Count(got, "\n") != len(ledger.DayTables) {
 			t.Errorf("after the rest the ledger has\n%s", got)
 		}
+		in.step = func(string) error { return errKill }
+		if err := PurgeDay(t.Context(), in); !errors.Is(err, errKill) {
+			t.Fatal(err)
+		}
+		in.step = nil
+		days, err := w.ledger.Archived(t.Context(), day1, day1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, there := os.Stat(filepath.Join(in.Dir, day1.String()))
+		if days[0].State == ledger.Purged || !errors.Is(there, os.ErrNotExist) {
+			t.Errorf("killed in between: %+v, %v", days, there)
+		}
 		if err := PurgeDay(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}

@@ -164,7 +164,7 @@ func (l *Ledger) Remove(ctx context.Context, d *ArchivedDay) error {
 	return l.setArchived(ctx, d.Day, Removing, Removed)
 }
 
-// Purged notes that the files of a day are about to be removed.
+// Purged notes that the files of a day are removed.
 func (l *Ledger) Purged(ctx context.Context, day txn.Date) error {
 	return l.setArchived(ctx, day, Removed, Purged)
 }

@@ -246,7 +246,7 @@ func (t *Terms) Ready(day, began txn.Date) error {
 	return nil
 }
 
-// share is ppm millionths of minor, half down: what is kept back is no more than
+// share is ppm millionths of minor, rounded down: what is kept back is no more than
 // was agreed.
 func share(minor, ppm int64) int64 {
 	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))

@@ -23,7 +23,7 @@ const (
 // Entries end by time: one that was not written for keep seconds is as good as
 // gone, and its memory is taken back when its shard would grow. A shard with more
 // than its share forgets those that were not written in the last half, quarter,
-// and so on, of that time.
+// and so on, of that time; in the end all.
 type table struct {
 	// Immutable after init.
 	stride int    // words of an entry, its head included
@@ -161,12 +161,16 @@ func (t *table) grow(s *shard, now Second) {
 	keep := t.keep
 	live := s.younger(t.stride, now, keep)
 	stay := live
-	for stay > t.max {
+	for stay > t.max && keep > 0 {
 		keep /= 2
 		stay = s.younger(t.stride, now, keep)
 	}
+	old := s.cells
+	if stay > t.max { // all of a time to come: the clock was put back
+		old, stay = nil, 0
+	}
 	t.forgot.Add(uint64(live - stay))
-	old, n := s.cells, max(entriesFirst, stay*100/grownPercent)
+	n := max(entriesFirst, stay*100/grownPercent)
 	s.cells, s.used = make([]uint64, n*t.stride), stay
 	for i := 0; i < len(old); i += t.stride {
 		if old[i] == 0 || !within(Second(old[i]), now, keep) {

@@ -208,6 +208,24 @@ func TestFullTableForgetsTheOldest(t *testing.T) {
 	}
 }
 
+// A full shard whose entries are all of a time to come, since the clock was put back,
+// has room again.
+func TestFullTableAfterTheClockWentBack(t *testing.T) {
+	c := NewCounts(10*time.Minute, 0, 1)
+	hs := hashes(4 * entriesFirst)
+	for i, h := range hs {
+		at := second0
+		if i < entriesFirst*5/4 { // more than its share, and just as many as it takes before it grows again
+			at += 1000
+		}
+		add(c, h, at, 1)
+	}
+	last := hs[len(hs)-1]
+	if n, _ := of(c, last, second0, 1); n != 1 {
+		t.Errorf("the last was counted %d times", n)
+	}
+}
+
 // What is old makes room: the memory is that of what is recent.
 func TestOldEntriesMakeRoom(t *testing.T) {
 	c := NewCounts(10*time.Second, 0, 1<<20)

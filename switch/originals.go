@@ -10,8 +10,9 @@ import (
 )
 
 // originals remembers what was done about earlier transactions during this
-// business day and the one before, and lets one request at a time do something
-// about each. It holds nothing of a transaction that nothing was done about.
+// business day and the one before, and what an issuer must still hear of, and lets one
+// request at a time do something about each. It holds nothing of a transaction that
+// nothing was done about.
 type originals struct {
 	gate    *gate      // whoever waits here leaves its place there
 	mu      sync.Mutex // held for memory operations only, never across I/O
@@ -195,14 +196,15 @@ func (o *originals) undoing(id txn.ID) bool {
 }
 
 // turn moves to a later day, and forgets transactions about which nothing was done on
-// that day or the day before: the archive has those.
+// that day or the day before: the archive has those. One of which an issuer must still
+// hear stays, since what is owed about the original waits for that (see undoing).
 func (o *originals) turn(day txn.Date) {
 	if day <= o.day {
 		return
 	}
 	o.day = day
 	for id, a := range o.affairs {
-		if a.busy == nil && a.day < day.Before() {
+		if a.busy == nil && a.day < day.Before() && !original.Pending(a.deeds) {
 			for _, d := range a.deeds {
 				delete(o.owner, d.ID)
 			}

@@ -217,3 +217,39 @@ func TestParkedAdviceIsResolved(t *testing.T) {
 		})
 	}
 }
+
+// A sale is not undone before its void is, which waits for a person over days: an issuer
+// would undo the void last, and the sale would stand.
+func TestReversalWaitsForAParkedDeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 3, 2, 12, 0, 0, 0, zone)))
+		h := newHouse(t)
+		h.s.cfg.ParkAfter = 2
+		h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+		h.bank.refusing(2)
+		h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+		}
+		void := h.ask(about(txn.KindVoid, 2, 1000, 1))
+		h.bank.behave = nil
+		time.Sleep(time.Minute)
+		h.want("reversal of the sale", h.ask(reversal("10000001", 1, 1000)), txn.Approved, "00")
+		for n := range uint32(3) { // something is done about transactions of these days
+			time.Sleep(24 * time.Hour)
+			h.want("sale", h.ask(sale("10000002", 10+n, 1000)), txn.Approved, "00")
+			refund := about(txn.KindRefund, 20+n, 500, 10+n)
+			refund.Key.Terminal = txn.MakeTerminalID("10000002")
+			h.want("refund", h.ask(refund), txn.Approved, "00")
+		}
+		if f := h.s.Figures(); f.ReversalsParked != 1 || f.ReversalsOwed != 2 || h.bank.undone(0) != 0 {
+			t.Errorf("%d are owed, %d parked, %d undone", f.ReversalsOwed, f.ReversalsParked, h.bank.undone(0))
+		}
+		if err := h.s.Release(void.ID, "asked the issuer"); err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+		if h.bank.undone(1) != 1 || h.bank.undone(2) != 1 {
+			t.Errorf("the sale was undone %d times, the void %d", h.bank.undone(1), h.bank.undone(2))
+		}
+	})
+}

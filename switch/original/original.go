@@ -20,6 +20,7 @@ package original
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -104,7 +105,7 @@ func (r *Rules) Permit(t *Transaction, deeds []Deed, req *txn.Request) txn.Reaso
 		return txn.OriginalIsUnknown // not to be told of another's
 	case !t.Stands:
 		return txn.OriginalDoesNotStand
-	case done.uncertain:
+	case Pending(deeds):
 		return txn.OriginalIsBusy
 	case done.voids > 0:
 		return txn.OriginalDoesNotStand
@@ -199,7 +200,6 @@ func percent(minor int64, p int) int64 { return minor/100*int64(p) + minor%100*i
 
 // sums are what the standing deeds come to.
 type sums struct {
-	uncertain                           bool
 	voids, completions                  int
 	refunds, increments, tips, reversed int64
 }
@@ -209,8 +209,6 @@ func (r *Rules) tally(deeds []Deed) (s sums) {
 		if d.State == Undone {
 			continue
 		}
-		// What comes later must not reach the issuer before it.
-		s.uncertain = s.uncertain || d.State == Uncertain || d.State == Untold
 		switch d.Kind {
 		case txn.KindVoid, txn.KindInstalmentVoid, txn.KindPreauthVoid, txn.KindCompletionVoid:
 			s.voids++
@@ -229,6 +227,12 @@ func (r *Rules) tally(deeds []Deed) (s sums) {
 		}
 	}
 	return s
+}
+
+// Pending says that an issuer has still to undo something that was done about a
+// transaction, or to take note of it: what comes later must not reach it before that.
+func Pending(deeds []Deed) bool {
+	return slices.ContainsFunc(deeds, func(d Deed) bool { return d.State == Uncertain || d.State == Untold })
 }
 
 // Reversed is what reversals in part took back of a transaction, acknowledged or

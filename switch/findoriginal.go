@@ -201,7 +201,7 @@ func (s *Switch) search(ctx context.Context, req *txn.Request) ([]txn.Record, er
 	}
 	days := []txn.Date{req.Day, req.Day.Before()}
 	if day, ok := dateOf(ref.Date, req.Day); ok {
-		days = []txn.Date{day, day.After()} // sold after the cut-over, it is of the next business day
+		days = []txn.Date{day, day.After(), day.Before()} // after the cut-over, or by UTC: see names
 	}
 	for _, day := range days {
 		key := txn.Key{Acquirer: req.Key.Acquirer, Terminal: req.Key.Terminal, Batch: ref.Batch, STAN: ref.STAN, Class: txn.ClassFinancial}

@@ -173,8 +173,9 @@ func dateOf(mmdd [4]byte, today txn.Date) (txn.Date, bool) {
 		}
 		n = n*10 + txn.Date(c-'0')
 	}
-	day := today/10000*10000 + n
-	if day > today.After() {
+	tomorrow := today.After()
+	day := tomorrow/10000*10000 + n
+	if day > tomorrow {
 		day -= 10000
 	}
 	return day, true

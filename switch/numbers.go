@@ -78,13 +78,22 @@ func dayOf(rrn [12]byte, today txn.Date) (txn.Date, bool) {
 	return 0, false
 }
 
-// seen moves the numbers past those of a journal record.
+// seen moves the numbers past those of a journal record. What was done later about a
+// transaction has the reference number of that.
 func (n *numbers) seen(rec *txn.Record) {
 	n.lastID.Store(max(n.lastID.Load(), uint64(rec.ID)))
-	if seq, err := strconv.ParseUint(string(rec.RRN[3:]), 10, 64); err == nil {
-		n.sequence.Store(max(n.sequence.Load(), seq))
+	switch rec.Kind {
+	case txn.RecordIntent, txn.RecordOutcome, txn.RecordReversalDue:
+		seq, err := strconv.ParseUint(string(rec.RRN[3:]), 10, 64)
+		if last := n.sequence.Load(); err == nil && (last == 0 || follows(seq, last, rrnSpan)) {
+			n.sequence.Store(seq)
+		}
 	}
 }
+
+// follows is whether number a was given out after b, of numbers that wrap after so
+// many: requests side by side are recorded in another order than they were numbered.
+func follows(a, b, span uint64) bool { return (a+span-b)%span < span/2 }
 
 // fingerprint is a stable 64-bit digest (FNV-1a) of what a request asks for.
 // Two requests with one Key are the same request if this is equal: who pays

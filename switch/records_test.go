@@ -145,6 +145,29 @@ func TestDateOf(t *testing.T) {
 	}
 }
 
+// Reference numbers go on where they stood, also where they have begun anew since.
+func TestReferenceNumbersGoOn(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		seen []string
+		want string
+	}{
+		{"in another order than they were given out", []string{"000000007", "000000009", "000000008"}, "000000010"},
+		{"begun anew", []string{"999999998", "000000001", "999999999", "000000000"}, "000000002"},
+	} {
+		var n numbers
+		for _, seq := range c.seen {
+			rec := txn.Record{Kind: txn.RecordOutcome, RRN: [12]byte([]byte("326" + seq))}
+			n.seen(&rec)
+			rec.Kind, rec.RRN = txn.RecordReversalDone, [12]byte([]byte("001400000000"))
+			n.seen(&rec)
+		}
+		if got := n.rrn(326); string(got[3:]) != c.want {
+			t.Errorf("%s: %s after %s, want %s", c.name, got, c.seen, c.want)
+		}
+	}
+}
+
 // What was done about transactions is kept for the day and the day after, and while
 // somebody is at one of them.
 func TestOriginalsForget(t *testing.T) {

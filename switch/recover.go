@@ -172,15 +172,11 @@ func (r *recovering) decideOpen() error {
 
 // later is the leg that was numbered later; the zero leg never is.
 func later(a, b txn.Leg) txn.Leg {
-	if a == (txn.Leg{}) || follows(b.STAN, a.STAN) {
+	if a == (txn.Leg{}) || follows(uint64(b.STAN), uint64(a.STAN), txn.STANMax) {
 		return b
 	}
 	return a
 }
-
-// follows is whether STAN a was given out after b: requests side by side are
-// recorded in another order than they were numbered, and STANs wrap.
-func follows(a, b uint32) bool { return (a+txn.STANMax-b)%txn.STANMax < txn.STANMax/2 }
 
 // opens refuses card keys that are not the ones the journal was written with. With
 // others, repeats would not be recognised, card limits would begin anew, and no

@@ -215,24 +215,15 @@ func (s *Server) Sessions() (open, accepted int64) { return s.open.Load(), s.acc
 // DrainWithin is over. Listen comes before it.
 func (s *Server) Run(ctx context.Context) error {
 	var accepting, serving sync.WaitGroup
-	failed := make(chan error, len(s.listeners))
 	s.resume(func(ss *session) { s.begin(ss, &serving) })
 	for i, ln := range s.listeners {
-		accepting.Go(func() {
-			if err := s.accept(ln, &s.cfg.Listeners[i], s.secured[i], &serving); err != nil {
-				failed <- err
-			}
-		})
+		accepting.Go(func() { s.accept(ln, &s.cfg.Listeners[i], s.secured[i], &serving) })
 	}
 	stopSweep := make(chan struct{})
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { s.sweep(stopSweep) })
 
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
+	<-ctx.Done()
 	s.keepListeners()
 	for _, ln := range s.listeners {
 		ln.Close()
@@ -243,7 +234,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.workers.Wait()
 	close(stopSweep)
 	sweeping.Wait()
-	return err
+	return nil
 }
 
 // job is one frame and the session it came on.
@@ -272,12 +263,12 @@ func (s *Server) hand(j job) {
 
 // accept takes connections until the listener closes. It backs off while the
 // process has no file descriptors left: that passes when sessions close.
-func (s *Server) accept(ln net.Listener, l *Listener, by *certs.Kept, serving *sync.WaitGroup) error {
+func (s *Server) accept(ln net.Listener, l *Listener, by *certs.Kept, serving *sync.WaitGroup) {
 	for pause := time.Duration(0); ; {
 		conn, err := ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
-				return nil
+				return
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log.Warn("cannot accept a terminal", "address", ln.Addr().String(), "error", err, "retry_in", pause)

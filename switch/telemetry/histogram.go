@@ -1,14 +1,13 @@
 package telemetry
 
 import (
-	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
 )
 
-// A Histogram counts values in log-linear cells: 32 to each power of two, so a
-// quantile is at most 1/32 (3.2 %) too high. Values from 0 to 2^40 (18 minutes
+// A Histogram counts values in log-linear cells: 32 to each power of two, so what
+// is told of a value is at most 1/32 (3.2 %) too high. Values from 0 to 2^40 (18 minutes
 // in nanoseconds) have their own cell, larger ones share the last, negative
 // ones the first. Recording is two atomic additions; nothing locks.
 type Histogram struct {
@@ -50,28 +49,6 @@ func cellMax(i int) uint64 {
 	}
 	shift := i>>cellBits - 1
 	return uint64(i-shift<<cellBits+1)<<shift - 1
-}
-
-// Quantile is a value that a share q of all values of the histograms does not
-// exceed, at most 3.2 % above the smallest such; 0 when there are none.
-func Quantile(q float64, hs ...*Histogram) int64 {
-	var cells [cellCount]uint64
-	var total uint64
-	for _, h := range hs {
-		for i := range h.cells {
-			n := h.cells[i].Load()
-			cells[i] += n
-			total += n
-		}
-	}
-	rank := max(uint64(math.Ceil(q*float64(total))), 1)
-	var seen uint64
-	for i, n := range cells {
-		if seen += n; seen >= rank {
-			return int64(cellMax(i))
-		}
-	}
-	return 0
 }
 
 // buckets are the counts per exported bucket, one more than bounds for what is

@@ -2,8 +2,6 @@ package telemetry
 
 import (
 	"math"
-	"math/rand/v2"
-	"slices"
 	"testing"
 )
 
@@ -20,29 +18,6 @@ func TestCellsTile(t *testing.T) {
 	}
 	if next != 1<<valueBits {
 		t.Fatalf("cells end at %d", next)
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	var h, empty Histogram
-	if Quantile(.5, &empty) != 0 {
-		t.Error("an empty histogram has a quantile")
-	}
-	rng := rand.New(rand.NewPCG(1, 1))
-	values := make([]int64, 20_000)
-	for i := range values {
-		values[i] = int64(math.Exp(rng.Float64() * 25)) // up to 72 s in nanoseconds
-		h.Record(values[i])
-	}
-	slices.Sort(values)
-	for _, q := range []float64{0, .001, .5, .9, .99, .999, 1} {
-		exact := values[max(int(math.Ceil(q*float64(len(values))))-1, 0)]
-		if got := Quantile(q, &h); got < exact || float64(got) > float64(exact)*33/32 {
-			t.Errorf("quantile %v = %d, exact %d", q, got, exact)
-		}
-	}
-	if got := Quantile(.5, &h, &h, &empty); got != Quantile(.5, &h) {
-		t.Errorf("median of both %d, of one %d", got, Quantile(.5, &h))
 	}
 }
 

@@ -83,7 +83,7 @@ func (s *Switch) showCard(req *txn.Request, rec *txn.Record) {
 func (s *Switch) refuse(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 	ans.Reply.Reset()
 	ans.Reason = reason
-	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+	ans.Code = dialect.Code(req.Dialect, reason, ans.Reply.Code)
 }
 
 // turnAway is refuse for a request whose key is claimed, and leaves that free: the

@@ -256,7 +256,7 @@ func (s *Switch) conclude(req *txn.Request, ans *txn.Answer, w *work, outcome tx
 		outcome, reason = txn.OutcomeUnknown, txn.Approved
 	}
 	ans.Reason = reason
-	ans.Code = dialect.Code(req.Dialect, req.Kind, reason, ans.Reply.Code)
+	ans.Code = dialect.Code(req.Dialect, reason, ans.Reply.Code)
 	if ans.Reply.SettlementDate == ([4]byte{}) {
 		ans.Reply.SettlementDate = settlementDate(req.Day) // the issuer named none: ours
 	}

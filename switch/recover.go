@@ -152,7 +152,7 @@ func (r *recovering) decideOpen() error {
 		if rec.Request.Remedy() == txn.Repeat {
 			rec.Reason = txn.Approved
 		}
-		rec.Code = dialect.Code(rec.Dialect, rec.Request, rec.Reason, rec.IssuerCode)
+		rec.Code = dialect.Code(rec.Dialect, rec.Reason, rec.IssuerCode)
 		if !rec.Owes() {
 			rec.Held = txn.NoEffect
 		}

@@ -208,7 +208,7 @@ func (s *Switch) putOff(req *txn.Request, ans *txn.Answer, reason txn.Reason) {
 func (s *Switch) recordDue(req *txn.Request, ans *txn.Answer, w *work) {
 	rec := &w.rec
 	ans.Reason = txn.Approved
-	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+	ans.Code = dialect.Code(req.Dialect, ans.Reason, ans.Reply.Code)
 	ans.Reply.SettlementDate = settlementDate(req.Day)
 	rec.Outcome, rec.Reason, rec.Code = txn.OutcomeLocal, ans.Reason, ans.Code
 	rec.SettlementDate = ans.Reply.SettlementDate

@@ -144,7 +144,7 @@ func (s *Switch) Authorize(req *txn.Request, ans *txn.Answer) {
 		s.work.Put(w)
 		return
 	}
-	ans.Code = dialect.Code(req.Dialect, req.Kind, ans.Reason, ans.Reply.Code)
+	ans.Code = dialect.Code(req.Dialect, ans.Reason, ans.Reply.Code)
 }
 
 // assess asks risk, and keeps what its rules found with the request.

@@ -122,7 +122,7 @@ func TestCodes(t *testing.T) {
 				want = row.cup
 			}
 			for _, issuer := range []string{"\x00\x00", "00"} {
-				got := Code(id, txn.KindSale, row.reason, [2]byte([]byte(issuer)))
+				got := Code(id, row.reason, [2]byte([]byte(issuer)))
 				if string(got[:]) != want {
 					t.Errorf("%s, %q, issuer said %q: got %q, want %q", NameOf(id), row.reason, issuer, got, want)
 				}
@@ -152,7 +152,7 @@ func TestIssuerCodes(t *testing.T) {
 				case said == "98":
 					want = "68"
 				}
-				if got := Code(id, txn.KindSale, txn.IssuerDeclined, [2]byte([]byte(said))); string(got[:]) != want {
+				if got := Code(id, txn.IssuerDeclined, [2]byte([]byte(said))); string(got[:]) != want {
 					t.Errorf("%s: issuer said %q: got %q, want %q", NameOf(id), said, got, want)
 				}
 			}
@@ -162,11 +162,11 @@ func TestIssuerCodes(t *testing.T) {
 	// What means something else between a terminal and its switch is never an
 	// issuer's to say, and an issuer's refusal is told only as the reason.
 	for _, own := range []string{"00", "77", "94", "95", "97", "99"} {
-		if got := Code(idCUPPOS, txn.KindSale, txn.IssuerDeclined, [2]byte([]byte(own))); string(got[:]) != "05" {
+		if got := Code(idCUPPOS, txn.IssuerDeclined, [2]byte([]byte(own))); string(got[:]) != "05" {
 			t.Errorf("issuer said %s: the terminal is told %s", own, got)
 		}
 	}
-	if got := Code(idCUPPOS, txn.KindSale, txn.IssuerDidNotAnswer, [2]byte([]byte("51"))); string(got[:]) != "98" {
+	if got := Code(idCUPPOS, txn.IssuerDidNotAnswer, [2]byte([]byte("51"))); string(got[:]) != "98" {
 		t.Errorf("no answer that counts, code 51 in it: the terminal is told %s", got)
 	}
 }

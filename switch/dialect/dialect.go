@@ -225,7 +225,7 @@ func (t *Terminal) AppendAnswer(dst []byte, x *Exchange, sign Signer) ([]byte, e
 // Code is DE39 for a reason in the dialect a request came in. An issuer's own
 // refusal passes its code through the dialect's list of codes that terminals
 // understand.
-func Code(dialect uint8, kind txn.Kind, reason txn.Reason, issuer [2]byte) [2]byte {
+func Code(dialect uint8, reason txn.Reason, issuer [2]byte) [2]byte {
 	codes := &iso87Codes
 	if int(dialect) < len(terminals) && terminals[dialect] != nil {
 		codes = terminals[dialect].codes

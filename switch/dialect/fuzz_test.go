@@ -119,7 +119,7 @@ func replyTeller(f *testing.F) func(t *testing.T, link *Issuer, frame []byte) {
 			for _, reason := range []txn.Reason{txn.Approved, txn.IssuerDeclined} {
 				decide(a.x, reason)
 				a.x.Answer.Reply = reply
-				a.x.Answer.Code = Code(a.d.id, txn.KindSale, reason, reply.Code)
+				a.x.Answer.Code = Code(a.d.id, reason, reply.Code)
 				checkAnswer(t, a.x, answered(t, a.d, a.x))
 			}
 		}

@@ -108,7 +108,7 @@ func decide(x *Exchange, reason txn.Reason) {
 			a.Reply.Chip = append(a.Reply.Chip, 0x91, 0x02, 0x30, 0x30)
 		}
 	}
-	a.Code = Code(x.Request.Dialect, x.Request.Kind, reason, a.Reply.Code)
+	a.Code = Code(x.Request.Dialect, reason, a.Reply.Code)
 }
 
 // answered is the answer to x as its terminal reads it.

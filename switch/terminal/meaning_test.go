@@ -25,7 +25,7 @@ func TestEveryAnswerHasAMeaning(t *testing.T) {
 		}
 		for r := txn.Reason(0); int(r) < txn.Reasons; r++ {
 			for issuers := range 100 {
-				code := dialect.Code(number, txn.KindSale, r, [2]byte([]byte(fmt.Sprintf("%02d", issuers))))
+				code := dialect.Code(number, r, [2]byte([]byte(fmt.Sprintf("%02d", issuers))))
 				if Meaning(string(code[:])) == "" {
 					t.Errorf("%s: %s, issuer's %02d: code %s has no meaning", name, r, issuers, code)
 				}

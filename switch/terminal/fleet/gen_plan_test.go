@@ -240,9 +240,8 @@ func (pr *program) send(m terminal.Message, w want) int {
 	number := step.describe()
 	step.Terminal, step.event.Terminal = pr.script.Terminal, pr.script.Terminal
 	step.Scenario = pr.scenario
-	kind := kindOf(step.Kind)
 	if w.reason == txn.FormatIsWrong {
-		kind, step.Kind = m.Kind, m.Kind.String()
+		step.Kind = m.Kind.String()
 	}
 	step.Reason = w.reason.String()
 	if w.giveUp {
@@ -250,7 +249,7 @@ func (pr *program) send(m terminal.Message, w want) int {
 	} else {
 		var issuer [2]byte
 		copy(issuer[:], w.issuer)
-		code := dialect.Code(number, kind, w.reason, issuer)
+		code := dialect.Code(number, w.reason, issuer)
 		step.Code = string(code[:])
 	}
 	if w.sameAs > 0 {
@@ -281,11 +280,6 @@ func (pr *program) withPIN(m terminal.Message) terminal.Message {
 		m.PINBlock = make([]byte, 16)
 	}
 	return m
-}
-
-func kindOf(name string) txn.Kind {
-	k, _ := txn.ParseKind(name)
-	return k
 }
 
 // next is a new message with the next trace number.

@@ -125,7 +125,7 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 	if x.Answer.Reason == txn.Approved {
 		p.book(x)
 	}
-	x.Answer.Code = dialect.Code(req.Dialect, req.Kind, x.Answer.Reason, [2]byte{})
+	x.Answer.Code = dialect.Code(req.Dialect, x.Answer.Reason, [2]byte{})
 	x.Answer.Signed = p.Host != nil && x.Answer.Reason == txn.Approved && req.Key.Class != txn.ClassNetwork
 	out, err := p.settle(x)
 	if out == nil && err == nil {

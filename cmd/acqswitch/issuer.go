@@ -66,11 +66,11 @@ script.`,
 	f.StringVarP(&listen, "listen", "l", "127.0.0.1:9101", "address to listen on; overrides the script")
 	f.StringVarP(&dialectName, "dialect", "d", "", "dialect of the link: "+strings.Join(dialect.LinkNames(), ", ")+"; overrides the script, without either it is iso87")
 	f.StringVar(&book, "book", "issuer.book", "file of what was approved and reversed; overrides the script")
-	cmd.AddCommand(issuerFileCommand(c))
+	cmd.AddCommand(issuerFileCommand())
 	return cmd
 }
 
-func issuerFileCommand(c *console) *cobra.Command {
+func issuerFileCommand() *cobra.Command {
 	var book, date, currency, zone, cutOver string
 	cmd := &cobra.Command{
 		Use:   "file FILE",

@@ -54,7 +54,7 @@ error. Exit code 3: days in the range are archived, and not in what was listed.`
 		Annotations: map[string]string{listsRows: ""},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, &f.dataFlags, transactionColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, &f.dataFlags, transactionColumns, func(l *openedLedger, add func(listed) error) error {
 				s, err := f.search(l.config, cmd.InOrStdin())
 				if err != nil {
 					return err

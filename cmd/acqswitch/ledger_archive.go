@@ -154,7 +154,7 @@ func ledgerArchivedCommand(c *console) *cobra.Command {
 		Example:     "  acqswitch ledger archived --config acqswitch.yaml",
 		Annotations: map[string]string{listsRows: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, &of, archivedColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, &of, archivedColumns, func(l *openedLedger, add func(listed) error) error {
 				days, err := l.Archived(cmd.Context(), 0, dateMax)
 				for i := range days {
 					err = errors.Join(err, add(newArchivedRow(&days[i])))

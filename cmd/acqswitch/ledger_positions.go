@@ -25,7 +25,7 @@ func ledgerPositionsCommand(c *console) *cobra.Command {
 					return err
 				}
 			}
-			return listLedger(c, cmd, &on.dataFlags, columns, func(l *openedLedger, add func(listed) error) error { return list(cmd.Context(), l, day, add) })
+			return listLedger(c, &on.dataFlags, columns, func(l *openedLedger, add func(listed) error) error { return list(cmd.Context(), l, day, add) })
 		}
 		on.register(cmd)
 		cmd.Flags().Lookup("date").Usage = "after the run of this business day; empty is the last settled one"
@@ -78,7 +78,7 @@ day transactions, sales and refunds are what would count now, and the rest is ze
 		Annotations: map[string]string{listsRows: ""},
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listLedger(c, cmd, &on.dataFlags, figureColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, &on.dataFlags, figureColumns, func(l *openedLedger, add func(listed) error) error {
 				first, last, err := days(l.config, on.date, from, to)
 				if err != nil {
 					return err
@@ -95,7 +95,7 @@ day transactions, sales and refunds are what would count now, and the rest is ze
 }
 
 // listLedger writes what list finds in the ledger of a configuration.
-func listLedger(c *console, cmd *cobra.Command, of *dataFlags, columns []listColumn, list func(*openedLedger, func(listed) error) error) error {
+func listLedger(c *console, of *dataFlags, columns []listColumn, list func(*openedLedger, func(listed) error) error) error {
 	l, err := of.openLedger()
 	if err != nil {
 		return err

@@ -96,7 +96,7 @@ in minor units.`,
 			if status != "" && status != string(settlement.Ordered) && status != string(settlement.IsPaid) && status != string(settlement.IsBack) {
 				return usage(fmt.Errorf("--status %q must be ordered, paid or back", status))
 			}
-			return listLedger(c, cmd, &on.dataFlags, paymentColumns, func(l *openedLedger, add func(listed) error) error {
+			return listLedger(c, &on.dataFlags, paymentColumns, func(l *openedLedger, add func(listed) error) error {
 				return settlement.Payments(cmd.Context(), l.Ledger, day, func(p *settlement.Payment) error {
 					if status != "" && status != string(p.Status) {
 						return nil

@@ -195,6 +195,8 @@ func (s *Switch) attend(req *txn.Request, ans *txn.Answer) txn.Reason {
 	case s.librarian == nil:
 		return txn.KindIsNotOffered
 	}
+	s.gate.leave() // what is noted of a terminal waits for the disk
+	defer s.gate.enter()
 	return s.librarian.Serve(req, ans)
 }
 

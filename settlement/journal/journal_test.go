@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,44 @@ func TestTruncateKeepsPositions(t *testing.T) {
 	j = start(t, dir, small, osFileSystem{})
 	holds(t, j.Journal, int(j.First()), 4000)
 	appendN(t, j.Journal, 1)
+}
+
+// What counts of a log takes the place of all of it, in a few flushes; where it cannot
+// be told whole, nothing goes.
+func TestRewrite(t *testing.T) {
+	dir := t.TempDir()
+	var flushes atomic.Int64
+	cfg := small
+	cfg.OnFlush = func(int, int, time.Duration) { flushes.Add(1) }
+	j := start(t, dir, cfg, osFileSystem{})
+	appendN(t, j.Journal, 4000)
+	failed := errors.New("cannot be told")
+	_, err := j.Rewrite(func(put func([]byte) error) error { return errors.Join(put(record(4001)), failed) })
+	if !errors.Is(err, failed) || j.First() != 1 {
+		t.Fatalf("after what failed First is %d: %v", j.First(), err)
+	}
+	flushes.Store(0)
+	n, err := j.Rewrite(func(put func([]byte) error) error {
+		for pos := 4002; pos <= 7000; pos++ {
+			if err := put(record(pos)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || n != 2999 || j.Last() != 7000 {
+		t.Fatalf("%d records, the last is %d: %v", n, j.Last(), err)
+	}
+	if n := flushes.Load(); n > 1000 {
+		t.Errorf("%d flushes", n)
+	}
+	first := int(j.First())
+	if first == 1 || first > 4002 {
+		t.Errorf("First is %d", first)
+	}
+	j.stop()
+	j = start(t, dir, small, osFileSystem{})
+	holds(t, j.Journal, first, 7000)
 }
 
 func TestTruncateUnderAScan(t *testing.T) {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -68,6 +69,29 @@ func (j *Journal) Truncate(before Position) error {
 			}
 		}
 	}
+}
+
+// Rewrite adds what each puts, which is all that counts of a log, in as few flushes as
+// it takes, and then truncates what was there before. A crash in between leaves both, and
+// so does an error of each. Nobody else may append meanwhile. It returns the number of
+// records that were put.
+func (j *Journal) Rewrite(each func(put func(rec []byte) error) error) (n int64, err error) {
+	before, last := j.Last(), Position(0)
+	err = each(func(rec []byte) (err error) {
+		for {
+			if last, err = j.Queue(rec); !errors.Is(err, ErrFull) { // a disk that stalls ends the journal
+				n++
+				return err
+			}
+		}
+	})
+	if err == nil && n > 0 {
+		err = j.Wait(context.Background(), last-1)
+	}
+	if err != nil {
+		return n, err
+	}
+	return n, j.Truncate(before + 1)
 }
 
 // scan is Scan up to and including position to.

@@ -47,8 +47,9 @@ const DeliveriesMax = 3
 type Store interface {
 	Source
 	Append(rec []byte) (journal.Position, error)
-	Last() journal.Position
-	Truncate(before journal.Position) error
+	// Rewrite has what each puts take the place of all records, and says how many that
+	// are. After an error both are there.
+	Rewrite(each func(put func(rec []byte) error) error) (int64, error)
 }
 
 // Source is a log to be read.
@@ -381,20 +382,22 @@ func (l *Library) recordsMax() int64 {
 	return compactAbove + 2*int64(contents+1)*int64(len(l.rows))
 }
 
-// compact appends what counts once more and drops everything before it. A crash
-// in between leaves both, which read the same.
+// compact writes the log anew with what counts.
 func (l *Library) compact() error {
 	l.logging.Lock()
 	defer l.logging.Unlock()
 	if l.records.Load() <= l.recordsMax() {
 		return nil // somebody else did it meanwhile
 	}
-	last, n := l.store.Last(), int64(0)
-	put := func(rec []byte) error {
-		n++
-		_, err := l.store.Append(rec)
-		return err
+	n, err := l.store.Rewrite(l.counting)
+	if err == nil {
+		l.records.Store(n)
 	}
+	return err
+}
+
+// counting puts the records that count.
+func (l *Library) counting(put func([]byte) error) error {
 	l.mu.RLock()
 	rows := maps.Clone(l.rows)
 	l.mu.RUnlock()
@@ -418,9 +421,5 @@ func (l *Library) compact() error {
 			return err
 		}
 	}
-	if err := l.store.Truncate(last + 1); err != nil {
-		return err
-	}
-	l.records.Store(n)
 	return nil
 }

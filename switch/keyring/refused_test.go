@@ -92,7 +92,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 		}
 		return k
 	}
-	before := d.ring.store.Last()
+	before := d.last()
 	for name, err := range map[string]error{
 		"a MAC key for PINs":            d.ring.SetZone(east, zak),
 		"a MAC key that does not open":  d.ring.SetZoneMAC(east, broken),
@@ -111,7 +111,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 			t.Errorf("%s was taken", name)
 		}
 	}
-	if last := d.ring.store.Last(); last != before {
+	if last := d.last(); last != before {
 		t.Errorf("something was stored: %d, before %d", last, before)
 	}
 	d.restart()
@@ -213,7 +213,7 @@ func TestDUKPTCounters(t *testing.T) {
 		if err := d.ring.SetBaseKey(row.base, d.combine(keys.OfBaseKey(row.base), keys.PurposeBDK, row.kind, row.bdk)); err != nil {
 			t.Fatal(err)
 		}
-		before := d.ring.store.Last()
+		before := d.last()
 		for _, n := range []uint32{1, 0x18001, row.high, row.high + 1} {
 			d.want(row.scheme.String(), d.ring.Check(machines[0].sale(n)), txn.Approved)
 		}
@@ -227,12 +227,12 @@ func TestDUKPTCounters(t *testing.T) {
 		for _, n := range []uint32{3, 4} {
 			d.want(row.scheme.String()+", another machine", d.ring.Check(machines[1].sale(n)), txn.Approved)
 		}
-		if got := d.ring.store.Last() - before; got != 2 {
+		if got := d.last() - before; got != 2 {
 			t.Errorf("%d records were written of two machines' day", got)
 		}
 		d.day++
 		d.want("the next day", d.ring.Check(machines[1].sale(5)), txn.Approved)
-		if got := d.ring.store.Last() - before; got != 3 {
+		if got := d.last() - before; got != 3 {
 			t.Errorf("%d records were written of two days", got)
 		}
 		gone := machines[1].sale(6)

@@ -52,9 +52,10 @@ type Config struct {
 type Store interface {
 	Append(rec []byte) (journal.Position, error)
 	First() journal.Position
-	Last() journal.Position
 	Scan(from journal.Position, fn func(journal.Position, []byte) error) error
-	Truncate(before journal.Position) error
+	// Rewrite has what each puts take the place of all records. After an error both
+	// are there.
+	Rewrite(each func(put func(rec []byte) error) error) (int64, error)
 }
 
 // Ring is safe for concurrent use after Recover.
@@ -148,7 +149,7 @@ func (r *Ring) Recover() error {
 		return fmt.Errorf("seal keys under the newest local master key: %w", err)
 	}
 	if resealed > 0 || records > 2*3*len(r.terminals)+compactAbove {
-		if err := r.compact(); err != nil {
+		if _, err := r.store.Rewrite(r.counting); err != nil {
 			return fmt.Errorf("write the log of terminals' keys anew: %w", err)
 		}
 	}
@@ -250,43 +251,45 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	return nil
 }
 
-// compact appends what counts once more and drops everything before it. A
-// crash in between leaves both, which read the same.
-func (r *Ring) compact() error {
-	last := r.store.Last()
+// counting puts the records that count.
+func (r *Ring) counting(put func([]byte) error) error {
 	for id, t := range r.terminals {
 		if t.master != nil {
-			if _, err := r.store.Append(append(record(recordMaster, id, 0), t.master...)); err != nil {
+			if err := put(append(record(recordMaster, id, 0), t.master...)); err != nil {
 				return err
 			}
 		}
 		if t.serial.sealed != nil {
-			if _, err := r.store.Append(append(record(recordSerial, id, 0), t.serial.sealed...)); err != nil {
+			if err := put(append(record(recordSerial, id, 0), t.serial.sealed...)); err != nil {
 				return err
 			}
 		}
 		if t.stored != nil {
-			if err := r.append(id, t.day, t.stored); err != nil {
+			b, err := t.stored.AppendBinary(record(recordWorking, id, t.day))
+			if err == nil {
+				err = put(b)
+			}
+			if err != nil {
 				return err
 			}
 		}
 		if t.count.day != 0 {
-			if _, err := r.store.Append(t.count.append(record(recordCounter, id, t.count.day))); err != nil {
+			if err := put(t.count.append(record(recordCounter, id, t.count.day))); err != nil {
 				return err
 			}
 		}
 	}
 	for id, k := range r.shared {
-		if _, err := r.store.Append(append(append([]byte{id.record}, id.name[:]...), k.Sealed...)); err != nil {
+		if err := put(append(append([]byte{id.record}, id.name[:]...), k.Sealed...)); err != nil {
 			return err
 		}
 	}
 	for issuer, z := range r.zones {
-		if _, err := r.store.Append(append(append([]byte{recordZone}, issuer[:]...), z.sealed...)); err != nil {
+		if err := put(append(append([]byte{recordZone}, issuer[:]...), z.sealed...)); err != nil {
 			return err
 		}
 	}
-	return r.store.Truncate(last + 1)
+	return nil
 }
 
 // SetZone gives an issuer its PIN key (ZPK), durably.

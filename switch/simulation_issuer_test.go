@@ -33,15 +33,15 @@ func idOf(l txn.Leg) legID { return legID{l.STAN, l.Time} }
 
 // fate is what the issuer's book says of one transaction.
 type fate struct {
-	kind               txn.Kind
-	minor              int64
-	taken              int64 // of minor, by reversals in part
-	original           legID
-	state              string // approved, declined, reversed or barred: its reversal came first
-	ended              bool
-	added, refunded    int64
-	terminal           txn.TerminalID
-	reversals, advices int
+	kind            txn.Kind
+	minor           int64
+	taken           int64 // of minor, by reversals in part
+	original        legID
+	state           string // approved, declined, reversed or barred: its reversal came first
+	ended           bool
+	added, refunded int64
+	terminal        txn.TerminalID
+	reversals       int
 }
 
 // bookkeeper is the issuer. It knows nothing of the switch but its messages.

@@ -42,16 +42,14 @@ func (d *deal) minor() int64 { return cmp.Or(d.left, d.req.Amount.Minor) }
 // reverses what is not answered, tells until it is answered what has happened,
 // and settles its batch.
 type pos struct {
-	w    *world
-	id   string
-	pan  txn.PAN
-	rng  *rand.Rand
-	sent int // exchanges, for their faults
+	w   *world
+	id  string
+	pan txn.PAN
+	rng *rand.Rand
 
 	mu          sync.Mutex // races share what follows
 	stan, batch uint32
 	deals       []*deal
-	count       int // of the batch's, believed
 }
 
 var simPANs = [...]string{"6222021234567890128", "6225880123456783", "6217000010001234565", "6228480402564890018"}

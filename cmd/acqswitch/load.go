@@ -181,7 +181,7 @@ func printLoad(out io.Writer, r *replay.Report) error {
 	if l.Keyless > 0 {
 		fmt.Fprintf(out, "%d terminals got no working keys and asked nothing\n", l.Keyless)
 	}
-	fmt.Fprintf(out, "%d wrong, %d without an answer, %d sessions broken; faults made: %d repeats, %d half frames, %d reversals\n\n", l.Wrong, l.Silent, l.Broken, l.Repeats, l.Halves, l.Undone)
+	fmt.Fprintf(out, "%d wrong, %d without an answer, %d sessions broken, %d answers to no request; faults made: %d repeats, %d half frames, %d reversals\n\n", l.Wrong, l.Silent, l.Broken, r.Strays, l.Repeats, l.Halves, l.Undone)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, code := range r.Codes {
 		fmt.Fprintf(w, "%s\t%s\t%d\n", code.Kind, code.Code, code.Now)

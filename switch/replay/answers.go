@@ -33,7 +33,7 @@ func (l *lane) read(ctx context.Context) {
 		if ended {
 			return
 		}
-		err := l.answers(conn, &samples)
+		heard, err := l.answers(conn, &samples)
 		l.keep(&samples)
 		l.mu.Lock()
 		ended = l.ended
@@ -48,6 +48,9 @@ func (l *lane) read(ctx context.Context) {
 		l.g.tally.problem(err.Error())
 		l.g.tally.mu.Unlock()
 		l.lose()
+		if !heard && terminal.Pause(ctx, redialEvery) != nil { // who hangs up without a word is not called at once
+			return
+		}
 		for l.dial(ctx) != nil {
 			l.g.tally.mu.Lock()
 			l.g.load.Broken++
@@ -60,8 +63,8 @@ func (l *lane) read(ctx context.Context) {
 	}
 }
 
-// answers reads answers and keeps what they say.
-func (l *lane) answers(conn net.Conn, samples *[]sample) error {
+// answers reads answers and keeps what they say. heard is that a message came.
+func (l *lane) answers(conn net.Conn, samples *[]sample) (heard bool, err error) {
 	in := bufio.NewReaderSize(conn, 64<<10)
 	size := l.g.d.PrefixSize()
 	codec := l.g.d.Codec()
@@ -74,11 +77,11 @@ func (l *lane) answers(conn net.Conn, samples *[]sample) error {
 		}
 		prefix, err := in.Peek(size)
 		if err != nil {
-			return over(err)
+			return heard, over(err)
 		}
 		n, err := l.g.d.ReadLength(prefix)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errNonsense, err)
+			return heard, fmt.Errorf("%w: %w", errNonsense, err)
 		}
 		if n == 0 { // a keep-alive
 			in.Discard(size)
@@ -87,14 +90,15 @@ func (l *lane) answers(conn net.Conn, samples *[]sample) error {
 		blocked = blocked || in.Buffered() < size+n
 		frame, err := in.Peek(size + n)
 		if err != nil {
-			return over(err)
+			return heard, over(err)
 		}
 		if blocked { // what was read at once came at once
 			now = time.Since(l.g.began)
 		}
 		if err := codec.Parse(&m, frame[size:]); err != nil {
-			return fmt.Errorf("%w: %w", errNonsense, err)
+			return heard, fmt.Errorf("%w: %w", errNonsense, err)
 		}
+		heard = true
 		l.take(&m, now, samples)
 		in.Discard(size + n)
 	}

@@ -57,12 +57,25 @@ type Trial struct {
 	Why      string        `json:"why,omitempty"` // not
 }
 
-// Found is what a search found, in a sentence.
+// Found is what a search found, and what ended it there, in a sentence.
 func (l *Load) Found() string {
-	if l.Capacity == 0 {
-		return "No rate was good."
+	found := "No rate was good"
+	if l.Capacity > 0 {
+		found = fmt.Sprintf("The highest good rate is %.0f/s", l.Capacity)
 	}
-	return fmt.Sprintf("The highest good rate is %.0f/s.", l.Capacity)
+	var bad *Trial // the lowest
+	for i := range l.Trials {
+		if t := &l.Trials[i]; !t.Good && (bad == nil || t.Rate < bad.Rate) {
+			bad = t
+		}
+	}
+	switch {
+	case bad == nil:
+		return found + "; no higher one was tried."
+	case l.Capacity == 0:
+		return fmt.Sprintf("%s; no lower one than %.0f/s was tried: %s.", found, bad.Rate, bad.Why)
+	}
+	return fmt.Sprintf("%s; at %.0f/s: %s.", found, bad.Rate, bad.Why)
 }
 
 // Errors are answers that were wrong, and those that did not come.
@@ -118,17 +131,24 @@ func search(ctx context.Context, p *Profile, o *LoadOptions, all *roster) (*Repo
 		last = r
 		t := Trial{Rate: rate, Answered: r.PerSecond, P99: r.Latency.P99, Errors: r.Load.Errors()}
 		switch {
+		case err != nil:
+			t.Why = err.Error()
 		case t.Errors > 0:
 			t.Why = fmt.Sprintf("%d errors", t.Errors)
 		case t.P99 > p.Search.P99 && r.Service.P99 <= p.Search.P99:
 			t.Why = fmt.Sprintf("the sender was late by %v: it is the limit, not the host", r.Lag.P99)
 		case t.P99 > p.Search.P99:
 			t.Why = "p99 is too long"
+		case r.Answered == 0:
+			t.Why = "no request was due"
 		}
-		if t.Good = t.Why == "" && r.Answered > 0; t.Good {
+		if t.Good = t.Why == ""; t.Good {
 			best = r
 		}
 		trials = append(trials, t)
+		if errors.Is(err, ErrGivenUp) && best != nil {
+			err = nil // an overload that silences the host is a bad trial
+		}
 		return t.Good, err
 	}
 	low, high := 0.0, 0.0
@@ -152,9 +172,6 @@ func search(ctx context.Context, p *Profile, o *LoadOptions, all *roster) (*Repo
 			high = rate
 		}
 	}
-	if errors.Is(err, ErrGivenUp) && low > 0 {
-		err = nil // an overload that silences the host is a bad trial
-	}
 	r := cmp.Or(best, last)
 	if r == nil {
 		return newTally().report(0), err
@@ -174,6 +191,7 @@ const (
 	approvedMax  = 64                     // approvals that voids may be of, a session
 	samplesMax   = 256
 	halvesMax    = 64
+	restAfter    = time.Second // a host that says nothing for that long owes no late answers
 	redialEvery  = 200 * time.Millisecond
 	sweepEvery   = 100 * time.Millisecond
 	loadGiveUpAt = 3 // times Patience without any answer
@@ -222,7 +240,7 @@ func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
 		}
 		g.lanes = append(g.lanes, l)
 	}
-	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets = o.Name, p.pace(), []string{o.Addr}
+	g.tally.r.Capture, g.tally.r.Pace, g.tally.r.Targets, g.tally.r.Began = o.Name, p.pace(), []string{o.Addr}, time.Now().UTC()
 	g.tally.r.Terminals, g.tally.r.SignOns, g.load.Keyless = len(able), all.signOns, len(all.members)-len(able)
 	for _, problem := range all.problems() {
 		g.tally.problem(problem)
@@ -231,8 +249,8 @@ func newGenerator(p *Profile, o *LoadOptions, all *roster) *generator {
 }
 
 // run makes the load and reports.
-func (g *generator) run(ctx context.Context) (*Report, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (g *generator) run(outer context.Context) (*Report, error) {
+	ctx, cancel := context.WithCancelCause(outer)
 	defer cancel(nil)
 	g.giveUp = cancel
 	for _, l := range g.lanes {
@@ -274,6 +292,9 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 	sweeping.Wait()
 	err := context.Cause(ctx)
 	cancel(nil)
+	if g.trial > 0 {
+		g.rest(outer)
+	}
 	for _, l := range g.lanes {
 		l.hangUp()
 	}
@@ -283,6 +304,23 @@ func (g *generator) run(ctx context.Context) (*Report, error) {
 		g.tally.problem(err.Error())
 	}
 	return g.report(took), err
+}
+
+// rest lets the host answer what it was asked in vain: the next trial is not to pay for
+// it. What a rate of up to twice the host's best left over takes it as long again.
+func (g *generator) rest(ctx context.Context) {
+	end, quiet, before := time.Now().Add(g.p.lasts()), time.Duration(0), -1
+	for quiet < restAfter && time.Now().Before(end) {
+		g.tally.mu.Lock()
+		late, silent := g.tally.r.Strays, g.load.Silent
+		g.tally.mu.Unlock()
+		if quiet += sweepEvery; late != before {
+			before, quiet = late, 0
+		}
+		if silent == 0 || terminal.Pause(ctx, sweepEvery) != nil {
+			return
+		}
+	}
 }
 
 // slot is for how long requests that become due are gathered into one write, at a moment
@@ -322,7 +360,7 @@ func (g *generator) sweep(ctx context.Context, done chan struct{}) {
 		progress := Progress{g.tally.r.Sent, g.tally.r.Answered, g.load.Errors(), g.tally.r.Requests, now, g.trial}
 		g.tally.mu.Unlock()
 		if limit := loadGiveUpAt * g.p.Patience; quiet > limit && silent >= loadGiveUpAt {
-			g.giveUp(fmt.Errorf("%w: the host has answered nothing for %s", ErrGivenUp, limit))
+			g.giveUp(fmt.Errorf("%w: the host has answered nothing in time for %s", ErrGivenUp, limit))
 		}
 		if g.o.Progress != nil {
 			g.o.Progress(progress)

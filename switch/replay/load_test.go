@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -359,6 +361,50 @@ func TestSearch(t *testing.T) {
 	if err != nil || r.Load.Capacity < 100 || r.Load.Capacity > 400 || len(r.Load.Trials) < 4 {
 		t.Errorf("%v: %+v", err, r.Load)
 	}
+	if last := lowestBad(r.Load.Trials); last.Rate > r.Load.Capacity*searchTo || r.Load.Found() != fmt.Sprintf("The highest good rate is %.0f/s; at %.0f/s: %s.", r.Load.Capacity, last.Rate, last.Why) {
+		t.Errorf("%s %+v", r.Load.Found(), r.Load.Trials)
+	}
+}
+
+func lowestBad(trials []Trial) Trial {
+	return slices.MinFunc(slices.DeleteFunc(slices.Clone(trials), func(t Trial) bool { return t.Good }), func(a, b Trial) int { return cmp.Compare(a.Rate, b.Rate) })
+}
+
+// A host that answers in turn and is asked so much that nothing is answered in time any
+// more is a bad trial and not the end of the search, and what it still has to answer is
+// no burden of the next trial.
+func TestSearchBeyondPatience(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	var mu sync.Mutex
+	free := time.Now()
+	host.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if free = free.Add(time.Second / 250); free.Before(time.Now()) {
+			free = time.Now()
+		}
+		time.Sleep(time.Until(free))
+		return answer
+	})
+	p := profile(t, "sessions: 8\nsign_on: false\npatience: 200ms\ngaps: even\nsearch: {p99: 150ms, from: 150, to: 400, within: 3s}")
+	for range 8 { // a machine that is held up takes less, never more
+		r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(8)})
+		t.Logf("%v: %+v", err, r.Load.Trials)
+		if bad := lowestBad(r.Load.Trials); err == nil && r.Load.Capacity >= 200 && r.Load.Capacity < 300 && bad.Rate <= r.Load.Capacity*searchTo {
+			return
+		}
+	}
+	t.Error("the host's 250 requests a second were not found")
+}
+
+// A search none of whose rates is bad says that it ended at the last one.
+func TestSearchFindsNoLimit(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	p := profile(t, "sign_on: false\nsearch: {p99: 10s, from: 20, to: 40, within: 300ms}")
+	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(2)})
+	if err != nil || r.Load.Found() != "The highest good rate is 40/s; no higher one was tried." {
+		t.Errorf("%v: %s %+v", err, r.Load.Found(), r.Load)
+	}
 }
 
 // A search whose first rate is bad has found nothing, and blames the host for what
@@ -368,7 +414,7 @@ func TestSearchFindsNothing(t *testing.T) {
 	host.SetAnswers(func(_ *txn.Request, answer []byte) []byte { time.Sleep(20 * time.Millisecond); return answer })
 	p := profile(t, "sign_on: false\nsearch: {p99: 5ms, from: 20, to: 40, within: 200ms}")
 	r, err := RunLoad(t.Context(), p, LoadOptions{Addr: host.Addr, Identities: identities(2)})
-	if err != nil || r.OK() || r.Load.Found() != "No rate was good." || len(r.Load.Trials) != 1 || r.Load.Trials[0].Why != "p99 is too long" {
+	if err != nil || r.OK() || r.Load.Found() != "No rate was good; no lower one than 20/s was tried: p99 is too long." || len(r.Load.Trials) != 1 || r.Load.Trials[0].Why != "p99 is too long" {
 		t.Errorf("%v: %+v", err, r.Load)
 	}
 	var page bytes.Buffer
@@ -403,7 +449,7 @@ func TestLoadOfBadHosts(t *testing.T) {
 		problem    string
 	}{
 		{"refuses", gone, true, "cannot be reached"}, {"hangs up", closed, true, "no answer came before the session ended"},
-		{"answers nonsense", nonsense, true, "the host answered nonsense"}, {"hangs", silent, true, "the host has answered nothing for 300ms"},
+		{"answers nonsense", nonsense, true, "the host answered nonsense"}, {"hangs", silent, true, "the host has answered nothing in time for 300ms"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -416,6 +462,28 @@ func TestLoadOfBadHosts(t *testing.T) {
 				t.Errorf("%v, %q", err, r.Problems)
 			}
 		})
+	}
+}
+
+// A host that hangs up without an answer is called again a few times a second, no more, and what
+// goes wrong with many terminals' sign-ons is told once.
+func TestLoadOfHostThatHangsUp(t *testing.T) {
+	var calls atomic.Int32
+	addr := server(t, func(conn net.Conn) { // in the face of the first byte
+		calls.Add(1)
+		conn.Read(make([]byte, 1))
+		conn.(*net.TCPConn).SetLinger(0)
+	})
+	r, err := RunLoad(t.Context(), profile(t, "sessions: 2\npatience: 500ms\narrivals: [{for: 500ms, rate: 100}]"), LoadOptions{Addr: addr, Identities: identities(16)})
+	if n := calls.Load(); err != nil || n < 19 || n > 35 {
+		t.Errorf("%v: called %d times", err, n)
+	}
+	if n := strings.Count(strings.Join(r.Problems, "\n"), "sign-on"); n < 1 || n > 4 {
+		t.Errorf("%q", r.Problems)
+	}
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil || !strings.Contains(page.String(), "Nothing was answered.") {
+		t.Errorf("%v, %s", err, page.String())
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,11 +142,15 @@ func (t *member) signOn(ctx context.Context, r *roster, line *terminal.Line, pat
 	defer r.mu.Unlock()
 	r.heard = r.heard || heard
 	if r.signOns++; err != nil {
-		f := r.failed[err.Error()]
+		what := err.Error()
+		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Source != nil { // by its own port each one's failure were another
+			what = strings.Replace(what, op.Source.String()+"->", "", 1)
+		}
+		f := r.failed[what]
 		if f.terminals++; f.terminals == 1 || bytes.Compare(t.Terminal[:], f.first[:]) < 0 {
 			f.first = t.Terminal
 		}
-		r.failed[err.Error()] = f
+		r.failed[what] = f
 	}
 	return err
 }

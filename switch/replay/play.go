@@ -260,7 +260,7 @@ func (p *player) watch(ctx context.Context) *sync.WaitGroup {
 				timeouts := p.tally.timeouts
 				p.tally.mu.Unlock()
 				if limit := silenceTimes * p.o.Patience; timeouts >= silenceTimes && quiet > limit {
-					p.giveUp(fmt.Errorf("%w: the host has answered nothing for %s", ErrGivenUp, limit))
+					p.giveUp(fmt.Errorf("%w: the host has answered nothing in time for %s", ErrGivenUp, limit))
 				}
 			}
 		}

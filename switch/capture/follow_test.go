@@ -380,6 +380,49 @@ func TestFollowSimplePackets(t *testing.T) {
 	}
 }
 
+// The times of a pcapng file are in units of its interface, a power of ten or of two.
+func TestFollowUnitsOfTime(t *testing.T) {
+	p := newTape(t, "ethernet", false)
+	p.open()
+	p.send(0, message(t, Dialects()[0], 0x0200, 1))
+	const fraction = 0.987654321
+	for _, row := range []struct {
+		unit   byte
+		second float64 // in these units; 0: it is refused
+	}{{6, 1e6}, {9, 1e9}, {12, 1e12}, {0x80 | 10, 1 << 10}, {0x80 | 20, 1 << 20}, {0x80 | 29, 1 << 29}, {0x80 | 30, 0}, {0x80 | 32, 0}} {
+		var file bytes.Buffer
+		put := func(parts ...any) {
+			for _, part := range parts {
+				binary.Write(&file, binary.LittleEndian, part)
+			}
+		}
+		put(uint32(0x0A0D0D0A), uint32(28), uint32(0x1A2B3C4D), uint32(1), int64(-1), uint32(28))
+		put(uint32(1), uint32(32), uint32(1), uint32(0), uint16(9), uint16(1), uint32(row.unit), uint32(0), uint32(32))
+		for i, data := range p.all {
+			at := uint64(float64(i+1) * row.second)
+			at += uint64(fraction * row.second)
+			pad := make([]byte, -len(data)&3)
+			size := uint32(32 + len(data) + len(pad))
+			put(uint32(6), size, uint32(0), uint32(at>>32), uint32(at), uint32(len(data)), uint32(len(data)), data, pad, size)
+		}
+		var h heard
+		_, err := Follow(&file, Options{Dialects: Dialects()}, &h)
+		if row.second == 0 {
+			if err == nil || !strings.Contains(err.Error(), "packet 1: has its time in units of 2^-") {
+				t.Errorf("unit %#x: %v", row.unit, err)
+			}
+			continue
+		}
+		if err != nil || len(h.sessions) != 1 {
+			t.Fatalf("unit %#x: %d sessions, %v", row.unit, len(h.sessions), err)
+		}
+		want := time.Unix(1, fraction*1e9)
+		if off := h.sessions[0].Start.Sub(want); off > 0 || off < -time.Duration(1e9/row.second)-time.Nanosecond {
+			t.Errorf("unit %#x: %v, want %v", row.unit, h.sessions[0].Start, want)
+		}
+	}
+}
+
 // Packets that are no TCP over IP, or on a link that is not known, are counted.
 func TestFollowCountsOthers(t *testing.T) {
 	p := newTape(t, "ethernet", false)

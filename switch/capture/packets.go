@@ -133,14 +133,17 @@ func (f *Follower) packet(r packetReader) error {
 	if err == nil {
 		link := r.LinkType()
 		if ng, ok := r.(*pcapgo.NgReader); ok {
-			if i, err := ng.Interface(info.InterfaceIndex); err == nil {
+			if i, unknown := ng.Interface(info.InterfaceIndex); unknown == nil {
 				link = i.LinkType
+				info.Timestamp, err = scaled(info.Timestamp, i.TimestampResolution)
 			}
 		}
 		if f.at = cmp.Or(info.Timestamp, f.at); f.at.IsZero() { // a simple packet of pcapng has none
 			f.at = time.Now()
 		}
-		err = f.take(firstLayer(link, data), data, f.at)
+		if err == nil {
+			err = f.take(firstLayer(link, data), data, f.at)
+		}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errors.New("is cut off")
@@ -149,6 +152,20 @@ func (f *Follower) packet(r packetReader) error {
 		return fmt.Errorf("packet %d: %w", f.stats.Packets, err)
 	}
 	return nil
+}
+
+// scaled is the time of a packet whose interface counts in units of a negative power of
+// two: the reader takes each for a whole number of nanoseconds.
+func scaled(at time.Time, unit pcapgo.NgResolution) (time.Time, error) {
+	n := unit.Exponent()
+	if !unit.Binary() || at.IsZero() {
+		return at, nil
+	}
+	if n >= 30 { // of less than a nanosecond: what the reader makes of them goes beyond a second
+		return at, fmt.Errorf("has its time in units of 2^-%d seconds, which cannot be read: convert the file", n)
+	}
+	fraction := int64(at.Nanosecond()) / (1e9 >> n)
+	return at.Truncate(time.Second).Add(time.Duration(fraction * 1e9 >> n)), nil
 }
 
 // take decodes a packet and gives it to its session. What is no TCP over IP is

@@ -323,6 +323,7 @@ func (t *talkative) sayAll(r *captured) {
 		{r.Stats.Foreign, "TCP session", "left out, another protocol"},
 		{r.Unread, "message", "left out, not to be taken apart and so not to be cleaned"},
 		{r.Unmatched, "answer", "left out, of no request in the capture"},
+		{r.Forgotten, "request", "taken as unanswered: 4,096 later ones of the session had no answer yet"},
 		{r.FromHosts, "message", "left out, a request of the host's own or an answer to one"},
 	} {
 		if row.n > 0 {

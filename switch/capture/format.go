@@ -48,6 +48,7 @@ type Index struct {
 	KeyID     string          `json:"key_id"` // of the pseudonyms
 	Cleaned   Cleaned         `json:"cleaned"`
 	Unmatched int             `json:"unmatched"`  // answers to no request, left out
+	Forgotten int             `json:"forgotten"`  // requests whose answers were not waited for, too many later ones having none
 	Unread    int             `json:"unread"`     // messages that could not be taken apart, left out
 	FromHosts int             `json:"from_hosts"` // requests that came from the server's side, left out
 	Dialects  []DialectCount  `json:"dialects"`

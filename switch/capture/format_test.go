@@ -97,6 +97,41 @@ func TestStored(t *testing.T) {
 	}
 }
 
+// An answer that comes late is paired, however many others did before, as long as not too
+// many requests of the session wait; those that were forgotten for that are counted.
+func TestLateAnswers(t *testing.T) {
+	d := Dialects()[0]
+	var out bytes.Buffer
+	w, err := NewWriter(&out, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Session{Dialect: d}
+	if err := w.Open(s); err != nil {
+		t.Fatal(err)
+	}
+	said := func(mti uint16, stan int) {
+		if err := w.Message(s, mti == 0x0200, message(t, d, mti, stan), time.Unix(int64(stan), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said(0x0200, 1)
+	for stan := 2; stan < 5000; stan++ {
+		said(0x0200, stan)
+		said(0x0210, stan)
+	}
+	said(0x0210, 1)
+	for stan := 10_000; stan <= 10_000+waitingMax; stan++ {
+		said(0x0200, stan)
+	}
+	said(0x0210, 10_000)
+	said(0x0210, 10_001)
+	index, err := w.Finish()
+	if err != nil || index.Answers != 4999+1 || index.Unmatched != 1 || index.Forgotten != 1 {
+		t.Errorf("%d answers, %d of no request, %d forgotten: %v", index.Answers, index.Unmatched, index.Forgotten, err)
+	}
+}
+
 // A file that is cut off anywhere gives what it has and says so; one that is
 // damaged is not believed.
 func TestStoredCutOrDamaged(t *testing.T) {

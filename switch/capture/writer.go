@@ -38,8 +38,6 @@ type Writer struct {
 type written struct {
 	id    uint32
 	pairs Pairs
-	asked []uint64 // message numbers of the last requests, by what Pairs numbers them
-	base  int      // of asked[0]
 }
 
 // NewWriter begins a stored capture on w.
@@ -136,18 +134,17 @@ func (w *Writer) Message(s *Session, fromClient bool, frame []byte, at time.Time
 		w.index.FromHosts++
 		return nil
 	case answer:
-		i := state.pairs.Answered(m)
-		if i < state.base {
+		asked, ok := state.pairs.Answered(m)
+		if !ok {
 			w.index.Unmatched++
 			return nil
 		}
-		kind, number = kindAnswer, state.asked[i-state.base]
+		kind, number = kindAnswer, asked
 		w.index.Answers++
 	default:
 		w.messages++
-		state.pairs.Asked(m)
-		if state.asked = append(state.asked, number); len(state.asked) > 2*waitingMax {
-			state.asked, state.base = slices.Clone(state.asked[waitingMax:]), state.base+waitingMax
+		if !state.pairs.Asked(m, number) {
+			w.index.Forgotten++
 		}
 		w.index.Requests++
 		if number%indexEvery == 1 {

@@ -117,9 +117,9 @@ func (c *collector) Message(s *capture.Session, fromClient bool, frame []byte, a
 	var m iso.Message
 	s.Dialect.Parse(&m, frame) // as far as it can be read
 	if fromClient {
-		kept.pairs.Asked(&m)
+		kept.pairs.Asked(&m, uint64(len(kept.Exchanges)))
 		kept.Exchanges = append(kept.Exchanges, Exchange{At: at, Request: bytes.Clone(frame)})
-	} else if n := kept.pairs.Answered(&m); n >= 0 {
+	} else if n, ok := kept.pairs.Answered(&m); ok {
 		e := &kept.Exchanges[n]
 		e.Answer, e.AnsweredAt = bytes.Clone(frame), at
 	}

@@ -217,11 +217,25 @@ func (o *ownSwitch) Start(ctx context.Context) error {
 	}
 }
 
-// failed says what the switch said last.
+// gone says that the process ended by itself.
+func (o *ownSwitch) gone() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// failed says what the switch said last, or that it panicked.
 func (o *ownSwitch) failed(what string) error {
 	text, _ := os.ReadFile(o.log.Name())
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return fmt.Errorf("the switch %s %s: %s", o.binary, what, lines[len(lines)-1])
+	last := len(lines) - 1
+	if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") }); i >= 0 {
+		last = i
+	}
+	return fmt.Errorf("the switch %s %s: %s", o.binary, what, lines[last])
 }
 
 // Kill ends the process with SIGKILL.

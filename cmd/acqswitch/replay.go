@@ -280,6 +280,11 @@ func (f *replayFlags) run(ctx context.Context, c *console, name string, hosts []
 		}
 	}
 	r, played := replay.Run(ctx, in, index, o)
+	for _, h := range both {
+		if h.own != nil && h.own.gone() {
+			r.Problems = append(r.Problems, h.own.failed("ended while it was asked").Error())
+		}
+	}
 	if r.Began.IsZero() && played != nil { // it cannot be played as asked
 		return usage(played)
 	}

@@ -53,6 +53,20 @@ func TestCompareBuilds(t *testing.T) {
 	build("after", "-overlay", filepath.Join(dir, "overlay.json"))
 	acqswitch(t, dir, nil, "", "capture", filepath.Join(root, "testdata/day/day.pcap"), "--out", "day.acq").check(t, exitOK, "", "")
 
+	// One that ends when it is asked is named.
+	write(t, dir, "panics", `#!/bin/sh
+here=$(dirname "$0")
+[ "$1" = serve ] || exec "$here/before" "$@"
+"$here/before" "$@" &
+until [ -s "$(dirname "$3")/east.book" ]; do sleep 0.1; done
+kill -9 $!
+printf 'panic: no more\n\ngoroutine 1\n' >&2
+`)
+	if err := os.Chmod(filepath.Join(dir, "panics"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	acqswitch(t, dir, nil, "", "replay", "day.acq", "--speed", "max", "--compare", "panics", "before").check(t, exitUnreachable, "panics ended while it was asked: panic: no more", "the reference: no session could be opened")
+
 	compare := func(code int, a, b string) (report replay.Report) {
 		t.Helper()
 		r := acqswitch(t, dir, nil, "", "replay", "day.acq", "--speed", "max", "--max", "1600", "--compare", a, b, "-o", "json")

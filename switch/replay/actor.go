@@ -43,6 +43,14 @@ type side struct {
 	*scratch
 }
 
+// number is the side's among the actor's.
+func (a *side) number() int {
+	if a.reference {
+		return 1
+	}
+	return 0
+}
+
 // scratch is what a terminal needs only while it works.
 type scratch struct {
 	asked, recorded iso.Message // of the capture
@@ -90,7 +98,7 @@ func (a *actor) work(ctx context.Context) {
 func (a *actor) play(ctx context.Context, j *job) {
 	p := a.player
 	if ctx.Err() != nil {
-		p.failed(ctx.Err(), false)
+		p.failed(0, ctx.Err(), false)
 		return
 	}
 	host := a.sides[0]
@@ -101,9 +109,9 @@ func (a *actor) play(ctx context.Context, j *job) {
 	}
 	o := host.ask(ctx, j)
 	beside.Wait()
-	for _, o := range [...]outcome{o, other} {
+	for side, o := range [...]outcome{o, other} {
 		if o.notPlayed != nil {
-			p.failed(o.notPlayed, !o.sent.IsZero())
+			p.failed(side, o.notPlayed, !o.sent.IsZero())
 			return
 		}
 	}
@@ -167,7 +175,7 @@ func (a *side) ask(ctx context.Context, j *job) (o outcome) {
 		}
 	}
 	p.mu.Lock()
-	p.refusals = 0
+	p.refusals[a.number()] = 0
 	p.mu.Unlock()
 	return o
 }

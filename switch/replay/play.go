@@ -194,7 +194,7 @@ type player struct {
 	mu        sync.Mutex
 	terminals map[string]*actor
 	links     map[linkKey]*link
-	refusals  int // in a row
+	refusals  [2]int // in a row, the host's and the reference's
 }
 
 // plan works out the copies.
@@ -427,8 +427,11 @@ func (p *player) stray() {
 	p.tally.mu.Unlock()
 }
 
-// failed notes a request that could not be played.
-func (p *player) failed(err error, sent bool) {
+// failed notes a request that could not be played: the host is side 0, the reference 1.
+func (p *player) failed(side int, err error, sent bool) {
+	if side == 1 {
+		err = fmt.Errorf("the reference: %w", err)
+	}
 	p.tally.mu.Lock()
 	p.tally.r.NotPlayed++
 	if sent {
@@ -440,8 +443,8 @@ func (p *player) failed(err error, sent bool) {
 	p.tally.mu.Unlock()
 	if errors.Is(err, errRefused) {
 		p.mu.Lock()
-		p.refusals++
-		enough := p.refusals == refusalsMax
+		p.refusals[side]++
+		enough := p.refusals[side] == refusalsMax
 		p.mu.Unlock()
 		if enough {
 			p.giveUp(fmt.Errorf("%w: %d requests in a row found no session: %w", ErrGivenUp, refusalsMax, err))

@@ -642,6 +642,27 @@ func TestBadHosts(t *testing.T) {
 	}
 }
 
+// A reference that is gone ends the replay, and is said to be it, however well the host
+// goes on answering.
+func TestReferenceThatIsGone(t *testing.T) {
+	host := terminaltest.Start(t, "cup-pos")
+	file := recorded(t, host, 3, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			ln.Close()
+			c.Close()
+		}
+	}()
+	r, err := play(t, file, Options{Addrs: to(host.Addr), Reference: to(ln.Addr().String()), Terminals: 300})
+	if !errors.Is(err, ErrGivenUp) || !strings.Contains(strings.Join(r.Problems, "; "), "the reference: no session could be opened") {
+		t.Errorf("%v, %q", err, r.Problems)
+	}
+}
+
 // One thing that comes instead of several others, at several kinds of requests of
 // terminals that have nothing in common, is one cause; the rest of a long list is
 // counted.

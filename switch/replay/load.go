@@ -299,6 +299,9 @@ func (g *generator) run(outer context.Context) (*Report, error) {
 		l.hangUp()
 	}
 	reading.Wait()
+	for _, l := range g.lanes {
+		l.lose() // of a load that was given up
+	}
 	g.halving.Wait()
 	if err != nil {
 		g.tally.problem(err.Error())

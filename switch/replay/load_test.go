@@ -461,7 +461,15 @@ func TestLoadOfBadHosts(t *testing.T) {
 			if errors.Is(err, ErrGivenUp) != row.givenUp || r == nil || r.OK() || !strings.Contains(strings.Join(r.Problems, "; "), row.problem) {
 				t.Errorf("%v, %q", err, r.Problems)
 			}
+			if r.Sent != r.Answered+r.Load.Silent {
+				t.Errorf("%d sent, %d answered, %d without an answer", r.Sent, r.Answered, r.Load.Silent)
+			}
 		})
+	}
+	// Given up in the middle, with requests on their way.
+	r, err := RunLoad(t.Context(), profile(t, "sign_on: false\npatience: 100ms\narrivals: [{for: 10s, rate: 500}]"), LoadOptions{Addr: silent, Identities: identities(2)})
+	if !errors.Is(err, ErrGivenUp) || r.Sent == 0 || r.Sent != r.Answered+r.Load.Silent {
+		t.Errorf("%v: %d sent, %d answered, %d without an answer", err, r.Sent, r.Answered, r.Load.Silent)
 	}
 }
 

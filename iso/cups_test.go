@@ -143,3 +143,23 @@ func TestCUPSMasks(t *testing.T) {
 		}
 	}
 }
+
+// TestNewKeyIsMasked: on other links a new key is known by its mark.
+func TestNewKeyIsMasked(t *testing.T) {
+	c := MustCompile(ISO87(BitmapHex), ISO87Framing(PrefixNone, 2000))
+	for value, shown := range map[string]string{"NKB31C3B99B94E0543B5C13084D47580B7CF9C35EA": hidden, "XY1": "XY1"} {
+		e := c.Begin(nil, nil, nil, 0x0800)
+		e.Text(48, []byte(value))
+		b, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m Message
+		if err := c.Parse(&m, b); err != nil {
+			t.Fatal(err)
+		}
+		if got := Describe(&m, false).Fields[0].Value; got != shown {
+			t.Errorf("%.2s is shown as %q", value, got)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func masked(m *Message, n int) (value string, isMasked bool) {
 			return hidden, true
 		}
 	case 48:
-		if m.mti&0xFF0F == 0x0300 || m.mti&0xFF0F == 0x0800 && m.codec.name == nameCUPS { // details with card numbers, new keys
+		if m.mti&0xFF0F == 0x0300 || m.mti&0xFF0F == 0x0800 && (m.codec.name == nameCUPS || bytes.HasPrefix(v, []byte("NK"))) { // details with card numbers, new keys
 			return hidden, true
 		}
 	case 62:

@@ -324,6 +324,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 				log.Warn("issuer message answers no request", "issuer", name, "mti", fmt.Sprintf("%04x", head.MTI), "stan", head.STAN, "why", why)
 			}
 		},
+		NewKey: a.takeSentKey,
 		Malformed: func(name string, err error) {
 			malformed[name].Add(1)
 			if log := pace[name].on(a.log); log != nil {

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // keysInUse are the keys as commands reach them: those of the running switch, or those
@@ -115,7 +117,40 @@ func (a *app) sealedKey(k wantedKey) (keys.Sealed, error) {
 
 func (a *app) logKey(what string, owner keys.Owner, s keys.Sealed) {
 	info, _ := s.Info() // it is in use: it can be read
-	a.log.Warn(what, "owner", string(owner), "purpose", info.Purpose.String(), "kind", info.Kind.String(), "check_value", info.KCV.String())
+	a.log.Warn(what, keyAttributes(owner, info)...)
+}
+
+func keyAttributes(owner keys.Owner, info keys.Info) []any {
+	return []any{"owner", string(owner), "purpose", info.Purpose.String(), "kind", info.Kind.String(), "check_value", info.KCV.String()}
+}
+
+// sentKey is a key that an issuer sent. What becomes of it is logged.
+type sentKey struct {
+	*keyring.Sent
+	app *app
+}
+
+func (s sentKey) Set() error {
+	key, changed, err := s.Sent.Set()
+	if changed {
+		info, _ := key.Sealed.Info()
+		s.app.log.Info("an issuer sent a key: it is in force", keyAttributes(key.Owner, info)...)
+	}
+	return err
+}
+
+// takeSentKey deciphers a key that an issuer sent over its link.
+func (a *app) takeSentKey(from txn.IssuerID, k *txn.NewKey) (issuer.SentKey, error) {
+	sent, err := a.keys.Receive(from, k)
+	switch {
+	case errors.Is(err, keyring.ErrNoKey):
+		return nil, fmt.Errorf("%w: load one with acqswitch keys load-zmk %s", issuer.ErrKeyNotOffered, from)
+	case errors.Is(err, keys.ErrPurpose) || errors.Is(err, keys.ErrCheckValue):
+		return nil, fmt.Errorf("%w: %w", issuer.ErrKeyWrong, err)
+	case err != nil:
+		return nil, err
+	}
+	return sentKey{sent, a}, nil
 }
 
 // withKeyLog opens the log of keys. While a switch has it open, that is refused with

@@ -291,6 +291,11 @@ func (z zoneMAC) MAC(data []byte) ([algo.MACSize]byte, error) {
 	return z.ring.ZoneMAC(z.issuer, z.algorithm, data)
 }
 
+// MACBefore is MAC under the key that the issuer has replaced lately, as long as that is taken.
+func (z zoneMAC) MACBefore(data []byte) ([algo.MACSize]byte, error) {
+	return z.ring.ZoneMACBefore(z.issuer, z.algorithm, data)
+}
+
 // checkZoneMACs says which issuer has no MAC key and needs one.
 func (c *config) checkZoneMACs(ring *keyring.Ring) error {
 	for i := range c.Issuers {

@@ -13,6 +13,15 @@ type MACKey interface {
 	MAC(data []byte) (mac [macSize]byte, err error)
 }
 
+// macFunc makes MACs under one key.
+type macFunc = func(data []byte) (mac [macSize]byte, err error)
+
+// replacing is a MACKey that has lately taken another's place: what was signed with that is taken
+// for a while.
+type replacing interface {
+	MACBefore(data []byte) (mac [macSize]byte, err error)
+}
+
 // ErrMAC says that a message is not what its sender sent: it is as if it had not come.
 var ErrMAC = errors.New("MAC (field 64 or 128) is missing or not the message's")
 
@@ -26,6 +35,11 @@ func (l *Link) Finish(e *iso.Encoder, dst []byte, key MACKey) ([]byte, error) {
 	if l.isCUPS() || e.Last() > macField {
 		field = macFieldWide
 	}
+	return l.signed(e, dst, field, cupsMACFields, key.MAC)
+}
+
+// signed completes a message that was begun behind dst, with its MAC in field.
+func (l *Link) signed(e *iso.Encoder, dst []byte, field int, covered []int, under macFunc) ([]byte, error) {
 	e.Bytes(field, noMAC[:])
 	frame, err := e.Finish()
 	if err != nil {
@@ -34,7 +48,7 @@ func (l *Link) Finish(e *iso.Encoder, dst []byte, key MACKey) ([]byte, error) {
 	var m iso.Message
 	var mac [macSize]byte
 	if err = l.codec.Parse(&m, frame[len(dst)+l.codec.Framing().PrefixSize():]); err == nil {
-		mac, err = l.mac(&m, field, key)
+		mac, err = l.mac(&m, field, covered, under)
 	}
 	if err != nil {
 		return frame[:len(dst)], err
@@ -43,41 +57,47 @@ func (l *Link) Finish(e *iso.Encoder, dst []byte, key MACKey) ([]byte, error) {
 	return frame, nil
 }
 
-// Authentic holds the MAC of a financial message against the one it has under key:
-// nil, ErrMAC, or why the key cannot be used.
+// Authentic holds the MAC of a financial message against the one it has under key, or under
+// the one before it while that is taken: nil, ErrMAC, or why the key cannot be used.
 func (l *Link) Authentic(m *iso.Message, key MACKey) error {
 	field := macField
 	if l.isCUPS() || m.Has(macFieldWide) {
 		field = macFieldWide
 	}
-	want, err := l.mac(m, field, key)
 	var room [macSize]byte
-	if err == nil && subtle.ConstantTimeCompare(want[:], m.AppendText(room[:0], field)) != 1 {
-		err = ErrMAC
+	got := m.AppendText(room[:0], field)
+	want, err := l.mac(m, field, cupsMACFields, key.MAC)
+	if err != nil || subtle.ConstantTimeCompare(want[:], got) == 1 {
+		return err
 	}
-	return err
+	if key, ok := key.(replacing); ok {
+		if want, err = l.mac(m, field, cupsMACFields, key.MACBefore); err == nil && subtle.ConstantTimeCompare(want[:], got) == 1 {
+			return nil
+		}
+	}
+	return ErrMAC
 }
 
 // mac is what the field of m's MAC should hold. In ISO 8583:1987 it is the MAC of the
-// message as sent, from its MTI to that field.
-func (l *Link) mac(m *iso.Message, field int, key MACKey) ([macSize]byte, error) {
+// message as sent, from its MTI to that field, in UnionPay's network that of some fields.
+func (l *Link) mac(m *iso.Message, field int, covered []int, under macFunc) ([macSize]byte, error) {
 	if l.isCUPS() {
-		return cupsMAC(m, key)
+		return cupsMAC(m, covered, under)
 	}
-	return key.MAC(m.Before(field))
+	return under(m.Before(field))
 }
 
 // cupsMACFields are what the MAC of a message of UnionPay's network covers besides its
 // type (cup-pos A10).
-var cupsMACFields = [...]int{2, 3, 4, 7, 11, 18, 25, 28, 32, 33, 38, 39, 41, 42, 90, 102, 103}
+var cupsMACFields = []int{2, 3, 4, 7, 11, 18, 25, 28, 32, 33, 38, 39, 41, 42, 90, 102, 103}
 
 // cupsMACName is how many characters of DE90 it covers: type, trace number and time.
 const cupsMACName = 20
 
-// macText appends what the MAC of m covers: the fields with their lengths where
+// macText appends what the MAC of m covers: its type and the fields with their lengths where
 // these vary, in capitals, of letters, digits, commas and points, blanks between
 // them and never two.
-func macText(dst []byte, m *iso.Message) []byte {
+func macText(dst []byte, m *iso.Message, covered []int) []byte {
 	start := len(dst)
 	put := func(v []byte) {
 		for _, c := range v {
@@ -98,7 +118,7 @@ func macText(dst []byte, m *iso.Message) []byte {
 		mti[i] = '0' + byte(m.MTI()>>(12-4*i)&0xF)
 	}
 	put(mti[:])
-	for _, n := range cupsMACFields {
+	for _, n := range covered {
 		if !m.Has(n) {
 			continue
 		}
@@ -121,10 +141,10 @@ func macText(dst []byte, m *iso.Message) []byte {
 // macMax is enough for what a MAC covers.
 const macMax = 512
 
-// cupsMAC is DE128 of m: the first four bytes of its MAC, in hexadecimal.
-func cupsMAC(m *iso.Message, key MACKey) (spelled [macSize]byte, err error) {
+// cupsMAC is DE128 of m: the first four bytes of the MAC of these fields, in hexadecimal.
+func cupsMAC(m *iso.Message, covered []int, under macFunc) (spelled [macSize]byte, err error) {
 	var text [macMax]byte
-	mac, err := key.MAC(macText(text[:0], m))
+	mac, err := under(macText(text[:0], m, covered))
 	clear(text[:])
 	hexMAC(spelled[:], mac[:len(spelled)/2])
 	return spelled, err

@@ -59,11 +59,11 @@ func TestCUPSMACText(t *testing.T) {
 		if err := c.Parse(&m, build(t, c, row.mti, row.f)); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(macText(nil, &m)); got != row.text {
+		if got := string(macText(nil, &m, cupsMACFields)); got != row.text {
 			t.Errorf("%s:\n got %q\nwant %q", row.name, got, row.text)
 		}
 		for want, key := range map[string]MACKey{row.tdes: testZAK(t, algo.TDES2, zakText), row.sm4: testZAK(t, algo.SM4, zakText)} {
-			mac, err := cupsMAC(&m, key)
+			mac, err := cupsMAC(&m, cupsMACFields, key.MAC)
 			if err != nil || string(mac[:]) != want {
 				t.Errorf("%s: %s, %v, want %s", row.name, mac, err, want)
 			}
@@ -90,7 +90,7 @@ func TestCUPSMACCovers(t *testing.T) {
 		if err := c.Parse(&m, build(t, c, 0x0200, row.f)); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(macText([]byte("before"), &m)); got != "before"+row.text {
+		if got := string(macText([]byte("before"), &m, cupsMACFields)); got != "before"+row.text {
 			t.Errorf("%s:\n got %q\nwant %q", row.name, got, row.text)
 		}
 	}
@@ -110,7 +110,7 @@ func TestCUPSMAC(t *testing.T) {
 		"advice":   func(dst []byte) ([]byte, error) { return link.AppendAdvice(dst, &rec, []byte(testPAN), false) },
 	} {
 		m := sent(t, link, encode)
-		if want, err := cupsMAC(m, link.key); err != nil || text(m, 128) != string(want[:]) {
+		if want, err := cupsMAC(m, cupsMACFields, link.key.MAC); err != nil || text(m, 128) != string(want[:]) {
 			t.Errorf("%s: MAC %q, want %q, %v", name, text(m, 128), want, err)
 		}
 	}
@@ -123,7 +123,7 @@ func TestCUPSMAC(t *testing.T) {
 	if err := link.Codec().Parse(&m, build(t, link.Codec(), 0x0210, answer)); err != nil {
 		t.Fatal(err)
 	}
-	mac, err := cupsMAC(&m, link.key)
+	mac, err := cupsMAC(&m, cupsMACFields, link.key.MAC)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,12 @@ func (c codec) BodySize(prefix []byte) (int, error) {
 	return c.iso.ReadLength(prefix)
 }
 
+func (c codec) ReadNewKey([]byte) (txn.NewKey, error)                   { return txn.NewKey{}, nil }
+func (c codec) CheckNewKey([]byte, func([]byte) ([8]byte, error)) error { return nil }
+func (c codec) AppendNewKeyAnswer(dst, _ []byte, _ [2]byte, _ func([]byte) ([8]byte, error)) ([]byte, error) {
+	return dst, nil
+}
+
 func (c codec) RequestType(req *txn.Request) uint16 { return req.MTI }
 
 func (c codec) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {

@@ -9,6 +9,9 @@
 // has a deadline, every queue a bound: a peer that stops reading costs nobody
 // more than Config.WriteTimeout. A late or unasked answer goes to Hooks.Late.
 //
+// A new key that an issuer sends is in force, durably, before it is answered, and before
+// anything is read that came behind it on its link.
+//
 // Not here: retries and store-and-forward of reversals (package acquirer owns
 // what is owed), message layouts (switch/dialect), the decision to send.
 //

@@ -41,6 +41,12 @@ func start(t testing.TB, address string, change func(*issuer.Config)) *bench {
 // startOn is start with a journal that has the intents.
 func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer.Config)) *bench {
 	t.Helper()
+	return startWith(t, j, address, change, func(*issuer.Hooks) {})
+}
+
+// startWith is startOn with hooks of the test's own.
+func startWith(t testing.TB, j issuer.Journal, address string, change func(*issuer.Config), own func(*issuer.Hooks)) *bench {
+	t.Helper()
 	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: lastResort / 2, ReconnectMin: 5 * time.Millisecond,
 		ReconnectMax: 50 * time.Millisecond, EchoTimeout: lastResort / 2}
 	if change != nil {
@@ -48,14 +54,16 @@ func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer
 	}
 	b := &bench{t: t}
 	note := func(f func()) { b.mu.Lock(); defer b.mu.Unlock(); f() }
-	r, err := issuer.New([]issuer.Config{cfg}, codecs, j, issuer.Hooks{
+	hooks := issuer.Hooks{
 		Late:      func(l issuer.Late) { note(func() { b.late = append(b.late, l) }) },
 		Unmatched: func(_ string, _ txn.ReplyHead, why string) { note(func() { b.unmatched = append(b.unmatched, why) }) },
 		CutOver:   func(_ string, day [4]byte) { note(func() { b.cutOvers = append(b.cutOvers, string(day[:])) }) },
 		Malformed: func(string, error) { note(func() { b.malformed++ }) },
 		LinkDown:  func(_ string, _ int, err error) { note(func() { b.downs = append(b.downs, err) }) },
 		Breaker:   func(_, state string) { note(func() { b.states = append(b.states, state) }) },
-	})
+	}
+	own(&hooks)
+	r, err := issuer.New([]issuer.Config{cfg}, codecs, j, hooks)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,12 @@ type Codec interface {
 	// AppendNetworkAnswer appends the answer, with code, to the network management
 	// request that h was read from.
 	AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error)
+	// ReadNewKey reads the key that an issuer's message brings, CheckNewKey holds the
+	// message against its MAC, if it has one by its dialect, and AppendNewKeyAnswer
+	// appends the answer. mac makes MACs under that key; nil: it is not taken.
+	ReadNewKey(frame []byte) (txn.NewKey, error)
+	CheckNewKey(frame []byte, mac func(data []byte) ([8]byte, error)) error
+	AppendNewKeyAnswer(dst, frame []byte, code [2]byte, mac func(data []byte) ([8]byte, error)) ([]byte, error)
 	// ReadReply decodes a frame without its length prefix into head and reply,
 	// both reset by the caller. After an error the frame is skipped.
 	ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error
@@ -47,7 +53,7 @@ type Journal interface {
 	Wait(ctx context.Context, pos journal.Position) error
 }
 
-// Hooks are told what happens on the links. Any may be nil. All but Late run
+// Hooks are told what happens on the links. Any may be nil. All but Late and NewKey run
 // on the links' own goroutines and must not wait or call back.
 type Hooks struct {
 	// Late is given answers to requests that nobody waits for any more, or that
@@ -67,6 +73,10 @@ type Hooks struct {
 	// Unmatched tells of a message that answers no waiting request, and which
 	// part of it differs from the nearest one.
 	Unmatched func(issuer string, head txn.ReplyHead, why string)
+	// NewKey deciphers a key that an issuer sent, and holds it against its check value if it has
+	// one. It runs on the link's reader, and what it asks must answer in time. Without it
+	// no keys are taken.
+	NewKey func(issuer txn.IssuerID, k *txn.NewKey) (SentKey, error)
 	// Malformed tells of a frame that is no message of the dialect, or of a
 	// request that cannot be put into one.
 	Malformed func(issuer string, err error)

@@ -139,18 +139,22 @@ const cutOver = 201
 
 // asked are the network management codes of issuers that we agree to: sign-on and
 // sign-off, cut-over begins and ends, echo. But for a cut-over they change nothing
-// here: whether a link is up shows in what is answered on it. Others, such as new keys,
+// here: whether a link is up shows in what is answered on it. Others but new keys (takeKey)
 // are answered as not offered: an issuer without an answer would ask for ever.
 var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
 // received completes the call that a message answers, and answers an issuer's
 // own network management on the wire it came by. It runs on a link's reader: it
-// waits for nobody.
-func (is *issuer) received(w *wire, h *txn.ReplyHead, reply *txn.Reply) {
+// waits for nobody, but with a new key until that is in force.
+func (is *issuer) received(w *wire, frame []byte, h *txn.ReplyHead, reply *txn.Reply) {
 	if h.Rejected != "" {
 		is.hooks.malformed(is.name(), fmt.Errorf("a %04x of ours came back with reject code %q: its header says why it is wrong", h.MTI&^0x10, h.Rejected))
 	}
 	if h.MTI>>8 == 0x08 && h.MTI&0x10 == 0 {
+		if h.Network == newKey && h.MTI == newKeyType && is.hooks.NewKey != nil {
+			is.takeKey(w, frame)
+			return
+		}
 		code := approvedCode
 		switch {
 		case h.Network == 0, h.Network == cutOver && !is.begins(reply.SettlementDate):

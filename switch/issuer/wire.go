@@ -311,7 +311,7 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 			is.hooks.malformed(is.name(), fmt.Errorf("read issuer's message: %w", err))
 			continue
 		}
-		is.received(w, &head, &reply)
+		is.received(w, body, &head, &reply)
 	}
 }
 

@@ -5,7 +5,8 @@
 //
 // Promises: a sign-on's answer leaves only after its keys are durable; the keys
 // of the sign-on before verify one more message, since that answer may have
-// been lost; a MAC that cannot be checked is never taken for a right one; keys
+// been lost; a key that an issuer sends is in force, durably, when that is said, and what the issuer
+// signed with the one before is taken for a while; a MAC that cannot be checked is never taken for a right one; keys
 // are stored only as the vault seals them; sign-ons are served at a steady
 // pace, so that a whole fleet's at once leave processors and disk to sales.
 //
@@ -73,11 +74,15 @@ type Ring struct {
 
 	setting sync.Mutex // held while a key of issuers, of many, or for a serial is set: in the log they stand in the order in which they are used
 
+	taking sync.Mutex // held while a key that an issuer sent is put into force: two links may bring it at a time
+
 	mu        sync.RWMutex // guards the maps, not the rows
 	terminals map[txn.TerminalID]*terminal
 	zones     map[txn.IssuerID]zone
 	shared    map[sharedID]keys.Key
 	macs      map[txn.IssuerID]*keys.ZoneMAC // of shared; opened when first used
+	// replacedMACs are the MAC keys before those, of issuers that sent new ones.
+	replacedMACs map[txn.IssuerID]*replacedMAC
 }
 
 // zone is the PIN key shared with one issuer.
@@ -107,22 +112,24 @@ func New(cfg Config, vault *keys.Vault, store Store, log *slog.Logger) *Ring {
 		cfg.SignOnsPerSecond = 1000
 	}
 	return &Ring{cfg: cfg, vault: vault, store: store, log: log, began: time.Now(),
-		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}, macs: map[txn.IssuerID]*keys.ZoneMAC{}}
+		terminals: map[txn.TerminalID]*terminal{}, zones: map[txn.IssuerID]zone{}, shared: map[sharedID]keys.Key{}, macs: map[txn.IssuerID]*keys.ZoneMAC{},
+		replacedMACs: map[txn.IssuerID]*replacedMAC{}}
 }
 
 // The kinds of records. One is a kind byte, DE41 and the business day (for keys
 // of no terminal: their name in these twelve bytes), and what the vault sealed;
 // a counter's is the device and the counter.
 const (
-	recordMaster  byte = 1
-	recordWorking byte = 2
-	recordZone    byte = 3
-	recordSerial  byte = 4
-	recordBaseKey byte = 5
-	recordBlocks  byte = 6
-	recordCounter byte = 7
-	recordZoneMAC byte = 8
-	recordZMK     byte = 9
+	recordMaster   byte = 1
+	recordWorking  byte = 2
+	recordZone     byte = 3
+	recordSerial   byte = 4
+	recordBaseKey  byte = 5
+	recordBlocks   byte = 6
+	recordCounter  byte = 7
+	recordZoneMAC  byte = 8
+	recordZMK      byte = 9
+	recordZoneMACs byte = 10
 )
 
 const recordHead = 1 + len(txn.TerminalID{}) + 4
@@ -184,6 +191,13 @@ func (r *Ring) reseal() (resealed int, err error) {
 		move(k.Owner, &k.Sealed)
 		r.shared[id] = k
 	}
+	for issuer, m := range r.replacedMACs {
+		if time.Now().After(m.until) {
+			delete(r.replacedMACs, issuer)
+			continue
+		}
+		move(m.key.Owner, &m.key.Sealed)
+	}
 	for issuer, z := range r.zones {
 		move(keys.OfIssuer(issuer), &z.sealed)
 		r.zones[issuer] = z
@@ -224,6 +238,14 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	case recordBaseKey, recordBlocks, recordZoneMAC, recordZMK:
 		id := sharedID{b[0], txn.IssuerID(b[1:recordHead])}
 		r.shared[id] = keys.Key{Owner: id.owner(), Sealed: append([]byte(nil), b[recordHead:]...)}
+		if b[0] == recordZoneMAC {
+			delete(r.replacedMACs, id.name)
+		}
+		return nil
+	case recordZoneMACs:
+		if err := r.restoreZoneMACs(txn.IssuerID(b[1:recordHead]), b[recordHead:]); err != nil {
+			return fmt.Errorf("record %d: %w", pos, err)
+		}
 		return nil
 	}
 	id := txn.TerminalID(b[1:9])
@@ -280,7 +302,11 @@ func (r *Ring) counting(put func([]byte) error) error {
 		}
 	}
 	for id, k := range r.shared {
-		if err := put(append(append([]byte{id.record}, id.name[:]...), k.Sealed...)); err != nil {
+		b := append(append([]byte{id.record}, id.name[:]...), k.Sealed...)
+		if id.record == recordZoneMAC {
+			b = appendZoneMACs(nil, id.name, k, r.replacedMACs[id.name])
+		}
+		if err := put(b); err != nil {
 			return err
 		}
 	}
@@ -402,6 +428,9 @@ func (r *Ring) Close() error {
 	}
 	for _, m := range r.macs {
 		m.Close()
+	}
+	for _, m := range r.replacedMACs {
+		m.close()
 	}
 	return r.vault.Close()
 }

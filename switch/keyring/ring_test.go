@@ -475,6 +475,7 @@ func TestLMKIsRotated(t *testing.T) {
 	for _, err := range []error{
 		d.ring.SetZone(issuer, d.combine(keys.OfIssuer(issuer), keys.PurposeZPK, algo.TDES2, clearKey)),
 		d.ring.SetZoneMAC(issuer, d.combine(keys.OfIssuer(issuer), keys.PurposeZAK, algo.TDES2, clearKey)),
+		d.ring.replaceZoneMAC(issuer, d.combine(keys.OfIssuer(issuer), keys.PurposeZAK, algo.TDES2, testTMK)),
 		d.ring.SetBaseKey("FFFF987654", d.combine(keys.OfBaseKey("FFFF987654"), keys.PurposeBDK, algo.TDES2, testTMK)),
 	} {
 		if err != nil {
@@ -509,6 +510,9 @@ func TestLMKIsRotated(t *testing.T) {
 		d.want("sale", d.ring.Check(d.request(0)), txn.Approved)
 		if _, err := d.ring.ZoneMAC(issuer, algo.MACX919, []byte("12345678")); err != nil {
 			t.Error(err)
+		}
+		if _, err := d.ring.ZoneMACBefore(issuer, algo.MACX919, []byte("12345678")); err != nil {
+			t.Errorf("the key before: %v", err)
 		}
 		if d.ring.zoneOf(issuer).open == nil {
 			t.Error("the issuer's PIN key is not open")

@@ -79,65 +79,9 @@ func (r *Ring) SetBlocks(name string, kbpk keys.Key) error {
 	return r.setShared(sharedID{recordBlocks, txn.MakeIssuerID(name)}, keys.PurposeKBPK, kbpk)
 }
 
-// SetZoneMAC gives an issuer its MAC key (ZAK), durably.
-func (r *Ring) SetZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
-	if err := r.setShared(sharedID{recordZoneMAC, issuer}, keys.PurposeZAK, zak); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if old := r.macs[issuer]; old != nil {
-		old.Close()
-		delete(r.macs, issuer)
-	}
-	return nil
-}
-
 // SetZMK gives an issuer the key under which it sends working keys (ZMK), durably.
 func (r *Ring) SetZMK(issuer txn.IssuerID, zmk keys.Key) error {
 	return r.setShared(sharedID{recordZMK, issuer}, keys.PurposeZMK, zmk)
-}
-
-// ZoneMAC is the MAC of data under an issuer's MAC key.
-func (r *Ring) ZoneMAC(issuer txn.IssuerID, by algo.MACAlgorithm, data []byte) ([algo.MACSize]byte, error) {
-	r.mu.RLock()
-	open := r.macs[issuer]
-	r.mu.RUnlock()
-	if open == nil {
-		var err error
-		if open, err = r.openZoneMAC(issuer); err != nil {
-			return [algo.MACSize]byte{}, fmt.Errorf("MAC key of issuer %s: %w", issuer, err)
-		}
-	}
-	mac, err := open.MAC(by, data)
-	if errors.Is(err, keys.ErrClosed) && r.replaced(issuer, open) {
-		return r.ZoneMAC(issuer, by, data)
-	}
-	return mac, err
-}
-
-// replaced says that an issuer's MAC key is another one now.
-func (r *Ring) replaced(issuer txn.IssuerID, open *keys.ZoneMAC) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.macs[issuer] != open
-}
-
-func (r *Ring) openZoneMAC(issuer txn.IssuerID) (*keys.ZoneMAC, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if open := r.macs[issuer]; open != nil {
-		return open, nil
-	}
-	k, ok := r.shared[sharedID{recordZoneMAC, issuer}]
-	if !ok {
-		return nil, ErrNoKey
-	}
-	open, err := r.vault.OpenZoneMAC(k)
-	if err == nil {
-		r.macs[issuer] = open
-	}
-	return open, err
 }
 
 func (r *Ring) setShared(id sharedID, purpose keys.Purpose, k keys.Key) error {

@@ -41,6 +41,31 @@ func TestCryptograms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		received, err := v.Receive(theIssuer, PurposeZPK, algo.TDES2, zmk, pik)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, row := range map[string]struct {
+			k    Key
+			same bool
+			want error
+		}{
+			"itself": {zpk, true, nil}, "a key for another use": {zak, false, ErrPurpose},
+			"another": {load(t, v, theIssuer, PurposeZPK, algo.TDES2, clearZMK), false, nil}, "another kind": {load(t, v, theIssuer, PurposeZPK, algo.AES128, clearZMK), false, nil},
+		} {
+			if same, err := received.Is(row.k); same != row.same || !errors.Is(err, row.want) {
+				t.Errorf("%s: %v, %v", what, same, err)
+			}
+		}
+		local, _ := algo.NewLocal(algo.TDES2, decipher(t, clearZMK, pik))
+		want, _ := algo.MACX99.MAC(algo.MACKey{Whole: local}, pik)
+		if got, err := received.MAC(algo.MACX99, pik); err != nil || got != want {
+			t.Errorf("its MAC: %X, %v, want %X", got, err, want)
+		}
+		received.Close()
+		if !bytes.Equal(received.clear, make([]byte, 16)) {
+			t.Error("a closed key is still there")
+		}
 		zone, err := v.OpenZone(zpk)
 		if err != nil {
 			t.Fatal(err)
@@ -83,8 +108,8 @@ func TestCryptograms(t *testing.T) {
 			"a key that is not the issuer": {PurposeTMK, algo.TDES2, zmk, pik, pikKCV, ErrPurpose},
 			"a ZMK":                        {PurposeZMK, algo.TDES2, zmk, pik, pikKCV, ErrPurpose},
 			"a strong key under a weak":    {PurposeZPK, algo.TDES3, zmk, long, pikKCV, ErrPurpose},
-			"a key that is cut off":        {PurposeZPK, algo.TDES2, zmk, pik[:8], pikKCV, nil},
-			"a key that is too long":       {PurposeZPK, algo.TDES2, zmk, long, pikKCV, nil},
+			"a key that is cut off":        {PurposeZPK, algo.TDES2, zmk, pik[:8], pikKCV, ErrPurpose},
+			"a key that is too long":       {PurposeZPK, algo.TDES2, zmk, long, pikKCV, ErrPurpose},
 		} {
 			k, err := v.ImportCryptogram(theIssuer, row.purpose, row.kind, row.zmk, row.cryptogram, row.kcv)
 			if err == nil || k.Sealed != nil || row.want != nil && !errors.Is(err, row.want) {
@@ -95,7 +120,7 @@ func TestCryptograms(t *testing.T) {
 			return
 		}
 		sm4 := load(t, v, theIssuer, PurposeZMK, algo.SM4, clearZMK)
-		local, err := algo.NewLocal(algo.SM4, clearZMK)
+		local, err = algo.NewLocal(algo.SM4, clearZMK)
 		if err != nil {
 			t.Fatal(err)
 		}

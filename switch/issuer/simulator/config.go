@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"cmp"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
-	"github.com/acqswitch/acqswitch/switch/keys/algo"
 )
 
 // Config is one simulated issuer. A zero field takes the default named.
@@ -31,6 +29,13 @@ type Config struct {
 	// MACKey is the test key for it in hexadecimal: TDES, double length, or SM4
 	// behind "sm4 ".
 	MACKey string `yaml:"mac_key"`
+	// PINKey is the test key for PIN blocks, TDES: one that has no PIN for its card under it
+	// is refused (55, cups 99). Without it none is looked at.
+	PINKey string `yaml:"pin_key"`
+	// ZMK is the test key, as MACKey, under which new keys for MACs and PINs are sent on a
+	// link, every NewKeys or as NewKey is called. They are forgotten with the process.
+	ZMK     string        `yaml:"zmk"`
+	NewKeys time.Duration `yaml:"new_keys"`
 	// Book is the file that money movements are written to. Required.
 	Book string `yaml:"book"`
 	// LogSync says when the book is fsynced: group (before the answers of a
@@ -133,11 +138,13 @@ func (c Config) Validate() error {
 	c = c.withDefaults()
 	_, err := dialect.LinkOf(c.Dialect)
 	if err == nil {
-		_, err = c.key()
+		_, err = readKeys(&c)
 	}
 	switch {
 	case err != nil:
 		return err
+	case c.NewKeys < 0 || c.NewKeys > 0 && c.ZMK == "":
+		return errors.New("new_keys: must not be negative, and needs a zmk")
 	case c.LogSync != "every" && c.LogSync != "group" && c.LogSync != "none":
 		return fmt.Errorf("log_sync: %q must be every, group or none", c.LogSync)
 	case c.Book == "":
@@ -151,56 +158,6 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
-}
-
-// key is what MACs are made with, nil without them.
-func (c *Config) key() (dialect.MACKey, error) {
-	if c.MAC == "none" {
-		if c.MACKey != "" {
-			return nil, errors.New("mac_key: is for a mac other than none")
-		}
-		return nil, nil
-	}
-	if c.MAC != "x9.9" && (c.MAC != "x9.19" || c.Dialect == dialect.NameCUPS) {
-		return nil, fmt.Errorf("mac: %q must be none, x9.9 or, with another dialect than cups, x9.19", c.MAC)
-	}
-	by, err := algo.ParseMAC(c.MAC)
-	if err != nil {
-		return nil, fmt.Errorf("mac: %w", err)
-	}
-	kind, digits := algo.TDES2, c.MACKey
-	if text, ok := strings.CutPrefix(digits, "sm4 "); ok {
-		kind, digits = algo.SM4, text
-	}
-	k := &macKey{by: by}
-	text, err := hex.DecodeString(digits)
-	if err == nil {
-		k.key, err = algo.NewLocalMACKey(kind, text)
-	}
-	if err == nil {
-		_, err = k.MAC(nil) // a key that the algorithm has no use for says so now
-	}
-	if err != nil {
-		return nil, fmt.Errorf("mac_key: must be 32 hexadecimal digits of a TDES key, or sm4 and those of one: %w", err)
-	}
-	return k, nil
-}
-
-// macKey is a test key with an algorithm.
-type macKey struct {
-	by  algo.MACAlgorithm
-	key algo.MACKey
-}
-
-func (k *macKey) MAC(data []byte) ([algo.MACSize]byte, error) { return k.by.MAC(k.key, data) }
-
-// wrongKey makes MACs that are wrong.
-type wrongKey struct{ dialect.MACKey }
-
-func (k wrongKey) MAC(data []byte) ([algo.MACSize]byte, error) {
-	mac, err := k.MACKey.MAC(data)
-	mac[0] ^= 1
-	return mac, err
 }
 
 func (r *Rule) validate() error {

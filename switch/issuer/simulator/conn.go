@@ -125,21 +125,32 @@ func (c *conn) decide(frame []byte) (flush uint64) {
 func (c *conn) take(frame []byte) {
 	figures := &c.s.figures
 	figures.Requests.Add(1)
-	if err := c.s.link.Codec().Parse(&c.message, frame); err != nil || c.message.MTI()>>4&1 == 1 {
+	err := c.s.link.Codec().Parse(&c.message, frame)
+	if err == nil && c.s.acknowledged(frame, &c.message) {
+		return
+	}
+	if err != nil || c.message.MTI()>>4&1 == 1 {
 		figures.Malformed.Add(1)
 		return
 	}
 	r := &c.request
 	r.read(&c.message, c.s.link)
 	var d decision
-	if c.authentic() {
-		d = c.s.desk.decide(r)
-	} else {
+	cups := c.s.cfg.Dialect == dialect.NameCUPS
+	switch {
+	case !c.authentic():
 		figures.Forged.Add(1)
 		d = decision{code: code63, rule: &approveAtOnce}
-		if c.s.cfg.Dialect == dialect.NameCUPS {
+		if cups {
 			d.code = codeA0
 		}
+	case !c.s.keys.opens(&c.message, r.card[:r.cardSize]):
+		d = decision{code: code55, rule: &approveAtOnce}
+		if cups {
+			d.code = code99
+		}
+	default:
+		d = c.s.desk.decide(r)
 	}
 	if d.rule.Lose {
 		figures.Withheld.Add(1)
@@ -180,7 +191,7 @@ func (c *conn) financial() bool { return c.message.MTI()>>8 != 0x08 }
 
 // authentic says that the message just read is what the acquirer sent.
 func (c *conn) authentic() bool {
-	return c.s.key == nil || !c.financial() || c.s.link.Authentic(&c.message, c.s.key) == nil
+	return !c.financial() || c.s.keys.authentic(c.s.link, &c.message)
 }
 
 // answer appends the answer to the message just read.
@@ -231,7 +242,7 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 	if !c.financial() {
 		return e.Finish()
 	}
-	key := c.s.key
+	key := c.s.keys.signer()
 	if wrong.MAC && key != nil {
 		key = wrongKey{key}
 	}

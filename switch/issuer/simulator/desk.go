@@ -112,10 +112,12 @@ var (
 	code00 = [2]byte{'0', '0'}
 	code12 = [2]byte{'1', '2'}
 	code25 = [2]byte{'2', '5'}
+	code55 = [2]byte{'5', '5'}
 	code61 = [2]byte{'6', '1'}
 	code63 = [2]byte{'6', '3'}
 	code64 = [2]byte{'6', '4'}
 	code94 = [2]byte{'9', '4'}
+	code99 = [2]byte{'9', '9'}
 	codeA0 = [2]byte{'A', '0'}
 )
 

@@ -14,7 +14,7 @@
 // amount (64), a refund of more than is left (61). One seed and one order of
 // requests give one result.
 //
-// Not here: accounts, limits, PIN checks, network keys. Card
+// Not here: accounts, limits, whether a PIN is the card's. Card
 // numbers reach the book masked.
 package simulator
 
@@ -42,14 +42,15 @@ const (
 type Simulator struct {
 	cfg      Config
 	link     *dialect.Link
-	key      dialect.MACKey // nil: messages have no MAC
 	listener net.Listener
 	book     *book
 	figures  Figures // atomic
 
-	// mu guards the desk.
-	mu   sync.Mutex
-	desk *desk
+	// mu guards the desk, the keys and the connections.
+	mu    sync.Mutex
+	desk  *desk
+	keys  *sharedKeys
+	conns map[*conn]bool
 }
 
 // Figures count what happened since the start.
@@ -66,12 +67,12 @@ func New(cfg Config) (*Simulator, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Simulator{cfg: cfg.withDefaults()}
+	s := &Simulator{cfg: cfg.withDefaults(), conns: map[*conn]bool{}}
 	var err error
 	if s.link, err = dialect.LinkOf(s.cfg.Dialect); err != nil {
 		return nil, err
 	}
-	if s.key, err = s.cfg.key(); err != nil {
+	if s.keys, err = readKeys(&s.cfg); err != nil {
 		return nil, err
 	}
 	var entries []Entry
@@ -122,6 +123,7 @@ func (s *Simulator) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.listener.Close() })
 	defer stop()
 	var conns sync.WaitGroup
+	conns.Go(func() { s.sendKeys(ctx) })
 	for {
 		nc, err := s.listener.Accept()
 		if err != nil {
@@ -137,6 +139,14 @@ func (s *Simulator) Run(ctx context.Context) error {
 		}
 		conns.Go(func() {
 			c := newConn(s, nc)
+			s.mu.Lock()
+			s.conns[c] = true
+			s.mu.Unlock()
+			defer func() {
+				s.mu.Lock()
+				delete(s.conns, c)
+				s.mu.Unlock()
+			}()
 			if err := c.serve(ctx); err != nil {
 				cancel(err) // the book failed: nothing may be answered any more
 			}

@@ -53,11 +53,11 @@ func TestMACs(t *testing.T) {
 			s, _ := serve(t, Config{Dialect: c.dialect, MAC: c.mac, MACKey: c.key, Rules: []Rule{{Amount: &bad, Echo: Echo{MAC: true}}}})
 			acquirer := dial(t, s.Addr(), c.dialect)
 			keyOf := func(text string) dialect.MACKey {
-				k, err := (&Config{Dialect: c.dialect, MAC: c.mac, MACKey: text}).key()
+				k, err := readKeys(&Config{Dialect: c.dialect, MAC: c.mac, MACKey: text})
 				if err != nil {
 					t.Fatal(err)
 				}
-				return k
+				return k.signer()
 			}
 			key := keyOf(c.key)
 			for i, step := range []struct {
@@ -501,6 +501,10 @@ func TestScriptNamesWhatIsWrong(t *testing.T) {
 		{"{mac: x9.9, mac_key: 0123456789ABCDEF}", "mac_key"},
 		{"{mac: x9.9, mac_key: 0123456789ABCDEFFEDCBA9876543210x}", "mac_key"},
 		{"{mac: x9.19, mac_key: sm4 0123456789ABCDEFFEDCBA9876543210}", "mac_key"},
+		{"pin_key: sm4 0123456789ABCDEFFEDCBA9876543210", "pin_key"},
+		{"zmk: 0123", "zmk"},
+		{"new_keys: 1s", "new_keys"},
+		{"{zmk: 0123456789ABCDEFFEDCBA9876543210, new_keys: -1s}", "new_keys"},
 		{"log_sync: sometimes", "log_sync"},
 		{"remember: -1", "remember"},
 		{"seed: 1", "book"},

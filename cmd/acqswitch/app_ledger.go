@@ -312,6 +312,9 @@ func (a *app) truncate(ctx context.Context) error {
 			if err := a.journal.Truncate(floor); err != nil {
 				a.log.Error("the journal's head cannot be dropped; it grows until it can", "error", err)
 			}
+			if err := a.keys.Tidy(); err != nil {
+				a.log.Error("the log of keys cannot be written anew; it grows until it can", "error", err)
+			}
 		}
 	}
 }

@@ -105,6 +105,8 @@ func (r *Ring) derive(req *txn.Request) (*keys.Terminal, txn.Reason) {
 // it if a later one came before.
 func (r *Ring) advance(t *terminal, req *txn.Request) txn.Reason {
 	s, _ := serialOf(req)
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := &t.count
@@ -115,7 +117,7 @@ func (r *Ring) advance(t *terminal, req *txn.Request) txn.Reason {
 	}
 	if c.device != s.device || c.day != req.Day {
 		next := counter{req.Day, s.device, s.count}
-		if _, err := r.store.Append(next.append(record(recordCounter, req.Key.Terminal, req.Day))); err != nil {
+		if err := r.append(next.append(record(recordCounter, req.Key.Terminal, req.Day))); err != nil {
 			r.log.Error("a terminal's counter cannot be kept", "terminal", req.Key.Terminal.String(), "error", err)
 			return txn.SwitchFailed
 		}

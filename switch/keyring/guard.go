@@ -297,6 +297,8 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 		r.note(SignOnRefused)
 		return txn.SwitchIsOverloaded
 	}
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.master == nil {
@@ -325,7 +327,7 @@ func (r *Ring) SignOn(req *txn.Request, ans *txn.Answer) txn.Reason {
 	if err != nil {
 		return fail(err)
 	}
-	if err := r.append(id, req.Day, stored); err != nil {
+	if err := r.appendWorking(id, req.Day, stored); err != nil {
 		open.Close()
 		return fail(err)
 	}
@@ -350,12 +352,14 @@ func (r *Ring) SignOff(req *txn.Request) txn.Reason {
 	if t == nil {
 		return txn.Approved
 	}
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stored == nil || t.day == 0 {
 		return txn.Approved
 	}
-	if err := r.append(id, 0, t.stored); err != nil {
+	if err := r.appendWorking(id, 0, t.stored); err != nil {
 		r.log.Error("a terminal's keys cannot be ended", "terminal", id.String(), "error", err)
 		return txn.SwitchFailed
 	}

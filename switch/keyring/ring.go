@@ -11,8 +11,8 @@
 // pace, so that a whole fleet's at once leave processors and disk to sales.
 //
 // The keys live in an append-only log of their own, in which the last record of each
-// kind and terminal counts. It is read once at start, and written anew when most of it
-// is stale.
+// kind and terminal counts. It is read once at start, and written anew, then or by Tidy,
+// when most of it is stale.
 //
 // Not here: cryptography (switch/keys), what a request may do once it is
 // authentic (package risk), how MACs and keys lie in a message (switch/dialect).
@@ -23,6 +23,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,11 @@ type Ring struct {
 	began time.Time  // the origin of turns
 	pace  sync.Mutex // guards next
 	next  time.Time  // the next turn of a sign-on that is free
+
+	// logging is held for writing while the log is written anew, for reading by an append and
+	// the change in memory that follows it. Whoever needs a terminal's row too locks that later.
+	logging sync.RWMutex
+	records atomic.Int64 // in the log
 
 	setting sync.Mutex // held while a key of issuers, of many, or for a serial is set: in the log they stand in the order in which they are used
 
@@ -140,7 +146,7 @@ func record(kind byte, id txn.TerminalID, day txn.Date) []byte {
 }
 
 // compactAbove is how many records the log may have, beyond twice those that
-// count, before Recover writes it anew.
+// count, before it is written anew.
 const compactAbove = 10_000
 
 // Recover reads the log, and writes it anew where most of it is stale or a key is sealed
@@ -155,15 +161,51 @@ func (r *Ring) Recover() error {
 	if err != nil {
 		return fmt.Errorf("seal keys under the newest local master key: %w", err)
 	}
-	if resealed > 0 || records > 2*3*len(r.terminals)+compactAbove {
-		if _, err := r.store.Rewrite(r.counting); err != nil {
-			return fmt.Errorf("write the log of terminals' keys anew: %w", err)
-		}
+	r.records.Store(int64(records))
+	if resealed > 0 {
+		err = r.rewrite()
+	} else {
+		err = r.Tidy()
+	}
+	if err != nil {
+		return err
 	}
 	if resealed > 0 {
 		r.log.Info("keys are sealed under the newest local master key: the older ones open nothing any more but backups", "keys", resealed)
 	}
 	return nil
+}
+
+// Tidy writes the log anew where most of it is stale: sign-ons add to it every day. Sign-ons
+// and the first messages of a day of DUKPT terminals wait meanwhile.
+func (r *Ring) Tidy() error {
+	r.mu.RLock()
+	most := 2*3*len(r.terminals) + compactAbove
+	r.mu.RUnlock()
+	if r.records.Load() <= int64(most) {
+		return nil
+	}
+	return r.rewrite()
+}
+
+func (r *Ring) rewrite() error {
+	r.logging.Lock()
+	defer r.logging.Unlock()
+	n, err := r.store.Rewrite(r.counting)
+	if err != nil {
+		return fmt.Errorf("write the log of terminals' keys anew: %w", err)
+	}
+	r.records.Store(n)
+	return nil
+}
+
+// append adds a record. It needs logging until memory has what the record says.
+func (r *Ring) append(rec []byte) error {
+	_, err := r.store.Append(rec)
+	if err == nil {
+		r.records.Add(1)
+	}
+	return err
 }
 
 // reseal seals every key that is not under the newest local master key, and says how many
@@ -273,9 +315,12 @@ func (r *Ring) restore(pos journal.Position, b []byte) error {
 	return nil
 }
 
-// counting puts the records that count.
+// counting puts the records that count. It needs logging, for writing.
 func (r *Ring) counting(put func([]byte) error) error {
-	for id, t := range r.terminals {
+	r.mu.RLock()
+	terminals := maps.Clone(r.terminals) // others come while it goes on, with nothing that counts
+	r.mu.RUnlock()
+	for id, t := range terminals {
 		if t.master != nil {
 			if err := put(append(record(recordMaster, id, 0), t.master...)); err != nil {
 				return err
@@ -330,7 +375,9 @@ func (r *Ring) SetZone(issuer txn.IssuerID, zpk keys.Key) error {
 	opened.Close()
 	r.setting.Lock()
 	defer r.setting.Unlock()
-	if _, err := r.store.Append(append(append([]byte{recordZone}, issuer[:]...), zpk.Sealed...)); err != nil {
+	r.logging.RLock()
+	defer r.logging.RUnlock()
+	if err := r.append(append(append([]byte{recordZone}, issuer[:]...), zpk.Sealed...)); err != nil {
 		return fmt.Errorf("set PIN key of issuer %s: %w", issuer, err)
 	}
 	return r.openZone(issuer, zpk.Sealed)
@@ -356,13 +403,13 @@ func (r *Ring) openZone(issuer txn.IssuerID, sealed keys.Sealed) error {
 	return nil
 }
 
-func (r *Ring) append(id txn.TerminalID, day txn.Date, k *keys.TerminalKeys) error {
+// appendWorking is append of a terminal's working keys.
+func (r *Ring) appendWorking(id txn.TerminalID, day txn.Date, k *keys.TerminalKeys) error {
 	b, err := k.AppendBinary(record(recordWorking, id, day))
 	if err != nil {
 		return err
 	}
-	_, err = r.store.Append(b)
-	return err
+	return r.append(b)
 }
 
 // terminal finds a terminal's row, and makes it if asked.
@@ -392,10 +439,12 @@ func (r *Ring) SetMaster(id txn.TerminalID, tmk keys.Key) error {
 	if err != nil {
 		return fmt.Errorf("set master key of terminal %s: %w", id, err)
 	}
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	t := r.terminal(id, true)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, err := r.store.Append(append(record(recordMaster, id, 0), tmk.Sealed...)); err != nil {
+	if err := r.append(append(record(recordMaster, id, 0), tmk.Sealed...)); err != nil {
 		return fmt.Errorf("set master key of terminal %s: %w", id, err)
 	}
 	t.close()

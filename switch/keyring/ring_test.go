@@ -261,14 +261,40 @@ func TestNewMasterKeyEndsTheWorkingKeys(t *testing.T) {
 	d.want("and after a restart", d.ring.Check(d.request(0)), txn.SignOnIsRequired)
 }
 
+// The log is written anew while terminals sign on: none loses the keys that it was given.
 func TestStoreIsWrittenAnew(t *testing.T) {
 	d := newDesk(t)
 	d.load()
-	for range compactAbove/64 + 1 { // enough records without a thousand sign-ons
+	enough, ended := make(chan struct{}), make(chan int)
+	go func() {
+		rewritten := 0
+		defer func() { ended <- rewritten }()
+		for {
+			select {
+			case <-enough:
+				return
+			default:
+			}
+			d.ring.records.Store(compactAbove + 100) // without ten thousand sign-ons
+			if err := d.ring.Tidy(); err != nil {
+				t.Error(err)
+				return
+			}
+			if d.ring.records.Load() < compactAbove {
+				rewritten++
+			}
+		}
+	}()
+	for range 40 {
 		d.signOn()
+		d.want("sale", d.ring.Check(d.request(0)), txn.Approved)
+		if t.Failed() {
+			break
+		}
 	}
-	if _, err := d.ring.store.Rewrite(d.ring.counting); err != nil {
-		t.Fatal(err)
+	close(enough)
+	if n := <-ended; n < 10 {
+		t.Errorf("it was written anew %d times", n)
 	}
 	d.restart()
 	d.want("sale after the log was written anew", d.ring.Check(d.request(0)), txn.Approved)

@@ -37,7 +37,9 @@ func (r *Ring) SetSerial(id txn.TerminalID, key keys.Key) error {
 	}
 	r.setting.Lock()
 	defer r.setting.Unlock()
-	if _, err := r.store.Append(append(record(recordSerial, id, 0), key.Sealed...)); err != nil {
+	r.logging.RLock()
+	defer r.logging.RUnlock()
+	if err := r.append(append(record(recordSerial, id, 0), key.Sealed...)); err != nil {
 		open.Close()
 		return refuse(err)
 	}

@@ -91,15 +91,20 @@ func (r *Ring) setShared(id sharedID, purpose keys.Purpose, k keys.Key) error {
 	}
 	r.setting.Lock()
 	defer r.setting.Unlock()
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	if err == nil {
-		_, err = r.store.Append(append(append([]byte{id.record}, id.name[:]...), k.Sealed...))
+		err = r.append(append(append([]byte{id.record}, id.name[:]...), k.Sealed...))
 	}
 	if err != nil {
 		return fmt.Errorf("set the %v of %s: %w", purpose, id.owner(), err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.shared[id] = k
+	r.mu.Unlock()
+	if id.record == recordZoneMAC {
+		r.turnMACs(id.name, nil)
+	}
 	return nil
 }
 

@@ -30,11 +30,7 @@ func (m *replacedMAC) close() {
 
 // SetZoneMAC gives an issuer its MAC key (ZAK), durably. The one before ends.
 func (r *Ring) SetZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
-	if err := r.setShared(sharedID{recordZoneMAC, issuer}, keys.PurposeZAK, zak); err != nil {
-		return err
-	}
-	r.turnMACs(issuer, nil)
-	return nil
+	return r.setShared(sharedID{recordZoneMAC, issuer}, keys.PurposeZAK, zak)
 }
 
 // turnMACs has an issuer's open MAC key become before, or end if that is nil. The one that was
@@ -68,9 +64,11 @@ func (r *Ring) replaceZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
 	err := r.vault.Check(zak, keys.PurposeZAK)
 	r.setting.Lock()
 	defer r.setting.Unlock()
+	r.logging.RLock()
+	defer r.logging.RUnlock()
 	before := &replacedMAC{key: old, until: time.Now().Add(zoneMACGrace)}
 	if err == nil {
-		_, err = r.store.Append(appendZoneMACs(nil, issuer, zak, before))
+		err = r.append(appendZoneMACs(nil, issuer, zak, before))
 	}
 	if err != nil {
 		return fmt.Errorf("set the ZAK that %s sent: %w", zak.Owner, err)

@@ -414,6 +414,27 @@ func TestCardsAreBounded(t *testing.T) {
 	}
 }
 
+// What the windows have no room for is told: rules see less then.
+func TestForgottenIsTold(t *testing.T) {
+	e, err := New(Config{CardsPerDayMax: 1, Zone: shanghai}) // some thousands, at the least, in the windows
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := good()
+	learn := func(cards int) {
+		for i := range cards {
+			binary.BigEndian.PutUint32(req.CardToken[:], uint32(i))
+			e.Learn(approved(req, 0))
+		}
+	}
+	if learn(1_000); e.Forgotten() != 0 {
+		t.Errorf("%d of 1,000 cards are forgotten", e.Forgotten())
+	}
+	if learn(100_000); e.Forgotten() == 0 {
+		t.Error("none of 100,000 cards is forgotten")
+	}
+}
+
 func TestSumsDoNotOverflow(t *testing.T) {
 	e := engine(t)
 	h := HoldOf(good())

@@ -270,6 +270,10 @@ func (e *Engine) Recent(w Window, req *txn.Request) int64 {
 	return l.n[w]
 }
 
+// Forgotten is how often something was forgotten of the recent past before its time, for
+// there was more of it than Config lets the engine keep: its windows begin anew.
+func (e *Engine) Forgotten() uint64 { return e.recent.forgotten() }
+
 // InFlight is how many uses are reserved and neither confirmed nor released.
 // It is zero when the switch is idle.
 func (e *Engine) InFlight() (n int64) {

@@ -86,6 +86,14 @@ func newRecent(zone *time.Location, cardsMax int) *recent {
 	}
 }
 
+// forgotten is how many cards, terminals and machines gave way before their time.
+func (r *recent) forgotten() (n uint64) {
+	for _, t := range [...]interface{ Forgotten() uint64 }{r.cardAtMerchant, r.cardDeclines, r.declinedCards, r.cardsAtTerminal, r.amountAtTerminal, r.provinces, r.machines} {
+		n += t.Forgotten()
+	}
+	return n
+}
+
 // terminalsMax bounds the terminals and machines remembered at one time.
 const terminalsMax = 4_000_000
 

@@ -54,6 +54,7 @@ func (a *app) measure() {
 		t.CounterFunc(telemetry.KeyEvents, func() uint64 { return a.keys.Count(e) }, telemetry.Label{Key: "event", Value: e.String()})
 	}
 	t.Gauge(telemetry.Policy, func() int64 { return int64(a.risk.Policy().Number) })
+	t.CounterFunc(telemetry.Forgotten, a.risk.Forgotten)
 	a.measureRules()
 	for i, is := range a.issuers.Status() {
 		label := telemetry.Label{Key: "issuer", Value: is.Issuer}

@@ -52,6 +52,9 @@ type Place struct {
 	first uint64 // what was there first; read to bring it here
 }
 
+// Forgotten is how many entries gave way before their time.
+func (t *table) Forgotten() uint64 { return t.forgot.Load() }
+
 func (t *table) at(hash uint64) Place { return Place{t, &t.shards[hash>>52], hash, 0} }
 
 // Is says that it is a place.

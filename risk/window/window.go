@@ -38,7 +38,7 @@ const slices = 10
 // at least and for all of it at most. Counts are exact up to 15; a tenth with
 // more counts as 15, a day with more than 255 as 255.
 type Counts struct {
-	table table
+	table
 	grain Second
 }
 
@@ -116,9 +116,6 @@ func (c *Counts) Of(p *Place, at Second, day uint16) (recent, today int) {
 	return recent, today
 }
 
-// Forgotten is how many entries gave way before their time.
-func (c *Counts) Forgotten() uint64 { return c.table.forgot.Load() }
-
 // Sets keeps the latest different elements of each thing, exactly to the second
 // and up to a number of elements; of more the one seen longest ago gives way. An
 // entry is 8 bytes and 4 for each element, 1.3 to 1.7 times that with its share of
@@ -128,7 +125,7 @@ func (c *Counts) Forgotten() uint64 { return c.table.forgot.Load() }
 // leaves of 32: 22 of ten minutes, 19 of two hours, 15 of a day. Two that share
 // them are one, and 0 is 1.
 type Sets struct {
-	table      table
+	table
 	span       Second
 	secondBits int
 }

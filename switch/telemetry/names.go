@@ -52,7 +52,8 @@ var (
 	Exposure        = Metric{"acq.standin.exposure", "{minor unit}", "Approved in the issuer's place and not taken note of yet."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
 
-	Policy = Metric{"acq.risk.policy", "{policy}", "Number of the policy in force; 0 is a file's or the built-in one."}
+	Forgotten = Metric{"acq.risk.forgotten", "{entry}", "What was forgotten of the recent past before its time, for want of room: windows that begin anew."}
+	Policy    = Metric{"acq.risk.policy", "{policy}", "Number of the policy in force; 0 is a file's or the built-in one."}
 	// {rule, result}
 	OwnRules = Metric{"acq.risk.rules", "{transaction}", "What came of the risk officer's own rules, shadows too: held, undecided for want of a fact, failed."}
 

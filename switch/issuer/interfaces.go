@@ -86,7 +86,6 @@ type Hooks struct {
 type Late struct {
 	Leg   txn.Leg // as the answer names it; Time is zero when it carries no DE7
 	Reply txn.Reply
-	Why   string // why it completed no request
 }
 
 // lateQueue bounds the late answers that wait for Hooks.Late. Losing one loses

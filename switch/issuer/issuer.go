@@ -182,7 +182,7 @@ func (is *issuer) received(w *wire, frame []byte, h *txn.ReplyHead, reply *txn.R
 	if class, response := classOf(h.MTI); class != classRequest && class != classAdvice || !response {
 		return
 	}
-	l := Late{Leg: txn.Leg{Issuer: is.id, STAN: h.STAN, Time: h.Time}, Why: why}
+	l := Late{Leg: txn.Leg{Issuer: is.id, STAN: h.STAN, Time: h.Time}}
 	copyReply(&l.Reply, reply)
 	select {
 	case is.late <- l:

@@ -137,7 +137,8 @@ issuers:
 				}
 				return sound(c, from, to, chunk)
 			})
-			go send("lost", true, 2*time.Second)
+			var lost sync.WaitGroup
+			lost.Go(func() { send("lost", true, 2*time.Second) })
 			s.until("the key is in force", func() bool { return s.cli("keys", "list").out != list })
 			s.server.stop(syscall.SIGKILL)
 			link.set(sound)
@@ -146,6 +147,7 @@ issuers:
 				t.Errorf("after the kill: %v", err)
 			}
 			list = s.cli("keys", "list").out
+			lost.Wait() // or it would hear the answer
 			s.until("the key is answered when it comes again", func() bool { return send("again", true, binaryWait) == "00" })
 			if s.cli("keys", "list").out != list {
 				t.Error("the key that came again is another")

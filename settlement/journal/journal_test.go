@@ -341,13 +341,21 @@ func TestRefusals(t *testing.T) {
 
 func TestWaitFollowsTheWriter(t *testing.T) {
 	j := start(t, t.TempDir(), small, osFileSystem{})
-	done := make(chan int)
+	followed, done := make(chan struct{}), make(chan error)
 	go func() {
-		n := 0
-		for pos := Position(0); j.Wait(t.Context(), pos) == nil; {
-			j.Scan(pos+1, func(p Position, _ []byte) error { n++; pos = p; return nil })
+		var err error
+		n, pos := 0, Position(0)
+		for err == nil {
+			if err = j.Wait(t.Context(), pos); err == nil {
+				err = j.Scan(pos+1, func(p Position, _ []byte) error {
+					if n, pos = n+1, p; n == 500 {
+						close(followed)
+					}
+					return nil
+				})
+			}
 		}
-		done <- n
+		done <- err
 	}()
 	appendN(t, j.Journal, 500)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -355,9 +363,14 @@ func TestWaitFollowsTheWriter(t *testing.T) {
 	if err := j.Wait(ctx, 500); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("wait for what is not there: %v", err)
 	}
-	j.stop() // Wait ends with ErrClosed
-	if n := <-done; n != 500 {
-		t.Fatalf("followed %d records", n)
+	select {
+	case <-followed: // each once: a second time would close it again
+	case err := <-done:
+		t.Fatalf("it followed no further: %v", err)
+	}
+	j.stop()
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("at the end: %v", err)
 	}
 }
 

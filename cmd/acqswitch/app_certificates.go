@@ -27,6 +27,9 @@ type expiring struct {
 	ends       time.Time
 }
 
+// days is how many days are left, the last one whole.
+func (x expiring) days(now time.Time) int { return int(math.Ceil(x.ends.Sub(now).Hours() / 24)) }
+
 // certificates are those of issuers' links and of what listens.
 func (a *app) certificates() (all []expiring) {
 	for _, is := range a.issuers.Status() {
@@ -80,6 +83,6 @@ func (w *certificateWatch) look(all []expiring, now time.Time) {
 		if mark <= 1 {
 			level = slog.LevelError
 		}
-		w.log.Log(context.Background(), level, "a certificate ends: renew it, then SIGHUP", x.what, x.name, "ends", x.ends.UTC(), "days", int(math.Ceil(x.ends.Sub(now).Hours()/24)))
+		w.log.Log(context.Background(), level, "a certificate ends: renew it, then SIGHUP", x.what, x.name, "ends", x.ends.UTC(), "days", x.days(now))
 	}
 }

@@ -226,6 +226,48 @@ func TestLateAnswerIsNoted(t *testing.T) {
 	}
 }
 
+// An issuer's STANs come back while something of their first round is still owed: a late
+// answer is to the one whose DE7 it has, or else to the latest.
+func TestLateAnswerAfterItsSTANWasUsedAgain(t *testing.T) {
+	h := newHouse(t)
+	h.bank.acknowledge = func(int) bool { return false }
+	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	}
+	var owed [3]txn.Record
+	for i := range owed {
+		h.ask(sale("10000001", uint32(i+1), 500))
+		owed[i] = h.last(txn.RecordOutcome)
+	}
+	leg := func(i int) txn.Leg {
+		return txn.Leg{Issuer: owed[0].Leg.Issuer, STAN: owed[0].Leg.STAN, Time: [10]byte([]byte("112708000" + string(rune('0'+i))))}
+	}
+	l := h.s.reversals
+	l.mu.Lock()
+	for i := range owed {
+		l.byID[owed[i].ID].rec.Leg = leg(i)
+	}
+	l.mu.Unlock()
+	latest := leg(0)
+	latest.Time = [10]byte([]byte("1127090000")) // its own
+	for _, c := range []struct {
+		name string
+		leg  txn.Leg
+		of   int
+	}{
+		{"the first's DE7", leg(0), 0},
+		{"the second's DE7", leg(1), 1},
+		{"another DE7", latest, 2},
+		{"no DE7", txn.Leg{Issuer: latest.Issuer, STAN: latest.STAN}, 2},
+	} {
+		for range 20 { // what is owed stands in no order
+			if rec, ok := l.find(c.leg); !ok || rec.ID != owed[c.of].ID {
+				t.Fatalf("%s: found %v %s, want %s", c.name, ok, rec.ID, owed[c.of].ID)
+			}
+		}
+	}
+}
+
 // What cannot be built, since its card number does not open, is not sent and stays owed.
 func TestReversalThatCannotBeBuiltStaysOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -138,16 +138,21 @@ func (l *lanes) owes(id txn.ID) bool {
 	return l.byID[id] != nil
 }
 
-// find is the owed reversal of a leg: late answers ask for it, rarely.
-func (l *lanes) find(leg txn.Leg) (txn.Record, bool) {
+// find is what is owed about the leg that a late answer names: of those with its STAN,
+// which comes back every million requests, the one with its DE7 too, else the latest, for
+// not every issuer sends the DE7 it got. Late answers ask for it, rarely.
+func (l *lanes) find(leg txn.Leg) (found txn.Record, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range l.byID {
-		if o.rec.Leg.Issuer == leg.Issuer && o.rec.Leg.STAN == leg.STAN {
+		switch {
+		case o.rec.Leg == leg:
 			return o.rec, true
+		case o.rec.Leg.Issuer == leg.Issuer && o.rec.Leg.STAN == leg.STAN && (!ok || o.rec.At.After(found.At)):
+			found, ok = o.rec, true
 		}
 	}
-	return txn.Record{}, false
+	return found, ok
 }
 
 // undelivered starts the grace of an approval that could not be written.

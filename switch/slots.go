@@ -134,7 +134,9 @@ func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint u
 	return nil
 }
 
-// claim takes the key for a new request. When the key is taken, it returns the
+// claim takes the key for a new request, among those of the shard's day: one that came
+// just before a cut-over which others were through first is remembered for a day more,
+// and so are today's where the clock was a day ahead. When the key is taken, it returns the
 // slot, and the flight if the request is undecided; claimed is then false.
 func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
 	sh, hash := s.shard(&req.Key)

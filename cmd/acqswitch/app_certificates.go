@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"time"
@@ -29,6 +30,18 @@ type expiring struct {
 
 // days is how many days are left, the last one whole.
 func (x expiring) days(now time.Time) int { return int(math.Ceil(x.ends.Sub(now).Hours() / 24)) }
+
+// note says that it has ended or ends soon; "" where it does not.
+func (x expiring) note(now time.Time) string {
+	switch days := x.days(now); {
+	case x.ends.IsZero() || days > certificateMarks[0]:
+		return ""
+	case x.ends.Before(now):
+		return fmt.Sprintf("a certificate of %s %s has ended: nobody agrees on TLS there", x.what, x.name)
+	default:
+		return fmt.Sprintf("a certificate of %s %s ends in %s", x.what, x.name, plural(days, "day"))
+	}
+}
 
 // certificates are those of issuers' links and of what listens.
 func (a *app) certificates() (all []expiring) {

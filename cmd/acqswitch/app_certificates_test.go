@@ -78,6 +78,7 @@ func TestTerminalsWithTLS(t *testing.T) {
 	if _, metrics := s.get("/metrics"); !strings.Contains(metrics, `acq_pos_certificate_seconds{listener="127.0.0.1:0"} 1`) {
 		t.Error("no metric says when the certificate ends")
 	}
+	s.cli("status", "--config", "acqswitch.yaml").check(t, exitRefused, "wrong: a certificate of listener 127.0.0.1:0 ends in 1 day\n", "")
 	cert, key = theirs.Issue()
 	secured := []string{"--to", addr, "--tls-ca", ours.File, "--tls-cert", cert, "--tls-key", key}
 	sale := []string{"terminal", "sale", "--amount", "1.00", "--card", "6222021234567890128", "--terminal", "10000001", "--merchant", "999290054110001"}

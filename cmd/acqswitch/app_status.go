@@ -63,8 +63,8 @@ func (a *app) status() (*status, error) {
 		wrong(is.Up > 0 && is.Breaker != "closed", "issuer %s is not serving, its breaker is %s: its cards are answered 91", is.Issuer, is.Breaker)
 	}
 	for _, x := range a.certificates() {
-		soon := x.ends.Before(time.Now().AddDate(0, 0, certificateMarks[0]))
-		wrong(!x.ends.IsZero() && soon, "a certificate of %s %s ends in %s", x.what, x.name, plural(x.days(time.Now()), "day"))
+		note := x.note(time.Now())
+		wrong(note != "", "%s", note)
 	}
 	wrong(s.Parked > 0, "%s or advices are parked: decide, with acqswitch parked", plural(int(s.Parked), "reversal"))
 	wrong(drain.Err != nil, "the ledger cannot follow, sales go on: %v", drain.Err)

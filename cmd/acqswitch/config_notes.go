@@ -75,28 +75,24 @@ func (c *config) notesOnRoom() (notes []string) {
 
 // notesOnCertificates says which have ended, or end soon.
 func (c *config) notesOnCertificates(router *issuer.Router, now time.Time) (notes []string) {
-	look := func(what string, ends time.Time) {
-		switch days := int(ends.Sub(now).Hours() / 24); {
-		case ends.IsZero() || days >= certificateMarks[0]:
-		case ends.Before(now):
-			notes = append(notes, fmt.Sprintf("a certificate of %s has ended: nobody agrees on TLS there", what))
-		default:
-			notes = append(notes, fmt.Sprintf("a certificate of %s ends in %s", what, plural(days, "day")))
+	look := func(what, name string, ends time.Time) {
+		if note := (expiring{what, name, ends}).note(now); note != "" {
+			notes = append(notes, note)
 		}
 	}
 	for _, is := range router.Status() {
-		look("issuer "+is.Issuer, is.CertificateEnds)
+		look("issuer", is.Issuer, is.CertificateEnds)
 	}
 	for _, l := range c.Terminals.Listeners {
 		if l.TLS != nil {
 			if loaded, err := l.TLS.Load(); err == nil {
-				look("listener "+l.Address, loaded.Ends)
+				look("listener", l.Address, loaded.Ends)
 			}
 		}
 	}
 	if c.Admin.TLS != nil {
 		if loaded, err := c.Admin.TLS.Load(); err == nil {
-			look("admin", loaded.Ends)
+			look("listener", c.Admin.Address, loaded.Ends)
 		}
 	}
 	return notes

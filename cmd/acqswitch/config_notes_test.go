@@ -42,7 +42,7 @@ terminals:
 	}
 	notes := func(lines ...string) string { return strings.Join(append(lines, "ok"), "\n") + "\n" }
 	const cards, certificates, ledger = "there is no table of cards data/cards.csv: no limit of a type of cards binds",
-		"a certificate of listener 127.0.0.1:0 has ended: nobody agrees on TLS there\na certificate of admin ends in 2 days",
+		"a certificate of listener 127.0.0.1:0 has ended: nobody agrees on TLS there\na certificate of listener 127.0.0.1:0 ends in 3 days",
 		"the ledger is not there: serve makes it"
 
 	config("", "")

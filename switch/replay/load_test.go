@@ -397,6 +397,32 @@ func TestSearchBeyondPatience(t *testing.T) {
 	t.Error("the host's 250 requests a second were not found")
 }
 
+// A trial ends when the host has answered all that it was asked in vain.
+func TestTrialWaitsForLateAnswers(t *testing.T) {
+	t.Parallel() // it only waits
+	host, gate := terminaltest.Start(t, "cup-pos"), make(chan struct{})
+	host.SetAnswers(func(_ *txn.Request, answer []byte) []byte { <-gate; return answer })
+	p := profile(t, "sessions: 1\nsign_on: false\npatience: 3s\narrivals: [{for: 1s, rate: 50}]")
+	o := LoadOptions{Addr: host.Addr, Identities: identities(8)}
+	all, err := enlist(p, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGenerator(p, &o, all)
+	g.trial = 50
+	go func() {
+		for !g.over.Load() || g.waiting.Load() > 0 { // nothing is waited for any more
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		close(gate)
+	}()
+	r, err := g.run(t.Context())
+	if err != nil || r.Load.Silent == 0 || r.Strays != r.Load.Silent {
+		t.Errorf("%v: %d were silent, %d answered late", err, r.Load.Silent, r.Strays)
+	}
+}
+
 // A search none of whose rates is bad says that it ended at the last one.
 func TestSearchFindsNoLimit(t *testing.T) {
 	host := terminaltest.Start(t, "cup-pos")

@@ -103,6 +103,13 @@ func TestWhole(t *testing.T) {
 			t.Errorf("%v\n%s", err, &out)
 		}
 	})
+	t.Run("quote", func(t *testing.T) {
+		var out bytes.Buffer
+		err := run(t.Context(), []string{"quote", "-binary", binary, "-rounds", "1", "-warm", "100ms", "-duration", "300ms", "-terminals", "20", "-dir", t.TempDir()}, &out, io.Discard)
+		if err != nil || strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), "; 0 of ") || strings.Contains(out.String(), "/0.0") {
+			t.Errorf("%v\n%s", err, &out)
+		}
+	})
 	var report struct {
 		Runs []result `json:"runs"`
 	}

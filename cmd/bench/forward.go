@@ -18,8 +18,10 @@ import (
 // terminal, one link to the issuer, writes joined) and leaves out everything
 // else: no decoding, no checks, no records, no deadlines.
 
-// slotSize is the number of the waiting terminal before a forwarded frame's body.
-const slotSize = 4
+const (
+	slotSize  = 4         // the number of the waiting terminal before a forwarded frame's body
+	answersAt = 5 + 6 + 1 // TPDU, header, half the MTI: the byte of a body that says whether it is an answer
+)
 
 // forward is the baseline's switch. It serves until the process is killed.
 func forward(issuer string, out io.Writer) error {
@@ -119,6 +121,7 @@ func (f *forwarder) read() error {
 		p := f.waiting[binary.BigEndian.Uint32(body)%uint32(len(f.waiting))].Load()
 		p.out = binary.BigEndian.AppendUint16(p.out, uint16(len(body)-slotSize))
 		p.out = append(p.out, body[slotSize:]...)
+		p.out[len(p.out)-len(body)+slotSize+answersAt] |= 0x10 // 0210: a terminal takes no 0200
 		if !p.dirty {
 			p.dirty = true
 			dirty = append(dirty, p)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -49,6 +50,9 @@ func (b *bench) quote(ctx context.Context, out io.Writer) error {
 	for _, part := range quoteAt {
 		for _, v := range [...]variant{base, v} {
 			r, err := b.openLoop(ctx, v, capacity*part)
+			if err == nil && r.Answered == 0 {
+				err = errors.New("nothing was answered")
+			}
 			if err != nil {
 				return fmt.Errorf("%s, open loop at %.0f/s: %w", v.name, capacity*part, err)
 			}

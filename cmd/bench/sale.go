@@ -129,8 +129,8 @@ func withCheckDigit(digits string) string {
 // approved says that an answer approves: a 0210 with 00.
 func approved(m *iso.Message) bool { return m.MTI() == 0x0210 && string(m.Value(39)) == "00" }
 
-// echoed says that an answer is the request.
-func echoed(m *iso.Message) bool { return m.MTI() == 0x0200 }
+// echoed says that an answer is the request, as an answer.
+func echoed(m *iso.Message) bool { return m.MTI() == 0x0210 }
 
 // writeRegistry registers n terminals where their sales say they are. From the
 // first-th on they have MACs.

@@ -58,6 +58,9 @@ func (b *bench) quote(ctx context.Context, out io.Writer) error {
 			}
 			fmt.Fprintf(b.progress, "open loop at %.0f%%, %-22s %8.0f/s  p50 %v  p99 %v  p99.9 %v, the generator's lag p99 %v\n",
 				100*part, v.name, r.PerSecond, r.Latency.P50, r.Latency.P99, r.Latency.P999, r.Lag.P99)
+			if r.Load.Errors() > 0 {
+				fmt.Fprintf(b.progress, "    %d not answered, %d not well: %+v\n", r.Load.Silent+r.Load.Broken, r.Load.Wrong, r.Codes)
+			}
 			if v.engine == "" {
 				forwarded = append(forwarded, r)
 				continue

@@ -15,7 +15,7 @@ import (
 const (
 	connectionsMax = 16
 	inFlightMax    = 65_536
-	queueMax       = 1 << 20 // bytes waiting for a link's writer
+	queueEach      = 1 << 10 // bytes waiting for a link's writer, for each request that may be in flight
 	readSize       = 64 << 10
 )
 

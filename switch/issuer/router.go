@@ -238,7 +238,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		handedOff()
 		switch {
 		case errors.Is(err, errQueueFull):
-			return txn.OutcomeNotSent, txn.IssuerIsBusy, errFailed
+			return txn.OutcomeNotSent, txn.IssuerIsBusy, errNothing // as with too many in flight: whether it serves, those say
 		case errors.Is(err, errClosed):
 			return txn.OutcomeNotSent, txn.IssuerIsUnavailable, errFailed
 		}

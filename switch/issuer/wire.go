@@ -57,7 +57,9 @@ type wire struct {
 // out between a request and its answer.
 const timesKept = 256
 
-// errQueueFull says that the peer reads slower than we are asked to send.
+// errQueueFull says that the peer reads slower than we are asked to send. Messages are
+// shorter than queueEach on average, so that in_flight_max binds first, but for many
+// reversals and advices beside as many requests.
 var errQueueFull = errors.New("link has too much to write already")
 
 // errClosed says that the wire takes no more frames.
@@ -112,7 +114,7 @@ func (w *wire) enqueue(encode func(dst []byte) ([]byte, error)) error {
 	switch {
 	case w.closed:
 		return errClosed
-	case len(w.queue) >= queueMax:
+	case len(w.queue) >= queueEach*w.link.is.cfg.InFlightMax:
 		return errQueueFull
 	}
 	queue, err := guarded(encode, w.queue)
@@ -169,7 +171,7 @@ func (w *wire) write() {
 		if !w.carry(&f) {
 			return
 		}
-		spare = f // as large as it had to be: a little over queueMax at most
+		spare = f // as large as it had to be
 	}
 }
 

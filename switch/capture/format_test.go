@@ -3,6 +3,7 @@ package capture
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -162,6 +163,43 @@ func TestStoredCutOrDamaged(t *testing.T) {
 	}
 	if _, err := NewReader(strings.NewReader("0200...")); !errors.Is(err, ErrNotCapture) {
 		t.Error(err)
+	}
+}
+
+// What stands at the end of a file is believed only of that file, and nothing may follow it.
+func TestStoredEnd(t *testing.T) {
+	file, index := stored(t)
+	var other bytes.Buffer
+	w, err := NewWriter(&other, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	at := binary.BigEndian.Uint64(file[len(file)-trailer:])
+	pointing := func(at uint64) []byte {
+		return append(binary.BigEndian.AppendUint64(bytes.Clone(file[:len(file)-trailer]), at), ending...)
+	}
+	for _, row := range []struct {
+		name, says string
+		file       []byte
+	}{
+		{"another capture", "goes on behind its end", append(bytes.Clone(file), file...)},
+		{"a byte", "goes on behind its end", append(bytes.Clone(file), 0)},
+		{"another file's index", "is of 0 requests, the file has 4", append(bytes.Clone(file[:at]), other.Bytes()[len(Magic):]...)},
+		{"an end that is a dialect's place", "EOF", pointing(uint64(len(Magic)))},
+		{"an end that is a session's place", "EOF", pointing(uint64(index.Places[0].Offset))},
+		{"another version", "version '2', and this program reads '1'", append([]byte("ACQCAPT2"), file[len(Magic):]...)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, _, err := readAll(row.file); err == nil || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("%v", err)
+			}
+			if x, err := ReadIndex(bytes.NewReader(row.file)); err == nil && x.Requests != 4 && row.name != "another file's index" {
+				t.Errorf("%+v", x)
+			}
+		})
 	}
 }
 

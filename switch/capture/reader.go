@@ -47,6 +47,7 @@ const (
 type Reader struct {
 	in       *bufio.Reader
 	at       time.Time // of the last record
+	requests int       // that were read
 	dialects map[uint8]*Dialect
 	sessions map[uint32]*Stored
 	ahead    []*Exchange // in order, the first is the next
@@ -61,10 +62,18 @@ type Reader struct {
 func NewReader(r io.Reader) (*Reader, error) {
 	in := bufio.NewReaderSize(r, 1<<18)
 	var first [len(Magic)]byte
-	if _, err := io.ReadFull(in, first[:]); err != nil || string(first[:]) != Magic {
+	_, err := io.ReadFull(in, first[:])
+	switch version := len(Magic) - 1; {
+	case err != nil || string(first[:version]) != Magic[:version]:
 		return nil, ErrNotCapture
+	case string(first[:]) != Magic:
+		return nil, fmt.Errorf("the capture's form is version %q, and this program reads %q", first[version], Magic[version])
 	}
-	return &Reader{in: in, dialects: map[uint8]*Dialect{}, sessions: map[uint32]*Stored{}, byNumber: map[uint64]*Exchange{}}, nil
+	return newReader(in), nil
+}
+
+func newReader(in *bufio.Reader) *Reader {
+	return &Reader{in: in, dialects: map[uint8]*Dialect{}, sessions: map[uint32]*Stored{}, byNumber: map[uint64]*Exchange{}}
 }
 
 // Next is the next request with its answer. Its error is io.EOF at the end, and
@@ -97,6 +106,10 @@ func (r *Reader) read() error {
 		return ErrCutOff
 	}
 	if r.Index != nil { // the trailer
+		r.in.Discard(trailer - head)
+		if _, err := r.in.Peek(1); err == nil {
+			return errors.New("read capture: the file goes on behind its end: it is not one capture, or it is damaged")
+		}
 		return io.EOF
 	}
 	size := binary.BigEndian.Uint32(h[:])
@@ -188,6 +201,7 @@ func (r *Reader) take(kind byte, f *fields) error {
 		case kind == kindAnswer && e != nil && !e.settled:
 			e.Answer, e.AnsweredAt, e.settled = frame, at, true
 		case kind == kindRequest && e == nil:
+			r.requests++
 			e = &Exchange{Session: s, Number: number, At: at, Request: frame}
 			r.ahead = append(r.ahead, e)
 			r.byNumber[number] = e
@@ -208,6 +222,9 @@ func (r *Reader) take(kind byte, f *fields) error {
 			return fmt.Errorf("the index: %w", err)
 		}
 		r.Index = x
+		if x.Requests != r.requests {
+			return fmt.Errorf("the index is of %d requests, the file has %d: the file is damaged", x.Requests, r.requests)
+		}
 	}
 	if f.short {
 		return errShort
@@ -236,8 +253,8 @@ func ReadIndex(r io.ReadSeeker) (*Index, error) {
 			at := int64(binary.BigEndian.Uint64(end[:]))
 			if at > 0 && at < size {
 				if _, err := r.Seek(at, io.SeekStart); err == nil {
-					back := Reader{in: bufio.NewReader(r)}
-					if back.read() == nil && back.Index != nil {
+					back := newReader(bufio.NewReader(r))
+					if back.read(); back.Index != nil {
 						return back.Index, nil
 					}
 				}

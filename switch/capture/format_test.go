@@ -133,6 +133,41 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
+// A request that was never answered does not take the answer of a later one under its
+// trace number.
+func TestTraceNumberAgain(t *testing.T) {
+	d := Dialects()[0]
+	p := newTape(t, "ethernet", false)
+	p.open()
+	for n := range 3 {
+		p.send(0, message(t, d, 0x0200, 1))
+		if n > 0 {
+			p.send(1, message(t, d, 0x0210, 1))
+		}
+		p.at = p.at.Add(time.Hour)
+	}
+	var out bytes.Buffer
+	w, err := NewWriter(&out, testCleaner(t, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: Dialects()}, w); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	all, _, err := readAll(out.Bytes())
+	if err != io.EOF || len(all) != 3 {
+		t.Fatalf("%d requests, %v", len(all), err)
+	}
+	for i, e := range all {
+		if (e.Answer != nil) != (i > 0) {
+			t.Errorf("request %d is answered: %v", i+1, e.Answer != nil)
+		}
+	}
+}
+
 // A file that is cut off anywhere gives what it has and says so; one that is
 // damaged is not believed.
 func TestStoredCutOrDamaged(t *testing.T) {

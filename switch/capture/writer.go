@@ -134,7 +134,7 @@ func (w *Writer) Message(s *Session, fromClient bool, frame []byte, at time.Time
 		w.index.FromHosts++
 		return nil
 	case answer:
-		asked, ok := state.pairs.Answered(m)
+		asked, ok := state.pairs.Answered(m, at)
 		if !ok {
 			w.index.Unmatched++
 			return nil
@@ -143,7 +143,7 @@ func (w *Writer) Message(s *Session, fromClient bool, frame []byte, at time.Time
 		w.index.Answers++
 	default:
 		w.messages++
-		if !state.pairs.Asked(m, number) {
+		if !state.pairs.Asked(m, number, at) {
 			w.index.Forgotten++
 		}
 		w.index.Requests++

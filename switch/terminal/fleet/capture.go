@@ -117,9 +117,9 @@ func (c *collector) Message(s *capture.Session, fromClient bool, frame []byte, a
 	var m iso.Message
 	s.Dialect.Parse(&m, frame) // as far as it can be read
 	if fromClient {
-		kept.pairs.Asked(&m, uint64(len(kept.Exchanges)))
+		kept.pairs.Asked(&m, uint64(len(kept.Exchanges)), at)
 		kept.Exchanges = append(kept.Exchanges, Exchange{At: at, Request: bytes.Clone(frame)})
-	} else if n, ok := kept.pairs.Answered(&m); ok {
+	} else if n, ok := kept.pairs.Answered(&m, at); ok {
 		e := &kept.Exchanges[n]
 		e.Answer, e.AnsweredAt = bytes.Clone(frame), at
 	}

@@ -68,7 +68,7 @@ func (t *template) next(number int, line []byte) error {
 	for i, name := range t.columns {
 		if name == "times" && row[i] != "" {
 			if times, err = strconv.Atoi(row[i]); err != nil || times < 0 || times > timesMax {
-				return t.l.trouble(number, fmt.Errorf("times %q must be up to %d", row[i], timesMax))
+				return t.l.trouble(number, fmt.Errorf("times must be a number up to %d", timesMax))
 			}
 		}
 	}
@@ -122,7 +122,8 @@ func generate(value string, n int, at time.Time, column uint64) (string, error) 
 
 func generated(what string, n int, at time.Time, rng *rand.Rand) (string, error) {
 	name, of, _ := strings.Cut(what, ":")
-	wrong := fmt.Errorf("{%s} must be as {n:6}, {cycle:1-9}, {random:1-9}, {pick:a|b}, {card:999901} or {time:MMDDhhmmss}", what)
+	// Not quoted: what stands there by mistake may be a card number.
+	wrong := errors.New("what is in braces must be as {n:6}, {cycle:1-9}, {random:1-9}, {pick:a|b}, {card:999901} or {time:MMDDhhmmss}")
 	switch name {
 	case "n":
 		width, err := strconv.Atoi(of)

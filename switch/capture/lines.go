@@ -255,6 +255,9 @@ func pack(d *Dialect, fields map[string]json.RawMessage) ([]byte, bool) {
 // misfit is the first field that cannot be packed, even alone.
 func misfit(d *Dialect, fields map[string]json.RawMessage) string {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if len(name) > 3 {
+			return "a field that is not named by its number"
+		}
 		if name != "0" {
 			if _, ok := pack(d, map[string]json.RawMessage{"0": json.RawMessage(`"0200"`), name: fields[name]}); !ok {
 				return "field " + name

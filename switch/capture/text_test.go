@@ -141,12 +141,27 @@ func TestTemplate(t *testing.T) {
 		}
 	}
 	for row, want := range map[string]string{
-		"0200,{n:0},1": "line 2: field 11: {n:0} must be as", "0200,{n:6,1": "line 2: field 11: a brace is not closed", "0200,{what},1": "{what} must be as",
-		"0200,1": "line 2: the row has 2 columns, the first has 3", "0200,{n:6},1000001": `times "1000001" must be up to`,
-		"0200,{card:x},1": "{card:x}", "0200,{cycle:9-1},1": "{cycle:9-1}", "0200,{time:},1": "{time:}", "\"0200": "no row of a CSV file",
+		"0200,{n:0},1": "line 2: field 11: what is in braces must be as", "0200,{n:6,1": "line 2: field 11: a brace is not closed", "0200,{what},1": "in braces must be as",
+		"0200,1": "line 2: the row has 2 columns, the first has 3", "0200,{n:6},1000001": "times must be a number up to",
+		"0200,{card:x},1": "{card:999901}", "0200,{cycle:9-1},1": "{cycle:1-9}", "0200,{time:},1": "{time:MMDDhhmmss}", "\"0200": "no row of a CSV file",
 	} {
 		if all, _ := toldOf(t, "0,11,times\n"+row+"\n"); len(all) != 1 || !strings.Contains(all[0], want) {
 			t.Errorf("%s: %q, want %q", row, all, want)
+		}
+	}
+}
+
+// What is said of a line that is no message quotes no card number: it is kept in the
+// capture.
+func TestTroubleQuotesNothing(t *testing.T) {
+	for _, text := range []string{
+		"0,11,times\n0200,1," + secretPAN, "0,11,2\n0200,1,{" + secretPAN + "}", "0,11,2\n0200,1,{card:" + secretPAN + "}", "0,11,2\n0200,1," + secretPAN + "\n0200,1," + secretPAN + secretPAN,
+		`{"0":"0200","` + secretPAN + `":"1"}`, `{"0":"0200","2":"` + secretPAN + secretPAN + `"}`, `{"0":"` + secretPAN + `"}`, `{"0":"0200","11":"` + secretPAN + `"}`, "<isomsg><field id=\"" + secretPAN + "\" value=\"1\"/></isomsg>",
+		secretPAN, secretPAN + "0",
+	} {
+		all, _ := toldOf(t, text)
+		if len(all) == 0 || strings.Contains(strings.Join(all, " "), secretPAN) {
+			t.Errorf("%s: %q", text, all)
 		}
 	}
 }

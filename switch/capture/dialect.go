@@ -158,5 +158,11 @@ func (d *Dialect) whole(data []byte) (n int, whole, reads bool) {
 	return n, true, d.Parse(&m, data[:n]) == nil
 }
 
+// begins says that data begins with a whole frame that the dialect reads.
+func (d *Dialect) begins(data []byte) bool {
+	_, whole, reads := d.whole(d.awake(data))
+	return whole && reads
+}
+
 // isAnswer says that a message type is one that answers.
 func isAnswer(mti uint16) bool { return mti&0x10 != 0 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"container/list"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -265,22 +266,24 @@ func (f *Follower) frames(s *followed, side int, at time.Time) error {
 			return nil
 		}
 		n, err := s.Dialect.next(st.data)
-		if err != nil && !st.lost {
-			if err := f.sink.Trouble(&s.Session, err.Error()); err != nil {
-				return told(err)
+		partial := err == nil && (n == 0 || n > len(st.data))
+		if partial {
+			if !s.Dialect.begins(st.anew()) {
+				return nil
 			}
+			err = fmt.Errorf("of a message of %d bytes there are %d, and then the next begins", n, len(st.data)-st.tail)
 		}
-		if err != nil {
-			st.data, st.lost = nil, true
-			return nil
-		}
-		if n == 0 || n > len(st.data) {
-			return nil
-		}
-		reads := s.Dialect.Parse(&f.message, st.data[:n]) == nil
-		if st.lost && !reads {
-			st.data = nil // messages begin with a segment
-			return nil
+		reads := err == nil && s.Dialect.Parse(&f.message, st.data[:n]) == nil
+		if err != nil || st.lost && !reads { // messages begin with a segment
+			if err != nil && !st.lost {
+				if err := f.sink.Trouble(&s.Session, err.Error()); err != nil {
+					return told(err)
+				}
+			}
+			if st.data, st.lost = st.anew(), true; !s.Dialect.begins(st.data) {
+				st.data = nil
+			}
+			continue
 		}
 		st.lost = false
 		s.count(st.data[:n], reads)

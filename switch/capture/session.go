@@ -61,7 +61,8 @@ type early struct {
 // looked for.
 func (f *Follower) session(key flow, side int, tcp *layers.TCP, at time.Time) (*followed, error) {
 	s := f.open[key]
-	if s != nil && tcp.SYN && s.streams[side].started && tcp.Seq+1 != s.streams[side].first {
+	if s != nil && (tcp.SYN && s.streams[side].started && tcp.Seq+1 != s.streams[side].first ||
+		!tcp.SYN && len(tcp.Payload) > 0 && s.streams[side].elsewhere(tcp.Seq)) {
 		if err := f.end(s); err != nil {
 			return nil, err
 		}
@@ -161,6 +162,10 @@ func (f *Follower) guess(s *followed, side int) (wait bool, err error) {
 			rivals = append(rivals, d)
 		}
 	}
+	if fresh := st.anew(); found == nil && slices.ContainsFunc(candidates, func(d *Dialect) bool { return d.begins(fresh) }) {
+		st.data = fresh // what was before it announced more than there is
+		return f.guess(s, side)
+	}
 	switch {
 	case found != nil:
 		client := s.client
@@ -199,7 +204,8 @@ func (f *Follower) foreign(s *followed) {
 	f.stats.Foreign++
 	f.retire(s)
 	s.early = nil
-	s.streams = [2]stream{}
+	s.streams[0].over()
+	s.streams[1].over()
 }
 
 // end tells what is left of a session, and that it is over.
@@ -229,8 +235,7 @@ func (f *Follower) end(s *followed) error {
 		return nil
 	}
 	f.retire(s)
-	// Only the two ends' numbers are kept, so that a packet that is repeated late
-	// begins no new session.
-	s.streams = [2]stream{{started: s.streams[0].started, first: s.streams[0].first}, {started: s.streams[1].started, first: s.streams[1].first}}
+	s.streams[0].over()
+	s.streams[1].over()
 	return told(f.sink.Close(&s.Session))
 }

@@ -16,6 +16,9 @@ const (
 	// has said that it has it: then the capture lacks it, and did not only see the
 	// two directions out of order.
 	heldFor = 5 * time.Millisecond
+	// apart is how far a segment may be from the next byte of its session. What is
+	// farther is another session's, under the same ports, whose beginning the capture lacks.
+	apart = 1 << 22
 	// pendingMax bounds the bytes of a session in which no dialect was found.
 	pendingMax = 1 << 16
 )
@@ -30,6 +33,7 @@ type stream struct {
 	held    []segment // early ones, by sequence number
 	since   time.Time // when the first of them came
 	data    []byte    // in order, not yet a frame
+	tail    int       // bytes of the segment that data ends with
 	borrows bool      // data lies in the packet that is being read
 	lost    bool      // data may begin within a frame
 }
@@ -87,9 +91,28 @@ func (s *stream) add(seq uint32, payload []byte) {
 		} else {
 			s.data, s.borrows = append(s.data, fresh...), s.borrows && len(fresh) == 0
 		}
-		s.next += uint32(len(payload) - old)
+		s.tail = len(payload) - old
+		s.next += uint32(s.tail)
 	}
 }
+
+// elsewhere says that a segment is none of this stream's: no repeat, and not early.
+func (s *stream) elsewhere(seq uint32) bool {
+	ahead := int32(seq - s.next)
+	return s.started && (ahead > apart || ahead < -apart)
+}
+
+// anew is the last segment of data, nil where that is all of it.
+func (s *stream) anew() []byte {
+	if s.tail == 0 || s.tail >= len(s.data) {
+		return nil
+	}
+	return s.data[len(s.data)-s.tail:]
+}
+
+// over forgets all but where the stream ended, by which a packet of it that is repeated
+// late is known.
+func (s *stream) over() { *s = stream{started: s.started, first: s.first, next: s.next} }
 
 // keep takes a copy of what is left of the packet that was read.
 func (s *stream) keep() {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -92,11 +93,13 @@ func pseudonymKey(file string) (txn.Secret, error) {
 	if file == "" {
 		return capture.NewKey(), nil
 	}
-	text, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
+	made, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // another capture may make it now
+	if err == nil {
 		key := capture.NewKey()
-		return key, os.WriteFile(file, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+		_, err = made.WriteString(hex.EncodeToString(key) + "\n")
+		return key, errors.Join(err, made.Close())
 	}
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +126,15 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 	if err != nil {
 		return usage(fmt.Errorf("--key: %w", err))
 	}
+	if err := f.writable(files); err != nil {
+		return usage(err)
+	}
 	cleaner, err := capture.NewCleaner(key, f.bin)
 	if err != nil {
 		return usage(fmt.Errorf("--bin-digits: %w", err))
 	}
-	out, err := os.OpenFile(f.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	// Under a name of its own: another capture may be on its way to the same file.
+	out, err := os.CreateTemp(filepath.Dir(f.out), filepath.Base(f.out)+".*.part")
 	if err != nil {
 		return err
 	}
@@ -186,6 +193,23 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return c.print(r)
 	}
 	return r.show(c.out)
+}
+
+// writable refuses a file to write that is one of those to read, or no file.
+func (f *captureFlags) writable(files []string) error {
+	out, err := os.Stat(f.out)
+	switch {
+	case err != nil: // there is none yet
+		return nil
+	case !out.Mode().IsRegular():
+		return fmt.Errorf("--out %s is no file", f.out)
+	}
+	for _, name := range files {
+		if in, err := os.Stat(name); err == nil && os.SameFile(in, out) {
+			return fmt.Errorf("--out %s is one of the files to read", f.out)
+		}
+	}
+	return nil
 }
 
 // nothing says why a capture has no requests, and what to do about it.

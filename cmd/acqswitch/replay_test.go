@@ -6,14 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/keyring"
 	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/registry"
@@ -219,6 +222,8 @@ func TestCaptureCommandLine(t *testing.T) {
 		{[]string{"capture", "zstd"}, exitUsage, "zstd is neither pcap nor pcapng, gzipped or not, nor a text"},
 		{[]string{"capture", "cut.gz"}, exitUsage, "no request was found in cut.gz: what was left out, and why, is said above"},
 		{[]string{"capture", "line", "-d", "iso87"}, exitUsage, "no request was found in line: what was left out, and why, is said above"},
+		{[]string{"capture", "text", "--out", "./text"}, exitUsage, "--out ./text is one of the files to read"},
+		{[]string{"capture", "text", "--out", "."}, exitUsage, "--out . is no file"},
 		{[]string{"capture", "text", "--dialect", "klingon"}, exitUsage, "is unknown"},
 		{[]string{"capture", "text", "--bin-digits", "4"}, exitUsage, "6 or 8"},
 		{[]string{"capture", "text", "--key", "text"}, exitUsage, "64 hexadecimal digits"},
@@ -239,5 +244,51 @@ func TestCaptureCommandLine(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*.acq*")); len(files) > 0 {
 		t.Errorf("left behind: %v", files)
+	}
+}
+
+// Two captures to one file at a time are both whole, and the later one stays.
+func TestCapturesToOneFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx, cancel := running(binaryWait)
+	defer cancel()
+	first := binary(t, ctx, dir, nil, "capture", "-", "--dialect", "iso87", "--out", "one.acq")
+	in, err := first.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for begun := false; !begun; time.Sleep(time.Millisecond) {
+		parts, _ := filepath.Glob(filepath.Join(dir, "*.part"))
+		if begun = len(parts) > 0; !begun && ctx.Err() != nil {
+			t.Fatal("the first does not begin")
+		}
+	}
+	const sale = `{"0":"0200","3":"000000","4":"1250","7":"1126090000","11":"1","41":"10000001"}` + "\n"
+	acqswitch(t, dir, nil, strings.Repeat(sale, 5000), "capture", "-", "--dialect", "iso87", "--out", "one.acq").check(t, exitOK, "5000 requests", "")
+	for _, n := range []int{5000, 1} {
+		file, err := os.Open(filepath.Join(dir, "one.acq"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := capture.NewReader(file)
+		read := 0
+		for ; err == nil; read++ {
+			_, err = r.Next()
+		}
+		file.Close()
+		if read--; err != io.EOF || read != n {
+			t.Errorf("%d of %d requests are read: %v", read, n, err)
+		}
+		if n == 5000 {
+			io.WriteString(in, sale)
+			in.Close()
+			if err := first.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

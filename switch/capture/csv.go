@@ -87,7 +87,7 @@ func (t *template) next(number int, line []byte) error {
 		if err != nil {
 			return err
 		}
-		d, frame, err := t.l.json(text)
+		d, frame, err := t.l.json(text, nil)
 		if err != nil {
 			return t.l.trouble(number, err)
 		}

@@ -69,9 +69,7 @@ func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats
 	if err != nil {
 		err = fmt.Errorf("line %d: %w", l.stats.Packets+1, err)
 	}
-	if log.depth > 0 {
-		err = errors.Join(err, log.cut())
-	}
+	err = errors.Join(err, log.end())
 	for _, s := range l.order {
 		if closing := sink.Close(s); closing != nil {
 			return l.stats, closing
@@ -133,7 +131,7 @@ func (l *lines) message(number int, d *Dialect, frame []byte, at time.Time) erro
 // read is the frame of a line, length prefix included, and its dialect.
 func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 	if line[0] == '{' {
-		d, frame, err := l.json(line)
+		d, frame, err := l.json(line, nil)
 		if err != nil {
 			return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", err)
 		}
@@ -178,14 +176,14 @@ func misread(d *Dialect, raw []byte) error {
 }
 
 // json reads a message in moov's form, which says no TPDU and header: a dialect
-// that has them gets those of a terminal.
-func (l *lines) json(line []byte) (*Dialect, []byte, error) {
+// that has them gets those of a terminal. raw are values that JSON cannot say.
+func (l *lines) json(line []byte, raw map[int][]byte) (*Dialect, []byte, error) {
 	var first error
 	for _, d := range l.dialects {
 		if d.Codec.Framing().TPDU && !bytes.Contains(line, []byte(`"tpdu"`)) && len(l.dialects) > 1 {
 			continue
 		}
-		frame, err := moov(d, line)
+		frame, err := moov(d, line, raw)
 		if err == nil {
 			var m iso.Message
 			if err = d.Parse(&m, frame); err == nil {
@@ -202,7 +200,7 @@ var (
 	terminalHeader = []byte{0x60, 0x31, 0x00, 0x31, 0x00, 0x00}
 )
 
-func moov(d *Dialect, line []byte) ([]byte, error) {
+func moov(d *Dialect, line []byte, raw map[int][]byte) ([]byte, error) {
 	fields := map[string]json.RawMessage{}
 	if json.Unmarshal(line, &fields) != nil {
 		return nil, errors.New("it is no JSON object")
@@ -210,9 +208,9 @@ func moov(d *Dialect, line []byte) ([]byte, error) {
 	for name, v := range fields {
 		fields[name] = widen(d, name, v)
 	}
-	body, ok := pack(d, fields)
+	body, ok := pack(d, fields, raw)
 	if !ok {
-		return nil, fmt.Errorf("%s does not fit the dialect %s", misfit(d, fields), d.Name)
+		return nil, fmt.Errorf("%s does not fit the dialect %s", misfit(d, fields, raw), d.Name)
 	}
 	f := d.Codec.Framing()
 	if f.TPDU {
@@ -242,26 +240,39 @@ func widen(d *Dialect, name string, v json.RawMessage) json.RawMessage {
 	return wide
 }
 
-func pack(d *Dialect, fields map[string]json.RawMessage) ([]byte, bool) {
+func pack(d *Dialect, fields map[string]json.RawMessage, raw map[int][]byte) ([]byte, bool) {
 	text, err := json.Marshal(fields)
 	message := iso8583.NewMessage(d.Codec.Spec())
 	if err != nil || json.Unmarshal(text, message) != nil {
 		return nil, false
+	}
+	for n, v := range raw {
+		if size, digits := d.Codec.Width(n); !digits {
+			v = append(v, bytes.Repeat([]byte(" "), max(0, size-len(v)))...)
+		}
+		if message.BinaryField(n, v) != nil {
+			return nil, false
+		}
 	}
 	body, err := message.Pack()
 	return body, err == nil
 }
 
 // misfit is the first field that cannot be packed, even alone.
-func misfit(d *Dialect, fields map[string]json.RawMessage) string {
+func misfit(d *Dialect, fields map[string]json.RawMessage, raw map[int][]byte) string {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if len(name) > 3 {
 			return "a field that is not named by its number"
 		}
 		if name != "0" {
-			if _, ok := pack(d, map[string]json.RawMessage{"0": json.RawMessage(`"0200"`), name: fields[name]}); !ok {
+			if _, ok := pack(d, map[string]json.RawMessage{"0": json.RawMessage(`"0200"`), name: fields[name]}, nil); !ok {
 				return "field " + name
 			}
+		}
+	}
+	for n, v := range raw {
+		if _, ok := pack(d, map[string]json.RawMessage{"0": json.RawMessage(`"0200"`)}, map[int][]byte{n: v}); !ok {
+			return fmt.Sprintf("field %d", n)
 		}
 	}
 	return "the message type"

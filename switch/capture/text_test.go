@@ -125,6 +125,62 @@ func TestJPOS(t *testing.T) {
 	}
 }
 
+// A log as jPOS and those who configure it write it: what XML has no form for, more
+// than one message in a line, and what is there twice.
+func TestJPOSShapes(t *testing.T) {
+	sale := func(extra string) string {
+		return `<isomsg direction="incoming"><!-- packager --><header>6000030000</header><field id="0" value="0200"/><field id="7" value="1120100001"/><field id="11" value="000042"/>` + extra + "<field id='41' value='10000001'/></isomsg>"
+	}
+	in := func(at, event, message string) string {
+		return `<log realm="channel/10.0.0.9" at="` + at + `"><` + event + ">" + message + "</" + event + "></log>"
+	}
+	const at, told = "2026-11-20T10:00:01.250", "0200 000042 of 10000001 at 10:00:01.250 true"
+	for _, row := range []struct {
+		name, extra string
+		field       int
+		value       string
+	}{
+		{"CDATA, where it has <", "<field id=\"48\"><![CDATA[a<b&c]]></field>", 48, "a<b&c"},
+		{"text", "<field id=\"48\">a&lt;b</field>", 48, "a<b"},
+		{"escaped", `<field id="48" value="a&lt;b&gt;&amp;&quot;&apos;&#13;"/>`, 48, "a<b>&\"'\r"},
+		{"a control character, escaped", `<field id="48" value="a\u001cb"/>`, 48, "a\x1Cb"},
+		{"a control character, not escaped", "<field id=\"48\" value=\"a\x1Cb\"/>", 48, "a\x1Cb"},
+		{"bytes over 0x7F, in Latin-1", "<field id=\"48\" value=\"\xB2\xE2\"/>", 48, "\xB2\xE2"},
+		{"bytes over 0x7F, in UTF-8", "<field id=\"48\" value=\"\u00B2\u00E2\"/>", 48, "\xB2\xE2"},
+		{"of a fixed field", "<field id=\"43\" value=\"CAF\u00C9\"/>", 43, "CAF\xC9" + strings.Repeat(" ", 36)},
+		{"binary in text", `<field id="55" value="9F0206000000001250" type="binary"/>`, 55, "\x9F\x02\x06\x00\x00\x00\x00\x12\x50"},
+		{"binary", `<field id="52" value="00000000000000AB" type="binary"/>`, 52, strings.Repeat("\x00", 7) + "\xAB"},
+		{"binary that was wiped", `<field id="52" value="AA55AA55" type="binary"/>`, 52, ""},
+		{"empty", `<field id="48" value=""/>`, 48, ""},
+		{"masked with stars", `<field id="2" value="999901******0012"/>`, 2, "9999010000090012"},
+	} {
+		all, messages := toldOf(t, in(at, "receive", sale(row.extra)))
+		if len(messages) != 1 || all[0] != told {
+			t.Errorf("%s: %q", row.name, all)
+		} else if got := string(messages[0].AppendText(nil, row.field)); got != row.value || messages[0].Has(row.field) != (got != "" || row.name == "empty") {
+			t.Errorf("%s: %q, want %q", row.name, got, row.value)
+		}
+	}
+	one := in(at, "receive", sale(""))
+	for _, row := range []struct{ name, log, all string }{
+		{"two in a line", one + one, told + "; " + told},
+		{"one that is cut off, without a log around it", sale("")[:60] + "\n" + sale("") + sale(""), "line 1: a message of a jPOS log is cut off; " + strings.Replace(told+"; "+told, "10:00:01.250", "08:00:00.000", -1)},
+		{"an empty one", in(at, "receive", `<isomsg direction="incoming"/>`) + one, told},
+		{"repeated in a context", one + in(at, "commit", "<context>REQUEST: "+sale("")+"</context>") + one, told + "; " + told + "; 1 of the jPOS log's messages left out: no channel received or sent them there, as where a transaction's context repeats them"},
+		{"in a context alone", in(at, "commit", sale("")), told},
+		{"both sides of a switch", one + strings.Replace(one, "incoming", "outgoing", 1), told + "; " + told + "; the jPOS log has requests that came in and requests that went out: one that was passed on is there twice; leave out the realms of one side"},
+		{"a time without zeros", in("Fri Nov 20 10:00:01 UTC 2026.7", "receive", sale("")), strings.Replace(told, ".250", ".007", 1)},
+		{"a time in a zone without a name", in("Fri Nov 20 10:00:01 GMT+08:00 2026.250", "receive", sale("")), strings.Replace(told, "10:", "02:", 1)},
+		{"a time in a zone", in("2026-11-20T10:00:01.250+08:00[Asia/Shanghai]", "receive", sale("")), strings.Replace(told, "10:", "02:", 1)},
+		{"a time of a whole minute", in("2026-11-20T10:00", "receive", sale("")), strings.Replace(told, "01.250", "00.000", 1)},
+		{"a time that is none", in("noon", "receive", sale("")), "line 1: the time of a log is not understood: its messages are of that before; " + strings.Replace(told, "10:00:01.250", "08:00:00.000", 1)},
+	} {
+		if all, _ := toldOf(t, row.log); strings.Join(all, "; ") != row.all {
+			t.Errorf("%s:\n%s\nwant\n%s", row.name, strings.Join(all, "; "), row.all)
+		}
+	}
+}
+
 // A template makes its messages, the same ones each time; a row that is wrong is
 // said, and the others are made.
 func TestTemplate(t *testing.T) {

@@ -56,9 +56,10 @@ func (m *Message) OwnCards(own [][]byte) [][]byte {
 // MarkCards marks card data in v, the text of field n (AppendText), one mark a
 // byte, and says whether there is any. It finds
 //
-//   - the card numbers own, anywhere, and also with a blank or a dash between digits;
+//   - the card numbers own, anywhere, and also with up to three marks between digits,
+//     as blanks, dashes and dots;
 //   - in free fields any number of an issuer known by its first digits, with the
-//     check digit right, inside longer runs of digits too, and any run of 13 to 19
+//     check digit right, also with a blank or a dash between digits, inside longer runs of digits too, and any run of 13 to 19
 //     digits whose check digit is right or that a track's separator follows;
 //   - behind a card number the digits that follow at once (free fields), and all of
 //     the value behind a track's separator;
@@ -83,7 +84,7 @@ func MarkCards(marks []Mark, m *Message, n int, v []byte, own [][]byte) ([]Mark,
 			break
 		}
 		for i := 0; i < len(v); i++ {
-			count := spread(v[i:], marks[i:], &digits, &ends)
+			count := spread(v[i:], marks[i:], guess, &digits, &ends)
 			size := 0
 			if guess {
 				size = guessCard(v, i, digits[:count], ends[:count])
@@ -132,15 +133,20 @@ func MarkCards(marks []Mark, m *Message, n int, v []byte, own [][]byte) ([]Mark,
 }
 
 // spread collects up to 19 digits that v begins with, and where each of them
-// ends. Between two there may be a blank or a dash; what is marked is the end.
-func spread(v []byte, marks []Mark, digits *[cardMax]byte, ends *[cardMax]int) (count int) {
-	for i := 0; i < len(v) && count < cardMax && marks[i] == MarkNone; i++ {
+// ends. Between two there may be a blank or a dash, or, unless narrow, up to three marks
+// of any kind but a track's separators; what is marked is the end.
+func spread(v []byte, marks []Mark, narrow bool, digits *[cardMax]byte, ends *[cardMax]int) (count int) {
+	for i, between := 0, 0; i < len(v) && count < cardMax && marks[i] == MarkNone; i++ {
 		switch c := v[i]; {
 		case c-'0' <= 9:
 			digits[count], ends[count] = c, i+1
 			count++
-		case count == 0, c != ' ' && c != '-', v[i-1]-'0' > 9:
+			between = 0
+		case count == 0, between == 3, c >= 0x7F, c == '=', c == '^', (c|0x20)-'a' < 26,
+			narrow && (between == 1 || c != ' ' && c != '-'):
 			return count
+		default:
+			between++
 		}
 	}
 	return count

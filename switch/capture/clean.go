@@ -156,6 +156,9 @@ func (c *Cleaner) field(n int, own [][]byte) {
 		if n == 59 {
 			c.elements(m.Value(59))
 		}
+		if v := m.Value(n); len(v) == m.Len(n) && len(chipCards(nil, v)) > 0 && walkTLV(v, tlvDepth, func(string, []byte) {}) {
+			c.chip(v)
+		}
 		c.search(n, own)
 	}
 }

@@ -324,3 +324,42 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// The message's own card number is found whatever marks stand between its digits, and
+// chip data in whatever field it stands.
+func TestCleanedBetweenMarks(t *testing.T) {
+	d := Dialects()[0]
+	chip, err := hex.DecodeString("9F0206000000001250" + "5713" + secretPAN + "D49121012345678900F" + "5F2004414E4E41")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, pan, text, secret string }{
+		{"dots", secretPAN, "6222.0212.3456.7890.128", "3456.7890"},
+		{"slashes", secretPAN, "PAN 6222/0212/3456/7890/128 end", "3456/7890"},
+		{"two blanks", secretPAN, "6222  0212  3456  7890  128", "3456  7890"},
+		{"a blank, a dash and a blank", secretPAN, "6222 - 0212 - 3456 - 7890 - 128", "3456 - 7890"},
+		{"tabs", secretPAN, "6222\t0212\t3456\t7890\t128", "3456\t7890"},
+		{"chip data, of a message without a card", "", string(chip), string(chip[11:21])},
+		{"a name in chip data", "", string(chip), "ANNA"},
+	} {
+		e := d.Codec.Begin(nil, terminalTPDU, terminalHeader, 0x0200)
+		if row.pan != "" {
+			e.Digits(2, []byte(row.pan))
+		}
+		e.Digits(3, []byte("000000"))
+		e.Digits(11, []byte("000001"))
+		e.Text(41, []byte("10000001"))
+		e.Text(42, []byte("999290054110001"))
+		e.Text(62, []byte(row.text))
+		frame, err := e.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := testCleaner(t, 8).Message(d, frame); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(frame, []byte(row.secret)) {
+			t.Errorf("%s: %q", row.name, frame)
+		}
+	}
+}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -36,10 +34,9 @@ func captureCommand(c *console) *cobra.Command {
 	f := &captureFlags{}
 	cmd := &cobra.Command{
 		Use: "capture FILE...", Short: "Turn recorded traffic into a file without card data that can be replayed",
-		Long: `capture reads what tcpdump or Wireshark recorded (pcap, pcapng, gzipped or not;
-IPv4 and IPv6, VLANs, Linux cooked), or a text: messages one a line (hexadecimal,
-or objects in moov-io/iso8583's JSON form), a log of jPOS in XML, or a CSV template.
-It finds the ISO 8583 messages, and writes them in the stored form of
+		Long: `capture reads what tcpdump or Wireshark recorded (pcap, pcapng; IPv4 and IPv6,
+VLANs, Linux cooked), or a text: messages one a line (hexadecimal, in moov-io/iso8583's JSON form), a log of jPOS in XML, or a CSV template; any of them
+gzipped or not. It finds the ISO 8583 messages, and writes them in the stored form of
 docs/captures.md, which says more of each. - is standard input. Several files
 are one capture, in the order given: those of tcpdump -C go on where the last
 one ended. Files of any size are read in the same memory.
@@ -171,7 +168,7 @@ func (f *captureFlags) run(ctx context.Context, c *console, files []string) (err
 		return err
 	}
 	s := follower.Stats()
-	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: s.Partial, Foreign: s.Foreign, Other: s.Other, Unreadable: r.Stats.Unreadable}
+	r.Stats = capture.Stats{Packets: r.Stats.Packets + s.Packets, Bytes: r.Stats.Bytes + s.Bytes, Partial: s.Partial, Foreign: s.Foreign, Other: s.Other, Fragments: s.Fragments, Unreadable: r.Stats.Unreadable}
 	if r.Index, err = w.Finish(); err != nil {
 		return err
 	}
@@ -219,6 +216,8 @@ func (f *captureFlags) nothing(r *captured) string {
 		return "it is empty"
 	case s.Packets > 0 && s.Other == s.Packets:
 		return fmt.Sprintf("%s, and none is TCP over IP on Ethernet, Linux cooked, loopback or raw IP", plural(s.Packets, "packet"))
+	case s.Fragments > 0 && r.Sessions == 0:
+		return "it has IP fragments, which are not put together; record where packets are whole"
 	case s.Partial > 0:
 		return "record whole packets (tcpdump -s 0)"
 	case len(f.ports) > 0 && s.Foreign == 0 && r.Sessions == 0:
@@ -244,21 +243,24 @@ func readInto(ctx context.Context, f *capture.Follower, dialects []*capture.Dial
 		}
 		defer file.Close()
 	}
-	in := bufio.NewReaderSize(cancellable{ctx, file}, 1<<20)
+	in, err := capture.Unpacked(cancellable{ctx, file})
+	if err != nil {
+		t.say(name + ": " + err.Error())
+		return nil
+	}
 	if first, _ := in.Peek(len(capture.Magic)); string(first) == capture.Magic {
 		return usage(fmt.Errorf("%s is a capture already: replay it (acqswitch replay)", name))
 	}
 	first, _ := in.Peek(4)
-	var err error
 	switch string(first) {
 	case "\xD4\xC3\xB2\xA1", "\xA1\xB2\xC3\xD4", "\x4D\x3C\xB2\xA1", "\xA1\xB2\x3C\x4D", "\x0A\x0D\x0D\x0A":
 		err = f.Read(in)
 	default:
-		if bytes.HasPrefix(first, []byte("\x1F\x8B")) {
-			err = f.Read(in)
-			break
-		}
-		if begin, _ := in.Peek(512); len(begin) > 0 && !strings.HasPrefix(http.DetectContentType(begin), "text/") {
+		begin, _ := in.Peek(512)
+		switch kind := http.DetectContentType(begin); {
+		case strings.Contains(kind, "utf-16"):
+			return usage(fmt.Errorf("%s is a text in UTF-16: make it UTF-8", name))
+		case len(begin) > 0 && begin[0] != '<' && !strings.HasPrefix(kind, "text/"): // values of a log may be any bytes
 			return usage(fmt.Errorf("%s is neither pcap nor pcapng, gzipped or not, nor a text", name))
 		}
 		var s capture.Stats
@@ -343,6 +345,7 @@ func (t *talkative) sayAll(r *captured) {
 		what, why string
 	}{
 		{r.Stats.Partial, "packet", "recorded in part only; record whole ones (tcpdump -s 0)"},
+		{r.Stats.Fragments, "IP fragment", "left out: they are not put together"},
 		{r.Stats.Unreadable, "line", "left out, no message"},
 		{r.Stats.Foreign, "TCP session", "left out, another protocol"},
 		{r.Unread, "message", "left out, not to be taken apart and so not to be cleaned"},

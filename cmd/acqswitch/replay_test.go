@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -209,6 +210,13 @@ func TestCaptureCommandLine(t *testing.T) {
 	write(t, dir, "line", "0800\n")
 	write(t, dir, "zstd", "\x28\xB5\x2F\xFD\x04\x58\x41\x00")
 	write(t, dir, "cut.gz", "\x1F\x8B\x08")
+	write(t, dir, "utf16", "\xFF\xFE0\x002\x00")
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	io.WriteString(z, `<isomsg><field id="0" value="0200"/><field id="11" value="1"/><field id="41" value="10000001"/></isomsg>`)
+	z.Close()
+	write(t, dir, "q2.log.gz", zipped.String())
+	acqswitch(t, dir, nil, "", "capture", "q2.log.gz", "-d", "iso87", "--out", "q2").check(t, exitOK, "1 request,", "")
 	write(t, dir, "bad.rules", "compare: {\"39\": never}\n")
 	for _, row := range []struct {
 		args []string
@@ -220,6 +228,7 @@ func TestCaptureCommandLine(t *testing.T) {
 		{[]string{"capture", "text"}, exitUsage, "no request was found in text: say --dialect, or --spec"},
 		{[]string{"capture", "empty"}, exitUsage, "no request was found in empty: it is empty"},
 		{[]string{"capture", "zstd"}, exitUsage, "zstd is neither pcap nor pcapng, gzipped or not, nor a text"},
+		{[]string{"capture", "utf16"}, exitUsage, "utf16 is a text in UTF-16: make it UTF-8"},
 		{[]string{"capture", "cut.gz"}, exitUsage, "no request was found in cut.gz: what was left out, and why, is said above"},
 		{[]string{"capture", "line", "-d", "iso87"}, exitUsage, "no request was found in line: what was left out, and why, is said above"},
 		{[]string{"capture", "text", "--out", "./text"}, exitUsage, "--out ./text is one of the files to read"},

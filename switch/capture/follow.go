@@ -62,11 +62,12 @@ type Options struct {
 
 // Stats are of all that was read.
 type Stats struct {
-	Packets int   `json:"packets"`
-	Bytes   int64 `json:"bytes"`
-	Partial int   `json:"partial"` // packets that were captured in part only
-	Foreign int   `json:"foreign"` // TCP sessions in which no dialect was found
-	Other   int   `json:"other"`   // packets that are no TCP over IP, or on a link that is not known
+	Packets   int   `json:"packets"`
+	Bytes     int64 `json:"bytes"`
+	Partial   int   `json:"partial"`   // packets that were captured in part only
+	Foreign   int   `json:"foreign"`   // TCP sessions in which no dialect was found
+	Other     int   `json:"other"`     // packets that are no TCP over IP, or on a link that is not known
+	Fragments int   `json:"fragments"` // of these, fragments of IPv4
 	// Unreadable are lines of a text that are no message.
 	Unreadable int `json:"unreadable"`
 }

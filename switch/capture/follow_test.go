@@ -373,6 +373,19 @@ func TestFollowGaps(t *testing.T) {
 	}
 }
 
+// Fragments of IPv4 are counted, for what they hold is lost.
+func TestFollowFragments(t *testing.T) {
+	p := newTape(t, "raw", false)
+	p.open()
+	p.send(0, message(t, Dialects()[0], 0x0200, 1))
+	p.send(1, message(t, Dialects()[0], 0x0210, 1))
+	p.all[2][6] |= 0x20 // more follow
+	var h heard
+	if stats, err := Follow(bytes.NewReader(p.file()), Options{Dialects: Dialects()}, &h); err != nil || stats.Fragments != 1 || stats.Other != 1 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
 // A file that is cut off is told to its last whole packet; the rest comes with
 // the next file.
 func TestFollowCut(t *testing.T) {

@@ -22,7 +22,8 @@ import (
 
 // Limits of ReadLines.
 const (
-	lineMax     = 64 << 10
+	lineMax     = 1 << 20
+	beginMax    = 16 << 10 // bytes in which it is looked for what the text is
 	troublesMax = 20
 	strangeMax  = 3 // lines that are no messages before any is: the text is something else
 )
@@ -30,22 +31,42 @@ const (
 // ReadLines reads a text of messages and tells sink. Each line is a message:
 // hexadecimal, with or without the length prefix, or an object in
 // moov-io/iso8583's JSON form, {"0":"0200","2":"...",...}, in a dialect. A text
-// that begins with < is a jPOS log (type jpos), one that begins with a row of
+// that begins with <, or soon has <isomsg, is a jPOS log (type jpos), one that begins with a row of
 // field numbers a CSV template (type template). Empty lines and lines with # are
 // left out. What is no message is told as trouble. But for those of a log,
 // messages have no times: all are of the moment at, in order. Each terminal is a
 // session.
 func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats, error) {
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 0, 4096), lineMax)
+	in := bufio.NewReaderSize(r, lineMax)
+	if mark, _ := in.Peek(3); string(mark) == "\xEF\xBB\xBF" { // of UTF-8, as spreadsheets write it
+		in.Discard(3)
+	}
+	begin, _ := in.Peek(beginMax)
 	l := lines{dialects: dialects, at: at, sink: sink, sessions: map[string]*Session{}}
 	var next func(number int, line []byte) error
 	log := &jpos{l: &l, at: at}
-	for in.Scan() {
+	if bytes.Contains(begin, []byte("<isomsg")) {
+		next = log.next
+	}
+	var err error
+	for err == nil {
+		var line []byte
+		if line, err = in.ReadSlice('\n'); len(line) == 0 {
+			break
+		}
 		l.stats.Packets++
-		l.stats.Bytes += int64(len(in.Bytes()))
-		line := bytes.TrimSpace(in.Bytes())
-		if len(line) == 0 || line[0] == '#' {
+		l.stats.Bytes += int64(len(line))
+		if err == bufio.ErrBufferFull {
+			for err == bufio.ErrBufferFull {
+				line, err = in.ReadSlice('\n')
+				l.stats.Bytes += int64(len(line))
+			}
+			if err := l.trouble(l.stats.Packets, fmt.Errorf("is longer than %d bytes", lineMax)); err != nil {
+				return l.stats, err
+			}
+			continue
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
 			continue
 		}
 		if next == nil {
@@ -65,8 +86,9 @@ func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats
 			return l.stats, fmt.Errorf("none of the first %d lines is a message of any dialect", strangeMax)
 		}
 	}
-	err := in.Err()
-	if err != nil {
+	if err == io.EOF {
+		err = nil
+	} else {
 		err = fmt.Errorf("line %d: %w", l.stats.Packets+1, err)
 	}
 	err = errors.Join(err, log.end())
@@ -128,6 +150,9 @@ func (l *lines) message(number int, d *Dialect, frame []byte, at time.Time) erro
 	return told(l.sink.Message(s, !isAnswer(m.MTI()), frame, at))
 }
 
+// marks are what may stand between hexadecimal digits.
+var marks = strings.NewReplacer(" ", "", "\t", "", ":", "", "-", "", ",", "", `\x`, "", "0x", "", "0X", "", `"`, "")
+
 // read is the frame of a line, length prefix included, and its dialect.
 func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 	if line[0] == '{' {
@@ -137,8 +162,7 @@ func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 		}
 		return d, frame, nil
 	}
-	text := strings.NewReplacer(" ", "", "0x", "").Replace(string(line))
-	raw, err := hex.DecodeString(text)
+	raw, err := hex.DecodeString(marks.Replace(string(line)))
 	if err != nil {
 		return nil, nil, errors.New("neither hexadecimal nor JSON")
 	}

@@ -23,21 +23,27 @@ type packetReader interface {
 	LinkType() layers.LinkType
 }
 
-func openPcap(r io.Reader) (packetReader, error) {
+// Unpacked is r, or what is in it where it is gzipped.
+func Unpacked(r io.Reader) (*bufio.Reader, error) {
 	br := bufio.NewReaderSize(r, 1<<18)
+	if magic, _ := br.Peek(2); string(magic) != "\x1F\x8B" {
+		return br, nil
+	}
+	z, err := gzip.NewReader(br)
+	if err != nil {
+		return nil, fmt.Errorf("no gzipped file: %w", err)
+	}
+	return bufio.NewReaderSize(z, 1<<18), nil
+}
+
+func openPcap(r io.Reader) (packetReader, error) {
+	br, err := Unpacked(r)
+	if err != nil {
+		return nil, err
+	}
 	magic, err := br.Peek(4)
 	if err != nil {
-		return nil, errors.New("the file is empty")
-	}
-	if magic[0] == 0x1F && magic[1] == 0x8B {
-		z, err := gzip.NewReader(br)
-		if err == nil {
-			br = bufio.NewReaderSize(z, 1<<18)
-			magic, err = br.Peek(4)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("no gzipped file: %w", err)
-		}
+		return nil, errors.New("the file is empty, or cut off")
 	}
 	if string(magic) == "\x0A\x0D\x0D\x0A" {
 		options := pcapgo.DefaultNgReaderOptions
@@ -188,6 +194,9 @@ func (f *Follower) take(first gopacket.LayerType, data []byte, at time.Time) err
 	}
 	if !isTCP || !src.IsValid() || !dst.IsValid() {
 		f.stats.Other++
+		if ip := &f.layers.ip4; len(f.types) > 0 && f.types[len(f.types)-1] == layers.LayerTypeIPv4 && (ip.Flags&layers.IPv4MoreFragments != 0 || ip.FragOffset != 0) {
+			f.stats.Fragments++
+		}
 		return nil
 	}
 	tcp := &f.layers.tcp

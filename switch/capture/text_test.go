@@ -181,6 +181,30 @@ func TestJPOSShapes(t *testing.T) {
 	}
 }
 
+// Texts as tools write them: hexadecimal with marks between, a byte order mark, a line
+// of any length, a log that begins in the middle of something else.
+func TestTextShapes(t *testing.T) {
+	ds, err := FindDialects("iso87")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := message(t, ds[0], 0x0200, 1)
+	sale := "0200 000001 of 10000001 at 08:00:00.000 true"
+	for _, row := range []struct{ name, text, all string }{
+		{"tabs", fmt.Sprintf("% x", frame[:20]) + "\t" + fmt.Sprintf("%X", frame[20:]), sale},
+		{"0x and commas", strings.ReplaceAll(fmt.Sprintf("% #x", frame), " ", ", "), sale},
+		{"colons", strings.ReplaceAll(fmt.Sprintf("% x", frame), " ", ":"), sale},
+		{"a string of C", `"\x` + strings.ReplaceAll(fmt.Sprintf("% x", frame), " ", `\x`) + `"`, sale},
+		{"UTF-8's mark", "\xEF\xBB\xBF0,3,7,11,41\r\n0200,000000,1126090000,1,10000001\r\n", sale},
+		{"a long line", strings.Repeat("x", lineMax+5) + fmt.Sprintf("\n%x", frame), "line 1: is longer than 1048576 bytes; " + sale},
+		{"a log behind a stack trace, with what a logger puts before each line", "\tat x.Y\n\tat x.Z\n\tat z.Z\n10:00 INFO <isomsg>\n10:00 INFO <field id=\"0\" value=\"0200\"/>\n10:00 INFO <field id=\"11\" value=\"1\"/><field id=\"41\" value=\"10000001\"/></isomsg>", sale},
+	} {
+		if all, _ := toldOf(t, row.text); strings.Join(all, "; ") != row.all {
+			t.Errorf("%s: %q", row.name, all)
+		}
+	}
+}
+
 // A template makes its messages, the same ones each time; a row that is wrong is
 // said, and the others are made.
 func TestTemplate(t *testing.T) {

@@ -17,17 +17,9 @@ package fee
 
 import (
 	"fmt"
-	"math/bits"
 	"strings"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
-)
-
-const (
-	million = 1_000_000
-
-	// PPMMax is the whole amount. With it and txn.AmountMax a product fits 64 bits.
-	PPMMax = million
 )
 
 // Rate is how a fee follows from an amount: a share rounded half up to a minor
@@ -44,21 +36,11 @@ func (r *Rate) Of(minor int64) int64 {
 	if minor <= 0 {
 		return 0
 	}
-	fee := max(share(minor, r.PPM)+r.Fixed, r.Min)
+	fee := max(txn.Share(minor, r.PPM)+r.Fixed, r.Min)
 	if r.Capped {
 		fee = min(fee, r.Cap)
 	}
 	return fee
-}
-
-// share is ppm millionths of minor, half up. What a deal came to may have more
-// digits than one amount, so the product is taken in 128 bits; the quotient is
-// below 64 bits since ppm is at most a million.
-func share(minor, ppm int64) int64 {
-	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))
-	lo, carry := bits.Add64(lo, million/2, 0)
-	q, _ := bits.Div64(hi+carry, lo, million)
-	return int64(q)
 }
 
 // Explain is Of in words, as "1000.00 x 3500 ppm = 3.50".
@@ -67,7 +49,7 @@ func (r *Rate) Explain(deal txn.Amount) string {
 		return "nothing: 0"
 	}
 	say := func(minor int64) string { return txn.Amount{Minor: minor, Currency: deal.Currency}.Major() }
-	part := share(deal.Minor, r.PPM)
+	part := txn.Share(deal.Minor, r.PPM)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s x %d ppm = %s", say(deal.Minor), r.PPM, say(part))
 	if r.Fixed != 0 {
@@ -297,19 +279,12 @@ func Shares(income int64, agencies []Agency) (shares []int64, total, remainder i
 	var ppm, given int64
 	for _, a := range agencies {
 		ppm += a.PPM
-		part := floorShare(abs, a.PPM)
+		part := txn.ShareDown(abs, a.PPM)
 		given += part
 		shares = append(shares, sign*part)
 	}
-	total = floorShare(abs, ppm)
+	total = txn.ShareDown(abs, ppm)
 	return shares, sign * total, sign * (total - given)
-}
-
-// floorShare is ppm millionths of minor, rounded down.
-func floorShare(minor, ppm int64) int64 {
-	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))
-	q, _ := bits.Div64(hi, lo, million)
-	return int64(q)
 }
 
 // Tiers says that some rate depends on a merchant's volume.

@@ -115,7 +115,7 @@ func TestUnpriced(t *testing.T) {
 // it came to; with big integers for the share.
 func TestF73ChargesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := Rate{PPM: rapid.Int64Range(0, PPMMax).Draw(t, "ppm"), Fixed: rapid.Int64Range(0, 1000).Draw(t, "fixed"), Min: rapid.Int64Range(0, 2000).Draw(t, "min")}
+		r := Rate{PPM: rapid.Int64Range(0, txn.PPMMax).Draw(t, "ppm"), Fixed: rapid.Int64Range(0, 1000).Draw(t, "fixed"), Min: rapid.Int64Range(0, 2000).Draw(t, "min")}
 		if r.Capped = rapid.Bool().Draw(t, "capped"); r.Capped {
 			r.Cap = max(r.Min, r.Fixed) + rapid.Int64Range(0, 100_000).Draw(t, "cap")
 		}
@@ -149,7 +149,7 @@ func TestRounding(t *testing.T) {
 	for _, c := range []struct{ minor, ppm, want int64 }{
 		{1, 499_999, 0}, {1, 500_000, 1}, {3, 499_999, 1}, {3, 500_000, 2},
 		{math.MaxInt64, 2, 18446744073710}, // the half carries into the upper 64 bits
-		{math.MaxInt64, 1, 9223372036855}, {math.MaxInt64, PPMMax, math.MaxInt64},
+		{math.MaxInt64, 1, 9223372036855}, {math.MaxInt64, txn.PPMMax, math.MaxInt64},
 	} {
 		r := Rate{PPM: c.ppm}
 		if got := r.Of(c.minor); got != c.want {
@@ -379,7 +379,7 @@ func TestSum(t *testing.T) {
 func TestShares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []Agency
-		left := int64(PPMMax)
+		left := int64(txn.PPMMax)
 		for range rapid.IntRange(0, 4).Draw(t, "agencies") {
 			ppm := rapid.Int64Range(0, left).Draw(t, "ppm")
 			left -= ppm
@@ -389,7 +389,7 @@ func TestShares(t *testing.T) {
 		shares, total, remainder := Shares(income, all)
 		sum := remainder
 		for i, s := range shares {
-			exact := new(big.Int).Quo(new(big.Int).Mul(big.NewInt(income), big.NewInt(all[i].PPM)), big.NewInt(million))
+			exact := new(big.Int).Quo(new(big.Int).Mul(big.NewInt(income), big.NewInt(all[i].PPM)), big.NewInt(txn.PPMMax))
 			if s != exact.Int64() {
 				t.Fatalf("%d ppm of %d: %d, want %s", all[i].PPM, income, s, exact)
 			}

@@ -325,7 +325,7 @@ func (l *loader) tiers(ys []tierYAML, at yamlfile.Scalar, field string, c txn.Cu
 
 // agencies are those of a merchant; together they have no more than all.
 func (l *loader) agencies(ys []agencyYAML, at yamlfile.Scalar) (all []Agency) {
-	left := int64(PPMMax)
+	left := int64(txn.PPMMax)
 	for i := range ys {
 		y := &ys[i]
 		at := at.Or(yamlfile.First(y.Code, y.PPM))
@@ -348,8 +348,8 @@ func (l *loader) agencies(ys []agencyYAML, at yamlfile.Scalar) (all []Agency) {
 
 func (l *loader) rate(y *tierYAML, at yamlfile.Scalar, field string, c txn.Currency) (r Rate) {
 	ppm, err := strconv.ParseInt(y.PPM.Text, 10, 64)
-	if err != nil || ppm < 0 || ppm > PPMMax {
-		l.Add(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, PPMMax)
+	if err != nil || ppm < 0 || ppm > txn.PPMMax {
+		l.Add(at.Or(y.PPM), field+".ppm", "%q must be a whole number of millionths of the amount, 0 to %d; 0.35 %% is 3500", y.PPM.Text, txn.PPMMax)
 	}
 	r.PPM = ppm
 	for _, m := range [...]struct {

@@ -17,7 +17,6 @@ import (
 const (
 	FileSizeMax = 128 << 20 // each: some 200,000 merchants
 
-	million        = 1_000_000
 	nameMax        = 70 // of an account's owner: what all banks take
 	numberMax      = 34
 	reserveDaysMax = 3660
@@ -175,7 +174,7 @@ func (l *loader) document(t *Terms, d *document) {
 			m.Weekdays = append(m.Weekdays, l.weekday(s))
 		}
 		if r := y.Reserve; r != nil {
-			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", 1, million)
+			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", 1, txn.PPMMax)
 			m.ReserveDays = int(l.number(at.Or(r.Days), "merchants[].reserve.days", 1, reserveDaysMax))
 		}
 		switch y.Held.Text {

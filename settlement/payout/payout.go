@@ -15,7 +15,6 @@ package payout
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -177,7 +176,7 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 	}
 	balance := p.Balance()
 	if m.ReservePPM > 0 && p.Net > 0 && balance > 0 {
-		d.Reserved = min(share(p.Net, m.ReservePPM), balance)
+		d.Reserved = min(txn.ShareDown(p.Net, m.ReservePPM), balance) // no more than was agreed
 		d.ReserveUntil = day.Plus(m.ReserveDays)
 	}
 	d.Closing = balance - d.Reserved
@@ -244,14 +243,6 @@ func (t *Terms) Ready(day, began txn.Date) error {
 		}
 	}
 	return nil
-}
-
-// share is ppm millionths of minor, rounded down: what is kept back is no more than
-// was agreed.
-func share(minor, ppm int64) int64 {
-	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))
-	q, _ := bits.Div64(hi, lo, million)
-	return int64(q)
 }
 
 func find(accounts []Account, c txn.Currency) *Account {

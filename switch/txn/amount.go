@@ -3,6 +3,7 @@ package txn
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -93,6 +94,24 @@ func ParseAmount(s string, c Currency) (Amount, error) {
 		return Amount{}, fmt.Errorf("amount %q must be of at most 12 digits in minor units", s)
 	}
 	return Amount{int64(minor), c}, nil
+}
+
+// PPMMax is the whole of an amount, in millionths.
+const PPMMax = 1_000_000
+
+// Share is ppm millionths of minor, of which neither is below zero, rounded half up.
+func Share(minor, ppm int64) int64 { return share(minor, ppm, PPMMax/2) }
+
+// ShareDown is Share rounded down.
+func ShareDown(minor, ppm int64) int64 { return share(minor, ppm, 0) }
+
+// share takes the product in 128 bits, since sums may have more digits than one
+// amount; the quotient fits 64, since ppm is at most PPMMax.
+func share(minor, ppm int64, more uint64) int64 {
+	hi, lo := bits.Mul64(uint64(minor), uint64(ppm))
+	lo, carry := bits.Add64(lo, more, 0)
+	q, _ := bits.Div64(hi+carry, lo, PPMMax)
+	return int64(q)
 }
 
 // String is Major with the currency's number, such as "123.45 156".

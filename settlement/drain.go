@@ -82,9 +82,6 @@ type Drain struct {
 	compared bool // the ledger was not ahead of found
 
 	position atomic.Uint64 // of the last record known to be stored
-	lastAt   atomic.Int64  // see DrainStats.Age, in microseconds; 0 before Run
-	stored   atomic.Uint64
-	batches  atomic.Uint64
 	failures atomic.Uint64
 	rests    atomic.Uint64
 	awaited  atomic.Int32 // by whom it is to catch up
@@ -115,7 +112,6 @@ var errEnded = errors.New("drain has ended")
 // placed, a gap, a journal that cannot be read. Sales may go on; a person must
 // look.
 func (d *Drain) Run(ctx context.Context) error {
-	d.lastAt.Store(time.Now().UnixMicro())
 	err := d.run(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,7 +167,7 @@ func (d *Drain) follow(ctx context.Context) error {
 		if pos, err = d.copy(ctx, pos); err != nil {
 			return err
 		}
-		d.works(time.Now(), pos)
+		d.works(pos)
 		switch err := d.journal.Wait(ctx, pos); {
 		case err == nil:
 			sleep(ctx, linger)
@@ -244,14 +240,12 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	case err != nil:
 		return pos, err
 	}
-	last := d.batch[len(d.batch)-1]
-	d.stored.Add(uint64(len(d.batch)))
-	d.batches.Add(1)
+	pos = journal.Position(d.batch[len(d.batch)-1].Pos)
 	d.backoff = 0
 	d.batch = d.batch[:0]
-	d.works(last.Rec.At, journal.Position(last.Pos))
-	d.reached(journal.Position(last.Pos))
-	return journal.Position(last.Pos), nil
+	d.works(pos)
+	d.reached(pos)
+	return pos, nil
 }
 
 // giveWay rests after a batch that took so long while goroutines wait for a
@@ -289,13 +283,12 @@ func (t *turns) late() bool {
 	return newBad*4 > newSeen
 }
 
-// works notes that the ledger does, and holds what was made until at, at pos.
-func (d *Drain) works(at time.Time, pos journal.Position) {
+// works notes that the ledger does, up to pos.
+func (d *Drain) works(pos journal.Position) {
 	if !d.failing.IsZero() {
 		d.log.Info("the ledger is back", "after", time.Since(d.failing).Round(time.Millisecond), "behind", uint64(d.journal.Last()-pos))
 		d.failing = time.Time{}
 	}
-	d.lastAt.Store(at.UnixMicro())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lastErr = nil
@@ -344,36 +337,26 @@ func (d *Drain) CatchUp(ctx context.Context) error {
 type DrainStats struct {
 	Position uint64 // of the last record known to be in the ledger
 	Lag      uint64 // records in the journal after it
-	// Age is how far the ledger is behind in time: since the last stored record
-	// was made, or there was nothing more to copy, or Run began.
-	Age      time.Duration
-	Stored   uint64 // records since NewDrain
-	Batches  uint64 // SQL transactions since NewDrain
-	Failures uint64 // ones that failed and were tried again
+	Failures uint64 // SQL transactions that failed and were tried again
 	Rests    uint64 // times sales were given the processors
 	Err      error  // why the ledger fails now; nil when it does not
 }
 
 // Stats reads the live figures.
 func (d *Drain) Stats() DrainStats {
-	s := DrainStats{Position: d.position.Load(), Stored: d.stored.Load(), Batches: d.batches.Load(), Failures: d.failures.Load(), Rests: d.rests.Load()}
+	s := DrainStats{Position: d.position.Load(), Failures: d.failures.Load(), Rests: d.rests.Load()}
 	d.mu.Lock()
 	s.Err = d.lastErr
 	d.mu.Unlock()
 	if last := uint64(d.journal.Last()); last > s.Position {
 		s.Lag = last - s.Position
-		if at := d.lastAt.Load(); at != 0 {
-			s.Age = max(0, time.Since(time.UnixMicro(at)))
-		}
 	}
 	return s
 }
 
 func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

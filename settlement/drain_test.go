@@ -88,7 +88,7 @@ func TestDrainCopiesWhatIsThereAndWhatComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		holds(t, s, there+come)
-		if st := d.Stats(); st.Position != there+come || st.Lag != 0 || st.Age != 0 || st.Stored != there+come || st.Batches > 3+6 || st.Err != nil {
+		if st := d.Stats(); st.Position != there+come || st.Lag != 0 || s.calls > 3+6 || st.Err != nil {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -174,7 +174,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 				d := NewDrain(j, s, lagMax, slog.New(slog.NewTextHandler(&said, nil)))
 				stop := run(t, d)
 				time.Sleep(30 * time.Second)
-				if st := d.Stats(); st.Lag == 0 || st.Age < 29*time.Second || st.Failures == 0 || st.Failures > 30 {
+				if st := d.Stats(); st.Lag == 0 || st.Failures == 0 || st.Failures > 30 {
 					t.Errorf("during the outage: %+v", st)
 				}
 				if err := d.CatchUp(t.Context()); err != nil {

@@ -145,10 +145,8 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 
 // sleep waits for d and says whether ctx is still going.
 func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

@@ -348,10 +348,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 50*time.Microsecond {
 		return ctx.Err()
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

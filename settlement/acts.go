@@ -183,8 +183,7 @@ func RejectCorrection(ctx context.Context, desk *approval.Desk, number int64, by
 	if err := approval.Said(by, why); err != nil {
 		return err
 	}
-	_, err := desk.Reject(ctx, CorrectionSubject, number, by, why)
-	return err
+	return desk.Reject(ctx, CorrectionSubject, number, by, why)
 }
 
 // ReadCorrection is the correction of a proposal.

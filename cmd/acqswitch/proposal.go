@@ -28,8 +28,7 @@ func proposalCommand(c *console) *cobra.Command {
 				if err := because(f.reason); err != nil {
 					return err
 				}
-				_, err := desk.Reject(ctx, p.Subject, p.Number, f.by, f.reason)
-				return err
+				return desk.Reject(ctx, p.Subject, p.Number, f.by, f.reason)
 			}))
 }
 

@@ -127,8 +127,7 @@ func (s *Store) Approve(ctx context.Context, proposal int64, by, why string, che
 
 // Reject decides that a proposal is not put in force.
 func (s *Store) Reject(ctx context.Context, proposal int64, by, why string) error {
-	_, err := s.desk.Reject(ctx, Subject, proposal, by, why)
-	return err
+	return s.desk.Reject(ctx, Subject, proposal, by, why)
 }
 
 // Rollback puts the document of the version before the one in force in force

@@ -396,8 +396,7 @@ func (d *Desk) Reject(ctx context.Context, proposal int64, by, why string) error
 	if err := said(by, why); err != nil {
 		return err
 	}
-	_, err := d.approvals.Reject(ctx, Subject, proposal, by, why)
-	return err
+	return d.approvals.Reject(ctx, Subject, proposal, by, why)
 }
 
 func (c *Case) money(minor int64) string {

@@ -147,8 +147,7 @@ func dispose(ctx context.Context, tx *sql.Tx, p *approval.Proposal, by string) e
 // Reject leaves the exceptions as they are, all or none.
 func (q *Queue) Reject(ctx context.Context, numbers []int64, by, why string) error {
 	return q.decide(ctx, numbers, func(tx *sql.Tx, number int64) error {
-		_, err := approval.RejectIn(ctx, tx, Subject, number, by, why)
-		return err
+		return approval.RejectIn(ctx, tx, Subject, number, by, why)
 	})
 }
 

@@ -154,20 +154,17 @@ func ApproveIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by
 }
 
 // Reject decides that a proposal of a subject is not done. why must be said.
-func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why string) (p Proposal, err error) {
-	err = d.db.Update(ctx, func(tx *sql.Tx) error {
-		p, err = RejectIn(ctx, tx, subject, number, by, why)
-		return err
-	})
-	return p, err
+func (d *Desk) Reject(ctx context.Context, subject string, number int64, by, why string) error {
+	return d.db.Update(ctx, func(tx *sql.Tx) error { return RejectIn(ctx, tx, subject, number, by, why) })
 }
 
 // RejectIn is Reject as part of a transaction of the same database.
-func RejectIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by, why string) (Proposal, error) {
+func RejectIn(ctx context.Context, tx *sql.Tx, subject string, number int64, by, why string) error {
 	if strings.TrimSpace(why) == "" {
-		return Proposal{}, Refuse("say why it is rejected")
+		return Refuse("say why it is rejected")
 	}
-	return decide(ctx, tx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
+	_, err := decide(ctx, tx, Rejected, subject, number, by, why, func(*sql.Tx, *Proposal) error { return nil })
+	return err
 }
 
 func decide(ctx context.Context, tx *sql.Tx, to State, subject string, number int64, by, why string, apply func(*sql.Tx, *Proposal) error) (p Proposal, err error) {

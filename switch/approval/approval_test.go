@@ -65,7 +65,7 @@ func TestDecide(t *testing.T) {
 			{"of another subject", func() (Proposal, error) { return d.Approve(ctx, "policy", 1, "Wang", "", do("x")) }, ErrUnknown},
 			{"by who proposed it", func() (Proposal, error) { return d.Approve(ctx, "terminal move", 1, "Li Na", "", do("x")) }, ErrSamePerson},
 			{"by who proposed it, in other letters", func() (Proposal, error) { return d.Approve(ctx, "terminal move", 1, "LI NA", "", do("x")) }, ErrSamePerson},
-			{"rejected by who proposed it", func() (Proposal, error) { return d.Reject(ctx, "terminal move", 1, "Li Na", "no") }, ErrSamePerson},
+			{"rejected by who proposed it", func() (Proposal, error) { return Proposal{}, d.Reject(ctx, "terminal move", 1, "Li Na", "no") }, ErrSamePerson},
 			{"that cannot be done", func() (Proposal, error) {
 				return d.Approve(ctx, "terminal move", 1, "Wang", "", func(tx *sql.Tx, p *Proposal) error { return errors.Join(do("x")(tx, p), why) })
 			}, why},
@@ -87,7 +87,10 @@ func TestDecide(t *testing.T) {
 		if _, err := d.Approve(ctx, "terminal move", 1, "Zhao", "", do("again")); !errors.As(err, new(Refusal)) || !strings.Contains(err.Error(), "proposal 1 was approved by Wang at 20") {
 			t.Errorf("approved twice: %v", err)
 		}
-		if p, err := d.Reject(ctx, "policy", 2, "Zhao", "too hard"); err != nil || p.State != Rejected || p.Why != "too hard" {
+		if err := d.Reject(ctx, "policy", 2, "Zhao", "too hard"); err != nil {
+			t.Error(err)
+		}
+		if p, err := d.Get(ctx, 2); err != nil || p.State != Rejected || p.Why != "too hard" {
 			t.Errorf("%+v, %v", p, err)
 		}
 		if open, err := d.List(ctx, Filter{Open: true}); err != nil || len(open) != 0 {
@@ -192,7 +195,7 @@ func TestRefuses(t *testing.T) {
 	if _, err := d.Propose(t.Context(), move("Li")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Reject(t.Context(), "terminal move", 1, "Wang", " "); !errors.As(err, new(Refusal)) {
+	if err := d.Reject(t.Context(), "terminal move", 1, "Wang", " "); !errors.As(err, new(Refusal)) {
 		t.Error("rejected without a reason")
 	}
 	if _, err := d.Approve(t.Context(), "terminal move", 1, "", "", do("x")); !errors.As(err, new(Refusal)) {

@@ -132,7 +132,7 @@ func masked(v []byte, card bool) string {
 		for end < len(b) && b[end] >= '0' && b[end] <= '9' {
 			end++
 		}
-		if n := end - i; n >= txn.PANDigitsMin && (card || b[i] != '0' && (n > txn.PANDigitsMax || luhn(b[i:end]))) {
+		if n := end - i; n >= txn.PANDigitsMin && (card || b[i] != '0' && (n > txn.PANDigitsMax || txn.Luhn(b[i:end]))) {
 			for at := i + 6; at < end-4; at++ {
 				b[at] = '*'
 			}
@@ -158,20 +158,6 @@ func maskedAs(v []byte, as role) string {
 
 func allDigits(v []byte) bool {
 	return !bytes.ContainsFunc(v, func(c rune) bool { return c < '0' || c > '9' })
-}
-
-func luhn(v []byte) bool {
-	sum := 0
-	for i, c := range v {
-		d := int(c - '0')
-		if (len(v)-i)%2 == 0 {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum += d
-	}
-	return sum%10 == 0
 }
 
 // clip is a value for an error, without what may be a card number.

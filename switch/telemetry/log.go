@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // Logger makes a logger that writes lines of JSON or text to w and masks every
@@ -105,7 +107,7 @@ func (m *masker) run(i int) (end int) {
 func (m *masker) from(i, end int) {
 	digits := end - i
 	for {
-		if digits >= 13 && digits <= 19 && luhn(m.in[i:end]) || digits > 19 && end-i == digits && !small(m.in[i:end]) {
+		if digits >= 13 && digits <= 19 && txn.Luhn(together(m.in[i:end])) || digits > 19 && end-i == digits && !small(m.in[i:end]) {
 			m.star(i, end, digits)
 		}
 		if digits >= 19 || end+1 >= len(m.in) || m.in[end] != ' ' && m.in[end] != '-' || !isDigit(m.in[end+1]) {
@@ -149,22 +151,14 @@ func groupEnd(s string, i int) int {
 	return i
 }
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// luhn says whether the digits in s end in their check digit.
-func luhn(s string) bool {
-	sum, double := 0, false
-	for i := len(s) - 1; i >= 0; i-- {
-		if !isDigit(s[i]) {
-			continue
+// together are the digits of groups.
+func together(groups string) (digits []byte) {
+	for i := range len(groups) {
+		if isDigit(groups[i]) {
+			digits = append(digits, groups[i])
 		}
-		d := int(s[i] - '0')
-		if double {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum, double = sum+d, !double
 	}
-	return sum%10 == 0
+	return digits
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }

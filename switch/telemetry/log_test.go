@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 func TestMask(t *testing.T) {
@@ -49,7 +51,7 @@ func TestMask(t *testing.T) {
 // luhnFixed appends the check digit to s.
 func luhnFixed(s string, f func(string) string) string {
 	for d := '0'; ; d++ {
-		if luhn(s + string(d)) {
+		if txn.Luhn([]byte(s + string(d))) {
 			return f(s + string(d))
 		}
 	}
@@ -59,7 +61,7 @@ var digits = regexp.MustCompile(`[0-9]{13,}`)
 
 func leaks(s string) bool {
 	for _, run := range digits.FindAllString(s, -1) {
-		if len(run) > 19 && !small(run) || len(run) <= 19 && luhn(run) {
+		if len(run) > 19 && !small(run) || len(run) <= 19 && txn.Luhn(together(run)) {
 			return true
 		}
 	}

@@ -45,10 +45,13 @@ func (p *PAN) Append(dst []byte) []byte { return append(dst, p.digits[:p.n]...) 
 func (p *PAN) Digit(i int) byte { return p.digits[i] - '0' }
 
 // LuhnValid says whether the check digit is right (ISO/IEC 7812-1 annex B).
-func (p *PAN) LuhnValid() bool {
+func (p *PAN) LuhnValid() bool { return p.n > 0 && Luhn(p.digits[:p.n]) }
+
+// Luhn says whether the last of some digits is the check digit of the others.
+func Luhn(digits []byte) bool {
 	sum, double := 0, false
-	for i := int(p.n) - 1; i >= 0; i-- {
-		d := int(p.digits[i] - '0')
+	for i := len(digits) - 1; i >= 0; i-- {
+		d := int(digits[i] - '0')
 		if double {
 			if d *= 2; d > 9 {
 				d -= 9
@@ -56,7 +59,7 @@ func (p *PAN) LuhnValid() bool {
 		}
 		sum, double = sum+d, !double
 	}
-	return p.n > 0 && sum%10 == 0
+	return sum%10 == 0
 }
 
 // Masked is the first six and last four digits with the rest starred, the most

@@ -228,7 +228,7 @@ func subjectID(r *txn.Record) txn.ID {
 // trimmed is a fixed field for people: without padding, - when empty, with ?
 // for what cannot be printed.
 func trimmed(b []byte) string {
-	s := strings.TrimRight(string(b), " \x00")
+	s := txn.Text(b)
 	if s == "" {
 		return "-"
 	}

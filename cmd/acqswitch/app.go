@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -316,7 +315,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 		LinkDown: links.lost,
 		Breaker:  func(name, state string) { a.log.Warn("issuer breaker changed", "issuer", name, "state", state) },
 		CutOver: func(name string, day [4]byte) {
-			a.log.Info("issuer began its next business day", "issuer", name, "settlement_date", strings.TrimRight(string(day[:]), "\x00"))
+			a.log.Info("issuer began its next business day", "issuer", name, "settlement_date", txn.Text(day[:]))
 		},
 		Unmatched: func(name string, head txn.ReplyHead, why string) {
 			unmatched[name].Add(1)

@@ -179,7 +179,7 @@ func readBatches(ctx context.Context, cfg *config, day txn.Date) (*batchesReport
 		}
 		for _, x := range exceptions {
 			e := batchException{Merchant: x.Merchant.String(), Terminal: x.Terminal.String(), Batch: x.Number, STAN: x.Item.STAN,
-				Verdict: x.Item.Verdict.String(), Card: text(x.Item.Masked[:]), Currency: x.Currency, Theirs: x.Item.Minor, Ours: x.Item.Ours}
+				Verdict: x.Item.Verdict.String(), Card: txn.Text(x.Item.Masked[:]), Currency: x.Currency, Theirs: x.Item.Minor, Ours: x.Item.Ours}
 			if x.Item.Kind != txn.KindUnknown {
 				e.Kind = x.Item.Kind.String()
 			}

@@ -66,12 +66,12 @@ var errEnough = errors.New("enough")
 
 func recordText(pos journal.Position, r *txn.Record) string {
 	s := fmt.Sprintf("%d %s %s id=%s %s term=%s stan=%06d batch=%06d %s rrn=%s card=%s",
-		pos, r.At.Format(time.RFC3339Nano), r.Kind, r.ID, r.Request, r.Key.Terminal, r.Key.STAN, r.Key.Batch, r.Amount, text(r.RRN[:]), text(r.Masked[:]))
+		pos, r.At.Format(time.RFC3339Nano), r.Kind, r.ID, r.Request, r.Key.Terminal, r.Key.STAN, r.Key.Batch, r.Amount, txn.Text(r.RRN[:]), txn.Text(r.Masked[:]))
 	if r.Leg.STAN != 0 {
 		s += fmt.Sprintf(" issuer=%s/%06d", r.Leg.Issuer, r.Leg.STAN)
 	}
 	if r.Kind == txn.RecordOutcome {
-		s += fmt.Sprintf(" outcome=%s code=%s (%s)", r.Outcome, text(r.Code[:]), r.Reason)
+		s += fmt.Sprintf(" outcome=%s code=%s (%s)", r.Outcome, txn.Text(r.Code[:]), r.Reason)
 	}
 	if r.Original != 0 {
 		s += fmt.Sprintf(" original=%s", r.Original)
@@ -83,13 +83,13 @@ func recordLine(pos journal.Position, r *txn.Record) map[string]any {
 	m := map[string]any{
 		"position": pos, "at": r.At, "record": r.Kind.String(), "id": r.ID, "kind": r.Request.String(), "dialect": dialect.NameOf(r.Dialect),
 		"terminal": r.Key.Terminal.String(), "merchant": r.Merchant.String(), "stan": r.Key.STAN, "batch": r.Key.Batch,
-		"amount": r.Amount.Minor, "currency": r.Amount.Currency, "day": r.Day.String(), "card": text(r.Masked[:]), "rrn": text(r.RRN[:]),
+		"amount": r.Amount.Minor, "currency": r.Amount.Currency, "day": r.Day.String(), "card": txn.Text(r.Masked[:]), "rrn": txn.Text(r.RRN[:]),
 	}
 	if r.Leg.STAN != 0 {
-		m["issuer"], m["issuer_stan"], m["issuer_time"] = r.Leg.Issuer.String(), r.Leg.STAN, text(r.Leg.Time[:])
+		m["issuer"], m["issuer_stan"], m["issuer_time"] = r.Leg.Issuer.String(), r.Leg.STAN, txn.Text(r.Leg.Time[:])
 	}
 	if r.Kind == txn.RecordOutcome {
-		m["outcome"], m["reason"], m["code"], m["issuer_code"], m["auth_code"] = r.Outcome.String(), r.Reason.String(), text(r.Code[:]), text(r.IssuerCode[:]), text(r.AuthCode[:])
+		m["outcome"], m["reason"], m["code"], m["issuer_code"], m["auth_code"] = r.Outcome.String(), r.Reason.String(), txn.Text(r.Code[:]), txn.Text(r.IssuerCode[:]), txn.Text(r.AuthCode[:])
 	}
 	if len(r.Serial) > 0 {
 		m["serial"] = string(r.Serial)
@@ -115,13 +115,4 @@ func recordLine(pos journal.Position, r *txn.Record) map[string]any {
 		m["findings"], m["policy"] = fs, r.Findings.Policy
 	}
 	return m
-}
-
-// text is a fixed field without its padding.
-func text(b []byte) string {
-	n := len(b)
-	for n > 0 && (b[n-1] == 0 || b[n-1] == ' ') {
-		n--
-	}
-	return string(b[:n])
 }

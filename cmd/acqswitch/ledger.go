@@ -188,7 +188,7 @@ var transactionColumns = []listColumn{
 
 func newTransactionRow(t *ledger.Found) transactionRow {
 	return transactionRow{Date: t.Day.String(), At: t.At, Merchant: t.Merchant.String(), Terminal: t.Key.Terminal.String(), Batch: t.Key.Batch, STAN: t.Key.STAN,
-		RRN: shown(t.RRN[:]), Kind: t.Request.String(), Minor: t.Amount.Minor, Currency: t.Amount.Currency.Letters(), Card: text(t.Masked[:]), CardType: t.CardType.String(),
+		RRN: shown(t.RRN[:]), Kind: t.Request.String(), Minor: t.Amount.Minor, Currency: t.Amount.Currency.Letters(), Card: txn.Text(t.Masked[:]), CardType: t.CardType.String(),
 		EntryMode: uint16(t.Entry), MCC: t.MCC, Issuer: t.Leg.Issuer.String(), Outcome: t.Outcome.String(), Code: shown(t.Code[:]), IssuerCode: shown(t.IssuerCode[:]),
 		AuthCode: shown(t.AuthCode[:]), Reversed: t.Reversed, ID: t.ID, Original: t.Original, Reason: t.Reason.String(), amount: t.Amount}
 }
@@ -196,7 +196,7 @@ func newTransactionRow(t *ledger.Found) transactionRow {
 // shown is text, or its bytes in hex if an issuer put there what a terminal window
 // should not get.
 func shown(b []byte) string {
-	s := text(b)
+	s := txn.Text(b)
 	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return fmt.Sprintf("%x", b)
 	}

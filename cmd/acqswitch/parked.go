@@ -144,7 +144,7 @@ func readParked(dataDir string) ([]parkedLine, error) {
 				owed = "advice"
 			}
 			parked[id] = parkedLine{id, rec.At, owed, rec.Request.String(), rec.Amount.InLetters(), rec.Leg.Issuer.String(), rec.Leg.STAN,
-				key.Terminal.String(), rec.Merchant.String(), text(rec.RRN[:]), text(rec.Masked[:]), text(rec.IssuerCode[:]), rec.Attempts}
+				key.Terminal.String(), rec.Merchant.String(), txn.Text(rec.RRN[:]), txn.Text(rec.Masked[:]), txn.Text(rec.IssuerCode[:]), rec.Attempts}
 		case txn.RecordReleased, txn.RecordReversalDone, txn.RecordAdviceDone:
 			delete(parked, id)
 		}

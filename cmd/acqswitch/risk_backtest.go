@@ -92,7 +92,7 @@ func makeChangedRow(x *backtest.Change, zone *time.Location) changedRow {
 	}
 	slices.Sort(rules)
 	r := x.Rec
-	return changedRow{string(bytes.TrimRight(r.RRN[:], "\x00")), r.Day.String(), r.At.In(zone).Format("15:04:05"), r.Merchant.String(), r.Key.Terminal.String(),
+	return changedRow{txn.Text(r.RRN[:]), r.Day.String(), r.At.In(zone).Format("15:04:05"), r.Merchant.String(), r.Key.Terminal.String(),
 		fmt.Sprint(uint32(r.Region)), r.Request.String(), r.Amount.InLetters(), x.Was.String(), x.Is.String(), strings.Join(rules, ", ")}
 }
 

@@ -107,7 +107,7 @@ func (o *explainOptions) run(ctx context.Context, c *console) error {
 		}
 	}
 	err = replayLedger(ctx, cfg, day, day, func(r *txn.Record) {
-		if r.Kind == txn.RecordOutcome && r.Day == day && o.rrn != "" && strings.TrimRight(string(r.RRN[:]), "\x00") == o.rrn {
+		if r.Kind == txn.RecordOutcome && r.Day == day && o.rrn != "" && txn.Text(r.RRN[:]) == o.rrn {
 			judge(r)
 		}
 		test.Take(r)

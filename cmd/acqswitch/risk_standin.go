@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"math"
-	"strings"
 
 	"github.com/acqswitch/acqswitch/risk"
 	acquirer "github.com/acqswitch/acqswitch/switch"
@@ -38,7 +37,7 @@ func explainStandIn(ctx context.Context, cfg *config, x *risk.Explanation, req *
 	before := uint64(math.MaxUint64)
 	rec.Leg.Issuer, _ = issuer.Of(cfg.Issuers, &req.PAN)
 	if recorded {
-		found, err := l.ByRRN(ctx, rec.Day, strings.TrimRight(string(rec.RRN[:]), "\x00"))
+		found, err := l.ByRRN(ctx, rec.Day, txn.Text(rec.RRN[:]))
 		if err != nil {
 			return nil, err
 		}

@@ -197,7 +197,7 @@ func (r *booksReport) readLedger(ctx context.Context, l *ledger.Ledger) (map[leg
 			continue
 		}
 		r.Ledger.add(d)
-		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
+		byLeg[legKey{rec.Leg.Issuer.String(), rec.Leg.STAN, txn.Text(rec.Leg.Time[:]), rec.Key.Terminal.String()}] = d
 		k := dealKey{rec.Key.Terminal.String(), rec.Key.Batch, rec.Key.STAN}
 		byTerminal[k] = d
 		r.late[k] = noted[id]

@@ -86,7 +86,7 @@ func (d *Desk) openIn(ctx context.Context, tx *sql.Tx, o Opening) (c Case, err e
 	if err != nil {
 		return c, err
 	}
-	if masked := trimmed(deal.Masked[:]); cardOf(masked, o.Reference) || cardOf(masked, o.Code) {
+	if masked := txn.Text(deal.Masked[:]); cardOf(masked, o.Reference) || cardOf(masked, o.Code) {
 		return c, refuse("the issuer's reference has the card number in it: it is not kept")
 	}
 	if o.Minor != 0 && o.Currency != deal.Paid.Currency {
@@ -138,7 +138,7 @@ func (o *Opening) check() error {
 // store begins a case of a transaction, which has no step yet.
 func store(ctx context.Context, tx *sql.Tx, deal *ledger.Deal, reference string) (Case, error) {
 	c := Case{ID: deal.ID, Reference: reference, Issuer: deal.Issuer.String(), Date: deal.Day, Merchant: deal.Merchant.String(), Terminal: deal.Terminal.String(),
-		RRN: trimmed(deal.RRN[:]), Card: trimmed(deal.Masked[:]), Currency: deal.Paid.Currency, Paid: deal.Paid.Minor}
+		RRN: txn.Text(deal.RRN[:]), Card: txn.Text(deal.Masked[:]), Currency: deal.Paid.Currency, Paid: deal.Paid.Minor}
 	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM dispute`).Scan(&c.Number); err != nil {
 		return c, fmt.Errorf("number a case: %w", err)
 	}

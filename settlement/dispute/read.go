@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
@@ -145,5 +144,3 @@ func dateOf(s string) (txn.Date, error) {
 	}
 	return txn.ParseDate(s)
 }
-
-func trimmed(b []byte) string { return strings.TrimRight(string(b), " \x00") }

@@ -385,7 +385,7 @@ func (m *match) of(l *Line, f *fact, cause Cause) Exception {
 	e := Exception{Issuer: m.result.Issuer, Day: m.in.Day, Cause: cause}
 	if f != nil {
 		e.ID, e.STAN, e.Time = f.id, f.stan, f.at
-		e.Merchant, e.Terminal, e.RRN, e.Card = f.merchant.String(), f.terminal.String(), trimmed(f.rrn[:]), trimmed(f.masked[:])
+		e.Merchant, e.Terminal, e.RRN, e.Card = f.merchant.String(), f.terminal.String(), txn.Text(f.rrn[:]), txn.Text(f.masked[:])
 		e.Ours = Side{Minor: f.minor, Currency: f.currency}
 	}
 	if l == nil {
@@ -398,8 +398,6 @@ func (m *match) of(l *Line, f *fact, cause Cause) Exception {
 	}
 	return e
 }
-
-func trimmed(b []byte) string { return string(bytes.TrimRight(b, " \x00")) }
 
 func (m *match) put(e Exception) error {
 	if len(m.found) >= ExceptionsMax {

@@ -151,7 +151,7 @@ func (m *match) explain(ctx context.Context, rest map[key]*Exception) error {
 		}
 		e := rest[in.Layout.keyOf(g.Leg.STAN, at, g.RRN[:])]
 		// Issuers number apart: another issuer's leg is this one only if all else is.
-		if e == nil || e.Cause == ItIsAnotherAcquirers || g.Leg.Issuer != in.Issuer && (e.ID != 0 || e.RRN == "" || e.RRN != trimmed(g.RRN[:])) {
+		if e == nil || e.Cause == ItIsAnotherAcquirers || g.Leg.Issuer != in.Issuer && (e.ID != 0 || e.RRN == "" || e.RRN != txn.Text(g.RRN[:])) {
 			return nil
 		}
 		e.ID = g.ID

@@ -128,8 +128,8 @@ func (tr *tracer) record(req *txn.Request, ans *txn.Answer, dialect string, tota
 		trace.WithAttributes(
 			attribute.String("acq.iso8583.mti", strconv.FormatUint(0x10000|uint64(req.MTI), 16)[1:]),
 			attribute.Int64("acq.iso8583.stan", int64(req.Key.STAN)),
-			attribute.String("acq.iso8583.rrn", text(ans.RRN[:])),
-			attribute.String("acq.iso8583.response_code", text(ans.Code[:])),
+			attribute.String("acq.iso8583.rrn", txn.Text(ans.RRN[:])),
+			attribute.String("acq.iso8583.response_code", txn.Text(ans.Code[:])),
 			attribute.String("acq.dialect", dialect),
 			attribute.String("acq.kind", req.Kind.String()),
 			attribute.String("acq.decision", ans.Reason.String()),
@@ -157,14 +157,6 @@ func (tr *tracer) record(req *txn.Request, ans *txn.Answer, dialect string, tota
 		before = end
 	}
 	span.End(trace.WithTimestamp(req.Received.Add(total)))
-}
-
-// text is a fixed field without its padding.
-func text(b []byte) string {
-	for len(b) > 0 && (b[len(b)-1] == 0 || b[len(b)-1] == ' ') {
-		b = b[:len(b)-1]
-	}
-	return string(b)
 }
 
 // lossy counts what cannot be exported instead of reporting it: a receiver that

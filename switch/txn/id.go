@@ -47,9 +47,12 @@ func MakeMerchantID[T string | []byte](s T) (id MerchantID) {
 // MakeIssuerID zero-pads s.
 func MakeIssuerID(s string) (id IssuerID) { copy(id[:], s); return id }
 
-func (id TerminalID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
-func (id MerchantID) String() string { return string(bytes.TrimRight(id[:], " \x00")) }
+func (id TerminalID) String() string { return Text(id[:]) }
+func (id MerchantID) String() string { return Text(id[:]) }
 func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x00")) }
+
+// Text is a fixed field without its padding.
+func Text(field []byte) string { return string(bytes.TrimRight(field, " \x00")) }
 
 // Spread is a number by which terminals fall evenly on parts of a table, as many as a
 // power of two. It is the same everywhere: only for what registered terminals alone can fill.

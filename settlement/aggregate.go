@@ -277,7 +277,7 @@ func (a *aggregate) write(f *ledger.Fact, p *priced) {
 	for _, x := range a.why {
 		note = strings.TrimPrefix(note+"; "+x.what, "; ")
 	}
-	code, amount := currencyCode(f.Amount.Currency), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
+	code, amount := f.Amount.Currency.Letters(), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
 	l := [...]string{f.Merchant.String(), f.Day.String(), a.clock(f.At), f.Terminal.String(), six(f.Batch), six(f.STAN), trimmed(f.RRN[:]), trimmed(f.Masked[:]),
 		f.Kind.String(), code, amount(sign * f.Amount.Minor), amount(fees), amount(p.Net()), note}
 	a.out.line(statementsFile, l[:]...)

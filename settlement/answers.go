@@ -117,7 +117,7 @@ func (b *bank) ordered(ctx context.Context, day txn.Date) ([]*payment, error) {
 	all := []*payment{}
 	err := b.in.Ledger.Payouts(ctx, day, func(p *ledger.Payout) error {
 		if p.Paid > 0 {
-			x := &payment{Payout: *p, day: day, endToEnd: payout.EndToEnd(day, p.Merchant, currencyCode(p.Currency))}
+			x := &payment{Payout: *p, day: day, endToEnd: payout.EndToEnd(day, p.Merchant, p.Currency.Letters())}
 			all = append(all, x)
 			b.payments[x.endToEnd] = x
 		}
@@ -169,7 +169,7 @@ func (b *bank) single(ctx context.Context, said []payout.Answer) ([]payout.Answe
 		}
 		found := false
 		for _, p := range of {
-			if x.Of != payout.MessageID(day) && x.Of != payout.GroupID(day, p.Executes, currencyCode(p.Currency)) {
+			if x.Of != payout.MessageID(day) && x.Of != payout.GroupID(day, p.Executes, p.Currency.Letters()) {
 				continue
 			}
 			if found = true; !named[p.endToEnd] {
@@ -282,7 +282,7 @@ func Payments(ctx context.Context, l *ledger.Ledger, day txn.Date, fn func(*Paym
 				return nil
 			}
 			x := Payment{Date: day, Merchant: p.Merchant, Amount: txn.Amount{Minor: p.Paid, Currency: p.Currency}, Executes: p.Executes,
-				EndToEnd: payout.EndToEnd(day, p.Merchant, currencyCode(p.Currency))}
+				EndToEnd: payout.EndToEnd(day, p.Merchant, p.Currency.Letters())}
 			a := last[x.EndToEnd]
 			x.Status, x.Reason, x.Answered, x.Act = cmp.Or(said[x.EndToEnd], Ordered), a.Reason, a.At, a.Number
 			return fn(&x)

@@ -105,7 +105,7 @@ func (a *aggregate) settle(m txn.MerchantID) error {
 		}
 		if d.Pay > 0 {
 			a.payments = append(a.payments, payout.Payment{Merchant: m, Amount: txn.Amount{Minor: d.Pay, Currency: currency}, Executes: d.Executes,
-				Account: d.Account, EndToEnd: payout.EndToEnd(a.run.Day, m, currencyCode(currency))})
+				Account: d.Account, EndToEnd: payout.EndToEnd(a.run.Day, m, currency.Letters())})
 		}
 	}
 	a.statement.end()
@@ -163,7 +163,7 @@ func (a *aggregate) closeTerminals() {
 	})
 	for _, k := range keys {
 		t := a.terminals[k]
-		a.out.line(terminalsFile, a.run.Day.String(), a.merchant.String(), k.id.String(), fmt.Sprintf("%04d", t.mcc), currencyCode(k.currency),
+		a.out.line(terminalsFile, a.run.Day.String(), a.merchant.String(), k.id.String(), fmt.Sprintf("%04d", t.mcc), k.currency.Letters(),
 			count(t.totals.Debit), majorUnits(t.totals.Debit.Minor, k.currency), count(t.totals.Credit), majorUnits(t.totals.Credit.Minor, k.currency),
 			a.clock(t.first), a.clock(t.last))
 	}
@@ -202,7 +202,7 @@ func (a *aggregate) close(gross map[txn.Currency]ledger.Gross) error {
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(a.general), compareKeys) {
 		s := a.general[k]
-		a.out.line(generalFile, a.run.Day.String(), k.Account.Number(), k.Account.String(), k.Item.String(), k.Issuer.String(), currencyCode(k.Currency),
+		a.out.line(generalFile, a.run.Day.String(), k.Account.Number(), k.Account.String(), k.Item.String(), k.Issuer.String(), k.Currency.Letters(),
 			majorUnits(s.Debit, k.Currency), majorUnits(s.Credit, k.Currency), strconv.FormatInt(s.Count, 10))
 	}
 	a.writeProof(gross)
@@ -213,7 +213,7 @@ func (a *aggregate) close(gross map[txn.Currency]ledger.Gross) error {
 func (a *aggregate) writePayments() error {
 	for i := range a.payments {
 		p := &a.payments[i]
-		a.out.line(payoutsFile, p.EndToEnd, p.Merchant.String(), currencyCode(p.Amount.Currency), majorUnits(p.Amount.Minor, p.Amount.Currency), p.Executes.String(),
+		a.out.line(payoutsFile, p.EndToEnd, p.Merchant.String(), p.Amount.Currency.Letters(), majorUnits(p.Amount.Minor, p.Amount.Currency), p.Executes.String(),
 			p.Account.Name, p.Account.Number, p.Account.Bank)
 	}
 	if w := a.out.writer(painFile); w != nil && len(a.payments) > 0 {

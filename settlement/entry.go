@@ -86,7 +86,7 @@ func movedBy(p *payout.Position, item book.Item) *int64 {
 func (a *aggregate) writeEntries(m txn.MerchantID) {
 	for i := range a.entries[m] {
 		e := &a.entries[m][i]
-		code, amount := currencyCode(e.Currency), func(minor int64) string { return majorUnits(minor, e.Currency) }
+		code, amount := e.Currency.Letters(), func(minor int64) string { return majorUnits(minor, e.Currency) }
 		about := e.About
 		if about == "" && e.Refers != 0 {
 			about = "proposal " + strconv.FormatInt(e.Refers, 10)

@@ -104,7 +104,7 @@ func Explain(ctx context.Context, l *ledger.Ledger, day txn.Date, rrn string, fe
 	for i, e := range entries {
 		r := e.Rec
 		explained[i] = Explanation{ID: r.ID, Merchant: r.Merchant.String(), Terminal: r.Key.Terminal.String(), Date: r.Day.String(), Type: r.Request.String(),
-			Currency: currencyCode(r.Amount.Currency), Amount: majorUnits(r.Amount.Minor, r.Amount.Currency), Outcome: r.Outcome.String(),
+			Currency: r.Amount.Currency.Letters(), Amount: majorUnits(r.Amount.Minor, r.Amount.Currency), Outcome: r.Outcome.String(),
 			Later: settled && e.Pos > position && r.Taken() && r.Request.Totals() != txn.NoEffect}
 	}
 	err = l.FactsByRRN(ctx, day, position, rrn, func(f *ledger.Fact) error {

@@ -13,9 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/moov-io/iso4217"
 
 	"github.com/acqswitch/acqswitch/settlement/fee"
 	"github.com/acqswitch/acqswitch/settlement/payout"
@@ -270,25 +268,4 @@ func majorUnits(minor int64, c txn.Currency) string {
 func six(n uint32) string {
 	s := strconv.FormatUint(uint64(n), 10)
 	return "000000"[:max(0, 6-len(s))] + s
-}
-
-var currencyCodes = sync.OnceValue(func() *[1000]string {
-	var codes [1000]string
-	for i := range codes {
-		s := txn.Currency(i).String()
-		if codes[i] = s; i > 0 {
-			if known, ok := iso4217.Lookup(s); ok {
-				codes[i] = known.Code
-			}
-		}
-	}
-	return &codes
-})
-
-// currencyCode is CNY for 156, or the number where ISO 4217 has no letters.
-func currencyCode(c txn.Currency) string {
-	if codes := currencyCodes(); int(c) < len(codes) {
-		return codes[c]
-	}
-	return c.String()
 }

@@ -128,7 +128,7 @@ func (r *inJournal) equalsLedger(ctx context.Context, j Journal, l *ledger.Ledge
 	for _, c := range sortedKeys(union(sums, gross)) {
 		if ours, theirs := sums[c], gross[c]; ours != theirs {
 			return refuse("%s cannot be settled: in %s the journal has %s, the ledger %s; acqswitch verify names the transactions",
-				day, currencyCode(c), grossText(ours, c), grossText(theirs, c))
+				day, c.Letters(), grossText(ours, c), grossText(theirs, c))
 		}
 	}
 	return nil
@@ -181,7 +181,7 @@ func (a *aggregate) readBatches(ctx context.Context, s *ledger.Snapshot, prior *
 	slices.SortFunc(uneven, compareBatches)
 	for _, k := range uneven {
 		t := a.batches[k].Theirs
-		a.exception(classBatch, k.merchant.String(), a.run.Day.String(), k.terminal.String(), six(k.number), "", "", "", "settlement", currencyCode(k.currency),
+		a.exception(classBatch, k.merchant.String(), a.run.Day.String(), k.terminal.String(), six(k.number), "", "", "", "settlement", k.currency.Letters(),
 			majorUnits(t.Debit.Minor-t.Credit.Minor, k.currency), "the terminal's totals are not ours; its batch is listed item by item where it was uploaded")
 	}
 	return s.BatchItems(ctx, prior.Day, prior.Position, a.run.Position, func(x *ledger.BatchException) error {
@@ -190,7 +190,7 @@ func (a *aggregate) readBatches(ctx context.Context, s *ledger.Snapshot, prior *
 			kind = x.Item.Kind.String()
 		}
 		m := func(minor int64) string { return majorUnits(minor, x.Currency) }
-		a.exception(classBatch, x.Merchant.String(), a.run.Day.String(), x.Terminal.String(), six(x.Number), six(x.Item.STAN), "", "", kind, currencyCode(x.Currency),
+		a.exception(classBatch, x.Merchant.String(), a.run.Day.String(), x.Terminal.String(), six(x.Number), six(x.Item.STAN), "", "", kind, x.Currency.Letters(),
 			m(x.Item.Minor), fmt.Sprintf("%s: the terminal has %s, we have %s", x.Item.Verdict, m(x.Item.Minor), m(x.Item.Ours)))
 		return nil
 	})
@@ -217,7 +217,7 @@ func (a *aggregate) closeBatches() {
 	for _, k := range slices.SortedFunc(maps.Keys(a.inBatches), compareBatches) {
 		t, b := a.inBatches[k], a.batches[k]
 		how := settledAs{k.currency, ended(&b)}
-		a.out.line(batchesFile, a.run.Day.String(), k.merchant.String(), k.terminal.String(), six(k.number), currencyCode(k.currency),
+		a.out.line(batchesFile, a.run.Day.String(), k.merchant.String(), k.terminal.String(), six(k.number), k.currency.Letters(),
 			count(t.Debit), majorUnits(t.Debit.Minor, k.currency), count(t.Credit), majorUnits(t.Credit.Minor, k.currency), how.how)
 		g := made(a.settled, how)
 		g.Count += int64(t.Debit.Count) + int64(t.Credit.Count)
@@ -230,7 +230,7 @@ func (a *aggregate) closeBatches() {
 // writeProof writes what each book has of the day.
 func (a *aggregate) writeProof(gross map[txn.Currency]ledger.Gross) {
 	line := func(name, of string, c txn.Currency, g ledger.Gross, result string) {
-		a.out.line(proofFile, name, of, currencyCode(c), strconv.FormatInt(g.Count, 10), majorUnits(g.Debit, c), majorUnits(g.Credit, c), result)
+		a.out.line(proofFile, name, of, c.Letters(), strconv.FormatInt(g.Count, 10), majorUnits(g.Debit, c), majorUnits(g.Credit, c), result)
 	}
 	for _, c := range sortedKeys(gross) {
 		line("ledger", "", c, gross[c], "")

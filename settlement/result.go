@@ -139,7 +139,7 @@ func (m dayTotals) of(c txn.Currency) *Totals {
 
 func newTotals(c txn.Currency) *Totals {
 	exp, _ := c.Exponent()
-	return &Totals{Currency: currencyCode(c), Decimals: exp}
+	return &Totals{Currency: c.Letters(), Decimals: exp}
 }
 
 func totalsOf(sums []ledger.PostingSum, payouts []ledger.Payout) dayTotals {

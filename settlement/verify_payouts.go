@@ -146,7 +146,7 @@ func (v *runVerifier) decided(row *ledger.Payout) {
 	v.report.check(RulePayout).Checked++
 	v.of(row.Claim).row = *row
 	if row.Paid > 0 {
-		v.paid[payout.EndToEnd(v.day, row.Merchant, currencyCode(row.Currency))] = row.Paid
+		v.paid[payout.EndToEnd(v.day, row.Merchant, row.Currency.Letters())] = row.Paid
 		v.awaiting[row.Claim] += row.Paid
 	}
 }
@@ -164,7 +164,7 @@ func isEntry(i book.Item) bool {
 }
 
 func (p *payoutVerifier) broken(day txn.Date, c ledger.Claim, format string, args ...any) {
-	p.report.broken(RulePayout, 0, "the run of %s, merchant %s, %s: %s", day, c.Merchant, currencyCode(c.Currency), fmt.Sprintf(format, args...))
+	p.report.broken(RulePayout, 0, "the run of %s, merchant %s, %s: %s", day, c.Merchant, c.Currency.Letters(), fmt.Sprintf(format, args...))
 }
 
 // act takes an act that the run must have booked.

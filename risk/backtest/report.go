@@ -54,16 +54,7 @@ func (s *Sum) add(a txn.Amount) {
 	if s.Amounts == nil {
 		s.Amounts = map[string]int64{}
 	}
-	s.Amounts[letters(a.Currency)] += a.Minor
-}
-
-// letters is Currency.Letters, which looks into a table of strings, for the one
-// that nearly all have at once.
-func letters(c txn.Currency) string {
-	if c == txn.CNY {
-		return "CNY"
-	}
-	return c.Letters()
+	s.Amounts[a.Currency.Letters()] += a.Minor
 }
 
 // RuleChange is what a rule with an action found under both policies: how often,

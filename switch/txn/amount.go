@@ -20,20 +20,19 @@ const CNY Currency = 156
 // metals, special drawing rights, tests, and XXX, which says that there is no currency.
 var noMoney = [...]Currency{955, 956, 957, 958, 959, 960, 961, 962, 963, 964, 965, 994, 999}
 
-// exponents holds the number of minor digits by numeric code; -1 is unknown.
-var exponents = func() (t [1000]int8) {
-	for i := range t {
-		t[i] = -1
-	}
-	for i := range t {
-		if c, ok := iso4217.Lookup(fmt.Sprintf("%03d", i)); ok {
-			t[i] = int8(c.DecimalPlaces)
+// exponents holds the number of minor digits by numeric code, -1 of what is not
+// known; letters their three letters, or the number again.
+var exponents, letters = func() (places [1000]int8, letters [1000]string) {
+	for i := range places {
+		places[i], letters[i] = -1, fmt.Sprintf("%03d", i)
+		if c, ok := iso4217.Lookup(letters[i]); ok {
+			places[i], letters[i] = int8(c.DecimalPlaces), c.Code
 		}
 	}
 	for _, c := range noMoney {
-		t[c] = -1
+		places[c] = -1
 	}
-	return t
+	return places, letters
 }()
 
 // Exponent is the number of decimal digits of the currency's minor unit, and
@@ -51,8 +50,8 @@ func (c Currency) String() string { return fmt.Sprintf("%03d", uint16(c)) }
 // Letters is the three-letter code, or the numeric one of what ISO 4217 does
 // not know.
 func (c Currency) Letters() string {
-	if known, ok := iso4217.Lookup(c.String()); ok {
-		return known.Code
+	if int(c) < len(letters) {
+		return letters[c]
 	}
 	return c.String()
 }

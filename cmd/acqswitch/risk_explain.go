@@ -13,7 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/moov-io/iso4217"
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/risk"
@@ -389,12 +388,11 @@ func (d *described) readAmount(y *requestYAML) {
 		}
 	}
 	if y.Currency.Line > 0 {
-		known, ok := iso4217.Lookup(y.Currency.Text)
-		n, err := strconv.ParseUint(known.NumericCode, 10, 16)
-		if !ok || err != nil {
-			d.bad(y.Currency, "currency", "%q is no ISO 4217 currency", y.Currency.Text)
+		c, err := txn.ParseCurrency(y.Currency.Text)
+		if err != nil {
+			d.bad(y.Currency, "currency", "%v", err)
 		}
-		d.rec.Amount.Currency = txn.Currency(n)
+		d.rec.Amount.Currency = c
 	}
 	if a, err := txn.ParseAmount(y.Amount.Text, d.rec.Amount.Currency); err == nil {
 		d.rec.Amount = a

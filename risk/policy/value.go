@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moov-io/iso4217"
-
 	"github.com/acqswitch/acqswitch/risk/rules"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -55,15 +53,11 @@ func oneOf[T interface {
 	~uint8
 	fmt.Stringer
 }](l *loader, s yamlfile.Scalar, field string) T {
-	var names []string
-	for v := T(0); v.String() != "invalid"; v++ {
-		if v.String() == s.Text {
-			return v
-		}
-		names = append(names, v.String())
+	v, err := registry.Parse[T](s.Text)
+	if err != nil {
+		l.Add(s, field, "%v", err)
 	}
-	l.Add(s, field, "%q must be one of %s", s.Text, strings.Join(names, ", "))
-	return 0
+	return v
 }
 
 // whole reads a number from 0 to most into to, if it is there.
@@ -88,13 +82,12 @@ func (l *loader) amount(s yamlfile.Scalar, field string, c txn.Currency) int64 {
 }
 
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, ok := iso4217.Lookup(s.Text)
-	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s.Text {
-		l.Add(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
+	c, err := txn.ParseCurrency(s.Text)
+	if err != nil {
+		l.Add(s, field, "%v", err)
 		return txn.CNY
 	}
-	return txn.Currency(n)
+	return c
 }
 
 // country is a numeric code of ISO 3166, as messages have it.
@@ -113,12 +106,11 @@ func (l *loader) region(s yamlfile.Scalar, field string) txn.Region {
 	if s.Line == 0 {
 		return 0
 	}
-	n, err := strconv.ParseUint(s.Text, 10, 32)
-	if _, ok := registry.RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
-		l.Add(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
-		return 0
+	r, err := registry.ParseDivision(s.Text)
+	if err != nil {
+		l.Add(s, field, "%v", err)
 	}
-	return txn.Region(n)
+	return r
 }
 
 func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/moov-io/iso4217"
-
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -291,9 +289,8 @@ var (
 	entries       = named[txn.Way](nil)
 	currencies    = vocabulary{
 		parse: func(s string) (int64, bool) {
-			c, ok := iso4217.Lookup(s)
-			n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-			return int64(n), ok && err == nil && c.Code == s
+			c, err := txn.ParseCurrency(s)
+			return int64(c), err == nil
 		},
 		say:  func(n int64) string { return txn.Currency(n).Letters() },
 		list: "CNY, USD, ...",

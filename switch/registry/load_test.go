@@ -190,6 +190,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"country in digits", "country: JP", "country: 392", `f:24: merchants[].country: "392" is no ISO 3166 country`},
 		{"country nobody has", "country: JP", "country: XX", `f:24: merchants[].country:`},
 		{"currency in small letters", "currency: JPY", "currency: jpy", `f:25: merchants[].currency: "jpy" is no ISO 4217 currency`},
+		{"currency that nobody is paid in", "currency: JPY", "currency: XAU", `f:25: merchants[].currency: "XAU" is no ISO 4217 currency that is paid in`},
 		{"status misspelt", "status: active\n    policy: refuse", "status: actve\n    policy: refuse", `f:12: merchants[].status: "actve" must be one of draft, submitted, under-review, rejected, active, hold, suspended, closed, frozen`},
 		{"policy missing", "policy: allow", "policy:", `f:20: merchants[].policy: "" must be one of refuse, listed, allow`},
 		{"kinds empty", "kinds: [sale]", "kinds: []", `f:20: merchants[].kinds: is empty`},
@@ -359,8 +360,8 @@ func TestDecimals(t *testing.T) {
 			t.Errorf("%q with %d places: %d, %v", row.text, row.places, n, err)
 		}
 		if row.ok {
-			if back, err := parseDecimal(formatDecimal(n, row.places), row.places); err != nil || back != n {
-				t.Errorf("%q is written %q", row.text, formatDecimal(n, row.places))
+			if back, err := parseDecimal(txn.Decimal(n, row.places), row.places); err != nil || back != n {
+				t.Errorf("%q is written %q", row.text, txn.Decimal(n, row.places))
 			}
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/moov-io/iso4217"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
@@ -65,17 +64,16 @@ func (l *loader) region(s yamlfile.Scalar, field string, needed bool) txn.Region
 	if s.Text == "" && !needed {
 		return 0
 	}
-	n, err := strconv.ParseUint(s.Text, 10, 32)
-	if _, ok := RegionName(txn.Region(n)); err != nil || len(s.Text) != 6 || !ok {
-		l.Add(s, field, "%q is no region of GB/T 2260: give its six digits, such as 310115", s.Text)
-		return 0
+	r, err := ParseDivision(s.Text)
+	if err != nil {
+		l.Add(s, field, "%v", err)
 	}
-	return txn.Region(n)
+	return r
 }
 
 func (l *loader) mcc(s yamlfile.Scalar, field string) uint16 {
 	n, err := strconv.Atoi(s.Text)
-	if _, ok := mccNames()[n]; err != nil || len(s.Text) != 4 || !ok {
+	if err != nil || len(s.Text) != 4 || !mccs()[n] {
 		l.Add(s, field, "%q is no merchant category code: give four digits, such as 5411", s.Text)
 		return 0
 	}
@@ -92,13 +90,11 @@ func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
 }
 
 func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, ok := iso4217.Lookup(s.Text)
-	n, err := strconv.ParseUint(c.NumericCode, 10, 16)
-	if !ok || err != nil || c.Code != s.Text {
-		l.Add(s, field, "%q is no ISO 4217 currency: give three capital letters, such as CNY", s.Text)
-		return 0
+	c, err := txn.ParseCurrency(s.Text)
+	if err != nil {
+		l.Add(s, field, "%v", err)
 	}
-	return txn.Currency(n)
+	return c
 }
 
 func (l *loader) limits(y *limitsYAML, field string, c txn.Currency) (v txn.Limits) {
@@ -129,7 +125,7 @@ func (l *loader) decimal(s yamlfile.Scalar, field string, places int, from, to i
 	n, err := parseDecimal(s.Text, places)
 	if err != nil || n < from || n > to {
 		l.Add(s, field, "%q must be a number from %s to %s with at most %d decimals",
-			s.Text, formatDecimal(from, places), formatDecimal(to, places), places)
+			s.Text, txn.Decimal(from, places), txn.Decimal(to, places), places)
 		return 0
 	}
 	return n
@@ -148,19 +144,6 @@ func parseDecimal(s string, places int) (int64, error) {
 		n = -n
 	}
 	return n, err
-}
-
-// formatDecimal is the inverse of parseDecimal, with all decimals.
-func formatDecimal(n int64, places int) string {
-	sign, abs := "", uint64(n)
-	if n < 0 {
-		sign, abs = "-", -abs
-	}
-	s := fmt.Sprintf("%0*d", places+1, abs)
-	if places == 0 {
-		return sign + s
-	}
-	return sign + s[:len(s)-places] + "." + s[len(s)-places:]
 }
 
 // name puts a text of people into a fixed field.

@@ -35,11 +35,12 @@ func captureCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "capture FILE...", Short: "Turn recorded traffic into a file without card data that can be replayed",
 		Long: `capture reads what tcpdump or Wireshark recorded (pcap, pcapng; IPv4 and IPv6,
-VLANs, Linux cooked), or a text: messages one a line (hexadecimal, in moov-io/iso8583's JSON form), a log of jPOS in XML, or a CSV template; any of them
-gzipped or not. It finds the ISO 8583 messages, and writes them in the stored form of
-docs/captures.md, which says more of each. - is standard input. Several files
-are one capture, in the order given: those of tcpdump -C go on where the last
-one ended. Files of any size are read in the same memory.
+VLANs, Linux cooked), or a text: messages one a line (hexadecimal, or objects in
+moov-io/iso8583's JSON form), a log of jPOS in XML, or a CSV template; any of
+them gzipped or not. It finds the ISO 8583 messages, and writes them in the
+stored form of docs/captures.md, which says more of each. - is standard input.
+Several files are one capture, in the order given: those of tcpdump -C go on
+where the last one ended. Files of any size are read in the same memory.
 
 What is written is no card data: card numbers are replaced by pseudonyms of the
 same issuer, under --key always the same ones; PIN blocks, MACs, keys and what

@@ -192,7 +192,7 @@ type swiftBank struct {
 	stan    atomic.Uint32
 }
 
-func (k *swiftBank) Busy(*txn.PAN) bool { return false }
+func (k *swiftBank) Busy(*txn.Request) bool { return false }
 
 func (k *swiftBank) Begin(*txn.Request) (txn.Leg, txn.Reason) {
 	return txn.Leg{Issuer: txn.MakeIssuerID("bank"), STAN: k.stan.Add(1)%txn.STANMax + 1}, txn.Approved

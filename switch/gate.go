@@ -160,7 +160,7 @@ func (s *Switch) begin(req *txn.Request) txn.Reason {
 		s.gate.enter()
 	case s.inFlight.Load() > int64(s.cfg.InFlightMax):
 		return txn.SwitchIsOverloaded
-	case req.Kind.Forwarded() && s.issuers.Busy(&req.PAN):
+	case req.Kind.Forwarded() && s.issuers.Busy(req):
 		return txn.IssuerIsBusy
 	case !s.gate.pass(req.Received.Add(s.cfg.AnswerWithin / 2)):
 		return txn.SwitchIsOverloaded

@@ -41,9 +41,9 @@ type Forwarder interface {
 	// Resume goes on numbering after the last leg that an earlier process gave
 	// an issuer. It is called at recovery, before any Begin.
 	Resume(leg txn.Leg)
-	// Busy says that a card's issuer has no place in flight for a new request, so
+	// Busy says that the issuer of a request's card has no place in flight for it, so
 	// that Begin would refuse it. It must cost next to nothing.
-	Busy(pan *txn.PAN) bool
+	Busy(req *txn.Request) bool
 	// Begin chooses the issuer, takes a place in flight and numbers the leg. A
 	// reason other than Approved holds nothing. A kind that is Told gets its leg also
 	// while the issuer is away.

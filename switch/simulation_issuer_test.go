@@ -154,7 +154,7 @@ func (b *bookkeeper) reversal(id legID, minor, stays int64) (code string) {
 func (p *process) Resume(leg txn.Leg) { p.stan = leg.STAN }
 
 // Busy is never: Begin says so.
-func (p *process) Busy(*txn.PAN) bool { return false }
+func (p *process) Busy(*txn.Request) bool { return false }
 
 // Begin numbers a leg, or refuses.
 func (p *process) Begin(req *txn.Request) (txn.Leg, txn.Reason) {

@@ -64,7 +64,7 @@ func (b *bank) Resume(leg txn.Leg) {
 	b.stan = leg.STAN
 }
 
-func (b *bank) Busy(*txn.PAN) bool { return b.busy.Load() }
+func (b *bank) Busy(*txn.Request) bool { return b.busy.Load() }
 
 func (b *bank) Begin(req *txn.Request) (txn.Leg, txn.Reason) {
 	b.mu.Lock()

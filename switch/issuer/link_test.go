@@ -174,8 +174,15 @@ func TestF46BusyAndCancel(t *testing.T) {
 	if reason != txn.Approved || first.STAN == second.STAN {
 		t.Fatalf("legs %+v, %+v", first, second)
 	}
-	if leg, reason := b.Begin(req); reason != txn.IssuerIsBusy || leg.STAN != 0 {
+	if leg, reason := b.Begin(req); reason != txn.IssuerIsBusy || leg.STAN != 0 || !b.Busy(req) {
 		t.Fatalf("third leg: %+v, %v", leg, reason)
+	}
+	refund := sale("10000001", 100)
+	refund.Kind = txn.KindRefund // an advice to its issuer, whose places are others
+	if leg, reason := b.Begin(refund); reason != txn.Approved || b.Busy(refund) {
+		t.Fatalf("a refund beside them: %+v, %v, busy %v", leg, reason, b.Busy(refund))
+	} else {
+		b.Cancel(&leg)
 	}
 	b.Cancel(&first)
 	third, reason := b.Begin(req)

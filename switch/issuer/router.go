@@ -127,11 +127,11 @@ func (r *Router) Resume(leg txn.Leg) {
 	}
 }
 
-// Busy says that the issuer of a card has no place in flight for one more new
-// request, so that Begin would refuse it.
-func (r *Router) Busy(pan *txn.PAN) bool {
-	n, ok := r.routes.find(pan)
-	return ok && r.issuers[n].table.busy(classRequest) >= r.issuers[n].cfg.InFlightMax
+// Busy says that the issuer of req's card has no place in flight for one more of its
+// kind, so that Begin would refuse it.
+func (r *Router) Busy(req *txn.Request) bool {
+	n, ok := r.routes.find(&req.PAN)
+	return ok && r.issuers[n].table.busy(sentAs(req.Kind)) >= r.issuers[n].cfg.InFlightMax
 }
 
 // Begin chooses the issuer of req's card, takes a place in flight and numbers

@@ -229,40 +229,30 @@ func TestLateAnswerIsNoted(t *testing.T) {
 // An issuer's STANs come back while something of their first round is still owed: a late
 // answer is to the one whose DE7 it has, or else to the latest.
 func TestLateAnswerAfterItsSTANWasUsedAgain(t *testing.T) {
-	h := newHouse(t)
-	h.bank.acknowledge = func(int) bool { return false }
-	h.bank.behave = func(*txn.Request) (txn.Outcome, txn.Reason, string) {
-		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, ""
+	l := newLanes(nil)
+	leg := func(de7 string) (leg txn.Leg) {
+		leg = txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: 42}
+		copy(leg.Time[:], de7)
+		return leg
 	}
-	var owed [3]txn.Record
-	for i := range owed {
-		h.ask(sale("10000001", uint32(i+1), 500))
-		owed[i] = h.last(txn.RecordOutcome)
+	for i, de7 := range []string{"1127080000", "1127080001", "1127080002"} {
+		id := txn.ID(i + 1)
+		l.byID[id] = &owed{rec: txn.Record{ID: id, At: time.Unix(int64(i), 0), Leg: leg(de7)}}
 	}
-	leg := func(i int) txn.Leg {
-		return txn.Leg{Issuer: owed[0].Leg.Issuer, STAN: owed[0].Leg.STAN, Time: [10]byte([]byte("112708000" + string(rune('0'+i))))}
-	}
-	l := h.s.reversals
-	l.mu.Lock()
-	for i := range owed {
-		l.byID[owed[i].ID].rec.Leg = leg(i)
-	}
-	l.mu.Unlock()
-	latest := leg(0)
-	latest.Time = [10]byte([]byte("1127090000")) // its own
 	for _, c := range []struct {
 		name string
 		leg  txn.Leg
-		of   int
+		of   txn.ID
 	}{
-		{"the first's DE7", leg(0), 0},
-		{"the second's DE7", leg(1), 1},
-		{"another DE7", latest, 2},
-		{"no DE7", txn.Leg{Issuer: latest.Issuer, STAN: latest.STAN}, 2},
+		{"the first's DE7", leg("1127080000"), 1},
+		{"the second's DE7", leg("1127080001"), 2},
+		{"another DE7", leg("1127090000"), 3},
+		{"no DE7", leg(""), 3},
+		{"another issuer's", txn.Leg{Issuer: txn.MakeIssuerID("west"), STAN: 42}, 0},
 	} {
 		for range 20 { // what is owed stands in no order
-			if rec, ok := l.find(c.leg); !ok || rec.ID != owed[c.of].ID {
-				t.Fatalf("%s: found %v %s, want %s", c.name, ok, rec.ID, owed[c.of].ID)
+			if rec, ok := l.find(c.leg); ok != (c.of != 0) || rec.ID != c.of {
+				t.Fatalf("%s: found %v %s, want %s", c.name, ok, rec.ID, c.of)
 			}
 		}
 	}

@@ -31,12 +31,18 @@ func stored(t testing.TB) ([]byte, *Index) {
 	p.open()
 	p.send(0, message(t, Dialects()[1], 0x0200, 4))
 	p.send(1, message(t, Dialects()[1], 0x0210, 4))
+	return storedOf(t, p, Dialects())
+}
+
+// storedOf is what is stored of a tape in some dialects.
+func storedOf(t testing.TB, p *tape, dialects []*Dialect) ([]byte, *Index) {
+	t.Helper()
 	var out bytes.Buffer
 	w, err := NewWriter(&out, testCleaner(t, 8))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: Dialects()}, w); err != nil {
+	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: dialects}, w); err != nil {
 		t.Fatal(err)
 	}
 	index, err := w.Finish()
@@ -146,18 +152,8 @@ func TestTraceNumberAgain(t *testing.T) {
 		}
 		p.at = p.at.Add(time.Hour)
 	}
-	var out bytes.Buffer
-	w, err := NewWriter(&out, testCleaner(t, 8))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: Dialects()}, w); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Finish(); err != nil {
-		t.Fatal(err)
-	}
-	all, _, err := readAll(out.Bytes())
+	file, _ := storedOf(t, p, Dialects())
+	all, _, err := readAll(file)
 	if err != io.EOF || len(all) != 3 {
 		t.Fatalf("%d requests, %v", len(all), err)
 	}
@@ -342,23 +338,13 @@ func TestStoredNetwork(t *testing.T) {
 	p.open()
 	p.send(0, build(0x0200))
 	p.send(1, build(0x0210))
-	var out bytes.Buffer
-	w, err := NewWriter(&out, testCleaner(t, 8))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Follow(bytes.NewReader(p.file()), Options{Dialects: ds}, w); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Finish(); err != nil {
-		t.Fatal(err)
-	}
+	file, _ := storedOf(t, p, ds)
 	for _, secret := range []string{secretPAN, "199001011234", "\xC7\xC7"} {
-		if bytes.Contains(out.Bytes(), []byte(secret)) {
+		if bytes.Contains(file, []byte(secret)) {
 			t.Errorf("%q is in the file", secret)
 		}
 	}
-	all, _, err := readAll(out.Bytes())
+	all, _, err := readAll(file)
 	if err != io.EOF || len(all) != 1 || all[0].Answer == nil || all[0].Session.Dialect.Name != "cups" {
 		t.Fatalf("%v, %v", all, err)
 	}

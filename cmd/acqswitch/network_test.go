@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,7 +16,7 @@ import (
 // cable carries connections to an address, and fails as it is told to.
 type cable struct {
 	listener net.Listener
-	to       string
+	to       string // an address of TCP, or the path of a socket
 	trouble  atomic.Pointer[trouble]
 	chunks   atomic.Int64 // carried
 	faults   atomic.Int64 // of these in trouble
@@ -51,7 +52,11 @@ func (c *cable) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", c.to)
+		network := "tcp"
+		if filepath.IsAbs(c.to) {
+			network = "unix"
+		}
+		far, err := net.Dial(network, c.to)
 		if err != nil {
 			near.Close()
 			continue
@@ -171,6 +176,13 @@ func deaf(c *cable, from, to net.Conn, chunk []byte) bool {
 	c.faults.Add(1)
 	to.Write(chunk[:rand.IntN(len(chunk)+1)])
 	io.Copy(io.Discard, from) // until its owner gives it up
+	return false
+}
+
+// cut carries nothing any more, and nobody is told.
+func cut(c *cable, from, _ net.Conn, _ []byte) bool {
+	c.faults.Add(1)
+	io.Copy(io.Discard, from)
 	return false
 }
 

@@ -246,7 +246,7 @@ func (s *Store) follow(ctx context.Context, since *uint32, take func(*Version) e
 	return err
 }
 
-const lookWithin = 5 * time.Second
+const lookWithin = 10 * time.Second
 
 const selectVersions = `SELECT number, hash, document, proposal, restores, by_whom, approved_by, reason, at FROM risk_policy`
 

@@ -38,6 +38,14 @@ const (
 	retryPause  = 5 * time.Millisecond
 	migrateMax  = 5 // tries of one Migrate
 	migrateWait = 100 * time.Millisecond
+
+	// Where a DSN says nothing else: how long one server may take to let us in. It is less
+	// where there are others, for whoever asks may have no more than some seconds.
+	connectMax = 5 * time.Second
+	connectOne = 2 * time.Second
+
+	pingAfter = time.Second // that a connection rested, it is asked whether its server is there
+	pingMax   = 2 * time.Second
 )
 
 // DB is safe for concurrent use. Close it.
@@ -99,13 +107,31 @@ func (d *DB) openPostgres() error {
 		return err
 	}
 	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
-	d.Write = sql.OpenDB(connector{stdlib.GetConnector(*cfg)})
+	d.Write = sql.OpenDB(connector{stdlib.GetConnector(*cfg, stdlib.OptionShouldPing(silent))})
 	d.Write.SetMaxOpenConns(1)
-	readOnly := cfg.Copy()
-	readOnly.RuntimeParams["default_transaction_read_only"] = "on"
-	d.Read = sql.OpenDB(connector{stdlib.GetConnector(*readOnly)})
+	d.Read = sql.OpenDB(connector{stdlib.GetConnector(*cfg, stdlib.OptionShouldPing(silent), stdlib.OptionAfterConnect(readOnly))})
 	d.Read.SetMaxOpenConns(readersMax)
 	return nil
+}
+
+// readOnly keeps a connection from writing. It is not a setting that the connection
+// begins with: one to a DSN of several servers with target_session_attrs=read-write
+// would then be taken for one to a standby.
+func readOnly(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SET default_transaction_read_only = on")
+	return err
+}
+
+// silent says that a connection which rested is to be given up: its server does not
+// answer. Without a bound of its own a server that is gone without a word would take
+// all the time of whoever asks, once for each connection that is left of it.
+func silent(ctx context.Context, p stdlib.ShouldPingParams) bool {
+	if p.IdleDuration < pingAfter {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingMax)
+	defer cancel()
+	return p.Conn.Ping(ctx) != nil // it is closed then, so that the ping which follows fails at once
 }
 
 // server is how PostgreSQL is reached.
@@ -115,7 +141,12 @@ func (d *DB) server() (*pgx.ConnConfig, error) {
 		return nil, err // pgx hides the password
 	}
 	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 5 * time.Second
+		cfg.ConnectTimeout = connectMax
+		for _, f := range cfg.Fallbacks { // one may be the same server without TLS
+			if f.Host != cfg.Host || f.Port != cfg.Port {
+				cfg.ConnectTimeout = connectOne
+			}
+		}
 	}
 	cfg.RuntimeParams["application_name"] = "acqswitch"
 	return cfg, nil

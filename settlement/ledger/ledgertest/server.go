@@ -73,11 +73,32 @@ rm -rf "$dir"
 // over PostgreSQL's own defaults, which are durable. It ends with this process.
 // It is called from one goroutine at a time.
 func Start(settings ...string) (*url.URL, error) {
-	u, err := start(settings)
+	u, err := start(settings, "initdb", "-U", role, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	if err != nil {
 		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
 	}
 	return u, nil
+}
+
+// Standby starts a standby of a server that Start started. From then on a commit
+// is acknowledged once both have it on their disks.
+func Standby(server *url.URL) (*url.URL, error) {
+	u, err := start(nil, "pg_basebackup", "-U", role, "-h", server.Query().Get("host"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	if err == nil {
+		err = admin(server, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start a standby of a PostgreSQL server: %w", err)
+	}
+	return u, nil
+}
+
+// Promote makes a standby the server. Nothing keeps the other one from going on.
+func Promote(standby *url.URL) error { return admin(standby, "SELECT pg_promote()") }
+
+// Socket is where a server that Start or Standby started listens.
+func Socket(server *url.URL) string {
+	return filepath.Join(server.Query().Get("host"), ".s.PGSQL.5432")
 }
 
 // Crash kills a server that Start started, as the system does when memory is
@@ -91,7 +112,11 @@ func Crash(server *url.URL) error {
 	return err
 }
 
-func start(settings []string) (*url.URL, error) {
+// role is the private servers' only one.
+const role = "acqswitch"
+
+// start makes a directory of data with a program of the server's, and starts the server.
+func start(settings []string, maker string, args ...string) (*url.URL, error) {
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
@@ -106,12 +131,11 @@ func start(settings []string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"),
-		"-U", "acqswitch", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = dir, attr
-	if out, err := initdb.CombinedOutput(); err != nil {
+	data := exec.Command(filepath.Join(bin, maker), append(args, "-D", filepath.Join(dir, "data"))...)
+	data.Dir, data.SysProcAttr = dir, attr
+	if out, err := data.CombinedOutput(); err != nil {
 		os.RemoveAll(dir)
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+		return nil, fmt.Errorf("%s: %w\n%s", maker, err, out)
 	}
 	cmd := exec.Command("/bin/sh", "-c", keeper, "acqswitch-test-postgres", bin, dir)
 	for _, s := range settings {
@@ -126,7 +150,7 @@ func start(settings []string) (*url.URL, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	u := &url.URL{Scheme: "postgres", User: url.User("acqswitch"), Path: "/postgres",
+	u := &url.URL{Scheme: "postgres", User: url.User(role), Path: "/postgres",
 		RawQuery: url.Values{"host": {dir}, "sslmode": {"disable"}}.Encode()}
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
 		err := admin(u, "SELECT 1")

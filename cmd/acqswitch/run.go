@@ -98,6 +98,9 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 	if err := r.prepare(); err != nil {
 		return err
 	}
+	if err := r.cfg.checkAddresses(ctx); err != nil { // before a server's tables have anything of this run
+		return portHint(err)
+	}
 	if err := r.register(ctx); err != nil {
 		return err
 	}

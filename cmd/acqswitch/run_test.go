@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement"
+	"github.com/acqswitch/acqswitch/settlement/ledger/ledgertest"
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
 )
 
@@ -105,6 +106,8 @@ func TestRunDoesNotStart(t *testing.T) {
 	}
 	defer taken.Close()
 	port := taken.Addr().String()
+	inUse := "address already in use; --cup, --iso87 and --admin with port 0"
+	server := ledgertest.Postgres(t)
 	for _, c := range []struct {
 		args string
 		code int
@@ -112,8 +115,10 @@ func TestRunDoesNotStart(t *testing.T) {
 	}{
 		{"--ledger postgres://u:secret@127.0.0.1:1/d", exitUnreachable, "--ledger cannot be used"},
 		{"--ledger mysql://h/d", exitUsage, "--ledger must be sqlite:PATH or postgres://"},
-		{"--cup " + port, exitFailed, "address already in use; --cup, --iso87 and --admin with port 0"},
-		{"--admin " + port, exitFailed, "address already in use; --cup, --iso87 and --admin with port 0"},
+		{"--cup " + port, exitFailed, inUse},
+		{"--admin " + port, exitFailed, inUse},
+		{"--ledger " + server + " --admin " + port, exitFailed, inUse},
+		{"--ledger " + server + " --cup " + port, exitFailed, inUse}, // and not that the tables are another run's
 	} {
 		dir := t.TempDir()
 		args := append(strings.Fields("run --exit --cup 127.0.0.1:0 --iso87 127.0.0.1:0 --admin 127.0.0.1:0"), strings.Fields(c.args)...)

@@ -17,7 +17,7 @@ import (
 
 func ledgerCommand(c *console) *cobra.Command {
 	return group("ledger", "Look into the ledger", ledgerTransactionsCommand(c), ledgerPositionsCommand(c), ledgerFiguresCommand(c),
-		ledgerArchiveCommand(c), ledgerArchivedCommand(c), ledgerRestoreCommand(c), ledgerPurgeCommand(c))
+		ledgerArchiveCommand(c), ledgerArchivedCommand(c), ledgerRestoreCommand(c), ledgerPurgeCommand(c), ledgerMigrateCommand(c))
 }
 
 // searchFlags are a ledger.Search as it is typed.

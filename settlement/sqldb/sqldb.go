@@ -234,6 +234,9 @@ func (d *DB) Migrate(ctx context.Context, s Schema) error {
 			break
 		}
 	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" { // insufficient privilege
+		err = fmt.Errorf("%w; 'acqswitch ledger migrate' brings the tables up to date as a role that may", pg)
+	}
 	if err != nil {
 		return fmt.Errorf("migrate database: %w", err)
 	}

@@ -8,7 +8,7 @@
 // the test and says what to install; nothing is skipped.
 //
 // The environment variable ACQ_TEST_POSTGRES_URL names a server to use instead,
-// as a role that may create databases.
+// as a role that may create databases and roles.
 package ledgertest
 
 import (

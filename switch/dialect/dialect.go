@@ -279,8 +279,13 @@ func number(m *iso.Message, field int) uint64 {
 func decodeCommon(x *Exchange) error {
 	m, req := &x.message, &x.Request
 	readDigits(m, 3, req.ProcessingCode[:])
-	readDigits(m, 12, req.LocalTime[:])
-	readDigits(m, 13, req.LocalDate[:])
+	// A clock that was never set is none: issuers would refuse a sale for it.
+	if readDigits(m, 12, req.LocalTime[:]); !isTime(req.LocalTime) {
+		req.LocalTime = [6]byte{}
+	}
+	if readDigits(m, 13, req.LocalDate[:]); !isDay(req.LocalDate) {
+		req.LocalDate = [4]byte{}
+	}
 	readDigits(m, 14, req.Expiry[:])
 	readDigits(m, 23, req.CardSequence[:])
 	readDigits(m, 25, req.Condition[:])

@@ -136,6 +136,11 @@ func shown(text []byte) bool {
 	return !blank
 }
 
+// isTime says that hhmmss is a time of day.
+func isTime(hhmmss [6]byte) bool {
+	return string(hhmmss[:2]) < "24" && hhmmss[2] < '6' && hhmmss[4] < '6'
+}
+
 // isDay says that MMDD is a day of some year.
 func isDay(mmdd [4]byte) bool {
 	month, day := decimal(mmdd[:2]), decimal(mmdd[2:])

@@ -13,8 +13,8 @@ import (
 // lengths of two digits reads as another list with lengths of three.
 //
 // A list that is not well formed is ignored and sets Info.Broken. Other lists still
-// count, and elements that we do not know do no harm. A position that is not a number is
-// none.
+// count, and elements that we do not know do no harm. A position that is not a number, or
+// 0, 0, is none.
 func ReadInfo(req *txn.Request, carrier txn.Carrier) {
 	i, c := &req.Info, &req.Carriers
 	ok := true
@@ -247,11 +247,12 @@ func readPlace(i *txn.TerminalInfo, f form, v []byte) bool {
 	return true
 }
 
-// position is the place of two coordinates, unknown unless both are numbers.
+// position is the place of two coordinates, unknown unless both are numbers. 0, 0 is what
+// a receiver without a fix says, and in the sea.
 func position(lng, lat []byte) txn.Position {
 	x, ok1 := microdegrees(lng, 180)
 	y, ok2 := microdegrees(lat, 90)
-	if !ok1 || !ok2 {
+	if !ok1 || !ok2 || x == 0 && y == 0 {
 		return txn.Position{}
 	}
 	return txn.Position{Lat: y, Lng: x, Known: true}

@@ -61,6 +61,8 @@ func TestReadInfo(t *testing.T) {
 		{"DE59 with other lists", txn.CarrierDE59, tlv3("A1", "0123456789abcdef") + a2(tlv3("02", "SN1")) + tlv3("A3", "6222021234567890128"), "serial SN1"},
 		{"the longest serial", txn.CarrierDE59, a2(tlv3("02", long[:50])), "serial " + long[:50]},
 		{"serial padded with blanks", txn.CarrierDE59, a2(tlv3("02", "SN1   ")), "serial SN1"},
+		{"receiver without a fix", txn.CarrierDE59, a5(tlv3("01", "+0.000000") + tlv3("02", "+0.000000") + tlv3("03", "460") + tlv3("06", "6243")), "cell {Country:460 Operator:0 Area:6243 Cell:0 System:0 Network:0 Base:0 Signal:0}"},
+		{"on the equator", txn.CarrierDE59, a5(tlv3("01", "+9.450000") + tlv3("02", "0.0")), "at 0,9450000"},
 		{"an element nobody knows", txn.CarrierDE59, a2(tlv3("ZZ", "?") + tlv3("02", "SN1") + tlv3("09", "x") + tlv3("09", "x")), "broken"},
 		{"an element nobody knows, once", txn.CarrierDE59, a2(tlv3("ZZ", "?") + tlv3("02", "SN1") + tlv3("09", "x")), "serial SN1"},
 		{"elements that are empty", txn.CarrierDE59, a2(tlv3("02", "") + tlv3("03", "") + tlv3("04", "") + tlv3("05", "")), ""},

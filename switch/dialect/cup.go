@@ -385,12 +385,19 @@ func institutions(acquirer []byte) []byte {
 	return b[:]
 }
 
-// organization is DE63.1, the card's organization: as the terminal said it, else CUP.
+// organization is DE63.1, the card's organization: as the terminal said it, which is in
+// capital letters (others say their operator there, or a PIN: "01 ", "SM016"), else CUP.
 func organization(m *iso.Message) []byte {
-	if v := m.Value(63); len(v) >= 3 && len(whole(v[:3])) == 3 {
-		return v[:3]
+	v := m.Value(63)
+	if len(v) < 3 {
+		return cup
 	}
-	return cup
+	for _, c := range v[:3] {
+		if c < 'A' || c > 'Z' {
+			return cup
+		}
+	}
+	return v[:3]
 }
 
 var cup = []byte("CUP")

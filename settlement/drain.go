@@ -47,6 +47,11 @@ const (
 	// SQLite writes once a batch: in one of half the size a row costs a tenth more.
 	batchMax = 8192
 
+	// batchMin is what it shrinks to, by half each time it could not be stored, to grow
+	// by an eighth each time it could: a ledger that takes more than storeTimeout for a
+	// batch, or than a limit of its own, would not get on at all otherwise.
+	batchMin = 64
+
 	// linger is how long a new record may wait for company. Nobody waits for the
 	// ledger, and a row in a full batch costs half of one in a small batch.
 	linger = 20 * time.Millisecond
@@ -76,6 +81,7 @@ type Drain struct {
 	recs     []txn.Record // what batch points to
 	serials  [][]byte     // the serial of each of recs
 	batch    []ledger.Entry
+	size     int // of the next batch, at most batchMax
 	backoff  time.Duration
 	failing  time.Time // since when the ledger fails; zero when it does not
 	turns    turns
@@ -99,7 +105,7 @@ type Drain struct {
 // load that lasts is carried along. With 0 it never gives way. An outage of the
 // ledger is two lines of log: when it begins and when it is over.
 func NewDrain(j Journal, s Store, lagMax uint64, log *slog.Logger) *Drain {
-	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), log: log, recs: make([]txn.Record, batchMax), serials: make([][]byte, batchMax), moved: make(chan struct{}),
+	return &Drain{journal: j, store: s, lagMax: journal.Position(lagMax), found: j.Last(), log: log, recs: make([]txn.Record, batchMax), serials: make([][]byte, batchMax), size: batchMax, moved: make(chan struct{}),
 		turns: turns{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}}
 }
 
@@ -209,7 +215,7 @@ func (d *Drain) copy(ctx context.Context, pos journal.Position) (journal.Positio
 			rec.Data = bytes.Clone(data)
 		}
 		d.batch = append(d.batch, ledger.Entry{Pos: uint64(at), Rec: rec})
-		if len(d.batch) == batchMax {
+		if len(d.batch) == d.size {
 			began := time.Now()
 			if pos, storeErr = d.flush(ctx, pos); storeErr == nil {
 				d.giveWay(ctx, pos, time.Since(began))
@@ -238,8 +244,10 @@ func (d *Drain) flush(ctx context.Context, pos journal.Position) (journal.Positi
 	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrRepeated), errors.Is(err, ledger.ErrUnknownKind), errors.Is(err, ledger.ErrMoved), errors.Is(err, txn.ErrBatchFact):
 		return pos, fatal{fmt.Errorf("drain journal: %w", err)}
 	case err != nil:
+		d.size = max(d.size/2, batchMin)
 		return pos, err
 	}
+	d.size = min(d.size+d.size/8, batchMax)
 	pos = journal.Position(d.batch[len(d.batch)-1].Pos)
 	d.backoff = 0
 	d.batch = d.batch[:0]

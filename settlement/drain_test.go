@@ -266,6 +266,24 @@ func TestDrainEndsWithTheJournal(t *testing.T) {
 	})
 }
 
+// A ledger that cannot store a whole batch in time gets smaller ones.
+func TestF62DrainIntoASlowLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const count, most = 3 * batchMax, 100
+		j, s := newMemJournal(t, records(1, count)...), &memStore{t: t, most: most}
+		j.end()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := NewDrain(j, s, lagMax, quiet).Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, s, count)
+		if least := count / most; s.calls > 2*least {
+			t.Errorf("%d batches were tried, where %d would do", s.calls, least)
+		}
+	})
+}
+
 func TestCatchUpEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("ledger is away")

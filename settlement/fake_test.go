@@ -115,6 +115,7 @@ type memStore struct {
 	// fail is asked before each Store; persisted says that the batch arrives
 	// although Store fails.
 	fail func(call int) (err error, persisted bool)
+	most int // entries that it can store in time; 0 is any
 }
 
 func (s *memStore) Position(context.Context) (uint64, error) {
@@ -133,6 +134,9 @@ func (s *memStore) Store(ctx context.Context, entries []ledger.Entry) error {
 		s.t.Errorf("batch of %d", len(entries))
 	}
 	s.calls++
+	if s.most > 0 && len(entries) > s.most {
+		return context.DeadlineExceeded
+	}
 	var err error
 	persisted := true
 	if s.fail != nil {

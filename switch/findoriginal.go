@@ -3,6 +3,7 @@ package acquirer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -25,23 +26,18 @@ func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
 		stands = standing(sl, &rec)
 		settled = s.batches.Settled(&rec.Key, uint64(sl.position))
 	}
-	deeds, whole := s.originals.deeds(rec.ID)
-	if !whole && rec.Day < req.Day.Before() {
+	if _, whole := s.originals.deeds(rec.ID); !whole && rec.Day < req.Day.Before() {
 		undone, err := s.recall(ctx, &rec)
 		if err != nil {
 			s.log.Error("what was done about a transaction cannot be read", "id", rec.ID, "error", err)
 			return txn.RecordsAreUnavailable
 		}
 		stands = stands && !undone
-		deeds, _ = s.originals.deeds(rec.ID)
 	}
 	t := original.Transaction{ID: rec.ID, Kind: rec.Request.Asked(), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands, Settled: settled}
-	if reason := s.cfg.Originals.Permit(&t, deeds, req); reason != txn.Approved {
+	if reason := s.permit(&t, req); reason != txn.Approved {
 		return reason
-	}
-	if s.reversals.owes(rec.ID) { // it was told, and its issuer does not know it yet
-		return txn.OriginalIsBusy
 	}
 	if req.PAN.IsZero() { // the card is the original's, which has one: it was approved
 		pan, err := s.cards.Open(&rec.SealedPAN, rec.ID)
@@ -56,6 +52,29 @@ func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
 	w.gives = req.Kind.Limits() == txn.Credit && rec.Held == txn.Debit && rec.Day == req.Day && rec.Key.Terminal == req.Key.Terminal
 	w.given = rec.Hold()
 	return txn.Approved
+}
+
+// busyWithin is how long a request waits for an issuer to take note of what is owed
+// about its original, as long as that leaves most of its time to be forwarded in.
+const busyWithin = 2 * time.Second
+
+// permit says whether req may be done about t, which it keeps others from. What is under
+// way about it mostly ends within one exchange with the issuer: a terminal that had no
+// answer to its void reverses it and asks again at once (cup-pos I2).
+func (s *Switch) permit(t *original.Transaction, req *txn.Request) txn.Reason {
+	until := time.Now().Add(min(busyWithin, time.Until(req.Deadline)/4))
+	for {
+		deeds, _ := s.originals.deeds(t.ID)
+		ended := s.reversals.ended(t.ID, deeds)
+		deeds, _ = s.originals.deeds(t.ID) // it may have ended just before
+		reason := s.cfg.Originals.Permit(t, deeds, req)
+		if reason == txn.Approved && s.reversals.owes(t.ID) { // it was told, and its issuer does not know it yet
+			reason = txn.OriginalIsBusy
+		}
+		if reason != txn.OriginalIsBusy || ended == nil || !s.gate.wait(ended, until) {
+			return reason
+		}
+	}
 }
 
 // acquireOriginal keeps everybody else from doing something about id until

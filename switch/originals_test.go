@@ -188,6 +188,25 @@ func TestVoidWithoutAnswer(t *testing.T) {
 	}
 }
 
+// A terminal that had no answer to its void reverses it and asks again at once, while the
+// issuer is still told of the reversal: that is waited for, and its cashier not sent away.
+func TestVoidAgainBehindItsReversal(t *testing.T) {
+	h := newHouse(t)
+	h.want("sale", h.ask(sale("10000001", 1, 1000)), txn.Approved, "00")
+	h.bank.acknowledge = func(int) bool {
+		time.Sleep(50 * time.Millisecond) // an issuer's way
+		return true
+	}
+	for stan := uint32(2); stan < 4; stan++ {
+		h.want("void", h.ask(about(txn.KindVoid, stan, 1000, 1)), txn.Approved, "00")
+		h.want("its reversal", h.ask(reversal("10000001", stan, 1000)), txn.Approved, "00")
+	}
+	h.want("void that stands", h.ask(about(txn.KindVoid, 4, 1000, 1)), txn.Approved, "00")
+	if h.used("10000001") != 0 || h.bank.undone(0) != 2 {
+		t.Errorf("%d are used after %d reversals", h.used("10000001"), h.bank.undone(0))
+	}
+}
+
 // A refund is not undone, and its terminal is not told that it is: not even one
 // that came as a request, as ISO 8583:1987 has it.
 func TestRefundIsNotReversed(t *testing.T) {

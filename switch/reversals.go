@@ -13,6 +13,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/failpoint"
+	"github.com/acqswitch/acqswitch/switch/original"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -39,11 +40,12 @@ type owed struct {
 	position journal.Position // of the record that owes it
 	attempts int
 	next     time.Time
-	behind   *owed // of the same original: sent when this one is acknowledged
-	refusals int   // see refused
-	vain     int   // tries that left us and were not acknowledged
-	sent     bool  // its issuer may have got it before: it goes out as a repeat
-	parked   bool  // it is not in the queue; mu guards it
+	behind   *owed         // of the same original: sent when this one is acknowledged
+	refusals int           // see refused
+	vain     int           // tries that left us and were not acknowledged
+	sent     bool          // its issuer may have got it before: it goes out as a repeat
+	parked   bool          // it is not in the queue; mu guards it
+	ended    chan struct{} // closed when it is not owed any more; nil while nobody waits. mu guards it
 
 	// A reversal and the ones behind it have one number, so an answer does not say
 	// which of them it is to.
@@ -136,6 +138,24 @@ func (l *lanes) owes(id txn.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.byID[id] != nil
+}
+
+// ended is closed when the first of what is owed about a transaction or one of its deeds,
+// and waits for no people, is owed no more. It is nil where there is nothing.
+func (l *lanes) ended(id txn.ID, deeds []original.Deed) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := l.byID[id]
+	for i := 0; (o == nil || o.parked) && i < len(deeds); i++ {
+		o = l.byID[deeds[i].ID]
+	}
+	if o == nil || o.parked {
+		return nil
+	}
+	if o.ended == nil {
+		o.ended = make(chan struct{})
+	}
+	return o.ended
 }
 
 // find is what is owed about the leg that a late answer names: of those with its STAN,
@@ -382,6 +402,9 @@ func (l *lanes) end(o *owed, done *txn.Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o.ended != nil {
+		close(o.ended)
+	}
 	if o.behind == nil {
 		delete(l.byID, done.Original)
 		return nil

@@ -44,7 +44,6 @@ type Answered struct {
 type payment struct {
 	ledger.Payout
 	endToEnd string
-	day      txn.Date
 	said     Status
 }
 
@@ -117,7 +116,7 @@ func (b *bank) ordered(ctx context.Context, day txn.Date) ([]*payment, error) {
 	all := []*payment{}
 	err := b.in.Ledger.Payouts(ctx, day, func(p *ledger.Payout) error {
 		if p.Paid > 0 {
-			x := &payment{Payout: *p, day: day, endToEnd: payout.EndToEnd(day, p.Merchant, p.Currency.Letters())}
+			x := &payment{Payout: *p, endToEnd: payout.EndToEnd(day, p.Merchant, p.Currency.Letters())}
 			all = append(all, x)
 			b.payments[x.endToEnd] = x
 		}
@@ -248,7 +247,6 @@ func (s Status) after(k ledger.ActKind) Status {
 
 // Payment is a payout that was ordered, and what became of it.
 type Payment struct {
-	Date     txn.Date
 	Merchant txn.MerchantID
 	Amount   txn.Amount
 	Executes txn.Date
@@ -281,7 +279,7 @@ func Payments(ctx context.Context, l *ledger.Ledger, day txn.Date, fn func(*Paym
 			if p.Paid == 0 {
 				return nil
 			}
-			x := Payment{Date: day, Merchant: p.Merchant, Amount: txn.Amount{Minor: p.Paid, Currency: p.Currency}, Executes: p.Executes,
+			x := Payment{Merchant: p.Merchant, Amount: txn.Amount{Minor: p.Paid, Currency: p.Currency}, Executes: p.Executes,
 				EndToEnd: payout.EndToEnd(day, p.Merchant, p.Currency.Letters())}
 			a := last[x.EndToEnd]
 			x.Status, x.Reason, x.Answered, x.Act = cmp.Or(said[x.EndToEnd], Ordered), a.Reason, a.At, a.Number

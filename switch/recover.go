@@ -237,7 +237,6 @@ func (s *Switch) recount(rec *txn.Record, whole bool) {
 // recount reads records for Recover and has risk count them on a goroutine of its own,
 // since half of the time that a start takes is risk's.
 type recount struct {
-	s       *Switch
 	cut     txn.Date // see Recover; set before the first page is full
 	page    *page
 	free    chan *page
@@ -258,7 +257,7 @@ const (
 )
 
 func newRecount(s *Switch) *recount {
-	r := &recount{s: s, free: make(chan *page, pagesMax), full: make(chan *page, pagesMax)}
+	r := &recount{free: make(chan *page, pagesMax), full: make(chan *page, pagesMax)}
 	for range pagesMax {
 		r.free <- &page{recs: make([]txn.Record, 0, pageRecords)}
 	}

@@ -17,7 +17,6 @@ type Deal struct {
 	Day      txn.Date
 	Merchant txn.MerchantID
 	Terminal txn.TerminalID
-	Kind     txn.Kind
 	Issuer   txn.IssuerID
 	RRN      [12]byte
 	Masked   [txn.PANDigitsMax]byte
@@ -25,7 +24,7 @@ type Deal struct {
 	Left     int64      // of that and what was added later, less refunds and voids; minor units
 }
 
-var selectDeals = `SELECT id, business_date, merchant_id, terminal_id, request, issuer, rrn, pan_masked, currency,
+var selectDeals = `SELECT id, business_date, merchant_id, terminal_id, issuer, rrn, pan_masked, currency,
 		CASE WHEN ` + counts("txn", "$2") + ` THEN ` + standing("txn", "$2") + ` ELSE 0 END,
 		COALESCE((SELECT CAST(SUM(deed.amount * ` + creditKinds("deed") + `) AS BIGINT) FROM txn AS deed WHERE deed.merchant_id = txn.merchant_id
 			AND deed.original_id = txn.id AND ` + counts("deed", "$2") + `), 0)
@@ -50,9 +49,9 @@ func (q queries) deals(ctx context.Context, query string, what any, more ...any)
 	err = q.rows(ctx, "read deals", func(scan func(...any) error) error {
 		var d Deal
 		var id, deeds int64
-		var day, merchant, terminal, request, issuer, rrn, masked string
-		err := scan(&id, &day, &merchant, &terminal, &request, &issuer, &rrn, &masked, &d.Paid.Currency, &d.Paid.Minor, &deeds)
-		d.ID, d.Kind, d.Left = txn.ID(id), kinds[request], d.Paid.Minor+deeds
+		var day, merchant, terminal, issuer, rrn, masked string
+		err := scan(&id, &day, &merchant, &terminal, &issuer, &rrn, &masked, &d.Paid.Currency, &d.Paid.Minor, &deeds)
+		d.ID, d.Left = txn.ID(id), d.Paid.Minor+deeds
 		err = errors.Join(err, scanDay(&d.Day, day), untext(d.Merchant[:], ' ', []byte(merchant)), untext(d.Terminal[:], ' ', []byte(terminal)),
 			untext(d.Issuer[:], 0, []byte(issuer)), untext(d.RRN[:], 0, []byte(rrn)), untext(d.Masked[:], 0, []byte(masked)))
 		if err != nil {

@@ -17,7 +17,7 @@ var (
 
 // of is an approved transaction of 1,000.00.
 func of(k txn.Kind) *Transaction {
-	return &Transaction{ID: 1, Kind: k, Key: key, Merchant: merchant, Card: txn.CardToken{1}, Amount: txn.Amount{Minor: 1000_00, Currency: txn.CNY},
+	return &Transaction{Kind: k, Key: key, Merchant: merchant, Card: txn.CardToken{1}, Amount: txn.Amount{Minor: 1000_00, Currency: txn.CNY},
 		Day: day, AuthCode: auth, Stands: true}
 }
 

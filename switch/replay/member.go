@@ -21,10 +21,9 @@ import (
 // member is a terminal of a load.
 type member struct {
 	terminal.Profile
-	keys   *terminal.Keys // nil: no MACs and no PINs
-	number uint32         // among all
-	place  int            // in its lane
-	stan   uint32         // of its last request
+	keys  *terminal.Keys // nil: no MACs and no PINs
+	place int            // in its lane
+	stan  uint32         // of its last request
 
 	// flights are its requests in flight, each at its trace number modulo their
 	// number, a power of two. Its lane's mu guards them.
@@ -81,7 +80,7 @@ func enlist(p *Profile, o *LoadOptions) (*roster, error) {
 	stan := uint32(time.Now().UnixMilli() / 10 % txn.STANMax)
 	r := &roster{d: d, members: make([]*member, len(o.Identities)), failed: map[string]failure{}}
 	for i, id := range o.Identities {
-		t := &member{number: uint32(i), stan: stan}
+		t := &member{stan: stan}
 		t.Profile = terminal.Profile{Terminal: txn.MakeTerminalID(id.Terminal), Merchant: txn.MakeMerchantID(id.Merchant), Currency: txn.CNY, Batch: 1}
 		r.members[i] = t
 		if !p.MAC {

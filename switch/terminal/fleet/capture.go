@@ -22,15 +22,12 @@ const (
 // Capture is the traffic of terminals found in a capture file.
 type Capture struct {
 	Sessions []*Session // in the order of their first packets
-	Packets  int        // in the file, others' too
 }
 
 // Session is one TCP connection of a terminal or a concentrator.
 type Session struct {
 	Client    netip.AddrPort
-	Port      uint16 // of the switch
 	Dialect   *dialect.Terminal
-	Start     time.Time
 	End       time.Time // when the terminal hung up, or of the last packet
 	Exchanges []Exchange
 	// Broken says why the session's bytes could be followed no further, empty if
@@ -72,7 +69,6 @@ func ReadCapture(r io.Reader, ports map[uint16]*dialect.Terminal) (*Capture, err
 	}
 	c := collector{open: map[*capture.Session]*collected{}}
 	stats, err := capture.Follow(r, o, &c)
-	c.capture.Packets = stats.Packets
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read capture: %w", err)
@@ -100,7 +96,7 @@ func (c *collector) Open(s *capture.Session) error {
 	if len(c.capture.Sessions) == captureSessionsMax {
 		return fmt.Errorf("is the first of a session beyond the limit of %d", captureSessionsMax)
 	}
-	kept := &Session{Client: s.Client, Port: s.Server.Port(), Dialect: s.Dialect.Terminal, Start: s.Start}
+	kept := &Session{Client: s.Client, Dialect: s.Dialect.Terminal}
 	c.open[s] = &collected{Session: kept}
 	c.capture.Sessions = append(c.capture.Sessions, kept)
 	return nil

@@ -79,11 +79,11 @@ const mismatchesMax = 100
 
 // Progress is how far a run is.
 type Progress struct {
-	Done, Total     int // messages; Done includes those of an earlier run
-	Terminals, Open int // Open are at work
-	Approved        int
-	Mismatches      int
-	Elapsed         time.Duration
+	Done, Total int // messages; Done includes those of an earlier run
+	Open        int // terminals at work
+	Approved    int
+	Mismatches  int
+	Elapsed     time.Duration
 }
 
 // tally counts for all terminals of a run.
@@ -180,7 +180,7 @@ func (t *tally) mismatch(s *Step, got string) {
 func (t *tally) progress() Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Progress{Done: t.r.Earlier + t.r.Messages, Total: t.total, Terminals: t.r.Terminals, Open: t.open,
+	return Progress{Done: t.r.Earlier + t.r.Messages, Total: t.total, Open: t.open,
 		Approved: t.approved, Mismatches: t.r.MismatchCount, Elapsed: time.Since(t.began)}
 }
 

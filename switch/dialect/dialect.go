@@ -156,7 +156,6 @@ func (t *Terminal) Decode(x *Exchange, received time.Time) error {
 	if req.MTI&0x0010 != 0 {
 		return ErrResponse
 	}
-	req.Repeat = req.MTI&1 == 1
 	readText(m, 41, req.Key.Terminal[:])
 	readText(m, 42, req.Merchant[:])
 	readMAC(x)

@@ -110,7 +110,7 @@ var wants = []want{
 // left out.
 func facts(r *txn.Request) string {
 	s := r.Kind.String()
-	if r.Repeat {
+	if r.MTI&1 == 1 { // the repeat form
 		s += " again"
 	}
 	s += fmt.Sprintf(" %s %s batch %d stan %d", r.Key.Terminal, r.Merchant, r.Key.Batch, r.Key.STAN)

@@ -26,7 +26,6 @@ type Request struct {
 	Dialect        uint8 // index of the dialect that decoded it
 	Kind           Kind
 	MTI            uint16 // 0x0200 is 200 decimal digits packed as BCD: 0x0200
-	Repeat         bool   // the MTI's repeat form, such as 0201
 	Key            Key
 	Merchant       MerchantID
 	ProcessingCode [6]byte // DE3

@@ -301,7 +301,7 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			label := telemetry.Label{Key: "issuer", Value: is.Name}
 			pace[is.Name] = new(linePace)
 			unmatched[is.Name], malformed[is.Name] = a.telemetry.Counter(telemetry.LinkUnmatched, label), a.telemetry.Counter(telemetry.LinkMalformed, label)
-			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, telemetry.Label{Key: "issuer", Value: is.Name})
+			late[txn.MakeIssuerID(is.Name)] = a.telemetry.Histogram(telemetry.LateAfter, telemetry.Seconds, label)
 		}
 	}
 	links := newLinkLog(a.log)

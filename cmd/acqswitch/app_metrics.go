@@ -60,6 +60,7 @@ func (a *app) measure() {
 		label := telemetry.Label{Key: "issuer", Value: is.Issuer}
 		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)
 		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
+		t.CounterFunc(telemetry.LateLost, func() uint64 { return a.issuers.Status()[i].LateLost }, label)
 		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)
 		if !is.CertificateEnds.IsZero() {
 			t.Gauge(telemetry.LinkCertificate, func() int64 { return int64(time.Until(a.issuers.Status()[i].CertificateEnds) / time.Second) }, label)

@@ -20,6 +20,9 @@ func TestStatus(t *testing.T) {
 	if got.PID != s.server.cmd.Process.Pid || got.Journal == 0 || got.DiskFree == 0 || len(got.Issuers) != 1 || got.Issuers[0] != (linkStatus{"east", 1, 1, "closed", 0}) {
 		t.Errorf("%+v", got)
 	}
+	if _, body := s.get("/metrics"); !strings.Contains(body, `acq_link_late_lost_total{issuer="east"} 0`) {
+		t.Error("lost late answers are not counted")
+	}
 	s.bank.stop(os.Kill)
 	s.until("the link is seen to be down", func() bool {
 		r := s.cli(of...)

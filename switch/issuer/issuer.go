@@ -28,7 +28,7 @@ type issuer struct {
 	turn     atomic.Uint32 // spreads calls over the links
 	table    *table
 	breaker  *breaker
-	dropped  atomic.Int64 // late answers that found the queue full
+	dropped  atomic.Uint64 // late answers that found the queue full
 	// settles is the day (DE15) that the issuer's last cut-over began; nil until one
 	// names it. A restart forgets it: until the next cut-over the day is then the one in
 	// the issuer's answers, or else our own.

@@ -149,8 +149,8 @@ func TestAdvise(t *testing.T) {
 				entries, err := sim.Book()
 				return err == nil && len(entries) == c.booked
 			})
-			if s := b.Status()[0]; s.Advices != 0 {
-				t.Errorf("still held: %+v", s)
+			if n := b.InFlight(); n != 0 {
+				t.Errorf("%d still held", n)
 			}
 		})
 	}

@@ -411,10 +411,8 @@ type Status struct {
 	Issuer    string
 	Links, Up int
 	InFlight  int // requests
-	Advices   int // in flight
-	Reversals int // in flight
 	Breaker   string
-	LateLost  int64 // late answers that Hooks.Late was too slow for
+	LateLost  uint64 // late answers that Hooks.Late was too slow for
 	// CertificateEnds is when the first certificate ends that the links need; zero
 	// where they are plain.
 	CertificateEnds time.Time
@@ -424,7 +422,7 @@ type Status struct {
 func (r *Router) Status() []Status {
 	out := make([]Status, len(r.issuers))
 	for i, is := range r.issuers {
-		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest), Advices: is.table.busy(classAdvice), Reversals: is.table.busy(classReversal),
+		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest),
 			Breaker: is.breaker.name(), LateLost: is.dropped.Load(), CertificateEnds: is.certificateEnds()}
 		for _, l := range is.links {
 			if l.wire.Load() != nil {

@@ -165,7 +165,7 @@ func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
 		}
 	}
 	late := func() (n int64) { // or lost to a full queue
-		b.read(func() { n = int64(len(b.late)) + b.Status()[0].LateLost })
+		b.read(func() { n = int64(len(b.late)) + int64(b.Status()[0].LateLost) })
 		return n
 	}
 	eventually(t, "every late answer", func() bool { return late() >= unknown.Load() })

@@ -46,11 +46,17 @@ var (
 	LinkBreaker = Metric{"acq.link.breaker", "{state}", "State of the issuer's breaker: 0 closed, 1 half open, 2 open."}
 	LinkLate    = Metric{"acq.link.late_answers", "{answer}", "Answers that came after the timeout."}
 	// {issuer}
+	LateAfter = Metric{"acq.link.late_after", "s", "How long after the request was decided its issuer's answer came."}
+	// {issuer}
+	LateLost = Metric{"acq.link.late_lost", "{answer}", "Answers after the timeout that came too fast to be recorded."}
+	// {issuer}
 	LinkUnmatched = Metric{"acq.link.unmatched", "{answer}", "Answers that match no request, or contradict theirs."}
+	// {issuer}
 	LinkMalformed = Metric{"acq.link.malformed", "{message}", "Messages that cannot be read or written, came with a wrong MAC, or came back rejected."}
 	// {issuer, currency}
 	Exposure        = Metric{"acq.standin.exposure", "{minor unit}", "Approved in the issuer's place and not taken note of yet."}
 	ReversalsQueued = Metric{"acq.reversals.queued", "{reversal}", "Reversals owed and not acknowledged."}
+	ReversalsParked = Metric{"acq.reversals.parked", "{reversal}", "Reversals and advices that issuers refuse for good: people must decide."}
 
 	Forgotten = Metric{"acq.risk.forgotten", "{entry}", "What was forgotten of the recent past before its time, for want of room: windows that begin anew."}
 	Policy    = Metric{"acq.risk.policy", "{policy}", "Number of the policy in force; 0 is a file's or the built-in one."}
@@ -61,9 +67,6 @@ var (
 	FlushDuration = Metric{"acq.journal.flush.duration", "s", "Time of one journal flush."}
 	Recorded      = Metric{"acq.recorder.messages", "{message}", "Messages written to the recorder's capture."}
 	NotRecorded   = Metric{"acq.recorder.dropped.messages", "{message}", "Messages that the recorder had no room for."}
-	// {issuer}
-	LateAfter       = Metric{"acq.link.late_after", "s", "How long after the request was decided its issuer's answer came."}
-	ReversalsParked = Metric{"acq.reversals.parked", "{reversal}", "Reversals and advices that issuers refuse for good: people must decide."}
 
 	LogLost      = Metric{"acq.log.lost", "{line}", "Log lines that were lost because nobody takes them."}
 	DiskFree     = Metric{"acq.journal.disk.free", "By", "Free space of the disk that the journal is on."}

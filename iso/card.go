@@ -37,9 +37,9 @@ func guessable(m *Message, n int) bool {
 	return n > fieldMax || !fixedMeaning[n] && n != 55 && !joined
 }
 
-// OwnCards appends the message's own card numbers: of DE2, and of the tracks and
+// OwnCards are the message's own card numbers: of DE2, and of the tracks and
 // accounts that begin with one.
-func (m *Message) OwnCards(own [][]byte) [][]byte {
+func (m *Message) OwnCards() (own [][]byte) {
 	for _, n := range []int{2, 34, 35, 102, 103} {
 		v := m.AppendDigits(nil, n)
 		end := 0

@@ -44,7 +44,7 @@ func TestIssued(t *testing.T) {
 
 // TestOwnCards: a message's own cards are those of all its fields that name one.
 func TestOwnCards(t *testing.T) {
-	c := MustCompile(ISO87(BitmapHex), ISO87Framing(PrefixBinary2, 4096))
+	c := MustCompile(ISO87(BitmapHex), Framing{Prefix: PrefixBinary2, SizeMax: 4096})
 	pans := map[int]string{2: "6222021234567890128", 34: "6222021234567890136", 35: "6222021234567890144=3012", 102: "6222021234567890151", 103: "622202123456"}
 	e := c.Begin(nil, nil, nil, 0x0200)
 	for _, n := range []int{2, 34, 35, 102, 103} {
@@ -59,7 +59,7 @@ func TestOwnCards(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, own := range m.OwnCards(nil) {
+	for _, own := range m.OwnCards() {
 		got = append(got, string(own))
 	}
 	if want := []string{pans[2], pans[34], pans[35][:19], pans[102], pans[103]}; strings.Join(got, " ") != strings.Join(want, " ") {

@@ -73,7 +73,7 @@ var (
 	testHex32         = MustCompile(ISO87(BitmapHex32), Framing{SizeMax: 4096})
 	testNetwork       = MustCompile(CUPS(), Framing{SizeMax: 4096})
 	testCUPS          = MustCompile(CUPS(), CUPSFraming(4096))
-	testBinary        = MustCompile(ISO87(BitmapBinary), ISO87Framing(PrefixASCII4, 4096))
+	testBinary        = MustCompile(ISO87(BitmapBinary), Framing{Prefix: PrefixASCII4, SizeMax: 4096})
 )
 
 func fixtures(t testing.TB) []fixture {

@@ -17,12 +17,6 @@ const (
 	BitmapHex32                // always 32 hexadecimal characters, bit 1 clear
 )
 
-// ISO87Framing is a frame of ISO 8583:1987 as most hosts speak it: a length
-// and the message, no header.
-func ISO87Framing(prefix Prefix, sizeMax int) Framing {
-	return Framing{Prefix: prefix, SizeMax: sizeMax}
-}
-
 // ISO87 is ISO 8583:1987 in ASCII: every number and length as characters. The
 // eight-byte binary fields (52, 64, 96, 128) are spelled as the bitmap is: raw
 // or in hexadecimal; DE55 takes any bytes. Tracks are text, since hosts send them

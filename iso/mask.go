@@ -56,7 +56,7 @@ func maskPAN(v []byte) string {
 // ReplacePacked find in it: of a card number the first six and the last four
 // digits stay.
 func maskCards(m *Message, n int, v []byte) []byte {
-	own := m.OwnCards(nil)
+	own := m.OwnCards()
 	v = bytes.Clone(v)
 	marks, _ := MarkCards(nil, m, n, v, own)
 	for i := 0; i < len(v); i++ {

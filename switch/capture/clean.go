@@ -114,7 +114,7 @@ func (c *Cleaner) Message(d *Dialect, frame []byte) error {
 	if err := d.Parse(m, frame); err != nil {
 		return err
 	}
-	own := m.OwnCards(nil)
+	own := m.OwnCards()
 	if m.Has(55) {
 		own = chipCards(own, m.Value(55))
 	}

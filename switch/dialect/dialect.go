@@ -80,7 +80,7 @@ var terminals = [...]*Terminal{
 func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
 	return &Terminal{
 		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87, hex: b != iso.BitmapBinary,
-		codec: iso.MustCompile(iso.ISO87(b), iso.ISO87Framing(p, txn.FrameSizeMax)),
+		codec: iso.MustCompile(iso.ISO87(b), iso.Framing{Prefix: p, SizeMax: txn.FrameSizeMax}),
 	}
 }
 

@@ -36,7 +36,7 @@ var links = map[string]*Link{
 }
 
 func iso87Link(bitmap iso.Bitmap, prefix iso.Prefix) *Link {
-	return &Link{iso.MustCompile(iso.ISO87(bitmap), iso.ISO87Framing(prefix, txn.FrameSizeMax)), &linkForms, KindISO87}
+	return &Link{iso.MustCompile(iso.ISO87(bitmap), iso.Framing{Prefix: prefix, SizeMax: txn.FrameSizeMax}), &linkForms, KindISO87}
 }
 
 // LinkNames are the names of the kinds of issuer links, in order.

@@ -349,7 +349,7 @@ func (r *Ring) counting(put func([]byte) error) error {
 	for id, k := range r.shared {
 		b := append(append([]byte{id.record}, id.name[:]...), k.Sealed...)
 		if id.record == recordZoneMAC {
-			b = appendZoneMACs(nil, id.name, k, r.replacedMACs[id.name])
+			b = zoneMACsRecord(id.name, k, r.replacedMACs[id.name])
 		}
 		if err := put(b); err != nil {
 			return err

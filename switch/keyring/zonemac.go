@@ -68,7 +68,7 @@ func (r *Ring) replaceZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
 	defer r.logging.RUnlock()
 	before := &replacedMAC{key: old, until: time.Now().Add(zoneMACGrace)}
 	if err == nil {
-		err = r.append(appendZoneMACs(nil, issuer, zak, before))
+		err = r.append(zoneMACsRecord(issuer, zak, before))
 	}
 	if err != nil {
 		return fmt.Errorf("set the ZAK that %s sent: %w", zak.Owner, err)
@@ -80,18 +80,18 @@ func (r *Ring) replaceZoneMAC(issuer txn.IssuerID, zak keys.Key) error {
 	return nil
 }
 
-// appendZoneMACs appends the record of an issuer's MAC key, and of the one before while that
-// is taken:
+// zoneMACsRecord is the record of an issuer's MAC key, and of the one before while that is
+// taken:
 //
 //	kind | issuer 12 | until 8, in seconds | size 1 | the key before | the key
-func appendZoneMACs(dst []byte, issuer txn.IssuerID, zak keys.Key, before *replacedMAC) []byte {
+func zoneMACsRecord(issuer txn.IssuerID, zak keys.Key, before *replacedMAC) []byte {
 	if before == nil || time.Now().After(before.until) {
-		return append(append(append(dst, recordZoneMAC), issuer[:]...), zak.Sealed...)
+		return append(append([]byte{recordZoneMAC}, issuer[:]...), zak.Sealed...)
 	}
-	dst = append(append(dst, recordZoneMACs), issuer[:]...)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(before.until.Unix()))
-	dst = append(append(dst, byte(len(before.key.Sealed))), before.key.Sealed...)
-	return append(dst, zak.Sealed...)
+	b := append([]byte{recordZoneMACs}, issuer[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(before.until.Unix()))
+	b = append(append(b, byte(len(before.key.Sealed))), before.key.Sealed...)
+	return append(b, zak.Sealed...)
 }
 
 // restoreZoneMACs reads such a record's body.

@@ -278,7 +278,7 @@ func (a *aggregate) write(f *ledger.Fact, p *priced) {
 		note = strings.TrimPrefix(note+"; "+x.what, "; ")
 	}
 	code, amount := f.Amount.Currency.Letters(), func(minor int64) string { return majorUnits(minor, f.Amount.Currency) }
-	l := [...]string{f.Merchant.String(), f.Day.String(), a.clock(f.At), f.Terminal.String(), six(f.Batch), six(f.STAN), trimmed(f.RRN[:]), trimmed(f.Masked[:]),
+	l := [...]string{f.Merchant.String(), f.Day.String(), a.clock(f.At), f.Terminal.String(), six(f.Batch), six(f.STAN), printable(f.RRN[:]), printable(f.Masked[:]),
 		f.Kind.String(), code, amount(sign * f.Amount.Minor), amount(fees), amount(p.Net()), note}
 	a.out.line(statementsFile, l[:]...)
 	a.statement.line(&l)

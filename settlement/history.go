@@ -198,7 +198,7 @@ func (h *history) answered(rec *txn.Record) {
 		r.check(RuleRRN).Checked++
 		k := rrnOfDay{rec.Day, rec.RRN}
 		if other, ok := h.rrns[k]; ok && other != rec.ID {
-			r.broken(RuleRRN, rec.ID, "RRN %s of %s is also that of transaction %s", trimmed(rec.RRN[:]), rec.Day, other)
+			r.broken(RuleRRN, rec.ID, "RRN %s of %s is also that of transaction %s", printable(rec.RRN[:]), rec.Day, other)
 		}
 		h.rrns[k] = rec.ID
 	}

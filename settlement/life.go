@@ -65,9 +65,9 @@ func Lives(ctx context.Context, l *ledger.Ledger, j Journal, day txn.Date, rrn s
 		if err != nil || orig == nil {
 			return nil, err
 		}
-		all, err := Lives(ctx, l, j, orig.Day, trimmed(orig.RRN[:]), fees)
+		all, err := Lives(ctx, l, j, orig.Day, printable(orig.RRN[:]), fees)
 		for i := range all {
-			all[i].RRN = trimmed(orig.RRN[:])
+			all[i].RRN = printable(orig.RRN[:])
 		}
 		return all, err
 	}
@@ -144,7 +144,7 @@ func (s *lives) fromJournal(ctx context.Context, j Journal) error {
 			return fmt.Errorf("decode journal record %d: %w", at, err)
 		}
 		subject := subjectID(&rec)
-		if rec.Day == s.day && trimmed(rec.RRN[:]) == s.rrn && subject == rec.ID {
+		if rec.Day == s.day && printable(rec.RRN[:]) == s.rrn && subject == rec.ID {
 			s.add(rec.ID, uint64(at), &rec)
 			return ctx.Err()
 		}
@@ -181,7 +181,7 @@ func (s *lives) reversed(ctx context.Context, l *ledger.Ledger, j Journal) (orig
 	id := txn.ID(0)
 	for _, wanted := range [...]func(*txn.Record) bool{
 		func(r *txn.Record) bool {
-			return r.Kind == txn.RecordReversalDue && (r.Day == s.day || r.Day == s.day.Before()) && trimmed(r.RRN[:]) == s.rrn
+			return r.Kind == txn.RecordReversalDue && (r.Day == s.day || r.Day == s.day.Before()) && printable(r.RRN[:]) == s.rrn
 		},
 		func(r *txn.Record) bool { return r.Kind == txn.RecordOutcome && r.ID == id },
 	} {
@@ -214,7 +214,7 @@ func (s *lives) add(id txn.ID, pos uint64, rec *txn.Record) {
 	step := s.steps[id][pos]
 	step.Position, step.At, step.Record, step.Text = pos, rec.At, rec.Kind.String(), stepText(rec)
 	if step.About = subjectID(rec) != id; step.About {
-		step.Text += ", RRN " + trimmed(rec.RRN[:]) // by which it is explained itself
+		step.Text += ", RRN " + printable(rec.RRN[:]) // by which it is explained itself
 	}
 	if rec.Kind == txn.RecordOutcome { // events repeat what they are about
 		for i, micros := range rec.Took {
@@ -255,15 +255,15 @@ func stepText(r *txn.Record) string {
 	_, key := r.Subject()
 	leg := func() {
 		if r.Leg.Issuer != (txn.IssuerID{}) {
-			say("issuer %s as STAN %06d of %s", r.Leg.Issuer, r.Leg.STAN, trimmed(r.Leg.Time[:]))
+			say("issuer %s as STAN %06d of %s", r.Leg.Issuer, r.Leg.STAN, printable(r.Leg.Time[:]))
 		}
 	}
 	switch r.Kind {
 	case txn.RecordIntent:
 		say("%s of %s", r.Request, r.Amount.InLetters())
-		say("MTI %04X, DE3 %s, DE22 %02d", r.MTI, trimmed(r.ProcessingCode[:]), r.Entry)
+		say("MTI %04X, DE3 %s, DE22 %02d", r.MTI, printable(r.ProcessingCode[:]), r.Entry)
 		say("terminal %s batch %06d STAN %06d", key.Terminal, key.Batch, key.STAN)
-		say("card %s", trimmed(r.Masked[:]))
+		say("card %s", printable(r.Masked[:]))
 		if r.CardType != txn.CardUnknown {
 			say("%s", r.CardType)
 		}
@@ -277,19 +277,19 @@ func stepText(r *txn.Record) string {
 		if r.Reason != txn.Approved {
 			say("%s", r.Reason)
 		}
-		say("told %s", trimmed(r.Code[:]))
+		say("told %s", printable(r.Code[:]))
 		if r.IssuerCode != ([2]byte{}) {
-			say("issuer said %s", trimmed(r.IssuerCode[:]))
+			say("issuer said %s", printable(r.IssuerCode[:]))
 		}
 		if r.AuthCode != ([6]byte{}) {
-			say("authorization code %s", trimmed(r.AuthCode[:]))
+			say("authorization code %s", printable(r.AuthCode[:]))
 		}
 		if r.Owes() {
 			say("a %s is owed", owedName(r))
 		}
 	case txn.RecordReversalDue:
 		if r.Key != (txn.Key{}) {
-			say("the terminal asked for it with STAN %06d and was told %s", r.Key.STAN, trimmed(r.Code[:]))
+			say("the terminal asked for it with STAN %06d and was told %s", r.Key.STAN, printable(r.Code[:]))
 		} else {
 			say("the answer could not be delivered")
 		}
@@ -301,15 +301,15 @@ func stepText(r *txn.Record) string {
 		if len(r.Data) > 0 {
 			say("a person resolved it: %s", r.Data)
 		} else {
-			say("the issuer answered %s at attempt %d", trimmed(r.IssuerCode[:]), r.Attempts)
+			say("the issuer answered %s at attempt %d", printable(r.IssuerCode[:]), r.Attempts)
 		}
 		if r.Held != txn.NoEffect {
 			say("limits given back")
 		}
 	case txn.RecordLate:
-		say("the issuer answered %s after the request was decided", trimmed(r.IssuerCode[:]))
+		say("the issuer answered %s after the request was decided", printable(r.IssuerCode[:]))
 	case txn.RecordParked:
-		say("the issuer answered %s at attempt %d; it is not sent any more, a person must decide", trimmed(r.IssuerCode[:]), r.Attempts)
+		say("the issuer answered %s at attempt %d; it is not sent any more, a person must decide", printable(r.IssuerCode[:]), r.Attempts)
 	case txn.RecordReleased:
 		say("a person has it sent again: %s", r.Data)
 	}

@@ -207,9 +207,9 @@ func describe(pos uint64, r *txn.Record) string {
 	_, key := r.Subject()
 	s := fmt.Sprintf("#%d %s %s %s of %s: %s, merchant %s, terminal %s batch %06d STAN %06d, card %s",
 		pos, r.At.Format("2006-01-02T15:04:05.000000Z"), r.Request, r.Kind, subjectID(r), r.Amount,
-		r.Merchant, key.Terminal, key.Batch, key.STAN, trimmed(r.Masked[:]))
+		r.Merchant, key.Terminal, key.Batch, key.STAN, printable(r.Masked[:]))
 	if r.Kind == txn.RecordOutcome {
-		s += fmt.Sprintf(", %s: %s, code %s, RRN %s, auth %s", r.Outcome, r.Reason, trimmed(r.Code[:]), trimmed(r.RRN[:]), trimmed(r.AuthCode[:]))
+		s += fmt.Sprintf(", %s: %s, code %s, RRN %s, auth %s", r.Outcome, r.Reason, printable(r.Code[:]), printable(r.RRN[:]), printable(r.AuthCode[:]))
 	}
 	if r.Stays != 0 {
 		s += fmt.Sprintf(", leaves %s", txn.Amount{Minor: r.Stays, Currency: r.Amount.Currency})
@@ -225,9 +225,9 @@ func subjectID(r *txn.Record) txn.ID {
 	return id
 }
 
-// trimmed is a fixed field for people: without padding, - when empty, with ?
+// printable is a fixed field for people: without padding, - when empty, with ?
 // for what cannot be printed.
-func trimmed(b []byte) string {
+func printable(b []byte) string {
 	s := txn.Text(b)
 	if s == "" {
 		return "-"

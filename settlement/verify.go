@@ -319,7 +319,7 @@ func (v *verifier) usage(ctx context.Context) error {
 func party(p ledger.Party) string {
 	id := fmt.Sprintf("%x", p.ID)
 	if p.Scope == txn.ScopeTerminal || p.Scope == txn.ScopeMerchant {
-		id = trimmed(p.ID[:])
+		id = printable(p.ID[:])
 	}
 	return fmt.Sprintf("%s %s, %s by %s cards,", p.Scope, id, p.Method, p.CardType)
 }

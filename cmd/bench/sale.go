@@ -51,7 +51,8 @@ const (
 // newSale is the n-th terminal's sale of 123.45 CNY: a chip card of its own with
 // PIN, track 2, position and MAC; 446 bytes with the length.
 func newSale(n int) (sale, error) {
-	pan := withCheckDigit(fmt.Sprintf("622202%012d", n))
+	pan := fmt.Sprintf("622202%012d", n)
+	pan += string(txn.CheckDigit([]byte(pan)))
 	e := cupPOS.Begin(nil, []byte("\x60\x00\x03\x00\x00"), []byte("\x60\x31\x00\x31\x00\x00"), 0x0200)
 	for _, f := range [...]struct {
 		field int
@@ -109,21 +110,6 @@ func (s *sale) number(stan uint32) {
 		mac, _ := algo.MACCUPECB.MAC(algo.MACKey{Whole: s.tak}, s.signed) // a wrong one is refused, and counted
 		copy(s.mac, mac[:])
 	}
-}
-
-// withCheckDigit appends the Luhn digit.
-func withCheckDigit(digits string) string {
-	sum := 0
-	for i := range len(digits) {
-		d := int(digits[len(digits)-1-i] - '0')
-		if i%2 == 0 {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum += d
-	}
-	return digits + string(rune('0'+(10-sum%10)%10))
 }
 
 // approved says that an answer approves: a 0210 with 00.

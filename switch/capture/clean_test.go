@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 var testKey = bytes.Repeat([]byte{7}, KeySize)
@@ -34,7 +35,7 @@ func TestPseudonym(t *testing.T) {
 			other := []byte(pan)
 			elsewhere, _ := NewCleaner(bytes.Repeat([]byte{8}, KeySize), 6)
 			elsewhere.pseudonym(other)
-			valid := func(s []byte) bool { return checkDigit(s[:len(s)-1]) == s[len(s)-1] }
+			valid := func(s []byte) bool { return txn.CheckDigit(s[:len(s)-1]) == s[len(s)-1] }
 			switch {
 			case len(got) != len(pan) || string(got[:6]) != pan[:6]:
 				t.Errorf("%s has another length or issuer", got)
@@ -52,7 +53,7 @@ func TestPseudonym(t *testing.T) {
 	seen := map[string]bool{}
 	for n := range 100_000 {
 		pan := fmt.Appendf(nil, "6222021%05d", n) // 12 digits, all of a class
-		pan = append(pan, checkDigit(pan))
+		pan = append(pan, txn.CheckDigit(pan))
 		c.pseudonym(pan)
 		if seen[string(pan)] {
 			t.Fatalf("two cards have the pseudonym of number %d", n)

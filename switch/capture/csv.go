@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // Limits of a template.
@@ -155,7 +157,7 @@ func generated(what string, n int, at time.Time, rng *rand.Rand) (string, error)
 		for len(body) < 15 {
 			body = append(body, byte('0'+rng.IntN(10)))
 		}
-		return string(append(body, checkDigit(body))), nil
+		return string(append(body, txn.CheckDigit(body))), nil
 	case "time":
 		form := strings.NewReplacer("YY", "06", "MM", "01", "DD", "02", "hh", "15", "mm", "04", "ss", "05").Replace(of)
 		if form == of {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // jposMax bounds the text of one message in a jPOS log.
@@ -277,7 +279,7 @@ func unmasked(v string) string {
 		}
 	}
 	for d := byte('0'); last >= 0 && pan > 1 && d <= '9'; d++ {
-		if b[last] = d; checkDigit(b[:pan-1]) == b[pan-1] {
+		if b[last] = d; txn.Luhn(b[:pan]) {
 			break
 		}
 	}

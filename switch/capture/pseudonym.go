@@ -50,7 +50,7 @@ func (c *Cleaner) pseudonym(pan []byte) {
 		return
 	}
 	body, check := pan[:len(pan)-1], &pan[len(pan)-1]
-	off := (*check - checkDigit(body) + 10) % 10
+	off := (*check - txn.CheckDigit(body) + 10) % 10
 	mid := body[keep:]
 	half := len(mid) / 2
 	left, right := number(mid[:half]), number(mid[half:])
@@ -65,7 +65,7 @@ func (c *Cleaner) pseudonym(pan []byte) {
 	}
 	digits(mid[:half], left)
 	digits(mid[half:], right)
-	*check = '0' + (checkDigit(body)-'0'+off)%10
+	*check = '0' + (txn.CheckDigit(body)-'0'+off)%10
 }
 
 func (c *Cleaner) round(bin []byte, size int, off byte, round int, half uint64) uint64 {
@@ -96,19 +96,4 @@ func power(digits int) uint64 {
 		n *= 10
 	}
 	return n
-}
-
-// checkDigit is Luhn's of the digits before it.
-func checkDigit(body []byte) byte {
-	sum := 0
-	for i, d := range body {
-		n := int(d - '0')
-		if (len(body)-i)%2 == 1 {
-			if n *= 2; n > 9 {
-				n -= 9
-			}
-		}
-		sum += n
-	}
-	return '0' + byte((10-sum%10)%10)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 const jposLog = `<log realm="org.jpos.q2.Q2" at="2026-11-20T10:00:00.000" lifespan="1ms">
@@ -104,7 +105,7 @@ func TestJPOS(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(all, "\n"), strings.Join(want, "\n"))
 	}
 	pan := messages[0].AppendDigits(nil, 2)
-	if len(pan) != 16 || string(pan[:6]) != "999901" || string(pan[12:]) != "0012" || checkDigit(pan[:15]) != pan[15] {
+	if len(pan) != 16 || string(pan[:6]) != "999901" || string(pan[12:]) != "0012" || txn.CheckDigit(pan[:15]) != pan[15] {
 		t.Errorf("the masked card is %s", pan)
 	}
 	if messages[0].Has(14) || messages[0].Has(35) || messages[0].Has(52) {
@@ -216,7 +217,7 @@ func TestTemplate(t *testing.T) {
 	for i, m := range messages[:5] {
 		pan := m.AppendDigits(nil, 2)
 		amount, _ := m.Uint(4)
-		if len(pan) != 16 || string(pan[:6]) != "999901" || checkDigit(pan[:15]) != pan[15] || amount < 100 || amount > 50000 || !bytes.Equal(pan, same[i].AppendDigits(nil, 2)) {
+		if len(pan) != 16 || string(pan[:6]) != "999901" || txn.CheckDigit(pan[:15]) != pan[15] || amount < 100 || amount > 50000 || !bytes.Equal(pan, same[i].AppendDigits(nil, 2)) {
 			t.Errorf("message %d: card %s, amount %d", i, pan, amount)
 		}
 	}

@@ -49,7 +49,13 @@ func (p *PAN) LuhnValid() bool { return p.n > 0 && Luhn(p.digits[:p.n]) }
 
 // Luhn says whether the last of some digits is the check digit of the others.
 func Luhn(digits []byte) bool {
-	sum, double := 0, false
+	last := len(digits) - 1
+	return CheckDigit(digits[:last]) == digits[last]
+}
+
+// CheckDigit is Luhn's of the digits before it.
+func CheckDigit(digits []byte) byte {
+	sum, double := 0, true
 	for i := len(digits) - 1; i >= 0; i-- {
 		d := int(digits[i] - '0')
 		if double {
@@ -59,7 +65,7 @@ func Luhn(digits []byte) bool {
 		}
 		sum, double = sum+d, !double
 	}
-	return sum%10 == 0
+	return '0' + byte((10-sum%10)%10)
 }
 
 // Masked is the first six and last four digits with the rest starred, the most

@@ -249,7 +249,7 @@ func (f *terminalFlags) do(ctx context.Context, c *console, t *terminal.Client, 
 	case txn.KindSignOff:
 		return t.SignOff(ctx)
 	case txn.KindStatus:
-		return t.UploadStatus(ctx, terminal.StatusFine)
+		return t.UploadStatus(ctx)
 	case txn.KindDownload:
 		return t.DownloadAll(ctx, func(d terminal.Download, items [][]byte) {
 			if !c.json() {

@@ -115,13 +115,14 @@ func (c *Client) DownloadAll(ctx context.Context, taken func(Download, [][]byte)
 	return answer, nil
 }
 
-// StatusFine is the status of a terminal of which every part works.
-const StatusFine = "011021031041051"
+// statusFine is the status of a terminal of which every part works: tags of two digits
+// with their values.
+const statusFine = "011021031041051"
 
-// UploadStatus says how the terminal is: tags of two digits with their values.
-func (c *Client) UploadStatus(ctx context.Context, status string) (Answer, error) {
+// UploadStatus says that the terminal is well.
+func (c *Client) UploadStatus(ctx context.Context) (Answer, error) {
 	var answer Answer
-	if _, err := c.manage(ctx, 0x0820, statusUpload, []byte(status), &answer); err != nil {
+	if _, err := c.manage(ctx, 0x0820, statusUpload, []byte(statusFine), &answer); err != nil {
 		return Answer{}, fmt.Errorf("upload status of terminal %s: %w", c.profile.Terminal, err)
 	}
 	return answer, nil
@@ -142,7 +143,7 @@ func (c *Client) Obey(ctx context.Context, answer Answer, taken func(Download, [
 		var err error
 		switch asks {
 		case asksStatus:
-			answer, err = c.UploadStatus(ctx, StatusFine)
+			answer, err = c.UploadStatus(ctx)
 		case asksSignOn:
 			answer, err = c.SignOn(ctx)
 		default:

@@ -263,7 +263,7 @@ func (p *player) deed(ctx context.Context, a *actor, s *step) (answer terminal.A
 	case s.kind == txn.KindDownload:
 		answer, err = a.client.DownloadAll(ctx, nil)
 	case s.kind == txn.KindStatus:
-		answer, err = a.client.UploadStatus(ctx, terminal.StatusFine)
+		answer, err = a.client.UploadStatus(ctx)
 	case s.kind == txn.KindReversal && s.replacement != "":
 		var stays txn.Amount
 		if stays, err = txn.ParseAmount(s.replacement, a.client.Currency()); err == nil {

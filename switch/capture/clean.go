@@ -131,7 +131,10 @@ func (c *Cleaner) field(n int, own [][]byte) {
 	m := &c.m
 	switch {
 	case n == 2:
-		c.card(2, 0, m.Len(2))
+		pan := m.AppendDigits(c.digits[:0], 2)
+		c.pseudonym(pan)
+		m.Overwrite(2, 0, pan)
+		clear(pan)
 	case n == 35:
 		c.track(m)
 	case n == 36 || n == 45:
@@ -176,18 +179,6 @@ func (c *Cleaner) zero(n int) {
 	for i := range v {
 		v[i] = blank
 	}
-}
-
-// card replaces the digits of a field that are a card number by its pseudonym.
-func (c *Cleaner) card(n, at, size int) {
-	v := c.m.AppendDigits(c.digits[:0], n)
-	if at+size > len(v) {
-		return
-	}
-	pan := v[at : at+size]
-	c.pseudonym(pan)
-	c.m.Overwrite(n, at, pan)
-	clear(v)
 }
 
 // track keeps the form of track 2. One without a separator is enciphered.

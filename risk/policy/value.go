@@ -131,7 +131,7 @@ func (l *loader) ordered(s yamlfile.Scalar, field string, from, until txn.Date) 
 }
 
 func (l *loader) id(s yamlfile.Scalar, field string, size int) string {
-	if s.Text == "" || len(s.Text) > size || strings.Trim(s.Text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+	if len(s.Text) > size || !txn.Alphanumeric(s.Text) {
 		l.Add(s, field, "%q must be 1 to %d letters and digits", s.Text, size)
 	}
 	return s.Text

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // Bounds of lists.
@@ -57,7 +59,7 @@ func entryOf(of Fact, entry string) (int64, error) {
 			return 0, errors.New("must be the first six digits of card numbers")
 		}
 	case m.sort == text:
-		if most := textSizes[of]; entry == "" || len(entry) > most || strings.Trim(entry, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		if most := textSizes[of]; len(entry) > most || !txn.Alphanumeric(entry) {
 			return 0, fmt.Errorf("%q must be 1 to %d letters and digits", entry, most)
 		}
 	case m.sort == word:

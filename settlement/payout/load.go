@@ -234,7 +234,7 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 			a.Number = l.open(y, field)
 		}
 		switch {
-		case len(a.Number) == 0 || len(a.Number) > numberMax || !alphanumeric(a.Number):
+		case len(a.Number) > numberMax || !txn.Alphanumeric(a.Number):
 			l.Add(at.Or(y.Number), field+".number", "must be 1 to %d letters and digits", numberMax)
 		case looksLikeIBAN(a.Number) && !validIBAN(a.Number):
 			l.Add(at.Or(y.Number), field+".number", "looks like an IBAN and its check digits are wrong")
@@ -281,7 +281,6 @@ func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
-func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
 func all(s string, is func(byte) bool) bool {
 	for i := range len(s) {
@@ -290,10 +289,6 @@ func all(s string, is func(byte) bool) bool {
 		}
 	}
 	return true
-}
-
-func alphanumeric(s string) bool {
-	return all(s, func(c byte) bool { return isDigit(c) || isUpper(c) || isLower(c) })
 }
 
 // isBIC: ISO 9362, six letters and two or five letters or digits.

@@ -270,7 +270,7 @@ func (l *loader) merchant(y *merchantYAML) (m txn.Merchant, at yamlfile.Scalar) 
 func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.MerchantID {
 	const field = "merchants[].mid"
 	switch {
-	case !alphanumeric(s.Text) || len(s.Text) > merchantIDSize:
+	case !txn.Alphanumeric(s.Text) || len(s.Text) > merchantIDSize:
 		l.Add(s, field, "%q must be 1 to %d letters and digits", s.Text, merchantIDSize)
 	case chinese && (len(s.Text) != merchantIDSize || !digits(s.Text)):
 		l.Add(s, field, "%q must be 15 digits: institution 3, CUP area 4, MCC 4, number 4", s.Text)
@@ -289,7 +289,7 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	chinese := m.Country == china
 	t := txn.Terminal{ID: txn.MakeTerminalID(y.ID.Text), Merchant: m.ID}
 	id, serial := at.Or(y.ID), at.Or(y.Serial)
-	if !alphanumeric(id.Text) || len(id.Text) > len(t.ID) {
+	if !txn.Alphanumeric(id.Text) || len(id.Text) > len(t.ID) {
 		l.Add(id, "terminals[].tid", "%q must be 1 to %d letters and digits", id.Text, len(t.ID))
 	}
 	l.once(id, "terminals[].tid", "terminal", "a terminal is bound to one merchant, remove one or give it a new id")

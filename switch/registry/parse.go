@@ -195,13 +195,3 @@ func hexadecimal(s string) bool {
 	_, err := hex.DecodeString(s)
 	return err == nil && s != ""
 }
-
-func alphanumeric(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return s != ""
-}

@@ -93,10 +93,10 @@ func (l *loader) dossier(y *merchantYAML, m *txn.Merchant) {
 		what    string
 	}{
 		{y.LegalName, "legal_name", 80, printable, "printable text"},
-		{y.Licence, "licence", 32, alphanumeric, "letters and digits"},
-		{y.IdentityNumber, "identity_number", 32, alphanumeric, "letters and digits"},
+		{y.Licence, "licence", 32, txn.Alphanumeric, "letters and digits"},
+		{y.IdentityNumber, "identity_number", 32, txn.Alphanumeric, "letters and digits"},
 		{y.IdentitySealed, "identity_sealed", 256, hexadecimal, "hexadecimal digits"},
-		{y.Account, "account", 34, alphanumeric, "letters and digits"},
+		{y.Account, "account", 34, txn.Alphanumeric, "letters and digits"},
 		{y.AccountMasked, "account_masked", 34, printable, "printable text"},
 		{y.AccountSealed, "account_sealed", 256, hexadecimal, "hexadecimal digits"},
 		{y.AccountOwner, "account_owner", 80, printable, "printable text"},

@@ -35,7 +35,7 @@ func explainStandIn(ctx context.Context, cfg *config, x *risk.Explanation, req *
 	}
 	defer l.Close()
 	before := uint64(math.MaxUint64)
-	rec.Leg.Issuer, _ = issuer.Of(cfg.Issuers, &req.PAN)
+	rec.Leg.Issuer = issuer.Of(cfg.Issuers, &req.PAN)
 	if recorded {
 		found, err := l.ByRRN(ctx, rec.Day, txn.Text(rec.RRN[:]))
 		if err != nil {

@@ -96,25 +96,25 @@ func (r *Router) build(cfg Config, makeCodec func(*Config) (Codec, error)) (*iss
 	return is, nil
 }
 
-// Of is the issuer that a card number is routed to, if any, and if the prefixes are
-// ones that New takes.
-func Of(configs []Config, pan *txn.PAN) (txn.IssuerID, bool) {
+// Of is the issuer that a card number is routed to. It is zero where there is none, or
+// the prefixes are ones that New refuses.
+func Of(configs []Config, pan *txn.PAN) txn.IssuerID {
 	var all routes
 	for i, cfg := range configs {
 		for _, bin := range cfg.BINs {
 			if all.add(bin, i) != nil {
-				return txn.IssuerID{}, false
+				return txn.IssuerID{}
 			}
 		}
 	}
 	if len(all.nodes) == 0 {
-		return txn.IssuerID{}, false
+		return txn.IssuerID{}
 	}
 	n, ok := all.find(pan)
 	if !ok {
-		return txn.IssuerID{}, false
+		return txn.IssuerID{}
 	}
-	return txn.MakeIssuerID(configs[n].Name), true
+	return txn.MakeIssuerID(configs[n].Name)
 }
 
 // Resume goes on numbering after leg, the last one an earlier process gave out.

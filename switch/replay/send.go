@@ -64,7 +64,7 @@ func (l *lane) write(ctx context.Context) {
 			break
 		}
 		if wait || next.at > now {
-			if l.flush(ctx); wait {
+			if l.flush(); wait {
 				l.g.clock.sleep(ctx, l.number, now+slotLeast)
 				next, more, wait = l.next(next.at)
 			} else {
@@ -73,16 +73,16 @@ func (l *lane) write(ctx context.Context) {
 			continue
 		}
 		if !l.send(next) {
-			l.flush(ctx)
+			l.flush()
 			l.g.clock.sleep(ctx, l.number, now+time.Millisecond) // as many as there may be are in flight
 			continue
 		}
 		if len(l.out) >= writeMax {
-			l.flush(ctx)
+			l.flush()
 		}
 		next, more, wait = l.next(next.at)
 	}
-	l.flush(ctx)
+	l.flush()
 }
 
 // send puts a request into the next write. It is false when too many are in
@@ -211,7 +211,7 @@ func (l *lane) reverse(u undo) {
 }
 
 // flush writes the frames that were collected; they count as sent from here on.
-func (l *lane) flush(ctx context.Context) {
+func (l *lane) flush() {
 	if len(l.out) == 0 {
 		return
 	}

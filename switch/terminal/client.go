@@ -93,7 +93,7 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 }
 
 // Close hangs up.
-func (c *Client) Close() error { c.line.HangUp(); return nil }
+func (c *Client) Close() { c.line.HangUp() }
 
 // STAN is the trace number of the last request.
 func (c *Client) STAN() uint32 { return c.store.stan }

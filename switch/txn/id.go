@@ -94,7 +94,7 @@ func (id *ID) UnmarshalText(b []byte) error {
 }
 
 // Date is a business day as yyyymmdd. It is fixed when a request is admitted
-// and never recomputed (design D8, invariant I18).
+// and never recomputed (design D8).
 type Date uint32
 
 // MakeDate is the calendar day of t in t's own location.

@@ -22,18 +22,8 @@ import (
 // terminals have downloaded.
 const downloadsDir = "downloads"
 
-// readDownloads loads a file of downloads; any fault is the file's.
 func readDownloads(path string) (*download.Snapshot, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, usage(fmt.Errorf("open downloads: %w", err))
-	}
-	defer f.Close()
-	s, err := download.Load(f, path)
-	if err != nil {
-		return nil, usage(err)
-	}
-	return s, nil
+	return loadFile("downloads", path, download.Load)
 }
 
 func downloadsCommand(c *console) *cobra.Command {

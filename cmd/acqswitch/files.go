@@ -67,6 +67,17 @@ func readFile(name string, read func(io.Reader) error) error {
 	return read(file)
 }
 
+// loadFile is what a file is loaded as; any fault is the file's.
+func loadFile[T any](what, path string, load func(io.Reader, string) (T, error)) (loaded T, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return loaded, usage(fmt.Errorf("open %s: %w", what, err))
+	}
+	defer f.Close()
+	loaded, err = load(f, path)
+	return loaded, usageIf(err)
+}
+
 // eachLine splits a file of lines; empty ones and those with # are left out.
 func eachLine(r io.Reader, do func(line string) error) error {
 	in := bufio.NewScanner(r)

@@ -292,14 +292,9 @@ func readAnyBook(path string) (*registry.Book, error) {
 	if !strings.HasSuffix(path, ".csv") {
 		return readBook(path)
 	}
-	f, err := os.Open(path)
+	entries, err := loadFile("registry", path, registry.ReadTable)
 	if err != nil {
-		return nil, usage(fmt.Errorf("open registry: %w", err))
-	}
-	defer f.Close()
-	entries, err := registry.ReadTable(f, path)
-	if err != nil {
-		return nil, usage(err)
+		return nil, err
 	}
 	if len(entries) > 0 && entries[0].Has("mid") {
 		return &registry.Book{Merchants: entries}, nil
@@ -307,18 +302,9 @@ func readAnyBook(path string) (*registry.Book, error) {
 	return &registry.Book{Terminals: entries}, nil
 }
 
-// readBook reads a registry file as people wrote it; any fault is the file's.
+// readBook reads a registry file as people wrote it.
 func readBook(path string) (*registry.Book, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, usage(fmt.Errorf("open registry: %w", err))
-	}
-	defer f.Close()
-	b, err := registry.Read(f, path)
-	if err != nil {
-		return nil, usage(err)
-	}
-	return b, nil
+	return loadFile("registry", path, registry.Read)
 }
 
 // registryFile reads the registry of a configuration that has it in a file.
@@ -331,16 +317,7 @@ func (c *config) registryFile() (*registry.Snapshot, error) {
 }
 
 // readRegistry loads a registry file, whether or not the configuration works on
-// one: config.parties is the registry in force. Any fault is the file's.
+// one: config.parties is the registry in force.
 func readRegistry(path string) (*registry.Snapshot, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, usage(fmt.Errorf("open registry: %w", err))
-	}
-	defer f.Close()
-	s, err := registry.Load(f, path)
-	if err != nil {
-		return nil, usage(err)
-	}
-	return s, nil
+	return loadFile("registry", path, registry.Load)
 }

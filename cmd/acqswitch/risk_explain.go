@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -331,17 +330,9 @@ var entryWords = map[string]txn.EntryMode{"manual": txn.EntryManual, "stripe": t
 
 // readRequest reads a described request as the record that it would leave.
 func readRequest(path string) (*txn.Record, error) {
-	file, err := os.Open(path)
+	text, err := readWhole(path, requestSizeMax)
 	if err != nil {
-		return nil, usage(fmt.Errorf("open request: %w", err))
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, requestSizeMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("read request: %w", err)
-	}
-	if len(text) > requestSizeMax {
-		return nil, usage(fmt.Errorf("%s: it is larger than %d bytes", path, requestSizeMax))
+		return nil, usage(fmt.Errorf("read request: %w", err))
 	}
 	return parseRequest(text, path)
 }

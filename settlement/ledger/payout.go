@@ -111,16 +111,20 @@ const selectReserves = `SELECT merchant_id, currency, CAST(SUM(reserved) AS BIGI
 
 // Reserves are what comes back after the run of one day up to that of another.
 func (q queries) Reserves(ctx context.Context, after, until txn.Date) (map[Claim]int64, error) {
-	back := map[Claim]int64{}
-	err := q.rows(ctx, "read reserves", func(scan func(...any) error) error {
+	return q.claims(ctx, "read reserves", selectReserves, after.String(), until.String())
+}
+
+func (q queries) claims(ctx context.Context, what, query string, args ...any) (map[Claim]int64, error) {
+	all := map[Claim]int64{}
+	err := q.rows(ctx, what, func(scan func(...any) error) error {
 		var c Claim
 		var merchant string
 		var minor int64
 		err := errors.Join(scan(&merchant, &c.Currency, &minor), untext(c.Merchant[:], ' ', []byte(merchant)))
-		back[c] = minor
+		all[c] = minor
 		return err
-	}, selectReserves, after.String(), until.String())
-	return back, err
+	}, query, args...)
+	return all, err
 }
 
 const selectTradingDays = `SELECT merchant_id, COUNT(DISTINCT business_date) FROM posting WHERE business_date >= $1 AND business_date < $2 AND item = 'sale'

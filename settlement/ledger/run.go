@@ -167,16 +167,7 @@ const selectVolumes = `SELECT merchant_id, currency, CAST(SUM(debit) - SUM(credi
 // Volumes are what merchants' sales came to in the runs of days from one on and
 // before another.
 func (q queries) Volumes(ctx context.Context, from, before txn.Date) (map[Claim]int64, error) {
-	volumes := map[Claim]int64{}
-	err := q.rows(ctx, "read volumes", func(scan func(...any) error) error {
-		var c Claim
-		var merchant string
-		var minor int64
-		err := errors.Join(scan(&merchant, &c.Currency, &minor), untext(c.Merchant[:], ' ', []byte(merchant)))
-		volumes[c] = minor
-		return err
-	}, selectVolumes, from.String(), before.String())
-	return volumes, err
+	return q.claims(ctx, "read volumes", selectVolumes, from.String(), before.String())
 }
 
 const selectBalances = `SELECT business_date, currency, COUNT(*), CAST(SUM(debit) - SUM(credit) AS BIGINT) FROM posting GROUP BY business_date, currency

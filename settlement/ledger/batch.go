@@ -22,8 +22,6 @@ type Batch struct {
 	Ours     txn.Totals
 
 	// Of a fact only.
-	Position            uint64
-	Day, Opened         txn.Date
 	At                  time.Time
 	Step                txn.BatchStep
 	Result              [2]txn.Comparison
@@ -142,7 +140,7 @@ func (q queries) OpenBatches(ctx context.Context, day txn.Date) ([]Batch, error)
 	return open, err
 }
 
-var selectBatches = `SELECT merchant_id, terminal_id, batch, position, at, step, state, opened, currency, result, result_foreign,
+var selectBatches = `SELECT merchant_id, terminal_id, batch, at, step, state, currency, result, result_foreign,
 		theirs_debit_count, theirs_debit_amount, theirs_credit_count, theirs_credit_amount,
 		ours_debit_count, ours_debit_amount, ours_credit_count, ours_credit_amount, announced, received,
 		missing_debit_count, missing_debit_amount, missing_credit_count, missing_credit_amount
@@ -158,20 +156,15 @@ var (
 func (q queries) Batches(ctx context.Context, day txn.Date) ([]Batch, error) {
 	var facts []Batch
 	err := q.batches(ctx, selectBatches, day, func(scan func(...any) error) error {
-		b := Batch{Day: day}
-		var merchant, terminal, step, state, opened, result, foreign string
-		var position, at int64
-		err := scan(&merchant, &terminal, &b.Number, &position, &at, &step, &state, &opened, &b.Currency, &result, &foreign,
+		var b Batch
+		var merchant, terminal, step, state, result, foreign string
+		var at int64
+		err := scan(&merchant, &terminal, &b.Number, &at, &step, &state, &b.Currency, &result, &foreign,
 			&b.Theirs.Debit.Count, &b.Theirs.Debit.Minor, &b.Theirs.Credit.Count, &b.Theirs.Credit.Minor,
 			&b.Ours.Debit.Count, &b.Ours.Debit.Minor, &b.Ours.Credit.Count, &b.Ours.Credit.Minor, &b.Announced, &b.Received,
 			&b.Missing.Debit.Count, &b.Missing.Debit.Minor, &b.Missing.Credit.Count, &b.Missing.Credit.Minor)
-		if err != nil {
-			return err
-		}
-		e := Entry{Rec: &txn.Record{}}
-		err = errors.Join(getDay(&e, value{isText: true, s: []byte(opened)}), parties(&b.Merchant, merchant, &b.Terminal, terminal))
-		b.Opened = e.Rec.Day
-		b.Position, b.At, b.Step, b.State = uint64(position), time.UnixMicro(at).UTC(), steps[step], states[state]
+		err = errors.Join(err, parties(&b.Merchant, merchant, &b.Terminal, terminal))
+		b.At, b.Step, b.State = time.UnixMicro(at).UTC(), steps[step], states[state]
 		b.Result = [2]txn.Comparison{comparisons[result], comparisons[foreign]}
 		facts = append(facts, b)
 		return err

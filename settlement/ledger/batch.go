@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -238,21 +237,5 @@ func parties(m *txn.MerchantID, merchant string, t *txn.TerminalID, terminal str
 
 // batches calls fn with each row of a query for a business day.
 func (q queries) batches(ctx context.Context, query string, day txn.Date, fn func(scan func(...any) error) error) error {
-	rows, err := q.on.QueryContext(ctx, query, day.String())
-	if err != nil {
-		if sqldb.NoTable(err) {
-			return ErrNoSchema
-		}
-		return fmt.Errorf("read batches of %s: %w", day, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows.Scan); err != nil {
-			return fmt.Errorf("read batches of %s: %w", day, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read batches of %s: %w", day, err)
-	}
-	return nil
+	return q.rows(ctx, "read batches of "+day.String(), fn, query, day.String())
 }

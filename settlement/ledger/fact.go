@@ -251,22 +251,13 @@ type Gross struct{ Count, Debit, Credit int64 }
 
 // Gross sums up a day by the facts up to a position.
 func (q queries) Gross(ctx context.Context, day txn.Date, position uint64) (map[txn.Currency]Gross, error) {
-	rows, err := q.on.QueryContext(ctx, selectGross, day.String(), int64(position))
-	if err != nil {
-		return nil, fmt.Errorf("sum up %s: %w", day, err)
-	}
-	defer rows.Close()
 	sums := map[txn.Currency]Gross{}
-	for rows.Next() {
+	err := q.rows(ctx, "sum up "+day.String(), func(scan func(...any) error) error {
 		var c txn.Currency
 		var g Gross
-		if err := rows.Scan(&c, &g.Count, &g.Debit, &g.Credit); err != nil {
-			return nil, fmt.Errorf("sum up %s: %w", day, err)
-		}
+		err := scan(&c, &g.Count, &g.Debit, &g.Credit)
 		sums[c] = g
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("sum up %s: %w", day, err)
-	}
-	return sums, nil
+		return err
+	}, selectGross, day.String(), int64(position))
+	return sums, err
 }

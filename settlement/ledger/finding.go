@@ -60,28 +60,25 @@ var actions = valuesOf[txn.Action]()
 // Findings are the first of those behind a journal position, at most limit of
 // them, in journal order.
 func (q queries) Findings(ctx context.Context, after uint64, limit int) ([]Finding, error) {
-	rows, err := q.on.QueryContext(ctx, findingsFrom, int64(after), limit)
-	if err != nil {
-		return nil, fmt.Errorf("read findings: %w", err)
-	}
-	defer rows.Close()
 	var all []Finding
-	for rows.Next() {
+	err := q.rows(ctx, "read findings", func(scan func(...any) error) error {
 		var f Finding
 		var merchant, day, terminal, rule, action string
-		if err := rows.Scan(&f.Position, &merchant, &day, &terminal, &f.ID, &rule, &action, &f.Shadow, &f.Policy, &f.Seen, &f.Bound); err != nil {
-			return nil, fmt.Errorf("read findings: %w", err)
+		err := scan(&f.Position, &merchant, &day, &terminal, &f.ID, &rule, &action, &f.Shadow, &f.Policy, &f.Seen, &f.Bound)
+		if err != nil {
+			return err
 		}
 		if f.Day, err = txn.ParseDate(day); err == nil {
 			f.Rule, err = txn.ParseRule(rule)
 		}
 		if err = errors.Join(err, untext(f.Merchant[:], ' ', []byte(merchant)), untext(f.Terminal[:], ' ', []byte(terminal))); err != nil {
-			return nil, fmt.Errorf("read the finding at %d: %w", f.Position, err)
+			return fmt.Errorf("that at %d: %w", f.Position, err)
 		}
 		f.Action = actions[action]
 		all = append(all, f)
-	}
-	return all, rows.Err()
+		return nil
+	}, findingsFrom, int64(after), limit)
+	return all, err
 }
 
 // FindingsAt are those of the request at a journal position.

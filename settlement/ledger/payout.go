@@ -147,20 +147,11 @@ func (q queries) TradingDays(ctx context.Context, from, before txn.Date) (map[tx
 
 // rows calls fn with each row of a query.
 func (q queries) rows(ctx context.Context, what string, fn func(scan func(...any) error) error, query string, args ...any) error {
-	rows, err := q.on.QueryContext(ctx, query, args...)
-	if err != nil {
-		if sqldb.Unmigrated(err) {
-			return ErrNoSchema
-		}
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows.Scan); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
+	err := sqldb.Each(ctx, q.on, fn, query, args...)
+	switch {
+	case sqldb.Unmigrated(err):
+		return ErrNoSchema
+	case err != nil:
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil

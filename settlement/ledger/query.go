@@ -179,25 +179,16 @@ var (
 // Totals counts a business day's decided requests by what they asked and what
 // they were told.
 func (q queries) Totals(ctx context.Context, day txn.Date) ([]Total, error) {
-	rows, err := q.on.QueryContext(ctx, selectTotals, day.String())
-	if err != nil {
-		return nil, fmt.Errorf("read totals of %s: %w", day, err)
-	}
-	defer rows.Close()
 	var totals []Total
-	for rows.Next() {
+	err := q.rows(ctx, "read totals of "+day.String(), func(scan func(...any) error) error {
 		var t Total
 		var request, reason string
-		if err := rows.Scan(&request, &t.Code, &reason, &t.Amount.Currency, &t.Count, &t.Amount.Minor); err != nil {
-			return nil, fmt.Errorf("read totals of %s: %w", day, err)
-		}
+		err := scan(&request, &t.Code, &reason, &t.Amount.Currency, &t.Count, &t.Amount.Minor)
 		t.Request, t.Reason = kinds[request], reasons[reason]
 		totals = append(totals, t)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read totals of %s: %w", day, err)
-	}
-	return totals, nil
+		return err
+	}, selectTotals, day.String())
+	return totals, err
 }
 
 // Party is one whose use of limits is counted, in one currency, with the part of

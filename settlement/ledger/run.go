@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -58,33 +57,20 @@ const selectRuns = `SELECT business_date, prior, position, at, acts, journal_com
 
 // Runs are all runs, by day.
 func (q queries) Runs(ctx context.Context) ([]Run, error) {
-	rows, err := q.on.QueryContext(ctx, selectRuns)
-	if err != nil {
-		if sqldb.NoTable(err) {
-			return nil, ErrNoSchema
-		}
-		return nil, fmt.Errorf("read runs: %w", err)
-	}
-	defer rows.Close()
 	var runs []Run
-	for rows.Next() {
+	err := q.rows(ctx, "read runs", func(scan func(...any) error) error {
 		var r Run
 		var day, prior, state string
 		var at int64
-		err := rows.Scan(&day, &prior, &r.Position, &at, &r.Acts, &r.Compared, &r.Fees, &r.Payouts, &state, &r.Exceptions, &r.Manifest)
+		err := scan(&day, &prior, &r.Position, &at, &r.Acts, &r.Compared, &r.Fees, &r.Payouts, &state, &r.Exceptions, &r.Manifest)
 		if err == nil {
 			r.State, r.At = runStates[state], time.UnixMicro(at).UTC()
 			err = errors.Join(scanDay(&r.Day, day), scanDay(&r.Prior, prior))
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read runs: %w", err)
-		}
 		runs = append(runs, r)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read runs: %w", err)
-	}
-	return runs, nil
+		return err
+	}, selectRuns)
+	return runs, err
 }
 
 func scanDay(d *txn.Date, s string) error {
@@ -136,29 +122,15 @@ const selectPostings = `SELECT merchant_id, currency, item, account, issuer, deb
 
 // Postings calls fn with what the run of a day posted.
 func (q queries) Postings(ctx context.Context, day txn.Date, fn func(*PostingSum) error) error {
-	rows, err := q.on.QueryContext(ctx, selectPostings, day.String())
-	if err != nil {
-		return fmt.Errorf("read postings of %s: %w", day, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return q.rows(ctx, "read postings of "+day.String(), func(scan func(...any) error) error {
 		var p PostingSum
 		var merchant, issuer string
-		err := rows.Scan(&merchant, &p.Currency, &p.Item, &p.Account, &issuer, &p.Debit, &p.Credit, &p.Count)
-		if err == nil {
-			err = errors.Join(untext(p.Merchant[:], ' ', []byte(merchant)), untext(p.Issuer[:], 0, []byte(issuer)))
+		err := scan(&merchant, &p.Currency, &p.Item, &p.Account, &issuer, &p.Debit, &p.Credit, &p.Count)
+		if err = errors.Join(err, untext(p.Merchant[:], ' ', []byte(merchant)), untext(p.Issuer[:], 0, []byte(issuer))); err != nil {
+			return err
 		}
-		if err == nil {
-			err = fn(&p)
-		}
-		if err != nil {
-			return fmt.Errorf("read postings of %s: %w", day, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read postings of %s: %w", day, err)
-	}
-	return nil
+		return fn(&p)
+	}, selectPostings, day.String())
 }
 
 const selectVolumes = `SELECT merchant_id, currency, CAST(SUM(debit) - SUM(credit) AS BIGINT) FROM posting
@@ -183,27 +155,21 @@ type Balance struct {
 
 // Balances are those of all runs.
 func (q queries) Balances(ctx context.Context) ([]Balance, error) {
-	rows, err := q.on.QueryContext(ctx, selectBalances)
-	if err != nil {
-		if sqldb.NoTable(err) { // of a version without runs
-			return nil, nil
-		}
-		return nil, fmt.Errorf("sum up postings: %w", err)
-	}
-	defer rows.Close()
 	var all []Balance
-	for rows.Next() {
+	err := q.rows(ctx, "sum up postings", func(scan func(...any) error) error {
 		var b Balance
 		var day string
-		if err := errors.Join(rows.Scan(&day, &b.Currency, &b.Rows, &b.Minor), scanDay(&b.Day, day)); err != nil {
-			return nil, fmt.Errorf("sum up postings: %w", err)
+		if err := scan(&day, &b.Currency, &b.Rows, &b.Minor); err != nil {
+			return err
 		}
+		err := scanDay(&b.Day, day)
 		all = append(all, b)
+		return err
+	}, selectBalances)
+	if errors.Is(err, ErrNoSchema) { // of a version without runs
+		return nil, nil
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("sum up postings: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
 // BeginRun claims the day for a run, durably, together with its schedule and its

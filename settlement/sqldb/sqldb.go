@@ -355,6 +355,24 @@ func (d *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
 	return nil
 }
 
+// Each calls fn with each row of a query on a database or one of its transactions, and
+// returns the first error as it is.
+func Each(ctx context.Context, on interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, fn func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := on.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // insertMax is how many rows go into one statement.
 const insertMax = 200
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/ledger"
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -59,16 +60,11 @@ const selectCases = `SELECT d.number, d.id, d.reference, d.issuer, d.business_da
 	AND s.item = (SELECT MAX(x.item) FROM dispute_step AS x WHERE x.dispute = d.number)`
 
 func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Case, err error) {
-	rows, err := tx.QueryContext(ctx, selectCases+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read cases: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var c Case
 		var id, at int64
 		var day, deadline string
-		err := rows.Scan(&c.Number, &id, &c.Reference, &c.Issuer, &day, &c.Merchant, &c.Terminal, &c.RRN, &c.Card, &c.Currency, &c.Paid,
+		err := scan(&c.Number, &id, &c.Reference, &c.Issuer, &day, &c.Merchant, &c.Terminal, &c.RRN, &c.Card, &c.Currency, &c.Paid,
 			&c.steps, &at, &c.State, &c.Amount, &c.Code, &deadline)
 		c.ID, c.Since = txn.ID(id), time.UnixMicro(at).UTC()
 		if err == nil {
@@ -77,12 +73,13 @@ func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Cas
 		if err == nil {
 			c.Deadline, err = dateOf(deadline)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read cases: %w", err)
-		}
 		all = append(all, c)
+		return err
+	}, selectCases+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read cases: %w", err)
 	}
-	return all, rows.Err()
+	return all, nil
 }
 
 func get(ctx context.Context, tx *sql.Tx, number int64) (Case, error) {
@@ -97,44 +94,37 @@ func get(ctx context.Context, tx *sql.Tx, number int64) (Case, error) {
 	if c.Steps, err = stepsOf(ctx, tx, number); err != nil {
 		return c, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT at, by_whom, kind, name, sha256, size FROM dispute_document WHERE dispute = $1 ORDER BY item`, number)
+	err = sqldb.Each(ctx, tx, func(scan func(...any) error) error {
+		var x Document
+		var at int64
+		err := scan(&at, &x.By, &x.Kind, &x.Name, &x.SHA256, &x.Size)
+		x.At = time.UnixMicro(at).UTC()
+		c.Documents = append(c.Documents, x)
+		return err
+	}, `SELECT at, by_whom, kind, name, sha256, size FROM dispute_document WHERE dispute = $1 ORDER BY item`, number)
 	if err != nil {
 		return c, fmt.Errorf("read documents of case %d: %w", number, err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var x Document
-		var at int64
-		if err := rows.Scan(&at, &x.By, &x.Kind, &x.Name, &x.SHA256, &x.Size); err != nil {
-			return c, fmt.Errorf("read documents of case %d: %w", number, err)
-		}
-		x.At = time.UnixMicro(at).UTC()
-		c.Documents = append(c.Documents, x)
-	}
-	return c, rows.Err()
+	return c, nil
 }
 
 func stepsOf(ctx context.Context, tx *sql.Tx, number int64) (all []Taken, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT at, step, state, amount, code, by_whom, reason, deadline, proposal, act FROM dispute_step WHERE dispute = $1 ORDER BY item`, number)
-	if err != nil {
-		return nil, fmt.Errorf("read steps of case %d: %w", number, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var s Taken
 		var at int64
 		var deadline string
-		err := rows.Scan(&at, &s.Step, &s.State, &s.Amount, &s.Code, &s.By, &s.Reason, &deadline, &s.Proposal, &s.Act)
+		err := scan(&at, &s.Step, &s.State, &s.Amount, &s.Code, &s.By, &s.Reason, &deadline, &s.Proposal, &s.Act)
 		if err == nil {
 			s.Deadline, err = dateOf(deadline)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read steps of case %d: %w", number, err)
-		}
 		s.At = time.UnixMicro(at).UTC()
 		all = append(all, s)
+		return err
+	}, `SELECT at, step, state, amount, code, by_whom, reason, deadline, proposal, act FROM dispute_step WHERE dispute = $1 ORDER BY item`, number)
+	if err != nil {
+		return nil, fmt.Errorf("read steps of case %d: %w", number, err)
 	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // dateOf reads a day that need not be one.

@@ -116,23 +116,15 @@ func (q *Queue) Import(ctx context.Context, in Input) (*Result, error) {
 		if err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT business_date FROM recon_file WHERE issuer = $1`, issuer)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 			var s string
-			if err := rows.Scan(&s); err != nil {
+			if err := scan(&s); err != nil {
 				return err
 			}
 			d, err := txn.ParseDate(s)
-			if err != nil {
-				return err
-			}
 			given[d] = true
-		}
-		return rows.Err()
+			return err
+		}, `SELECT business_date FROM recon_file WHERE issuer = $1`, issuer)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what is open of issuer %s: %w", issuer, err)
@@ -224,15 +216,10 @@ const selectExceptions = `SELECT e.number, e.file, e.issuer, e.business_date, e.
 	LEFT JOIN recon_act AS a ON a.exception = e.number AND a.item = (SELECT MAX(x.item) FROM recon_act AS x WHERE x.exception = e.number)`
 
 func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Exception, err error) {
-	rows, err := tx.QueryContext(ctx, selectExceptions+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read exceptions: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var e Exception
 		var day, cause, at, columns string
-		err := rows.Scan(&e.Number, &e.File, &e.Issuer, &day, &cause, &e.STAN, &at, &e.Line, &e.ID, &e.Merchant, &e.Terminal, &e.RRN, &e.Card,
+		err := scan(&e.Number, &e.File, &e.Issuer, &day, &cause, &e.STAN, &at, &e.Line, &e.ID, &e.Merchant, &e.Terminal, &e.RRN, &e.Card,
 			&e.Ours.Minor, &e.Ours.Currency, &e.Theirs.Minor, &e.Theirs.Currency, &columns, &e.Act)
 		if err == nil {
 			var n uint64
@@ -248,12 +235,13 @@ func list(ctx context.Context, tx *sql.Tx, where string, args ...any) (all []Exc
 		if err == nil {
 			err = json.Unmarshal([]byte(columns), &e.Columns)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read exceptions: %w", err)
-		}
 		all = append(all, e)
+		return err
+	}, selectExceptions+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read exceptions: %w", err)
 	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // Filter chooses exceptions; empty fields choose all.
@@ -288,21 +276,14 @@ func (q *Queue) Get(ctx context.Context, number int64) (e Exception, err error) 
 		if e, err = get(ctx, tx, number); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT at, act, by_whom, reason, proposal, file FROM recon_act WHERE exception = $1 ORDER BY item`, number)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 			var a Act
 			var at int64
-			if err := rows.Scan(&at, &a.Act, &a.By, &a.Reason, &a.Proposal, &a.File); err != nil {
-				return err
-			}
+			err := scan(&at, &a.Act, &a.By, &a.Reason, &a.Proposal, &a.File)
 			a.At = time.UnixMicro(at).UTC()
 			e.Acts = append(e.Acts, a)
-		}
-		return rows.Err()
+			return err
+		}, `SELECT at, act, by_whom, reason, proposal, file FROM recon_act WHERE exception = $1 ORDER BY item`, number)
 	})
 	return e, err
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -91,7 +92,13 @@ func (m *match) storeTotals(ctx context.Context, tx *sql.Tx) error {
 // issuer and currency.
 func (q *Queue) Totals(ctx context.Context, day txn.Date) (all []Total, err error) {
 	err = q.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT f.issuer, f.name, f.sha256, t.currency, t.ours, t.ours_debits, t.ours_credits, t.theirs, t.theirs_debits, t.theirs_credits, t.excepted, t.late, t.tolerated,
+		err := sqldb.Each(ctx, tx, func(scan func(...any) error) error {
+			var t Total
+			err := scan(&t.Issuer, &t.File, &t.SHA256, &t.Currency, &t.Ours.Count, &t.Ours.Debits, &t.Ours.Credits, &t.Theirs.Count, &t.Theirs.Debits, &t.Theirs.Credits,
+				&t.Excepted, &t.Late, &t.Tolerated, &t.Exceptions, &t.Open)
+			all = append(all, t)
+			return err
+		}, `SELECT f.issuer, f.name, f.sha256, t.currency, t.ours, t.ours_debits, t.ours_credits, t.theirs, t.theirs_debits, t.theirs_credits, t.excepted, t.late, t.tolerated,
 				(SELECT COUNT(*) FROM recon_exception AS e WHERE e.file = f.sha256 AND (e.ours_currency = t.currency OR e.theirs_currency = t.currency)),
 				(SELECT COUNT(*) FROM recon_exception AS e WHERE e.file = f.sha256 AND (e.ours_currency = t.currency OR e.theirs_currency = t.currency)
 					AND NOT EXISTS (SELECT 1 FROM recon_act AS a WHERE a.exception = e.number))
@@ -99,17 +106,7 @@ func (q *Queue) Totals(ctx context.Context, day txn.Date) (all []Total, err erro
 		if err != nil {
 			return fmt.Errorf("read totals of %s: %w", day, err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var t Total
-			err := rows.Scan(&t.Issuer, &t.File, &t.SHA256, &t.Currency, &t.Ours.Count, &t.Ours.Debits, &t.Ours.Credits, &t.Theirs.Count, &t.Theirs.Debits, &t.Theirs.Credits,
-				&t.Excepted, &t.Late, &t.Tolerated, &t.Exceptions, &t.Open)
-			if err != nil {
-				return fmt.Errorf("read totals of %s: %w", day, err)
-			}
-			all = append(all, t)
-		}
-		return rows.Err()
+		return nil
 	})
 	return all, err
 }

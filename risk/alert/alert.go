@@ -162,20 +162,12 @@ type Filter struct {
 // history.
 func (w *Workbench) List(ctx context.Context, f Filter) (all []Alert, err error) {
 	err = w.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, selectAlert+` WHERE (state = $1 OR $1 = '' AND state <> 'disposed') AND ($2 = '' OR rule = $2) AND ($3 = '' OR merchant_id = $3)
-			AND ($4 = '' OR assignee = $4) ORDER BY number LIMIT $5`, string(f.State), f.Rule, f.Merchant, f.Assignee, listMax)
-		if err != nil {
-			return failed("list alerts", err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			a, err := scanAlert(rows)
-			if err != nil {
-				return failed("list alerts", err)
-			}
+		return failed("list alerts", sqldb.Each(ctx, tx, func(scan func(...any) error) error {
+			a, err := scanAlert(scan)
 			all = append(all, a)
-		}
-		return rows.Err()
+			return err
+		}, selectAlert+` WHERE (state = $1 OR $1 = '' AND state <> 'disposed') AND ($2 = '' OR rule = $2) AND ($3 = '' OR merchant_id = $3)
+			AND ($4 = '' OR assignee = $4) ORDER BY number LIMIT $5`, string(f.State), f.Rule, f.Merchant, f.Assignee, listMax))
 	})
 	return all, err
 }
@@ -186,39 +178,26 @@ func (w *Workbench) Get(ctx context.Context, number int64) (a Alert, err error) 
 		if a, err = get(ctx, tx, number); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT id, at, rrn, merchant_id, terminal_id, pan_masked, amount, currency, reason, action, seen, bound, policy
+		err := sqldb.Each(ctx, tx, func(scan func(...any) error) error {
+			var e Evidence
+			var id, at int64
+			err := scan(&id, &at, &e.RRN, &e.Merchant, &e.Terminal, &e.Card, &e.Minor, &e.Currency, &e.Reason, &e.Action, &e.Seen, &e.Bound, &e.Policy)
+			e.ID, e.At = txn.ID(id), time.UnixMicro(at).UTC()
+			a.Evidence = append(a.Evidence, e)
+			return err
+		}, `SELECT id, at, rrn, merchant_id, terminal_id, pan_masked, amount, currency, reason, action, seen, bound, policy
 			FROM alert_evidence WHERE alert = $1 ORDER BY item`, number)
 		if err != nil {
 			return failed("read the evidence of an alert", err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var e Evidence
-			var id, at int64
-			if err := rows.Scan(&id, &at, &e.RRN, &e.Merchant, &e.Terminal, &e.Card, &e.Minor, &e.Currency, &e.Reason, &e.Action, &e.Seen, &e.Bound, &e.Policy); err != nil {
-				return failed("read the evidence of an alert", err)
-			}
-			e.ID, e.At = txn.ID(id), time.UnixMicro(at).UTC()
-			a.Evidence = append(a.Evidence, e)
-		}
-		if err := rows.Err(); err != nil {
-			return failed("read the evidence of an alert", err)
-		}
-		acts, err := tx.QueryContext(ctx, `SELECT at, by_whom, act, text FROM alert_act WHERE alert = $1 ORDER BY item`, number)
-		if err != nil {
-			return failed("read the history of an alert", err)
-		}
-		defer acts.Close()
-		for acts.Next() {
+		return failed("read the history of an alert", sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 			var x Act
 			var at int64
-			if err := acts.Scan(&at, &x.By, &x.Act, &x.Text); err != nil {
-				return failed("read the history of an alert", err)
-			}
+			err := scan(&at, &x.By, &x.Act, &x.Text)
 			x.At = time.UnixMicro(at).UTC()
 			a.History = append(a.History, x)
-		}
-		return acts.Err()
+			return err
+		}, `SELECT at, by_whom, act, text FROM alert_act WHERE alert = $1 ORDER BY item`, number))
 	})
 	return a, err
 }
@@ -226,10 +205,10 @@ func (w *Workbench) Get(ctx context.Context, number int64) (a Alert, err error) 
 const selectAlert = `SELECT number, rule, merchant_id, terminal_id, card_token, action, count, first_at, last_at, state, assignee,
 	CASE WHEN EXISTS (SELECT 1 FROM act WHERE act.refers <> 0 AND act.kind = 'release' AND act.refers = alert.hold) THEN 0 ELSE hold END, risk_type, source, dispositions FROM alert`
 
-func scanAlert(row interface{ Scan(...any) error }) (a Alert, err error) {
+func scanAlert(scan func(...any) error) (a Alert, err error) {
 	var first, last int64
 	var state, risk, source, dispositions string
-	err = row.Scan(&a.Number, &a.Rule, &a.Merchant, &a.Terminal, &a.Card, &a.Action, &a.Count, &first, &last, &state, &a.Assignee, &a.Hold, &risk, &source, &dispositions)
+	err = scan(&a.Number, &a.Rule, &a.Merchant, &a.Terminal, &a.Card, &a.Action, &a.Count, &first, &last, &state, &a.Assignee, &a.Hold, &risk, &source, &dispositions)
 	a.First, a.Last, a.State = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC(), State(state)
 	if a.State == Disposed {
 		a.Decision = &Decision{RiskType: risk, Source: source, Dispositions: strings.Split(dispositions, ",")}
@@ -238,7 +217,7 @@ func scanAlert(row interface{ Scan(...any) error }) (a Alert, err error) {
 }
 
 func get(ctx context.Context, tx *sql.Tx, number int64) (Alert, error) {
-	a, err := scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE number = $1`, number))
+	a, err := scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE number = $1`, number).Scan)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return a, refuse("there is no alert %d", number)
@@ -386,21 +365,15 @@ func note(ctx context.Context, tx *sql.Tx, number int64, by, act, text string) e
 	if err == nil {
 		_, err = tx.ExecContext(ctx, `INSERT INTO alert_act (alert, item, at, by_whom, act, text) VALUES ($1, $2, $3, $4, $5, $6)`, number, item, time.Now().UnixMicro(), by, act, text)
 	}
-	if err != nil {
-		return failed("note an act about an alert", err)
-	}
-	return nil
+	return failed("note an act about an alert", err)
 }
 
-func failedIf(what string, err error) error {
-	if err != nil {
-		return failed(what, err)
-	}
-	return nil
-}
-
+// failed says what could not be done, if there is an error.
 func failed(what string, err error) error {
-	if sqldb.NoTable(err) {
+	switch {
+	case err == nil:
+		return nil
+	case sqldb.NoTable(err):
 		err = ErrNoSchema
 	}
 	return fmt.Errorf("%s: %w", what, err)

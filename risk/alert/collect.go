@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -72,7 +73,7 @@ func heavier(a, b string) string {
 func (w *Workbench) Collect(ctx context.Context) (n int, err error) {
 	// Who only reads is in nobody's way.
 	err = w.db.View(ctx, func(tx *sql.Tx) error {
-		return failedIf("look for findings", tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM (SELECT f.position FROM finding f JOIN alert_feed a
+		return failed("look for findings", tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM (SELECT f.position FROM finding f JOIN alert_feed a
 			ON f.position > a.position OR f.position = a.position AND f.item > a.item WHERE f.position >= a.position ORDER BY f.position LIMIT 1) x`).Scan(&n))
 	})
 	if err != nil || n == 0 {
@@ -116,31 +117,27 @@ func (w *Workbench) Collect(ctx context.Context) (n int, err error) {
 
 // findings are those behind a place, in order.
 func findings(ctx context.Context, tx *sql.Tx, position, item int64) ([]finding, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT f.position, f.item, f.rule, f.action, f.shadow, f.seen, f.bound, f.policy, f.merchant_id, f.terminal_id,
-			t.id, t.at, t.rrn, t.pan_masked, t.card_token, t.amount, t.currency, t.reason
-		FROM finding f JOIN txn t ON t.id = f.id AND t.position = f.position
-		WHERE f.position >= $1 AND (f.position > $1 OR f.item > $2) ORDER BY f.position, f.item LIMIT $3`, position, item, collectMax)
-	if err != nil {
-		return nil, failed("read findings", err)
-	}
-	defer rows.Close()
 	var all []finding
-	for rows.Next() {
+	err := sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var f finding
 		var at, id int64
 		var rule string
-		err := rows.Scan(&f.position, &f.item, &rule, &f.action, &f.shadow, &f.Seen, &f.Bound, &f.Policy, &f.Merchant, &f.Terminal,
+		err := scan(&f.position, &f.item, &rule, &f.action, &f.shadow, &f.Seen, &f.Bound, &f.Policy, &f.Merchant, &f.Terminal,
 			&id, &at, &f.RRN, &f.Card, &f.token, &f.Minor, &f.Currency, &f.Reason)
 		if err == nil {
 			f.rule, err = txn.ParseRule(rule)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the finding at %d: %w", f.position, err)
+			return fmt.Errorf("that at %d: %w", f.position, err)
 		}
 		f.ID, f.At, f.Action = txn.ID(id), time.UnixMicro(at).UTC(), f.action
 		all = append(all, f)
-	}
-	return all, rows.Err()
+		return nil
+	}, `SELECT f.position, f.item, f.rule, f.action, f.shadow, f.seen, f.bound, f.policy, f.merchant_id, f.terminal_id,
+			t.id, t.at, t.rrn, t.pan_masked, t.card_token, t.amount, t.currency, t.reason
+		FROM finding f JOIN txn t ON t.id = f.id AND t.position = f.position
+		WHERE f.position >= $1 AND (f.position > $1 OR f.item > $2) ORDER BY f.position, f.item LIMIT $3`, position, item, collectMax)
+	return all, failed("read findings", err)
 }
 
 // raise adds findings to the pending alert of a group, or opens one. A rule that
@@ -174,12 +171,12 @@ func raise(ctx context.Context, tx *sql.Tx, g group, found []finding) error {
 // alertOf is the pending alert of a group, or a new one.
 func alertOf(ctx context.Context, tx *sql.Tx, g group) (a Alert, isNew bool, err error) {
 	a, err = scanAlert(tx.QueryRowContext(ctx, selectAlert+` WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND card_token = $4 AND state <> 'disposed'`,
-		g.rule.String(), g.merchant, g.terminal, g.card))
+		g.rule.String(), g.merchant, g.terminal, g.card).Scan)
 	if isNew = errors.Is(err, sql.ErrNoRows); isNew {
 		a = Alert{Rule: g.rule.String(), Merchant: g.merchant, Terminal: g.terminal, Card: g.card, State: Open}
 		err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM alert`).Scan(&a.Number)
 	}
-	return a, isNew, failedIf("find an alert", err)
+	return a, isNew, failed("find an alert", err)
 }
 
 // counts adds what was found once.
@@ -202,7 +199,7 @@ func store(ctx context.Context, tx *sql.Tx, a *Alert, isNew bool) (err error) {
 		_, err = tx.ExecContext(ctx, `UPDATE alert SET action = $1, count = $2, first_at = $3, last_at = $4, hold = $5 WHERE number = $6`,
 			a.Action, a.Count, a.First.UnixMicro(), a.Last.UnixMicro(), a.Hold, a.Number)
 	}
-	return failedIf("store an alert", err)
+	return failed("store an alert", err)
 }
 
 // Notice is what was found about a terminal beside its transactions: it has no
@@ -245,7 +242,7 @@ func RaiseIn(ctx context.Context, tx *sql.Tx, n *Notice, since time.Time) error 
 		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM alert WHERE rule = $1 AND merchant_id = $2 AND terminal_id = $3 AND last_at >= $4`,
 			a.Rule, a.Merchant, a.Terminal, since.UnixMicro()).Scan(&told)
 		if err != nil || told > 0 {
-			return failedIf("find an alert", err)
+			return failed("find an alert", err)
 		}
 	}
 	a.counts(n.At, n.Action.String())

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -129,24 +130,21 @@ func setLevel(ctx context.Context, tx *sql.Tx, p Party, level txn.Level, by, rea
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO watch (number, at, merchant_id, terminal_id, level, hold, by_whom, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		number, time.Now().UnixMicro(), p.Merchant, p.Terminal, int64(level), held, by, reason)
-	if err != nil {
-		return failed("change the watch list", err)
-	}
-	return nil
+	return failed("change the watch list", err)
 }
 
 const selectWatch = `SELECT number, at, merchant_id, terminal_id, level, hold, by_whom, reason FROM watch x`
 
-func scanWatched(row interface{ Scan(...any) error }) (x Watched, err error) {
+func scanWatched(scan func(...any) error) (x Watched, err error) {
 	var at int64
-	err = row.Scan(&x.Number, &at, &x.Merchant, &x.Terminal, &x.Level, &x.Hold, &x.By, &x.Reason)
+	err = scan(&x.Number, &at, &x.Merchant, &x.Terminal, &x.Level, &x.Hold, &x.By, &x.Reason)
 	x.At = time.UnixMicro(at).UTC()
 	return x, err
 }
 
 // watchedAt is the zero Watched of a party that never was on the list.
 func watchedAt(ctx context.Context, tx *sql.Tx, p Party) (Watched, error) {
-	x, err := scanWatched(tx.QueryRowContext(ctx, selectWatch+` WHERE merchant_id = $1 AND terminal_id = $2 ORDER BY number DESC LIMIT 1`, p.Merchant, p.Terminal))
+	x, err := scanWatched(tx.QueryRowContext(ctx, selectWatch+` WHERE merchant_id = $1 AND terminal_id = $2 ORDER BY number DESC LIMIT 1`, p.Merchant, p.Terminal).Scan)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return x, failed("read the watch list", err)
 	}
@@ -160,19 +158,11 @@ func (w *Workbench) Watch(ctx context.Context) (list []Watched, version int64, e
 		if version, err = watchVersion(ctx, tx); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, selectWatch+` WHERE level > 0 AND number = (SELECT MAX(number) FROM watch y WHERE y.merchant_id = x.merchant_id AND y.terminal_id = x.terminal_id) ORDER BY number`)
-		if err != nil {
-			return failed("read the watch list", err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			x, err := scanWatched(rows)
-			if err != nil {
-				return failed("read the watch list", err)
-			}
+		return failed("read the watch list", sqldb.Each(ctx, tx, func(scan func(...any) error) error {
+			x, err := scanWatched(scan)
 			list = append(list, x)
-		}
-		return rows.Err()
+			return err
+		}, selectWatch+` WHERE level > 0 AND number = (SELECT MAX(number) FROM watch y WHERE y.merchant_id = x.merchant_id AND y.terminal_id = x.terminal_id) ORDER BY number`))
 	})
 	return list, version, err
 }
@@ -188,8 +178,6 @@ func (w *Workbench) WatchVersion(ctx context.Context) (version int64, err error)
 }
 
 func watchVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
-	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM watch`).Scan(&version); err != nil {
-		return 0, failed("read the watch list", err)
-	}
-	return version, nil
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM watch`).Scan(&version)
+	return version, failed("read the watch list", err)
 }

@@ -184,20 +184,12 @@ const ListMax = 1000
 // List is the newest versions without their documents, the newest last.
 func (s *Store) List(ctx context.Context) (list []Version, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT * FROM (SELECT number, hash, '', proposal, restores, by_whom, approved_by, reason, at
-			FROM risk_policy ORDER BY number DESC LIMIT $1) AS newest ORDER BY number`, ListMax)
-		if err != nil {
-			return failed("list policies", err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			v, err := scan(rows.Scan)
-			if err != nil {
-				return failed("list policies", err)
-			}
+		return failed("list policies", sqldb.Each(ctx, tx, func(row func(...any) error) error {
+			v, err := scan(row)
 			list = append(list, v)
-		}
-		return rows.Err()
+			return err
+		}, `SELECT * FROM (SELECT number, hash, '', proposal, restores, by_whom, approved_by, reason, at
+			FROM risk_policy ORDER BY number DESC LIMIT $1) AS newest ORDER BY number`, ListMax))
 	})
 	return list, err
 }
@@ -287,10 +279,7 @@ func insert(ctx context.Context, tx *sql.Tx, v *Version) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO risk_policy (number, hash, document, proposal, restores, by_whom, approved_by, reason, at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		int64(v.Number), v.Hash, v.Document, v.Proposal, int64(v.Restores), v.By, v.ApprovedBy, v.Reason, v.At.UnixMicro())
-	if err != nil {
-		return failed("store a policy", err)
-	}
-	return nil
+	return failed("store a policy", err)
 }
 
 // claimNumbers holds that no rule has a number which was another one's, and
@@ -323,8 +312,12 @@ func hashOf(document string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// failed says what could not be done, if there is an error.
 func failed(what string, err error) error {
-	if sqldb.NoTable(err) {
+	switch {
+	case err == nil:
+		return nil
+	case sqldb.NoTable(err):
 		err = approval.ErrNoSchema
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -242,24 +242,14 @@ func listIn(ctx context.Context, tx *sql.Tx, f Filter) ([]Proposal, error) {
 	if f.Open {
 		onlyOpen = 1
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT * FROM (`+selectProposals+` WHERE (p.subject = $1 OR $1 = '') AND (d.number IS NULL OR $2 = 0)
-		ORDER BY p.number DESC LIMIT $3) AS newest ORDER BY number`, f.Subject, onlyOpen, ListMax)
-	if err != nil {
-		return nil, failed("list proposals", err)
-	}
-	defer rows.Close()
 	var list []Proposal
-	for rows.Next() {
-		p, err := scan(rows.Scan)
-		if err != nil {
-			return nil, failed("list proposals", err)
-		}
+	err := sqldb.Each(ctx, tx, func(row func(...any) error) error {
+		p, err := scan(row)
 		list = append(list, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, failed("list proposals", err)
-	}
-	return list, nil
+		return err
+	}, `SELECT * FROM (`+selectProposals+` WHERE (p.subject = $1 OR $1 = '') AND (d.number IS NULL OR $2 = 0)
+		ORDER BY p.number DESC LIMIT $3) AS newest ORDER BY number`, f.Subject, onlyOpen, ListMax)
+	return list, failed("list proposals", err)
 }
 
 func scan(into func(...any) error) (p Proposal, err error) {
@@ -291,8 +281,12 @@ func (p *Draft) check() error {
 	return cmp.Or(Short("subject", p.Subject), Short("object", p.Object), Short("reason", p.Reason))
 }
 
+// failed says what could not be done, if there is an error.
 func failed(what string, err error) error {
-	if sqldb.NoTable(err) {
+	switch {
+	case err == nil:
+		return nil
+	case sqldb.NoTable(err):
 		err = ErrNoSchema
 	}
 	return fmt.Errorf("%s: %w", what, err)

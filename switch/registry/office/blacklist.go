@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/registry"
 )
 
@@ -79,15 +80,10 @@ func (o *Office) SetBlacklist(ctx context.Context, who Act, list []Listed) (susp
 
 // hit are the merchants in business who are on the blacklist.
 func (w *work) hit() (ids []string, err error) {
-	rows, err := w.tx.QueryContext(w.ctx, `SELECT id, identity, account, legal_name FROM merchant WHERE status IN ('active', 'hold') ORDER BY id`)
-	if err != nil {
-		return nil, failed("read the registry", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = sqldb.Each(w.ctx, w.tx, func(scan func(...any) error) error {
 		var id, identity, account, name string
-		if err := rows.Scan(&id, &identity, &account, &name); err != nil {
-			return nil, failed("read the registry", err)
+		if err := scan(&id, &identity, &account, &name); err != nil {
+			return err
 		}
 		for _, key := range [...][2]string{{"identity", identity}, {"account", account}, {"name", registry.FoldName(name)}} {
 			if _, on := w.listed[key]; on && key[1] != "" {
@@ -95,11 +91,9 @@ func (w *work) hit() (ids []string, err error) {
 				break
 			}
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, failed("read the registry", err)
-	}
-	return ids, nil
+		return nil
+	}, `SELECT id, identity, account, legal_name FROM merchant WHERE status IN ('active', 'hold') ORDER BY id`)
+	return ids, failed("read the registry", err)
 }
 
 // blacklisted holds M02.
@@ -112,23 +106,17 @@ func (w *work) blacklisted(m *merchant) error {
 	}
 	if w.listed == nil { // once per act: an import asks for every merchant
 		w.listed = map[[2]string]string{}
-		rows, err := w.tx.QueryContext(w.ctx, `SELECT kind, value, reason FROM blacklist`)
-		if err != nil {
-			return failed("read the blacklist", err)
-		}
-		defer rows.Close()
-		for rows.Next() {
+		err := sqldb.Each(w.ctx, w.tx, func(scan func(...any) error) error {
 			var key [2]string
 			var reason string
-			if err := rows.Scan(&key[0], &key[1], &reason); err != nil {
-				return failed("read the blacklist", err)
-			}
+			err := scan(&key[0], &key[1], &reason)
 			if key[0] == "name" {
 				key[1] = registry.FoldName(key[1]) // an older program kept it as it was written
 			}
 			w.listed[key] = reason
-		}
-		if err := rows.Err(); err != nil {
+			return err
+		}, `SELECT kind, value, reason FROM blacklist`)
+		if err != nil {
 			return failed("read the blacklist", err)
 		}
 	}

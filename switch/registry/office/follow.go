@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -187,24 +188,16 @@ type changedObject struct{ subject, id string }
 // changedObjects are what was changed since a version; few is false where the changes
 // are more than amendMax.
 func changedObjects(ctx context.Context, tx *sql.Tx, from int64) (objects map[changedObject]bool, few bool, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT subject, object FROM change WHERE number > $1 LIMIT $2`, from, amendMax+1)
-	if err != nil {
-		return nil, false, failed("read what was changed", err)
-	}
-	defer rows.Close()
 	objects = map[changedObject]bool{}
 	n := 0
-	for ; rows.Next(); n++ {
+	err = sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var o changedObject
-		if err := rows.Scan(&o.subject, &o.id); err != nil {
-			return nil, false, failed("read what was changed", err)
-		}
+		err := scan(&o.subject, &o.id)
 		objects[o] = true
-	}
-	if err := rows.Err(); err != nil {
-		return nil, false, failed("read what was changed", err)
-	}
-	return objects, n <= amendMax, nil
+		n++
+		return err
+	}, `SELECT subject, object FROM change WHERE number > $1 LIMIT $2`, from, amendMax+1)
+	return objects, n <= amendMax, failed("read what was changed", err)
 }
 
 // changeReader reads the present rows of what was changed into a change.

@@ -132,8 +132,12 @@ type Binding struct {
 	Reason   string    `json:"reason,omitempty"`
 }
 
+// failed says what could not be done, if there is an error.
 func failed(what string, err error) error {
-	if sqldb.NoTable(err) {
+	switch {
+	case err == nil:
+		return nil
+	case sqldb.NoTable(err):
 		err = ErrNoSchema
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -3,10 +3,10 @@ package office
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/registry"
 )
 
@@ -57,9 +57,9 @@ func (o *Office) Merchants(ctx context.Context, status string) (list []registry.
 // EachMerchant calls fn with every merchant, by id, of one state of the registry.
 func (o *Office) EachMerchant(ctx context.Context, fn func(registry.Entry)) error {
 	return o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
+		return v.each(ctx, func(scan func(...any) error) error {
 			var text string
-			if err := rows.Scan(&text); err != nil {
+			if err := scan(&text); err != nil {
 				return err
 			}
 			e, err := registry.ParseMerchant(text)
@@ -96,10 +96,10 @@ func (o *Office) Machines(ctx context.Context, f MachineFilter) (list []registry
 // them, in the order in which they were made; at most the last 10,000.
 func (o *Office) Bindings(ctx context.Context, serialOrMerchant string) (list []Binding, err error) {
 	err = o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
+		return v.each(ctx, func(scan func(...any) error) error {
 			var b Binding
 			var at int64
-			if err := rows.Scan(&b.Number, &b.Serial, &b.Terminal, &b.Merchant, &b.Act, &at, &b.By, &b.Reason); err != nil {
+			if err := scan(&b.Number, &b.Serial, &b.Terminal, &b.Merchant, &b.Act, &at, &b.By, &b.Reason); err != nil {
 				return err
 			}
 			b.At = time.UnixMicro(at).UTC()
@@ -115,10 +115,10 @@ func (o *Office) Bindings(ctx context.Context, serialOrMerchant string) (list []
 // or about anything, in order; at most the last 10,000 changes.
 func (o *Office) History(ctx context.Context, subject, object string) (list []Change, err error) {
 	err = o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
+		return v.each(ctx, func(scan func(...any) error) error {
 			var c Change
 			var at int64
-			if err := rows.Scan(&c.Number, &at, &c.By, &c.Reason, &c.Subject, &c.Object, &c.Act, &c.Was, &c.Becomes); err != nil {
+			if err := scan(&c.Number, &at, &c.By, &c.Reason, &c.Subject, &c.Object, &c.Act, &c.Was, &c.Becomes); err != nil {
 				return err
 			}
 			c.At = time.UnixMicro(at).UTC()
@@ -138,8 +138,8 @@ func (o *Office) Tickets(ctx context.Context, all bool) (list []Ticket, err erro
 		open = ""
 	}
 	err = o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
-			t, err := scanTicket(rows.Scan)
+		return v.each(ctx, func(scan func(...any) error) error {
+			t, err := scanTicket(scan)
 			list = append(list, t)
 			return err
 		}, `SELECT * FROM (`+selectTickets+` WHERE status <> $1 ORDER BY number DESC LIMIT $2) AS last ORDER BY number`, open, listMax)
@@ -150,10 +150,10 @@ func (o *Office) Tickets(ctx context.Context, all bool) (list []Ticket, err erro
 // Papers are what a merchant handed in.
 func (o *Office) Papers(ctx context.Context, id string) (list []Paper, err error) {
 	err = o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
+		return v.each(ctx, func(scan func(...any) error) error {
 			var p Paper
 			var at int64
-			if err := rows.Scan(&p.Kind, &p.Name, &p.Size, &p.SHA256, &at, &p.By); err != nil {
+			if err := scan(&p.Kind, &p.Name, &p.Size, &p.SHA256, &at, &p.By); err != nil {
 				return err
 			}
 			p.At = time.UnixMicro(at).UTC()
@@ -173,16 +173,6 @@ func (o *Office) Models(ctx context.Context) (list []registry.Entry, err error) 
 	return list, err
 }
 
-func (v *view) each(ctx context.Context, fn func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := v.tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return failed("read the registry", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return failed("read the registry", err)
-		}
-	}
-	return errors.Join(rows.Err())
+func (v *view) each(ctx context.Context, fn func(scan func(...any) error) error, query string, args ...any) error {
+	return failed("read the registry", sqldb.Each(ctx, v.tx, fn, query, args...))
 }

@@ -155,10 +155,10 @@ type candidate struct {
 
 func (o *Office) candidates(ctx context.Context, query string, limit txn.Date) (found []candidate, err error) {
 	err = o.view(ctx, func(v *view) error {
-		return v.each(ctx, func(rows *sql.Rows) error {
+		return v.each(ctx, func(scan func(...any) error) error {
 			var text string
 			var c candidate
-			if err := rows.Scan(&text, &c.seen); err != nil {
+			if err := scan(&text, &c.seen); err != nil {
 				return err
 			}
 			if c.Entry, err = registry.ParseTerminal(text); err != nil {

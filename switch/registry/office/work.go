@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -110,27 +111,17 @@ func readTables(ctx context.Context, tx *sql.Tx) (regions, models []registry.Ent
 }
 
 func readEntries(ctx context.Context, tx *sql.Tx, parse func(string) (registry.Entry, error), query string, args ...any) ([]registry.Entry, error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, failed("read the registry", err)
-	}
-	defer rows.Close()
 	var entries []registry.Entry
-	for rows.Next() {
+	err := sqldb.Each(ctx, tx, func(scan func(...any) error) error {
 		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, failed("read the registry", err)
+		if err := scan(&text); err != nil {
+			return err
 		}
 		e, err := parse(text)
-		if err != nil {
-			return nil, err
-		}
 		entries = append(entries, e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, failed("read the registry", err)
-	}
-	return entries, nil
+		return err
+	}, query, args...)
+	return entries, failed("read the registry", err)
 }
 
 // merchant is one by its id, nil where there is none.

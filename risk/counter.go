@@ -33,7 +33,7 @@ type Party struct {
 	ID       [16]byte // the terminal's or the merchant's id, zero padded; the card's token; the identity
 }
 
-// Cell is the part of a party's use that was paid by one method with cards of
+// cell is the part of a party's use that was paid by one method with cards of
 // one type. A limit of some methods or cards is compared with the sum of some
 // cells, so whatever is counted can be limited in whatever way from that moment
 // on.
@@ -49,8 +49,8 @@ type Use struct {
 	Count int64
 }
 
-// PartiesOf are the parties a hold counts for; one of Scope 0 is none.
-func PartiesOf(h txn.Hold) (ps [scopes]Party) {
+// partiesOf are the parties a hold counts for; one of Scope 0 is none.
+func partiesOf(h txn.Hold) (ps [scopes]Party) {
 	for i := range ps {
 		ps[i].Scope, ps[i].Currency = scopeOf(i), h.Currency
 	}

@@ -68,7 +68,7 @@ func TestLimits(t *testing.T) {
 			} else if v.Reason == txn.Approved {
 				sum += row.minor
 			}
-			for _, p := range PartiesOf(HoldOf(req)) {
+			for _, p := range partiesOf(HoldOf(req)) {
 				if u := e.UsageOf(today, p); u.Minor != sum {
 					t.Errorf("%v used %d of %d", p, u.Minor, sum)
 				}
@@ -145,7 +145,7 @@ func TestConcurrentRequestsNeverPassALimit(t *testing.T) {
 			if n := e.InFlight(); n != fit {
 				t.Errorf("%d in flight", n)
 			}
-			for _, p := range PartiesOf(HoldOf(good())) {
+			for _, p := range partiesOf(HoldOf(good())) {
 				if u := e.UsageOf(today, p); u != (Use{fit * minor, fit}) {
 					t.Errorf("%v used %+v", p, u)
 				}
@@ -200,7 +200,7 @@ func TestDays(t *testing.T) {
 		req.Day = d
 		return HoldOf(req)
 	}
-	use := func(d txn.Date) Use { return e.UsageOf(d, PartiesOf(hold(d))[0]) }
+	use := func(d txn.Date) Use { return e.UsageOf(d, partiesOf(hold(d))[0]) }
 	sale := func(d txn.Date) txn.Reason {
 		req := good()
 		req.Day, req.Terminal.Limits.DayCount = d, 1
@@ -275,7 +275,7 @@ func TestGivingBackAPart(t *testing.T) {
 	e.Undo(part)
 	rest := whole
 	rest.Minor -= part.Minor
-	for _, p := range PartiesOf(whole) {
+	for _, p := range partiesOf(whole) {
 		if p.ID == [16]byte{} {
 			continue
 		}
@@ -313,7 +313,7 @@ func TestRecallOfAPart(t *testing.T) {
 			t.Errorf("%v: %+v", c, u)
 		}
 	}
-	if parties := PartiesOf(whole); n != 3 || parties[3] != (Party{}) {
+	if parties := partiesOf(whole); n != 3 || parties[3] != (Party{}) {
 		t.Errorf("%d parties are counted: %v", n, parties)
 	}
 }
@@ -330,7 +330,7 @@ func TestGivingBackInAnotherWay(t *testing.T) {
 	back := HoldOf(req)
 	back.Method, back.Minor, back.Part = txn.MakeMethod(txn.WayManual, false), 4_00, true
 	e.Undo(back)
-	terminal := PartiesOf(back)[0]
+	terminal := partiesOf(back)[0]
 	if u := e.UsageOf(today, terminal); u != (Use{6_00, 1}) || e.Unmatched() != 0 {
 		t.Errorf("%+v is used, %d unmatched", u, e.Unmatched())
 	}
@@ -358,7 +358,7 @@ func TestLoadMonthIsAllOrNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cell := Cell{Party: PartiesOf(HoldOf(good()))[0]}
+	cell := Cell{Party: partiesOf(HoldOf(good()))[0]}
 	broken := errors.New("the ledger is gone")
 	load := func(end error) error {
 		return e.LoadMonth(today, func(add func(Cell, Use)) error {
@@ -403,13 +403,13 @@ func TestCardsAreBounded(t *testing.T) {
 	if sale(1) != txn.Approved || sale(2) != txn.Approved || sale(3) != txn.SwitchIsOverloaded || sale(2) != txn.Approved {
 		t.Error("want two cards counted, a third refused, the two going on")
 	}
-	if u := e.UsageOf(today, PartiesOf(HoldOf(good()))[1]); u.Count != 3 {
+	if u := e.UsageOf(today, partiesOf(HoldOf(good()))[1]); u.Count != 3 {
 		t.Errorf("the refused sale was counted for the merchant: %+v", u)
 	}
 	req := good()
 	req.CardToken[0] = 4
 	e.Restore(HoldOf(req))
-	if u := e.UsageOf(today, PartiesOf(HoldOf(req))[2]); u.Count != 1 {
+	if u := e.UsageOf(today, partiesOf(HoldOf(req))[2]); u.Count != 1 {
 		t.Error("a fact was refused for want of room")
 	}
 }
@@ -477,7 +477,7 @@ func TestCountersEqualTheModel(t *testing.T) {
 		}
 		model := map[cell]Use{}
 		count := func(h txn.Hold, sign int64) {
-			for _, p := range PartiesOf(h) {
+			for _, p := range partiesOf(h) {
 				for _, date := range [...]txn.Date{h.Day, h.Day / 100} {
 					c := cell{date, Cell{p, h.Method, h.CardType}}
 					u := model[c]
@@ -496,7 +496,7 @@ func TestCountersEqualTheModel(t *testing.T) {
 		fits := func(h txn.Hold, req *txn.Request) txn.Reason {
 			over := map[txn.Reason]bool{}
 			hold := func(scope int, l txn.Limits, is func(Cell) bool) {
-				p := PartiesOf(h)[scope]
+				p := partiesOf(h)[scope]
 				if !is(Cell{p, h.Method, h.CardType}) {
 					return
 				}
@@ -605,7 +605,7 @@ func TestSequentialIDsSpread(t *testing.T) {
 		d.add(&h, txn.Debit)
 	}
 	for i := range 200_000 {
-		parties := PartiesOf(hold(i))
+		parties := partiesOf(hold(i))
 		for _, p := range parties[:2] {
 			if u := d.use(p, 0, 0); u != (Use{int64(i), 1}) {
 				t.Fatalf("%s: %+v", p, u)
@@ -633,7 +633,7 @@ func TestSizes(t *testing.T) {
 
 func TestPartiesName(t *testing.T) {
 	var names []string
-	for _, p := range PartiesOf(HoldOf(good())) {
+	for _, p := range partiesOf(HoldOf(good())) {
 		names = append(names, p.String())
 	}
 	want := []string{"terminal 10000001 in 156", "merchant 999290054110001 in 156", "card 01000000... in 156", "identity 07000000... in 156"}

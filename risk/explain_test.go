@@ -38,7 +38,7 @@ func TestExplanationIsTheVerdict(t *testing.T) {
 		}
 		return "not there"
 	}
-	before := e.UsageOf(r.Day, PartiesOf(HoldOf(r))[0])
+	before := e.UsageOf(r.Day, partiesOf(HoldOf(r))[0])
 	x := e.Explain(r)
 	if x.Verdict.Reason != txn.DayCountIsOverLimit || x.Policy != 7 {
 		t.Errorf("policy %d: %v", x.Policy, x.Verdict.Reason)
@@ -81,7 +81,7 @@ func TestExplanationIsTheVerdict(t *testing.T) {
 	r.Acceptor.Status, r.Amount.Minor, r.CardToken = txn.StatusActive, 1_00, txn.CardToken{9}
 	r.Terminal.ID = txn.MakeTerminalID("10000002")
 	e.Explain(r)
-	if after := e.UsageOf(r.Day, PartiesOf(HoldOf(good()))[0]); after != before || e.UsageOf(r.Day, PartiesOf(HoldOf(r))[0]) != (Use{}) || e.InFlight() != 2 {
+	if after := e.UsageOf(r.Day, partiesOf(HoldOf(good()))[0]); after != before || e.UsageOf(r.Day, partiesOf(HoldOf(r))[0]) != (Use{}) || e.InFlight() != 2 {
 		t.Errorf("explaining used something: %+v after %+v, %d in flight", after, before, e.InFlight())
 	}
 	if e.Assess(good()).Reason != e.Explain(good()).Verdict.Reason {

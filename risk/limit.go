@@ -67,7 +67,7 @@ func (j *judgement) limitsOf(req *txn.Request, ns []need) []need {
 	j.sink.source(txn.ScopeCard, "merchant's row", &m.Card)
 	if len(j.override) > 0 {
 		h := HoldOf(req)
-		for i, p := range PartiesOf(h) {
+		for i, p := range partiesOf(h) {
 			for k := range j.override[partyKey{p.Scope, p.ID}] {
 				l := &j.override[partyKey{p.Scope, p.ID}][k]
 				if l.binds(req, method) {

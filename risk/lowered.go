@@ -25,7 +25,7 @@ func (e *Engine) Check(p Policy, day txn.Date, merchants iter.Seq[*txn.Merchant]
 	hold := func(t *txn.Terminal, m *txn.Merchant, from, to int) {
 		req := txn.Request{Kind: txn.KindSale, Day: day, Terminal: t, Acceptor: m, Merchant: m.ID, Amount: txn.Amount{Currency: m.Currency}}
 		before, after := was.limitsOf(&req, rooms[0][:]), will.limitsOf(&req, rooms[1][:])
-		for i, party := range PartiesOf(HoldOf(&req)) {
+		for i, party := range partiesOf(HoldOf(&req)) {
 			if i < from || i > to || i == cards || party.Scope == txn.ScopeNone {
 				continue
 			}

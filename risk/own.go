@@ -102,7 +102,7 @@ func (j *judgement) know(e *Engine, f *rules.Facts, req *txn.Request) {
 	}
 }
 
-// counted are the facts about the use of each party that PartiesOf lists.
+// counted are the facts about the use of each party that partiesOf lists.
 var counted = [scopes]struct{ dayAmount, dayCount, monthAmount, monthCount rules.Fact }{
 	{rules.TerminalDayAmount, rules.TerminalDayCount, rules.TerminalMonthAmount, rules.TerminalMonthCount},
 	{rules.MerchantDayAmount, rules.MerchantDayCount, rules.MerchantMonthAmount, rules.MerchantMonthCount},

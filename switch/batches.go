@@ -193,15 +193,15 @@ func (s *Switch) closeBatch(x *batch.Batch) (bool, error) {
 		return false, nil // settled meanwhile
 	}
 	now := time.Now()
-	rec := CloseRecord(x, &f, s.numbers.id(now), now, s.cfg.Day.Of(now))
+	rec := closeRecord(x, &f, s.numbers.id(now), now, s.cfg.Day.Of(now))
 	rec.Key.Acquirer = s.cfg.Acquirer
 	_, err := s.commit(&rec, rec.Append(nil), true)
 	return err == nil, err
 }
 
-// CloseRecord is the durable fact that we closed a batch. It is nobody's
+// closeRecord is the durable fact that we closed a batch. It is nobody's
 // request: it has no STAN and no RRN.
-func CloseRecord(x *batch.Batch, f *txn.BatchFact, id txn.ID, at time.Time, day txn.Date) txn.Record {
+func closeRecord(x *batch.Batch, f *txn.BatchFact, id txn.ID, at time.Time, day txn.Date) txn.Record {
 	return txn.Record{
 		Kind: txn.RecordOutcome, At: at, ID: id, Request: txn.KindSettlement, Outcome: txn.OutcomeLocal,
 		Key:      txn.Key{Terminal: x.Terminal, Batch: x.Number, Class: txn.ClassUpload},

@@ -6,7 +6,7 @@ import (
 	"github.com/acqswitch/acqswitch/risk"
 )
 
-// Change is what is different in one place of two policies, in Export's lines.
+// Change is what is different in one place of two policies, in export's lines.
 type Change struct {
 	Where string   `json:"where"` // such as "plans, 7"
 	Was   []string `json:"was,omitempty"`
@@ -37,7 +37,7 @@ type placed struct {
 func places(p *risk.Policy) placed {
 	x := placed{lines: map[string][]string{}}
 	section, where := "", ""
-	for line := range strings.Lines(string(Export(p))) {
+	for line := range strings.Lines(string(export(p))) {
 		line = strings.TrimRight(line, "\n")
 		called, begins := strings.CutPrefix(line, "  - number: ")
 		if !begins {

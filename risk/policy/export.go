@@ -14,10 +14,10 @@ import (
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
-// Export is a document that Load reads as p: every key with its value, one entry
+// export is a document that Load reads as p: every key with its value, one entry
 // a line, lists of parties in order, so that two policies can be compared line
 // by line.
-func Export(p *risk.Policy) []byte {
+func export(p *risk.Policy) []byte {
 	var w strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&w, format, args...) }
 	f("version: %s\n", yamlfile.FormatVersion)

@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again := Export(&p)
+		again := export(&p)
 		q, err := Load(again, "again")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, again)
@@ -102,7 +102,7 @@ func TestRoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(p, q) {
 			t.Errorf("read, written and read again it is\n%+v\nand was\n%+v\n%s", q, p, again)
 		}
-		if third := Export(&q); string(third) != string(again) {
+		if third := export(&q); string(third) != string(again) {
 			t.Errorf("written twice:\n%s\nand\n%s", again, third)
 		}
 	}
@@ -256,7 +256,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := Export(&p)
+		again := export(&p)
 		q, err := Load(again, "again")
 		if err != nil || !reflect.DeepEqual(p, q) {
 			t.Fatalf("%v\n%s", err, again)

@@ -44,10 +44,10 @@ var (
 	fileSteps = []Step{Retrieval, ChargeBack, Second, Win, Lose}
 )
 
-// ReadLines reads an issuer's disputes: a CSV whose first line names its columns, of
+// readLines reads an issuer's disputes: a CSV whose first line names its columns, of
 // which step (retrieval, chargeback, second, win, lose), date and rrn must be there. It
 // returns all of them or a *yamlfile.Problem.
-func ReadLines(name string, r io.Reader) (all []Line, err error) {
+func readLines(name string, r io.Reader) (all []Line, err error) {
 	wrong := func(line int, field, format string, args ...any) ([]Line, error) {
 		return nil, &yamlfile.Problem{File: name, Line: line, Field: field, What: fmt.Sprintf(format, args...)}
 	}
@@ -119,7 +119,7 @@ func ReadLines(name string, r io.Reader) (all []Line, err error) {
 // they are. What was taken before is left as it is, so the same file may be given
 // again. A line that does not go is a *yamlfile.Problem.
 func (d *Desk) Import(ctx context.Context, name string, r io.Reader, by string, now time.Time) (res Imported, err error) {
-	lines, err := ReadLines(name, r)
+	lines, err := readLines(name, r)
 	if err != nil {
 		return res, err
 	}

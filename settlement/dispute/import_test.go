@@ -72,7 +72,7 @@ func TestReadLines(t *testing.T) {
 		{head + "win,2026-11-22,1\n", "f:2: wrong number of fields"},
 		{head + "win,2026-11-22,1,\"\n", "f:2: extraneous"},
 	} {
-		_, err := ReadLines("f", strings.NewReader(c.text))
+		_, err := readLines("f", strings.NewReader(c.text))
 		if wrong := (*yamlfile.Problem)(nil); !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%q: %v; want %s", c.text, err, c.want)
 		}
@@ -84,7 +84,7 @@ func FuzzReadLines(f *testing.F) {
 	f.Add(head + "chargeback,2026-11-22,326000000017,R-881,4853,80.00,not delivered\n")
 	f.Add("\ufeffstep,rrn,date\nwin,1,2026-11-22\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		all, err := ReadLines("f", strings.NewReader(text))
+		all, err := readLines("f", strings.NewReader(text))
 		if (err == nil) == (len(all) == 0) {
 			t.Errorf("%d lines, %v", len(all), err)
 		}

@@ -21,8 +21,8 @@ type Calendar struct {
 // ErrYear says that the calendar does not know a year.
 var ErrYear = errors.New("the calendar does not have the year")
 
-// Works says whether banks work on a day. It fails with ErrYear.
-func (c *Calendar) Works(d txn.Date) (bool, error) {
+// works says whether banks work on a day. It fails with ErrYear.
+func (c *Calendar) works(d txn.Date) (bool, error) {
 	if year := d / 10000; !seen(c.years, year) {
 		return false, fmt.Errorf("%w %d: add it, with its holidays", ErrYear, year)
 	}
@@ -36,7 +36,7 @@ func (c *Calendar) Works(d txn.Date) (bool, error) {
 var ErrHolidays = errors.New("the calendar lists no holidays of")
 
 // Told fails with ErrYear or ErrHolidays unless the file says of the year of a day
-// which holidays it has, were it none. Works needs no more than the year: what an
+// which holidays it has, were it none. works needs no more than the year: what an
 // earlier version settled by goes on to mean the same.
 func (c *Calendar) Told(d txn.Date) error {
 	told, known := c.years[d/10000]
@@ -49,10 +49,10 @@ func (c *Calendar) Told(d txn.Date) error {
 	return nil
 }
 
-// From is the first day banks work on, from a day on. It fails with ErrYear.
-func (c *Calendar) From(d txn.Date) (txn.Date, error) {
+// from is the first day banks work on, from a day on. It fails with ErrYear.
+func (c *Calendar) from(d txn.Date) (txn.Date, error) {
 	for ; ; d = d.After() {
-		if works, err := c.Works(d); works || err != nil {
+		if works, err := c.works(d); works || err != nil {
 			return d, err
 		}
 	}

@@ -55,7 +55,7 @@ func TestControlSum(t *testing.T) {
 		"1.005":          {amount(1, jpy), amount(5, kwd)},
 		"19999999999.98": {amount(txn.AmountMax, txn.CNY), amount(txn.AmountMax, txn.CNY)},
 	} {
-		if got := ControlSum(payments); got != want {
+		if got := controlSum(payments); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

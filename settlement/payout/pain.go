@@ -89,7 +89,7 @@ type (
 // payments give the same bytes.
 func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments []Payment) error {
 	id := MessageID(day)
-	doc := documentXML{Header: headerXML{id, began.Format("2006-01-02T15:04:05-07:00"), len(payments), ControlSum(payments), t.Payer}}
+	doc := documentXML{Header: headerXML{id, began.Format("2006-01-02T15:04:05-07:00"), len(payments), controlSum(payments), t.Payer}}
 	rest := slices.Clone(payments)
 	slices.SortStableFunc(rest, comparePayments)
 	for len(rest) > 0 {
@@ -99,7 +99,7 @@ func (t *Terms) WritePain(w io.Writer, day txn.Date, began time.Time, payments [
 			n = len(rest)
 		}
 		payer, currency := find(t.payer, first.Amount.Currency), first.Amount.Currency.Letters()
-		group := paymentXML{ID: GroupID(day, first.Executes, currency), Method: "TRF", Count: n, Sum: ControlSum(rest[:n]),
+		group := paymentXML{ID: GroupID(day, first.Executes, currency), Method: "TRF", Count: n, Sum: controlSum(rest[:n]),
 			Executes: first.Executes.String(), Debtor: t.Payer, Account: accountOf(payer), Agent: agentOf(payer)}
 		for _, p := range rest[:n] {
 			group.Transfers = append(group.Transfers, transferXML{p.EndToEnd, amountXML{currency, p.Amount.Major()}, agentOf(p.Account), p.Account.Name,
@@ -149,8 +149,8 @@ func agentOf(a *Account) agentXML {
 	return agentXML{Member: &memberXML{"CNAPS", a.Bank}}
 }
 
-// ControlSum is the sum of the amounts in major units, whatever their currencies.
-func ControlSum(payments []Payment) string {
+// controlSum is the sum of the amounts in major units, whatever their currencies.
+func controlSum(payments []Payment) string {
 	const places = 4 // the most that a currency has
 	sum := new(big.Int)
 	most := 0

@@ -133,8 +133,8 @@ type RefusedAccount struct {
 	Why     string
 }
 
-// Balance is what could be paid.
-func (p *Position) Balance() int64 {
+// balance is what could be paid.
+func (p *Position) balance() int64 {
 	return p.Opening + p.Net + p.Corrections + p.Returned + p.Disputes + p.Released
 }
 
@@ -174,7 +174,7 @@ func (t *Terms) Decide(p *Position, day, began txn.Date) (d Decision, err error)
 	if d.Cycle.sameDay() && (m.Onboarded == 0 || day < m.Onboarded.Plus(OnboardDaysMin) || p.TradingDays < TradingDaysMin) {
 		d.Cycle, d.Demoted = TPlus1, true
 	}
-	balance := p.Balance()
+	balance := p.balance()
 	if m.ReservePPM > 0 && p.Net > 0 && balance > 0 {
 		d.Reserved = min(txn.ShareDown(p.Net, m.ReservePPM), balance) // no more than was agreed
 		d.ReserveUntil = day.Plus(m.ReserveDays)
@@ -225,9 +225,9 @@ func (t *Terms) executes(c Cycle, day, began txn.Date) (txn.Date, error) {
 	case DPlus0:
 		return max(day, began), nil
 	case TPlus0:
-		return t.Calendar.From(max(day, began))
+		return t.Calendar.from(max(day, began))
 	}
-	return t.Calendar.From(max(day.After(), began))
+	return t.Calendar.from(max(day.After(), began))
 }
 
 // Ready says whether every execution date of a run can be known, and whether the

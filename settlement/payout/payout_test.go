@@ -54,11 +54,11 @@ func TestCalendar(t *testing.T) {
 		{20260930, 20260930}, {20261001, 20261008}, {20261010, 20261010}, // a Saturday that is worked
 		{20261011, 20261012}, {20260214, 20260214}, {20260215, 20260224}, {20250126, 20250126}, {20250128, 20250205},
 	} {
-		if got, err := c.From(d.from); got != d.want || err != nil {
+		if got, err := c.from(d.from); got != d.want || err != nil {
 			t.Errorf("from %s: %s, %v, want %s", d.from, got, err, d.want)
 		}
 	}
-	if _, err := c.From(20270101); !errors.Is(err, ErrYear) {
+	if _, err := c.from(20270101); !errors.Is(err, ErrYear) {
 		t.Errorf("a year that is not there: %v", err)
 	}
 }
@@ -117,8 +117,8 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if p.Balance() != d.Reserved+d.Pay+d.Closing {
-			t.Errorf("%s: %d becomes %+v", c.name, p.Balance(), d)
+		if p.balance() != d.Reserved+d.Pay+d.Closing {
+			t.Errorf("%s: %d becomes %+v", c.name, p.balance(), d)
 		}
 		got := fmt.Sprintf("%s, %d left", d.Why, d.Closing)
 		if d.Held != "" {
@@ -191,7 +191,7 @@ func TestReady(t *testing.T) {
 		if err := l.Ready(20261231, 20261231); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.years, err, c.want)
 		}
-		if _, err := l.Calendar.Works(20261231); err != nil {
+		if _, err := l.Calendar.works(20261231); err != nil {
 			t.Errorf("%s: a run of an earlier version cannot be taken up: %v", c.years, err)
 		}
 	}

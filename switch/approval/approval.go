@@ -52,8 +52,8 @@ func (s State) String() string {
 // MarshalText is String.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// ParseState reads String's form.
-func ParseState(text string) (State, error) {
+// parseState reads String's form.
+func parseState(text string) (State, error) {
 	for i, n := range stateNames {
 		if n == text {
 			return State(i), nil
@@ -262,7 +262,7 @@ func scan(into func(...any) error) (p Proposal, err error) {
 	if decided != 0 {
 		p.DecidedAt = time.UnixMicro(decided).UTC()
 	}
-	p.State, err = ParseState(state)
+	p.State, err = parseState(state)
 	return p, err
 }
 

@@ -43,11 +43,11 @@ var purposes = [...]struct {
 	{"BDK", "B0", 'X', []string{"B0"}}, {"serial key", "D0", 'B', []string{"D0"}},
 }
 
-// Valid says that p is one of the purposes.
-func (p Purpose) Valid() bool { return p >= PurposeTMK && p <= PurposeSerial }
+// valid says that p is one of the purposes.
+func (p Purpose) valid() bool { return p >= PurposeTMK && p <= PurposeSerial }
 
 func (p Purpose) String() string {
-	if !p.Valid() {
+	if !p.valid() {
 		return purposes[0].name
 	}
 	return purposes[p].name
@@ -106,7 +106,7 @@ func (s Sealed) Info() (Info, error) {
 		return Info{}, fmt.Errorf("%w: it is %d bytes or not of format %d", ErrSealedKey, len(s), sealedFormat)
 	}
 	i := Info{Purpose: Purpose(s[2]), Kind: algo.Kind(s[3]), KCV: algo.KCV(s[4:8]), LMK: s[1]}
-	if !i.Purpose.Valid() || !i.Kind.Valid() {
+	if !i.Purpose.valid() || !i.Kind.Valid() {
 		return Info{}, fmt.Errorf("%w: its purpose or kind is unknown", ErrSealedKey)
 	}
 	return i, nil
@@ -365,7 +365,7 @@ func hasLeft(p Purpose, kind algo.Kind) bool { return p.isMAC() && kind == algo.
 
 func checkSpec(owner Owner, p Purpose, kind algo.Kind) error {
 	switch {
-	case !p.Valid() || !kind.Valid():
+	case !p.valid() || !kind.Valid():
 		return fmt.Errorf("%w: purpose %d, kind %d", ErrPurpose, p, kind)
 	case owner == "" || len(owner) > ownerSizeMax:
 		return fmt.Errorf("owner must be 1 to %d bytes", ownerSizeMax)

@@ -296,7 +296,7 @@ func (l *loader) terminal(y *terminalYAML, m *txn.Merchant, parent yamlfile.Scal
 	l.machine(y, serial, &t)
 	t.Mobility = oneOf[txn.Mobility](l, at.Or(y.Class), "terminals[].class")
 	status := oneOf[MachineStatus](l, at.Or(y.Status), "terminals[].status")
-	if t.Status = status.Serves(); status == MachineStock {
+	if t.Status = status.serves(); status == MachineStock {
 		l.Add(at.Or(y.Status), "terminals[].status", "is stock, and it is at a merchant's: move it to the file's stock, or say bound")
 	}
 	if y.Merchant.Line > 0 && y.Merchant.Text != m.ID.String() {

@@ -131,10 +131,10 @@ func TestLoadSmall(t *testing.T) {
 		t.Errorf("merchant %+v", m)
 	}
 	third, _ := s.Terminal(txn.MakeTerminalID("TOKYO2"))
-	if model, ok := s.Model(third.Model); !ok || model.String() != "P2 Pro" || third.Plan != 2 || third.Capabilities != 1<<txn.EntryCode|1<<txn.EntryStripe || third.Since != 20260201 || third.Inspected != 20261031 {
+	if model, ok := s.model(third.Model); !ok || model.String() != "P2 Pro" || third.Plan != 2 || third.Capabilities != 1<<txn.EntryCode|1<<txn.EntryStripe || third.Since != 20260201 || third.Inspected != 20261031 {
 		t.Errorf("terminal %+v", third)
 	}
-	if _, ok := s.Model(3); ok {
+	if _, ok := s.model(3); ok {
 		t.Error("a model that is not there was found")
 	}
 	if _, ok := s.Terminal(txn.MakeTerminalID("1")); ok {

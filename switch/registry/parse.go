@@ -155,10 +155,10 @@ func (l *loader) name(s yamlfile.Scalar, field string, dst []byte) {
 	copy(dst, s.Text)
 }
 
-// SameName says that two names of people or enterprises are one, however they are
+// sameName says that two names of people or enterprises are one, however they are
 // written: in full or half width, in capitals or not, with or without spaces and
 // what is not seen.
-func SameName(a, b string) bool { return a == b || FoldName(a) == FoldName(b) }
+func sameName(a, b string) bool { return a == b || FoldName(a) == FoldName(b) }
 
 // FoldName is what all ways of writing a name have in common.
 func FoldName(name string) string {

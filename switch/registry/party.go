@@ -38,7 +38,7 @@ func (l *loader) model(y *modelYAML) {
 	switch {
 	case m.Deadline != 0 && y.Target.Line == 0:
 		l.Add(y.Deadline, "models[].deadline", "is of a target, and there is none: say target")
-	case y.Target.Line > 0 && CompareVersions(m.Target[:], m.Minimum[:]) < 0:
+	case y.Target.Line > 0 && compareVersions(m.Target[:], m.Minimum[:]) < 0:
 		l.Add(y.Target, "models[].target", "%s is below the minimum, %s", y.Target.Text, y.Minimum.Text)
 	}
 	l.once(s, field, "model", "a model is listed once, remove one")
@@ -114,7 +114,7 @@ func (l *loader) dossier(y *merchantYAML, m *txn.Merchant) {
 	if yamlfile.First(y.Premises.Lat, y.Premises.Lng).Line > 0 {
 		l.point(y.ID, y.Premises.Lat, y.Premises.Lng, "merchants[].premises")
 	}
-	if y.LegalName.Text != "" && y.AccountOwner.Text != "" && !SameName(y.LegalName.Text, y.AccountOwner.Text) {
+	if y.LegalName.Text != "" && y.AccountOwner.Text != "" && !sameName(y.LegalName.Text, y.AccountOwner.Text) {
 		m.Unmatched = true
 	}
 }

@@ -33,7 +33,7 @@ type Circle struct {
 	Name [40]byte
 }
 
-// Model is a kind of machine. Its number, txn.Terminal.Model, is its place in
+// model is a kind of machine. Its number, txn.Terminal.Model, is its place in
 // Rows.Models, from 1.
 type Model struct {
 	Name [20]byte
@@ -167,8 +167,8 @@ func (s *Snapshot) Merchant(id txn.MerchantID) (*txn.Merchant, bool) {
 	return &s.rows.Merchants[i], true
 }
 
-// Model finds a model by its number.
-func (s *Snapshot) Model(number uint16) (*Model, bool) {
+// model finds a model by its number.
+func (s *Snapshot) model(number uint16) (*Model, bool) {
 	if number == 0 || int(number) > len(s.rows.Models) {
 		return nil, false
 	}
@@ -226,7 +226,7 @@ type Change struct {
 	Gone      []txn.TerminalID
 }
 
-// Amend is the snapshot with a change, in the time that the change takes and not
+// amend is the snapshot with a change, in the time that the change takes and not
 // that of a whole registry; the rows were checked before. It is false where the
 // changes since the snapshot was made are more than AmendMax: make a new one.
 func (s *Snapshot) Amend(c Change) (*Snapshot, bool) {

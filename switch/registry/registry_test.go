@@ -182,12 +182,12 @@ func TestCompareVersions(t *testing.T) {
 			if a == "" && b == "0" || a == "0" && b == "" {
 				continue // nothing and zero
 			}
-			if got := CompareVersions([]byte(a), []byte(b)); got != want {
+			if got := compareVersions([]byte(a), []byte(b)); got != want {
 				t.Errorf("%q and %q: %d, want %d", a, b, got, want)
 			}
 		}
 	}
-	if CompareVersions([]byte("01.2"), []byte("1.02\x00")) != 0 || CompareVersions([]byte("320001  "), []byte("320001")) != 0 {
+	if compareVersions([]byte("01.2"), []byte("1.02\x00")) != 0 || compareVersions([]byte("320001  "), []byte("320001")) != 0 {
 		t.Error("zeros before a number or padding count")
 	}
 }
@@ -267,7 +267,7 @@ func TestSameName(t *testing.T) {
 		{"上海商行", "上海商号", false},
 		{"Shop 1", "Shop 11", false},
 	} {
-		if SameName(c.a, c.b) != c.same {
+		if sameName(c.a, c.b) != c.same {
 			t.Errorf("%q and %q: %v", c.a, c.b, !c.same)
 		}
 	}

@@ -10,11 +10,11 @@ import (
 // terminal that reports none, or whose model is unknown or has no policy, is
 // served as it is.
 func (s *Snapshot) Software(t *txn.Terminal, app [8]byte, day txn.Date) txn.Software {
-	m, ok := s.Model(t.Model)
+	m, ok := s.model(t.Model)
 	if !ok || app == ([8]byte{}) {
 		return txn.SoftwareServed
 	}
-	below := func(v *[8]byte) bool { return *v != [8]byte{} && CompareVersions(app[:], v[:]) < 0 }
+	below := func(v *[8]byte) bool { return *v != [8]byte{} && compareVersions(app[:], v[:]) < 0 }
 	switch old := below(&m.Target); {
 	case below(&m.Minimum), old && m.Deadline != 0 && day > m.Deadline:
 		return txn.SoftwareTooOld
@@ -24,10 +24,10 @@ func (s *Snapshot) Software(t *txn.Terminal, app [8]byte, day txn.Date) txn.Soft
 	return txn.SoftwareServed
 }
 
-// CompareVersions compares versions of software: runs of digits as numbers, any
+// compareVersions compares versions of software: runs of digits as numbers, any
 // other byte as it is, and a version that goes on as the newer one. Padding with
 // zero bytes or spaces counts as nothing. It allocates nothing.
-func CompareVersions(a, b []byte) int {
+func compareVersions(a, b []byte) int {
 	a, b = bytes.TrimRight(a, "\x00 "), bytes.TrimRight(b, "\x00 ")
 	for len(a) > 0 && len(b) > 0 {
 		if isDigit(a[0]) && isDigit(b[0]) {

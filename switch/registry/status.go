@@ -31,7 +31,7 @@ func (s MerchantStatus) String() string { return nameOf(merchantStatusNames[:], 
 // Held says that what the merchant is owed is not paid out.
 func (s MerchantStatus) Held() bool { return s == MerchantHeld || s == MerchantFrozen }
 
-// Serves is the status as requests see it.
+// serves is the status as requests see it.
 func (s MerchantStatus) Serves() txn.Status {
 	switch s {
 	case MerchantActive, MerchantHeld:
@@ -62,8 +62,8 @@ var machineStatusNames = [...]string{"stock", "bound", "active", "unverified", "
 
 func (s MachineStatus) String() string { return nameOf(machineStatusNames[:], s) }
 
-// Serves is the status as requests see it.
-func (s MachineStatus) Serves() txn.Status {
+// serves is the status as requests see it.
+func (s MachineStatus) serves() txn.Status {
 	switch s {
 	case MachineActive:
 		return txn.StatusActive

@@ -28,7 +28,7 @@ func (w *Writer) Write(cells []string) error {
 		if formula(text) {
 			cells = slices.Clone(cells)
 			for ; i < len(cells); i++ {
-				cells[i] = Cell(cells[i])
+				cells[i] = cell(cells[i])
 			}
 			break
 		}
@@ -42,9 +42,9 @@ func (w *Writer) Flush() error {
 	return w.csv.Error()
 }
 
-// Cell is a text as a cell: what a spreadsheet would take for a formula, and what
+// cell is a text as a cell: what a spreadsheet would take for a formula, and what
 // looks like such a cell, gets an apostrophe before it.
-func Cell(text string) string {
+func cell(text string) string {
 	if formula(text) {
 		return "'" + text
 	}

@@ -29,7 +29,7 @@ func TestCellsAreNoFormulas(t *testing.T) {
 		"'-5":                 "'-5",
 		"a=1":                 "a=1",
 	} {
-		if got := Cell(text); got != want {
+		if got := cell(text); got != want {
 			t.Errorf("%q is written %q, want %q", text, got, want)
 		}
 	}
@@ -62,7 +62,7 @@ func FuzzCell(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		cell := Cell(text)
+		cell := cell(text)
 		if Text(cell) != text {
 			t.Fatalf("%q becomes %q and then %q", text, cell, Text(cell))
 		}

@@ -22,15 +22,15 @@ const (
 	cellCount = (valueBits - cellBits + 1) << cellBits
 )
 
-// Record counts one value.
-func (h *Histogram) Record(v int64) {
+// record counts one value.
+func (h *Histogram) record(v int64) {
 	v = max(v, 0)
 	h.cells[cellOf(uint64(v))].Add(1)
 	h.sum.Add(v)
 }
 
 // Observe counts one duration.
-func (h *Histogram) Observe(d time.Duration) { h.Record(int64(d)) }
+func (h *Histogram) Observe(d time.Duration) { h.record(int64(d)) }
 
 // cellOf is v itself below 32; above, the position of v's highest bit and the
 // five bits after it.

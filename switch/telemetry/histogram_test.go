@@ -24,7 +24,7 @@ func TestCellsTile(t *testing.T) {
 func TestOutOfRange(t *testing.T) {
 	h := &Histogram{bounds: Seconds}
 	for _, v := range []int64{-5, 0, math.MaxInt64} {
-		h.Record(v)
+		h.record(v)
 	}
 	counts, total := h.buckets()
 	if total != 3 || counts[0] != 2 || counts[len(counts)-1] != 1 {
@@ -40,7 +40,7 @@ func TestBucketsAreConservative(t *testing.T) {
 			want   int
 		}{{.9, i}, {1.0001, i + 1}, {1.1, i + 1}} {
 			h := &Histogram{bounds: Seconds}
-			h.Record(int64(upper * 1e9 * c.factor))
+			h.record(int64(upper * 1e9 * c.factor))
 			if counts, _ := h.buckets(); counts[c.want] != 1 {
 				t.Errorf("%v s times %v is in %v", upper, c.factor, counts)
 			}
@@ -52,7 +52,7 @@ func BenchmarkHistogramRecord(b *testing.B) {
 	var h Histogram
 	v := int64(1000)
 	for b.Loop() {
-		h.Record(v)
+		h.record(v)
 		v = (v*7 + 13) & (1<<30 - 1)
 	}
 }

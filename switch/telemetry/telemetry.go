@@ -162,7 +162,7 @@ func (t *Telemetry) Finish(req *txn.Request, ans *txn.Answer, dialect string) {
 		t.findings.add(findingKey{f.Rule, f.Action, f.Shadow})
 	}
 	total := t.observeStages(&req.Trace)
-	t.Duration(req.Kind).Observe(total)
+	t.duration(req.Kind).Observe(total)
 
 	if tr := t.tracer.Load(); tr != nil {
 		if tr.wants(ans.Reason, total) {
@@ -183,8 +183,8 @@ func (t *Telemetry) observeStages(trace *txn.Trace) (last time.Duration) {
 	return last
 }
 
-// Duration is the histogram of whole transactions of one kind.
-func (t *Telemetry) Duration(kind txn.Kind) *Histogram {
+// duration is the histogram of whole transactions of one kind.
+func (t *Telemetry) duration(kind txn.Kind) *Histogram {
 	if int(kind) >= len(t.durations) {
 		kind = txn.KindUnknown
 	}
@@ -193,7 +193,7 @@ func (t *Telemetry) Duration(kind txn.Kind) *Histogram {
 
 // Flushed notes one flush of the journal; it fits journal.Config.OnFlush.
 func (t *Telemetry) Flushed(records, bytes int, took time.Duration) {
-	t.flushSize.Record(int64(records))
+	t.flushSize.record(int64(records))
 	t.flushTime.Observe(took)
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // Listed is one line of the blacklist. Value is the number of an identity
-// document or account in clear, or a name; names are compared as SameName does.
+// document or account in clear, or a name; names are compared as registry.FoldName makes them.
 type Listed struct{ Kind, Value, Reason string }
 
 // number is one as a registry keeps it: in half width and without spaces.

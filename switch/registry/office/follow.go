@@ -126,9 +126,9 @@ func eachText(ctx context.Context, tx *sql.Tx, fn func(string) error, query stri
 	return nil
 }
 
-// Amend is a snapshot of one version brought to the present one, and which that
+// amend is a snapshot of one version brought to the present one, and which that
 // is: row by row where little was changed, else made anew.
-func (o *Office) Amend(ctx context.Context, s *registry.Snapshot, from int64) (next *registry.Snapshot, version int64, err error) {
+func (o *Office) amend(ctx context.Context, s *registry.Snapshot, from int64) (next *registry.Snapshot, version int64, err error) {
 	err = o.db.View(ctx, func(tx *sql.Tx) error {
 		if version, err = readVersion(ctx, tx); err != nil || version == from {
 			next = s
@@ -280,7 +280,7 @@ func (o *Office) Follow(ctx context.Context, s *registry.Snapshot, version int64
 		}
 		timer.Stop()
 		within, cancel := context.WithTimeout(ctx, followWithin)
-		next, now, err := o.Amend(within, s, version)
+		next, now, err := o.amend(within, s, version)
 		cancel()
 		switch {
 		case ctx.Err() != nil:

@@ -44,7 +44,7 @@ func TestAmend(t *testing.T) {
 		h.must(err)
 		follow := func(what string) {
 			h.t.Helper()
-			next, now, err := h.Amend(ctx, s, version)
+			next, now, err := h.amend(ctx, s, version)
 			h.must(err)
 			anew, same, err := h.Snapshot(ctx)
 			h.must(err)
@@ -94,7 +94,7 @@ func TestAmend(t *testing.T) {
 			h.must(step.do())
 			follow(step.what)
 		}
-		again, now, err := h.Amend(ctx, s, version)
+		again, now, err := h.amend(ctx, s, version)
 		if h.must(err); again != s || now != version {
 			h.t.Error("nothing was changed, and another snapshot made")
 		}

@@ -53,7 +53,7 @@ type Log struct {
 	state map[string]*Memory
 }
 
-// Memory is what a terminal must know after a restart.
+// memory is what a terminal must know after a restart.
 type Memory struct {
 	Next int           // the first step of the day that was not sent
 	STAN uint32        // the last one used
@@ -68,7 +68,7 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open terminals' log: %w", err)
 	}
-	l, err := NewLog(file)
+	l, err := newLog(file)
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("open terminals' log %s: %w", path, err)
@@ -82,8 +82,8 @@ type File interface {
 	Truncate(size int64) error
 }
 
-// NewLog takes up what is in an open file, which it owns once it succeeds.
-func NewLog(file File) (*Log, error) {
+// newLog takes up what is in an open file, which it owns once it succeeds.
+func newLog(file File) (*Log, error) {
 	data, err := io.ReadAll(file)
 	if err != nil {
 		return nil, err
@@ -185,8 +185,8 @@ func (l *Log) add(e Event, event string) error {
 	return nil
 }
 
-// Memory is what the log knows of a terminal.
-func (l *Log) Memory(terminal string) Memory {
+// memory is what the log knows of a terminal.
+func (l *Log) memory(terminal string) Memory {
 	if l == nil {
 		return Memory{}
 	}

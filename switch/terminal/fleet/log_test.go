@@ -54,7 +54,7 @@ func TestLogMemory(t *testing.T) {
 			}
 			check := func(l *Log) {
 				t.Helper()
-				m := l.Memory("T")
+				m := l.memory("T")
 				owed := uint32(0)
 				if m.Owed != nil {
 					owed = m.Owed.STAN

@@ -109,7 +109,7 @@ func (p *player) play(ctx context.Context) error {
 	p.tally.starts()
 	defer p.tally.ends()
 	defer p.line.HangUp()
-	m := p.o.Log.Memory(p.script.Terminal)
+	m := p.o.Log.memory(p.script.Terminal)
 	maps.Copy(p.done, m.told)
 	if err := p.switchOn(ctx, m.Next, m.Owed != nil); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	if s.GiveUp > 0 {
 		patience = s.GiveUp
 	}
-	// From here until the answer is noted, a kill leaves the step sent and
+	// from here until the answer is noted, a kill leaves the step sent and
 	// unanswered: the next run reverses it and goes on behind it.
 	frame := p.seal(s, p.fill(s))
 	if p.keys != nil && s.macIsWrong() {

@@ -418,7 +418,7 @@ func openBroken(t *testing.T, path string, n int) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := NewLog(&brokenFile{file, n})
+	l, err := newLog(&brokenFile{file, n})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func newTally(day *Day, log *Log) *tally {
 	t := &tally{began: time.Now(), total: day.Len(), all: newHistogram(), counts: map[Count]*hdrhistogram.Histogram{}}
 	t.r.Terminals = len(day.Scripts)
 	for i := range day.Scripts {
-		t.r.Earlier += min(log.Memory(day.Scripts[i].Terminal).Next, len(day.Scripts[i].Steps))
+		t.r.Earlier += min(log.memory(day.Scripts[i].Terminal).Next, len(day.Scripts[i].Steps))
 	}
 	return t
 }

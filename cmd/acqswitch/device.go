@@ -24,13 +24,7 @@ func deviceCommand(c *console) *cobra.Command {
 			doneAs("is bound", (*office.Office).Bind)),
 		deviceWriting(c, "move", "Propose to move a machine to another merchant: another person approves it",
 			`  acqswitch device move 00002304SN0000009001 merchant=999290058120001 tid=30000002 class=fixed region=310101 premises.lat=31.2 premises.lng=121.4 --by li --reason "the shop was sold"`,
-			func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-				if err := because(who.Reason); err != nil {
-					return "", err
-				}
-				p, err := o.ProposeMove(ctx, who, e)
-				return toApprove(p), err
-			}),
+			proposed((*office.Office).ProposeMove)),
 		deviceShow(c),
 		deviceList(c),
 	}
@@ -55,27 +49,11 @@ func deviceCommand(c *console) *cobra.Command {
 	return group("device", "Keep machines: stock, binding, repair, retirement", children...)
 }
 
-// deviceWriting is a command that writes what its KEY=TEXT pairs say of a machine.
-func deviceWriting(c *console, use, short, example string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
-	var cmd *cobra.Command
-	cmd = acting(c, use+" SERIAL KEY=TEXT ...", short, example, andPairs("a serial number", 1),
-		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
-			e := registry.NewTerminal()
-			if err := pairs(e, append([]string{"serial=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
-				return "", err
-			}
-			return do(ctx, o, who, e)
-		})
+func deviceWriting(c *console, use, short, example string, do writes) *cobra.Command {
+	cmd := writing(c, use+" SERIAL", "serial", "a serial number", short, example, registry.NewTerminal, do)
 	cmd.Long = short + `. Keys are those of a terminal in the registry's file
 (testdata/registry.yaml), flat: premises.lat. Lists have commas.`
 	return cmd
-}
-
-// doneAs is an act of the office's, and what is said when it is done.
-func doneAs(done string, do func(*office.Office, context.Context, office.Act, registry.Entry) error) func(context.Context, *office.Office, office.Act, registry.Entry) (string, error) {
-	return func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-		return done, do(o, ctx, who, e)
-	}
 }
 
 func deviceShow(c *console) *cobra.Command {

@@ -16,7 +16,20 @@ import (
 )
 
 func merchantCommand(c *console) *cobra.Command {
-	children := []*cobra.Command{merchantAdd(c), merchantSet(c), merchantAccount(c), merchantShow(c), merchantList(c), merchantPaper(c)}
+	children := []*cobra.Command{
+		merchantWriting(c, "add", "Write a new merchant down, as a draft",
+			`  acqswitch merchant add 999290054119001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`,
+			doneAs("added", (*office.Office).AddMerchant)),
+		merchantWriting(c, "set", "Change what is said of a merchant",
+			`  acqswitch merchant set 999290054119001 licence_ends=2030-12-31 --by li --reason "new licence"`,
+			doneAs("set", (*office.Office).SetMerchant)),
+		merchantWriting(c, "account", "Propose to pay a merchant elsewhere: another person approves it",
+			`  acqswitch merchant account 999290054119001 account=@- account_owner="Corner Shop Ltd" bank=102290000001 --by li --reason "its letter of today"`,
+			proposed((*office.Office).ProposeAccount)),
+		merchantShow(c),
+		merchantList(c),
+		merchantPaper(c),
+	}
 	for _, step := range []struct{ name, short, by, reason string }{
 		{"submit", "Submit a draft for its review", "li", "all papers are in"},
 		{"review", "Take a submitted merchant into review", "wang", "its turn"},
@@ -36,49 +49,12 @@ func merchantCommand(c *console) *cobra.Command {
 	return group("merchant", "Keep merchants and their qualification review", children...)
 }
 
-// merchantWriting is a command that writes what its KEY=TEXT pairs say of a merchant.
-func merchantWriting(c *console, use, short, example string, do func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)) *cobra.Command {
-	var cmd *cobra.Command
-	cmd = acting(c, use+" MID KEY=TEXT ...", short, example, andPairs("a merchant id", 1),
-		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
-			e := registry.NewMerchant()
-			if err := pairs(e, append([]string{"mid=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
-				return "", err
-			}
-			return do(ctx, o, who, e)
-		})
+func merchantWriting(c *console, use, short, example string, do writes) *cobra.Command {
+	cmd := writing(c, use+" MID", "mid", "a merchant id", short, example, registry.NewMerchant, do)
 	cmd.Long = short + `. Keys are those of the registry's file (testdata/registry.yaml), flat:
 limits.day_amount. Lists have commas: kinds="sale, refund". identity_number and
 account are kept sealed; KEY=@- reads a text from standard input.`
 	return cmd
-}
-
-func merchantAdd(c *console) *cobra.Command {
-	return merchantWriting(c, "add", "Write a new merchant down, as a draft",
-		`  acqswitch merchant add 999290054119001 name="Corner Shop" city=Shanghai mcc=5411 region=310101 country=CN currency=CNY policy=refuse kinds="sale, refund" --by li`,
-		func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-			return "added", o.AddMerchant(ctx, who, e)
-		})
-}
-
-func merchantSet(c *console) *cobra.Command {
-	return merchantWriting(c, "set", "Change what is said of a merchant",
-		`  acqswitch merchant set 999290054119001 licence_ends=2030-12-31 --by li --reason "new licence"`,
-		func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-			return "set", o.SetMerchant(ctx, who, e)
-		})
-}
-
-func merchantAccount(c *console) *cobra.Command {
-	return merchantWriting(c, "account", "Propose to pay a merchant elsewhere: another person approves it",
-		`  acqswitch merchant account 999290054119001 account=@- account_owner="Corner Shop Ltd" bank=102290000001 --by li --reason "its letter of today"`,
-		func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
-			if err := because(who.Reason); err != nil {
-				return "", err
-			}
-			p, err := o.ProposeAccount(ctx, who, e)
-			return toApprove(p), err
-		})
 }
 
 func merchantShow(c *console) *cobra.Command {

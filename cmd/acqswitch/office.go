@@ -181,3 +181,37 @@ func reading(cmd *cobra.Command, read func(context.Context, *office.Office, []st
 	}
 	return f.on(cmd, false)
 }
+
+// writes is an act of the office's that writes an entry, and what is said when it is done.
+type writes func(context.Context, *office.Office, office.Act, registry.Entry) (string, error)
+
+// writing is a command that writes what its KEY=TEXT pairs say of an entry, which its
+// first argument names.
+func writing(c *console, use, key, what, short, example string, blank func() registry.Entry, do writes) *cobra.Command {
+	var cmd *cobra.Command
+	cmd = acting(c, use+" KEY=TEXT ...", short, example, andPairs(what, 1),
+		func(ctx context.Context, o *office.Office, who office.Act, given []string) (string, error) {
+			e := blank()
+			if err := pairs(e, append([]string{key + "=" + given[0]}, given[1:]...), cmd.InOrStdin()); err != nil {
+				return "", err
+			}
+			return do(ctx, o, who, e)
+		})
+	return cmd
+}
+
+func doneAs(done string, do func(*office.Office, context.Context, office.Act, registry.Entry) error) writes {
+	return func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
+		return done, do(o, ctx, who, e)
+	}
+}
+
+func proposed(do func(*office.Office, context.Context, office.Act, registry.Entry) (approval.Proposal, error)) writes {
+	return func(ctx context.Context, o *office.Office, who office.Act, e registry.Entry) (string, error) {
+		if err := because(who.Reason); err != nil {
+			return "", err
+		}
+		p, err := do(o, ctx, who, e)
+		return toApprove(p), err
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -121,11 +123,7 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 		}
 	}
 	if len(some) == 0 {
-		var names []string
-		for n := range seen {
-			names = append(names, n)
-		}
-		return nil, fmt.Errorf("--dialect %q is unknown; known are auto, %s", name, strings.Join(sorted(names), ", "))
+		return nil, fmt.Errorf("--dialect %q is unknown; known are auto, %s", name, strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
 	}
 	return some, nil
 }

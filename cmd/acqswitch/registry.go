@@ -20,11 +20,6 @@ import (
 	"github.com/acqswitch/acqswitch/switch/sheet"
 )
 
-func sorted(s []string) []string {
-	slices.Sort(s)
-	return s
-}
-
 func registryCommand(c *console) *cobra.Command {
 	return group("registry", "Import or export merchants and terminals, and see what was changed",
 		registryImport(c), registryExport(c), registryHistory(c), registryBindings(c), registryModels(c), registryModel(c), registryBlacklist(c))

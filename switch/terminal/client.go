@@ -255,7 +255,7 @@ func (c *Client) ask(ctx context.Context, m *Message) (Answer, error) {
 func (c *Client) compose(m *Message) ([]byte, fact, error) {
 	m.At = time.Now()
 	if !IsCUP(c.line.Dialect) || m.of == nil && m.Kind != txn.KindEcho {
-		if m.STAN = stanAfter(c.store.stan); c.store.used >= txn.STANMax {
+		if m.STAN = STANAfter(c.store.stan); c.store.used >= txn.STANMax {
 			return nil, fact{}, ErrBatchFull
 		}
 	}
@@ -328,7 +328,8 @@ func (c *Client) tryToSend(ctx context.Context, frame []byte, f *fact) (Answer, 
 	return answer, c.store.note(answered, *f)
 }
 
-func stanAfter(n uint32) uint32 { return n%txn.STANMax + 1 }
+// STANAfter is the trace number after n.
+func STANAfter(n uint32) uint32 { return n%txn.STANMax + 1 }
 
 func stanBefore(n uint32) uint32 {
 	if n <= 1 {
@@ -336,9 +337,6 @@ func stanBefore(n uint32) uint32 {
 	}
 	return n - 1
 }
-
-// STANAfter is the trace number after n.
-func STANAfter(n uint32) uint32 { return stanAfter(n) }
 
 // parse reads a frame of the terminal's own.
 func (c *Client) parse(frame []byte) (*iso.Message, error) {

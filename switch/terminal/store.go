@@ -249,7 +249,7 @@ func (s *Store) Next() uint32 {
 	if s.stan == 0 {
 		return 0
 	}
-	return stanAfter(s.stan)
+	return STANAfter(s.stan)
 }
 
 // Owner is the terminal and merchant that the store belongs to; empty: none yet.

@@ -68,7 +68,7 @@ func (c *Client) ReversePart(ctx context.Context, amount txn.Amount, of Original
 	if err := c.settleReversal(ctx); err != nil { // one is owed at a time
 		return Answer{}, err
 	}
-	return c.reversal(ctx, amount, of, part{stanAfter(c.store.stan), stays})
+	return c.reversal(ctx, amount, of, part{STANAfter(c.store.stan), stays})
 }
 
 func (c *Client) reversal(ctx context.Context, amount txn.Amount, of Original, p part) (Answer, error) {

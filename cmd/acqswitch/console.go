@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"text/tabwriter"
 
@@ -48,7 +49,7 @@ func (c *console) entries(list []registry.Entry, keys ...string) error {
 	if c.json() {
 		all := make([]map[string]string, len(list))
 		for i, e := range list {
-			all[i] = entryMap(e)
+			all[i] = maps.Collect(e.All())
 		}
 		return c.print(all)
 	}
@@ -58,14 +59,6 @@ func (c *console) entries(list []registry.Entry, keys ...string) error {
 		}
 		return row
 	})
-}
-
-func entryMap(e registry.Entry) map[string]string {
-	m := map[string]string{}
-	for key, text := range e.All() {
-		m[key] = text
-	}
-	return m
 }
 
 // plural is a number and a word, which gets an s unless the number is 1.

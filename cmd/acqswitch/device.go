@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,7 +69,7 @@ func deviceShow(c *console) *cobra.Command {
 			return err
 		}
 		if c.json() {
-			return c.print(map[string]any{"machine": entryMap(e), "bindings": bindings})
+			return c.print(map[string]any{"machine": maps.Collect(e.All()), "bindings": bindings})
 		}
 		fmt.Fprint(c.out, e.Text())
 		for _, b := range bindings {

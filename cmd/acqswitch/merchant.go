@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,9 +77,9 @@ func merchantShow(c *console) *cobra.Command {
 		if c.json() {
 			m := make([]map[string]string, len(machines))
 			for i, x := range machines {
-				m[i] = entryMap(x)
+				m[i] = maps.Collect(x.All())
 			}
-			return c.print(map[string]any{"merchant": entryMap(e), "papers": papers, "machines": m})
+			return c.print(map[string]any{"merchant": maps.Collect(e.All()), "papers": papers, "machines": m})
 		}
 		e.Put("account_sealed", "") // for people the mask says more
 		e.Put("identity_sealed", "")

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,9 +213,7 @@ func (s *series[K]) grow(key K) *Counter {
 			}
 			return s.other
 		}
-		for k, c := range *seen {
-			next[k] = c
-		}
+		maps.Copy(next, *seen)
 	}
 	next[key] = s.t.Counter(s.metric, s.labels(key)...)
 	s.seen.Store(&next)

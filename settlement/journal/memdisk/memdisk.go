@@ -8,6 +8,7 @@ package memdisk
 import (
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -253,10 +254,7 @@ func (m *Disk) SyncDir(string) error {
 	defer m.mu.Unlock()
 	happens, _, err := m.call(true)
 	if happens {
-		m.durable = map[string]*memFile{}
-		for name, f := range m.names {
-			m.durable[name] = f
-		}
+		m.durable = maps.Clone(m.names)
 	}
 	return err
 }

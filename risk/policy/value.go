@@ -53,11 +53,7 @@ func oneOf[T interface {
 	~uint8
 	fmt.Stringer
 }](l *loader, s yamlfile.Scalar, field string) T {
-	v, err := registry.Parse[T](s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return v
+	return yamlfile.Parse(&l.Problems, s, field, registry.Parse[T])
 }
 
 // whole reads a number from 0 to most into to, if it is there.
@@ -106,11 +102,7 @@ func (l *loader) region(s yamlfile.Scalar, field string) txn.Region {
 	if s.Line == 0 {
 		return 0
 	}
-	r, err := registry.ParseDivision(s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return r
+	return yamlfile.Parse(&l.Problems, s, field, registry.ParseDivision)
 }
 
 func (l *loader) date(s yamlfile.Scalar, field string) txn.Date {

@@ -217,7 +217,7 @@ func (l *loader) tariff(y *planYAML, field string) tariff {
 	for i := range y.Rates {
 		r := &y.Rates[i]
 		at := yamlfile.First(r.Card, r.Currency, r.From, r.To, r.PPM, r.Fixed, r.Min, r.Cap)
-		currency := l.currency(at.Or(r.Currency), field+".rates[].currency")
+		currency := yamlfile.Parse(&l.Problems, at.Or(r.Currency), field+".rates[].currency", txn.ParseCurrency)
 		d := dated{l.period(at.Or(r.From), r.To, field+".rates[]"),
 			l.rate(&tierYAML{PPM: r.PPM, Fixed: r.Fixed, Min: r.Min, Cap: r.Cap}, at, field+".rates[]", currency), l.tiers(r.Tiers, at, field+".rates[].tiers[]", currency)}
 		mccs := []uint16{0}
@@ -384,14 +384,6 @@ func (l *loader) cardsOf(s yamlfile.Scalar, field string) []Card {
 	}
 	l.Add(s, field, "%q must be debit, credit or any", s.Text)
 	return nil
-}
-
-func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, err := txn.ParseCurrency(s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return c
 }
 
 func (l *loader) merchants(ys []merchantYAML) {

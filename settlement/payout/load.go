@@ -223,7 +223,7 @@ func (l *loader) accounts(ys []accountYAML, at yamlfile.Scalar, field string) (a
 	for i := range ys {
 		y := &ys[i]
 		at := at.Or(yamlfile.First(y.Currency, y.Name, y.Number, y.Bank, y.Min))
-		a := Account{Name: y.Name.Text, Number: y.Number.Text, Bank: y.Bank.Text, Currency: l.currency(at.Or(y.Currency), field+".currency")}
+		a := Account{Name: y.Name.Text, Number: y.Number.Text, Bank: y.Bank.Text, Currency: yamlfile.Parse(&l.Problems, at.Or(y.Currency), field+".currency", txn.ParseCurrency)}
 		if find(accounts, a.Currency) != nil {
 			l.Add(at.Or(y.Currency), field+".currency", "%s has an account already", y.Currency.Text)
 		}
@@ -269,14 +269,6 @@ func (l *loader) open(y *accountYAML, field string) string {
 		return number
 	}
 	return ""
-}
-
-func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, err := txn.ParseCurrency(s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return c
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

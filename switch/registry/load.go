@@ -251,7 +251,7 @@ func (l *loader) merchant(y *merchantYAML) (m txn.Merchant, at yamlfile.Scalar) 
 	l.name(at.Or(y.City), "merchants[].city", city[:])
 	m.Acceptor = acceptor(y.Name.Text, y.City.Text, y.Country.Text)
 	m.Region = l.region(at.Or(y.Region), "merchants[].region", chinese)
-	m.Currency = l.currency(at.Or(y.Currency), "merchants[].currency")
+	m.Currency = yamlfile.Parse(&l.Problems, at.Or(y.Currency), "merchants[].currency", txn.ParseCurrency)
 	m.Status = oneOf[MerchantStatus](l, at.Or(y.Status), "merchants[].status").Serves()
 	m.Policy = oneOf[txn.RegionPolicy](l, at.Or(y.Policy), "merchants[].policy")
 	if len(y.Kinds) == 0 {

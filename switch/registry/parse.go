@@ -28,11 +28,7 @@ type enum interface {
 }
 
 func oneOf[T enum](l *loader, s yamlfile.Scalar, field string) T {
-	v, err := Parse[T](s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return v
+	return yamlfile.Parse(&l.Problems, s, field, Parse[T])
 }
 
 // kind is one that merchants are allowed apart: what an issuer answers and what
@@ -64,11 +60,7 @@ func (l *loader) region(s yamlfile.Scalar, field string, needed bool) txn.Region
 	if s.Text == "" && !needed {
 		return 0
 	}
-	r, err := ParseDivision(s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return r
+	return yamlfile.Parse(&l.Problems, s, field, ParseDivision)
 }
 
 func (l *loader) mcc(s yamlfile.Scalar, field string) uint16 {
@@ -87,14 +79,6 @@ func (l *loader) country(s yamlfile.Scalar, field string) uint16 {
 		return 0
 	}
 	return uint16(r.M49())
-}
-
-func (l *loader) currency(s yamlfile.Scalar, field string) txn.Currency {
-	c, err := txn.ParseCurrency(s.Text)
-	if err != nil {
-		l.Add(s, field, "%v", err)
-	}
-	return c
 }
 
 func (l *loader) limits(y *limitsYAML, field string, c txn.Currency) (v txn.Limits) {

@@ -31,6 +31,15 @@ func (p *Problems) Add(s Scalar, field, format string, args ...any) {
 	p.AddError(x)
 }
 
+// Parse is what parse makes of a field. What it says is wrong is noted.
+func Parse[T any](p *Problems, s Scalar, field string, parse func(string) (T, error)) T {
+	v, err := parse(s.Text)
+	if err != nil {
+		p.Add(s, field, "%v", err)
+	}
+	return v
+}
+
 // Version refuses a file of another format than this program reads.
 func (p *Problems) Version(s Scalar) {
 	if s.Text != FormatVersion {

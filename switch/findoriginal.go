@@ -34,7 +34,7 @@ func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
 		}
 		stands = stands && !undone
 	}
-	t := original.Transaction{Kind: rec.Request.Asked(), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
+	t := original.Transaction{ID: rec.ID, Kind: rec.Request.Asked(), Key: rec.Key, Merchant: rec.Merchant, Card: rec.Card,
 		Amount: rec.Amount, Day: rec.Day, AuthCode: rec.AuthCode, Stands: stands, Settled: settled}
 	if reason := s.permit(&t, req); reason != txn.Approved {
 		return reason

@@ -57,6 +57,7 @@ func (r Rules) WithDefaults() Rules {
 
 // Transaction is an approved transaction that a request is about.
 type Transaction struct {
+	ID       txn.ID
 	Kind     txn.Kind
 	Key      txn.Key
 	Merchant txn.MerchantID

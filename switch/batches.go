@@ -194,7 +194,7 @@ func (s *Switch) closeBatch(x *batch.Batch) (bool, error) {
 	}
 	now := time.Now()
 	rec := closeRecord(x, &f, s.numbers.id(now), now, s.cfg.Day.Of(now))
-	rec.Key.Acquirer = s.cfg.Acquirer
+	rec.Key.Acquirer = s.acquirer
 	_, err := s.commit(&rec, rec.Append(nil), true)
 	return err == nil, err
 }

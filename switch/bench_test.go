@@ -143,7 +143,7 @@ func newMall(b *testing.B, terminals int, crowded bool) *mall {
 	must(err)
 	cards, err := keys.OpenCards(filepath.Join(b.TempDir(), "card.keys"))
 	must(err)
-	cfg := Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}, TerminalRate: 1e6, TerminalBurst: 1e6}
+	cfg := Config{Acquirer: "48802900", Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}, TerminalRate: 1e6, TerminalBurst: 1e6}
 	m.s, err = New(cfg, Parts{Registry: func() Registry { return snapshot }, Risk: engine, Issuers: &swiftBank{crowded: crowded}, Journal: &swiftJournal{crowded: crowded},
 		Cards: cards, Log: slog.New(slog.DiscardHandler)})
 	must(err)

@@ -12,9 +12,9 @@ import (
 
 // Config is the switch's part of the configuration.
 type Config struct {
-	// Acquirer is our institution code (DE32). Wrong, and issuers and terminals
-	// refuse or misroute what we send.
-	Acquirer txn.AcquirerID
+	// Acquirer is our institution code (DE32), as it is to be sent. Wrong, and issuers
+	// and terminals refuse or misroute what we send.
+	Acquirer string
 	// Day fixes business days. Wrong, and day limits and settlement cut at the
 	// wrong hour.
 	Day txn.BusinessDay

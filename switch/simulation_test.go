@@ -304,7 +304,7 @@ func (p *process) start() error {
 	if p.risk, err = risk.New(risk.Config{}); err != nil {
 		return err
 	}
-	cfg := acquirer.Config{Acquirer: 48802900, Day: simDay, InFlightMax: 32}
+	cfg := acquirer.Config{Acquirer: "48802900", Day: simDay, InFlightMax: 32}
 	p.s, err = acquirer.New(cfg, acquirer.Parts{Registry: func() acquirer.Registry { return w.registry }, Risk: p.risk, Issuers: p, Journal: recorder{p.j, w}, Cards: w.cards,
 		Archive: &archive{w.shelf, p}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -55,7 +55,8 @@ type Parts struct {
 // Switch is the one mechanism that every transaction goes through. Authorize
 // and Undelivered are safe for concurrent use after Recover.
 type Switch struct {
-	cfg Config
+	cfg      Config
+	acquirer txn.AcquirerID // of cfg
 
 	// Of Parts: guard, archive and librarian may be nil.
 	registry  func() Registry
@@ -97,9 +98,13 @@ func New(cfg Config, p Parts) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("switch: %w", err)
 	}
+	own, err := txn.ParseAcquirer(cfg.Acquirer)
+	if err != nil {
+		return nil, fmt.Errorf("switch: acquirer: %w", err)
+	}
 	g := newGate()
 	s := &Switch{
-		cfg: cfg, registry: p.Registry, risk: p.Risk, issuers: p.Issuers, journal: p.Journal, cards: p.Cards,
+		cfg: cfg, acquirer: own, registry: p.Registry, risk: p.Risk, issuers: p.Issuers, journal: p.Journal, cards: p.Cards,
 		guard: p.Guard, archive: p.Archive, librarian: p.Librarian, log: p.Log,
 		slots: newSlots(), originals: newOriginals(g), batches: batch.NewBook(), batchLocks: newBatchLocks(g),
 		numbers: numbers{node: txn.ID(cfg.Node)}, pace: newPace(cfg.TerminalRate, cfg.TerminalBurst),
@@ -238,7 +243,7 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	now := s.moment(req.Received)
 	req.ID, req.Day = s.numbers.id(req.Received), now.day
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
-	req.Key.Acquirer = s.cfg.Acquirer
+	req.Key.Acquirer = s.acquirer
 	reg := s.registry()
 	if req.Terminal, _ = reg.Terminal(req.Key.Terminal); req.Terminal != nil {
 		dialect.ReadInfo(req, req.Terminal.Carrier)

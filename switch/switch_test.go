@@ -214,7 +214,7 @@ const testPAN = "6222021234567890128"
 
 // issuerDialect is what every reversal must be able to be written in.
 var issuerDialect = func() *dialect.Issuer {
-	d, err := dialect.ForIssuer("iso87", 48802900, dialect.CUPS{})
+	d, err := dialect.ForIssuer("iso87", "48802900", dialect.CUPS{})
 	if err != nil {
 		panic(err)
 	}
@@ -282,7 +282,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	if wrap != nil {
 		rec = wrap(j)
 	}
-	cfg := Config{Acquirer: 48802900, ReversalRetry: h.retry, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
+	cfg := Config{Acquirer: "48802900", ReversalRetry: h.retry, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
 	if h.standIn != nil {
 		cfg.StandIn = map[txn.IssuerID]StandIn{txn.MakeIssuerID("bank"): *h.standIn}
 	}

@@ -84,7 +84,7 @@ func TestClosingFails(t *testing.T) {
 	if n, err := h.s.CloseBatches(t.Context(), today); n != 1 || err != nil {
 		t.Errorf("then %d are closed, %v", n, err)
 	}
-	if rec := h.last(txn.RecordOutcome); rec.Key.Class != txn.ClassUpload || rec.Outcome != txn.OutcomeLocal || rec.Key.Acquirer != h.s.cfg.Acquirer || rec.Merchant != txn.MakeMerchantID("999290054110001") {
+	if rec := h.last(txn.RecordOutcome); rec.Key.Class != txn.ClassUpload || rec.Outcome != txn.OutcomeLocal || rec.Key.Acquirer != h.s.acquirer || rec.Merchant != txn.MakeMerchantID("999290054110001") {
 		t.Errorf("closed by %+v", rec.Key)
 	}
 }

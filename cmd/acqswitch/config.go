@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -179,14 +178,6 @@ type traceConfig struct {
 	Slow     time.Duration `yaml:"slow"`
 }
 
-func (c *config) acquirerID() (txn.AcquirerID, error) {
-	id, err := strconv.ParseUint(c.Acquirer, 10, 64)
-	if err != nil || len(c.Acquirer) > 11 || id == 0 {
-		return 0, fmt.Errorf("%q must be an institution code of 1 to 11 digits", c.Acquirer)
-	}
-	return txn.AcquirerID(id), nil
-}
-
 func (c *config) businessDay() (txn.BusinessDay, error) {
 	zone, err := time.LoadLocation(c.Zone)
 	if err != nil {
@@ -256,10 +247,6 @@ func (c *config) posConfig() (pos.Config, error) {
 }
 
 func (c *config) switchConfig() (acquirer.Config, error) {
-	id, err := c.acquirerID()
-	if err != nil {
-		return acquirer.Config{}, err
-	}
 	day, err := c.businessDay()
 	if err != nil {
 		return acquirer.Config{}, err
@@ -268,7 +255,7 @@ func (c *config) switchConfig() (acquirer.Config, error) {
 	r := &c.Reversals
 	return acquirer.Config{
 		StandIn:  standIns,
-		Acquirer: id, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
+		Acquirer: c.Acquirer, Day: day, AnswerWithin: c.AnswerWithin, InFlightMax: c.InFlightMax, Node: c.Node,
 		TerminalRate: float64(c.Terminals.Rate), TerminalBurst: c.Terminals.Burst,
 		UndeliveredGrace: r.UndeliveredGrace, ReversalsInFlight: r.InFlight, ReversalRetry: r.Retry, ReversalRetryMax: r.RetryMax, ParkAfter: r.ParkAfter,
 		Originals: original.Rules(c.Originals),
@@ -315,16 +302,12 @@ func (c *config) checkZoneMACs(ring *keyring.Ring) error {
 // router builds the issuers; nothing is dialed. ring has their MAC keys once they
 // are used; it may be nil where they are not.
 func (c *config) router(j issuer.Journal, ring *keyring.Ring, hooks issuer.Hooks) (*issuer.Router, error) {
-	id, err := c.acquirerID()
-	if err != nil {
-		return nil, err
-	}
 	return issuer.New(c.Issuers, func(cfg *issuer.Config) (issuer.Codec, error) {
 		var agreed dialect.CUPS
 		if cfg.CUPS != nil {
 			agreed = dialect.CUPS(*cfg.CUPS)
 		}
-		d, err := dialect.ForIssuer(cfg.Dialect, id, agreed)
+		d, err := dialect.ForIssuer(cfg.Dialect, c.Acquirer, agreed)
 		if err != nil || !cfg.Authenticated() {
 			return d, err
 		}

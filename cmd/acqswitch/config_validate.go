@@ -21,7 +21,7 @@ func (c *config) validate() error {
 		key string
 		err error
 	}{
-		{"acquirer", func() error { _, err := c.acquirerID(); return err }()},
+		{"acquirer", func() error { _, err := txn.ParseAcquirer(c.Acquirer); return err }()},
 		{"node", between(c.Node, 0, 1023)},
 		{"data_dir", needed(c.DataDir)},
 		{"zone, cut_over", func() error { _, err := c.businessDay(); return err }()},

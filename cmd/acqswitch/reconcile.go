@@ -154,7 +154,7 @@ func (f *importFlags) input(name string) (in reconcile.Input, err error) {
 	if in.Layout, err = layoutOf(f.layout); err != nil {
 		return in, err
 	}
-	if in.Acquirer, err = cfg.acquirerID(); err != nil {
+	if in.Acquirer, err = txn.ParseAcquirer(cfg.Acquirer); err != nil {
 		return in, usage(fmt.Errorf("acquirer: %w", err))
 	}
 	if f.currency != "" {

@@ -29,7 +29,7 @@ func (r *sampleRun) reconcile(ctx context.Context, s *summary) error {
 	if err != nil {
 		return err
 	}
-	acquirer, err := r.cfg.acquirerID()
+	acquirer, err := txn.ParseAcquirer(r.cfg.Acquirer)
 	if err != nil {
 		return err
 	}

@@ -324,7 +324,7 @@ func answerCUP(e *iso.Encoder, x *Exchange) {
 		e.Copy(23, m)
 	}
 	e.Copy(25, m)
-	acquirer := acquirerDigits(ans.Acquirer)
+	acquirer := eightDigits(ans.Acquirer)
 	e.Digits(32, acquirer)
 	if ans.RRN != [12]byte{} && req.Kind != txn.KindEcho {
 		e.Text(37, ans.RRN[:])
@@ -402,14 +402,7 @@ func organization(m *iso.Message) []byte {
 
 var cup = []byte("CUP")
 
-// acquirerDigits is DE32: the institution code, 8 digits at least.
-func acquirerDigits(id txn.AcquirerID) []byte {
-	var b [11]byte
-	i := len(b)
-	for id > 0 && i > 0 || i > len(b)-8 {
-		i--
-		b[i] = '0' + byte(id%10)
-		id /= 10
-	}
-	return b[i:]
+// eightDigits is an institution's code as UnionPay has it: eight digits at least.
+func eightDigits(code string) []byte {
+	return []byte("00000000"[min(len(code), 8):] + code)
 }

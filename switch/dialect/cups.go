@@ -38,8 +38,8 @@ type cups struct {
 // cupsDestination is the network itself.
 const cupsDestination = "00010000"
 
-func newCUPS(acquirer txn.AcquirerID, c CUPS) (*cups, error) {
-	own := string(acquirerDigits(acquirer))
+func newCUPS(acquirer string, c CUPS) (*cups, error) {
+	own := string(eightDigits(acquirer))
 	for _, field := range [...]struct {
 		name  string
 		value *string

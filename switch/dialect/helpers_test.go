@@ -19,7 +19,7 @@ import (
 
 const (
 	testPAN      = "6222021234567890128"
-	testAcquirer = 48802900
+	testAcquirer = "48802900"
 )
 
 var (

@@ -317,7 +317,7 @@ func answerISO87(e *iso.Encoder, x *Exchange) {
 	if m.Has(32) {
 		e.Copy(32, m)
 	} else {
-		e.Digits(32, acquirerDigits(ans.Acquirer))
+		e.Digits(32, []byte(ans.Acquirer))
 	}
 	if m.Has(37) {
 		e.Copy(37, m)

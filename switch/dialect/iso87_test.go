@@ -113,6 +113,23 @@ func TestISO87KeysAreInDE62(t *testing.T) {
 	}
 }
 
+// TestAnswersNameTheAcquirer: a request without DE32 is told ours as it is written, a
+// CUP terminal always, with eight digits at least.
+func TestAnswersNameTheAcquirer(t *testing.T) {
+	for _, c := range [...]struct {
+		dialect, code, want string
+		base                fields
+	}{{"iso87", "012345", "012345", isoSale}, {"cup-pos", "012345", "00012345", cupSale}, {"cup-pos", "123456789", "123456789", cupSale}} {
+		d := terminal(t, c.dialect)
+		x := decoded(t, d, build(t, d.Codec(), 0x0200, c.base))
+		decide(x, txn.Approved)
+		x.Answer.Acquirer = c.code
+		if got := text(answered(t, d, x), 32); got != c.want {
+			t.Errorf("%s, acquirer %s: DE32 %s, want %s", c.dialect, c.code, got, c.want)
+		}
+	}
+}
+
 // TestISO87Allocations holds a sale's decoding and answering to no allocation.
 func TestISO87Allocations(t *testing.T) {
 	d := terminal(t, "iso87")

@@ -50,15 +50,17 @@ func LinkOf(name string) (*Link, error) {
 	return nil, fmt.Errorf("dialect %q must be one of %s", name, strings.Join(LinkNames(), ", "))
 }
 
-// ForIssuer makes the dialect of an acquirer's link to an issuer. What c says is
-// for UnionPay's network alone.
-func ForIssuer(name string, acquirer txn.AcquirerID, c CUPS) (*Issuer, error) {
+// ForIssuer makes the dialect of an acquirer's link to an issuer, who knows it by the
+// institution code acquirer as it is written here, or in UnionPay's network by eight
+// digits at least. What c says is for that network alone.
+func ForIssuer(name string, acquirer string, c CUPS) (*Issuer, error) {
 	l, err := LinkOf(name)
 	if err != nil {
 		return nil, err
 	}
-	d := &Issuer{Link: l, acquirer: acquirerDigits(acquirer)}
+	d := &Issuer{Link: l, acquirer: []byte(acquirer)}
 	if name == NameCUPS {
+		d.acquirer = eightDigits(acquirer)
 		d.cups, err = newCUPS(acquirer, c)
 	}
 	return d, err

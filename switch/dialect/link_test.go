@@ -33,7 +33,7 @@ func issuerLink(t testing.TB, name string) *Issuer {
 	return linkOf(t, name, testAcquirer)
 }
 
-func linkOf(t testing.TB, name string, acquirer txn.AcquirerID) *Issuer {
+func linkOf(t testing.TB, name, acquirer string) *Issuer {
 	t.Helper()
 	d, err := ForIssuer(name, acquirer, CUPS{})
 	if err != nil {
@@ -256,12 +256,19 @@ func TestAppendReversal(t *testing.T) {
 		})
 	}
 
-	// The acquirer's code fills 8 digits, or up to 11.
-	for code, digits := range map[txn.AcquirerID]string{1: "00000001", 99_999_999_999: "99999999999"} {
-		link := linkOf(t, "iso87", code)
+	// The acquirer's code is sent as it is written; in UnionPay's network it has 8 digits at least.
+	for _, c := range [...]struct{ link, code, sent string }{
+		{"iso87", "012345", "012345"},
+		{"iso87", "99999999999", "99999999999"},
+		{NameCUPS, "012345", "00012345"},
+		{NameCUPS, "123456789", "123456789"},
+	} {
+		link := linkOf(t, c.link, c.code)
 		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendReversal(dst, &original, []byte(testPAN), 0x0400) })
-		zeros := strings.Repeat("0", 11-len(digits))
-		checkMessage(t, m, 0x0400, want.with(fields{32: digits, 90: "0200" + "000077" + "1122093105" + zeros + digits + "00000000000"}))
+		named := strings.Repeat("0", 11-len(c.sent)) + c.sent // in DE90
+		if got := string(m.Value(32)); got != c.sent || string(m.Value(90)[20:31]) != named {
+			t.Errorf("%s, acquirer %s: DE32 %s, DE90 %s", c.link, c.code, got, m.Value(90))
+		}
 	}
 }
 

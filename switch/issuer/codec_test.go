@@ -25,7 +25,7 @@ func codecs(cfg *issuer.Config) (issuer.Codec, error) {
 	case "dialect":
 		return realCodec("iso87"), nil
 	}
-	d, err := dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+	d, err := dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})
 	if err == nil && cfg.Authenticated() {
 		d.Authenticate(oneMAC{})
 	}
@@ -38,7 +38,7 @@ type oneMAC struct{}
 func (oneMAC) MAC([]byte) ([8]byte, error) { return [8]byte([]byte("11111111")), nil }
 
 func realCodec(name string) *dialect.Issuer {
-	d, err := dialect.ForIssuer(name, 48802900, dialect.CUPS{})
+	d, err := dialect.ForIssuer(name, "48802900", dialect.CUPS{})
 	if err != nil {
 		panic(err)
 	}

@@ -43,7 +43,7 @@ func (d *desk) Authorize(req *txn.Request, ans *txn.Answer) {
 	if d.delay != nil {
 		time.Sleep(d.delay(req))
 	}
-	ans.Acquirer = 48802900
+	ans.Acquirer = "48802900"
 	ans.Time, ans.Date = [6]byte([]byte("120000")), [4]byte([]byte("1122"))
 	ans.RRN = [12]byte([]byte("326000000001"))
 	ans.Code = dialect.Code(req.Dialect, ans.Reason, ans.Reply.Code)

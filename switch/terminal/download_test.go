@@ -78,7 +78,7 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	parties, err := registry.Load(bytes.NewReader(sampleFile(t, "registry.yaml")), "registry.yaml")
 	must(err)
 	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
-		return dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+		return dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})
 	}
 	router, err := issuer.New([]issuer.Config{{Name: "nobody", Address: "127.0.0.1:1", BINs: []string{"9"}}}, codecs, nil, issuer.Hooks{})
 	must(err)
@@ -97,7 +97,7 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	taken := open("downloads")
 	l = download.New(contents, taken, func(id txn.TerminalID) [50]byte { return parties.Serial(id) }, quiet)
 	must(l.Recover(taken))
-	s, err := acquirer.New(acquirer.Config{Acquirer: 48802900, Day: txn.BusinessDay{Zone: time.UTC, CutOver: 12 * time.Hour}},
+	s, err := acquirer.New(acquirer.Config{Acquirer: "48802900", Day: txn.BusinessDay{Zone: time.UTC, CutOver: 12 * time.Hour}},
 		acquirer.Parts{Registry: func() acquirer.Registry { return parties }, Risk: rules, Issuers: router, Journal: open("journal"), Cards: cards, Librarian: l, Log: quiet})
 	must(err)
 	_, err = s.Recover()

@@ -20,8 +20,18 @@ type MerchantID [15]byte
 type IssuerID [12]byte
 
 // AcquirerID is the acquiring institution's code (DE32) as a number, up to 11
-// digits; China uses 8.
+// digits: enough to tell acquirers apart. What is sent is the code as its owner writes
+// it, zeros in front included.
 type AcquirerID uint64
+
+// ParseAcquirer reads an institution's code.
+func ParseAcquirer(code string) (AcquirerID, error) {
+	id, err := strconv.ParseUint(code, 10, 64)
+	if err != nil || len(code) > 11 || id == 0 {
+		return 0, fmt.Errorf("%q must be an institution code of 1 to 11 digits", code)
+	}
+	return AcquirerID(id), nil
+}
 
 // MakeTerminalID pads s; a longer value is cut, so check lengths where input
 // enters.

@@ -210,7 +210,7 @@ type Answer struct {
 	RRN      [12]byte
 	Time     [6]byte // DE12 hhmmss
 	Date     [4]byte // DE13 MMDD
-	Acquirer AcquirerID
+	Acquirer string  // DE32, our institution code as it is written
 	Issuer   IssuerID
 	Reply    Reply
 	Keys     Secret // DE62 of a sign-on's answer: the terminal's new working keys, enciphered

@@ -60,7 +60,7 @@ func meets(t *testing.T, s *Simulator, dialectName string) *acquirer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := dialect.ForIssuer(dialectName, 48802900, dialect.CUPS{})
+	d, err := dialect.ForIssuer(dialectName, "48802900", dialect.CUPS{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func startStackOn(t testing.TB, dir, links, mac string) *stack {
 		issuers = append(issuers, issuer.Config{Name: name, Address: sim.Addr(), BINs: bins, Timeout: stackTimeout, Dialect: links, MAC: mac})
 	}
 	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
-		d, err := dialect.ForIssuer(cfg.Dialect, 48802900, dialect.CUPS{})
+		d, err := dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})
 		if err != nil || !cfg.Authenticated() {
 			return d, err
 		}
@@ -176,7 +176,7 @@ func startStackOn(t testing.TB, dir, links, mac string) *stack {
 	must(err)
 	ring := keyring.New(keyring.Config{Day: businessDay}, vault, keyLog, quiet)
 	stops = append(stops, func() { ring.Close(); keyLog.Close() })
-	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: 48802900, Day: businessDay, CardType: func(pan *txn.PAN) txn.CardType { return cardTypes.TypeOf(pan) }},
+	s.switch_, err = acquirer.New(acquirer.Config{Acquirer: "48802900", Day: businessDay, CardType: func(pan *txn.PAN) txn.CardType { return cardTypes.TypeOf(pan) }},
 		acquirer.Parts{Registry: func() acquirer.Registry { return s.registry }, Risk: rules, Issuers: router, Journal: j, Cards: cards, Guard: ring, Log: quiet})
 	must(err)
 	run("journal", j.Run)

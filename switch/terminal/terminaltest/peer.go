@@ -112,7 +112,7 @@ func (p *Peer) decide(x *dialect.Exchange) []byte {
 	defer p.Mu.Unlock()
 	p.seen++
 	req := &x.Request
-	x.Answer.Acquirer = 48802900
+	x.Answer.Acquirer = "48802900"
 	copy(x.Answer.Time[:], "093000")
 	copy(x.Answer.Date[:], "1122")
 	copy(x.Answer.RRN[:], "326000000000")

@@ -64,6 +64,33 @@ func TestOpenIntentsBecomeUnknown(t *testing.T) {
 	}
 }
 
+// TestReversalHasTheTimeOfThePlace: a reversal names the time of the terminal's place as its
+// original did, not the link's, whoever asks for it; the bank holds what it is sent
+// against that. A CUP terminal is told our time, others what they said.
+func TestReversalHasTheTimeOfThePlace(t *testing.T) {
+	own := func(req txn.Request) txn.Request {
+		req.Dialect, req.LocalTime, req.LocalDate = 2, [6]byte([]byte("041500")), [4]byte([]byte("1121"))
+		return req
+	}
+	h := newHouse(t)
+	ours := h.ask(sale("10000001", 1, 1000))
+	theirs := h.ask(own(sale("10000001", 2, 1000)))
+	if now := h.s.moment(time.Now()); ours.Date != now.date || string(theirs.Time[:]) != "041500" || string(theirs.Date[:]) != "1121" {
+		t.Errorf("told %s %s, and %s %s", ours.Date, ours.Time, theirs.Date, theirs.Time)
+	}
+	h.ask(reversal("10000001", 1, 1000))
+	h.ask(own(reversal("10000001", 2, 1000)))
+	h.failAfter(1)
+	h.ask(own(sale("10000001", 3, 1000)))
+	h.restart()
+	h.settle()
+	for stan := range uint32(3) {
+		if h.bank.undone(stan+1) == 0 {
+			t.Errorf("%d is not undone", stan+1)
+		}
+	}
+}
+
 // beside is a second switch on the house's journal, not recovered yet.
 func (h *house) beside(rec Recorder) *Switch {
 	h.t.Helper()

@@ -1,7 +1,6 @@
 package acquirer
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -300,6 +299,6 @@ func (s *Switch) due(rec *txn.Record, orig *txn.Record) {
 	rec.Merchant, rec.MCC, rec.Region = orig.Merchant, orig.MCC, orig.Region
 	rec.Card, rec.SealedPAN, rec.Masked = orig.Card, orig.SealedPAN, orig.Masked
 	rec.AuthCode, rec.Held = orig.AuthCode, orig.Held
-	rec.Data = bytes.Clone(orig.RRN[:])
+	rec.Data = dialect.AppendUndone(nil, orig)
 	rec.CardType, rec.PIN, rec.Method, rec.Identity = orig.CardType, orig.PIN, orig.Method, orig.Identity
 }

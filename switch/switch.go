@@ -258,6 +258,18 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	ans.ID, ans.RRN = req.ID, s.numbers.rrn(now.yearDay)
 	ans.Acquirer = s.cfg.Acquirer
 	ans.Time, ans.Date = now.time, now.date
+	// The time of the terminal's place is its own to say, and ours where it says none. Its
+	// answer and its record have it, so that a reversal can name it again; but a CUP
+	// terminal takes its clock from the answer.
+	if req.LocalTime == ([6]byte{}) {
+		req.LocalTime = now.time
+	}
+	if req.LocalDate == ([4]byte{}) {
+		req.LocalDate = now.date
+	}
+	if !dialect.SetsClock(req.Dialect) {
+		ans.Time, ans.Date = req.LocalTime, req.LocalDate
+	}
 	req.Trace.Mark(txn.StageAdmitted, req.Received)
 }
 

@@ -38,6 +38,7 @@ type bank struct {
 	approved map[uint32]txn.ID // by STAN
 	sent     map[uint32]txn.ID
 	rrns     map[uint32][12]byte // DE37 of what was sent
+	local    map[uint32]string   // and DE12 and 13
 	reversed map[uint32]int
 	left     map[uint32][]int64 // what acknowledged reversals were to leave, by STAN
 	// behave decides an exchange; nil approves.
@@ -120,7 +121,7 @@ func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position j
 	defer b.mu.Unlock()
 	if outcome != txn.OutcomeNotSent {
 		b.sent[leg.STAN] = req.ID
-		b.rrns[leg.STAN] = rrn
+		b.rrns[leg.STAN], b.local[leg.STAN] = rrn, string(req.LocalTime[:])+string(req.LocalDate[:])
 	}
 	copy(reply.Code[:], code)
 	reply.SettlementDate = b.settles
@@ -144,6 +145,9 @@ func (b *bank) Reverse(_ context.Context, rec *txn.Record, pan []byte, attempt i
 	}
 	if rrn, ok := b.rrns[rec.Leg.STAN]; ok && !bytes.Contains(frame, rrn[:]) {
 		b.t.Errorf("reversal of %d has another DE37 than what it undoes", rec.Original)
+	}
+	if local, ok := b.local[rec.Leg.STAN]; ok && !bytes.Contains(frame, []byte(local)) {
+		b.t.Errorf("reversal of %d has another DE12 or 13 than what it undoes: %s", rec.Original, local)
 	}
 	if b.down > 0 {
 		b.down--
@@ -239,7 +243,7 @@ var zone = time.FixedZone("CST", 8*3600)
 
 func newHouse(t *testing.T) *house {
 	h := &house{t: t, dir: t.TempDir()}
-	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, rrns: map[uint32][12]byte{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
+	h.bank = &bank{t: t, held: map[uint32]bool{}, approved: map[uint32]txn.ID{}, sent: map[uint32]txn.ID{}, rrns: map[uint32][12]byte{}, local: map[uint32]string{}, reversed: map[uint32]int{}, left: map[uint32][]int64{}, opinion: [2]byte{'0', '0'}}
 	h.open(nil)
 	t.Cleanup(func() {
 		h.stop()

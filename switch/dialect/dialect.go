@@ -66,6 +66,10 @@ const (
 	idISO87Hex32
 )
 
+// SetsClock says that a terminal of this dialect sets its clock by the answers it gets:
+// their DE12 and 13 are our time, whatever its request said.
+func SetsClock(id uint8) bool { return id == idCUPPOS }
+
 var terminals = [...]*Terminal{
 	idCUPPOS: {
 		id: idCUPPOS, codes: &cupCodes, decode: decodeCUP, answer: answerCUP,

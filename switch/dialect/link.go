@@ -161,8 +161,8 @@ func (d *Issuer) RequestType(req *txn.Request) uint16 {
 
 // AppendRequest appends the frame of req under leg's number, length prefix
 // included, in the form of its kind. What it is about is named by OriginalLeg
-// (DE90) and the original's authorization code (DE38). DE7 is the link's time;
-// DE12 and DE13 are the terminal's where it sent them.
+// (DE90) and the original's authorization code (DE38). DE7 is the link's time; DE12 and
+// DE13 are those of the terminal's place.
 func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [12]byte) ([]byte, error) {
 	form := &d.forms[req.Kind]
 	e := d.begin(dst, d.RequestType(req))
@@ -251,8 +251,8 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 
 // AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
 // or 0401 or 0421 when it is a repeat. It carries the original's STAN and time, and
-// names them again in DE90, and its DE37, which a ReversalDue has in its Data; what a
-// reversal in part leaves standing is the actual amount of its DE95.
+// names them again in DE90, and its DE12, 13 and 37, which a ReversalDue has in its Data;
+// what a reversal in part leaves standing is the actual amount of its DE95.
 func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
 	_, key := rec.Subject()
 	original := rec.MTI &^ 0xF
@@ -271,19 +271,17 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	e.Digits(3, code[:])
 	e.Uint(4, uint64(rec.Amount.Minor))
 	d.number(&e, &rec.Leg)
-	e.Digits(12, rec.Leg.Time[4:10])
-	e.Digits(13, rec.Leg.Time[0:4])
+	rrn, hhmmss, mmdd := undone(rec)
+	e.Digits(12, hhmmss)
+	e.Digits(13, mmdd)
 	e.Uint(18, uint64(rec.MCC))
 	d.entry(&e, rec.Entry, '0')
 	if condition := undoneCondition(original, rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
 	d.institutions(&e)
-	switch {
-	case rec.Kind == txn.RecordOutcome:
-		e.Text(37, rec.RRN[:])
-	case len(rec.Data) == len(rec.RRN): // a ReversalDue's own RRN is that of the terminal's reversal
-		e.Text(37, rec.Data)
+	if len(rrn) > 0 {
+		e.Text(37, rrn)
 	}
 	if rec.AuthCode != [6]byte{} {
 		e.Text(38, rec.AuthCode[:])
@@ -306,6 +304,28 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	}
 	d.reserved(&e)
 	return d.Finish(&e, dst, d.key)
+}
+
+// AppendUndone appends what a ReversalDue of orig keeps (Record.Data) for its message:
+// orig's DE37, 12 and 13. Its own are those of the terminal's reversal.
+func AppendUndone(dst []byte, orig *txn.Record) []byte {
+	return append(append(append(dst, orig.RRN[:]...), orig.Time[:]...), orig.Date[:]...)
+}
+
+// undone are DE37, 12 and 13 of what a reversal undoes. Records of before have no
+// number, or the link's time.
+func undone(rec *txn.Record) (rrn, hhmmss, mmdd []byte) {
+	if rec.Kind == txn.RecordOutcome {
+		rrn, hhmmss, mmdd = rec.RRN[:], rec.Time[:], rec.Date[:]
+	} else if n, all := len(rec.RRN), len(rec.RRN)+len(rec.Time)+len(rec.Date); len(rec.Data) == all {
+		rrn, hhmmss, mmdd = rec.Data[:n], rec.Data[n:n+6], rec.Data[n+6:]
+	} else {
+		rrn = rec.Data
+	}
+	if len(mmdd) == 0 || mmdd[0] == 0 || hhmmss[0] == 0 {
+		hhmmss, mmdd = rec.Leg.Time[4:10], rec.Leg.Time[0:4]
+	}
+	return rrn, hhmmss, mmdd
 }
 
 // undoneCode is DE3 of a request as it was sent, from the terminal's: what can

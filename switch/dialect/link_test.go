@@ -193,11 +193,12 @@ func TestAppendReversal(t *testing.T) {
 	original := txn.Record{
 		Kind: txn.RecordOutcome, Key: txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 42}, Request: txn.KindSale, MTI: 0x0200,
 		ProcessingCode: [6]byte([]byte("000000")), Merchant: txn.MakeMerchantID("999290054110001"), MCC: 5411, Entry: txn.EntryChip,
-		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, Outcome: txn.OutcomeUnknown, Reason: txn.IssuerDidNotAnswer, RRN: testRRN,
+		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, Outcome: txn.OutcomeUnknown, Reason: txn.IssuerDidNotAnswer, RRN: testRRN, Time: [6]byte([]byte("123059")), Date: [4]byte([]byte("1121")),
 	}
 	due := original // what the terminal's own reversal makes of it
 	due.Kind, due.Reason, due.AuthCode = txn.RecordReversalDue, txn.Approved, [6]byte([]byte("A1B2C3"))
-	due.RRN, due.Data = [12]byte([]byte("633012000099")), testRRN[:]
+	due.RRN, due.Data = [12]byte([]byte("633012000099")), AppendUndone(nil, &original)
+	due.Time, due.Date = [6]byte([]byte("123105")), original.Date
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
 	part := due
 	part.Gone, part.Stays = 2345, 400
@@ -218,10 +219,12 @@ func TestAppendReversal(t *testing.T) {
 	undelivered.Key, undelivered.Reason = txn.Key{}, txn.AnswerWasNotDelivered
 	bare := due // as it was recorded before it had the original's number
 	bare.Data = nil
+	numbered := due // and the time of its terminal's place
+	numbered.Data = testRRN[:]
 	late := original
 	late.Reason, late.Amount = txn.IssuerAnsweredNonsense, txn.Amount{Minor: 500, Currency: 36}
 
-	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 22: "050", 32: "48802900",
+	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "123059", 13: "1121", 18: "5411", 22: "050", 32: "48802900",
 		37: string(testRRN[:]), 39: "98", 41: "10000001", 42: "999290054110001", 49: "156",
 		90: "0200" + "000077" + "1122093105" + "00048802900" + "00000000000"}
 	for _, c := range []struct {
@@ -234,7 +237,8 @@ func TestAppendReversal(t *testing.T) {
 		{"no answer came, asked again", original, 0x0401, want},
 		{"the answer was nonsense, in another currency", late, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
 		{"the terminal asks", due, 0x0400, want.with(fields{38: "A1B2C3", 39: "06"})},
-		{"the terminal asks, of a record without the original's number", bare, 0x0400, want.with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks, of a record without the original's number", bare, 0x0400, want.with(fields{12: "093105", 13: "1122", 37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks, of a record without the original's time", numbered, 0x0400, want.with(fields{12: "093105", 13: "1122", 38: "A1B2C3", 39: "06"})},
 		{"the terminal asks for a part", part, 0x0400, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a part, asked again", part, 0x0401, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a void", void, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},

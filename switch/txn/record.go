@@ -135,9 +135,9 @@ type Record struct {
 	Lat, Lng int32
 	// Data depends on what the record is of. A settlement or upload: what it said and
 	// was told, a BatchFact. An advice about an earlier transaction: how the issuer
-	// knows that one, read by switch/dialect. A ReversalDue: the original's RRN, for the
-	// issuer (older ones have none). A person's decision about something
-	// parked: what they said.
+	// knows that one, read by switch/dialect. A ReversalDue: the original's RRN, Time and
+	// Date, for the issuer (older ones have only the first, or nothing). A person's
+	// decision about something parked: what they said.
 	Data []byte
 
 	// What risk counts by besides the above, and what its rules found.

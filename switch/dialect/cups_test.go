@@ -303,7 +303,7 @@ func TestCUPSNetwork(t *testing.T) {
 		if err := link.ReadReply(asked, &head, &reply); err != nil || head.Network != 201 || string(reply.SettlementDate[:]) != "1123" {
 			t.Fatalf("%+v, %+v, %v", head, reply, err)
 		}
-		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &head, [2]byte{'0', '0'}) })
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &head, [2]byte{'0', '0'}) })
 		checkMessage(t, m, want, fields{7: "1122093105", 11: "000009", 33: "00010000", 39: "00", 70: "201", 100: "48802900"})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -355,19 +356,28 @@ func TestLinkFormsAreAdvicesWhereTheyAreRepeated(t *testing.T) {
 	}
 }
 
-func TestAppendNetworkAnswer(t *testing.T) {
+func TestAppendAnswer(t *testing.T) {
 	for name, link := range iso87Links(t) {
 		for asked, answer := range map[uint16]uint16{0x0800: 0x0810, 0x0801: 0x0810, 0x0820: 0x0830} {
 			h := txn.ReplyHead{MTI: asked, STAN: 9, Time: [10]byte([]byte("1122093105")), Network: 301}
-			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'0', '0'}) })
+			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &h, [2]byte{'0', '0'}) })
 			t.Log(name)
 			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "00", 70: "301"})
 			h.Network = 0
-			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'3', '0'}) })
+			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &h, [2]byte{'3', '0'}) })
 			checkMessage(t, m, answer, fields{7: "1122093105", 11: "000009", 39: "30"})
 			h.Time = [10]byte{}
-			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendNetworkAnswer(dst, &h, [2]byte{'3', '0'}) })
+			m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &h, [2]byte{'3', '0'}) })
 			checkMessage(t, m, answer, fields{11: "000009", 39: "30"})
+		}
+		h := txn.ReplyHead{MTI: 0x0221, STAN: 9, Time: [10]byte([]byte("1122093105")), RRN: testRRN, Terminal: txn.MakeTerminalID("10000001")}
+		want := fields{7: "1122093105", 11: "000009", 37: string(testRRN[:]), 39: "12", 41: "10000001"}
+		m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &h, [2]byte{'1', '2'}) })
+		checkMessage(t, m, 0x0230, want)
+		link.Authenticate(testZAK(t, algo.TDES2, zakText))
+		m = sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendAnswer(dst, &h, [2]byte{'1', '2'}) })
+		if !m.Has(64) {
+			t.Errorf("%s: an answer on a link with MACs has none", name)
 		}
 	}
 }

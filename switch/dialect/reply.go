@@ -29,9 +29,9 @@ func (d *Issuer) AppendNetwork(dst []byte, code string, stan uint32, at time.Tim
 	return e.Finish()
 }
 
-// AppendNetworkAnswer appends the answer to an issuer's own network management
-// request (0800 or 0820), with code as DE39.
-func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error) {
+// AppendAnswer appends the answer to an issuer's own request, mostly of network
+// management, with code as DE39. It has a MAC where the request had one.
+func (d *Issuer) AppendAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error) {
 	e := d.begin(dst, h.MTI&^1+0x0010)
 	if h.Time != [10]byte{} {
 		e.Digits(7, h.Time[:])
@@ -40,14 +40,23 @@ func (d *Issuer) AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte)
 	if d.cups != nil && h.Forwarder[0] != 0 {
 		e.Digits(33, bytes.TrimRight(h.Forwarder[:], "\x00"))
 	}
+	if h.RRN != [12]byte{} {
+		e.Text(37, h.RRN[:])
+	}
 	e.Text(39, code[:])
+	if h.Terminal != (txn.TerminalID{}) {
+		e.Text(41, h.Terminal[:])
+	}
 	if h.Network != 0 {
 		e.Uint(70, uint64(h.Network))
 	}
 	if d.cups != nil && h.Receiver[0] != 0 {
 		e.Digits(100, bytes.TrimRight(h.Receiver[:], "\x00"))
 	}
-	return e.Finish()
+	if h.MTI>>8 == 0x08 {
+		return e.Finish()
+	}
+	return d.Finish(&e, dst, d.key)
 }
 
 // ReadReply reads what an issuer sent. Variable fields are copied into reply's

@@ -103,7 +103,7 @@ func (c codec) AppendAdvice(dst []byte, _ *txn.Record, _ []byte, _ bool) ([]byte
 	return dst, errors.ErrUnsupported
 }
 
-func (c codec) AppendNetworkAnswer(dst []byte, _ *txn.ReplyHead, _ [2]byte) ([]byte, error) {
+func (c codec) AppendAnswer(dst []byte, _ *txn.ReplyHead, _ [2]byte) ([]byte, error) {
 	return dst, errors.ErrUnsupported
 }
 

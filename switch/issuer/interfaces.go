@@ -28,9 +28,9 @@ type Codec interface {
 	// AppendNetwork appends a network management request (08xx) with code in
 	// DE70 and at in DE7, in the zone that at is in.
 	AppendNetwork(dst []byte, code string, stan uint32, at time.Time) ([]byte, error)
-	// AppendNetworkAnswer appends the answer, with code, to the network management
-	// request that h was read from.
-	AppendNetworkAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error)
+	// AppendAnswer appends the answer, with code, to the issuer's own request that h
+	// was read from.
+	AppendAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error)
 	// ReadNewKey reads the key that an issuer's message brings, CheckNewKey holds the
 	// message against its MAC, if it has one by its dialect, and AppendNewKeyAnswer
 	// appends the answer. mac makes MACs under that key; nil: it is not taken.

@@ -143,8 +143,8 @@ const cutOver = 201
 // are answered as not offered: an issuer without an answer would ask for ever.
 var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
-// received completes the call that a message answers, and answers an issuer's
-// own network management on the wire it came by. It runs on a link's reader: it
+// received completes the call that a message answers, and answers what an issuer asks
+// itself on the wire it came by: its network management, and that we offer nothing else. It runs on a link's reader: it
 // waits for nobody, but with a new key until that is in force.
 func (is *issuer) received(w *wire, frame []byte, h *txn.ReplyHead, reply *txn.Reply) {
 	if h.Rejected != "" {
@@ -164,7 +164,12 @@ func (is *issuer) received(w *wire, frame []byte, h *txn.ReplyHead, reply *txn.R
 			is.hooks.unmatched(is.name(), *h, "what it asks for (DE70) is not offered")
 		}
 		// A full queue drops the answer: a peer that does not read asks again.
-		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendNetworkAnswer(dst, h, code) })
+		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendAnswer(dst, h, code) })
+		return
+	}
+	if asks(h.MTI) {
+		is.hooks.unmatched(is.name(), *h, "it asks for something that an acquirer does not offer")
+		_ = w.post(func(dst []byte) ([]byte, error) { return is.codec.AppendAnswer(dst, h, notOfferedCode) })
 		return
 	}
 	c, why := is.table.match(h)

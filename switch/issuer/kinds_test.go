@@ -205,7 +205,8 @@ func TestF38PassingRefusalIsNoneOfWhatIsRepeated(t *testing.T) {
 }
 
 // TestIssuersOwnRequestsAreAnswered holds what is told to an issuer that asks
-// us: yes to an echo and a cut-over, and that we do not offer what we do not know.
+// us: yes to an echo and a cut-over, and that we do not offer what we do not know, for
+// it would say an advice again for ever. Notifications have no answer.
 func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 	answers := make(chan *iso.Message, 10)
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -250,6 +251,25 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 	p.conn(0).Write(frame)
 	if m := <-answers; m.MTI() != 0x0830 || string(m.Value(39)) != "30" || m.Has(70) {
 		t.Errorf("0820 that asks for nothing is answered %04x, %q, %q", m.MTI(), m.Value(39), m.Value(70))
+	}
+	for asked, answer := range map[uint16]uint16{0x0100: 0x0110, 0x0200: 0x0210, 0x0220: 0x0230, 0x0221: 0x0230, 0x0420: 0x0430, 0x0520: 0x0530, 0x0620: 0x0630} {
+		for _, mti := range [...]uint16{asked&0xFF00 + 0x40, asked} {
+			e := link.Codec().Begin(nil, nil, nil, mti)
+			e.Digits(7, []byte("1122093105"))
+			e.Uint(11, uint64(asked))
+			e.Text(37, []byte("633012000099"))
+			e.Text(41, []byte("10000001"))
+			frame, err := e.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.conn(0).Write(frame)
+		}
+		m := <-answers
+		stan, _ := m.Uint(11)
+		if m.MTI() != answer || stan != uint64(asked) || string(m.Value(7))+string(m.Value(37))+string(m.Value(41)) != "112209310563301200009910000001" || string(m.Value(39)) != "12" {
+			t.Errorf("%04x is answered %04x, STAN %d, %q", asked, m.MTI(), stan, m.Value(39))
+		}
 	}
 }
 

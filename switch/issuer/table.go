@@ -37,6 +37,10 @@ func classOf(mti uint16) (c class, ok bool) {
 	return c, c != 0 && mti>>4&1 == 1
 }
 
+// asks says that a message type is a request or an advice, which has to be answered; a
+// notification (0x4x) has not.
+func asks(mti uint16) bool { return mti>>8 >= 1 && mti>>8 <= 8 && mti&0xD0 == 0 }
+
 // ending is how a call ended.
 type ending uint8
 

@@ -128,18 +128,6 @@ func KindCUPS(m *iso.Message) txn.Kind {
 	return kind
 }
 
-// undoneCUPS is DE3 of a request as it was sent, from the terminal's: an ISO
-// 8583:1987 terminal has 00 for a pre-authorization and 02 for a void.
-func undoneCUPS(mti uint16, code [6]byte) [6]byte {
-	switch operation := string(code[:2]); {
-	case mti == 0x0100 && operation == "00":
-		copy(code[:], "03")
-	case operation == "02":
-		copy(code[:], "20")
-	}
-	return code
-}
-
 // institutions writes DE32 and, for UnionPay's network, DE33.
 func (d *Issuer) institutions(e *iso.Encoder) {
 	e.Digits(32, d.acquirer)

@@ -192,9 +192,9 @@ func TestCUPSReversal(t *testing.T) {
 		Amount: txn.Amount{Minor: 12345, Currency: txn.CNY}, Leg: testLeg, Outcome: txn.OutcomeUnknown, Reason: txn.IssuerDidNotAnswer, RRN: testRRN,
 	}
 	void, preauth, gone := original, original, original
-	void.ProcessingCode = [6]byte([]byte("020000"))
-	preauth.MTI = 0x0100
-	gone.MTI, gone.ProcessingCode, gone.Condition = 0x0100, [6]byte([]byte("200000")), [2]byte{'0', '6'}
+	void.Request, void.ProcessingCode = txn.KindVoid, [6]byte([]byte("020000"))
+	preauth.Request, preauth.MTI = txn.KindPreauth, 0x0100
+	gone.Request, gone.MTI, gone.ProcessingCode, gone.Condition = txn.KindPreauthVoid, 0x0100, [6]byte([]byte("200000")), [2]byte{'0', '6'}
 	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "093105", 13: "1122", 18: "5411", 22: "050", 25: "00", 32: "48802900",
 		33: "48802900", 37: string(testRRN[:]), 41: "10000001", 42: "999290054110001", 49: "156", 60: cupsChipOnly,
 		90: "0200" + "000077" + "1122093105" + "00048802900" + "00048802900"}

@@ -251,14 +251,12 @@ func (d *Issuer) AppendRequest(dst []byte, req *txn.Request, leg *txn.Leg, rrn [
 
 // AppendReversal appends the frame that undoes rec's leg, of type mti: 0400 or 0420,
 // or 0401 or 0421 when it is a repeat. It carries the original's STAN and time, and
-// names them again in DE90, and its DE12, 13 and 37, which a ReversalDue has in its Data;
-// what a reversal in part leaves standing is the actual amount of its DE95.
+// names them again in DE90, and has DE3, 12, 13, 25 and 37 as the original was sent; what
+// a reversal in part leaves standing is the actual amount of its DE95.
 func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uint16) ([]byte, error) {
 	_, key := rec.Subject()
-	original := rec.MTI &^ 0xF
-	if original>>8 != 0x01 && original>>8 != 0x02 {
-		original = 0x0200 // a due reversal's own type: only sales were undone by those
-	}
+	kind, rrn, hhmmss, mmdd := undone(rec)
+	form := &d.forms[kind]
 	if d.cups != nil {
 		if rec.Stays != 0 {
 			return dst, errPartCUPS
@@ -267,16 +265,15 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	}
 	e := d.begin(dst, mti)
 	e.Digits(2, pan)
-	code := d.undoneCode(original, rec.ProcessingCode)
+	code := form.processing(rec.ProcessingCode)
 	e.Digits(3, code[:])
 	e.Uint(4, uint64(rec.Amount.Minor))
 	d.number(&e, &rec.Leg)
-	rrn, hhmmss, mmdd := undone(rec)
 	e.Digits(12, hhmmss)
 	e.Digits(13, mmdd)
 	e.Uint(18, uint64(rec.MCC))
 	d.entry(&e, rec.Entry, '0')
-	if condition := undoneCondition(original, rec.Condition); condition != [2]byte{} {
+	if condition := form.conditionOf(rec.Condition); condition != [2]byte{} {
 		e.Digits(25, condition[:])
 	}
 	d.institutions(&e)
@@ -295,7 +292,7 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	if d.cups != nil {
 		putCircumstances(&e, cupsReversalReason, rec.Entry, 0, 0)
 	}
-	d.original(&e, original, rec.Leg.STAN, rec.Leg.Time)
+	d.original(&e, form.mti, rec.Leg.STAN, rec.Leg.Time)
 	if rec.Stays != 0 {
 		var b [42]byte // actual amount 12, in settlement 12, fees 9 and 9
 		digits(b[:12], uint64(rec.Stays))
@@ -306,53 +303,44 @@ func (d *Issuer) AppendReversal(dst []byte, rec *txn.Record, pan []byte, mti uin
 	return d.Finish(&e, dst, d.key)
 }
 
-// AppendUndone appends what a ReversalDue of orig keeps (Record.Data) for its message:
-// orig's DE37, 12 and 13. Its own are those of the terminal's reversal.
+// AppendUndone appends what a ReversalDue of orig keeps (Record.Data) of it for its
+// message: DE37, 12, 13 and kind. Its own are those of the terminal's reversal.
 func AppendUndone(dst []byte, orig *txn.Record) []byte {
-	return append(append(append(dst, orig.RRN[:]...), orig.Time[:]...), orig.Date[:]...)
+	return append(append(append(append(dst, orig.RRN[:]...), orig.Time[:]...), orig.Date[:]...), byte(orig.Request))
 }
 
-// undone are DE37, 12 and 13 of what a reversal undoes. Records of before have no
-// number, or the link's time.
-func undone(rec *txn.Record) (rrn, hhmmss, mmdd []byte) {
-	if rec.Kind == txn.RecordOutcome {
-		rrn, hhmmss, mmdd = rec.RRN[:], rec.Time[:], rec.Date[:]
-	} else if n, all := len(rec.RRN), len(rec.RRN)+len(rec.Time)+len(rec.Date); len(rec.Data) == all {
-		rrn, hhmmss, mmdd = rec.Data[:n], rec.Data[n:n+6], rec.Data[n+6:]
-	} else {
-		rrn = rec.Data
+// undone is what a reversal undoes: its kind, DE37, 12 and 13. Records of before lack
+// some or all of them: their kind is told by its codes, their time is the link's.
+func undone(rec *txn.Record) (kind txn.Kind, rrn, hhmmss, mmdd []byte) {
+	const timeAt, dateAt, kindAt, size = 12, 18, 22, 23
+	switch {
+	case rec.Kind == txn.RecordOutcome:
+		kind, rrn, hhmmss, mmdd = rec.Request, rec.RRN[:], rec.Time[:], rec.Date[:]
+	case len(rec.Data) == size:
+		kind, rrn, hhmmss, mmdd = txn.Kind(rec.Data[kindAt]), rec.Data[:timeAt], rec.Data[timeAt:dateAt], rec.Data[dateAt:kindAt]
+	default:
+		kind, rrn = undoneKind(rec), rec.Data
 	}
 	if len(mmdd) == 0 || mmdd[0] == 0 || hhmmss[0] == 0 {
 		hhmmss, mmdd = rec.Leg.Time[4:10], rec.Leg.Time[0:4]
 	}
-	return rrn, hhmmss, mmdd
+	return kind, rrn, hhmmss, mmdd
 }
 
-// undoneCode is DE3 of a request as it was sent, from the terminal's: what can
-// be undone is a debit (00) or takes an earlier one back. A void is 20 at a CUP
-// terminal, and that is a refund on an ISO 8583:1987 link.
-func (d *Issuer) undoneCode(mti uint16, code [6]byte) [6]byte {
-	if d.cups != nil {
-		return undoneCUPS(mti, code)
+// undoneKind is the kind of what was undone by a record that does not have it.
+func undoneKind(rec *txn.Record) txn.Kind {
+	back, condition := rec.ProcessingCode[0] == '2' || rec.ProcessingCode[1] == '2', string(rec.Condition[:])
+	switch {
+	case rec.MTI>>8 == 0x01 && back:
+		return txn.KindPreauthVoid
+	case rec.MTI>>8 == 0x01 && condition == "60":
+		return txn.KindIncrement
+	case rec.MTI>>8 == 0x01:
+		return txn.KindPreauth
+	case back:
+		return txn.KindVoid
 	}
-	switch operation := string(code[:2]); {
-	case mti == 0x0100 && operation == "03":
-		copy(code[:], "00")
-	case mti == 0x0100 && operation == "02":
-		copy(code[:], "20")
-	case mti == 0x0200 && operation == "20":
-		copy(code[:], "02")
-	}
-	return code
-}
-
-// undoneCondition is DE25 of a request as it was sent, from the terminal's: an
-// authorization is of what is pre-authorized, or of more of it.
-func undoneCondition(mti uint16, condition [2]byte) [2]byte {
-	if c := string(condition[:]); mti == 0x0100 && c != "18" && c != "60" {
-		copy(condition[:], "06")
-	}
-	return condition
+	return txn.KindSale
 }
 
 // tip writes DE54 of a tip, which tells it from an adjustment: account 00, amount type

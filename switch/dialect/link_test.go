@@ -203,31 +203,32 @@ func TestAppendReversal(t *testing.T) {
 	due.Key, due.OriginalKey = txn.Key{Terminal: txn.MakeTerminalID("10000001"), STAN: 43, Class: txn.ClassReversal}, original.Key
 	part := due
 	part.Gone, part.Stays = 2345, 400
-	void, preauth, completion, mailed, more := due, due, due, due, due
-	mailed.Condition = [2]byte([]byte("08"))
-	more.MTI, more.Condition = 0x0100, [2]byte([]byte("60"))
-	void.MTI, void.ProcessingCode = 0x0200, [6]byte([]byte("200000"))
-	preauth.MTI, preauth.ProcessingCode = 0x0100, [6]byte([]byte("030000"))
-	completion.MTI = 0x0201
-	isoVoid, dueVoid, told := void, void, more
-	told.Condition = [2]byte([]byte("18"))
-	isoVoid.ProcessingCode = [6]byte([]byte("020000"))
-	dueVoid.MTI = 0x0400
+	// of is what the terminal's reversal makes of a request of another kind.
+	of := func(kind txn.Kind, mti uint16, code, condition string) txn.Record {
+		undone, rec := original, due
+		undone.Request = kind
+		rec.MTI, rec.ProcessingCode, rec.Condition, rec.Data = mti, [6]byte([]byte(code)), [2]byte([]byte(condition)), AppendUndone(nil, &undone)
+		return rec
+	}
+	// before is one that was recorded before it had more of its original than its number.
+	before := func(rec txn.Record) txn.Record {
+		rec.Data = testRRN[:]
+		return rec
+	}
+	dueVoid := before(of(txn.KindVoid, 0x0400, "200000", "00"))
 	gone := original // a pre-authorization given back, without an answer
-	gone.MTI, gone.ProcessingCode = 0x0100, [6]byte([]byte("020000"))
-	due.MTI = 0x0400 // as they were recorded when only sales could be undone
+	gone.Request, gone.MTI, gone.ProcessingCode = txn.KindPreauthVoid, 0x0100, [6]byte([]byte("020000"))
 	undelivered := due
 	undelivered.Key, undelivered.Reason = txn.Key{}, txn.AnswerWasNotDelivered
-	bare := due // as it was recorded before it had the original's number
-	bare.Data = nil
-	numbered := due // and the time of its terminal's place
-	numbered.Data = testRRN[:]
+	bare := due // as it was recorded before it had the original's number, and its own type, for only sales could be undone
+	bare.Data, bare.MTI = nil, 0x0400
 	late := original
 	late.Reason, late.Amount = txn.IssuerAnsweredNonsense, txn.Amount{Minor: 500, Currency: 36}
 
 	want := fields{2: testPAN, 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000077", 12: "123059", 13: "1121", 18: "5411", 22: "050", 32: "48802900",
 		37: string(testRRN[:]), 39: "98", 41: "10000001", 42: "999290054110001", 49: "156",
 		90: "0200" + "000077" + "1122093105" + "00048802900" + "00000000000"}
+	linkTime := fields{12: "093105", 13: "1122"}
 	for _, c := range []struct {
 		name string
 		rec  txn.Record
@@ -238,19 +239,28 @@ func TestAppendReversal(t *testing.T) {
 		{"no answer came, asked again", original, 0x0401, want},
 		{"the answer was nonsense, in another currency", late, 0x0400, want.with(fields{4: "000000000500", 49: "036"})},
 		{"the terminal asks", due, 0x0400, want.with(fields{38: "A1B2C3", 39: "06"})},
-		{"the terminal asks, of a record without the original's number", bare, 0x0400, want.with(fields{12: "093105", 13: "1122", 37: "", 38: "A1B2C3", 39: "06"})},
-		{"the terminal asks, of a record without the original's time", numbered, 0x0400, want.with(fields{12: "093105", 13: "1122", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks, of a record without the original's number", bare, 0x0400, want.with(linkTime).with(fields{37: "", 38: "A1B2C3", 39: "06"})},
+		{"the terminal asks, of a record without the original's time", before(due), 0x0400, want.with(linkTime).with(fields{38: "A1B2C3", 39: "06"})},
 		{"the terminal asks for a part", part, 0x0400, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
 		{"a part, asked again", part, 0x0401, want.with(fields{38: "A1B2C3", 39: "06", 95: "000000000400" + strings.Repeat("0", 30)})},
-		{"a void", void, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
-		{"a void as an ISO 8583:1987 terminal has it", isoVoid, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
-		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(fields{3: "020000", 38: "A1B2C3", 39: "06"})},
-		{"a sale by mail", mailed, 0x0400, want.with(fields{25: "08", 38: "A1B2C3", 39: "06"})},
-		{"more of a pre-authorization", more, 0x0400, want.with(fields{25: "60", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a pre-authorization by telephone", told, 0x0400, want.with(fields{25: "18", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a pre-authorization", preauth, 0x0400, want.with(fields{25: "06", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
-		{"a completion that was said twice", completion, 0x0401, want.with(fields{38: "A1B2C3", 39: "06"})},
+		{"a void", of(txn.KindVoid, 0x0200, "200000", "00"), 0x0400, want.with(fields{3: "020000", 25: "00", 38: "A1B2C3", 39: "06"})},
+		{"a void as an ISO 8583:1987 terminal has it", of(txn.KindVoid, 0x0200, "020000", "00"), 0x0400, want.with(fields{3: "020000", 25: "00", 38: "A1B2C3", 39: "06"})},
+		{"a void whose own type nobody kept", dueVoid, 0x0400, want.with(linkTime).with(fields{3: "020000", 25: "00", 38: "A1B2C3", 39: "06"})},
+		{"a sale by mail", of(txn.KindSale, 0x0200, "000000", "08"), 0x0400, want.with(fields{25: "08", 38: "A1B2C3", 39: "06"})},
+		{"more of a pre-authorization", of(txn.KindIncrement, 0x0100, "000000", "60"), 0x0400, want.with(fields{25: "60", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"more of a pre-authorization, before", before(of(txn.KindIncrement, 0x0100, "030000", "60")), 0x0400,
+			want.with(linkTime).with(fields{25: "60", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization by telephone", of(txn.KindPreauth, 0x0100, "000000", "18"), 0x0400, want.with(fields{25: "18", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization", of(txn.KindPreauth, 0x0100, "030000", "00"), 0x0400, want.with(fields{25: "06", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization, before", before(of(txn.KindPreauth, 0x0100, "030000", "00")), 0x0400,
+			want.with(linkTime).with(fields{25: "06", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
+		{"a completion that was said twice", of(txn.KindCompletion, 0x0201, "000000", "06"), 0x0401, want.with(fields{25: "06", 38: "A1B2C3", 39: "06"})},
+		{"a completion by its DE90", of(txn.KindCompletion, 0x0200, "000000", "00"), 0x0400, want.with(fields{25: "06", 38: "A1B2C3", 39: "06"})},
+		{"instalments by their DE67", of(txn.KindInstalment, 0x0200, "000000", "00"), 0x0400, want.with(fields{25: "64", 38: "A1B2C3", 39: "06"})},
+		{"a stand-in, of which its issuer was told", of(txn.KindStandIn, 0x0200, "000000", "00"), 0x0400, want.with(fields{25: "00", 38: "A1B2C3", 39: "06", 90: "0220" + want[90][4:]})},
 		{"a pre-authorization's void", gone, 0x0400, want.with(fields{3: "200000", 25: "06", 90: "0100" + want[90][4:]})},
+		{"a pre-authorization's void, before", before(of(txn.KindPreauthVoid, 0x0100, "020000", "00")), 0x0400,
+			want.with(linkTime).with(fields{3: "200000", 25: "06", 38: "A1B2C3", 39: "06", 90: "0100" + want[90][4:]})},
 		{"the terminal cannot be told", undelivered, 0x0400, want.with(fields{38: "A1B2C3", 39: "06"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {

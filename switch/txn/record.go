@@ -135,8 +135,8 @@ type Record struct {
 	Lat, Lng int32
 	// Data depends on what the record is of. A settlement or upload: what it said and
 	// was told, a BatchFact. An advice about an earlier transaction: how the issuer
-	// knows that one, read by switch/dialect. A ReversalDue: the original's RRN, Time and
-	// Date, for the issuer (older ones have only the first, or nothing). A person's
+	// knows that one, read by switch/dialect. A ReversalDue: the original's RRN, Time,
+	// Date and kind, likewise (older ones have only the first, or nothing). A person's
 	// decision about something parked: what they said.
 	Data []byte
 

@@ -67,7 +67,7 @@ func (j *judgement) check(e *Engine, req *txn.Request) bool {
 	switch {
 	case c&offered == 0:
 		return j.refuse(txn.KindIsNotOffered)
-	case c&parties != 0 && m == nil && t == nil && req.Merchant == txn.MerchantID{} && j.finds(ruleT01, txn.TerminalIsUnknown), // a sign-on need not name a merchant
+	case c&parties != 0 && m == nil && t == nil && req.Merchant == txn.NoMerchant && j.finds(ruleT01, txn.TerminalIsUnknown), // a sign-on need not name a merchant
 		c&parties != 0 && m == nil && j.finds(ruleM01, txn.MerchantIsUnknown),
 		c&active != 0 && m.Status != txn.StatusActive && j.finds(ruleM02, txn.MerchantIsNotActive),
 		c&active != 0 && len(j.policy.Shunned) > 0 && j.shuns(m) && j.finds(ruleM02, txn.MerchantIsShunned),

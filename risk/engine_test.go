@@ -127,9 +127,9 @@ func TestSignOnNeedsNoMerchant(t *testing.T) {
 		spoil func(*txn.Request)
 		want  txn.Reason
 	}{
-		{func(r *txn.Request) { r.Merchant, r.Acceptor, r.Terminal = txn.MerchantID{}, nil, nil }, txn.TerminalIsUnknown},
+		{func(r *txn.Request) { r.Merchant, r.Acceptor, r.Terminal = txn.NoMerchant, nil, nil }, txn.TerminalIsUnknown},
 		{func(r *txn.Request) { r.Acceptor, r.Terminal = nil, nil }, txn.MerchantIsUnknown},
-		{func(r *txn.Request) { r.Merchant, r.Acceptor = txn.MerchantID{}, nil }, txn.MerchantIsUnknown},
+		{func(r *txn.Request) { r.Merchant, r.Acceptor = txn.NoMerchant, nil }, txn.MerchantIsUnknown},
 	} {
 		req := good()
 		req.Kind = txn.KindSignOn

@@ -249,7 +249,7 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 		dialect.ReadInfo(req, req.Terminal.Carrier)
 		req.Info.Software = reg.Software(req.Terminal, req.Info.App, req.Day)
 	}
-	if req.Merchant == noMerchant && req.Terminal != nil && req.Key.Class == txn.ClassNetwork {
+	if req.Merchant == txn.NoMerchant && req.Terminal != nil && req.Key.Class == txn.ClassNetwork {
 		req.Merchant = req.Terminal.Merchant // a sign-on need not name it
 	}
 	req.Acceptor, _ = reg.Merchant(req.Merchant)
@@ -272,8 +272,6 @@ func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	}
 	req.Trace.Mark(txn.StageAdmitted, req.Received)
 }
-
-var noMerchant = txn.MakeMerchantID("")
 
 // Sign makes the MAC of an answer that asks for one.
 func (s *Switch) Sign(req *txn.Request, signed []byte) ([8]byte, error) {

@@ -150,7 +150,7 @@ func (in *Input) run(ctx context.Context, open map[key]Exception, given map[txn.
 	layout := *in.Layout
 	if in.Currency != 0 {
 		if layout.detail.has(roleCurrency) {
-			return nil, refuse("the layout %s has a column for the currency: leave the other one out", layout.Name)
+			return nil, &yamlfile.Problem{File: layout.Name, What: "has a column for the currency: leave --currency out"}
 		}
 		layout.Currency = in.Currency
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
+	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -326,6 +327,16 @@ func TestRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v; want %s", row.name, err, row.want)
 		}
+	}
+	// What is wrong with the command line is no refusal.
+	own, err := LoadLayout("l", []byte("version: 1\nform: csv\ncolumns: [{name: a, as: stan}, {name: b, as: time}, {name: c, as: amount}, {name: d, as: currency}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrong *yamlfile.Problem
+	_, err = b.queue.Import(t.Context(), with2(input(right), func(in *Input) { in.Layout, in.Currency = own, txn.CNY }))
+	if !errors.As(err, &wrong) || err.Error() != "l: has a column for the currency: leave --currency out" {
+		t.Errorf("a currency beside a column for it: %v", err)
 	}
 	if all, err := b.queue.List(t.Context(), Filter{}); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)

@@ -16,6 +16,9 @@ type TerminalID [8]byte
 // it is institution 3 + CUP area 4 + MCC 4 + sequence 4.
 type MerchantID [15]byte
 
+// NoMerchant is what a message without DE42 names.
+var NoMerchant = MakeMerchantID("")
+
 // IssuerID names an issuer link of the configuration, zero padded.
 type IssuerID [12]byte
 

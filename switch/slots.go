@@ -18,7 +18,7 @@ import (
 // A key with a batch number belongs to one request for ever, so a retransmission is
 // recognised also on the next morning. Without batch numbers terminals start at 1 again
 // every day: yesterday's 000042 is taken for today's only within replayGrace of it, or
-// if it is the same advice, which a terminal repeats until it is answered.
+// if it is the same advice or refund, which a terminal repeats until it is answered.
 type slots struct {
 	seed   [2]uint64              // so that nobody can choose numbers that collide
 	shards *[slotShards]slotShard // apart, so that each begins where a cache line does
@@ -118,9 +118,10 @@ func (sh *slotShard) find(k *txn.Key, hash uint32) *slot {
 	return sh.past.find(k, hash)
 }
 
-// recall is find for a new request of a fingerprint, received at an instant: it passes
-// over those of the day before that the request cannot be a retransmission of.
-func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint uint64) *slot {
+// recall is find for a new request, received at an instant: it passes over those of the
+// day before that the request cannot be a retransmission of. said is the fingerprint of
+// one that is said until it is answered, else 0.
+func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, said uint64) *slot {
 	if sl := sh.now.find(k, hash); sl != nil && !(sl.state == slotShunned && at.Sub(madeAt(sl.id)) > replayGrace) {
 		return sl
 	}
@@ -128,7 +129,7 @@ func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, fingerprint u
 	switch {
 	case sl == nil, k.Batch != 0, sl.state == slotInFlight,
 		at.Sub(madeAt(sl.id)) <= replayGrace,
-		k.Class == txn.ClassAdvice && sl.fingerprint == fingerprint:
+		said != 0 && sl.fingerprint == said:
 		return sl
 	}
 	return nil
@@ -143,7 +144,11 @@ func (s *slots) claim(req *txn.Request) (sl slot, fl *flight, claimed bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s.turn(sh, req.Day)
-	if sl := sh.recall(&req.Key, hash, req.Received, req.Fingerprint); sl != nil {
+	var said uint64
+	if req.Key.Class == txn.ClassAdvice || req.Kind.Remedy() == txn.Repeat { // a refund may be a request (0200)
+		said = req.Fingerprint
+	}
+	if sl := sh.recall(&req.Key, hash, req.Received, said); sl != nil {
 		return *sl, sh.follow(req.Key, *sl), false
 	}
 	sl = slot{id: req.ID, fingerprint: req.Fingerprint, state: slotInFlight}

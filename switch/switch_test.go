@@ -763,6 +763,8 @@ func TestRepeatOnTheNextDay(t *testing.T) {
 		return r
 	}
 	offline := about(txn.KindOfflineSale, 3, 700, 0)
+	online := about(txn.KindRefund, 2, 300, 1) // a request (0200), as ISO 8583:1987 terminals have it
+	online.MTI, online.Key.Class, online.Original.Date = 0x0200, txn.ClassFinancial, [4]byte([]byte("0101"))
 	for _, row := range []struct {
 		name  string
 		batch uint32
@@ -774,6 +776,7 @@ func TestRepeatOnTheNextDay(t *testing.T) {
 		{"offline sale", 1, offline, true},
 		{"sale without batch number", 0, sale("10000001", 1, 1000), false},
 		{"refund without batch number", 0, about(txn.KindRefund, 2, 300, 1), true},
+		{"refund without batch number, asked online", 0, online, true},
 		{"offline sale without batch number", 0, offline, true},
 	} {
 		for _, restarted := range []bool{false, true} {

@@ -80,6 +80,7 @@ func TestReversalHasTheTimeOfThePlace(t *testing.T) {
 	}
 	h.ask(reversal("10000001", 1, 1000))
 	h.ask(own(reversal("10000001", 2, 1000)))
+	h.settle() // what is noted of these is no append of the third
 	h.failAfter(1)
 	h.ask(own(sale("10000001", 3, 1000)))
 	h.restart()

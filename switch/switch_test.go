@@ -805,6 +805,13 @@ func TestRepeatOnTheNextDay(t *testing.T) {
 					if again := ask(row.asks); again.Reason != txn.Approved || row.known && again.RRN != first.RRN {
 						t.Errorf("in the morning: told %s %s, was %s", again.Reason, again.RRN, first.RRN)
 					}
+					if row.known && row.batch == 0 { // the number has come round
+						other := row.asks
+						other.Amount.Minor = 100
+						if got := ask(other); got.Reason != txn.Approved || got.RRN == first.RRN {
+							t.Errorf("another one of that number: told %s %s, was %s", got.Reason, got.RRN, first.RRN)
+						}
+					}
 					h.stop()
 					h.stop = func() {}
 				})

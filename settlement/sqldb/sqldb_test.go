@@ -201,3 +201,18 @@ func TestErrors(t *testing.T) {
 		}
 	})
 }
+
+// Rows that end before their time are no answer.
+func TestEachSaysThatRowsEnded(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := sqldb.Each(ctx, open(t, dsn).Read, func(func(...any) error) error {
+			cancel()
+			return nil
+		}, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT i FROM n")
+		if err == nil {
+			t.Error("a query that was given up is complete")
+		}
+	})
+}

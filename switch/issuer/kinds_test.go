@@ -265,7 +265,12 @@ func TestIssuersOwnRequestsAreAnswered(t *testing.T) {
 			}
 			p.conn(0).Write(frame)
 		}
-		m := <-answers
+		var m *iso.Message
+		select {
+		case m = <-answers:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%04x is not answered", asked)
+		}
 		stan, _ := m.Uint(11)
 		if m.MTI() != answer || stan != uint64(asked) || string(m.Value(7))+string(m.Value(37))+string(m.Value(41)) != "112209310563301200009910000001" || string(m.Value(39)) != "12" {
 			t.Errorf("%04x is answered %04x, STAN %d, %q", asked, m.MTI(), stan, m.Value(39))

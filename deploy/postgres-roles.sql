@@ -5,7 +5,7 @@
 --   psql -v ON_ERROR_STOP=1 -f postgres-roles.sql acq
 --   psql -c "CREATE ROLE acq LOGIN IN ROLE acqswitch_switch" acq
 --
--- acqswitch_switch    serve, and every command but those of acqswitch_archive
+-- acqswitch_switch    serve, and every command but ledger migrate and those of acqswitch_archive
 -- acqswitch_archive   ledger archive, restore, purge: removes rows of business days, and puts them back
 -- acqswitch_report    reads, but no card number (not even sealed) and nothing of merchants
 --                     and machines but what transactions have of them

@@ -38,30 +38,28 @@ the old one goes on beside it. What is up to date stays as it is.`,
 		Example: `  ACQ_LEDGER_DSN=postgres://owner@db/acq acqswitch ledger migrate --config acqswitch.yaml`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := f.openLedger()
+			cfg, err := f.config()
+			if err == nil {
+				err = hasLedgerDir(cfg)
+			}
 			if err != nil {
 				return err
 			}
-			l.Close()
-			db, err := openDatabase(l.config)
+			db, err := openDatabase(cfg)
 			if err != nil {
 				return err
 			}
 			defer db.Close()
 			var done []migrated
 			for _, s := range allSchemas {
-				before, _, err := db.Version(cmd.Context(), s)
+				before, ours, err := db.Version(cmd.Context(), s)
 				if err == nil {
 					err = db.Migrate(cmd.Context(), s)
-				}
-				var now int64
-				if err == nil {
-					now, _, err = db.Version(cmd.Context(), s)
 				}
 				if err != nil {
 					return err
 				}
-				done = append(done, migrated{s.Versions, before, now})
+				done = append(done, migrated{s.Versions, before, max(before, ours)})
 			}
 			if c.json() {
 				return c.print(done)

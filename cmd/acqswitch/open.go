@@ -29,12 +29,20 @@ func (c *config) dsn() string {
 // openLedger opens the ledger for a command. It is a usage error if its directory is not
 // there: most likely another data directory was meant.
 func openLedger(cfg *config) (*ledger.Ledger, error) {
-	if path, ok := strings.CutPrefix(cfg.dsn(), "sqlite:"); ok {
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return nil, usage(fmt.Errorf("no ledger: %w: name the data directory with --data, or the configuration with --config", err))
-		}
+	if err := hasLedgerDir(cfg); err != nil {
+		return nil, err
 	}
 	return ledger.Open(cfg.dsn())
+}
+
+// hasLedgerDir says that there is a directory for a ledger that is a file.
+func hasLedgerDir(cfg *config) error {
+	if path, ok := strings.CutPrefix(cfg.dsn(), "sqlite:"); ok {
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return usage(fmt.Errorf("no ledger: %w: name the data directory with --data, or the configuration with --config", err))
+		}
+	}
+	return nil
 }
 
 // openDatabase opens the ledger's database for what else is kept there.

@@ -5,9 +5,10 @@
 // class and STAN must agree, and the transmission time or the reference number,
 // or the terminal where it carries neither, so the late approval of a sale is
 // never the answer to its reversal. An answer that agrees but echoes another
-// terminal or amount is nonsense: its outcome is Unknown. OutcomeNotSent is said only when certainly no byte left. Every wait
-// has a deadline, every queue a bound: a peer that stops reading costs nobody
-// more than Config.WriteTimeout. A late or unasked answer goes to Hooks.Late.
+// terminal or amount is nonsense: its outcome is Unknown. OutcomeNotSent is said
+// only when certainly no byte left. Every wait has a deadline, every queue a
+// bound: a peer that stops reading costs nobody more than Config.WriteTimeout. A
+// late or unasked answer goes to Hooks.Late.
 //
 // A new key that an issuer sends is in force, durably, before it is answered, and before
 // anything is read that came behind it on its link.

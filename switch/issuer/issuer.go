@@ -144,8 +144,9 @@ const cutOver = 201
 var asked = map[uint16]bool{1: true, 2: true, 61: true, 62: true, cutOver: true, 202: true, 301: true}
 
 // received completes the call that a message answers, and answers what an issuer asks
-// itself on the wire it came by: its network management, and that we offer nothing else. It runs on a link's reader: it
-// waits for nobody, but with a new key until that is in force.
+// itself on the wire it came by: its network management, and that we offer nothing
+// else. It runs on a link's reader: it waits for nobody, but with a new key until that
+// is in force.
 func (is *issuer) received(w *wire, frame []byte, h *txn.ReplyHead, reply *txn.Reply) {
 	if h.Rejected != "" {
 		is.hooks.malformed(is.name(), fmt.Errorf("a %04x of ours came back with reject code %q: its header says why it is wrong", h.MTI&^0x10, h.Rejected))

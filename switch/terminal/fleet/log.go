@@ -53,7 +53,7 @@ type Log struct {
 	state map[string]*Memory
 }
 
-// memory is what a terminal must know after a restart.
+// Memory is what a terminal must know after a restart.
 type Memory struct {
 	Next int           // the first step of the day that was not sent
 	STAN uint32        // the last one used

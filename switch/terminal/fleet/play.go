@@ -184,7 +184,7 @@ func (p *player) step(ctx context.Context, s *Step) error {
 	if s.GiveUp > 0 {
 		patience = s.GiveUp
 	}
-	// from here until the answer is noted, a kill leaves the step sent and
+	// From here until the answer is noted, a kill leaves the step sent and
 	// unanswered: the next run reverses it and goes on behind it.
 	frame := p.seal(s, p.fill(s))
 	if p.keys != nil && s.macIsWrong() {

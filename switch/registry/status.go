@@ -31,7 +31,7 @@ func (s MerchantStatus) String() string { return nameOf(merchantStatusNames[:], 
 // Held says that what the merchant is owed is not paid out.
 func (s MerchantStatus) Held() bool { return s == MerchantHeld || s == MerchantFrozen }
 
-// serves is the status as requests see it.
+// Serves is the status as requests see it.
 func (s MerchantStatus) Serves() txn.Status {
 	switch s {
 	case MerchantActive, MerchantHeld:

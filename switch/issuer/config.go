@@ -69,8 +69,8 @@ type Config struct {
 	// half of Timeout when that is less.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 	// EchoEvery is the period after which, if no frame came in it, an echo
-	// (0800/301) is sent; two unanswered in a row fail the link. Negative: never.
-	// Default 30s.
+	// (0800/301) is sent; where something waits for an answer, EchoTimeout is. Two
+	// unanswered in a row fail the link. Negative: never. Default 30s.
 	EchoEvery time.Duration `yaml:"echo_every"`
 	// EchoTimeout is how long an echo or a sign-on may take. Default 5s.
 	EchoTimeout time.Duration `yaml:"echo_timeout"`
@@ -107,7 +107,7 @@ type CUPS struct {
 }
 
 // BreakerConfig says when an issuer counts as out of service. Failures are: no
-// answer, a lost link, DE39 91 or 96. A decline is a success.
+// answer, a link lost while no other stands, DE39 91 or 96. A decline is a success.
 type BreakerConfig struct {
 	// Failures in a row that open the breaker. Default 10.
 	Failures uint32 `yaml:"failures"`
@@ -117,7 +117,8 @@ type BreakerConfig struct {
 	RequestsMin    uint32        `yaml:"requests_min"`
 	Window         time.Duration `yaml:"window"`
 	// OpenFor is how long all requests are refused; then an echo is tried, and
-	// once one is answered, Probes requests. Default 5s and 5.
+	// once one is answered, Probes requests; without echoes, once a link stands.
+	// Default 5s and 5.
 	OpenFor time.Duration `yaml:"open_for"`
 	Probes  uint32        `yaml:"probes"`
 }

@@ -59,15 +59,21 @@ func (is *issuer) up() bool {
 	return false
 }
 
-// send queues c on the next link that takes it, to leave when the record at intent is
-// durable. handedOff, unless nil, is called when c waits for the peer alone or will never
-// leave. After an error nothing was queued and nothing will be called.
+// inFlight is how many messages wait for the issuer's answer, network management apart.
+func (is *issuer) inFlight() int {
+	return is.table.busy(classRequest) + is.table.busy(classAdvice) + is.table.busy(classReversal)
+}
+
+// send queues c on the next link that takes it, on a doubted one only where there is no
+// other, to leave when the record at intent is durable. handedOff, unless nil, is called
+// when c waits for the peer alone or will never leave. After an error nothing was queued
+// and nothing will be called.
 func (is *issuer) send(c *call, intent journal.Position, handedOff func(), encode func([]byte) ([]byte, error)) error {
 	err := errClosed
 	first := int(is.turn.Add(1))
-	for i := range is.links {
+	for i := range 2 * len(is.links) {
 		w := is.links[(first+i)%len(is.links)].wire.Load()
-		if w == nil {
+		if w == nil || i < len(is.links) && w.doubted.Load() {
 			continue
 		}
 		if err = w.send(c, intent, handedOff, encode); err == nil || !(errors.Is(err, errClosed) || errors.Is(err, errQueueFull)) {
@@ -119,8 +125,12 @@ func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
 	return nil
 }
 
-// alive says whether an echo is answered on any link.
+// alive says whether an echo is answered on any link; where there are none, whether a
+// link stands.
 func (is *issuer) alive(ctx context.Context) bool {
+	if is.cfg.EchoEvery < 0 {
+		return is.up()
+	}
 	for _, l := range is.links {
 		if w := l.wire.Load(); w != nil && is.manage(ctx, w, echo) == nil {
 			return true

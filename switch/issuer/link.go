@@ -92,17 +92,16 @@ func (l *link) stand(ctx context.Context, w *wire) error {
 			return fmt.Errorf("sign on to issuer %s: %w", cfg.Name, err)
 		}
 	}
-	w.ready.Store(true)
 	l.wire.Store(w)
 	l.is.hooks.linkUp(l.is.name(), l.index)
 
 	var tick <-chan time.Time // never, when echoes are off
 	if cfg.EchoEvery > 0 {
-		t := time.NewTicker(cfg.EchoEvery)
+		t := time.NewTicker(min(cfg.EchoEvery, cfg.EchoTimeout))
 		defer t.Stop()
 		tick = t.C
 	}
-	seen := w.frames.Load()
+	seen, sent, since := w.frames.Load(), w.written.Load(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -116,18 +115,26 @@ func (l *link) stand(ctx context.Context, w *wire) error {
 			return nil
 		case <-tick:
 		}
-		// Any frame since the last look proves the peer alive; only silence asks.
-		if now := w.frames.Load(); now == seen {
+		// Any frame since the last look proves the peer alive; only silence asks. Where
+		// something waits for an answer it asks soon: what is sent to a peer that is gone
+		// waits for its timeout and is owed a reversal.
+		if w.frames.Load() == seen {
+			if w.written.Load() == sent && l.is.inFlight() == 0 && time.Since(since) < cfg.EchoEvery {
+				continue
+			}
 			if err := l.ask(ctx, w); err != nil {
 				return err
 			}
 		}
-		seen = w.frames.Load()
+		seen, sent, since = w.frames.Load(), w.written.Load(), time.Now()
 	}
 }
 
-// ask sends echoes until the peer shows life, or echoesMissed times.
+// ask sends echoes until the peer shows life, or echoesMissed times. Meanwhile what
+// can goes over other links.
 func (l *link) ask(ctx context.Context, w *wire) error {
+	w.doubted.Store(true)
+	defer w.doubted.Store(false)
 	seen := w.frames.Load()
 	var err error
 	for range echoesMissed {

@@ -97,6 +97,69 @@ func TestF42SilentPeerLosesItsLink(t *testing.T) {
 	b.up(1)
 }
 
+// One of two links is dead and no RST tells of it. What it has is waited for far longer
+// than an echo is, so it is asked soon; meanwhile the other one has all that comes, and
+// its breaker stays closed.
+func TestF42LinkThatIsGoneIsAskedSoon(t *testing.T) {
+	var gone atomic.Bool
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case c.index == 0 && gone.Load():
+		case !network(c, m):
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) {
+		cfg.Connections, cfg.EchoEvery, cfg.EchoTimeout = 2, time.Hour, 300*time.Millisecond
+		cfg.Breaker = issuer.BreakerConfig{Failures: 3, OpenFor: time.Hour}
+	}).up(2)
+	gone.Store(true)
+	began := time.Now()
+	var lost atomic.Int64
+	var selling sync.WaitGroup
+	for range 20 {
+		selling.Go(func() {
+			if b.exchange(sale("10000001", 100)).outcome == txn.OutcomeUnknown {
+				lost.Add(1)
+			}
+		})
+	}
+	selling.Wait()
+	if took := time.Since(began); lost.Load() == 0 || took > lastResort/4 {
+		t.Errorf("%d of 20 sales were lost, after %v", lost.Load(), took)
+	}
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	b.up(2)
+	b.read(func() {
+		if len(b.states) > 0 || len(b.downs) != 1 || !strings.Contains(b.downs[0].Error(), "silent") {
+			t.Errorf("breaker %v, downs %v", b.states, b.downs)
+		}
+	})
+}
+
+// While a silent link is asked, what comes goes over the other one.
+func TestF42DoubtedLinkIsSpared(t *testing.T) {
+	asked := make(chan struct{})
+	var once sync.Once
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case c.index == 0 && string(m.Value(70)) == "301":
+			once.Do(func() { close(asked) })
+		case !network(c, m):
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) { cfg.Connections, cfg.EchoEvery = 2, 50*time.Millisecond })
+	<-asked
+	b.up(2)
+	for range 20 {
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	}
+	if n := p.conn(0).sales.Load(); n > 5 { // some, while the other one is asked, too
+		t.Errorf("%d of 20 sales went over a link that is in doubt", n)
+	}
+}
+
 func TestF45AnswerMayComeOverTheOtherLink(t *testing.T) {
 	var p *peer
 	p = listen(t, nil, func(c *peerConn, m *iso.Message) {
@@ -487,6 +550,63 @@ func TestF44BreakerAsksWithAnEchoFirst(t *testing.T) {
 			t.Errorf("states %v, want %v", b.states, want)
 		}
 	})
+}
+
+// What the loss of a link says of its issuer.
+func TestF43LostLinkAndTheBreaker(t *testing.T) {
+	for links, open := range map[int]bool{1: true, 2: false} {
+		var held atomic.Int64
+		p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+			if !network(c, m) {
+				held.Add(1)
+			}
+		})
+		b := start(t, p.addr(), func(cfg *issuer.Config) {
+			cfg.Connections, cfg.ReconnectMin, cfg.ReconnectMax = links, time.Hour, time.Hour
+			cfg.Breaker = issuer.BreakerConfig{Failures: 3, OpenFor: time.Hour}
+		}).up(links)
+		var selling sync.WaitGroup
+		for range 8 * links {
+			selling.Go(func() { b.exchange(sale("10000001", 100)) })
+		}
+		eventually(t, "all are sent", func() bool { return held.Load() == int64(8*links) })
+		p.conn(0).reset()
+		eventually(t, "those of the link have ended", func() bool { return b.Status()[0].InFlight == 8*(links-1) })
+		time.Sleep(50 * time.Millisecond) // each tells the breaker then
+		if state := b.Status()[0].Breaker; (state == "open") != open {
+			t.Errorf("one of %d links is lost: the breaker is %s", links, state)
+		}
+		for i := 1; i < links; i++ {
+			p.conn(i).reset()
+		}
+		selling.Wait()
+	}
+}
+
+// An issuer that takes no echoes comes back, too.
+func TestF44BreakerWithoutEchoes(t *testing.T) {
+	var sick atomic.Bool
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case string(m.Value(70)) == "301":
+			t.Error("an echo was sent")
+		case network(c, m):
+		case sick.Load():
+			c.answer(m, "96")
+		default:
+			c.answer(m, "00")
+		}
+	})
+	b := start(t, p.addr(), func(cfg *issuer.Config) {
+		cfg.EchoEvery = -1
+		cfg.Breaker = issuer.BreakerConfig{Failures: 3, OpenFor: 20 * time.Millisecond, Probes: 2}
+	}).up(1)
+	sick.Store(true)
+	for range 3 {
+		b.exchange(sale("10000001", 100))
+	}
+	sick.Store(false)
+	eventually(t, "closed", func() bool { b.exchange(sale("10000001", 100)); return b.Status()[0].Breaker == "closed" })
 }
 
 func TestF41ResetsUnderLoadLoseNothing(t *testing.T) {

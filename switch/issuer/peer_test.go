@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/iso"
@@ -24,6 +25,7 @@ type peer struct {
 type peerConn struct {
 	net.Conn
 	index int
+	sales atomic.Int64 // and all else but network management that came
 	mu    sync.Mutex
 	stop  chan struct{} // closed when its reader has ended
 }
@@ -87,6 +89,9 @@ func (p *peer) read(c *peerConn) {
 		m := new(iso.Message)
 		if err := iso87.iso.Parse(m, body); err != nil {
 			return
+		}
+		if m.MTI()>>8 != 0x08 {
+			c.sales.Add(1)
 		}
 		p.on(c, m)
 	}

@@ -254,9 +254,9 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		}
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
 	case endedUnsent:
-		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, errFailed
+		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, c.lossSays()
 	case endedLost:
-		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
+		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, c.lossSays()
 	case endedNonsense:
 		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, errNothing
 	}
@@ -401,7 +401,7 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) inFlight() int {
 	n := 0
 	for _, is := range r.issuers {
-		n += is.table.busy(classRequest) + is.table.busy(classAdvice) + is.table.busy(classReversal)
+		n += is.inFlight()
 	}
 	return n
 }

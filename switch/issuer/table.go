@@ -81,7 +81,17 @@ type call struct {
 	// took the call out itself.
 	reply  *txn.Reply
 	ending ending
+	served bool          // another link stood when c's was lost
 	done   chan struct{} // holds one
+}
+
+// lossSays is what the loss of its link says of the issuer. A link has maybe thousands
+// of calls, which all end at once: where another one serves they say nothing.
+func (c *call) lossSays() error {
+	if c.served {
+		return errNothing
+	}
+	return errFailed
 }
 
 // table holds the calls of one issuer, across its links: an answer may come
@@ -416,8 +426,8 @@ func (t *table) overdue(c *call, now time.Time) bool {
 }
 
 // lost ends every call whose frame was queued on w. The frames of the flushes up to
-// flushed may have left, the others have not.
-func (t *table) lost(w *wire, flushed uint64) {
+// flushed may have left, the others have not. served says that another link stands.
+func (t *table) lost(w *wire, flushed uint64, served bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for class := range t.calls {
@@ -425,7 +435,7 @@ func (t *table) lost(w *wire, flushed uint64) {
 			for c != nil {
 				next := c.next
 				if c.wire.Load() == w {
-					c.ending = endedLost
+					c.ending, c.served = endedLost, served
 					if c.flush > flushed {
 						c.ending = endedUnsent
 					}

@@ -28,8 +28,8 @@ type wire struct {
 	link *link
 	conn *connection.Connection
 
-	ready  atomic.Bool   // signed on: requests may go out
-	frames atomic.Uint64 // frames read since dialed: a peer that adds none is silent
+	frames  atomic.Uint64 // frames read since dialed: a peer that adds none is silent
+	doubted atomic.Bool   // it was silent and is asked whether it is there
 
 	wake     chan struct{} // holds one: the buffer is not empty
 	readDone chan struct{} // closed when the reader has read its last frame
@@ -265,7 +265,7 @@ func (w *wire) close() {
 	w.handoffs = nil
 	w.mu.Unlock()
 	never.handOff()
-	w.link.is.table.lost(w, flushed)
+	w.link.is.table.lost(w, flushed, w.link.is.up())
 }
 
 // reader is the library's MessageReader. It keeps the frames to itself: its

@@ -230,16 +230,30 @@ func Dial(ctx context.Context, address string, framing Framing, config *tls.Conf
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	var conn net.Conn
-	if config != nil {
-		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
-	} else {
-		conn, err = new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err == nil && config != nil {
+		conn, err = secure(ctx, conn, address, config)
 	}
 	if err != nil || at == nil || at.Scheme == "tls" {
 		return conn, err
 	}
 	return newClient(conn, framing, "POST "+at.RequestURI()+" HTTP/1.1\r\nHost: "+at.Host+"\r\nContent-Type: "+ContentType+"\r\nContent-Length: "), nil
+}
+
+// secure agrees on TLS with whom conn leads to, or closes it. Its errors say that it was
+// there: an EOF or a wait in vain at a peer that can be connected to is else a riddle.
+func secure(ctx context.Context, conn net.Conn, address string, config *tls.Config) (net.Conn, error) {
+	if config.ServerName == "" {
+		host, _, _ := net.SplitHostPort(address)
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("agree on TLS: %w", err)
+	}
+	return secured, nil
 }
 
 // Check says what is wrong with an address of Dial's. secured is whether there are

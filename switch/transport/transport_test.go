@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -240,6 +241,36 @@ func TestDialHearsTheLast(t *testing.T) {
 		if n, err := conn.Read(got); n != 0 || err != io.EOF {
 			t.Errorf("%q: there is more: %v", say, err)
 		}
+	}
+}
+
+// A host that is there and does not agree on TLS is told from one that is not there.
+func TestDialSaysThatTLSFailed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for _, hangsUp := range []bool{true, false} {
+		go func() {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if hangsUp {
+				io.ReadFull(conn, make([]byte, 1))
+			} else {
+				io.Copy(io.Discard, conn) // until the dialer gives up
+			}
+			conn.Close()
+		}()
+		if _, err := Dial(t.Context(), ln.Addr().String(), nil, &tls.Config{}, 300*time.Millisecond); err == nil || !strings.HasPrefix(err.Error(), "agree on TLS: ") {
+			t.Errorf("it hangs up %v: %v", hangsUp, err)
+		}
+	}
+	ln.Close()
+	if _, err := Dial(t.Context(), ln.Addr().String(), nil, &tls.Config{}, time.Second); err == nil || strings.Contains(err.Error(), "TLS") {
+		t.Errorf("nobody is there: %v", err)
 	}
 }
 

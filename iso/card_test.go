@@ -44,7 +44,7 @@ func TestIssued(t *testing.T) {
 
 // TestOwnCards: a message's own cards are those of all its fields that name one.
 func TestOwnCards(t *testing.T) {
-	c := MustCompile(ISO87(BitmapHex), Framing{Prefix: PrefixBinary2, SizeMax: 4096})
+	c := MustCompile(ISO87(SpelledHex), Framing{Prefix: PrefixBinary2, SizeMax: 4096})
 	pans := map[int]string{2: "6222021234567890128", 34: "6222021234567890136", 35: "6222021234567890144=3012", 102: "6222021234567890151", 103: "622202123456"}
 	e := c.Begin(nil, nil, nil, 0x0200)
 	for _, n := range []int{2, 34, 35, 102, 103} {
@@ -93,17 +93,17 @@ func TestCardInTerminalInformation(t *testing.T) {
 // TestParseHoldsTheLimit: a body of the size that a framing allows is read, and one byte
 // more is not, however it came here.
 func TestParseHoldsTheLimit(t *testing.T) {
-	e := MustCompile(ISO87(BitmapHex), Framing{SizeMax: 4096}).Begin(nil, nil, nil, 0x0800)
+	e := MustCompile(ISO87(SpelledHex), Framing{SizeMax: 4096}).Begin(nil, nil, nil, 0x0800)
 	e.Text(11, []byte("000001"))
 	frame, err := e.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var m Message
-	if err := MustCompile(ISO87(BitmapHex), Framing{SizeMax: len(frame)}).Parse(&m, frame); err != nil {
+	if err := MustCompile(ISO87(SpelledHex), Framing{SizeMax: len(frame)}).Parse(&m, frame); err != nil {
 		t.Error(err)
 	}
-	if err := MustCompile(ISO87(BitmapHex), Framing{SizeMax: len(frame) - 1}).Parse(&m, frame); err == nil {
+	if err := MustCompile(ISO87(SpelledHex), Framing{SizeMax: len(frame) - 1}).Parse(&m, frame); err == nil {
 		t.Error("a body over the limit is read")
 	}
 }

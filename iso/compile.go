@@ -370,7 +370,7 @@ func (c *Codec) compileFraming() error {
 		c.sizeMin += tpduSize
 	}
 	limit := 0xFFFF
-	if f.Prefix == PrefixASCII4 {
+	if f.Prefix == PrefixASCII4 || f.Prefix == PrefixBCD2 {
 		limit = 9999
 	}
 	if f.Header < 0 || f.SizeMax < c.sizeMin || f.SizeMax > limit {

@@ -146,7 +146,7 @@ func TestCUPSMasks(t *testing.T) {
 
 // TestNewKeyIsMasked: on other links a new key is known by its mark.
 func TestNewKeyIsMasked(t *testing.T) {
-	c := MustCompile(ISO87(BitmapHex), Framing{Prefix: PrefixNone, SizeMax: 2000})
+	c := MustCompile(ISO87(SpelledHex), Framing{Prefix: PrefixNone, SizeMax: 2000})
 	for value, shown := range map[string]string{"NKB31C3B99B94E0543B5C13084D47580B7CF9C35EA": hidden, "XY1": "XY1"} {
 		e := c.Begin(nil, nil, nil, 0x0800)
 		e.Text(48, []byte(value))

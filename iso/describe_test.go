@@ -208,7 +208,7 @@ func TestDescribeHidesCards(t *testing.T) {
 // out, in longer runs of digits, and packed.
 func TestDescribeMasksTheOwnCard(t *testing.T) {
 	const pan = "6222021234567890129" // its check digit is wrong
-	codec := MustCompile(ISO87(BitmapHex), Framing{SizeMax: inspectFrameMax})
+	codec := MustCompile(ISO87(SpelledHex), Framing{SizeMax: inspectFrameMax})
 	e := codec.Begin(nil, nil, nil, 0x0200)
 	e.Digits(2, []byte(pan))
 	e.Text(43, []byte(pan+strings.Repeat(" ", 40-len(pan))))

@@ -23,7 +23,7 @@ type Encoder struct {
 }
 
 // Begin starts a frame behind dst. The TPDU (5 bytes) and the header are given
-// exactly where the framing has them. mti is 0x0200 and the like.
+// exactly where the framing has them, a TPDU that it may have or not as one likes. mti is 0x0200 and the like.
 func (c *Codec) Begin(dst, tpdu, header []byte, mti uint16) (e Encoder) {
 	e.begin(c, dst, tpdu, nil, header, mti)
 	return e
@@ -33,7 +33,7 @@ func (e *Encoder) begin(c *Codec, dst, tpdu, lri, header []byte, mti uint16) {
 	e.codec, e.buf, e.start, e.at = c, dst[:cap(dst)], len(dst), len(dst)
 	e.last, e.most = 1, 8*int(c.bitmap.size)
 	wantTPDU := 0
-	if c.framing.TPDU {
+	if c.framing.TPDU || c.framing.MayTPDU && len(tpdu) > 0 {
 		wantTPDU = tpduSize
 	}
 	switch {

@@ -102,7 +102,7 @@ func TestTranscode(t *testing.T) {
 	if err := testCUP.Parse(&sale, cupSale(t)); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*Codec{testHex, testHex32, testBinary} {
+	for _, c := range []*Codec{testHex, testHex32, testBinary, testBCD} {
 		t.Run(c.Name(), func(t *testing.T) {
 			e := c.Begin(nil, nil, nil, sale.MTI())
 			for n := range sale.Fields() {
@@ -137,7 +137,7 @@ func TestTranscode(t *testing.T) {
 // TestSecondaryBitmap wants one when a field needs it, and wants the one that a
 // peer sends without need to be kept.
 func TestSecondaryBitmap(t *testing.T) {
-	binary := MustCompile(ISO87(BitmapBinary), Framing{SizeMax: 100})
+	binary := MustCompile(ISO87(SpelledBinary), Framing{SizeMax: 100})
 	for _, x := range []struct {
 		name  string
 		codec *Codec
@@ -167,5 +167,77 @@ func TestSecondaryBitmap(t *testing.T) {
 	}
 	if got, err := testHex.Append(nil, &m); err != nil || string(got) != empty {
 		t.Errorf("got %q, %v\nwant %q", got, err, empty)
+	}
+}
+
+// TestISO87BCD holds the packed spelling against a message that was put together by
+// hand, as a terminal of an acquirer's network sends it, and a TPDU before it.
+func TestISO87BCD(t *testing.T) {
+	body := unhex(t, "0200 F220059120C094000000004200000001 19 62220212345678901280 000000 000000012345 1122093105 000042 0051 0003 00 44 00000150"+
+		"11 488029001230 37 6222021234567890128D30122010000012345 0 3130303030303031 393939323930303534313130303031 313536 BDFD42DCF960C8B6"+
+		"0012 303030303030303030313030 020000004111220900000000000000000000000000 303030303030303130303030"+strings.Repeat("30", 30)+"0011223344556677")
+	for _, tpdu := range []string{"", "\x60\x00\x03\x00\x12", "\x6F\x00\x03\x00\x12"} {
+		var m Message
+		if err := testBCD.Parse(&m, append([]byte(tpdu), body...)); err != nil {
+			t.Fatal(err)
+		}
+		if string(m.TPDU()) != tpdu || m.MTI() != 0x0200 || string(m.Before(128)) != string(body[:len(body)-8]) {
+			t.Errorf("TPDU %x, type %04x, MAC over %x", m.TPDU(), m.MTI(), m.Before(128))
+		}
+		e := testBCD.Begin(nil, []byte(tpdu), nil, 0x0200)
+		for n, want := range map[int]string{2: "6222021234567890128", 3: "000000", 4: "000000012345", 7: "1122093105", 11: "000042", 22: "051", 24: "003",
+			25: "00", 28: "D\x00\x00\x01\x50", 32: "48802900123", 35: "6222021234567890128=30122010000012345", 41: "10000001", 42: "999290054110001", 49: "156",
+			52: "\xBD\xFD\x42\xDC\xF9\x60\xC8\xB6", 54: "000000000100", 90: "02000000411122090000" + strings.Repeat("0", 22),
+			95: "000000010000" + strings.Repeat("0", 30), 128: "\x00\x11\x22\x33\x44\x55\x66\x77"} {
+			if got := string(m.AppendText(nil, n)); got != want {
+				t.Errorf("field %d is %q, want %q", n, got, want)
+			}
+		}
+		for n := range m.Fields() {
+			e.Text(n, m.AppendText(nil, n))
+		}
+		frame, err := e.Finish()
+		if want := append(append([]byte{0, byte(len(body) + len(tpdu))}, tpdu...), body...); err != nil || string(frame) != string(want) {
+			t.Errorf("written anew %X, %v\nwant %X", frame, err, want)
+		}
+	}
+	var m Message
+	for _, cut := range []string{"\x60\x00\x03", "\x60\x00\x03\x00\x12\x02", "\x50\x00\x03\x00\x12\x02\x00"} {
+		if err := testBCD.Parse(&m, []byte(cut)); err == nil || m.TPDU() != nil && m.MTI() == 0 {
+			t.Errorf("%x is taken, as behind %x, of type %04x", cut, m.TPDU(), m.MTI())
+		}
+	}
+	if e := testBCD.Begin(nil, []byte("\x60\x00"), nil, 0x0200); e.err == nil {
+		t.Error("two bytes are a TPDU")
+	}
+}
+
+// TestPrefixes reads and writes each length prefix.
+func TestPrefixes(t *testing.T) {
+	for _, x := range []struct {
+		prefix Prefix
+		wire   string
+		bad    string
+	}{
+		{PrefixBinary2, "\x01\x2C", "\xFF\xFF"},
+		{PrefixASCII4, "0300", "03x0"},
+		{PrefixBCD2, "\x03\x00", "\x03\x0A"},
+		{PrefixBinary4, "\x00\x00\x01\x2C", "\x00\x01\x00\x2C"},
+	} {
+		c := MustCompile(ISO87(SpelledBCD), Framing{Prefix: x.prefix, SizeMax: 4096})
+		if got := c.Framing().AppendLength([]byte("x"), 300); string(got) != "x"+x.wire {
+			t.Errorf("300 bytes %s: %X", x.prefix, got)
+		}
+		if n, err := c.ReadLength([]byte(x.wire)); n != 300 || err != nil {
+			t.Errorf("%X %s: %d, %v", x.wire, x.prefix, n, err)
+		}
+		if n, err := c.ReadLength([]byte(x.bad)); err == nil {
+			t.Errorf("%X %s: %d", x.bad, x.prefix, n)
+		}
+		e := c.Begin(nil, nil, nil, 0x0800)
+		e.Uint(11, 1)
+		if frame, err := e.Finish(); err != nil || string(frame[:len(x.wire)]) != string(c.Framing().AppendLength(nil, 13)) {
+			t.Errorf("%s: %X, %v", x.prefix, frame, err)
+		}
 	}
 }

@@ -69,11 +69,12 @@ var (
 	testCUP           = MustCompile(CUPPOS(), CUPPOSFraming(4096))
 	testCUPUnprefixed = MustCompile(CUPPOS(), Framing{TPDU: true, LRI: true, Header: 6, SizeMax: 4096})
 	testBare          = MustCompile(CUPPOS(), Framing{SizeMax: 4096})
-	testHex           = MustCompile(ISO87(BitmapHex), Framing{SizeMax: 4096})
-	testHex32         = MustCompile(ISO87(BitmapHex32), Framing{SizeMax: 4096})
+	testHex           = MustCompile(ISO87(SpelledHex), Framing{SizeMax: 4096})
+	testHex32         = MustCompile(ISO87(SpelledHex32), Framing{SizeMax: 4096})
 	testNetwork       = MustCompile(CUPS(), Framing{SizeMax: 4096})
 	testCUPS          = MustCompile(CUPS(), CUPSFraming(4096))
-	testBinary        = MustCompile(ISO87(BitmapBinary), Framing{Prefix: PrefixASCII4, SizeMax: 4096})
+	testBinary        = MustCompile(ISO87(SpelledBinary), Framing{Prefix: PrefixASCII4, SizeMax: 4096})
+	testBCD           = MustCompile(ISO87(SpelledBCD), Framing{Prefix: PrefixBinary2, MayTPDU: true, SizeMax: 4096})
 )
 
 func fixtures(t testing.TB) []fixture {

@@ -13,14 +13,19 @@ const (
 	PrefixNone    Prefix = iota // the transport delimits frames
 	PrefixBinary2               // two bytes, big endian
 	PrefixASCII4                // four ASCII digits
+	PrefixBCD2                  // four digits in two bytes
+	PrefixBinary4               // four bytes, big endian
 )
 
 // Framing is what surrounds the message proper on one kind of link.
 type Framing struct {
 	Prefix Prefix
 	TPDU   bool // a 5-byte TPDU starts the body
-	LRI    bool // a landline (LRI) block may follow the TPDU; Parse records it
-	Header int  // bytes of application header before the MTI
+	// MayTPDU is that a TPDU may start the body: its first byte, 60 to 6F, is
+	// the beginning of no message type.
+	MayTPDU bool
+	LRI     bool // a landline (LRI) block may follow the TPDU; Parse records it
+	Header  int  // bytes of application header before the MTI
 	// Measured is a header that begins with its own size in a byte and has the
 	// body's in four digits behind the next one, as CUPS's.
 	Measured bool
@@ -29,15 +34,16 @@ type Framing struct {
 
 const (
 	tpduSize = 5
-	lriFixed = 5 // "LRI" and a two-byte length
+	tpduMark = 0x60 // in the first half of its first byte
+	lriFixed = 5    // "LRI" and a two-byte length
 )
 
 // PrefixSize is the number of bytes to read before ReadLength.
 func (f Framing) PrefixSize() int {
 	switch f.Prefix {
-	case PrefixBinary2:
+	case PrefixBinary2, PrefixBCD2:
 		return 2
-	case PrefixASCII4:
+	case PrefixASCII4, PrefixBinary4:
 		return 4
 	}
 	return 0
@@ -71,6 +77,13 @@ func (c *Codec) ReadLength(prefix []byte) (int, error) {
 		for _, d := range prefix[:4] {
 			n = n*10 + int(d-'0')
 		}
+	case PrefixBCD2:
+		if !packedDigits(prefix[:2]) {
+			return 0, &FrameError{-1, "the prefix is not four packed decimal digits"}
+		}
+		n = int(unpacked2[prefix[0]])*100 + int(unpacked2[prefix[1]])
+	case PrefixBinary4:
+		n = int(binary.BigEndian.Uint32(prefix))
 	default:
 		return 0, &FrameError{-1, "this framing has no length prefix"}
 	}
@@ -83,12 +96,23 @@ func (c *Codec) ReadLength(prefix []byte) (int, error) {
 	return n, nil
 }
 
+// AppendLength appends the prefix of a body of n bytes.
+func (f Framing) AppendLength(dst []byte, n int) []byte {
+	var prefix [4]byte
+	f.putLength(prefix[:], n)
+	return append(dst, prefix[:f.PrefixSize()]...)
+}
+
 func (f Framing) putLength(dst []byte, n int) {
 	switch f.Prefix {
 	case PrefixBinary2:
 		binary.BigEndian.PutUint16(dst, uint16(n))
 	case PrefixASCII4:
 		putDigits4(dst, n)
+	case PrefixBCD2:
+		dst[0], dst[1] = packed2(uint32(n)/100), packed2(uint32(n)%100)
+	case PrefixBinary4:
+		binary.BigEndian.PutUint32(dst, uint32(n))
 	}
 }
 

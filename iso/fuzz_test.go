@@ -21,10 +21,11 @@ func fuzzed(t testing.TB) []*Codec {
 	bare := Framing{SizeMax: 4096}
 	return []*Codec{
 		testBare, testHex, testHex32,
-		MustCompile(ISO87(BitmapBinary), bare),
+		MustCompile(ISO87(SpelledBinary), bare),
 		MustCompile(loadSpec(t, "testdata/custom_spec.json"), bare),
 		MustCompile(stockSpec(), bare),
 		testNetwork,
+		MustCompile(ISO87(SpelledBCD), bare),
 	}
 }
 

@@ -28,7 +28,7 @@ func Known() []*Codec {
 	}
 	cup := &Codec{spec: CUPPOS()}
 	cups := &Codec{spec: CUPS()}
-	iso := []*Codec{{spec: ISO87(BitmapHex)}, {spec: ISO87(BitmapHex32)}, {spec: ISO87(BitmapBinary)}}
+	iso := []*Codec{{spec: ISO87(SpelledHex)}, {spec: ISO87(SpelledHex32)}, {spec: ISO87(SpelledBinary)}}
 	framing := CUPPOSFraming(inspectFrameMax)
 	add(framing, cup)
 	framing.Prefix = PrefixNone
@@ -37,12 +37,16 @@ func Known() []*Codec {
 	add(network, cups)
 	network.Prefix = PrefixNone
 	add(network, cups)
-	add(Framing{Prefix: PrefixBinary2}, iso...)
-	add(Framing{Prefix: PrefixASCII4}, iso...)
-	add(Framing{}, iso...)
+	add(Framing{Prefix: PrefixBinary2, MayTPDU: true}, iso...)
+	add(Framing{Prefix: PrefixASCII4, MayTPDU: true}, iso...)
+	add(Framing{MayTPDU: true}, iso...)
 	add(Framing{}, cups)
 	add(Framing{Prefix: PrefixBinary2}, cup)
 	add(Framing{}, cup)
+	bcd := &Codec{spec: ISO87(SpelledBCD)}
+	add(Framing{Prefix: PrefixBinary2, MayTPDU: true}, bcd)
+	add(Framing{Prefix: PrefixASCII4, MayTPDU: true}, bcd)
+	add(Framing{MayTPDU: true}, bcd)
 	return all
 }
 
@@ -59,8 +63,8 @@ func Inspect(input []byte, codecs []*Codec) (*Message, error) {
 		return nil, err
 	}
 	var best attempt
-	for _, raw := range readings {
-		for _, c := range codecs {
+	for _, c := range codecs {
+		for _, raw := range readings {
 			a := try(c, raw)
 			if a.err == nil && a.telling {
 				return a.m, nil
@@ -90,6 +94,10 @@ func (p Prefix) String() string {
 		return "behind a 2-byte length"
 	case PrefixASCII4:
 		return "behind a 4-digit length"
+	case PrefixBCD2:
+		return "behind a 2-byte BCD length"
+	case PrefixBinary4:
+		return "behind a 4-byte length"
 	}
 	return "without a length"
 }

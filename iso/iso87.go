@@ -7,32 +7,34 @@ import (
 	"github.com/moov-io/iso8583/prefix"
 )
 
-// Bitmap is how ISO 8583:1987 peers spell presence.
-type Bitmap uint8
+// Spelling is how ISO 8583:1987 peers write numbers and the bitmap.
+type Spelling uint8
 
-// The bitmaps of ISO87.
+// The spellings of ISO87.
 const (
-	BitmapHex    Bitmap = iota // 16 hexadecimal characters, 32 when bit 1 is set
-	BitmapBinary               // 8 bytes, 16 when bit 1 is set
-	BitmapHex32                // always 32 hexadecimal characters, bit 1 clear
+	SpelledHex    Spelling = iota // characters; 16 hexadecimal ones for the bitmap, 32 when bit 1 is set
+	SpelledBinary                 // characters; 8 bytes for the bitmap, 16 when bit 1 is set
+	SpelledHex32                  // characters; always 32 hexadecimal ones for the bitmap, bit 1 clear
+	SpelledBCD                    // two digits a byte; the bitmap as in SpelledBinary
 )
 
-// ISO87 is ISO 8583:1987 in ASCII: every number and length as characters. The
-// eight-byte binary fields (52, 64, 96, 128) are spelled as the bitmap is: raw
-// or in hexadecimal; DE55 takes any bytes. Tracks are text, since hosts send them
-// in their own character sets.
-func ISO87(bitmap Bitmap) *iso8583.MessageSpec {
-	b := &field.Spec{Length: 8, Description: "bitmap", Enc: encoding.BytesToASCIIHex, Pref: prefix.Hex.Fixed}
-	name := "iso87"
-	switch bitmap {
-	case BitmapBinary:
-		name, b.Enc, b.Pref = "iso87-binary", encoding.Binary, prefix.Binary.Fixed
-	case BitmapHex32:
-		name, b.Length, b.DisableAutoExpand = "iso87-hex32", 16, true
+// ISO87 is ISO 8583:1987. Numbers and lengths are characters or, in BCD, packed:
+// then an odd digit is preceded by a zero in a fixed field and followed by one in a
+// variable one, and tracks 2 and 3 are packed too. Else tracks are text, since hosts
+// send them in their own character sets. The eight-byte binary fields (52, 64, 96,
+// 128) are spelled as the bitmap is: raw or in hexadecimal; DE55 takes any bytes.
+func ISO87(spelling Spelling) *iso8583.MessageSpec {
+	b := &field.Spec{Length: 8, Description: "bitmap", Enc: encoding.Binary, Pref: prefix.Binary.Fixed}
+	name, wire := "iso87-binary", asciiWire
+	switch spelling {
+	case SpelledBCD:
+		name, wire = "iso87-bcd", packedWire
+	case SpelledHex, SpelledHex32:
+		b.Enc, b.Pref = encoding.BytesToASCIIHex, prefix.Hex.Fixed
+		name, wire.binary = "iso87", encoding.BytesToASCIIHex
 	}
-	wire := asciiWire
-	if b.Enc == encoding.BytesToASCIIHex {
-		wire.binary = encoding.BytesToASCIIHex
+	if spelling == SpelledHex32 {
+		name, b.Length, b.DisableAutoExpand = "iso87-hex32", 16, true
 	}
 	rows := iso87Fields
 	for n := 105; n <= 127; n++ {

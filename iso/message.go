@@ -38,6 +38,7 @@ func (s span) measured(n, size, at int) span {
 type Message struct {
 	codec  *Codec
 	frame  []byte
+	tpdu   int // bytes of TPDU, 0 when absent
 	lri    int // bytes of LRI block, 0 when absent
 	body   int // offset of the MTI, 0 before it is read or where nothing precedes it
 	bitmap int // offset of the bitmap
@@ -77,9 +78,9 @@ func (m *Message) Fields() iter.Seq[int] {
 	}
 }
 
-// TPDU is the five bytes before the header, nil where the framing has none.
+// TPDU is the five bytes before the header, nil where there are none.
 func (m *Message) TPDU() []byte {
-	if m.body == 0 || !m.codec.framing.TPDU {
+	if m.tpdu == 0 {
 		return nil
 	}
 	return m.frame[:tpduSize:tpduSize]

@@ -61,7 +61,7 @@ func (c *Codec) Salvage(m *Message, frame []byte) error {
 // done.
 func (c *Codec) parse(m *Message, frame []byte, salvage bool) error {
 	m.codec, m.frame, m.has = c, frame, [2]uint64{}
-	m.body, m.bitmap, m.lri, m.mti, m.wide = 0, 0, 0, 0, false
+	m.body, m.bitmap, m.tpdu, m.lri, m.mti, m.wide = 0, 0, 0, 0, 0, false
 	if len(frame) > c.framing.SizeMax {
 		return &FieldError{Field: FieldFrame, Why: fmt.Sprintf("has %d bytes, the limit is %d", len(frame), c.framing.SizeMax)}
 	}
@@ -99,10 +99,11 @@ func (c *Codec) parse(m *Message, frame []byte, salvage bool) error {
 
 // parseHead finds the MTI and returns the offset behind it.
 func (c *Codec) parseHead(m *Message) (int, error) {
-	frame, at, lri := m.frame, 0, 0
-	if c.framing.TPDU {
-		at = tpduSize
+	frame, tpdu, lri := m.frame, 0, 0
+	if c.framing.TPDU || c.framing.MayTPDU && len(frame) > 0 && frame[0]&0xF0 == tpduMark {
+		tpdu = tpduSize
 	}
+	at := tpdu
 	if c.framing.LRI && len(frame) >= at+lriFixed && string(frame[at:at+3]) == "LRI" {
 		lri = lriFixed + int(binary.BigEndian.Uint16(frame[at+3:]))
 		if len(frame) < at+lri {
@@ -122,13 +123,13 @@ func (c *Codec) parseHead(m *Message) (int, error) {
 		if !packedDigits(frame[at : at+2]) {
 			return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be packed decimal digits"}
 		}
-		m.lri, m.body, m.mti = lri, at, binary.BigEndian.Uint16(frame[at:])
+		m.tpdu, m.lri, m.body, m.mti = tpdu, lri, at, binary.BigEndian.Uint16(frame[at:])
 		return at + 2, nil
 	}
 	if !asciiDigits(frame[at : at+4]) {
 		return 0, &FieldError{Field: FieldMTI, Offset: at, Why: "must be four ASCII digits"}
 	}
-	m.lri, m.body = lri, at
+	m.tpdu, m.lri, m.body = tpdu, lri, at
 	for _, d := range frame[at : at+4] {
 		m.mti = m.mti<<4 | uint16(d&15)
 	}

@@ -251,7 +251,7 @@ func TestLRI(t *testing.T) {
 }
 
 func TestF20ReadLength(t *testing.T) {
-	ascii := MustCompile(ISO87(BitmapHex), Framing{Prefix: PrefixASCII4, SizeMax: 500})
+	ascii := MustCompile(ISO87(SpelledHex), Framing{Prefix: PrefixASCII4, SizeMax: 500})
 	cup := MustCompile(CUPPOS(), CUPPOSFraming(500))
 	for _, x := range []struct {
 		name   string

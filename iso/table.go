@@ -90,6 +90,10 @@ func (w wireForm) field(format, name string) (field.Field, error) {
 	case "z":
 		s.Enc = w.track
 	case "x+n":
+		if w.digits == encBCD { // the sign a character, the digits packed: nobody here reads one
+			s.Enc, s.Length = encoding.Binary, 1+s.Length/2
+			return field.NewBinary(s), nil
+		}
 		s.Enc = encSigned
 		s.Length++
 	case "a", "an", "ans", "ns":

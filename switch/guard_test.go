@@ -424,7 +424,7 @@ func TestPINThatCannotBeSentOnIsOurTrouble(t *testing.T) {
 // ISO 8583:1987 terminals have their MAC in DE64, or in DE128 with the bitmap
 // that has it, raw or in hexadecimal, and their keys in DE62.
 func TestMACsOfISO8583(t *testing.T) {
-	for _, name := range []string{"iso87", "iso87-binary", "iso87-hex32"} {
+	for _, name := range []string{"iso87", "iso87-binary", "iso87-hex32", "iso87-bcd"} {
 		t.Run(name, func(t *testing.T) {
 			x := newSecured(t, name, nil)
 			m, ans := x.tell(x.frame(0x0800, 0, put{11, "000001", false}, put{41, "10000001", false}, put{70, "001", false}))

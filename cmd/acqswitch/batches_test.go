@@ -140,7 +140,7 @@ func (s *stack) batches(verb string) (r batchesReport) {
 func TestISO87BatchOverTCP(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "balance: 500000")
-	codec := iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})
+	codec := iso.MustCompile(iso.ISO87(iso.SpelledHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})
 	tell := func(mti uint16, code string, f map[int]string) *iso.Message {
 		t.Helper()
 		e := codec.Begin(nil, nil, nil, mti)

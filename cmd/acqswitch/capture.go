@@ -61,9 +61,9 @@ what was read is kept. Exit code 2 if there was no message.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.out, "out", "capture.acq", "file to write")
-	fs.StringVarP(&f.dialect, "dialect", "d", "auto", "auto finds out of each session which dialect it speaks, and says how sure that is; or cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4, cups")
+	fs.StringVarP(&f.dialect, "dialect", "d", "auto", "auto finds out of each session which dialect it speaks, and says how sure that is; or cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4, iso87-bcd, cups")
 	fs.StringVar(&f.spec, "spec", "", "a dialect of your own: a JSON file in moov-io/iso8583's spec format")
-	fs.StringVar(&f.prefix, "prefix", "binary2", "how a length precedes the messages of --spec: binary2 or ascii4")
+	fs.StringVar(&f.prefix, "prefix", "binary2", "how a length precedes the messages of --spec: "+capture.Prefixes)
 	fs.UintSliceVar(&f.ports, "port", nil, "only sessions to this port of the host; several times for several")
 	fs.StringVar(&f.key, "key", "", "file with the pseudonyms' key, 64 hexadecimal digits; made where there is none. Empty is a key for this capture alone, which is not kept")
 	fs.IntVar(&f.bin, "bin-digits", 8, "digits of the issuer that a card number keeps: 6 or 8")

@@ -415,7 +415,7 @@ func TestInspect(t *testing.T) {
 		{"nothing at all", []string{"zz"}, "", exitUsage, "", "no message can be made out"},
 		{"as another framing", []string{"--dialect", "iso87-ascii4", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
 		{"as another dialect", []string{"--dialect", "iso87", signOn}, "", exitUsage, "", "no message can be made out of 89 bytes"},
-		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, cups, iso87, iso87-ascii4, iso87-binary, iso87-hex32"},
+		{"unknown dialect", []string{"--dialect", "klingon", signOn}, "", exitUsage, "", "known are auto, cup-pos, cups, iso87, iso87-ascii4, iso87-bcd, iso87-binary, iso87-hex32"},
 		{"own dialect that is none", []string{"--spec", "spec.json", signOn}, "", exitUsage, "", "spec spec.json"},
 		{"no such file", []string{"--file", "nowhere"}, "", exitUsage, "", "open nowhere"},
 		{"file and message", []string{"--file", "message.bin", signOn}, "", exitUsage, "", "not both"},

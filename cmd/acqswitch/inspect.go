@@ -64,7 +64,7 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&unmask, "unmask", false, "show card data and keys in clear: for test data only")
-	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4 or cups")
+	f.StringVarP(&dialectName, "dialect", "d", "auto", "dialect to read as: auto, cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4, iso87-bcd or cups")
 	f.StringVar(&spec, "spec", "", "a dialect of your own: a JSON file in moov-io/iso8583's spec format")
 	f.StringVarP(&file, "file", "f", "", "read the message from this file")
 	return cmd
@@ -100,8 +100,8 @@ func inspectCodecs(name, spec string) ([]*iso.Codec, error) {
 		}
 		s.Name = cmp.Or(s.Name, spec)
 		var codecs []*iso.Codec
-		for _, p := range []iso.Prefix{iso.PrefixNone, iso.PrefixBinary2, iso.PrefixASCII4} {
-			codec, err := iso.Compile(s, iso.Framing{Prefix: p, SizeMax: 9999})
+		for _, p := range []iso.Prefix{iso.PrefixNone, iso.PrefixBinary2, iso.PrefixASCII4, iso.PrefixBCD2, iso.PrefixBinary4} {
+			codec, err := iso.Compile(s, iso.Framing{Prefix: p, MayTPDU: true, SizeMax: 9999})
 			if err != nil {
 				return nil, fmt.Errorf("spec %s: %w", spec, err)
 			}

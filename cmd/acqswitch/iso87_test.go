@@ -14,7 +14,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-var isoCodec = iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})
+var isoCodec = iso.MustCompile(iso.ISO87(iso.SpelledHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})
 
 // isoTerminal is an ISO 8583:1987 terminal on one connection.
 type isoTerminal struct {

@@ -57,7 +57,7 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs.StringVar(&f.to, "addr", "", "--to by its former name")
 	fs.MarkHidden("addr")
 	f.tls.register(fs)
-	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary or iso87-ascii4")
+	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4 or iso87-bcd")
 	fs.StringVar(&f.terminal, "terminal", "", "terminal id (DE41); empty is that of --store, else "+fleet.DemoTerminal)
 	fs.StringVar(&f.merchant, "merchant", "", "merchant id (DE42); empty is that of --store, else "+fleet.DemoMerchant)
 	fs.StringVar(&f.serial, "serial", "", "serial number of the machine to report (cup-pos), up to 50 characters")

@@ -74,7 +74,8 @@ func named(name string) *Dialect {
 const specMax = 1 << 20
 
 // LoadDialect reads a dialect of one's own: a field table in moov-io/iso8583's
-// JSON form, and how a length precedes each message: binary2 or ascii4.
+// JSON form, and how a length precedes each message, one of Prefixes. A TPDU may
+// stand before a message.
 func LoadDialect(r io.Reader, prefix string) (*Dialect, error) {
 	text, err := io.ReadAll(io.LimitReader(r, specMax+1))
 	if err != nil {
@@ -86,18 +87,22 @@ func LoadDialect(r io.Reader, prefix string) (*Dialect, error) {
 	return specDialect(text, prefix)
 }
 
-var prefixes = map[string]iso.Prefix{"binary2": iso.PrefixBinary2, "ascii4": iso.PrefixASCII4}
+// prefixes are the names of the length prefixes.
+var prefixes = [...]string{iso.PrefixBinary2: "binary2", iso.PrefixASCII4: "ascii4", iso.PrefixBCD2: "bcd2", iso.PrefixBinary4: "binary4"}
+
+// Prefixes are the length prefixes that a dialect of one's own may have.
+const Prefixes = "binary2, ascii4, bcd2 or binary4"
 
 func specDialect(text []byte, prefix string) (*Dialect, error) {
-	p, ok := prefixes[prefix]
-	if !ok {
-		return nil, fmt.Errorf("prefix %q must be binary2 or ascii4", prefix)
+	p := slices.Index(prefixes[:], prefix)
+	if p <= int(iso.PrefixNone) {
+		return nil, fmt.Errorf("prefix %q must be %s", prefix, Prefixes)
 	}
 	spec, err := iso.LoadSpec(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("read field table: %w", err)
 	}
-	codec, err := iso.Compile(spec, iso.Framing{Prefix: p, SizeMax: txn.FrameSizeMax})
+	codec, err := iso.Compile(spec, iso.Framing{Prefix: iso.Prefix(p), MayTPDU: true, SizeMax: txn.FrameSizeMax})
 	if err != nil {
 		return nil, fmt.Errorf("read field table: %w", err)
 	}

@@ -281,15 +281,36 @@ func TestDecode(t *testing.T) {
 		{name: "iso code that nobody offers", dialect: "iso87", mti: 0x0800, base: fields{11: "000001", 41: "10000001", 70: "081"}, facts: "unknown 10000001  batch 0 stan 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := terminal(t, c.dialect)
-			x := decoded(t, d, build(t, d.Codec(), c.mti, c.base.with(c.change)))
-			checkFault(t, x, c.fault)
-			if got := facts(&x.Request); c.fault == "" && got != c.facts {
-				t.Errorf("\n got %s\nwant %s", got, c.facts)
+			dialects := []string{c.dialect}
+			if c.dialect == "iso87" { // however it is spelled, it asks for the same
+				dialects = []string{"iso87", "iso87-binary", "iso87-bcd"}
 			}
-			reason := x.Answer.Reason
-			decide(x, reason)
-			checkAnswer(t, x, answered(t, d, x))
+			for _, name := range dialects {
+				d := terminal(t, name)
+				frame := build(t, d.Codec(), c.mti, c.base.with(c.change))
+				x := decoded(t, d, frame)
+				checkFault(t, x, c.fault)
+				if got := facts(&x.Request); c.fault == "" && got != c.facts {
+					t.Errorf("%s\n got %s\nwant %s", name, got, c.facts)
+				}
+				reason := x.Answer.Reason
+				decide(x, reason)
+				m := answered(t, d, x)
+				checkAnswer(t, x, m)
+				if !d.Codec().Framing().MayTPDU {
+					continue
+				}
+				if m.TPDU() != nil {
+					t.Errorf("%s: a TPDU that nobody asked with: %x", name, m.TPDU())
+				}
+				x = decoded(t, d, append([]byte("\x60\x00\x03\x00\x12"), frame...))
+				checkFault(t, x, c.fault)
+				decide(x, reason)
+				routed := answered(t, d, x)
+				if string(routed.TPDU()) != "\x60\x00\x12\x00\x03" || !bytes.Equal(routed.Frame()[5:], m.Frame()) {
+					t.Errorf("%s, behind a TPDU: %x, without one %x", name, routed.Frame(), m.Frame())
+				}
+			}
 		})
 	}
 }
@@ -412,13 +433,13 @@ func TestExchangeIsReused(t *testing.T) {
 
 // TestDialects holds the names of the dialects, and that records keep theirs.
 func TestDialects(t *testing.T) {
-	for id, name := range map[uint8]string{1: "cup-pos", 2: "iso87", 3: "iso87-binary", 4: "iso87-ascii4", 5: "iso87-hex32"} {
+	for id, name := range map[uint8]string{1: "cup-pos", 2: "iso87", 3: "iso87-binary", 4: "iso87-ascii4", 5: "iso87-hex32", 6: "iso87-bcd"} {
 		d := terminal(t, name)
 		if d.id != id || d.Name() != name || NameOf(id) != name {
 			t.Errorf("dialect %q has number %d, is called %q, and %d is %q", name, d.id, d.Name(), id, NameOf(id))
 		}
 	}
-	if len(Names()) != 5 {
+	if len(Names()) != 6 {
 		t.Errorf("%d dialects: %v", len(Names()), Names())
 	}
 	for _, name := range []string{"", "cup", "CUP-POS"} {

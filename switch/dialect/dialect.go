@@ -64,6 +64,7 @@ const (
 	idISO87Binary
 	idISO87ASCII4
 	idISO87Hex32
+	idISO87BCD
 )
 
 // SetsClock says that a terminal of this dialect sets its clock by the answers it gets:
@@ -75,21 +76,24 @@ var terminals = [...]*Terminal{
 		id: idCUPPOS, codes: &cupCodes, decode: decodeCUP, answer: answerCUP,
 		codec: iso.MustCompile(iso.CUPPOS(), iso.CUPPOSFraming(txn.FrameSizeMax)),
 	},
-	idISO87:       iso87Terminal(idISO87, iso.BitmapHex, iso.PrefixBinary2),
-	idISO87Binary: iso87Terminal(idISO87Binary, iso.BitmapBinary, iso.PrefixBinary2),
-	idISO87ASCII4: iso87Terminal(idISO87ASCII4, iso.BitmapHex, iso.PrefixASCII4),
-	idISO87Hex32:  iso87Terminal(idISO87Hex32, iso.BitmapHex32, iso.PrefixBinary2),
+	idISO87:       iso87Terminal(idISO87, iso.SpelledHex, iso.PrefixBinary2),
+	idISO87Binary: iso87Terminal(idISO87Binary, iso.SpelledBinary, iso.PrefixBinary2),
+	idISO87ASCII4: iso87Terminal(idISO87ASCII4, iso.SpelledHex, iso.PrefixASCII4),
+	idISO87Hex32:  iso87Terminal(idISO87Hex32, iso.SpelledHex32, iso.PrefixBinary2),
+	idISO87BCD:    iso87Terminal(idISO87BCD, iso.SpelledBCD, iso.PrefixBinary2),
 }
 
-func iso87Terminal(id uint8, b iso.Bitmap, p iso.Prefix) *Terminal {
+func iso87Terminal(id uint8, s iso.Spelling, p iso.Prefix) *Terminal {
 	return &Terminal{
-		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87, hex: b != iso.BitmapBinary,
-		codec: iso.MustCompile(iso.ISO87(b), iso.Framing{Prefix: p, SizeMax: txn.FrameSizeMax}),
+		id: id, codes: &iso87Codes, decode: decodeISO87, answer: answerISO87, hex: s == iso.SpelledHex || s == iso.SpelledHex32,
+		codec: iso.MustCompile(iso.ISO87(s), iso.Framing{Prefix: p, MayTPDU: true, SizeMax: txn.FrameSizeMax}),
 	}
 }
 
 // names are what a configuration calls the dialects.
-var names = [...]string{idCUPPOS: "cup-pos", idISO87: "iso87", idISO87Binary: "iso87-binary", idISO87ASCII4: "iso87-ascii4", idISO87Hex32: "iso87-hex32"}
+var names = [...]string{
+	idCUPPOS: "cup-pos", idISO87: "iso87", idISO87Binary: "iso87-binary", idISO87ASCII4: "iso87-ascii4", idISO87Hex32: "iso87-hex32", idISO87BCD: "iso87-bcd",
+}
 
 // Names lists the terminal dialects.
 func Names() []string { return names[1:] }

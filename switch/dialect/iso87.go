@@ -13,16 +13,17 @@ import (
 // links and the simulated issuer share it.
 func KindISO87(m *iso.Message) txn.Kind {
 	var operation, condition string
-	if code := m.Value(3); len(code) >= 2 {
+	var digits [6 + 2 + de90Size]byte
+	if code := m.AppendDigits(digits[:0:6], 3); len(code) >= 2 {
 		operation = string(code[:2])
 	}
-	if v := m.Value(25); len(v) == 2 {
+	if v := m.AppendDigits(digits[6:6:8], 25); len(v) == 2 {
 		condition = string(v)
 	}
 	// 06 is a request that was pre-authorized; 18 is CUP's, by mail or telephone. So is
 	// one whose DE90 names an authorization, whatever DE25 says.
 	preauthorized := condition == "06" || condition == "18"
-	promised := preauthorized || bytes.HasPrefix(m.Value(90), []byte("01"))
+	promised := preauthorized || bytes.HasPrefix(m.AppendDigits(digits[8:8], 90), []byte("01"))
 	instalment := condition == "64" || number(m, 67) > 0 // 00: none
 	switch m.MTI() &^ 1 {
 	case 0x0100:
@@ -190,8 +191,11 @@ func decodeISO87(x *Exchange) error {
 	return nil
 }
 
-// decodeOriginal reads which earlier transaction the request is about: DE90
-// (MTI 4, STAN 6, DE7 10, acquirer 11, forwarder 11) and DE38. Without DE90 a
+// de90Size is of MTI 4, STAN 6, DE7 10, acquirer 11 and forwarder 11.
+const de90Size = 42
+
+// decodeOriginal reads which earlier transaction the request is about, in
+// DE90 and DE38. Without DE90 a
 // reversal and an uploaded item have the number of what they are about. DE37 is
 // the original's where nothing else names it; else it may be the request's own,
 // for many clients number all that they send.
@@ -204,7 +208,8 @@ func decodeOriginal(m *iso.Message, req *txn.Request) error {
 		return nil
 	}
 	copy(ref.AuthCode[:], m.Value(38))
-	if v := m.Value(90); len(v) == 42 {
+	var digits [de90Size]byte
+	if v := m.AppendDigits(digits[:0], 90); len(v) == de90Size {
 		ref.STAN = decimal(v[4:10])
 		if string(v[10:14]) != "0000" {
 			copy(ref.Date[:], v[10:14])

@@ -10,7 +10,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-// Issuer is the dialect of one kind of issuer link: ISO 8583:1987 in ASCII, or
+// Issuer is the dialect of one kind of issuer link: ISO 8583:1987, or
 // UnionPay's network. It is immutable and safe for concurrent use.
 type Issuer struct {
 	*Link
@@ -29,14 +29,15 @@ type Link struct {
 
 // links are the kinds of issuer links by name.
 var links = map[string]*Link{
-	"iso87":        iso87Link(iso.BitmapHex, iso.PrefixBinary2),
-	"iso87-binary": iso87Link(iso.BitmapBinary, iso.PrefixBinary2),
-	"iso87-ascii4": iso87Link(iso.BitmapHex, iso.PrefixASCII4),
+	"iso87":        iso87Link(iso.SpelledHex, iso.PrefixBinary2),
+	"iso87-binary": iso87Link(iso.SpelledBinary, iso.PrefixBinary2),
+	"iso87-ascii4": iso87Link(iso.SpelledHex, iso.PrefixASCII4),
+	"iso87-bcd":    iso87Link(iso.SpelledBCD, iso.PrefixBinary2),
 	NameCUPS:       {iso.MustCompile(iso.CUPS(), iso.CUPSFraming(txn.FrameSizeMax)), &cupsForms, KindCUPS},
 }
 
-func iso87Link(bitmap iso.Bitmap, prefix iso.Prefix) *Link {
-	return &Link{iso.MustCompile(iso.ISO87(bitmap), iso.Framing{Prefix: prefix, SizeMax: txn.FrameSizeMax}), &linkForms, KindISO87}
+func iso87Link(spelling iso.Spelling, prefix iso.Prefix) *Link {
+	return &Link{iso.MustCompile(iso.ISO87(spelling), iso.Framing{Prefix: prefix, SizeMax: txn.FrameSizeMax}), &linkForms, KindISO87}
 }
 
 // LinkNames are the names of the kinds of issuer links, in order.

@@ -22,7 +22,7 @@ func iso87Links(t testing.TB) map[string]*Issuer {
 			all[name] = issuerLink(t, name)
 		}
 	}
-	if len(all) != 3 {
+	if len(all) != 4 {
 		t.Fatalf("link dialects: %v", LinkNames())
 	}
 	return all
@@ -499,7 +499,7 @@ func TestReadReplyRefuses(t *testing.T) {
 // TestReplyDataFitsARecord holds the field table to the limit that records are
 // made for.
 func TestReplyDataFitsARecord(t *testing.T) {
-	spec := iso.ISO87(iso.BitmapHex)
+	spec := iso.ISO87(iso.SpelledHex)
 	for _, n := range []int{44, 54, 55} {
 		if size := spec.Fields[n].Spec().Length; size > txn.ResponseDataMax {
 			t.Errorf("field %d of an issuer may have %d bytes, a record holds %d", n, size, txn.ResponseDataMax)

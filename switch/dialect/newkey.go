@@ -33,7 +33,7 @@ func (d *Issuer) ReadNewKey(frame []byte) (k txn.NewKey, err error) {
 	if err := d.codec.Parse(&m, frame); err != nil {
 		return k, err
 	}
-	security := m.Value(53)
+	security := m.AppendDigits(nil, 53)
 	if len(security) < 2 || security[0] != '1' && security[0] != '2' {
 		return k, errNewKey
 	}

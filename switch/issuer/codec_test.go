@@ -14,7 +14,7 @@ import (
 // codec speaks just enough ISO 8583:1987 for these tests.
 type codec struct{ iso *iso.Codec }
 
-var iso87 = codec{iso.MustCompile(iso.ISO87(iso.BitmapHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})}
+var iso87 = codec{iso.MustCompile(iso.ISO87(iso.SpelledHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})}
 
 // codecs are the tests' own iso87, the real ones as they are called, and of iso87
 // as "dialect".

@@ -42,8 +42,8 @@ type Config struct {
 	Name string `yaml:"name"`
 	// Address is the issuer's host:port.
 	Address string `yaml:"address"`
-	// Dialect names the codec of its messages: iso87, iso87-binary, iso87-ascii4 or
-	// cups. Default iso87.
+	// Dialect names the codec of its messages: iso87, iso87-binary, iso87-ascii4,
+	// iso87-bcd or cups. Default iso87.
 	Dialect string `yaml:"dialect"`
 	// CUPS is for links to UnionPay's network, dialect cups, alone.
 	CUPS *CUPS `yaml:"cups"`

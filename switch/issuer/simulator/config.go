@@ -19,8 +19,8 @@ type Config struct {
 	// Listen is the address to listen on. Default 127.0.0.1:0, any free port.
 	Listen string `yaml:"listen"`
 	// Dialect of the messages: iso87 (hexadecimal bitmap, 2-byte length),
-	// iso87-binary (binary bitmap), iso87-ascii4 (4-digit length) or cups (UnionPay's
-	// network). Default iso87.
+	// iso87-binary (binary bitmap), iso87-ascii4 (4-digit length), iso87-bcd (packed
+	// numbers) or cups (UnionPay's network). Default iso87.
 	Dialect string `yaml:"dialect"`
 	// MAC is how financial messages are authenticated: x9.9, but with cups also x9.19,
 	// or none, the default. What has a wrong MAC is refused (63, cups A0) and moves

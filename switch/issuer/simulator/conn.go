@@ -216,7 +216,8 @@ func (c *conn) answer(dst []byte, d *decision) ([]byte, error) {
 		e.Copy(n, m)
 	}
 	if c.request.kind.MovesMoney() && m.Has(13) {
-		e.Digits(15, m.Value(13)) // settles on the day it was made
+		var day [4]byte
+		e.Digits(15, m.AppendDigits(day[:0], 13)) // settles on the day it was made
 	}
 	for _, n := range [...]int{25, 32, 33, 37} {
 		e.Copy(n, m)

@@ -445,8 +445,9 @@ func (r *request) read(m *iso.Message, link *dialect.Link) {
 	r.id = transaction{stan: uint32(stan), time: uint32(at)}
 	copy(r.terminal[:], m.Value(41))
 	copy(r.merchant[:], m.Value(42))
-	r.acquirerSize = copy(r.acquirer[:], m.Value(32))
-	if v := m.Value(90); len(v) >= 20 {
+	var digits [64]byte
+	r.acquirerSize = copy(r.acquirer[:], m.AppendDigits(digits[:0], 32))
+	if v := m.AppendDigits(digits[:0], 90); len(v) >= 20 {
 		// MTI 4, STAN 6, DE7 10: the request as it was known.
 		r.original = transaction{number(string(v[4:10])), number(string(v[10:20]))}
 	}
@@ -460,7 +461,7 @@ func (r *request) read(m *iso.Message, link *dialect.Link) {
 	}
 	amount, _ := m.Uint(4)
 	r.amount = int64(amount)
-	r.cardSize = copy(r.card[:], m.Value(2))
+	r.cardSize = copy(r.card[:], m.AppendDigits(digits[:0], 2))
 	copy(r.currency[:], m.Value(49))
 	copy(r.rrn[:], m.Value(37))
 }

@@ -144,7 +144,7 @@ func TestDesk(t *testing.T) {
 			[]step{{"0200", 1, 9, "13"}, {"0200", 2, 10, "61"}, {"0200", 3, 11, "05"}, {"balance", 4, 11, "05"}}, []string{"declined 1", "declined 2", "declined 3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, dialect := range []string{"iso87", "iso87-binary", "iso87-ascii4"} {
+			for _, dialect := range []string{"iso87", "iso87-binary", "iso87-ascii4", "iso87-bcd"} {
 				s, _ := serve(t, Config{Rules: c.rules, Dialect: dialect})
 				cl := dial(t, s.Addr(), dialect)
 				for i, st := range c.steps {

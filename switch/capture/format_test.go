@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -351,5 +352,38 @@ func TestStoredNetwork(t *testing.T) {
 	var m iso.Message
 	if err := all[0].Session.Dialect.Parse(&m, all[0].Answer); err != nil || m.MTI() != 0x0210 || len(m.Header()) != 46 {
 		t.Errorf("the answer reads as %04x, %v", m.MTI(), err)
+	}
+}
+
+// A dialect of one's own is stored with its length prefix, and its messages behind the
+// TPDU they came with.
+func TestStoredOwnDialect(t *testing.T) {
+	text, err := os.ReadFile("../../testdata/messages/moov-io+iso8583/specification_ver_1987.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prefix, length := range map[string]string{"binary2": "\x00\x29", "ascii4": "0041", "bcd2": "\x00\x41", "binary4": "\x00\x00\x00\x29"} {
+		d, err := LoadDialect(bytes.NewReader(text), prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := d.Codec.Begin(nil, []byte("\x60\x00\x03\x00\x12"), nil, 0x0800)
+		e.Digits(7, []byte("1122093105"))
+		e.Digits(11, []byte("000077"))
+		frame, err := e.Finish()
+		if err != nil || !strings.HasPrefix(string(frame), length+"\x60\x00\x03\x00\x120800") {
+			t.Fatalf("%s: %q, %v", prefix, frame, err)
+		}
+		p := newTape(t, "ethernet", false)
+		p.open()
+		p.send(0, frame)
+		file, _ := storedOf(t, p, []*Dialect{d})
+		all, _, err := readAll(file)
+		if err != io.EOF || len(all) != 1 || !bytes.Equal(all[0].Request, frame) || all[0].Session.Dialect.PrefixSize() != len(length) {
+			t.Errorf("%s: %v, %v; %q", prefix, all, err, frame)
+		}
+	}
+	if _, err := LoadDialect(bytes.NewReader(text), ""); err == nil || !strings.Contains(err.Error(), "must be "+Prefixes) {
+		t.Errorf("no prefix: %v", err)
 	}
 }

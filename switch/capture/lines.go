@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +31,8 @@ const (
 
 // ReadLines reads a text of messages and tells sink. Each line is a message:
 // hexadecimal, with or without the length prefix, or an object in
-// moov-io/iso8583's JSON form, {"0":"0200","2":"...",...}, in a dialect. A text
+// moov-io/iso8583's JSON form, {"0":"0200","2":"...",...}, in a dialect. An object
+// may also take several lines, as may a dump in hexadecimal. A text
 // that begins with <, or soon has <isomsg, is a jPOS log (type jpos), one that begins with a row of
 // field numbers a CSV template (type template). Empty lines and lines with # are
 // left out. What is no message is told as trouble. But for those of a log,
@@ -91,7 +93,7 @@ func ReadLines(r io.Reader, dialects []*Dialect, at time.Time, sink Sink) (Stats
 	} else {
 		err = fmt.Errorf("line %d: %w", l.stats.Packets+1, err)
 	}
-	err = errors.Join(err, log.end())
+	err = errors.Join(err, log.end(), l.flush())
 	for _, s := range l.order {
 		if closing := sink.Close(s); closing != nil {
 			return l.stats, closing
@@ -108,14 +110,90 @@ type lines struct {
 	order    []*Session
 	last     *Dialect // of the message before
 	stats    Stats
+	// A message of several lines, of which there may be more, and the number of its first.
+	object, dump []byte
+	first        int
 }
 
 func (l *lines) line(number int, line []byte) error {
-	d, frame, err := l.read(line)
+	if raw, offset, ok := dumped(line); ok && (offset == 0 || len(l.dump) > 0 && offset == len(l.dump)) {
+		if offset == 0 {
+			if err := l.flush(); err != nil {
+				return err
+			}
+			l.first = number
+		}
+		if l.dump = append(l.dump, raw...); len(l.dump) < lineMax {
+			return nil
+		}
+	}
+	if len(l.object) > 0 && line[0] != '{' && len(l.object) < lineMax {
+		if l.object = append(append(l.object, ' '), line...); json.Valid(bytes.TrimSuffix(l.object, []byte(","))) {
+			return l.flush()
+		}
+		return nil
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	switch {
+	case string(line) == "[" || string(line) == "]": // around objects
+		return nil
+	case line[0] == '{' && !json.Valid(bytes.TrimSuffix(line, []byte(","))):
+		l.object, l.first = append(l.object, line...), number
+		return nil
+	}
+	return l.tell(number, line)
+}
+
+// flush tells the message of several lines that has ended, if any.
+func (l *lines) flush() error {
+	text := l.object
+	if len(l.dump) > 0 {
+		text = hex.AppendEncode(nil, l.dump)
+	}
+	l.object, l.dump = l.object[:0], l.dump[:0]
+	if len(text) == 0 {
+		return nil
+	}
+	return l.tell(l.first, text)
+}
+
+func (l *lines) tell(number int, text []byte) error {
+	d, frame, err := l.read(text)
 	if err != nil {
 		return l.trouble(number, err)
 	}
 	return l.message(number, d, frame, l.at)
+}
+
+// dumpOffset is how a line of a dump begins, as Wireshark, hexdump -C, xxd and od write
+// it; the last line may be no more.
+var dumpOffset = regexp.MustCompile(`^(?:0x)?([0-9A-Fa-f]{4,8})(?:[: ] *|$)`)
+
+// dumpWidth is the number of bytes a line of a dump has at most.
+const dumpWidth = 16
+
+// dumped reads a line of a dump: its bytes and the offset of the first. Behind them
+// may stand the same as text, after a bar, three blanks or the sixteenth byte.
+func dumped(line []byte) (raw []byte, offset int, ok bool) {
+	begin := dumpOffset.FindSubmatch(line)
+	if begin == nil {
+		return nil, 0, false
+	}
+	at, err := strconv.ParseUint(string(begin[1]), 16, 31)
+	if err != nil {
+		return nil, 0, false
+	}
+	text, _, _ := bytes.Cut(line[len(begin[0]):], []byte("   "))
+	for _, group := range bytes.Fields(text) {
+		b, err := hex.AppendDecode(nil, group)
+		if err != nil || len(raw)+len(b) > dumpWidth {
+			break
+		}
+		raw = append(raw, b...)
+	}
+	return raw, int(at), at > 0 || len(raw) > 0
 }
 
 // trouble tells of something that is no message.
@@ -156,7 +234,7 @@ var marks = strings.NewReplacer(" ", "", "\t", "", ":", "", "-", "", ",", "", `\
 // read is the frame of a line, length prefix included, and its dialect.
 func (l *lines) read(line []byte) (*Dialect, []byte, error) {
 	if line[0] == '{' {
-		d, frame, err := l.json(line, nil)
+		d, frame, err := l.json(bytes.TrimSuffix(line, []byte(",")), nil)
 		if err != nil {
 			return nil, nil, fmt.Errorf("no message in moov's JSON form: %w", err)
 		}

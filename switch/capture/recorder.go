@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/acqswitch/acqswitch/iso"
 )
 
 // RecorderConfig is what a Recorder keeps.
@@ -247,8 +245,5 @@ func (r *Recorder) finish() error {
 
 // appendFrame puts a length prefix before a body.
 func (d *Dialect) appendFrame(dst, body []byte) []byte {
-	if d.Codec.Framing().Prefix == iso.PrefixASCII4 {
-		return append(fmt.Appendf(dst, "%04d", len(body)), body...)
-	}
-	return append(append(dst, byte(len(body)>>8), byte(len(body))), body...)
+	return append(d.Codec.Framing().AppendLength(dst, len(body)), body...)
 }

@@ -191,11 +191,21 @@ func TestTextShapes(t *testing.T) {
 	}
 	frame := message(t, ds[0], 0x0200, 1)
 	sale := "0200 000001 of 10000001 at 08:00:00.000 true"
+	digits := func(n int) string {
+		return fmt.Sprintf("; line %d: no iso87 message: MTI at byte 0: must be four ASCII digits", n)
+	}
 	for _, row := range []struct{ name, text, all string }{
 		{"tabs", fmt.Sprintf("% x", frame[:20]) + "\t" + fmt.Sprintf("%X", frame[20:]), sale},
 		{"0x and commas", strings.ReplaceAll(fmt.Sprintf("% #x", frame), " ", ", "), sale},
 		{"colons", strings.ReplaceAll(fmt.Sprintf("% x", frame), " ", ":"), sale},
 		{"a string of C", `"\x` + strings.ReplaceAll(fmt.Sprintf("% x", frame), " ", `\x`) + `"`, sale},
+		{"xxd", "00000000: 0000\n" + xxd(frame, "%08x: ", "%02x%02x ", " ") + "\n" + xxd(frame, "%08x: ", "%02x%02x ", " "), "line 1: no iso87 message: MTI at byte 0: the frame ends before it; " + sale + "; " + sale},
+		{"hexdump -C", xxd(frame, "%08x  ", "%02x %02x ", " |") + fmt.Sprintf("%08x\n\n", len(frame)) + xxd(frame, "%08x  ", "%02x %02x ", " |"), sale + "; " + sale},
+		{"Wireshark, then digits", xxd(frame, "%04x   ", "%02x %02x ", "  ") + fmt.Sprintf("%x", frame), sale + "; " + sale},
+		{"tcpdump's offsets", xxd(frame, "\t0x%04x:  ", "%02x%02x ", " "), sale},
+		{"a dump that lacks a line", fmt.Sprintf("%x\n", frame) + strings.Replace(xxd(frame, "%08x: ", "%02x%02x ", " "), "00000010: ", "00000020: ", 1), sale + "; line 2: no iso87 message: its length says 91 bytes, and there are 14" + digits(3) + digits(4) + digits(5) + digits(6) + "; line 7: neither hexadecimal nor JSON"},
+		{"JSON over lines", "[\n  {\n \"0\": \"0200\",\n\"3\": \"0\", \"7\": \"1126090000\",\n\t\"11\": 1,\n\"41\":\n\"10000001\"\n},\n" + `{"0":"0200","3":"0","11":1,"41":"10000001"},` + "\n{\n\"0\":\n{\"0\":\"0200\",\"3\":\"0\",\"11\":1,\"41\":\"10000001\"}\n]\n{\n",
+			sale + "; " + sale + "; line 10: no message in moov's JSON form: it is no JSON object; " + sale + "; line 14: no message in moov's JSON form: it is no JSON object"},
 		{"UTF-8's mark", "\xEF\xBB\xBF0,3,7,11,41\r\n0200,000000,1126090000,1,10000001\r\n", sale},
 		{"a long line", strings.Repeat("x", lineMax+5) + fmt.Sprintf("\n%x", frame), "line 1: is longer than 1048576 bytes; " + sale},
 		{"a log behind a stack trace, with what a logger puts before each line", "\tat x.Y\n\tat x.Z\n\tat z.Z\n10:00 INFO <isomsg>\n10:00 INFO <field id=\"0\" value=\"0200\"/>\n10:00 INFO <field id=\"11\" value=\"1\"/><field id=\"41\" value=\"10000001\"/></isomsg>", sale},
@@ -204,6 +214,31 @@ func TestTextShapes(t *testing.T) {
 			t.Errorf("%s: %q", row.name, all)
 		}
 	}
+}
+
+// xxd dumps bytes, sixteen a line: the offset, pairs of them, and behind a gap the same as text.
+func xxd(raw []byte, offset, pair, gap string) string {
+	var b strings.Builder
+	width := 0
+	for at := 0; at < len(raw); at += dumpWidth {
+		row := raw[at:min(at+dumpWidth, len(raw))]
+		line := fmt.Sprintf(offset, at)
+		for i := 0; i+1 < len(row); i += 2 {
+			line += fmt.Sprintf(pair, row[i], row[i+1])
+		}
+		if len(row)%2 == 1 {
+			line += fmt.Sprintf("%02x ", row[len(row)-1])
+		}
+		width = max(width, len(line))
+		text := bytes.Map(func(r rune) rune {
+			if r < ' ' || r > '~' {
+				return '.'
+			}
+			return r
+		}, row)
+		fmt.Fprintf(&b, "%-*s%s%s\n", width, line, gap, text)
+	}
+	return b.String()
 }
 
 // A template makes its messages, the same ones each time; a row that is wrong is

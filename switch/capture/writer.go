@@ -12,8 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/acqswitch/acqswitch/iso"
 )
 
 // Writer writes a stored capture. It is a Sink: what it is told it cleans and
@@ -85,11 +83,7 @@ func (w *Writer) Open(s *Session) error {
 		}
 		n := uint8(len(w.dialects) + 1)
 		w.dialects[d.Name] = n
-		prefix := "binary2"
-		if d.Codec.Framing().Prefix == iso.PrefixASCII4 {
-			prefix = "ascii4"
-		}
-		text, err := json.Marshal(dialectRecord{n, d.Name, prefix, d.Spec})
+		text, err := json.Marshal(dialectRecord{n, d.Name, prefixes[d.Codec.Framing().Prefix], d.Spec})
 		if err != nil {
 			return fmt.Errorf("write capture: dialect %s: %w", d.Name, err)
 		}

@@ -102,6 +102,8 @@ func TestCommandLine(t *testing.T) {
 		{"terminal sale", exitUsage, "", "--amount must say how much"},
 		{"terminal sale --amount 12.345", exitUsage, "", "--amount"},
 		{"terminal sale --amount -1", exitUsage, "", "--amount: amount \"-1\" must have digits and at most one point: no sign"},
+		{"terminal sale --amount 1 --tpdu 600003", exitUsage, "", "--tpdu takes 10 hexadecimal digits"},
+		{"terminal sale --amount 1 --tpdu 5000030000", exitUsage, "", "--tpdu takes 10 hexadecimal digits"},
 		{"terminal sale --amount 1 --position NaN,0", exitUsage, "", "--position"},
 		{"terminal sale --amount 1 --position 1,2x", exitUsage, "", "--position"},
 		{"terminal sale --amount 1 --serial S\u00e9rie", exitUsage, "", "--serial takes up to 50"},

@@ -14,15 +14,24 @@ import (
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
-var isoCodec = iso.MustCompile(iso.ISO87(iso.SpelledHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})
+// spellings are the two ways in which terminals that a test plays itself write.
+var spellings = map[string]iso.Spelling{"iso87": iso.SpelledHex, "iso87-bcd": iso.SpelledBCD}
 
 // isoTerminal is an ISO 8583:1987 terminal on one connection.
 type isoTerminal struct {
-	t    *testing.T
-	conn net.Conn
-	auth map[uint32]string // DE38 of its answers, by STAN
+	t     *testing.T
+	codec *iso.Codec
+	tpdu  []byte
+	conn  net.Conn
+	auth  map[uint32]string // DE38 of its answers, by STAN
 	// leaves is DE95 of what it asks for next, in minor units; 0: none.
 	leaves int64
+}
+
+// newISOTerminal is a terminal of s, not connected, that puts tpdu before what it sends.
+func newISOTerminal(t *testing.T, s *stack, tpdu string) *isoTerminal {
+	framing := iso.Framing{Prefix: iso.PrefixBinary2, MayTPDU: tpdu != "", SizeMax: txn.FrameSizeMax}
+	return &isoTerminal{t: t, codec: iso.MustCompile(iso.ISO87(spellings[s.spoken]), framing), tpdu: []byte(tpdu), auth: map[uint32]string{}}
 }
 
 // ask sends what row says, about an earlier request of the terminal's own (0:
@@ -34,7 +43,7 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 	if _, err := fmt.Sscanf(spelled, "%x %s %s", &mti, &operation, &condition); err != nil {
 		c.t.Fatal(err)
 	}
-	e := isoCodec.Begin(nil, nil, nil, mti)
+	e := c.codec.Begin(nil, c.tpdu, nil, mti)
 	e.Digits(2, []byte(testPAN))
 	e.Digits(3, []byte(operation+"0000"))
 	e.Uint(4, uint64(minor))
@@ -69,8 +78,11 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 		c.t.Fatal(err)
 	}
 	m := new(iso.Message)
-	if err := isoCodec.Parse(m, answer); err != nil {
+	if err := c.codec.Parse(m, answer); err != nil {
 		c.t.Fatal(err)
+	}
+	if len(m.TPDU()) != len(c.tpdu) || len(c.tpdu) > 0 && string(m.TPDU()[1:3]) != string(c.tpdu[3:]) {
+		c.t.Errorf("answered behind %x to %x", m.TPDU(), c.tpdu)
 	}
 	if got, _ := m.Uint(11); m.MTI() != mti&^1+0x10 || got != uint64(stan) {
 		c.t.Errorf("%s, STAN %d: answered %04x, STAN %d", spelled, stan, m.MTI(), got)
@@ -130,7 +142,7 @@ func TestReversalInPart(t *testing.T) {
 func TestReversalInPartToldAgain(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
-	c := &isoTerminal{t: t, auth: map[uint32]string{}}
+	c := newISOTerminal(t, s, "")
 	told := func(mti string, stan, about uint32, leaves int64, code string) {
 		t.Helper()
 		if c.leaves = leaves; leaves == 0 {
@@ -160,11 +172,21 @@ func TestReversalInPartToldAgain(t *testing.T) {
 }
 
 // TestISO87Day has a terminal make one transaction of each kind through a switch
-// to an issuer, and holds the three of them to one result.
+// to an issuer, and holds the three of them to one result, in characters and in packed
+// digits behind a TPDU.
 func TestISO87Day(t *testing.T) {
 	t.Parallel()
+	for dialect, tpdu := range map[string]string{"iso87": "", "iso87-bcd": "\x60\x00\x03\x00\x12"} {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			testISO87Day(t, dialect, tpdu)
+		})
+	}
+}
+
+func testISO87Day(t *testing.T, dialect, tpdu string) {
 	// The second refund's answer is lost: its terminal is not told, the issuer is told again.
-	s := newStack(t, "rules: [{kind: refund, amount: 11, times: 1, drop: true}]")
+	s := newStackIn(t, dialect, "rules: [{kind: refund, amount: 11, times: 1, drop: true}]")
 	write(t, s.dir, "merchants.yaml", strings.Replace(registryText, "[sale, balance]",
 		"[sale, balance, refund, preauth, offline-sale, adjustment, tip, instalment, verify]", 1))
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
@@ -172,7 +194,8 @@ func TestISO87Day(t *testing.T) {
 		t.Fatalf("the switch ended with %d", code)
 	}
 	s.start()
-	c := &isoTerminal{t: t, conn: dial(t, s.iso87), auth: map[uint32]string{}}
+	c := newISOTerminal(t, s, tpdu)
+	c.conn = dial(t, s.iso87)
 	for i, step := range []struct {
 		asks        string
 		stan, about uint32

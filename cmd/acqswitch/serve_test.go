@@ -35,28 +35,32 @@ type stack struct {
 	server *process
 	cup    string // addresses of the running switch
 	iso87  string
+	spoken string // the dialect there and of the issuer's link
 	admin  string
 	env    []string // of the switch
 }
 
 // newStack starts an issuer of script and a switch in a fresh directory.
-func newStack(t *testing.T, script string) *stack {
+func newStack(t *testing.T, script string) *stack { return newStackIn(t, "iso87", script) }
+
+// newStackIn is newStack with another dialect in the place of iso87.
+func newStackIn(t *testing.T, dialect, script string) *stack {
 	t.Helper()
-	s := &stack{t: t, dir: t.TempDir()}
+	s := &stack{t: t, dir: t.TempDir(), spoken: dialect}
 	write(t, s.dir, "issuer.yaml", script)
 	write(t, s.dir, "merchants.yaml", registryText)
-	s.bank = start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", "issuer.yaml", "--book", "issuer.book")
+	s.bank = start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", "issuer.yaml", "--book", "issuer.book", "--dialect", dialect)
 	s.issuer = s.bank.await("issuer listens on")
 	write(t, s.dir, "acqswitch.yaml", fmt.Sprintf(`
 answer_within: 5s
 terminals:
   drain_within: 10s
-  listeners: [{address: "127.0.0.1:0", dialect: cup-pos}, {address: "127.0.0.1:0", dialect: iso87}]
+  listeners: [{address: "127.0.0.1:0", dialect: cup-pos}, {address: "127.0.0.1:0", dialect: %[2]s}]
 reversals: {retry: 20ms, retry_max: 100ms}
 admin: {address: "127.0.0.1:0"}
 issuers:
-  - {name: east, address: %q, bins: ["62"], timeout: 1s, reconnect_max: 100ms, utc_offset: 8h}
-`, s.issuer))
+  - {name: east, address: %[1]q, dialect: %[2]s, bins: ["62"], timeout: 1s, reconnect_max: 100ms, utc_offset: 8h}
+`, s.issuer, dialect))
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
 	s.start()
 	return s
@@ -73,7 +77,7 @@ func (s *stack) startAs(cmd *exec.Cmd) {
 	s.t.Helper()
 	s.server = startCommand(s.t, s.dir, cmd)
 	s.cup = s.server.await("cup-pos terminals can connect to")
-	s.iso87 = s.server.await("iso87 terminals can connect to")
+	s.iso87 = s.server.await(s.spoken + " terminals can connect to")
 	s.admin = s.server.await("metrics and health are on")
 	s.until("the switch is ready", func() bool {
 		code, _ := s.get("/readyz")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -32,6 +33,7 @@ type terminalFlags struct {
 	to, dialect        string
 	tls                tlsFlags
 	terminal, merchant string
+	tpdu               string
 	serial             string
 	currency           uint16
 	stan, batch        uint32
@@ -60,6 +62,7 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs.StringVar(&f.dialect, "dialect", "cup-pos", "cup-pos, iso87, iso87-hex32, iso87-binary, iso87-ascii4 or iso87-bcd")
 	fs.StringVar(&f.terminal, "terminal", "", "terminal id (DE41); empty is that of --store, else "+fleet.DemoTerminal)
 	fs.StringVar(&f.merchant, "merchant", "", "merchant id (DE42); empty is that of --store, else "+fleet.DemoMerchant)
+	fs.StringVar(&f.tpdu, "tpdu", "", "TPDU before every message, 10 hexadecimal digits; empty is 6000030000, for iso87 none")
 	fs.StringVar(&f.serial, "serial", "", "serial number of the machine to report (cup-pos), up to 50 characters")
 	fs.Uint16Var(&f.currency, "currency", uint16(txn.CNY), "ISO 4217 number (DE49)")
 	fs.Uint32Var(&f.stan, "stan", 0, "trace number (DE11), 1 to 999999")
@@ -170,6 +173,11 @@ func (f *terminalFlags) profile() (p terminal.Profile, err error) {
 		return p, fmt.Errorf("--serial takes up to %d letters, digits and signs", len(txn.Serial{}))
 	}
 	p = terminal.Profile{Terminal: txn.MakeTerminalID(f.terminal), Merchant: txn.MakeMerchantID(f.merchant), Currency: txn.Currency(f.currency), Batch: f.batch, Serial: f.serial}
+	if f.tpdu != "" {
+		if p.TPDU, err = hex.DecodeString(f.tpdu); err != nil || len(p.TPDU) != 5 || p.TPDU[0]>>4 != 6 {
+			return p, errors.New("--tpdu takes 10 hexadecimal digits, the first a 6, as 6000030000")
+		}
+	}
 	if p.Position, err = readPosition(f.position); err != nil {
 		return p, err
 	}

@@ -34,7 +34,12 @@ func testCard(t testing.TB) Card {
 
 func dialPeer(t testing.TB, p *terminaltest.Peer, o Options) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), p.Addr, p.Dialect.Name(), testProfile, o)
+	return dialAs(t, p, testProfile, o)
+}
+
+func dialAs(t testing.TB, p *terminaltest.Peer, as Profile, o Options) *Client {
+	t.Helper()
+	c, err := Dial(t.Context(), p.Addr, p.Dialect.Name(), as, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +60,9 @@ func TestClientVerbs(t *testing.T) {
 	for _, name := range dialect.Names() {
 		t.Run(name, func(t *testing.T) {
 			p := terminaltest.Start(t, name)
-			c := dialPeer(t, p, Options{STAN: 999_998})
+			routed := testProfile
+			routed.TPDU = []byte("\x60\x00\x03\x00\x12")
+			c := dialAs(t, p, routed, Options{STAN: 999_998})
 			card, amount := testCard(t), txn.Amount{Minor: 123_45, Currency: txn.CNY}
 			for _, step := range []struct {
 				what string

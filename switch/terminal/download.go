@@ -179,7 +179,7 @@ func (c *Client) manage(ctx context.Context, mti, network uint16, de62 []byte, a
 	if !IsCUP(d) {
 		return nil, fmt.Errorf("dialect %s has no downloads", d.Name())
 	}
-	w := writer{Encoder: d.Codec().Begin(nil, cupTPDU, cupHeader, mti)}
+	w := writer{Encoder: d.Codec().Begin(nil, c.profile.cupTPDU(), cupHeader, mti)}
 	w.party(&c.profile)
 	w.digits(60, fmt.Sprintf("00%06d%03d", c.store.batch, network))
 	if len(de62) > 0 {

@@ -64,10 +64,10 @@ type form struct {
 func (m *Message) Append(dst []byte, d *dialect.Terminal, p *Profile) ([]byte, error) {
 	w := writer{omit: m.Omit}
 	if IsCUP(d) {
-		w.Encoder = d.Codec().Begin(dst, cupTPDU, cupHeader, m.mti(&cupForms))
+		w.Encoder = d.Codec().Begin(dst, p.cupTPDU(), cupHeader, m.mti(&cupForms))
 		m.cup(&w, p)
 	} else {
-		w.Encoder = d.Codec().Begin(dst, nil, nil, m.mti(&iso87Forms))
+		w.Encoder = d.Codec().Begin(dst, p.TPDU, nil, m.mti(&iso87Forms))
 		m.iso87(&w, p)
 	}
 	frame, err := w.Finish()

@@ -9,6 +9,9 @@ import (
 type Profile struct {
 	Terminal txn.TerminalID
 	Merchant txn.MerchantID
+	// TPDU goes before every message, 5 bytes. Default of CUP POS 6000030000; of
+	// ISO 8583:1987 there is none then.
+	TPDU []byte
 	// Serial of the machine, sent at sign-on behind its maker's licence and with
 	// each sale (CUP POS).
 	Serial string
@@ -40,6 +43,13 @@ type Profile struct {
 	// must have a Store in a file: no number is ever used twice, so that its
 	// count must outlive the process.
 	Initial InitialKey
+}
+
+func (p *Profile) cupTPDU() []byte {
+	if p.TPDU == nil {
+		return cupTPDU
+	}
+	return p.TPDU
 }
 
 // Cell is where a radio says it is (DE59 A5.03 to 08), as the network spells it.

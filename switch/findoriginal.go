@@ -12,7 +12,7 @@ import (
 // claimOriginal finds the transaction that req is about, keeps others from it until
 // releaseOriginal, and says whether req may be done.
 func (s *Switch) claimOriginal(req *txn.Request, w *work) txn.Reason {
-	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	ctx, cancel := s.firstHalf(req)
 	defer cancel()
 	rec, stands, reason := s.findOriginal(ctx, req)
 	if reason != txn.Approved {

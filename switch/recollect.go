@@ -22,7 +22,7 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 	if len(days) == 0 {
 		return false
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), req.Deadline)
+	ctx, cancel := s.firstHalf(req)
 	defer cancel()
 	s.gate.leave()
 	defer s.gate.enter()
@@ -38,6 +38,12 @@ func (s *Switch) recollected(req *txn.Request, ans *txn.Answer) bool {
 		}
 	}
 	return false
+}
+
+// firstHalf ends with the first half of req's time, as a wait at the gate does: what is
+// found later leaves its issuer too little of it, and what is not keeps its terminal.
+func (s *Switch) firstHalf(req *txn.Request) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(context.Background(), req.Received.Add(s.cfg.AnswerWithin/2))
 }
 
 // outlivedWithin is how long a reversal waits for the archive: a hundred times what a

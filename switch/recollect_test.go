@@ -52,6 +52,17 @@ func TestF02ToldAgainAfterManyDays(t *testing.T) {
 		if n := len(h.bank.sent); n != sent || h.used("10000001") != 0 {
 			t.Errorf("%d requests more reached the issuer, %d is used today", n-sent, h.used("10000001"))
 		}
+		h.s.archive = hanging{archive}
+		completion := about(txn.KindCompletion, 8, 1000, 77)
+		completion.Key.Batch = 2
+		for _, req := range []txn.Request{offline, completion} {
+			began := time.Now()
+			h.want("while the archive hangs", h.ask(req), txn.RecordsAreUnavailable, "96")
+			if took := time.Since(began); took != h.s.cfg.AnswerWithin/2 {
+				t.Errorf("the terminal waited %s for its %s", took, req.Kind)
+			}
+		}
+		h.s.archive = archive
 		other := offline
 		other.Amount.Minor++
 		h.want("another one under the number", h.ask(other), txn.Approved, "00")
@@ -112,6 +123,11 @@ func TestF08ReversalManyDaysLate(t *testing.T) {
 type hanging struct{ *shelf }
 
 func (hanging) Decided(ctx context.Context, _ txn.MerchantID, _ []txn.Date, _ txn.Key) ([]txn.Record, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (hanging) ByKey(ctx context.Context, _ txn.MerchantID, _ txn.Date, _ txn.Key) ([]txn.Record, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

@@ -107,7 +107,8 @@ type CUPS struct {
 }
 
 // BreakerConfig says when an issuer counts as out of service. Failures are: no
-// answer, a link lost while no other stands, DE39 91 or 96. A decline is a success.
+// answer, DE39 91 or 96, and, once, a link with requests that is lost while no other
+// stands. A decline is a success.
 type BreakerConfig struct {
 	// Failures in a row that open the breaker. Default 10.
 	Failures uint32 `yaml:"failures"`

@@ -81,17 +81,16 @@ type call struct {
 	// took the call out itself.
 	reply  *txn.Reply
 	ending ending
-	served bool          // another link stood when c's was lost
+	fails  bool          // the loss of its link is the issuer's failure, and counted with c
 	done   chan struct{} // holds one
 }
 
-// lossSays is what the loss of its link says of the issuer. A link has maybe thousands
-// of calls, which all end at once: where another one serves they say nothing.
+// lossSays is what the loss of its link says of the issuer.
 func (c *call) lossSays() error {
-	if c.served {
-		return errNothing
+	if c.fails {
+		return errFailed
 	}
-	return errFailed
+	return errNothing
 }
 
 // table holds the calls of one issuer, across its links: an answer may come
@@ -426,8 +425,9 @@ func (t *table) overdue(c *call, now time.Time) bool {
 }
 
 // lost ends every call whose frame was queued on w. The frames of the flushes up to
-// flushed may have left, the others have not. served says that another link stands.
-func (t *table) lost(w *wire, flushed uint64, served bool) {
+// flushed may have left, the others have not. A link has maybe thousands of calls, which
+// all end at once: where another one stands the issuer has not failed, else once.
+func (t *table) lost(w *wire, flushed uint64, another bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for class := range t.calls {
@@ -435,7 +435,8 @@ func (t *table) lost(w *wire, flushed uint64, served bool) {
 			for c != nil {
 				next := c.next
 				if c.wire.Load() == w {
-					c.ending, c.served = endedLost, served
+					c.ending, c.fails = endedLost, !another && c.class == classRequest
+					another = another || c.fails
 					if c.flush > flushed {
 						c.ending = endedUnsent
 					}

@@ -101,6 +101,28 @@ func (s *Server) Load() (*Loaded, error) {
 	return l, err
 }
 
+// Reload is Load of files that are to follow those in force.
+func (c *Client) Reload() (*Loaded, error) { return following(c.Load()) }
+
+// Reload is Load of files that are to follow those in force.
+func (s *Server) Reload() (*Loaded, error) { return following(s.Load()) }
+
+// following refuses a certificate of ours that is not valid now: whoever is let in by the
+// one that it would replace would be let in no more.
+func following(l *Loaded, err error) (*Loaded, error) {
+	if err != nil || len(l.TLS.Certificates) == 0 {
+		return l, err
+	}
+	leaf := l.TLS.Certificates[0].Leaf
+	switch now := time.Now(); {
+	case now.Before(leaf.NotBefore):
+		return nil, fmt.Errorf("tls.cert is not valid before %s", leaf.NotBefore.Format(time.RFC3339))
+	case now.After(leaf.NotAfter):
+		return nil, fmt.Errorf("tls.cert has ended, on %s", leaf.NotAfter.Format(time.RFC3339))
+	}
+	return l, nil
+}
+
 // authorities reads the certificates of a file that sign those of peers.
 func (l *Loaded) authorities(file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)

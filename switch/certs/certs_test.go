@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/certs/certstest"
@@ -50,5 +51,34 @@ func TestFileOfAuthorities(t *testing.T) {
 				t.Errorf("%v, wanted %q", err, row.want)
 			}
 		})
+	}
+}
+
+// A certificate that nobody believes now does not follow one that is in force; a start
+// takes it, for there is none to keep.
+func TestReloadOfWhatIsNotInForce(t *testing.T) {
+	a := certstest.NewAuthority(t)
+	files := &certs.Server{}
+	files.Cert, files.Key = a.Issue()
+	kept, err := files.Keep()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := kept.Ends()
+	for want, until := range map[string]time.Time{"is not valid before": time.Now().AddDate(1, 0, 0), "has ended": time.Now().Add(-time.Minute), "": time.Now().Add(time.Hour)} {
+		files.Cert, files.Key = a.IssueUntil(until)
+		switch err := kept.Reload(); {
+		case want == "" && (err != nil || kept.Ends().Equal(ends)):
+			t.Errorf("one in force is not taken: %v", err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%v, wanted %q", err, want)
+		}
+		if _, err := files.Keep(); err != nil {
+			t.Error(err)
+		}
+		client := certs.Client{CA: a.File, Cert: files.Cert, Key: files.Key}
+		if _, err := client.Reload(); (err == nil) != (want == "") {
+			t.Errorf("ours for an issuer: %v, wanted %q", err, want)
+		}
 	}
 }

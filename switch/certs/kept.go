@@ -16,13 +16,15 @@ type Kept struct {
 
 // Keep reads the files for the first time.
 func (s *Server) Keep() (*Kept, error) {
+	loaded, err := s.Load()
+	if err != nil {
+		return nil, err
+	}
 	k := &Kept{files: s}
+	k.loaded.Store(loaded)
 	k.terms = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return k.loaded.Load().TLS, nil
 	}}
-	if err := k.Reload(); err != nil {
-		return nil, err
-	}
 	return k, nil
 }
 
@@ -34,7 +36,7 @@ func (k *Kept) TLS() *tls.Config { return k.terms }
 // Reload reads the files again, for the connections that begin from then on. After an
 // error the certificates are those of before.
 func (k *Kept) Reload() error {
-	loaded, err := k.files.Load()
+	loaded, err := k.files.Reload()
 	if err == nil {
 		k.loaded.Store(loaded)
 	}

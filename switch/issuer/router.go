@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/journal"
+	"github.com/acqswitch/acqswitch/switch/certs"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -79,9 +80,11 @@ func (r *Router) build(cfg Config, makeCodec func(*Config) (Codec, error)) (*iss
 	if err != nil {
 		return nil, err
 	}
-	secured, err := cfg.certificates()
-	if err != nil {
-		return nil, err
+	var secured *certs.Loaded // nil: plain
+	if cfg.TLS != nil {
+		if secured, err = cfg.TLS.Load(); err != nil {
+			return nil, err
+		}
 	}
 	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, journal: r.journal, hooks: &r.hooks, late: r.late,
 		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}

@@ -9,21 +9,16 @@ import (
 	"github.com/acqswitch/acqswitch/switch/certs"
 )
 
-// certificates reads the files of TLS; it is nil where the links are plain.
-func (c *Config) certificates() (*certs.Loaded, error) {
-	if c.TLS == nil {
-		return nil, nil
-	}
-	return c.TLS.Load()
-}
-
 // ReloadTLS reads the certificates of all issuers again. Links that stand are not
 // touched; the next ones are made with them. Where a file is wrong the old ones
 // stay in force, of that issuer.
 func (r *Router) ReloadTLS() error {
 	var errs []error
 	for _, is := range r.issuers {
-		s, err := is.cfg.certificates()
+		if is.cfg.TLS == nil {
+			continue
+		}
+		s, err := is.cfg.TLS.Reload()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("issuer %q: %w", is.name(), err))
 			continue

@@ -37,7 +37,7 @@ func NewAuthority(t testing.TB) *Authority {
 // connection, that ends in half an hour.
 func (a *Authority) Issue() (cert, key string) { return a.IssueUntil(time.Now().Add(time.Hour / 2)) }
 
-// IssueUntil makes one that ends at an instant.
+// IssueUntil makes one that ends at an instant, and begins 100 days before or has begun.
 func (a *Authority) IssueUntil(ends time.Time) (cert, key string) {
 	a.t.Helper()
 	c, k := a.sign(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -56,6 +56,9 @@ func (a *Authority) sign(of *x509.Certificate, ends time.Time) (*x509.Certificat
 	a.must(err)
 	of.SerialNumber, of.Subject = number, pkix.Name{CommonName: "test " + number.String()}
 	of.NotBefore, of.NotAfter = time.Now().Add(-2*time.Hour), ends
+	if ends.After(time.Now().Add(100 * 24 * time.Hour)) { // one that is made for next year
+		of.NotBefore = ends.Add(-100 * 24 * time.Hour)
+	}
 	parent, by := a.cert, a.key
 	if parent == nil {
 		parent, by = of, key

@@ -112,11 +112,16 @@ type lines struct {
 	stats    Stats
 	// A message of several lines, of which there may be more, and the number of its first.
 	object, dump []byte
+	same         bool // the dump's next lines, up to an offset, are as its last one
 	first        int
 }
 
 func (l *lines) line(number int, line []byte) error {
-	if raw, offset, ok := dumped(line); ok && (offset == 0 || len(l.dump) > 0 && offset == len(l.dump)) {
+	if len(l.dump) > 0 && string(line) == "*" {
+		l.same = true
+		return nil
+	}
+	if raw, offset, ok := dumped(line); ok && (offset == 0 || len(l.dump) > 0 && offset == l.reach(offset)) {
 		if offset == 0 {
 			if err := l.flush(); err != nil {
 				return err
@@ -127,7 +132,7 @@ func (l *lines) line(number int, line []byte) error {
 			return nil
 		}
 	}
-	if len(l.object) > 0 && line[0] != '{' && len(l.object) < lineMax {
+	if len(l.object) > 0 && strings.IndexByte(`"}],:`, line[0]) >= 0 && len(l.object) < lineMax {
 		if l.object = append(append(l.object, ' '), line...); json.Valid(bytes.TrimSuffix(l.object, []byte(","))) {
 			return l.flush()
 		}
@@ -146,13 +151,24 @@ func (l *lines) line(number int, line []byte) error {
 	return l.tell(number, line)
 }
 
+// reach is how far the dump goes, with the lines that a * stands for if they end at offset.
+func (l *lines) reach(offset int) int {
+	if l.same && len(l.dump) >= dumpWidth && offset <= lineMax && (offset-len(l.dump))%dumpWidth == 0 {
+		for last := l.dump[len(l.dump)-dumpWidth:]; len(l.dump) < offset; {
+			l.dump = append(l.dump, last...)
+		}
+	}
+	l.same = false
+	return len(l.dump)
+}
+
 // flush tells the message of several lines that has ended, if any.
 func (l *lines) flush() error {
 	text := l.object
 	if len(l.dump) > 0 {
 		text = hex.AppendEncode(nil, l.dump)
 	}
-	l.object, l.dump = l.object[:0], l.dump[:0]
+	l.object, l.dump, l.same = l.object[:0], l.dump[:0], false
 	if len(text) == 0 {
 		return nil
 	}
@@ -169,13 +185,14 @@ func (l *lines) tell(number int, text []byte) error {
 
 // dumpOffset is how a line of a dump begins, as Wireshark, hexdump -C, xxd and od write
 // it; the last line may be no more.
-var dumpOffset = regexp.MustCompile(`^(?:0x)?([0-9A-Fa-f]{4,8})(?:[: ] *|$)`)
+var dumpOffset = regexp.MustCompile(`^(?:0x)?([0-9A-Fa-f]{4,8})(?:(:)| |$) *`)
 
-// dumpWidth is the number of bytes a line of a dump has at most.
+// dumpWidth is the number of bytes a line of a dump has, at most but of xxd's.
 const dumpWidth = 16
 
 // dumped reads a line of a dump: its bytes and the offset of the first. Behind them
-// may stand the same as text, after a bar, three blanks or the sixteenth byte.
+// may stand the same as text, after a bar, three blanks or the sixteenth byte; where the
+// offset has a colon, after two blanks.
 func dumped(line []byte) (raw []byte, offset int, ok bool) {
 	begin := dumpOffset.FindSubmatch(line)
 	if begin == nil {
@@ -185,10 +202,14 @@ func dumped(line []byte) (raw []byte, offset int, ok bool) {
 	if err != nil {
 		return nil, 0, false
 	}
-	text, _, _ := bytes.Cut(line[len(begin[0]):], []byte("   "))
+	width, gap := dumpWidth, "   "
+	if len(begin[2]) > 0 {
+		width, gap = len(line), "  "
+	}
+	text, _, _ := bytes.Cut(line[len(begin[0]):], []byte(gap))
 	for _, group := range bytes.Fields(text) {
 		b, err := hex.AppendDecode(nil, group)
-		if err != nil || len(raw)+len(b) > dumpWidth {
+		if err != nil || len(raw)+len(b) > width {
 			break
 		}
 		raw = append(raw, b...)

@@ -194,7 +194,40 @@ func TestTextShapes(t *testing.T) {
 	digits := func(n int) string {
 		return fmt.Sprintf("; line %d: no iso87 message: MTI at byte 0: must be four ASCII digits", n)
 	}
+	rows := func(width int) (text string) {
+		for at := 0; at < len(frame); at += width {
+			text += fmt.Sprintf("%08x: %x  beef\n", at, frame[at:min(at+width, len(frame))])
+		}
+		return text
+	}
+	e := ds[0].Codec.Begin(nil, nil, nil, 0x0200)
+	e.Digits(3, []byte("000000"))
+	e.Digits(11, []byte("000001"))
+	e.Text(41, []byte("10000001"))
+	e.Text(63, bytes.Repeat([]byte("q"), 90))
+	even, err := e.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stars, before string
+	for _, line := range strings.SplitAfter(xxd(even, "%08x  ", "%02x %02x ", " |"), "\n") {
+		if _, is, _ := strings.Cut(line, " "); is == before {
+			line = "*\n"
+		} else {
+			before = is
+		}
+		if line != "*\n" || !strings.HasSuffix(stars, line) {
+			stars += line
+		}
+	}
+	if !strings.Contains(stars, "*\n") {
+		t.Fatal(stars)
+	}
 	for _, row := range []struct{ name, text, all string }{
+		{"lines that are left out for they are the same", stars + stars, sale + "; " + sale},
+		{"a star that leads nowhere", strings.Replace(stars, "*\n000000", "*\n001000", 1) + fmt.Sprintf("%x", frame), "line 1: no iso87 message: its length says 133 bytes, and there are 62; line 6: neither hexadecimal nor JSON; " + sale},
+		{"xxd -c 8, and -c 32", rows(8) + rows(32), sale + "; " + sale},
+		{"JSON that is cut off before others", "{\n\"0\": \"0200\",\n\"3\": \"0\n" + fmt.Sprintf("%x\n%x\n", frame, frame), "line 1: no message in moov's JSON form: it is no JSON object; " + sale + "; " + sale},
 		{"tabs", fmt.Sprintf("% x", frame[:20]) + "\t" + fmt.Sprintf("%X", frame[20:]), sale},
 		{"0x and commas", strings.ReplaceAll(fmt.Sprintf("% #x", frame), " ", ", "), sale},
 		{"colons", strings.ReplaceAll(fmt.Sprintf("% x", frame), " ", ":"), sale},

@@ -65,7 +65,7 @@ func (ss *session) handshake() error {
 	if ss.tls == nil {
 		return nil
 	}
-	ss.frameBegan.Store(time.Now().UnixNano())
+	ss.frameBegan.Store(ss.server.elapsed(time.Now()))
 	defer ss.frameBegan.Store(0)
 	err := ss.tls.Handshake()
 	ss.handshaker.end()

@@ -149,6 +149,7 @@ type Server struct {
 	exchanges sync.Pool     // of *dialect.Exchange
 	jobs      chan job      // to workers that wait for one
 	turns     chan struct{} // taken by handshakes that compute
+	began     time.Time     // what the sweeper compares counts from here
 	workers   sync.WaitGroup
 	open      atomic.Int64
 	accepts   atomic.Int64
@@ -167,7 +168,7 @@ type Server struct {
 // New makes a front end that has not bound an address yet.
 func New(cfg Config, a Acquirer, o Observer, log *slog.Logger) *Server {
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, acquirer: a, observer: o, log: log, sessions: map[*session]struct{}{}, perAddr: map[string]int{}}
+	s := &Server{cfg: cfg, acquirer: a, observer: o, log: log, began: time.Now(), sessions: map[*session]struct{}{}, perAddr: map[string]int{}}
 	s.jobs = make(chan job)
 	s.turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 	s.exchanges.New = func() any { return new(dialect.Exchange) }
@@ -335,6 +336,10 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 	serving.Wait()
 	cut.Stop()
 }
+
+// elapsed is how long the server had run at an instant, and never 0: the clock of the
+// machine may be put ahead or back, and no session's time is up by that.
+func (s *Server) elapsed(at time.Time) int64 { return int64(at.Sub(s.began)) + 1 }
 
 // sweep enforces the deadlines of all sessions from one goroutine: arming a
 // timer for each frame would cost more than decoding it.

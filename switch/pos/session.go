@@ -42,7 +42,7 @@ type session struct {
 	places     chan struct{}
 	inFlight   sync.WaitGroup // frames given to workers
 
-	// Read by the sweeper. Unix nanoseconds; 0 is "not now".
+	// Read by the sweeper. Nanoseconds of Server.elapsed; 0 is "not now".
 	frameBegan atomic.Int64
 	writeBegan atomic.Int64
 	lastActive atomic.Int64
@@ -72,7 +72,7 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *certs.Kept) *session 
 		places = 1
 	}
 	ss := &session{server: s, conn: conn, socket: conn, dialect: l.Dialect, host: host, places: make(chan struct{}, places)}
-	ss.lastActive.Store(time.Now().UnixNano())
+	ss.lastActive.Store(ss.server.elapsed(time.Now()))
 	ss.out.write = ss.write
 	if by != nil {
 		ss.handshaker = &handshaker{Conn: conn, session: ss, turns: s.turns}
@@ -80,7 +80,7 @@ func newSession(s *Server, conn net.Conn, l *Listener, by *certs.Kept) *session 
 		ss.conn = ss.tls
 	}
 	if l.HTTP {
-		ss.conn = transport.Serve(ss.conn, l.Dialect, func() { ss.frameBegan.Store(time.Now().UnixNano()) })
+		ss.conn = transport.Serve(ss.conn, l.Dialect, func() { ss.frameBegan.Store(ss.server.elapsed(time.Now())) })
 	}
 	return ss
 }
@@ -165,7 +165,7 @@ func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 	size := ss.dialect.PrefixSize()
 	// The usual frame is buffered whole by now and needs no clock.
 	if r.Buffered() < size {
-		ss.frameBegan.Store(time.Now().UnixNano())
+		ss.frameBegan.Store(ss.server.elapsed(time.Now()))
 	}
 	defer ss.frameBegan.Store(0)
 	prefix, err := r.Peek(size)
@@ -177,12 +177,12 @@ func (ss *session) read(r *bufio.Reader) (*dialect.Exchange, error) {
 		return nil, &errSession{CauseLength, err}
 	}
 	if n == 0 {
-		ss.lastActive.Store(time.Now().UnixNano())
+		ss.lastActive.Store(ss.server.elapsed(time.Now()))
 		r.Discard(size)
 		return nil, nil
 	}
 	if r.Buffered() < size+n && ss.frameBegan.Load() == 0 {
-		ss.frameBegan.Store(time.Now().UnixNano())
+		ss.frameBegan.Store(ss.server.elapsed(time.Now()))
 	}
 	copy(ss.prefix[:], prefix)
 	r.Discard(size)
@@ -256,7 +256,7 @@ func (ss *session) handle(x *dialect.Exchange, received time.Time) (ok bool) {
 		s.exchanges.Put(x)
 	}()
 	req, ans := &x.Request, &x.Answer
-	ss.lastActive.Store(received.UnixNano())
+	ss.lastActive.Store(ss.server.elapsed(received))
 	if err := ss.dialect.Decode(x, received); err != nil {
 		if errors.Is(err, dialect.ErrResponse) {
 			s.observer.BadFrame(name, CauseResponse)
@@ -303,7 +303,7 @@ func (ss *session) handle(x *dialect.Exchange, received time.Time) (ok bool) {
 
 // write is one write to the socket, watched by the sweeper.
 func (ss *session) write(b []byte) error {
-	ss.writeBegan.Store(time.Now().UnixNano())
+	ss.writeBegan.Store(ss.server.elapsed(time.Now()))
 	_, err := ss.conn.Write(b)
 	ss.writeBegan.Store(0)
 	return err
@@ -312,7 +312,8 @@ func (ss *session) write(b []byte) error {
 // check is the sweeper's look at one session.
 func (ss *session) check(now time.Time) {
 	cfg := &ss.server.cfg
-	over := func(at int64, limit time.Duration) bool { return at != 0 && now.Sub(time.Unix(0, at)) > limit }
+	elapsed := ss.server.elapsed(now)
+	over := func(at int64, limit time.Duration) bool { return at != 0 && elapsed-at > int64(limit) }
 	var cause Cause
 	switch {
 	case over(ss.frameBegan.Load(), cfg.FrameDeadline):

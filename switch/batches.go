@@ -193,7 +193,7 @@ func (s *Switch) closeBatch(x *batch.Batch) (bool, error) {
 		return false, nil // settled meanwhile
 	}
 	now := time.Now()
-	rec := closeRecord(x, &f, s.numbers.id(now), now, s.cfg.Day.Of(now))
+	rec := closeRecord(x, &f, s.newID(now), now, s.moment(now).day)
 	rec.Key.Acquirer = s.acquirer
 	_, err := s.commit(&rec, rec.Append(nil), true)
 	return err == nil, err

@@ -18,6 +18,11 @@ type Config struct {
 	// Day fixes business days. Wrong, and day limits and settlement cut at the
 	// wrong hour.
 	Day txn.BusinessDay
+	// Believed is the time as far as the machine's clock can be believed; it is asked
+	// once a second. A request that is received later than a day after it is dated a day
+	// after it: days further ahead would push out of memory the ones that run. Default
+	// the machine's clock.
+	Believed func() time.Time
 	// AnswerWithin is how long a request may take from its last byte to its
 	// answer; it must be below the terminals' patience. Default 30 s.
 	AnswerWithin time.Duration
@@ -67,6 +72,9 @@ func (c *Config) setDefaults() error {
 	c.ParkAfter = cmp.Or(c.ParkAfter, 10)
 	c.ReversalsInFlight = cmp.Or(c.ReversalsInFlight, 64)
 	c.Originals = c.Originals.WithDefaults()
+	if c.Believed == nil {
+		c.Believed = time.Now
+	}
 	if c.Day.Zone == nil {
 		return errors.New("day: a time zone is needed")
 	}

@@ -386,3 +386,66 @@ func TestF74ClockIsPutBack(t *testing.T) {
 		h.stop()
 	})
 }
+
+// A clock that is put years ahead makes nothing forgotten that is of the day that runs: each
+// request has one answer, and sales go on when it is right again; where it was wrong from
+// the start, after a restart.
+func TestF74ClockIsPutYearsAhead(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name  string
+		wrong time.Duration // by how much the clock was from the start
+	}{{"while it runs", 0}, {"from the start", 400 * day}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				defer h.stop()
+				h.believed = func() time.Time { return time.Now().Add(c.wrong) }
+				h.restart()
+				ask := func(stan uint32, ahead time.Duration) txn.Answer {
+					var ans txn.Answer
+					req := sale("10000001", stan, 500)
+					if stan > 1 {
+						req.Key.Batch = 0 // as of terminals that begin anew every day
+					}
+					req.Received = time.Now().Add(ahead)
+					h.s.Authorize(&req, &ans)
+					return ans
+				}
+				told := map[uint32]txn.Answer{}
+				asks := func(stan uint32, ahead time.Duration) {
+					t.Helper()
+					told[stan] = ask(stan, ahead)
+					h.want("sale", told[stan], txn.Approved, "00")
+				}
+				asks(1, 0)
+				if c.wrong == 0 {
+					if again := ask(1, 400*day); !again.Replayed || !same(told[1], again) {
+						t.Errorf("a sale again while the clock is ahead: %+v, was %+v", again, told[1])
+					}
+				}
+				asks(2, 400*day)
+				asks(3, 401*day)
+				if c.wrong != 0 { // when it is right again
+					h.believed = time.Now
+					h.restart()
+				}
+				asks(4, 0)
+				for range 2 {
+					for stan, was := range told {
+						if again := ask(stan, 0); !again.Replayed || !same(was, again) {
+							t.Errorf("sale %d again: %+v, was %+v", stan, again, was)
+						}
+					}
+					h.restart()
+				}
+				time.Sleep(2 * day) // numbers begin anew
+				for stan, was := range told {
+					if a := ask(stan, 0); a.Replayed || a.ID <= was.ID {
+						t.Errorf("sale %d two days later: %+v, was %+v", stan, a, was)
+					}
+				}
+			})
+		})
+	}
+}

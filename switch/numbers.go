@@ -15,8 +15,9 @@ const (
 	rrnSpan  = 1_000_000_000 // RRN sequence numbers before they wrap
 )
 
-// epoch is where transaction ids start to count microseconds.
-var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+// Epoch is where transaction ids start to count microseconds. A clock that is before it was
+// never set: the ledger does not read ids of then.
+var Epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // numbers hands out ids and retrieval reference numbers. Recovery moves both
 // past everything the journal holds, so a clock that went back repeats none.
@@ -28,7 +29,7 @@ type numbers struct {
 
 // id is a new transaction id, above every earlier one.
 func (n *numbers) id(at time.Time) txn.ID {
-	now := uint64(at.Sub(epoch).Microseconds()) << nodeBits
+	now := uint64(at.Sub(Epoch).Microseconds()) << nodeBits
 	for {
 		last := n.lastID.Load()
 		next := max(now, last&^nodeMax+1<<nodeBits) | uint64(n.node)
@@ -40,7 +41,7 @@ func (n *numbers) id(at time.Time) txn.ID {
 
 // madeAt is when id was made, to the microsecond where the clock did not go back.
 func madeAt(id txn.ID) time.Time {
-	return epoch.Add(time.Duration(int64(id)>>nodeBits) * time.Microsecond)
+	return Epoch.Add(time.Duration(int64(id)>>nodeBits) * time.Microsecond)
 }
 
 // rrn is a new DE37: the number of a business day in its year (3 digits) and a
@@ -127,24 +128,29 @@ func fingerprint(req *txn.Request) uint64 {
 // moment is what a second is called by the acquirer's clock.
 type moment struct {
 	second  int64
-	day     txn.Date // business day
-	yearDay int      // its number in its year
-	time    [6]byte  // DE12 hhmmss
-	date    [4]byte  // DE13 MMDD, of the calendar
+	latest  time.Time // until when requests are dated as they are received: see Config.Believed
+	day     txn.Date  // business day
+	yearDay int       // its number in its year
+	time    [6]byte   // DE12 hhmmss
+	date    [4]byte   // DE13 MMDD, of the calendar
 }
 
 // moment is that of an instant. All requests of a second share one.
 func (s *Switch) moment(at time.Time) *moment {
 	m := s.now.Load()
 	if m == nil || m.second != at.Unix() {
-		m = newMoment(s.cfg.Day, at)
+		m = newMoment(s.cfg.Day, at, s.cfg.Believed().Add(24*time.Hour))
 		s.now.Store(m)
 	}
 	return m
 }
 
-func newMoment(of txn.BusinessDay, at time.Time) *moment {
-	m := &moment{second: at.Unix(), day: of.Of(at)}
+// newID is a new transaction id, of what is done now.
+func (s *Switch) newID(now time.Time) txn.ID { return s.numbers.id(s.moment(now).dated(now)) }
+
+func newMoment(of txn.BusinessDay, at, latest time.Time) *moment {
+	m := &moment{second: at.Unix(), latest: latest}
+	m.day = of.Of(m.dated(at))
 	m.yearDay = m.day.In(time.UTC).YearDay()
 	at = at.In(of.Zone)
 	hour, minute, second := at.Clock()
@@ -154,6 +160,14 @@ func newMoment(of txn.BusinessDay, at time.Time) *moment {
 	two(m.date[0:], int(at.Month()))
 	two(m.date[2:], at.Day())
 	return m
+}
+
+// dated is when a request of the moment counts as received.
+func (m *moment) dated(at time.Time) time.Time {
+	if at.After(m.latest) {
+		return m.latest
+	}
+	return at
 }
 
 // settlementDate is DE15 MMDD of a business day.

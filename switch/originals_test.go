@@ -557,7 +557,7 @@ func TestOriginalsOfTheArchive(t *testing.T) {
 	for range 10 {
 		old.Day = old.Day.Before()
 	}
-	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, h.s.numbers.rrn(newMoment(h.s.cfg.Day, h.s.cfg.Day.Start(old.Day)).yearDay), settlementDate(old.Day)
+	old.ID, old.Key.STAN, old.RRN, old.Date = 5, 900, h.s.numbers.rrn(old.Day.In(time.UTC).YearDay()), settlementDate(old.Day)
 	pan, _ := txn.ParsePAN(testPAN)
 	h.s.cards.Seal(&old.SealedPAN, &pan, old.ID)
 	part := old

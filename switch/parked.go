@@ -39,7 +39,7 @@ func (o *owed) refused(code [2]byte, err error, parkAfter int) bool {
 // note is a record about what o owes.
 func (l *lanes) note(o *owed, kind txn.RecordKind) txn.Record {
 	rec := o.rec
-	rec.Kind, rec.At, rec.ID = kind, time.Now(), l.s.numbers.id(time.Now())
+	rec.Kind, rec.At, rec.ID = kind, time.Now(), l.s.newID(time.Now())
 	rec.Key, rec.Held = txn.Key{}, txn.NoEffect
 	rec.Serial, rec.Lat, rec.Lng, rec.Data, rec.Told = nil, 0, 0, nil, nil // no machine had a part in it
 	rec.Findings, rec.Took = txn.Findings{}, [txn.StageRecorded]uint32{}

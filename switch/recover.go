@@ -16,8 +16,9 @@ import (
 // Recovery is what Recover found.
 type Recovery struct {
 	Records  int
-	Open     int // intents without outcome, now unknown outcomes
-	Owed     int // reversals to send
+	Open     int       // intents without outcome, now unknown outcomes
+	Owed     int       // reversals to send
+	Newest   time.Time // when the last record was made
 	Duration time.Duration
 }
 
@@ -28,6 +29,7 @@ type Recovery struct {
 // before the first Authorize, with the journal running.
 func (s *Switch) Recover() (Recovery, error) {
 	began := time.Now()
+	s.tomorrow = s.cfg.Day.Of(began).After()
 	r := recovering{s: s, open: map[txn.ID]txn.Record{}, owed: map[txn.ID][]owedAt{}, legs: map[txn.IssuerID]txn.Leg{}}
 	if err := r.readJournal(); err != nil {
 		return r.found, fmt.Errorf("recover: %w", err)
@@ -80,9 +82,15 @@ func (r *recovering) readJournal() error {
 			r.cut = r.s.cfg.Day.Of(rec.At) // older than the days that still bind anybody: see Floor
 			recount.cut = r.cut
 		}
-		r.s.starts.saw(rec.Day, pos)
 		r.s.numbers.seen(rec)
-		if err := r.s.batches.Apply(rec, uint64(pos)); err != nil {
+		r.found.Newest = rec.At
+		dated := rec
+		if rec.Day > r.s.tomorrow {
+			ahead := *rec
+			ahead.Day, dated = r.s.tomorrow, &ahead
+		}
+		r.s.starts.saw(dated.Day, pos)
+		if err := r.s.batches.Apply(dated, uint64(pos)); err != nil {
 			return fmt.Errorf("journal record %d: %w", pos, err)
 		}
 		r.take(rec, pos)
@@ -112,7 +120,7 @@ func (r *recovering) take(rec *txn.Record, pos journal.Position) {
 		}
 	case txn.RecordReversalDue:
 		if rec.Key != (txn.Key{}) {
-			r.s.slots.restore(&rec.Key, r.s.cfg.Day.Of(rec.At), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
+			r.s.slots.restore(&rec.Key, min(r.s.cfg.Day.Of(rec.At), r.s.tomorrow), slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: slotDecided})
 		}
 		if rec.Stays == 0 {
 			r.s.slots.undo(&key, subject, false)
@@ -205,15 +213,19 @@ type owedAt struct {
 // restore puts back what an outcome left in memory, except in risk.
 func (s *Switch) restore(rec *txn.Record, pos journal.Position) {
 	s.originals.learn(rec)
-	s.slots.restore(&rec.Key, rec.Day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
+	day := min(rec.Day, s.tomorrow)
+	s.slots.restore(&rec.Key, day, slot{position: pos, id: rec.ID, fingerprint: rec.Fingerprint, state: stateOf(rec)})
 	if rec.Request == txn.KindReversal && rec.Reason == txn.Approved && rec.Original == 0 {
-		s.slots.bury(&rec.OriginalKey, rec.Day, rec.At, slotTombstoned, slot{position: pos, id: rec.ID})
+		s.slots.bury(&rec.OriginalKey, day, rec.At, slotTombstoned, slot{position: pos, id: rec.ID})
 	}
 }
 
 // recount has risk count a record again: its use of the day's limits only if the
 // day is whole in the journal.
 func (s *Switch) recount(rec *txn.Record, whole bool) {
+	if rec.Day > s.tomorrow {
+		return // its counters would take the place of those of a day that runs
+	}
 	switch rec.Kind {
 	case txn.RecordOutcome:
 		switch {

@@ -289,7 +289,7 @@ func (l *lanes) undo(key txn.Key, id txn.ID) error {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)
 	}
 	l.s.due(&rec, &orig)
-	rec.ID, rec.Reason, rec.Outcome = l.s.numbers.id(rec.At), txn.AnswerWasNotDelivered, txn.OutcomeLocal
+	rec.ID, rec.Reason, rec.Outcome = l.s.newID(rec.At), txn.AnswerWasNotDelivered, txn.OutcomeLocal
 	position, err := l.s.commit(&rec, rec.Append(nil), false)
 	if err != nil {
 		return fmt.Errorf("undo undelivered approval %s: %w", id, err)

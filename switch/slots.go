@@ -128,7 +128,7 @@ func (sh *slotShard) recall(k *txn.Key, hash uint32, at time.Time, said uint64) 
 	sl := sh.past.find(k, hash)
 	switch {
 	case sl == nil, k.Batch != 0, sl.state == slotInFlight,
-		at.Sub(madeAt(sl.id)) <= replayGrace,
+		at.Sub(madeAt(sl.id)).Abs() <= replayGrace,
 		said != 0 && sl.fingerprint == said:
 		return sl
 	}

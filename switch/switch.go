@@ -77,6 +77,7 @@ type Switch struct {
 	reversals  *lanes
 	numbers    numbers
 	now        atomic.Pointer[moment] // the last one
+	tomorrow   txn.Date               // at the start; a record of a later day was dated by a clock that was wrong
 	work       sync.Pool              // of *work
 	pace       *pace
 	gate       *gate
@@ -241,7 +242,7 @@ func (s *Switch) finish(req *txn.Request, ans *txn.Answer) {
 // admit identifies the request: number, day, deadline, parties, fingerprint.
 func (s *Switch) admit(req *txn.Request, ans *txn.Answer) {
 	now := s.moment(req.Received)
-	req.ID, req.Day = s.numbers.id(req.Received), now.day
+	req.ID, req.Day = s.numbers.id(now.dated(req.Received)), now.day
 	req.Deadline = req.Received.Add(s.cfg.AnswerWithin)
 	req.Key.Acquirer = s.acquirer
 	reg := s.registry()
@@ -301,7 +302,7 @@ func (s *Switch) Late(leg txn.Leg, reply *txn.Reply) (after time.Duration, known
 		rec.Merchant, rec.Day, rec.Card, rec.RRN = owed.Merchant, owed.Day, owed.Card, owed.RRN
 		after, known = rec.At.Sub(owed.At), true
 	}
-	rec.ID = s.numbers.id(rec.At)
+	rec.ID = s.newID(rec.At)
 	if _, err := s.journal.Append(rec.Append(nil)); err != nil {
 		s.log.Error("late answer cannot be recorded", "issuer", leg.Issuer.String(), "stan", leg.STAN, "error", err)
 	}

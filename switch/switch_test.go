@@ -237,6 +237,8 @@ type house struct {
 	ended   error         // of the last Run, after stop
 	retry   time.Duration // Config.ReversalRetry of the next open
 	standIn *StandIn      // likewise, for the bank; nil: never
+
+	believed func() time.Time // likewise
 }
 
 var zone = time.FixedZone("CST", 8*3600)
@@ -286,7 +288,7 @@ func (h *house) open(wrap func(Recorder) Recorder) Recovery {
 	if wrap != nil {
 		rec = wrap(j)
 	}
-	cfg := Config{Acquirer: "48802900", ReversalRetry: h.retry, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
+	cfg := Config{Acquirer: "48802900", ReversalRetry: h.retry, Believed: h.believed, Day: txn.BusinessDay{Zone: zone, CutOver: 23 * time.Hour}}
 	if h.standIn != nil {
 		cfg.StandIn = map[txn.IssuerID]StandIn{txn.MakeIssuerID("bank"): *h.standIn}
 	}

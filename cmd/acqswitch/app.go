@@ -191,7 +191,6 @@ func (a *app) build() (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.control.Close)
-	a.clock = newClock(a.log)
 	a.disk = &diskWatch{cfg: cfg.Journal.Disk, free: func() (uint64, error) { return freeSpace(cfg.DataDir) }, stop: a.acquirer.StopSales, log: a.log}
 	a.measure()
 	return nil
@@ -290,6 +289,8 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	a.clock = newClock(a.log)
+	cfg.Believed = a.clock.now
 	if err := a.loadCardTypes(); err != nil {
 		return err
 	}

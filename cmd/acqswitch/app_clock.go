@@ -25,7 +25,7 @@ const (
 // network put right or wrong, and the time since it was last believed, which only passes.
 //
 // Not promised: anything of a clock that is wrong when the process starts. Requests are
-// dated by the machine's.
+// dated by the machine's, at most a day ahead of this (acquirer.Config.Believed).
 type clock struct {
 	read func() (wall time.Time, up time.Duration) // the machine's, and for how long the process has run
 	log  *slog.Logger

@@ -204,4 +204,16 @@ func TestF74ClockIsPutAheadOfSettlement(t *testing.T) {
 	if want := 300 + int(id) - 1000 - 1; listed != want { // all but the last, of a day that goes on
 		t.Errorf("%d transactions are settled, want %d", listed, want)
 	}
+
+	m.right, m.off = time.Now().Add(-400*days), 0
+	m.on(a.clock)
+	req := txn.Request{Kind: txn.KindEcho, Received: time.Now()}
+	a.acquirer.Authorize(&req, new(txn.Answer))
+	business, err := a.cfg.businessDay()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := business.Of(m.right.Add(days)); req.Day != want {
+		t.Errorf("while the clock is 400 days ahead of what is believed a request is dated %s, want %s", req.Day, want)
+	}
 }

@@ -107,6 +107,10 @@ func (a *app) build() (err error) {
 	if a.log, err = newLogger(cfg, a.logs); err != nil {
 		return usage(err)
 	}
+	a.clock = newClock(a.log)
+	if err := a.clock.set(); err != nil {
+		return err
+	}
 	ratio := cfg.Trace.Ratio
 	if ratio == 0 {
 		ratio = -1 // failures only
@@ -289,7 +293,6 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 	if err != nil {
 		return usage(err)
 	}
-	a.clock = newClock(a.log)
 	cfg.Believed = a.clock.now
 	if err := a.loadCardTypes(); err != nil {
 		return err

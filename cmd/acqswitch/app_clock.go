@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	acquirer "github.com/acqswitch/acqswitch/switch"
 )
 
 const (
@@ -24,7 +27,7 @@ const (
 // undone, so it is the earlier of two: the clock of the machine, which people and the
 // network put right or wrong, and the time since it was last believed, which only passes.
 //
-// Not promised: anything of a clock that is wrong when the process starts. Requests are
+// Not promised: anything of a clock that is ahead when the process starts. Requests are
 // dated by the machine's, at most a day ahead of this (acquirer.Config.Believed).
 type clock struct {
 	read func() (wall time.Time, up time.Duration) // the machine's, and for how long the process has run
@@ -44,6 +47,24 @@ func newClock(log *slog.Logger) *clock {
 		return now.Round(0), now.Sub(began)
 	}}
 	return c
+}
+
+// set refuses a clock that was never set, as that of a machine whose battery is dead until
+// the network tells it the time.
+func (c *clock) set() error {
+	if wall, _ := c.read(); wall.Before(acquirer.Epoch) {
+		return fmt.Errorf("the clock of this machine says %s: set it first", wall.UTC().Format(time.DateTime))
+	}
+	return nil
+}
+
+// follows tells it when the journal's newest record was made: it has not been put back since.
+func (c *clock) follows(newest time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if newest.Sub(c.wall) > clockStep {
+		c.wall = newest
+	}
 }
 
 // now is the time that can be believed.

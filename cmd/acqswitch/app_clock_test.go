@@ -72,6 +72,36 @@ func TestClockIsBelieved(t *testing.T) {
 	}
 }
 
+// A switch does not begin before the clock was set, and says that it is behind the journal.
+func TestF74ClockAtTheStart(t *testing.T) {
+	t.Parallel()
+	m := &machine{right: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	var said bytes.Buffer
+	c := newClock(slog.New(slog.NewTextHandler(&said, nil)))
+	m.on(c)
+	if err := c.set(); err != nil {
+		t.Error(err)
+	}
+	c.follows(m.right.Add(-time.Hour))
+	if c.now(); said.Len() > 0 {
+		t.Error(&said)
+	}
+	m.off = -3 * 24 * time.Hour
+	m.on(c)
+	c.follows(m.right)
+	if got := c.now(); !got.Equal(m.right.Add(m.off)) || c.wrongBy() != m.off || !strings.Contains(said.String(), "was put ahead or back") {
+		t.Errorf("three days behind the journal it is %v, off by %v, and says %q", got, c.wrongBy(), &said)
+	}
+	m.off = 0
+	if got := c.now(); !got.Equal(m.right) || !strings.Contains(said.String(), "is right again") {
+		t.Errorf("put right it is %v and says %q", got, &said)
+	}
+	m.right = time.Unix(0, 0)
+	if err := c.set(); err == nil || err.Error() != "the clock of this machine says 1970-01-01 00:00:00: set it first" {
+		t.Errorf("never set: %v", err)
+	}
+}
+
 // appIn is a small switch of a directory whose data directory is there.
 func appIn(t *testing.T, dir string) *app {
 	t.Helper()

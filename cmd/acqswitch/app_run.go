@@ -47,6 +47,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if a.recovery, err = a.acquirer.Recover(); err != nil {
 		return err
 	}
+	a.clock.follows(a.recovery.Newest)
 	a.log.Info("recovered", "records", a.recovery.Records, "open", a.recovery.Open, "reversals_owed", a.recovery.Owed, "took", a.recovery.Duration)
 	if err = a.migrateFirst(ctx); err != nil {
 		return err

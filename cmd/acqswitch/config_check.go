@@ -29,6 +29,9 @@ import (
 // data directory has bound for the same purpose counts as free, for an upgrade
 // passes it on. notes are what such a start would do first, or go without.
 func (c *config) check(ctx context.Context) (notes []string, err error) {
+	if err := newClock(nil).set(); err != nil {
+		return nil, err
+	}
 	router, err := c.router(nil, nil, issuer.Hooks{})
 	if err != nil {
 		return nil, usage(fmt.Errorf("configuration: %w", err))

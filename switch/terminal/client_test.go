@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +246,37 @@ func TestOneReversalDoesNotForgetAnother(t *testing.T) {
 		if _, reversed := p.Sale("10000001", batchOf(p), stan+1); !reversed {
 			t.Errorf("%06d is not reversed", stan+1)
 		}
+	}
+}
+
+// A refund that nobody answered, of a batch that was closed meanwhile, is refused there for
+// good: it does not keep its terminal from settling, which is all that the switch asks for.
+func TestRefundOfAClosedBatchIsGivenUp(t *testing.T) {
+	p := terminaltest.Start(t, "cup-pos")
+	c := dialPeer(t, p, Options{})
+	impatient(c, p)
+	if _, err := c.Sale(t.Context(), testCard(t), txn.Amount{Minor: 5}); err != nil {
+		t.Fatal(err)
+	}
+	p.SetAnswers(func(*txn.Request, []byte) []byte { return nil })
+	if _, err := c.Refund(t.Context(), testCard(t), txn.Amount{Minor: 5}, Original{STAN: 1}); err == nil || c.Pending() != 1 {
+		t.Fatalf("a refund without an answer: %v, %d are owed", err, c.Pending())
+	}
+	refuse := func(kinds ...txn.Kind) {
+		p.SetAnswers(func(req *txn.Request, answer []byte) []byte {
+			if slices.Contains(kinds, req.Kind) {
+				return bytes.Replace(answer, []byte("0010000001"), []byte("7710000001"), 1)
+			}
+			return answer
+		})
+	}
+	refuse(txn.KindRefund, txn.KindSignOn)
+	if err := c.Settle(t.Context()); c.Pending() != 1 {
+		t.Errorf("not signed on, a refund is given up: %v", err)
+	}
+	refuse(txn.KindRefund)
+	if s, err := c.Settlement(t.Context()); err != nil || c.Pending() != 0 {
+		t.Errorf("settled: %+v, %v; %d are owed", s, err, c.Pending())
 	}
 }
 

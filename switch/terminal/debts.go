@@ -28,9 +28,18 @@ func (c *Client) settleDebts(ctx context.Context, advices int) error {
 		return err
 	}
 	for range min(advices, len(c.store.told)) {
-		answer, err := c.tell(ctx, c.store.told[0])
+		f := c.store.told[0]
+		answer, err := c.tell(ctx, f)
 		if err != nil && (c.store.err != nil || ctx.Err() != nil) {
 			return fmt.Errorf("an advice is owed: %w", err)
+		}
+		// Signed on, it is not its keys: the refund's batch was closed, nobody has seen it
+		// and nobody will, and the batch could not be settled for it.
+		if err == nil && f.Kind == txn.KindRefund.String() && answer.Code == "77" && answer.First != nil {
+			if err := c.store.note(dropped, f); err != nil {
+				return fmt.Errorf("a refund is given up: %w", err)
+			}
+			continue
 		}
 		if err != nil || WantsSignOn(answer.Code) || comesLater(answer.Code) {
 			break

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -35,7 +36,7 @@ type stack struct {
 	server *process
 	cup    string // addresses of the running switch
 	iso87  string
-	spoken string // the dialect there and of the issuer's link
+	spoken string // the dialect there and of the issuer's link; empty: iso87
 	admin  string
 	env    []string // of the switch
 }
@@ -77,7 +78,7 @@ func (s *stack) startAs(cmd *exec.Cmd) {
 	s.t.Helper()
 	s.server = startCommand(s.t, s.dir, cmd)
 	s.cup = s.server.await("cup-pos terminals can connect to")
-	s.iso87 = s.server.await(s.spoken + " terminals can connect to")
+	s.iso87 = s.server.await(cmp.Or(s.spoken, "iso87") + " terminals can connect to")
 	s.admin = s.server.await("metrics and health are on")
 	s.until("the switch is ready", func() bool {
 		code, _ := s.get("/readyz")

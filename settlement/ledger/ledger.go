@@ -49,7 +49,7 @@ var (
 
 // ErrNoSchema: nobody has called Migrate on this ledger yet, or not since this
 // version.
-var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts")
+var ErrNoSchema = errors.New("the ledger has no tables yet, or an older version's; a switch makes them when it starts, or 'acqswitch ledger migrate' does")
 
 // errRaced: the position moved after it was read. That may have been a commit of ours
 // that was not acknowledged and that the server was slow to do; the next Store finds out.

@@ -63,9 +63,6 @@ func (q queries) Archived(ctx context.Context, from, to txn.Date) ([]ArchivedDay
 		return err
 	}, `SELECT business_date, at, first, last, txns, manifest, state FROM archived WHERE business_date >= $1 AND business_date <= $2 ORDER BY business_date`,
 		from.String(), to.String())
-	if errors.Is(err, ErrNoSchema) { // of a version that archived nothing
-		err = nil
-	}
 	return days, err
 }
 

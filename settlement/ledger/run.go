@@ -166,9 +166,6 @@ func (q queries) Balances(ctx context.Context) ([]Balance, error) {
 		all = append(all, b)
 		return err
 	}, selectBalances)
-	if errors.Is(err, ErrNoSchema) { // of a version without runs
-		return nil, nil
-	}
 	return all, err
 }
 

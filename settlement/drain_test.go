@@ -205,7 +205,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 		want string
 		is   error
 	}{
-		{"record that cannot be decoded", func(j *memJournal, _ *memStore) { j.appendRaw("\x01short") }, "record 11", txn.ErrRecordShort},
+		{"record that cannot be decoded", func(j *memJournal, _ *memStore) { j.appendRaw("\x04short") }, "record 11", txn.ErrRecordShort},
 		{"record of a newer version", func(j *memJournal, _ *memStore) { j.appendRaw("\xff") }, "record 11", txn.ErrRecordVersion},
 		{"ledger ahead of the journal", func(j *memJournal, s *memStore) { s.got = make([]txn.Record, 12) }, "drain at 12, journal at 10", ErrAhead},
 		{"record that is already there", func(_ *memJournal, s *memStore) {

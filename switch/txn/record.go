@@ -155,10 +155,12 @@ type Record struct {
 	Took [StageRecorded]uint32
 }
 
-// recordVersion is the highest first byte of a record. A reader refuses a version
-// above its own and reads every one below it. Only what needs Gone and Stays is
-// written as version 5, and what has Told as version 6.
-const recordVersion = 6
+// The first byte of a record. Only what needs Gone and Stays is written as version 5,
+// and what has Told as version 6. Those before 4 were written before the first release.
+const (
+	recordOldest = 4
+	recordNewest = 6
+)
 
 // recordFixed is the size of the fixed part, version byte included.
 const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 + 2 + 15 + 2 + 4 + 8 + 2 + 4 + 16 + SealedPANSize + PANDigitsMax + 1 +
@@ -168,7 +170,7 @@ const recordFixed = 1 + 1 + 8 + 8 + (8 + 8 + 4 + 4 + 1) + 8 + 1 + 1 + 1 + 2 + 6 
 var (
 	ErrRecordShort   = errors.New("record is shorter than its own lengths say")
 	ErrRecordLong    = errors.New("record has bytes after its end")
-	ErrRecordVersion = errors.New("record was written by a newer version")
+	ErrRecordVersion = errors.New("another program wrote it; run that one")
 )
 
 // Append appends the record's binary form to dst: the version, the fixed
@@ -177,7 +179,7 @@ var (
 // version 5 on, Gone and Stays, behind which version 6 has Told.
 func (r *Record) Append(dst []byte) []byte {
 	be := binary.BigEndian
-	version := byte(4)
+	version := byte(recordOldest)
 	if r.Gone|r.Stays != 0 {
 		version = 5
 	}
@@ -248,11 +250,8 @@ func (r *Record) Append(dst []byte) []byte {
 
 // Unmarshal reads what Append wrote. Its variable fields alias b.
 func (r *Record) Unmarshal(b []byte) error {
-	if len(b) < 1 || b[0] > recordVersion {
-		if len(b) < 1 {
-			return ErrRecordShort
-		}
-		return fmt.Errorf("%w: %d", ErrRecordVersion, b[0])
+	if len(b) > 0 && (b[0] < recordOldest || b[0] > recordNewest) {
+		return fmt.Errorf("record is of version %d, this program reads %d to %d: %w", b[0], recordOldest, recordNewest, ErrRecordVersion)
 	}
 	if len(b) < recordFixed {
 		return ErrRecordShort
@@ -291,19 +290,7 @@ func (r *Record) Unmarshal(b []byte) error {
 	r.Original = ID(c.u64())
 	r.OriginalKey = c.key()
 	r.Attempts = c.u32()
-	variable := [...]*[]byte{&r.Balance, &r.Chip, &r.IssuerData, &r.Serial, &r.Data}
-	n := len(variable)
-	if b[0] < 2 {
-		n = 3
-		r.Serial, r.Data, r.Lat, r.Lng = nil, nil, 0, 0
-		switch r.Kind { // only sales were undone then
-		case RecordReversalDue:
-			r.Held = Debit
-		case RecordReversalDone:
-			r.Held = Credit
-		}
-	}
-	for _, v := range variable[:n] {
+	for _, v := range [...]*[]byte{&r.Balance, &r.Chip, &r.IssuerData, &r.Serial, &r.Data} {
 		if len(c) < 2 {
 			return ErrRecordShort
 		}
@@ -313,32 +300,20 @@ func (r *Record) Unmarshal(b []byte) error {
 		}
 		*v, c = c[:n:n], c[n:]
 	}
-	if b[0] >= 2 {
-		if len(c) < 8 {
-			return ErrRecordShort
-		}
-		r.Lat, r.Lng = int32(c.u32()), int32(c.u32())
+	if len(c) < 4+4+2+len(r.Identity)+1 {
+		return ErrRecordShort
 	}
-	r.CardType, r.PIN, r.Identity, r.Findings, r.Took = 0, false, Identity{}, Findings{}, [StageRecorded]uint32{}
-	if b[0] >= 3 {
-		if len(c) < 2+len(r.Identity)+1 {
-			return ErrRecordShort
-		}
-		r.CardType, r.PIN = CardType(c.u8()), c.u8() != 0
-		c.bytes(r.Identity[:])
-		if !c.findings(&r.Findings) || len(c) < 4*len(r.Took) {
-			return ErrRecordShort
-		}
-		for i := range r.Took {
-			r.Took[i] = c.u32()
-		}
+	r.Lat, r.Lng = int32(c.u32()), int32(c.u32())
+	r.CardType, r.PIN = CardType(c.u8()), c.u8() != 0
+	c.bytes(r.Identity[:])
+	r.Findings = Findings{}
+	if !c.findings(&r.Findings) || len(c) < 4*len(r.Took)+1 {
+		return ErrRecordShort
 	}
-	if r.Method = MakeMethod(r.Entry.Way(), r.PIN); b[0] >= 4 {
-		if len(c) < 1 {
-			return ErrRecordShort
-		}
-		r.Method = Method(c.u8())
+	for i := range r.Took {
+		r.Took[i] = c.u32()
 	}
+	r.Method = Method(c.u8())
 	r.Gone, r.Stays, r.Told = 0, 0, nil
 	if b[0] >= 5 {
 		if len(c) < 16 {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 	"github.com/acqswitch/acqswitch/switch/issuer"
 	"github.com/acqswitch/acqswitch/switch/keyring"
@@ -21,6 +22,7 @@ import (
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/registry"
 	"github.com/acqswitch/acqswitch/switch/registry/office"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // check says why a switch of this configuration would not begin to serve, as far
@@ -59,6 +61,9 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 	}
 	cards, err := c.checkCardKeys()
 	if err != nil {
+		return nil, err
+	}
+	if err := c.checkJournal(); err != nil {
 		return nil, err
 	}
 	parties, err := c.checkRegistry(ctx, cards)
@@ -148,6 +153,26 @@ func (c *config) checkCardKeys() (*keys.Cards, error) {
 		return nil, err
 	}
 	return keys.OpenCards(path)
+}
+
+// checkJournal reads every record, as a start does: one may be damaged, or of a version
+// that this program does not read.
+func (c *config) checkJournal() error {
+	if !there(filepath.Join(c.DataDir, "journal")) {
+		return nil
+	}
+	j, err := openJournalReadOnly(c.DataDir)
+	if err != nil {
+		return err
+	}
+	var rec txn.Record
+	err = j.Scan(j.First(), func(pos journal.Position, b []byte) error {
+		if err := rec.Unmarshal(b); err != nil {
+			return fmt.Errorf("journal record %d: %w", pos, err)
+		}
+		return nil
+	})
+	return errors.Join(err, j.Close())
 }
 
 // withKeysAsTheyLie calls fn with the keys in the log, also beside the switch that has

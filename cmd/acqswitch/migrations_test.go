@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
 )
 
@@ -139,4 +142,41 @@ func TestF66TooOldForTheLedger(t *testing.T) {
 	change("DELETE FROM goose_db_version WHERE version_id = 1000")
 	s.start()
 	checkAnswer(t, s.tell(renumbered(t, frame(t, "cup-03"), 3)), 0x0210, "00")
+}
+
+// TestF66TooOldForTheJournal has a program find a record of a newer one among its own,
+// as after a way back: serve --check, which an upgrade asks, says so, a start changes
+// nothing.
+func TestF66TooOldForTheJournal(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")
+	s.server.stop(syscall.SIGTERM)
+	j, err := journal.Open(filepath.Join(s.dir, "data/journal"), journal.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := j.Read(j.Last(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	pos, err := j.Append(append([]byte{99}, last[1:]...))
+	if err == nil {
+		_, err = j.Append(last)
+	}
+	stop()
+	if err := errors.Join(err, <-ended, j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	ledger := read(t, filepath.Join(s.dir, "data/ledger.db"))
+	says := fmt.Sprintf("journal record %d: record is of version 99, this program reads 4 to 6: ", pos)
+	s.cli("serve", "--check", "--config", "acqswitch.yaml").check(t, exitFailed, "", says)
+	acqswitch(t, s.dir, []string{"ACQ_LOG_LEVEL=error"}, "", "serve", "--config", "acqswitch.yaml").check(t, exitFailed, "", says)
+	if read(t, filepath.Join(s.dir, "data/ledger.db")) != ledger {
+		t.Error("the ledger has changed")
+	}
 }

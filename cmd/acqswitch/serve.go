@@ -31,10 +31,11 @@ terminals.drain_within is cut short, exit code 1, and a second SIGINT or SIGTERM
 second after the first or later, ends the process at once: both are as safe as a kill.
 
 --check begins nothing and writes nothing: it reads what a start reads (configuration,
-registry, policy, keys, downloads, card types, the versions of the ledger's tables) and
-tries the addresses, and says what is wrong. One line each says what a start would do
-first or go without: terminals' and issuers' keys that are missing, certificates that
-end, too little disk, and what would keep settlement.schedule from settling.
+registry, policy, keys, downloads, card types, every record of the journal, the versions
+of the ledger's tables) and tries the addresses, and says what is wrong. One line each
+says what a start would do first or go without: terminals' and issuers' keys that are
+missing, certificates that end, too little disk, and what would keep
+settlement.schedule from settling.
 The addresses of a switch that runs on the data directory count as free.`,
 		Example: `  acqswitch config init > acqswitch.yaml    # then edit it
   acqswitch registry import merchants.yaml --config acqswitch.yaml

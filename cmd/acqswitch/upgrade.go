@@ -21,7 +21,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/acqswitch/acqswitch/settlement/journal"
 	"github.com/acqswitch/acqswitch/switch/pos"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
@@ -147,34 +146,29 @@ func ownPath() (string, error) {
 // probeWithin is how long a new program may take to show that it can take over.
 const probeWithin = 30 * time.Second
 
-// probe asks the program at path whether it could begin to serve and can read the
-// journal, whose newest record is last.
-func probe(ctx context.Context, path, config, data string, last journal.Position) error {
+// probe asks the program at path whether it could begin to serve.
+func probe(ctx context.Context, path, config string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	questions := [][]string{{"serve", "--check"}}
-	if last > 0 {
-		questions = append(questions, []string{"journal", "dump", "--data", data, "--from", strconv.FormatUint(uint64(last), 10), "--count", "1"})
+	args := []string{"serve", "--check"}
+	if config != "" {
+		args = append(args, "--config", config)
 	}
-	for _, q := range questions {
-		if config != "" {
-			q = append(q, "--config", config)
-		}
-		var errs strings.Builder
-		cmd := exec.CommandContext(ctx, path, q...)
-		cmd.Stderr = &errs
-		if err := cmd.Run(); err != nil {
-			said, more, _ := strings.Cut(strings.TrimPrefix(errs.String(), "acqswitch: "), "\n")
-			if more != "" { // of a registry every fault is a line
-				said += ", and more"
-			}
-			if said != "" {
-				err = errors.New(said)
-			}
-			return fmt.Errorf("%s %s %s: %w", path, q[0], q[1], err)
-		}
+	var errs strings.Builder
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stderr = &errs
+	err := cmd.Run()
+	if err == nil {
+		return nil
 	}
-	return nil
+	said, more, _ := strings.Cut(strings.TrimPrefix(errs.String(), "acqswitch: "), "\n")
+	if more != "" { // of a registry every fault is a line
+		said += ", and more"
+	}
+	if said != "" {
+		err = errors.New(said)
+	}
+	return fmt.Errorf("%s serve --check: %w", path, err)
 }
 
 // presence is a running switch as its data directory tells of it, in serve.json.
@@ -291,7 +285,7 @@ func (u *upgrader) tell() {
 // begin says whether the switch may stop for the new program.
 func (u *upgrader) begin(ctx context.Context) bool {
 	a := u.app
-	err := probe(ctx, u.path, u.config, a.cfg.DataDir, a.journal.Last())
+	err := probe(ctx, u.path, u.config)
 	var file *os.File
 	if err == nil {
 		file, err = handoverFile(a.cfg.DataDir)

@@ -107,7 +107,7 @@ func (h *history) read(ctx context.Context) error {
 		if rec.Kind != txn.RecordIntent && !h.inFiles(rec.Day, pos) {
 			h.digests[len(h.digests)-1] = h.digest(ledger.Kept(rec))
 		}
-		if fs := ledger.FindingsOf(pos, &rec); len(fs) > 0 {
+		if fs := ledger.FindingsOf(pos, &rec); len(fs) > 0 && !h.inFiles(rec.Day, pos) {
 			h.found[pos] = h.digestOf(fs)
 		}
 		h.add(pos, &rec)

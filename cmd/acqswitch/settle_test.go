@@ -63,6 +63,9 @@ func pastDayOf(t *testing.T, day txn.Date, n int) string {
 			Key:      txn.Key{Acquirer: 1, Terminal: txn.MakeTerminalID("10000001"), Batch: 1, STAN: uint32(i), Class: txn.ClassFinancial},
 			Merchant: txn.MakeMerchantID(fmt.Sprintf("99929005411%04d", i%300)), MCC: 5411, Amount: txn.Amount{Minor: int64(1000_00 + i - 1), Currency: txn.CNY},
 			Day: day, Leg: txn.Leg{Issuer: txn.MakeIssuerID("east"), STAN: uint32(i)}, Outcome: txn.OutcomeApproved, Code: [2]byte{'0', '0'}}
+		if i == 1 {
+			r.Findings.Add(txn.Finding{Rule: txn.MakeRule('T', 11), Action: txn.ActionAlert})
+		}
 		copy(r.Masked[:], "622202*********0128")
 		copy(r.Leg.Time[:], r.At.Add(8*time.Hour).Format("0102150405"))
 		copy(r.RRN[:], fmt.Sprintf("%012d", i))

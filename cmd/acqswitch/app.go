@@ -62,6 +62,7 @@ type app struct {
 	measured  map[txn.Rule]bool // own rules whose counts are published
 	drain     *settlement.Drain
 	risk      *risk.Engine
+	noTables  atomic.Pointer[error] // why the ledger's tables cannot be used yet, nil when they can
 	cardTypes atomic.Pointer[txn.CardTable]
 	issuers   *issuer.Router
 	vault     *keys.Vault

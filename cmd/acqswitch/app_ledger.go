@@ -110,6 +110,7 @@ func (a *app) makeTables(ctx context.Context) error {
 func (a *app) migrate(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := a.makeTables(ctx)
+		a.noTables.Store(&err)
 		if err == nil || errors.Is(err, sqldb.ErrNewer) {
 			return err
 		}

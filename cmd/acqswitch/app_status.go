@@ -67,6 +67,9 @@ func (a *app) status() (*status, error) {
 		wrong(note != "", "%s", note)
 	}
 	wrong(s.Parked > 0, "%s or advices are parked: decide, with acqswitch parked", plural(int(s.Parked), "reversal"))
+	if err := a.noTables.Load(); err != nil && *err != nil {
+		drain.Err = *err
+	}
 	wrong(drain.Err != nil, "the ledger cannot follow, sales go on: %v", drain.Err)
 	if late := a.overdue.seconds(time.Now()); late > 0 {
 		wrong(true, "a business day that is due is not settled, for %v: the log says why", time.Duration(late)*time.Second)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -32,4 +33,17 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("exit %d", code)
 	}
 	s.cli(of...).check(t, exitUnreachable, "", "no switch serves")
+}
+
+// TestStatusWithoutTables asks a switch that started while its database was away.
+func TestStatusWithoutTables(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	s.server.stop(os.Interrupt)
+	write(t, s.dir, "acqswitch.yaml", read(t, filepath.Join(s.dir, "acqswitch.yaml"))+"ledger: {dsn: \"postgres://nobody@127.0.0.1:1/none\"}\n")
+	s.start()
+	s.until("the ledger is seen to be away", func() bool {
+		r := s.cli("status", "--config", "acqswitch.yaml")
+		return r.code == exitRefused && strings.Contains(r.out, "wrong: the ledger cannot follow, sales go on: connect to database: ")
+	})
 }

@@ -412,6 +412,8 @@ func TestPatternsThatAreRefused(t *testing.T) {
 func TestWindowsAgainstAList(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := policed(t, func(p *Policy) { p.Own = []rules.Rule{own("recent.amount_at_terminal + recent.cards_at_terminal < 0")} })
+		// Of a merchant's hash a machine's window keeps 15 bits: under one seed of 30,000 the two are one.
+		e.recent.seed = [2]uint64{0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F}
 		now := noon
 		cards, merchants := []txn.CardToken{{1}, {2}, {3}}, []string{"999290054110001", "999290054110002"}
 		request := func() *txn.Request {

@@ -50,7 +50,8 @@ type rewriter struct {
 	last  memory[told] // by trace number alone
 	rrns  memory[string]
 	auths memory[string]
-	batch int64 // added to those of the capture
+	dates memory[string] // of DE13
+	batch int64          // added to those of the capture
 }
 
 // number is what a terminal calls a request: its batch, or its date where the
@@ -129,7 +130,11 @@ func (w *rewriter) references(m *iso.Message, at time.Time) {
 		if t, ok := w.sent.m[string(v[:12])]; ok {
 			w.stanAt(m, 61, 6, t)
 			if len(v) >= 16 && string(v[12:16]) != "0000" && w.rules.Time == "now" {
-				m.Overwrite(61, 12, moved(string(v[12:16])+at.Format("150405"), at, t.later)[:4])
+				date, ok := w.dates.m[string(v[12:16])]
+				if !ok {
+					date = string(moved(string(v[12:16])+at.Format("150405"), at, t.later)[:4])
+				}
+				m.Overwrite(61, 12, []byte(date))
 			}
 		}
 		w.moveBatch(m, 61, 0)
@@ -184,6 +189,10 @@ func (w *rewriter) answer(recorded, got *iso.Message) {
 	}
 	if a, b := recorded.Value(38), got.Value(38); len(a) > 0 && len(a) == len(b) {
 		w.auths.put(string(a), string(b))
+	}
+	// A terminal has an original's date from its answer, in the zone of the host.
+	if a, b := recorded.AppendDigits(nil, 13), got.AppendDigits(nil, 13); len(a) == 4 && len(b) == 4 {
+		w.dates.put(string(a), string(b))
 	}
 	if got.MTI()&^1 == 0x0810 && string(got.Value(39)) == "00" {
 		w.signedOn(batchOf(recorded), batchOf(got))

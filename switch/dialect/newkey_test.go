@@ -44,6 +44,7 @@ func TestNewKeys(t *testing.T) {
 		{"no DE53", NameCUPS, without(cups, 53), txn.NewKey{}, false},
 		{"a key of no use here", NameCUPS, cups.with(fields{53: "3600000000000000"}), txn.NewKey{}, false},
 		{"MAC key", "iso87", iso87, txn.NewKey{MAC: true, Cryptogram: raw, CheckValue: []byte{0xCF, 0x9C, 0x35, 0xEA}}, true},
+		{"MAC key, packed", "iso87-bcd", iso87, txn.NewKey{MAC: true, Cryptogram: raw, CheckValue: []byte{0xCF, 0x9C, 0x35, 0xEA}}, true},
 		{"PIN key", "iso87-ascii4", iso87.with(fields{53: "1600000000000000"}), txn.NewKey{Cryptogram: raw, CheckValue: []byte{0xCF, 0x9C, 0x35, 0xEA}}, true},
 		{"no check value", "iso87", iso87.with(fields{48: "NKCF9C35EA"}), txn.NewKey{}, false},
 		{"half a digit", "iso87", iso87.with(fields{48: "NK" + sent + "CF9C35E"}), txn.NewKey{}, false},

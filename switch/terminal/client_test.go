@@ -83,6 +83,9 @@ func TestClientVerbs(t *testing.T) {
 				if !a.Approved() || a.Latency <= 0 || c.STAN() != step.stan {
 					t.Errorf("%s: %+v, STAN %d", step.what, a, c.STAN())
 				}
+				if !bytes.HasPrefix(a.body, []byte("\x60\x00\x12\x00\x03")) {
+					t.Errorf("%s: answered behind %x", step.what, a.body[:5])
+				}
 			}
 			if a, err := c.Echo(t.Context()); err != nil || !a.Approved() {
 				t.Errorf("echo: %+v, %v", a, err)

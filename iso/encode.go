@@ -23,7 +23,8 @@ type Encoder struct {
 }
 
 // Begin starts a frame behind dst. The TPDU (5 bytes) and the header are given
-// exactly where the framing has them, a TPDU that it may have or not as one likes. mti is 0x0200 and the like.
+// exactly where the framing has them; where it may have a TPDU, that is the caller's
+// choice. mti is 0x0200 and the like.
 func (c *Codec) Begin(dst, tpdu, header []byte, mti uint16) (e Encoder) {
 	e.begin(c, dst, tpdu, nil, header, mti)
 	return e

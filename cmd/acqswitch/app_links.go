@@ -7,8 +7,8 @@ import (
 )
 
 // linkLog says what becomes of issuers' links. An outage of hours is tried twice a
-// minute by each link: it is said when a link is lost, when it is tried first, and at
-// every tenth try.
+// minute by each link: it is said when a link is lost, at its first two tries, and at
+// every eleventh failure: an even number would be of one host of two for ever.
 type linkLog struct {
 	log *slog.Logger
 
@@ -39,17 +39,17 @@ func (l *linkLog) lost(name string, link int, err error) {
 	o.failures++
 	l.down[linkName{name, link}] = o
 	l.mu.Unlock()
-	if o.failures <= 2 || o.failures%10 == 0 {
+	if o.failures <= 3 || o.failures%11 == 0 {
 		l.log.Warn("issuer link is down", "issuer", name, "link", link, "for", time.Since(o.since).Round(time.Millisecond), "error", err)
 	}
 }
 
-func (l *linkLog) won(name string, link int) {
+func (l *linkLog) won(name string, link int, host string) {
 	l.mu.Lock()
 	o := l.down[linkName{name, link}]
 	delete(l.down, linkName{name, link})
 	l.mu.Unlock()
-	said := l.log.With("issuer", name, "link", link)
+	said := l.log.With("issuer", name, "link", link, "host", host)
 	if o.failures > 0 {
 		said = said.With("after", time.Since(o.since).Round(time.Millisecond))
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// An outage is said when it begins, at its first try and at every tenth, and how long
+// An outage is said when it begins, at its first two tries and at every eleventh failure, and how long
 // it was when it ends; that of another link is another.
 func TestLinksAreSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -25,21 +25,22 @@ func TestLinksAreSaid(t *testing.T) {
 			}
 			return a
 		}})))
-		l.won("east", 0)
+		l.won("east", 0, "a:1")
 		for n := range 25 {
 			l.lost("east", 0, fmt.Errorf("failure %d", n))
 			time.Sleep(time.Second)
 		}
 		l.lost("east", 1, errors.New("other"))
-		l.won("east", 0)
+		l.won("east", 0, "a:1")
 		l.lost("east", 0, errors.New("again"))
-		const want = `msg="issuer link is up" issuer=east link=0
+		const want = `msg="issuer link is up" issuer=east link=0 host=a:1
 msg="issuer link is down" issuer=east link=0 for=0s error="failure 0"
 msg="issuer link is down" issuer=east link=0 for=1s error="failure 1"
-msg="issuer link is down" issuer=east link=0 for=9s error="failure 9"
-msg="issuer link is down" issuer=east link=0 for=19s error="failure 19"
+msg="issuer link is down" issuer=east link=0 for=2s error="failure 2"
+msg="issuer link is down" issuer=east link=0 for=10s error="failure 10"
+msg="issuer link is down" issuer=east link=0 for=21s error="failure 21"
 msg="issuer link is down" issuer=east link=1 for=0s error=other
-msg="issuer link is up" issuer=east link=0 after=25s
+msg="issuer link is up" issuer=east link=0 host=a:1 after=25s
 msg="issuer link is down" issuer=east link=0 for=0s error=again
 `
 		if said.String() != want {

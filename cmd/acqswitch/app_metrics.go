@@ -59,6 +59,7 @@ func (a *app) measure() {
 	for i, is := range a.issuers.Status() {
 		label := telemetry.Label{Key: "issuer", Value: is.Issuer}
 		t.Gauge(telemetry.LinkUp, func() int64 { return int64(a.issuers.Status()[i].Up) }, label)
+		t.Gauge(telemetry.LinkDown, func() int64 { s := a.issuers.Status()[i]; return int64(s.Links - s.Up) }, label)
 		t.Gauge(telemetry.LinkInFlight, func() int64 { return int64(a.issuers.Status()[i].InFlight) }, label)
 		t.CounterFunc(telemetry.LateLost, func() uint64 { return a.issuers.Status()[i].LateLost }, label)
 		t.Gauge(telemetry.LinkBreaker, func() int64 { return breakerStates[a.issuers.Status()[i].Breaker] }, label)

@@ -30,11 +30,12 @@ type status struct {
 
 // linkStatus is what there is of one issuer.
 type linkStatus struct {
-	Issuer   string `json:"issuer"`
-	Links    int    `json:"links"`
-	Up       int    `json:"up"`
-	Breaker  string `json:"breaker"`
-	InFlight int    `json:"in_flight"`
+	Issuer   string   `json:"issuer"`
+	Links    int      `json:"links"`
+	Up       int      `json:"up"`
+	Hosts    []string `json:"hosts"` // that they stand to
+	Breaker  string   `json:"breaker"`
+	InFlight int      `json:"in_flight"`
 }
 
 // status is the switch as it is now. What is wrong is what docs/operations.md says
@@ -58,8 +59,9 @@ func (a *app) status() (*status, error) {
 	}
 	wrong(a.disk.stopped.Load(), "the journal's disk is nearly full: sales are refused")
 	for _, is := range a.issuers.Status() {
-		s.Issuers = append(s.Issuers, linkStatus{is.Issuer, is.Links, is.Up, is.Breaker, is.InFlight})
+		s.Issuers = append(s.Issuers, linkStatus{is.Issuer, is.Links, is.Up, is.Hosts, is.Breaker, is.InFlight})
 		wrong(is.Up == 0, "issuer %s has no link: its cards are answered 91", is.Issuer)
+		wrong(is.Up > 0 && is.Up < is.Links, "issuer %s has %d of its %d links: the log says why", is.Issuer, is.Up, is.Links)
 		wrong(is.Up > 0 && is.Breaker != "closed", "issuer %s is not serving, its breaker is %s: its cards are answered 91", is.Issuer, is.Breaker)
 	}
 	for _, x := range a.certificates() {

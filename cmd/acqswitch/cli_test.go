@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/acqswitch/acqswitch/switch/issuer"
 )
 
 const (
@@ -232,6 +234,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"no issuer", "node: 1", "issuers: at least one must be configured"},
 		{"issuer's name", "issuers: [{address: \"h:1\", bins: [\"1\"]}]", `issuer "": name must be 1 to 12 characters`},
 		{"issuer's address", "issuers: [{name: east, bins: [\"1\"]}]", `issuer "east": address must be host:port`},
+		{"issuer's addresses", "issuers: [{name: east, address: [\"h:1\", \"h:2\", \"h:1\"], bins: [\"1\"]}]", `issuer "east": address must be host:port, or a list`},
+		{"issuer's address of fields", "issuers:\n  - name: east\n    address: {host: h}\n", "line 3: "},
 		{"issuer's dialect", "issuers: [{name: east, address: \"h:1\", dialect: klingon, bins: [\"1\"]}]", `issuer "east": dialect "klingon" must be one of cups, iso87`},
 		{"what was agreed on with no network", "issuers: [{name: east, address: \"h:1\", bins: [\"1\"], cups: {source: \"1\"}}]", `issuer "east": cups is for dialect cups`},
 		{"what was agreed on with the network", "issuers: [{name: east, address: \"h:1\", dialect: cups, bins: [\"1\"], cups: {source: bank}}]", `issuer "east": cups.source: "bank" must be up to 11 digits`},
@@ -322,6 +326,7 @@ func TestConfigFile(t *testing.T) {
 data_dir: books
 registry: /etc/merchants.yaml
 terminals: {listeners: [{address: "127.0.0.1:1", dialect: iso87}], idle_max: 5m}
+issuers: [{name: east, address: "h:1", bins: ["1"]}, {name: west, address: ["h:1", "h:2"], bins: ["2"]}]
 risk: {policy: policy.yaml}
 settlement: {payouts: payouts.yaml, calendar: calendar.yaml}
 `), nil)
@@ -330,6 +335,7 @@ settlement: {payouts: payouts.yaml, calendar: calendar.yaml}
 	}
 	want.DataDir, want.Registry = dir+"/books", "/etc/merchants.yaml"
 	want.Terminals.Listeners, want.Terminals.IdleMax = []listenerConfig{{Address: "127.0.0.1:1", Dialect: "iso87"}}, 5*time.Minute
+	want.Issuers = []issuer.Config{{Name: "east", Hosts: issuer.Hosts{"h:1"}, BINs: []string{"1"}}, {Name: "west", Hosts: issuer.Hosts{"h:1", "h:2"}, BINs: []string{"2"}}}
 	want.Risk.Policy = policy
 	want.Settlement.Payouts, want.Settlement.Calendar = dir+"/payouts.yaml", dir+"/calendar.yaml"
 	if !reflect.DeepEqual(cfg, want) {

@@ -59,7 +59,7 @@ func (c *config) notesOnKeys(ring *keyring.Ring, parties *registry.Snapshot) (no
 		}
 	}
 	slices.Sort(notes)
-	return slices.Compact(notes) // an issuer has an entry for each of its addresses
+	return notes
 }
 
 // notesOnRoom says what the machine does not give.

@@ -197,7 +197,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 		say("%-8s terminals connect to %s\n", l.Dialect, addrs[l.Dialect])
 	}
 	for _, is := range r.cfg.Issuers {
-		say("issuer   %s listens on %s, cards %v\n", is.Name, is.Address, is.BINs)
+		say("issuer   %s listens on %s, cards %v\n", is.Name, is.Hosts[0], is.BINs)
 	}
 	if r.app.admin != nil { // --admin "" is nobody's
 		say("metrics  http://%s/metrics\n", r.app.admin.Addr())

@@ -195,7 +195,7 @@ func (r *sampleRun) startIssuers(ctx context.Context, wg *sync.WaitGroup) error 
 		})
 		r.books[name] = cfg.Book
 		r.cfg.Issuers = append(r.cfg.Issuers, issuer.Config{
-			Name: name, Address: sim.Addr(), BINs: fleet.SampleIssuers[name], Timeout: 2 * time.Second, UTCOffset: 8 * time.Hour,
+			Name: name, Hosts: issuer.Hosts{sim.Addr()}, BINs: fleet.SampleIssuers[name], Timeout: 2 * time.Second, UTCOffset: 8 * time.Hour,
 			ReconnectMax: time.Second,
 			// The day has timeouts on purpose; they must not cost other cards their issuer.
 			Breaker: issuer.BreakerConfig{Failures: 1000, FailurePercent: 100, RequestsMin: 1_000_000},
@@ -217,7 +217,7 @@ func (r *sampleRun) writeConfig() error {
 	}
 	b.WriteString("issuers:\n")
 	for _, is := range r.cfg.Issuers {
-		fmt.Fprintf(b, "  - {name: %q, address: %q, bins: [\"%s\"], utc_offset: %v}\n", is.Name, is.Address, strings.Join(is.BINs, `", "`), is.UTCOffset)
+		fmt.Fprintf(b, "  - {name: %q, address: %q, bins: [\"%s\"], utc_offset: %v}\n", is.Name, is.Hosts[0], strings.Join(is.BINs, `", "`), is.UTCOffset)
 	}
 	if err := replaceFile(filepath.Join(r.dir, configFile), func(w io.Writer) error { _, err := b.WriteTo(w); return err }); err != nil {
 		return fmt.Errorf("write the run's configuration: %w", err)

@@ -61,8 +61,8 @@ policy        %d
 
 `, s.Version, s.PID, since, s.Day, s.Sessions, s.SessionsMax, plural(int(s.InFlight), "request"), s.Waiting,
 		plural(int(s.Owed), "reversal"), s.Parked, plural(int(s.Journal), "record"), float64(s.DiskFree)/(1<<30), plural(int(s.Behind), "record"), s.Policy)
-	err := writeTable(c.out, "issuer\tlinks\tbreaker\tin flight", s.Issuers, func(l *linkStatus) []any {
-		return []any{l.Issuer, fmt.Sprintf("%d of %d", l.Up, l.Links), l.Breaker, l.InFlight}
+	err := writeTable(c.out, "issuer\tlinks\thosts\tbreaker\tin flight", s.Issuers, func(l *linkStatus) []any {
+		return []any{l.Issuer, fmt.Sprintf("%d of %d", l.Up, l.Links), strings.Join(l.Hosts, " "), l.Breaker, l.InFlight}
 	})
 	if err != nil {
 		return err

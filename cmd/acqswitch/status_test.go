@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,7 @@ func TestStatus(t *testing.T) {
 	if r := s.cli(append(of, "-o", "json")...); r.code != exitOK || json.Unmarshal([]byte(r.out), &got) != nil {
 		t.Fatalf("exit %d, %q", r.code, r.out)
 	}
-	if got.PID != s.server.cmd.Process.Pid || got.Journal == 0 || got.DiskFree == 0 || len(got.Issuers) != 1 || got.Issuers[0] != (linkStatus{"east", 1, 1, "closed", 0}) {
+	if got.PID != s.server.cmd.Process.Pid || got.Journal == 0 || got.DiskFree == 0 || len(got.Issuers) != 1 || !reflect.DeepEqual(got.Issuers[0], linkStatus{"east", 1, 1, []string{s.issuer}, "closed", 0}) {
 		t.Errorf("%+v", got)
 	}
 	if _, body := s.get("/metrics"); !strings.Contains(body, `acq_link_late_lost_total{issuer="east"} 0`) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/certs"
@@ -40,8 +41,11 @@ const (
 type Config struct {
 	// Name identifies the issuer in records, logs and metrics; 1 to 12 characters.
 	Name string `yaml:"name"`
-	// Address is the issuer's host:port.
-	Address string `yaml:"address"`
+	// Hosts are the issuer's, host:port each, 1 to 16, dealt out over Connections in turn:
+	// with as many links each leads to one host; with fewer, those that come later in a
+	// link's hand stand by. A link that cannot be had goes on to the next host of its hand;
+	// one that is lost after it stood for ReconnectMax, to the first.
+	Hosts Hosts `yaml:"address"`
 	// Dialect names the codec of its messages: iso87, iso87-binary, iso87-ascii4,
 	// iso87-bcd or cups. Default iso87.
 	Dialect string `yaml:"dialect"`
@@ -90,6 +94,35 @@ type Config struct {
 	Breaker BreakerConfig `yaml:"breaker"`
 	// TLS secures the links. Default: plain TCP.
 	TLS *certs.Client `yaml:"tls"`
+}
+
+// Hosts are addresses, host:port each. In YAML one may stand without a list.
+type Hosts []string
+
+// UnmarshalYAML takes a string or a list of strings.
+func (h *Hosts) UnmarshalYAML(unmarshal func(any) error) error {
+	*h = Hosts{""}
+	if err := unmarshal(&(*h)[0]); err == nil {
+		return nil
+	}
+	return unmarshal((*[]string)(h))
+}
+
+func (h Hosts) valid() bool {
+	for i, host := range h {
+		if _, _, err := net.SplitHostPort(host); err != nil || slices.Contains(h[:i], host) {
+			return false
+		}
+	}
+	return len(h) >= 1 && len(h) <= connectionsMax
+}
+
+// dealt is the hand of one of links: with fewer links than hosts, each links-th host.
+func (h Hosts) dealt(link, links int) (hand []string) {
+	for i := link % len(h); i < len(h); i += links {
+		hand = append(hand, h[i])
+	}
+	return hand
 }
 
 // CUPS is what was agreed on for a link to UnionPay's network; digits but for the
@@ -157,14 +190,13 @@ func (c Config) Validate() error {
 	name := c.Name
 	c = c.withDefaults()
 	b := c.Breaker
-	_, _, addressErr := net.SplitHostPort(c.Address)
 	for _, rule := range [...]struct {
 		field string
 		ok    bool
 		why   string
 	}{
 		{"name", len(name) >= 1 && len(name) <= len(txn.IssuerID{}), "must be 1 to 12 characters"},
-		{"address", addressErr == nil, "must be host:port"},
+		{"address", c.Hosts.valid(), "must be host:port, or a list of them, each once, 16 at most"},
 		{"bins", len(c.BINs) > 0, "must list at least one prefix, or no card is routed here"},
 		{"reversals", c.Reversals == reversalRequest || c.Reversals == reversalAdvice || c.Reversals == reversalNone, "must be reversal, advice or none"},
 		{"connections", c.Connections >= 1 && c.Connections <= connectionsMax, "must be 1 to 16"},

@@ -47,7 +47,7 @@ func startOn(t testing.TB, j issuer.Journal, address string, change func(*issuer
 // startWith is startOn with hooks of the test's own.
 func startWith(t testing.TB, j issuer.Journal, address string, change func(*issuer.Config), own func(*issuer.Hooks)) *bench {
 	t.Helper()
-	cfg := issuer.Config{Name: "icbc", Address: address, BINs: []string{"622202"}, Timeout: lastResort / 2, ReconnectMin: 5 * time.Millisecond,
+	cfg := issuer.Config{Name: "icbc", Hosts: issuer.Hosts{address}, BINs: []string{"622202"}, Timeout: lastResort / 2, ReconnectMin: 5 * time.Millisecond,
 		ReconnectMax: 50 * time.Millisecond, EchoTimeout: lastResort / 2}
 	if change != nil {
 		change(&cfg)

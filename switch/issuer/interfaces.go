@@ -61,9 +61,9 @@ type Hooks struct {
 	// called once in latePause at most; meanwhile lateQueue answers are kept and
 	// further ones only counted.
 	Late func(Late)
-	// LinkUp and LinkDown tell of one link of an issuer, by its index. LinkDown
-	// also tells of each failed attempt to connect or to sign on.
-	LinkUp   func(issuer string, link int)
+	// LinkUp and LinkDown tell of one link of an issuer, by its index, and of the host
+	// that it leads to. LinkDown also tells of each failed attempt to connect or to sign on.
+	LinkUp   func(issuer string, link int, host string)
 	LinkDown func(issuer string, link int, err error)
 	// Breaker tells the breaker's new state: closed, half-open or open.
 	Breaker func(issuer, state string)
@@ -96,9 +96,9 @@ const lateQueue = 1024
 // may say without end.
 const latePause = 5 * time.Millisecond
 
-func (h *Hooks) linkUp(issuer string, link int) {
+func (h *Hooks) linkUp(issuer string, link int, host string) {
 	if h.LinkUp != nil {
-		h.LinkUp(issuer, link)
+		h.LinkUp(issuer, link, host)
 	}
 }
 

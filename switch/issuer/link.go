@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 type link struct {
 	is    *issuer
 	index int
+	hosts []string             // of the issuer's, those that this link may lead to; the first is preferred
 	wire  atomic.Pointer[wire] // nil while down
 }
 
@@ -36,17 +36,17 @@ const echoesMissed = 2
 
 // run keeps the link up until ctx ends.
 func (l *link) run(ctx context.Context) {
-	wait := l.is.cfg.ReconnectMin
+	wait, host := l.is.cfg.ReconnectMin, 0
 	for ctx.Err() == nil {
-		started := time.Now()
-		err := l.session(ctx)
+		stood, err := l.session(ctx, l.hosts[host])
 		if ctx.Err() != nil {
 			return
 		}
-		// A link that stood long starts over with short waits; a peer that drops
-		// us right after the sign-on is not hammered.
-		if time.Since(started) > l.is.cfg.ReconnectMax {
-			wait = l.is.cfg.ReconnectMin
+		host = (host + 1) % len(l.hosts)
+		// A link that stood long starts over with short waits and the preferred host; a
+		// peer that drops us right after the sign-on is not hammered.
+		if stood > l.is.cfg.ReconnectMax {
+			wait, host = l.is.cfg.ReconnectMin, 0
 		}
 		// Half of the wait is jitter: a returning issuer is not met by all at once.
 		pause := wait/2 + rand.N(wait/2+1)
@@ -56,21 +56,28 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// session is one connection from dialing to its loss, and says why it was lost.
-func (l *link) session(ctx context.Context) error {
-	nc, err := l.dial(ctx)
+// session is one connection to host from dialing to its loss. It says how long it was
+// signed on, and why it was lost.
+func (l *link) session(ctx context.Context, host string) (stood time.Duration, err error) {
+	cfg := &l.is.cfg
+	nc, err := transport.Dial(ctx, host, nil, l.is.secured(), cfg.ConnectTimeout)
 	if err != nil {
-		return fmt.Errorf("connect to issuer %s: %w", l.is.cfg.Name, err)
+		return 0, fmt.Errorf("connect to issuer %s at %s: %w", cfg.Name, host, err)
 	}
-	w, err := newWire(l, nc)
+	w, err := newWire(l, nc, host)
 	if err != nil {
 		nc.Close()
-		return err
+		return 0, err
 	}
 	var writer sync.WaitGroup
 	writer.Go(w.write)
 
-	if err := l.stand(ctx, w); err != nil {
+	if err = l.signOn(ctx, w); err == nil {
+		began := time.Now()
+		err = l.watch(ctx, w)
+		stood = time.Since(began)
+	}
+	if err != nil {
 		w.fail(err)
 	}
 	// From here nothing new is queued; what was queued before is decided by
@@ -81,19 +88,24 @@ func (l *link) session(ctx context.Context) error {
 	writer.Wait()
 	<-w.readDone
 	w.close()
-	return err
+	return stood, err
 }
 
-// stand signs on and watches the wire until it ends (nil) or must be ended.
-func (l *link) stand(ctx context.Context, w *wire) error {
-	cfg := &l.is.cfg
-	if !cfg.SkipSignOn {
-		if err := l.is.manage(ctx, w, signOn); err != nil {
-			return fmt.Errorf("sign on to issuer %s: %w", cfg.Name, err)
-		}
+func (l *link) signOn(ctx context.Context, w *wire) error {
+	if l.is.cfg.SkipSignOn {
+		return nil
 	}
+	if err := l.is.manage(ctx, w, signOn); err != nil {
+		return fmt.Errorf("sign on to issuer %s at %s: %w", l.is.name(), w.host, err)
+	}
+	return nil
+}
+
+// watch has requests take the wire, until it ends (nil) or must be ended.
+func (l *link) watch(ctx context.Context, w *wire) error {
+	cfg := &l.is.cfg
 	l.wire.Store(w)
-	l.is.hooks.linkUp(l.is.name(), l.index)
+	l.is.hooks.linkUp(l.is.name(), l.index, w.host)
 
 	var tick <-chan time.Time // never, when echoes are off
 	if cfg.EchoEvery > 0 {
@@ -143,11 +155,7 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("issuer %s is silent: %d echoes unanswered: %w", l.is.cfg.Name, echoesMissed, err)
-}
-
-func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	return transport.Dial(ctx, l.is.cfg.Address, nil, l.is.secured(), l.is.cfg.ConnectTimeout)
+	return fmt.Errorf("issuer %s at %s is silent: %d echoes unanswered: %w", l.is.name(), w.host, echoesMissed, err)
 }
 
 // sleep waits for d and says whether ctx is still going.

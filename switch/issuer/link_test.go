@@ -334,7 +334,7 @@ func TestDrain(t *testing.T) {
 			go func() { <-release; c.answer(m, "00") }()
 		}
 	})
-	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: p.addr(), BINs: []string{"6"}}}, codecs, nil, issuer.Hooks{})
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Hosts: issuer.Hosts{p.addr()}, BINs: []string{"6"}}}, codecs, nil, issuer.Hooks{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -820,7 +820,7 @@ func (c clumsy) ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) e
 func TestF82PanicOfACodec(t *testing.T) {
 	sim := simulate(t, simulator.Config{})
 	var said []error
-	r, err := issuer.New([]issuer.Config{{Name: "icbc", Address: sim.Addr(), BINs: []string{"622202"}, InFlightMax: 2, Timeout: lastResort / 2}},
+	r, err := issuer.New([]issuer.Config{{Name: "icbc", Hosts: issuer.Hosts{sim.Addr()}, BINs: []string{"622202"}, InFlightMax: 2, Timeout: lastResort / 2}},
 		func(*issuer.Config) (issuer.Codec, error) { return clumsy{iso87, 666}, nil }, nil, issuer.Hooks{Malformed: func(_ string, err error) { said = append(said, err) }})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,7 +95,7 @@ func (r *Router) build(cfg Config, makeCodec func(*Config) (Codec, error)) (*iss
 	is.table = newTable(uint32(time.Now().Unix() % txn.STANMax))
 	is.breaker = newBreaker(&is.cfg, &r.hooks)
 	for i := range cfg.Connections {
-		is.links = append(is.links, &link{is: is, index: i})
+		is.links = append(is.links, &link{is: is, index: i, hosts: cfg.Hosts.dealt(i, cfg.Connections)})
 	}
 	return is, nil
 }
@@ -413,7 +414,8 @@ func (r *Router) inFlight() int {
 type Status struct {
 	Issuer    string
 	Links, Up int
-	InFlight  int // requests
+	Hosts     []string // of Config.Hosts, to which links stand
+	InFlight  int      // requests
 	Breaker   string
 	LateLost  uint64 // late answers that Hooks.Late was too slow for
 	// CertificateEnds is when the first certificate ends that the links need; zero
@@ -428,8 +430,11 @@ func (r *Router) Status() []Status {
 		out[i] = Status{Issuer: is.name(), Links: len(is.links), InFlight: is.table.busy(classRequest),
 			Breaker: is.breaker.name(), LateLost: is.dropped.Load(), CertificateEnds: is.certificateEnds()}
 		for _, l := range is.links {
-			if l.wire.Load() != nil {
+			if w := l.wire.Load(); w != nil {
 				out[i].Up++
+				if !slices.Contains(out[i].Hosts, w.host) {
+					out[i].Hosts = append(out[i].Hosts, w.host)
+				}
 			}
 		}
 	}

@@ -476,9 +476,22 @@ func TestBreakerIgnoresResultsOfBeforeItOpened(t *testing.T) {
 	})
 }
 
+func TestHostsAreDealt(t *testing.T) {
+	all := Hosts{"a:1", "b:1", "c:1"}
+	for links, want := range map[int]string{1: "[[a:1 b:1 c:1]]", 2: "[[a:1 c:1] [b:1]]", 3: "[[a:1] [b:1] [c:1]]", 4: "[[a:1] [b:1] [c:1] [a:1]]"} {
+		var hands [][]string
+		for i := range links {
+			hands = append(hands, all.dealt(i, links))
+		}
+		if got := fmt.Sprint(hands); got != want {
+			t.Errorf("%d links: %s, want %s", links, got, want)
+		}
+	}
+}
+
 func TestConfigNamesWhatIsWrong(t *testing.T) {
 	good := func(change func(*Config)) Config {
-		c := Config{Name: "icbc", Address: "127.0.0.1:9000", BINs: []string{"622202"}}
+		c := Config{Name: "icbc", Hosts: Hosts{"127.0.0.1:9000"}, BINs: []string{"622202"}}
 		change(&c)
 		return c
 	}
@@ -494,7 +507,10 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	}{
 		{"name", func(c *Config) { c.Name = "" }},
 		{"name", func(c *Config) { c.Name = "industrial-and-commercial" }},
-		{"address", func(c *Config) { c.Address = "nowhere" }},
+		{"address", func(c *Config) { c.Hosts = Hosts{"nowhere"} }},
+		{"address", func(c *Config) { c.Hosts = nil }},
+		{"address", func(c *Config) { c.Hosts = Hosts{"a:1", "b:1", "a:1"} }},
+		{"address", func(c *Config) { c.Hosts = make(Hosts, 17) }},
 		{"bins", func(c *Config) { c.BINs = nil }},
 		{"bins", func(c *Config) { c.BINs = []string{"62x"} }},
 		{"connections", func(c *Config) { c.Connections = 17 }},

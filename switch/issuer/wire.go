@@ -26,6 +26,7 @@ import (
 // connection at once, so what queued up during a write leaves with the next.
 type wire struct {
 	link *link
+	host string // that it leads to, as configured
 	conn *connection.Connection
 
 	frames  atomic.Uint64 // frames read since dialed: a peer that adds none is silent
@@ -67,8 +68,8 @@ var errClosed = errors.New("link is down")
 
 // newWire takes over a dialed connection and starts the library's goroutines
 // on it. They end when the connection does.
-func newWire(l *link, nc net.Conn) (*wire, error) {
-	w := &wire{link: l, wake: make(chan struct{}, 1), readDone: make(chan struct{}), failed: make(chan error, 1), flush: 1, made: time.Now()}
+func newWire(l *link, nc net.Conn, host string) (*wire, error) {
+	w := &wire{link: l, host: host, wake: make(chan struct{}, 1), readDone: make(chan struct{}), failed: make(chan error, 1), flush: 1, made: time.Now()}
 	w.watch = time.AfterFunc(time.Hour, w.look)
 	w.watch.Stop()
 	conn, err := connection.NewFrom(&boundedConn{Conn: nc, timeout: l.is.cfg.WriteTimeout}, nil, nil, nil,

@@ -16,7 +16,7 @@ func TestF42PeerThatStopsReadingTakesNoPlace(t *testing.T) {
 	is := &issuer{cfg: Config{WriteTimeout: time.Minute, InFlightMax: calls}, codec: lengths{}, hooks: &Hooks{}, table: newTable(0)}
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	w, err := newWire(&link{is: is}, ours)
+	w, err := newWire(&link{is: is}, ours, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestF46FullQueueOpensNoBreaker(t *testing.T) {
 	is := &issuer{cfg: Config{WriteTimeout: time.Minute, Timeout: time.Minute, InFlightMax: 2}, codec: lengths{}, hooks: &Hooks{}, table: newTable(0)}
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	w, err := newWire(&link{is: is}, ours)
+	w, err := newWire(&link{is: is}, ours, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,8 @@ var (
 	// {issuer}
 	LinkUp = Metric{"acq.link.up", "{link}", "Links to the issuer that are signed on."}
 	// {issuer}
+	LinkDown = Metric{"acq.link.down", "{link}", "Links to the issuer that are not."}
+	// {issuer}
 	LinkInFlight = Metric{"acq.link.inflight", "{request}", "Requests waiting for the issuer."}
 	// {issuer}
 	LinkCertificate = Metric{"acq.link.certificate", "s", "Time until the first certificate ends that the issuer's links need; of secured ones."}

@@ -80,7 +80,7 @@ func startLibrary(t testing.TB, dir string, contents *download.Snapshot) (addr s
 	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
 		return dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})
 	}
-	router, err := issuer.New([]issuer.Config{{Name: "nobody", Address: "127.0.0.1:1", BINs: []string{"9"}}}, codecs, nil, issuer.Hooks{})
+	router, err := issuer.New([]issuer.Config{{Name: "nobody", Hosts: issuer.Hosts{"127.0.0.1:1"}, BINs: []string{"9"}}}, codecs, nil, issuer.Hooks{})
 	must(err)
 	rules, err := risk.New(risk.Config{})
 	must(err)

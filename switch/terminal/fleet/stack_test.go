@@ -139,7 +139,7 @@ func startStackOn(t testing.TB, dir, links, mac string) *stack {
 		must(err)
 		s.books[name] = sim
 		run(name, sim.Run)
-		issuers = append(issuers, issuer.Config{Name: name, Address: sim.Addr(), BINs: bins, Timeout: stackTimeout, Dialect: links, MAC: mac})
+		issuers = append(issuers, issuer.Config{Name: name, Hosts: issuer.Hosts{sim.Addr()}, BINs: bins, Timeout: stackTimeout, Dialect: links, MAC: mac})
 	}
 	codecs := func(cfg *issuer.Config) (issuer.Codec, error) {
 		d, err := dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})

@@ -34,7 +34,7 @@ var (
 	errNotASCII   = errors.New("must be ASCII")
 	errNotHex     = errors.New("must be hexadecimal digits")
 	errPadNotZero = errors.New("must be padded with a zero nibble")
-	errTrackPad   = errors.New("must be padded with a nibble of 0 or F")
+	errPadRight   = errors.New("must be padded with a nibble of 0 or F")
 )
 
 type digitsCoding struct{}
@@ -87,8 +87,8 @@ func (textCoding) Decode(b []byte, n int) ([]byte, int, error) {
 }
 
 // bcdCoding packs two digits into a byte. With left the value is left-justified
-// and an odd last digit is followed by a zero nibble; without, an odd first
-// digit is preceded by one. With track every nibble is a character.
+// and an odd last digit is followed by a zero nibble, read also with F; without, an odd
+// first digit is preceded by one. With track every nibble is a character.
 type bcdCoding struct{ left, track bool }
 
 func (c bcdCoding) Encode(v []byte) ([]byte, error) {
@@ -109,13 +109,15 @@ func (c bcdCoding) Decode(b []byte, n int) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	b = b[:size]
+	f := formBCD
 	switch {
-	case !c.track && !packedDigits(b):
-		return nil, 0, errNotDigits
-	case c.track && n%2 == 1 && !trackPad(padNibble(b, true)):
-		return nil, 0, errTrackPad
-	case !c.track && n%2 == 1 && padNibble(b, c.left) != 0:
-		return nil, 0, errPadNotZero
+	case c.track:
+		f = formBCDTrack
+	case c.left:
+		f = formBCDLeft
+	}
+	if err := f.check(b, n); err != nil {
+		return nil, 0, err
 	}
 	out := appendUnpacked(make([]byte, 0, 2*size), b)
 	if n%2 == 1 {
@@ -136,9 +138,10 @@ func padNibble(b []byte, left bool) byte {
 	return b[0] >> 4
 }
 
-// trackPad says that a nibble can stand behind an odd number of track characters: 0,
-// or the F that ends a chip's copy of its track (EMV tag 57), which terminals send on.
-func trackPad(nibble byte) bool { return nibble == 0 || nibble == 0xF }
+// padRight says that a nibble can stand behind an odd number of digits or track
+// characters: 0, or the F that ends a chip's own card number and track (EMV tags 5A and
+// 57), which terminals send on and some pad all with.
+func padRight(nibble byte) bool { return nibble == 0 || nibble == 0xF }
 
 func need(b []byte, n int) error {
 	if n < 0 || len(b) < n {

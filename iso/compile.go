@@ -28,7 +28,7 @@ const (
 	formBinary               // raw bytes
 	formHex                  // bytes as ASCII hexadecimal, written in upper case and read in either
 	formBCD                  // packed digits, an odd one preceded by a zero nibble
-	formBCDLeft              // packed digits, an odd one followed by a zero nibble
+	formBCDLeft              // packed digits, an odd one followed by a nibble of 0 or F
 	formBCDTrack             // packed digits and D, left-justified
 )
 

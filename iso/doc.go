@@ -13,9 +13,9 @@
 // Parse is strict: what it accepts, the Encoder writes back byte for byte, and
 // moov's own Unpack reads the same values (a differential fuzz test holds both
 // promises). It accepts no trailing bytes, no digit that is not one, no length
-// over its maximum, no padding but zero, no field the dialect does not know and
-// no bitmap that disagrees with the body. Its errors name the field and the
-// byte offset, and quote no content.
+// over its maximum, no padding but zero, or F behind an odd digit, no field the
+// dialect does not know and no bitmap that disagrees with the body. Its errors name
+// the field and the byte offset, and quote no content.
 //
 // Not here: what a field means, whether it must be present, money, and masks in
 // logs other than those of Describe. Those live in switch/dialect and txn.

@@ -337,16 +337,21 @@ func tooShort(n, at, want, left int) error {
 // check says why b cannot be a value of count units, or nil.
 func (f form) check(b []byte, count int) error {
 	switch f {
-	case formBCD, formBCDLeft:
+	case formBCD:
 		if !packedDigits(b) {
 			return errNotDigits
 		}
-		if count&1 == 1 && padNibble(b, f != formBCD) != 0 {
+		if count&1 == 1 && padNibble(b, false) != 0 {
 			return errPadNotZero
 		}
+	case formBCDLeft:
+		if odd := count & 1; !packedDigits(b[:len(b)-odd]) || odd == 1 && b[len(b)-1]>>4 > 9 {
+			return errNotDigits
+		}
+		fallthrough
 	case formBCDTrack:
-		if count&1 == 1 && !trackPad(padNibble(b, true)) {
-			return errTrackPad
+		if count&1 == 1 && !padRight(padNibble(b, true)) {
+			return errPadRight
 		}
 	case formDigits:
 		if !asciiDigits(b) {

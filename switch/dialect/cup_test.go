@@ -187,3 +187,16 @@ func TestTrackEndsWithF(t *testing.T) {
 	frame[at+len(track)-1] = 0x01
 	checkFault(t, decoded(t, terminal(t, "cup-pos"), frame), "field 35")
 }
+
+// Some terminals end a card number of an odd length as chips do.
+func TestCardNumberEndsWithF(t *testing.T) {
+	frame := fixtureFrame(t, "cup-03")
+	at := bytes.Index(frame, []byte{0x19, 0x62, 0x22}) + 10
+	frame[at] |= 0x0F
+	x := decoded(t, terminal(t, "cup-pos"), frame)
+	if got := string(x.Request.PAN.Append(nil)); x.Fault != nil || got != testPAN {
+		t.Errorf("card %s, %v", x.Request.PAN.Masked(), x.Fault)
+	}
+	frame[at] = 0x8A
+	checkFault(t, decoded(t, terminal(t, "cup-pos"), frame), "field 2")
+}

@@ -58,7 +58,7 @@ nothing any more. The report is written in every case.`,
 	f.tls.register(fs)
 	fs.StringVar(&f.identities, "identities", "", "file of the terminals, a line TERMINAL,MERCHANT each")
 	fs.StringVar(&f.registry, "registry", "", "instead: the terminals of a registry file that need no position or serial number, and have a CUP MAC as the profile has")
-	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys for a profile with mac, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal. Never real ones")
+	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys for a profile with mac, a line TERMINAL KEY [SERIAL [KEY-SET [MAC]]] each, * for every other terminal. Never real ones")
 	fs.StringVar(&f.metrics, "metrics", "", "URL of the switch's metrics, for the breakdown by stage")
 	fs.StringVar(&f.report, "report", "", "file for the report as one HTML page that opens offline")
 	return cmd
@@ -102,7 +102,7 @@ func (f *loadFlags) run(ctx context.Context, c *console) error {
 		}
 		for t := range reg.Terminals() {
 			if m, ok := reg.Merchant(t.Merchant); ok && t.Status == txn.StatusActive && m.Status == txn.StatusActive && m.Currency == txn.CNY && m.ID.String() != fleet.DemoMerchant &&
-				t.Keys == want && (t.MAC == txn.MACNone || t.MAC == txn.MACCUPECB) && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
+				t.Keys == want && !t.RequirePosition && t.SerialCheck != txn.SerialRequired {
 				o.Identities = append(o.Identities, replay.Identity{Terminal: t.ID.String(), Merchant: t.Merchant.String()})
 			}
 		}

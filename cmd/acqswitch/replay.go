@@ -18,6 +18,7 @@ import (
 
 	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/replay"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/transport"
@@ -89,7 +90,7 @@ in every case.`,
 	fs.StringVar(&f.rate, "rate", "", "instead: requests a second for all terminals together, as 500/s")
 	fs.IntVar(&f.terminals, "terminals", 0, "how many terminals play: those of the capture, then copies of them; 0 is those of the capture")
 	fs.StringVar(&f.identities, "identities", "", "file of who plays, a line TERMINAL,MERCHANT for each; without it copies count on behind the highest terminal")
-	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal. Never real ones")
+	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET [MAC]]] each, * for every other terminal. Never real ones")
 	fs.StringVar(&f.rules, "rules", "", "YAML file of what is rewritten and what may differ (docs/load-testing.md)")
 	fs.StringVar(&f.report, "report", "", "file for the report as one HTML page that opens offline")
 	fs.Uint32Var(&f.stan, "stan", 0, "each terminal's first trace number; 0 takes the clock's")
@@ -203,15 +204,15 @@ func readTestKeys(r io.Reader) (map[string]replay.Key, error) {
 		words := strings.Fields(line)
 		var k replay.Key
 		var err error
-		if len(words) == 5 && words[0] != "*" {
+		if len(words) == 5 && strings.HasPrefix(words[3], "dukpt-") && words[0] != "*" {
 			k.Serial = words[2]
 			if k.Initial, err = terminal.ParseInitialKey(words[3], words[1], words[4]); err == nil {
 				all[words[0]] = k
 			}
 			return err
 		}
-		if len(words) < 2 || len(words) > 4 {
-			return errors.New("must be TERMINAL KEY [SERIAL [KEY-SET]], or TERMINAL INITIAL-KEY SERIAL SCHEME KSN")
+		if len(words) < 2 || len(words) > 5 {
+			return errors.New("must be TERMINAL KEY [SERIAL [KEY-SET [MAC]]], or TERMINAL INITIAL-KEY SERIAL SCHEME KSN")
 		}
 		if k.TMK, err = terminal.ParseTMK(words[1]); err != nil {
 			return err
@@ -221,6 +222,11 @@ func readTestKeys(r io.Reader) (map[string]replay.Key, error) {
 		}
 		if len(words) > 3 {
 			if k.Set, err = terminal.ParseKeySet(words[3]); err != nil {
+				return err
+			}
+		}
+		if len(words) > 4 {
+			if k.MAC, err = algo.ParseMAC(words[4]); err != nil {
 				return err
 			}
 		}

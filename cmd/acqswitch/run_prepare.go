@@ -233,7 +233,7 @@ func writeSampleKeys(path string, reg *registry.Snapshot) error {
 	for t := range reg.Terminals() {
 		switch tid := t.ID.String(); {
 		case t.Keys == txn.KeysMasterSession:
-			text += fmt.Sprintf("%s %X %s %03d\n", tid, []byte(fleet.SampleTMK(tid)), t.Serial, fleet.SampleKeySet(tid))
+			text += fmt.Sprintf("%s %X %s %03d %v\n", tid, []byte(fleet.SampleTMK(tid)), t.Serial, fleet.SampleKeySet(tid), t.MAC)
 		case t.Keys.DUKPT():
 			initial, err := fleet.SampleInitial(t)
 			if err != nil {

@@ -55,7 +55,7 @@ not, or none could be run; 4 if the switch could not be reached.`,
 	fs := run.Flags()
 	fs.StringArrayVar(&f.to, "to", nil, "address of the switch; DIALECT=ADDRESS for the terminals of one dialect, several times for several. Empty: a switch of one's own")
 	f.tls.register(fs)
-	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET]] each, * for every other terminal, or TERMINAL INITIAL-KEY SERIAL SCHEME KSN of a DUKPT one. Never real ones")
+	fs.StringVar(&f.tmk, "tmk", "", "file of test master keys, a line TERMINAL KEY [SERIAL [KEY-SET [MAC]]] each, * for every other terminal, or TERMINAL INITIAL-KEY SERIAL SCHEME KSN of a DUKPT one. Never real ones")
 	fs.DurationVar(&f.patience, "patience", 20*time.Second, "how long a terminal waits for an answer")
 	fs.BoolVar(&f.steps, "steps", false, "print every step, not only those that went otherwise")
 	return group("script", "Play certification scripts", run)
@@ -220,7 +220,7 @@ func (s *playhouse) Dial(ctx context.Context, w script.Who, r terminal.Recorder)
 	if !known {
 		key = s.keys[""]
 	}
-	p.TMK, p.KeySet, p.Initial, p.Serial = key.TMK, key.Set, key.Initial, cmp.Or(w.Serial, key.Serial)
+	p.TMK, p.KeySet, p.MAC, p.Initial, p.Serial = key.TMK, key.Set, key.MAC, key.Initial, cmp.Or(w.Serial, key.Serial)
 	if store := s.stores[w.Terminal]; store != nil { // its power went
 		if err := store.Close(); err != nil {
 			return nil, err

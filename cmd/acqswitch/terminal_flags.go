@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/acqswitch/acqswitch/switch/dialect"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/terminal/fleet"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -41,7 +42,7 @@ type terminalFlags struct {
 	entry, amount      string
 	pin                string
 	position           string
-	tmk, keySet        string
+	tmk, keySet, mac   string
 	dukpt, initial     string
 	store              string
 	timeout            time.Duration
@@ -72,6 +73,7 @@ func (f *terminalFlags) common(cmd *cobra.Command) {
 	fs.StringVar(&f.dukpt, "dukpt", "", "scheme and serial number of a DUKPT terminal's initial key (iso87), as dukpt-aes128:1234567890123456; needs --store")
 	fs.StringVar(&f.initial, "initial-key", "", "test initial key of --dukpt, hexadecimal; better in "+initialVariable+". Never a real one")
 	fs.StringVar(&f.keySet, "key-set", "003", "working keys to ask for at sign-on (DE60.3): 001, 003, 004, 005 or 006")
+	fs.StringVar(&f.mac, "mac", "cup-ecb", "algorithm of its MACs, as the registry has it (cup-pos): cup-ecb, cup-fold, x9.9, x9.19, cmac or cbc-mac")
 	fs.DurationVar(&f.timeout, "timeout", 60*time.Second, "how long to wait for the answer")
 	fs.StringVar(&f.position, "position", "", "latitude,longitude to report, as 31.2304,121.4737")
 }
@@ -187,6 +189,9 @@ func (f *terminalFlags) profile() (p terminal.Profile, err error) {
 func (f *terminalFlags) readKeys(p *terminal.Profile) (err error) {
 	if p.KeySet, err = terminal.ParseKeySet(f.keySet); err != nil {
 		return fmt.Errorf("--key-set: %w", err)
+	}
+	if p.MAC, err = algo.ParseMAC(f.mac); err != nil {
+		return fmt.Errorf("--mac: %w", err)
 	}
 	if f.dukpt != "" {
 		if strings.HasPrefix(f.dialect, "cup") || f.tmk != "" || f.store == "" {

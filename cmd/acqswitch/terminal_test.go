@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/acqswitch/acqswitch/risk/alert"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/testdata"
 )
 
@@ -88,6 +90,42 @@ func TestTerminalWithKeys(t *testing.T) {
 	if r := s.verify(); r.OpenReversals != 0 {
 		t.Errorf("%d reversals are open", r.OpenReversals)
 	}
+}
+
+// A terminal's MACs are by the algorithm that the registry has for it.
+func TestTerminalMACs(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "{}")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("the switch ended with %d", code)
+	}
+	tmk, err := hex.DecodeString(testTMK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := []struct {
+		mac, set, word string
+		kind           algo.Kind // of the master key
+	}{
+		{"cup-fold", "003", "tdes", algo.TDES2}, {"x9.9", "003", "tdes", algo.TDES2}, {"x9.19", "003", "tdes", algo.TDES2},
+		{"cmac", "003", "tdes", algo.TDES2}, {"cbc-mac", "005", "sm4", algo.SM4},
+	}
+	secured := registryText
+	for i, row := range rows {
+		secured += fmt.Sprintf("      - {tid: \"2000000%d\", serial: M%[1]d, class: fixed, status: active, mac: %s, region: 310101, premises: {lat: 31.2304, lng: 121.4737}}\n", i, row.mac)
+	}
+	write(t, s.dir, "secured.yaml", secured)
+	s.cli("registry", "import", "--config", "acqswitch.yaml", "secured.yaml").check(t, exitOK, "", "")
+	for i, row := range rows {
+		acqswitch(t, s.dir, nil, components(t, row.kind, tmk), "keys", "load-terminal", fmt.Sprintf("2000000%d", i), "--kind", row.word, "--config", "acqswitch.yaml").check(t, exitOK, "", "")
+	}
+	s.start()
+	for i, row := range rows {
+		sale := []string{"--amount", "12.50", "--card", testPAN, "--terminal", fmt.Sprintf("2000000%d", i), "--key-set", row.set}
+		s.terminal(testTMK, "sale", append(sale, "--mac", row.mac)...).check(t, exitOK, "approved: code 00", "")
+		s.terminal(testTMK, "sale", sale...).check(t, exitRefused, "refused: code A0", "")
+	}
+	s.terminal(testTMK, "sale", "--amount", "1", "--mac", "x9.8").check(t, exitUsage, "", `--mac: MAC algorithm "x9.8" must be one of`)
 }
 
 // What the terminal commands' help shows can be typed as it stands, with the

@@ -232,7 +232,7 @@ func (a *side) begin(ctx context.Context, e *capture.Exchange) error {
 		set, _ = terminal.ParseKeySet(v[8:11]) // what the recorded sign-on asks for
 	}
 	set = cmp.Or(set, keys.KeySetDouble)
-	k, err := terminal.NewKeys(d.Terminal, set, a.key.TMK)
+	k, err := terminal.NewKeys(d.Terminal, set, a.key.MAC, a.key.TMK)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func enlist(p *Profile, o *LoadOptions) (*roster, error) {
 			return nil, fmt.Errorf("the profile has MACs, and terminal %s has no test master key", id.Terminal)
 		}
 		t.Serial, t.KeySet = key.Serial, cmp.Or(key.Set, keys.KeySetDouble)
-		if t.keys, err = terminal.NewKeys(d, t.KeySet, key.TMK); err != nil {
+		if t.keys, err = terminal.NewKeys(d, t.KeySet, key.MAC, key.TMK); err != nil {
 			return nil, fmt.Errorf("terminal %s: %w", id.Terminal, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/capture"
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/terminal"
 	"github.com/acqswitch/acqswitch/switch/transport"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -69,6 +70,7 @@ type Key struct {
 	TMK    txn.Secret
 	Serial string
 	Set    keys.KeySet
+	MAC    algo.MACAlgorithm // 0: UnionPay's
 	// Initial is a DUKPT terminal's, which is not replayed: a recording has no
 	// place for its serial numbers.
 	Initial terminal.InitialKey

@@ -61,7 +61,7 @@ func Dial(ctx context.Context, addr, dialectName string, p Profile, o Options) (
 	p.Currency = cmp.Or(p.Currency, txn.CNY)
 	p.KeySet = cmp.Or(p.KeySet, keys.KeySetDouble)
 	tid := p.Terminal.String()
-	ring, err := NewKeys(d, p.KeySet, p.TMK)
+	ring, err := NewKeys(d, p.KeySet, p.MAC, p.TMK)
 	if err == nil && p.Initial.Scheme != txn.KeysNone {
 		switch {
 		case ring != nil:

@@ -41,7 +41,7 @@ func TestConstructedMessages(t *testing.T) {
 	}
 	frames := constructed(t)
 	frames["chip upload"], frames["refund upload"], frames["code"] = unhex(t, goldenChipUpload), unhex(t, goldenRefundUpload), unhex(t, goldenCode)
-	k, err := NewKeys(d, keys.KeySetDouble, unhex(t, publishedTMK))
+	k, err := NewKeys(d, keys.KeySetDouble, 0, unhex(t, publishedTMK))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestConstructedMessages(t *testing.T) {
 		frame, err := m.Append(nil, d, &goldenProfile)
 		sameFrame(t, d, frame, frames["refund upload"], err)
 	})
-	if _, err := algo.CheckValue(k.tpk); err != nil {
+	if _, err := algo.CheckValue(k.tpk.Whole); err != nil {
 		t.Error(err)
 	}
 }

@@ -110,19 +110,19 @@ type Keys struct {
 	dukpt *dukpt // nil: keys are handed out at sign-on
 
 	set *keySet
+	mac algo.MACAlgorithm
 	tmk *algo.Local
-	tpk *algo.Local // nil before sign-on
-	tak *algo.Local // nil before sign-on
-	tdk *algo.Local // nil before sign-on, and where the key set has none
+	// The working keys: zero before sign-on, the TDK also where the key set has none.
+	tpk, tak, tdk algo.MACKey
 	// doubted says that an answer's MAC was wrong: either it was forged, or the
 	// switch has other keys.
 	doubted bool
 }
 
-// NewKeys are the keys of a terminal of dialect d that has a TMK, clear, and will
-// ask for a key set at sign-on (DE60.3). They are nil without a TMK. Test
-// terminals' only.
-func NewKeys(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*Keys, error) {
+// NewKeys are the keys of a terminal of dialect d that has a TMK, clear, will
+// ask for a key set at sign-on (DE60.3), and makes MACs by mac; 0 is UnionPay's
+// algorithm. They are nil without a TMK. Test terminals' only.
+func NewKeys(d *dialect.Terminal, number keys.KeySet, mac algo.MACAlgorithm, tmk txn.Secret) (*Keys, error) {
 	set, err := findKeySet(number)
 	switch {
 	case err != nil:
@@ -138,14 +138,14 @@ func NewKeys(d *dialect.Terminal, number keys.KeySet, tmk txn.Secret) (*Keys, er
 	if err != nil {
 		return nil, fmt.Errorf("terminal master key: %w", err)
 	}
-	return &Keys{set: set, tmk: master}, nil
+	return &Keys{set: set, mac: cmp.Or(mac, algo.MACCUPECB), tmk: master}, nil
 }
 
 // Ready says that there are working keys, or that none are needed.
 func (k *Keys) Ready() bool { return k.ready() == nil }
 
 func (k *Keys) ready() error {
-	if k != nil && k.dukpt == nil && k.tak == nil {
+	if k != nil && k.dukpt == nil && k.tak.Whole == nil {
 		return ErrSignOnFirst
 	}
 	return nil
@@ -188,11 +188,9 @@ func (k *Keys) take(de62 []byte) error {
 }
 
 func (k *Keys) drop() {
-	for _, key := range [...]**algo.Local{&k.tpk, &k.tak, &k.tdk} {
-		if *key != nil {
-			(*key).Close()
-			*key = nil
-		}
+	for _, key := range [...]*algo.MACKey{&k.tpk, &k.tak, &k.tdk} {
+		closeMAC(*key)
+		*key = algo.MACKey{}
 	}
 }
 
@@ -207,7 +205,7 @@ func (k *Keys) encipher(c *Card) ([]byte, error) {
 		return nil, nil
 	case k == nil:
 		return nil, ErrNoPINKey
-	case k.dukpt == nil && k.tpk == nil:
+	case k.dukpt == nil && k.tpk.Whole == nil:
 		return nil, ErrSignOnFirst
 	}
 	var digits [txn.PANDigitsMax]byte
@@ -218,10 +216,10 @@ func (k *Keys) encipher(c *Card) ([]byte, error) {
 	switch {
 	case k.dukpt != nil:
 		block, err = k.dukpt.encipher(c.PIN, pan)
-	case k.tpk.Kind() == algo.SM4:
-		block, err = algo.EncipherPIN(nil, k.tpk, algo.PINCUPSM4, c.PIN, pan)
+	case k.tpk.Whole.Kind() == algo.SM4:
+		block, err = algo.EncipherPIN(nil, k.tpk.Whole, algo.PINCUPSM4, c.PIN, pan)
 	default:
-		block, err = algo.EncipherPIN(nil, k.tpk, algo.PINISO0, c.PIN, pan)
+		block, err = algo.EncipherPIN(nil, k.tpk.Whole, algo.PINISO0, c.PIN, pan)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encipher PIN: %w", err)
@@ -231,7 +229,7 @@ func (k *Keys) encipher(c *Card) ([]byte, error) {
 
 // open deciphers a key and holds it to its check value. A TAK with eight zeros
 // in place of its second half is a DES key.
-func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
+func (k *Keys) open(name string, slot []byte) (opened algo.MACKey, err error) {
 	kind, size := k.set.kind, k.set.kind.KeySize()
 	text, check := slot[:size], slot[size:]
 	if half := algo.DES.KeySize(); name == "TAK" && kind == algo.TDES2 && bytes.Equal(text[half:], make([]byte, half)) {
@@ -239,21 +237,20 @@ func (k *Keys) open(name string, slot []byte) (*algo.Local, error) {
 	}
 	key := make([]byte, len(text))
 	defer clear(key)
-	err := k.tmk.Decrypt(key, text)
-	var opened *algo.Local
+	err = k.tmk.Decrypt(key, text)
 	if err == nil {
-		opened, err = algo.NewLocal(kind, key)
+		opened, err = algo.NewLocalMACKey(kind, key)
 	}
 	var kcv algo.KCV
 	if err == nil {
-		kcv, err = algo.CheckValue(opened)
+		kcv, err = algo.CheckValue(opened.Whole)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decipher %s: %w", name, err)
+		return algo.MACKey{}, fmt.Errorf("decipher %s: %w", name, err)
 	}
 	if !bytes.Equal(kcv[:], check) {
-		opened.Close()
-		return nil, fmt.Errorf("%w: %w", &WrongAnswerError{62, "holds a " + name + " whose check value is wrong"}, ErrOtherMasterKey)
+		closeMAC(opened)
+		return algo.MACKey{}, fmt.Errorf("%w: %w", &WrongAnswerError{62, "holds a " + name + " whose check value is wrong"}, ErrOtherMasterKey)
 	}
 	return opened, nil
 }
@@ -326,7 +323,7 @@ func (k *Keys) PutPIN(d *dialect.Terminal, frame []byte, pin txn.Secret) error {
 // DE53 says so in its third digit (cup-pos B2). A track that has no whole block
 // travels in clear, as all do without such a key.
 func (k *Keys) coverTrack(d *dialect.Terminal, frame []byte) error {
-	if k == nil || k.tdk == nil {
+	if k == nil || k.tdk.Whole == nil {
 		return nil
 	}
 	var m iso.Message
@@ -334,11 +331,11 @@ func (k *Keys) coverTrack(d *dialect.Terminal, frame []byte) error {
 		return fmt.Errorf("encipher track: %w", err)
 	}
 	track, security := m.Value(35), m.Value(53)
-	start := len(track) - 1 - k.tdk.Kind().BlockSize()
+	start := len(track) - 1 - k.tdk.Whole.Kind().BlockSize()
 	if start < 0 || len(security) < 2 {
 		return nil
 	}
-	if err := k.tdk.Encrypt(track[start:len(track)-1], track[start:len(track)-1]); err != nil {
+	if err := k.tdk.Whole.Encrypt(track[start:len(track)-1], track[start:len(track)-1]); err != nil {
 		return fmt.Errorf("encipher track: %w", err)
 	}
 	security[1] = security[1]&0x0f | 0x10
@@ -374,7 +371,7 @@ func (k *Keys) SealMessage(m *iso.Message) error {
 		}
 		return nil
 	}
-	mac, err := algo.MACCUPECB.MAC(algo.MACKey{Whole: k.tak}, m.Before(field))
+	mac, err := k.mac.MAC(k.tak, m.Before(field))
 	if err != nil {
 		return fmt.Errorf("make a MAC: %w", err)
 	}
@@ -393,7 +390,7 @@ func (k *Keys) Verify(asked, got *iso.Message) error {
 	}
 	why, field := "is missing from an approval", macOf(got)
 	if field != 0 {
-		algorithm, key := algo.MACCUPECB, algo.MACKey{Whole: k.tak}
+		algorithm, key := k.mac, k.tak
 		if k.dukpt != nil {
 			algorithm, key = dukptSchemes[k.dukpt.Scheme].mac, k.dukpt.response
 		}

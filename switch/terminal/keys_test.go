@@ -64,7 +64,7 @@ func TestPublishedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := NewKeys(d, keys.KeySetDouble, unhex(t, publishedTMK))
+	k, err := NewKeys(d, keys.KeySetDouble, 0, unhex(t, publishedTMK))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestKeysAreNeverSeen(t *testing.T) {
 	seen = append(seen, string(text))
 	p.With(func(h *terminaltest.Host) { h.Alter = func(b []byte) []byte { b[0] ^= 1; return b } })
 	_, wrong := c.SignOn(t.Context())
-	_, short := NewKeys(c.line.Dialect, keys.KeySetDouble, unhex(t, publishedTMK)[:15])
+	_, short := NewKeys(c.line.Dialect, keys.KeySetDouble, 0, unhex(t, publishedTMK)[:15])
 	_, odd := ParseTMK(publishedTMK + "0")
 	for _, err := range []error{wrong, short, odd} {
 		if err == nil {

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"github.com/acqswitch/acqswitch/switch/keys"
+	"github.com/acqswitch/acqswitch/switch/keys/algo"
 	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
@@ -39,6 +40,8 @@ type Profile struct {
 	TMK txn.Secret
 	// KeySet is which working keys it asks for at sign-on (DE60.3). Default 003.
 	KeySet keys.KeySet
+	// MAC is the algorithm of its MACs. Default UnionPay's.
+	MAC algo.MACAlgorithm
 	// Initial is the key of a simulated DUKPT terminal (ISO 8583:1987), which
 	// must have a Store in a file: no number is ever used twice, so that its
 	// count must outlive the process.

@@ -143,7 +143,7 @@ func (p *player) switchOn(ctx context.Context, next int, owing bool) error {
 	}
 	s := &steps[signOn]
 	var err error
-	if p.keys, err = terminal.NewKeys(s.Dialect, s.keySet, p.o.TMK(p.script.Terminal)); err != nil {
+	if p.keys, err = terminal.NewKeys(s.Dialect, s.keySet, 0, p.o.TMK(p.script.Terminal)); err != nil {
 		return fmt.Errorf("terminal %s: %w", p.script.Terminal, err)
 	}
 	left := steps[min(next, len(steps)):]

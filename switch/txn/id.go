@@ -133,8 +133,22 @@ func (d Date) Since(earlier Date) int {
 }
 
 // In is the midnight with which d begins in a zone.
-func (d Date) In(zone *time.Location) time.Time {
-	return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, 0, 0, zone)
+func (d Date) In(zone *time.Location) time.Time { return d.at(0, zone) }
+
+// at is when clocks in a zone show so much on d, or are put ahead past it.
+func (d Date) at(clock time.Duration, zone *time.Location) time.Time {
+	in := func(zone *time.Location) time.Time {
+		return time.Date(int(d/10000), time.Month(d/100%100), int(d%100), 0, 0, int(clock/time.Second), 0, zone)
+	}
+	t := in(zone)
+	_, offset := t.Zone()
+	switch off := t.Unix() + int64(offset) - in(time.UTC).Unix(); { // other than 0: no clock shows it
+	case off < 0:
+		_, t = t.ZoneBounds()
+	case off > 0:
+		t, _ = t.ZoneBounds()
+	}
+	return t
 }
 
 // String is yyyy-mm-dd, the form of the ledger.
@@ -151,12 +165,12 @@ func ParseDate(s string) (Date, error) {
 	return MakeDate(t), nil
 }
 
-// BusinessDay turns instants into business days: the day changes at CutOver in
-// Zone, not at midnight. With a cut-over of 23:00, 23:00:00 belongs to the
-// next day.
+// BusinessDay turns instants into business days: the day changes when clocks in
+// Zone show CutOver, not at midnight. With a cut-over of 23:00, 23:00:00 belongs to
+// the next day.
 type BusinessDay struct {
 	Zone    *time.Location
-	CutOver time.Duration // since local midnight, 0 to 24 h; 0 is midnight
+	CutOver time.Duration // what clocks show, 0 to 24 h; 0 is midnight
 }
 
 // Start is the instant at which the business day d begins.
@@ -164,20 +178,16 @@ func (b BusinessDay) Start(d Date) time.Time {
 	if b.CutOver != 0 {
 		d = d.Before()
 	}
-	return d.In(b.Zone).Add(b.CutOver)
+	return d.at(b.CutOver, b.Zone)
 }
 
 // Of is the business day of t.
 func (b BusinessDay) Of(t time.Time) Date {
-	t = t.In(b.Zone)
-	if b.CutOver == 0 {
-		return MakeDate(t)
+	d := MakeDate(t.In(b.Zone)).After()
+	for t.Before(b.Start(d)) {
+		d = d.Before()
 	}
-	y, m, d := t.Date()
-	if t.Sub(time.Date(y, m, d, 0, 0, 0, 0, b.Zone)) >= b.CutOver {
-		d++
-	}
-	return MakeDate(time.Date(y, m, d, 0, 0, 0, 0, b.Zone))
+	return d
 }
 
 // Class groups the messages that share a STAN without being the same request:

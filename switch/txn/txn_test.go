@@ -159,6 +159,39 @@ func TestF75BusinessDay(t *testing.T) {
 	}
 }
 
+// The day changes by the clock also when clocks are put, where they are put at
+// midnight (Santiago, Havana), and where they skip the cut-over.
+func TestF75ClocksArePut(t *testing.T) {
+	for _, name := range []string{"Europe/Berlin", "America/New_York", "America/Santiago", "America/Havana", "Africa/Cairo", "Australia/Lord_Howe"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cutOver := range []string{"00:00", "00:30", "02:30", "12:00", "23:00", "23:30"} {
+			clock, err := time.Parse("15:04", cutOver)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := BusinessDay{zone, time.Duration(clock.Hour()*60+clock.Minute()) * time.Minute}
+			_, put := time.Date(2026, 1, 1, 12, 0, 0, 0, zone).ZoneBounds()
+			for !put.IsZero() && put.Year() < 2028 {
+				var last Date
+				for at := put.Add(-48 * time.Hour); at.Before(put.Add(48 * time.Hour)); at = at.Add(10 * time.Minute) {
+					day := b.Of(at)
+					if at.Before(b.Start(day)) || !at.Before(b.Start(day.After())) {
+						t.Fatalf("%s, %s: %s is of %s, which is from %s to %s", name, cutOver, at, day, b.Start(day), b.Start(day.After()))
+					}
+					if day != last && last != 0 && (day != last.After() || at.Format("15:04") != cutOver && !at.Equal(put)) {
+						t.Fatalf("%s, %s: at %s %s is followed by %s", name, cutOver, at, last, day)
+					}
+					last = day
+				}
+				_, put = put.ZoneBounds()
+			}
+		}
+	}
+}
+
 func TestRegionContains(t *testing.T) {
 	for _, c := range []struct {
 		r, s Region

@@ -50,6 +50,9 @@ func (r *sampleRun) checkLedger(ctx context.Context) error {
 	return nil
 }
 
+// runName is how the directory of a run is named: by when it began.
+const runName = "20060102-150405.000"
+
 // prepare finds the directory of the run: a killed run's, or a fresh one.
 func (r *sampleRun) prepare() error {
 	all, err := filepath.Glob(filepath.Join(r.o.data, "2*"))
@@ -71,7 +74,7 @@ func (r *sampleRun) prepare() error {
 		if err := os.MkdirAll(r.o.data, 0o755); err != nil {
 			return usage(fmt.Errorf("make data directory: %w", err))
 		}
-		r.dir = filepath.Join(r.o.data, time.Now().Format("20060102-150405.000"))
+		r.dir = filepath.Join(r.o.data, time.Now().Format(runName))
 		if err := os.Mkdir(r.dir, 0o700); err != nil {
 			return fmt.Errorf("make the run's directory: %w", err)
 		}
@@ -97,8 +100,13 @@ func (r *sampleRun) prepare() error {
 	cfg.Terminals.Listeners = []listenerConfig{{Address: r.o.cup, Dialect: "cup-pos"}, {Address: r.o.iso87, Dialect: "iso87"}}
 	cfg.Log.Level = "info"
 	// The day's limits are expected to hold for the whole day: one that is played
-	// around the cut-over would see them start again.
-	if zone, err := time.LoadLocation(cfg.Zone); err == nil && time.Now().In(zone).Hour() >= 22 {
+	// around the cut-over would see them start again. So would one that is taken up with
+	// another cut-over than it began with.
+	began, err := time.ParseInLocation(runName, filepath.Base(r.dir), time.Local)
+	if err != nil {
+		return usage(fmt.Errorf("%s is not named as a run's directory: %w", r.dir, err))
+	}
+	if zone, err := time.LoadLocation(cfg.Zone); err == nil && began.In(zone).Hour() >= 22 {
 		cfg.CutOver = "12:00"
 	}
 	// A sample day has no time for a real issuer's patience.

@@ -76,6 +76,30 @@ func TestRunKilled(t *testing.T) {
 
 // TestRunBesideARunningOne holds that a run which would take up one that is still
 // going on leaves it alone: its books are those of a killed run afterwards.
+// A run that was killed just before the hour in which another cut-over is taken is
+// taken up with the cut-over that it had: its day's limits would start again.
+func TestRunIsTakenUpWithItsCutOver(t *testing.T) {
+	t.Parallel()
+	shanghai, err := time.LoadLocation("Asia/Shanghai")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for clock, want := range map[string]string{"00:00": "23:00", "21:59": "23:00", "22:00": "12:00", "23:59": "12:00"} {
+		began, err := time.ParseInLocation("2006-01-02 15:04", "2026-12-31 "+clock, shanghai)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := t.TempDir()
+		if err := os.Mkdir(filepath.Join(data, began.Local().Format(runName)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r := &sampleRun{o: runOptions{data: data}}
+		if err := r.prepare(); err != nil || !r.resumed || r.cfg.CutOver != want {
+			t.Errorf("begun at %s: cut over at %s, want %s; taken up: %v; %v", clock, r.cfg.CutOver, want, r.resumed, err)
+		}
+	}
+}
+
 func TestRunBesideARunningOne(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

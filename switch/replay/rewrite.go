@@ -222,12 +222,22 @@ func six(n int64) []byte { return fmt.Appendf(nil, "%06d", n) }
 // fit makes a text as long as a fixed field.
 func fit(s string, n int) []byte { return fmt.Appendf(nil, "%-*.*s", n, n, s) }
 
-// moved is a time MMDDhhmmss, recorded around at, moved by later. What is not a time
-// stays as it is.
+// moved is a time MMDDhhmmss, recorded around at, moved by later. It is of the year in
+// which it is nearest to at; without a 29th of February there it is the day after the
+// 28th. What is not a time stays as it is.
 func moved(s string, at time.Time, later time.Duration) []byte {
-	t, err := time.Parse("20060102150405", at.Format("2006")+s)
+	const halfYear = 183 * 24 * time.Hour
+	told, err := time.Parse("20060102150405", "2000"+s)
 	if err != nil {
 		return []byte(s)
+	}
+	years := at.Year() - told.Year()
+	t := told.AddDate(years, 0, 0)
+	switch ahead := t.Sub(at); {
+	case ahead > halfYear:
+		t = told.AddDate(years-1, 0, 0)
+	case ahead < -halfYear:
+		t = told.AddDate(years+1, 0, 0)
 	}
 	return []byte(t.Add(later).Format("0102150405"))
 }

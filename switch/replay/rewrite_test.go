@@ -42,3 +42,21 @@ func TestOriginalsDateIsTheHosts(t *testing.T) {
 		t.Errorf("its original is %s", got)
 	}
 }
+
+// Times have no year: over its end, and where the 29th of February was another year's,
+// the nearest is meant.
+func TestMovedOverTheYearsEnd(t *testing.T) {
+	for _, c := range []struct{ told, at, now, want string }{
+		{"1231235955", "2028-01-01 00:00:05", "2028-03-31 00:00:05", "0330235955"},
+		{"0101000003", "2027-12-31 23:59:55", "2028-03-30 23:59:55", "0331000003"},
+		{"0229120000", "2028-02-29 12:00:00", "2029-02-28 12:00:00", "0228120000"},
+		{"0229120000", "2029-03-01 12:00:00", "2029-03-02 12:00:00", "0302120000"},
+		{"0230120000", "2028-03-01 12:00:00", "2028-03-02 12:00:00", "0230120000"},
+	} {
+		at, _ := time.Parse(time.DateTime, c.at)
+		now, err := time.Parse(time.DateTime, c.now)
+		if got := string(moved(c.told, at, now.Sub(at))); got != c.want || err != nil {
+			t.Errorf("%s of %s at %s is %s, want %s; %v", c.told, c.at, c.now, got, c.want, err)
+		}
+	}
+}

@@ -178,8 +178,8 @@ func (j *judgement) repeats(recent, today int64) bool {
 // newFor is how many days a merchant is new.
 const newFor = 30
 
-// surge finds a new merchant that sells more than it declared (R05): in the month
-// of its beginning and this one together, as limits count them.
+// surge finds a new merchant that sells more than it declared (R05): in this month and,
+// if it began before it, the one before together, as limits count them.
 func (j *judgement) surge(e *Engine, req *txn.Request) bool {
 	m, times := req.Acceptor, int64(j.policy.Patterns.SurgeTimes)
 	if times == 0 || m.Turnover == 0 || m.Since == 0 || req.Day.Since(m.Since) >= newFor {
@@ -189,7 +189,8 @@ func (j *judgement) surge(e *Engine, req *txn.Request) bool {
 	copy(p.ID[:], m.ID[:])
 	volume := saturated(e.MonthUsageOf(req.Day, p).Minor, req.Amount.Minor)
 	if monthOf(m.Since) != monthOf(req.Day) {
-		volume = saturated(volume, e.MonthUsageOf(m.Since, p).Minor)
+		before := (monthOf(req.Day)*100 + 1).Before() // February's end on the 1st of March, also for who began on the 31st of January
+		volume = saturated(volume, e.MonthUsageOf(before, p).Minor)
 	}
 	bound := m.Turnover * times
 	if bound/times != m.Turnover {

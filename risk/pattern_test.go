@@ -220,6 +220,24 @@ func TestR05NewMerchantSellsMoreThanDeclared(t *testing.T) {
 	}
 }
 
+// Who began on the 31st of January is new on the 1st of March, when January's counters
+// are gone: what counts is February's.
+func TestR05AfterAShortMonth(t *testing.T) {
+	e, req := engine(t), good()
+	h := HoldOf(req)
+	h.Card = txn.CardToken{2}
+	h.Day, h.Minor = 20270228, 3_000_00
+	e.Restore(h)
+	req.Day, req.Acceptor.Since, req.Acceptor.Turnover, req.Amount.Minor = 20270301, 20270131, 1_000_00, 1
+	v := e.Assess(req)
+	for f := range v.Findings.All() {
+		if f == (txn.Finding{Rule: ruleR05, Action: txn.ActionHold, Seen: 3_000_01, Bound: 3_000_00}) {
+			return
+		}
+	}
+	t.Errorf("told %q and found %+v", v.Reason, v.Findings)
+}
+
 func TestR06CardTesting(t *testing.T) {
 	runPast(t, ruleR06, []pastRow{
 		{"fourth refusal before", []history{{4, time.Minute, declined("55")}}, nil, txn.Finding{}, 0},

@@ -60,6 +60,10 @@ func (f *archiveFlags) limit(cfg *config, rule string, latest func(today txn.Dat
 	return before, nil
 }
 
+// yearsBefore is the day so many years before d; before a 29th of February that is the
+// 1st of March where the year has none.
+func yearsBefore(d txn.Date, years int) txn.Date { return (d - txn.Date(years)*1_00_00).Plus(0) }
+
 func ledgerArchiveCommand(c *console) *cobra.Command {
 	f := &archiveFlags{}
 	cmd := f.on(&cobra.Command{
@@ -231,7 +235,7 @@ Exit code 3: the date is too late, and nothing was removed.`,
 			ctx := cmd.Context()
 			return f.with(ctx, func(l *openedLedger, in settlement.ArchiveInput) error {
 				years := l.config.Ledger.RetentionYears
-				before, err := f.limit(l.config, fmt.Sprintf("ledger.retention_years keeps %d years", years), func(today txn.Date) txn.Date { return today - txn.Date(years)*1_00_00 })
+				before, err := f.limit(l.config, fmt.Sprintf("ledger.retention_years keeps %d years", years), func(today txn.Date) txn.Date { return yearsBefore(today, years) })
 				if err != nil {
 					return err
 				}

@@ -62,3 +62,12 @@ func TestLedgerArchive(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is told as the first day that is kept is a day.
+func TestYearsBefore(t *testing.T) {
+	for day, want := range map[txn.Date]txn.Date{20280229: 20230301, 20280301: 20230301, 20271231: 20221231} {
+		if got := yearsBefore(day, 5); got != want {
+			t.Errorf("five years before %s: %s, want %s", day, got, want)
+		}
+	}
+}

@@ -117,15 +117,17 @@ func (c *config) notesOnSettlement(now time.Time) []string {
 	return []string{"settlement.schedule: days cannot be settled: " + why}
 }
 
-// checkPayouts says why nobody could be paid for the day that now is.
+// checkPayouts says why the business day that now is could not be settled when it is due.
 func (c *config) checkPayouts(now time.Time) error {
 	t, err := c.payoutTerms()
 	if err != nil {
 		return err
 	}
-	day, err := c.businessDay()
+	calendar, err := c.businessDay()
 	if err != nil {
 		return err
 	}
-	return t.Calendar.Told(day.Of(now).After())
+	today := calendar.Of(now)
+	run := calendar.Start(today.After()).Add(c.Settlement.Schedule)
+	return t.Ready(today, txn.MakeDate(run.In(calendar.Zone)))
 }

@@ -101,3 +101,25 @@ terminals:
 	config("data_dir: "+strings.Repeat("long", 30)+"\n", "")
 	check(exitUsage, "", "data_dir: the path of control.sock must have at most 107 bytes, it has ")
 }
+
+// The last working day of 2028 is a Friday, paid in 2029: what its run will want of the
+// calendar is told that day, not in the night.
+func TestCheckLooksForTheDayOfPayment(t *testing.T) {
+	t.Parallel()
+	cfg, err := loadConfig("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.DataDir, cfg.Settlement.Schedule = t.TempDir(), time.Hour
+	write(t, cfg.DataDir, "payouts.yaml", "version: 1\npayer: {name: Us, accounts: [{currency: CNY, name: Us, number: '1', bank: '105290000012'}]}\n")
+	write(t, cfg.DataDir, "calendar.yaml", "version: 1\nyears:\n  - {year: 2028, holidays: []}\n")
+	for day, known := range map[string]bool{"2028-12-28": true, "2028-12-29": false, "2028-12-31": false} {
+		now, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.checkPayouts(now); (err == nil) != known || !known && !strings.Contains(err.Error(), "does not have the year 2029") {
+			t.Errorf("on %s: %v", day, err)
+		}
+	}
+}

@@ -51,6 +51,7 @@ func TestParseRefuses(t *testing.T) {
 		{"packed digit over 9", testCUP, unhex(t, head+"0200 2000000000000000 0000A0"), 3, 21, "must be decimal digits"},
 		{"left pad nibble", testCUP, unhex(t, head+"0200 0000020000000000 1001"), 23, 21, "must be padded with a zero nibble"},
 		{"right pad nibble", testCUP, unhex(t, head+"0200 0000040000000000 0511"), 22, 21, "must be padded with a nibble of 0 or F"},
+		{"right pad nibble that is nearly F", testCUP, unhex(t, head+"0200 0000040000000000 051E"), 22, 21, "must be padded with a nibble of 0 or F"},
 		{"packed digit before a right pad", testCUP, unhex(t, head+"0200 4000000000000000 03 62AF"), 2, 22, "must be decimal digits"},
 		{"right pad nibble of a track", testCUP, unhex(t, head+"0200 0000000020000000 05 62E201"), 35, 22, "must be padded with a nibble of 0 or F"},
 		{"ASCII digit", testHex, []byte("0200200000000000000000 000"), 3, 20, "must be decimal digits"},

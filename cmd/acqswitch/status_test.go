@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -34,6 +35,22 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("exit %d", code)
 	}
 	s.cli(of...).check(t, exitUnreachable, "", "no switch serves")
+}
+
+// TestStatusOfHosts asks a switch of whose issuer's two hosts one is away.
+func TestStatusOfHosts(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	s.server.stop(os.Interrupt)
+	config := strings.Replace(read(t, filepath.Join(s.dir, "acqswitch.yaml")), fmt.Sprintf("address: %q, dialect", s.issuer), fmt.Sprintf("address: [\"127.0.0.1:1\", %q], connections: 2, dialect", s.issuer), 1)
+	write(t, s.dir, "acqswitch.yaml", config)
+	s.start()
+	r := s.cli("status", "--config", "acqswitch.yaml")
+	r.check(t, exitRefused, "1 of 2  "+s.issuer, "")
+	r.check(t, exitRefused, "wrong: issuer east has 1 of its 2 links", "")
+	if _, body := s.get("/metrics"); !strings.Contains(body, `acq_link_down{issuer="east"} 1`) {
+		t.Error("the missing link is not counted")
+	}
 }
 
 // TestStatusWithoutTables asks a switch that started while its database was away.

@@ -510,7 +510,11 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"address", func(c *Config) { c.Hosts = Hosts{"nowhere"} }},
 		{"address", func(c *Config) { c.Hosts = nil }},
 		{"address", func(c *Config) { c.Hosts = Hosts{"a:1", "b:1", "a:1"} }},
-		{"address", func(c *Config) { c.Hosts = make(Hosts, 17) }},
+		{"address", func(c *Config) {
+			for port := range connectionsMax { // one too many
+				c.Hosts = append(c.Hosts, fmt.Sprint("h:", port))
+			}
+		}},
 		{"bins", func(c *Config) { c.BINs = nil }},
 		{"bins", func(c *Config) { c.BINs = []string{"62x"} }},
 		{"connections", func(c *Config) { c.Connections = 17 }},

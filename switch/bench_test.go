@@ -115,7 +115,7 @@ func newMall(b *testing.B, terminals int, crowded bool) *mall {
 			case 2:
 				e.Digits(2, []byte(pan))
 			case 35:
-				e.Digits(35, []byte(pan+"D30122010000012300"))
+				e.Digits(35, []byte(pan+"D49122010000012300"))
 			case 41:
 				e.Text(41, terminal.ID[:])
 			case 42:

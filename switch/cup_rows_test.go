@@ -68,7 +68,7 @@ func TestMessagesWithoutMAC(t *testing.T) {
 	x.signOn()
 	financial := func(processing, more string) []put {
 		return []put{{3, processing, false}, {4, "000000001000", false}, {11, "000009", false}, {22, "021", false}, {25, "00", false},
-			{35, testPAN + "D30121010000012300", false}, {37, "112109310002", false}, {38, "A1B2C3", false}, {39, "98", false}, {41, "10000001", false}, {42, "999290054110001", false}, {49, "156", false},
+			{35, testPAN + "D49121010000012300", false}, {37, "112109310002", false}, {38, "A1B2C3", false}, {39, "98", false}, {41, "10000001", false}, {42, "999290054110001", false}, {49, "156", false},
 			{53, "0600000000000000", false}, {55, "\x9f\x36\x02\x00\x01\x95\x05\x00\x00\x00\x00\x00", true}, {60, more, false}, {61, "0000010000021121", false}}
 	}
 	manage := func(more string) []put {
@@ -118,7 +118,7 @@ func TestOrderOfValidation(t *testing.T) {
 	}
 	build := func(m message) []byte {
 		fields := []put{{3, "000000", false}, {4, m.amount, false}, {11, m.stan, false}, {22, "021", false}, {25, "00", false},
-			{35, testPAN + "D30121010000012300", false}, {41, m.tid, false}, {42, m.mid, false}, {49, "156", false}, {53, "0600000000000000", false}, {60, "22" + m.batch + "00020", false}}
+			{35, testPAN + "D49121010000012300", false}, {41, m.tid, false}, {42, m.mid, false}, {49, "156", false}, {53, "0600000000000000", false}, {60, "22" + m.batch + "00020", false}}
 		if m.noSTAN {
 			fields = append(fields[:2:2], fields[3:]...)
 		}

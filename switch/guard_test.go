@@ -233,7 +233,7 @@ func (x *secured) sale(stan string, enciphered bool) []byte {
 		security = "2610000000000000"
 	}
 	b := x.frame(0x0200, 64, put{3, "000000", false}, put{4, "000000001000", false}, put{11, stan, false}, put{22, "021", false}, put{25, "00", false}, put{26, "12", false},
-		put{35, testPAN + "D301210100000123000"[:18], false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
+		put{35, testPAN + "D491210100000123000"[:18], false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
 		put{52, string(block), true}, put{53, security, false}, put{60, "2200000100020", false})
 	if enciphered {
 		var m iso.Message
@@ -262,7 +262,7 @@ func TestSecuredSale(t *testing.T) {
 			t.Error("the answer's MAC is wrong")
 		}
 		got := x.asked[i]
-		if pan := string(got.PAN.Append(nil)); pan != testPAN || string(got.Track2) != testPAN+"=30121010000012300" || string(got.Expiry[:]) != "3012" {
+		if pan := string(got.PAN.Append(nil)); pan != testPAN || string(got.Track2) != testPAN+"=49121010000012300" || string(got.Expiry[:]) != "4912" {
 			t.Errorf("the bank got a card of %d digits and a track of %d", len(pan), len(got.Track2))
 		}
 		if pin, err := algo.DecipherPIN(nil, x.zpk, algo.PINISO0, got.PINBlock, []byte(testPAN)); err != nil || string(pin) != "123456" {
@@ -399,7 +399,7 @@ func TestPINThatCannotBeSentOnIsOurTrouble(t *testing.T) {
 		}
 		block[0] ^= spoil
 		return x.frame(0x0220, 64, put{3, "200000", false}, put{4, "000000000400", false}, put{11, stan, false}, put{22, "021", false}, put{25, "00", false}, put{26, "12", false},
-			put{35, testPAN + "D301210100000123000"[:18], false}, put{37, string(ans.RRN[:]), false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
+			put{35, testPAN + "D491210100000123000"[:18], false}, put{37, string(ans.RRN[:]), false}, put{41, "10000001", false}, put{42, "999290054110001", false}, put{49, "156", false},
 			put{52, string(block), true}, put{53, "2600000000000000", false}, put{60, "25000001000", false}, put{61, "0000010000020000000", false})
 	}
 	told := func(what string, b []byte, reason txn.Reason, code string) {

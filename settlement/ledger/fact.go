@@ -126,14 +126,15 @@ var (
 	// $1 day, $2 position, $3 RRN
 	factsOfRRN = `SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $1 AND rrn = $3 AND ` + counts("txn", "$2")
 
-	selectFactRRN = facts(factsOfRRN)
+	selectFactRRN = facts(factsOfRRN, "")
 )
 
 // facts completes chosen rows with their deals. By merchant and journal position,
-// which is the order of everything that is made of them. Their originals are looked
+// which is the order of everything that is made of them; merchants by their bytes, also
+// where the database sorts as a language does (collate). Their originals are looked
 // up one by one, in one text, for the few that name one: a join makes PostgreSQL sort
 // all transactions of all days, where it has statistics.
-func facts(chosen string) string {
+func facts(chosen, collate string) string {
 	original := `FROM txn AS root WHERE root.merchant_id || '' = c.merchant_id AND root.id = c.original_id
 		AND root.request IN ` + kindsWhere(func(k txn.Kind) bool { return k.Totals() == txn.Debit })
 	return `WITH chosen AS (` + chosen + `)
@@ -150,7 +151,7 @@ func facts(chosen string) string {
 				AND deed.original_id = c.original_id AND deed.original_id <> 0 AND deed.position < c.position AND ` + counts("deed", "c.cut") + `), 0)
 			` + original + `), 0) END
 	FROM chosen AS c
-	ORDER BY c.merchant_id, c.position`
+	ORDER BY c.merchant_id` + collate + `, c.position`
 }
 
 var outcomes = valuesOf[txn.Outcome]()
@@ -158,7 +159,7 @@ var outcomes = valuesOf[txn.Outcome]()
 // Facts calls fn with what the run of a day covers: by merchant and position.
 // The fact is overwritten by the next call. It holds one row at a time; the
 // database sorts on its disk.
-func (q queries) Facts(ctx context.Context, r *Run, prior uint64, fn func(*Fact) error) error {
+func (q *Snapshot) Facts(ctx context.Context, r *Run, prior uint64, fn func(*Fact) error) error {
 	chosen, args := factsOfRun, []any{r.Day.String(), int64(r.Position), int64(prior)}
 	err := q.rows(ctx, "look for what was stored late", func(scan func(...any) error) error {
 		var day string
@@ -170,7 +171,7 @@ func (q queries) Facts(ctx context.Context, r *Run, prior uint64, fn func(*Fact)
 	if err != nil {
 		return err
 	}
-	return q.facts(ctx, fn, facts(chosen), args...)
+	return q.facts(ctx, fn, facts(chosen, q.collate), args...)
 }
 
 // FactsByRRN are the facts of a day and retrieval reference number that count up

@@ -21,11 +21,18 @@ type queries struct {
 }
 
 // Snapshot answers all queries from one state of the ledger.
-type Snapshot struct{ queries }
+type Snapshot struct {
+	queries
+	collate string // that sorts texts by their bytes
+}
 
 // Read calls fn with a snapshot, which is of no use after fn returned.
 func (l *Ledger) Read(ctx context.Context, fn func(*Snapshot) error) error {
-	return l.db.View(ctx, func(tx *sql.Tx) error { return fn(&Snapshot{queries{tx}}) })
+	collate := ""
+	if l.db.Postgres() {
+		collate = ` COLLATE "C"`
+	}
+	return l.db.View(ctx, func(tx *sql.Tx) error { return fn(&Snapshot{queries{tx}, collate}) })
 }
 
 const selectPosition = `SELECT position FROM drain WHERE name = 'journal'`

@@ -39,11 +39,20 @@ func SQLite(t testing.TB) string {
 // Postgres is the DSN of an empty database, dropped at the end of the test.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	return PostgresWith(t)
+}
+
+// English makes a database sort texts as English does, not by their bytes.
+const English = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+
+// PostgresWith is Postgres with options of CREATE DATABASE.
+func PostgresWith(t testing.TB, options ...string) string {
+	t.Helper()
 	base, err := serverURL()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dsn, drop, err := Create(base)
+	dsn, drop, err := Create(base, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,10 +64,11 @@ func Postgres(t testing.TB) string {
 	return dsn
 }
 
-// Create makes an empty database on a server and says how to drop it.
-func Create(server *url.URL) (dsn string, drop func() error, err error) {
+// Create makes an empty database on a server, with options of CREATE DATABASE, and
+// says how to drop it.
+func Create(server *url.URL, options ...string) (dsn string, drop func() error, err error) {
 	name := "acqtest_" + strings.ToLower(rand.Text()[:12])
-	if err := admin(server, "CREATE DATABASE "+name); err != nil {
+	if err := admin(server, strings.Join(append([]string{"CREATE DATABASE", name}, options...), " ")); err != nil {
 		return "", nil, err
 	}
 	u := *server

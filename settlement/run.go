@@ -229,6 +229,9 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 			break
 		}
 	}
+	if in.Early { // the switch goes on: what it recorded since the journal was opened is in the next run
+		run.Position = min(run.Position, uint64(j.Last()))
+	}
 	if run.Acts, err = in.Ledger.LastAct(ctx); err != nil {
 		return nil, err
 	}

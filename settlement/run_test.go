@@ -340,16 +340,18 @@ func checkBooks(t interface {
 	}
 	alone := map[string]int64{}
 	p := newPricer(ctx, w.ledger, runs, nil)
-	err = w.ledger.Facts(ctx, &runs[at], prior, func(f *ledger.Fact) error {
-		one, err := p.price(f)
-		for _, posting := range book.Post(nil, &one.Result) {
-			issuer := txn.IssuerID{}
-			if posting.Account == book.IssuerReceivable {
-				issuer = f.Issuer
+	err = w.ledger.Read(ctx, func(s *ledger.Snapshot) error {
+		return s.Facts(ctx, &runs[at], prior, func(f *ledger.Fact) error {
+			one, err := p.price(f)
+			for _, posting := range book.Post(nil, &one.Result) {
+				issuer := txn.IssuerID{}
+				if posting.Account == book.IssuerReceivable {
+					issuer = f.Issuer
+				}
+				alone[fmt.Sprintf("%s, currency %s, %s on %s of %s", f.Merchant, f.Amount.Currency, posting.Item, posting.Account, issuer)] += posting.Minor
 			}
-			alone[fmt.Sprintf("%s, currency %s, %s on %s of %s", f.Merchant, f.Amount.Currency, posting.Item, posting.Account, issuer)] += posting.Minor
-		}
-		return err
+			return err
+		})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -932,6 +934,12 @@ func TestEarly(t *testing.T) {
 	early := func(day txn.Date) (*RunResult, error) {
 		in := w.input(day)
 		in.Early = true
+		in.OpenJournal = func() (Journal, error) { // the switch goes on
+			j := &memJournal{t: t, first: 1, recs: slices.Clone(w.journal.recs)}
+			w.put(deed(3+len(w.entries), txn.KindSale, "M1", day, 40_00, 0))
+			w.drained()
+			return j, nil
+		}
 		return Settle(t.Context(), in)
 	}
 	if _, err := early(day2); err == nil || !strings.Contains(err.Error(), "it is in the future") {
@@ -950,8 +958,34 @@ func TestEarly(t *testing.T) {
 		t.Errorf("%s is due: %v", due, err)
 	}
 	w.now = runCalendar.Start(day3)
-	if r, err := early(day2); err != nil || len(r.Totals) != 1 || r.Totals[0].Sales != 20_00 {
+	if r, err := early(day2); err != nil || len(r.Totals) != 1 || r.Totals[0].Sales != 20_00+40_00 {
 		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// A database that sorts as a language does has "m1" before "M2", where by their bytes
+// "M2" is first; both are owed something from the day before.
+func TestMerchantsInALanguagesOrder(t *testing.T) {
+	w := newTown(t, ledgertest.PostgresWith(t, ledgertest.English))
+	w.put(deed(1, txn.KindSale, "m1", day1, 10_00, 0), deed(2, txn.KindSale, "M2", day1, 20_00, 0),
+		deed(3, txn.KindSale, "m1", day2, 30_00, 0), deed(4, txn.KindSale, "M2", day2, 40_00, 0))
+	w.drained()
+	for _, day := range []txn.Date{day1, day2} {
+		in := w.input(day)
+		in.Fees = func() (*fee.Schedule, error) {
+			return fee.Load(fee.File{Name: "fees", Text: []byte(strings.NewReplacer("mid: M1", "mid: m1").Replace(runFees))}, fee.File{Name: "cards", Text: []byte(runCards)}, nil)
+		}
+		r, err := Settle(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var merchants []string
+		for _, row := range rowsOf(t, filepath.Join(r.Directory, positionsFile)) {
+			merchants = append(merchants, row["merchant"])
+		}
+		if want := []string{"M2", "m1"}; !slices.Equal(merchants, want) {
+			t.Errorf("%s: positions of %v, want %v", day, merchants, want)
+		}
 	}
 }
 

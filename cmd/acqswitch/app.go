@@ -52,7 +52,7 @@ type app struct {
 	telemetry *telemetry.Telemetry
 	registry  *registry.Store
 	office    *office.Office // nil: the registry is a file
-	version   int64          // of the office's registry that is in force at start
+	version   office.Version // of the office's registry that is in force at start
 	journal   *journal.Journal
 	ledger    *ledger.Ledger
 	db        *sqldb.DB // the ledger's database, for all else that keeps rows

@@ -115,7 +115,11 @@ func keepPolicy(cfg *config, v *policy.Version) error {
 
 // followPolicies puts each version that is approved in force, until ctx ends.
 func (a *app) followPolicies(ctx context.Context) error {
-	return a.policies.Follow(ctx, a.risk.Policy().Number, policyEvery, func(v *policy.Version) error {
+	since := policy.InForceAs{Number: a.risk.Policy().Number}
+	if text, err := os.ReadFile(policyPath(a.cfg, since.Number)); err == nil { // else it is put in force once more
+		since.Hash = policy.HashOf(string(text))
+	}
+	return a.policies.Follow(ctx, since, policyEvery, func(v *policy.Version) error {
 		p, err := v.Policy()
 		if err == nil {
 			err = a.putInForce(p)

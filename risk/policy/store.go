@@ -194,21 +194,30 @@ func (s *Store) List(ctx context.Context) (list []Version, err error) {
 	return list, err
 }
 
+// InForceAs is which version is in force. Its hash tells it from another one of that
+// number: a database that was restored may have lost versions and got new ones since.
+type InForceAs struct {
+	Number uint32
+	Hash   string
+}
+
 // Follow calls take with the version in force whenever that has changed, first if it
-// is not since, until ctx ends. It looks at the given interval. An error of take or of
-// the database goes to complain, once for each version, and is tried again.
-func (s *Store) Follow(ctx context.Context, since uint32, every time.Duration, take func(*Version) error, complain func(error)) error {
-	var said string
+// is not since, until ctx ends. It looks at the given interval. An error of take, and
+// that the database is away, goes to complain once, and is tried again.
+func (s *Store) Follow(ctx context.Context, since InForceAs, every time.Duration, take func(*Version) error, complain func(error)) error {
+	var said *InForceAs // what complain was told of: a version, or the zero one of a database that is away
 	for {
-		err := s.follow(ctx, &since, take)
+		now, err := s.follow(ctx, since, take)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err == nil:
-			said = ""
-		case err.Error() != said:
-			said = err.Error()
+		case err == nil && now.Number != 0:
+			since = now
+		case err != nil && (said == nil || *said != now):
 			complain(err)
+		}
+		if said = nil; err != nil {
+			said = &now
 		}
 		select {
 		case <-ctx.Done():
@@ -218,24 +227,23 @@ func (s *Store) Follow(ctx context.Context, since uint32, every time.Duration, t
 	}
 }
 
-func (s *Store) follow(ctx context.Context, since *uint32, take func(*Version) error) error {
+func (s *Store) follow(ctx context.Context, since InForceAs, take func(*Version) error) (now InForceAs, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	var number uint32
-	if err := s.db.Read.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM risk_policy`).Scan(&number); err != nil {
-		return failed("look for a policy", err)
+	err = s.db.Read.QueryRowContext(ctx, `SELECT number, hash FROM risk_policy ORDER BY number DESC LIMIT 1`).Scan(&now.Number, &now.Hash)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return now, nil
+	case err != nil:
+		return now, failed("look for a policy", err)
+	case now == since:
+		return now, nil
 	}
-	if number == *since || number == 0 {
-		return nil
-	}
-	v, err := s.Get(ctx, number)
+	v, err := s.Get(ctx, now.Number)
 	if err == nil {
 		err = take(&v)
 	}
-	if err == nil {
-		*since = number
-	}
-	return err
+	return now, err
 }
 
 const lookWithin = 10 * time.Second
@@ -261,7 +269,7 @@ func get(ctx context.Context, tx *sql.Tx, number uint32) (Version, error) {
 	if err != nil {
 		return v, failed(fmt.Sprintf("read policy %d", number), err)
 	}
-	if v.Hash != hashOf(v.Document) {
+	if v.Hash != HashOf(v.Document) {
 		return v, fmt.Errorf("policy %d was changed in the database: its document has not its hash", number)
 	}
 	return v, nil
@@ -275,7 +283,7 @@ func scan(into func(...any) error) (v Version, err error) {
 }
 
 func insert(ctx context.Context, tx *sql.Tx, v *Version) error {
-	v.Hash, v.At = hashOf(v.Document), time.Now().UTC().Truncate(time.Microsecond)
+	v.Hash, v.At = HashOf(v.Document), time.Now().UTC().Truncate(time.Microsecond)
 	_, err := tx.ExecContext(ctx, `INSERT INTO risk_policy (number, hash, document, proposal, restores, by_whom, approved_by, reason, at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		int64(v.Number), v.Hash, v.Document, v.Proposal, int64(v.Restores), v.By, v.ApprovedBy, v.Reason, v.At.UnixMicro())
@@ -307,7 +315,8 @@ func claimNumbers(ctx context.Context, tx *sql.Tx, p *risk.Policy, policy uint32
 	return nil
 }
 
-func hashOf(document string) string {
+// HashOf is the hash of a document.
+func HashOf(document string) string {
 	sum := sha256.Sum256([]byte(document))
 	return hex.EncodeToString(sum[:])
 }

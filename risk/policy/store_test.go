@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -190,7 +191,7 @@ func TestFollow(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- s.Follow(ctx, 1, 10*time.Millisecond, func(v *Version) error {
+			ended <- s.Follow(ctx, InForceAs{1, HashOf("version: 1\n")}, 10*time.Millisecond, func(v *Version) error {
 				if v.Number == 3 {
 					return errors.New("not this one")
 				}
@@ -211,6 +212,14 @@ func TestFollow(t *testing.T) {
 		if n := <-took; n != 4 {
 			t.Errorf("took %d", n)
 		}
+		// A database that was restored lost it, and has another one of that number.
+		restored := withRule("1003", "four")
+		if _, err := s.db.Write.ExecContext(t.Context(), `UPDATE risk_policy SET document = $1, hash = $2 WHERE number = 4`, restored, HashOf(restored)); err != nil {
+			t.Fatal(err)
+		}
+		if n := <-took; n != 4 {
+			t.Errorf("took %d", n)
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -219,4 +228,44 @@ func TestFollow(t *testing.T) {
 			t.Errorf("complained again: %v", <-complaints)
 		}
 	})
+}
+
+// That the database is away is told once, also where each try fails in other words: of
+// a proxy without a server behind it, each names the port that it came from.
+func TestFollowOfADatabaseThatIsAway(t *testing.T) {
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	tries := make(chan struct{}, 1000)
+	go func() {
+		for {
+			conn, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+			tries <- struct{}{}
+		}
+	}()
+	db, err := sqldb.Open("postgres://u@" + proxy.Addr().String() + "/d?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	complaints := 0
+	go func() {
+		ended <- NewStore(db, nil).Follow(ctx, InForceAs{}, time.Millisecond, nil, func(error) { complaints++ })
+	}()
+	for range 10 {
+		<-tries
+	}
+	stop()
+	if err := <-ended; err != nil || complaints != 1 {
+		t.Errorf("%d complaints, %v", complaints, err)
+	}
 }

@@ -3,6 +3,7 @@ package office
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -27,8 +28,19 @@ const (
 	loadGCPercent = 20
 )
 
+// Version is a state of the registry: its last change, 0 before the first. Its time
+// tells it from another one of that number: a server that a standby took the place of,
+// or that was restored, may have lost changes and have got new ones since.
+type Version struct {
+	Number int64
+	at     int64
+}
+
+// errEmptied: a database that has nothing where it had a registry is not believed.
+var errEmptied = errors.New("the database has lost all of the registry: restore it, or import the registry again")
+
 // Snapshot is the registry as requests need it, and its version.
-func (o *Office) Snapshot(ctx context.Context) (s *registry.Snapshot, version int64, err error) {
+func (o *Office) Snapshot(ctx context.Context) (s *registry.Snapshot, version Version, err error) {
 	err = o.db.View(ctx, func(tx *sql.Tx) error {
 		if version, err = readVersion(ctx, tx); err != nil {
 			return err
@@ -39,11 +51,21 @@ func (o *Office) Snapshot(ctx context.Context) (s *registry.Snapshot, version in
 	return s, version, err
 }
 
-func readVersion(ctx context.Context, tx *sql.Tx) (version int64, err error) {
-	if err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM change`).Scan(&version); err != nil {
-		return 0, failed("read the version of the registry", err)
+func readVersion(ctx context.Context, tx *sql.Tx) (Version, error) {
+	return scanVersion(tx.QueryRowContext(ctx, `SELECT number, at FROM change ORDER BY number DESC LIMIT 1`))
+}
+
+// lost says that a version is none of the database's any more.
+func lost(ctx context.Context, tx *sql.Tx, v Version) (bool, error) {
+	found, err := scanVersion(tx.QueryRowContext(ctx, `SELECT number, at FROM change WHERE number = $1`, v.Number))
+	return found != v, err
+}
+
+func scanVersion(row *sql.Row) (v Version, err error) {
+	if err = row.Scan(&v.Number, &v.at); errors.Is(err, sql.ErrNoRows) {
+		err = nil
 	}
-	return version, nil
+	return v, failed("read the version of the registry", err)
 }
 
 // load reads all rows. It asks for their number first: growing a slice of a
@@ -128,19 +150,28 @@ func eachText(ctx context.Context, tx *sql.Tx, fn func(string) error, query stri
 
 // amend is a snapshot of one version brought to the present one, and which that
 // is: row by row where little was changed, else made anew.
-func (o *Office) amend(ctx context.Context, s *registry.Snapshot, from int64) (next *registry.Snapshot, version int64, err error) {
+func (o *Office) amend(ctx context.Context, s *registry.Snapshot, from Version) (next *registry.Snapshot, version Version, err error) {
 	err = o.db.View(ctx, func(tx *sql.Tx) error {
 		if version, err = readVersion(ctx, tx); err != nil || version == from {
 			next = s
 			return err
 		}
-		c, few, err := changed(ctx, tx, from)
+		if version.Number == 0 {
+			return errEmptied
+		}
+		gone, err := lost(ctx, tx, from)
 		if err != nil {
 			return err
 		}
-		if few {
-			if next, few = s.Amend(c); few {
-				return nil
+		if !gone {
+			c, few, err := changed(ctx, tx, from.Number)
+			if err != nil {
+				return err
+			}
+			if few {
+				if next, few = s.Amend(c); few {
+					return nil
+				}
 			}
 		}
 		next, err = load(ctx, tx)
@@ -255,7 +286,7 @@ func (r *changeReader) machine(ctx context.Context, serial string) error {
 // Follow puts the present snapshot in force whenever the registry is changed, by
 // this process or another, within a second, until ctx ends. What cannot be read
 // leaves the one that is in force; it is tried again.
-func (o *Office) Follow(ctx context.Context, s *registry.Snapshot, version int64, put func(*registry.Snapshot), log *slog.Logger) error {
+func (o *Office) Follow(ctx context.Context, s *registry.Snapshot, version Version, put func(*registry.Snapshot), log *slog.Logger) error {
 	notice := make(chan struct{}, 1)
 	listening := make(chan bool, 1)
 	ended := make(chan struct{})
@@ -298,10 +329,13 @@ func (o *Office) Follow(ctx context.Context, s *registry.Snapshot, version int64
 		if now == version {
 			continue
 		}
+		if now.Number <= version.Number {
+			log.Warn("the database has lost changes of the registry; what it has now comes into force", "was", version.Number)
+		}
 		s, version = next, now
 		put(s)
 		merchants, terminals := s.Len()
-		log.Info("registry is in force", "version", version, "merchants", merchants, "terminals", terminals)
+		log.Info("registry is in force", "version", version.Number, "merchants", merchants, "terminals", terminals)
 	}
 }
 

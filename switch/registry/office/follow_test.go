@@ -3,6 +3,7 @@ package office
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -48,8 +49,8 @@ func TestAmend(t *testing.T) {
 			h.must(err)
 			anew, same, err := h.Snapshot(ctx)
 			h.must(err)
-			if now != same || now <= version {
-				h.t.Errorf("%s: version %d, %d, before %d", what, now, same, version)
+			if now != same || now.Number <= version.Number {
+				h.t.Errorf("%s: version %v, %v, before %v", what, now, same, version)
 			}
 			if a, b := rows(next), rows(anew); !reflect.DeepEqual(a, b) {
 				h.t.Errorf("%s:\n%v\n%v", what, a, b)
@@ -97,6 +98,48 @@ func TestAmend(t *testing.T) {
 		again, now, err := h.amend(ctx, s, version)
 		if h.must(err); again != s || now != version {
 			h.t.Error("nothing was changed, and another snapshot made")
+		}
+	})
+}
+
+// A server that a standby took the place of, or that was restored, has lost the last
+// changes: what it has is in force, also when it has as many again. One that has
+// nothing left is not believed.
+func TestAmendAfterALoss(t *testing.T) {
+	each(t, func(h *house) {
+		ctx := h.t.Context()
+		for _, id := range []string{mid, other} {
+			h.must(h.AddMerchant(ctx, li, shop(id)))
+			h.approve(id)
+		}
+		_, kept, err := h.Snapshot(ctx)
+		h.must(err)
+		var document string
+		h.must(h.db.Read.QueryRowContext(ctx, `SELECT document FROM merchant WHERE id = $1`, mid).Scan(&document))
+		h.must(h.StepMerchant(ctx, li, mid, "suspend"))
+		s, version, err := h.Snapshot(ctx)
+		h.must(err)
+		_, err = h.db.Write.ExecContext(ctx, `UPDATE merchant SET document = $1, status = 'active' WHERE id = $2`, document, mid)
+		h.must(err)
+		_, err = h.db.Write.ExecContext(ctx, `DELETE FROM change WHERE number > $1`, kept.Number)
+		h.must(err)
+		for _, what := range []string{"lost", "as many again"} {
+			next, now, err := h.amend(ctx, s, version)
+			h.must(err)
+			anew, same, err := h.Snapshot(ctx)
+			h.must(err)
+			if a, b := rows(next), rows(anew); now != same || !reflect.DeepEqual(a, b) {
+				h.t.Errorf("%s: version %v, %v\n%v\n%v", what, now, same, a, b)
+			}
+			if what == "lost" {
+				h.now = h.now.Add(time.Second)
+				h.must(h.StepMerchant(ctx, li, other, "suspend"))
+			}
+		}
+		_, err = h.db.Write.ExecContext(ctx, `DELETE FROM change`)
+		h.must(err)
+		if _, _, err := h.amend(ctx, s, version); !errors.Is(err, errEmptied) {
+			h.t.Errorf("%v, want %v", err, errEmptied)
 		}
 	})
 }

@@ -953,7 +953,7 @@ func TestImportSample(t *testing.T) {
 			h.t.Errorf("what was exported: %+v, %v", n, err)
 		}
 		if _, now, err := h.Snapshot(ctx); err != nil || now != version {
-			h.t.Errorf("version %d and %d, %v", version, now, err)
+			h.t.Errorf("version %v and %v, %v", version, now, err)
 		}
 	})
 }

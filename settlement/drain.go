@@ -41,6 +41,9 @@ type Store interface {
 // ErrAhead says that the ledger has records the journal does not.
 var ErrAhead = errors.New("the ledger is ahead of the journal: this is not the journal it was loaded from, or it lost its end")
 
+// ErrBehind says that the ledger lacks records which the journal has no more.
+var ErrBehind = errors.New("the ledger lacks what the journal no longer has: it is an old backup, or another switch's; restore a newer one")
+
 const (
 	// batchMax is the records of one SQL transaction. Half of them are intents,
 	// which are no rows. Terminals' rows stand all over the primary key, whose pages
@@ -168,7 +171,13 @@ func (d *Drain) follow(ctx context.Context) error {
 		return fatal{fmt.Errorf("drain at %d, journal at %d: %w", pos, last, ErrAhead)}
 	}
 	d.compared = true
-	d.reached(pos)
+	if had := journal.Position(d.position.Load()); pos < had {
+		d.log.Warn("the ledger has lost records that it had: a standby took its server's place, or it was restored; what people decided since is lost too", "records", uint64(had-pos))
+	}
+	d.reached(pos) // the journal keeps its head from here on
+	if first := d.journal.First(); pos+1 < first {
+		return fatal{fmt.Errorf("drain at %d, the journal begins at %d: %w", pos, first, ErrBehind)}
+	}
 	for {
 		if pos, err = d.copy(ctx, pos); err != nil {
 			return err
@@ -347,14 +356,16 @@ type DrainStats struct {
 	Lag      uint64 // records in the journal after it
 	Failures uint64 // SQL transactions that failed and were tried again
 	Rests    uint64 // times sales were given the processors
-	Err      error  // why the ledger fails now; nil when it does not
+	Err      error  // why the ledger fails now, or Run ended; nil when it does not
 }
 
 // Stats reads the live figures.
 func (d *Drain) Stats() DrainStats {
 	s := DrainStats{Position: d.position.Load(), Failures: d.failures.Load(), Rests: d.rests.Load()}
 	d.mu.Lock()
-	s.Err = d.lastErr
+	if s.Err = d.lastErr; d.ended != nil && d.ended != errEnded {
+		s.Err = d.ended
+	}
 	d.mu.Unlock()
 	if last := uint64(d.journal.Last()); last > s.Position {
 		s.Lag = last - s.Position

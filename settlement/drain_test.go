@@ -208,6 +208,7 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 		{"record that cannot be decoded", func(j *memJournal, _ *memStore) { j.appendRaw("\x04short") }, "record 11", txn.ErrRecordShort},
 		{"record of a newer version", func(j *memJournal, _ *memStore) { j.appendRaw("\xff") }, "record 11", txn.ErrRecordVersion},
 		{"ledger ahead of the journal", func(j *memJournal, s *memStore) { s.got = make([]txn.Record, 12) }, "drain at 12, journal at 10", ErrAhead},
+		{"ledger lacks what the journal dropped", func(j *memJournal, s *memStore) { j.truncate(6); s.got = make([]txn.Record, 4) }, "drain at 4, the journal begins at 6", ErrBehind},
 		{"record that is already there", func(_ *memJournal, s *memStore) {
 			s.fail = func(int) (error, bool) { return ledger.ErrRepeated, false }
 		}, "already in the ledger", ledger.ErrRepeated},
@@ -224,12 +225,44 @@ func TestDrainStopsRatherThanLoseARecord(t *testing.T) {
 				if c.is == txn.ErrRecordShort && len(s.got) != 0 {
 					t.Error("a batch was stored past the record")
 				}
+				if st := d.Stats(); !errors.Is(st.Err, c.is) || c.is == ErrBehind && st.Position != 4 {
+					t.Errorf("its figures: %+v", st)
+				}
 				if err := d.CatchUp(t.Context()); c.is != ErrAhead && !errors.Is(err, c.is) {
 					t.Errorf("CatchUp after the end: %v", err)
 				}
 			})
 		})
 	}
+}
+
+// A standby that takes over without the last commits is fed again, and it is told.
+func TestDrainIntoALedgerThatWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
+		s.fail = func(call int) (error, bool) {
+			if call == 2 {
+				s.got = s.got[:4]
+				return errors.New("server closed the connection"), false
+			}
+			return nil, true
+		}
+		var said strings.Builder
+		d := NewDrain(j, s, lagMax, slog.New(slog.NewTextHandler(&said, nil)))
+		stop := run(t, d)
+		time.Sleep(time.Second)
+		j.append(records(11, 1)...)
+		if err := d.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, s, 11)
+		if text := said.String(); strings.Count(text, "the ledger has lost records that it had") != 1 || !strings.Contains(text, "records=6") {
+			t.Errorf("it said:\n%s", text)
+		}
+	})
 }
 
 // What a restart appends at once must not hide that the journal lost its end.

@@ -95,7 +95,7 @@ const (
 
 func newChecks() []Check {
 	return []Check{
-		{Rule: RulePosition, Promise: "the ledger is not ahead of the journal"},
+		{Rule: RulePosition, Promise: "the ledger is not ahead of the journal, and lacks nothing that the journal no longer has"},
 		{Rule: RuleCopied, Promise: "each decided record up to the ledger's position is in the ledger once and equal, and nothing else is"},
 		{Rule: RuleFinding, Promise: "what the rules of risk found of each of these is in the ledger in its order and equal, and nothing else is"},
 		{Rule: RuleIntent, Promise: "each request an issuer may have seen has an earlier intent for the same thing"},

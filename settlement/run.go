@@ -206,6 +206,11 @@ func (in *RunInput) admit(ctx context.Context, runs []ledger.Run) (*ledger.Run, 
 	case in.Now.Before(over.Add(After)):
 		return nil, refuse("%s cannot be settled before %s: its last transactions may still be reversed", in.Day, over.Add(After).Format(time.RFC3339))
 	}
+	if dir := filepath.Join(in.Dir, in.Day.String()); !in.DryRun {
+		if _, err := os.Lstat(dir); err == nil {
+			return nil, refuse("%s cannot be settled: the ledger has lost its run, whose files are in %s and may be with the bank; restore a ledger that has it, or move them away to settle it anew", in.Day, dir)
+		}
+	}
 	j, err := in.OpenJournal()
 	if err != nil {
 		return nil, err

@@ -1059,6 +1059,37 @@ func TestTwoMachines(t *testing.T) {
 	})
 }
 
+// A standby that took over, or a restored backup, has no run of a day whose files may
+// be with the bank: they are not replaced by others.
+func TestRunThatTheLedgerLost(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, dsn string) {
+		w := newTown(t, dsn)
+		sampleDay(w)
+		w.settle(day1)
+		before := content(t, w.dir)
+		for _, table := range []string{"posting", "payout", "run"} {
+			if _, err := w.db.Write.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Settle(t.Context(), w.input(day1)); !errors.As(err, new(approval.Refusal)) || !strings.Contains(err.Error(), "the ledger has lost its run") {
+			t.Errorf("%v, want a refusal", err)
+		}
+		in := w.input(day1)
+		in.DryRun = true
+		if _, err := Settle(t.Context(), in); err != nil {
+			t.Error(err)
+		}
+		if after := content(t, w.dir); !reflect.DeepEqual(after, before) {
+			t.Error("the files were changed")
+		}
+		if err := os.Rename(filepath.Join(w.dir, day1.String()), filepath.Join(w.dir, "aside")); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(day1)
+	})
+}
+
 // TestFilesAreHealed holds that files that were changed or lost are put back as
 // they were, and that what was there is kept.
 func TestFilesAreHealed(t *testing.T) {

@@ -109,6 +109,9 @@ func (v *verifier) position() {
 		r.broken(RulePosition, 0, "the ledger holds records up to %d, the journal ends at %d", r.LedgerPosition, r.JournalLast)
 		return
 	}
+	if r.LedgerPosition+1 < r.JournalFirst {
+		r.broken(RulePosition, 0, "the ledger holds records up to %d, the journal begins at %d: nobody has those between", r.LedgerPosition, r.JournalFirst)
+	}
 	r.Lag = r.JournalLast - r.LedgerPosition
 }
 

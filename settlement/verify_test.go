@@ -661,6 +661,19 @@ func TestVerifySaysWhatItCouldNotCheck(t *testing.T) {
 	}
 }
 
+// An old backup of the ledger, and the journal's head is gone: nobody has what was
+// between.
+func TestVerifyOfALedgerBehindTheJournal(t *testing.T) {
+	recs := newHistoryMaker(7).history(100)
+	for behind, breaks := range []int64{0, 1, 1} {
+		j := newMemJournal(t, recs...)
+		j.truncate(50)
+		if r := verify(t, freshLedger(t), j, recs[:49-behind], nil); r.check(RulePosition).Breaks != breaks {
+			t.Errorf("%d behind: %s", behind, text(t, r))
+		}
+	}
+}
+
 func TestVerifyOfATruncatedJournal(t *testing.T) {
 	m := newHistoryMaker(7)
 	m.day = day - 5

@@ -42,6 +42,9 @@ func (v *Version) Policy() (risk.Policy, error) {
 // ErrNone: no version was ever put in force.
 var ErrNone = approval.Refuse("no policy was put in force yet: the built-in one is")
 
+// errLost: the database had the policy that is in force.
+var errLost = errors.New("the database has no policy any more: it was restored, or a standby took over without it; propose it again")
+
 // ErrUnknown: no version has this number.
 var ErrUnknown = approval.Refuse("there is no such policy")
 
@@ -232,6 +235,8 @@ func (s *Store) follow(ctx context.Context, since InForceAs, take func(*Version)
 	defer cancel()
 	err = s.db.Read.QueryRowContext(ctx, `SELECT number, hash FROM risk_policy ORDER BY number DESC LIMIT 1`).Scan(&now.Number, &now.Hash)
 	switch {
+	case errors.Is(err, sql.ErrNoRows) && since.Number > 0:
+		return now, errLost
 	case errors.Is(err, sql.ErrNoRows):
 		return now, nil
 	case err != nil:

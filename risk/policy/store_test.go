@@ -220,6 +220,12 @@ func TestFollow(t *testing.T) {
 		if n := <-took; n != 4 {
 			t.Errorf("took %d", n)
 		}
+		if _, err := s.db.Write.ExecContext(t.Context(), `DELETE FROM risk_policy`); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-complaints; err != errLost {
+			t.Error(err)
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)

@@ -96,7 +96,8 @@ func (c *config) schemas() []sqldb.Schema {
 }
 
 // makeTables brings the schemas of the database up to date, once.
-func (a *app) makeTables(ctx context.Context) error {
+func (a *app) makeTables(ctx context.Context) (err error) {
+	defer func() { a.noTables.Store(&err) }()
 	for _, s := range a.cfg.schemas() {
 		if err := a.db.Migrate(ctx, s); err != nil {
 			return err
@@ -110,7 +111,6 @@ func (a *app) makeTables(ctx context.Context) error {
 func (a *app) migrate(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := a.makeTables(ctx)
-		a.noTables.Store(&err)
 		if err == nil || errors.Is(err, sqldb.ErrNewer) {
 			return err
 		}

@@ -13,7 +13,6 @@ package sqldb
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,9 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
@@ -38,14 +35,6 @@ const (
 	retryPause  = 5 * time.Millisecond
 	migrateMax  = 5 // tries of one Migrate
 	migrateWait = 100 * time.Millisecond
-
-	// Where a DSN says nothing else: how long one server may take to let us in. It is less
-	// where there are others, for whoever asks may have no more than some seconds.
-	connectMax = 5 * time.Second
-	connectOne = 2 * time.Second
-
-	pingAfter = time.Second // that a connection rested, it is asked whether its server is there
-	pingMax   = 2 * time.Second
 )
 
 // DB is safe for concurrent use. Close it.
@@ -101,94 +90,6 @@ func (d *DB) openSQLite() (err error) {
 	return nil
 }
 
-func (d *DB) openPostgres() error {
-	cfg, err := d.server()
-	if err != nil {
-		return err
-	}
-	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
-	d.Write = sql.OpenDB(connector{stdlib.GetConnector(*cfg, stdlib.OptionShouldPing(silent))})
-	d.Write.SetMaxOpenConns(1)
-	d.Read = sql.OpenDB(connector{stdlib.GetConnector(*cfg, stdlib.OptionShouldPing(silent), stdlib.OptionAfterConnect(readOnly))})
-	d.Read.SetMaxOpenConns(readersMax)
-	return nil
-}
-
-// readOnly keeps a connection from writing. It is not a setting that the connection
-// begins with: one to a DSN of several servers with target_session_attrs=read-write
-// would then be taken for one to a standby.
-func readOnly(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, "SET default_transaction_read_only = on")
-	return err
-}
-
-// silent says that a connection which rested is to be given up: its server does not
-// answer. Without a bound of its own a server that is gone without a word would take
-// all the time of whoever asks, once for each connection that is left of it.
-func silent(ctx context.Context, p stdlib.ShouldPingParams) bool {
-	if p.IdleDuration < pingAfter {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, pingMax)
-	defer cancel()
-	return p.Conn.Ping(ctx) != nil // it is closed then, so that the ping which follows fails at once
-}
-
-// server is how PostgreSQL is reached.
-func (d *DB) server() (*pgx.ConnConfig, error) {
-	cfg, err := pgx.ParseConfig(d.dsn)
-	if err != nil {
-		return nil, err // pgx hides the password
-	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = connectMax
-		for _, f := range cfg.Fallbacks { // one may be the same server without TLS
-			if f.Host != cfg.Host || f.Port != cfg.Port {
-				cfg.ConnectTimeout = connectOne
-			}
-		}
-	}
-	cfg.RuntimeParams["application_name"] = "acqswitch"
-	return cfg, nil
-}
-
-// connector connects to PostgreSQL, and says in one line why it cannot: pgx has a
-// line for each address, and for each way to try it.
-type connector struct{ driver.Connector }
-
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, &connectError{err}
-	}
-	return conn, nil
-}
-
-type connectError struct{ error }
-
-func (e *connectError) Unwrap() error { return e.error }
-
-// Unreachable says that no connection to the database server could be made.
-func Unreachable(err error) bool {
-	var e *connectError
-	return errors.As(err, &e)
-}
-
-// Error tells what is said of several tries once.
-func (e *connectError) Error() string {
-	head, rest, _ := strings.Cut(e.error.Error(), "\n")
-	var tries []string
-	for line := range strings.Lines(rest) {
-		if line = strings.TrimSpace(line); !slices.Contains(tries, line) {
-			tries = append(tries, line)
-		}
-	}
-	if len(tries) == 0 {
-		return head
-	}
-	return head + " " + strings.Join(tries, "; ")
-}
-
 // Close closes the connections.
 func (d *DB) Close() error { return errors.Join(d.Read.Close(), d.Write.Close()) }
 
@@ -222,25 +123,35 @@ func (d *DB) Migrate(ctx context.Context, s Schema) error {
 	if err := d.Write.PingContext(ctx); err != nil {
 		return fmt.Errorf("connect to database: %w", err)
 	}
-	if _, _, err := d.version(ctx, p, s); err != nil {
-		return fmt.Errorf("migrate database: %w", err)
+	has, _, err := d.version(ctx, p, s)
+	if err == nil && has == 0 && d.postgres {
+		err = d.mayMake(ctx, s)
 	}
-	for try := 1; ; try++ {
+	for try := 1; err == nil; try++ {
 		// It fails where another process made the same tables meanwhile.
-		if _, err = p.Up(ctx); err == nil || try == migrateMax {
-			break
+		if _, err = p.Up(ctx); err == nil {
+			return nil
 		}
-		if sleep(ctx, migrateWait) != nil {
-			break
+		if try < migrateMax && sleep(ctx, migrateWait) == nil {
+			err = nil
 		}
 	}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" { // insufficient privilege
 		err = fmt.Errorf("%w; 'acqswitch ledger migrate' brings the tables up to date as a role that may", pg)
 	}
+	return fmt.Errorf("migrate database: %w", err)
+}
+
+// mayMake says what keeps us from making tables: a right, a schema, a server that is
+// read-only. goose tries for some seconds, and then names its own patience.
+func (d *DB) mayMake(ctx context.Context, s Schema) error {
+	tx, err := d.Write.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("migrate database: %w", err)
+		return err
 	}
-	return nil
+	defer tx.Rollback()
+	_, err = tx.ExecContext(ctx, "CREATE TABLE "+s.Versions+"_may (n BIGINT)")
+	return err
 }
 
 // Version is that of a schema in the database, 0 before its first migration, and
@@ -404,37 +315,6 @@ func (d *DB) Insert(ctx context.Context, tx *sql.Tx, into string, columns int, v
 		}
 	}
 	return nil
-}
-
-// Listen calls notify when it hears of a notice on a channel, in this process or
-// another, and whenever it begins to listen: what came before was perhaps missed.
-// It returns when ctx ends or the connection does. SQLite gives no notices.
-func (d *DB) Listen(ctx context.Context, channel string, notify func()) error {
-	if !d.postgres {
-		return errors.New("SQLite gives no notices")
-	}
-	cfg, err := d.server()
-	if err != nil {
-		return err
-	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect to database: %w", &connectError{err})
-	}
-	defer func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		conn.Close(late)
-	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-		return fmt.Errorf("listen to database: %w", err)
-	}
-	for {
-		notify()
-		if _, err := conn.WaitForNotification(ctx); err != nil {
-			return fmt.Errorf("wait for a notice of the database: %w", err)
-		}
-	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

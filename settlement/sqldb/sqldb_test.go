@@ -4,11 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
@@ -116,6 +121,84 @@ func TestMigrateNeedsAServer(t *testing.T) {
 	db := open(t, "postgres://nobody@127.0.0.1:1/none")
 	if err := db.Migrate(t.Context(), sqldb.Schema{Files: migrations, Versions: "some_version"}); err == nil {
 		t.Fatal("migrated a database that is away")
+	}
+}
+
+// What keeps us from making tables is said at once, and by its name.
+func TestMigrateSaysWhatIsMissing(t *testing.T) {
+	dsn := ledgertest.Postgres(t)
+	for setting, want := range map[string]string{
+		"search_path=nowhere":              "no schema has been selected to create in",
+		"default_transaction_read_only=on": "in a read-only transaction",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // as long as a start waits
+		if err := open(t, dsn+"&"+setting).Migrate(ctx, sqldb.Schema{Files: migrations, Versions: "some_version"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", setting, err, want)
+		}
+		cancel()
+	}
+}
+
+// Files that the DSN names are read for each connection: a password that is changed
+// needs no restart.
+func TestFilesOfTheDSNAreReadAgain(t *testing.T) {
+	u, err := url.Parse(ledgertest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := filepath.Join(t.TempDir(), "services")
+	say := func(database string) {
+		t.Helper()
+		text := fmt.Sprintf("[acq]\nhost=%s\nuser=%s\nsslmode=disable\ndbname=%s\n", u.Query().Get("host"), u.User.Username(), database)
+		if err := os.WriteFile(service, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("nowhere")
+	db := open(t, "postgres://?service=acq&servicefile="+service)
+	if err := db.Write.PingContext(t.Context()); err == nil {
+		t.Fatal("reached a database that is not there")
+	}
+	say(strings.TrimPrefix(u.Path, "/"))
+	if err := db.Write.PingContext(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server that was made read-only keeps its connections: the one that writes leaves it
+// for the server that takes writes now.
+func TestServerThatBecameReadOnly(t *testing.T) {
+	server, err := ledgertest.Start("fsync=off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	standby, err := ledgertest.Standby(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := url.Values{"host": {server.Query().Get("host") + "," + standby.Query().Get("host")}, "sslmode": {"disable"}, "target_session_attrs": {"read-write"}}
+	db := open(t, "postgres://"+server.User.String()+"@"+server.Path+"?"+both.Encode())
+	write := func(statement string) error {
+		_, err := db.Write.ExecContext(t.Context(), statement)
+		return err
+	}
+	for _, statement := range []string{"CREATE TABLE noted (n BIGINT)", "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"} {
+		if err := write(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ledgertest.Promote(standby); err != nil {
+		t.Fatal(err)
+	}
+	for try := 1; ; try++ {
+		time.Sleep(1100 * time.Millisecond) // a drain that fails waits longer
+		err := write("INSERT INTO noted VALUES (1)")
+		if err == nil {
+			break
+		}
+		if try == 20 {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ func TestMigrateSaysWhatIsMissing(t *testing.T) {
 	dsn := ledgertest.Postgres(t)
 	for setting, want := range map[string]string{
 		"search_path=nowhere":              "no schema has been selected to create in",
-		"default_transaction_read_only=on": "in a read-only transaction",
+		"default_transaction_read_only=on": "in a read-only transaction (SQLSTATE 25006): it is a standby's, or a pooler",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // as long as a start waits
 		if err := open(t, dsn+"&"+setting).Migrate(ctx, sqldb.Schema{Files: migrations, Versions: "some_version"}); err == nil || !strings.Contains(err.Error(), want) {

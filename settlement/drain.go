@@ -198,6 +198,16 @@ func (d *Drain) follow(ctx context.Context) error {
 	}
 }
 
+// NotAhead says whether the ledger is ahead of the journal, before Run does: no
+// terminal is let in then. It is for whoever is about to call Run.
+func (d *Drain) NotAhead(ctx context.Context) error {
+	pos, err := d.storedPosition(ctx)
+	if err == nil && pos > d.found {
+		err = fmt.Errorf("drain at %d, journal at %d: %w", pos, d.found, ErrAhead)
+	}
+	return err
+}
+
 func (d *Drain) storedPosition(ctx context.Context) (journal.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -40,7 +40,7 @@ func (a *app) runDrain(ctx context.Context) error {
 	case <-ctx.Done():
 	case err := <-ended:
 		if errors.Is(err, settlement.ErrAhead) {
-			return err // without its history the switch would sell twice what it sold
+			return err // it was away at the start: see migrateFirst
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
 			a.log.Error("the ledger cannot follow the journal until somebody repairs it; sales go on", "error", err)
@@ -69,12 +69,16 @@ const migrateWithin = 3 * time.Second
 // migrateFirst brings the schema up to date before terminals are let in, so that
 // lookups of earlier transactions, and verify, find their tables. A ledger that is away
 // does not keep the switch from selling, for runDrain goes on trying; a schema that is
-// too new for this program does.
+// too new for this program does, and a ledger that is ahead of the journal: without its
+// history the switch would sell twice what it sold.
 func (a *app) migrateFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
 	err := a.makeTables(ctx)
-	if errors.Is(err, sqldb.ErrNewer) {
+	if err == nil {
+		err = a.drain.NotAhead(ctx)
+	}
+	if errors.Is(err, sqldb.ErrNewer) || errors.Is(err, settlement.ErrAhead) {
 		return err
 	}
 	if err != nil {

@@ -38,6 +38,11 @@ func TestF77SecondNode(t *testing.T) {
 		if code, line := second.cmd.ProcessState.ExitCode(), said[len(said)-1]; code != exitFailed || !strings.HasPrefix(line, "acqswitch: ") || !strings.Contains(line, c.want) {
 			t.Errorf("%s: exit %d, %q", c.what, code, line)
 		}
+		for len(second.lines) > 0 {
+			if line := <-second.lines; strings.Contains(line, "terminals can connect") {
+				t.Errorf("%s: it let terminals in: %s", c.what, line)
+			}
+		}
 		checkAnswer(t, s.tell(renumbered(t, sale, uint32(i+3))), 0x0210, "00")
 	}
 	if r := s.verify(); len(r.Breaks) != 0 {

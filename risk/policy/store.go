@@ -208,20 +208,22 @@ type InForceAs struct {
 // is not since, until ctx ends. It looks at the given interval. An error of take, and
 // that the database is away, goes to complain once, and is tried again.
 func (s *Store) Follow(ctx context.Context, since InForceAs, every time.Duration, take func(*Version) error, complain func(error)) error {
-	var said *InForceAs // what complain was told of: a version, or the zero one of a database that is away
+	said := "" // what complain was told of: a version, that there is none, or that the database is away
 	for {
 		now, err := s.follow(ctx, since, take)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case err == nil && now.Number != 0:
+		}
+		about := ""
+		switch {
+		case err != nil:
+			if about = fmt.Sprint(now, err == errLost); about != said {
+				complain(err)
+			}
+		case now.Number != 0:
 			since = now
-		case err != nil && (said == nil || *said != now):
-			complain(err)
 		}
-		if said = nil; err != nil {
-			said = &now
-		}
+		said = about
 		select {
 		case <-ctx.Done():
 			return nil

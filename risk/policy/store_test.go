@@ -220,11 +220,19 @@ func TestFollow(t *testing.T) {
 		if n := <-took; n != 4 {
 			t.Errorf("took %d", n)
 		}
-		if _, err := s.db.Write.ExecContext(t.Context(), `DELETE FROM risk_policy`); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-complaints; err != errLost {
-			t.Error(err)
+		// One that was away comes back with none.
+		for _, step := range []struct {
+			statements []string
+			want       error
+		}{{[]string{`ALTER TABLE risk_policy RENAME TO away`}, approval.ErrNoSchema}, {[]string{`DELETE FROM away`, `ALTER TABLE away RENAME TO risk_policy`}, errLost}} {
+			for _, statement := range step.statements {
+				if _, err := s.db.Write.ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-complaints; !errors.Is(err, step.want) {
+				t.Errorf("%v, want %v", err, step.want)
+			}
 		}
 		stop()
 		if err := <-ended; err != nil {

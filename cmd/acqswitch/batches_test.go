@@ -174,7 +174,7 @@ func TestISO87BatchOverTCP(t *testing.T) {
 		return m
 	}
 	sale := func(stan, minor int) map[int]string {
-		return map[int]string{2: testPAN, 3: "000000", 4: fmt.Sprintf("%012d", minor), 11: fmt.Sprintf("%06d", stan), 14: "3012", 22: "072", 49: "156"}
+		return map[int]string{2: testPAN, 3: "000000", 4: fmt.Sprintf("%012d", minor), 11: fmt.Sprintf("%06d", stan), 14: "4912", 22: "072", 49: "156"}
 	}
 	settle := func(stan, debits, debit int) *iso.Message {
 		return tell(0x0500, "00", map[int]string{11: fmt.Sprintf("%06d", stan), 74: "0000000000", 76: fmt.Sprintf("%010d", debits),

@@ -455,7 +455,7 @@ func TestInspect(t *testing.T) {
 // TestInspectMasks holds that card data shows only where it was asked for.
 func TestInspectMasks(t *testing.T) {
 	sale := hex.EncodeToString(frame(t, "cup-03"))
-	secrets := []string{testPAN, "D3012", "BDFD42DCF960C8B6", "9F2608"}
+	secrets := []string{testPAN, "D4912", "BDFD42DCF960C8B6", "9F2608"}
 	for _, output := range []string{"table", "json"} {
 		r := acqswitch(t, t.TempDir(), nil, "", "inspect", "-o", output, sale)
 		r.check(t, exitOK, "622202*********0128", "")

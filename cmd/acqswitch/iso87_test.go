@@ -49,7 +49,7 @@ func (c *isoTerminal) ask(spelled string, stan, about uint32, minor int64) strin
 	e.Uint(4, uint64(minor))
 	e.Digits(7, []byte("0101000000")) // a clock that was never set
 	e.Uint(11, uint64(stan))
-	e.Digits(14, []byte("3012"))
+	e.Digits(14, []byte("4912"))
 	e.Digits(22, []byte("051"))
 	if condition != "-" {
 		e.Digits(25, []byte(condition))

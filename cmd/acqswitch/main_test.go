@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/acqswitch/acqswitch/iso"
 )
 
 // beBinary in the environment makes the test binary the program under test, so
@@ -223,7 +225,8 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// frame is a message of the constructed CUP fixtures, length prefix included.
+// frame is a message of the constructed CUP fixtures, length prefix included, with a card
+// that has not expired yet.
 func frame(t *testing.T, id string) []byte {
 	t.Helper()
 	file, err := os.Open("../../testdata/messages/cup-pos-constructed/messages.jsonl")
@@ -238,9 +241,15 @@ func frame(t *testing.T, id string) []byte {
 		}
 		if f.ID == id {
 			b, err := hex.DecodeString(f.Hex)
+			m := new(iso.Message)
+			if err == nil {
+				err = cupCodec.Parse(m, b[2:])
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
+			m.Overwrite(14, 0, []byte("4912"))
+			m.Overwrite(35, bytes.IndexAny(m.AppendDigits(nil, 35), "=D")+1, []byte("4912"))
 			return b
 		}
 	}

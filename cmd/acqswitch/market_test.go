@@ -263,7 +263,7 @@ func newTeller(x *market, i int) *teller {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		te.cards = append(te.cards, terminal.Card{PAN: pan, Expiry: "3012", Entry: terminal.Chip})
+		te.cards = append(te.cards, terminal.Card{PAN: pan, Expiry: "4912", Entry: terminal.Chip})
 	}
 	var addr string
 	if addr, te.dialect = x.toCUP, "cup-pos"; i%4 == 3 {

@@ -32,7 +32,7 @@ func (v *verifier) payouts(ctx context.Context) error {
 	p := payoutVerifier{verifier: v, closing: map[ledger.Claim]int64{}, ordered: map[ledger.Claim]int64{}, awaiting: map[ledger.Claim]int64{},
 		paid: map[string]int64{}, bank: map[string]book.Account{}}
 	for _, run := range runs {
-		if run.State >= ledger.RunBooked && run.Payouts != "" { // older versions paid nobody
+		if run.State >= ledger.RunBooked {
 			if err := p.run(ctx, run); err != nil {
 				return err
 			}

@@ -18,16 +18,13 @@ import (
 // few, and its runs then take five times as long.
 
 // counts says in SQL that a row of txn, called t, counts in the books by the
-// facts up to a position: it was taken (txn.Record.Taken), or is a refund that older
-// versions recorded as refused to its terminal and that its issuer took note of later;
-// and nothing undid it as a whole.
+// facts up to a position: it was taken (txn.Record.Taken), and nothing undid it as a
+// whole.
 func counts(t, position string) string {
 	financial := func(k txn.Kind) bool { return k.Totals() != txn.NoEffect }
 	return strings.NewReplacer("@t", t, "@p", position).Replace(`(@t.position <= @p
 		AND ((@t.outcome = 'approved' AND @t.request IN ` + kindsWhere(financial) + `)
-			OR (@t.outcome = 'unknown' AND @t.reason = '` + txn.Approved.String() + `' AND @t.request IN ` + kindsWhere(func(k txn.Kind) bool { return financial(k) && k.Remedy() == txn.Repeat }) + `)
-			OR (@t.outcome = 'unknown' AND @t.request = 'refund' AND EXISTS (SELECT 1 FROM event AS noted WHERE noted.merchant_id = @t.merchant_id
-				AND noted.original_id = @t.id AND noted.position <= @p AND noted.kind || '' = 'advice done' AND noted.reason <> '` + txn.IssuerDeclined.String() + `')))
+			OR (@t.outcome = 'unknown' AND @t.reason = '` + txn.Approved.String() + `' AND @t.request IN ` + kindsWhere(func(k txn.Kind) bool { return financial(k) && k.Remedy() == txn.Repeat }) + `))
 		AND NOT EXISTS (SELECT 1 FROM event AS undo WHERE undo.merchant_id = @t.merchant_id AND undo.original_id = @t.id
 			AND undo.position <= @p AND undo.kind || '' IN ('reversal due', 'reversal done') AND undo.stays = 0))`)
 }
@@ -88,11 +85,11 @@ const (
 	NotedNo
 )
 
-// A row of an earlier day whose standing changed since the run before: of rows
-// that were stored since, and of those that something has happened to since.
+// What a run counts: the rows of its day (factsOfRun), and what changed on earlier days
+// since the run before: rows of which less stands, as after a reversal (factsOfRun), and
+// rows that were stored since (factsSince). More than before never stands of a row.
 var (
 	factColumns = `merchant_id, terminal_id, id, position, business_date, at, batch, stan, request, currency, mcc, entry_mode, pan_masked, issuer, rrn, outcome, original_id`
-	happened    = `txn.id IN (SELECT original_id FROM event WHERE position > $3 AND position <= $2)`
 
 	// what is left of a row that counted before
 	leftNow = `CASE WHEN ` + counts("txn", "$2") + ` THEN ` + standing("txn", "$2") + ` ELSE 0 END`
@@ -103,12 +100,9 @@ var (
 	// $1 day, $2 position, $3 position of the run before
 	factsOfRun = `SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE business_date = $1 AND ` + counts("txn", "$2") + `
 		UNION ALL
-		SELECT ` + factColumns + `, ` + countedNow + ` FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
-			AND ` + counts("txn", "$2") + ` AND NOT ` + counts("txn", "$3") + `
-		UNION ALL
 		SELECT ` + factColumns + `, ` + standing("txn", "$3") + ` - ` + leftNow + `, ` + leftNow + `, 1,
 				(SELECT MIN(run.position) FROM run WHERE run.business_date >= txn.business_date AND run.position >= txn.position)
-			FROM txn WHERE ` + happened + ` AND business_date || '' < $1 AND position <= $3
+			FROM txn WHERE txn.id IN (SELECT original_id FROM event WHERE position > $3 AND position <= $2) AND business_date || '' < $1 AND position <= $3
 			AND ` + counts("txn", "$3") + ` AND ` + standing("txn", "$3") + ` > ` + leftNow
 
 	// and of an earlier day, $4 or another parameter

@@ -40,7 +40,7 @@ var areaProvinces = [100]txn.Region{
 // areaProvince is the province of a merchant number of fifteen digits, 0 where
 // it says none.
 func areaProvince(id txn.MerchantID) txn.Region {
-	n, ok := digits(id[3:7])
+	n, ok := txn.ParseDigits(id[3:7])
 	if !ok {
 		return 0
 	}
@@ -52,20 +52,9 @@ func areaProvince(id txn.MerchantID) txn.Region {
 
 // category is the merchant category in a merchant number of fifteen digits.
 func category(id txn.MerchantID) (mcc uint16, ok bool) {
-	if _, all := digits(id[:]); !all {
+	if !txn.Digits(id[:]) {
 		return 0, false
 	}
-	n, ok := digits(id[7:11])
-	return uint16(n), ok
-}
-
-// digits is the number that b writes, of at most 18 digits.
-func digits(b []byte) (n int64, ok bool) {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
+	n, _ := txn.ParseDigits(id[7:11])
+	return uint16(n), true
 }

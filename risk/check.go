@@ -196,13 +196,9 @@ func (e *Engine) expired(req *txn.Request) bool {
 	if x == [4]byte{} {
 		return false
 	}
-	for _, b := range x {
-		if b < '0' || b > '9' {
-			return true
-		}
-	}
-	year, month := int(x[0]-'0')*10+int(x[1]-'0'), int(x[2]-'0')*10+int(x[3]-'0')
-	if month < 1 || month > 12 {
+	yymm, ok := txn.ParseDigits(x[:])
+	year, month := int(yymm/100), int(yymm%100)
+	if !ok || month < 1 || month > 12 {
 		return true
 	}
 	nowYear, nowMonth, _ := req.Received.In(e.zone).Date()

@@ -63,15 +63,9 @@ func (n *numbers) rrn(yearDay int) (rrn [12]byte) {
 // dayOf is the latest business day, up to today, whose number a reference
 // number of ours begins with.
 func dayOf(rrn [12]byte, today txn.Date) (txn.Date, bool) {
-	n := 0
-	for _, c := range rrn[:3] {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
+	n, _ := txn.ParseDigits(rrn[:3])
 	for year := int(today / 10000); year >= int(today/10000)-1; year-- {
-		at := time.Date(year, 1, n, 0, 0, 0, 0, time.UTC)
+		at := time.Date(year, 1, int(n), 0, 0, 0, 0, time.UTC)
 		if day := txn.MakeDate(at); n > 0 && at.Year() == year && day <= today {
 			return day, true
 		}
@@ -186,18 +180,12 @@ func near(mmdd [4]byte, day txn.Date) bool {
 
 // dateOf is the latest day not after tomorrow that MMDD can mean.
 func dateOf(mmdd [4]byte, today txn.Date) (txn.Date, bool) {
-	if mmdd == [4]byte{} {
+	n, ok := txn.ParseDigits(mmdd[:])
+	if !ok {
 		return 0, false
 	}
-	n := txn.Date(0)
-	for _, c := range mmdd {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + txn.Date(c-'0')
-	}
 	tomorrow := today.After()
-	day := tomorrow/10000*10000 + n
+	day := tomorrow/10000*10000 + txn.Date(n)
 	if day > tomorrow {
 		day -= 10000
 	}

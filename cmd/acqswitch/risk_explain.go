@@ -412,7 +412,7 @@ func (d *described) readCard(y *requestYAML) {
 		}
 	}
 	if y.BIN.Line > 0 {
-		if len(y.BIN.Text) != 6 || strings.Trim(y.BIN.Text, "0123456789") != "" {
+		if len(y.BIN.Text) != 6 || !txn.Digits(y.BIN.Text) {
 			d.bad(y.BIN, "bin", "%q must be a card's first six digits", y.BIN.Text)
 		}
 		copy(d.rec.Masked[:6], y.BIN.Text)

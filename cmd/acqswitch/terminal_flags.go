@@ -135,7 +135,7 @@ func (f *terminalFlags) transaction(v *verb) (t terminal.Transaction, err error)
 		return t, fmt.Errorf("--dialect %s has no %s; use cup-pos", f.dialect, v.kind)
 	case v.needs&needMonths != 0 && (f.months < 2 || f.months > 99):
 		return t, fmt.Errorf("--months %d must be 2 to 99", f.months)
-	case f.original.Date != "" && (len(f.original.Date) != 4 || strings.Trim(f.original.Date, "0123456789") != ""):
+	case f.original.Date != "" && (len(f.original.Date) != 4 || !txn.Digits(f.original.Date)):
 		return t, fmt.Errorf("--original-date %q must be MMDD", f.original.Date)
 	case f.original.STAN > txn.STANMax || f.stan > txn.STANMax:
 		return t, fmt.Errorf("--stan %d must be 1 to %d", max(f.stan, f.original.STAN), txn.STANMax)
@@ -231,7 +231,7 @@ func (f *terminalFlags) readCard() (card terminal.Card, err error) {
 	if pin == "" {
 		pin = os.Getenv(pinVariable)
 	}
-	if pin != "" && (len(pin) < 4 || len(pin) > 12 || strings.Trim(pin, "0123456789") != "") {
+	if pin != "" && (len(pin) < 4 || len(pin) > 12 || !txn.Digits(pin)) {
 		return card, errors.New("--pin must be 4 to 12 digits")
 	}
 	card.PIN = txn.Secret(pin)

@@ -55,7 +55,7 @@ func entryOf(of Fact, entry string) (int64, error) {
 			return 0, errors.New("must be a token of 32 hexadecimal digits, as acqswitch risk card-token makes them: never a card number")
 		}
 	case of == CardBIN:
-		if len(entry) != 6 || strings.Trim(entry, "0123456789") != "" {
+		if len(entry) != 6 || !txn.Digits(entry) {
 			return 0, errors.New("must be the first six digits of card numbers")
 		}
 	case m.sort == text:

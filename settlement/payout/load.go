@@ -289,7 +289,7 @@ func isBIC(s string) bool {
 }
 
 // isCNAPS: a member of China's national payment system, twelve digits.
-func isCNAPS(s string) bool { return len(s) == 12 && all(s, isDigit) }
+func isCNAPS(s string) bool { return len(s) == 12 && txn.Digits(s) }
 
 // looksLikeIBAN: ISO 13616, a country, two check digits, at least eleven more.
 func looksLikeIBAN(s string) bool {

@@ -260,10 +260,8 @@ func find(accounts []Account, c txn.Currency) *Account {
 // hexadecimal.
 func EndToEnd(day txn.Date, m txn.MerchantID, currency string) string {
 	id := m.String()
-	for _, c := range []byte(id) {
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return endToEndHex(day, m, currency)
-		}
+	if !txn.Alphanumeric(id) {
+		return endToEndHex(day, m, currency)
 	}
 	return fmt.Sprintf("%08d-%s-%s", uint32(day), id, currency)
 }

@@ -150,14 +150,10 @@ func masked(v []byte, card bool) string {
 // maskedAs is masked, of a column's role: a reference number has up to twelve digits,
 // and what the acquirer refers to it by (ARD) 23, as no card number has.
 func maskedAs(v []byte, as role) string {
-	if (as == roleRRN && len(v) <= 12 || as == roleReference && len(v) == 23) && allDigits(v) {
+	if (as == roleRRN && len(v) <= 12 || as == roleReference && len(v) == 23) && txn.Digits(v) {
 		return string(v)
 	}
 	return masked(v, as == roleCard)
-}
-
-func allDigits(v []byte) bool {
-	return !bytes.ContainsFunc(v, func(c rune) bool { return c < '0' || c > '9' })
 }
 
 // clip is a value for an error, without what may be a card number.
@@ -179,16 +175,11 @@ func begins(v []byte, prefixes []string) bool {
 }
 
 func digits(v []byte, most int) (n uint32, ok bool) {
-	if len(v) == 0 || len(v) > most {
+	if len(v) > most {
 		return 0, false
 	}
-	for _, c := range v {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint32(c-'0')
-	}
-	return n, true
+	number, ok := txn.ParseDigits(v)
+	return uint32(number), ok
 }
 
 // legTimeOf is DE7 as a number.
@@ -200,13 +191,8 @@ func legTimeOf(v []byte, format string) (uint32, bool) {
 		}
 		v = at.AppendFormat(nil, legTime)
 	}
-	if len(v) != len(legTime) {
+	if len(v) != len(legTime) || !txn.Digits(v) {
 		return 0, false
-	}
-	for _, c := range v {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
 	}
 	month, day, hour, minute, second := two(v), two(v[2:]), two(v[4:]), two(v[6:]), two(v[8:])
 	ok := month >= 1 && month <= 12 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second < 60

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/text/encoding/charmap"
 
+	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
 
@@ -307,9 +308,8 @@ func (r *Reader) trailer() error {
 
 // whole is a number of so many digits.
 func whole(v []byte, size int) (int64, bool) {
-	if len(v) != size || !allDigits(v) {
+	if len(v) != size {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	return n, err == nil
+	return txn.ParseDigits(v)
 }

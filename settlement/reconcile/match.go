@@ -97,14 +97,11 @@ type key uint64
 
 func (l *Layout) keyOf(stan, at uint32, rrn []byte) key {
 	if l.byRRN {
-		if len(rrn) != 12 || !allDigits(rrn) { // ours are
+		if len(rrn) != 12 { // ours have
 			return 0
 		}
-		var n key
-		for _, c := range rrn {
-			n = n*10 + key(c-'0')
-		}
-		return n
+		n, _ := txn.ParseDigits(rrn)
+		return key(n)
 	}
 	return key(stan)<<32 | key(at)
 }

@@ -150,7 +150,7 @@ func generated(what string, n int, at time.Time, rng *rand.Rand) (string, error)
 		all := strings.Split(of, "|")
 		return all[rng.IntN(len(all))], nil
 	case "card":
-		if strings.Trim(of, "0123456789") != "" || len(of) < 1 || len(of) > 14 {
+		if !txn.Digits(of) || len(of) > 14 {
 			return "", wrong
 		}
 		body := []byte(of)

@@ -124,12 +124,7 @@ func (d *Issuer) ReadReply(frame []byte, h *txn.ReplyHead, reply *txn.Reply) err
 // coded says that a response code is one. What is none says no more than its absence:
 // taken for a refusal it would leave standing what its issuer booked.
 func coded(code []byte) bool {
-	for _, c := range code {
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return len(code) == 2
+	return len(code) == 2 && txn.Alphanumeric(code)
 }
 
 // shown says that text can be read: something that is printed, and nothing that is

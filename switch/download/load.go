@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -382,10 +381,10 @@ func (l *loader) bins(c content, ys []binYAML) {
 		y := &ys[i]
 		at := yamlfile.First(y.Length, y.BIN)
 		length, bin := at.Or(y.Length), at.Or(y.BIN)
-		if _, ok := number([]byte(length.Text)); !ok || len(length.Text) != 2 || length.Text < "12" || length.Text > "19" {
+		if !txn.Digits(length.Text) || len(length.Text) != 2 || length.Text < "12" || length.Text > "19" {
 			l.Add(length, key+".length", "%q must be the digits of a card number, 12 to 19", length.Text)
 		}
-		if len(bin.Text) < 1 || len(bin.Text) > binSize-2 || strings.Trim(bin.Text, "0123456789") != "" {
+		if len(bin.Text) > binSize-2 || !txn.Digits(bin.Text) {
 			l.Add(bin, key+".bin", "%q must be 1 to %d digits", bin.Text, binSize-2)
 		}
 		if i == binsMax {

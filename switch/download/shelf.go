@@ -1,6 +1,10 @@
 package download
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
+)
 
 // content is a kind of thing to take. The order is the order of asking: keys
 // before applications, since a terminal without them refuses chip cards, and
@@ -107,16 +111,16 @@ func parse(network uint16, de62 []byte) (r request, ok bool) {
 		case len(de62) == 0 && (network == b.query || network == b.get && b.form == blocks):
 			return r, true
 		case network == b.query: // 1 and the number of items that the terminal has
-			n, digits := number(de62)
-			r.start = n - 100
+			n, digits := txn.ParseDigits(de62)
+			r.start = int(n) - 100
 			return r, digits && len(de62) == 3 && de62[0] == '1'
 		case network != b.get:
 		case b.form == items:
 			r.step, r.name = stepItem, de62
 			return r, r.content == capks && capkName(de62) || r.content == aids && aidName(de62)
 		case b.form == blocks: // 000, and then the last number taken and one
-			n, digits := number(de62)
-			r.start = max(n-1, 0)
+			n, digits := txn.ParseDigits(de62)
+			r.start = max(int(n)-1, 0)
 			return r, digits && len(de62) == 3
 		default:
 			return r, true
@@ -133,20 +137,6 @@ func ends(network uint16) bool {
 		}
 	}
 	return false
-}
-
-// number reads up to three digits.
-func number(b []byte) (n int, ok bool) {
-	if len(b) == 0 || len(b) > 3 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	return n, true
 }
 
 // statusText is ASCII that can be printed.

@@ -272,7 +272,7 @@ func (l *loader) merchantID(s yamlfile.Scalar, mcc string, chinese bool) txn.Mer
 	switch {
 	case !txn.Alphanumeric(s.Text) || len(s.Text) > merchantIDSize:
 		l.Add(s, field, "%q must be 1 to %d letters and digits", s.Text, merchantIDSize)
-	case chinese && (len(s.Text) != merchantIDSize || !digits(s.Text)):
+	case chinese && (len(s.Text) != merchantIDSize || !txn.Digits(s.Text)):
 		l.Add(s, field, "%q must be 15 digits: institution 3, CUP area 4, MCC 4, number 4", s.Text)
 	case chinese && s.Text[7:11] != mcc:
 		l.Add(s, field, "%s says MCC %s in its digits 8 to 11, the merchant's mcc is %q: one of them is wrong", s.Text, s.Text[7:11], mcc)

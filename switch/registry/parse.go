@@ -120,7 +120,7 @@ func (l *loader) decimal(s yamlfile.Scalar, field string, places int, from, to i
 func parseDecimal(s string, places int) (int64, error) {
 	abs, negative := strings.CutPrefix(s, "-")
 	whole, frac, point := strings.Cut(abs, ".")
-	if !digits(whole) || point && !digits(frac) || len(frac) > places {
+	if !txn.Digits(whole) || point && !txn.Digits(frac) || len(frac) > places {
 		return 0, strconv.ErrSyntax
 	}
 	n, err := strconv.ParseInt(whole+frac+strings.Repeat("0", places-len(frac)), 10, 64)
@@ -164,15 +164,6 @@ func printable(s string) bool {
 		}
 	}
 	return s != "" && utf8.ValidString(s) && strings.TrimSpace(s) == s
-}
-
-func digits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != ""
 }
 
 func hexadecimal(s string) bool {

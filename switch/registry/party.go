@@ -93,16 +93,16 @@ func (l *loader) dossier(y *merchantYAML, m *txn.Merchant) {
 		what    string
 	}{
 		{y.LegalName, "legal_name", 80, printable, "printable text"},
-		{y.Licence, "licence", 32, txn.Alphanumeric, "letters and digits"},
-		{y.IdentityNumber, "identity_number", 32, txn.Alphanumeric, "letters and digits"},
+		{y.Licence, "licence", 32, txn.Alphanumeric[string], "letters and digits"},
+		{y.IdentityNumber, "identity_number", 32, txn.Alphanumeric[string], "letters and digits"},
 		{y.IdentitySealed, "identity_sealed", 256, hexadecimal, "hexadecimal digits"},
-		{y.Account, "account", 34, txn.Alphanumeric, "letters and digits"},
+		{y.Account, "account", 34, txn.Alphanumeric[string], "letters and digits"},
 		{y.AccountMasked, "account_masked", 34, printable, "printable text"},
 		{y.AccountSealed, "account_sealed", 256, hexadecimal, "hexadecimal digits"},
 		{y.AccountOwner, "account_owner", 80, printable, "printable text"},
 		{y.Bank, "bank", 40, printable, "printable text"},
 		{y.FeePlan, "fee_plan", 40, printable, "printable text"},
-		{y.Agency, "agency", 11, digits, "digits"},
+		{y.Agency, "agency", 11, txn.Digits[string], "digits"},
 		{y.Address, "address", 160, printable, "printable text"},
 		{y.Phone, "phone", 20, printable, "printable text"},
 	} {
@@ -174,7 +174,7 @@ func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 	l.text(y.Certification, "terminals[].certification", 32, printable, "printable text")
 	l.text(y.App, "terminals[].app", 8, printable, "printable text")
 	l.text(y.Parameters, "terminals[].parameters", 40, printable, "printable text")
-	l.text(y.SIM, "terminals[].sim", 20, digits, "digits")
+	l.text(y.SIM, "terminals[].sim", 20, txn.Digits, "digits")
 }
 
 // number is 0 where it is left out.

@@ -63,7 +63,7 @@ func parseCell(s string) (c txn.CellID, ok bool) {
 			bits = 16
 		}
 		v, err := strconv.ParseUint(p, 10, bits)
-		if err != nil || !digits(p) {
+		if err != nil || !txn.Digits(p) {
 			return c, false
 		}
 		at[i] = v
@@ -78,7 +78,7 @@ func (l *loader) phone(y yamlfile.Scalar, t *txn.Terminal) {
 		return
 	}
 	n, err := strconv.ParseUint(y.Text, 10, 64)
-	if err != nil || !digits(y.Text) || len(y.Text) > phoneDigitsMax || n == 0 {
+	if err != nil || !txn.Digits(y.Text) || len(y.Text) > phoneDigitsMax || n == 0 {
 		l.Add(y, "terminals[].phone", "%q must be 1 to %d digits, with the area code: the number that the network shows", y.Text, phoneDigitsMax)
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -228,7 +227,7 @@ func (p *Profile) validate() error {
 		return fmt.Errorf("cards: %w", err)
 	}
 	for prefix, weight := range p.Cards.Prefixes {
-		if strings.Trim(prefix, "0123456789") != "" || len(prefix) < 1 || len(prefix) > 10 || !positive(weight, 1e9) {
+		if !txn.Digits(prefix) || len(prefix) > 10 || !positive(weight, 1e9) {
 			return fmt.Errorf("cards: prefix %q must be 1 to 10 digits with a weight", prefix)
 		}
 	}

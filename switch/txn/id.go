@@ -64,20 +64,6 @@ func (id TerminalID) String() string { return Text(id[:]) }
 func (id MerchantID) String() string { return Text(id[:]) }
 func (id IssuerID) String() string   { return string(bytes.TrimRight(id[:], "\x00")) }
 
-// Text is a fixed field without its padding.
-func Text(field []byte) string { return string(bytes.TrimRight(field, " \x00")) }
-
-// Alphanumeric says that s has letters of ASCII and digits, and nothing else.
-func Alphanumeric(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return s != ""
-}
-
 // Spread is a number by which terminals fall evenly on parts of a table, as many as a
 // power of two. It is the same everywhere: only for what registered terminals alone can fill.
 func (id *TerminalID) Spread() uint64 {

@@ -24,12 +24,9 @@ func (s Serial) String() string { return string(s.Bytes()) }
 // Own is the maker's own number in a TUSN, which is what terminals report at
 // sign-on: zero where s does not begin with the digits of maker and type.
 func (s Serial) Own() (own Serial) {
-	for _, c := range s[:8] {
-		if c < '0' || c > '9' {
-			return own
-		}
+	if Digits(s[:8]) {
+		copy(own[:], s[8:])
 	}
-	copy(own[:], s[8:])
 	return own
 }
 

@@ -303,11 +303,11 @@ func (p *parser) card(a *arguments) (err error) {
 		return err
 	}
 	c.Expiry = a.value("expiry")
-	if c.Expiry != "" && (len(c.Expiry) != 4 || strings.Trim(c.Expiry, "0123456789") != "") {
+	if c.Expiry != "" && (len(c.Expiry) != 4 || !txn.Digits(c.Expiry)) {
 		return errors.New("expiry must be YYMM")
 	}
 	pin := a.value("pin")
-	if pin != "" && (len(pin) < 4 || len(pin) > 12 || strings.Trim(pin, "0123456789") != "") {
+	if pin != "" && (len(pin) < 4 || len(pin) > 12 || !txn.Digits(pin)) {
 		return errors.New("pin must be 4 to 12 digits")
 	}
 	c.PIN = txn.Secret(pin)

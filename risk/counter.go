@@ -268,13 +268,13 @@ func giveBack(d, m *period, h *txn.Hold) bool {
 }
 
 // use is the sum of a party's cells.
-func (p *period) use(of Party, methods txn.Methods, types txn.Cards) Use {
+func (p *period) use(of Party) Use {
 	i := indexOf(of.Scope)
 	if i < 0 || i >= scopes {
 		return Use{}
 	}
 	k := makeKey(of.ID, of.Currency, 0, 0)
-	n := [1]need{{scope: of.Scope, methods: methods, cards: types}}
+	n := [1]need{{scope: of.Scope}}
 	s := p.tables[i].shard(&k)
 	s.mu.Lock()
 	defer s.mu.Unlock()

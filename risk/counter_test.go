@@ -607,7 +607,7 @@ func TestSequentialIDsSpread(t *testing.T) {
 	for i := range 200_000 {
 		parties := partiesOf(hold(i))
 		for _, p := range parties[:2] {
-			if u := d.use(p, 0, 0); u != (Use{int64(i), 1}) {
+			if u := d.use(p); u != (Use{int64(i), 1}) {
 				t.Fatalf("%s: %+v", p, u)
 			}
 		}

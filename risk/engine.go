@@ -263,13 +263,6 @@ func (e *Engine) Learn(rec *txn.Record) {
 	}
 }
 
-// Recent is what a window has counted when req asks. Its parties must be known.
-func (e *Engine) Recent(w Window, req *txn.Request) int64 {
-	var l lately
-	e.recent.look(&l, req, 1<<w)
-	return l.n[w]
-}
-
 // Forgotten is how often something was forgotten of the recent past before its time, for
 // there was more of it than Config lets the engine keep: its windows begin anew.
 func (e *Engine) Forgotten() uint64 { return e.recent.forgotten() }
@@ -308,11 +301,11 @@ func (e *Engine) Usage(day txn.Date) iter.Seq2[Cell, Use] { return e.days.usage(
 func (e *Engine) MonthUsage(day txn.Date) iter.Seq2[Cell, Use] { return e.months.usage(monthOf(day)) }
 
 // UsageOf is what p has used on a day.
-func (e *Engine) UsageOf(day txn.Date, p Party) Use { return e.days.useOf(day, p, 0, 0) }
+func (e *Engine) UsageOf(day txn.Date, p Party) Use { return e.days.useOf(day, p) }
 
 // MonthUsageOf is what p has used in the month of a day.
 func (e *Engine) MonthUsageOf(day txn.Date, p Party) Use {
-	return e.months.useOf(monthOf(day), p, 0, 0)
+	return e.months.useOf(monthOf(day), p)
 }
 
 func (e *Engine) giveBack(h txn.Hold) {
@@ -394,9 +387,9 @@ func (c *calendar) usage(date txn.Date) iter.Seq2[Cell, Use] {
 	}
 }
 
-func (c *calendar) useOf(date txn.Date, of Party, methods txn.Methods, types txn.Cards) Use {
+func (c *calendar) useOf(date txn.Date, of Party) Use {
 	if p := c.kept(date); p != nil {
-		return p.use(of, methods, types)
+		return p.use(of)
 	}
 	return Use{}
 }

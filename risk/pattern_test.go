@@ -566,3 +566,10 @@ func TestPastSideBySide(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Recent is what a window has counted when req asks. Its parties must be known.
+func (e *Engine) Recent(w Window, req *txn.Request) int64 {
+	var l lately
+	e.recent.look(&l, req, 1<<w)
+	return l.n[w]
+}

@@ -91,9 +91,9 @@ type Drain struct {
 	compared bool // the ledger was not ahead of found
 
 	position atomic.Uint64 // of the last record known to be stored
-	failures atomic.Uint64
-	rests    atomic.Uint64
-	awaited  atomic.Int32 // by whom it is to catch up
+	failures atomic.Uint64 // SQL transactions that failed and were tried again
+	rests    atomic.Uint64 // times sales were given the processors
+	awaited  atomic.Int32  // by whom it is to catch up
 
 	mu      sync.Mutex // guards what follows
 	moved   chan struct{}
@@ -364,14 +364,12 @@ func (d *Drain) CatchUp(ctx context.Context) error {
 type DrainStats struct {
 	Position uint64 // of the last record known to be in the ledger
 	Lag      uint64 // records in the journal after it
-	Failures uint64 // SQL transactions that failed and were tried again
-	Rests    uint64 // times sales were given the processors
 	Err      error  // why the ledger fails now, or Run ended; nil when it does not
 }
 
 // Stats reads the live figures.
 func (d *Drain) Stats() DrainStats {
-	s := DrainStats{Position: d.position.Load(), Failures: d.failures.Load(), Rests: d.rests.Load()}
+	s := DrainStats{Position: d.position.Load()}
 	d.mu.Lock()
 	if s.Err = d.lastErr; d.ended != nil && d.ended != errEnded {
 		s.Err = d.ended

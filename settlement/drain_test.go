@@ -142,7 +142,7 @@ func restsAmongBusy(t *testing.T, awaited bool) uint64 {
 		t.Fatal(err)
 	}
 	holds(t, s, 4*batchMax)
-	return d.Stats().Rests
+	return d.rests.Load()
 }
 
 func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
@@ -174,7 +174,7 @@ func TestDrainRetriesUntilTheLedgerIsBack(t *testing.T) {
 				d := NewDrain(j, s, lagMax, slog.New(slog.NewTextHandler(&said, nil)))
 				stop := run(t, d)
 				time.Sleep(30 * time.Second)
-				if st := d.Stats(); st.Lag == 0 || st.Failures == 0 || st.Failures > 30 {
+				if st, failures := d.Stats(), d.failures.Load(); st.Lag == 0 || failures == 0 || failures > 30 {
 					t.Errorf("during the outage: %+v", st)
 				}
 				if err := d.CatchUp(t.Context()); err != nil {
@@ -409,10 +409,10 @@ func TestF61DrainThroughAnOutage(t *testing.T) {
 	d := NewDrain(j, l, lagMax, quiet)
 	stop := run(t, d)
 	for range 3 {
-		before := d.Stats().Failures
+		before := d.failures.Load()
 		end := ledgertest.Outage(t, dsn)
 		j.append(h.history(300)...)
-		for d.Stats().Failures == before { // until it is noticed
+		for d.failures.Load() == before { // until it is noticed
 			time.Sleep(time.Millisecond)
 		}
 		end()

@@ -61,14 +61,14 @@ type Totals struct {
 }
 
 var (
-	itemsByName    = byName(book.Item(0), book.Items)
-	accountsByName = byName(book.Account(0), book.Accounts)
+	itemsByName    = byName[book.Item](book.Items)
+	accountsByName = byName[book.Account](book.Accounts)
 )
 
 func byName[T interface {
 	~uint8
 	fmt.Stringer
-}](_ T, n int) map[string]T {
+}](n int) map[string]T {
 	m := make(map[string]T, n)
 	for i := range n {
 		m[T(i).String()] = T(i)

@@ -174,8 +174,8 @@ func (l *loader) document(t *Terms, d *document) {
 			m.Weekdays = append(m.Weekdays, l.weekday(s))
 		}
 		if r := y.Reserve; r != nil {
-			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", 1, txn.PPMMax)
-			m.ReserveDays = int(l.number(at.Or(r.Days), "merchants[].reserve.days", 1, reserveDaysMax))
+			m.ReservePPM = l.number(at.Or(r.PPM), "merchants[].reserve.ppm", txn.PPMMax)
+			m.ReserveDays = int(l.number(at.Or(r.Days), "merchants[].reserve.days", reserveDaysMax))
 		}
 		switch y.Held.Text {
 		case "":
@@ -211,10 +211,10 @@ func (l *loader) weekday(s yamlfile.Scalar) time.Weekday {
 	return 0
 }
 
-func (l *loader) number(s yamlfile.Scalar, field string, low, high int64) int64 {
+func (l *loader) number(s yamlfile.Scalar, field string, most int64) int64 {
 	n, err := strconv.ParseInt(s.Text, 10, 64)
-	if err != nil || n < low || n > high {
-		l.Add(s, field, "%q must be a whole number from %d to %d", s.Text, low, high)
+	if err != nil || n < 1 || n > most {
+		l.Add(s, field, "%q must be a whole number from 1 to %d", s.Text, most)
 	}
 	return n
 }

@@ -68,8 +68,8 @@ func (l *loader) party(y *merchantYAML, m *txn.Merchant) {
 			m.Identity = txn.Identity(id)
 		}
 	}
-	m.Grade = uint8(l.number(y.Grade, "merchants[].grade", 1, gradeMax))
-	m.Plan = uint16(l.number(y.Plan, "merchants[].plan", 1, math.MaxUint16))
+	m.Grade = uint8(l.number(y.Grade, "merchants[].grade", gradeMax))
+	m.Plan = uint16(l.number(y.Plan, "merchants[].plan", math.MaxUint16))
 	m.Entries = l.entries(y.Entries, "merchants[].entries[]")
 	for _, s := range y.Cards {
 		m.Cards |= 1 << oneOf[txn.CardType](l, s, "merchants[].cards[]")
@@ -158,7 +158,7 @@ func (l *loader) text(s yamlfile.Scalar, field string, sizeMax int, ok func(stri
 
 // equipment reads what rules ask of a terminal. All of it may be left out.
 func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
-	t.Plan = uint16(l.number(y.Plan, "terminals[].plan", 1, math.MaxUint16))
+	t.Plan = uint16(l.number(y.Plan, "terminals[].plan", math.MaxUint16))
 	if y.Model.Line > 0 {
 		if t.Model = l.models[y.Model.Text]; t.Model == 0 {
 			l.Add(y.Model, "terminals[].model", "%q is no known model: add it at the head of the file, or with registry model", y.Model.Text)
@@ -178,11 +178,11 @@ func (l *loader) equipment(y *terminalYAML, t *txn.Terminal) {
 }
 
 // number is 0 where it is left out.
-func (l *loader) number(s yamlfile.Scalar, field string, from, to int64) int64 {
+func (l *loader) number(s yamlfile.Scalar, field string, most int64) int64 {
 	if s.Line == 0 {
 		return 0
 	}
-	return l.decimal(s, field, 0, from, to)
+	return l.decimal(s, field, 0, 1, most)
 }
 
 // date is 0 where it is left out.

@@ -112,7 +112,7 @@ func trade(ctx context.Context, p *terminaltest.Peer, profile *terminal.Profile,
 			return err
 		}
 		var a terminal.Answer
-		if a, err = c.Sale(ctx, card, txn.Amount{Minor: int64(1000 + i)}); i == 0 {
+		if a, err = c.Do(ctx, txn.KindSale, terminal.Transaction{Card: card, Amount: txn.Amount{Minor: int64(1000 + i)}}); i == 0 {
 			first = a
 		}
 	}
@@ -120,10 +120,10 @@ func trade(ctx context.Context, p *terminaltest.Peer, profile *terminal.Profile,
 		_, err = c.Do(ctx, txn.KindVoid, terminal.Transaction{Card: card, Original: terminal.Original{Kind: txn.KindSale, STAN: 2, Batch: 1, RRN: first.RRN, AuthCode: first.AuthCode, Date: first.Date}})
 	}
 	if err == nil {
-		_, err = c.Balance(ctx, card)
+		_, err = c.Do(ctx, txn.KindBalance, terminal.Transaction{Card: card})
 	}
 	if err == nil {
-		_, err = c.Sale(ctx, card, txn.Amount{Minor: 2000})
+		_, err = c.Do(ctx, txn.KindSale, terminal.Transaction{Card: card, Amount: txn.Amount{Minor: 2000}})
 	}
 	if err == nil {
 		_, err = c.Reversal(ctx, txn.Amount{Minor: 2000}, terminal.Original{Kind: txn.KindSale, STAN: c.STAN(), Batch: 1})

@@ -101,9 +101,6 @@ func (c *Client) STAN() uint32 { return c.store.stan }
 // Batch is the number of the batch.
 func (c *Client) Batch() uint32 { return c.store.batch }
 
-// Totals are those of the batch.
-func (c *Client) Totals() txn.Totals { return c.store.totals() }
-
 // Owes is the trace number of a request whose reversal is owed, 0 when none is.
 func (c *Client) Owes() uint32 {
 	if c.store.owed == nil {

@@ -167,7 +167,7 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 		if c.Batch() == 2 { // the end was noted, and the kill came behind it
 			return nil
 		}
-		totals = c.Totals()
+		totals = c.store.totals()
 		if s, err = c.Settlement(ctx); err == nil {
 			totals = s.Terminal
 		}
@@ -180,8 +180,8 @@ func dayDisturbed(t *testing.T, name, what string, n int, forgetful bool) (distu
 	switch {
 	case l.client.Batch() != 2 || len(p.Closed()) == 0:
 		t.Fatalf("%s %d: batch %d, the switch closed %v", what, n, l.client.Batch(), p.Closed())
-	case l.client.Owes() != 0 || l.client.Pending() != 0 || l.client.Totals() != txn.Totals{}:
-		t.Errorf("%s %d: %06d is owed, %d pending, totals of the new batch %+v", what, n, l.client.Owes(), l.client.Pending(), l.client.Totals())
+	case l.client.Owes() != 0 || l.client.Pending() != 0 || l.client.store.totals() != txn.Totals{}:
+		t.Errorf("%s %d: %06d is owed, %d pending, totals of the new batch %+v", what, n, l.client.Owes(), l.client.Pending(), l.client.store.totals())
 	case IsCUP(p.Dialect) && !forgetful && ours != theirs:
 		t.Errorf("%s %d: the terminal has %s, the switch %s; %v", what, n, ours, theirs, p.All())
 	}

@@ -212,7 +212,7 @@ func TestSignsOnAgainWithWhatKeepsItsNumber(t *testing.T) {
 				if got := p.Came(); !slices.Equal(got, []string{kind.String(), "sign-on", kind.String()}) || a.STAN != stan || c.Batch() != batch {
 					t.Errorf("%v were sent, STAN %s, batch %d", got, a.STAN, c.Batch())
 				}
-				totals := c.Totals()
+				totals := c.store.totals()
 				if totals.Debit.Minor+totals.Credit.Minor != 7 || totals.Debit.Count+totals.Credit.Count != 1 || c.Pending() != 0 {
 					t.Errorf("%+v, %d pending", totals, c.Pending())
 				}

@@ -29,7 +29,7 @@ func TestReversePart(t *testing.T) {
 	}
 	check := func(what string, debit txn.Sum, owes uint32) {
 		t.Helper()
-		if got := c.Totals(); got != (txn.Totals{Debit: debit}) || c.Owes() != owes {
+		if got := c.store.totals(); got != (txn.Totals{Debit: debit}) || c.Owes() != owes {
 			t.Errorf("%s: the batch has %+v, %06d is owed; want %+v, %06d", what, got, c.Owes(), debit, owes)
 		}
 	}

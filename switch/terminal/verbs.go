@@ -42,16 +42,6 @@ func (c *Client) Do(ctx context.Context, k txn.Kind, t Transaction) (Answer, err
 	return Answer{}, fmt.Errorf("do %s: it is no transaction", k)
 }
 
-// Balance asks what the card holds.
-func (c *Client) Balance(ctx context.Context, card Card) (Answer, error) {
-	return c.Do(ctx, txn.KindBalance, Transaction{Card: card})
-}
-
-// Sale asks for money.
-func (c *Client) Sale(ctx context.Context, card Card, amount txn.Amount) (Answer, error) {
-	return c.Do(ctx, txn.KindSale, Transaction{Card: card, Amount: amount})
-}
-
 // Reversal undoes the transaction with a trace number of this batch, which was
 // approved and then failed at the terminal. Of one that the terminal does not
 // have it must be told the kind, by of.Kind, and the amount.

@@ -311,47 +311,59 @@ func (a *side) seal(j *job, frame []byte) error {
 	return a.keys.Seal(d.Terminal, frame)
 }
 
-// judge holds the host's answer to the reference's, or without one to the
-// recorded one.
+// verdict is what came of holding the host's answer to the one that it should be.
+type verdict struct {
+	subject
+	code, expectedCode string // DE39, "none" without an answer
+	expected           bool   // there should be an answer
+	differences        []difference
+}
+
+// hold holds the host's answer to the reference's, or without one to the recorded one.
+func (a *actor) hold(e *capture.Exchange, o, other *outcome) verdict {
+	p, d, host := a.player, e.Session.Dialect, a.sides[0]
+	v := verdict{subject: subjectOf(d, &host.sent, e.Number), code: "none", expectedCode: "none"}
+	answered := o.err == nil
+	if answered {
+		v.code = string(host.got.AppendText(nil, 39))
+	}
+	switch {
+	case len(a.sides) == 1:
+		if v.expected = e.Answer != nil && d.Parse(&host.recorded, e.Answer) == nil; !v.expected {
+			break
+		}
+		v.expectedCode = string(host.recorded.AppendText(nil, 39))
+		if answered {
+			v.differences = p.compare.compare(&host.asked, &host.recorded, &host.sent, &host.got)
+		}
+	case other.err == nil:
+		v.expected = true
+		beside := a.sides[1]
+		v.expectedCode = string(beside.got.AppendText(nil, 39))
+		v.example.ReferenceSTAN = uint32(digits(beside.sent.AppendDigits(nil, 11)))
+		if answered {
+			v.differences = p.compare.compare(&beside.sent, &beside.got, &host.sent, &host.got)
+		}
+	case answered:
+		v.differences = []difference{{wholeAnswer, noAnswer(other.err), "code " + v.code}}
+	}
+	return v
+}
+
+// judge holds the host's answer to what it should be, and counts what came of it.
 func (a *actor) judge(j *job, o, other *outcome) {
-	p, e := a.player, j.exchange
-	d := e.Session.Dialect
-	host := a.sides[0]
-	s := subjectOf(d, &host.sent, e.Number)
-	code, expectedCode := "none", "none"
-	if o.err == nil {
-		code = string(host.got.AppendText(nil, 39))
-	}
-	var differences []difference
-	expected := false // an answer
-	if len(a.sides) > 1 {
-		if expected = other.err == nil; expected {
-			beside := a.sides[1]
-			expectedCode = string(beside.got.AppendText(nil, 39))
-			s.example.ReferenceSTAN = uint32(digits(beside.sent.AppendDigits(nil, 11)))
-			if o.err == nil {
-				differences = p.compare.compare(&beside.sent, &beside.got, &host.sent, &host.got)
-			}
-		} else if o.err == nil {
-			differences = []difference{{wholeAnswer, noAnswer(other.err), "code " + code}}
-		}
-	} else if expected = e.Answer != nil && d.Parse(&host.recorded, e.Answer) == nil; expected {
-		expectedCode = string(host.recorded.AppendText(nil, 39))
-		if o.err == nil {
-			differences = p.compare.compare(&host.asked, &host.recorded, &host.sent, &host.got)
-		}
-	}
+	p, v := a.player, a.hold(j.exchange, o, other)
 	t := p.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.r.Sent++
-	t.code(s.kind, code, 1, 0)
-	t.code(s.kind, expectedCode, 0, 1)
+	t.code(v.kind, v.code, 1, 0)
+	t.code(v.kind, v.expectedCode, 0, 1)
 	if other.err == nil && !other.sent.IsZero() {
 		record(t.reference, other.at.Sub(other.sent))
 	}
 	if o.err != nil {
-		if !expected {
+		if !v.expected {
 			if t.r.Silent++; p.index.Answers == 0 { // a template's requests: any host answers some
 				t.timeouts++
 			}
@@ -360,8 +372,8 @@ func (a *actor) judge(j *job, o, other *outcome) {
 		t.r.Missing++
 		t.timeouts++
 		t.problem(o.err.Error())
-		t.groups.compared(&s)
-		t.groups.differs(&s, s.mti&^1+0x10, difference{wholeAnswer, "code " + expectedCode, noAnswer(o.err)})
+		t.groups.compared(&v.subject)
+		t.groups.differs(&v.subject, v.mti&^1+0x10, difference{wholeAnswer, "code " + v.expectedCode, noAnswer(o.err)})
 		return
 	}
 	t.r.Answered++
@@ -377,18 +389,18 @@ func (a *actor) judge(j *job, o, other *outcome) {
 		t.r.BadMACs++
 		t.problem(badMACs)
 	}
-	if !expected && len(differences) == 0 {
+	if !v.expected && len(v.differences) == 0 {
 		t.r.Unrecorded++
 		return
 	}
-	t.groups.compared(&s)
-	if len(differences) == 0 {
+	t.groups.compared(&v.subject)
+	if len(v.differences) == 0 {
 		t.r.Same++
 		return
 	}
 	t.r.Differ++
-	for _, d := range differences {
-		t.groups.differs(&s, host.got.MTI(), d)
+	for _, d := range v.differences {
+		t.groups.differs(&v.subject, a.sides[0].got.MTI(), d)
 	}
 }
 

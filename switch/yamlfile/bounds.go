@@ -35,7 +35,7 @@ type level struct {
 // it is out of bounds, and how.
 func shape(tokens token.Tokens) (line int, what string) {
 	var open []level
-	flows, props := 0, 0
+	props := 0
 	at, first := 0, 0 // line, and the column of its first token that is no dash
 	ended, began := false, false
 	named, directive := false, 0 // the token before was an anchor; the line of the last directive
@@ -76,32 +76,10 @@ func shape(tokens token.Tokens) (line int, what string) {
 			props = 0
 		}
 		named = t.Type == token.AnchorType
-		dash := t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
-		if first == 0 && !dash {
+		if first == 0 && !isDash(t) {
 			first = column
 		}
-		switch {
-		case t.Type == token.SequenceStartType || t.Type == token.MappingStartType:
-			open = append(open, level{flow: true})
-			flows++
-		case (t.Type == token.SequenceEndType || t.Type == token.MappingEndType) && flows > 0:
-			open = open[:len(open)-1] // in brackets all levels are brackets
-			flows--
-		case flows > 0 && t.Type == token.MappingValueType:
-			open[len(open)-1].keys++
-		case flows > 0:
-		case dash:
-			open = closed(open, column, true)
-			if n := len(open); n == 0 || open[n-1].column != column || !open[n-1].list {
-				open = append(open, level{column: column, list: true})
-			}
-		case t.Type == token.MappingValueType:
-			open = closed(open, first, false)
-			if n := len(open); n == 0 || open[n-1].column != first {
-				open = append(open, level{column: first})
-			}
-			open[len(open)-1].keys++
-		}
+		open = nested(open, t, first)
 		switch n := len(open); {
 		case n > depthMax:
 			return line, fmt.Sprintf("this is nested deeper than %d levels", depthMax)
@@ -110,6 +88,37 @@ func shape(tokens token.Tokens) (line int, what string) {
 		}
 	}
 	return 0, ""
+}
+
+func isDash(t *token.Token) bool {
+	return t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
+}
+
+// nested is what is open behind a token, in whose line first is the column of a key.
+func nested(open []level, t *token.Token, first int) []level {
+	flow := len(open) > 0 && open[len(open)-1].flow // then all that the brackets have open are brackets
+	switch {
+	case t.Type == token.SequenceStartType || t.Type == token.MappingStartType:
+		return append(open, level{flow: true})
+	case (t.Type == token.SequenceEndType || t.Type == token.MappingEndType) && flow:
+		return open[:len(open)-1]
+	case flow && t.Type == token.MappingValueType:
+		open[len(open)-1].keys++
+	case flow:
+	case isDash(t):
+		column := t.Position.Column
+		open = closed(open, column, true)
+		if n := len(open); n == 0 || open[n-1].column != column || !open[n-1].list {
+			open = append(open, level{column: column, list: true})
+		}
+	case t.Type == token.MappingValueType:
+		open = closed(open, first, false)
+		if n := len(open); n == 0 || open[n-1].column != first {
+			open = append(open, level{column: first})
+		}
+		open[len(open)-1].keys++
+	}
+	return open
 }
 
 // closed is open without what a key or dash at a column ends: what stands further

@@ -163,6 +163,24 @@ func (a *app) build() (err error) {
 	if err := a.wireSwitch(cards); err != nil {
 		return err
 	}
+	if err := a.openTerminals(); err != nil {
+		return err
+	}
+	if err := a.openAdmin(); err != nil {
+		return err
+	}
+	if a.control, err = listenControl(cfg.DataDir); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.control.Close)
+	a.disk = &diskWatch{cfg: cfg.Journal.Disk, free: func() (uint64, error) { return freeSpace(cfg.DataDir) }, stop: a.acquirer.StopSales, log: a.log}
+	a.measure()
+	return nil
+}
+
+// openTerminals makes the terminals' front end, and what records them.
+func (a *app) openTerminals() error {
+	cfg := a.cfg
 	front, err := cfg.posConfig()
 	if err == nil {
 		err = cfg.checkCertificates()
@@ -181,23 +199,24 @@ func (a *app) build() (err error) {
 		front.Recorder = a.recorder
 	}
 	a.terminals = pos.New(front, a.acquirer, newObserver(a.telemetry, front.Listeners), a.log)
-	if cfg.Admin.Address != "" {
-		if a.admin, err = net.Listen("tcp", cfg.Admin.Address); err != nil {
+	return nil
+}
+
+// openAdmin binds the operators' address, if there is one.
+func (a *app) openAdmin() (err error) {
+	cfg := &a.cfg.Admin
+	if cfg.Address == "" {
+		return nil
+	}
+	if a.admin, err = net.Listen("tcp", cfg.Address); err != nil {
+		return fmt.Errorf("listen for operators: %w", err)
+	}
+	a.closers = append(a.closers, a.admin.Close)
+	if cfg.TLS != nil {
+		if a.adminTLS, err = cfg.TLS.Keep(); err != nil {
 			return fmt.Errorf("listen for operators: %w", err)
 		}
-		a.closers = append(a.closers, a.admin.Close)
-		if cfg.Admin.TLS != nil {
-			if a.adminTLS, err = cfg.Admin.TLS.Keep(); err != nil {
-				return fmt.Errorf("listen for operators: %w", err)
-			}
-		}
 	}
-	if a.control, err = listenControl(cfg.DataDir); err != nil {
-		return err
-	}
-	a.closers = append(a.closers, a.control.Close)
-	a.disk = &diskWatch{cfg: cfg.Journal.Disk, free: func() (uint64, error) { return freeSpace(cfg.DataDir) }, stop: a.acquirer.StopSales, log: a.log}
-	a.measure()
 	return nil
 }
 

@@ -151,9 +151,7 @@ func (r *sampleRun) run(ctx context.Context) (err error) {
 		return err
 	}
 	if !r.o.exit && ctx.Err() == nil {
-		if !r.c.json() {
-			fmt.Fprintf(r.c.out, "\nStill up: try  acqswitch terminal sale --amount 12.50    Ctrl-C ends.\n")
-		}
+		r.say("\nStill up: try  acqswitch terminal sale --amount 12.50    Ctrl-C ends.\n")
 		select {
 		case <-ctx.Done():
 		case e := <-ended:
@@ -178,61 +176,17 @@ func portHint(err error) error {
 // ledgerWithin bounds the wait for a ledger's server.
 const ledgerWithin = 10 * time.Second
 
-// day plays the sample day and lets everything owed come to rest.
+// day plays the sample day, lets everything owed come to rest, and settles and checks
+// what came of it.
 func (r *sampleRun) day(ctx context.Context) (*summary, error) {
-	quiet := r.c.json()
-	say := func(format string, args ...any) {
-		if !quiet {
-			fmt.Fprintf(r.c.out, format, args...)
-		}
-	}
-	if r.resumed {
-		rec := r.app.recovery
-		say("taking up the killed run in %s: %d records recovered in %v, %d requests were open, %d reversals owed\n",
-			r.dir, rec.Records, rec.Duration.Round(time.Millisecond), rec.Open, rec.Owed)
-	}
-	addrs := map[string]string{}
-	for i, l := range r.cfg.Terminals.Listeners {
-		addrs[l.Dialect] = r.app.terminals.Addrs()[i].String()
-		say("%-8s terminals connect to %s\n", l.Dialect, addrs[l.Dialect])
-	}
-	for _, is := range r.cfg.Issuers {
-		say("issuer   %s listens on %s, cards %v\n", is.Name, is.Hosts[0], is.BINs)
-	}
-	if r.app.admin != nil { // --admin "" is nobody's
-		say("metrics  http://%s/metrics\n", r.app.admin.Addr())
-	}
-	say("ledger   %s, journal, log and test-keys.txt in %s\n", r.cfg.Ledger.DSN, r.dir)
-	say("config   --config %s lets other commands look into it\n\n", filepath.Join(r.dir, configFile))
+	addrs := r.announce()
 	if err := r.await(ctx); err != nil {
 		return nil, err
 	}
-	day, err := sampleDay()
-	if err != nil {
-		return nil, err
-	}
-	log, err := fleet.OpenLog(filepath.Join(r.dir, "terminals.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	if err := fleet.LoadSampleKeys(r.app.registry.Snapshot(), r.app.vault, r.app.keys); err != nil {
-		return nil, err
-	}
-	if err := writeSampleKeys(filepath.Join(r.dir, "test-keys.txt"), r.app.registry.Snapshot()); err != nil {
-		return nil, err
-	}
-	opts := fleet.PlayOptions{TMK: fleet.SampleTMK, Log: log, Patience: 20 * time.Second}
-	if !quiet {
-		opts.Progress = progressPrinter(r.c.out)
-	}
 	s := &summary{Directory: r.dir, Resumed: r.resumed}
-	if s.Day, err = fleet.Play(ctx, day, addrs, opts); err != nil {
-		if ctx.Err() != nil {
-			say("\nstopped; the next run takes it up\n")
-			return nil, refused()
-		}
-		return nil, fmt.Errorf("play the sample day: %w", err)
+	var err error
+	if s.Day, err = r.play(ctx, addrs); err != nil {
+		return nil, err
 	}
 	if err := r.rest(ctx); err != nil {
 		return nil, err
@@ -243,7 +197,7 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	if s.Verify, err = settlement.Verify(ctx, settlement.VerifyInput{Journal: r.app.journal, Ledger: r.app.ledger, Live: live{r.app}, Cases: r.cfg.cases(r.app.db, r.app.approvals)}); err != nil {
 		return nil, err
 	}
-	told, err := fleet.ReadLog(filepath.Join(r.dir, "terminals.log"))
+	told, err := fleet.ReadLog(r.fleetLog())
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +213,71 @@ func (r *sampleRun) day(ctx context.Context) (*summary, error) {
 	}
 	s.OK = s.Day.MismatchCount == 0 && s.Verify.OK() && s.Books.OK() && s.Unreconciled == 0 && s.proved()
 	return s, os.WriteFile(filepath.Join(r.dir, finishedFile), nil, 0o600)
+}
+
+// say tells people; what reads JSON hears nothing.
+func (r *sampleRun) say(format string, args ...any) {
+	if !r.c.json() {
+		fmt.Fprintf(r.c.out, format, args...)
+	}
+}
+
+// announce says where everything is; it returns the terminals' ports by dialect.
+func (r *sampleRun) announce() (addrs map[string]string) {
+	if r.resumed {
+		rec := r.app.recovery
+		r.say("taking up the killed run in %s: %d records recovered in %v, %d requests were open, %d reversals owed\n",
+			r.dir, rec.Records, rec.Duration.Round(time.Millisecond), rec.Open, rec.Owed)
+	}
+	addrs = map[string]string{}
+	for i, l := range r.cfg.Terminals.Listeners {
+		addrs[l.Dialect] = r.app.terminals.Addrs()[i].String()
+		r.say("%-8s terminals connect to %s\n", l.Dialect, addrs[l.Dialect])
+	}
+	for _, is := range r.cfg.Issuers {
+		r.say("issuer   %s listens on %s, cards %v\n", is.Name, is.Hosts[0], is.BINs)
+	}
+	if r.app.admin != nil { // --admin "" is nobody's
+		r.say("metrics  http://%s/metrics\n", r.app.admin.Addr())
+	}
+	r.say("ledger   %s, journal, log and test-keys.txt in %s\n", r.cfg.Ledger.DSN, r.dir)
+	r.say("config   --config %s lets other commands look into it\n\n", filepath.Join(r.dir, configFile))
+	return addrs
+}
+
+// fleetLog is where the terminals remember what they sent and were told.
+func (r *sampleRun) fleetLog() string { return filepath.Join(r.dir, "terminals.log") }
+
+// play plays the sample day against the terminals' ports.
+func (r *sampleRun) play(ctx context.Context, addrs map[string]string) (*fleet.Result, error) {
+	day, err := sampleDay()
+	if err != nil {
+		return nil, err
+	}
+	log, err := fleet.OpenLog(r.fleetLog())
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	if err := fleet.LoadSampleKeys(r.app.registry.Snapshot(), r.app.vault, r.app.keys); err != nil {
+		return nil, err
+	}
+	if err := writeSampleKeys(filepath.Join(r.dir, "test-keys.txt"), r.app.registry.Snapshot()); err != nil {
+		return nil, err
+	}
+	opts := fleet.PlayOptions{TMK: fleet.SampleTMK, Log: log, Patience: 20 * time.Second}
+	if !r.c.json() {
+		opts.Progress = progressPrinter(r.c.out)
+	}
+	result, err := fleet.Play(ctx, day, addrs, opts)
+	if err != nil && ctx.Err() != nil {
+		r.say("\nstopped; the next run takes it up\n")
+		return nil, refused()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("play the sample day: %w", err)
+	}
+	return result, nil
 }
 
 // sampleDay is the captured traffic with the answers it should get.

@@ -27,11 +27,11 @@ func Digits[T string | []byte](s T) bool {
 
 // ParseDigits is the number that s writes in 1 to 18 digits; false where it writes none.
 func ParseDigits[T string | []byte](s T) (n int64, ok bool) {
-	if len(s) > 18 || !Digits(s) {
-		return 0, false
-	}
 	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' || i == 18 {
+			return 0, false
+		}
 		n = n*10 + int64(s[i]-'0')
 	}
-	return n, true
+	return n, len(s) > 0
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// An outage is said when it begins, at its first two tries and at every eleventh failure, and how long
-// it was when it ends; that of another link is another.
+// An outage is said when it begins, at its first two tries and at every eleventh
+// failure, and how long it was when it ends; that of another link is another.
 func TestLinksAreSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said strings.Builder

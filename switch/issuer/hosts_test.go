@@ -105,4 +105,7 @@ func TestHostsShareLinks(t *testing.T) {
 	}
 	one.away.Store(false)
 	b.at(one, two)
+
+	// A host with two links is named once.
+	start(t, "", func(c *issuer.Config) { c.Hosts, c.Connections = issuer.Hosts{one.addr(), two.addr()}, 3 }).up(3).at(one, two)
 }

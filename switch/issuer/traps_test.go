@@ -134,10 +134,12 @@ func TestF42T3PeerThatStopsReadingBlocksNobody(t *testing.T) {
 // its timeout is over and it was looked for once more.
 func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
 	const callers, timeout, givenUp = 2_000, 2 * time.Second, 2020 * time.Millisecond // a write may take half of it
+	var step atomic.Int64                                                             // between one answer and the next
+	step.Store(int64(500 * time.Microsecond))
 	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if !network(c, m) {
 			stan, _ := m.Uint(11)
-			time.AfterFunc(givenUp+(time.Duration(stan%64)-48)*500*time.Microsecond, func() { c.answer(m, "00") })
+			time.AfterFunc(givenUp+(time.Duration(stan%64)-48)*time.Duration(step.Load()), func() { c.answer(m, "00") })
 		}
 	})
 	b := start(t, p.addr(), func(cfg *issuer.Config) {
@@ -146,7 +148,7 @@ func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
 	}).up(1)
 	var approved, unknown atomic.Int64
 	requests := int64(0)
-	for range 10 { // the machine may be late with all of it
+	for range 7 { // by then the answers come over the whole of the timeout
 		var wg sync.WaitGroup
 		for range callers {
 			wg.Go(func() {
@@ -163,6 +165,7 @@ func TestF35T4AnswerRacingTheTimeoutIsTakenOrReportedLate(t *testing.T) {
 		if approved.Load() > 0 && unknown.Load() > 0 {
 			break
 		}
+		step.Store(2 * step.Load()) // the machine was late with all of it
 	}
 	late := func() (n int64) { // or lost to a full queue
 		b.read(func() { n = int64(len(b.late)) + int64(b.Status()[0].LateLost) })

@@ -124,6 +124,10 @@ func TestTerminalMACs(t *testing.T) {
 		sale := []string{"--amount", "12.50", "--card", testPAN, "--terminal", fmt.Sprintf("2000000%d", i), "--key-set", row.set}
 		s.terminal(testTMK, "sale", append(sale, "--mac", row.mac)...).check(t, exitOK, "approved: code 00", "")
 		s.terminal(testTMK, "sale", sale...).check(t, exitRefused, "refused: code A0", "")
+		terminal := fmt.Sprintf("2000000%d", i)
+		write(t, s.dir, "sale.txt", fmt.Sprintf("# A sale.\nat %s merchant=999290054110001\ncard usual %s expiry=4912\nterminal sign-on\nterminal sale amount=12.50\n", terminal, testPAN))
+		write(t, s.dir, "keys.txt", fmt.Sprintf("%s %s M%d %s %s\n", terminal, testTMK, i, row.set, row.mac))
+		s.cli("script", "run", "sale.txt", "--to", s.cup, "--tmk", "keys.txt").check(t, exitOK, "1 passed", "")
 	}
 	s.terminal(testTMK, "sale", "--amount", "1", "--mac", "x9.8").check(t, exitUsage, "", `--mac: MAC algorithm "x9.8" must be one of`)
 }

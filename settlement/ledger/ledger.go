@@ -64,6 +64,7 @@ type Ledger struct {
 	queries // on the read pool
 	db      *sqldb.DB
 	insert  insertion
+	claim   string // claimPosition, or claimUnaltered
 
 	mu      sync.Mutex // one Store at a time; guards what follows
 	reached uint64     // the last position that a commit of ours may have left; 0 before one
@@ -79,9 +80,9 @@ func Open(dsn string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{queries: queries{db.Read}, db: db, insert: insertSQLite, rows: map[*table]rows{}}
+	l := &Ledger{queries: queries{db.Read}, db: db, insert: insertSQLite, claim: claimPosition, rows: map[*table]rows{}}
 	if db.Postgres() {
-		l.insert = insertPostgres
+		l.insert, l.claim = insertPostgres, claimUnaltered
 	}
 	return l, nil
 }
@@ -157,11 +158,14 @@ func (l *Ledger) Store(ctx context.Context, entries []Entry) error {
 	}
 	last := entries[len(entries)-1].Pos
 	// First the position: a second writer waits here and then finds it moved.
-	res, err := tx.ExecContext(ctx, claimPosition, int64(last), int64(stored))
+	res, err := tx.ExecContext(ctx, l.claim, int64(last), int64(stored))
 	if err != nil {
 		return fmt.Errorf("move ledger position to %d: %w", last, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		if err := l.unaltered(ctx, tx); err != nil {
+			return fmt.Errorf("store journal records %d to %d: %w", stored+1, last, err)
+		}
 		return errors.Join(errRaced, err)
 	}
 	err = conn.Raw(func(driverConn any) error {

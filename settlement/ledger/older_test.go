@@ -131,11 +131,11 @@ func (l *Ledger) storeOnly(t *testing.T, known map[*table][]string, es []Entry) 
 			for i, all := 0, l.rows[into]; len(all) > 0; i++ {
 				before := all
 				all.next()
-				name := full[into][i%into.columns]
+				name := full[into][i%len(into.columns)]
 				if !slices.Contains(known[into], name) {
 					continue
 				}
-				if old = append(old, before[:len(before)-len(all)]...); i < into.columns {
+				if old = append(old, before[:len(before)-len(all)]...); i < len(into.columns) {
 					names = append(names, name)
 				}
 			}

@@ -194,6 +194,9 @@ func (l *Ledger) Restore(ctx context.Context, day txn.Date, read func(put func(t
 		if _, err := tx.ExecContext(ctx, `DELETE FROM archived WHERE business_date = $1`, day.String()); err != nil {
 			return err
 		}
+		if err := l.unaltered(ctx, tx); err != nil {
+			return err
+		}
 		r := restoring{ctx: ctx, ledger: l, conn: conn}
 		if err := read(r.put); err != nil {
 			return err

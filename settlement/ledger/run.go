@@ -212,6 +212,9 @@ func (l *Ledger) BookRun(ctx context.Context, r *Run, sums []PostingSum, payouts
 		if err := one(res, err); err != nil {
 			return err
 		}
+		if err := l.unaltered(ctx, tx); err != nil {
+			return err
+		}
 		return conn.Raw(func(driverConn any) error {
 			if err := ctx.Err(); err != nil { // see Store
 				return err

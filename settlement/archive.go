@@ -2,6 +2,7 @@ package settlement
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -377,8 +378,12 @@ func RestoreDay(ctx context.Context, in ArchiveInput) (rows int64, err error) {
 	err = in.Ledger.Restore(ctx, in.Day, func(put func(table string, head, row []string) error) error {
 		for i := range index.Tables {
 			t := &index.Tables[i]
-			got, err := readTable(dir, t.Table, func(head, row []string) error { return put(t.Table, head, row) })
-			if err != nil {
+			var refused error // by the ledger: it says nothing about the file
+			got, err := readTable(dir, t.Table, func(head, row []string) error {
+				refused = put(t.Table, head, row)
+				return refused
+			})
+			if err := cmp.Or(refused, err); err != nil {
 				return err
 			}
 			if got != *t {

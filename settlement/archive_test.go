@@ -131,6 +131,17 @@ func TestArchive(t *testing.T) {
 		if err := os.WriteFile(file, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		rename := func(from, to string) {
+			t.Helper()
+			if _, err := w.db.Write.ExecContext(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rename("event", "lost")
+		if _, err := RestoreDay(t.Context(), in); err == nil || strings.Contains(err.Error(), ".csv.gz") {
+			t.Errorf("a ledger that does not take the rows: %v; want nothing about the files", err)
+		}
+		rename("lost", "event")
 		elsewhere := in
 		otherDSN := ledgertest.SQLite(t)
 		if strings.HasPrefix(dsn, "sqlite:") {

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -85,9 +87,30 @@ func (d *DB) server() (*pgx.ConnConfig, error) {
 			}
 		}
 	}
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return stream{c}, nil
+	}
 	cfg.RuntimeParams["application_name"] = "acqswitch"
 	cfg.RuntimeParams["jit"] = "off" // to compile a run's query takes seconds, it saves less
 	return cfg, nil
+}
+
+// stream says what its end is: pgx calls it an unexpected EOF, which is taken for a file's.
+type stream struct{ net.Conn }
+
+var errEnded = errors.New("the database server ended the connection")
+
+func (s stream) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err == io.EOF {
+		err = errEnded
+	}
+	return n, err
 }
 
 // connector connects to PostgreSQL. What the DSN names is read anew each time: a password

@@ -3,9 +3,12 @@ package sqldb_test
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -114,6 +117,33 @@ func TestAwayIsOneLine(t *testing.T) {
 		t.Errorf("%v is no error of a connection", err)
 	case strings.ContainsAny(err.Error(), "\n\t"), strings.Count(err.Error(), "127.0.0.1:1 ") != 1:
 		t.Errorf("%q must be one line that names the server once", err)
+	}
+}
+
+// A server that ends a connection is told of as one, not as a file that is too short.
+func TestServerThatEndsAConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer l.Close()
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var length [4]byte
+			io.ReadFull(c, length[:])
+			io.ReadFull(c, make([]byte, binary.BigEndian.Uint32(length[:])-4))
+			c.Close()
+		}
+	})
+	db := open(t, "postgres://nobody@"+l.Addr().String()+"/nothing?sslmode=disable")
+	if err := db.Read.Ping(); err == nil || !strings.Contains(err.Error(), "the database server ended the connection") {
+		t.Errorf("%v does not say what happened", err)
 	}
 }
 

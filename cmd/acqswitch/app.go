@@ -348,6 +348,10 @@ func (a *app) wireSwitch(cards *keys.Cards) (err error) {
 			}
 		},
 		NewKey: a.takeSentKey,
+		HasKey: func(of txn.IssuerID, mac bool) bool {
+			_, err := a.keys.SentKey(of, mac)
+			return err == nil
+		},
 		Malformed: func(name string, err error) {
 			malformed[name].Add(1)
 			if log := pace[name].on(a.log); log != nil {

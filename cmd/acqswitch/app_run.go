@@ -34,7 +34,7 @@ func (a *app) run(ctx context.Context, ready func()) (err error) {
 	if err := a.keys.Recover(); err != nil {
 		return err
 	}
-	if err := a.cfg.checkZoneMACs(a.keys); err != nil {
+	if err := a.cfg.checkZoneKeys(a.keys); err != nil {
 		return err
 	}
 	if a.downloads != nil {

@@ -283,17 +283,28 @@ func (z zoneMAC) MACBefore(data []byte) ([algo.MACSize]byte, error) {
 	return z.ring.ZoneMACBefore(z.issuer, z.algorithm, data)
 }
 
-// checkZoneMACs says which issuer has no MAC key and needs one.
-func (c *config) checkZoneMACs(ring *keyring.Ring) error {
+// checkZoneKeys says which issuer has no MAC key and needs one, or no key under which it
+// could send those that it is asked for.
+func (c *config) checkZoneKeys(ring *keyring.Ring) error {
 	for i := range c.Issuers {
-		if is := &c.Issuers[i]; is.Authenticated() {
-			mac, err := zoneMACOf(is, ring)
-			if err == nil {
-				_, err = mac.MAC(nil)
+		is := &c.Issuers[i]
+		if len(is.AskKeys) > 0 {
+			if _, err := ring.ZMK(txn.MakeIssuerID(is.Name)); err != nil {
+				return usage(fmt.Errorf("issuer %q has ask_keys: %w; load one with acqswitch keys load-zmk %[1]s", is.Name, err))
 			}
-			if err != nil {
-				return usage(fmt.Errorf("issuer %q has mac: %s: %w; load a key for it with acqswitch keys load-zak %[1]s", is.Name, is.MAC, err))
-			}
+		}
+		if !is.Authenticated() {
+			continue
+		}
+		mac, err := zoneMACOf(is, ring)
+		if err == nil {
+			_, err = mac.MAC(nil)
+		}
+		if errors.Is(err, keyring.ErrNoKey) && is.Asks(issuer.KeyMAC) {
+			continue
+		}
+		if err != nil {
+			return usage(fmt.Errorf("issuer %q has mac: %s: %w; load a key for it with acqswitch keys load-zak %[1]s", is.Name, is.MAC, err))
 		}
 	}
 	return nil

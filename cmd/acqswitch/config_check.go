@@ -74,7 +74,7 @@ func (c *config) check(ctx context.Context) (notes []string, err error) {
 		if notes = c.notesOnKeys(ring, parties); untyped != "" {
 			notes = append(notes, fmt.Sprintf("there is no table of cards %s: no limit of a type of cards binds", untyped))
 		}
-		return c.checkZoneMACs(ring)
+		return c.checkZoneKeys(ring)
 	})
 	if err != nil {
 		return nil, err

@@ -30,40 +30,19 @@ func TestF47IssuerSendsKeys(t *testing.T) {
 			zpk, _ := testKey(t, algo.TDES2, 0x42)
 			zak, _ := testKey(t, algo.TDES2, 0x53)
 			dir := t.TempDir()
-			bank, err := simulator.New(simulator.Config{Dialect: links.dialect, MAC: links.mac, MACKey: fmt.Sprintf("%X", zak), PINKey: fmt.Sprintf("%X", zpk),
+			bank, _ := startBank(t, simulator.Config{Dialect: links.dialect, MAC: links.mac, MACKey: fmt.Sprintf("%X", zak), PINKey: fmt.Sprintf("%X", zpk),
 				ZMK: fmt.Sprintf("%X", zmk), Book: filepath.Join(dir, "issuer.book"), Rules: []simulator.Rule{{Latency: simulator.Latency{Fixed: 20 * time.Millisecond}}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, end := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- bank.Run(ctx) }()
-			t.Cleanup(func() { end(); <-ended })
 			link := newCable(t, bank.Addr())
-			s := &stack{t: t, dir: dir, issuer: link.addr()}
-			write(t, dir, "merchants.yaml", registryText+strings.NewReplacer("10000001", "10000002", "SN1", "SN2", "mac: none", "mac: cup-ecb").Replace(
-				registryText[strings.LastIndex(registryText, "      - {"):]))
-			write(t, dir, "acqswitch.yaml", fmt.Sprintf(`
-answer_within: 20s
-terminals: {drain_within: 30s, listeners: [{address: "127.0.0.1:0", dialect: cup-pos}, {address: "127.0.0.1:0", dialect: iso87}]}
-reversals: {retry: 20ms, retry_max: 100ms}
-admin: {address: "127.0.0.1:0"}
-issuers:
-  - {name: east, address: %q, bins: ["62"], timeout: 15s, reconnect_max: 100ms, utc_offset: 8h, dialect: %s, mac: %s}
-`, s.issuer, links.dialect, links.mac))
-			s.cli("registry", "import", "merchants.yaml").check(t, exitOK, "", "")
+			s := newKeyedStack(t, dir, link.addr(), fmt.Sprintf("timeout: 15s, dialect: %s, mac: %s", links.dialect, links.mac))
 			for word, key := range map[string][]byte{"zmk": zmk, "zak": zak, "issuer": zpk} {
 				acqswitch(t, dir, nil, components(t, algo.TDES2, key), "keys", "load-"+word, "east").check(t, exitOK, "", "")
 			}
-			acqswitch(t, dir, nil, testTMKComponents, "keys", "load-terminal", "10000002").check(t, exitOK, "", "")
 			s.start()
 
 			stan := new(atomic.Uint32)
 			sellWithPIN := func(when string) {
 				t.Helper()
-				r := acqswitch(t, dir, []string{tmkVariable + "=" + testTMK, pinVariable + "=1234"}, "", "terminal", "sale", "--addr", s.cup, "--terminal", "10000002",
-					"--merchant", "999290054110001", "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(stan.Add(1)))
-				if r.code != exitOK {
+				if r := s.sellWithPIN(stan.Add(1)); r.code != exitOK {
 					t.Errorf("%s: a sale with a PIN: %s%s", when, r.out, r.errs)
 				}
 			}
@@ -176,4 +155,83 @@ issuers:
 			}
 		})
 	}
+}
+
+// A switch that has nothing but the ZMK asks the issuer for its keys, and sells with MACs and PINs.
+// When the issuer comes back with other keys it is asked for those, and what was in doubt is undone.
+func TestKeysAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, links := range []struct{ dialect, mac string }{{"cups", "x9.9"}, {"iso87", "x9.19"}} {
+		t.Run(links.dialect, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			hexKey := func(seed byte) string {
+				key, _ := testKey(t, algo.TDES2, seed)
+				return fmt.Sprintf("%X", key)
+			}
+			cfg := simulator.Config{Dialect: links.dialect, MAC: links.mac, MACKey: hexKey(0x53), PINKey: hexKey(0x42), ZMK: hexKey(0x31), Book: filepath.Join(dir, "issuer.book")}
+			bank, end := startBank(t, cfg)
+			cfg.Listen = bank.Addr()
+			s := newKeyedStack(t, dir, cfg.Listen, fmt.Sprintf("timeout: 3s, echo_timeout: 10s, dialect: %s, mac: %s, ask_keys: [zak, zpk]", links.dialect, links.mac))
+			s.cli("serve", "--check").check(t, exitUsage, "", `issuer "east" has ask_keys: ZMK of issuer east: there is no such key; load one with acqswitch keys load-zmk east`)
+			zmk, _ := testKey(t, algo.TDES2, 0x31)
+			acqswitch(t, dir, nil, components(t, algo.TDES2, zmk), "keys", "load-zmk", "east").check(t, exitOK, "", "")
+			s.cli("serve", "--check").check(t, exitOK, "", "")
+			s.start()
+			if r := s.sellWithPIN(1); r.code != exitOK {
+				t.Fatalf("a sale with MAC and PIN: %s%s", r.out, r.errs)
+			}
+
+			cfg.MACKey, cfg.PINKey = hexKey(0x64), hexKey(0x75)
+			end()
+			bank, _ = startBank(t, cfg)
+			stan := uint32(1)
+			s.until("a sale has the new ones", func() bool { stan++; return s.sellWithPIN(stan).code == exitOK })
+			s.until("nothing is owed", func() bool { return s.verify().OpenReversals == 0 })
+			if n := bank.Figures().Forged.Load(); n == 0 {
+				t.Error("the bank has found no MAC wrong")
+			}
+		})
+	}
+}
+
+// startBank runs a simulated issuer until the test or end ends it.
+func startBank(t *testing.T, cfg simulator.Config) (bank *simulator.Simulator, end func()) {
+	t.Helper()
+	bank, err := simulator.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- bank.Run(ctx) }()
+	end = sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(end)
+	return bank, end
+}
+
+// newKeyedStack is a switch in dir, not yet started, with the issuer east and a terminal
+// 10000002 that has a master key.
+func newKeyedStack(t *testing.T, dir, address, issuer string) *stack {
+	t.Helper()
+	s := &stack{t: t, dir: dir, issuer: address}
+	write(t, dir, "merchants.yaml", registryText+strings.NewReplacer("10000001", "10000002", "SN1", "SN2", "mac: none", "mac: cup-ecb").Replace(
+		registryText[strings.LastIndex(registryText, "      - {"):]))
+	write(t, dir, "acqswitch.yaml", fmt.Sprintf(`
+answer_within: 20s
+terminals: {drain_within: 30s, listeners: [{address: "127.0.0.1:0", dialect: cup-pos}, {address: "127.0.0.1:0", dialect: iso87}]}
+reversals: {retry: 20ms, retry_max: 100ms}
+admin: {address: "127.0.0.1:0"}
+issuers:
+  - {name: east, address: %q, bins: ["62"], reconnect_max: 100ms, utc_offset: 8h, %s}
+`, address, issuer))
+	s.cli("registry", "import", "merchants.yaml").check(t, exitOK, "", "")
+	acqswitch(t, dir, nil, testTMKComponents, "keys", "load-terminal", "10000002").check(t, exitOK, "", "")
+	return s
+}
+
+// sellWithPIN is a sale with a PIN at terminal 10000002.
+func (s *stack) sellWithPIN(stan uint32) result {
+	return acqswitch(s.t, s.dir, []string{tmkVariable + "=" + testTMK, pinVariable + "=1234"}, "", "terminal", "sale", "--addr", s.cup, "--terminal", "10000002",
+		"--merchant", "999290054110001", "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(stan))
 }

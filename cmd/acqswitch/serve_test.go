@@ -344,6 +344,7 @@ func (s *stack) checkNoCardInClear() {
 func TestF83ServeDrain(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "rules: [{latency: {fixed: 700ms}}]")
+	s.verify() // the ledger has its tables
 	idle, conn := dial(t, s.cup), dial(t, s.cup)
 	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
 		t.Fatal(err)

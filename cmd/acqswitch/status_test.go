@@ -16,6 +16,7 @@ func TestStatus(t *testing.T) {
 	s := newStack(t, "balance: 500000")
 	checkAnswer(t, s.tell(frame(t, "cup-03")), 0x0210, "00")
 	of := []string{"status", "--config", "acqswitch.yaml"}
+	s.until("the ledger has its tables", func() bool { return s.cli(of...).code == exitOK })
 	s.cli(of...).check(t, exitOK, "nothing is wrong", "")
 	var got status
 	if r := s.cli(append(of, "-o", "json")...); r.code != exitOK || json.Unmarshal([]byte(r.out), &got) != nil {

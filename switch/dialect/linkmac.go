@@ -2,9 +2,9 @@ package dialect
 
 import (
 	"crypto/subtle"
-	"errors"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // MACKey is a key that both ends of an issuer link have, with the algorithm agreed
@@ -21,9 +21,6 @@ type macFunc = func(data []byte) (mac [macSize]byte, err error)
 type replacing interface {
 	MACBefore(data []byte) (mac [macSize]byte, err error)
 }
-
-// ErrMAC says that a message is not what its sender sent: it is as if it had not come.
-var ErrMAC = errors.New("MAC (field 64 or 128) is missing or not the message's")
 
 // Finish completes a financial message that was begun behind dst, with its MAC under
 // key unless that is nil. Network management has no MAC.
@@ -58,7 +55,7 @@ func (l *Link) signed(e *iso.Encoder, dst []byte, field int, covered []int, unde
 }
 
 // Authentic holds the MAC of a financial message against the one it has under key, or under
-// the one before it while that is taken: nil, ErrMAC, or why the key cannot be used.
+// the one before it while that is taken: nil, txn.ErrMAC, or why the key cannot be used.
 func (l *Link) Authentic(m *iso.Message, key MACKey) error {
 	field := macField
 	if l.isCUPS() || m.Has(macFieldWide) {
@@ -75,7 +72,7 @@ func (l *Link) Authentic(m *iso.Message, key MACKey) error {
 			return nil
 		}
 	}
-	return ErrMAC
+	return txn.ErrMAC
 }
 
 // mac is what the field of m's MAC should hold. In ISO 8583:1987 it is the MAC of the

@@ -135,9 +135,9 @@ func TestCUPSMAC(t *testing.T) {
 		want  error
 	}{
 		{"right", good, nil},
-		{"of another answer", changed, ErrMAC},
-		{"in small letters", build(t, link.Codec(), 0x0210, answer.with(fields{128: string(bytes.ToLower(mac[:]))})), ErrMAC},
-		{"missing", build(t, link.Codec(), 0x0210, answer), ErrMAC},
+		{"of another answer", changed, txn.ErrMAC},
+		{"in small letters", build(t, link.Codec(), 0x0210, answer.with(fields{128: string(bytes.ToLower(mac[:]))})), txn.ErrMAC},
+		{"missing", build(t, link.Codec(), 0x0210, answer), txn.ErrMAC},
 		{"missing in network management", build(t, link.Codec(), 0x0830, fields{11: "000005", 39: "00", 70: "301"}), nil},
 		{"of what was given back", reject(build(t, link.Codec(), 0x0200, answer), "30004"), nil},
 	} {
@@ -216,8 +216,8 @@ func TestISO87MAC(t *testing.T) {
 		}{
 			{"right", answer(plain, link.key), nil},
 			{"right, in 128", answer(plain.with(fields{102: "1"}), link.key), nil},
-			{"under another key", answer(plain, testZAK(t, algo.SM4, zakText)), ErrMAC},
-			{"missing", answer(plain, nil), ErrMAC},
+			{"under another key", answer(plain, testZAK(t, algo.SM4, zakText)), txn.ErrMAC},
+			{"missing", answer(plain, nil), txn.ErrMAC},
 		} {
 			if err := link.ReadReply(c.frame, &head, &reply); !errors.Is(err, c.want) {
 				t.Errorf("%s: an answer whose MAC is %s: %v, want %v", row.dialect, c.name, err, c.want)

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"time"
 
 	"github.com/acqswitch/acqswitch/iso"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -15,6 +16,9 @@ import (
 // DE96, a longer one in DE48 behind NK, and proves it by the message's MAC, which
 // is made with the new key itself and covers DE53, 70 and 100 as well. ISO 8583:1987 says nothing: there
 // DE48 is NK, the key and its check value, in hexadecimal.
+
+// newKeyCode is the network management code (DE70) of new keys.
+const newKeyCode = "101"
 
 // newKeyMark is what a new key stands behind in DE48.
 const newKeyMark = "NK"
@@ -61,7 +65,7 @@ func (d *Issuer) ReadNewKey(frame []byte) (k txn.NewKey, err error) {
 }
 
 // CheckNewKey holds a frame with a new key, or the answer to it, against its MAC, which mac
-// makes with that key: nil, ErrMAC, or why it cannot be used.
+// makes with that key: nil, txn.ErrMAC, or why it cannot be used.
 func (l *Link) CheckNewKey(frame []byte, mac macFunc) error {
 	if !l.isCUPS() {
 		return nil // there the check value is proof
@@ -72,7 +76,7 @@ func (l *Link) CheckNewKey(frame []byte, mac macFunc) error {
 	}
 	want, err := cupsMAC(&m, newKeyMACFields, mac)
 	if err == nil && subtle.ConstantTimeCompare(want[:], m.Value(macFieldWide)) != 1 {
-		err = ErrMAC
+		err = txn.ErrMAC
 	}
 	return err
 }
@@ -98,6 +102,30 @@ func (d *Issuer) AppendNewKeyAnswer(dst, frame []byte, code [2]byte, mac macFunc
 	return d.signed(&e, dst, macFieldWide, newKeyMACFields, mac)
 }
 
+// AppendKeyRequest appends a request for a new key, for MACs or for PINs, of a link's acquirer.
+// It has no MAC: one asks because there is no key to make it with.
+func (d *Issuer) AppendKeyRequest(dst []byte, mac bool, stan uint32, at time.Time) ([]byte, error) {
+	e := d.beginNetwork(dst, 0x0820, stan, at)
+	e.Digits(53, keySecurity(mac))
+	return d.endNetwork(&e, newKeyCode)
+}
+
+// AsksForKey is whether a message of a link's acquirer asks for a new key, and for which.
+func (l *Link) AsksForKey(m *iso.Message) (mac, ok bool) {
+	security := m.AppendDigits(nil, 53)
+	ok = m.MTI() == 0x0820 && string(m.AppendDigits(nil, 70)) == newKeyCode && len(security) > 0 && (security[0] == '1' || security[0] == '2')
+	return ok && security[0] == '2', ok
+}
+
+// keySecurity is the DE53 of messages about a key.
+func keySecurity(mac bool) []byte {
+	security := []byte("1600000000000000")
+	if mac {
+		security[0] = '2'
+	}
+	return security
+}
+
 // AppendNewKey appends an issuer's message that brings k, for the other end of the link; mac
 // makes MACs with the clear key.
 func (l *Link) AppendNewKey(dst []byte, k *txn.NewKey, stan uint32, time [10]byte, mac macFunc) ([]byte, error) {
@@ -120,15 +148,12 @@ func (l *Link) AppendNewKey(dst []byte, k *txn.NewKey, stan uint32, time [10]byt
 	case !single:
 		e.Text(48, append([]byte(newKeyMark), k.Cryptogram...))
 	}
-	security := []byte("1600000000000000")
-	if k.MAC {
-		security[0] = '2'
-	}
+	security := keySecurity(k.MAC)
 	if k.SM4 {
 		security[1] = '4'
 	}
 	e.Digits(53, security)
-	e.Digits(70, []byte("101"))
+	e.Digits(70, []byte(newKeyCode))
 	if single {
 		e.Bytes(96, k.Cryptogram)
 	}

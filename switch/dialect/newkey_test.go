@@ -66,6 +66,42 @@ func TestNewKeys(t *testing.T) {
 	}
 }
 
+// The request for a key has no MAC and says which; nothing else asks for one.
+func TestKeyRequest(t *testing.T) {
+	at := time.Date(2026, 11, 27, 3, 45, 0, 0, time.UTC)
+	for _, row := range []struct {
+		name string
+		want fields
+	}{
+		{NameCUPS, fields{7: "1127034500", 11: "000005", 33: "48802900", 70: "101"}},
+		{"iso87", fields{7: "1127034500", 11: "000005", 70: "101"}},
+		{"iso87-bcd", fields{7: "1127034500", 11: "000005", 70: "101"}},
+	} {
+		link := issuerLink(t, row.name)
+		for _, mac := range []bool{true, false} {
+			m := sent(t, link, func(dst []byte) ([]byte, error) { return link.AppendKeyRequest(dst, mac, 5, at) })
+			security := "1600000000000000"
+			if mac {
+				security = "2600000000000000"
+			}
+			checkMessage(t, m, 0x0820, row.want.with(fields{53: security}))
+			if which, asks := link.AsksForKey(m); !asks || which != mac {
+				t.Errorf("%s: asks %v, for a MAC key %v, want %v", row.name, asks, which, mac)
+			}
+		}
+		for mti, f := range map[uint16]fields{0x0800: {11: "000005", 53: "1600000000000000", 70: "101"}, 0x0820: {11: "000005", 53: "1600000000000000", 70: "301"},
+			0x0830: {11: "000005", 53: "1600000000000000", 70: "101"}, 0x0821: {11: "000005", 53: "3600000000000000", 70: "101"}} {
+			var m iso.Message
+			if err := link.Codec().Parse(&m, build(t, link.Codec(), mti, f)); err != nil {
+				t.Fatal(err)
+			}
+			if _, asks := link.AsksForKey(&m); asks {
+				t.Errorf("%s: %04x with %v asks for a key", row.name, mti, f)
+			}
+		}
+	}
+}
+
 // What proves a new key of UnionPay's network: a MAC under it, of DE53, 70 and 100 as well. Its
 // answer has one, too, unless it refuses. In ISO 8583:1987 neither has.
 func TestNewKeyIsProved(t *testing.T) {
@@ -128,14 +164,14 @@ func TestNewKeyIsProved(t *testing.T) {
 		if row.asked == "" {
 			continue
 		}
-		if err := link.CheckNewKey(frame, testZAK(t, algo.SM4, zakText).MAC); !errors.Is(err, ErrMAC) {
+		if err := link.CheckNewKey(frame, testZAK(t, algo.SM4, zakText).MAC); !errors.Is(err, txn.ErrMAC) {
 			t.Errorf("under another key: %v", err)
 		}
 		if err := link.CheckNewKey(frame, noKey{}.MAC); !errors.Is(err, errNoKey) {
 			t.Errorf("without a key: %v", err)
 		}
 		frame[bytes.Index(frame, []byte("16000000"))] = '2' // a PIN key as one for MACs
-		if err := link.CheckNewKey(frame, key.MAC); !errors.Is(err, ErrMAC) {
+		if err := link.CheckNewKey(frame, key.MAC); !errors.Is(err, txn.ErrMAC) {
 			t.Errorf("for another use: %v", err)
 		}
 		if _, err := link.AppendNewKeyAnswer(nil, frame, [2]byte{'0', '0'}, noKey{}.MAC); !errors.Is(err, errNoKey) {
@@ -171,8 +207,8 @@ func TestMACUnderTheKeyBefore(t *testing.T) {
 			with MACKey
 			want error
 		}{
-			{agedKey{second, first}, second, nil}, {agedKey{second, first}, first, nil}, {agedKey{second, first}, third, ErrMAC},
-			{agedKey{second, noKey{}}, first, ErrMAC}, {agedKey{noKey{}, first}, first, errNoKey},
+			{agedKey{second, first}, second, nil}, {agedKey{second, first}, first, nil}, {agedKey{second, first}, third, txn.ErrMAC},
+			{agedKey{second, noKey{}}, first, txn.ErrMAC}, {agedKey{noKey{}, first}, first, errNoKey},
 		} {
 			var m iso.Message
 			if err := link.Codec().Parse(&m, answer(row.with)); err != nil {

@@ -16,16 +16,26 @@ func (d *Issuer) AppendNetwork(dst []byte, code string, stan uint32, at time.Tim
 	if d.cups != nil {
 		mti = 0x0820
 	}
+	e := d.beginNetwork(dst, mti, stan, at)
+	return d.endNetwork(&e, code)
+}
+
+// beginNetwork begins a network management frame, up to DE33.
+func (d *Issuer) beginNetwork(dst []byte, mti uint16, stan uint32, at time.Time) iso.Encoder {
 	e := d.begin(dst, mti)
-	var leg txn.Leg
-	leg.STAN = stan
+	leg := txn.Leg{STAN: stan}
 	at.AppendFormat(leg.Time[:0], "0102150405")
 	d.number(&e, &leg)
 	if d.cups != nil {
 		e.Digits(33, d.cups.forwarder)
 	}
+	return e
+}
+
+// endNetwork ends it, from DE70 on.
+func (d *Issuer) endNetwork(e *iso.Encoder, code string) ([]byte, error) {
 	e.Digits(70, []byte(code))
-	d.receiver(&e)
+	d.receiver(e)
 	return e.Finish()
 }
 

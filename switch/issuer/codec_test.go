@@ -17,19 +17,35 @@ type codec struct{ iso *iso.Codec }
 var iso87 = codec{iso.MustCompile(iso.ISO87(iso.SpelledHex), iso.Framing{Prefix: iso.PrefixBinary2, SizeMax: txn.FrameSizeMax})}
 
 // codecs are the tests' own iso87, the real ones as they are called, and of iso87
-// as "dialect".
+// as "dialect", or as "forged" with answers of which some have a wrong MAC.
 func codecs(cfg *issuer.Config) (issuer.Codec, error) {
 	switch cfg.Dialect {
 	case "iso87":
 		return iso87, nil
 	case "dialect":
 		return realCodec("iso87"), nil
+	case "forged":
+		return forgeable{realCodec("iso87")}, nil
 	}
 	d, err := dialect.ForIssuer(cfg.Dialect, "48802900", dialect.CUPS{})
 	if err == nil && cfg.Authenticated() {
 		d.Authenticate(oneMAC{})
 	}
 	return d, err
+}
+
+// forged is the code of answers whose MAC is wrong.
+const forged = "A0"
+
+// forgeable is a codec that finds the MAC wrong of answers with the code forged.
+type forgeable struct{ *dialect.Issuer }
+
+func (c forgeable) ReadReply(frame []byte, h *txn.ReplyHead, r *txn.Reply) error {
+	err := c.Issuer.ReadReply(frame, h, r)
+	if err == nil && string(r.Code[:]) == forged {
+		err = txn.ErrMAC
+	}
+	return err
 }
 
 // oneMAC is a key under which every message has the MAC 31313131.
@@ -96,6 +112,10 @@ func (c codec) AppendNetwork(dst []byte, code string, stan uint32, at time.Time)
 	e.Uint(11, uint64(stan))
 	e.Text(70, []byte(code))
 	return e.Finish()
+}
+
+func (c codec) AppendKeyRequest(dst []byte, _ bool, _ uint32, _ time.Time) ([]byte, error) {
+	return dst, errors.ErrUnsupported
 }
 
 // The tests of advices and of issuers' own requests use the real dialect.

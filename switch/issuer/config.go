@@ -54,6 +54,11 @@ type Config struct {
 	// MAC is how financial messages are authenticated, under the issuer's MAC key:
 	// x9.9, but with dialect cups also x9.19, or none, the default.
 	MAC string `yaml:"mac"`
+	// AskKeys are the keys that the issuer is asked for, zak (with a MAC) and zpk: after a
+	// sign-on where there is none here, and each when the MAC of what it sends is wrong. They
+	// come under its ZMK. A link is not up without them. Default: none; the issuer sends them
+	// of itself, or people load them.
+	AskKeys []string `yaml:"ask_keys"`
 	// BINs are the card number prefixes routed here, 1 to 19 digits each; the
 	// longest prefix of a card number wins. A prefix belongs to one issuer.
 	BINs []string `yaml:"bins"`
@@ -94,6 +99,18 @@ type Config struct {
 	Breaker BreakerConfig `yaml:"breaker"`
 	// TLS secures the links. Default: plain TCP.
 	TLS *certs.Client `yaml:"tls"`
+}
+
+// Asks is whether the issuer is asked for a key, KeyMAC or KeyPIN.
+func (c *Config) Asks(key string) bool { return slices.Contains(c.AskKeys, key) }
+
+func (c *Config) asksRightly() bool {
+	for i, name := range c.AskKeys {
+		if name != KeyPIN && (name != KeyMAC || c.MAC == macNone) || slices.Contains(c.AskKeys[:i], name) {
+			return false
+		}
+	}
+	return true
 }
 
 // Hosts are addresses, host:port each. In YAML one may stand without a list.
@@ -206,6 +223,7 @@ func (c Config) Validate() error {
 		{"write_timeout", c.WriteTimeout > 0 && c.WriteTimeout < c.Timeout, "must be positive and shorter than timeout"},
 		{"echo_timeout", c.EchoTimeout > 0, "must be positive"},
 		{"mac", c.MAC == macNone || c.MAC == macX99 || c.MAC == macX919 && c.Dialect != "cups", "must be none, x9.9 or, with another dialect than cups, x9.19"},
+		{"ask_keys", c.asksRightly(), "must be zak, which needs a mac, and zpk, each once"},
 		{"cups", c.CUPS == nil || c.Dialect == "cups", "is for dialect cups"},
 		{"utc_offset", c.UTCOffset > -24*time.Hour && c.UTCOffset < 24*time.Hour, "must be less than a day"},
 		{"reconnect_min", c.ReconnectMin > 0 && c.ReconnectMin <= c.ReconnectMax, "must be positive and not above reconnect_max"},

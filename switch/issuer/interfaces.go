@@ -31,6 +31,9 @@ type Codec interface {
 	// AppendAnswer appends the answer, with code, to the issuer's own request that h
 	// was read from.
 	AppendAnswer(dst []byte, h *txn.ReplyHead, code [2]byte) ([]byte, error)
+	// AppendKeyRequest appends a request (0820, DE70 101) for a new key, for MACs or for
+	// PINs, numbered as AppendNetwork's.
+	AppendKeyRequest(dst []byte, mac bool, stan uint32, at time.Time) ([]byte, error)
 	// ReadNewKey reads the key that an issuer's message brings, CheckNewKey holds the
 	// message against its MAC, if it has one by its dialect, and AppendNewKeyAnswer
 	// appends the answer. mac makes MACs under that key; nil: it is not taken.
@@ -39,6 +42,7 @@ type Codec interface {
 	AppendNewKeyAnswer(dst, frame []byte, code [2]byte, mac func(data []byte) ([8]byte, error)) ([]byte, error)
 	// ReadReply decodes a frame without its length prefix into head and reply,
 	// both reset by the caller. After an error the frame is skipped.
+	// It is txn.ErrMAC where the MAC is wrong.
 	ReadReply(frame []byte, head *txn.ReplyHead, reply *txn.Reply) error
 	// PrefixSize is the size of the length prefix.
 	PrefixSize() int
@@ -77,6 +81,9 @@ type Hooks struct {
 	// one. It runs on the link's reader, and what it asks must answer in time. Without it
 	// no keys are taken.
 	NewKey func(issuer txn.IssuerID, k *txn.NewKey) (SentKey, error)
+	// HasKey is whether there is a key here of those that an issuer sends, for MACs or for
+	// PINs. It must not wait. Without it no keys are asked for.
+	HasKey func(issuer txn.IssuerID, mac bool) bool
 	// Malformed tells of a frame that is no message of the dialect, or of a
 	// request that cannot be put into one.
 	Malformed func(issuer string, err error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,9 @@ type issuer struct {
 	table    *table
 	breaker  *breaker
 	dropped  atomic.Uint64 // late answers that found the queue full
+	asking   sync.Mutex    // held by the link that asks for keys
+	asked    time.Time     // when that was because of wrong MACs
+	wrong    chan struct{} // holds one: a message had a wrong MAC
 	// settles is the day (DE15) that the issuer's last cut-over began; nil until one
 	// names it. A restart forgets it: until the next cut-over the day is then the one in
 	// the issuer's answers, or else our own.
@@ -101,8 +105,16 @@ func (is *issuer) await(c *call, stop, gone <-chan struct{}) bool {
 
 // manage exchanges a network management message over w.
 func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
+	return is.exchangeNetwork(ctx, w, "0800/"+code, networkCode(code), func(dst []byte, stan uint32, at time.Time) ([]byte, error) {
+		return is.codec.AppendNetwork(dst, code, stan, at)
+	})
+}
+
+// exchangeNetwork exchanges the network management message that encode appends, which
+// has code in DE70, over w. name is what errors call it.
+func (is *issuer) exchangeNetwork(ctx context.Context, w *wire, name string, code uint16, encode func(dst []byte, stan uint32, at time.Time) ([]byte, error)) error {
 	de7, at := is.now()
-	c := is.table.beginNetwork(2*connectionsMax, is.id, networkCode(code), de7)
+	c := is.table.beginNetwork(2*connectionsMax, is.id, code, de7)
 	if c == nil {
 		return errors.New("too many network messages in flight")
 	}
@@ -110,17 +122,17 @@ func (is *issuer) manage(ctx context.Context, w *wire, code string) error {
 	var reply txn.Reply
 	c.reply = &reply
 	is.table.expect(c, time.Now().Add(is.cfg.EchoTimeout))
-	if err := w.send(c, 0, nil, func(dst []byte) ([]byte, error) { return is.codec.AppendNetwork(dst, code, c.leg.STAN, at.In(is.zone)) }); err != nil {
+	if err := w.send(c, 0, nil, func(dst []byte) ([]byte, error) { return encode(dst, c.leg.STAN, at.In(is.zone)) }); err != nil {
 		is.table.take(c)
 		return err
 	}
 	switch ended := is.await(c, ctx.Done(), w.conn.Done()); {
 	case !ended:
-		return fmt.Errorf("0800/%s was not answered", code)
+		return fmt.Errorf("%s was not answered", name)
 	case c.ending != endedAnswered:
-		return fmt.Errorf("0800/%s was not answered as asked", code)
+		return fmt.Errorf("%s was not answered as asked", name)
 	case reply.Code != approvedCode:
-		return fmt.Errorf("0800/%s was refused with %q", code, reply.Code[:])
+		return fmt.Errorf("%s was refused with %q", name, reply.Code[:])
 	}
 	return nil
 }

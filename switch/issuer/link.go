@@ -73,6 +73,9 @@ func (l *link) session(ctx context.Context, host string) (stood time.Duration, e
 	writer.Go(w.write)
 
 	if err = l.signOn(ctx, w); err == nil {
+		err = l.is.fetchKeys(ctx, w)
+	}
+	if err == nil {
 		began := time.Now()
 		err = l.watch(ctx, w)
 		stood = time.Since(began)
@@ -125,6 +128,9 @@ func (l *link) watch(ctx context.Context, w *wire) error {
 			return errDrained
 		case <-w.conn.Done():
 			return nil
+		case <-l.is.wrong:
+			l.is.renewKeys(ctx, w)
+			continue
 		case <-tick:
 		}
 		// Any frame since the last look proves the peer alive; only silence asks. Where

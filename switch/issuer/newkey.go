@@ -1,16 +1,100 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // An issuer sends a new key with this network management code (DE70) in a message of this
-// type. With UnionPay's 0820 a member asks for one, which we do not.
+// type. In an 0820 with that code a member asks for one.
 const (
 	newKey     = 101
 	newKeyType = 0x0800
 )
+
+// Keys that an issuer may be asked for (Config.AskKeys).
+const (
+	KeyMAC = "zak"
+	KeyPIN = "zpk"
+)
+
+const (
+	// askEvery is how long an issuer whose MACs are wrong is not asked again: its keys take
+	// their time, and without a bound one that goes on so would be asked with each message.
+	askEvery = time.Minute
+	keyPoll  = 20 * time.Millisecond
+)
+
+// askKey asks the issuer for a key. It comes in a message of its own (takeKey).
+func (is *issuer) askKey(ctx context.Context, w *wire, name string) error {
+	err := is.exchangeNetwork(ctx, w, "0820/101", newKey, func(dst []byte, stan uint32, at time.Time) ([]byte, error) {
+		return is.codec.AppendKeyRequest(dst, name == KeyMAC, stan, at)
+	})
+	if err != nil {
+		return fmt.Errorf("ask issuer %s at %s for its %s: %w", is.name(), w.host, name, err)
+	}
+	return nil
+}
+
+// fetchKeys asks, over a wire that has just signed on, for the keys that are not here, and
+// waits for each.
+func (is *issuer) fetchKeys(ctx context.Context, w *wire) error {
+	if is.hooks.HasKey == nil {
+		return nil
+	}
+	is.asking.Lock() // then another link may have them already
+	defer is.asking.Unlock()
+	for _, name := range is.cfg.AskKeys {
+		here := func() bool { return is.hooks.HasKey(is.id, name == KeyMAC) }
+		if here() {
+			continue
+		}
+		if err := is.askKey(ctx, w, name); err != nil {
+			return err
+		}
+		for until := time.Now().Add(is.cfg.EchoTimeout); !here(); {
+			select {
+			case <-ctx.Done():
+				return errDrained
+			case <-w.conn.Done():
+				return errClosed
+			case <-time.After(keyPoll):
+			}
+			if time.Now().After(until) {
+				return fmt.Errorf("issuer %s at %s was asked for its %s and has sent none that can be taken", is.name(), w.host, name)
+			}
+		}
+	}
+	return nil
+}
+
+// renewKeys asks for all keys anew, if that was not done lately: an issuer with wrong MACs
+// has others than we.
+func (is *issuer) renewKeys(ctx context.Context, w *wire) {
+	if !is.asking.TryLock() {
+		return // another link does
+	}
+	defer is.asking.Unlock()
+	if time.Since(is.asked) < askEvery {
+		return
+	}
+	is.asked = time.Now()
+	for _, name := range is.cfg.AskKeys {
+		if err := is.askKey(ctx, w, name); err != nil {
+			is.hooks.malformed(is.name(), err)
+		}
+	}
+}
+
+// disproved notes that what the issuer sent has a wrong MAC.
+func (is *issuer) disproved() {
+	select {
+	case is.wrong <- struct{}{}:
+	default:
+	}
+}
 
 // SentKey is a key that an issuer sent, until it is closed.
 type SentKey interface {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,4 +205,106 @@ func TestNewKeyByISO87(t *testing.T) {
 		conn.Close()
 	}
 	s.wait(t, "by its check value", "[01020304 set closed]")
+}
+
+// TestKeysAreAskedFor: what keys are not here the issuer is asked for before a link is up, once
+// for all links, and nothing is sent to it without them. Where its MACs are wrong it is asked for
+// all of them, once in a while.
+func TestKeysAreAskedFor(t *testing.T) {
+	link := realCodec("iso87")
+	key := func(mac bool) []byte {
+		frame, err := link.AppendNewKey(nil, &txn.NewKey{MAC: mac, Cryptogram: bytes.Repeat([]byte{7}, 16), CheckValue: []byte{1, 2, 3, 4}}, 9, [10]byte([]byte("1127034500")), nil)
+		if err != nil {
+			t.Error(err)
+		}
+		return frame
+	}
+	var refuses, withholds, forges, garbles atomic.Bool
+	refuses.Store(true)
+	var macs, pins atomic.Int32 // that were asked for, and not refused
+	asked := map[byte]*atomic.Int32{'1': &pins, '2': &macs}
+	p := listen(t, nil, func(c *peerConn, m *iso.Message) {
+		switch {
+		case m.MTI() == 0x0820 && refuses.Load():
+			c.answer(m, "12")
+		case m.MTI() == 0x0820:
+			which := m.AppendDigits(nil, 53)[0]
+			asked[which].Add(1)
+			c.answer(m, "00")
+			if !withholds.Load() {
+				c.Write(key(which == '2'))
+			}
+		case m.MTI()&0x10 != 0:
+		case m.MTI() == 0x0200 && forges.Load():
+			c.answer(m, forged)
+		case m.MTI() == 0x0200 && garbles.Load():
+			c.Write([]byte("\x00\x15this is not a message"))
+		case !network(c, m):
+			c.answer(m, "00")
+		}
+	})
+	var have [2]atomic.Bool // for PINs, for MACs
+	s := &sentKeys{}
+	b := startWith(t, nil, p.addr(), func(cfg *issuer.Config) {
+		cfg.Dialect, cfg.MAC, cfg.AskKeys, cfg.Connections, cfg.EchoTimeout = "forged", "x9.9", []string{"zak", "zpk"}, 2, 3*time.Second
+	}, func(h *issuer.Hooks) {
+		h.HasKey = func(_ txn.IssuerID, mac bool) bool { return have[index(mac)].Load() }
+		h.NewKey = func(_ txn.IssuerID, k *txn.NewKey) (issuer.SentKey, error) {
+			return settingKey{oneKey{sentKeys: s}, &have[index(k.MAC)]}, nil
+		}
+	})
+	lost := func(why string) {
+		t.Helper()
+		eventually(t, why, func() (ok bool) {
+			b.read(func() { n := len(b.downs); ok = n > 0 && strings.Contains(b.downs[n-1].Error(), why) })
+			return ok
+		})
+		b.exchange(sale("10000001", 100)).want(t, txn.OutcomeNotSent, txn.IssuerIsUnavailable)
+	}
+	lost(`for its zak: 0820/101 was refused with "12"`)
+	withholds.Store(true)
+	refuses.Store(false)
+	lost("was asked for its zak and has sent none that can be taken")
+	withholds.Store(false)
+	b.up(2).exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+	if p := pins.Load(); p != 1 {
+		t.Errorf("the PIN key was asked for %d times", p)
+	}
+
+	s.wait(t, "both keys", "[set closed set closed]")
+	before := macs.Load()
+	garbles.Store(true)
+	b.unanswered(sale("10000001", 100)).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	garbles.Store(false)
+	if time.Sleep(300 * time.Millisecond); macs.Load() != before {
+		t.Error("what is no message has the keys renewed")
+	}
+	forges.Store(true)
+	for range 3 {
+		b.unanswered(sale("10000001", 100)).want(t, txn.OutcomeUnknown, txn.IssuerDidNotAnswer)
+	}
+	s.wait(t, "both keys anew", "[set closed set closed set closed set closed]")
+	if m, p := macs.Load()-before, pins.Load(); m != 1 || p != 2 {
+		t.Errorf("where MACs were wrong, its MAC key was asked for %d times and its PIN key %d times", m, p-1)
+	}
+	forges.Store(false)
+	b.exchange(sale("10000001", 100)).want(t, txn.OutcomeApproved, txn.Approved)
+}
+
+func index(mac bool) int {
+	if mac {
+		return 1
+	}
+	return 0
+}
+
+// settingKey is a key that is there once it is set.
+type settingKey struct {
+	oneKey
+	set *atomic.Bool
+}
+
+func (k settingKey) Set() error {
+	k.set.Store(true)
+	return k.oneKey.Set()
 }

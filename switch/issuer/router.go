@@ -88,7 +88,7 @@ func (r *Router) build(cfg Config, makeCodec func(*Config) (Codec, error)) (*iss
 		}
 	}
 	is := &issuer{cfg: cfg, id: txn.MakeIssuerID(cfg.Name), codec: codec, journal: r.journal, hooks: &r.hooks, late: r.late,
-		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second))}
+		zone: time.FixedZone("", int(cfg.UTCOffset/time.Second)), wrong: make(chan struct{}, 1)}
 	is.tls.Store(secured)
 	// Where no earlier leg is known (Resume), STANs start where the clock says;
 	// with DE7 beside it a STAN is unique.

@@ -312,6 +312,9 @@ func (rd *reader) ReadMessage(r io.Reader) (*iso8583.Message, error) {
 			// The frame is whole, so the stream is in step. Whatever it answered
 			// runs into its timeout and is reversed.
 			is.hooks.malformed(is.name(), fmt.Errorf("read issuer's message: %w", err))
+			if errors.Is(err, txn.ErrMAC) {
+				is.disproved()
+			}
 			continue
 		}
 		is.received(w, body, &head, &reply)

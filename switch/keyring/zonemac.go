@@ -176,6 +176,14 @@ func (r *Ring) openZoneMAC(issuer txn.IssuerID) (*keys.ZoneMAC, error) {
 	return open, err
 }
 
+// SentKey is what is in force of what an issuer sends: its MAC key, or its PIN key.
+func (r *Ring) SentKey(issuer txn.IssuerID, mac bool) (keys.Key, error) {
+	if mac {
+		return r.findShared(sharedID{recordZoneMAC, issuer}, "MAC key of issuer "+issuer.String())
+	}
+	return r.ZonePIN(issuer)
+}
+
 // Sent is a key that an issuer sent, in clear until it is closed.
 type Sent struct {
 	ring   *Ring
@@ -226,15 +234,7 @@ func (s *Sent) MAC(data []byte) ([algo.MACSize]byte, error) { return s.key.MAC(a
 func (s *Sent) Set() (sealed keys.Key, changed bool, err error) {
 	s.ring.taking.Lock()
 	defer s.ring.taking.Unlock()
-	var now keys.Key
-	if s.mac {
-		s.ring.mu.RLock()
-		now = s.ring.shared[sharedID{recordZoneMAC, s.issuer}]
-		s.ring.mu.RUnlock()
-	} else {
-		now = keys.Key{Owner: keys.OfIssuer(s.issuer), Sealed: s.ring.zoneOf(s.issuer).sealed}
-	}
-	if len(now.Sealed) > 0 {
+	if now, err := s.ring.SentKey(s.issuer, s.mac); err == nil {
 		if same, err := s.key.Is(now); same || err != nil {
 			return now, false, err
 		}

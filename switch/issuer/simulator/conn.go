@@ -152,6 +152,13 @@ func (c *conn) take(frame []byte) {
 	default:
 		d = c.s.desk.decide(r)
 	}
+	var key []byte
+	if mac, ok := c.s.link.AsksForKey(&c.message); ok {
+		d.code = code12
+		if key = c.s.keyAsked(mac); key != nil {
+			d.code = code00
+		}
+	}
 	if d.rule.Lose {
 		figures.Withheld.Add(1)
 		return
@@ -174,6 +181,7 @@ func (c *conn) take(frame []byte) {
 		figures.Malformed.Add(1) // the request lacked what its answer must repeat
 		return
 	}
+	out = append(out, key...)
 	frame = out[start:]
 	for range d.rule.Copies - 1 {
 		out = append(out, frame...)

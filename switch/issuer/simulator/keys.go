@@ -42,6 +42,13 @@ type sentKey struct {
 // takenMost is how many keys are taken: what was made with those before may be under way.
 const takenMost = 4
 
+func (k *sharedKeys) of(mac bool) *sharedKey {
+	if mac {
+		return &k.mac
+	}
+	return &k.pin
+}
+
 func (k *sharedKey) take(key *algo.MACKey) {
 	k.taken = append(k.taken, key)
 	k.taken = k.taken[max(0, len(k.taken)-takenMost):]
@@ -160,10 +167,7 @@ func (k *sharedKeys) opens(m *iso.Message, pan []byte) bool {
 // it is acknowledged; messages may be from now on.
 func (s *Simulator) NewKey(ctx context.Context, mac bool) (code string, err error) {
 	s.mu.Lock()
-	k := &s.keys.pin
-	if mac {
-		k = &s.keys.mac
-	}
+	k := s.keys.of(mac)
 	if k.sent == nil {
 		err = s.makeKey(k, mac)
 	}
@@ -185,6 +189,16 @@ func (s *Simulator) NewKey(ctx context.Context, mac bool) (code string, err erro
 	case <-ctx.Done():
 		return "", fmt.Errorf("send a new key: %w", ctx.Err())
 	}
+}
+
+// keyAsked is the message with a key that the acquirer asked for; nil: there is none to send.
+// The simulator's mutex is held.
+func (s *Simulator) keyAsked(mac bool) []byte {
+	k := s.keys.of(mac)
+	if k.sent == nil && s.makeKey(k, mac) != nil {
+		return nil
+	}
+	return k.sent.frame
 }
 
 // makeKey makes the key that is to be sent next.

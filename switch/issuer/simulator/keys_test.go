@@ -183,6 +183,42 @@ func TestNewPINKey(t *testing.T) {
 	}
 }
 
+// A key that is asked for comes behind the answer, the same until it is acknowledged; where there is
+// none to replace, or no key to send it under, that is refused.
+func TestKeyIsAskedFor(t *testing.T) {
+	for _, name := range [...]string{"cups", "iso87"} {
+		for _, cfg := range [...]Config{{ZMK: testKeyText}, {PINKey: testKeyText}, {PINKey: testKeyText, ZMK: testKeyText}} {
+			cfg.Dialect = name
+			s, _ := serve(t, cfg)
+			a := meets(t, s, name)
+			code, sent := "12", cfg.PINKey != "" && cfg.ZMK != ""
+			if sent {
+				code = "00"
+			}
+			var before *iso.Message
+			for stan := range uint32(2) {
+				frame, err := a.d.AppendKeyRequest(nil, false, stan+1, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.conn.Write(frame)
+				m, ok := a.read(10 * time.Second)
+				if !ok || m.MTI() != 0x0830 || string(m.Value(39)) != code {
+					t.Fatalf("%s: answered %v, want %s", name, m, code)
+				}
+				if !sent {
+					continue
+				}
+				m, _ = a.newKey()
+				if before != nil && !bytes.Equal(m.Frame(), before.Frame()) {
+					t.Errorf("%s: asked for again it is another", name)
+				}
+				before = m
+			}
+		}
+	}
+}
+
 // An answer whose MAC is wrong acknowledges nothing that is used.
 func TestForgedAcknowledgment(t *testing.T) {
 	s, _ := serve(t, Config{Dialect: "cups", PINKey: testKeyText, ZMK: testKeyText})

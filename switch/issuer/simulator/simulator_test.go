@@ -74,8 +74,8 @@ func TestMACs(t *testing.T) {
 				{"a balance without", "balance", 4, 0, nil, "63", nil},
 				{"a reversal in part", "0400 3", 1, 5, key, "00", nil},
 				{"a reversal without", "0400", 1, 5, nil, "63", nil},
-				{"an echo", "301", 5, 0, nil, "00", dialect.ErrMAC},
-				{"a sale that is answered wrongly", "0200", 6, bad, key, "00", dialect.ErrMAC},
+				{"an echo", "301", 5, 0, nil, "00", txn.ErrMAC},
+				{"a sale that is answered wrongly", "0200", 6, bad, key, "00", txn.ErrMAC},
 			} {
 				acquirer.key = step.key
 				if _, err := acquirer.conn.Write(acquirer.message(nil, step.kind, step.stan, step.minor)); err != nil {

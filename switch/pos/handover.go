@@ -191,6 +191,10 @@ func (s *Server) resume(serve func(*session)) {
 			}
 			continue
 		}
+		if conn.RemoteAddr() == nil { // its terminal was gone before the socket was ours
+			conn.Close()
+			continue
+		}
 		s.accepts.Add(1)
 		ss := newSession(s, conn, &Listener{Dialect: d}, nil)
 		ss.unread = k.Unread

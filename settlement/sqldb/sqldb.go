@@ -71,7 +71,9 @@ func Open(dsn string) (*DB, error) {
 // one (synchronous=FULL, 4 to 10 % of a batch's time) so that the position, once
 // read, is never taken back and the journal may be truncated below it. A
 // checkpoint waits for 32 MB of log: pages that many batches touch are copied
-// into the file once (a quarter to a third of a batch's time).
+// into the file once (a quarter to a third of a batch's time). What the log has
+// grown beyond 64 MB, while a long reader kept it from being begun anew, the disk
+// has back once it is.
 func (d *DB) openSQLite() (err error) {
 	path := strings.TrimPrefix(d.dsn, "sqlite:")
 	if path == "" || strings.HasPrefix(path, ":memory:") {
@@ -79,7 +81,7 @@ func (d *DB) openSQLite() (err error) {
 	}
 	file := "file:" + (&url.URL{Path: path}).EscapedPath()
 	common := "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
-	if d.Write, err = sql.Open("sqlite", file+common+"&_txlock=immediate&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(8000)"); err != nil {
+	if d.Write, err = sql.Open("sqlite", file+common+"&_txlock=immediate&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(8000)&_pragma=journal_size_limit(64000000)"); err != nil {
 		return err
 	}
 	d.Write.SetMaxOpenConns(1)

@@ -108,6 +108,29 @@ func TestF66OlderProgram(t *testing.T) {
 	})
 }
 
+// A log that had to grow, for a long reader or a large transaction, is short again.
+func TestLogOfSQLiteShrinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	d := open(t, "sqlite:"+path)
+	size := func(statement string) int64 {
+		t.Helper()
+		if _, err := d.Write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Size()
+	}
+	if n := size("CREATE TABLE t AS SELECT zeroblob(65000000) AS b"); n < 65_000_000 {
+		t.Fatalf("the log has %d bytes", n)
+	}
+	if n := size("CREATE TABLE u (b BLOB)"); n > 64_000_000 {
+		t.Errorf("the log still has %d bytes", n)
+	}
+}
+
 // A server that is away is told of in one line, however often it was tried.
 func TestAwayIsOneLine(t *testing.T) {
 	db := open(t, "postgres://nobody@127.0.0.1:1/nothing")

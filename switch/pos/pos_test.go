@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -396,6 +397,25 @@ func TestManyInFlightOnOneSession(t *testing.T) {
 			t.Errorf("answer %d is of STAN %s", i, stan)
 		}
 	}
+}
+
+// Workers are kept for the next frames, but not for ever those of the busiest moment
+// that there was.
+func TestWorkersOfAPeakLeave(t *testing.T) {
+	const peak = 50
+	all := make(chan struct{})
+	d := &desk{t: t, bad: map[Cause]int{}, delay: func(*txn.Request) time.Duration { <-all; return 0 }}
+	cup, _, _ := open(t, Config{IdleMax: 80 * time.Millisecond}, d)
+	before := runtime.NumGoroutine()
+	for stan := range uint32(peak) {
+		dial(t, cup).Write(saleFrame(stan + 1))
+	}
+	d.asked(peak)
+	if n := runtime.NumGoroutine(); n < before+peak {
+		t.Fatalf("%d goroutines with %d frames in flight, %d before", n, peak, before)
+	}
+	close(all)
+	eventually(t, "workers leave", func() bool { return runtime.NumGoroutine() < before+peak/2 })
 }
 
 func TestInFlightMaxHoldsTheSessionBack(t *testing.T) {

@@ -231,10 +231,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	accepting.Wait()
 	s.drain(&serving)
-	close(s.jobs) // nobody is left to give one
-	s.workers.Wait()
 	close(stopSweep)
 	sweeping.Wait()
+	close(s.jobs) // nobody is left to give one
+	s.workers.Wait()
 	return nil
 }
 
@@ -247,15 +247,15 @@ type job struct {
 
 // hand gives a job to a worker. Workers stay for the next job: a goroutine for
 // each frame would grow its stack anew each time, which costs more than
-// decoding does. There are at most as many as frames were ever in flight
-// together, which SessionsMax and InFlightMax bound.
+// decoding does. There are at most as many as frames were in flight together,
+// which SessionsMax and InFlightMax bound; the sweeper sends those of a peak away.
 func (s *Server) hand(j job) {
 	select {
 	case s.jobs <- j:
 	default:
 		first := j // j itself would be on the heap also where a worker waits
 		s.workers.Go(func() {
-			for j, ok := first, true; ok; j, ok = <-s.jobs {
+			for j := first; j.session != nil; j = <-s.jobs {
 				j.session.work(j.x, j.received)
 			}
 		})
@@ -342,7 +342,8 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 func (s *Server) elapsed(at time.Time) int64 { return int64(at.Sub(s.began)) + 1 }
 
 // sweep enforces the deadlines of all sessions from one goroutine: arming a
-// timer for each frame would cost more than decoding it.
+// timer for each frame would cost more than decoding it. Each time it sends away a
+// few of the workers that wait: as many a second are soon made again.
 func (s *Server) sweep(stop <-chan struct{}) {
 	every := min(s.cfg.FrameDeadline, s.cfg.WriteDeadline, s.cfg.IdleMax) / 8
 	ticker := time.NewTicker(min(max(every, time.Millisecond), time.Second))
@@ -357,6 +358,12 @@ func (s *Server) sweep(stop <-chan struct{}) {
 				ss.check(now)
 			}
 			s.mu.Unlock()
+			for range 8 {
+				select {
+				case s.jobs <- job{}:
+				default:
+				}
+			}
 		}
 	}
 }

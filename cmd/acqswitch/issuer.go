@@ -39,14 +39,13 @@ script.`,
 					return usage(fmt.Errorf("issuer script %s: %w", script, yamlFault(err, nil)))
 				}
 			}
-			if listen != "" {
-				cfg.Listen = listen
-			}
-			if book != "" {
-				cfg.Book = book
-			}
-			if dialectName != "" {
-				cfg.Dialect = dialectName
+			for _, x := range [...]struct {
+				flag, value string
+				of          *string
+			}{{"listen", listen, &cfg.Listen}, {"book", book, &cfg.Book}, {"dialect", dialectName, &cfg.Dialect}} {
+				if cmd.Flags().Changed(x.flag) || *x.of == "" {
+					*x.of = x.value
+				}
 			}
 			if err := cfg.Validate(); err != nil {
 				return usage(err)
@@ -64,7 +63,7 @@ script.`,
 	f := cmd.Flags()
 	f.StringVarP(&script, "script", "s", "", "YAML script; empty approves everything")
 	f.StringVarP(&listen, "listen", "l", "127.0.0.1:9101", "address to listen on; overrides the script")
-	f.StringVarP(&dialectName, "dialect", "d", "", "dialect of the link: "+strings.Join(dialect.LinkNames(), ", ")+"; overrides the script, without either it is iso87")
+	f.StringVarP(&dialectName, "dialect", "d", "iso87", "dialect of the link: "+strings.Join(dialect.LinkNames(), ", ")+"; overrides the script")
 	f.StringVar(&book, "book", "issuer.book", "file of what was approved and reversed; overrides the script")
 	cmd.AddCommand(issuerFileCommand())
 	return cmd

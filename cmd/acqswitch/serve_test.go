@@ -44,6 +44,25 @@ type stack struct {
 // newStack starts an issuer of script and a switch in a fresh directory.
 func newStack(t *testing.T, script string) *stack { return newStackIn(t, "iso87", script) }
 
+// What an issuer's script says is overridden by flags that are given, not by their
+// defaults.
+func TestIssuersFlagsAndScript(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "issuer.yaml", "listen: 127.0.0.1:0\nbook: of-script.book\ndialect: cups\n")
+	for book, args := range map[string][]string{"of-script.book": nil, "of-flag.book": {"--book", "of-flag.book"}} {
+		p := start(t, dir, append([]string{"issuer", "--script", "issuer.yaml"}, args...)...)
+		if addr := p.await("issuer listens on"); strings.HasSuffix(addr, ":9101") {
+			t.Errorf("it listens on %s, not where its script says", addr)
+		}
+		if _, err := os.Stat(filepath.Join(dir, book)); err != nil {
+			t.Error(err)
+		}
+		p.stop(syscall.SIGTERM)
+	}
+	acqswitch(t, dir, nil, "", "issuer", "--script", "issuer.yaml", "--dialect", "cups9").check(t, exitUsage, "", `"cups9"`)
+}
+
 // newStackIn is newStack with another dialect in the place of iso87.
 func newStackIn(t *testing.T, dialect, script string) *stack {
 	t.Helper()

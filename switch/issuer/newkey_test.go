@@ -156,11 +156,6 @@ func TestNewKeyIsTaken(t *testing.T) {
 
 // On a link of ISO 8583:1987 likewise; and where no keys are taken it is said.
 func TestNewKeyByISO87(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
 	link, err := dialect.LinkOf("iso87")
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +166,11 @@ func TestNewKeyByISO87(t *testing.T) {
 	}
 	s := &sentKeys{}
 	for _, taken := range []bool{true, false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // its own: the link of the one before is dialed anew
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
 		b := startWith(t, nil, l.Addr().String(), func(c *issuer.Config) { c.Dialect, c.EchoEvery, c.SkipSignOn = "dialect", -1, true }, func(h *issuer.Hooks) {
 			if taken {
 				h.NewKey = func(_ txn.IssuerID, k *txn.NewKey) (issuer.SentKey, error) {

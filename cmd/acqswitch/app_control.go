@@ -79,6 +79,7 @@ func (a *app) serveControl(ctx context.Context) error {
 	mux.HandleFunc("POST /status", commanded(func(struct{}) (any, error) { return a.status() }))
 	mux.HandleFunc("POST /keys", commanded(func(k newKey) (any, error) { return nil, a.takeKey(k) }))
 	mux.HandleFunc("POST /keys/list", commanded(func(struct{}) (any, error) { return listKeys(a.keys) }))
+	mux.HandleFunc("POST /keys/ask", commanded(func(issuer string) (any, error) { return a.issuers.AskKeys(ctx, txn.MakeIssuerID(issuer)) }))
 	mux.HandleFunc("POST /keys/sealed", commanded(func(k wantedKey) (any, error) { return a.sealedKey(k) }))
 	return serveHTTP(ctx, a.control, mux, controlStopMax, a.log)
 }

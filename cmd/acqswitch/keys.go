@@ -150,7 +150,7 @@ func keysCommand(c *console) *cobra.Command {
 	for i := range keyHolders {
 		all = append(all, loadKeyCommand(c, &keyHolders[i]))
 	}
-	all = append(all, listKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
+	all = append(all, listKeysCommand(c), askKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
 	return group("keys", "Load, list, import and export terminals' and issuers' keys", all...)
 }
 
@@ -260,6 +260,39 @@ func rowOf(e keyring.Entry) keyRow {
 		row.Day = e.Day.String()
 	}
 	return row
+}
+
+// askKeysCommand has the running switch ask an issuer for new keys.
+func askKeysCommand(c *console) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "ask ISSUER",
+		Short: "Have an issuer send new keys",
+		Long: `ask has the running switch ask an issuer for the keys of its ask_keys, over its
+link. It ends when the issuer has agreed; the keys come in messages of their own,
+and keys list and the switch's log show them.`,
+		Example: "  acqswitch keys ask ISSUER --config acqswitch.yaml",
+		Args:    args(1, "one issuer"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cfg, err := readConfig(file)
+			if err != nil {
+				return err
+			}
+			var asked []string
+			if err := control(cmd.Context(), cfg.DataDir, "/keys/ask", given[0], &asked); errors.Is(err, errNoSwitch) {
+				return unreachable(fmt.Errorf("ask issuer %s for keys: no switch serves %s", given[0], cfg.DataDir))
+			} else if err != nil {
+				return err
+			}
+			if c.json() {
+				return c.print(asked)
+			}
+			fmt.Fprintf(c.out, "issuer %s sends a new %s: keys list shows what came\n", given[0], strings.Join(asked, " and "))
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
 }
 
 func listKeysCommand(c *console) *cobra.Command {

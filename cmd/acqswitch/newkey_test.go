@@ -182,17 +182,41 @@ func TestKeysAreAskedFor(t *testing.T) {
 				t.Fatalf("a sale with MAC and PIN: %s%s", r.out, r.errs)
 			}
 
+			list := s.cli("keys", "list").out
+			s.cli("keys", "ask", "east").check(t, exitOK, "issuer east sends a new zak and zpk", "")
+			s.until("both are others", func() bool {
+				now := s.cli("keys", "list").out
+				return changedLines(list, now) == 2
+			})
+			if r := s.sellWithPIN(2); r.code != exitOK {
+				t.Errorf("a sale with new keys that were asked for: %s%s", r.out, r.errs)
+			}
+			s.cli("keys", "ask", "west").check(t, exitFailed, "", "issuer west has no ask_keys in the configuration")
+
 			cfg.MACKey, cfg.PINKey = hexKey(0x64), hexKey(0x75)
 			end()
 			bank, _ = startBank(t, cfg)
-			stan := uint32(1)
+			stan := uint32(2)
 			s.until("a sale has the new ones", func() bool { stan++; return s.sellWithPIN(stan).code == exitOK })
 			s.until("nothing is owed", func() bool { return s.verify().OpenReversals == 0 })
 			if n := bank.Figures().Forged.Load(); n == 0 {
 				t.Error("the bank has found no MAC wrong")
 			}
+			s.server.stop(syscall.SIGTERM)
+			s.cli("keys", "ask", "east").check(t, exitUnreachable, "", "no switch serves data")
 		})
 	}
+}
+
+// changedLines counts the lines of two texts as long as each other that differ.
+func changedLines(a, b string) (n int) {
+	other := strings.Split(b, "\n")
+	for i, line := range strings.Split(a, "\n") {
+		if i >= len(other) || line != other[i] {
+			n++
+		}
+	}
+	return n
 }
 
 // startBank runs a simulated issuer until the test or end ends it.

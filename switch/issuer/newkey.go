@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/acqswitch/acqswitch/switch/txn"
 )
 
 // An issuer sends a new key with this network management code (DE70) in a message of this
@@ -81,11 +83,33 @@ func (is *issuer) renewKeys(ctx context.Context, w *wire) {
 		return
 	}
 	is.asked = time.Now()
+	if err := is.askKeys(ctx, w); err != nil {
+		is.hooks.malformed(is.name(), err)
+	}
+}
+
+func (is *issuer) askKeys(ctx context.Context, w *wire) error {
 	for _, name := range is.cfg.AskKeys {
 		if err := is.askKey(ctx, w, name); err != nil {
-			is.hooks.malformed(is.name(), err)
+			return err
 		}
 	}
+	return nil
+}
+
+// AskKeys asks an issuer for the keys of its AskKeys, says which these are, and returns
+// when it has agreed to each: they come over its link.
+func (r *Router) AskKeys(ctx context.Context, id txn.IssuerID) (asked []string, err error) {
+	is := r.byID[id]
+	if is == nil || len(is.cfg.AskKeys) == 0 {
+		return nil, fmt.Errorf("issuer %s has no ask_keys in the configuration", id)
+	}
+	for _, l := range is.links {
+		if w := l.wire.Load(); w != nil {
+			return is.cfg.AskKeys, is.askKeys(ctx, w)
+		}
+	}
+	return nil, fmt.Errorf("ask issuer %s for its keys: no link is up", id)
 }
 
 // disproved notes that what the issuer sent has a wrong MAC.

@@ -53,9 +53,9 @@ func (c *config) notesOnKeys(ring *keyring.Ring, parties *registry.Snapshot) (no
 		notes = append(notes, fmt.Sprintf("%s of %s is not loaded (keys load-bdk): they are refused", owner, plural(n, "terminal")))
 	}
 	for i := range c.Issuers {
-		name := c.Issuers[i].Name
-		if _, err := ring.ZonePIN(txn.MakeIssuerID(name)); err != nil && keyed {
-			notes = append(notes, fmt.Sprintf("issuer %s has no PIN key: sales with a PIN are answered 96 (keys load-issuer)", name))
+		is := &c.Issuers[i]
+		if _, err := ring.ZonePIN(txn.MakeIssuerID(is.Name)); err != nil && keyed && !is.Asks(issuer.KeyPIN) {
+			notes = append(notes, fmt.Sprintf("issuer %s has no PIN key: sales with a PIN are answered 96 (keys load-issuer)", is.Name))
 		}
 	}
 	slices.Sort(notes)

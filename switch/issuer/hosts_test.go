@@ -3,6 +3,8 @@ package issuer_test
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 type host struct {
 	*peer
 	away atomic.Bool
+	mute atomic.Bool // it answers network management, and nothing else
 }
 
 func newHost(t testing.TB) *host {
@@ -24,7 +27,7 @@ func newHost(t testing.TB) *host {
 	h.peer = listen(t, nil, func(c *peerConn, m *iso.Message) {
 		if h.away.Load() {
 			c.reset()
-		} else if !network(c, m) {
+		} else if !network(c, m) && !h.mute.Load() {
 			c.answer(m, "00")
 		}
 	})
@@ -108,4 +111,93 @@ func TestHostsShareLinks(t *testing.T) {
 
 	// A host with two links is named once.
 	start(t, "", func(c *issuer.Config) { c.Hosts, c.Connections = issuer.Hosts{one.addr(), two.addr()}, 3 }).up(3).at(one, two)
+}
+
+// A host that takes requests and answers none is left for the one that stands by, also after it
+// has served for long, and for good where it has come to that once.
+func TestMuteHostIsLeft(t *testing.T) {
+	one, two := newHost(t), newHost(t)
+	b := start(t, "", func(c *issuer.Config) {
+		c.Hosts, c.Timeout, c.ReconnectMax = issuer.Hosts{one.addr(), two.addr()}, time.Second, 5*time.Millisecond
+		c.Breaker = issuer.BreakerConfig{Failures: 3, OpenFor: 10 * time.Millisecond}
+	}).up(1)
+	b.at(one)
+	time.Sleep(20 * time.Millisecond) // longer than ReconnectMax
+	one.mute.Store(true)
+	if n := b.sell(3); n != 0 {
+		t.Errorf("%d sales are approved by a mute host", n)
+	}
+	b.at(two)
+	eventually(t, "the other serves", func() bool { return b.sell(1) == 1 })
+	if h := one.conn(1); h != nil {
+		t.Error("the mute host was dialed again")
+	}
+}
+
+// settled is how long a link that must not be left is watched.
+const settled = 100 * time.Millisecond
+
+// Of two hosts that share the requests a mute one costs those that it has, and then one each time
+// that it is tried again. Where there is no other it is not left: the breaker knows.
+func TestMuteHostAmongOthers(t *testing.T) {
+	one, two := newHost(t), newHost(t)
+	b := start(t, "", func(c *issuer.Config) {
+		c.Hosts, c.Connections, c.Timeout = issuer.Hosts{one.addr(), two.addr()}, 2, time.Second
+		c.ReconnectMin, c.ReconnectMax = 500*time.Millisecond, time.Minute
+		c.Breaker = issuer.BreakerConfig{Failures: 3, RequestsMin: 1 << 30, OpenFor: 10 * time.Millisecond, Probes: 1}
+	}).up(2)
+	two.mute.Store(true)
+	if n := b.sell(6); n != 3 {
+		t.Errorf("%d of 6 sales are approved, want those of one host", n)
+	}
+	b.at(one)
+	eventually(t, "the breaker is closed", func() bool { return b.sell(1) == 1 })
+	b.at(one, two)
+	if n := b.sell(2); n != 1 {
+		t.Errorf("%d of 2 sales are approved where the mute host was tried again", n)
+	}
+	b.at(one)
+
+	two.mute.Store(false)
+	b.at(one, two)
+	if n := b.sell(2); n != 2 {
+		t.Errorf("%d of 2 sales are approved where the mute host answers again", n)
+	}
+	two.mute.Store(true)
+	if n := b.sell(2); n != 1 {
+		t.Errorf("%d of 2 sales are approved where it is mute once more", n)
+	}
+	time.Sleep(settled)
+	if hosts := b.Status()[0].Hosts; len(hosts) != 2 { // it has answered since
+		t.Errorf("links lead to %v", hosts)
+	}
+
+	before := 0
+	b.read(func() { before = len(b.downs) })
+	one.leave()
+	b.at(two)
+	b.sell(4)
+	time.Sleep(settled)
+	b.read(func() {
+		for _, err := range b.downs[before:] {
+			if strings.Contains(err.Error(), two.addr()) {
+				t.Errorf("the only host is left: %v", err)
+			}
+		}
+	})
+}
+
+// sell sells n times at once and counts what is approved.
+func (b *bench) sell(n int) int {
+	var approved atomic.Int64
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if b.exchange(sale(fmt.Sprintf("1000%04d", i), 100)).outcome == txn.OutcomeApproved {
+				approved.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return int(approved.Load())
 }

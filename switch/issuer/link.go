@@ -19,10 +19,14 @@ type link struct {
 	index int
 	hosts []string             // of the issuer's, those that this link may lead to; the first is preferred
 	wire  atomic.Pointer[wire] // nil while down
+	mute  bool                 // the last host was left for errMute; run's own
 }
 
 // errDrained ends a wire at shutdown.
 var errDrained = errors.New("switch is shutting down")
+
+// errMute ends a wire whose host takes requests and answers none.
+var errMute = errors.New("it answers no requests")
 
 // Codes of network management (DE70).
 const (
@@ -43,9 +47,10 @@ func (l *link) run(ctx context.Context) {
 			return
 		}
 		host = (host + 1) % len(l.hosts)
+		l.mute = errors.Is(err, errMute)
 		// A link that stood long starts over with short waits and the preferred host; a
-		// peer that drops us right after the sign-on is not hammered.
-		if stood > l.is.cfg.ReconnectMax {
+		// peer that drops us right after the sign-on, or is mute, is not hammered.
+		if stood > l.is.cfg.ReconnectMax && !l.mute {
 			wait, host = l.is.cfg.ReconnectMin, 0
 		}
 		// Half of the wait is jitter: a returning issuer is not met by all at once.
@@ -68,6 +73,9 @@ func (l *link) session(ctx context.Context, host string) (stood time.Duration, e
 	if err != nil {
 		nc.Close()
 		return 0, err
+	}
+	if l.mute && len(l.hosts) == 1 { // the same host again: one request is enough to see
+		w.unanswered.Store(int64(cfg.Breaker.Failures) - 1)
 	}
 	var writer sync.WaitGroup
 	writer.Go(w.write)
@@ -162,6 +170,19 @@ func (l *link) ask(ctx context.Context, w *wire) error {
 		}
 	}
 	return fmt.Errorf("issuer %s at %s is silent: %d echoes unanswered: %w", l.is.name(), w.host, echoesMissed, err)
+}
+
+// elsewhere is whether the issuer has another host for what this link carries.
+func (l *link) elsewhere() bool {
+	if len(l.hosts) > 1 {
+		return true
+	}
+	for _, other := range l.is.links {
+		if w := other.wire.Load(); w != nil && w.host != l.hosts[0] {
+			return true
+		}
+	}
+	return false
 }
 
 // sleep waits for d and says whether ctx is still going.

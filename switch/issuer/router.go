@@ -256,6 +256,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 		if wait < is.cfg.Timeout/2 { // it had little time, for we had spent it: that is no failure of its own
 			return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errNothing
 		}
+		c.wire.Load().unheard()
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, errFailed
 	case endedUnsent:
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable, c.lossSays()
@@ -264,6 +265,7 @@ func (is *issuer) exchange(c *call, req *txn.Request, rrn [12]byte, intent journ
 	case endedNonsense:
 		return txn.OutcomeUnknown, txn.IssuerAnsweredNonsense, errNothing
 	}
+	c.wire.Load().heard()
 	outcome, reason, result := judge(reply.Code)
 	if passing[reply.Code] && req.Kind.Remedy() == txn.Repeat {
 		return txn.OutcomeUnknown, txn.IssuerDidNotAnswer, result // as Advise sees it: told again, it may be taken

@@ -31,6 +31,8 @@ type wire struct {
 
 	frames  atomic.Uint64 // frames read since dialed: a peer that adds none is silent
 	doubted atomic.Bool   // it was silent and is asked whether it is there
+	// unanswered is how many requests in a row had no answer within the issuer's timeout.
+	unanswered atomic.Int64
 
 	wake     chan struct{} // holds one: the buffer is not empty
 	readDone chan struct{} // closed when the reader has read its last frame
@@ -102,6 +104,22 @@ func (w *wire) send(c *call, intent journal.Position, handedOff func(), encode f
 	c.flush = w.flush
 	c.wire.Store(w)
 	return nil
+}
+
+// heard notes that a request was answered.
+func (w *wire) heard() {
+	if w.unanswered.Load() != 0 { // the others read it
+		w.unanswered.Store(0)
+	}
+}
+
+// unheard notes that a request was not answered in time. A host that answers none, as
+// many in a row as open the breaker, is left where there is another.
+func (w *wire) unheard() {
+	l := w.link
+	if n := w.unanswered.Add(1); n >= int64(l.is.cfg.Breaker.Failures) && l.elsewhere() {
+		w.fail(fmt.Errorf("issuer %s at %s: %w", l.is.name(), w.host, errMute))
+	}
 }
 
 // post queues a frame that waits for no answer.

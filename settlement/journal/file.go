@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Disk is what the journal needs of the operating system. Every call may fail;
@@ -108,22 +109,23 @@ func (osFileSystem) Lock(dir string) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", dir, err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for range 20 { // who looks whether it is locked holds it for an instant
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 32))
 		f.Close()
 		return nil, fmt.Errorf("open journal %s: process %s has it open; stop that process or give this one another directory", dir, strings.TrimSpace(string(holder)))
 	}
-	if err == nil {
-		err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock journal %s: %w", dir, err), f.Close())
 	}
+	// The number is for people: a full disk that has no room for it keeps nobody out.
+	if n, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err == nil {
+		f.Truncate(int64(n))
+	}
 	return f, nil
-}
-
-func writeAt(f *os.File, s string) error {
-	_, err := f.WriteAt([]byte(s), 0)
-	return err
 }

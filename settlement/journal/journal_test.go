@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -266,6 +267,27 @@ func TestTruncateUnderAScan(t *testing.T) {
 	if n < 100 || !errors.Is(err, ErrTruncated) {
 		t.Fatalf("scan gave %d records, then %v", n, err)
 	}
+}
+
+// Who looks whether the journal is locked, and a disk that has no room for the number of
+// the process, keep no switch from starting.
+func TestLockIsTakenAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "LOCK")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { f.Close() })
+	start(t, dir, small, osFileSystem{}).stop()
+
+	if err := errors.Join(os.Remove(path), os.Symlink("/dev/full", path)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, small, osFileSystem{})
 }
 
 func TestOneProcessAtATime(t *testing.T) {

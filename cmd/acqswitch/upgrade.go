@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -86,16 +87,6 @@ func handoverSeal(key string) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// handoverFile makes the file that a handover goes through. It is made before
-// anything stops.
-func handoverFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "handover-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
-}
-
 // runningProgram is this program, also where its file was replaced.
 const runningProgram = "/proc/self/exe"
 
@@ -124,6 +115,8 @@ func (h *handover) become(path string) error {
 		return fmt.Errorf("hand over: %w", err)
 	}
 	env := append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)+":"+v)
+	// They would end the process until the next program listens. It reads all files after that.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
 	err = syscall.Exec(path, os.Args, env)
 	// What stood there is gone since it was asked: this program goes on as itself.
 	return fmt.Errorf("hand over to %s: %w", path, errors.Join(err, syscall.Exec(runningProgram, os.Args, env)))
@@ -157,9 +150,13 @@ func probe(ctx context.Context, path, config string) error {
 	var errs strings.Builder
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stderr = &errs
+	cmd.WaitDelay = time.Second // what a script started may be left, and hold its errors open
 	err := cmd.Run()
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%s serve --check has not ended within %v", path, probeWithin)
 	}
 	said, more, _ := strings.Cut(strings.TrimPrefix(errs.String(), "acqswitch: "), "\n")
 	if more != "" { // of a registry every fault is a line
@@ -197,10 +194,13 @@ func (p *presence) write(dir string) error {
 		return err
 	}
 	path := filepath.Join(dir, presenceFile)
-	if err := os.WriteFile(path+".new", append(b, '\n'), 0o644); err != nil {
-		return err
+	if err = os.WriteFile(path+".new", append(b, '\n'), 0o644); err == nil {
+		err = os.Rename(path+".new", path)
 	}
-	return os.Rename(path+".new", path)
+	if err != nil {
+		os.Remove(path + ".new")
+	}
+	return err
 }
 
 // readPresence reads the file of a switch that runs.
@@ -231,6 +231,17 @@ func locked(path string) bool {
 	defer f.Close()
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	return errors.Is(err, syscall.EWOULDBLOCK)
+}
+
+// waitLocked is locked, and gives a switch whose program is being replaced at this moment
+// the time to lock it again.
+func waitLocked(ctx context.Context, path string) bool {
+	for late := time.Now().Add(3 * time.Second); !locked(path); time.Sleep(20 * time.Millisecond) {
+		if ctx.Err() != nil || time.Now().After(late) {
+			return false
+		}
+	}
+	return true
 }
 
 // upgrader replaces the program of a serving switch.
@@ -287,8 +298,12 @@ func (u *upgrader) begin(ctx context.Context) bool {
 	a := u.app
 	err := probe(ctx, u.path, u.config)
 	var file *os.File
+	if err == nil { // a disk that is full, or read-only, would keep the new program from it
+		u.here.Refused, u.here.Asked = "", time.Time{} // that could not be told either
+		err = u.here.write(a.cfg.DataDir)
+	}
 	if err == nil {
-		file, err = handoverFile(a.cfg.DataDir)
+		file, err = handoverFile()
 	}
 	if ctx.Err() != nil {
 		return false // told to stop meanwhile
@@ -346,7 +361,7 @@ switch does the same. It also makes a changed configuration take effect.`,
 			if err != nil {
 				return err
 			}
-			if !locked(filepath.Join(cfg.DataDir, "journal", "LOCK")) {
+			if !waitLocked(cmd.Context(), filepath.Join(cfg.DataDir, "journal", "LOCK")) {
 				return usage(fmt.Errorf("no switch serves %s: process %d is another", cfg.DataDir, before.PID))
 			}
 			if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
@@ -358,7 +373,7 @@ switch does the same. It also makes a changed configuration take effect.`,
 				now, err := readPresence(cfg.DataDir)
 				switch {
 				case err != nil:
-					return fmt.Errorf("the switch has ended, see its log: %w", err)
+					return fmt.Errorf("the switch has ended, see its log: %v", err) // no fault of the command line
 				case now.Since.After(before.Since):
 					if c.json() {
 						return c.print(now)

@@ -174,27 +174,9 @@ func TestF84WhatCannotTakeOverReplacesNothing(t *testing.T) {
 func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
-	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
-		t.Fatalf("exit %d", code)
-	}
-	installed := filepath.Join(s.dir, "installed")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, installed); err != nil {
-		t.Fatal(err)
-	}
-	cmd := binary(t, context.Background(), s.dir, nil, "serve", "--config", "acqswitch.yaml")
-	cmd.Args[0] = installed
-	s.startAs(cmd)
+	_, install := s.startInstalled()
 	conn := dial(t, s.cup)
-	if err := os.Remove(installed); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(installed, []byte("#!/bin/sh\nrm "+installed+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	install("rm $0")
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
 	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
 		t.Fatal(err)
@@ -206,5 +188,111 @@ func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
 	checkAnswer(t, answer, 0x0210, "00")
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// startInstalled starts the switch anew from a path of its own. install puts a shell
+// script there.
+func (s *stack) startInstalled() (self string, install func(script string)) {
+	s.t.Helper()
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		s.t.Fatalf("exit %d", code)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	installed := filepath.Join(s.dir, "installed")
+	if err := os.Symlink(self, installed); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := binary(s.t, context.Background(), s.dir, nil, "serve", "--config", "acqswitch.yaml")
+	cmd.Args[0] = installed
+	s.startAs(cmd)
+	return self, func(script string) {
+		s.t.Helper()
+		if err := os.Remove(installed); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.WriteFile(installed, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// TestF84AskedBetweenTheTwoPrograms has a reload and a second upgrade asked for when the
+// old program is no longer there and the new one does not listen yet.
+func TestF84AskedBetweenTheTwoPrograms(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	self, install := s.startInstalled()
+	conn := dial(t, s.cup)
+	between := filepath.Join(s.dir, "between")
+	install(fmt.Sprintf("[ \"$2\" = --check ] && exit 0\ntouch %s\nkill -HUP $$\nsleep 0.5\nexec %s \"$@\"", between, self))
+	first := make(chan result, 1)
+	go func() { first <- s.cli("upgrade", "--config", "acqswitch.yaml") }()
+	s.until("one program is gone", func() bool { return there(between) })
+	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
+	r := <-first
+	r.check(t, exitOK, "1 sessions kept", "")
+	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := receive(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkAnswer(t, answer, 0x0210, "00")
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// TestF84DiskThatCannotBeWritten: nothing is stopped for a program that would not find
+// room on the disk. With room again it is, and one that ends at once is told of as a failure.
+func TestF84DiskThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	_, install := s.startInstalled()
+	conn := dial(t, s.cup)
+	full := filepath.Join(s.dir, "data", presenceFile+".new")
+	if err := os.MkdirAll(filepath.Join(full, "x"), 0o700); err != nil { // nothing can be written there
+		t.Fatal(err)
+	}
+	s.cli("upgrade", "--config", "acqswitch.yaml", "--within", "3s").check(t, exitUnreachable, "", "see its log")
+	if log := read(t, s.server.log); !strings.Contains(log, "this one goes on") || strings.Contains(log, "handing over") {
+		t.Errorf("it says:\n%s", log)
+	}
+	if err := os.RemoveAll(full); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := receive(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkAnswer(t, answer, 0x0210, "00")
+	install("[ \"$2\" = --check ]")
+	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitFailed, "", "the switch has ended, see its log")
+}
+
+// A program that does not end when it is asked, and what it has started, keep nobody
+// waiting for them.
+func TestF84NewProgramHangs(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "hangs")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nsleep 60\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	began := time.Now()
+	if err := probe(ctx, program, ""); err == nil || !strings.Contains(err.Error(), "has not ended within") {
+		t.Errorf("it says %v", err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("took %v", took)
 	}
 }

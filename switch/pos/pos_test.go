@@ -503,6 +503,33 @@ func TestF42PeerThatDoesNotReadIsClosedAndItsAnswersUndelivered(t *testing.T) {
 	}
 }
 
+// A stop, or an upgrade, does not wait as long for a terminal that does not read its
+// answers as a session that goes on does.
+func TestF83DrainDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
+	d := &desk{}
+	cup, _, stop := open(t, Config{WriteDeadline: 20 * time.Second}, d)
+	conn := dial(t, cup).(*net.TCPConn)
+	conn.SetReadBuffer(4096) // soon full
+	flood(conn)
+	finished := -1
+	eventually(t, "no answer is written any more", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		before := finished
+		finished = d.finished
+		return before == finished && d.requests > finished
+	})
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if d.undelivered == 0 || d.bad[CauseStalled] != 1 {
+		t.Errorf("%d undelivered, %v", d.undelivered, d.bad)
+	}
+}
+
 func TestIdleSessionIsClosed(t *testing.T) {
 	cup, _, _ := open(t, Config{IdleMax: 150 * time.Millisecond}, &desk{})
 	if !closed(dial(t, cup)) {

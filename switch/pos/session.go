@@ -309,16 +309,24 @@ func (ss *session) write(b []byte) error {
 	return err
 }
 
-// check is the sweeper's look at one session.
+// drainStalledMax is how long a drain waits for a terminal that does not read its answers:
+// all others wait for it, and it has been sent more than its socket holds.
+const drainStalledMax = time.Second
+
+// check is the sweeper's look at one session, under Server.mu.
 func (ss *session) check(now time.Time) {
 	cfg := &ss.server.cfg
+	stalledMax := cfg.WriteDeadline
+	if ss.server.draining {
+		stalledMax = min(stalledMax, drainStalledMax)
+	}
 	elapsed := ss.server.elapsed(now)
 	over := func(at int64, limit time.Duration) bool { return at != 0 && elapsed-at > int64(limit) }
 	var cause Cause
 	switch {
 	case over(ss.frameBegan.Load(), cfg.FrameDeadline):
 		cause = CauseSlow
-	case over(ss.writeBegan.Load(), cfg.WriteDeadline):
+	case over(ss.writeBegan.Load(), stalledMax):
 		cause = CauseStalled
 	case len(ss.places) == 0 && ss.frameBegan.Load() == 0 && over(ss.lastActive.Load(), cfg.IdleMax):
 		ss.socket.Close() // nothing is wrong with it

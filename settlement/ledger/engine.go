@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5"
 )
 
 // table is one of the tables that are filled, with a statement to fill it for each engine.
@@ -176,7 +176,7 @@ func insertPostgres(ctx context.Context, driverConn any, into *table, rows rows,
 	}
 	b = append(b, 0xff, 0xff)
 	*buf = b
-	_, err := driverConn.(*stdlib.Conn).Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b), into.copy)
+	_, err := driverConn.(interface{ Conn() *pgx.Conn }).Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b), into.copy)
 	if err != nil {
 		// CopyFrom may return while its sender still reads: never write there again.
 		*buf = nil

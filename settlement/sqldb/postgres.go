@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -132,7 +133,36 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, &connectError{err}
 	}
-	return conn, nil
+	return told{conn.(*stdlib.Conn)}, nil
+}
+
+// told is a connection whose errors say what may be the reason, where PostgreSQL only says
+// that it takes no writes.
+type told struct{ *driverConn }
+
+type driverConn = stdlib.Conn // embedded under its own name it would hide its method Conn
+
+func (c told) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	result, err := c.driverConn.ExecContext(ctx, query, args)
+	return result, explained(err)
+}
+
+func (c told) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := c.driverConn.QueryContext(ctx, query, args)
+	return rows, explained(err)
+}
+
+func (c told) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.driverConn.BeginTx(ctx, opts)
+	return tx, explained(err)
+}
+
+// explained adds the reason. A standby refuses the isolation of Update before any write.
+func explained(err error) error {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && (pg.Code == "25006" || pg.Code == "0A000" && strings.Contains(pg.Message, "hot standby")) {
+		return fmt.Errorf("%w: the server is a standby or was made read-only, or a pooler between us gives connections away", err)
+	}
+	return err
 }
 
 type connectError struct{ error }

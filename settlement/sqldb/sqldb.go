@@ -138,13 +138,8 @@ func (d *DB) Migrate(ctx context.Context, s Schema) error {
 			err = nil
 		}
 	}
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		switch pg.Code {
-		case "42501": // insufficient privilege
-			err = fmt.Errorf("%w; 'acqswitch ledger migrate' brings the tables up to date as a role that may", pg)
-		case "25006":
-			err = fmt.Errorf("%w: it is a standby's, or a pooler between us gives connections away", pg)
-		}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" { // insufficient privilege
+		err = fmt.Errorf("%w; 'acqswitch ledger migrate' brings the tables up to date as a role that may", pg)
 	}
 	return fmt.Errorf("migrate database: %w", err)
 }

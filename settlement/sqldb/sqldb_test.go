@@ -182,7 +182,7 @@ func TestMigrateSaysWhatIsMissing(t *testing.T) {
 	dsn := ledgertest.Postgres(t)
 	for setting, want := range map[string]string{
 		"search_path=nowhere":              "no schema has been selected to create in",
-		"default_transaction_read_only=on": "in a read-only transaction (SQLSTATE 25006): it is a standby's, or a pooler",
+		"default_transaction_read_only=on": "in a read-only transaction (SQLSTATE 25006): the server is a standby or was made read-only, or a pooler",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // as long as a start waits
 		if err := open(t, dsn+"&"+setting).Migrate(ctx, sqldb.Schema{Files: migrations, Versions: "some_version"}); err == nil || !strings.Contains(err.Error(), want) {
@@ -239,6 +239,10 @@ func TestServerThatBecameReadOnly(t *testing.T) {
 		if err := write(statement); err != nil {
 			t.Fatal(err)
 		}
+	}
+	err = open(t, standby.String()).Update(t.Context(), func(*sql.Tx) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), ": the server is a standby or was made read-only, or a pooler") {
+		t.Errorf("%v does not say what may be the reason", err)
 	}
 	if err := ledgertest.Promote(standby); err != nil {
 		t.Fatal(err)

@@ -109,6 +109,9 @@ func (in *ArchiveInput) archive(ctx context.Context) (*ledger.ArchivedDay, error
 	if err := in.over(ctx, d.Last); err != nil {
 		return nil, err
 	}
+	if err := in.Ledger.MayRemove(ctx); err != nil {
+		return nil, err
+	}
 	final := filepath.Join(in.Dir, in.Day.String())
 	hidden := filepath.Join(in.Dir, "."+in.Day.String())
 	index, err := in.write(ctx, hidden, d)
@@ -438,6 +441,9 @@ func PurgeDay(ctx context.Context, in ArchiveInput) error {
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}
 	defer unlock()
+	if err := in.Ledger.MayRemove(ctx); err != nil { // then it could not be noted
+		return fmt.Errorf("purge %s: %w", in.Day, err)
+	}
 	if err := errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir)); err != nil {
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}

@@ -266,6 +266,41 @@ func TestArchiveWaits(t *testing.T) {
 	}
 }
 
+// TestArchiveOfALedgerThatIsReadOnly: no files are written of rows that would stay, none
+// are removed where that cannot be noted, and it is said why.
+func TestArchiveOfALedgerThatIsReadOnly(t *testing.T) {
+	dsn := ledgertest.Postgres(t)
+	w := newTown(t, dsn)
+	oldDay(w)
+	w.settle(day2)
+	l, err := ledger.Open(dsn + "&default_transaction_read_only=on")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	in := ArchiveInput{Ledger: l, Dir: t.TempDir(), Day: day1, Now: w.now}
+	refused := func(err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "(SQLSTATE 25006): the server is a standby or was made read-only") {
+			t.Error(err)
+		}
+	}
+	_, err = ArchiveDay(t.Context(), in)
+	refused(err)
+	if names, _ := filepath.Glob(filepath.Join(in.Dir, "*20*")); len(names) > 0 {
+		t.Errorf("%v were written", names)
+	}
+	in.Ledger = w.ledger
+	if _, err := ArchiveDay(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	in.Ledger = l
+	refused(PurgeDay(t.Context(), in))
+	if _, err := os.Stat(filepath.Join(in.Dir, day1.String(), archiveFile)); err != nil {
+		t.Errorf("it was removed: %v", err)
+	}
+}
+
 // FuzzArchiveTable: any file of a table is read or refused, compressed or not.
 func FuzzArchiveTable(f *testing.F) {
 	pack := func(text string) []byte {

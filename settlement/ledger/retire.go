@@ -137,6 +137,18 @@ const (
 	numberColumn = ":bigint"
 )
 
+// MayRemove says what keeps Remove from removing rows: a right, a server that is read-only.
+func (l *Ledger) MayRemove(ctx context.Context) error {
+	return l.change(ctx, func(tx *sql.Tx, _ *sql.Conn) error {
+		for _, table := range append([]string{"archived"}, DayTables...) {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE 1 = 0`); err != nil {
+				return fmt.Errorf("remove rows of %s: %w", table, err)
+			}
+		}
+		return nil
+	})
+}
+
 // Remove notes that the rows of a day are in files, durably, and then removes them,
 // some at a time. What it began another call finishes.
 func (l *Ledger) Remove(ctx context.Context, d *ArchivedDay) error {

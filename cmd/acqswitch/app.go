@@ -63,6 +63,7 @@ type app struct {
 	drain     *settlement.Drain
 	risk      *risk.Engine
 	noTables  atomic.Pointer[error] // why the ledger's tables cannot be used yet, nil when they can
+	tried     chan struct{}         // closed when runDrain has tried to make them
 	cardTypes atomic.Pointer[txn.CardTable]
 	issuers   *issuer.Router
 	vault     *keys.Vault
@@ -95,7 +96,7 @@ type app struct {
 // newApp opens everything and binds every address; nothing is served yet.
 // After an error nothing stays open.
 func newApp(cfg *config, logs io.Writer) (*app, error) {
-	a := &app{cfg: cfg, logs: telemetry.NewLogQueue(logs), stages: newStages(), stops: func() {}}
+	a := &app{cfg: cfg, logs: telemetry.NewLogQueue(logs), stages: newStages(), stops: func() {}, tried: make(chan struct{})}
 	if err := a.build(); err != nil {
 		a.logs.Flush()
 		return nil, errors.Join(err, a.close())

@@ -19,6 +19,7 @@ const alertsEvery = time.Second
 // in force, until ctx ends. While the database is away the list that was read last
 // stays in force, and findings wait in the ledger.
 func (a *app) followAlerts(ctx context.Context) error {
+	a.awaitTables(ctx)
 	away := false
 	for {
 		err := a.alertsOnce(ctx)

@@ -115,6 +115,9 @@ func (a *app) makeTables(ctx context.Context) (err error) {
 func (a *app) migrate(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := a.makeTables(ctx)
+		if try == 0 {
+			close(a.tried)
+		}
 		if err == nil || errors.Is(err, sqldb.ErrNewer) {
 			return err
 		}
@@ -128,6 +131,19 @@ func (a *app) migrate(ctx context.Context) error {
 		}
 	}
 }
+
+// awaitTables returns when the tables are there or cannot be made yet, or are waited for
+// too long: who reads them finds none while the first start is making them.
+func (a *app) awaitTables(ctx context.Context) {
+	select {
+	case <-a.tried:
+	case <-ctx.Done():
+	case <-time.After(tablesWithin):
+	}
+}
+
+// tablesWithin bounds that wait.
+const tablesWithin = 30 * time.Second
 
 // monthWithin bounds the wait for the month's use before terminals are let in.
 const monthWithin = 10 * time.Second
@@ -218,6 +234,7 @@ func (a *app) settleDays(ctx context.Context) error {
 	if a.cfg.Settlement.Schedule == 0 {
 		return nil
 	}
+	a.awaitTables(ctx)
 	said := "" // the same failure is told once
 	for {
 		if err := a.settleDue(ctx); ctx.Err() == nil {

@@ -115,6 +115,7 @@ func keepPolicy(cfg *config, v *policy.Version) error {
 
 // followPolicies puts each version that is approved in force, until ctx ends.
 func (a *app) followPolicies(ctx context.Context) error {
+	a.awaitTables(ctx)
 	since := policy.InForceAs{Number: a.risk.Policy().Number}
 	if text, err := os.ReadFile(policyPath(a.cfg, since.Number)); err == nil { // else it is put in force once more
 		since.Hash = policy.HashOf(string(text))

@@ -444,6 +444,13 @@ func PurgeDay(ctx context.Context, in ArchiveInput) error {
 	if err := in.Ledger.MayRemove(ctx); err != nil { // then it could not be noted
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}
+	days, err := in.Ledger.Archived(ctx, in.Day, in.Day)
+	if err != nil {
+		return fmt.Errorf("purge %s: %w", in.Day, err)
+	}
+	if len(days) == 0 || days[0].State != ledger.Removed { // restored since the caller looked
+		return refuse("%s cannot be purged: its transactions are not in files only", in.Day)
+	}
 	if err := errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir)); err != nil {
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}

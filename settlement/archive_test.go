@@ -159,6 +159,7 @@ func TestArchive(t *testing.T) {
 		if err := NotArchived(t.Context(), w.ledger, day1, day2); err != nil {
 			t.Error(err)
 		}
+		refused("to purge a restored day", PurgeDay(t.Context(), in), "not in files only")
 		w.settle(day1) // its files are made anew
 
 		// A kill while rows are removed: the next call removes the rest.
@@ -179,6 +180,7 @@ func TestArchive(t *testing.T) {
 		if _, err := RestoreDay(t.Context(), in); err == nil {
 			t.Error("a day was restored while it is being removed")
 		}
+		refused("to purge a day that is being removed", PurgeDay(t.Context(), in), "not in files only")
 		if d, err := ArchiveDay(t.Context(), in); err != nil || d.State != ledger.Removed || d.Manifest != first.Manifest {
 			t.Errorf("the rest: %+v, %v", d, err)
 		}

@@ -151,7 +151,7 @@ func keysCommand(c *console) *cobra.Command {
 		all = append(all, loadKeyCommand(c, &keyHolders[i]))
 	}
 	all = append(all, listKeysCommand(c), askKeysCommand(c), importKeyCommand(c), exportKeyCommand(c))
-	return group("keys", "Load, list, import and export terminals' and issuers' keys", all...)
+	return group("keys", "Load, list, ask for, import and export terminals' and issuers' keys", all...)
 }
 
 // loadKeyCommand makes a key of components.

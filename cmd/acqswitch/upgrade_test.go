@@ -178,7 +178,16 @@ func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
 	conn := dial(t, s.cup)
 	install("rm $0")
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
-	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
+	sell(t, conn, frame(t, "cup-03"))
+	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// sell has a sale approved over a session that stands.
+func sell(t *testing.T, conn net.Conn, sale []byte) {
+	t.Helper()
+	if _, err := conn.Write(sale); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := receive(conn)
@@ -186,9 +195,6 @@ func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkAnswer(t, answer, 0x0210, "00")
-	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
-		t.Errorf("exit %d", code)
-	}
 }
 
 // startInstalled starts the switch anew from a path of its own. install puts a shell
@@ -235,14 +241,7 @@ func TestF84AskedBetweenTheTwoPrograms(t *testing.T) {
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
 	r := <-first
 	r.check(t, exitOK, "1 sessions kept", "")
-	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := receive(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkAnswer(t, answer, 0x0210, "00")
+	sell(t, conn, frame(t, "cup-03"))
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Errorf("exit %d", code)
 	}
@@ -266,14 +265,7 @@ func TestF84DiskThatCannotBeWritten(t *testing.T) {
 	if err := os.RemoveAll(full); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Write(frame(t, "cup-03")); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := receive(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkAnswer(t, answer, 0x0210, "00")
+	sell(t, conn, frame(t, "cup-03"))
 	install("[ \"$2\" = --check ]")
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitFailed, "", "the switch has ended, see its log")
 }

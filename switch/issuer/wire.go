@@ -108,7 +108,7 @@ func (w *wire) send(c *call, intent journal.Position, handedOff func(), encode f
 
 // heard notes that a request was answered.
 func (w *wire) heard() {
-	if w.unanswered.Load() != 0 { // the others read it
+	if w.unanswered.Load() != 0 { // to store 0 each time would take the cache line from the other processors
 		w.unanswered.Store(0)
 	}
 }

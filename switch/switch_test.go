@@ -100,18 +100,13 @@ func (b *bank) Exchange(req *txn.Request, leg *txn.Leg, rrn [12]byte, position j
 	if err := b.journal.Wait(context.Background(), position-1); err != nil {
 		return txn.OutcomeNotSent, txn.IssuerIsUnavailable
 	}
-	intent := false
-	newest := max(b.journal.First(), b.journal.Last()-min(b.journal.Last(), 1000))
-	b.journal.Scan(newest, func(_ journal.Position, p []byte) error {
-		var rec txn.Record
-		if err := rec.Unmarshal(p); err != nil {
-			b.t.Error(err)
-		}
-		intent = intent || rec.Kind == txn.RecordIntent && rec.ID == req.ID && rec.Leg == *leg && rec.RRN == rrn
-		return nil
-	})
-	if !intent {
-		b.t.Errorf("request %d reaches the issuer without a durable intent", req.ID)
+	var rec txn.Record
+	intent, err := b.journal.Read(position, nil)
+	if err == nil {
+		err = rec.Unmarshal(intent)
+	}
+	if err != nil || rec.Kind != txn.RecordIntent || rec.ID != req.ID || rec.Leg != *leg || rec.RRN != rrn {
+		b.t.Errorf("request %d reaches the issuer without a durable intent: %v", req.ID, err)
 	}
 	outcome, reason, code := txn.OutcomeApproved, txn.Approved, "00"
 	if b.behave != nil {

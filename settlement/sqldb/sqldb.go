@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -64,32 +63,6 @@ func Open(dsn string) (*DB, error) {
 		return nil, err
 	}
 	return d, nil
-}
-
-// openSQLite opens the file of a DSN sqlite:PATH. The journal could feed the
-// ledger again after a power cut, so commits need no fsync for that; they get
-// one (synchronous=FULL, 4 to 10 % of a batch's time) so that the position, once
-// read, is never taken back and the journal may be truncated below it. A
-// checkpoint waits for 32 MB of log: pages that many batches touch are copied
-// into the file once (a quarter to a third of a batch's time). What the log has
-// grown beyond 64 MB, while a long reader kept it from being begun anew, the disk
-// has back once it is.
-func (d *DB) openSQLite() (err error) {
-	path := strings.TrimPrefix(d.dsn, "sqlite:")
-	if path == "" || strings.HasPrefix(path, ":memory:") {
-		return errors.New("a sqlite DSN must name a file, such as sqlite:data/ledger.db")
-	}
-	file := "file:" + (&url.URL{Path: path}).EscapedPath()
-	common := "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
-	if d.Write, err = sql.Open("sqlite", file+common+"&_txlock=immediate&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(8000)&_pragma=journal_size_limit(64000000)"); err != nil {
-		return err
-	}
-	d.Write.SetMaxOpenConns(1)
-	if d.Read, err = sql.Open("sqlite", file+common+"&_pragma=query_only(1)"); err != nil {
-		return err
-	}
-	d.Read.SetMaxOpenConns(readersMax)
-	return nil
 }
 
 // Close closes the connections.

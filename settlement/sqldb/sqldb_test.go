@@ -58,6 +58,26 @@ func TestMigrateTogether(t *testing.T) {
 	})
 }
 
+// Who comes while others make a SQLite file, or are the last to leave it, waits.
+func TestFileOpenedTogether(t *testing.T) {
+	for range 50 {
+		dsn := "sqlite:" + filepath.Join(t.TempDir(), "ledger.db")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				db, err := sqldb.Open(dsn)
+				if err == nil {
+					err = errors.Join(db.Write.PingContext(t.Context()), db.Read.PingContext(t.Context()), db.Close())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 // A program goes on beside a newer one that added to the schema, also when it is
 // started again, and keeps off one that changed it.
 func TestF66OlderProgram(t *testing.T) {

@@ -83,7 +83,12 @@ func serve(ctx context.Context, c *console, file, profile string) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := readConfig(file)
+	return u.end(ctx, u.serve(ctx, c, profile, hup, usr2))
+}
+
+// serve is serve as one of the programs that follow each other in a process.
+func (u *upgrader) serve(ctx context.Context, c *console, profile string, hup, usr2 <-chan os.Signal) error {
+	cfg, err := readConfig(u.config)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func serve(ctx context.Context, c *console, file, profile string) error {
 		}
 		defer end()
 	}
-	err = a.run(serving, func() {
+	return a.run(serving, func() {
 		a.printAddresses(c)
 		u.ready()
 		if err := tellManager(); err != nil {
@@ -133,7 +138,6 @@ func serve(ctx context.Context, c *console, file, profile string) error {
 			}
 		}()
 	})
-	return u.end(ctx, err)
 }
 
 // printAddresses tells whoever started the switch where it listens.

@@ -37,8 +37,15 @@ type handover struct {
 	Since   time.Time    `json:"since"`   // when it stopped reading
 	Issuers []string     `json:"issuers"` // that had a link
 	Sockets *pos.Sockets `json:"sockets"`
+	// Program is a descriptor of the program that stopped, 0 for none, and Args what it
+	// was called with: it goes on where the next one cannot begin.
+	Program int      `json:"program,omitempty"`
+	Args    []string `json:"args"`
+	// Failed is, where it goes on, why the next one could not.
+	Failed string `json:"failed,omitempty"`
 
-	file *os.File // that it goes through
+	file    *os.File // that it goes through
+	program *os.File // of Program, in the one that takes over
 }
 
 // inherit is the handover that this program was started with, nil without one.
@@ -53,10 +60,9 @@ func inherit() (*handover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over: %s: %w", handoverVariable, err)
 	}
-	f := os.NewFile(uintptr(fd), "handover")
-	defer f.Close()
-	h := new(handover)
-	sealed, err := io.ReadAll(f)
+	h := &handover{file: os.NewFile(uintptr(fd), "handover")}
+	syscall.CloseOnExec(fd)
+	sealed, err := io.ReadAll(h.file)
 	if err == nil {
 		var seal cipher.AEAD
 		if seal, err = handoverSeal(key); err == nil {
@@ -68,6 +74,10 @@ func inherit() (*handover, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
+	}
+	if h.Program > 0 {
+		syscall.CloseOnExec(h.Program)
+		h.program = os.NewFile(uintptr(h.Program), "program")
 	}
 	return h, nil
 }
@@ -90,9 +100,8 @@ func handoverSeal(key string) (cipher.AEAD, error) {
 // runningProgram is this program, also where its file was replaced.
 const runningProgram = "/proc/self/exe"
 
-// become replaces this program by the one at path, with the same arguments, or by
-// itself where that cannot be run. It returns only when both failed: the sockets
-// are lost then.
+// become replaces this program by the one at path, called with the handover's arguments.
+// It returns only when that failed.
 func (h *handover) become(path string) error {
 	var key [32]byte
 	rand.Read(key[:])
@@ -101,25 +110,31 @@ func (h *handover) become(path string) error {
 	if err == nil {
 		var seal cipher.AEAD
 		if seal, err = handoverSeal(v); err == nil {
-			_, err = h.file.Write(seal.Seal(nil, make([]byte, seal.NonceSize()), text, nil))
+			sealed := seal.Seal(nil, make([]byte, seal.NonceSize()), text, nil)
+			_, written := h.file.WriteAt(sealed, 0)
+			_, sought := h.file.Seek(0, io.SeekStart)
+			err = errors.Join(h.file.Truncate(int64(len(sealed))), written, sought)
 		}
 	}
+	var fd int
 	if err == nil {
-		_, err = h.file.Seek(0, io.SeekStart)
+		fd, err = syscall.Dup(int(h.file.Fd())) // exec leaves the copy open
 	}
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	fd, err := syscall.Dup(int(h.file.Fd())) // exec leaves the copy open
-	if err != nil {
-		return fmt.Errorf("hand over: %w", err)
-	}
+	defer syscall.Close(fd)
 	env := append(os.Environ(), handoverVariable+"="+strconv.Itoa(fd)+":"+v)
 	// They would end the process until the next program listens. It reads all files after that.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
-	err = syscall.Exec(path, os.Args, env)
-	// What stood there is gone since it was asked: this program goes on as itself.
-	return fmt.Errorf("hand over to %s: %w", path, errors.Join(err, syscall.Exec(runningProgram, os.Args, env)))
+	return fmt.Errorf("hand over to %s: %w", path, syscall.Exec(path, h.Args, env))
+}
+
+// giveBack has the program at path, which stopped for another that cannot begin, go on.
+// It returns only when that failed, too: the sockets are lost then.
+func (h *handover) giveBack(path string, cause error) error {
+	h.Failed = cause.Error()
+	return errors.Join(cause, h.become(path))
 }
 
 // ownPath is where this program was started from: what stands there at an
@@ -180,7 +195,7 @@ type presence struct {
 	// read.
 	Sessions int        `json:"sessions"`
 	Pause    txn.Millis `json:"pause_ms"`
-	// Refused is why the last upgrade was not begun, with its time.
+	// Refused is why the last upgrade replaced nothing, with its time.
 	Refused string    `json:"refused,omitempty"`
 	Asked   time.Time `json:"asked,omitzero"`
 }
@@ -273,9 +288,14 @@ func (u *upgrader) serves(a *app) {
 
 // ready says that terminals are let in.
 func (u *upgrader) ready() {
-	if u.before != nil {
-		u.here.Sessions, u.here.Pause = len(u.before.Sockets.Sessions), txn.Millis(time.Since(u.before.Since))
+	if h := u.before; h != nil {
+		u.here.Sessions, u.here.Pause = len(h.Sockets.Sessions), txn.Millis(time.Since(h.Since))
+		if h.Failed != "" {
+			u.refuse(errors.New(h.Failed))
+		}
 		u.app.log.Info("took over", "sessions", u.here.Sessions, "pause", time.Duration(u.here.Pause))
+		h.file.Close()
+		h.program.Close() // or nil
 	}
 	for _, addr := range u.app.terminals.Addrs() {
 		u.here.Terminals = append(u.here.Terminals, addr.String())
@@ -291,6 +311,12 @@ func (u *upgrader) tell() {
 	if err := u.here.write(u.app.cfg.DataDir); err != nil {
 		u.app.log.Error("upgrade does not find this process", "error", err)
 	}
+}
+
+// refuse notes why this program goes on.
+func (u *upgrader) refuse(err error) {
+	u.app.log.Error("the new program cannot take over; this one goes on", "error", err)
+	u.here.Refused, u.here.Asked = err.Error(), time.Now()
 }
 
 // begin says whether the switch may stop for the new program.
@@ -309,13 +335,16 @@ func (u *upgrader) begin(ctx context.Context) bool {
 		return false // told to stop meanwhile
 	}
 	if err != nil {
-		a.log.Error("the new program cannot take over; this one goes on", "error", err)
-		u.here.Refused, u.here.Asked = err.Error(), time.Now()
+		u.refuse(err)
 		u.tell()
 		return false
 	}
 	a.log.Info("handing over", "to", u.path)
-	u.next = &handover{Since: time.Now(), file: file}
+	u.next = &handover{Since: time.Now(), Args: os.Args, file: file}
+	if f, err := os.Open(runningProgram); err == nil {
+		u.next.Program, _ = syscall.Dup(int(f.Fd())) // as the sockets, it stays open over exec
+		f.Close()
+	}
 	for _, s := range a.issuers.Status() {
 		if s.Up > 0 {
 			u.next.Issuers = append(u.next.Issuers, s.Issuer)
@@ -326,14 +355,20 @@ func (u *upgrader) begin(ctx context.Context) bool {
 	return true
 }
 
-// end follows the end of the app, which failed with err or did what it was told.
-// Where ctx has ended it was told to stop, before or while it was handing over.
+// end follows the end of serve, which failed with err or did what it was told. Where
+// ctx has ended it was told to stop, before or while it was handing over.
 func (u *upgrader) end(ctx context.Context, err error) error {
-	if u.next != nil && err == nil && ctx.Err() == nil {
+	switch h := u.before; {
+	case ctx.Err() != nil:
+	case u.next != nil && err == nil:
 		u.next.Sockets = u.app.terminals.Kept()
-		return u.next.become(u.path)
+		return u.next.giveBack(runningProgram, u.next.become(u.path))
+	case h != nil && h.Failed == "" && h.program != nil && err != nil && u.here.Since.IsZero():
+		err = h.giveBack(fmt.Sprintf("/proc/self/fd/%d", h.Program), err)
 	}
-	os.Remove(filepath.Join(u.app.cfg.DataDir, presenceFile))
+	if u.app != nil {
+		os.Remove(filepath.Join(u.app.cfg.DataDir, presenceFile))
+	}
 	return err
 }
 
@@ -348,7 +383,8 @@ stands now where it was started from: install the new binary there first. The ne
 program is asked whether it could serve (serve --check) and reads the journal; if not,
 exit code 3, and the old one goes on. Else the switch stops reading, answers what is in
 flight, and goes on as the new program in the same process: terminals stay connected
-and wait as long as the slowest request, at most terminals.drain_within. SIGUSR2 to the
+and wait as long as the slowest request, at most terminals.drain_within. Where the new
+one ends with an error before it reads, the old one goes on, exit code 3. SIGUSR2 to the
 switch does the same. It also makes a changed configuration take effect.`,
 		Example: "  install -m 755 acqswitch.new /usr/local/bin/acqswitch && acqswitch upgrade --config /etc/acqswitch.yaml",
 		Args:    noArgs,
@@ -374,14 +410,14 @@ switch does the same. It also makes a changed configuration take effect.`,
 				switch {
 				case err != nil:
 					return fmt.Errorf("the switch has ended, see its log: %v", err) // no fault of the command line
+				case now.Asked.After(before.Asked):
+					return &exitError{exitRefused, fmt.Errorf("nothing was replaced: %s", now.Refused)}
 				case now.Since.After(before.Since):
 					if c.json() {
 						return c.print(now)
 					}
 					_, err := fmt.Fprintf(c.out, "%s has become %s: %d sessions kept, not read for %v\n", before.Version, now.Version, now.Sessions, time.Duration(now.Pause).Round(time.Millisecond))
 					return err
-				case now.Asked.After(before.Asked):
-					return &exitError{exitRefused, fmt.Errorf("nothing was replaced: %s", now.Refused)}
 				}
 				select {
 				case <-ctx.Done():

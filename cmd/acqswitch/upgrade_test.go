@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -169,16 +171,58 @@ func TestF84WhatCannotTakeOverReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestF84ProgramIsGoneWhenItsTurnComes has a program say that it can take over and
-// then vanish: the old one goes on as itself, with its terminals.
-func TestF84ProgramIsGoneWhenItsTurnComes(t *testing.T) {
+// TestF84NewProgramCannotBegin has programs say that they can take over, which vanish or
+// fail then, before and after they have the sockets: the old one goes on as itself, with its
+// terminals, and a good one replaces it afterwards.
+func TestF84NewProgramCannotBegin(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
-	_, install := s.startInstalled()
-	conn := dial(t, s.cup)
-	install("rm $0")
+	self, install := s.startInstalled()
+	conn, sale := dial(t, s.cup), frame(t, "cup-03")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	config := read(t, filepath.Join(s.dir, "acqswitch.yaml"))
+	write(t, s.dir, "elsewhere.yaml", strings.Replace(config, "listeners: [", fmt.Sprintf("listeners: [{address: %q, dialect: iso87}, ", taken.Addr()), 1))
+	sockets := func() (n int) {
+		all, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.server.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range all {
+			if what, err := os.Readlink(fd); err == nil && strings.HasPrefix(what, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	sell(t, conn, renumbered(t, sale, 1))
+	before := sockets()
+	checked := "[ \"$2\" = --check ] && exit 0\n"
+	for i, c := range []struct{ program, says string }{
+		{"rm $0", "no such file or directory"},
+		{checked + "exec " + self + " serve --config nowhere.yaml", "nowhere.yaml"},
+		{checked + "exec " + self + " serve --config acqswitch.yaml --cpuprofile nowhere/cpu", "create CPU profile"},
+		{checked + "exec " + self + " serve --config elsewhere.yaml", "address already in use"},
+	} {
+		install(c.program)
+		s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitRefused, "", c.says)
+		if _, err := conn.Write(renumbered(t, sale, uint32(i+2))); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := receive(conn)
+		if err != nil {
+			t.Fatalf("%s: %v", c.says, err)
+		}
+		checkAnswer(t, answer, 0x0210, "00")
+		dial(t, s.cup).Close()
+	}
+	install("exec " + self + " \"$@\"")
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
-	sell(t, conn, frame(t, "cup-03"))
+	sell(t, conn, renumbered(t, sale, 9))
+	s.until("no socket is left behind", func() bool { return sockets() <= before })
 	if code := s.server.stop(syscall.SIGTERM); code != exitOK {
 		t.Errorf("exit %d", code)
 	}
@@ -217,7 +261,7 @@ func (s *stack) startInstalled() (self string, install func(script string)) {
 	s.startAs(cmd)
 	return self, func(script string) {
 		s.t.Helper()
-		if err := os.Remove(installed); err != nil {
+		if err := os.Remove(installed); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.t.Fatal(err)
 		}
 		if err := os.WriteFile(installed, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {

@@ -103,17 +103,19 @@ func duplicate(socket any) (fd int, err error) {
 
 // Adopt takes over what another process kept, before Listen. A session whose
 // dialect is spoken at no listener with neither TLS nor HTTP any more is closed.
+// Until Run the descriptors stay open, but for those of addresses that are no
+// listener's any more: a process that cannot begin may give them back.
 func (s *Server) Adopt(k *Sockets) {
 	s.adopted = k
 	for _, l := range k.Listeners {
 		f := os.NewFile(uintptr(l.FD), l.Address)
 		ln, err := net.FileListener(f)
-		f.Close()
 		if err != nil {
+			f.Close()
 			s.log.Warn("a listener cannot be taken over", "address", l.Address, "error", err)
 			continue
 		}
-		s.inherited = append(s.inherited, inherited{ln, l.Address, l.Dialect})
+		s.inherited = append(s.inherited, inherited{ln, l.Address, l.Dialect, f})
 	}
 }
 
@@ -122,6 +124,12 @@ type inherited struct {
 	net.Listener
 	address string // as its configuration had it
 	dialect string
+	kept    *os.File // what the listener is a duplicate of
+}
+
+func (in inherited) close() {
+	in.Close()
+	in.kept.Close()
 }
 
 // is says that l names the address and dialect of the listener, however the two spell
@@ -164,11 +172,12 @@ func (s *Server) takeOver() []net.Listener {
 	for i, l := range s.cfg.Listeners {
 		if k := slices.IndexFunc(s.inherited, func(in inherited) bool { return in.is(l) }); k >= 0 {
 			own[i] = s.inherited[k].Listener
+			s.held = append(s.held, s.inherited[k].kept)
 			s.inherited = slices.Delete(s.inherited, k, k+1) // an address may stand twice, with port 0
 		}
 	}
 	for _, in := range s.inherited {
-		in.Close()
+		in.close()
 	}
 	s.inherited = nil
 	return own
@@ -179,6 +188,10 @@ func (s *Server) resume(serve func(*session)) {
 	if s.adopted == nil {
 		return
 	}
+	for _, f := range s.held {
+		f.Close()
+	}
+	s.held = nil
 	for _, k := range s.adopted.Sessions {
 		d := s.dialect(k.Dialect)
 		f := os.NewFile(uintptr(k.FD), "session")

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -161,8 +162,9 @@ type Server struct {
 	draining bool
 	kept     *Sockets // not nil: the drain keeps the sockets open
 	adopted  *Sockets // until they are served
-	// inherited is used by Adopt and Listen only, before Run.
+	// inherited is used by Adopt and Listen only, before Run, held until then.
 	inherited []inherited
+	held      []*os.File // what adopted listeners are duplicates of
 }
 
 // New makes a front end that has not bound an address yet.

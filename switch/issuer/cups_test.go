@@ -214,9 +214,10 @@ func TestCUPSLink(t *testing.T) {
 			t.Errorf("%s: code %q, day %q", c.name, got.reply.Code, got.reply.SettlementDate)
 		}
 	}
+	b.tells(2)
 	b.read(func() {
-		if b.malformed != 2 || !slices.Contains(b.cutOvers, "1124") {
-			t.Errorf("told of %d messages that cannot be used, want 2; of cut-overs to %s", b.malformed, strings.Join(b.cutOvers, ", "))
+		if !slices.Contains(b.cutOvers, "1124") {
+			t.Errorf("told of cut-overs to %s", strings.Join(b.cutOvers, ", "))
 		}
 	})
 }
@@ -266,10 +267,6 @@ func TestCUPSMAC(t *testing.T) {
 		}
 		p.says <- frame
 		(<-got).want(t, c.outcome, c.reason)
-		b.read(func() {
-			if b.malformed != c.counted {
-				t.Errorf("MAC %q: %d messages were counted, want %d", c.mac, b.malformed, c.counted)
-			}
-		})
+		b.tells(c.counted)
 	}
 }

@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -110,6 +111,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("waited in vain: %s", what)
 		}
 	}
+}
+
+// tells waits until n messages that cannot be used were told of: one may come when who
+// asked has given up.
+func (b *bench) tells(n int) {
+	b.t.Helper()
+	eventually(b.t, fmt.Sprint(n, " messages that cannot be used"), func() (told bool) {
+		b.read(func() { told = b.malformed == n })
+		return told
+	})
 }
 
 func (b *bench) up(n int) *bench {

@@ -91,6 +91,18 @@ func TestHostThatDropsIsLeft(t *testing.T) {
 	}
 }
 
+// givenUp is how often a link was ended since h answers no requests.
+func (b *bench) givenUp(h *host) (n int) {
+	b.read(func() {
+		for _, err := range b.downs {
+			if strings.Contains(err.Error(), h.addr()+": it answers no requests") {
+				n++
+			}
+		}
+	})
+	return n
+}
+
 // With as many links as hosts each host has one, and keeps it alone when another is lost.
 func TestHostsShareLinks(t *testing.T) {
 	one, two := newHost(t), newHost(t)
@@ -150,13 +162,14 @@ func TestMuteHostAmongOthers(t *testing.T) {
 	if n := b.sell(6); n != 3 {
 		t.Errorf("%d of 6 sales are approved, want those of one host", n)
 	}
-	b.at(one)
+	eventually(t, "the mute host is left", func() bool { return b.givenUp(two) == 1 })
 	eventually(t, "the breaker is closed", func() bool { return b.sell(1) == 1 })
 	b.at(one, two)
+	times := b.givenUp(two)
 	if n := b.sell(2); n != 1 {
 		t.Errorf("%d of 2 sales are approved where the mute host was tried again", n)
 	}
-	b.at(one)
+	eventually(t, "it is left at once", func() bool { return b.givenUp(two) == times+1 })
 
 	two.mute.Store(false)
 	b.at(one, two)

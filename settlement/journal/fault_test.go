@@ -353,7 +353,7 @@ func TestF58BitFlipBeforeTheTail(t *testing.T) {
 func TestStoppedProcessIsNoStalledDisk(t *testing.T) {
 	fs := memdisk.New()
 	cfg := tiny
-	cfg.StallTimeout = 400 * time.Millisecond
+	cfg.StallTimeout = time.Second
 	j := start(t, "d", cfg, fs)
 	appendN(t, j.Journal, 1)
 	release := make(chan struct{})
@@ -367,7 +367,7 @@ func TestStoppedProcessIsNoStalledDisk(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	j.mu.Lock() // neither the watch nor the flusher goes on
-	time.Sleep(3 * cfg.StallTimeout)
+	time.Sleep(2 * cfg.StallTimeout)
 	close(release)
 	j.mu.Unlock()
 	if err := <-appended; err != nil {

@@ -405,7 +405,7 @@ func TestWorkersOfAPeakLeave(t *testing.T) {
 	const peak = 50
 	all := make(chan struct{})
 	d := &desk{t: t, bad: map[Cause]int{}, delay: func(*txn.Request) time.Duration { <-all; return 0 }}
-	cup, _, _ := open(t, Config{IdleMax: 80 * time.Millisecond}, d)
+	cup, _, _ := open(t, Config{IdleMax: time.Second}, d) // in which each of them has asked
 	before := runtime.NumGoroutine()
 	for stan := range uint32(peak) {
 		dial(t, cup).Write(saleFrame(stan + 1))

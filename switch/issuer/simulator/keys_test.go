@@ -108,7 +108,7 @@ func TestNewMACKey(t *testing.T) {
 	sell("acknowledged", 3, second, second, "00")
 	sell("under the one before", 4, first, second, "00")
 
-	go send(50 * time.Millisecond)
+	go send(500 * time.Millisecond) // time enough to send it
 	m, key = a.newKey()
 	if got := <-code; got == "00" {
 		t.Error("a key without an answer was acknowledged")

@@ -242,7 +242,7 @@ func TestMischief(t *testing.T) {
 }
 
 func TestSlowAnswersDoNotHoldFastOnesBack(t *testing.T) {
-	s, _ := serve(t, Config{Rules: []Rule{{Amount: ptr[int64](1), Latency: Latency{Fixed: 100 * time.Millisecond}}, {Amount: ptr[int64](2), Latency: Latency{Fixed: 50 * time.Millisecond}}}})
+	s, _ := serve(t, Config{Rules: []Rule{{Amount: ptr[int64](1), Latency: Latency{Fixed: 2 * time.Second}}, {Amount: ptr[int64](2), Latency: Latency{Fixed: time.Second}}}})
 	c := dial(t, s.Addr(), "iso87")
 	var all []byte
 	for stan := uint32(1); stan <= 3; stan++ {

@@ -25,7 +25,7 @@ func TestF83SecondSignal(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "rules: [{kind: sale, times: 1, drop: true}]")
 	s.server.stop(syscall.SIGTERM)
-	patient := strings.NewReplacer("answer_within: 5s", "answer_within: 50s", "drain_within: 10s", "drain_within: 60s", "timeout: 1s", "timeout: 40s")
+	patient := strings.NewReplacer("answer_within: 5s", "answer_within: 50s", "drain_within: 10s", "drain_within: 60s", "timeout: 3s", "timeout: 40s")
 	write(t, s.dir, "acqswitch.yaml", patient.Replace(read(t, s.dir+"/acqswitch.yaml")))
 	s.start()
 	conn := dial(t, s.cup)

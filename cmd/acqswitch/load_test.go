@@ -49,7 +49,7 @@ func TestLoad(t *testing.T) {
 // switch finds right; it asks for keys where the profile has MACs.
 func TestLoadWithMACs(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, "macs.yaml", strings.Replace(read(t, "../../testdata/load/macs.yaml"), "for: 10s", "for: 1s", 1))
+	write(t, dir, "macs.yaml", strings.Replace(read(t, "../../testdata/load/macs.yaml"), "for: 10s", "for: 2s", 1))
 	sample := strings.ReplaceAll(read(t, "../../testdata/registry.yaml"), "mac: cup-ecb", "mac: cmac")
 	write(t, dir, "registry.yaml", sample)
 	snapshot, err := registry.Load(strings.NewReader(sample), "registry.yaml")

@@ -137,7 +137,7 @@ func sampleSwitch(t *testing.T, scripts, registry string) (cup, iso87 string) {
 		"admin: {address: \"127.0.0.1:0\"}\nissuers:\n"
 	for _, name := range []string{"east", "west"} {
 		is := start(t, s.dir, "issuer", "--listen", "127.0.0.1:0", "--script", filepath.Join(scripts, name+".yaml"), "--book", name+".book")
-		config += fmt.Sprintf("  - {name: %s, address: %q, bins: [%q], timeout: 1s}\n", name, is.await("issuer listens on"), fleet.SampleIssuers[name][0])
+		config += fmt.Sprintf("  - {name: %s, address: %q, bins: [%q], timeout: 3s, breaker: {failures: 1000, failure_percent: 100, requests_min: 1000000}}\n", name, is.await("issuer listens on"), fleet.SampleIssuers[name][0])
 	}
 	write(t, s.dir, "acqswitch.yaml", config)
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")

@@ -79,7 +79,7 @@ terminals:
 reversals: {retry: 20ms, retry_max: 100ms}
 admin: {address: "127.0.0.1:0"}
 issuers:
-  - {name: east, address: %[1]q, dialect: %[2]s, bins: ["62"], timeout: 1s, reconnect_max: 100ms, utc_offset: 8h}
+  - {name: east, address: %[1]q, dialect: %[2]s, bins: ["62"], timeout: 3s, reconnect_max: 100ms, utc_offset: 8h}
 `, s.issuer, dialect))
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
 	s.start()

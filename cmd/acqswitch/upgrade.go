@@ -310,6 +310,7 @@ func (u *upgrader) ready() {
 func (u *upgrader) tell() {
 	if err := u.here.write(u.app.cfg.DataDir); err != nil {
 		u.app.log.Error("upgrade does not find this process", "error", err)
+		u.here.Refused, u.here.Asked = "", time.Time{} // told later, it would be of another upgrade
 	}
 }
 
@@ -325,7 +326,6 @@ func (u *upgrader) begin(ctx context.Context) bool {
 	err := probe(ctx, u.path, u.config)
 	var file *os.File
 	if err == nil { // a disk that is full, or read-only, would keep the new program from it
-		u.here.Refused, u.here.Asked = "", time.Time{} // that could not be told either
 		err = u.here.write(a.cfg.DataDir)
 	}
 	if err == nil {

@@ -271,17 +271,23 @@ func (s *stack) startInstalled() (self string, install func(script string)) {
 }
 
 // TestF84AskedBetweenTheTwoPrograms has a reload and a second upgrade asked for when the
-// old program is no longer there and the new one does not listen yet.
+// old program is no longer there and the new one does not listen yet. Who asked before, and
+// was refused, can still read that.
 func TestF84AskedBetweenTheTwoPrograms(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
 	self, install := s.startInstalled()
 	conn := dial(t, s.cup)
 	between := filepath.Join(s.dir, "between")
+	install("exit 1")
+	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitRefused, "", "exit status 1")
 	install(fmt.Sprintf("[ \"$2\" = --check ] && exit 0\ntouch %s\nkill -HUP $$\nsleep 0.5\nexec %s \"$@\"", between, self))
 	first := make(chan result, 1)
 	go func() { first <- s.cli("upgrade", "--config", "acqswitch.yaml") }()
 	s.until("one program is gone", func() bool { return there(between) })
+	if p, err := readPresence(filepath.Join(s.dir, "data")); err != nil || !strings.Contains(p.Refused, "exit status 1") {
+		t.Errorf("between the two: %+v, %v", p, err)
+	}
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitOK, "1 sessions kept", "")
 	r := <-first
 	r.check(t, exitOK, "1 sessions kept", "")

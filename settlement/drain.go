@@ -66,6 +66,10 @@ const (
 	restShare = 31
 	restStep  = 10 * time.Millisecond
 
+	// While there is nothing to copy the ledger is looked at so often. Nothing else tells
+	// that a standby took its server's place which lacks the last records.
+	lookEvery = 30 * time.Second
+
 	storeTimeout = 30 * time.Second
 	retryMin     = 50 * time.Millisecond
 	retryMax     = 5 * time.Second
@@ -183,7 +187,10 @@ func (d *Drain) follow(ctx context.Context) error {
 			return err
 		}
 		d.works(pos)
-		switch err := d.journal.Wait(ctx, pos); {
+		idle, cancel := context.WithTimeout(ctx, lookEvery)
+		err := d.journal.Wait(idle, pos)
+		cancel()
+		switch {
 		case err == nil:
 			sleep(ctx, linger)
 		case errors.Is(err, journal.ErrClosed):
@@ -192,6 +199,12 @@ func (d *Drain) follow(ctx context.Context) error {
 			return err
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			if now, err := d.storedPosition(ctx); err != nil {
+				return err
+			} else if now != pos {
+				return fmt.Errorf("it was left at record %d and is at %d", pos, now)
+			}
 		default:
 			return fatal{fmt.Errorf("wait for the journal after %d: %w", pos, err)}
 		}

@@ -265,6 +265,29 @@ func TestDrainIntoALedgerThatWentBack(t *testing.T) {
 	})
 }
 
+// That is so without another sale, too.
+func TestDrainIntoALedgerThatWentBackAtNight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s := newMemJournal(t, records(1, 10)...), &memStore{t: t}
+		var said strings.Builder
+		d := NewDrain(j, s, lagMax, slog.New(slog.NewTextHandler(&said, nil)))
+		stop := run(t, d)
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		s.got = s.got[:4]
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		holds(t, s, 10)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if text := said.String(); strings.Count(text, "the ledger has lost records that it had") != 1 || !strings.Contains(text, "records=6") {
+			t.Errorf("it said:\n%s", text)
+		}
+	})
+}
+
 // What a restart appends at once must not hide that the journal lost its end.
 func TestDrainSeesALostEndBehindNewRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

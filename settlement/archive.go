@@ -431,7 +431,8 @@ func readArchive(dir string) (*archiveIndex, error) {
 }
 
 // PurgeDay removes the files of an archived day for ever, and then notes it: after a
-// kill another call removes what is left.
+// kill another call removes what is left. Their directory goes last: where it is not
+// there, nobody knows that they are removed, and that is an approval.Refusal.
 func PurgeDay(ctx context.Context, in ArchiveInput) error {
 	if in.step == nil {
 		in.step = func(string) error { return nil }
@@ -451,13 +452,24 @@ func PurgeDay(ctx context.Context, in ArchiveInput) error {
 	if len(days) == 0 || days[0].State != ledger.Removed { // restored since the caller looked
 		return refuse("%s cannot be purged: its transactions are not in files only", in.Day)
 	}
-	if err := errors.Join(os.RemoveAll(filepath.Join(in.Dir, in.Day.String())), syncDir(in.Dir)); err != nil {
+	dir := filepath.Join(in.Dir, in.Day.String())
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return refuse("%s cannot be purged: there is no %s; is the archive's disk mounted? Where its files are lost, make it, empty", in.Day, dir)
+	}
+	for _, f := range files {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, f.Name())))
+	}
+	if err := errors.Join(err, syncDir(dir)); err != nil {
 		return fmt.Errorf("purge %s: %w", in.Day, err)
 	}
 	if err := in.step("removed"); err != nil {
 		return err
 	}
-	return in.Ledger.Purged(ctx, in.Day)
+	if err := in.Ledger.Purged(ctx, in.Day); err != nil {
+		return err
+	}
+	return os.Remove(dir) // a kill before it leaves an empty directory
 }
 
 // NotArchived refuses a range of days if the transactions of one of them are in files

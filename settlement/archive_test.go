@@ -196,12 +196,18 @@ func TestArchive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, there := os.Stat(filepath.Join(in.Dir, day1.String()))
-		if days[0].State == ledger.Purged || !errors.Is(there, os.ErrNotExist) {
-			t.Errorf("killed in between: %+v, %v", days, there)
+		left, err := os.ReadDir(filepath.Join(in.Dir, day1.String()))
+		if days[0].State == ledger.Purged || len(left) > 0 || err != nil {
+			t.Errorf("killed in between: %+v, %v, %v", days, left, err)
 		}
+		unmounted := in
+		unmounted.Dir = t.TempDir()
+		refused("to purge what is not there", PurgeDay(t.Context(), unmounted), "is the archive's disk mounted?")
 		if err := PurgeDay(t.Context(), in); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(in.Dir, day1.String())); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("after the purge: %v", err)
 		}
 		refused("a purged day", NotArchived(t.Context(), w.ledger, day1, day1), "its files were removed")
 		_, err = RestoreDay(t.Context(), in)

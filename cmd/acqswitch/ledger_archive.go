@@ -228,7 +228,8 @@ func ledgerPurgeCommand(c *console) *cobra.Command {
 		Short: "Remove the files of archived days whose time is over, for ever",
 		Long: `purge removes the files of archived business days before a date, which must be
 ledger.retention_years ago: records of transactions are kept five years by rule.
-Exit code 3: the date is too late, and nothing was removed.`,
+Exit code 3: the date is too late, or the archive of a day is not there (is its disk
+mounted?); nothing was removed of it.`,
 		Example: "  acqswitch ledger purge --before 2020-01-01 --config acqswitch.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -43,8 +43,7 @@ func deviceCommand(c *console) *cobra.Command {
 				if err := o.StepMachine(ctx, who, given[0], step.name); err != nil {
 					return "", err
 				}
-				e, err := o.Machine(ctx, given[0])
-				return "is " + e.Get("status"), err
+				return isNow(o.Machine(ctx, given[0]))
 			}))
 	}
 	return group("device", "Keep machines: stock, binding, repair, retirement", children...)

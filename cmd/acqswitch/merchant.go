@@ -158,6 +158,5 @@ func stepMerchant(ctx context.Context, o *office.Office, who office.Act, mid, st
 	if err := o.StepMerchant(ctx, who, mid, step); err != nil {
 		return "", err
 	}
-	e, err = o.Merchant(ctx, mid)
-	return "is " + e.Get("status"), err
+	return isNow(o.Merchant(ctx, mid))
 }

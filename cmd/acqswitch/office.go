@@ -173,6 +173,14 @@ func acting(c *console, use, short, example string, nargs cobra.PositionalArgs, 
 	}, true)
 }
 
+// isNow says what became of an entry, which is none where it could not be read.
+func isNow(e registry.Entry, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return "is " + e.Get("status"), nil
+}
+
 // reading is a command that shows something.
 func reading(cmd *cobra.Command, read func(context.Context, *office.Office, []string) error) *cobra.Command {
 	f := &actFlags{}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/iso"
+	"github.com/acqswitch/acqswitch/switch/registry"
 )
 
 // TestOffice is a merchant's way from a draft to a sale, its machine's to another
@@ -181,4 +183,13 @@ func TestOffice(t *testing.T) {
 		t.Error("an account in clear is exported")
 	}
 	say("SN1", "registry", "export", "-")
+}
+
+// What was done to an entry that cannot be read any more, as after a SIGTERM, is an error.
+func TestEntryThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("the database is away")
+	if done, err := isNow(registry.Entry{}, gone); done != "" || err != gone {
+		t.Errorf("%q, %v", done, err)
+	}
 }

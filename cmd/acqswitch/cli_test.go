@@ -4,12 +4,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net"
 	"os"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -525,6 +527,14 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("export to a file:\n%s\nto standard output:\n%s", out, r.out)
 	}
 	cli("import", "out.yaml").check(t, exitOK, "", "") // what was exported can be imported
+	if err := errors.Join(syscall.Mkfifo(dir+"/pipe", 0o600), os.Symlink("out.yaml", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	cli("export", "pipe").check(t, exitUsage, "", "pipe is there and no file that can be replaced")
+	cli("export", "link").check(t, exitOK, "", "")
+	if to, err := os.Readlink(dir + "/link"); to != "out.yaml" {
+		t.Errorf("export replaced a link: %v", err)
+	}
 	if again := cli("export", "-"); again.out != r.out {
 		t.Errorf("an export and an import changed the registry:\n%s\n%s", r.out, again.out)
 	}

@@ -11,8 +11,15 @@ import (
 	"strings"
 )
 
-// replaceFile writes a file so that a crash leaves the old one or the new one.
+// replaceFile writes a file so that a crash leaves the old one or the new one. A link to
+// one stays; a device or a pipe, which root could put a file in the place of, is refused.
 func replaceFile(path string, write func(io.Writer) error) error {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return usage(fmt.Errorf("%s is there and no file that can be replaced", path))
+	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -104,7 +104,7 @@ func listLedger(c *console, of *dataFlags, columns []listColumn, list func(*open
 	out := c.list(columns)
 	err = list(l, out.add)
 	if err == nil || out.rows > 0 {
-		err = errors.Join(err, out.close())
+		err = cmp.Or(err, out.close()) // the output that failed fails again
 	}
 	return err
 }

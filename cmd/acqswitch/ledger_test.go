@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,4 +105,28 @@ func TestLedgerPositions(t *testing.T) {
 	cli("ledger", "positions", "issuers", "--date", "2026-11-20").check(t, exitOK, "2026-11-20  east          CNY         300448.50", "")
 	cli("ledger", "positions", "issuers", "--date", "20.11.2026").check(t, exitUsage, "", "must be yyyy-mm-dd")
 	cli("ledger", "figures", "--to", "2026-11-30").check(t, exitUsage, "", "--to needs --from")
+}
+
+type listedWord string
+
+func (w listedWord) cells() []string { return []string{string(w)} }
+
+// A listing that cannot be written says so once.
+func TestListingToAFullDisk(t *testing.T) {
+	t.Parallel()
+	full, err := os.Open(os.DevNull) // it takes no writes
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	err = listLedger(&console{out: full}, &dataFlags{data: t.TempDir()}, []listColumn{{"word", "WORD", 0}}, func(_ *openedLedger, add func(listed) error) error {
+		for {
+			if err := add(listedWord("a word")); err != nil {
+				return err
+			}
+		}
+	})
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
+	}
 }

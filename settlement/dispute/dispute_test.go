@@ -268,6 +268,7 @@ func TestRefused(t *testing.T) {
 			{with(func(o *Opening) { o.Reason = "card 6222 0212 3456 7894" }), "the reason has what looks like a card number in it"},
 			{with(func(o *Opening) { o.Step = Win }), "a case begins with retrieval or chargeback"},
 			{with(func(o *Opening) { o.Code = strings.Repeat("9", 21) }), "the reason code must be one line of at most 20 bytes"},
+			{with(func(o *Opening) { o.Reference = "R-\xff" }), "the issuer's reference must be one line of at most 60 bytes of UTF-8"},
 			{with(func(o *Opening) { o.Minor = -1 }), "the amount is that of a chargeback"},
 			{with(func(o *Opening) { o.Step = Retrieval }), "the amount is that of a chargeback"},
 			{with(func(o *Opening) { o.RRN = "000000000099" }), "0 transactions of 2026-11-22"},

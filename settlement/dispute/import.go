@@ -57,7 +57,7 @@ func readLines(name string, r io.Reader) (all []Line, err error) {
 	at := map[string]int{}
 	for n := 0; ; n++ {
 		row, err := rows.Read()
-		if errors.Is(err, io.EOF) && n > 0 {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {

@@ -61,7 +61,7 @@ func TestImport(t *testing.T) {
 
 func TestReadLines(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "f: EOF"},
+		{"", "f: it has no disputes"},
 		{"step,date\n", "f:1: rrn: there is no such column"},
 		{"step,date,rrn,card\n", `f:1: the column "card" must be one of step`},
 		{"step,date,rrn,rrn\n", "f:1: rrn: is there twice"},

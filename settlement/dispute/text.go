@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/acqswitch/acqswitch/switch/approval"
 	"github.com/acqswitch/acqswitch/switch/txn"
@@ -17,8 +18,8 @@ func said(by, reason string) error {
 
 // short holds a text to one line of so many bytes.
 func short(what, text string, most int) error {
-	if len(text) > most || strings.ContainsFunc(text, unicode.IsControl) {
-		return refuse("the %s must be one line of at most %d bytes", what, most)
+	if len(text) > most || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return refuse("the %s must be one line of at most %d bytes of UTF-8", what, most)
 	}
 	return nil
 }

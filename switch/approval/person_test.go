@@ -34,6 +34,7 @@ func TestPersonsAreSeen(t *testing.T) {
 		"wang ":        false,
 		"wang\u00a0li": false, // a blank that is none
 		"wang\x00":     false,
+		"wang\xff":     false, // not UTF-8
 		"wang\u3164":   false, // a letter that is a blank
 		"wang\u2800":   false, // a blank of Braille
 	} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -28,7 +29,7 @@ func Said(by, reason string) error {
 
 // Person refuses what is no name of a person.
 func Person(name string) error {
-	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || strings.ContainsFunc(name, invisible) {
+	if name == "" || name != strings.TrimSpace(name) || len(name) > NameMax || !utf8.ValidString(name) || strings.ContainsFunc(name, invisible) {
 		return Refuse("%q must be a person's name of 1 to %d bytes, without what is not seen or is put on a letter", name, NameMax)
 	}
 	return nil
@@ -43,8 +44,12 @@ func fold(name string) string {
 	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
 }
 
-// Short refuses a text of more than TextMax bytes.
+// Short refuses a text of more than TextMax bytes, or one that is no text: PostgreSQL
+// keeps none such.
 func Short(what, text string) error {
+	if !utf8.ValidString(text) {
+		return Refuse("the %s must be UTF-8", what)
+	}
 	if len(text) > TextMax {
 		return Refuse("the %s is %d bytes long, at most %d are kept", what, len(text), TextMax)
 	}

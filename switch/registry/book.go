@@ -188,7 +188,7 @@ func ReadTable(r io.Reader, name string) ([]Entry, error) {
 	for i, cell := range head {
 		at, ok := k.index[strings.TrimPrefix(cell, "\ufeff")]
 		if !ok || seen[at] {
-			return nil, &yamlfile.Problem{File: name, Line: 1, Field: cell, What: fmt.Sprintf("a %s has no such key, or it is there twice", k.what)}
+			return nil, &yamlfile.Problem{File: name, Line: 1, What: fmt.Sprintf("a %s has no key %.40q, or it is there twice", k.what, cell)}
 		}
 		columns[i], seen[at] = at, true
 	}

@@ -229,8 +229,8 @@ func TestTables(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                          "f.csv:1: this is no table of CSV: EOF",
-		"mid,nme\n":                 "f.csv:1: nme: a merchant has no such key, or it is there twice",
-		"mid,mid\n":                 "f.csv:1: mid: a merchant has no such key, or it is there twice",
+		"mid,nme\n":                 `f.csv:1: a merchant has no key "nme", or it is there twice`,
+		"mid,mid\n":                 `f.csv:1: a merchant has no key "mid", or it is there twice`,
 		"name\n":                    "f.csv:1: mid: is missing",
 		"mid,name\nA,Shop\nB\n":     "f.csv:3: this is no table of CSV: wrong number of fields",
 		"mid,name\nA,\"Shop\nB\n\n": `f.csv:`,

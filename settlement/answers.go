@@ -16,6 +16,7 @@ import (
 	"github.com/acqswitch/acqswitch/settlement/ledger"
 	"github.com/acqswitch/acqswitch/settlement/payout"
 	"github.com/acqswitch/acqswitch/switch/approval"
+	"github.com/acqswitch/acqswitch/switch/telemetry"
 	"github.com/acqswitch/acqswitch/switch/txn"
 	"github.com/acqswitch/acqswitch/switch/yamlfile"
 )
@@ -207,7 +208,7 @@ func (b *bank) saidBefore(ctx context.Context, tx *sql.Tx) error {
 // answer takes one answer: what is new in it becomes an act.
 func (b *bank) answer(ctx context.Context, tx *sql.Tx, x *payout.Answer, r *Answered) error {
 	p := b.payments[x.EndToEnd]
-	act := ledger.Act{At: b.in.Now, Kind: ledger.PayoutPaid, Who: b.in.By, Reason: x.Reason, About: p.endToEnd, Claim: p.Claim,
+	act := ledger.Act{At: b.in.Now, Kind: ledger.PayoutPaid, Who: b.in.By, Reason: telemetry.Mask(x.Reason), About: p.endToEnd, Claim: p.Claim,
 		Debit: book.PayoutsOrdered.String(), Credit: book.Bank.String(), Minor: p.Paid}
 	switch {
 	case x.Status == payout.StatusPending:

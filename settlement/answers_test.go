@@ -146,7 +146,7 @@ func TestPayoutAnswers(t *testing.T) {
 
 		// M1's account is in order; and of M3 the bank has paid since.
 		w.release(t, 3)
-		w.answered(head+"20261122-M3-CNY,paid,,\n", "1 paid, 0 back, 0 pending, 0 known")
+		w.answered(head+"20261122-M3-CNY,paid,,to 6222029999990128\n", "1 paid, 0 back, 0 pending, 0 known")
 		day4 := day3.After()
 		w.put(deed(9, txn.KindSale, "M3", day4, 3000_00, 0))
 		w.drained()
@@ -162,7 +162,11 @@ func TestPayoutAnswers(t *testing.T) {
 			payments = append(payments, fmt.Sprintf("%s %s %s", p.EndToEnd, p.Status, p.Reason))
 			return nil
 		})
-		if want := []string{"20261120-M1-CNY back AC04", "20261120-M2-CNY paid ", "20261120-M3-CNY back AC01 no such account"}; err != nil || fmt.Sprint(payments) != fmt.Sprint(want) {
+		err = errors.Join(err, Payments(t.Context(), w.ledger, day3, func(p *Payment) error {
+			payments = append(payments, p.Reason)
+			return nil
+		}))
+		if want := []string{"20261120-M1-CNY back AC04", "20261120-M2-CNY paid ", "20261120-M3-CNY back AC01 no such account", "to 622202******0128"}; err != nil || fmt.Sprint(payments) != fmt.Sprint(want) {
 			t.Errorf("%q, %v; want %q", payments, err, want)
 		}
 	})

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -16,13 +17,26 @@ import (
 )
 
 // Hold holds a merchant's payouts from the next run on that begins, until the hold
-// is released. It returns the hold's number. What breaks a rule is an approval.Refusal.
+// is released. It returns the hold's number, the same one where it is called again. What
+// breaks a rule is an approval.Refusal.
 func Hold(ctx context.Context, l *ledger.Ledger, m txn.MerchantID, who, reason string) (int64, error) {
 	if err := approval.Said(who, reason); err != nil {
 		return 0, err
 	}
 	a := ledger.Act{At: time.Now(), Kind: ledger.Hold, Who: who, Reason: reason, Claim: ledger.Claim{Merchant: m}}
-	err := l.AddAct(ctx, &a)
+	err := l.Decide(ctx, func(tx *sql.Tx) error {
+		a.Number = 0
+		err := ledger.HoldingIn(ctx, tx, func(h *ledger.Act) error {
+			if h.Kind == a.Kind && h.Merchant == m && h.Who == who && h.Reason == reason {
+				a.Number = h.Number
+			}
+			return nil
+		})
+		if err != nil || a.Number != 0 {
+			return err
+		}
+		return ledger.AddActIn(ctx, tx, &a)
+	})
 	return a.Number, err
 }
 
@@ -135,23 +149,31 @@ type Correction struct {
 	Minor    int64        `json:"minor"`
 }
 
-// ProposeCorrection puts a correction on the desk. What breaks a rule is an approval.Refusal.
-func ProposeCorrection(ctx context.Context, desk *approval.Desk, c Correction, by, reason string) (int64, error) {
-	if err := approval.Said(by, reason); err != nil {
-		return 0, err
-	}
+// check is an approval.Refusal of what breaks a rule.
+func (c *Correction) check() error {
 	debit, ok := accountsByName[c.Debit]
 	credit, ok2 := accountsByName[c.Credit]
 	_, known := c.Currency.Exponent()
 	switch {
 	case !ok || !ok2:
-		return 0, refuse("%q and %q must both be accounts of the chart", c.Debit, c.Credit)
+		return refuse("%q and %q must both be accounts of the chart", c.Debit, c.Credit)
 	case debit == credit:
-		return 0, refuse("a correction moves money between two accounts, not from %s to itself", c.Debit)
+		return refuse("a correction moves money between two accounts, not from %s to itself", c.Debit)
+	case debit == book.PayoutsOrdered || credit == book.PayoutsOrdered:
+		return refuse("%s are payments that the bank has not answered: only what it says to one (payout answer) moves them", book.PayoutsOrdered)
 	case c.Minor <= 0 || c.Minor > txn.AmountMax:
-		return 0, refuse("the amount must be above zero, and of at most 12 digits in minor units")
+		return refuse("the amount must be above zero, and of at most 12 digits in minor units")
 	case !known && debit != book.Suspense && credit != book.Suspense:
-		return 0, refuse("currency %s is not in ISO 4217: only suspense has amounts in it", c.Currency)
+		return refuse("currency %s is not in ISO 4217: only suspense has amounts in it", c.Currency)
+	}
+	return nil
+}
+
+// ProposeCorrection puts a correction on the desk, once where it is called again before
+// somebody has decided. What breaks a rule is an approval.Refusal.
+func ProposeCorrection(ctx context.Context, desk *approval.Desk, c Correction, by, reason string) (int64, error) {
+	if err := cmp.Or(approval.Said(by, reason), c.check()); err != nil {
+		return 0, err
 	}
 	document, err := json.Marshal(c)
 	if err != nil {
@@ -169,7 +191,7 @@ func ApproveCorrection(ctx context.Context, desk *approval.Desk, number int64, b
 	}
 	_, err := desk.Approve(ctx, CorrectionSubject, number, by, why, func(tx *sql.Tx, p *approval.Proposal) error {
 		c, err := ReadCorrection(p)
-		if err != nil {
+		if err := cmp.Or(err, c.check()); err != nil {
 			return err
 		}
 		return ledger.AddActIn(ctx, tx, &ledger.Act{At: time.Now(), Kind: ledger.Correction, Who: by, Reason: p.Reason, Refers: p.Number, Proposer: p.By,

@@ -883,6 +883,9 @@ func TestDecisionsRefused(t *testing.T) {
 			{hold("li", "two\nlines"), "the reason must be given, in one line"},
 			{propose(func(c *Correction) { c.Debit = "nowhere" }), "must both be accounts"},
 			{propose(func(c *Correction) { c.Credit = c.Debit }), "not from suspense to itself"},
+			{propose(func(c *Correction) { c.Debit = "payouts ordered" }), "payouts ordered are payments that the bank has not answered"},
+			{propose(func(c *Correction) { c.Credit = "payouts ordered" }), "payouts ordered are payments that the bank has not answered"},
+			{hold("li", "not UTF-8: \xff"), "the reason must be UTF-8"},
 			{hold(strings.Repeat("x", approval.NameMax+1), "r"), "must be a person's name of 1 to 40 bytes"},
 			{hold("li", strings.Repeat("x", approval.TextMax+1)), "the reason is 501 bytes long"},
 			{propose(func(c *Correction) { c.Minor = 0 }), "must be above zero"},
@@ -907,12 +910,16 @@ func TestDecisionsRefused(t *testing.T) {
 			}
 		}
 		var group sync.WaitGroup
-		for range 20 { // numbers are given one by one
-			group.Go(func() { w.hold(t, "M1") })
+		for i := range 20 { // numbers are given one by one
+			group.Go(func() { w.hold(t, "M1"); _ = hold("li", fmt.Sprint(i)) })
 		}
 		group.Wait()
-		if last, err := w.ledger.LastAct(ctx); last != 23 || err != nil {
+		if last, err := w.ledger.LastAct(ctx); last != 24 || err != nil {
 			t.Errorf("%d: %v", last, err)
+		}
+		again, once := w.propose(t, good), w.propose(t, good) // as after a call whose answer was lost
+		if good.Minor++; again != once || w.propose(t, good) == again {
+			t.Errorf("the same correction is proposal %d and %d", again, once)
 		}
 	})
 }

@@ -45,7 +45,8 @@ func payoutCommand(c *console) *cobra.Command {
 	hold := h.on(&cobra.Command{
 		Use: "hold", Short: "Hold a merchant's payouts from the next run on", Args: noArgs,
 		Long: `hold keeps what a merchant is owed from being paid, until the hold is released:
-for a risk alert, an inspection, a dispute. It is carried forward meanwhile.`,
+for a risk alert, an inspection, a dispute. It is carried forward meanwhile. The same
+call again changes nothing.`,
 		Example: `  acqswitch payout hold --merchant 999290054110001 --by wang --reason "alert 17: card testing"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := because(h.reason); err != nil {
@@ -132,7 +133,9 @@ func correctionCommand(c *console) *cobra.Command {
 		Use: "propose", Short: "Propose to move money between two accounts of a merchant", Args: noArgs,
 		Long: `propose records a correction that another person must approve. The next run after
 that books it as a new entry; nothing that is booked is ever changed. To pay out
-what waits in suspense, debit 2900 and credit 2100.`,
+what waits in suspense, debit 2900 and credit 2100. Nothing moves 2200 but what the
+bank says (payout answer). The same call again, before somebody has decided, is the
+same proposal.`,
 		Example: `  acqswitch correction propose --merchant 999290054110001 --debit 2900 --credit 2100 --amount 9.99 --by wang --reason "plan was missing on 2026-11-20"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := because(f.reason); err != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/acqswitch/acqswitch/settlement/sqldb"
@@ -164,6 +165,11 @@ func (l *Ledger) Decide(ctx context.Context, fn func(*sql.Tx) error) error {
 // ActsOfDayIn is ActsOfDay in a transaction.
 func ActsOfDayIn(ctx context.Context, tx *sql.Tx, day txn.Date, fn func(*Act) error) error {
 	return queries{tx}.ActsOfDay(ctx, day, fn)
+}
+
+// HoldingIn is Holding by all acts, in a transaction.
+func HoldingIn(ctx context.Context, tx *sql.Tx, fn func(*Act) error) error {
+	return queries{tx}.Holding(ctx, math.MaxInt64, fn)
 }
 
 // ActsAboutIn are the acts about one thing, in order, in a transaction.

@@ -17,6 +17,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,10 +111,18 @@ func (d *Desk) Migrate(ctx context.Context) error {
 	return d.db.Migrate(ctx, Schema)
 }
 
-// Propose puts a draft on the desk.
-func (d *Desk) Propose(ctx context.Context, draft Draft) (Proposal, error) {
-	var p Proposal
-	err := d.db.Update(ctx, func(tx *sql.Tx) (err error) {
+// Propose puts a draft on the desk. While nobody has decided it, the same draft is the
+// same proposal: whoever was not told that it lies there may propose it again.
+func (d *Desk) Propose(ctx context.Context, draft Draft) (p Proposal, err error) {
+	err = d.db.Update(ctx, func(tx *sql.Tx) error {
+		open, err := listIn(ctx, tx, Filter{Subject: draft.Subject, Open: true})
+		if err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(open, func(p Proposal) bool { return p.Draft == draft }); i >= 0 {
+			p = open[i]
+			return nil
+		}
 		p, err = ProposeIn(ctx, tx, draft)
 		return err
 	})

@@ -108,7 +108,7 @@ func (d *DB) Migrate(ctx context.Context, s Schema) error {
 			return nil
 		}
 		if try < migrateMax && sleep(ctx, migrateWait) == nil {
-			err = nil
+			p, err = d.provider(s) // one that failed to make its table takes it for made
 		}
 	}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" { // insufficient privilege

@@ -212,6 +212,24 @@ func TestMigrateSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A migration that fails says why, however often it is tried; and the next one goes.
+func TestMigrateOnAFullDisk(t *testing.T) {
+	db := open(t, ledgertest.SQLite(t))
+	schema := sqldb.Schema{Files: migrations, Versions: "some_version"}
+	if _, err := db.Write.ExecContext(t.Context(), "PRAGMA max_page_count = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(t.Context(), schema); err == nil || !strings.Contains(err.Error(), "database or disk is full") {
+		t.Errorf("%v", err)
+	}
+	if _, err := db.Write.ExecContext(t.Context(), "PRAGMA max_page_count = 1000000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(t.Context(), schema); err != nil {
+		t.Error(err)
+	}
+}
+
 // Files that the DSN names are read for each connection: a password that is changed
 // needs no restart.
 func TestFilesOfTheDSNAreReadAgain(t *testing.T) {

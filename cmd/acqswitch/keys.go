@@ -212,7 +212,7 @@ func (c *console) storeKey(ctx context.Context, file string, h *keyHolder, name 
 	}
 	var unread error
 	if h.known != nil {
-		if unread = h.known(ctx, cfg, name); exitCode(unread) == exitRefused {
+		if unread = h.known(ctx, cfg, name); exitCode(unread) == exitRefused || ctx.Err() != nil {
 			return unread
 		}
 	}

@@ -2,15 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/acqswitch/acqswitch/switch/issuer/simulator"
+	"github.com/acqswitch/acqswitch/switch/keys"
 	"github.com/acqswitch/acqswitch/switch/keys/algo"
 )
 
@@ -263,5 +267,21 @@ func TestKeysUnderAZMK(t *testing.T) {
 	}
 	if again := run("", "list"); again.out != list.out {
 		t.Errorf("a refusal changed keys: %s", again.out)
+	}
+}
+
+// Who ends the command before the registry has said whether it knows the terminal has
+// loaded nothing.
+func TestKeyThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h := &keyHolder{known: func(ctx context.Context, _ *config, _ string) error { return ctx.Err() }}
+	err := (&console{errs: io.Discard}).storeKey(ctx, write(t, t.TempDir(), "acqswitch.yaml", "data_dir: data\n"), h, "20000001", func(keysInUse, *keys.Vault) (keys.Key, error) {
+		t.Error("a key was made")
+		return keys.Key{}, errors.New("no key")
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }

@@ -39,6 +39,7 @@ type ownSwitch struct {
 	listens map[string]string // dialect: address, the same after a restart
 	held    []int             // sockets that keep its ports for it
 	issuers map[string]*simulator.Simulator
+	timeout time.Duration // of the issuers
 	admin   string
 
 	process *exec.Cmd
@@ -57,7 +58,10 @@ func startOwn(ctx context.Context, binary string, scripted bool) (o *ownSwitch, 
 		return nil, err
 	}
 	issuers, stop := context.WithCancel(context.WithoutCancel(ctx))
-	o = &ownSwitch{binary: binary, dir: dir, listens: map[string]string{}, issuers: map[string]*simulator.Simulator{}, stopIssuers: stop}
+	o = &ownSwitch{binary: binary, dir: dir, listens: map[string]string{}, issuers: map[string]*simulator.Simulator{}, timeout: time.Second, stopIssuers: stop}
+	if scripted {
+		o.timeout *= 2 // their scripts count on it: an answer may take half of a second
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.close())
@@ -141,8 +145,8 @@ func (o *ownSwitch) config() (*config, error) {
 	fmt.Fprint(&text, "reversals: {retry: 50ms, retry_max: 500ms, undelivered_grace: 5s}\nadmin: {address: \"127.0.0.1:0\"}\nissuers:\n")
 	for _, name := range slices.Sorted(maps.Keys(o.issuers)) {
 		// What an issuer does on purpose must not cost other cards their issuer.
-		fmt.Fprintf(&text, "  - {name: %s, address: %q, bins: [%s], timeout: 1s, utc_offset: 8h, reconnect_max: 200ms, breaker: {failures: 1000, failure_percent: 100, requests_min: 1000000}}\n",
-			name, o.issuers[name].Addr(), `"`+strings.Join(fleet.SampleIssuers[name], `", "`)+`"`)
+		fmt.Fprintf(&text, "  - {name: %s, address: %q, bins: [%s], timeout: %s, utc_offset: 8h, reconnect_max: 200ms, breaker: {failures: 1000, failure_percent: 100, requests_min: 1000000}}\n",
+			name, o.issuers[name].Addr(), `"`+strings.Join(fleet.SampleIssuers[name], `", "`)+`"`, o.timeout)
 	}
 	path := filepath.Join(o.dir, "acqswitch.yaml")
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {

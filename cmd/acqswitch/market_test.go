@@ -98,7 +98,7 @@ risk: {policy: policy.yaml}
 issuers:
   - {name: east, address: %q, bins: ["62"], timeout: 500ms, reconnect_max: 100ms, utc_offset: 8h, echo_every: 300ms, echo_timeout: 200ms,
      breaker: {failures: 1000, failure_percent: 100, requests_min: 1000000}}
-`, time.Now().Add(12*time.Hour).In(time.FixedZone("CST", 8*3600)).Format("15:04"), x.cup, x.iso87, dsn, x.toIssuer)+more)
+`, cutOver(), x.cup, x.iso87, dsn, x.toIssuer)+more)
 }
 
 // port is an address that nobody else is given: kernels give out ports from 32768.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ func TestBacktestOfADay(t *testing.T) {
 	for stan := 1; stan <= 3; stan++ {
 		s.terminal("", "sale", "--dialect", "iso87", "--addr", s.iso87, "--amount", "12.50", "--card", testPAN, "--stan", fmt.Sprint(stan)).check(t, exitOK, "approved: code 00", "")
 	}
-	cfg, err := loadConfig("", nil)
+	cfg, err := loadConfig(filepath.Join(s.dir, "acqswitch.yaml"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

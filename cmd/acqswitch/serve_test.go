@@ -73,6 +73,7 @@ func newStackIn(t *testing.T, dialect, script string) *stack {
 	s.issuer = s.bank.await("issuer listens on")
 	write(t, s.dir, "acqswitch.yaml", fmt.Sprintf(`
 answer_within: 5s
+cut_over: %[3]q
 terminals:
   drain_within: 10s
   listeners: [{address: "127.0.0.1:0", dialect: cup-pos}, {address: "127.0.0.1:0", dialect: %[2]s}]
@@ -80,10 +81,15 @@ reversals: {retry: 20ms, retry_max: 100ms}
 admin: {address: "127.0.0.1:0"}
 issuers:
   - {name: east, address: %[1]q, dialect: %[2]s, bins: ["62"], timeout: 3s, reconnect_max: 100ms, utc_offset: 8h}
-`, s.issuer, dialect))
+`, s.issuer, dialect, cutOver()))
 	s.cli("registry", "import", "--config", "acqswitch.yaml", "merchants.yaml").check(t, exitOK, "", "")
 	s.start()
 	return s
+}
+
+// cutOver is a time at which no test runs: what is sold in one is of one business day.
+func cutOver() string {
+	return time.Now().Add(12 * time.Hour).In(time.FixedZone("CST", 8*3600)).Format("15:04")
 }
 
 // start starts the switch and waits until sales can be made.

@@ -917,6 +917,14 @@ func TestDecisionsRefused(t *testing.T) {
 		if last, err := w.ledger.LastAct(ctx); last != 24 || err != nil {
 			t.Errorf("%d: %v", last, err)
 		}
+		before, err := w.desk.Propose(ctx, approval.Draft{Subject: CorrectionSubject, Object: "M1", By: "wang", Reason: "by an older program",
+			Document: `{"merchant":"M1","currency":156,"debit":"payouts ordered","credit":"bank","minor":1}`})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ApproveCorrection(ctx, w.desk, before.Number, "li", "r"); err == nil || !strings.Contains(err.Error(), "payouts ordered are") {
+			t.Errorf("what may not be proposed any more is approved: %v", err)
+		}
 		again, once := w.propose(t, good), w.propose(t, good) // as after a call whose answer was lost
 		if good.Minor++; again != once || w.propose(t, good) == again {
 			t.Errorf("the same correction is proposal %d and %d", again, once)

@@ -70,8 +70,8 @@ func positioned(ctx context.Context, s *ledger.Snapshot, day txn.Date) (last led
 }
 
 // MerchantPositions calls fn with the positions of all merchants after a day, by
-// merchant and currency; 0 is the last settled day. A day that is not settled, or
-// follows one that is not, is an approval.Refusal.
+// merchant and currency; 0 is the last settled day. Where a day up to it has
+// transactions and is not settled, that is an approval.Refusal.
 func MerchantPositions(ctx context.Context, l *ledger.Ledger, day txn.Date, zone *time.Location, fn func(*MerchantPosition) error) error {
 	return l.Read(ctx, func(s *ledger.Snapshot) error {
 		run, err := positioned(ctx, s, day)

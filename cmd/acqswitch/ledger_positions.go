@@ -32,9 +32,9 @@ func ledgerPositionsCommand(c *console) *cobra.Command {
 		return cmd
 	}
 	const told = `
-Balances are sums of postings: of all runs up to that of the day. A day that is not
-settled is refused with exit code 3. JSON is one object a line with amounts in minor
-units.`
+Balances are sums of postings: of all runs up to that of the day. Where a day up to it
+has transactions and is not settled, it is refused with exit code 3. JSON is one object
+a line with amounts in minor units.`
 	merchants := each(&cobra.Command{
 		Use:   "merchants",
 		Short: "Show what is owed to merchants",

@@ -33,8 +33,8 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
   xxd -p message.bin | acqswitch inspect -
   acqswitch inspect --spec mydialect.json --file message.bin`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, given []string) error {
-			input, err := readMessage(given, file)
+		RunE: func(cmd *cobra.Command, given []string) error {
+			input, err := readMessage(given, file, cmd.InOrStdin())
 			if err != nil {
 				return usage(err)
 			}
@@ -73,7 +73,7 @@ the field and byte offset that stopped it (in JSON: error), and exit code 2.`,
 // messageSizeMax is more than the text of any message, in whatever form.
 const messageSizeMax = 1 << 16
 
-func readMessage(given []string, file string) ([]byte, error) {
+func readMessage(given []string, file string, in io.Reader) ([]byte, error) {
 	switch {
 	case file != "" && len(given) > 0:
 		return nil, errors.New("give a message or --file, not both")
@@ -82,7 +82,7 @@ func readMessage(given []string, file string) ([]byte, error) {
 	case len(given) == 0:
 		return nil, errors.New("no message given; pass hexadecimal or base64, --file FILE, or - for standard input")
 	case given[0] == "-":
-		return io.ReadAll(io.LimitReader(os.Stdin, messageSizeMax))
+		return io.ReadAll(io.LimitReader(in, messageSizeMax))
 	}
 	return []byte(strings.Join(given, " ")), nil
 }

@@ -41,11 +41,35 @@ func main() {
 		time.Sleep(oneSignal)
 		stop()
 	})
-	err := command(os.Stdout, os.Stderr).ExecuteContext(ctx)
+	root := command(os.Stdout, os.Stderr)
+	root.SetIn(stdin{ctx})
+	err := root.ExecuteContext(ctx)
 	stop()
 	var silent *exitError
 	if err != nil && !(errors.As(err, &silent) && silent.err == nil) {
 		fmt.Fprintln(os.Stderr, "acqswitch:", err)
 	}
 	os.Exit(exitCode(err))
+}
+
+// stdin is standard input until ctx ends: who is to type there, or writes the pipe, may
+// never do it.
+type stdin struct{ ctx context.Context }
+
+func (s stdin) Read(p []byte) (int, error) {
+	var n int
+	var err error
+	b, done := make([]byte, len(p)), make(chan struct{}) // p is the caller's again when ctx ends
+	go func() {
+		n, err = os.Stdin.Read(b)
+		close(done)
+	}()
+	select {
+	case <-done:
+		copy(p, b[:n])
+		clear(b) // of a key
+		return n, err
+	case <-s.ctx.Done():
+		return 0, s.ctx.Err()
+	}
 }

@@ -209,14 +209,7 @@ func TestF84NewProgramCannotBegin(t *testing.T) {
 	} {
 		install(c.program)
 		s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitRefused, "", c.says)
-		if _, err := conn.Write(renumbered(t, sale, uint32(i+2))); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := receive(conn)
-		if err != nil {
-			t.Fatalf("%s: %v", c.says, err)
-		}
-		checkAnswer(t, answer, 0x0210, "00")
+		sell(t, conn, renumbered(t, sale, uint32(i+2)))
 		dial(t, s.cup).Close()
 	}
 	install("exec " + self + " \"$@\"")
@@ -317,7 +310,7 @@ func TestF84DiskThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	sell(t, conn, frame(t, "cup-03"))
-	install("[ \"$2\" = --check ]")
+	install("[ \"$2\" = --check ] && exit 0\nsleep 1\nexit 1") // time to be told of the upgrade before
 	s.cli("upgrade", "--config", "acqswitch.yaml").check(t, exitFailed, "", "the switch has ended, see its log")
 }
 
